@@ -1,0 +1,1 @@
+"""Who may do what: users, access keys, tokens and organizations."""

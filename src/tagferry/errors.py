@@ -1,0 +1,139 @@
+"""The one error hierarchy.
+
+```
+TagferryError
+├── Invalid              what the caller sent breaks a rule: names the field, the rule and the value
+│   ├── InvalidName      a name, tag or digest outside its grammar
+│   ├── MissingField     a mandatory field that is not there
+│   ├── WrongType        a field of another type than documented
+│   ├── InvalidFilter    a query filter that cannot be read
+│   └── TooLarge         more than a configured limit allows
+├── Unauthenticated      nobody, or somebody who cannot prove it
+│   └── BadSignature     an AK/SK signature that does not verify
+├── Denied               known, and not permitted
+├── NotFound             the resource does not exist
+├── Conflict             the resource exists, differs, or is in use
+├── Throttled            too much at once: try again after `retry_after` seconds
+├── Unsupported          understood, and not done here
+├── Corrupt              bytes that do not match their digest or size
+└── Unavailable          another party failed for now; the same call may succeed later
+    └── Expired          a deadline passed
+```
+
+The domain raises these and knows no HTTP; `tagferry.web.errors` and `tagferry.registry.errors` map them to
+status codes, each in one table.
+"""
+
+from typing import Any
+
+
+class TagferryError(Exception):
+    """Whatever tagferry tells a caller went wrong; its text is one sentence that says what to do next."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Invalid(TagferryError):
+    """A value that breaks a rule."""
+
+    def __init__(self, field: str, rule: str, value: Any = None) -> None:
+        shown = "" if value is None else f": got {_shorten(value)}"
+        super().__init__(f"{field} {rule}{shown}")
+        self.field = field
+        self.rule = rule
+        self.value = value
+
+
+class InvalidName(Invalid):
+    """A name, tag or digest outside its grammar."""
+
+
+class MissingField(Invalid):
+    """A mandatory field that is not there."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field, "is mandatory")
+
+
+class WrongType(Invalid):
+    """A field of another type than documented."""
+
+
+class InvalidFilter(Invalid):
+    """A query filter that cannot be read."""
+
+
+class TooLarge(Invalid):
+    """More than a configured limit allows."""
+
+
+class Unauthenticated(TagferryError):
+    """Nobody, or somebody who cannot prove it."""
+
+
+class BadSignature(Unauthenticated):
+    """An AK/SK signature that does not verify."""
+
+
+class Denied(TagferryError):
+    """Known, and not permitted."""
+
+
+class NotFound(TagferryError):
+    """A resource that does not exist; `kind` is `organization`, `repository`, `tag`, `blob`, ..."""
+
+    def __init__(self, kind: str, name: str, hint: str = "") -> None:
+        super().__init__(f"{kind} {name} does not exist" + (f"; {hint}" if hint else ""))
+        self.kind = kind
+        self.name = name
+
+
+class Conflict(TagferryError):
+    """A resource of this `kind` that exists already, differs, or is in use."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Throttled(TagferryError):
+    """Too much at once.
+
+    Attributes:
+        retry_after: seconds after which a new attempt makes sense.
+    """
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unsupported(TagferryError):
+    """Understood, and not done here."""
+
+
+class Corrupt(TagferryError):
+    """Bytes that do not match their digest or size."""
+
+
+class Unavailable(TagferryError):
+    """Another party failed for now; the same call may succeed later.
+
+    Attributes:
+        retry_after: seconds that the other party asked to wait, if it did.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Expired(Unavailable):
+    """A deadline passed."""
+
+
+def _shorten(value: Any, limit: int = 120) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"

@@ -1,0 +1,168 @@
+"""The vocabulary: every name that crosses tagferry's border, parsed once and typed from then on.
+
+Each type is a `str` that can only hold what its grammar allows: `Namespace("a..b")` raises `InvalidName`, which
+names the field, the rule that was broken and the value.
+
+Sources: organization and repository by the SWR page "Manually Synchronizing Images", table 2; tag, digest and
+the registry's `<name>` by the OCI distribution-spec 1.1, "Pulling manifests", and the image-spec's "Digests".
+"""
+
+import hashlib
+import re
+from typing import Self
+
+from tagferry.errors import InvalidName
+
+_LOWER_ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyz0123456789"
+_DIGEST_HEX_LENGTH = {"sha256": 64, "sha512": 128}
+_OCI_NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_DIGEST = re.compile(r"[a-z0-9]+([+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
+_REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+class Namespace(str):
+    """An organization's name: the unit of ownership in a region, 1 to 64 characters."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: str, *, field: str = "namespace") -> Self:
+        _check_separated(value, field=field, longest=64, separators="._-")
+        if not "a" <= value[0] <= "z":
+            raise InvalidName(field, "must start with a lowercase letter", value)
+        return super().__new__(cls, value)
+
+
+class Repository(str):
+    """An image repository's name inside its organization, 1 to 128 characters, with `/` between its parts."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: str, *, field: str = "repository") -> Self:
+        _check_separated(value, field=field, longest=128, separators="._-/")
+        return super().__new__(cls, value)
+
+    @classmethod
+    def from_path(cls, segment: str) -> Self:
+        """Read a decoded URL path parameter, in which a slash is sent as a dollar sign."""
+        return cls(segment.replace("$", "/"))
+
+
+class RepositoryName(str):
+    """A repository as a registry addresses it: the distribution-spec's `<name>`, organization first.
+
+    The grammar is the distribution-spec's, which is wider than SWR's: repositories of other registries are read
+    under the names that they have. `namespace` and `repository` narrow it where SWR's rules apply.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, value: str, *, field: str = "name") -> Self:
+        if len(value) > 255:
+            raise InvalidName(field, "must be at most 255 characters long", value)
+        if not _OCI_NAME.fullmatch(value):
+            rule = "must consist of lowercase letters and digits, separated by one of '/', '.', '_', '__' or '-'"
+            raise InvalidName(field, rule, value)
+        return super().__new__(cls, value)
+
+    @classmethod
+    def of(cls, namespace: Namespace, repository: Repository) -> Self:
+        """Join an organization and a repository."""
+        return cls(f"{namespace}/{repository}")
+
+    @property
+    def namespace(self) -> Namespace:
+        """The organization that owns this repository; raises InvalidName where SWR's rules do not allow it."""
+        return Namespace(self.partition("/")[0])
+
+    @property
+    def repository(self) -> Repository:
+        """The name inside the organization; raises InvalidName where there is none or SWR does not allow it."""
+        return Repository(self.partition("/")[2])
+
+
+class Tag(str):
+    """A tag: 1 to 128 characters (OCI distribution-spec, "Pulling manifests")."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: str, *, field: str = "tag") -> Self:
+        if not 1 <= len(value) <= 128:
+            raise InvalidName(field, "must be 1 to 128 characters long", value)
+        if not _TAG.fullmatch(value):
+            rule = (
+                "must start with a letter, a digit or an underscore, and contain only letters, digits, '.', '_' and '-'"
+            )
+            raise InvalidName(field, rule, value)
+        return super().__new__(cls, value)
+
+
+class Digest(str):
+    """A content digest, `algorithm:encoded`, of an algorithm that can be verified here: sha256 or sha512."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: str, *, field: str = "digest") -> Self:
+        if not _DIGEST.fullmatch(value):
+            raise InvalidName(field, "must have the form algorithm:encoded", value)
+        algorithm, _, encoded = value.partition(":")
+        if algorithm not in _DIGEST_HEX_LENGTH:
+            raise InvalidName(field, "must use the algorithm sha256 or sha512", value)
+        length = _DIGEST_HEX_LENGTH[algorithm]
+        if not re.fullmatch(rf"[0-9a-f]{{{length}}}", encoded):
+            raise InvalidName(field, f"must be followed by {length} lowercase hexadecimal digits", value)
+        return super().__new__(cls, value)
+
+    @classmethod
+    def of(cls, content: bytes, algorithm: str = "sha256") -> Self:
+        """Compute the digest of these bytes."""
+        return cls(f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}")
+
+    @property
+    def algorithm(self) -> str:
+        """`sha256` or `sha512`."""
+        return self.partition(":")[0]
+
+    @property
+    def encoded(self) -> str:
+        """The lowercase hexadecimal part."""
+        return self.partition(":")[2]
+
+
+Reference = Tag | Digest
+"""What names a manifest inside its repository."""
+
+
+def parse_reference(value: str) -> Reference:
+    """Read the distribution-spec's `<reference>`: a digest if it holds a colon, else a tag."""
+    return Digest(value) if ":" in value else Tag(value)
+
+
+class RegionId(str):
+    """A region's id, as `cn-north-4`: 1 to 64 lowercase letters and digits, with single hyphens between."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: str, *, field: str = "region") -> Self:
+        if not 1 <= len(value) <= 64:
+            raise InvalidName(field, "must be 1 to 64 characters long", value)
+        if not _REGION.fullmatch(value):
+            rule = "must consist of lowercase letters and digits with single hyphens between them"
+            raise InvalidName(field, rule, value)
+        return super().__new__(cls, value)
+
+
+def _check_separated(value: str, *, field: str, longest: int, separators: str) -> None:
+    """Apply the rules that organizations and repositories share, one by one so that the refusal can name it."""
+    if not 1 <= len(value) <= longest:
+        raise InvalidName(field, f"must be 1 to {longest} characters long", value)
+    listed = ", ".join(f"'{separator}'" for separator in separators)
+    if not set(value) <= set(_LOWER_ALPHANUMERIC + separators):
+        raise InvalidName(field, f"may contain only lowercase letters, digits and {listed}", value)
+    if value[0] in separators or value[-1] in separators:
+        raise InvalidName(field, "must start and end with a lowercase letter or digit", value)
+    for run in re.findall(rf"[{re.escape(separators)}]{{2,}}", value):
+        if set(run) != {"_"}:
+            raise InvalidName(field, f"must not have two of {listed} next to each other", value)
+        if len(run) > 2:
+            raise InvalidName(field, "must not have more than two consecutive underscores", value)

@@ -1,0 +1,1 @@
+"""What an image is made of, and the contract of whatever keeps images."""

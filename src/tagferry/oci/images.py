@@ -1,0 +1,148 @@
+"""The contract of whatever keeps images: a registry over HTTP, a directory on disk, memory.
+
+One suite, `tests/contract/`, holds every implementation to it.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Protocol
+
+from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.model import Descriptor, Manifest
+
+
+class BlobOutcome(Enum):
+    """How a blob came to be in a repository."""
+
+    PRESENT = "present"
+    """It stood there already."""
+    MOUNTED = "mounted"
+    """The store took it from another of its repositories, without moving bytes."""
+    UPLOADED = "uploaded"
+    """Its bytes were sent."""
+
+
+OpenBlob = Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+"""Opens a blob's content, from its first byte; called only by a store that needs the bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagRecord:
+    """A tag and what it points to.
+
+    Attributes:
+        updated: when the tag was last written, where the store knows.
+    """
+
+    tag: Tag
+    digest: Digest
+    updated: datetime | None = None
+
+
+class ImageStore(Protocol):
+    """Where repositories with their tags, manifests and blobs live.
+
+    Every method may raise `Unavailable` (try again later), `Unauthenticated` and `Denied`. Content that does not
+    match its digest raises `Corrupt`, whether it is read or written.
+    """
+
+    @property
+    def name(self) -> str:
+        """What to call this store to a person; unique in the process, so it also keys caches."""
+        ...
+
+    async def head_manifest(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+        """What a tag or digest points to, or None where there is no such manifest or repository."""
+        ...
+
+    async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        """The manifest, verified against the digest where the reference is one.
+
+        Raises:
+            NotFound: of the kind `tag`, `manifest` or `repository`.
+            Unsupported: the manifest is of a type that is not understood.
+        """
+        ...
+
+    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
+        """Store the manifest's raw bytes under its digest and, if given, point the tag to it, atomically.
+
+        Raises:
+            NotFound: the store refuses it because something that it refers to is missing.
+            Invalid: the store does not take such a manifest.
+        """
+        ...
+
+    async def delete_manifest(self, repository: RepositoryName, reference: Reference) -> None:
+        """Delete a tag, or a manifest with all the tags that point to it.
+
+        Raises:
+            NotFound: there is none.
+            Unsupported: the store does not delete.
+        """
+        ...
+
+    async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
+        """A blob's size in bytes, or None where the repository does not hold it."""
+        ...
+
+    def read_blob(
+        self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open a blob's content from `offset` (bytes) on, in chunks; the bytes are not verified yet.
+
+        Raises:
+            NotFound: of the kind `blob`.
+        """
+        ...
+
+    async def write_blob(
+        self,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        source: OpenBlob,
+        *,
+        mount_from: RepositoryName | None = None,
+    ) -> BlobOutcome:
+        """Make the repository hold a blob, by the cheapest way: it is there, it is mounted, it is uploaded.
+
+        Args:
+            repository: where the blob shall be.
+            descriptor: its digest and size, which the store verifies before it commits.
+            source: opened only if bytes must move; it may be opened anew for another attempt.
+            mount_from: another repository of this store that is believed to hold the blob.
+        """
+        ...
+
+    def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
+        """The repository's tags in lexical order.
+
+        Raises:
+            NotFound: of the kind `repository`.
+        """
+        ...
+
+    async def describe_tags(self, repository: RepositoryName) -> list[TagRecord]:
+        """The repository's tags in lexical order with what they point to; raises NotFound as `list_tags`."""
+        ...
+
+    def list_repositories(self) -> AsyncIterator[RepositoryName]:
+        """Every repository that can be seen, in lexical order; raises Unsupported where the store does not tell."""
+        ...
+
+    async def list_referrers(
+        self, repository: RepositoryName, digest: Digest, artifact_type: str | None = None
+    ) -> list[Descriptor]:
+        """The manifests whose subject is this digest, by the referrers API or by the tag schema it falls back to."""
+        ...
+
+    async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
+        """Take a blob out of the repository; raises NotFound, or Unsupported where the store does not delete."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections and files."""
+        ...

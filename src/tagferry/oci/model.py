@@ -1,0 +1,254 @@
+"""Descriptors and manifests as the OCI image-spec 1.1 and Docker's image manifest version 2 schema 2 define them.
+
+A `Manifest` keeps the bytes that were received: they are never serialized anew, so digests stay what they were.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+from tagferry.errors import Corrupt, Invalid, InvalidName, Unsupported
+from tagferry.names import Digest
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_ARTIFACT_MANIFEST = "application/vnd.oci.artifact.manifest.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+OCI_EMPTY_CONFIG = "application/vnd.oci.empty.v1+json"
+
+MANIFEST_TYPES = (OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST, OCI_ARTIFACT_MANIFEST)
+"""Every manifest media type that is understood here, in the order in which it is asked for."""
+
+INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
+_SCHEMA_1 = frozenset(
+    {
+        "application/vnd.docker.distribution.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    }
+)
+
+MANIFEST_SIZE_LIMIT = 4 * 1024 * 1024
+"""Bytes. The distribution-spec asks registries to take at least this much for a manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A reference to content: its type, digest and size in bytes (OCI image-spec, "Content Descriptors")."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    urls: tuple[str, ...] = ()
+    artifact_type: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    platform: str | None = None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this is a non-distributable layer, which registries need not hold."""
+        return "nondistributable" in self.media_type or "foreign.diff" in self.media_type
+
+    @classmethod
+    def from_json(cls, document: Any) -> Self:
+        """Read the JSON form; raises Invalid naming the field."""
+        if not isinstance(document, dict):
+            raise Invalid("descriptor", "must be a JSON object", document)
+        media_type, size = document.get("mediaType"), document.get("size")
+        digest = document.get("digest")
+        if not isinstance(digest, str):
+            raise Invalid("descriptor.digest", "must be a string", digest)
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise Invalid("descriptor.size", "must be a number of bytes, 0 or more", size)
+        if not isinstance(media_type, str):
+            raise Invalid("descriptor.mediaType", "must be a string", media_type)
+        return cls(
+            media_type=media_type,
+            digest=Digest(digest, field="descriptor.digest"),
+            size=size,
+            urls=tuple(url for url in document.get("urls") or () if isinstance(url, str)),
+            artifact_type=_optional_text(document.get("artifactType")),
+            annotations=_annotations(document),
+            platform=_platform(document.get("platform")),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form, with what is empty left out."""
+        document: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+        if self.urls:
+            document["urls"] = list(self.urls)
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
+        if self.annotations:
+            document["annotations"] = dict(self.annotations)
+        return document
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An image manifest or an index: the raw bytes, their media type and digest, and what they refer to."""
+
+    raw: bytes
+    media_type: str
+    digest: Digest
+
+    @classmethod
+    def parse(cls, raw: bytes, media_type: str | None, *, digest: Digest | None = None) -> Self:
+        """Read and check a manifest's bytes.
+
+        Args:
+            raw: the bytes as received.
+            media_type: the Content-Type they came with; where there is none, their own `mediaType` field or
+                their shape tells.
+            digest: what the bytes must hash to, where that is known; otherwise it is computed by sha256.
+
+        Raises:
+            Corrupt: the bytes do not match the digest.
+            Unsupported: the manifest is of Docker's schema 1, or of an unknown type.
+            Invalid: the bytes are not a manifest; names the field.
+        """
+        actual = Digest.of(raw, digest.algorithm if digest else "sha256")
+        if digest is not None and actual != digest:
+            raise Corrupt(f"the manifest's bytes hash to {actual} instead of {digest}")
+        manifest = cls(raw=raw, media_type=_settle_media_type(raw, media_type), digest=actual)
+        _ = manifest.children, manifest.blobs, manifest.subject
+        return manifest
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The manifest's JSON object."""
+        return _load_object(self.raw)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the manifest itself."""
+        return len(self.raw)
+
+    @property
+    def is_index(self) -> bool:
+        """Whether this lists other manifests: an OCI index or a Docker manifest list."""
+        return self.media_type in INDEX_TYPES
+
+    @cached_property
+    def children(self) -> tuple[Descriptor, ...]:
+        """The manifests that an index lists, in its order."""
+        return _descriptors(self.document, "manifests") if self.is_index else ()
+
+    @cached_property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """The config, if any, and the layers of an image, or the blobs of an artifact, in the manifest's order."""
+        if self.is_index:
+            return ()
+        if self.media_type == OCI_ARTIFACT_MANIFEST:
+            return _descriptors(self.document, "blobs")
+        return (self.config, *self.layers) if self.config else self.layers
+
+    @cached_property
+    def config(self) -> Descriptor | None:
+        """The image's config."""
+        config = self.document.get("config")
+        return Descriptor.from_json(config) if config is not None else None
+
+    @cached_property
+    def layers(self) -> tuple[Descriptor, ...]:
+        """The image's layers, in the manifest's order."""
+        return _descriptors(self.document, "layers")
+
+    @cached_property
+    def subject(self) -> Descriptor | None:
+        """The manifest that this one refers to, which makes this one its referrer."""
+        subject = self.document.get("subject")
+        return Descriptor.from_json(subject) if subject is not None else None
+
+    @property
+    def artifact_type(self) -> str | None:
+        """What kind of artifact this is, as the referrers API reports it (distribution-spec 1.1)."""
+        declared = _optional_text(self.document.get("artifactType"))
+        if declared or self.is_index:
+            return declared
+        return self.config.media_type if self.config else None
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """The manifest's own annotations."""
+        return _annotations(self.document)
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """What refers to this manifest."""
+        return Descriptor(media_type=self.media_type, digest=self.digest, size=self.size)
+
+    @property
+    def referrer_descriptor(self) -> Descriptor:
+        """What the referrers API lists for this manifest (distribution-spec 1.1, "Listing Referrers")."""
+        return Descriptor(
+            media_type=self.media_type,
+            digest=self.digest,
+            size=self.size,
+            artifact_type=self.artifact_type,
+            annotations=self.annotations,
+        )
+
+
+def _settle_media_type(raw: bytes, declared: str | None) -> str:
+    document = _load_object(raw)
+    embedded = document.get("mediaType")
+    header = (declared or "").partition(";")[0].strip().lower()
+    if header in _SCHEMA_1 or document.get("schemaVersion") == 1:
+        raise Unsupported(
+            "Docker image manifests of schema 1 are not supported; push the image again with a current "
+            "docker, which writes schema 2"
+        )
+    if header in MANIFEST_TYPES:
+        if isinstance(embedded, str) and embedded != header:
+            raise Invalid("mediaType", f"must equal the Content-Type {header}", embedded)
+        return header
+    if isinstance(embedded, str) and embedded in MANIFEST_TYPES:
+        return embedded
+    if header in ("", "application/json", "text/plain", "application/octet-stream") and embedded is None:
+        return OCI_INDEX if isinstance(document.get("manifests"), list) else OCI_MANIFEST
+    raise Unsupported(f"manifests of the media type {embedded or header} are not supported")
+
+
+def _load_object(raw: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise Invalid("manifest", "must be JSON") from None
+    if not isinstance(document, dict):
+        raise Invalid("manifest", "must be a JSON object")
+    return document
+
+
+def _descriptors(document: dict[str, Any], name: str) -> tuple[Descriptor, ...]:
+    entries = document.get(name)
+    if entries is None:
+        return ()
+    if not isinstance(entries, list):
+        raise Invalid(name, "must be an array of descriptors", entries)
+    try:
+        return tuple(Descriptor.from_json(entry) for entry in entries)
+    except InvalidName as error:
+        raise InvalidName(f"{name}[].digest", error.rule, error.value) from None
+    except Invalid as error:
+        raise Invalid(f"{name}[].{error.field}", error.rule, error.value) from None
+
+
+def _annotations(document: dict[str, Any]) -> dict[str, str]:
+    annotations = document.get("annotations")
+    if not isinstance(annotations, dict):
+        return {}
+    return {key: value for key, value in annotations.items() if isinstance(value, str)}
+
+
+def _optional_text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _platform(document: Any) -> str | None:
+    if not isinstance(document, dict):
+        return None
+    parts = (document.get("os"), document.get("architecture"), document.get("variant"))
+    return "/".join(part for part in parts if isinstance(part, str) and part) or None

@@ -1,0 +1,52 @@
+"""Digest and size, checked while bytes stream by."""
+
+import hashlib
+from collections.abc import AsyncIterator
+
+from tagferry.errors import Corrupt
+from tagferry.oci.model import Descriptor
+
+
+class Verifier:
+    """Counts and hashes bytes against a descriptor."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._descriptor = descriptor
+        self._hash = hashlib.new(descriptor.digest.algorithm)
+        self.received = 0
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next bytes; raises Corrupt as soon as there are more than the descriptor says."""
+        self.received += len(chunk)
+        if self.received > self._descriptor.size:
+            raise Corrupt(f"{self._descriptor.digest} is longer than its {self._descriptor.size} bytes")
+        self._hash.update(chunk)
+
+    def finish(self) -> None:
+        """Check what has come in; raises Corrupt where the size or the digest differs."""
+        if self.received != self._descriptor.size:
+            raise Corrupt(f"{self._descriptor.digest} ended after {self.received} of its {self._descriptor.size} bytes")
+        if self._hash.hexdigest() != self._descriptor.digest.encoded:
+            actual = f"{self._descriptor.digest.algorithm}:{self._hash.hexdigest()}"
+            raise Corrupt(f"{self._descriptor.digest} arrived with the digest {actual}")
+
+
+async def verified(chunks: AsyncIterator[bytes], descriptor: Descriptor) -> AsyncIterator[bytes]:
+    """Pass chunks through and verify them.
+
+    The last chunk is held back until everything is verified, so that who consumes this never sees the whole of
+    a blob that does not match: a target that counts bytes is left with an upload that it cannot commit.
+
+    Raises:
+        Corrupt: the size or the digest differs.
+    """
+    verifier = Verifier(descriptor)
+    held: bytes | None = None
+    async for chunk in chunks:
+        verifier.update(chunk)
+        if held is not None:
+            yield held
+        held = chunk
+    verifier.finish()
+    if held is not None:
+        yield held

@@ -1,0 +1,1 @@
+"""Image stores over HTTP: any OCI registry."""

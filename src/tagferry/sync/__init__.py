@@ -1,0 +1,1 @@
+"""The use cases around synchronization, shared by every door."""

@@ -11,6 +11,7 @@ TagferryError
 ├── Unauthenticated      nobody, or somebody who cannot prove it
 │   └── BadSignature     an AK/SK signature that does not verify
 ├── Denied               known, and not permitted
+├── Refused              a registry does not let tagferry itself in, or not do what it was asked to do there
 ├── NotFound             the resource does not exist
 ├── Conflict             the resource exists, differs, or is in use
 ├── Throttled            too much at once: try again after `retry_after` seconds
@@ -79,6 +80,10 @@ class BadSignature(Unauthenticated):
 
 class Denied(TagferryError):
     """Known, and not permitted."""
+
+
+class Refused(TagferryError):
+    """A registry does not let tagferry itself in, or not do what it was asked to do there."""
 
 
 class NotFound(TagferryError):

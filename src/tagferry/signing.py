@@ -29,7 +29,8 @@ class Request:
     Attributes:
         path: the raw path, percent-encoded as received, without the query.
         query: the raw query string.
-        headers: name and value pairs in the order received.
+        headers: name and value pairs in the order received, decoded as UTF-8 (the SDKs sign text and send it so)
+            with the error handler `surrogateescape`, so that any bytes can be read and verified.
     """
 
     method: str
@@ -111,14 +112,14 @@ def sign(request: Request, access_key: str, secret_key: str, *, now: datetime) -
 
 def canonical_path(raw_path: str) -> str:
     """The raw path with each segment decoded and encoded anew, always ending in a slash."""
-    encoded = "/".join(quote(segment, safe="~") for segment in unquote(raw_path).split("/"))
+    encoded = "/".join(_quote(segment) for segment in unquote(raw_path).split("/"))
     return encoded if encoded.endswith("/") else f"{encoded}/"
 
 
 def canonical_query(raw_query: str) -> str:
     """The query's parameters decoded, sorted by name and value, and encoded anew with `%20` for a space."""
     pairs = sorted(parse_qsl(raw_query, keep_blank_values=True))
-    return "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in pairs)
+    return "&".join(f"{_quote(name)}={_quote(value)}" for name, value in pairs)
 
 
 def canonical_request(request: Request, signed_headers: Iterable[str], body_hash: str) -> str:
@@ -145,11 +146,19 @@ def login_password(access_key: str, secret_key: str) -> str:
     return hmac.new(secret_key.encode(), access_key.encode(), hashlib.sha256).hexdigest()
 
 
+def _quote(text: str) -> str:
+    return quote(text, safe="~", errors="surrogateescape")
+
+
+def _encode(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
 def _signature(request: Request, signed_headers: Sequence[str], body_hash: str, secret_key: str) -> str:
     canonical = canonical_request(request, signed_headers, body_hash)
     date = request.header("x-sdk-date") or ""
-    to_sign = f"{ALGORITHM}\n{date}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-    return hmac.new(secret_key.encode(), to_sign.encode(), hashlib.sha256).hexdigest()
+    to_sign = f"{ALGORITHM}\n{date}\n{hashlib.sha256(_encode(canonical)).hexdigest()}"
+    return hmac.new(secret_key.encode(), _encode(to_sign), hashlib.sha256).hexdigest()
 
 
 def _check_date(value: str | None, now: datetime) -> None:

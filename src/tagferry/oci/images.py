@@ -45,8 +45,8 @@ class TagRecord:
 class ImageStore(Protocol):
     """Where repositories with their tags, manifests and blobs live.
 
-    Every method may raise `Unavailable` (try again later), `Unauthenticated` and `Denied`. Content that does not
-    match its digest raises `Corrupt`, whether it is read or written.
+    Every method may raise `Unavailable` (try again later) and `Refused` (the store does not let tagferry do it).
+    Content that does not match its digest raises `Corrupt`, whether it is read or written.
     """
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
-from tagferry.errors import Corrupt, Invalid, InvalidName, Unsupported
+from tagferry.errors import Corrupt, Invalid, Unsupported
 from tagferry.names import Digest
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -52,23 +52,23 @@ class Descriptor:
         return "nondistributable" in self.media_type or "foreign.diff" in self.media_type
 
     @classmethod
-    def from_json(cls, document: Any) -> Self:
-        """Read the JSON form; raises Invalid naming the field."""
+    def from_json(cls, document: Any, *, field: str = "descriptor") -> Self:
+        """Read the JSON form that stands at `field`; raises Invalid naming the field inside it."""
         if not isinstance(document, dict):
-            raise Invalid("descriptor", "must be a JSON object", document)
+            raise Invalid(field, "must be a JSON object", document)
         media_type, size = document.get("mediaType"), document.get("size")
         digest = document.get("digest")
         if not isinstance(digest, str):
-            raise Invalid("descriptor.digest", "must be a string", digest)
+            raise Invalid(f"{field}.digest", "must be a string", digest)
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise Invalid("descriptor.size", "must be a number of bytes, 0 or more", size)
+            raise Invalid(f"{field}.size", "must be a number of bytes, 0 or more", size)
         if not isinstance(media_type, str):
-            raise Invalid("descriptor.mediaType", "must be a string", media_type)
+            raise Invalid(f"{field}.mediaType", "must be a string", media_type)
         return cls(
             media_type=media_type,
-            digest=Digest(digest, field="descriptor.digest"),
+            digest=Digest(digest, field=f"{field}.digest"),
             size=size,
-            urls=tuple(url for url in document.get("urls") or () if isinstance(url, str)),
+            urls=_urls(document.get("urls")),
             artifact_type=_optional_text(document.get("artifactType")),
             annotations=_annotations(document),
             platform=_platform(document.get("platform")),
@@ -149,7 +149,7 @@ class Manifest:
     def config(self) -> Descriptor | None:
         """The image's config."""
         config = self.document.get("config")
-        return Descriptor.from_json(config) if config is not None else None
+        return Descriptor.from_json(config, field="config") if config is not None else None
 
     @cached_property
     def layers(self) -> tuple[Descriptor, ...]:
@@ -160,7 +160,7 @@ class Manifest:
     def subject(self) -> Descriptor | None:
         """The manifest that this one refers to, which makes this one its referrer."""
         subject = self.document.get("subject")
-        return Descriptor.from_json(subject) if subject is not None else None
+        return Descriptor.from_json(subject, field="subject") if subject is not None else None
 
     @property
     def artifact_type(self) -> str | None:
@@ -208,8 +208,17 @@ def _settle_media_type(raw: bytes, declared: str | None) -> str:
     if isinstance(embedded, str) and embedded in MANIFEST_TYPES:
         return embedded
     if header in ("", "application/json", "text/plain", "application/octet-stream") and embedded is None:
-        return OCI_INDEX if isinstance(document.get("manifests"), list) else OCI_MANIFEST
+        return _media_type_by_shape(document)
     raise Unsupported(f"manifests of the media type {embedded or header} are not supported")
+
+
+def _media_type_by_shape(document: dict[str, Any]) -> str:
+    if isinstance(document.get("manifests"), list):
+        return OCI_INDEX
+    if isinstance(document.get("config"), dict):
+        return OCI_MANIFEST
+    # Some other JSON, an error document say, would else pass for an image without layers.
+    raise Invalid("manifest", "must have a config or manifests where no media type is declared")
 
 
 def _load_object(raw: bytes) -> dict[str, Any]:
@@ -228,12 +237,11 @@ def _descriptors(document: dict[str, Any], name: str) -> tuple[Descriptor, ...]:
         return ()
     if not isinstance(entries, list):
         raise Invalid(name, "must be an array of descriptors", entries)
-    try:
-        return tuple(Descriptor.from_json(entry) for entry in entries)
-    except InvalidName as error:
-        raise InvalidName(f"{name}[].digest", error.rule, error.value) from None
-    except Invalid as error:
-        raise Invalid(f"{name}[].{error.field}", error.rule, error.value) from None
+    return tuple(Descriptor.from_json(entry, field=f"{name}[{place}]") for place, entry in enumerate(entries))
+
+
+def _urls(urls: Any) -> tuple[str, ...]:
+    return tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else ()
 
 
 def _annotations(document: dict[str, Any]) -> dict[str, str]:

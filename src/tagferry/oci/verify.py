@@ -43,6 +43,8 @@ async def verified(chunks: AsyncIterator[bytes], descriptor: Descriptor) -> Asyn
     verifier = Verifier(descriptor)
     held: bytes | None = None
     async for chunk in chunks:
+        if not chunk:
+            continue  # held back in place of the last bytes, it would let all of them through
         verifier.update(chunk)
         if held is not None:
             yield held

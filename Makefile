@@ -1,0 +1,88 @@
+# Every target sets up what it needs: beforehand there are only make and Python 3.11 or newer.
+#
+#   make demo           two registries, a real image and one synchronization, on this machine
+#   make test           the tests            ARGS='-k signing -x' goes to pytest
+#   make check          ruff, mypy, import-linter
+#   make bench          the benchmarks       ARGS goes to them
+#   make lock           write requirements/*.txt anew from pyproject.toml
+#   make clean          remove .venv and every cache
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL_LOCKED := $(PIP) install --quiet --require-hashes -r
+INSTALL_TAGFERRY := $(PIP) install --quiet --no-deps --no-build-isolation -e .
+
+LOCK_VENV := build/lock-venv
+COMPILE := $(LOCK_VENV)/bin/uv pip compile pyproject.toml - --extra postgres --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
+# An editable install without build isolation needs the build's own requirements; hatchling asks for editables.
+BUILD_REQUIREMENTS := import tomllib; \
+	requires = tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]; \
+	print(*requires, "editables", sep="\n")
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench lock clean
+
+help:
+	@sed -n '/^#   make/s/^#   //p' Makefile
+
+demo: $(VENV)/.runtime
+	$(BIN)/tagferry demo $(ARGS)
+
+test: $(VENV)/.dev
+	$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench $(ARGS)
+
+lock:
+	@$(require_python)
+	rm -rf $(LOCK_VENV)
+	$(PYTHON) -m venv $(LOCK_VENV)
+	$(LOCK_VENV)/bin/python -m pip --disable-pip-version-check install --quiet uv
+	mkdir -p requirements
+	$(LOCK_VENV)/bin/python -c '$(BUILD_REQUIREMENTS)' | $(COMPILE) --group test --group check $(ARGS) \
+		--output-file requirements/dev.txt
+	$(LOCK_VENV)/bin/python -c '$(BUILD_REQUIREMENTS)' | $(COMPILE) --constraint requirements/dev.txt \
+		--no-annotate $(ARGS) --output-file requirements/runtime.txt
+	rm -rf $(LOCK_VENV)
+
+clean:
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(VENV)/bin/python:
+	@$(require_python)
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
+	$(INSTALL_LOCKED) requirements/runtime.txt
+	$(INSTALL_TAGFERRY)
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+	$(INSTALL_LOCKED) requirements/dev.txt
+	$(INSTALL_TAGFERRY)
+	@touch $@
+
+define require_python
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "tagferry needs Python 3.11 or newer; '$(PYTHON)' is `$(PYTHON) --version 2>&1`." >&2; \
+		echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+		exit 1; \
+	}; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' has no venv module; install its package: python3-venv on Debian and Ubuntu." >&2; \
+		exit 1; \
+	}
+endef

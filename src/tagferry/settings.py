@@ -1,0 +1,216 @@
+"""Settings: one TOML file, and environment variables `TAGFERRY_…` that win over it. Frozen once read.
+
+Nested settings are named with two underscores in the environment: `TAGFERRY_SYNC__TAG_LIMIT=50`.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tagferry.errors import Invalid, InvalidName, NotFound
+from tagferry.names import RegionId, RepositoryName
+
+EMBEDDED = "embedded"
+
+
+def _region_id(value: str) -> str:
+    try:
+        return RegionId(value)
+    except InvalidName as error:
+        raise ValueError(error.rule) from None
+
+
+def _address(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("must have the form HOST:PORT")
+    return value
+
+
+def _http_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")) or len(value.split("://", 1)[1]) == 0:
+        raise ValueError("must be a URL that starts with http:// or https://")
+    return value.rstrip("/")
+
+
+def _repository_name(value: str) -> str:
+    try:
+        name = RepositoryName(value)
+        _ = name.namespace, name.repository
+    except InvalidName as error:
+        raise ValueError(f"must have the form ORG/REPO ({error.message})") from None
+    return value
+
+
+def _registry(value: str) -> str:
+    return value if value == EMBEDDED else _http_url(value)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RegionSettings(_Frozen):
+    """A region: where its registry is, and, if this process serves it, on which address."""
+
+    listen: Annotated[str, AfterValidator(_address)] | None = None
+    """HOST:PORT on which this process serves the region's APIs; without it the region is only a target."""
+    registry: Annotated[str, AfterValidator(_registry)] = EMBEDDED
+    """`embedded`, or the registry's URL."""
+    public_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    """The URL under which clients reach `listen`, where it is not that address itself."""
+    username: str | None = None
+    password: SecretStr | None = None
+    docker_config: Path | None = None
+    """A docker `config.json` to take the credentials from, instead of `username` and `password`."""
+    ca_file: Path | None = None
+    """PEM file with the authorities to trust for the registry, instead of the system's."""
+    insecure_skip_verify: bool = False
+    """Do not verify the registry's TLS certificate."""
+    max_connections: PositiveInt = 32
+    organizations: Literal["managed", "open"] = "managed"
+    """`managed`: only organizations created in tagferry exist; `open`: the registry decides (administrators only)."""
+    placeholder_repository: Annotated[str, AfterValidator(_repository_name)] | None = None
+    """ORG/REPO that a literal `{namespace}/{repository}` in a path stands for, as the vendor's samples send it."""
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
+        if self.listen is None and self.registry == EMBEDDED:
+            raise ValueError('needs listen = "HOST:PORT" to serve it, or registry = "https://…" to reach it')
+        if (self.username is None) != (self.password is None):
+            raise ValueError("needs username and password together")
+        if self.username is not None and self.docker_config is not None:
+            raise ValueError("takes either username and password or docker_config, not both")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("needs tls_certificate and tls_key together")
+        return self
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the registry is tagferry's own."""
+        return self.registry == EMBEDDED
+
+    @property
+    def url(self) -> str:
+        """The address of the region's registry, as clients see it."""
+        if not self.is_embedded:
+            return self.registry
+        scheme = "https" if self.tls_certificate else "http"
+        return self.public_url or f"{scheme}://{self.listen}"
+
+
+class SyncSettings(_Frozen):
+    """How synchronizations run and how long their callers wait."""
+
+    tag_limit: PositiveInt = 500
+    """Tags that one request may name."""
+    wait_seconds: float = Field(55.0, ge=0)
+    """How long `sync_images` waits for its tags; the SDKs give up after 60 to 120 seconds."""
+    max_wait_seconds: float = Field(600.0, ge=0)
+    """The longest wait that a caller may ask for with `Prefer: wait=N`."""
+    tags_in_flight: PositiveInt = 16
+    blobs_in_flight: PositiveInt = 8
+    active_requests: PositiveInt = 64
+    """Requests of one user that may be in flight at once; more are answered with 429."""
+
+
+class LimitSettings(_Frozen):
+    """What the management API accepts."""
+
+    body_bytes: PositiveInt = 1024 * 1024
+    token_hours: float = Field(24.0, gt=0)
+    failed_attempts: PositiveInt = 5
+    """Failed authentications from one address after which a name or key is locked for `lock_seconds`."""
+    lock_seconds: float = Field(300.0, ge=0)
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="TAGFERRY_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    data_dir: Path = Path("tagferry-data")
+    """Where the embedded registries, the default database and the key file live; relative to the file's folder."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty means an SQLite file in `data_dir`."""
+    secret_key: SecretStr | None = None
+    """Fernet keys, comma-separated, newest first, to encrypt secrets at rest; otherwise a file in `data_dir`."""
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    regions: dict[Annotated[str, AfterValidator(_region_id)], RegionSettings]
+    sync: SyncSettings = SyncSettings()
+    limits: LimitSettings = LimitSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over what is given in code, which is what the file says."""
+        return env_settings, init_settings
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the file and the environment.
+
+        Raises:
+            NotFound: there is no such file.
+            Invalid: names the setting and the rule that it breaks.
+        """
+        try:
+            document = tomllib.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise NotFound("configuration", str(path), "write one with: tagferry init") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise Invalid(str(path), f"must be TOML ({error})") from None
+        document.setdefault("data_dir", "tagferry-data")
+        document["data_dir"] = path.absolute().parent / document["data_dir"]
+        return cls.parse(document)
+
+    @classmethod
+    def parse(cls, document: dict[str, Any]) -> Self:
+        """Check a document of settings; raises Invalid naming the setting and the rule."""
+        try:
+            settings = cls(**document)
+        except ValidationError as errors:
+            error = errors.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in error["loc"] if part != "[key]") or "settings"
+            value = None if "password" in field or isinstance(error["input"], dict) else error["input"]
+            raise Invalid(field, error["msg"].removeprefix("Value error, "), value) from None
+        if not settings.regions:
+            raise Invalid("regions", "must name at least one region")
+        return settings
+
+    @property
+    def served_regions(self) -> dict[RegionId, RegionSettings]:
+        """The regions that this process serves."""
+        return {RegionId(name): region for name, region in self.regions.items() if region.listen}
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database's URL, with the default filled in."""
+        return self.database_url or f"sqlite+aiosqlite:///{self.data_dir / 'tagferry.db'}"

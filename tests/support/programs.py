@@ -1,0 +1,24 @@
+"""Programs that some tests run: skopeo, a registry, apt.
+
+On a machine of a contributor a missing program skips the test and says what to install. Where
+TAGFERRY_REQUIRE_PROGRAMS=1 is set, as in CI, it fails it, so that nothing is left out unnoticed.
+"""
+
+import os
+import shutil
+from typing import NoReturn
+
+import pytest
+
+
+def require_program(name: str) -> str:
+    """Return the path of a program, or skip the test that needs it."""
+    path = shutil.which(name)
+    return path or missing(f"the program {name} is not on the PATH")
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test for want of something outside this repository, or fail it where nothing may be left out."""
+    if os.environ.get("TAGFERRY_REQUIRE_PROGRAMS") == "1":
+        pytest.fail(f"{what}, and TAGFERRY_REQUIRE_PROGRAMS=1 allows no skip")
+    pytest.skip(what)

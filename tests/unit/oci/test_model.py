@@ -1,0 +1,324 @@
+"""Manifests are read as the specifications draw them, and keep the bytes in which they came."""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tagferry.errors import Corrupt, Invalid, InvalidName, TagferryError, Unsupported
+from tagferry.names import Digest
+from tagferry.oci.model import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    MANIFEST_TYPES,
+    OCI_ARTIFACT_MANIFEST,
+    OCI_EMPTY_CONFIG,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    Manifest,
+)
+
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+
+
+def entry(name: str, media_type: str = LAYER, **more: Any) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": Digest.of(name.encode()), "size": len(name), **more}
+
+
+def encode(document: Any) -> bytes:
+    return json.dumps(document, indent=3).encode()
+
+
+def image(**more: Any) -> dict[str, Any]:
+    layers = [entry("first"), entry("second")]
+    return {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": entry("config", CONFIG),
+        "layers": layers,
+        **more,
+    }
+
+
+def index(**more: Any) -> dict[str, Any]:
+    children = [
+        entry("amd64", OCI_MANIFEST, platform={"architecture": "amd64", "os": "linux"}),
+        entry("arm", OCI_MANIFEST, platform={"architecture": "arm", "os": "linux", "variant": "v7"}),
+        entry("attestation", OCI_MANIFEST, platform={"architecture": "unknown", "os": "unknown"}),
+    ]
+    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children, **more}
+
+
+# --- what is read
+
+
+def test_an_image_manifest_names_its_config_first_and_its_layers_in_order():
+    manifest = Manifest.parse(encode(image()), OCI_MANIFEST)
+    assert [blob.digest for blob in manifest.blobs] == [Digest.of(name) for name in (b"config", b"first", b"second")]
+    assert manifest.config is not None
+    assert (manifest.config.media_type, manifest.config.size) == (CONFIG, 6)
+    assert manifest.layers == manifest.blobs[1:]
+    assert (manifest.children, manifest.is_index, manifest.subject) == ((), False, None)
+
+
+def test_an_index_names_its_children_in_order_with_their_platforms():
+    manifest = Manifest.parse(encode(index()), OCI_INDEX)
+    assert manifest.is_index
+    assert [child.platform for child in manifest.children] == ["linux/amd64", "linux/arm/v7", "unknown/unknown"]
+    assert manifest.blobs == ()
+
+
+def test_a_docker_manifest_and_a_docker_list_are_read_alike():
+    layer = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+    document = image(mediaType=DOCKER_MANIFEST, layers=[entry("first", layer)])
+    assert len(Manifest.parse(encode(document), DOCKER_MANIFEST).blobs) == 2
+    manifests = [entry("amd64", DOCKER_MANIFEST, platform={"architecture": "amd64", "os": "linux"})]
+    listed = Manifest.parse(encode(index(mediaType=DOCKER_LIST, manifests=manifests)), DOCKER_LIST)
+    assert (listed.is_index, listed.children[0].media_type) == (True, DOCKER_MANIFEST)
+
+
+def test_an_artifact_manifest_names_its_blobs():
+    document = {"mediaType": OCI_ARTIFACT_MANIFEST, "artifactType": "a/b", "blobs": [entry("first")]}
+    manifest = Manifest.parse(encode(document), OCI_ARTIFACT_MANIFEST)
+    assert [blob.digest for blob in manifest.blobs] == [Digest.of(b"first")]
+    assert manifest.artifact_type == "a/b"
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "media_type"), [("layers", image(), OCI_MANIFEST), ("manifests", index(), OCI_INDEX)]
+)
+@pytest.mark.parametrize("empty", [[], None])
+def test_a_list_that_is_empty_or_null_reads_as_empty(name, document, media_type, empty):
+    manifest = Manifest.parse(encode({**document, name: empty}), media_type)
+    assert manifest.layers == manifest.children == ()
+
+
+def test_foreign_layers_are_told_apart_and_keep_their_urls():
+    foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    old = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+    layers = [entry("a", foreign, urls=["https://example.com/a"]), entry("b", old), entry("c")]
+    manifest = Manifest.parse(encode(image(layers=layers)), OCI_MANIFEST)
+    assert [layer.is_foreign for layer in manifest.layers] == [True, True, False]
+    assert manifest.layers[0].urls == ("https://example.com/a",)
+
+
+# --- bytes and digests
+
+
+@given(st.sampled_from([image(), index()]), st.sampled_from([None, 0, 1, 5]), st.sampled_from(["", "\n", " \n\n"]))
+def test_the_bytes_are_kept_as_they_came(document, indent, tail):
+    raw = json.dumps(document, indent=indent).encode() + tail.encode()
+    manifest = Manifest.parse(raw, None)
+    assert (manifest.raw, manifest.size, manifest.digest) == (raw, len(raw), Digest.of(raw))
+    assert manifest.descriptor == Descriptor(document["mediaType"], Digest.of(raw), len(raw))
+
+
+def test_other_bytes_than_the_digest_promises_are_corrupt():
+    promised = Digest.of(b"other")
+    with pytest.raises(Corrupt, match=f"instead of {promised}"):
+        Manifest.parse(encode(image()), OCI_MANIFEST, digest=promised)
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_a_promised_digest_is_kept_in_its_own_algorithm(algorithm):
+    raw = encode(image())
+    promised = Digest.of(raw, algorithm)
+    assert Manifest.parse(raw, OCI_MANIFEST, digest=promised).digest == promised
+
+
+# --- media types
+
+
+@pytest.mark.parametrize("header", [None, "", "application/json", "text/plain; charset=utf-8"])
+@pytest.mark.parametrize(("document", "media_type"), [(image(), OCI_MANIFEST), (index(), OCI_INDEX)])
+@pytest.mark.parametrize("embedded", [True, False])
+def test_without_a_telling_header_the_document_tells_its_type(header, document, media_type, embedded):
+    document = document if embedded else {key: value for key, value in document.items() if key != "mediaType"}
+    assert Manifest.parse(encode(document), header).media_type == media_type
+
+
+def test_a_header_with_parameters_and_capitals_is_read():
+    assert Manifest.parse(encode(image()), f"{OCI_MANIFEST.upper()}; charset=utf-8").media_type == OCI_MANIFEST
+
+
+def test_a_document_that_contradicts_its_header_is_refused_naming_both():
+    with pytest.raises(Invalid, match="must equal the Content-Type") as refusal:
+        Manifest.parse(encode(image()), OCI_INDEX)
+    assert (refusal.value.field, refusal.value.value) == ("mediaType", OCI_MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("document", "header"),
+    [
+        ({"schemaVersion": 1, "fsLayers": []}, "application/vnd.docker.distribution.manifest.v1+prettyjws"),
+        ({"schemaVersion": 1, "fsLayers": []}, None),
+        ({}, "application/vnd.docker.distribution.manifest.v1+json"),
+    ],
+)
+def test_schema_1_is_unsupported_with_the_way_out(document, header):
+    with pytest.raises(Unsupported, match="push the image again with a current docker"):
+        Manifest.parse(encode(document), header)
+
+
+def test_an_unknown_type_is_unsupported_by_its_name():
+    with pytest.raises(Unsupported, match="text/html"):
+        Manifest.parse(b"{}", "text/html")
+    with pytest.raises(Unsupported, match=r"application/vnd\.example"):
+        Manifest.parse(encode(image(mediaType="application/vnd.example")), None)
+
+
+@pytest.mark.parametrize("document", [{}, {"errors": [{"code": "DENIED"}]}, {"schemaVersion": 2}])
+def test_json_of_another_kind_does_not_pass_for_an_image_without_layers(document):
+    with pytest.raises(Invalid, match="must have a config or manifests"):
+        Manifest.parse(encode(document), "application/json")
+
+
+# --- referrers
+
+
+def test_a_referrer_names_its_subject():
+    subject = entry("subject", OCI_MANIFEST)
+    manifest = Manifest.parse(encode(image(subject=subject)), OCI_MANIFEST)
+    assert manifest.subject == Descriptor(OCI_MANIFEST, Digest.of(b"subject"), 7)
+
+
+def test_what_lists_a_referrer_tells_its_artifact_type_and_annotations():
+    document = image(
+        artifactType="application/vnd.example.signature",
+        config=entry("{}", OCI_EMPTY_CONFIG),
+        subject=entry("subject", OCI_MANIFEST),
+        annotations={"org.example.by": "me", "org.example.odd": 1},
+    )
+    raw = encode(document)
+    listed = Manifest.parse(raw, None).referrer_descriptor
+    assert listed.to_json() == {
+        "mediaType": OCI_MANIFEST,
+        "digest": Digest.of(raw),
+        "size": len(raw),
+        "artifactType": "application/vnd.example.signature",
+        "annotations": {"org.example.by": "me"},
+    }
+
+
+@pytest.mark.parametrize("declared", [{}, {"artifactType": ""}])
+def test_without_an_artifact_type_an_images_config_tells_it(declared):
+    document = image(config=entry("config", "application/vnd.example.config"), **declared)
+    assert Manifest.parse(encode(document), None).artifact_type == "application/vnd.example.config"
+
+
+def test_an_index_has_only_the_artifact_type_that_it_declares():
+    assert Manifest.parse(encode(index()), None).artifact_type is None
+    assert Manifest.parse(encode(index(artifactType="a/b")), None).artifact_type == "a/b"
+
+
+@given(
+    st.builds(
+        Descriptor,
+        media_type=st.text(),
+        digest=st.binary().map(Digest.of),
+        size=st.integers(min_value=0),
+        urls=st.lists(st.text()).map(tuple),
+        artifact_type=st.none() | st.text(min_size=1),
+        annotations=st.dictionaries(st.text(), st.text()),
+    )
+)
+def test_a_descriptor_reads_back_from_its_own_json(descriptor):
+    assert Descriptor.from_json(json.loads(json.dumps(descriptor.to_json()))) == descriptor
+
+
+# --- bad documents
+
+
+@pytest.mark.parametrize(
+    ("document", "media_type", "field"),
+    [
+        ([], OCI_MANIFEST, "manifest"),
+        (image(config=[]), OCI_MANIFEST, "config"),
+        (image(config=entry("c", digest=None)), OCI_MANIFEST, "config.digest"),
+        (image(config=entry("c", digest="sha256:1")), OCI_MANIFEST, "config.digest"),
+        (image(config=entry("c", size=-1)), OCI_MANIFEST, "config.size"),
+        (image(config=entry("c", size=True)), OCI_MANIFEST, "config.size"),
+        (image(config=entry("c", size="1")), OCI_MANIFEST, "config.size"),
+        (image(config=entry("c", size=1.5)), OCI_MANIFEST, "config.size"),
+        (image(config=entry("c", mediaType=7)), OCI_MANIFEST, "config.mediaType"),
+        (image(layers={}), OCI_MANIFEST, "layers"),
+        (image(layers=[entry("a"), "b"]), OCI_MANIFEST, "layers[1]"),
+        (image(layers=[entry("a"), entry("b", digest="md5:1")]), OCI_MANIFEST, "layers[1].digest"),
+        (image(subject="sha256:1"), OCI_MANIFEST, "subject"),
+        (image(subject=entry("s", size=None)), OCI_MANIFEST, "subject.size"),
+        (index(manifests="all"), OCI_INDEX, "manifests"),
+        (index(manifests=[entry("a", digest=1)]), OCI_INDEX, "manifests[0].digest"),
+        ({"blobs": [3]}, OCI_ARTIFACT_MANIFEST, "blobs[0]"),
+    ],
+)
+def test_a_bad_document_is_refused_by_the_name_of_its_field(document, media_type, field):
+    with pytest.raises(Invalid) as refusal:
+        Manifest.parse(encode(document), media_type)
+    assert refusal.value.field == field
+
+
+def test_a_bad_digest_stays_a_bad_name():
+    with pytest.raises(InvalidName, match=r"layers\[0\]\.digest must use the algorithm sha256 or sha512"):
+        Manifest.parse(encode(image(layers=[entry("a", digest="md5:1")])), None)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff\xfe", b"not json", b'{"a":', b"[" * 100_000, b"1" * 5_000])
+def test_what_is_not_json_is_refused(raw):
+    with pytest.raises(Invalid) as refusal:
+        Manifest.parse(raw, OCI_MANIFEST)
+    assert refusal.value.field == "manifest"
+
+
+odd_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+odd_descriptors = odd_values | st.fixed_dictionaries(
+    {},
+    optional={
+        "mediaType": odd_values | st.just(LAYER),
+        "digest": odd_values | st.just(Digest.of(b"")),
+        "size": odd_values | st.just(0),
+        "urls": odd_values,
+        "platform": odd_values,
+        "annotations": odd_values,
+        "artifactType": odd_values,
+    },
+)
+odd_documents = st.fixed_dictionaries(
+    {},
+    optional={
+        "schemaVersion": odd_values | st.just(2),
+        "mediaType": odd_values | st.sampled_from(MANIFEST_TYPES),
+        "config": odd_descriptors,
+        "layers": odd_values | st.lists(odd_descriptors, max_size=3),
+        "manifests": odd_values | st.lists(odd_descriptors, max_size=3),
+        "blobs": odd_values | st.lists(odd_descriptors, max_size=3),
+        "subject": odd_descriptors,
+        "annotations": odd_values,
+        "artifactType": odd_values,
+    },
+)
+
+
+@given(st.binary() | odd_documents.map(encode) | odd_values.map(encode), st.none() | st.sampled_from(MANIFEST_TYPES))
+@example(encode(image(layers=[entry("a", urls=5)])), OCI_MANIFEST)
+@example(encode(image(mediaType=["x"])), None)
+def test_any_bytes_are_read_or_refused_with_our_own_errors(raw, media_type):
+    with suppress(TagferryError):
+        manifest = Manifest.parse(raw, media_type)
+        assert manifest.raw == raw
+        _ = manifest.artifact_type, manifest.annotations, manifest.referrer_descriptor.to_json()
+
+
+def test_deep_nesting_is_refused_at_any_depth():
+    for depth in range(800, 1_100):
+        raw = b'{"config": ' + b"[" * depth + b"]" * depth + b"}"
+        with pytest.raises(Invalid):
+            Manifest.parse(raw, OCI_MANIFEST)

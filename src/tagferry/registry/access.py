@@ -1,0 +1,63 @@
+"""Who may do what: the question that the registry asks of whoever embeds it."""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Protocol
+
+from tagferry.names import RepositoryName
+
+
+class Action(Enum):
+    """What a caller wants to do with a repository."""
+
+    PULL = "pull"
+    PUSH = "push"
+    DELETE = "delete"
+
+
+class Gate(Protocol):
+    """Tells who a caller is and what the caller may do."""
+
+    @property
+    def challenge(self) -> str:
+        """The WWW-Authenticate header of every 401, as `Basic realm="tagferry", charset="UTF-8"`."""
+        ...
+
+    async def check(
+        self, authorization: str | None, actions: frozenset[Action], repository: RepositoryName | None
+    ) -> None:
+        """Let the caller pass, or raise.
+
+        Args:
+            authorization: the Authorization header.
+            actions: all that the caller wants to do.
+            repository: where; None asks only that the caller is known.
+
+        Raises:
+            Unauthenticated: nobody, or wrong credentials.
+            Denied: the caller is known and may not.
+            NotFound: of the kind `organization`: what is pushed to does not exist.
+        """
+        ...
+
+    async def visible(
+        self, authorization: str | None, repositories: Sequence[RepositoryName]
+    ) -> Sequence[RepositoryName]:
+        """Those of the repositories that the caller may pull, in the order given."""
+        ...
+
+
+class OpenGate:
+    """Lets everybody do everything: for a registry that only its own process can reach."""
+
+    challenge = 'Basic realm="tagferry", charset="UTF-8"'
+
+    async def check(
+        self, authorization: str | None, actions: frozenset[Action], repository: RepositoryName | None
+    ) -> None:
+        """Let the caller pass."""
+
+    async def visible(
+        self, authorization: str | None, repositories: Sequence[RepositoryName]
+    ) -> Sequence[RepositoryName]:
+        return repositories

@@ -1,0 +1,156 @@
+"""The registry API's errors: one table to the distribution-spec's status and code, and one serializer.
+
+The codes are those of the OCI distribution-spec 1.1, "Error Codes"; PAGINATION_NUMBER_INVALID, UNAVAILABLE and
+UNKNOWN are what registries and their clients use beside them.
+"""
+
+import json
+from typing import Any
+
+from tagferry.errors import (
+    Conflict,
+    Corrupt,
+    Denied,
+    Invalid,
+    InvalidName,
+    NotFound,
+    TagferryError,
+    Throttled,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+)
+from tagferry.names import Digest
+
+
+class MissingReference(NotFound):
+    """A manifest that refers to a blob or a manifest which its repository does not hold."""
+
+
+class InvalidPage(Invalid):
+    """A page of a listing that cannot be told: `n` is not a number."""
+
+
+class InvalidUpload(Invalid):
+    """An upload request that breaks the protocol."""
+
+
+class SizeMismatch(Invalid):
+    """A body of another length than its headers say."""
+
+
+class OutOfOrder(Invalid):
+    """A chunk that does not begin where the upload stands.
+
+    Attributes:
+        received: bytes that the upload holds.
+    """
+
+    def __init__(self, start: int, received: int) -> None:
+        super().__init__("Content-Range", f"must begin at {received}", start)
+        self.received = received
+
+
+class RangeNotSatisfiable(Invalid):
+    """A range of a blob that begins behind its end.
+
+    Attributes:
+        size: the blob's bytes.
+    """
+
+    def __init__(self, value: str, size: int) -> None:
+        super().__init__("Range", f"must begin before the end of the blob's {size} bytes", value)
+        self.size = size
+
+
+class Damaged(TagferryError):
+    """Stored content that no longer matches its digest."""
+
+    def __init__(self, digest: Digest | str) -> None:
+        super().__init__(f"{digest} is damaged in this registry's storage; push the image again")
+
+
+class NotAllowed(TagferryError):
+    """A method that this path does not have.
+
+    Attributes:
+        allowed: the methods that it has.
+    """
+
+    def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"{method} is not possible here; use one of {', '.join(allowed)}")
+        self.allowed = allowed
+
+
+# The first row that fits counts, so what is special stands before what is general.
+_TABLE: tuple[tuple[type[TagferryError], str | None, int, str], ...] = (
+    (Unauthenticated, None, 401, "UNAUTHORIZED"),
+    (Denied, None, 403, "DENIED"),
+    (MissingReference, None, 404, "MANIFEST_BLOB_UNKNOWN"),
+    (NotFound, "organization", 404, "NAME_UNKNOWN"),
+    (NotFound, "repository", 404, "NAME_UNKNOWN"),
+    (NotFound, "manifest", 404, "MANIFEST_UNKNOWN"),
+    (NotFound, "tag", 404, "MANIFEST_UNKNOWN"),
+    (NotFound, "blob", 404, "BLOB_UNKNOWN"),
+    (NotFound, "upload", 404, "BLOB_UPLOAD_UNKNOWN"),
+    (NotFound, None, 404, "NAME_UNKNOWN"),
+    (NotAllowed, None, 405, "UNSUPPORTED"),
+    (OutOfOrder, None, 416, "BLOB_UPLOAD_INVALID"),
+    (RangeNotSatisfiable, None, 416, "SIZE_INVALID"),
+    (SizeMismatch, None, 400, "SIZE_INVALID"),
+    (InvalidUpload, None, 400, "BLOB_UPLOAD_INVALID"),
+    (InvalidPage, None, 400, "PAGINATION_NUMBER_INVALID"),
+    (TooLarge, None, 413, "MANIFEST_INVALID"),
+    (InvalidName, "name", 400, "NAME_INVALID"),
+    (InvalidName, "namespace", 400, "NAME_INVALID"),
+    (InvalidName, "repository", 400, "NAME_INVALID"),
+    (InvalidName, "digest", 400, "DIGEST_INVALID"),
+    (Invalid, None, 400, "MANIFEST_INVALID"),
+    (Corrupt, None, 400, "DIGEST_INVALID"),
+    (Conflict, None, 409, "DENIED"),
+    (Unsupported, None, 415, "UNSUPPORTED"),
+    (Throttled, None, 429, "TOOMANYREQUESTS"),
+    (Unavailable, None, 503, "UNAVAILABLE"),
+    (TagferryError, None, 500, "UNKNOWN"),
+)
+
+
+def status_and_code(error: TagferryError) -> tuple[int, str]:
+    """The HTTP status and the distribution-spec's code of an error."""
+    subject = error.kind if isinstance(error, NotFound) else getattr(error, "field", None)
+    return next(
+        (status, code) for kind, wanted, status, code in _TABLE if isinstance(error, kind) and wanted in (None, subject)
+    )
+
+
+def error_headers(error: TagferryError) -> dict[str, str]:
+    """What an error says in the response's headers."""
+    if isinstance(error, NotAllowed):
+        return {"Allow": ", ".join(error.allowed)}
+    if isinstance(error, OutOfOrder):
+        return {"Range": uploaded_range(error.received)}
+    if isinstance(error, RangeNotSatisfiable):
+        return {"Content-Range": f"bytes */{error.size}"}
+    if isinstance(error, Throttled | Unavailable) and error.retry_after is not None:
+        return {"Retry-After": str(max(1, round(error.retry_after)))}
+    return {}
+
+
+def error_document(code: str, message: str, detail: Any = None) -> bytes:
+    """The body of an error response (distribution-spec 1.1, "Error Codes")."""
+    return json.dumps({"errors": [{"code": code, "message": message, "detail": detail}]}).encode()
+
+
+def error_detail(error: TagferryError) -> Any:
+    """What a program may want to know of the error."""
+    if isinstance(error, NotFound):
+        return {error.kind: error.name}
+    if isinstance(error, Invalid):
+        return {"field": error.field, "rule": error.rule}
+    return None
+
+
+def uploaded_range(received: int) -> str:
+    """The Range header of an upload; an empty one says `0-0`, as registries do."""
+    return f"0-{max(received - 1, 0)}"

@@ -1,0 +1,48 @@
+"""What every route of the registry API is given."""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tagferry.errors import Denied, InvalidName, NotFound, Unauthenticated
+from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.registry.access import Action, Gate
+from tagferry.registry.asgi import Request, Response
+from tagferry.registry.storage import DiskStore
+
+OnPush = Callable[[RepositoryName, Tag | None, Digest], Awaitable[None]]
+"""Told of every manifest that was pushed, with its tag if it was pushed by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request whose caller was let pass.
+
+    Attributes:
+        repository: the repository that the path names, if it names one.
+        reference: the path's last part: a tag, a digest or an upload's identifier, unparsed.
+    """
+
+    request: Request
+    store: DiskStore
+    gate: Gate
+    on_push: OnPush | None
+    repository: RepositoryName
+    reference: str
+
+    async def permits(self, action: Action, repository: RepositoryName) -> bool:
+        """Whether the caller may also do this, elsewhere."""
+        authorization = self.request.headers.get("authorization")
+        try:
+            await self.gate.check(authorization, frozenset({action}), repository)
+        except (Unauthenticated, Denied, NotFound, InvalidName):
+            return False
+        return True
+
+    def matches(self, etag: str) -> bool:
+        """Whether the caller holds this entity already (RFC 9110, If-None-Match)."""
+        known = self.request.headers.get("if-none-match", "")
+        return known.strip() == "*" or etag in re.findall(r'"[^"]*"', known)
+
+
+Handler = Callable[[Exchange], Awaitable[Response]]

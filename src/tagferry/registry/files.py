@@ -1,0 +1,105 @@
+"""Changes of a file system that a crash leaves either done or undone."""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
+    """Write a whole file durably; who reads sees the old content or the new, never a part.
+
+    Args:
+        path: the file; its directories are made.
+        content: its bytes.
+        temporary: a directory of the same file system for the file while it is written.
+    """
+    draft = temporary / uuid.uuid4().hex
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        make_directory(path.parent)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, durably."""
+    missing = []
+    for directory in (path, *path.parents):
+        if directory.is_dir():
+            break
+        missing.append(directory)
+    if not missing:
+        return
+    # Another thread may take an emptied parent away between two steps; the next attempt makes it again.
+    for attempt in range(10):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            break
+        except FileNotFoundError:
+            if attempt == 9:
+                raise
+    for directory in missing:
+        with contextlib.suppress(FileNotFoundError):
+            sync_directory(directory.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make a directory's entries durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def entries(directory: Path) -> list[str]:
+    """The names in a directory in lexical order; none if there is no such directory."""
+    try:
+        return sorted(entry.name for entry in os.scandir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def is_empty(directory: Path) -> bool:
+    """Whether a directory holds nothing, or does not exist."""
+    try:
+        with os.scandir(directory) as found:
+            return next(found, None) is None
+    except FileNotFoundError:
+        return True
+
+
+def remove_empty_directories(directory: Path, *, below: Path) -> None:
+    """Remove a directory and those above it as long as they are empty, and never `below` itself."""
+    while directory != below:
+        try:
+            directory.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return
+        directory = directory.parent
+
+
+def files_below(directory: Path) -> Iterator[Path]:
+    """Every file under a directory, however deep."""
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            yield Path(folder, name)

@@ -1,0 +1,122 @@
+"""Manifests, tags, referrers and the catalog over HTTP (OCI distribution-spec 1.1, end-3, 7, 8, 9, 12)."""
+
+import bisect
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from tagferry.errors import Corrupt, InvalidName, NotFound
+from tagferry.names import Digest, Reference, Tag, parse_reference
+from tagferry.oci.model import MANIFEST_SIZE_LIMIT, OCI_INDEX, Manifest
+from tagferry.registry.asgi import Response
+from tagferry.registry.errors import Damaged, InvalidPage
+from tagferry.registry.exchange import Exchange
+
+_log = logging.getLogger(__name__)
+
+
+async def get_manifest(exchange: Exchange) -> Response:
+    """Send a manifest as it was stored; it is never converted to what Accept asks for."""
+    reference = _existing_reference(exchange)
+    try:
+        manifest = await exchange.store.get_manifest(exchange.repository, reference)
+    except Corrupt:
+        raise Damaged(reference) from None
+    etag = f'"{manifest.digest}"'
+    headers = {"Content-Type": manifest.media_type, "Docker-Content-Digest": manifest.digest, "ETag": etag}
+    if exchange.matches(etag):
+        return Response(304, headers)
+    return Response(200, headers, manifest.raw)
+
+
+async def put_manifest(exchange: Exchange) -> Response:
+    """Store a manifest under its digest, and under the tag if the path has one."""
+    reference = parse_reference(exchange.reference)
+    raw = await exchange.request.body(limit=MANIFEST_SIZE_LIMIT)
+    media_type = exchange.request.headers.get("content-type")
+    tag, digest = (reference, None) if isinstance(reference, Tag) else (None, reference)
+    manifest = Manifest.parse(raw, media_type, digest=digest)
+    await exchange.store.put_manifest(exchange.repository, manifest, tag)
+    await _tell(exchange, tag, manifest.digest)
+    headers = {
+        "Docker-Content-Digest": manifest.digest,
+        "Location": f"/v2/{exchange.repository}/manifests/{manifest.digest}",
+    }
+    if manifest.subject is not None:
+        headers["OCI-Subject"] = manifest.subject.digest
+    return Response(201, headers)
+
+
+async def delete_manifest(exchange: Exchange) -> Response:
+    """Delete a tag, or a manifest with its tags."""
+    await exchange.store.delete_manifest(exchange.repository, _existing_reference(exchange))
+    return Response(202)
+
+
+async def list_tags(exchange: Exchange) -> Response:
+    """List tags in lexical order, in pages of `n`."""
+    tags = [tag async for tag in exchange.store.list_tags(exchange.repository)]
+    page, headers = _page(exchange, tags)
+    return _json({"name": exchange.repository, "tags": page}, headers)
+
+
+async def list_referrers(exchange: Exchange) -> Response:
+    """List what refers to a digest, as an index; unknown digests have no referrers, which is no error."""
+    artifact_type = exchange.request.query.get("artifactType")
+    found = await exchange.store.list_referrers(exchange.repository, Digest(exchange.reference), artifact_type)
+    headers = {"Content-Type": OCI_INDEX}
+    if artifact_type is not None:
+        headers["OCI-Filters-Applied"] = "artifactType"
+    manifests = [descriptor.to_json() for descriptor in found]
+    return _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}, headers)
+
+
+async def list_catalog(exchange: Exchange) -> Response:
+    """List the repositories that the caller may pull, in lexical order, in pages of `n` (Docker's registry API)."""
+    names = [name async for name in exchange.store.list_repositories()]
+    visible = await exchange.gate.visible(exchange.request.headers.get("authorization"), names)
+    page, headers = _page(exchange, visible)
+    return _json({"repositories": page}, headers)
+
+
+def _existing_reference(exchange: Exchange) -> Reference:
+    """The path's reference, where it can only name what exists: a tag that cannot be is a tag that is not."""
+    try:
+        return parse_reference(exchange.reference)
+    except InvalidName:
+        if ":" in exchange.reference:
+            raise
+        raise NotFound("tag", exchange.reference) from None
+
+
+async def _tell(exchange: Exchange, tag: Tag | None, digest: Digest) -> None:
+    if exchange.on_push is None:
+        return
+    try:
+        await exchange.on_push(exchange.repository, tag, digest)
+    except Exception:
+        # The image is stored: whatever follows from that must not tell the client that it is not.
+        _log.exception("what follows the push of %s to %s failed", digest, exchange.repository)
+
+
+def _page(exchange: Exchange, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The names after `last`, at most `n`, and the Link to the next page if there is one."""
+    query = exchange.request.query
+    start = bisect.bisect_right(names, query["last"]) if "last" in query else 0
+    if "n" not in query:
+        return list(names[start:]), {}
+    text = query["n"]
+    if not (text.isascii() and text.isdigit()) or len(text) > 9:
+        raise InvalidPage("n", "must be a number, 0 or more", text)
+    count = int(text)
+    page = list(names[start : start + count])
+    if not page or start + count >= len(names):
+        return page, {}
+    following = urlencode({"n": count, "last": page[-1]})
+    return page, {"Link": f'<{exchange.request.path}?{following}>; rel="next"'}
+
+
+def _json(document: dict[str, Any], headers: dict[str, str]) -> Response:
+    return Response(200, {"Content-Type": "application/json"} | headers, json.dumps(document).encode())

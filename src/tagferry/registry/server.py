@@ -1,0 +1,158 @@
+"""The registry API: the OCI distribution-spec 1.1 and Docker's catalog, as an ASGI application over a disk store."""
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tagferry.errors import NotFound, TagferryError
+from tagferry.names import RepositoryName
+from tagferry.registry import blob_routes, manifest_routes, upload_routes
+from tagferry.registry.access import Action, Gate
+from tagferry.registry.asgi import ClientGone, Message, Receive, Request, Response, Scope, Send
+from tagferry.registry.errors import NotAllowed, error_detail, error_document, error_headers, status_and_code
+from tagferry.registry.exchange import Exchange, Handler, OnPush
+from tagferry.registry.storage import DiskStore
+
+_log = logging.getLogger(__name__)
+
+
+async def _ping(_exchange: Exchange) -> Response:
+    return Response(200, {"Content-Type": "application/json"}, b"{}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """A path's form and, by method, what the caller must be allowed to do and who answers."""
+
+    pattern: re.Pattern[str]
+    methods: Mapping[str, tuple[Action | None, Handler]]
+
+
+_NAME = r"/v2/(?P<name>.+)"
+_ROUTES = (
+    _Route(re.compile(r"/v2/?"), {"GET": (None, _ping), "HEAD": (None, _ping)}),
+    _Route(re.compile(r"/v2/_catalog"), {"GET": (None, manifest_routes.list_catalog)}),
+    _Route(re.compile(_NAME + r"/tags/list"), {"GET": (Action.PULL, manifest_routes.list_tags)}),
+    _Route(
+        re.compile(_NAME + r"/manifests/(?P<reference>[^/]+)"),
+        {
+            "GET": (Action.PULL, manifest_routes.get_manifest),
+            "HEAD": (Action.PULL, manifest_routes.get_manifest),
+            "PUT": (Action.PUSH, manifest_routes.put_manifest),
+            "DELETE": (Action.DELETE, manifest_routes.delete_manifest),
+        },
+    ),
+    _Route(
+        re.compile(_NAME + r"/referrers/(?P<reference>[^/]+)"), {"GET": (Action.PULL, manifest_routes.list_referrers)}
+    ),
+    _Route(re.compile(_NAME + r"/blobs/uploads/?"), {"POST": (Action.PUSH, upload_routes.start_upload)}),
+    _Route(
+        re.compile(_NAME + r"/blobs/uploads/(?P<reference>[^/]+)"),
+        {
+            "GET": (Action.PUSH, upload_routes.get_upload),
+            "PATCH": (Action.PUSH, upload_routes.append_to_upload),
+            "PUT": (Action.PUSH, upload_routes.finish_upload),
+            "DELETE": (Action.PUSH, upload_routes.cancel_upload),
+        },
+    ),
+    _Route(
+        re.compile(_NAME + r"/blobs/(?P<reference>[^/]+)"),
+        {
+            "GET": (Action.PULL, blob_routes.get_blob),
+            "HEAD": (Action.PULL, blob_routes.get_blob),
+            "DELETE": (Action.DELETE, blob_routes.delete_blob),
+        },
+    ),
+)
+_NO_REPOSITORY = RepositoryName("none")
+
+
+class RegistryApp:
+    """The ASGI application that answers `/v2/…`; it expects the whole path in the scope."""
+
+    def __init__(
+        self, store: DiskStore, gate: Gate, *, on_push: OnPush | None = None, idle_seconds: float = 60.0
+    ) -> None:
+        """Serve a store.
+
+        Args:
+            store: what is served; closing it is the caller's.
+            gate: who may do what.
+            on_push: awaited after every stored manifest; what it raises is logged, the push stands.
+            idle_seconds: a client that sends nothing for so long in the middle of a body counts as gone.
+        """
+        self._store = store
+        self._gate = gate
+        self._on_push = on_push
+        self._idle_seconds = idle_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(f"the registry does not speak {scope['type']}")
+        request = Request.of(scope, receive, idle_seconds=self._idle_seconds)
+        answer = _Answer(send)
+        try:
+            response = await self._respond(request)
+            await response.send(answer, method=request.method)
+        except ClientGone:
+            return
+        except Exception as error:
+            if answer.started:
+                raise
+            response = self._refuse(error)
+            await response.send(answer, method=request.method)
+
+    async def _respond(self, request: Request) -> Response:
+        route, parts = _find_route(request.path)
+        if request.method not in route.methods:
+            raise NotAllowed(request.method, tuple(route.methods))
+        action, handler = route.methods[request.method]
+        repository = RepositoryName(parts["name"]) if "name" in parts else None
+        if repository is not None and action is Action.PUSH:
+            # What is pushed here is managed under SWR's names, which allow less than the distribution-spec.
+            _ = repository.namespace, repository.repository
+        actions = frozenset({action}) if action else frozenset()
+        await self._gate.check(request.headers.get("authorization"), actions, repository)
+        exchange = Exchange(
+            request=request,
+            store=self._store,
+            gate=self._gate,
+            on_push=self._on_push,
+            repository=repository or _NO_REPOSITORY,
+            reference=parts.get("reference", ""),
+        )
+        return await handler(exchange)
+
+    def _refuse(self, error: Exception) -> Response:
+        if not isinstance(error, TagferryError):
+            _log.error("a registry request failed", exc_info=error)
+            error = TagferryError("the registry failed; its log tells why")
+        status, code = status_and_code(error)
+        headers = {"Content-Type": "application/json"} | error_headers(error)
+        if status == 401:
+            headers["WWW-Authenticate"] = self._gate.challenge
+        return Response(status, headers, error_document(code, error.message, error_detail(error)))
+
+
+class _Answer:
+    """Passes messages on, marks every response as a registry's, and knows whether one has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            version = (b"docker-distribution-api-version", b"registry/2.0")
+            message = {**message, "headers": [version, *message["headers"]]}
+        await self._send(message)
+
+
+def _find_route(path: str) -> tuple[_Route, dict[str, str]]:
+    for route in _ROUTES:
+        match = route.pattern.fullmatch(path)
+        if match:
+            return route, match.groupdict()
+    raise NotFound("path", path)

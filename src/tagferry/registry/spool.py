@@ -1,0 +1,141 @@
+"""A blob on its way to the disk and back, in pieces of 1 MiB: memory does not grow with the blob."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+from typing import BinaryIO
+
+from tagferry.errors import Corrupt
+from tagferry.names import Digest
+from tagferry.registry.files import sync_file
+from tagferry.registry.threads import DiskThreads, settled
+
+PIECE = 1024 * 1024
+"""Bytes that are hashed and written, or read, at once."""
+
+_WRITE_OUT = 32 * PIECE
+
+
+class Spool:
+    """A growing file with the running hash of its content.
+
+    The hash is kept while the process lives, and rebuilt from the file where it is not known, as after a restart.
+    """
+
+    def __init__(
+        self, path: Path, threads: DiskThreads, *, algorithm: str = "sha256", limit: int | None = None
+    ) -> None:
+        self.path = path
+        self.lock = asyncio.Lock()
+        self._threads = threads
+        self._limit = limit
+        self._hash = hashlib.new(algorithm)
+        self._hashed = 0
+
+    async def size(self) -> int:
+        """Bytes in the file; raises FileNotFoundError where it is gone."""
+        return (await self._threads.run(self.path.stat)).st_size
+
+    async def extend(self, chunks: AsyncIterator[bytes]) -> int:
+        """Append chunks while further ones arrive, and return the new size in bytes.
+
+        Where `chunks` fails, what has arrived until then is in the file.
+
+        Raises:
+            FileNotFoundError: the file is gone.
+            Corrupt: there are more bytes than the limit.
+        """
+        file = await self._threads.run(self._open)
+        writing: asyncio.Future[None] | None = None
+        gathered: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in chunks:
+                gathered.append(chunk)
+                size += len(chunk)
+                if size < PIECE:
+                    continue
+                if writing is not None:
+                    await settled(writing)
+                writing = self._threads.submit(self._write, file, gathered)
+                gathered, size = [], 0
+        finally:
+            try:
+                if writing is not None:
+                    await settled(writing)
+                if gathered:
+                    await self._threads.run(self._write, file, gathered)
+            finally:
+                await self._threads.run(file.close)
+        return self._hashed
+
+    async def cut(self, size: int) -> None:
+        """Forget what lies behind the first `size` bytes."""
+        await self._threads.run(os.truncate, self.path, size)
+        self._hashed = -1
+
+    async def verify(self, digest: Digest) -> None:
+        """Check the content against a digest and make it durable; raises Corrupt where it differs."""
+        await self._threads.run(self._verify, digest)
+
+    def _open(self) -> BinaryIO:
+        # Without O_CREAT: an upload that was cancelled meanwhile must not come back.
+        file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_APPEND), "r+b", buffering=0)
+        if os.fstat(file.fileno()).st_size != self._hashed:
+            self._rehash(self._hash.name)
+        return file
+
+    def _write(self, file: BinaryIO, chunks: list[bytes]) -> None:
+        piece = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if self._limit is not None and self._hashed + len(piece) > self._limit:
+            raise Corrupt(f"the blob is longer than its {self._limit} bytes")
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[file.write(rest) :]
+        self._hash.update(piece)
+        before = self._hashed // _WRITE_OUT
+        self._hashed += len(piece)
+        if self._hashed // _WRITE_OUT > before:
+            # The kernel begins to write these pages out, so that the last sync does not wait for the whole blob.
+            os.posix_fadvise(file.fileno(), before * _WRITE_OUT, _WRITE_OUT, os.POSIX_FADV_DONTNEED)
+
+    def _rehash(self, algorithm: str) -> None:
+        running = hashlib.new(algorithm)
+        hashed = 0
+        with self.path.open("rb", buffering=0) as file:
+            while piece := file.read(PIECE):
+                running.update(piece)
+                hashed += len(piece)
+        self._hash, self._hashed = running, hashed
+
+    def _verify(self, digest: Digest) -> None:
+        if self._hash.name != digest.algorithm or self.path.stat().st_size != self._hashed:
+            self._rehash(digest.algorithm)
+        actual = f"{digest.algorithm}:{self._hash.hexdigest()}"
+        if actual != digest:
+            raise Corrupt(f"{digest} arrived with the digest {actual}")
+        sync_file(self.path)
+
+
+async def read_ahead(
+    file: BinaryIO, threads: DiskThreads, *, offset: int, length: int | None = None
+) -> AsyncGenerator[bytes, None]:
+    """A file's bytes from `offset` on, at most `length` of them; the next piece is read while one is used."""
+    descriptor = file.fileno()
+    end = os.fstat(descriptor).st_size
+    if length is not None:
+        end = min(end, offset + length)
+    reading = threads.submit(os.pread, descriptor, min(PIECE, max(end - offset, 0)), offset)
+    try:
+        while offset < end:
+            piece = await settled(reading)
+            if not piece:
+                return
+            offset += len(piece)
+            reading = threads.submit(os.pread, descriptor, min(PIECE, max(end - offset, 0)), offset)
+            yield piece
+    finally:
+        # The file is closed next; a thread must not read from a descriptor that means another file by then.
+        await asyncio.wait((reading,))

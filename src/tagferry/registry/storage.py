@@ -1,0 +1,251 @@
+"""An image store on local disk: one root directory holds one region's images."""
+
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Self
+
+from tagferry.errors import Corrupt, NotFound, TagferryError
+from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord
+from tagferry.oci.model import Descriptor, Manifest
+from tagferry.registry.blobs import BlobFiles
+from tagferry.registry.files import files_below, is_empty, make_directory, remove_empty_directories
+from tagferry.registry.layout import Layout
+from tagferry.registry.manifests import ManifestFiles
+from tagferry.registry.spool import Spool, read_ahead
+from tagferry.registry.threads import DiskThreads
+from tagferry.registry.uploads import Uploads
+
+_LEFTOVER_SECONDS = 24 * 3600.0
+_LOCKS = 64
+
+
+class DiskStore:
+    """The `ImageStore` of an embedded registry. One process at a time may write to a root.
+
+    Attributes:
+        uploads: the upload sessions of the registry's clients.
+    """
+
+    def __init__(self, root: Path, *, name: str = "disk") -> None:
+        """Use a root directory, which is made if it does not exist; `name` is what people call the store."""
+        self._name = name
+        self._layout = Layout(root)
+        self._threads = DiskThreads()
+        self._blobs = BlobFiles(self._layout)
+        self._manifests = ManifestFiles(self._layout, self._blobs)
+        # Held by threads, not by tasks: a cancelled task leaves its thread running, and that still needs the lock.
+        self._locks = tuple(Lock() for _ in range(_LOCKS))
+        self.uploads = Uploads(self._layout, self._threads, self._commit)
+        for directory in (self._layout.repositories, self._layout.pool, self._layout.temporary):
+            make_directory(directory)
+
+    @classmethod
+    async def open(cls, root: Path, *, name: str = "disk") -> Self:
+        """Use a root directory, and clean what an earlier process left unfinished more than a day ago."""
+        store = cls(root, name=name)
+        await store.remove_leftovers()
+        return store
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def head_manifest(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+        return await self._threads.run(self._manifests.describe, repository, reference)
+
+    async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        return await self._threads.run(self._manifests.read, repository, reference)
+
+    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
+        def write() -> None:
+            with self._lock(repository):
+                self._manifests.write(repository, manifest, tag)
+
+        await self._threads.run(write)
+
+    async def delete_manifest(self, repository: RepositoryName, reference: Reference) -> None:
+        def delete() -> None:
+            with self._lock(repository):
+                self._manifests.delete(repository, reference)
+                self._prune(repository)
+
+        await self._threads.run(delete)
+
+    async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
+        return await self._threads.run(self._blobs.size, repository, digest)
+
+    @asynccontextmanager
+    async def read_blob(
+        self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0, length: int | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open a blob as the contract says; `length` limits the bytes."""
+        file = await self._threads.run(self._blobs.open, repository, descriptor.digest)
+        chunks = read_ahead(file, self._threads, offset=offset, length=length)
+        try:
+            yield chunks
+        finally:
+            await chunks.aclose()
+            file.close()
+
+    async def write_blob(
+        self,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        source: OpenBlob,
+        *,
+        mount_from: RepositoryName | None = None,
+    ) -> BlobOutcome:
+        digest = descriptor.digest
+        if await self._holds(repository, descriptor):
+            return BlobOutcome.PRESENT
+        if mount_from is not None and await self.mount_blob(repository, digest, mount_from):
+            return BlobOutcome.MOUNTED
+        await self._receive(repository, descriptor, source)
+        return BlobOutcome.UPLOADED
+
+    async def mount_blob(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
+        """Make the repository hold a blob that another of this store holds; False where that does not."""
+
+        def mount() -> bool:
+            with self._lock(repository):
+                return self._blobs.mount(repository, digest, source)
+
+        if await self.stat_blob(source, digest) is None:
+            return False
+        return await self._threads.run(mount)
+
+    async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
+        for tag in await self._threads.run(self._manifests.tag_names, repository):
+            yield tag
+
+    async def describe_tags(self, repository: RepositoryName) -> list[TagRecord]:
+        return await self._threads.run(self._manifests.tags, repository)
+
+    async def list_repositories(self) -> AsyncIterator[RepositoryName]:
+        for repository in await self._threads.run(self._existing):
+            yield repository
+
+    async def list_referrers(
+        self, repository: RepositoryName, digest: Digest, artifact_type: str | None = None
+    ) -> list[Descriptor]:
+        found = await self._threads.run(self._manifests.referrers, repository, digest)
+        return [descriptor for descriptor in found if artifact_type in (None, descriptor.artifact_type)]
+
+    async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
+        def delete() -> None:
+            with self._lock(repository):
+                self._blobs.delete(repository, digest)
+                self._prune(repository)
+
+        await self._threads.run(delete)
+
+    async def close(self) -> None:
+        self._threads.close()
+
+    async def collect_garbage(self, grace_seconds: float) -> int:
+        """Remove what nothing refers to, and return the bytes that this freed.
+
+        A blob goes when no manifest of its repository refers to it and it was last sent, mounted or asked for
+        more than `grace_seconds` ago, so that a push in progress keeps what it has sent.
+        """
+        older_than = time.time() - grace_seconds
+        freed = 0
+        for repository in await self._threads.run(self._layout.names):
+            freed += await self._threads.run(self._collect, repository, older_than)
+        freed += await self._threads.run(self._blobs.sweep_pool, older_than)
+        await self.remove_leftovers()
+        return freed
+
+    async def remove_leftovers(self) -> None:
+        """Remove unfinished writes and uploads that nothing has touched for a day."""
+        gone = await self._threads.run(self._remove_leftovers, time.time() - _LEFTOVER_SECONDS)
+        for repository, identifier in gone:
+            self.uploads.forget(repository, identifier)
+
+    async def _holds(self, repository: RepositoryName, descriptor: Descriptor) -> bool:
+        size = await self.stat_blob(repository, descriptor.digest)
+        if size is not None and size != descriptor.size:
+            raise Corrupt(f"{descriptor.digest} has {size} bytes, not {descriptor.size}")
+        return size is not None
+
+    async def _receive(self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob) -> None:
+        path = self._layout.temporary / uuid.uuid4().hex
+        algorithm, limit = descriptor.digest.algorithm, descriptor.size
+        spool = Spool(path, self._threads, algorithm=algorithm, limit=limit)
+        await self._threads.run(path.touch)
+        try:
+            async with source() as chunks:
+                received = await spool.extend(chunks)
+            if received != descriptor.size:
+                raise Corrupt(f"{descriptor.digest} ended after {received} of its {descriptor.size} bytes")
+            await spool.verify(descriptor.digest)
+            await self._threads.run(self._commit, spool, repository, descriptor.digest)
+        finally:
+            await self._threads.run(path.unlink, missing_ok=True)
+
+    def _commit(self, spool: Spool, repository: RepositoryName, digest: Digest) -> None:
+        with self._lock(repository):
+            self._blobs.commit(spool.path, repository, digest)
+
+    def _lock(self, repository: RepositoryName) -> Lock:
+        return self._locks[hash(repository) % _LOCKS]
+
+    def _existing(self) -> list[RepositoryName]:
+        return [name for name in self._layout.names() if self._layout.holds_images(name)]
+
+    def _collect(self, repository: RepositoryName, older_than: float) -> int:
+        with self._lock(repository):
+            try:
+                needed = self._manifests.referenced_blobs(repository)
+            except TagferryError:
+                # A damaged manifest does not tell what it needs, so everything here may be needed.
+                return 0
+            freed = 0
+            for digest in self._layout.digests(repository, "_blobs"):
+                if digest in needed or self._layout.blob(repository, digest).stat().st_mtime >= older_than:
+                    continue
+                try:
+                    freed += self._blobs.delete(repository, digest)
+                except NotFound:
+                    continue
+            self._prune(repository)
+            return freed
+
+    def _prune(self, repository: RepositoryName) -> None:
+        """Take the directories of a repository away once it holds nothing."""
+        directory = self._layout.repository(repository)
+        if self._layout.holds_images(repository) or not is_empty(self._layout.tags(repository)):
+            return
+        for kind in ("_blobs", "_manifests", "_tags", "_referrers", "_uploads"):
+            deepest = sorted((directory / kind).rglob("*"), reverse=True)
+            for path in (*deepest, directory / kind):
+                # An upload may be starting here at this moment; then its directory stays.
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+        remove_empty_directories(directory, below=self._layout.repositories)
+
+    def _remove_leftovers(self, older_than: float) -> list[tuple[RepositoryName, str]]:
+        for path in files_below(self._layout.temporary):
+            _remove_if_older(path, older_than)
+        return [
+            (repository, path.name)
+            for repository in self._layout.names()
+            for path in files_below(self._layout.repository(repository) / "_uploads")
+            if _remove_if_older(path, older_than)
+        ]
+
+
+def _remove_if_older(path: Path, older_than: float) -> bool:
+    try:
+        if path.stat().st_mtime >= older_than:
+            return False
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True

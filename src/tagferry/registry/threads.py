@@ -1,0 +1,55 @@
+"""The threads in which the disk is waited for."""
+
+import asyncio
+import errno
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from tagferry.errors import Unavailable
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class DiskThreads:
+    """Runs blocking work beside the event loop."""
+
+    def __init__(self, threads: int = 16) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="registry-disk")
+
+    def submit(
+        self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> asyncio.Future[_Result]:
+        """Start work; give the future to `settled`."""
+        return asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))
+
+    async def run(
+        self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> _Result:
+        """Run work to its end.
+
+        Raises:
+            Unavailable: the disk is full.
+        """
+        return await settled(self.submit(work, *args, **kwargs))
+
+    def close(self) -> None:
+        """Wait for what runs and end the threads."""
+        self._executor.shutdown(wait=True)
+
+
+async def settled(future: asyncio.Future[_Result]) -> _Result:
+    """Wait for a thread's result without cancelling the future: a thread cannot be cancelled, only abandoned.
+
+    Raises:
+        Unavailable: the disk is full.
+    """
+    await asyncio.wait((future,))
+    try:
+        return future.result()
+    except OSError as error:
+        if error.errno in _FULL:
+            raise Unavailable("the registry's disk is full; free space or enlarge it, then try again") from error
+        raise

@@ -1,0 +1,175 @@
+"""Upload sessions: what a client sends of a blob, in one request or in many, also across restarts."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from tagferry.errors import NotFound, Unavailable
+from tagferry.names import Digest, RepositoryName
+from tagferry.registry.errors import OutOfOrder, SizeMismatch
+from tagferry.registry.files import make_directory
+from tagferry.registry.layout import Layout
+from tagferry.registry.spool import Spool
+from tagferry.registry.threads import DiskThreads
+
+_IDENTIFIER = re.compile(r"[0-9a-f]{32}")
+_STATUS_PATIENCE_SECONDS = 5.0
+_ATTEMPTS = 10
+
+Commit = Callable[[Spool, RepositoryName, Digest], None]
+"""Makes a verified spool a blob of the repository; blocks."""
+
+
+class Uploads:
+    """The uploads of one registry. One request at a time moves an upload forward; others wait for it."""
+
+    def __init__(self, layout: Layout, threads: DiskThreads, commit: Commit) -> None:
+        self._layout = layout
+        self._threads = threads
+        self._commit = commit
+        self._spools: dict[tuple[RepositoryName, str], Spool] = {}
+
+    async def start(self, repository: RepositoryName) -> str:
+        """Begin an upload and return its identifier."""
+        identifier = uuid.uuid4().hex
+        path = self._layout.upload(repository, identifier)
+
+        await self._threads.run(_create, path)
+        self._spools[repository, identifier] = Spool(path, self._threads)
+        return identifier
+
+    async def size(self, repository: RepositoryName, identifier: str) -> int:
+        """Bytes received so far.
+
+        A request that still writes is waited for, briefly: it is probably one whose client has just gone.
+
+        Raises:
+            NotFound: of the kind `upload`.
+        """
+        spool = self._spool(repository, identifier)
+        try:
+            async with asyncio.timeout(_STATUS_PATIENCE_SECONDS), spool.lock:
+                return await self._received(repository, identifier, spool)
+        except TimeoutError:
+            return await self._received(repository, identifier, spool)
+
+    async def append(
+        self,
+        repository: RepositoryName,
+        identifier: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        offset: int | None = None,
+        length: int | None = None,
+    ) -> int:
+        """Add bytes and return how many the upload holds then.
+
+        Args:
+            repository: where the upload was started.
+            identifier: which upload.
+            chunks: the bytes; where this fails, what came until then is kept.
+            offset: where the bytes belong; None appends.
+            length: how many bytes come; None takes all.
+
+        Raises:
+            NotFound: of the kind `upload`.
+            OutOfOrder: `offset` is not where the upload stands.
+            SizeMismatch: more or fewer bytes came than `length`; none of them is kept.
+        """
+        spool = self._spool(repository, identifier)
+        async with spool.lock:
+            return await self._append(repository, identifier, spool, chunks, offset, length)
+
+    async def finish(
+        self,
+        repository: RepositoryName,
+        identifier: str,
+        digest: Digest,
+        chunks: AsyncIterator[bytes],
+        *,
+        offset: int | None = None,
+        length: int | None = None,
+    ) -> None:
+        """Add the last bytes, verify the whole and make it a blob of the repository; the upload ends.
+
+        Raises:
+            NotFound, OutOfOrder, SizeMismatch: as `append`; the upload stays.
+            Corrupt: the content has another digest; the upload ends, since it can never match.
+        """
+        spool = self._spool(repository, identifier)
+        async with spool.lock:
+            await self._append(repository, identifier, spool, chunks, offset, length)
+            try:
+                await spool.verify(digest)
+                await self._threads.run(self._commit, spool, repository, digest)
+            except FileNotFoundError:
+                # Cancelled by another request meanwhile.
+                raise NotFound("upload", identifier) from None
+            finally:
+                await self._drop(repository, identifier, spool)
+
+    async def cancel(self, repository: RepositoryName, identifier: str) -> None:
+        """End an upload and forget its bytes; raises NotFound."""
+        spool = self._spool(repository, identifier)
+        await self._received(repository, identifier, spool)
+        await self._drop(repository, identifier, spool)
+
+    def forget(self, repository: RepositoryName, identifier: str) -> None:
+        """Give up what memory keeps of an upload whose file is gone."""
+        self._spools.pop((repository, identifier), None)
+
+    async def _append(
+        self,
+        repository: RepositoryName,
+        identifier: str,
+        spool: Spool,
+        chunks: AsyncIterator[bytes],
+        offset: int | None,
+        length: int | None,
+    ) -> int:
+        before = await self._received(repository, identifier, spool)
+        if offset is not None and offset != before:
+            raise OutOfOrder(offset, before)
+        try:
+            after = await spool.extend(chunks)
+        except FileNotFoundError:
+            raise NotFound("upload", identifier) from None
+        if length is not None and after - before != length:
+            await spool.cut(before)
+            raise SizeMismatch("Content-Range", f"must cover the body's {after - before} bytes", length)
+        return after
+
+    def _spool(self, repository: RepositoryName, identifier: str) -> Spool:
+        if not _IDENTIFIER.fullmatch(identifier):
+            raise NotFound("upload", identifier)
+        known = self._spools.get((repository, identifier))
+        if known is not None:
+            return known
+        spool = Spool(self._layout.upload(repository, identifier), self._threads)
+        self._spools[repository, identifier] = spool
+        return spool
+
+    async def _received(self, repository: RepositoryName, identifier: str, spool: Spool) -> int:
+        try:
+            return await spool.size()
+        except FileNotFoundError:
+            self.forget(repository, identifier)
+            raise NotFound("upload", identifier) from None
+
+    async def _drop(self, repository: RepositoryName, identifier: str, spool: Spool) -> None:
+        self.forget(repository, identifier)
+        await self._threads.run(spool.path.unlink, missing_ok=True)
+
+
+def _create(path: Path) -> None:
+    # An emptied repository's directories may be removed between the two steps.
+    for _ in range(_ATTEMPTS):
+        make_directory(path.parent)
+        try:
+            path.touch(exist_ok=False)
+        except FileNotFoundError:
+            continue
+        return
+    raise Unavailable("the upload could not be started; try again")

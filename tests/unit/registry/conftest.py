@@ -1,0 +1,109 @@
+"""A registry on a temporary directory, served over real HTTP."""
+
+import io
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tagferry.errors import Denied, NotFound, Unauthenticated
+from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.registry.access import Action
+from tagferry.registry.server import RegistryApp
+from tagferry.registry.storage import DiskStore
+from tests.support.serving import serving
+
+
+@dataclass
+class ScriptedGate:
+    """Lets pass whoever says `me`, except where a test forbids it."""
+
+    challenge: str = 'Basic realm="tagferry", charset="UTF-8"'
+    denied: set[tuple[Action, str]] = field(default_factory=set)
+    hidden: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
+    failure: Exception | None = None
+
+    async def check(
+        self, authorization: str | None, actions: frozenset[Action], repository: RepositoryName | None
+    ) -> None:
+        if authorization != "me":
+            raise Unauthenticated("log in first")
+        if self.failure is not None:
+            raise self.failure
+        if repository is None:
+            return
+        if repository.partition("/")[0] in self.absent:
+            raise NotFound("organization", repository.partition("/")[0])
+        if any((action, repository) in self.denied for action in actions):
+            raise Denied(f"you may not do this to {repository}")
+
+    async def visible(
+        self, authorization: str | None, repositories: Sequence[RepositoryName]
+    ) -> Sequence[RepositoryName]:
+        return [name for name in repositories if name not in self.hidden]
+
+
+@dataclass
+class Registry:
+    """A running registry and a client of it."""
+
+    url: str
+    root: Path
+    store: DiskStore
+    gate: ScriptedGate
+    http: aiohttp.ClientSession
+    pushes: list[tuple[RepositoryName, Tag | None, Digest]]
+
+    async def push_blob(self, content: bytes, repository: str = "org/app") -> Digest:
+        digest = Digest.of(content)
+        async with self.http.post(
+            f"/v2/{repository}/blobs/uploads/?digest={digest}", data=io.BytesIO(content)
+        ) as response:
+            assert response.status == 201, await response.text()
+        return digest
+
+    async def start_upload(self, repository: str = "org/app") -> str:
+        async with self.http.post(f"/v2/{repository}/blobs/uploads/") as response:
+            assert response.status == 202
+            return response.headers["Location"]
+
+    async def push_manifest(
+        self, raw: bytes, media_type: str, reference: str, repository: str = "org/app"
+    ) -> aiohttp.ClientResponse:
+        headers = {"Content-Type": media_type}
+        url = f"/v2/{repository}/manifests/{reference}"
+        async with self.http.put(url, data=raw, headers=headers) as response:
+            await response.read()
+            return response
+
+    async def get(self, path: str, **headers: str) -> tuple[aiohttp.ClientResponse, bytes]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.http.get(path, headers=named) as response:
+            return response, await response.read()
+
+
+@pytest.fixture
+async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
+    gate, pushes = ScriptedGate(), []
+
+    async def on_push(repository: RepositoryName, tag: Tag | None, digest: Digest) -> None:
+        pushes.append((repository, tag, digest))
+
+    root = tmp_path / "region"
+    store = await DiskStore.open(root)
+    async with (
+        serving(RegistryApp(store, gate, on_push=on_push, idle_seconds=5)) as url,
+        aiohttp.ClientSession(url, headers={"Authorization": "me"}) as http,
+    ):
+        yield Registry(url=url, root=root, store=store, gate=gate, http=http, pushes=pushes)
+    await store.close()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[DiskStore]:
+    opened = await DiskStore.open(tmp_path / "region")
+    yield opened
+    await opened.close()

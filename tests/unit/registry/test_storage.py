@@ -1,0 +1,193 @@
+"""What holds on the disk itself: crashes, garbage, races."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tagferry.errors import Corrupt, NotFound
+from tagferry.names import RepositoryName, Tag
+from tagferry.registry.storage import DiskStore
+from tests.support.images import blob, image, layer, opening, push, read
+
+APP, OTHER = RepositoryName("org/app"), RepositoryName("org/other")
+DAY = 24 * 3600
+
+
+def files(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
+def make_old(path: Path, seconds: float = DAY + 60) -> None:
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+async def repositories(store: DiskStore) -> list[str]:
+    return [name async for name in store.list_repositories()]
+
+
+async def test_what_a_crash_left_half_written_is_never_seen(store: DiskStore, tmp_path: Path) -> None:
+    await push(store, APP, image(), Tag("v1"))
+    draft = tmp_path / "region/temporary/half-written"
+    draft.write_bytes(b"half a mani")
+    upload = await store.uploads.start(OTHER)
+    assert await repositories(store) == [APP]
+    assert [tag async for tag in store.list_tags(APP)] == ["v1"]
+    again = await DiskStore.open(tmp_path / "region")
+    assert draft.exists()
+    assert await again.uploads.size(OTHER, upload) == 0
+    await again.close()
+
+
+async def test_day_old_leftovers_are_removed_when_a_store_opens(store: DiskStore, tmp_path: Path) -> None:
+    draft = tmp_path / "region/temporary/half-written"
+    draft.write_bytes(b"half a mani")
+    upload = await store.uploads.start(APP)
+    make_old(draft)
+    make_old(tmp_path / "region/repositories/org/app/_uploads" / upload)
+    again = await DiskStore.open(tmp_path / "region")
+    assert files(tmp_path / "region") == []
+    with pytest.raises(NotFound):
+        await again.uploads.size(APP, upload)
+    await again.close()
+
+
+async def test_a_referrer_whose_manifest_was_never_written_is_not_listed(store: DiskStore, tmp_path: Path) -> None:
+    subject = image()
+    orphan = image(seed="orphan", subject=subject.manifest)
+    await push(store, APP, orphan)
+    (tmp_path / "region/repositories/org/app/_manifests/sha256" / orphan.digest.encoded).unlink()
+    assert await store.list_referrers(APP, subject.digest) == []
+
+
+async def test_a_failed_write_leaves_no_file(store: DiskStore, tmp_path: Path) -> None:
+    content = layer("content")
+    for wrong in (content[:-1], content + b"x", b"y" * len(content)):
+        with pytest.raises(Corrupt):
+            await store.write_blob(APP, blob(content), opening(wrong))
+    assert files(tmp_path / "region") == []
+
+
+async def test_garbage_collection_keeps_what_manifests_need(store: DiskStore, tmp_path: Path) -> None:
+    sample = image(layer("needed"))
+    await push(store, APP, sample, Tag("v1"))
+    waste = layer("waste", 1000)
+    await store.write_blob(APP, blob(waste), opening(waste))
+    assert await store.collect_garbage(grace_seconds=0) == len(waste)
+    assert await store.stat_blob(APP, blob(waste).digest) is None
+    for digest, content in sample.all_blobs.items():
+        assert await store.stat_blob(APP, digest) == len(content)
+
+
+async def test_garbage_collection_spares_a_push_in_progress(store: DiskStore) -> None:
+    content = layer("just arrived")
+    await store.write_blob(APP, blob(content), opening(content))
+    assert await store.collect_garbage(grace_seconds=60) == 0
+    assert await store.stat_blob(APP, blob(content).digest) == len(content)
+
+
+async def test_a_blob_that_was_asked_for_counts_as_fresh(store: DiskStore, tmp_path: Path) -> None:
+    content = layer("old")
+    digest = blob(content).digest
+    await store.write_blob(APP, blob(content), opening(content))
+    make_old(tmp_path / "region/repositories/org/app/_blobs/sha256" / digest.encoded)
+    assert await store.stat_blob(APP, digest) == len(content)
+    assert await store.collect_garbage(grace_seconds=3600) == 0
+
+
+async def test_bytes_count_as_freed_once_the_last_repository_lets_go(store: DiskStore) -> None:
+    content = layer("shared")
+    await store.write_blob(APP, blob(content), opening(content))
+    await store.write_blob(OTHER, blob(content), opening(content), mount_from=APP)
+    await store.delete_blob(APP, blob(content).digest)
+    assert await read(store, OTHER, blob(content)) == content
+    assert await store.collect_garbage(grace_seconds=0) == len(content)
+
+
+async def test_garbage_collection_clears_the_pool(store: DiskStore, tmp_path: Path) -> None:
+    content = layer("shared")
+    await store.write_blob(APP, blob(content), opening(content))
+    (tmp_path / "region/repositories/org/app/_blobs/sha256" / blob(content).digest.encoded).unlink()
+    assert await store.collect_garbage(grace_seconds=0) == len(content)
+    assert files(tmp_path / "region") == []
+
+
+async def test_a_damaged_manifest_stops_the_collection_of_its_repository(store: DiskStore, tmp_path: Path) -> None:
+    sample = image()
+    await push(store, APP, sample, Tag("v1"))
+    (tmp_path / "region/repositories/org/app/_manifests/sha256" / sample.digest.encoded).write_bytes(b"x\ny")
+    assert await store.collect_garbage(grace_seconds=0) == 0
+
+
+async def test_an_emptied_repository_is_no_longer_listed(store: DiskStore, tmp_path: Path) -> None:
+    inner = RepositoryName("org/app/inner")
+    for repository in (APP, inner):
+        sample = image(seed=repository)
+        await push(store, repository, sample, Tag("v1"))
+        await store.delete_manifest(repository, sample.digest)
+    assert await repositories(store) == [APP, inner]
+    await store.collect_garbage(grace_seconds=0)
+    assert await repositories(store) == []
+    assert list((tmp_path / "region/repositories").iterdir()) == []
+
+
+async def test_pushing_and_emptying_at_once_loses_nothing(store: DiskStore) -> None:
+    names = [RepositoryName(f"org/deep/{number}") for number in range(4)]
+
+    async def churn(repository: RepositoryName) -> None:
+        content = layer(f"of {repository}")
+        for _ in range(15):
+            await store.write_blob(repository, blob(content), opening(content))
+            assert await read(store, repository, blob(content)) == content
+            await store.delete_blob(repository, blob(content).digest)
+
+    await asyncio.gather(*(churn(name) for name in names))
+    assert await repositories(store) == []
+
+
+async def test_one_blob_pushed_and_deleted_across_repositories_stays_whole(store: DiskStore) -> None:
+    content = layer("shared", 10_000)
+
+    async def churn(repository: RepositoryName) -> None:
+        for _ in range(15):
+            await store.write_blob(repository, blob(content), opening(content))
+            assert await read(store, repository, blob(content)) == content
+            await store.delete_blob(repository, blob(content).digest)
+
+    await asyncio.gather(*(churn(RepositoryName(f"org/r{number}")) for number in range(4)))
+
+
+async def test_a_tag_tells_when_it_was_written(store: DiskStore) -> None:
+    before = time.time()
+    await push(store, APP, image(), Tag("v1"))
+    (record,) = await store.describe_tags(APP)
+    assert record.updated is not None
+    assert before - 1 <= record.updated.timestamp() <= time.time() + 1
+
+
+async def test_two_cancelled_appends_do_not_disturb_an_upload(store: DiskStore) -> None:
+    first = b"first" * 100_000
+    upload = await store.uploads.start(APP)
+
+    async def endless():
+        yield first
+        await asyncio.Event().wait()
+
+    for count in (1, 2):
+        task = asyncio.create_task(store.uploads.append(APP, upload, endless()))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await store.uploads.size(APP, upload) == count * len(first)
+    content = first * 2
+
+    async def nothing() -> AsyncIterator[bytes]:
+        for piece in list[bytes]():
+            yield piece
+
+    await store.uploads.finish(APP, upload, blob(content).digest, nothing())
+    assert await read(store, APP, blob(content)) == content

@@ -1,0 +1,129 @@
+"""What a registry answered, and which error an unwanted answer means."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tagferry.errors import (
+    Denied,
+    Invalid,
+    NotFound,
+    TagferryError,
+    Throttled,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+)
+from tagferry.names import Digest
+from tagferry.remote.retry import retry_after
+
+ERROR_LIMIT = 16 * 1024
+"""Bytes of an error's body that are read."""
+
+_DEFAULT_WAIT = 5.0
+"""Seconds after which to try again where a registry that throttles does not tell."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A status, headers and a body of bounded length."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    @property
+    def digest(self) -> Digest | None:
+        """The `Docker-Content-Digest`, where there is one that can be verified here."""
+        return _digest(self.headers.get("Docker-Content-Digest", ""))
+
+    @property
+    def length(self) -> int | None:
+        """The Content-Length in bytes, where it is told."""
+        text = self.headers.get("Content-Length", "")
+        return int(text) if text.isascii() and text.isdigit() else None
+
+    @property
+    def media_type(self) -> str:
+        """The Content-Type without its parameters, in lower case."""
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The JSON object in the body; an empty one where there is none."""
+        try:
+            document = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return {}
+        return document if isinstance(document, dict) else {}
+
+    @property
+    def code(self) -> str:
+        """The registry's own error code (distribution-spec, "Error Codes"), or nothing."""
+        return str(self._error.get("code", ""))
+
+    @property
+    def missing(self) -> Digest | None:
+        """The digest that an error speaks of, where it names one."""
+        detail = self._error.get("detail")
+        named = detail.values() if isinstance(detail, dict) else [detail]
+        found = (_digest(value) for value in named if isinstance(value, str))
+        return next((digest for digest in found if digest), None)
+
+    @property
+    def explanation(self) -> str:
+        """The registry's own code and message, as short as a sentence bears."""
+        parts = (self.code, str(self._error.get("message", "")))
+        return _printable(": ".join(part for part in parts if part))
+
+    @property
+    def _error(self) -> dict[str, Any]:
+        errors = self.document.get("errors")
+        first = errors[0] if isinstance(errors, list) and errors else None
+        return first if isinstance(first, dict) else {}
+
+
+def failure(registry: str, task: str, answer: Answer) -> TagferryError:
+    """The error that an unwanted answer means.
+
+    Returns:
+        Unauthenticated for 401, Denied for 403, NotFound for 404 (of the kind `resource`: who knows better handles
+        404 itself), Unsupported for 405 and 501, TooLarge for 413, Throttled for 429, Unavailable for other faults
+        of the server, Invalid for what else it refused.
+    """
+    told = f"{answer.status} {answer.explanation}".strip()
+    sentence = f"registry {registry} answered {told} when asked to {task}"
+    wait = retry_after(answer.headers)
+    match answer.status:
+        case 401:
+            return Unauthenticated(sentence)
+        case 403:
+            return Denied(sentence)
+        case 404:
+            return NotFound("resource", f"at registry {registry}", f"it answered {told} when asked to {task}")
+        case 405 | 501:
+            return Unsupported(sentence)
+        case 413:
+            return TooLarge(f"the request to {task}", f"is too large for registry {registry}, which answered {told}")
+        case 429:
+            return Throttled(sentence, retry_after=_DEFAULT_WAIT if wait is None else wait)
+        case 408:
+            return Unavailable(sentence, retry_after=wait)
+        case status if status >= 500 or status < 400:
+            return Unavailable(sentence, retry_after=wait)
+    return Invalid(f"the request to {task}", f"was refused by registry {registry}, which answered {told}")
+
+
+def _digest(text: str) -> Digest | None:
+    try:
+        return Digest(text)
+    except Invalid:
+        return None
+
+
+def _printable(text: str, limit: int = 300) -> str:
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    return shown if len(shown) <= limit else f"{shown[:limit]}…"

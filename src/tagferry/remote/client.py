@@ -1,0 +1,239 @@
+"""An image store that is any OCI registry, over HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+from tagferry.errors import Corrupt, Denied, Invalid, InvalidName, NotFound, Unauthenticated, Unavailable, Unsupported
+from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord
+from tagferry.oci.model import Descriptor, Manifest
+from tagferry.remote.endpoint import Endpoint
+from tagferry.remote.listing import PAGE_SIZE, pages
+from tagferry.remote.manifests import Manifests, deleting, pulling
+from tagferry.remote.referrers import Referrers
+from tagferry.remote.retry import Retry
+from tagferry.remote.transport import Call, Transport
+from tagferry.remote.upload import Uploader
+
+DESCRIBED_AT_ONCE = 8
+
+
+class RemoteStore:
+    """An `ImageStore` at a registry; use it in one event loop, and close it there.
+
+    Args:
+        endpoint: the registry and the terms on which it is used.
+        retry: how often and after which pauses temporary faults are tried again.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, retry: Retry | None = None) -> None:
+        self._transport = Transport(endpoint, retry=retry or Retry())
+        self._manifests = Manifests(self._transport)
+        self._referrers = Referrers(self._transport, self._manifests)
+        self._uploader = Uploader(self._transport)
+
+    @property
+    def name(self) -> str:
+        return self._transport.name
+
+    async def ping(self) -> None:
+        """Check that the registry can be reached and lets us in (distribution-spec, "Determining Support")."""
+        await self._transport.fetch(Call(method="GET", task="say that it is there", url="/v2/"))
+
+    async def head_manifest(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+        return await self._manifests.head(repository, reference)
+
+    async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        return await self._manifests.get(repository, reference)
+
+    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
+        noted = await self._manifests.put(repository, manifest, tag)
+        if not noted and manifest.subject is not None:
+            await self._referrers.add(repository, manifest)
+
+    async def delete_manifest(self, repository: RepositoryName, reference: Reference) -> None:
+        await self._manifests.delete(repository, reference)
+
+    async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
+        call = self._blob_call("HEAD", "look for", repository, digest, accept={200, 404})
+        answer = await self._transport.fetch(call)
+        if answer.status == 404:
+            return None
+        if answer.length is None:
+            raise Unavailable(f"registry {self.name} told no size when asked to {call.task}")
+        return answer.length
+
+    @asynccontextmanager
+    async def read_blob(
+        self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        if offset and offset >= descriptor.size:
+            yield _nothing()
+            return
+        call = self._blob_call(
+            "GET",
+            "give",
+            repository,
+            descriptor.digest,
+            accept={200, 206, 404} if offset else {200, 404},
+            headers={"Range": f"bytes={offset}-"} if offset else {},
+        )
+        async with self._transport.open(call) as (answer, chunks):
+            if answer.status == 404:
+                raise NotFound("blob", f"{repository}@{descriptor.digest}")
+            if answer.status == 206:
+                self._check_range(answer.headers.get("Content-Range", ""), offset, call)
+            skipped = offset if answer.status == 200 else 0
+            yield self._exactly(chunks, skipped, descriptor.size - offset, call)
+
+    async def write_blob(
+        self,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        source: OpenBlob,
+        *,
+        mount_from: RepositoryName | None = None,
+    ) -> BlobOutcome:
+        return await self._uploader.write(repository, descriptor, source, mount_from=mount_from)
+
+    async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
+        call = Call(
+            method="GET",
+            task=f"list the tags of {repository}",
+            url=f"/v2/{repository}/tags/list?n={PAGE_SIZE}",
+            scopes=(pulling(repository),),
+            accept=frozenset({200, 404}),
+        )
+        names: set[str] = set()
+        async for page in pages(self._transport, call):
+            if page.status == 404:
+                raise NotFound("repository", repository)
+            names.update(self._names(page.document.get("tags"), call))
+        for name in sorted(names):
+            yield Tag(name)
+
+    async def describe_tags(self, repository: RepositoryName) -> list[TagRecord]:
+        tags = [tag async for tag in self.list_tags(repository)]
+        records: dict[Tag, TagRecord] = {}
+        waiting = iter(tags)
+        workers = [
+            asyncio.ensure_future(self._describe(repository, waiting, records)) for _ in tags[:DESCRIBED_AT_ONCE]
+        ]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return [records[tag] for tag in tags if tag in records]
+
+    async def list_repositories(self) -> AsyncIterator[RepositoryName]:
+        """See `ImageStore`; a repository whose name is outside the specification's grammar is left out."""
+        call = Call(
+            method="GET",
+            task="list its repositories",
+            url=f"/v2/_catalog?n={PAGE_SIZE}",
+            scopes=("registry:catalog:*",),
+            accept=frozenset({200, 404, 405}),
+        )
+        names: set[RepositoryName] = set()
+        try:
+            async for page in pages(self._transport, call):
+                if page.status != 200:
+                    raise Unsupported(f"registry {self.name} does not tell which repositories it has")
+                names.update(_repositories(self._names(page.document.get("repositories"), call)))
+        except (Unauthenticated, Denied) as refusal:
+            raise Unsupported(f"registry {self.name} does not tell which repositories it has: {refusal}") from refusal
+        for name in sorted(names):
+            yield name
+
+    async def list_referrers(
+        self, repository: RepositoryName, digest: Digest, artifact_type: str | None = None
+    ) -> list[Descriptor]:
+        return await self._referrers.find(repository, digest, artifact_type)
+
+    async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
+        call = Call(
+            method="DELETE",
+            task=f"delete blob {digest} of {repository}",
+            url=f"/v2/{repository}/blobs/{digest}",
+            scopes=(deleting(repository),),
+            accept=frozenset({200, 202, 204, 404}),
+        )
+        if (await self._transport.fetch(call)).status == 404:
+            raise NotFound("blob", f"{repository}@{digest}")
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    async def _describe(
+        self, repository: RepositoryName, waiting: Iterator[Tag], records: dict[Tag, TagRecord]
+    ) -> None:
+        for tag in waiting:
+            # None: the tag was deleted since it was listed.
+            if descriptor := await self.head_manifest(repository, tag):
+                records[tag] = TagRecord(tag=tag, digest=descriptor.digest)
+
+    def _blob_call(
+        self,
+        method: str,
+        verb: str,
+        repository: RepositoryName,
+        digest: Digest,
+        *,
+        accept: set[int],
+        headers: dict[str, str] | None = None,
+    ) -> Call:
+        return Call(
+            method=method,
+            task=f"{verb} blob {digest} of {repository}",
+            url=f"/v2/{repository}/blobs/{digest}",
+            scopes=(pulling(repository),),
+            headers=headers or {},
+            accept=frozenset(accept),
+            redirects=True,
+        )
+
+    async def _exactly(
+        self, chunks: AsyncIterator[bytes], skipped: int, expected: int, call: Call
+    ) -> AsyncIterator[bytes]:
+        """Pass on what is expected, without what a server sent that does not know ranges."""
+        received = 0
+        async for chunk in chunks:
+            wanted = chunk[skipped:] if skipped else chunk
+            skipped -= min(skipped, len(chunk))
+            received += len(wanted)
+            if received > expected:
+                raise Corrupt(f"registry {self.name} sent more than {expected} bytes when asked to {call.task}")
+            if wanted:
+                yield wanted
+        if received < expected:
+            raise Unavailable(
+                f"registry {self.name} sent {received} bytes instead of {expected} when asked to {call.task}"
+            )
+
+    def _check_range(self, told: str, offset: int, call: Call) -> None:
+        if told and not told.replace(" ", "").startswith((f"bytes{offset}-", f"bytes={offset}-")):
+            raise Unavailable(f"registry {self.name} sent {told} instead of bytes {offset}- when asked to {call.task}")
+
+    def _names(self, entries: object, call: Call) -> list[str]:
+        if entries is None:
+            return []
+        if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+            raise Invalid(f"the answer of registry {self.name} to {call.task}", "must hold an array of names")
+        return entries
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    empty: tuple[bytes, ...] = ()
+    for chunk in empty:
+        yield chunk
+
+
+def _repositories(names: list[str]) -> Iterator[RepositoryName]:
+    for name in names:
+        try:
+            yield RepositoryName(name)
+        except InvalidName:
+            continue

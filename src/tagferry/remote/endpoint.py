@@ -1,0 +1,54 @@
+"""Where a registry is and how to talk to it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tagferry.errors import Invalid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What proves who is calling: a user with a password, or an OAuth2 refresh token ("identity token")."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A registry's address and the terms on which it is used.
+
+    Attributes:
+        name: what to call the registry to a person; unique in the process.
+        url: `https://host[:port]` or `http://host[:port]`, with neither path nor query.
+        credentials: None to call anonymously.
+        ca_file: PEM file with the authorities to trust instead of the system's.
+        insecure_skip_verify: take any TLS certificate.
+        connect_timeout: seconds to wait for a connection.
+        read_timeout: seconds without a byte moving after which a request is given up; there is no limit to how
+            long a transfer takes as a whole.
+        max_connections: requests at the same time; uploads have as many again of their own, because an upload may
+            wait for a download from the same registry.
+        chunk_size: bytes of one part of an upload to a registry that does not take a blob in one piece.
+    """
+
+    name: str
+    url: str
+    credentials: Credentials | None = None
+    ca_file: Path | None = None
+    insecure_skip_verify: bool = False
+    connect_timeout: float = 10.0
+    read_timeout: float = 60.0
+    max_connections: int = 16
+    chunk_size: int = 16 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Invalid("url", "must have the form https://host[:port]", self.url)
+        if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+            raise Invalid("url", "must hold no path, query or credentials", f"{parts.scheme}://{parts.hostname}")
+        if self.max_connections < 1:
+            raise Invalid("max_connections", "must be at least 1", self.max_connections)

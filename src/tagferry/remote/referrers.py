@@ -1,0 +1,99 @@
+"""Who refers to a manifest: by the registry's API, or by the tag that stands in for it.
+
+Distribution-spec 1.1, "Listing Referrers", "Referrers Tag Schema" and "Pushing Manifests with Subject".
+"""
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import quote
+from weakref import WeakValueDictionary
+
+from tagferry.errors import Invalid, NotFound
+from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest
+from tagferry.remote.listing import pages
+from tagferry.remote.manifests import Manifests, pulling
+from tagferry.remote.transport import Call, Transport
+
+_NO_API = frozenset({400, 404, 405, 501})
+
+
+class Referrers:
+    """The referrers that one registry knows."""
+
+    def __init__(self, transport: Transport, manifests: Manifests) -> None:
+        self._transport = transport
+        self._manifests = manifests
+        self._locks: WeakValueDictionary[tuple[RepositoryName, Digest], asyncio.Lock] = WeakValueDictionary()
+
+    async def find(self, repository: RepositoryName, digest: Digest, artifact_type: str | None) -> list[Descriptor]:
+        """See `ImageStore.list_referrers`."""
+        entries = await self._from_api(repository, digest, artifact_type)
+        if entries is None:
+            index = await self._fallback(repository, digest)
+            entries = list(index.children) if index else []
+        # Filtered here in any case: a registry may leave that to its clients.
+        return [entry for entry in entries if artifact_type in (None, entry.artifact_type)]
+
+    async def add(self, repository: RepositoryName, referrer: Manifest) -> None:
+        """Enter a manifest in the index that stands under its subject's tag.
+
+        Callers of this process take turns; the specification offers no way to exclude other processes.
+        """
+        subject = referrer.subject
+        if subject is None:
+            return
+        async with self._lock(repository, subject.digest):
+            index = await self._fallback(repository, subject.digest)
+            if index and any(child.digest == referrer.digest for child in index.children):
+                return
+            document = _with_entry(index, referrer)
+            raw = json.dumps(document, separators=(",", ":")).encode()
+            await self._manifests.put(repository, Manifest.parse(raw, OCI_INDEX), fallback_tag(subject.digest))
+
+    def _lock(self, repository: RepositoryName, digest: Digest) -> asyncio.Lock:
+        lock = self._locks.get((repository, digest))
+        if lock is None:
+            lock = self._locks[repository, digest] = asyncio.Lock()
+        return lock
+
+    async def _from_api(
+        self, repository: RepositoryName, digest: Digest, artifact_type: str | None
+    ) -> list[Descriptor] | None:
+        query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
+        call = Call(
+            method="GET",
+            task=f"list the referrers of {repository}@{digest}",
+            url=f"/v2/{repository}/referrers/{digest}{query}",
+            scopes=(pulling(repository),),
+            headers={"Accept": OCI_INDEX},
+            accept=_NO_API | {200},
+        )
+        listed: list[Descriptor] = []
+        async for page in pages(self._transport, call):
+            entries = page.document.get("manifests")
+            if page.status != 200 or not isinstance(entries, list):
+                return None
+            listed += [Descriptor.from_json(entry) for entry in entries]
+        return listed
+
+    async def _fallback(self, repository: RepositoryName, digest: Digest) -> Manifest | None:
+        try:
+            index = await self._manifests.get(repository, fallback_tag(digest))
+        except NotFound:
+            return None
+        if not index.is_index:
+            raise Invalid("referrers tag", f"of {repository}@{digest} must point to an index", index.media_type)
+        return index
+
+
+def fallback_tag(digest: Digest) -> Tag:
+    """The tag of the index of a manifest's referrers at a registry without the referrers API."""
+    return Tag(f"{digest.algorithm[:32]}-{digest.encoded[:64]}")
+
+
+def _with_entry(index: Manifest | None, referrer: Manifest) -> dict[str, Any]:
+    document: dict[str, Any] = index.document if index else {"schemaVersion": 2, "mediaType": OCI_INDEX}
+    entries = document.get("manifests") or []
+    return {**document, "manifests": [*entries, referrer.referrer_descriptor.to_json()]}

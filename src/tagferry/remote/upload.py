@@ -1,0 +1,286 @@
+"""Brings a blob into a repository in the fewest requests (distribution-spec 1.1, "Pushing blobs").
+
+One POST asks for a mount, from the repository itself where no better place is known: a registry that holds the blob
+answers 201 at once, any other opens the upload session that is needed anyway. One PUT then sends the bytes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from yarl import URL
+
+from tagferry.errors import Corrupt, Denied, TagferryError, Throttled, Unauthenticated, Unavailable
+from tagferry.names import Digest, RepositoryName
+from tagferry.oci.images import BlobOutcome, OpenBlob
+from tagferry.oci.model import Descriptor
+from tagferry.oci.verify import verified
+from tagferry.remote.answer import Answer
+from tagferry.remote.transport import Call, Stream, Transport
+
+ABANDON_TIMEOUT = 5.0
+"""Seconds that cancelling an upload session may take; sessions that stay behind are the registry's to clean up."""
+
+_REFUSED_MOUNT = frozenset(range(400, 500)) - {401, 403, 408, 429}
+_REFUSED_WHOLE = frozenset({405, 411, 413, 415, 501})
+_STORED = frozenset({200, 201, 204})
+_BYTES = {"Content-Type": "application/octet-stream"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """An upload session.
+
+    Attributes:
+        shortest_chunk: bytes that each part but the last must have (`OCI-Chunk-Min-Length`).
+    """
+
+    location: URL
+    shortest_chunk: int
+
+
+class Uploader:
+    """Writes blobs to one registry, and remembers what that registry does not take."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._mounts_from_itself = True
+        self._too_large: int | None = None
+
+    async def write(
+        self,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        source: OpenBlob,
+        *,
+        mount_from: RepositoryName | None,
+    ) -> BlobOutcome:
+        """See `ImageStore.write_blob`; temporary faults in the middle start the upload over, source and all."""
+        if mount_from == repository:
+            mount_from = None
+        attempt = 0
+        while True:
+            attempt += 1
+            begun = await self._begin(repository, descriptor, mount_from)
+            if isinstance(begun, BlobOutcome):
+                return begun
+            try:
+                await self._send(repository, descriptor, source, begun)
+            except (Unavailable, Throttled) as failure:
+                await self._transport.retry.pause(attempt, failure)
+            else:
+                return BlobOutcome.UPLOADED
+
+    async def _begin(
+        self, repository: RepositoryName, descriptor: Descriptor, mount_from: RepositoryName | None
+    ) -> BlobOutcome | _Session:
+        digest = descriptor.digest
+        if mount_from is None and not self._mounts_from_itself:
+            return await self._look_and_begin(repository, digest)
+        origin = mount_from or repository
+        scopes = (pushing(repository), *((f"repository:{mount_from}:pull",) if mount_from else ()))
+        call = Call(
+            method="POST",
+            task=f"take blob {digest} into {repository}",
+            url=f"/v2/{repository}/blobs/uploads/?mount={quote(digest, safe='')}&from={quote(origin, safe='')}",
+            scopes=scopes,
+            accept=_REFUSED_MOUNT | {201, 202},
+        )
+        try:
+            answer = await self._transport.fetch(call)
+        except (Unauthenticated, Denied):
+            if mount_from is None:
+                raise
+            return await self._begin(repository, descriptor, None)
+        if answer.status == 201:
+            return BlobOutcome.MOUNTED if mount_from else BlobOutcome.PRESENT
+        if answer.status == 202:
+            return self._session(call, answer)
+        if mount_from is not None:
+            return await self._begin(repository, descriptor, None)
+        begun = await self._look_and_begin(repository, digest)
+        self._mounts_from_itself = False
+        return begun
+
+    async def _look_and_begin(self, repository: RepositoryName, digest: Digest) -> BlobOutcome | _Session:
+        look = Call(
+            method="HEAD",
+            task=f"look for blob {digest} in {repository}",
+            url=f"/v2/{repository}/blobs/{digest}",
+            scopes=(pushing(repository),),
+            accept=frozenset({200, 404}),
+            redirects=True,
+        )
+        if (await self._transport.fetch(look)).status == 200:
+            return BlobOutcome.PRESENT
+        return await self._open_session(repository)
+
+    async def _open_session(self, repository: RepositoryName) -> _Session:
+        call = Call(
+            method="POST",
+            task=f"begin an upload to {repository}",
+            url=f"/v2/{repository}/blobs/uploads/",
+            scopes=(pushing(repository),),
+            accept=frozenset({202}),
+        )
+        return self._session(call, await self._transport.fetch(call))
+
+    async def _send(
+        self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, session: _Session
+    ) -> None:
+        if self._too_large is None or descriptor.size < self._too_large:
+            upload = _Upload(self._transport, repository, descriptor, session)
+            if await upload.in_one_piece(source):
+                return
+            session = await self._open_session(repository)
+            self._too_large = min(descriptor.size, self._too_large or descriptor.size)
+        await _Upload(self._transport, repository, descriptor, session).in_parts(source)
+
+    def _session(self, call: Call, answer: Answer) -> _Session:
+        shortest = answer.headers.get("OCI-Chunk-Min-Length", "")
+        return _Session(
+            location=_location(self._transport, call, answer),
+            shortest_chunk=int(shortest) if shortest.isascii() and shortest.isdigit() else 0,
+        )
+
+
+class _Upload:
+    """One session: it ends with the blob stored, or is cancelled."""
+
+    def __init__(
+        self, transport: Transport, repository: RepositoryName, descriptor: Descriptor, session: _Session
+    ) -> None:
+        self._transport = transport
+        self._repository = repository
+        self._descriptor = descriptor
+        self._session = session
+        self._location = session.location
+
+    async def in_one_piece(self, source: OpenBlob) -> bool:
+        """Send everything with the closing PUT; False where the registry does not take the blob that way."""
+        try:
+            if self._descriptor.size == 0:
+                answer = await self._commit(b"")
+            else:
+                async with self._transport.upload_slot(), source() as chunks:
+                    answer = await self._commit(self._stream(verified(chunks, self._descriptor)))
+            if answer.status not in _REFUSED_WHOLE:
+                self._check(answer)
+                return True
+        except BaseException:
+            await self._abandon()
+            raise
+        await self._abandon()
+        return False
+
+    async def in_parts(self, source: OpenBlob) -> None:
+        """Send part after part by PATCH, then close with an empty PUT."""
+        try:
+            async with self._transport.upload_slot(), source() as chunks:
+                await self._patch_all(_Parts(verified(chunks, self._descriptor)))
+            # Outside of the slot and the source: this request takes a place that other sources may wait for.
+            answer = await self._commit(b"")
+            self._check(answer)
+        except BaseException:
+            await self._abandon()
+            raise
+
+    async def _patch_all(self, parts: "_Parts") -> None:
+        size = self._descriptor.size
+        step = max(self._transport.endpoint.chunk_size, self._session.shortest_chunk)
+        for start in range(0, size, step):
+            length = min(step, size - start)
+            call = Call(
+                method="PATCH",
+                task=f"take bytes {start} to {start + length - 1} of {self._named()}",
+                url=str(self._location),
+                scopes=(pushing(self._repository),),
+                headers={**_BYTES, "Content-Range": f"{start}-{start + length - 1}"},
+                body=self._stream(parts.take(length), length),
+                accept=frozenset({202, 204}),
+            )
+            self._location = _location(self._transport, call, await self._transport.fetch(call))
+
+    async def _commit(self, body: bytes | Stream) -> Answer:
+        url = str(self._location)
+        separator = "&" if "?" in url else "?"
+        call = Call(
+            method="PUT",
+            task=f"store {self._named()}",
+            url=f"{url}{separator}digest={quote(self._descriptor.digest, safe='')}",
+            scopes=(pushing(self._repository),),
+            headers=_BYTES,
+            body=body,
+            accept=_STORED | _REFUSED_WHOLE | {400, 404, 416},
+        )
+        answer = await self._transport.fetch(call)
+        return self._judge(call, answer)
+
+    def _judge(self, call: Call, answer: Answer) -> Answer:
+        if answer.status in _STORED or answer.status in _REFUSED_WHOLE:
+            return answer
+        if answer.code in ("DIGEST_INVALID", "SIZE_INVALID"):
+            raise Corrupt(str(self._transport.failure(call, answer)))
+        failure = self._transport.failure(call, answer)
+        # A session that the registry has forgotten is a reason to begin anew.
+        raise Unavailable(str(failure)) if answer.status == 404 else failure
+
+    def _check(self, answer: Answer) -> None:
+        if answer.status not in _STORED:
+            raise Unavailable(
+                f"registry {self._transport.name} answered {answer.status} when asked to store {self._named()}"
+            )
+        stored, expected = answer.digest, self._descriptor.digest
+        if stored and stored.algorithm == expected.algorithm and stored != expected:
+            raise Corrupt(f"registry {self._transport.name} stored {stored} when asked to store {self._named()}")
+
+    def _stream(self, chunks: AsyncIterator[bytes], size: int | None = None) -> Stream:
+        length = self._descriptor.size if size is None else size
+        return Stream(chunks, length, idle=self._transport.endpoint.read_timeout)
+
+    async def _abandon(self) -> None:
+        call = Call(
+            method="DELETE",
+            task=f"cancel the upload of {self._named()}",
+            url=str(self._location),
+            scopes=(pushing(self._repository),),
+            accept=frozenset({200, 202, 204, 404}),
+        )
+        try:
+            async with asyncio.timeout(ABANDON_TIMEOUT):
+                await self._transport.fetch(call, attempts=1)
+        except (TagferryError, TimeoutError):
+            return
+
+    def _named(self) -> str:
+        return f"blob {self._descriptor.digest} in {self._repository}"
+
+
+class _Parts:
+    """Cuts one stream of chunks into parts of given lengths."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    async def take(self, length: int) -> AsyncIterator[bytes]:
+        while length:
+            chunk = self._rest or await anext(self._chunks, b"")
+            if not chunk:
+                return
+            piece, self._rest = chunk[:length], chunk[length:]
+            length -= len(piece)
+            yield piece
+
+
+def pushing(repository: RepositoryName) -> str:
+    """The scope of requests that write to a repository."""
+    return f"repository:{repository}:pull,push"
+
+
+def _location(transport: Transport, call: Call, answer: Answer) -> URL:
+    location = answer.headers.get("Location")
+    if not location:
+        raise Unavailable(f"registry {transport.name} named no Location when asked to {call.task}")
+    return transport.resolve(location, call.url)

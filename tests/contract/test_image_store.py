@@ -1,0 +1,375 @@
+"""What every `ImageStore` promises, whatever keeps the images."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tagferry.errors import Corrupt, NotFound, Unsupported
+from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.oci.images import BlobOutcome, ImageStore
+from tagferry.oci.model import OCI_MANIFEST, Descriptor, Manifest
+from tests.contract.conftest import Implementation
+from tests.support.images import artifact, blob, image, index, layer, opening, push, read
+
+LATEST = Tag("latest")
+ABSENT = Digest.of(b"nobody has this")
+
+
+@asynccontextmanager
+async def must_not_be_opened() -> AsyncIterator[AsyncIterator[bytes]]:
+    pytest.fail("the store asked for bytes that it did not need")
+    yield  # type: ignore[unreachable]
+
+
+def unique(size: int = 100) -> bytes:
+    return secrets.token_bytes(size)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(lambda: image(), id="OCI image"),
+        pytest.param(lambda: image(docker=True), id="Docker image"),
+        pytest.param(lambda: index(), id="OCI index"),
+        pytest.param(lambda: index(docker=True), id="Docker manifest list"),
+        pytest.param(lambda: artifact(), id="artifact"),
+        pytest.param(lambda: image(b"", layer("more")), id="image with an empty layer"),
+    ]
+)
+def sample(request: pytest.FixtureRequest):
+    return request.param()
+
+
+async def test_what_was_pushed_is_read_back_byte_by_byte(store: ImageStore, repository: RepositoryName, sample):
+    await push(store, repository, sample, LATEST)
+
+    by_tag = await store.get_manifest(repository, LATEST)
+    by_digest = await store.get_manifest(repository, sample.digest)
+    assert by_tag.raw == by_digest.raw == sample.manifest.raw
+    assert by_tag.media_type == by_digest.media_type == sample.manifest.media_type
+    assert by_tag.digest == sample.digest
+    for digest, content in sample.all_blobs.items():
+        assert await read(store, repository, blob(content)) == content
+        assert await store.stat_blob(repository, digest) == len(content)
+
+
+async def test_head_tells_type_digest_and_size(store: ImageStore, repository: RepositoryName, sample):
+    await push(store, repository, sample, LATEST)
+
+    expected = sample.manifest.descriptor
+    assert await store.head_manifest(repository, LATEST) == expected
+    assert await store.head_manifest(repository, sample.digest) == expected
+
+
+async def test_what_is_not_there_is_none_or_not_found(store: ImageStore, repository: RepositoryName):
+    absent = Descriptor(media_type="application/octet-stream", digest=ABSENT, size=15)
+    assert await store.head_manifest(repository, LATEST) is None
+    assert await store.head_manifest(repository, ABSENT) is None
+    assert await store.stat_blob(repository, ABSENT) is None
+    await push(store, repository, image(), LATEST)
+    assert await store.head_manifest(repository, Tag("other")) is None
+    assert await store.head_manifest(repository, ABSENT) is None
+    with pytest.raises(NotFound) as tag:
+        await store.get_manifest(repository, Tag("other"))
+    with pytest.raises(NotFound) as manifest:
+        await store.get_manifest(repository, ABSENT)
+    with pytest.raises(NotFound) as missing:
+        await read(store, repository, absent)
+    assert (tag.value.kind, manifest.value.kind, missing.value.kind) == ("tag", "manifest", "blob")
+
+
+async def test_an_unknown_repository_has_no_tags_to_list(store: ImageStore, repository: RepositoryName):
+    with pytest.raises(NotFound) as listed:
+        _ = [tag async for tag in store.list_tags(repository)]
+    with pytest.raises(NotFound) as described:
+        await store.describe_tags(repository)
+    assert listed.value.kind == described.value.kind == "repository"
+
+
+async def test_a_blob_that_is_there_is_not_sent_again(store: ImageStore, repository: RepositoryName):
+    content = unique()
+
+    assert await store.write_blob(repository, blob(content), opening(content)) is BlobOutcome.UPLOADED
+    assert await store.write_blob(repository, blob(content), must_not_be_opened) is BlobOutcome.PRESENT
+
+
+async def test_a_blob_of_another_repository_is_mounted(store: ImageStore, repository: RepositoryName):
+    content, other = unique(), RepositoryName(f"{repository}-copy")
+    await store.write_blob(repository, blob(content), opening(content))
+
+    outcome = await store.write_blob(other, blob(content), must_not_be_opened, mount_from=repository)
+
+    assert outcome is BlobOutcome.MOUNTED
+    assert await read(store, other, blob(content)) == content
+
+
+async def test_a_blob_is_uploaded_where_the_mount_finds_nothing(store: ImageStore, repository: RepositoryName):
+    content, other = unique(), RepositoryName(f"{repository}-empty")
+
+    outcome = await store.write_blob(repository, blob(content), opening(content), mount_from=other)
+
+    assert outcome is BlobOutcome.UPLOADED
+    assert await read(store, repository, blob(content)) == content
+
+
+async def test_a_blob_of_another_repository_does_not_stand_here(store: ImageStore, repository: RepositoryName):
+    content, other = unique(), RepositoryName(f"{repository}-other")
+    await store.write_blob(other, blob(content), opening(content))
+
+    assert await store.stat_blob(repository, Digest.of(content)) is None
+
+
+@pytest.mark.parametrize("wrong", [b"0123456789", b"012345678", b"0123456789a"], ids=["bytes", "short", "long"])
+async def test_a_blob_that_does_not_match_is_not_stored(store: ImageStore, repository: RepositoryName, wrong: bytes):
+    expected = blob(secrets.token_bytes(10))
+
+    with pytest.raises(Corrupt):
+        await store.write_blob(repository, expected, opening(wrong, chunk=4))
+
+    assert await store.stat_blob(repository, expected.digest) is None
+
+
+async def test_an_error_of_the_source_reaches_the_caller(store: ImageStore, repository: RepositoryName):
+    content = unique()
+
+    @asynccontextmanager
+    async def vanished() -> AsyncIterator[AsyncIterator[bytes]]:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield content[:10]
+            raise NotFound("blob", "of the source")
+
+        yield chunks()
+
+    with pytest.raises(NotFound, match="of the source"):
+        await store.write_blob(repository, blob(content), vanished)
+
+    assert await store.stat_blob(repository, Digest.of(content)) is None
+
+
+async def test_an_upload_can_be_cancelled_and_done_again(store: ImageStore, repository: RepositoryName):
+    content, begun = unique(), asyncio.Event()
+
+    @asynccontextmanager
+    async def stuck() -> AsyncIterator[AsyncIterator[bytes]]:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield content[:50]
+            begun.set()
+            await asyncio.Event().wait()
+            yield content[50:]
+
+        yield chunks()
+
+    upload = asyncio.ensure_future(store.write_blob(repository, blob(content), stuck))
+    await begun.wait()
+    upload.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    assert await store.stat_blob(repository, Digest.of(content)) is None
+    assert await store.write_blob(repository, blob(content), opening(content)) is BlobOutcome.UPLOADED
+
+
+async def test_the_same_blob_may_be_written_twice_at_once(store: ImageStore, repository: RepositoryName):
+    content = unique(300_000)
+
+    await asyncio.gather(*(store.write_blob(repository, blob(content), opening(content)) for _ in range(4)))
+
+    assert await read(store, repository, blob(content)) == content
+
+
+@pytest.mark.parametrize("offset", [0, 1, 65_536, 199_999, 200_000])
+async def test_a_blob_is_read_from_an_offset_on(store: ImageStore, repository: RepositoryName, offset: int):
+    content = unique(200_000)
+    await store.write_blob(repository, blob(content), opening(content))
+
+    assert await read(store, repository, blob(content), offset=offset) == content[offset:]
+
+
+async def test_a_reader_may_stop_in_the_middle(store: ImageStore, repository: RepositoryName):
+    content = unique(3_000_000)
+    await store.write_blob(repository, blob(content), opening(content))
+
+    async with store.read_blob(repository, blob(content)) as chunks:
+        first = await anext(aiter(chunks))
+
+    assert content.startswith(first)
+    assert await read(store, repository, blob(content)) == content
+
+
+async def test_an_empty_blob_is_a_blob(store: ImageStore, repository: RepositoryName):
+    assert await store.write_blob(repository, blob(b""), opening(b"")) is BlobOutcome.UPLOADED
+
+    assert await store.stat_blob(repository, Digest.of(b"")) == 0
+    assert await read(store, repository, blob(b"")) == b""
+
+
+async def test_a_manifest_is_refused_while_a_blob_is_missing(store: ImageStore, repository: RepositoryName):
+    sample = image(unique())
+
+    with pytest.raises(NotFound):
+        await store.put_manifest(repository, sample.manifest, LATEST)
+
+    assert await store.head_manifest(repository, LATEST) is None
+
+
+async def test_an_index_is_refused_while_a_child_is_missing(store: ImageStore, repository: RepositoryName):
+    with pytest.raises(NotFound):
+        await store.put_manifest(repository, index().manifest, LATEST)
+
+    assert await store.head_manifest(repository, LATEST) is None
+
+
+async def test_a_tag_moves_and_the_old_manifest_stays(store: ImageStore, repository: RepositoryName):
+    old, new = image(seed="old"), image(seed="new")
+    await push(store, repository, old, LATEST)
+    await push(store, repository, new, LATEST)
+
+    assert (await store.get_manifest(repository, LATEST)).digest == new.digest
+    assert (await store.get_manifest(repository, old.digest)).raw == old.manifest.raw
+
+
+async def test_a_manifest_without_a_tag_makes_no_tag(store: ImageStore, repository: RepositoryName):
+    await push(store, repository, image(seed="tagged"), LATEST)
+    await push(store, repository, image(seed="untagged"))
+
+    assert [tag async for tag in store.list_tags(repository)] == [LATEST]
+
+
+async def test_tags_are_listed_in_lexical_order(store: ImageStore, repository: RepositoryName):
+    sample = image()
+    for name in ("v10", "v2", "a", "v1", "Z"):
+        await push(store, repository, sample, Tag(name))
+
+    assert [tag async for tag in store.list_tags(repository)] == ["Z", "a", "v1", "v10", "v2"]
+
+
+async def test_tags_are_described_by_what_they_point_to(store: ImageStore, repository: RepositoryName):
+    samples = {Tag(f"v{number:02}"): image(seed=f"{number % 3}") for number in range(12)}
+    for tag, sample in samples.items():
+        await push(store, repository, sample, tag)
+
+    described = await store.describe_tags(repository)
+
+    assert {record.tag: record.digest for record in described} == {t: s.digest for t, s in samples.items()}
+    assert [record.tag for record in described] == sorted(samples)
+
+
+async def test_repositories_are_listed_in_lexical_order(store: ImageStore, repository: RepositoryName):
+    pushed = [RepositoryName(f"{repository}/{name}") for name in ("b", "a")]
+    for name in pushed:
+        await push(store, name, image(), LATEST)
+
+    listed = [name async for name in store.list_repositories()]
+
+    assert set(pushed) <= set(listed)
+    assert listed == sorted(listed)
+
+
+async def test_referrers_are_found_by_their_subject(store: ImageStore, repository: RepositoryName):
+    subject = image()
+    signature = artifact(subject=subject.manifest)
+    report = artifact(subject=subject.manifest, artifact_type="application/vnd.example.report", payload=b"fine")
+    assert await store.list_referrers(repository, subject.digest) == []
+    for sample in (subject, signature, report):
+        await push(store, repository, sample)
+
+    found = await store.list_referrers(repository, subject.digest)
+    reports = await store.list_referrers(repository, subject.digest, "application/vnd.example.report")
+
+    assert {entry.digest for entry in found} == {signature.digest, report.digest}
+    assert reports == [report.manifest.referrer_descriptor]
+    assert await store.list_referrers(repository, signature.digest) == []
+
+
+async def test_referrers_that_arrive_at_once_are_all_kept(store: ImageStore, repository: RepositoryName):
+    subject = image()
+    await push(store, repository, subject)
+    signatures = [artifact(subject=subject.manifest, payload=str(number).encode()) for number in range(6)]
+
+    await asyncio.gather(*(push(store, repository, signature) for signature in signatures))
+
+    found = await store.list_referrers(repository, subject.digest)
+    assert {entry.digest for entry in found} == {signature.digest for signature in signatures}
+
+
+async def test_a_referrer_may_come_before_its_subject(store: ImageStore, repository: RepositoryName):
+    subject = image()
+    signature = artifact(subject=subject.manifest)
+
+    await push(store, repository, signature)
+
+    assert [entry.digest for entry in await store.list_referrers(repository, subject.digest)] == [signature.digest]
+
+
+async def test_deleting_a_manifest_takes_its_tags_along(store: ImageStore, repository: RepositoryName):
+    gone, kept = image(seed="gone"), image(seed="kept")
+    await push(store, repository, gone, Tag("one"))
+    await push(store, repository, gone, Tag("two"))
+    await push(store, repository, kept, Tag("three"))
+
+    await store.delete_manifest(repository, gone.digest)
+
+    assert await store.head_manifest(repository, gone.digest) is None
+    assert await store.head_manifest(repository, Tag("one")) is None
+    assert [tag async for tag in store.list_tags(repository)] == ["three"]
+    with pytest.raises(NotFound):
+        await store.delete_manifest(repository, gone.digest)
+
+
+async def test_deleting_a_tag_leaves_its_manifest(
+    store: ImageStore, repository: RepositoryName, implementation: Implementation
+):
+    sample = image()
+    await push(store, repository, sample, Tag("one"))
+    await push(store, repository, sample, Tag("two"))
+    if not implementation.deletes_tags:
+        with pytest.raises(Unsupported):
+            await store.delete_manifest(repository, Tag("one"))
+        return
+
+    await store.delete_manifest(repository, Tag("one"))
+
+    assert await store.head_manifest(repository, Tag("one")) is None
+    assert (await store.get_manifest(repository, Tag("two"))).digest == sample.digest
+    with pytest.raises(NotFound):
+        await store.delete_manifest(repository, Tag("one"))
+
+
+async def test_a_deleted_blob_is_gone(store: ImageStore, repository: RepositoryName):
+    content = unique()
+    await store.write_blob(repository, blob(content), opening(content))
+
+    await store.delete_blob(repository, Digest.of(content))
+
+    assert await store.stat_blob(repository, Digest.of(content)) is None
+    with pytest.raises(NotFound):
+        await store.delete_blob(repository, Digest.of(content))
+
+
+async def test_content_is_kept_under_its_sha512_digest(
+    store: ImageStore, repository: RepositoryName, implementation: Implementation
+):
+    if not implementation.keeps_sha512:
+        pytest.skip("this implementation declares that it does not keep content by sha512")
+    sample = image(algorithm="sha512")
+    await push(store, repository, sample, LATEST)
+
+    assert (await store.get_manifest(repository, sample.digest)).raw == sample.manifest.raw
+    assert (await store.get_manifest(repository, LATEST)).raw == sample.manifest.raw
+    for digest, content in sample.blobs.items():
+        assert await read(store, repository, blob(content, "sha512")) == content
+        assert await store.stat_blob(repository, digest) == len(content)
+
+
+async def test_unusual_bytes_of_a_manifest_are_kept(store: ImageStore, repository: RepositoryName):
+    plain = image()
+    document = json.loads(plain.manifest.raw) | {"annotations": {"org.example.name": "Fähre ⛴"}}
+    raw = json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n \n"
+    for content in plain.blobs.values():
+        await store.write_blob(repository, blob(content), opening(content))
+
+    await store.put_manifest(repository, Manifest.parse(raw, OCI_MANIFEST), LATEST)
+
+    assert (await store.get_manifest(repository, LATEST)).raw == raw

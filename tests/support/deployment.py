@@ -1,0 +1,131 @@
+"""tagferry as a user has it: regions listening on loopback, an administrator, and clients of every kind."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcore.http.http_config import HttpConfig
+from huaweicloudsdkswr.v2 import SwrClient
+
+from tagferry.accounts.model import AccessKey, Permission
+from tagferry.app import DEFAULT_DOMAIN, App, FirstAdmin, ensure_admin, open_app
+from tagferry.cli.client import ManagementClient
+from tagferry.names import Namespace, RegionId, RepositoryName
+from tagferry.oci.images import ImageStore
+from tagferry.settings import Settings
+from tagferry.web.server import listening
+
+Result = TypeVar("Result")
+
+NORTH, SOUTH = RegionId("cn-north-4"), RegionId("cn-north-208")
+TEAM, RELEASE = Namespace("team"), Namespace("release")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A running tagferry.
+
+    Attributes:
+        urls: the address of every served region.
+    """
+
+    app: App
+    settings: Settings
+    admin: FirstAdmin
+    urls: dict[RegionId, str]
+
+    def store(self, region: RegionId) -> ImageStore:
+        """The region's images, past every API."""
+        return self.app.services.regions[region].store
+
+    def client(self, region: RegionId = NORTH, key: AccessKey | None = None) -> ManagementClient:
+        """tagferry's own client, signing as the administrator or with another key."""
+        key = key or self.admin.key
+        return ManagementClient(self.urls[region], key.access_key, key.secret_key)
+
+    def sdk(self, region: RegionId = NORTH, key: AccessKey | None = None) -> Any:
+        """The SWR SDK's client for a region; its calls block, so make them through `calling`."""
+        key = key or self.admin.key
+        config = HttpConfig.get_default_config()
+        config.timeout = (5, 60)
+        builder = SwrClient.new_builder().with_http_config(config).with_endpoints([self.urls[region]])
+        return builder.with_credentials(BasicCredentials(key.access_key, key.secret_key, "a" * 32)).build()
+
+    async def token(self, region: RegionId = NORTH, user: str | None = None, password: str | None = None) -> str:
+        """An IAM token, got as any HTTP client gets one."""
+        identity = {
+            "methods": ["password"],
+            "password": {"user": {"name": user or self.admin.name, "password": password or self.admin.password}},
+        }
+        body = {"auth": {"identity": identity, "scope": {"project": {"name": region}}}}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{self.urls[region]}/v3/auth/tokens", json=body) as response,
+        ):
+            assert response.status == 201, await response.text()
+            return response.headers["X-Subject-Token"]
+
+    async def user(self, name: str, **permissions: Permission) -> tuple[str, AccessKey]:
+        """Make a user with these permissions in the source region's organizations; gives its password and key."""
+        password = f"password of {name}"
+        users = self.app.accounts.users
+        await users.create(name, password, domain=DEFAULT_DOMAIN)
+        for organization, permission in permissions.items():
+            await self.grant(name, NORTH, Namespace(organization), permission)
+        return password, await users.create_key(name)
+
+    async def grant(self, name: str, region: RegionId, organization: Namespace, permission: Permission) -> None:
+        await self.app.accounts.organizations.grant(region, organization, name, permission)
+
+    async def organization(self, region: RegionId, name: Namespace) -> None:
+        """Make an organization that the administrator manages."""
+        admin = await self.app.accounts.users.find(self.admin.name)
+        await self.app.accounts.organizations.create(admin, region, name)
+
+
+@asynccontextmanager
+async def deployed(
+    directory: Path, *, regions: dict[str, dict[str, Any]] | None = None, **settings: Any
+) -> AsyncIterator[Deployment]:
+    """Run tagferry with these regions, or with two embedded ones that have the organizations `team` and `release`.
+
+    A region is given as in the configuration; where it has `listen = ""`, a free port is filled in.
+    """
+    regions = regions or {NORTH: {"listen": ""}, SOUTH: {"listen": ""}}
+    for region in regions.values():
+        if region.get("listen") == "":
+            region["listen"] = f"127.0.0.1:{free_port()}"
+    parsed = Settings.parse({"data_dir": directory, "regions": regions, **settings})
+    urls = {name: f"http://{region.listen}" for name, region in parsed.served_regions.items()}
+    async with open_app(parsed) as app, listening(app.listeners):
+        admin = await ensure_admin(app.accounts)
+        assert admin is not None
+        deployment = Deployment(app=app, settings=parsed, admin=admin, urls=urls)
+        for name in parsed.regions:
+            for organization in (TEAM, RELEASE):
+                await deployment.organization(RegionId(name), organization)
+        yield deployment
+
+
+async def calling(call: Callable[..., Result], *arguments: Any) -> Result:
+    """Make a blocking call, as the SDK's are, while the server runs in this event loop."""
+    return await asyncio.to_thread(call, *arguments)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def name_in(namespace: str, repository: str = "app") -> RepositoryName:
+    """A repository's full name."""
+    return RepositoryName(f"{namespace}/{repository}")

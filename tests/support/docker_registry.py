@@ -1,0 +1,112 @@
+"""The real docker-registry (CNCF distribution), on loopback, for as long as a test needs it."""
+
+import asyncio
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.programs import require_program
+
+USERNAME, PASSWORD = "ferry", "s3cret"
+_HTPASSWD = f"{USERNAME}:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n"
+_START_LIMIT = 20.0
+_STOP_LIMIT = 10.0
+_ACCESS = re.compile(rb'^127\.0\.0\.1 \S+ \S+ \[[^]]*\] "(\w+) (\S+) HTTP/1\.1" (\d+)', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request in the access log."""
+
+    method: str
+    path: str
+    status: int
+
+
+class DockerRegistry:
+    """A running registry: its address, and what it was asked."""
+
+    def __init__(self, url: str, log: Path) -> None:
+        self.url = url
+        self._log = log
+        self._mark = 0
+
+    def forget_requests(self) -> None:
+        """Let `requests` begin here."""
+        self._mark = self._log.stat().st_size
+
+    async def requests(self) -> list[Seen]:
+        """What was asked since the start or the last `forget_requests`, once the log has settled."""
+        for _ in range(40):
+            size = self._log.stat().st_size
+            await asyncio.sleep(0.05)
+            if size == self._log.stat().st_size:
+                break
+        written = self._log.read_bytes()[self._mark :]
+        return [Seen(m.decode(), path.decode(), int(status)) for m, path, status in _ACCESS.findall(written)]
+
+
+@contextmanager
+def docker_registry(folder: Path, *, auth: bool = False) -> Iterator[DockerRegistry]:
+    """Run a registry that keeps its data and its log in a folder; with `auth`, it wants USERNAME and PASSWORD."""
+    program = require_program("docker-registry")
+    address = f"127.0.0.1:{_free_port()}"
+    config, log = folder / "registry.yml", folder / "registry.log"
+    config.write_text(_config(folder, address, auth=auth))
+    with log.open("wb") as output:
+        process = subprocess.Popen([program, "serve", str(config)], stdout=output, stderr=subprocess.STDOUT)
+        try:
+            _wait_until_it_listens(process, address, log)
+            registry = DockerRegistry(f"http://{address}", log)
+            registry.forget_requests()
+            yield registry
+        finally:
+            _stop(process)
+
+
+def _config(folder: Path, address: str, *, auth: bool) -> str:
+    lines = [
+        "version: 0.1",
+        "log: {level: error}",
+        f"storage: {{filesystem: {{rootdirectory: '{folder / 'data'}'}}, delete: {{enabled: true}}}}",
+        f"http: {{addr: '{address}'}}",
+    ]
+    if auth:
+        passwords = folder / "htpasswd"
+        passwords.write_text(_HTPASSWD)
+        lines.append(f"auth: {{htpasswd: {{realm: tests, path: '{passwords}'}}}}")
+    return "\n".join(lines) + "\n"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    host, _, port = address.partition(":")
+    deadline = time.monotonic() + _START_LIMIT
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise RuntimeError(f"docker-registry did not start: {log.read_text()[-2000:]}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(_STOP_LIMIT)

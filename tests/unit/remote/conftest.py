@@ -1,0 +1,48 @@
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from tagferry.remote import Endpoint, RemoteStore, Retry
+from tests.support.scripted_registry import ScriptedRegistry, scripted_registry
+
+Opening = Callable[..., RemoteStore]
+
+
+class Pauses(list[float]):
+    """A sleep that does not, and remembers for how long it should have."""
+
+    async def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+@pytest.fixture
+def pauses() -> Pauses:
+    return Pauses()
+
+
+@pytest.fixture
+async def script() -> AsyncIterator[ScriptedRegistry]:
+    async with scripted_registry() as running:
+        yield running
+
+
+@pytest.fixture
+async def opened(script: ScriptedRegistry, pauses: Pauses) -> AsyncIterator[Opening]:
+    """Opens stores at the scripted registry, which retry without waiting and are closed in the end."""
+    stores: list[RemoteStore] = []
+
+    def open_store(*, attempts: int = 3, **terms: Any) -> RemoteStore:
+        retry = Retry(attempts=attempts, sleep=pauses, chance=lambda: 0.0)
+        endpoint = Endpoint(**{"name": "script", "url": script.url, **terms})
+        stores.append(RemoteStore(endpoint, retry=retry))
+        return stores[-1]
+
+    yield open_store
+    for store in stores:
+        await store.close()
+
+
+@pytest.fixture
+def store(opened: Opening) -> RemoteStore:
+    return opened()

@@ -1,0 +1,173 @@
+import asyncio
+import json
+
+import pytest
+
+from tagferry.errors import Denied, Unauthenticated
+from tagferry.remote import Credentials, Endpoint
+from tagferry.remote.auth import Authenticator, Challenge, TokenRequest, parse_challenges
+
+PULL = ("repository:team/app:pull",)
+BEARER = 'Bearer realm="https://auth.example/token",service="registry.example"'
+
+
+class TokenServer:
+    """Answers token requests, each with another token."""
+
+    def __init__(self, **answer: object) -> None:
+        self.asked: list[TokenRequest] = []
+        self.answer = answer
+
+    async def __call__(self, request: TokenRequest) -> bytes:
+        self.asked.append(request)
+        await asyncio.sleep(0)
+        return json.dumps({"token": f"t{len(self.asked)}", **self.answer}).encode()
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def authenticator(server: TokenServer, clock: Clock | None = None, **terms: object) -> Authenticator:
+    endpoint = Endpoint(**{"name": "r", "url": "https://registry.example", **terms})  # type: ignore[arg-type]
+    return Authenticator(endpoint, server, clock or Clock())
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("Basic", [Challenge("basic")]),
+        ('Basic realm="a, b"', [Challenge("basic", {"realm": "a, b"})]),
+        ("BASIC Realm=plain", [Challenge("basic", {"realm": "plain"})]),
+        (
+            'Bearer realm="https://a/t?x=1",service="s",scope="repository:a/b:pull,push"',
+            [Challenge("bearer", {"realm": "https://a/t?x=1", "service": "s", "scope": "repository:a/b:pull,push"})],
+        ),
+        (
+            'Basic realm="one", Bearer realm = "two" , service=three',
+            [Challenge("basic", {"realm": "one"}), Challenge("bearer", {"realm": "two", "service": "three"})],
+        ),
+        (r'Bearer realm="a \"quoted\" one"', [Challenge("bearer", {"realm": 'a "quoted" one'})]),
+        ("Negotiate, Basic realm=x", [Challenge("negotiate"), Challenge("basic", {"realm": "x"})]),
+        ("", []),
+        ('="', []),
+    ],
+)
+def test_challenges_are_read(header: str, expected: list[Challenge]):
+    assert parse_challenges([header]) == expected
+
+
+async def test_nothing_is_sent_before_the_registry_asks():
+    assert await authenticator(TokenServer()).authorization(PULL) is None
+
+
+async def test_a_token_is_asked_for_once_and_kept():
+    server = TokenServer()
+    auth = authenticator(server, credentials=Credentials(username="u", password="p"))
+    assert auth.learn([BEARER], PULL, None)
+
+    values = await asyncio.gather(*(auth.authorization(PULL) for _ in range(20)))
+
+    assert set(values) == {"Bearer t1"}
+    assert len(server.asked) == 1
+    asked = server.asked[0]
+    assert asked.url == "https://auth.example/token?service=registry.example&scope=repository%3Ateam%2Fapp%3Apull"
+    assert asked.headers["Authorization"] == "Basic dTpw"
+
+
+async def test_each_scope_has_a_token_of_its_own():
+    server = TokenServer()
+    auth = authenticator(server)
+    auth.learn([BEARER], PULL, None)
+
+    assert await auth.authorization(PULL) == "Bearer t1"
+    assert await auth.authorization((*PULL, "repository:other/app:pull")) == "Bearer t2"
+    assert server.asked[1].url.count("scope=") == 2
+
+
+@pytest.mark.parametrize(("told", "still_good", "too_old"), [({}, 49, 51), ({"expires_in": 300}, 289, 291)])
+async def test_a_token_is_renewed_shortly_before_it_expires(told: dict[str, int], still_good: float, too_old: float):
+    server, clock = TokenServer(**told), Clock()
+    auth = authenticator(server, clock)
+    auth.learn([BEARER], PULL, None)
+    await auth.authorization(PULL)
+
+    clock.now = 1000 + still_good
+    assert await auth.authorization(PULL) == "Bearer t1"
+    clock.now = 1000 + too_old
+    assert await auth.authorization(PULL) == "Bearer t2"
+
+
+async def test_a_refused_token_is_replaced():
+    auth = authenticator(TokenServer())
+    auth.learn([BEARER], PULL, None)
+    refused = await auth.authorization(PULL)
+
+    assert auth.learn([BEARER], PULL, refused)
+    assert await auth.authorization(PULL) == "Bearer t2"
+    assert auth.learn([BEARER], PULL, refused), "a late refusal of the old token"
+    assert await auth.authorization(PULL) == "Bearer t2"
+
+
+async def test_a_scope_that_the_registry_insists_on_is_asked_for_from_then_on():
+    server = TokenServer()
+    auth = authenticator(server)
+    auth.learn([BEARER + ',scope="repository:team/app:pull,special"'], PULL, None)
+
+    await auth.authorization(PULL)
+
+    assert "special" in server.asked[0].url
+
+
+async def test_access_token_is_understood_too():
+    auth = authenticator(TokenServer(token=None, access_token="other"))
+    auth.learn([BEARER], PULL, None)
+
+    assert await auth.authorization(PULL) == "Bearer other"
+
+
+async def test_an_identity_token_is_exchanged_by_post():
+    server = TokenServer()
+    auth = authenticator(server, credentials=Credentials(identity_token="long-lived"))
+    auth.learn([BEARER], PULL, None)
+
+    assert await auth.authorization(PULL) == "Bearer t1"
+    asked = server.asked[0]
+    assert (asked.method, asked.url) == ("POST", "https://auth.example/token")
+    assert b"refresh_token=long-lived" in (asked.body or b"")
+    assert b"grant_type=refresh_token" in (asked.body or b"")
+
+
+async def test_credentials_are_not_sent_in_clear_for_a_registry_that_is_encrypted():
+    server = TokenServer()
+    auth = authenticator(server, credentials=Credentials(username="u", password="p"))
+    auth.learn([BEARER.replace("https:", "http:")], PULL, None)
+
+    with pytest.raises(Denied, match="in clear"):
+        await auth.authorization(PULL)
+    assert server.asked == []
+
+
+async def test_basic_credentials_are_remembered_and_not_repeated_when_refused():
+    auth = authenticator(TokenServer(), credentials=Credentials(username="u", password="p"))
+
+    assert auth.learn(["Basic realm=x"], PULL, None)
+    assert await auth.authorization(PULL) == "Basic dTpw"
+    assert not auth.learn(["Basic realm=x"], PULL, "Basic dTpw")
+
+
+async def test_basic_needs_credentials():
+    auth = authenticator(TokenServer())
+
+    assert not auth.learn(["Basic realm=x"], PULL, None)
+    with pytest.raises(Unauthenticated, match="none is configured"):
+        await auth.authorization(PULL)
+
+
+async def test_secrets_are_not_shown():
+    shown = repr(Credentials(username="u", password="hidden", identity_token="hidden"))
+
+    assert "hidden" not in shown

@@ -1,0 +1,107 @@
+"""What happens to uploads under stress: stalls, expired tokens, cancellation, and copies within one registry."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tagferry.errors import Unavailable
+from tagferry.names import RepositoryName
+from tagferry.remote import Credentials, Endpoint, RemoteStore
+from tests.support.docker_registry import docker_registry
+from tests.support.images import blob, opening
+from tests.support.scripted_registry import Reply, ScriptedRegistry, error
+from tests.unit.remote.conftest import Opening
+
+APP = RepositoryName("team/app")
+UPLOADS = "/v2/team/app/blobs/uploads/"
+SESSION = Reply(status=202, headers={"Location": f"{UPLOADS}s"})
+
+
+async def test_copies_within_one_registry_do_not_wait_for_each_other(tmp_path: Path):
+    contents = [secrets.token_bytes(1_500_000) for _ in range(8)]
+    with docker_registry(tmp_path) as registry:
+        store = RemoteStore(Endpoint(name="r", url=registry.url, max_connections=2))
+        for content in contents:
+            await store.write_blob(APP, blob(content), opening(content))
+        copies = [
+            store.write_blob(RepositoryName("team/copy"), blob(c), lambda c=c: store.read_blob(APP, blob(c)))  # type: ignore[misc]
+            for c in contents
+        ]
+        async with asyncio.timeout(20):
+            await asyncio.gather(*copies)
+        await store.close()
+
+
+async def test_a_registry_that_takes_no_more_bytes_is_given_up(script: ScriptedRegistry, opened: Opening):
+    content = bytes(64_000_000)
+    script.always("POST", UPLOADS, SESSION)
+    script.always("PUT", f"{UPLOADS}s", Reply(status=201, unread=True, delay=0.7))
+
+    with pytest.raises(Unavailable, match="in time"):
+        await opened(attempts=1, read_timeout=0.2).write_blob(APP, blob(content), opening(content))
+
+
+async def test_a_slow_source_is_not_the_registry_s_fault(script: ScriptedRegistry, opened: Opening):
+    content = b"slow"
+    script.always("POST", UPLOADS, SESSION)
+    script.always("PUT", f"{UPLOADS}s", Reply(status=201))
+
+    @asynccontextmanager
+    async def slow() -> AsyncIterator[AsyncIterator[bytes]]:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield content[:2]
+            await asyncio.sleep(0.3)
+            yield content[2:]
+
+        yield chunks()
+
+    await opened(attempts=1, read_timeout=0.1).write_blob(APP, blob(content), slow)
+
+    assert script.asked[-1].body == content
+
+
+async def test_a_token_that_expires_before_the_put_starts_the_upload_over(script: ScriptedRegistry, opened: Opening):
+    challenge = {"WWW-Authenticate": "Basic realm=x"}
+    script.always("POST", UPLOADS, SESSION)
+    script.on("PUT", f"{UPLOADS}s", error(401, "UNAUTHORIZED", headers=challenge), Reply(status=201))
+    script.always("DELETE", f"{UPLOADS}s", Reply(status=204))
+
+    await opened(credentials=Credentials(username="u", password="p")).write_blob(APP, blob(b"x"), opening(b"x"))
+
+    assert [asked.method for asked in script.asked] == ["POST", "PUT", "DELETE", "POST", "PUT"]
+
+
+async def test_a_cancelled_upload_cancels_its_session(script: ScriptedRegistry, store: RemoteStore):
+    begun = asyncio.Event()
+    script.always("POST", UPLOADS, SESSION)
+    script.always("DELETE", f"{UPLOADS}s", Reply(status=204))
+
+    @asynccontextmanager
+    async def stuck() -> AsyncIterator[AsyncIterator[bytes]]:
+        async def chunks() -> AsyncIterator[bytes]:
+            begun.set()
+            await asyncio.Event().wait()
+            yield b""
+
+        yield chunks()
+
+    upload = asyncio.ensure_future(store.write_blob(APP, blob(b"x"), stuck))
+    await begun.wait()
+    upload.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+
+    assert script.lines()[-1] == f"DELETE {UPLOADS}s"
+
+
+async def test_a_session_that_the_registry_forgot_is_replaced(script: ScriptedRegistry, store: RemoteStore):
+    script.always("POST", UPLOADS, SESSION)
+    script.on("PUT", f"{UPLOADS}s", error(404, "BLOB_UPLOAD_UNKNOWN"), Reply(status=201))
+
+    await store.write_blob(APP, blob(b"x"), opening(b"x"))
+
+    assert [asked.method for asked in script.asked] == ["POST", "PUT", "DELETE", "POST", "PUT"]

@@ -1,0 +1,121 @@
+"""The ways to prove who one is: a signature, a token, or a registry login."""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from datetime import UTC, datetime
+
+from tagferry import signing
+from tagferry.accounts.lockout import Lockout
+from tagferry.accounts.model import Caller
+from tagferry.accounts.tokens import Tokens
+from tagferry.accounts.users import Users
+from tagferry.errors import BadSignature, Unauthenticated
+
+_REMEMBER_SECONDS = 60.0
+_REMEMBER_LIMIT = 1000
+
+
+class Authenticator:
+    """Every door asks here, so that all of them let in the same people and lock out the same attempts."""
+
+    def __init__(self, users: Users, tokens: Tokens, lockout: Lockout) -> None:
+        self._users = users
+        self._tokens = tokens
+        self._lockout = lockout
+        self._recent = _RecentLogins()
+
+    async def by_signature(self, request: signing.Request, authorization: str, *, address: str) -> Caller:
+        """Whoever signed this request.
+
+        Raises:
+            Unauthenticated: the header cannot be read.
+            BadSignature: the key is unknown or the signature does not verify.
+            Throttled: the key is locked for this address after too many failures.
+        """
+        parsed = signing.Authorization.parse(authorization)
+        self._lockout.check(parsed.access_key, address)
+        try:
+            found = await self._users.by_key(parsed.access_key)
+            if found is None:
+                raise BadSignature(f"the access key {parsed.access_key} is unknown")
+            caller, secret_key = found
+            signing.verify(request, parsed, secret_key, now=datetime.now(UTC))
+        except BadSignature:
+            self._lockout.failed(parsed.access_key, address)
+            raise
+        self._lockout.succeeded(parsed.access_key, address)
+        return caller
+
+    async def by_token(self, token: str) -> Caller:
+        """The token's user; raises Unauthenticated."""
+        caller = await self._tokens.owner(token)
+        if caller is None:
+            raise Unauthenticated("X-Auth-Token is unknown or has expired; get a new one by POST /v3/auth/tokens")
+        return caller
+
+    async def by_password(self, name: str, password: str, *, address: str) -> Caller:
+        """The user of this name and password; raises Unauthenticated or Throttled."""
+        self._lockout.check(name, address)
+        caller = await self._users.by_password(name, password)
+        if caller is None:
+            self._lockout.failed(name, address)
+            raise Unauthenticated("the user name or the password is wrong")
+        self._lockout.succeeded(name, address)
+        return caller
+
+    async def by_login(self, username: str, password: str, *, address: str) -> Caller:
+        """Whoever logs into the registry, as a user by password, or as `region@AK` with SWR's derived password.
+
+        A login that was right stays right for a minute, since registry clients send it with every request.
+
+        Raises:
+            Unauthenticated: the login is wrong.
+            Throttled: the name is locked for this address after too many failures.
+        """
+        known = self._recent.get(username, password)
+        if known is not None:
+            return known
+        if "@" in username:
+            caller = await self._by_derived_password(username, password, address=address)
+        else:
+            caller = await self.by_password(username, password, address=address)
+        self._recent.put(username, password, caller)
+        return caller
+
+    async def _by_derived_password(self, username: str, password: str, *, address: str) -> Caller:
+        access_key = username.rpartition("@")[2]
+        self._lockout.check(access_key, address)
+        found = await self._users.by_key(access_key)
+        if found is not None:
+            caller, secret_key = found
+            expected = signing.login_password(access_key, secret_key)
+            if hmac.compare_digest(expected.encode(), password.encode()):
+                self._lockout.succeeded(access_key, address)
+                return caller
+        self._lockout.failed(access_key, address)
+        raise Unauthenticated("the access key or its login password is wrong")
+
+
+class _RecentLogins:
+    """Logins that were right a moment ago, keyed by a hash that is worthless outside this process."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        self._logins: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
+
+    def get(self, username: str, password: str) -> Caller | None:
+        found = self._logins.get(self._hash(username, password))
+        if found is None or time.monotonic() > found[0]:
+            return None
+        return found[1]
+
+    def put(self, username: str, password: str, caller: Caller) -> None:
+        self._logins[self._hash(username, password)] = (time.monotonic() + _REMEMBER_SECONDS, caller)
+        if len(self._logins) > _REMEMBER_LIMIT:
+            self._logins.popitem(last=False)
+
+    def _hash(self, username: str, password: str) -> bytes:
+        return hmac.digest(self._key, f"{username}\0{password}".encode("utf-8", "surrogateescape"), hashlib.sha256)

@@ -1,0 +1,81 @@
+"""Secrets at rest: access keys' secrets encrypted, passwords hashed."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from tagferry.errors import Invalid, Unavailable
+
+# OWASP's minimum for argon2id: 19 MiB and two passes. One at a time, so that logins cannot exhaust the memory.
+_hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+
+
+class Vault:
+    """Encrypts with the newest key and decrypts with any of them."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        try:
+            self._fernet = MultiFernet([Fernet(key) for key in keys])
+        except ValueError:
+            rule = "must be Fernet keys (32 bytes, URL-safe base64), comma-separated, newest first"
+            raise Invalid("secret_key", rule) from None
+        self._hashing = asyncio.Semaphore(1)
+
+    @classmethod
+    def open(cls, configured: str | None, key_file: Path) -> "Vault":
+        """Use the configured keys, or the key file, which is made where there is none.
+
+        Raises:
+            Invalid: what is configured is no key.
+        """
+        text = configured or _read_or_create(key_file)
+        return cls([key.strip() for key in text.replace("\n", ",").split(",") if key.strip()])
+
+    def encrypt(self, secret: str) -> str:
+        return self._fernet.encrypt(secret.encode()).decode()
+
+    def decrypt(self, encrypted: str) -> str:
+        """The secret; raises Unavailable where none of the keys fits."""
+        try:
+            return self._fernet.decrypt(encrypted.encode()).decode()
+        except InvalidToken:
+            raise Unavailable(
+                "a secret cannot be decrypted with the configured secret_key; restore the key that encrypted it"
+            ) from None
+
+    async def hash_password(self, password: str) -> str:
+        async with self._hashing:
+            return await asyncio.to_thread(_hasher.hash, password)
+
+    async def password_matches(self, password: str, hashed: str) -> bool:
+        async with self._hashing:
+            return await asyncio.to_thread(_matches, password, hashed)
+
+
+def _matches(password: str, hashed: str) -> bool:
+    try:
+        return _hasher.verify(hashed, password)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def _read_or_create(key_file: Path) -> str:
+    try:
+        return key_file.read_text("ascii")
+    except FileNotFoundError:
+        key_file.parent.mkdir(parents=True, exist_ok=True)
+    key = Fernet.generate_key().decode()
+    try:
+        handle = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return key_file.read_text("ascii")
+    with os.fdopen(handle, "w") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(handle)
+    return key

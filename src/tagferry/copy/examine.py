@@ -1,0 +1,86 @@
+"""What stands at the target before anything moves, and what follows from it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from tagferry.copy.route import Route
+from tagferry.errors import TagferryError
+from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.oci.images import ImageStore
+from tagferry.oci.model import Descriptor
+
+_AT_ONCE = 16
+
+
+class Verdict(Enum):
+    """What to do about a tag."""
+
+    COPY = "copy"
+    """The target lacks it, or holds another image and may be overwritten."""
+    IN_PLACE = "in place"
+    """The target holds the identical image."""
+    BLOCKED = "blocked"
+    """The target holds another image, which must not be overwritten."""
+    MISSING = "missing"
+    """The source has no such tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found about a tag.
+
+    Attributes:
+        source: what the tag points to at the source; unknown while the target's absence already decides.
+        target: what the tag points to at the target, None where there is no such tag.
+    """
+
+    tag: Tag
+    verdict: Verdict
+    source: Digest | None
+    target: Digest | None
+
+
+async def examine(route: Route, tag: Tag, *, override: bool) -> Finding:
+    """Ask the target first: where it lacks the tag, the copy's own read of the source is enough."""
+    target = await route.target.head_manifest(route.target_repository, tag)
+    if target is None:
+        return Finding(tag=tag, verdict=Verdict.COPY, source=None, target=None)
+    source = await route.source.head_manifest(route.source_repository, tag)
+    if source is None:
+        return Finding(tag=tag, verdict=Verdict.MISSING, source=None, target=target.digest)
+    if await _is_same_image(route, source, target):
+        verdict = Verdict.IN_PLACE
+    else:
+        verdict = Verdict.COPY if override else Verdict.BLOCKED
+    return Finding(tag=tag, verdict=verdict, source=source.digest, target=target.digest)
+
+
+async def examine_all(route: Route, tags: Sequence[Tag], *, override: bool) -> dict[Tag, Finding | TagferryError]:
+    """Examine several tags at once; a tag that cannot be examined is told by its error and harms no other."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(tag: Tag) -> Finding | TagferryError:
+        async with gate:
+            try:
+                return await examine(route, tag, override=override)
+            except TagferryError as error:
+                return error
+
+    return dict(zip(tags, await asyncio.gather(*(one(tag) for tag in tags)), strict=True))
+
+
+async def _is_same_image(route: Route, source: Descriptor, target: Descriptor) -> bool:
+    if source.digest == target.digest:
+        return True
+    if source.digest.algorithm == target.digest.algorithm:
+        return False
+    # A registry may answer for the same bytes by another algorithm, so the bytes themselves decide.
+    return await _raw(route.source, route.source_repository, source) == await _raw(
+        route.target, route.target_repository, target
+    )
+
+
+async def _raw(store: ImageStore, repository: RepositoryName, descriptor: Descriptor) -> bytes:
+    return (await store.get_manifest(repository, descriptor.digest)).raw

@@ -1,0 +1,72 @@
+"""Work that several callers want at the same time is done once.
+
+A flight is somebody's work under a key. Whoever asks for the same key meanwhile shares its result, or its error.
+It is cancelled only when the last of those who wait for it is.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _Flight(Generic[Result]):
+    task: asyncio.Task[Result]
+    waiting: int = 0
+
+
+class Flights(Generic[Key, Result]):
+    """The work under way, by key."""
+
+    def __init__(self) -> None:
+        self._flights: dict[Key, _Flight[Result]] = {}
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._flights
+
+    async def share(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Join the flight of this key, or start it with `work`."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight(asyncio.create_task(self._fly(key, work)))
+        flight.waiting += 1
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiting -= 1
+            if flight.waiting == 0 and not flight.task.done():
+                await self._abandon(key, flight)
+
+    async def _fly(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        me = asyncio.current_task()
+        try:
+            return await work()
+        finally:
+            flight = self._flights.get(key)
+            if flight is not None and flight.task is me:
+                del self._flights[key]
+
+    async def _abandon(self, key: Key, flight: _Flight[Result]) -> None:
+        # Nobody may join a flight that is going down, so it leaves the table first.
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        flight.task.cancel()
+        await asyncio.wait([flight.task])
+
+
+async def gather(*work: Awaitable[Any]) -> None:
+    """Wait for all of them; the first error cancels the rest, waits for their end and is raised as it is."""
+
+    async def run(one: Awaitable[Any]) -> None:
+        await one
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(run(one))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None

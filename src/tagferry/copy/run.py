@@ -1,0 +1,168 @@
+"""The copy engine: runs plans, each blob once, and writes a tag only when all that it refers to is there."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from tagferry.copy.examine import Finding, Verdict, examine
+from tagferry.copy.flights import Flights, gather
+from tagferry.copy.known import KnownContent
+from tagferry.copy.plan import Plan, plan_tag
+from tagferry.copy.progress import Progress, Transfer
+from tagferry.copy.route import Route
+from tagferry.errors import NotFound
+from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.oci.model import Descriptor, Manifest
+
+_STALE_SECONDS = 5.0
+"""After this long, what was found at the target is asked again before a tag is written without `override`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is in flight at once in this process."""
+
+    tags: int = 16
+    blobs: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a tag's copy ended.
+
+    Attributes:
+        verdict: COPY where the tag was written; otherwise why there was nothing to write.
+        digest: what the tag points to at the target.
+    """
+
+    verdict: Verdict
+    digest: Digest | None
+
+
+BlobKey = tuple[str, RepositoryName, Digest]
+
+
+class CopyEngine:
+    """Copies tags along routes. One engine a process, so that what tags share is moved once."""
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        known: KnownContent | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        limits = limits or Limits()
+        self._tag_slots = asyncio.Semaphore(limits.tags)
+        self._blob_slots = asyncio.Semaphore(limits.blobs)
+        self._known = known or KnownContent()
+        self._clock = clock
+        self._blobs: Flights[BlobKey, None] = Flights()
+        self._manifests: Flights[BlobKey, None] = Flights()
+        self._transfers: WeakValueDictionary[BlobKey, Transfer] = WeakValueDictionary()
+
+    async def copy(
+        self,
+        route: Route,
+        tag: Tag,
+        *,
+        override: bool,
+        finding: Finding | None = None,
+        progress: Progress | None = None,
+    ) -> Outcome:
+        """Make the target's tag point to the source's image, complete.
+
+        Args:
+            route: from where to where.
+            tag: the tag, which has the same name on both sides.
+            override: whether a different image under that tag may be replaced.
+            finding: what `examine` found just before, so that it is not asked again.
+            progress: filled while the copy runs.
+
+        Raises:
+            NotFound: the source lacks the tag or a part of its image.
+            TagferryError: whatever either store raises; the target's tag is as it was.
+        """
+        progress = progress if progress is not None else Progress()
+        async with self._tag_slots:
+            found_at = self._clock()
+            if finding is None:
+                finding = await examine(route, tag, override=override)
+            if finding.verdict is Verdict.MISSING:
+                raise NotFound("tag", f"{route.source_repository}:{tag}")
+            if finding.verdict is not Verdict.COPY:
+                return Outcome(verdict=finding.verdict, digest=finding.target)
+            plan = await plan_tag(route, tag)
+            try:
+                return await self._run(route, plan, override=override, found_at=found_at, progress=progress)
+            except NotFound as error:
+                if error.kind == "tag":
+                    raise
+                # The target misses something that it was seen to hold, so this time nothing is taken for granted.
+                self._known.forget(route.target, route.target_repository)
+                return await self._run(route, plan, override=override, found_at=found_at, progress=progress)
+
+    async def _run(self, route: Route, plan: Plan, *, override: bool, found_at: float, progress: Progress) -> Outcome:
+        progress.transfers = [self._transfer(route, blob) for blob in plan.blobs]
+        await gather(
+            *(self._ensure_blob(route, blob, way) for blob, way in zip(plan.blobs, progress.transfers, strict=True))
+        )
+        for level in plan.levels:
+            await gather(*(self._ensure_manifest(route, manifest) for manifest in level))
+        if not override and self._clock() - found_at > _STALE_SECONDS:
+            standing = await examine(route, plan.tag, override=False)
+            if standing.verdict in (Verdict.BLOCKED, Verdict.IN_PLACE):
+                return Outcome(verdict=standing.verdict, digest=standing.target)
+        await route.target.put_manifest(route.target_repository, plan.root, plan.tag)
+        return Outcome(verdict=Verdict.COPY, digest=plan.root.digest)
+
+    def _transfer(self, route: Route, blob: Descriptor) -> Transfer:
+        """The blob's transfer, one for all the tags that are waiting for it now."""
+        return self._transfers.setdefault(_key(route, blob.digest), Transfer(size=blob.size))
+
+    async def _ensure_blob(self, route: Route, blob: Descriptor, transfer: Transfer) -> None:
+        if not self._known.holds(route.target, route.target_repository, blob.digest):
+            key = _key(route, blob.digest)
+            await self._blobs.share(key, lambda: self._move_blob(route, blob, transfer))
+        transfer.settled = True
+
+    async def _move_blob(self, route: Route, blob: Descriptor, transfer: Transfer) -> None:
+        @asynccontextmanager
+        async def source() -> AsyncIterator[AsyncIterator[bytes]]:
+            transfer.moved = 0
+            async with route.source.read_blob(route.source_repository, blob) as chunks:
+                yield _counted(chunks, transfer)
+
+        async with self._blob_slots:
+            await route.target.write_blob(
+                route.target_repository, blob, source, mount_from=self._mount_from(route, blob)
+            )
+        self._known.remember(route.target, route.target_repository, blob.digest)
+
+    def _mount_from(self, route: Route, blob: Descriptor) -> RepositoryName | None:
+        if route.within_one_store:
+            return route.source_repository
+        return self._known.another_home(route.target, route.target_repository, blob.digest)
+
+    async def _ensure_manifest(self, route: Route, manifest: Manifest) -> None:
+        if self._known.holds(route.target, route.target_repository, manifest.digest):
+            return
+
+        async def put() -> None:
+            await route.target.put_manifest(route.target_repository, manifest)
+            self._known.remember(route.target, route.target_repository, manifest.digest)
+
+        await self._manifests.share(_key(route, manifest.digest), put)
+
+
+async def _counted(chunks: AsyncIterator[bytes], transfer: Transfer) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        transfer.moved += len(chunk)
+        yield chunk
+
+
+def _key(route: Route, digest: Digest) -> BlobKey:
+    return route.target.name, route.target_repository, digest

@@ -1,0 +1,99 @@
+"""The database: SQLite by default, PostgreSQL by URL, one code for both."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event, make_url, text
+from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from tagferry.errors import Invalid, Unavailable
+
+_WRITES = "tagferry_writes"
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """Sessions on the one database of this installation."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._url = make_url(url)
+            self._engine = create_async_engine(self._url, pool_pre_ping=not self._is_sqlite)
+        except (ArgumentError, ImportError) as error:
+            rule = "must be a SQLAlchemy URL, as sqlite+aiosqlite:///FILE or postgresql+psycopg://…"
+            raise Invalid("database_url", f"{rule} ({error})") from None
+        if self._is_sqlite:
+            _prepare_sqlite(self._engine.sync_engine)
+        writes = self._engine.execution_options(**{_WRITES: True})
+        self._reading = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._writing = async_sessionmaker(writes, expire_on_commit=False)
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._url.get_backend_name() == "sqlite"
+
+    async def migrate(self) -> None:
+        """Bring the schema to the newest revision; raises Unavailable where the database cannot be reached."""
+        if self._is_sqlite and self._url.database:
+            Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            async with self._engine.begin() as connection:
+                await connection.run_sync(_upgrade)
+        except OperationalError as error:
+            raise Unavailable(f"the database cannot be used: {error.orig}") from None
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A session for reading."""
+        async with self._reading() as session:
+            yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A session whose changes are committed at the end, all or none."""
+        async with self._writing.begin() as session:
+            yield session
+
+    async def ping(self) -> None:
+        """Ask the database something; raises Unavailable where it does not answer."""
+        try:
+            async with self._reading() as session:
+                await session.execute(text("SELECT 1"))
+        except OperationalError as error:
+            raise Unavailable(f"the database does not answer: {error.orig}") from None
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._engine.dispose()
+
+
+def _prepare_sqlite(engine: Any) -> None:
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        # The driver's own BEGIN is too late to take the write lock, so transactions are begun below.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA busy_timeout=10000")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that reads first and writes later fails at once where another has written in between;
+        # taking the lock at the start makes it wait instead.
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,1 @@
+"""Alembic's migrations; `tagferry.db.engine` runs them."""

@@ -1,0 +1,103 @@
+"""What is asked for, and what becomes of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from tagferry.accounts.model import Caller
+from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
+
+
+class JobStatus(StrEnum):
+    """The state of a sync job, in SWR's words."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    CANCEL = "cancel"
+    EXISTED = "existed"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing follows any more."""
+        return not FOLLOWING[self]
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the tag stands at the target as it was asked for."""
+        return self is JobStatus.SUCCESS
+
+
+_ENDS = frozenset({JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.TIMEOUT, JobStatus.CANCEL, JobStatus.EXISTED})
+FOLLOWING: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.WAITING: _ENDS | {JobStatus.RUNNING},
+    JobStatus.RUNNING: _ENDS | {JobStatus.WAITING},
+    **dict.fromkeys(_ENDS, frozenset()),
+}
+"""Which states may follow a state; a job that lost its worker waits again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """One repository's tags, to one target.
+
+    Attributes:
+        id: the id of the call that asked for it.
+    """
+
+    id: str
+    caller: Caller
+    source_region: RegionId
+    namespace: Namespace
+    repository: Repository
+    tags: tuple[Tag, ...]
+    target_region: RegionId
+    target_namespace: Namespace
+    override: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SyncJob:
+    """One tag's copy, as it is recorded.
+
+    Attributes:
+        reason: why it ended as it did, for a person.
+        digest: what the tag points to at the target, once that is known.
+        bytes_total: bytes of all blobs of the image, once they are known.
+        bytes_done: bytes of those that the target holds or is receiving.
+    """
+
+    id: int
+    request_id: str
+    created_at: datetime
+    updated_at: datetime
+    domain_id: str
+    domain_name: str
+    operator_id: str
+    operator_name: str
+    source_region: RegionId
+    namespace: Namespace
+    repository: Repository
+    tag: Tag
+    target_region: RegionId
+    target_namespace: Namespace
+    override: bool
+    status: JobStatus
+    reason: str
+    digest: Digest | None
+    bytes_total: int
+    bytes_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobChange:
+    """What changes in a job's record; what is None stays."""
+
+    job_id: int
+    status: JobStatus
+    reason: str | None = None
+    digest: Digest | None = None
+    bytes_total: int | None = None
+    bytes_done: int | None = None

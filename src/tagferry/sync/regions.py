@@ -1,0 +1,46 @@
+"""The regions that this process knows, each with the store that keeps its images."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tagferry.errors import NotFound
+from tagferry.names import RegionId
+from tagferry.oci.images import ImageStore
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A region.
+
+    Attributes:
+        url: its registry's address, as clients see it.
+    """
+
+    id: RegionId
+    url: str
+    store: ImageStore
+
+    @property
+    def registry_host(self) -> str:
+        """What stands before the repository in an image's full name."""
+        return self.url.partition("://")[2]
+
+
+class Regions:
+    """All regions by id."""
+
+    def __init__(self, regions: Iterable[Region]) -> None:
+        self._regions = {region.id: region for region in regions}
+
+    def __iter__(self) -> Iterator[Region]:
+        return iter(self._regions.values())
+
+    def __contains__(self, region: RegionId) -> bool:
+        return region in self._regions
+
+    def __getitem__(self, region: RegionId) -> Region:
+        """The region of this id; raises NotFound."""
+        try:
+            return self._regions[region]
+        except KeyError:
+            raise NotFound("region", region, f"the known regions are {', '.join(self._regions)}") from None

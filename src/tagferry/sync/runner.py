@@ -1,0 +1,204 @@
+"""Runs sync jobs in this process, and lets later requests join those that are under way.
+
+This is the seam for durable workflows: the service hands over jobs and waits for their ends, and does not know
+where they run.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import structlog
+
+from tagferry.copy.examine import Finding, Verdict
+from tagferry.copy.progress import Progress
+from tagferry.copy.route import Route
+from tagferry.copy.run import CopyEngine
+from tagferry.errors import NotFound, TagferryError
+from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
+from tagferry.sync.jobs import Jobs
+from tagferry.sync.model import JobChange, JobStatus
+
+_REPORT_SECONDS = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TagRoute:
+    """What makes two tags' copies the same work, or work that must not overlap."""
+
+    source_region: RegionId
+    namespace: Namespace
+    repository: Repository
+    tag: Tag
+    target_region: RegionId
+    target_namespace: Namespace
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """A job that was promised and has not ended.
+
+    Attributes:
+        ended: resolves to the job's last status.
+        job_id: set once the job is on record.
+    """
+
+    override: bool
+    ended: asyncio.Future[JobStatus]
+    before: "Flight | None"
+    job_id: int | None = None
+    progress: Progress = field(default_factory=Progress)
+
+
+class Runner:
+    """The jobs under way in this process."""
+
+    def __init__(self, engine: CopyEngine, jobs: Jobs) -> None:
+        self._engine = engine
+        self._jobs = jobs
+        self._latest: dict[TagRoute, Flight] = {}
+        self._running: dict[int, Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reporter: asyncio.Task[None] | None = None
+
+    def joinable(self, route: TagRoute, *, override: bool) -> Flight | None:
+        """The job under way that does just what is asked for, if there is one."""
+        flight = self._latest.get(route)
+        return flight if flight is not None and flight.override == override else None
+
+    def promise(self, route: TagRoute, *, override: bool) -> Flight:
+        """Announce a job, so that whoever asks for the same meanwhile joins it.
+
+        It runs after the one before it on the same route. Whoever promised either launches or withdraws it.
+        """
+        ended: asyncio.Future[JobStatus] = asyncio.get_running_loop().create_future()
+        flight = Flight(override=override, ended=ended, before=self._latest.get(route))
+        self._latest[route] = flight
+        return flight
+
+    def withdraw(self, route: TagRoute, flight: Flight, error: BaseException) -> None:
+        """Take a promise back; those who joined it see the error."""
+        self._land(route, flight)
+        if not flight.ended.done():
+            flight.ended.set_exception(error)
+            # Nobody need have joined, and then nobody is to be told that the error was never looked at.
+            flight.ended.exception()
+
+    def settle(self, route: TagRoute, flight: Flight, status: JobStatus) -> None:
+        """End a promise at once, since there was nothing to run."""
+        self._land(route, flight)
+        if not flight.ended.done():
+            flight.ended.set_result(status)
+
+    def launch(self, tag_route: TagRoute, route: Route, flight: Flight, job_id: int, finding: Finding | None) -> None:
+        """Run a promised job that is on record now."""
+        flight.job_id = job_id
+        task = asyncio.create_task(self._fly(tag_route, route, flight, job_id, finding), name=f"sync job {job_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self._reporter is None or self._reporter.done():
+            self._reporter = asyncio.create_task(self._report())
+
+    async def close(self) -> None:
+        """Stop; the jobs under way stay on record as unfinished, for the next start."""
+        tasks = [*self._tasks, *([self._reporter] if self._reporter else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _fly(
+        self, tag_route: TagRoute, route: Route, flight: Flight, job_id: int, finding: Finding | None
+    ) -> None:
+        try:
+            if flight.before is not None and not flight.before.ended.done():
+                await asyncio.wait([flight.before.ended])
+                # What was found before the other copy ended no longer holds.
+                finding = None
+            flight.before = None
+            self._running[job_id] = flight
+            change = await self._copy(tag_route, route, flight, job_id, finding)
+            await self._jobs.change(change)
+            self.settle(tag_route, flight, change.status)
+        except asyncio.CancelledError as error:
+            self.withdraw(tag_route, flight, error)
+            raise
+        except Exception as error:
+            log.exception("a sync job's end could not be recorded", job=job_id)
+            self.withdraw(tag_route, flight, error)
+        finally:
+            self._running.pop(job_id, None)
+
+    async def _copy(
+        self, tag_route: TagRoute, route: Route, flight: Flight, job_id: int, finding: Finding | None
+    ) -> JobChange:
+        try:
+            outcome = await self._engine.copy(
+                route, tag_route.tag, override=flight.override, finding=finding, progress=flight.progress
+            )
+        except TagferryError as error:
+            log.warning("a tag was not synchronized", job=job_id, tag=tag_route.tag, reason=error.message)
+            return _ended(job_id, JobStatus.FAILED, failure_reason(error), flight.progress)
+        except Exception as error:
+            log.exception("a sync job failed unexpectedly", job=job_id, tag=tag_route.tag)
+            reason = f"internal error ({type(error).__name__}); the server's log tells more"
+            return _ended(job_id, JobStatus.FAILED, reason, flight.progress)
+        status, reason = describe(outcome.verdict)
+        return _ended(job_id, status, reason, flight.progress, digest=outcome.digest)
+
+    def _land(self, route: TagRoute, flight: Flight) -> None:
+        if self._latest.get(route) is flight:
+            del self._latest[route]
+
+    async def _report(self) -> None:
+        """Put the progress of running jobs on record now and then, all in one transaction."""
+        reported: dict[int, tuple[int, int]] = {}
+        while self._tasks:
+            await asyncio.sleep(_REPORT_SECONDS)
+            current = {
+                job_id: (flight.progress.bytes_done, flight.progress.bytes_total)
+                for job_id, flight in self._running.items()
+            }
+            changes = [
+                JobChange(job_id, JobStatus.RUNNING, bytes_done=done, bytes_total=total)
+                for job_id, (done, total) in current.items()
+                if reported.get(job_id) != (done, total)
+            ]
+            if changes:
+                try:
+                    await self._jobs.change_all(changes)
+                except Exception:
+                    log.exception("progress could not be recorded")
+            reported = current
+
+
+def describe(verdict: Verdict) -> tuple[JobStatus, str]:
+    """The status that a verdict leads to, and the reason to give."""
+    match verdict:
+        case Verdict.COPY:
+            return JobStatus.SUCCESS, "copied and verified"
+        case Verdict.IN_PLACE:
+            return JobStatus.SUCCESS, "the identical image is already in place"
+        case Verdict.BLOCKED:
+            reason = "the target holds another image under this tag; send override=true to replace it"
+            return JobStatus.EXISTED, reason
+        case Verdict.MISSING:
+            return JobStatus.FAILED, "the tag does not exist in the source repository"
+
+
+def failure_reason(error: TagferryError) -> str:
+    """Why a tag failed, for a person."""
+    if isinstance(error, NotFound) and error.kind == "tag":
+        return describe(Verdict.MISSING)[1]
+    return error.message
+
+
+def _ended(job_id: int, status: JobStatus, reason: str, progress: Progress, digest: Digest | None = None) -> JobChange:
+    return JobChange(
+        job_id=job_id,
+        status=status,
+        reason=reason,
+        digest=digest,
+        bytes_done=progress.bytes_done,
+        bytes_total=progress.bytes_total,
+    )

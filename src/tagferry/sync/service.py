@@ -1,0 +1,257 @@
+"""Synchronizing images, as every door asks for it: start or join, wait, look up."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from tagferry.accounts.model import Caller, Permission
+from tagferry.accounts.organizations import Organizations
+from tagferry.copy.examine import Finding, Verdict, examine_all
+from tagferry.copy.route import Route
+from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge
+from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
+from tagferry.sync.jobs import Jobs
+from tagferry.sync.model import JobStatus, SyncJob, SyncRequest
+from tagferry.sync.regions import Regions
+from tagferry.sync.runner import Flight, Runner, TagRoute, describe
+
+
+@dataclass(frozen=True, slots=True)
+class StartedSync:
+    """A request that was accepted: its own jobs, and those of earlier requests that it joined."""
+
+    request: SyncRequest
+    flights: Mapping[Tag, Flight]
+
+    @property
+    def job_ids(self) -> dict[Tag, int]:
+        """The job of each tag."""
+        return {tag: flight.job_id for tag, flight in self.flights.items() if flight.job_id is not None}
+
+
+class SyncService:
+    """The face of synchronization.
+
+    Args:
+        tag_limit: tags that one request may name.
+        active_requests: requests of one user that may be in flight at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        regions: Regions,
+        organizations: Organizations,
+        jobs: Jobs,
+        runner: Runner,
+        tag_limit: int,
+        active_requests: int,
+    ) -> None:
+        self._regions = regions
+        self._organizations = organizations
+        self._jobs = jobs
+        self._runner = runner
+        self._tag_limit = tag_limit
+        self._active_requests = active_requests
+        self._active: Counter[str] = Counter()
+
+    async def start(self, request: SyncRequest) -> StartedSync:
+        """Accept a request: check it, decide what is in place already, and start or join the rest.
+
+        Raises:
+            Invalid: a field breaks a rule; nothing has changed.
+            NotFound: an organization or the source repository does not exist.
+            Denied: the caller may not read the source or not write the target.
+            Throttled: the caller has too many requests in flight.
+        """
+        await self._check(request)
+        route = self._route(request)
+        joined = self._join(request)
+        wanted = [tag for tag in request.tags if tag not in joined]
+        findings = await examine_all(route, wanted, override=request.override)
+        await self._require_repository(route, findings)
+        flights = {**joined, **await self._promise(request, route, findings)}
+        started = StartedSync(request=request, flights={tag: flights[tag] for tag in request.tags})
+        self._count(started)
+        return started
+
+    async def wait(self, started: StartedSync, *, seconds: float) -> list[Tag]:
+        """Wait until every tag has ended; returns those that failed, in the order in which they were named.
+
+        Raises:
+            Expired: some have not ended after that many seconds; they go on.
+        """
+        endings = {tag: flight.ended for tag, flight in started.flights.items()}
+        open_endings = [ending for ending in endings.values() if not ending.done()]
+        if open_endings:
+            await asyncio.wait(open_endings, timeout=seconds)
+        if not all(ending.done() for ending in endings.values()):
+            raise Expired(
+                f"the synchronization goes on after {seconds:g} s; the same call joins it, and sync_job tells how "
+                f"far it is (request {started.request.id})"
+            )
+        return [tag for tag, ending in endings.items() if not _is_in_place(ending)]
+
+    async def jobs_of(
+        self,
+        caller: Caller,
+        region: RegionId,
+        namespace: Namespace,
+        repository: Repository,
+        *,
+        limit: int,
+        offset: int,
+        descending: bool,
+        only: Collection[int] = (),
+    ) -> tuple[list[SyncJob], int]:
+        """A page of a repository's sync jobs and their total; raises NotFound and Denied for the organization."""
+        await self._organizations.require(caller, region, namespace, Permission.READ)
+        return await self._jobs.of_repository(
+            region, namespace, repository, limit=limit, offset=offset, descending=descending, only=only
+        )
+
+    async def resume(self) -> int:
+        """Run the jobs that an earlier process left unfinished; returns how many.
+
+        Each asks the target first, so what had been copied is not copied again.
+        """
+        unfinished = [job for job in await self._jobs.unfinished() if self._knows(job)]
+        for job in unfinished:
+            tag_route = TagRoute(
+                source_region=job.source_region,
+                namespace=job.namespace,
+                repository=job.repository,
+                tag=job.tag,
+                target_region=job.target_region,
+                target_namespace=job.target_namespace,
+            )
+            flight = self._runner.promise(tag_route, override=job.override)
+            self._runner.launch(tag_route, self._route(job), flight, job.id, None)
+        return len(unfinished)
+
+    async def close(self) -> None:
+        """Stop running jobs; they stay on record for the next start."""
+        await self._runner.close()
+
+    async def _check(self, request: SyncRequest) -> None:
+        if not request.tags:
+            raise Invalid("imageTag", "must name at least one tag")
+        if len(request.tags) > self._tag_limit:
+            raise TooLarge("imageTag", f"must name at most {self._tag_limit} tags", len(request.tags))
+        if request.target_region not in self._regions:
+            known = ", ".join(region.id for region in self._regions)
+            raise Invalid("remoteRegionId", f"must be one of the known regions ({known})", str(request.target_region))
+        same_region = request.target_region == request.source_region
+        if same_region and request.target_namespace == request.namespace:
+            raise Invalid(
+                "remoteRegionId",
+                "and remoteNamespace must not both be those of the source",
+                f"{request.target_region}/{request.target_namespace}",
+            )
+        await self._organizations.require(request.caller, request.source_region, request.namespace, Permission.READ)
+        try:
+            await self._organizations.require(
+                request.caller, request.target_region, request.target_namespace, Permission.EDIT
+            )
+        except NotFound as error:
+            raise NotFound("organization", error.name, "remoteNamespace must exist in the target region") from None
+        if self._active[request.caller.user_id] >= self._active_requests:
+            raise Throttled(
+                f"{request.caller.name} has {self._active_requests} synchronizations in flight; "
+                "wait for one of them to end",
+                retry_after=5.0,
+            )
+
+    def _join(self, request: SyncRequest) -> dict[Tag, Flight]:
+        found = {
+            tag: self._runner.joinable(_tag_route(request, tag), override=request.override) for tag in request.tags
+        }
+        return {tag: flight for tag, flight in found.items() if flight is not None}
+
+    async def _require_repository(self, route: Route, findings: Mapping[Tag, Finding | TagferryError]) -> None:
+        """Refuse a source repository that does not exist, before anything is recorded.
+
+        Mostly this costs one question: the first tag that has not been seen at the source is asked for.
+        """
+        found = [finding for finding in findings.values() if isinstance(finding, Finding)]
+        if not found or any(finding.source is not None for finding in found):
+            return
+        if await route.source.head_manifest(route.source_repository, found[0].tag) is not None:
+            return
+        async for _ in route.source.list_tags(route.source_repository):
+            break
+
+    async def _promise(
+        self, request: SyncRequest, route: Route, findings: Mapping[Tag, Finding | TagferryError]
+    ) -> dict[Tag, Flight]:
+        # Between here and the promises nothing is awaited, so two equal requests cannot both promise.
+        flights = self._join(request)
+        mine = {tag: finding for tag, finding in findings.items() if tag not in flights}
+        for tag in mine:
+            flights[tag] = self._runner.promise(_tag_route(request, tag), override=request.override)
+        try:
+            job_ids = await self._jobs.create(request, [_first_record(tag, mine[tag]) for tag in mine])
+        except BaseException as error:
+            for tag in mine:
+                self._runner.withdraw(_tag_route(request, tag), flights[tag], error)
+            raise
+        for tag, finding in mine.items():
+            _, status, _, _ = _first_record(tag, finding)
+            flights[tag].job_id = job_ids[tag]
+            if status.has_ended:
+                self._runner.settle(_tag_route(request, tag), flights[tag], status)
+                continue
+            known = finding if isinstance(finding, Finding) else None
+            self._runner.launch(_tag_route(request, tag), route, flights[tag], job_ids[tag], known)
+        return flights
+
+    def _count(self, started: StartedSync) -> None:
+        """Count the request as in flight until its last tag has ended."""
+        open_endings = {flight.ended for flight in started.flights.values() if not flight.ended.done()}
+        if not open_endings:
+            return
+        user = started.request.caller.user_id
+        self._active[user] += 1
+
+        def landed(ending: asyncio.Future[JobStatus]) -> None:
+            open_endings.discard(ending)
+            if not open_endings:
+                self._active[user] -= 1
+
+        for ending in list(open_endings):
+            ending.add_done_callback(landed)
+
+    def _route(self, wanted: SyncRequest | SyncJob) -> Route:
+        return Route(
+            source=self._regions[wanted.source_region].store,
+            source_repository=RepositoryName.of(wanted.namespace, wanted.repository),
+            target=self._regions[wanted.target_region].store,
+            target_repository=RepositoryName.of(wanted.target_namespace, wanted.repository),
+        )
+
+    def _knows(self, job: SyncJob) -> bool:
+        return job.source_region in self._regions and job.target_region in self._regions
+
+
+def _tag_route(request: SyncRequest, tag: Tag) -> TagRoute:
+    return TagRoute(
+        source_region=request.source_region,
+        namespace=request.namespace,
+        repository=request.repository,
+        tag=tag,
+        target_region=request.target_region,
+        target_namespace=request.target_namespace,
+    )
+
+
+def _first_record(tag: Tag, finding: Finding | TagferryError) -> tuple[Tag, JobStatus, str, Digest | None]:
+    """How a tag's job starts: ended at once where there is nothing to do, else waiting to be run."""
+    if isinstance(finding, TagferryError) or finding.verdict is Verdict.COPY:
+        return tag, JobStatus.WAITING, "", None
+    status, reason = describe(finding.verdict)
+    return tag, status, reason, finding.target
+
+
+def _is_in_place(ending: asyncio.Future[JobStatus]) -> bool:
+    return not ending.cancelled() and ending.exception() is None and ending.result().is_in_place

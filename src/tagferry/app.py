@@ -1,0 +1,177 @@
+"""The composition root: the only place that builds objects."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from starlette.types import ASGIApp
+
+from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.lockout import Lockout
+from tagferry.accounts.model import AccessKey
+from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.tokens import Tokens
+from tagferry.accounts.users import Users, random_password
+from tagferry.accounts.vault import Vault
+from tagferry.copy.run import CopyEngine, Limits
+from tagferry.db.engine import Database
+from tagferry.names import RegionId
+from tagferry.oci.images import ImageStore
+from tagferry.registry.server import RegistryApp
+from tagferry.registry.storage import DiskStore
+from tagferry.remote import Credentials, Endpoint, RemoteStore, find_credentials
+from tagferry.settings import RegionSettings, Settings
+from tagferry.sync.jobs import Jobs
+from tagferry.sync.regions import Region, Regions
+from tagferry.sync.runner import Runner
+from tagferry.sync.service import SyncService
+from tagferry.web.context import Services
+from tagferry.web.gate import AccountsGate
+from tagferry.web.region import region_app
+from tagferry.web.server import Listener
+
+DEFAULT_DOMAIN = "tagferry"
+ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Everything about who may do what, on an open database."""
+
+    database: Database
+    users: Users
+    organizations: Organizations
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAdmin:
+    """The administrator made at the first start; shown once."""
+
+    name: str
+    password: str
+    key: AccessKey
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The whole application, ready to listen."""
+
+    accounts: Accounts
+    services: Services
+    listeners: tuple[Listener, ...]
+
+
+@asynccontextmanager
+async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    """Open the database, brought up to date, with the accounts in it."""
+    database = Database(settings.effective_database_url)
+    try:
+        await database.migrate()
+        open_regions = [RegionId(name) for name, region in settings.regions.items() if region.organizations == "open"]
+        yield Accounts(
+            database=database,
+            users=Users(database, _vault(settings)),
+            organizations=Organizations(database, open_regions=open_regions),
+        )
+    finally:
+        await database.close()
+
+
+async def ensure_admin(accounts: Accounts) -> FirstAdmin | None:
+    """Create the administrator where there is no user yet."""
+    if await accounts.users.list_users():
+        return None
+    password = random_password()
+    await accounts.users.create(ADMIN, password, domain=DEFAULT_DOMAIN, is_admin=True)
+    return FirstAdmin(name=ADMIN, password=password, key=await accounts.users.create_key(ADMIN))
+
+
+@asynccontextmanager
+async def open_regions(settings: Settings) -> AsyncIterator[Regions]:
+    """All the regions with their stores; no network is used before a store is asked something."""
+    async with AsyncExitStack() as stack:
+        regions = []
+        for name, region in settings.regions.items():
+            store = await _store(RegionId(name), region, settings)
+            stack.push_async_callback(store.close)
+            regions.append(Region(id=RegionId(name), url=region.url, store=store))
+        yield Regions(regions)
+
+
+@asynccontextmanager
+async def open_app(settings: Settings) -> AsyncIterator[App]:
+    """Build everything, and give all of it back at the end."""
+    async with AsyncExitStack() as stack:
+        accounts = await stack.enter_async_context(open_accounts(settings))
+        regions = await stack.enter_async_context(open_regions(settings))
+        sync = _sync(settings, accounts, regions)
+        stack.push_async_callback(sync.close)
+        services = _services(settings, accounts, regions, sync)
+        listeners = [_listener(regions[name], region, services) for name, region in settings.served_regions.items()]
+        yield App(accounts=accounts, services=services, listeners=tuple(listeners))
+
+
+def _vault(settings: Settings) -> Vault:
+    configured = settings.secret_key.get_secret_value() if settings.secret_key else None
+    return Vault.open(configured, settings.data_dir / "secret.key")
+
+
+async def _store(name: RegionId, region: RegionSettings, settings: Settings) -> ImageStore:
+    if region.is_embedded:
+        return await DiskStore.open(settings.data_dir / "registries" / name, name=name)
+    credentials = None
+    if region.username is not None and region.password is not None:
+        credentials = Credentials(username=region.username, password=region.password.get_secret_value())
+    elif region.docker_config is not None:
+        credentials = await find_credentials(region.registry.partition("://")[2], config=region.docker_config)
+    return RemoteStore(
+        Endpoint(
+            name=name,
+            url=region.registry,
+            credentials=credentials,
+            ca_file=region.ca_file,
+            insecure_skip_verify=region.insecure_skip_verify,
+            max_connections=region.max_connections,
+        )
+    )
+
+
+def _sync(settings: Settings, accounts: Accounts, regions: Regions) -> SyncService:
+    jobs = Jobs(accounts.database)
+    engine = CopyEngine(Limits(tags=settings.sync.tags_in_flight, blobs=settings.sync.blobs_in_flight))
+    return SyncService(
+        regions=regions,
+        organizations=accounts.organizations,
+        jobs=jobs,
+        runner=Runner(engine, jobs),
+        tag_limit=settings.sync.tag_limit,
+        active_requests=settings.sync.active_requests,
+    )
+
+
+def _services(settings: Settings, accounts: Accounts, regions: Regions, sync: SyncService) -> Services:
+    tokens = Tokens(accounts.database, lifetime=timedelta(hours=settings.limits.token_hours))
+    lockout = Lockout(attempts=settings.limits.failed_attempts, seconds=settings.limits.lock_seconds)
+    return Services(
+        settings=settings,
+        database=accounts.database,
+        regions=regions,
+        organizations=accounts.organizations,
+        tokens=tokens,
+        authenticator=Authenticator(accounts.users, tokens, lockout),
+        sync=sync,
+    )
+
+
+def _listener(region: Region, settings: RegionSettings, services: Services) -> Listener:
+    registry: ASGIApp | None = None
+    if isinstance(region.store, DiskStore):
+        gate = AccountsGate(region.id, services.authenticator, services.organizations)
+        registry = RegistryApp(region.store, gate)
+    return Listener(
+        app=region_app(region, services, registry),
+        address=settings.listen or "",
+        tls_certificate=settings.tls_certificate,
+        tls_key=settings.tls_key,
+    )

@@ -1,0 +1,114 @@
+"""A client of the management API, as the commands use it: signed with AK/SK, JSON in and out."""
+
+import json
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+from yarl import URL
+
+from tagferry import __version__, signing
+from tagferry.errors import Invalid, Refused, Unavailable
+from tagferry.names import Namespace, Repository
+
+_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_read=120)
+
+
+class ManagementClient:
+    """Calls one region's management API.
+
+    Args:
+        endpoint: the region's address, `http://HOST:PORT` or https.
+        access_key: who signs.
+        secret_key: what it signs with.
+        ca_file: PEM file with the authorities to trust instead of the system's.
+    """
+
+    def __init__(self, endpoint: str, access_key: str, secret_key: str, *, ca_file: Path | None = None) -> None:
+        parts = urlsplit(endpoint)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+            raise Invalid("endpoint", "must have the form http://HOST:PORT or https://HOST", endpoint)
+        self._base = f"{parts.scheme}://{parts.netloc}"
+        self._host = parts.netloc
+        self._access_key = access_key
+        self._secret_key = secret_key
+        self._tls = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(timeout=_TIMEOUT, connector=aiohttp.TCPConnector(ssl=self._tls))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def start_sync(
+        self, namespace: Namespace, repository: Repository, body: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Start a synchronization without waiting for it; returns its jobs as `{"id", "tag"}`."""
+        path = f"{_repository_path(namespace, repository)}/sync_images"
+        answer = await self._call("POST", path, body=body, headers={"Prefer": "respond-async"})
+        jobs: list[dict[str, Any]] = answer["jobs"]
+        return jobs
+
+    async def sync_jobs(
+        self, namespace: Namespace, repository: Repository, job_ids: list[int]
+    ) -> dict[int, dict[str, Any]]:
+        """These sync jobs of a repository, by id."""
+        wanted = f"limit::1000|offset::0|jobs::{','.join(str(job_id) for job_id in job_ids)}"
+        query = f"filter={quote(wanted, safe='~')}"
+        jobs = await self._call("GET", f"{_repository_path(namespace, repository)}/sync_job", query=query)
+        return {job["id"]: job for job in jobs}
+
+    async def create_organization(self, namespace: Namespace) -> None:
+        """Create an organization."""
+        await self._call("POST", "/v2/manage/namespaces", body={"namespace": namespace})
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: str = "",
+        body: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Any:
+        assert self._session is not None  # noqa: S101
+        content = json.dumps(body).encode() if body is not None else b""
+        sent = {"Host": self._host, "User-Agent": f"tagferry/{__version__}", **(headers or {})}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        request = signing.Request(method=method, path=path, query=query, headers=list(sent.items()), body=content)
+        sent |= signing.sign(request, self._access_key, self._secret_key, now=datetime.now(UTC))
+        url = f"{self._base}{path}" + (f"?{query}" if query else "")
+        try:
+            # What is signed must be what is sent, so the library must not encode the path and query its own way.
+            async with self._session.request(
+                method, URL(url, encoded=True), data=content, headers=sent, allow_redirects=False
+            ) as response:
+                return _read(response.status, await response.read(), self._base)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"{self._base} cannot be reached: {error or type(error).__name__}") from None
+
+
+def _read(status: int, content: bytes, base: str) -> Any:
+    try:
+        document = json.loads(content) if content else None
+    except ValueError:
+        raise Unavailable(f"{base} answered {status} with something else than JSON; is it tagferry?") from None
+    if status < 300:
+        return document
+    if isinstance(document, dict) and "error_msg" in document:
+        raise Refused(f"{document['error_msg']} ({document.get('error_code')}, request {document.get('request_id')})")
+    raise Unavailable(f"{base} answered {status}; is it tagferry?")
+
+
+def _repository_path(namespace: Namespace, repository: Repository) -> str:
+    return f"/v2/manage/namespaces/{namespace}/repos/{repository.replace('/', '%24')}"

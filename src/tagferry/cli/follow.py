@@ -1,0 +1,89 @@
+"""Follows sync jobs through the API, and shows how far they are: bars on a terminal, lines elsewhere."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+
+from tagferry.cli.client import ManagementClient
+from tagferry.names import Namespace, Repository
+
+_POLL_SECONDS = 0.25
+_ENDED = frozenset({"success", "failed", "timeout", "cancel", "existed"})
+_COLOURS = {"success": "green", "existed": "yellow", "running": "cyan", "waiting": "dim"}
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A repository's jobs to follow: the tag of each job id."""
+
+    namespace: Namespace
+    repository: Repository
+    tags: Mapping[int, str]
+
+    def label(self, tag: str) -> str:
+        """The image's name."""
+        return f"{self.namespace}/{self.repository}:{tag}"
+
+
+async def follow(client: ManagementClient, followed: list[Followed], *, console: Console) -> list[dict[str, Any]]:
+    """Watch until every job has ended; returns their last records."""
+    with _Board(console) as board:
+        ends = await asyncio.gather(*(_follow_one(client, one, board.show) for one in followed))
+    return [job for end in ends for job in end]
+
+
+Show = Callable[[str, dict[str, Any]], None]
+
+
+async def _follow_one(client: ManagementClient, followed: Followed, show: Show) -> list[dict[str, Any]]:
+    ended: dict[int, dict[str, Any]] = {}
+    while True:
+        waiting = [job_id for job_id in followed.tags if job_id not in ended]
+        for job_id, job in (await client.sync_jobs(followed.namespace, followed.repository, waiting)).items():
+            show(followed.label(job["tag"]), job)
+            if job["status"] in _ENDED:
+                ended[job_id] = job
+        if len(ended) == len(followed.tags):
+            return [ended[job_id] for job_id in followed.tags]
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+class _Board:
+    """What is shown: a bar for each image on a terminal, else a line for each that has ended."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars: dict[str, TaskID] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> "_Board":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, label: str, job: dict[str, Any]) -> None:
+        if label not in self._bars:
+            self._bars[label] = self._progress.add_task(label, total=None, status="")
+        status = job["status"]
+        self._progress.update(
+            self._bars[label],
+            completed=job["bytesDone"],
+            total=job["bytesTotal"] or (1 if status in _ENDED else None),
+            status=f"[{_COLOURS.get(status, 'red')}]{status}",
+        )
+        if status in _ENDED and not self._console.is_terminal:
+            self._console.print(f"{label}  {status}  {job['reason']}", soft_wrap=True, markup=False)

@@ -1,0 +1,100 @@
+"""`tagferry init`: write a configuration and create the administrator."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tagferry.app import ensure_admin
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, accounts_of, out, run, show_first_admin
+from tagferry.errors import Conflict, Invalid
+from tagferry.names import RegionId
+
+DEFAULT_REGIONS = ["cn-north-4=127.0.0.1:5004", "cn-north-208=127.0.0.1:5208"]
+
+_HEAD = """\
+# tagferry's configuration. Every setting can also be given by an environment variable, which wins over this file:
+# TAGFERRY_SYNC__TAG_LIMIT=50 is tag_limit under [sync].
+
+# Where the embedded registries, the database and the key file live; relative to this file's folder.
+data_dir = "tagferry-data"
+
+# The database: an SQLite file in data_dir by default, or PostgreSQL.
+# database_url = "postgresql+psycopg://tagferry:PASSWORD@db.example.com/tagferry"
+
+# log_format = "console"   # or "json"
+# log_level = "info"
+
+[sync]
+# tag_limit = 500          # tags that one request may name
+# wait_seconds = 55        # how long sync_images waits before it answers 504 while the synchronization goes on
+# tags_in_flight = 16
+# blobs_in_flight = 8
+# active_requests = 64     # of one user
+
+[limits]
+# body_bytes = 1048576
+# token_hours = 24
+# failed_attempts = 5      # after which a name or key is locked for the address that failed
+# lock_seconds = 300
+
+# A region with "listen" is served by this process: the management API and IAM on that address, and, as its
+# registry is embedded by default, docker push and pull too.
+"""
+_REGION = """
+[regions.{name}]
+listen = "{address}"
+"""
+_TAIL = """# tls_certificate = "server.pem"
+# tls_key = "server.key"
+# public_url = "https://registry.example.com"   # how clients reach it, behind a proxy say
+# placeholder_repository = "team/app"           # what the vendor's SDK samples mean, which send {namespace} literally
+
+# A registry elsewhere is a region too. Without "listen" it is only a target.
+# [regions.eu-west-1]
+# registry = "https://registry.example.com"
+# username = "robot"
+# password = "…"           # or TAGFERRY_REGIONS__EU-WEST-1__PASSWORD, or docker_config = "/root/.docker/config.json"
+# ca_file = "ca.pem"
+# organizations = "open"   # its organizations are the registry's business; "managed": as created in tagferry
+"""
+
+
+def init(
+    config: ConfigFile = DEFAULT_CONFIG,
+    region: Annotated[
+        list[str] | None, typer.Option(help="A region to serve, as ID=HOST:PORT; may be given several times.")
+    ] = None,
+) -> None:
+    """Write a commented configuration, create the administrator and show its secrets once."""
+    run(initialize(config, region or DEFAULT_REGIONS))
+
+
+async def initialize(config: Path, regions: list[str]) -> None:
+    """Do what `init` does; also the first step of a first `serve`."""
+    sections = [_section(region) for region in regions]
+    _write(config, _HEAD + "".join(sections) + _TAIL)
+    out.print(f"Wrote {config}", soft_wrap=True)
+    async with accounts_of(config) as accounts:
+        admin = await ensure_admin(accounts)
+    if admin is not None:
+        show_first_admin(admin)
+
+
+def _section(region: str) -> str:
+    name, separator, address = region.partition("=")
+    if not separator or not address:
+        raise Invalid("--region", "must have the form ID=HOST:PORT", region)
+    return _REGION.format(name=RegionId(name, field="--region"), address=address)
+
+
+def _write(config: Path, text: str) -> None:
+    config.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # The file may come to hold registry passwords, so only its owner may read it.
+        handle = os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise Conflict("configuration", f"{config} exists already; edit it, or name another with --config") from None
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,46 @@
+"""`tagferry key`: access keys (AK/SK) to sign requests with."""
+
+import typer
+from rich.table import Table
+
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, accounts_of, out, run
+
+app = typer.Typer(help="Access keys (AK/SK).", no_args_is_help=True)
+
+
+@app.command()
+def create(user: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Make an access key for a user, and show its secret once."""
+
+    async def work() -> None:
+        async with accounts_of(config) as accounts:
+            made = await accounts.users.create_key(user)
+        out.print(f"access key  {made.access_key}", soft_wrap=True)
+        out.print(f"secret key  {made.secret_key}", soft_wrap=True, markup=False)
+
+    run(work())
+
+
+@app.command("list")
+def list_all(user: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """List a user's access keys."""
+
+    async def work() -> None:
+        table = Table("access key", "made", box=None)
+        async with accounts_of(config) as accounts:
+            for access_key, created in await accounts.users.list_keys(user):
+                table.add_row(access_key, created.isoformat(timespec="seconds"))
+        out.print(table)
+
+    run(work())
+
+
+@app.command()
+def delete(access_key: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Delete an access key; what is signed with it is refused from then on."""
+
+    async def work() -> None:
+        async with accounts_of(config) as accounts:
+            await accounts.users.delete_key(access_key)
+
+    run(work())

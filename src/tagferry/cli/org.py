@@ -1,0 +1,86 @@
+"""`tagferry org`: organizations of the regions."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tagferry.accounts.model import Permission
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, accounts_of, out, run
+from tagferry.errors import NotFound
+from tagferry.names import Namespace, RegionId
+from tagferry.settings import Settings
+
+app = typer.Typer(help="Organizations.", no_args_is_help=True)
+
+Place = Annotated[str, typer.Argument(metavar="REGION/ORG")]
+
+
+class PermissionName(StrEnum):
+    """What a user may do in an organization."""
+
+    READ = "read"
+    EDIT = "edit"
+    MANAGE = "manage"
+
+
+@app.command()
+def create(place: Place, config: ConfigFile = DEFAULT_CONFIG, owner: str = "admin") -> None:
+    """Create an organization, which its owner manages."""
+
+    async def work() -> None:
+        region, name = _parse(place, Settings.load(config))
+        async with accounts_of(config) as accounts:
+            await accounts.organizations.create(await accounts.users.find(owner), region, name)
+
+    run(work())
+
+
+@app.command("list")
+def list_all(region: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """List a region's organizations."""
+
+    async def work() -> None:
+        table = Table("name", "creator", "created", box=None)
+        async with accounts_of(config) as accounts:
+            for one in await accounts.organizations.list_all(_known(RegionId(region), Settings.load(config))):
+                table.add_row(one.name, one.creator_name, one.created_at.isoformat(timespec="seconds"))
+        out.print(table)
+
+    run(work())
+
+
+@app.command()
+def grant(place: Place, user: str, permission: PermissionName, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Set what a user may do in an organization; a higher permission includes the lower ones."""
+
+    async def work() -> None:
+        region, name = _parse(place, Settings.load(config))
+        async with accounts_of(config) as accounts:
+            await accounts.organizations.grant(region, name, user, Permission[permission.name])
+
+    run(work())
+
+
+@app.command()
+def delete(place: Place, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Delete an organization's record; its images stay in the registry."""
+
+    async def work() -> None:
+        region, name = _parse(place, Settings.load(config))
+        async with accounts_of(config) as accounts:
+            await accounts.organizations.delete(region, name)
+
+    run(work())
+
+
+def _parse(place: str, settings: Settings) -> tuple[RegionId, Namespace]:
+    region, _, name = place.partition("/")
+    return _known(RegionId(region), settings), Namespace(name, field="ORG")
+
+
+def _known(region: RegionId, settings: Settings) -> RegionId:
+    if region not in settings.regions:
+        raise NotFound("region", region, f"the configuration knows {', '.join(settings.regions)}")
+    return region

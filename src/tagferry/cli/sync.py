@@ -1,0 +1,77 @@
+"""`tagferry sync`: synchronize images through the API."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tagferry.cli.client import ManagementClient
+from tagferry.cli.follow import Followed, follow
+from tagferry.cli.options import err, out, run
+from tagferry.errors import Invalid
+from tagferry.names import Namespace, RegionId, Repository, Tag
+
+Images = Annotated[list[str], typer.Argument(metavar="ORG/REPO:TAG...", help="What to synchronize.")]
+Target = Annotated[str, typer.Option("--to", metavar="REGION/ORG", help="The target region and organization.")]
+Endpoint = Annotated[
+    str, typer.Option(envvar="TAGFERRY_ENDPOINT", help="The source region's address, as http://127.0.0.1:5004.")
+]
+AccessKey = Annotated[str, typer.Option("--ak", envvar="CLOUD_SDK_AK", help="The access key.")]
+SecretKey = Annotated[
+    str, typer.Option("--sk", envvar="CLOUD_SDK_SK", help="The secret key; better given by the environment.")
+]
+
+
+def sync(
+    images: Images,
+    to: Target,
+    endpoint: Endpoint,
+    access_key: AccessKey,
+    secret_key: SecretKey,
+    override: Annotated[bool, typer.Option("--override", help="Replace different images under these tags.")] = False,
+    ca_file: Annotated[Path | None, typer.Option(help="Authorities to trust, as a PEM file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the jobs' last records as JSON.")] = False,
+) -> None:
+    """Synchronize images to another region, and watch them arrive; exit code 1 if one does not."""
+    wanted = _by_repository(images)
+    region, _, organization = to.partition("/")
+    target = {
+        "remoteRegionId": RegionId(region, field="--to"),
+        "remoteNamespace": Namespace(organization, field="--to"),
+        "override": override,
+    }
+
+    async def work() -> list[dict[str, Any]]:
+        async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
+            followed = []
+            for (namespace, repository), tags in wanted.items():
+                jobs = await client.start_sync(namespace, repository, {"imageTag": tags, **target})
+                followed.append(Followed(namespace, repository, {job["id"]: job["tag"] for job in jobs}))
+            return await follow(client, followed, console=err)
+
+    _conclude(run(work()), as_json=as_json)
+
+
+def _conclude(jobs: list[dict[str, Any]], *, as_json: bool) -> None:
+    failed = [job for job in jobs if job["status"] != "success"]
+    if as_json:
+        out.print_json(json.dumps(jobs))
+    for job in failed:
+        err.print(f"{job['tag']}: {job['status']}: {job['reason']}", soft_wrap=True, markup=False, style="red")
+    if not as_json:
+        out.print(f"{len(jobs) - len(failed)} of {len(jobs)} in place")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _by_repository(images: list[str]) -> dict[tuple[Namespace, Repository], list[Tag]]:
+    found: dict[tuple[Namespace, Repository], list[Tag]] = {}
+    for image in images:
+        name, separator, tag = image.rpartition(":")
+        namespace, slash, repository = name.partition("/")
+        if not separator or not slash:
+            raise Invalid("image", "must have the form ORG/REPO:TAG", image)
+        key = (Namespace(namespace, field="ORG"), Repository(repository, field="REPO"))
+        found.setdefault(key, []).append(Tag(tag, field="TAG"))
+    return found

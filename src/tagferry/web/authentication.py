@@ -1,0 +1,134 @@
+"""The border of the management API: every request gets an id, a bounded body and an authenticated caller.
+
+This is plain ASGI below the framework, since a signature covers the raw path, query and body, and nothing of a
+request may be looked at before it is known who sent it.
+"""
+
+import uuid
+from typing import Any
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tagferry import signing
+from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.model import Caller
+from tagferry.errors import TagferryError, TooLarge, Unauthenticated, Unavailable
+from tagferry.web.errors import INTERNAL, respond, serialize
+
+log = structlog.get_logger(__name__)
+
+_WITHOUT_CALLER = frozenset({"/healthz", "/readyz", "/metrics", "/v3/auth/tokens", "/openapi.json", "/docs"})
+
+
+class RequestIds:
+    """Gives every request an id, in `scope["state"]`, in the response's `X-Request-Id`, and in the log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception:
+                log.exception("a request failed unexpectedly", method=scope["method"], path=scope["path"])
+                if started:
+                    raise
+                response = serialize(INTERNAL, ["internal error; the server's log tells more"], request_id)
+                await response(scope, receive, send_with_id)
+
+
+class Authentication:
+    """Reads the body up to its limit, and finds out who sent the request.
+
+    The caller is then in `scope["state"]["caller"]`.
+    """
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, *, body_limit: int) -> None:
+        self._app = app
+        self._authenticator = authenticator
+        self._body_limit = body_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await _read_body(scope, receive, self._body_limit)
+            if scope["path"] not in _WITHOUT_CALLER:
+                scope["state"]["caller"] = await self._authenticate(scope, body)
+        except TagferryError as error:
+            await respond(error, scope["state"]["request_id"])(scope, receive, send)
+            return
+        await self._app(scope, _replay(body, receive), send)
+
+    async def _authenticate(self, scope: Scope, body: bytes) -> Caller:
+        request = signing.Request(
+            method=scope["method"],
+            path=_text(scope["raw_path"]),
+            query=_text(scope["query_string"]),
+            headers=[(_text(name), _text(value)) for name, value in scope["headers"]],
+            body=body,
+        )
+        if authorization := request.header("authorization"):
+            return await self._authenticator.by_signature(request, authorization, address=client_address(scope))
+        if token := request.header("x-auth-token"):
+            return await self._authenticator.by_token(token)
+        raise Unauthenticated("the request has neither an AK/SK signature (Authorization) nor an X-Auth-Token")
+
+
+def _text(raw: bytes) -> str:
+    """Bytes off the wire as text that holds them all: the SDKs sign text and send it as UTF-8."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def client_address(scope: Scope) -> str:
+    """The address that the connection comes from."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"
+
+
+async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    if declared.isdigit() and int(declared) > limit:
+        raise TooLarge("body", f"must be at most {limit} bytes", int(declared))
+    body = bytearray()
+    while True:
+        message: dict[str, Any] = dict(await receive())
+        if message["type"] == "http.disconnect":
+            raise Unavailable("the client closed the connection before its request was complete")
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise TooLarge("body", f"must be at most {limit} bytes")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Hand the body on once, and then whatever else comes, as a disconnect."""
+    sent = False
+
+    async def replayed() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed

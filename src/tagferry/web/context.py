@@ -1,0 +1,57 @@
+"""What the routes of a region work with."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.model import Caller
+from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.tokens import Tokens
+from tagferry.db.engine import Database
+from tagferry.settings import Settings
+from tagferry.sync.regions import Region, Regions
+from tagferry.sync.service import SyncService
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all regions of this process share."""
+
+    settings: Settings
+    database: Database
+    regions: Regions
+    organizations: Organizations
+    tokens: Tokens
+    authenticator: Authenticator
+    sync: SyncService
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request's view: the region whose address it came to, the services, its caller and its id."""
+
+    region: Region
+    services: Services
+    request: Request
+
+    @property
+    def caller(self) -> Caller:
+        """Whoever was authenticated."""
+        caller: Caller = self.request.state.caller
+        return caller
+
+    @property
+    def request_id(self) -> str:
+        """The id of this request."""
+        request_id: str = self.request.state.request_id
+        return request_id
+
+
+def _context(request: Request) -> Context:
+    return Context(region=request.app.state.region, services=request.app.state.services, request=request)
+
+
+RequestContext = Annotated[Context, Depends(_context)]
+"""A route's parameter of this type is its context."""

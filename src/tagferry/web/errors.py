@@ -1,0 +1,143 @@
+"""How errors leave the management and IAM APIs: one table, one serializer.
+
+The codes are SWR's and the API gateway's. Where SWR publishes none, one within its scheme is chosen: 5040021 for
+a wait that ran out, 5010001 for what is not supported, 4130014 for a body over the limit.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from tagferry import errors
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCode:
+    """An HTTP status, and the code that goes with it in the body."""
+
+    status: int
+    code: str
+
+
+_SWR = "SVCSTG.SWR."
+
+BAD_PARAMETER = ErrorCode(400, f"{_SWR}4000014")
+MISSING_PARAMETER = ErrorCode(400, f"{_SWR}4001014")
+BODY_TYPE = ErrorCode(400, f"{_SWR}4001018")
+INTERNAL = ErrorCode(500, f"{_SWR}5000007")
+NO_SUCH_API = ErrorCode(404, "APIGW.0101")
+METHOD_NOT_ALLOWED = ErrorCode(405, "APIGW.0101")
+
+_BY_FIELD = {
+    "namespace": ErrorCode(400, f"{_SWR}4001028"),
+    "remoteNamespace": ErrorCode(400, f"{_SWR}4001028"),
+    "repository": ErrorCode(400, f"{_SWR}4001029"),
+}
+_BY_KIND = {
+    "organization": ErrorCode(404, f"{_SWR}4040058"),
+    "repository": ErrorCode(404, f"{_SWR}4040010"),
+    "tag": ErrorCode(404, f"{_SWR}4040048"),
+}
+_CONFLICTS = {
+    "organization": ErrorCode(409, f"{_SWR}4090060"),
+    "organization in use": ErrorCode(409, f"{_SWR}4090023"),
+}
+_TABLE: tuple[tuple[type[errors.TagferryError], ErrorCode], ...] = (
+    (errors.TooLarge, BAD_PARAMETER),
+    (errors.MissingField, MISSING_PARAMETER),
+    (errors.WrongType, BODY_TYPE),
+    (errors.InvalidFilter, ErrorCode(400, f"{_SWR}4001035")),
+    (errors.Invalid, BAD_PARAMETER),
+    (errors.BadSignature, ErrorCode(401, f"{_SWR}4000031")),
+    (errors.Unauthenticated, ErrorCode(401, f"{_SWR}4010000")),
+    (errors.Denied, ErrorCode(403, f"{_SWR}4039002")),
+    (errors.NotFound, ErrorCode(404, f"{_SWR}4040010")),
+    (errors.Conflict, ErrorCode(409, f"{_SWR}4090006")),
+    (errors.Throttled, ErrorCode(429, "APIGW.0308")),
+    (errors.Unsupported, ErrorCode(501, f"{_SWR}5010001")),
+    (errors.Expired, ErrorCode(504, f"{_SWR}5040021")),
+    (errors.Refused, ErrorCode(500, f"{_SWR}5000021")),
+    (errors.Corrupt, ErrorCode(500, f"{_SWR}5000021")),
+    (errors.Unavailable, ErrorCode(500, f"{_SWR}5000021")),
+)
+
+
+def code_of(error: errors.TagferryError) -> ErrorCode:
+    """The status and code for an error."""
+    if isinstance(error, errors.InvalidName) and error.field in _BY_FIELD:
+        return _BY_FIELD[error.field]
+    if isinstance(error, errors.TooLarge) and error.field == "body":
+        return ErrorCode(413, f"{_SWR}4130014")
+    if isinstance(error, errors.NotFound) and error.kind in _BY_KIND:
+        return _BY_KIND[error.kind]
+    if isinstance(error, errors.Conflict) and error.kind in _CONFLICTS:
+        return _CONFLICTS[error.kind]
+    return next((code for kind, code in _TABLE if isinstance(error, kind)), INTERNAL)
+
+
+def respond(error: errors.TagferryError, request_id: str, others: Iterable[errors.TagferryError] = ()) -> JSONResponse:
+    """The response for an error; `others` are further errors of the same request."""
+    headers = {}
+    if isinstance(error, errors.Throttled):
+        headers["Retry-After"] = str(ceil(error.retry_after))
+    return serialize(code_of(error), [error.message, *(other.message for other in others)], request_id, headers)
+
+
+def serialize(
+    code: ErrorCode, messages: list[str], request_id: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """The one error body: SWR's inner form for Terraform's provider, the outer one for the SDKs."""
+    body = {
+        "error_code": code.code,
+        "error_msg": messages[0],
+        "request_id": request_id,
+        "errors": [{"errorCode": code.code, "errorMessage": message, "detail": ""} for message in messages],
+    }
+    return JSONResponse(body, status_code=code.status, headers=headers)
+
+
+def from_validation(validation: RequestValidationError) -> list[errors.TagferryError]:
+    """What the framework found wrong with a request, in our own words, in the order found."""
+    return [_translate(error) for error in validation.errors()]
+
+
+def _translate(error: dict[str, Any]) -> errors.TagferryError:
+    where, *path = error["loc"] or ("body",)
+    field = _field_name(where, path)
+    match error["type"]:
+        case "json_invalid":
+            return errors.WrongType("body", f"must be JSON ({error.get('ctx', {}).get('error', 'it is not')})")
+        case "missing":
+            return errors.MissingField(field)
+        case kind if where == "body" and kind.endswith(("_type", "_parsing")):
+            return errors.WrongType(field, f"must be {_TYPES.get(kind, error['msg'])}", error["input"])
+        case _:
+            return errors.Invalid(field, _rule(error["msg"]), error["input"])
+
+
+_TYPES = {
+    "string_type": "a string",
+    "bool_type": "true or false",
+    "list_type": "an array",
+    "int_type": "a number",
+    "dict_type": "a JSON object",
+    "model_type": "a JSON object",
+    "model_attributes_type": "a JSON object",
+}
+
+
+def _field_name(where: str | int, path: list[str | int]) -> str:
+    if not path or (where == "body" and isinstance(path[0], int) and len(path) == 1):
+        return str(where)
+    name = str(path[0])
+    for part in path[1:]:
+        name += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return name
+
+
+def _rule(message: str) -> str:
+    return message.removeprefix("Value error, ").removeprefix("Input should be ").strip() or "is not valid"

@@ -1,0 +1,115 @@
+"""A region's address: the management API, IAM and, for an embedded region, the OCI registry, by path."""
+
+import json
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tagferry import __version__
+from tagferry.errors import TagferryError
+from tagferry.names import RepositoryName
+from tagferry.sync.regions import Region
+from tagferry.web import iam, swr
+from tagferry.web.authentication import Authentication, RequestIds
+from tagferry.web.context import Services
+from tagferry.web.errors import (
+    BAD_PARAMETER,
+    METHOD_NOT_ALLOWED,
+    NO_SUCH_API,
+    ErrorCode,
+    from_validation,
+    respond,
+    serialize,
+)
+from tagferry.web.placeholders import Placeholders
+
+
+def region_app(region: Region, services: Services, registry: ASGIApp | None) -> ASGIApp:
+    """The ASGI application of a served region; `registry` is its embedded registry, if it has one."""
+    settings = services.settings
+    management: ASGIApp = _management(region, services)
+    if placeholder := settings.regions[region.id].placeholder_repository:
+        management = Placeholders(management, RepositoryName(placeholder))
+    authenticated = Authentication(management, services.authenticator, body_limit=settings.limits.body_bytes)
+    return RequestIds(_ByPath(authenticated, registry or _registry_elsewhere(region)))
+
+
+class _ByPath:
+    def __init__(self, management: ASGIApp, registry: ASGIApp) -> None:
+        self._management = management
+        self._registry = registry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._registry if scope["type"] == "http" and _is_registry_path(scope["path"]) else self._management
+        await app(scope, receive, send)
+
+
+def _is_registry_path(path: str) -> bool:
+    return path == "/v2" or (path.startswith("/v2/") and not path.startswith("/v2/manage/"))
+
+
+def _registry_elsewhere(region: Region) -> ASGIApp:
+    """What answers under /v2/ where the region's registry is not ours: where it is."""
+    error = {"code": "UNSUPPORTED", "message": f"the registry of {region.id} is at {region.url}", "detail": None}
+    body = json.dumps({"errors": [error]}).encode()
+    return Response(body, status_code=404, media_type="application/json")
+
+
+def _management(region: Region, services: Services) -> FastAPI:
+    app = FastAPI(
+        title="tagferry",
+        version=__version__,
+        summary="Synchronizes container images between regions; compatible with SWR.",
+        strict_content_type=False,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.region = region
+    app.state.services = services
+    app.include_router(swr.router)
+    app.include_router(iam.router)
+    _add_probes(app, services)
+    app.add_exception_handler(TagferryError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+    return app
+
+
+def _add_probes(app: FastAPI, services: Services) -> None:
+    @app.get("/healthz", tags=["probes"])
+    async def healthz() -> dict[str, str]:
+        """Whether the process is alive."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["probes"])
+    async def readyz() -> dict[str, str]:
+        """Whether requests can be served: the database answers."""
+        await services.database.ping()
+        return {"status": "ok"}
+
+
+async def _on_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TagferryError)  # noqa: S101
+    return respond(error, request.state.request_id)
+
+
+async def _on_validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first, *others = from_validation(error)
+    return respond(first, request.state.request_id, others)
+
+
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    route = f"{request.method} {request.url.path}"
+    known = {
+        400: (BAD_PARAMETER, f"the body of {route} cannot be read; it must be JSON in UTF-8"),
+        404: (NO_SUCH_API, f"there is no API {route}"),
+        405: (METHOD_NOT_ALLOWED, f"there is no API {route}; the path takes {(error.headers or {}).get('allow', '')}"),
+    }
+    code, message = known.get(error.status_code, (ErrorCode(error.status_code, NO_SUCH_API.code), str(error.detail)))
+    return serialize(code, [message], request.state.request_id, dict(error.headers or {}))

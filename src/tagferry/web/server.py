@@ -1,0 +1,107 @@
+"""Serves ASGI applications on their addresses, several in one process and one event loop."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from tagferry.errors import Unavailable
+
+_DRAIN_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An application and where it listens.
+
+    Attributes:
+        address: HOST:PORT.
+    """
+
+    app: ASGIApp
+    address: str
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals alone, since there may be several in the process."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def listening(listeners: Sequence[Listener]) -> AsyncIterator[None]:
+    """Serve while the context is open; requests under way are given ten seconds at the end.
+
+    Raises:
+        Unavailable: an address is in use or not this machine's; nothing is served then.
+    """
+    bound: list[tuple[_Server, socket.socket]] = []
+    try:
+        bound.extend((_server(listener), _bind(listener.address)) for listener in listeners)
+    except BaseException:
+        for _, bound_socket in bound:
+            bound_socket.close()
+        raise
+    tasks = [asyncio.create_task(server.serve(sockets=[bound_socket])) for server, bound_socket in bound]
+    try:
+        yield
+    finally:
+        for server, _ in bound:
+            server.should_exit = True
+        await asyncio.gather(*tasks)
+        for _, bound_socket in bound:
+            bound_socket.close()
+
+
+async def until_signalled() -> None:
+    """Wait for SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await stop.wait()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _server(listener: Listener) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            listener.app,
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+            ssl_certfile=listener.tls_certificate,
+            ssl_keyfile=listener.tls_key,
+        )
+    )
+
+
+def _bind(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, int(port)))
+    except OSError as error:
+        bound.close()
+        raise Unavailable(f"{address} cannot be listened on: {error.strerror or error}") from None
+    return bound

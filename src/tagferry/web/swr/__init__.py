@@ -1,0 +1,9 @@
+"""SWR's management API, version 2, basic edition."""
+
+from fastapi import APIRouter
+
+from tagferry.web.swr import organizations, repositories, synchronization, tags
+
+router = APIRouter()
+for part in (synchronization, tags, repositories, organizations):
+    router.include_router(part.router)

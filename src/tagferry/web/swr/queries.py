@@ -1,0 +1,73 @@
+"""Query parameters of the list operations: SWR's `filter=name::value|…`, paging, and `Content-Range`."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tagferry.errors import Invalid, InvalidFilter
+
+DEFAULT_LIMIT = 100
+MAXIMUM_LIMIT = 1000
+
+
+def parse_filter(text: str | None) -> dict[str, str]:
+    """Read `name::value|name::value`; a name that is given twice counts as given last.
+
+    Raises:
+        InvalidFilter: a part lacks its `::` or its name.
+    """
+    if not text:
+        return {}
+    found = {}
+    for part in text.split("|"):
+        if not part:
+            continue
+        name, separator, value = part.partition("::")
+        if not separator or not name:
+            raise InvalidFilter("filter", "must have the form name::value, joined by '|'", text)
+        found[name] = value
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a list.
+
+    Attributes:
+        limit: entries on the page, 1 to 1,000.
+        offset: entries to skip.
+    """
+
+    limit: int
+    offset: int
+
+    @classmethod
+    def parse(cls, parameters: Mapping[str, str | None]) -> "Page":
+        """Read `limit` and `offset`; raises Invalid naming the parameter."""
+        limit = _number(parameters, "limit", default=DEFAULT_LIMIT)
+        if not 1 <= limit <= MAXIMUM_LIMIT:
+            raise Invalid("limit", f"must be 1 to {MAXIMUM_LIMIT}", limit)
+        return cls(limit=limit, offset=_number(parameters, "offset", default=0))
+
+    def content_range(self, *, count: int, total: int) -> dict[str, str]:
+        """The header that tells which part of the whole this page is: `offset-count/total`."""
+        return {"Content-Range": f"{self.offset}-{count}/{total}"}
+
+
+def is_descending(parameters: Mapping[str, str | None], name: str, *, default: bool) -> bool:
+    """Read a sort direction, `asc` or `desc`; raises Invalid."""
+    value = parameters.get(name)
+    if not value:
+        return default
+    if value not in ("asc", "desc"):
+        raise Invalid(name, "must be asc or desc", value)
+    return value == "desc"
+
+
+def _number(parameters: Mapping[str, str | None], name: str, *, default: int) -> int:
+    value = parameters.get(name)
+    if value is None or value == "":
+        return default
+    if not re.fullmatch(r"[0-9]{1,9}", value):
+        raise Invalid(name, "must be a whole number, 0 or more", value)
+    return int(value)

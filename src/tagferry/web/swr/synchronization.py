@@ -1,0 +1,186 @@
+"""`sync_images`, `sync_job` and the regions to synchronize to."""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from tagferry.errors import Invalid, InvalidFilter
+from tagferry.names import Namespace, RegionId, Repository, Tag
+from tagferry.sync.model import SyncJob, SyncRequest
+from tagferry.web.context import Context, RequestContext
+from tagferry.web.swr.formats import date
+from tagferry.web.swr.queries import Page, is_descending, parse_filter
+
+router = APIRouter(tags=["synchronization"])
+_REPOSITORY = "/v2/manage/namespaces/{namespace}/repos/{repository:path}"
+
+
+class SyncImagesBody(BaseModel):
+    """The body of `sync_images` (SWR, "Manually Synchronizing Images", table 3)."""
+
+    model_config = ConfigDict(strict=True)
+
+    image_tags: list[str] = Field(alias="imageTag", description="The tags to synchronize.")
+    override: bool | None = Field(None, description="Whether a different image under the same tag is replaced.")
+    remote_namespace: str = Field(alias="remoteNamespace", description="The target organization.")
+    remote_region_id: str = Field(alias="remoteRegionId", description="The target region.")
+
+
+class RegionItem(BaseModel):
+    """A region that images can be synchronized to."""
+
+    regionID: str  # noqa: N815
+
+
+class SyncJobItem(BaseModel):
+    """A sync job; the fields from `requestId` on are tagferry's own."""
+
+    id: int
+    createdAt: str  # noqa: N815
+    updatedAt: str  # noqa: N815
+    domainID: str  # noqa: N815
+    domainName: str  # noqa: N815
+    namespace: str
+    repoName: str  # noqa: N815
+    tag: str
+    remoteNamespace: str  # noqa: N815
+    remoteRegionId: str  # noqa: N815
+    syncOperatorId: str  # noqa: N815
+    syncOperatorName: str  # noqa: N815
+    override: bool
+    status: str
+    requestId: str  # noqa: N815
+    reason: str
+    digest: str | None
+    bytesTotal: int  # noqa: N815
+    bytesDone: int  # noqa: N815
+
+
+def require_json(request: Request) -> None:
+    """Refuse a body of another type; none given means JSON."""
+    declared = request.headers.get("content-type", "application/json")
+    if not re.fullmatch(r'application/json\s*(;\s*charset="?utf-8"?\s*)?', declared.strip(), re.IGNORECASE):
+        raise Invalid("Content-Type", "must be application/json or application/json;charset=utf-8", declared)
+
+
+@router.post(
+    f"{_REPOSITORY}/sync_images",
+    operation_id="CreateManualImageSyncRepo",
+    response_model=list[str],
+    dependencies=[Depends(require_json)],
+)
+async def sync_images(
+    namespace: str,
+    repository: str,
+    body: SyncImagesBody,
+    context: RequestContext,
+    prefer: Annotated[str, Header(description="RFC 7240: `wait=N` (seconds), `respond-async`")] = "",
+) -> Response:
+    """Synchronize tags to another region; answers the tags that failed."""
+    sync = context.services.sync
+    started = await sync.start(_sync_request(namespace, repository, body, context))
+    if _prefers_async(prefer):
+        jobs = [{"id": job_id, "tag": tag} for tag, job_id in started.job_ids.items()]
+        return JSONResponse(
+            {"request_id": context.request_id, "jobs": jobs},
+            status_code=202,
+            headers={"Preference-Applied": "respond-async"},
+        )
+    settings = context.services.settings.sync
+    preferred = _preferred_wait(prefer)
+    seconds = settings.wait_seconds if preferred is None else min(preferred, settings.max_wait_seconds)
+    failed = await sync.wait(started, seconds=seconds)
+    headers = {} if preferred is None else {"Preference-Applied": f"wait={seconds:g}"}
+    return JSONResponse(failed, headers=headers)
+
+
+@router.get(f"{_REPOSITORY}/sync_job", operation_id="ShowSyncJob", response_model=list[SyncJobItem])
+async def sync_jobs(
+    namespace: str,
+    repository: str,
+    context: RequestContext,
+    filter_: Annotated[str | None, Query(alias="filter")] = None,
+) -> Response:
+    """List a repository's sync jobs, newest first.
+
+    Besides SWR's `limit`, `offset` and `order`, the filter takes `jobs::1,2,3` for just these jobs.
+    """
+    parameters = parse_filter(filter_)
+    page = Page.parse(parameters)
+    jobs, total = await context.services.sync.jobs_of(
+        context.caller,
+        context.region.id,
+        Namespace(namespace),
+        Repository.from_path(repository),
+        limit=page.limit,
+        offset=page.offset,
+        descending=is_descending(parameters, "order", default=True),
+        only=_job_ids(parameters.get("jobs", "")),
+    )
+    return JSONResponse([_item(job) for job in jobs], headers=page.content_range(count=len(jobs), total=total))
+
+
+@router.get("/v2/manage/regions", operation_id="ListSyncRegions", response_model=list[RegionItem])
+async def list_regions(context: RequestContext) -> list[dict[str, str]]:
+    """List the regions that images can be synchronized to."""
+    return [{"regionID": region.id} for region in context.services.regions]
+
+
+def _sync_request(namespace: str, repository: str, body: SyncImagesBody, context: Context) -> SyncRequest:
+    tags = dict.fromkeys(Tag(tag, field=f"imageTag[{place}]") for place, tag in enumerate(body.image_tags))
+    return SyncRequest(
+        id=context.request_id,
+        caller=context.caller,
+        source_region=context.region.id,
+        namespace=Namespace(namespace),
+        repository=Repository.from_path(repository),
+        tags=tuple(tags),
+        target_region=RegionId(body.remote_region_id, field="remoteRegionId"),
+        target_namespace=Namespace(body.remote_namespace, field="remoteNamespace"),
+        override=bool(body.override),
+    )
+
+
+def _prefers_async(prefer: str) -> bool:
+    return "respond-async" in (part.strip().lower() for part in re.split(r"[,;]", prefer))
+
+
+def _preferred_wait(prefer: str) -> float | None:
+    """The wait in seconds; a preference that cannot be read is ignored, as RFC 7240 asks."""
+    match = re.search(r'(?:^|[,;])\s*wait\s*=\s*"?(\d{1,6})"?\s*(?:$|[,;])', prefer, re.IGNORECASE)
+    return float(match[1]) if match else None
+
+
+def _job_ids(text: str) -> list[int]:
+    if not text:
+        return []
+    if not re.fullmatch(r"\d{1,18}(,\d{1,18})*", text):
+        raise InvalidFilter("filter", "must give jobs as numbers joined by ','", text)
+    return [int(part) for part in text.split(",")]
+
+
+def _item(job: SyncJob) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "createdAt": date(job.created_at),
+        "updatedAt": date(job.updated_at),
+        "domainID": job.domain_id,
+        "domainName": job.domain_name,
+        "namespace": job.namespace,
+        "repoName": job.repository,
+        "tag": job.tag,
+        "remoteNamespace": job.target_namespace,
+        "remoteRegionId": job.target_region,
+        "syncOperatorId": job.operator_id,
+        "syncOperatorName": job.operator_name,
+        "override": job.override,
+        "status": job.status.value,
+        "requestId": job.request_id,
+        "reason": job.reason,
+        "digest": job.digest,
+        "bytesTotal": job.bytes_total,
+        "bytesDone": job.bytes_done,
+    }

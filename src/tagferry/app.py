@@ -1,10 +1,12 @@
 """The composition root: the only place that builds objects."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
 from starlette.types import ASGIApp
 
 from tagferry.accounts.authenticate import Authenticator
@@ -31,8 +33,13 @@ from tagferry.web.gate import AccountsGate
 from tagferry.web.region import region_app
 from tagferry.web.server import Listener
 
+log = structlog.get_logger(__name__)
+
 DEFAULT_DOMAIN = "tagferry"
 ADMIN = "admin"
+_HOUSEKEEPING_SECONDS = 3600.0
+_GRACE_SECONDS = 24 * 3600.0
+"""How long a blob that no manifest refers to is kept, since a push may be under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +114,30 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
         regions = await stack.enter_async_context(open_regions(settings))
         sync = _sync(settings, accounts, regions)
         stack.push_async_callback(sync.close)
+        stack.push_async_callback(_cancel, asyncio.create_task(_keep_house(regions)))
         services = _services(settings, accounts, regions, sync)
         listeners = [_listener(regions[name], region, services) for name, region in settings.served_regions.items()]
         yield App(accounts=accounts, services=services, listeners=tuple(listeners))
+
+
+async def _keep_house(regions: Regions) -> None:
+    """Free the disk of what was deleted or never finished, now and then, in every embedded registry."""
+    while True:
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+        for region in regions:
+            if not isinstance(region.store, DiskStore):
+                continue
+            try:
+                freed = await region.store.collect_garbage(_GRACE_SECONDS)
+            except OSError:
+                log.exception("garbage could not be collected", region=region.id)
+            else:
+                log.info("collected garbage", region=region.id, bytes_freed=freed)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _vault(settings: Settings) -> Vault:

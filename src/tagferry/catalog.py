@@ -76,13 +76,12 @@ async def describe_repository(store: ImageStore, name: RepositoryName) -> Reposi
 
 async def describe_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> TagDetails:
     """One tag; raises NotFound of the kind `tag` or `repository`."""
-    records = [record for record in await store.describe_tags(name) if record.tag == tag]
-    if not records:
-        raise NotFound("tag", f"{name}:{tag}")
-    details = await describe_tags(store, name, records)
-    if not details:
-        raise NotFound("tag", f"{name}:{tag}")
-    return details[0]
+    details = await describe_tags(store, name, await store.describe_tags(name, only=[tag]))
+    if details:
+        return details[0]
+    async for _ in store.list_tags(name):
+        break
+    raise NotFound("tag", f"{name}:{tag}")
 
 
 async def describe_tags(

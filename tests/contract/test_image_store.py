@@ -256,6 +256,19 @@ async def test_tags_are_described_by_what_they_point_to(store: ImageStore, repos
     assert [record.tag for record in described] == sorted(samples)
 
 
+async def test_just_some_tags_are_described_and_those_that_do_not_exist_are_left_out(
+    store: ImageStore, repository: RepositoryName
+):
+    sample = image()
+    for tag in ("v1", "v2"):
+        await push(store, repository, sample, Tag(tag))
+
+    described = await store.describe_tags(repository, only=[Tag("v2"), Tag("missing")])
+
+    assert [(record.tag, record.digest) for record in described] == [("v2", sample.digest)]
+    assert await store.describe_tags(RepositoryName(f"{repository}/none"), only=[Tag("v2")]) == []
+
+
 async def test_repositories_are_listed_in_lexical_order(store: ImageStore, repository: RepositoryName):
     pushed = [RepositoryName(f"{repository}/{name}") for name in ("b", "a")]
     for name in pushed:

@@ -1,10 +1,12 @@
 """tagferry as a user has it: regions listening on loopback, an administrator, and clients of every kind."""
 
 import asyncio
+import json
 import socket
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,19 +14,62 @@ import aiohttp
 from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.http.http_config import HttpConfig
 from huaweicloudsdkswr.v2 import SwrClient
+from yarl import URL
 
 from tagferry.accounts.model import AccessKey, Permission
 from tagferry.app import DEFAULT_DOMAIN, App, FirstAdmin, ensure_admin, open_app
 from tagferry.cli.client import ManagementClient
-from tagferry.names import Namespace, RegionId, RepositoryName
+from tagferry.names import Namespace, RegionId, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
+from tagferry.oci.model import Manifest
 from tagferry.settings import Settings
 from tagferry.web.server import listening
+from tests.support.memory_store import MemoryStore
 
 Result = TypeVar("Result")
 
 NORTH, SOUTH = RegionId("cn-north-4"), RegionId("cn-north-208")
 TEAM, RELEASE = Namespace("team"), Namespace("release")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP response, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def document(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.content)
+
+    def refused(self) -> tuple[int, str, str]:
+        """The status, code and message of an error, once everything that every error has was found in it."""
+        assert self.status >= 400, self.content
+        assert self.headers["Content-Type"] == "application/json"
+        document = self.document
+        assert set(document) == {"error_code", "error_msg", "request_id", "errors"}
+        assert document["request_id"] == self.headers["X-Request-Id"]
+        assert document["errors"][0] == {
+            "errorCode": document["error_code"],
+            "errorMessage": document["error_msg"],
+            "detail": "",
+        }
+        return self.status, document["error_code"], document["error_msg"]
+
+
+class HeldStore(MemoryStore):
+    """A target that takes no manifest before it is released."""
+
+    def __init__(self) -> None:
+        super().__init__("held")
+        self.released = asyncio.Event()
+
+    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
+        await self.released.wait()
+        await super().put_manifest(repository, manifest, tag)
 
 
 @dataclass(frozen=True)
@@ -43,6 +88,36 @@ class Deployment:
     def store(self, region: RegionId) -> ImageStore:
         """The region's images, past every API."""
         return self.app.services.regions[region].store
+
+    def hold(self, region: RegionId) -> HeldStore:
+        """Put a store that takes no manifest yet in the place of a region's."""
+        held = HeldStore()
+        regions = self.app.services.regions._regions
+        regions[region] = replace(regions[region], store=held)
+        return held
+
+    async def http(
+        self,
+        method: str,
+        path: str,
+        *,
+        region: RegionId = NORTH,
+        body: Any = None,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    ) -> Answer:
+        """Make one request; the path goes out as it is given, and so does a body of bytes; others become JSON."""
+        content = body if body is None or isinstance(body, bytes) or hasattr(body, "__aiter__") else json.dumps(body)
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30), skip_auto_headers=["Content-Type"]) as http,
+            http.request(
+                method,
+                URL(f"{self.urls[region]}{path}", encoded=True),
+                data=content.encode() if isinstance(content, str) else content,
+                headers=headers if isinstance(headers, Mapping) else list(headers),
+                allow_redirects=False,
+            ) as response,
+        ):
+            return Answer(response.status, response.headers, await response.read())
 
     def client(self, region: RegionId = NORTH, key: AccessKey | None = None) -> ManagementClient:
         """tagferry's own client, signing as the administrator or with another key."""
@@ -116,6 +191,15 @@ async def deployed(
 async def calling(call: Callable[..., Result], *arguments: Any) -> Result:
     """Make a blocking call, as the SDK's are, while the server runs in this event loop."""
     return await asyncio.to_thread(call, *arguments)
+
+
+async def eventually(check: Callable[[], Awaitable[Result]], *, seconds: float = 10.0) -> Result:
+    """Ask until the answer is true, and give it; fails after these seconds."""
+    deadline = time.monotonic() + seconds
+    while not (result := await check()):
+        assert time.monotonic() < deadline, f"still {result!r} after {seconds:g} s"
+        await asyncio.sleep(0.02)
+    return result
 
 
 def free_port() -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -115,9 +115,11 @@ class MemoryStore:
         for record in self._records(repository):
             yield record.tag
 
-    async def describe_tags(self, repository: RepositoryName) -> list[TagRecord]:
+    async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         await self._enter("describe_tags")
-        return self._records(repository)
+        if only is not None and repository not in self._repositories:
+            return []
+        return [record for record in self._records(repository) if only is None or record.tag in only]
 
     async def list_repositories(self) -> AsyncIterator[RepositoryName]:
         await self._enter("list_repositories")

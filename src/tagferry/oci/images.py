@@ -3,7 +3,7 @@
 One suite, `tests/contract/`, holds every implementation to it.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -125,8 +125,11 @@ class ImageStore(Protocol):
         """
         ...
 
-    async def describe_tags(self, repository: RepositoryName) -> list[TagRecord]:
-        """The repository's tags in lexical order with what they point to; raises NotFound as `list_tags`."""
+    async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
+        """The repository's tags in lexical order with what they point to; raises NotFound as `list_tags`.
+
+        With `only`, just those of them that exist; a repository that does not exist has none.
+        """
         ...
 
     def list_repositories(self) -> AsyncIterator[RepositoryName]:

@@ -113,6 +113,7 @@ class Manifest:
         if digest is not None and actual != digest:
             raise Corrupt(f"the manifest's bytes hash to {actual} instead of {digest}")
         manifest = cls(raw=raw, media_type=_settle_media_type(raw, media_type), digest=actual)
+        _check_shape(manifest)
         _ = manifest.children, manifest.blobs, manifest.subject
         return manifest
 
@@ -210,6 +211,17 @@ def _settle_media_type(raw: bytes, declared: str | None) -> str:
     if header in ("", "application/json", "text/plain", "application/octet-stream") and embedded is None:
         return _media_type_by_shape(document)
     raise Unsupported(f"manifests of the media type {embedded or header} are not supported")
+
+
+def _check_shape(manifest: Manifest) -> None:
+    """Refuse what lacks its mandatory field, and what could be read as an image and as an index (CVE-2021-41190)."""
+    if manifest.media_type == OCI_ARTIFACT_MANIFEST:
+        return
+    required, foreign = ("manifests", {"layers", "config"}) if manifest.is_index else ("config", {"manifests"})
+    if required not in manifest.document:
+        raise Invalid(required, f"is mandatory in a manifest of the type {manifest.media_type}")
+    for name in sorted(foreign & manifest.document.keys()):
+        raise Invalid(name, f"must not stand in a manifest of the type {manifest.media_type}")
 
 
 def _media_type_by_shape(document: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Who may do what: the question that the registry asks of whoever embeds it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -15,6 +16,19 @@ class Action(Enum):
     DELETE = "delete"
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a caller shows.
+
+    Attributes:
+        authorization: the Authorization header.
+        address: where the connection comes from.
+    """
+
+    authorization: str | None
+    address: str
+
+
 class Gate(Protocol):
     """Tells who a caller is and what the caller may do."""
 
@@ -23,13 +37,11 @@ class Gate(Protocol):
         """The WWW-Authenticate header of every 401, as `Basic realm="tagferry", charset="UTF-8"`."""
         ...
 
-    async def check(
-        self, authorization: str | None, actions: frozenset[Action], repository: RepositoryName | None
-    ) -> None:
+    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> None:
         """Let the caller pass, or raise.
 
         Args:
-            authorization: the Authorization header.
+            login: what the caller shows.
             actions: all that the caller wants to do.
             repository: where; None asks only that the caller is known.
 
@@ -40,9 +52,7 @@ class Gate(Protocol):
         """
         ...
 
-    async def visible(
-        self, authorization: str | None, repositories: Sequence[RepositoryName]
-    ) -> Sequence[RepositoryName]:
+    async def visible(self, login: Login, repositories: Sequence[RepositoryName]) -> Sequence[RepositoryName]:
         """Those of the repositories that the caller may pull, in the order given."""
         ...
 
@@ -52,12 +62,8 @@ class OpenGate:
 
     challenge = 'Basic realm="tagferry", charset="UTF-8"'
 
-    async def check(
-        self, authorization: str | None, actions: frozenset[Action], repository: RepositoryName | None
-    ) -> None:
+    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> None:
         """Let the caller pass."""
 
-    async def visible(
-        self, authorization: str | None, repositories: Sequence[RepositoryName]
-    ) -> Sequence[RepositoryName]:
+    async def visible(self, login: Login, repositories: Sequence[RepositoryName]) -> Sequence[RepositoryName]:
         return repositories

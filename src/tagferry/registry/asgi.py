@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from tagferry.errors import TooLarge
+from tagferry.registry.access import Login
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -24,6 +25,7 @@ class Request:
     """One request; header names are lowercase.
 
     Attributes:
+        address: where the connection comes from.
         idle_seconds: how long to wait for the next bytes of the body.
     """
 
@@ -31,6 +33,7 @@ class Request:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    address: str
     receive: Receive
     idle_seconds: float
 
@@ -43,9 +46,15 @@ class Request:
             path=scope["path"],
             query=dict(query),
             headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]},
+            address=str((scope.get("client") or ("unknown",))[0]),
             receive=receive,
             idle_seconds=idle_seconds,
         )
+
+    @property
+    def login(self) -> Login:
+        """Who the client says it is."""
+        return Login(authorization=self.headers.get("authorization"), address=self.address)
 
     @property
     def content_length(self) -> int | None:

@@ -32,9 +32,8 @@ class Exchange:
 
     async def permits(self, action: Action, repository: RepositoryName) -> bool:
         """Whether the caller may also do this, elsewhere."""
-        authorization = self.request.headers.get("authorization")
         try:
-            await self.gate.check(authorization, frozenset({action}), repository)
+            await self.gate.check(self.request.login, frozenset({action}), repository)
         except (Unauthenticated, Denied, NotFound, InvalidName):
             return False
         return True

@@ -76,7 +76,7 @@ async def list_referrers(exchange: Exchange) -> Response:
 async def list_catalog(exchange: Exchange) -> Response:
     """List the repositories that the caller may pull, in lexical order, in pages of `n` (Docker's registry API)."""
     names = [name async for name in exchange.store.list_repositories()]
-    visible = await exchange.gate.visible(exchange.request.headers.get("authorization"), names)
+    visible = await exchange.gate.visible(exchange.request.login, names)
     page, headers = _page(exchange, visible)
     return _json({"repositories": page}, headers)
 

@@ -4,6 +4,7 @@ All of this blocks; it runs in the disk's threads, and what changes a repository
 """
 
 import json
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,9 +89,9 @@ class ManifestFiles:
         if subject is not None:
             self._layout.referrer(repository, subject, reference).unlink(missing_ok=True)
 
-    def tags(self, repository: RepositoryName) -> list[TagRecord]:
-        """The tags in lexical order; raises NotFound."""
-        names = self.tag_names(repository)
+    def tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
+        """The tags in lexical order, or just those of `only` that exist; raises NotFound where all are asked for."""
+        names = self.tag_names(repository) if only is None else sorted(only)
         return [record for name in names if (record := self._record(repository, name)) is not None]
 
     def tag_names(self, repository: RepositoryName) -> list[Tag]:

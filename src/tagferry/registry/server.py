@@ -113,7 +113,7 @@ class RegistryApp:
             # What is pushed here is managed under SWR's names, which allow less than the distribution-spec.
             _ = repository.namespace, repository.repository
         actions = frozenset({action}) if action else frozenset()
-        await self._gate.check(request.headers.get("authorization"), actions, repository)
+        await self._gate.check(request.login, actions, repository)
         exchange = Exchange(
             request=request,
             store=self._store,

@@ -3,7 +3,7 @@
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Lock
@@ -124,8 +124,8 @@ class DiskStore:
         for tag in await self._threads.run(self._manifests.tag_names, repository):
             yield tag
 
-    async def describe_tags(self, repository: RepositoryName) -> list[TagRecord]:
-        return await self._threads.run(self._manifests.tags, repository)
+    async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
+        return await self._threads.run(self._manifests.tags, repository, only)
 
     async def list_repositories(self) -> AsyncIterator[RepositoryName]:
         for repository in await self._threads.run(self._existing):

@@ -6,17 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tagferry.errors import (
-    Denied,
-    Invalid,
-    NotFound,
-    TagferryError,
-    Throttled,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-    Unsupported,
-)
+from tagferry.errors import Invalid, NotFound, Refused, TagferryError, TooLarge, Unavailable, Unsupported
 from tagferry.names import Digest
 from tagferry.remote.retry import retry_after
 
@@ -90,18 +80,16 @@ def failure(registry: str, task: str, answer: Answer) -> TagferryError:
     """The error that an unwanted answer means.
 
     Returns:
-        Unauthenticated for 401, Denied for 403, NotFound for 404 (of the kind `resource`: who knows better handles
-        404 itself), Unsupported for 405 and 501, TooLarge for 413, Throttled for 429, Unavailable for other faults
-        of the server, Invalid for what else it refused.
+        Refused for 401 and 403, NotFound for 404 (of the kind `resource`: who knows better handles 404 itself),
+        Unsupported for 405 and 501, TooLarge for 413, Unavailable for 429 and other faults of the server, Invalid
+        for what else it refused.
     """
     told = f"{answer.status} {answer.explanation}".strip()
     sentence = f"registry {registry} answered {told} when asked to {task}"
     wait = retry_after(answer.headers)
     match answer.status:
-        case 401:
-            return Unauthenticated(sentence)
-        case 403:
-            return Denied(sentence)
+        case 401 | 403:
+            return Refused(sentence)
         case 404:
             return NotFound("resource", f"at registry {registry}", f"it answered {told} when asked to {task}")
         case 405 | 501:
@@ -109,7 +97,7 @@ def failure(registry: str, task: str, answer: Answer) -> TagferryError:
         case 413:
             return TooLarge(f"the request to {task}", f"is too large for registry {registry}, which answered {told}")
         case 429:
-            return Throttled(sentence, retry_after=_DEFAULT_WAIT if wait is None else wait)
+            return Unavailable(sentence, retry_after=_DEFAULT_WAIT if wait is None else wait)
         case 408:
             return Unavailable(sentence, retry_after=wait)
         case status if status >= 500 or status < 400:

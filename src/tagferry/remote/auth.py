@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 from weakref import WeakValueDictionary
 
-from tagferry.errors import Denied, Invalid, Unauthenticated, Unavailable
+from tagferry.errors import Invalid, Refused, Unavailable
 from tagferry.remote.endpoint import Endpoint
 
 DEFAULT_LIFETIME = 60.0
@@ -131,7 +131,7 @@ class Authenticator:
     def _basic(self) -> str:
         credentials = self._endpoint.credentials
         if credentials is None or not credentials.username:
-            raise Unauthenticated(f"registry {self._endpoint.name} asks for a user and a password; none is configured")
+            raise Refused(f"registry {self._endpoint.name} asks for a user and a password; none is configured")
         pair = f"{credentials.username}:{credentials.password}".encode()
         return f"Basic {base64.b64encode(pair).decode()}"
 
@@ -163,7 +163,7 @@ class Authenticator:
             raise Invalid("realm", f"of registry {self._endpoint.name} must be an http or https URL", realm)
         secret = self._endpoint.credentials is not None
         if secret and parts.scheme == "http" and self._endpoint.url.startswith("https:"):
-            raise Denied(
+            raise Refused(
                 f"registry {self._endpoint.name} asks to send the credentials in clear to {realm}, which is refused"
             )
 

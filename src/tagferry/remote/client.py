@@ -1,10 +1,10 @@
 """An image store that is any OCI registry, over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 
-from tagferry.errors import Corrupt, Denied, Invalid, InvalidName, NotFound, Unauthenticated, Unavailable, Unsupported
+from tagferry.errors import Corrupt, Invalid, InvalidName, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord
 from tagferry.oci.model import Descriptor, Manifest
@@ -113,8 +113,8 @@ class RemoteStore:
         for name in sorted(names):
             yield Tag(name)
 
-    async def describe_tags(self, repository: RepositoryName) -> list[TagRecord]:
-        tags = [tag async for tag in self.list_tags(repository)]
+    async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
+        tags = [tag async for tag in self.list_tags(repository)] if only is None else sorted(only)
         records: dict[Tag, TagRecord] = {}
         waiting = iter(tags)
         workers = [
@@ -143,7 +143,7 @@ class RemoteStore:
                 if page.status != 200:
                     raise Unsupported(f"registry {self.name} does not tell which repositories it has")
                 names.update(_repositories(self._names(page.document.get("repositories"), call)))
-        except (Unauthenticated, Denied) as refusal:
+        except Refused as refusal:
             raise Unsupported(f"registry {self.name} does not tell which repositories it has: {refusal}") from refusal
         for name in sorted(names):
             yield name

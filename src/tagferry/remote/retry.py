@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import TypeVar
 
-from tagferry.errors import Throttled, Unavailable
+from tagferry.errors import Unavailable
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Retry:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = random.random
 
-    def delay(self, attempt: int, failure: Unavailable | Throttled) -> float | None:
+    def delay(self, attempt: int, failure: Unavailable) -> float | None:
         """Seconds until the attempt after this one (counted from 1), or None where the failure is final."""
         asked = failure.retry_after or 0.0
         if attempt >= self.attempts or asked > self.patience:
@@ -43,7 +43,7 @@ class Retry:
         # A little is added to what the registry asked for, lest all clients come back in the same instant.
         return asked + self.chance() * min(reach, asked or reach)
 
-    async def pause(self, attempt: int, failure: Unavailable | Throttled) -> None:
+    async def pause(self, attempt: int, failure: Unavailable) -> None:
         """Wait before the next attempt; raises the failure where there shall be none."""
         delay = self.delay(attempt, failure)
         if delay is None:
@@ -55,7 +55,7 @@ class Retry:
         for number in count(1):
             try:
                 return await attempt()
-            except (Unavailable, Throttled) as failure:
+            except Unavailable as failure:
                 await self.pause(number, failure)
         raise AssertionError("pause() raises the last failure")
 

@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from tagferry import __version__
-from tagferry.errors import TagferryError, TooLarge, Unauthenticated, Unavailable
+from tagferry.errors import Refused, TagferryError, TooLarge, Unavailable
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT
 from tagferry.remote.answer import ERROR_LIMIT, Answer, failure
 from tagferry.remote.auth import Authenticator, TokenRequest
@@ -150,8 +150,8 @@ class Transport:
         """Send a request and read its whole answer.
 
         Raises:
-            Unavailable, Throttled: a temporary fault that outlasted the retries.
-            Unauthenticated, Denied, Invalid, Unsupported, NotFound: see `answer.failure`.
+            Unavailable: a temporary fault that outlasted the retries.
+            Refused, Invalid, Unsupported, NotFound: see `answer.failure`.
         """
         if isinstance(call.body, Stream):
             # Whoever sends a stream holds an upload slot by now, and a stream cannot be sent again.
@@ -196,7 +196,7 @@ class Transport:
         if not self._auth.learn(offered, call.scopes, authorization):
             if offered and self.endpoint.credentials is None:
                 response.close()
-                raise Unauthenticated(f"registry {self.name} asks for credentials to {call.task}; none is configured")
+                raise Refused(f"registry {self.name} asks for credentials to {call.task}; none is configured")
             return response
         response.close()
         if isinstance(call.body, Stream):
@@ -287,7 +287,7 @@ class Transport:
         answer = await self.retry.run(attempt)
         if answer.status == 200:
             return answer.body
-        raise Unauthenticated(str(self.failure(call, answer)))
+        raise Refused(str(self.failure(call, answer)))
 
     def _fault(self, call: Call, error: Exception) -> TagferryError:
         if isinstance(error, TimeoutError):

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from yarl import URL
 
-from tagferry.errors import Corrupt, Denied, TagferryError, Throttled, Unauthenticated, Unavailable
+from tagferry.errors import Corrupt, Refused, TagferryError, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor
@@ -67,7 +67,7 @@ class Uploader:
                 return begun
             try:
                 await self._send(repository, descriptor, source, begun)
-            except (Unavailable, Throttled) as failure:
+            except Unavailable as failure:
                 await self._transport.retry.pause(attempt, failure)
             else:
                 return BlobOutcome.UPLOADED
@@ -89,7 +89,7 @@ class Uploader:
         )
         try:
             answer = await self._transport.fetch(call)
-        except (Unauthenticated, Denied):
+        except Refused:
             if mount_from is None:
                 raise
             return await self._begin(repository, descriptor, None)

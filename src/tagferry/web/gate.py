@@ -9,7 +9,7 @@ from tagferry.accounts.model import Caller, Permission
 from tagferry.accounts.organizations import Organizations
 from tagferry.errors import InvalidName, NotFound, Unauthenticated
 from tagferry.names import RegionId, RepositoryName
-from tagferry.registry.access import Action
+from tagferry.registry.access import Action, Login
 
 _NEEDED = {Action.PULL: Permission.READ, Action.PUSH: Permission.EDIT, Action.DELETE: Permission.MANAGE}
 
@@ -24,7 +24,7 @@ class AccountsGate:
         self._authenticator = authenticator
         self._organizations = organizations
 
-    async def check(self, login: str | None, actions: frozenset[Action], repository: RepositoryName | None) -> None:
+    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> None:
         caller = await self._caller(login)
         if repository is None or not actions:
             return
@@ -35,14 +35,14 @@ class AccountsGate:
             raise NotFound("organization", repository.partition("/")[0]) from None
         await self._organizations.require(caller, self._region, namespace, needed)
 
-    async def visible(self, login: str | None, repositories: Sequence[RepositoryName]) -> Sequence[RepositoryName]:
+    async def visible(self, login: Login, repositories: Sequence[RepositoryName]) -> Sequence[RepositoryName]:
         caller = await self._caller(login)
         readable = {one.name for one in await self._organizations.list_for(caller, self._region)}
         return [name for name in repositories if name.partition("/")[0] in readable]
 
-    async def _caller(self, login: str | None) -> Caller:
-        username, password = _parse_basic(login)
-        return await self._authenticator.by_login(username, password, address="registry")
+    async def _caller(self, login: Login) -> Caller:
+        username, password = _parse_basic(login.authorization)
+        return await self._authenticator.by_login(username, password, address=login.address)
 
 
 def _parse_basic(authorization: str | None) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from tagferry.errors import Denied, NotFound, Unauthenticated
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.registry.access import Action
+from tagferry.registry.access import Action, Login
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tests.support.serving import serving
@@ -26,10 +26,8 @@ class ScriptedGate:
     absent: set[str] = field(default_factory=set)
     failure: Exception | None = None
 
-    async def check(
-        self, authorization: str | None, actions: frozenset[Action], repository: RepositoryName | None
-    ) -> None:
-        if authorization != "me":
+    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> None:
+        if login.authorization != "me":
             raise Unauthenticated("log in first")
         if self.failure is not None:
             raise self.failure
@@ -40,9 +38,7 @@ class ScriptedGate:
         if any((action, repository) in self.denied for action in actions):
             raise Denied(f"you may not do this to {repository}")
 
-    async def visible(
-        self, authorization: str | None, repositories: Sequence[RepositoryName]
-    ) -> Sequence[RepositoryName]:
+    async def visible(self, login: Login, repositories: Sequence[RepositoryName]) -> Sequence[RepositoryName]:
         return [name for name in repositories if name not in self.hidden]
 
 

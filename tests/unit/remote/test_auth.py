@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from tagferry.errors import Denied, Unauthenticated
+from tagferry.errors import Refused
 from tagferry.remote import Credentials, Endpoint
 from tagferry.remote.auth import Authenticator, Challenge, TokenRequest, parse_challenges
 
@@ -146,7 +146,7 @@ async def test_credentials_are_not_sent_in_clear_for_a_registry_that_is_encrypte
     auth = authenticator(server, credentials=Credentials(username="u", password="p"))
     auth.learn([BEARER.replace("https:", "http:")], PULL, None)
 
-    with pytest.raises(Denied, match="in clear"):
+    with pytest.raises(Refused, match="in clear"):
         await auth.authorization(PULL)
     assert server.asked == []
 
@@ -163,7 +163,7 @@ async def test_basic_needs_credentials():
     auth = authenticator(TokenServer())
 
     assert not auth.learn(["Basic realm=x"], PULL, None)
-    with pytest.raises(Unauthenticated, match="none is configured"):
+    with pytest.raises(Refused, match="none is configured"):
         await auth.authorization(PULL)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tagferry import __version__
-from tagferry.errors import Corrupt, Denied, TooLarge, Unauthenticated, Unavailable, Unsupported
+from tagferry.errors import Corrupt, Refused, TooLarge, Unavailable, Unsupported
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT, OCI_INDEX, OCI_MANIFEST
@@ -58,7 +58,7 @@ async def test_credentials_are_asked_for_once(guarded):
 @pytest.mark.parametrize("credentials", [None, Credentials(username=USERNAME, password="wrong")])
 async def test_who_cannot_prove_it_is_told_so(guarded, credentials: Credentials | None):
     store = RemoteStore(Endpoint(name="hub", url=guarded.url, credentials=credentials))
-    with pytest.raises(Unauthenticated, match="hub"):
+    with pytest.raises(Refused, match="hub"):
         await store.get_manifest(APP, LATEST)
     await store.close()
 
@@ -92,7 +92,7 @@ async def test_a_token_server_that_refuses_is_named(script: ScriptedRegistry, op
     script.always("GET", "/token", error(401, "UNAUTHORIZED", "bad password"))
     script.always("GET", "/v2/*", bearer_protected(script, Reply()))
 
-    with pytest.raises(Unauthenticated, match=r"give a token at http.*/token"):
+    with pytest.raises(Refused, match=r"give a token at http.*/token"):
         await opened(credentials=USER).get_manifest(APP, LATEST)
 
 
@@ -190,7 +190,7 @@ async def test_an_early_refusal_of_a_large_upload_is_understood(script: Scripted
     script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
     script.always("PUT", f"{UPLOADS}s", error(403, "DENIED", "quota exceeded", unread=True))
 
-    with pytest.raises((Denied, Unavailable)):
+    with pytest.raises((Refused, Unavailable)):
         await opened(attempts=1).write_blob(APP, blob(content), opening(content))
 
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tagferry.errors import Denied, Invalid, NotFound, Throttled, Unauthenticated, Unavailable, Unsupported
+from tagferry.errors import Invalid, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.remote import RemoteStore, Retry
 from tagferry.remote.retry import retry_after
@@ -55,7 +55,7 @@ async def test_temporary_faults_are_tried_again(script: ScriptedRegistry, store:
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [(400, Invalid), (401, Unauthenticated), (403, Denied), (404, NotFound), (405, Unsupported), (418, Invalid)],
+    [(400, Invalid), (401, Refused), (403, Refused), (404, NotFound), (405, Unsupported), (418, Invalid)],
 )
 async def test_other_refusals_are_final_and_tell_who_refused_what(
     script: ScriptedRegistry, store: RemoteStore, status: int, expected: type[Exception]
@@ -90,7 +90,7 @@ async def test_a_wait_beyond_all_patience_is_reported_instead(
 ):
     script.always("GET", TAGS, Reply(status=429, headers={"Retry-After": "3600"}))
 
-    with pytest.raises(Throttled) as raised:
+    with pytest.raises(Unavailable) as raised:
         await tags_of(store)
     assert raised.value.retry_after == 3600
     assert (len(script.asked), pauses) == (1, [])

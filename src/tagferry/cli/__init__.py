@@ -1,28 +1,45 @@
-"""The command line: one file a command."""
+"""The command line: one file a command, loaded when it is called, so that a command starts at once."""
 
+import importlib
 import sys
+from typing import Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from tagferry.cli import demo, init, key, org, region, serve, sync, user
 from tagferry.errors import TagferryError
+
+_COMMANDS = ("init", "serve", "sync", "demo", "user", "key", "org", "region")
+
+
+class _Commands(TyperGroup):
+    """Finds a command in the module of its name, as that module's `app`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = get_command(importlib.import_module(f"tagferry.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
     name="tagferry",
-    help="Moves container images between registries, complete and bit-identical.",
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command("init")(init.init)
-app.command("serve")(serve.serve)
-app.command("sync")(sync.sync)
-app.command("demo")(demo.demo)
-app.add_typer(user.app, name="user")
-app.add_typer(key.app, name="key")
-app.add_typer(org.app, name="org")
-app.add_typer(region.app, name="region")
+
+
+@app.callback()
+def tagferry() -> None:
+    """Moves container images between registries, complete and bit-identical."""
 
 
 def main() -> None:
@@ -30,8 +47,7 @@ def main() -> None:
     try:
         app()
     except TagferryError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {error.message}")
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"error: {error.message}", markup=False, style="red"
+        )
         sys.exit(1)
-
-
-__all__ = ["app", "main"]

@@ -33,6 +33,8 @@ from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tagferry.settings import Settings
 from tagferry.web.server import listening, until_signalled
 
+app = typer.Typer()
+
 SOURCE, TARGET = RegionId("cn-north-4"), RegionId("cn-north-208")
 SOURCE_ORG, TARGET_ORG = Namespace("team"), Namespace("release")
 REPOSITORY, TAG = Repository("shop/web"), Tag("v1")
@@ -62,6 +64,7 @@ class Timing:
     verified: float
 
 
+@app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the regions running, and print what to try.")] = False,
 ) -> None:

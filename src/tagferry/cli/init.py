@@ -7,9 +7,12 @@ from typing import Annotated
 import typer
 
 from tagferry.app import ensure_admin
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, accounts_of, out, run, show_first_admin
+from tagferry.cli.accounts import accounts_of, show_first_admin
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
 from tagferry.errors import Conflict, Invalid
 from tagferry.names import RegionId
+
+app = typer.Typer()
 
 DEFAULT_REGIONS = ["cn-north-4=127.0.0.1:5004", "cn-north-208=127.0.0.1:5208"]
 
@@ -61,6 +64,7 @@ _TAIL = """# tls_certificate = "server.pem"
 """
 
 
+@app.command()
 def init(
     config: ConfigFile = DEFAULT_CONFIG,
     region: Annotated[

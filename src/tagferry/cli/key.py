@@ -3,7 +3,8 @@
 import typer
 from rich.table import Table
 
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, accounts_of, out, run
+from tagferry.cli.accounts import accounts_of
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
 
 app = typer.Typer(help="Access keys (AK/SK).", no_args_is_help=True)
 

@@ -7,7 +7,8 @@ import typer
 from rich.table import Table
 
 from tagferry.accounts.model import Permission
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, accounts_of, out, run
+from tagferry.cli.accounts import accounts_of
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
 from tagferry.errors import NotFound
 from tagferry.names import Namespace, RegionId
 from tagferry.settings import Settings

@@ -3,17 +3,22 @@
 from pathlib import Path
 
 import structlog
+import typer
 
 from tagferry import logs
 from tagferry.app import ensure_admin, open_accounts, open_app
+from tagferry.cli.accounts import show_first_admin
 from tagferry.cli.init import DEFAULT_REGIONS, initialize
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run, show_first_admin
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run
 from tagferry.settings import Settings
 from tagferry.web.server import listening, until_signalled
+
+app = typer.Typer()
 
 log = structlog.get_logger("tagferry")
 
 
+@app.command()
 def serve(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Serve every region that has a listen address; the first start writes a configuration if there is none."""
     if not config.exists():

@@ -12,6 +12,8 @@ from tagferry.cli.options import err, out, run
 from tagferry.errors import Invalid
 from tagferry.names import Namespace, RegionId, Repository, Tag
 
+app = typer.Typer()
+
 Images = Annotated[list[str], typer.Argument(metavar="ORG/REPO:TAG...", help="What to synchronize.")]
 Target = Annotated[str, typer.Option("--to", metavar="REGION/ORG", help="The target region and organization.")]
 Endpoint = Annotated[
@@ -23,6 +25,7 @@ SecretKey = Annotated[
 ]
 
 
+@app.command()
 def sync(
     images: Images,
     to: Target,
@@ -57,7 +60,8 @@ def _conclude(jobs: list[dict[str, Any]], *, as_json: bool) -> None:
     failed = [job for job in jobs if job["status"] != "success"]
     if as_json:
         out.print_json(json.dumps(jobs))
-    for job in failed:
+    # Bars do not tell reasons; lines have told them already.
+    for job in failed if err.is_terminal else ():
         err.print(f"{job['tag']}: {job['status']}: {job['reason']}", soft_wrap=True, markup=False, style="red")
     if not as_json:
         out.print(f"{len(jobs) - len(failed)} of {len(jobs)} in place")

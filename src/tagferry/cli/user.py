@@ -5,7 +5,8 @@ from rich.table import Table
 
 from tagferry.accounts.users import random_password
 from tagferry.app import DEFAULT_DOMAIN
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, accounts_of, out, run
+from tagferry.cli.accounts import accounts_of
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
 
 app = typer.Typer(help="Users.", no_args_is_help=True)
 

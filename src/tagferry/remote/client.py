@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 
-from tagferry.errors import Corrupt, Invalid, InvalidName, NotFound, Refused, Unavailable, Unsupported
+from tagferry.errors import Invalid, InvalidName, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord
 from tagferry.oci.model import Descriptor, Manifest
+from tagferry.remote.download import Downloader
 from tagferry.remote.endpoint import Endpoint
 from tagferry.remote.listing import PAGE_SIZE, pages
 from tagferry.remote.manifests import Manifests, deleting, pulling
@@ -31,6 +32,7 @@ class RemoteStore:
         self._transport = Transport(endpoint, retry=retry or Retry())
         self._manifests = Manifests(self._transport)
         self._referrers = Referrers(self._transport, self._manifests)
+        self._downloader = Downloader(self._transport)
         self._uploader = Uploader(self._transport)
 
     @property
@@ -56,7 +58,14 @@ class RemoteStore:
         await self._manifests.delete(repository, reference)
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
-        call = self._blob_call("HEAD", "look for", repository, digest, accept={200, 404})
+        call = Call(
+            method="HEAD",
+            task=f"look for blob {digest} of {repository}",
+            url=f"/v2/{repository}/blobs/{digest}",
+            scopes=(pulling(repository),),
+            accept=frozenset({200, 404}),
+            redirects=True,
+        )
         answer = await self._transport.fetch(call)
         if answer.status == 404:
             return None
@@ -68,24 +77,8 @@ class RemoteStore:
     async def read_blob(
         self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        if offset and offset >= descriptor.size:
-            yield _nothing()
-            return
-        call = self._blob_call(
-            "GET",
-            "give",
-            repository,
-            descriptor.digest,
-            accept={200, 206, 404} if offset else {200, 404},
-            headers={"Range": f"bytes={offset}-"} if offset else {},
-        )
-        async with self._transport.open(call) as (answer, chunks):
-            if answer.status == 404:
-                raise NotFound("blob", f"{repository}@{descriptor.digest}")
-            if answer.status == 206:
-                self._check_range(answer.headers.get("Content-Range", ""), offset, call)
-            skipped = offset if answer.status == 200 else 0
-            yield self._exactly(chunks, skipped, descriptor.size - offset, call)
+        async with self._downloader.open(repository, descriptor, offset=offset) as chunks:
+            yield chunks
 
     async def write_blob(
         self,
@@ -175,60 +168,12 @@ class RemoteStore:
             if descriptor := await self.head_manifest(repository, tag):
                 records[tag] = TagRecord(tag=tag, digest=descriptor.digest)
 
-    def _blob_call(
-        self,
-        method: str,
-        verb: str,
-        repository: RepositoryName,
-        digest: Digest,
-        *,
-        accept: set[int],
-        headers: dict[str, str] | None = None,
-    ) -> Call:
-        return Call(
-            method=method,
-            task=f"{verb} blob {digest} of {repository}",
-            url=f"/v2/{repository}/blobs/{digest}",
-            scopes=(pulling(repository),),
-            headers=headers or {},
-            accept=frozenset(accept),
-            redirects=True,
-        )
-
-    async def _exactly(
-        self, chunks: AsyncIterator[bytes], skipped: int, expected: int, call: Call
-    ) -> AsyncIterator[bytes]:
-        """Pass on what is expected, without what a server sent that does not know ranges."""
-        received = 0
-        async for chunk in chunks:
-            wanted = chunk[skipped:] if skipped else chunk
-            skipped -= min(skipped, len(chunk))
-            received += len(wanted)
-            if received > expected:
-                raise Corrupt(f"registry {self.name} sent more than {expected} bytes when asked to {call.task}")
-            if wanted:
-                yield wanted
-        if received < expected:
-            raise Unavailable(
-                f"registry {self.name} sent {received} bytes instead of {expected} when asked to {call.task}"
-            )
-
-    def _check_range(self, told: str, offset: int, call: Call) -> None:
-        if told and not told.replace(" ", "").startswith((f"bytes{offset}-", f"bytes={offset}-")):
-            raise Unavailable(f"registry {self.name} sent {told} instead of bytes {offset}- when asked to {call.task}")
-
     def _names(self, entries: object, call: Call) -> list[str]:
         if entries is None:
             return []
         if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
             raise Invalid(f"the answer of registry {self.name} to {call.task}", "must hold an array of names")
         return entries
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    empty: tuple[bytes, ...] = ()
-    for chunk in empty:
-        yield chunk
 
 
 def _repositories(names: list[str]) -> Iterator[RepositoryName]:

@@ -5,7 +5,9 @@ sentence names the registry and what it was asked to do.
 """
 
 import asyncio
+import math
 import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -106,6 +108,8 @@ class Transport:
         self._slots = asyncio.Semaphore(endpoint.max_connections)
         self._uploads = asyncio.Semaphore(endpoint.max_connections)
         self._session: aiohttp.ClientSession | None = None
+        self.round_trip: float | None = None
+        """Seconds that the quickest answer so far took to begin; None before the first."""
 
     @property
     def name(self) -> str:
@@ -221,12 +225,14 @@ class Transport:
         try:
             if isinstance(body, Stream):
                 return await self._send_stream(call, url, headers, body)
-            session = self._connected()
-            return await session.request(call.method, url, headers=headers, data=body, allow_redirects=False)
+            session, started = self._connected(), time.monotonic()
+            response = await session.request(call.method, url, headers=headers, data=body, allow_redirects=False)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             if isinstance(body, Stream) and body.failure is not None:
                 raise body.failure from None
             raise self._fault(call, error) from error
+        self.round_trip = min(self.round_trip or math.inf, time.monotonic() - started)
+        return response
 
     async def _send_stream(
         self, call: Call, url: URL, headers: Mapping[str, str], body: Stream

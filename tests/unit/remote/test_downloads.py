@@ -1,0 +1,142 @@
+"""Blobs arrive whole, whatever happens to the connection, and large ones from afar in several ranges at once."""
+
+import random
+import re
+
+import pytest
+
+from tagferry.errors import Corrupt, NotFound, Unavailable
+from tagferry.names import Digest, RepositoryName
+from tagferry.oci.model import Descriptor
+from tagferry.remote.download import PIECE, PIECES_AT_ONCE
+from tests.support.images import blob, read
+from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry
+from tests.unit.remote.conftest import Opening
+
+APP = RepositoryName("team/app")
+CONTENT = random.Random(1).randbytes(1_000_000)
+
+
+def path(content: bytes) -> str:
+    return f"/v2/team/app/blobs/{Digest.of(content)}"
+
+
+def serving_ranges(content: bytes, *, broken_after: int | None = None, delay: float = 0.0):
+    """Answers as a registry that knows ranges; each answer breaks off after that many bytes."""
+
+    def answer(asked: Asked) -> Reply:
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.headers.get("Range", ""))
+        if match is None:
+            return Reply(body=content, truncate_to=broken_after, delay=delay)
+        start, end = int(match[1]), int(match[2]) if match[2] else len(content) - 1
+        body = content[start : end + 1]
+        broken = broken_after if broken_after is not None and broken_after < len(body) else None
+        headers = {"Content-Range": f"bytes {start}-{end}/{len(content)}"}
+        return Reply(status=206, headers=headers, body=body, truncate_to=broken, delay=delay)
+
+    return answer
+
+
+async def test_a_blob_goes_on_where_its_connection_broke(script: ScriptedRegistry, opened: Opening):
+    script.always("GET", path(CONTENT), serving_ranges(CONTENT, broken_after=100_000))
+
+    assert await read(opened(attempts=2), APP, blob(CONTENT)) == CONTENT
+
+    asked = [request.headers.get("Range") for request in script.asked]
+    assert asked == [None, *(f"bytes={start}-" for start in range(100_000, 1_000_000, 100_000))]
+
+
+async def test_no_progress_at_all_uses_up_the_attempts(script: ScriptedRegistry, opened: Opening):
+    script.always("GET", path(CONTENT), serving_ranges(CONTENT, broken_after=0))
+
+    with pytest.raises(Unavailable):
+        await read(opened(attempts=3), APP, blob(CONTENT))
+
+    assert len(script.asked) == 3
+
+
+async def test_a_registry_without_ranges_sends_again_what_is_then_skipped(script: ScriptedRegistry, opened: Opening):
+    script.on("GET", path(CONTENT), Reply(body=CONTENT, truncate_to=400_000), Reply(body=CONTENT))
+
+    assert await read(opened(attempts=2), APP, blob(CONTENT)) == CONTENT
+
+
+async def test_a_range_that_starts_elsewhere_is_not_believed(script: ScriptedRegistry, opened: Opening):
+    wrong = Reply(status=206, headers={"Content-Range": "bytes 5-9/1000000"}, body=CONTENT[5:10])
+    script.on("GET", path(CONTENT), Reply(body=CONTENT, truncate_to=400_000))
+    script.always("GET", path(CONTENT), wrong)
+
+    with pytest.raises(Unavailable, match="sent bytes 5-9/1000000 instead of bytes 400000-"):
+        await read(opened(attempts=2), APP, blob(CONTENT))
+
+
+async def test_more_bytes_than_were_promised_are_corrupt(script: ScriptedRegistry, opened: Opening):
+    content = b"x" * 1000
+    script.always("GET", path(content), Reply(body=content + b"y"))
+
+    with pytest.raises(Corrupt, match="more than 1000 bytes"):
+        await read(opened(), APP, blob(content))
+
+
+LARGE = random.Random(2).randbytes(PIECE) * 10 + b"the end"
+
+
+async def test_a_large_blob_from_afar_is_read_in_ranges_and_arrives_in_order(script: ScriptedRegistry, opened: Opening):
+    script.always("GET", path(LARGE), serving_ranges(LARGE, delay=0.02))
+    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.02, headers={"Content-Length": "0"}))
+    store = opened()
+    await store.stat_blob(APP, Digest.of(b""))
+
+    assert await read(store, APP, blob(LARGE)) == LARGE
+
+    ranges = [request.headers["Range"] for request in script.asked if request.method == "GET"]
+    assert len(ranges) == len(set(ranges)) == 11
+    assert f"bytes=0-{PIECE - 1}" in ranges
+
+
+async def test_a_large_blob_from_nearby_is_read_in_one_piece(script: ScriptedRegistry, opened: Opening):
+    script.always("GET", path(LARGE), serving_ranges(LARGE))
+    script.always("HEAD", "/v2/team/app/*", Reply(headers={"Content-Length": "0"}))
+    store = opened()
+    for _ in range(5):
+        await store.stat_blob(APP, Digest.of(b""))
+
+    assert await read(store, APP, blob(LARGE)) == LARGE
+
+    assert [request.headers.get("Range") for request in script.asked if request.method == "GET"] == [None]
+
+
+async def test_ranges_are_fetched_no_further_ahead_than_their_number_allows(script: ScriptedRegistry, opened: Opening):
+    content = random.Random(3).randbytes(PIECE) * 20
+    script.always("GET", path(content), serving_ranges(content, delay=0.02))
+    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.02, headers={"Content-Length": "0"}))
+    store = opened()
+    await store.stat_blob(APP, Digest.of(b""))
+
+    async with store.read_blob(APP, blob(content)) as chunks:
+        await anext(chunks)
+        asked = sum(request.method == "GET" for request in script.asked)
+        assert asked <= PIECES_AT_ONCE + 1
+
+    # Leaving early has given back what was reserved, so that the next blob is read to its end.
+    assert await read(store, APP, blob(content)) == content
+
+
+async def test_a_range_that_breaks_goes_on_where_it_broke(script: ScriptedRegistry, opened: Opening):
+    script.always("GET", path(LARGE), serving_ranges(LARGE, broken_after=PIECE // 2 + 1, delay=0.02))
+    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.02, headers={"Content-Length": "0"}))
+    store = opened(attempts=2)
+    await store.stat_blob(APP, Digest.of(b""))
+
+    assert await read(store, APP, blob(LARGE)) == LARGE
+
+
+async def test_a_missing_large_blob_from_afar_is_not_found(script: ScriptedRegistry, opened: Opening):
+    script.always("GET", "/v2/team/app/*", Reply(status=404, delay=0.02))
+    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.02, headers={"Content-Length": "0"}))
+    store = opened()
+    await store.stat_blob(APP, Digest.of(b""))
+    missing = Descriptor(media_type="application/octet-stream", digest=Digest.of(b"?"), size=PIECE * 4)
+
+    with pytest.raises(NotFound):
+        await read(store, APP, missing)

@@ -127,7 +127,12 @@ class MemoryStore:
             yield repository
 
     async def list_referrers(
-        self, repository: RepositoryName, digest: Digest, artifact_type: str | None = None
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        artifact_type: str | None = None,
+        *,
+        tags: Collection[Tag] | None = None,
     ) -> list[Descriptor]:
         await self._enter("list_referrers")
         manifests = self._contents(repository).manifests.values()

@@ -137,9 +137,21 @@ class ImageStore(Protocol):
         ...
 
     async def list_referrers(
-        self, repository: RepositoryName, digest: Digest, artifact_type: str | None = None
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        artifact_type: str | None = None,
+        *,
+        tags: Collection[Tag] | None = None,
     ) -> list[Descriptor]:
-        """The manifests whose subject is this digest, by the referrers API or by the tag schema it falls back to."""
+        """The manifests whose subject is this digest, by the referrers API or by the tag schema it falls back to.
+
+        Args:
+            repository: where the subject is.
+            digest: the subject's; it need not exist.
+            artifact_type: restricts what is listed to this type.
+            tags: the repository's tags, where they are known, so that the tag schema is not asked in vain.
+        """
         ...
 
     async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:

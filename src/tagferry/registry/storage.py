@@ -132,7 +132,12 @@ class DiskStore:
             yield repository
 
     async def list_referrers(
-        self, repository: RepositoryName, digest: Digest, artifact_type: str | None = None
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        artifact_type: str | None = None,
+        *,
+        tags: Collection[Tag] | None = None,
     ) -> list[Descriptor]:
         found = await self._threads.run(self._manifests.referrers, repository, digest)
         return [descriptor for descriptor in found if artifact_type in (None, descriptor.artifact_type)]

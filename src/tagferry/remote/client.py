@@ -142,9 +142,14 @@ class RemoteStore:
             yield name
 
     async def list_referrers(
-        self, repository: RepositoryName, digest: Digest, artifact_type: str | None = None
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        artifact_type: str | None = None,
+        *,
+        tags: Collection[Tag] | None = None,
     ) -> list[Descriptor]:
-        return await self._referrers.find(repository, digest, artifact_type)
+        return await self._referrers.find(repository, digest, artifact_type, tags)
 
     async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
         call = Call(

@@ -5,12 +5,14 @@ Distribution-spec 1.1, "Listing Referrers", "Referrers Tag Schema" and "Pushing 
 
 import asyncio
 import json
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest
 from tagferry.remote.listing import pages
 from tagferry.remote.manifests import Manifests, pulling
@@ -25,14 +27,16 @@ class Referrers:
     def __init__(self, transport: Transport, manifests: Manifests) -> None:
         self._transport = transport
         self._manifests = manifests
+        self._has_api = True
         self._locks: WeakValueDictionary[tuple[RepositoryName, Digest], asyncio.Lock] = WeakValueDictionary()
 
-    async def find(self, repository: RepositoryName, digest: Digest, artifact_type: str | None) -> list[Descriptor]:
+    async def find(
+        self, repository: RepositoryName, digest: Digest, artifact_type: str | None, tags: Collection[Tag] | None
+    ) -> list[Descriptor]:
         """See `ImageStore.list_referrers`."""
-        entries = await self._from_api(repository, digest, artifact_type)
+        entries = await self._from_api(repository, digest, artifact_type) if self._has_api else None
         if entries is None:
-            index = await self._fallback(repository, digest)
-            entries = list(index.children) if index else []
+            entries = await self._from_tag(repository, digest, tags)
         # Filtered here in any case: a registry may leave that to its clients.
         return [entry for entry in entries if artifact_type in (None, entry.artifact_type)]
 
@@ -50,7 +54,7 @@ class Referrers:
                 return
             document = _with_entry(index, referrer)
             raw = json.dumps(document, separators=(",", ":")).encode()
-            await self._manifests.put(repository, Manifest.parse(raw, OCI_INDEX), fallback_tag(subject.digest))
+            await self._manifests.put(repository, Manifest.parse(raw, OCI_INDEX), referrers_tag(subject.digest))
 
     def _lock(self, repository: RepositoryName, digest: Digest) -> asyncio.Lock:
         lock = self._locks.get((repository, digest))
@@ -74,23 +78,28 @@ class Referrers:
         async for page in pages(self._transport, call):
             entries = page.document.get("manifests")
             if page.status != 200 or not isinstance(entries, list):
+                # A registry that has the API answers 404 for a repository that it does not have, and says so.
+                self._has_api = page.code == "NAME_UNKNOWN"
                 return None
             listed += [Descriptor.from_json(entry) for entry in entries]
         return listed
 
+    async def _from_tag(
+        self, repository: RepositoryName, digest: Digest, tags: Collection[Tag] | None
+    ) -> list[Descriptor]:
+        if tags is not None and referrers_tag(digest) not in tags:
+            return []
+        index = await self._fallback(repository, digest)
+        return list(index.children) if index else []
+
     async def _fallback(self, repository: RepositoryName, digest: Digest) -> Manifest | None:
         try:
-            index = await self._manifests.get(repository, fallback_tag(digest))
+            index = await self._manifests.get(repository, referrers_tag(digest))
         except NotFound:
             return None
         if not index.is_index:
             raise Invalid("referrers tag", f"of {repository}@{digest} must point to an index", index.media_type)
         return index
-
-
-def fallback_tag(digest: Digest) -> Tag:
-    """The tag of the index of a manifest's referrers at a registry without the referrers API."""
-    return Tag(f"{digest.algorithm[:32]}-{digest.encoded[:64]}")
 
 
 def _with_entry(index: Manifest | None, referrer: Manifest) -> dict[str, Any]:

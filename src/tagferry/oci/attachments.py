@@ -1,0 +1,18 @@
+"""The tags under which signatures and the like are found at registries that do not list referrers.
+
+Sources: OCI distribution-spec 1.1, "Referrers Tag Schema"; cosign's signature specification, "Storage".
+"""
+
+from tagferry.names import Digest, Tag
+
+_COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
+
+
+def referrers_tag(subject: Digest) -> Tag:
+    """The tag of the index that lists a manifest's referrers."""
+    return Tag(f"{subject.algorithm[:32]}-{subject.encoded[:64]}")
+
+
+def cosign_tags(subject: Digest) -> tuple[Tag, ...]:
+    """The tags of cosign's signature, attestations and bill of materials of a manifest."""
+    return tuple(Tag(f"{subject.algorithm}-{subject.encoded[:64]}{suffix}") for suffix in _COSIGN_SUFFIXES)

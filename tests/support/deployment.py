@@ -92,9 +92,13 @@ class Deployment:
     def hold(self, region: RegionId) -> HeldStore:
         """Put a store that takes no manifest yet in the place of a region's."""
         held = HeldStore()
-        regions = self.app.services.regions._regions
-        regions[region] = replace(regions[region], store=held)
+        self.replace(region, held)
         return held
+
+    def replace(self, region: RegionId, store: ImageStore) -> None:
+        """Put another store in the place of a region's."""
+        regions = self.app.services.regions._regions
+        regions[region] = replace(regions[region], store=store)
 
     async def http(
         self,
@@ -198,7 +202,7 @@ async def eventually(check: Callable[[], Awaitable[Result]], *, seconds: float =
     deadline = time.monotonic() + seconds
     while not (result := await check()):
         assert time.monotonic() < deadline, f"still {result!r} after {seconds:g} s"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
     return result
 
 

@@ -129,8 +129,8 @@ def blob(content: bytes, algorithm: str = "sha256", media_type: str = OCI_LAYER)
 def opening(content: bytes, chunk: int = 64 * 1024) -> OpenBlob:
     """A source for `write_blob` that can be opened as often as needed."""
 
-    def open_blob() -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return _opened(content, chunk)
+    def open_blob(offset: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return _opened(content[offset:], chunk)
 
     return open_blob
 

@@ -104,7 +104,7 @@ class MemoryStore:
         if mounted is not None:
             self._repositories.setdefault(repository, _Contents()).blobs[descriptor.digest] = mounted
             return BlobOutcome.MOUNTED
-        async with source() as chunks:
+        async with source(0) as chunks:
             content = b"".join([chunk async for chunk in verified(chunks, descriptor)])
         self.moved += len(content)
         self._repositories.setdefault(repository, _Contents()).blobs[descriptor.digest] = content

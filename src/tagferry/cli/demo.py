@@ -197,13 +197,14 @@ def _client(stage: Stage, region: RegionId) -> ManagementClient:
 
 
 @asynccontextmanager
-async def _file(path: Path, advance: Advance) -> AsyncIterator[AsyncIterator[bytes]]:
+async def _file(path: Path, advance: Advance, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
     async def pieces() -> AsyncIterator[bytes]:
         while piece := await asyncio.to_thread(file.read, _PIECE):
             advance(len(piece))
             yield piece
 
     with await asyncio.to_thread(path.open, "rb") as file:
+        file.seek(offset)
         yield pieces()
 
 

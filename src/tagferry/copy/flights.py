@@ -66,7 +66,9 @@ async def gather(*work: Awaitable[Any]) -> None:
 
     try:
         async with asyncio.TaskGroup() as group:
-            for one in work:
-                group.create_task(run(one))
+            tasks = [group.create_task(run(one)) for one in work]
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
+    if any(task.cancelled() for task in tasks):
+        # The group takes work that was cancelled by itself for done, and it is not.
+        raise asyncio.CancelledError

@@ -87,14 +87,13 @@ class CopyEngine:
             TagferryError: whatever either store raises; the target's tag is as it was.
         """
         progress = progress if progress is not None else Progress()
+        found_at = self._clock()
         async with self._tag_slots:
-            found_at = self._clock()
             if finding is None:
+                found_at = self._clock()
                 finding = await examine(route, tag, override=override)
-            if finding.verdict is Verdict.MISSING:
-                raise NotFound("tag", f"{route.source_repository}:{tag}")
-            if finding.verdict is not Verdict.COPY:
-                return Outcome(verdict=finding.verdict, digest=finding.target)
+            if (outcome := _nothing_to_write(route, finding)) is not None:
+                return outcome
             plan = await plan_tag(route, tag)
             try:
                 return await self._run(route, plan, override=override, found_at=found_at, progress=progress)
@@ -114,8 +113,8 @@ class CopyEngine:
             await gather(*(self._ensure_manifest(route, manifest) for manifest in level))
         if not override and self._clock() - found_at > _STALE_SECONDS:
             standing = await examine(route, plan.tag, override=False)
-            if standing.verdict in (Verdict.BLOCKED, Verdict.IN_PLACE):
-                return Outcome(verdict=standing.verdict, digest=standing.target)
+            if (outcome := _nothing_to_write(route, standing)) is not None:
+                return outcome
         await route.target.put_manifest(route.target_repository, plan.root, plan.tag)
         return Outcome(verdict=Verdict.COPY, digest=plan.root.digest)
 
@@ -131,9 +130,9 @@ class CopyEngine:
 
     async def _move_blob(self, route: Route, blob: Descriptor, transfer: Transfer) -> None:
         @asynccontextmanager
-        async def source() -> AsyncIterator[AsyncIterator[bytes]]:
-            transfer.moved = 0
-            async with route.source.read_blob(route.source_repository, blob) as chunks:
+        async def source(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+            transfer.moved = offset
+            async with route.source.read_blob(route.source_repository, blob, offset=offset) as chunks:
                 yield _counted(chunks, transfer)
 
         async with self._blob_slots:
@@ -156,6 +155,13 @@ class CopyEngine:
             self._known.remember(route.target, route.target_repository, manifest.digest)
 
         await self._manifests.share(_key(route, manifest.digest), put)
+
+
+def _nothing_to_write(route: Route, finding: Finding) -> Outcome | None:
+    """How a copy ends by what was found alone; raises NotFound where the source lacks the tag."""
+    if finding.verdict is Verdict.MISSING:
+        raise NotFound("tag", f"{route.source_repository}:{finding.tag}")
+    return None if finding.verdict is Verdict.COPY else Outcome(verdict=finding.verdict, digest=finding.target)
 
 
 async def _counted(chunks: AsyncIterator[bytes], transfer: Transfer) -> AsyncIterator[bytes]:

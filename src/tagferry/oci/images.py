@@ -25,8 +25,8 @@ class BlobOutcome(Enum):
     """Its bytes were sent."""
 
 
-OpenBlob = Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
-"""Opens a blob's content, from its first byte; called only by a store that needs the bytes."""
+OpenBlob = Callable[[int], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+"""Opens a blob's content from an offset in bytes on; called only by a store that needs the bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class ImageStore(Protocol):
         Args:
             repository: where the blob shall be.
             descriptor: its digest and size, which the store verifies before it commits.
-            source: opened only if bytes must move; it may be opened anew for another attempt.
+            source: opened only if bytes must move; it may be opened anew to go on, or for another attempt.
             mount_from: another repository of this store that is believed to hold the blob.
         """
         ...

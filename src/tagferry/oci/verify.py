@@ -30,25 +30,35 @@ class Verifier:
             actual = f"{self._descriptor.digest.algorithm}:{self._hash.hexdigest()}"
             raise Corrupt(f"{self._descriptor.digest} arrived with the digest {actual}")
 
+    async def passing(self, chunks: AsyncIterator[bytes], *, offset: int = 0) -> AsyncIterator[bytes]:
+        """Pass chunks through and verify them.
 
-async def verified(chunks: AsyncIterator[bytes], descriptor: Descriptor) -> AsyncIterator[bytes]:
-    """Pass chunks through and verify them.
+        The last chunk is held back until everything is verified, so that who consumes this never sees the whole of
+        a blob that does not match: a target that counts bytes is left with an upload that it cannot commit.
 
-    The last chunk is held back until everything is verified, so that who consumes this never sees the whole of
-    a blob that does not match: a target that counts bytes is left with an upload that it cannot commit.
+        Args:
+            chunks: the blob's content from the offset on.
+            offset: where the chunks begin; what was passed through before is not hashed again.
 
-    Raises:
-        Corrupt: the size or the digest differs.
-    """
-    verifier = Verifier(descriptor)
-    held: bytes | None = None
-    async for chunk in chunks:
-        if not chunk:
-            continue  # held back in place of the last bytes, it would let all of them through
-        verifier.update(chunk)
+        Raises:
+            Corrupt: the size or the digest differs.
+        """
+        known = self.received - offset
+        held: bytes | None = None
+        async for chunk in chunks:
+            if not chunk:
+                continue  # held back in place of the last bytes, it would let all of them through
+            if known < len(chunk):
+                self.update(chunk[known:] if known else chunk)
+            known = max(0, known - len(chunk))
+            if held is not None:
+                yield held
+            held = chunk
+        self.finish()
         if held is not None:
             yield held
-        held = chunk
-    verifier.finish()
-    if held is not None:
-        yield held
+
+
+def verified(chunks: AsyncIterator[bytes], descriptor: Descriptor) -> AsyncIterator[bytes]:
+    """Pass chunks through and verify them, from the blob's first byte to its last; see `Verifier.passing`."""
+    return Verifier(descriptor).passing(chunks)

@@ -185,7 +185,7 @@ class DiskStore:
         spool = Spool(path, self._threads, algorithm=algorithm, limit=limit)
         await self._threads.run(path.touch)
         try:
-            async with source() as chunks:
+            async with source(0) as chunks:
                 received = await spool.extend(chunks)
             if received != descriptor.size:
                 raise Corrupt(f"{descriptor.digest} ended after {received} of its {descriptor.size} bytes")

@@ -5,7 +5,8 @@ answers 201 at once, any other opens the upload session that is needed anyway. O
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from tagferry.errors import Corrupt, Refused, TagferryError, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor
-from tagferry.oci.verify import verified
+from tagferry.oci.verify import Verifier, verified
 from tagferry.remote.answer import Answer
 from tagferry.remote.transport import Call, Stream, Transport
 
@@ -158,13 +159,22 @@ class _Upload:
         self._location = session.location
 
     async def in_one_piece(self, source: OpenBlob) -> bool:
-        """Send everything with the closing PUT; False where the registry does not take the blob that way."""
+        """Send everything with the closing PUT; False where the registry does not take the blob that way.
+
+        Where the connection breaks and the registry has kept what it got, the rest is sent to the same session.
+        """
+        verifier = Verifier(self._descriptor)
+        failures = offset = 0
         try:
-            if self._descriptor.size == 0:
-                answer = await self._commit(b"")
-            else:
-                async with self._transport.upload_slot(), source() as chunks:
-                    answer = await self._commit(self._stream(verified(chunks, self._descriptor)))
+            while True:
+                try:
+                    answer = await self._put(source, verifier, offset)
+                    break
+                except Unavailable as failure:
+                    kept = await self._kept(failure)
+                    failures = 1 if kept > offset else failures + 1
+                    offset = kept
+                    await self._transport.retry.pause(failures, failure)
             if answer.status not in _REFUSED_WHOLE:
                 self._check(answer)
                 return True
@@ -174,10 +184,46 @@ class _Upload:
         await self._abandon()
         return False
 
+    async def _put(self, source: OpenBlob, verifier: Verifier, offset: int) -> Answer:
+        """Close the session with the bytes from the offset on."""
+        size = self._descriptor.size
+        if offset == size:
+            return await self._commit(b"")
+        headers = {"Content-Range": f"{offset}-{size - 1}"} if offset else {}
+        async with self._transport.upload_slot(), source(offset) as chunks:
+            body = self._stream(verifier.passing(chunks, offset=offset), size - offset)
+            return await self._commit(body, headers)
+
+    async def _kept(self, failure: Unavailable) -> int:
+        """How many bytes the session holds (distribution-spec 1.1, "Pushing a blob in chunks").
+
+        Raises:
+            Unavailable: the failure, where the session is gone or holds nothing, so that a new one is as good.
+        """
+        call = Call(
+            method="GET",
+            task=f"tell what it has of {self._named()}",
+            url=str(self._location),
+            scopes=(pushing(self._repository),),
+            accept=frozenset({200, 202, 204, 400, 404, 405, 416}),
+        )
+        try:
+            answer = await self._transport.fetch(call)
+        except TagferryError:
+            raise failure from None
+        match = re.fullmatch(r"(?:bytes[= ])?0-(\d+)", answer.headers.get("Range", ""))
+        # A session that holds nothing says 0-0 at some registries, which others say for one byte.
+        kept = int(match[1]) + 1 if match else 0
+        if answer.status not in (200, 202, 204) or not 1 < kept <= self._descriptor.size:
+            raise failure
+        if "Location" in answer.headers:
+            self._location = _location(self._transport, call, answer)
+        return kept
+
     async def in_parts(self, source: OpenBlob) -> None:
         """Send part after part by PATCH, then close with an empty PUT."""
         try:
-            async with self._transport.upload_slot(), source() as chunks:
+            async with self._transport.upload_slot(), source(0) as chunks:
                 await self._patch_all(_Parts(verified(chunks, self._descriptor)))
             # Outside of the slot and the source: this request takes a place that other sources may wait for.
             answer = await self._commit(b"")
@@ -202,7 +248,7 @@ class _Upload:
             )
             self._location = _location(self._transport, call, await self._transport.fetch(call))
 
-    async def _commit(self, body: bytes | Stream) -> Answer:
+    async def _commit(self, body: bytes | Stream, headers: Mapping[str, str] | None = None) -> Answer:
         url = str(self._location)
         separator = "&" if "?" in url else "?"
         call = Call(
@@ -210,7 +256,7 @@ class _Upload:
             task=f"store {self._named()}",
             url=f"{url}{separator}digest={quote(self._descriptor.digest, safe='')}",
             scopes=(pushing(self._repository),),
-            headers=_BYTES,
+            headers={**_BYTES, **(headers or {})},
             body=body,
             accept=_STORED | _REFUSED_WHOLE | {400, 404, 416},
         )
@@ -223,8 +269,8 @@ class _Upload:
         if answer.code in ("DIGEST_INVALID", "SIZE_INVALID"):
             raise Corrupt(str(self._transport.failure(call, answer)))
         failure = self._transport.failure(call, answer)
-        # A session that the registry has forgotten is a reason to begin anew.
-        raise Unavailable(str(failure)) if answer.status == 404 else failure
+        # A session that the registry has forgotten, or that stands elsewhere, is a reason to ask it again.
+        raise Unavailable(str(failure)) if answer.status in (404, 416) else failure
 
     def _check(self, answer: Answer) -> None:
         if answer.status not in _STORED:
@@ -235,9 +281,8 @@ class _Upload:
         if stored and stored.algorithm == expected.algorithm and stored != expected:
             raise Corrupt(f"registry {self._transport.name} stored {stored} when asked to store {self._named()}")
 
-    def _stream(self, chunks: AsyncIterator[bytes], size: int | None = None) -> Stream:
-        length = self._descriptor.size if size is None else size
-        return Stream(chunks, length, idle=self._transport.endpoint.read_timeout)
+    def _stream(self, chunks: AsyncIterator[bytes], size: int) -> Stream:
+        return Stream(chunks, size, idle=self._transport.endpoint.read_timeout)
 
     async def _abandon(self) -> None:
         call = Call(

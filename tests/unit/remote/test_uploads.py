@@ -4,11 +4,12 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tagferry.errors import Unavailable
+from tagferry.errors import Corrupt, Unavailable
 from tagferry.names import RepositoryName
 from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tests.support.docker_registry import docker_registry
@@ -21,16 +22,19 @@ UPLOADS = "/v2/team/app/blobs/uploads/"
 SESSION = Reply(status=202, headers={"Location": f"{UPLOADS}s"})
 
 
+@asynccontextmanager
+async def reading(store: RemoteStore, content: bytes, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    async with store.read_blob(APP, blob(content), offset=offset) as chunks:
+        yield chunks
+
+
 async def test_copies_within_one_registry_do_not_wait_for_each_other(tmp_path: Path):
     contents = [secrets.token_bytes(1_500_000) for _ in range(8)]
     with docker_registry(tmp_path) as registry:
         store = RemoteStore(Endpoint(name="r", url=registry.url, max_connections=2))
         for content in contents:
             await store.write_blob(APP, blob(content), opening(content))
-        copies = [
-            store.write_blob(RepositoryName("team/copy"), blob(c), lambda c=c: store.read_blob(APP, blob(c)))  # type: ignore[misc]
-            for c in contents
-        ]
+        copies = [store.write_blob(RepositoryName("team/copy"), blob(c), partial(reading, store, c)) for c in contents]
         async with asyncio.timeout(20):
             await asyncio.gather(*copies)
         await store.close()
@@ -51,7 +55,7 @@ async def test_a_slow_source_is_not_the_registry_s_fault(script: ScriptedRegistr
     script.always("PUT", f"{UPLOADS}s", Reply(status=201))
 
     @asynccontextmanager
-    async def slow() -> AsyncIterator[AsyncIterator[bytes]]:
+    async def slow(_offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
         async def chunks() -> AsyncIterator[bytes]:
             yield content[:2]
             await asyncio.sleep(0.3)
@@ -72,7 +76,7 @@ async def test_a_token_that_expires_before_the_put_starts_the_upload_over(script
 
     await opened(credentials=Credentials(username="u", password="p")).write_blob(APP, blob(b"x"), opening(b"x"))
 
-    assert [asked.method for asked in script.asked] == ["POST", "PUT", "DELETE", "POST", "PUT"]
+    assert [asked.method for asked in script.asked] == ["POST", "PUT", "GET", "DELETE", "POST", "PUT"]
 
 
 async def test_a_cancelled_upload_cancels_its_session(script: ScriptedRegistry, store: RemoteStore):
@@ -81,7 +85,7 @@ async def test_a_cancelled_upload_cancels_its_session(script: ScriptedRegistry, 
     script.always("DELETE", f"{UPLOADS}s", Reply(status=204))
 
     @asynccontextmanager
-    async def stuck() -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stuck(_offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
         async def chunks() -> AsyncIterator[bytes]:
             begun.set()
             await asyncio.Event().wait()
@@ -104,4 +108,48 @@ async def test_a_session_that_the_registry_forgot_is_replaced(script: ScriptedRe
 
     await store.write_blob(APP, blob(b"x"), opening(b"x"))
 
-    assert [asked.method for asked in script.asked] == ["POST", "PUT", "DELETE", "POST", "PUT"]
+    assert [asked.method for asked in script.asked] == ["POST", "PUT", "GET", "DELETE", "POST", "PUT"]
+
+
+async def test_an_upload_that_breaks_goes_on_where_the_registry_is(script: ScriptedRegistry, store: RemoteStore):
+    content = bytes(range(256)) * 1000
+    script.always("POST", UPLOADS, SESSION)
+    script.on("PUT", f"{UPLOADS}s", Reply(drop=True), Reply(drop=True), Reply(status=201))
+    script.on(
+        "GET",
+        f"{UPLOADS}s",
+        Reply(status=204, headers={"Range": "0-99999"}),
+        Reply(status=204, headers={"Range": "0-199999", "Location": f"{UPLOADS}s?moved=1"}),
+    )
+
+    await store.write_blob(APP, blob(content), opening(content))
+
+    first, second, third = [asked for asked in script.asked if asked.method == "PUT"]
+    assert first.body == content
+    assert second.headers["Content-Range"] == "100000-255999"
+    assert second.body == content[100_000:]
+    assert third.headers["Content-Range"] == "200000-255999"
+    assert third.body == content[200_000:]
+    assert third.query.startswith("moved=1&digest=")
+
+
+async def test_a_registry_that_got_everything_is_just_asked_to_store_it(script: ScriptedRegistry, store: RemoteStore):
+    content = b"everything" * 100
+    script.always("POST", UPLOADS, SESSION)
+    script.on("PUT", f"{UPLOADS}s", Reply(drop=True), Reply(status=201))
+    script.on("GET", f"{UPLOADS}s", Reply(status=204, headers={"Range": "0-999"}))
+
+    await store.write_blob(APP, blob(content), opening(content))
+
+    assert script.asked[-1].body == b""
+
+
+async def test_corrupt_bytes_are_noticed_over_a_resumed_upload_too(script: ScriptedRegistry, store: RemoteStore):
+    content = b"right" * 1000
+    script.always("POST", UPLOADS, SESSION)
+    script.on("PUT", f"{UPLOADS}s", Reply(drop=True))
+    script.on("GET", f"{UPLOADS}s", Reply(status=204, headers={"Range": "0-1999"}))
+    script.always("DELETE", f"{UPLOADS}s", Reply(status=204))
+
+    with pytest.raises(Corrupt):
+        await store.write_blob(APP, blob(content), opening(b"wrong" * 1000))

@@ -1,12 +1,13 @@
 """What a store holds, told as people ask for it: repositories with sizes, tags with digests and dates."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tagferry.errors import NotFound, TagferryError
+from tagferry.errors import NotFound, TagferryError, Unsupported
 from tagferry.names import Digest, Namespace, RepositoryName, Tag
 from tagferry.oci.images import ImageStore, TagRecord
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest
@@ -90,7 +91,7 @@ async def describe_tags(
     records: Sequence[TagRecord],
     blobs: dict[Digest, int] | None = None,
 ) -> list[TagDetails]:
-    """Describe these tags; one that vanishes meanwhile is left out.
+    """Describe these tags; one that vanishes meanwhile, or is of a type that is not understood, is left out.
 
     Args:
         store: where the repository is.
@@ -104,7 +105,7 @@ async def describe_tags(
         async with gate:
             try:
                 return await _describe(store, name, record, blobs if blobs is not None else {})
-            except NotFound:
+            except (NotFound, Unsupported):
                 return None
 
     found = await asyncio.gather(*(one(record) for record in records))
@@ -115,7 +116,7 @@ async def _describe(
     store: ImageStore, name: RepositoryName, record: TagRecord, all_blobs: dict[Digest, int]
 ) -> TagDetails:
     manifest = await store.get_manifest(name, record.digest)
-    images = [await store.get_manifest(name, child.digest) for child in manifest.children] or [manifest]
+    images = await _images(store, name, manifest)
     blobs = {blob.digest: blob.size for image in images for blob in image.blobs}
     all_blobs.update(blobs)
     config = next((image.config for image in images if image.config), None)
@@ -129,6 +130,19 @@ async def _describe(
     )
 
 
+async def _images(store: ImageStore, name: RepositoryName, manifest: Manifest) -> list[Manifest]:
+    """The image itself, or those that an index lists over all its levels; what the store lacks is left out."""
+    found: dict[Digest, Manifest] = {manifest.digest: manifest}
+    waiting = [manifest]
+    while waiting:
+        for child in waiting.pop().children:
+            if child.digest not in found:
+                with contextlib.suppress(NotFound):
+                    found[child.digest] = await store.get_manifest(name, child.digest)
+                    waiting.append(found[child.digest])
+    return [image for image in found.values() if not image.is_index]
+
+
 async def _created(store: ImageStore, name: RepositoryName, config: Descriptor) -> datetime | None:
     if config.size > MANIFEST_SIZE_LIMIT:
         return None
@@ -136,6 +150,6 @@ async def _created(store: ImageStore, name: RepositoryName, config: Descriptor) 
         async with store.read_blob(name, config) as chunks:
             raw = b"".join([chunk async for chunk in chunks])
         created = datetime.fromisoformat(json.loads(raw)["created"])
-    except (TagferryError, ValueError, KeyError, TypeError):
+    except (TagferryError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return created if created.tzinfo else created.replace(tzinfo=UTC)

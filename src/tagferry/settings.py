@@ -17,7 +17,8 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from tagferry.errors import Invalid, InvalidName, NotFound
 from tagferry.names import RegionId, RepositoryName
@@ -42,6 +43,8 @@ def _address(value: str) -> str:
 def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")) or len(value.split("://", 1)[1]) == 0:
         raise ValueError("must be a URL that starts with http:// or https://")
+    if "@" in value:
+        raise ValueError("must not hold credentials; give them as username and password")
     return value.rstrip("/")
 
 
@@ -56,6 +59,16 @@ def _repository_name(value: str) -> str:
 
 def _registry(value: str) -> str:
     return value if value == EMBEDDED else _http_url(value)
+
+
+def _refusal(error: ErrorDetails) -> Invalid:
+    """Name the setting and the rule, and the value where that cannot be, or hold, a secret."""
+    field = ".".join(str(part) for part in error["loc"] if part != "[key]") or "settings"
+    value = error["input"]
+    tells = isinstance(value, str | int | float) and error["type"] != "extra_forbidden" and "@" not in str(value)
+    if any(secret in field for secret in ("password", "secret", "database_url")):
+        tells = False
+    return Invalid(field, error["msg"].removeprefix("Value error, "), value if tells else None)
 
 
 class _Frozen(BaseModel):
@@ -151,7 +164,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("tagferry-data")
     """Where the embedded registries, the default database and the key file live; relative to the file's folder."""
-    database_url: str = ""
+    database_url: str = Field("", repr=False)
     """SQLAlchemy URL; empty means an SQLite file in `data_dir`."""
     secret_key: SecretStr | None = None
     """Fernet keys, comma-separated, newest first, to encrypt secrets at rest; otherwise a file in `data_dir`."""
@@ -185,10 +198,12 @@ class Settings(BaseSettings):
             document = tomllib.loads(path.read_text("utf-8"))
         except FileNotFoundError:
             raise NotFound("configuration", str(path), "write one with: tagferry init") from None
+        except OSError as error:
+            raise Invalid(str(path), f"must be a file that can be read ({error.strerror})") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Invalid(str(path), f"must be TOML ({error})") from None
-        document.setdefault("data_dir", "tagferry-data")
-        document["data_dir"] = path.absolute().parent / document["data_dir"]
+        if isinstance(data_dir := document.setdefault("data_dir", "tagferry-data"), str):
+            document["data_dir"] = path.absolute().parent / data_dir
         return cls.parse(document)
 
     @classmethod
@@ -196,11 +211,10 @@ class Settings(BaseSettings):
         """Check a document of settings; raises Invalid naming the setting and the rule."""
         try:
             settings = cls(**document)
+        except SettingsError as error:
+            raise Invalid("environment", f"must hold JSON where a setting has parts ({error})") from None
         except ValidationError as errors:
-            error = errors.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in error["loc"] if part != "[key]") or "settings"
-            value = None if "password" in field or isinstance(error["input"], dict) else error["input"]
-            raise Invalid(field, error["msg"].removeprefix("Value error, "), value) from None
+            raise _refusal(errors.errors(include_url=False)[0]) from None
         if not settings.regions:
             raise Invalid("regions", "must name at least one region")
         return settings

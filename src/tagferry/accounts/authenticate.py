@@ -36,17 +36,19 @@ class Authenticator:
             Throttled: the key is locked for this address after too many failures.
         """
         parsed = signing.Authorization.parse(authorization)
-        self._lockout.check(parsed.access_key, address)
+        # A header can hold any bytes, and what is told about them must be text.
+        access_key = parsed.access_key.encode("ascii", "backslashreplace").decode()
+        self._lockout.check(access_key, address)
         try:
-            found = await self._users.by_key(parsed.access_key)
+            found = await self._users.by_key(access_key)
             if found is None:
-                raise BadSignature(f"the access key {parsed.access_key} is unknown")
+                raise BadSignature(f"the access key {access_key} is unknown")
             caller, secret_key = found
             signing.verify(request, parsed, secret_key, now=datetime.now(UTC))
         except BadSignature:
-            self._lockout.failed(parsed.access_key, address)
+            self._lockout.failed(access_key, address)
             raise
-        self._lockout.succeeded(parsed.access_key, address)
+        self._lockout.succeeded(access_key, address)
         return caller
 
     async def by_token(self, token: str) -> Caller:
@@ -60,6 +62,8 @@ class Authenticator:
         """The user of this name and password; raises Unauthenticated or Throttled."""
         self._lockout.check(name, address)
         caller = await self._users.by_password(name, password)
+        # Guesses that come all at once pass the first check together, and are verified one after another.
+        self._lockout.check(name, address)
         if caller is None:
             self._lockout.failed(name, address)
             raise Unauthenticated("the user name or the password is wrong")
@@ -92,7 +96,7 @@ class Authenticator:
         if found is not None:
             caller, secret_key = found
             expected = signing.login_password(access_key, secret_key)
-            if hmac.compare_digest(expected.encode(), password.encode()):
+            if hmac.compare_digest(expected.encode(), password.encode("utf-8", "surrogatepass")):
                 self._lockout.succeeded(access_key, address)
                 return caller
         self._lockout.failed(access_key, address)
@@ -118,4 +122,4 @@ class _RecentLogins:
             self._logins.popitem(last=False)
 
     def _hash(self, username: str, password: str) -> bytes:
-        return hmac.digest(self._key, f"{username}\0{password}".encode("utf-8", "surrogateescape"), hashlib.sha256)
+        return hmac.digest(self._key, f"{username}\0{password}".encode("utf-8", "surrogatepass"), hashlib.sha256)

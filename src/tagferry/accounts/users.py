@@ -1,5 +1,6 @@
 """Users and their access keys."""
 
+import re
 import secrets
 import uuid
 from datetime import UTC, datetime
@@ -11,11 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tagferry.accounts.model import AccessKey, Caller
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
-from tagferry.db.tables import AccessKeyRow, DomainRow, UserRow
+from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
 from tagferry.errors import Conflict, Invalid, NotFound
 
 _UPPER_ALPHANUMERIC = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _MIXED = _UPPER_ALPHANUMERIC + _UPPER_ALPHANUMERIC[:26].lower()
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PASSWORD_MINIMUM = 8
 
 
@@ -33,7 +35,7 @@ class Users:
             Invalid: the name or the password breaks a rule.
             Conflict: there is such a user.
         """
-        if not 1 <= len(name) <= 64 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in name):
+        if not _NAME.fullmatch(name):
             raise Invalid("user name", "must be 1 to 64 letters, digits, '.', '_' and '-'", name)
         if len(password) < PASSWORD_MINIMUM:
             raise Invalid("password", f"must be at least {PASSWORD_MINIMUM} characters long")
@@ -78,13 +80,14 @@ class Users:
             await session.delete(user)
 
     async def set_password(self, name: str, password: str) -> None:
-        """Replace a user's password; raises NotFound or Invalid."""
+        """Replace a user's password, which ends its tokens; raises NotFound or Invalid."""
         if len(password) < PASSWORD_MINIMUM:
             raise Invalid("password", f"must be at least {PASSWORD_MINIMUM} characters long")
         hashed = await self._vault.hash_password(password)
         async with self._database.write() as session:
             user, _ = await _user_by_name(session, name)
             user.password_hash = hashed
+            await session.execute(delete(TokenRow).where(TokenRow.user_id == user.id))
 
     async def by_password(self, name: str, password: str) -> Caller | None:
         """The user, if the password is right; takes as long for a user that does not exist."""
@@ -136,6 +139,8 @@ class Users:
 
     async def by_key(self, access_key: str) -> tuple[Caller, str] | None:
         """The owner of an access key, and the key's secret."""
+        if not (access_key.isascii() and access_key.isalnum()):
+            return None
         async with self._database.read() as session:
             rows = await session.execute(
                 select(AccessKeyRow, UserRow, DomainRow)
@@ -170,6 +175,8 @@ async def _domain(session: AsyncSession, name: str) -> DomainRow:
 
 
 async def _user_by_name(session: AsyncSession, name: str) -> tuple[UserRow, DomainRow]:
+    if not _NAME.fullmatch(name):
+        raise NotFound("user", repr(name))
     rows = await session.execute(
         select(UserRow, DomainRow).join(DomainRow, DomainRow.id == UserRow.domain_id).where(UserRow.name == name)
     )

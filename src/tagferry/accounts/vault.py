@@ -50,7 +50,7 @@ class Vault:
 
     async def hash_password(self, password: str) -> str:
         async with self._hashing:
-            return await asyncio.to_thread(_hasher.hash, password)
+            return await asyncio.to_thread(_hasher.hash, _bytes(password))
 
     async def password_matches(self, password: str, hashed: str) -> bool:
         async with self._hashing:
@@ -59,14 +59,19 @@ class Vault:
 
 def _matches(password: str, hashed: str) -> bool:
     try:
-        return _hasher.verify(hashed, password)
+        return _hasher.verify(hashed, _bytes(password))
     except (VerificationError, InvalidHashError):
         return False
 
 
+def _bytes(password: str) -> bytes:
+    """The password's bytes, for any text: JSON can hold what UTF-8 proper cannot."""
+    return password.encode("utf-8", "surrogatepass")
+
+
 def _read_or_create(key_file: Path) -> str:
     try:
-        return key_file.read_text("ascii")
+        return key_file.read_text("utf-8", "replace")
     except FileNotFoundError:
         key_file.parent.mkdir(parents=True, exist_ok=True)
     key = Fernet.generate_key().decode()

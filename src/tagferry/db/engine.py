@@ -8,11 +8,12 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, event, make_url, text
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, InvalidRequestError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from tagferry.errors import Invalid, Unavailable
 
+_URL_RULE = "must be a SQLAlchemy URL, as sqlite+aiosqlite:///FILE or postgresql+psycopg://…"
 _WRITES = "tagferry_writes"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -24,9 +25,11 @@ class Database:
         try:
             self._url = make_url(url)
             self._engine = create_async_engine(self._url, pool_pre_ping=not self._is_sqlite)
-        except (ArgumentError, ImportError) as error:
-            rule = "must be a SQLAlchemy URL, as sqlite+aiosqlite:///FILE or postgresql+psycopg://…"
-            raise Invalid("database_url", f"{rule} ({error})") from None
+        except (ArgumentError, InvalidRequestError, ImportError) as error:
+            raise Invalid("database_url", f"{_URL_RULE} ({error})") from None
+        except ValueError:
+            # SQLAlchemy's text would show what it takes for the port, and that can be a part of the password.
+            raise Invalid("database_url", f"{_URL_RULE} (its port is not a number)") from None
         if self._is_sqlite:
             _prepare_sqlite(self._engine.sync_engine)
         writes = self._engine.execution_options(**{_WRITES: True})

@@ -127,7 +127,8 @@ class Jobs:
 
 
 def _before(status: JobStatus) -> list[str]:
-    return [state.value for state, following in FOLLOWING.items() if status in following or state is status]
+    stays = [] if status.has_ended else [status.value]
+    return stays + [state.value for state, following in FOLLOWING.items() if status in following]
 
 
 def _values(change: JobChange) -> dict[str, object]:

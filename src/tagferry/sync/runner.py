@@ -13,7 +13,7 @@ from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.progress import Progress
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
-from tagferry.errors import NotFound, TagferryError
+from tagferry.errors import NotFound, TagferryError, Unavailable
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.model import JobChange, JobStatus
@@ -41,13 +41,15 @@ class Flight:
 
     Attributes:
         ended: resolves to the job's last status.
-        job_id: set once the job is on record.
+        recorded: set once the job is on record, or has ended without that.
+        job_id: the job's id on record.
     """
 
     override: bool
     ended: asyncio.Future[JobStatus]
     before: "Flight | None"
     job_id: int | None = None
+    recorded: asyncio.Event = field(default_factory=asyncio.Event)
     progress: Progress = field(default_factory=Progress)
 
 
@@ -81,12 +83,15 @@ class Runner:
         """Take a promise back; those who joined it see the error."""
         self._land(route, flight)
         if not flight.ended.done():
+            if isinstance(error, asyncio.CancelledError):
+                error = Unavailable("tagferry stopped working on this for now; the same call takes it up again")
             flight.ended.set_exception(error)
             # Nobody need have joined, and then nobody is to be told that the error was never looked at.
             flight.ended.exception()
 
-    def settle(self, route: TagRoute, flight: Flight, status: JobStatus) -> None:
-        """End a promise at once, since there was nothing to run."""
+    def settle(self, route: TagRoute, flight: Flight, status: JobStatus, job_id: int) -> None:
+        """End a job that is on record."""
+        flight.job_id = job_id
         self._land(route, flight)
         if not flight.ended.done():
             flight.ended.set_result(status)
@@ -94,9 +99,16 @@ class Runner:
     def launch(self, tag_route: TagRoute, route: Route, flight: Flight, job_id: int, finding: Finding | None) -> None:
         """Run a promised job that is on record now."""
         flight.job_id = job_id
+        flight.recorded.set()
         task = asyncio.create_task(self._fly(tag_route, route, flight, job_id, finding), name=f"sync job {job_id}")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def landed(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            # A task that is cancelled before its first step has run nothing of its own.
+            self.withdraw(tag_route, flight, asyncio.CancelledError())
+
+        task.add_done_callback(landed)
         if self._reporter is None or self._reporter.done():
             self._reporter = asyncio.create_task(self._report())
 
@@ -119,10 +131,7 @@ class Runner:
             self._running[job_id] = flight
             change = await self._copy(tag_route, route, flight, job_id, finding)
             await self._jobs.change(change)
-            self.settle(tag_route, flight, change.status)
-        except asyncio.CancelledError as error:
-            self.withdraw(tag_route, flight, error)
-            raise
+            self.settle(tag_route, flight, change.status, job_id)
         except Exception as error:
             log.exception("a sync job's end could not be recorded", job=job_id)
             self.withdraw(tag_route, flight, error)
@@ -147,6 +156,7 @@ class Runner:
         return _ended(job_id, status, reason, flight.progress, digest=outcome.digest)
 
     def _land(self, route: TagRoute, flight: Flight) -> None:
+        flight.recorded.set()
         if self._latest.get(route) is flight:
             del self._latest[route]
 

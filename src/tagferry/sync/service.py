@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tagferry.accounts.model import Caller, Permission
 from tagferry.accounts.organizations import Organizations
 from tagferry.copy.examine import Finding, Verdict, examine_all
 from tagferry.copy.route import Route
-from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge
+from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge, Unavailable
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.model import JobStatus, SyncJob, SyncRequest
@@ -66,21 +66,19 @@ class SyncService:
             Throttled: the caller has too many requests in flight.
         """
         await self._check(request)
-        route = self._route(request)
         joined = self._join(request)
         wanted = [tag for tag in request.tags if tag not in joined]
-        findings = await examine_all(route, wanted, override=request.override)
-        await self._require_repository(route, findings)
-        flights = {**joined, **await self._promise(request, route, findings)}
-        started = StartedSync(request=request, flights={tag: flights[tag] for tag in request.tags})
-        self._count(started)
-        return started
+        flights = {**joined, **await self._start(request, wanted)}
+        for flight in flights.values():
+            await flight.recorded.wait()
+        return StartedSync(request=request, flights={tag: flights[tag] for tag in request.tags})
 
     async def wait(self, started: StartedSync, *, seconds: float) -> list[Tag]:
         """Wait until every tag has ended; returns those that failed, in the order in which they were named.
 
         Raises:
             Expired: some have not ended after that many seconds; they go on.
+            Unavailable: this process stopped before they ended; the next one takes them up.
         """
         endings = {tag: flight.ended for tag, flight in started.flights.items()}
         open_endings = [ending for ending in endings.values() if not ending.done()]
@@ -91,6 +89,9 @@ class SyncService:
                 f"the synchronization goes on after {seconds:g} s; the same call joins it, and sync_job tells how "
                 f"far it is (request {started.request.id})"
             )
+        for ending in endings.values():
+            if not ending.cancelled() and isinstance(stopped := ending.exception(), Unavailable):
+                raise stopped
         return [tag for tag, ending in endings.items() if not _is_in_place(ending)]
 
     async def jobs_of(
@@ -156,12 +157,28 @@ class SyncService:
             )
         except NotFound as error:
             raise NotFound("organization", error.name, "remoteNamespace must exist in the target region") from None
-        if self._active[request.caller.user_id] >= self._active_requests:
+
+    async def _start(self, request: SyncRequest, wanted: Sequence[Tag]) -> dict[Tag, Flight]:
+        """Promise what nobody works on yet. Only a request with work of its own counts as in flight."""
+        if not wanted:
+            return {}
+        user = request.caller.user_id
+        if self._active[user] >= self._active_requests:
             raise Throttled(
                 f"{request.caller.name} has {self._active_requests} synchronizations in flight; "
                 "wait for one of them to end",
                 retry_after=5.0,
             )
+        self._active[user] += 1
+        flights: dict[Tag, Flight] = {}
+        try:
+            route = self._route(request)
+            findings = await examine_all(route, wanted, override=request.override)
+            await self._require_repository(route, findings)
+            flights = await self._promise(request, route, findings)
+        finally:
+            self._release(user, flights.values())
+        return flights
 
     def _join(self, request: SyncRequest) -> dict[Tag, Flight]:
         found = {
@@ -177,10 +194,16 @@ class SyncService:
         found = [finding for finding in findings.values() if isinstance(finding, Finding)]
         if not found or any(finding.source is not None for finding in found):
             return
-        if await route.source.head_manifest(route.source_repository, found[0].tag) is not None:
+        try:
+            if await route.source.head_manifest(route.source_repository, found[0].tag) is not None:
+                return
+            async for _ in route.source.list_tags(route.source_repository):
+                break
+        except NotFound:
+            raise
+        except TagferryError:
+            # That the source does not answer this tells nothing about the repository; each tag's job finds out.
             return
-        async for _ in route.source.list_tags(route.source_repository):
-            break
 
     async def _promise(
         self, request: SyncRequest, route: Route, findings: Mapping[Tag, Finding | TagferryError]
@@ -198,21 +221,19 @@ class SyncService:
             raise
         for tag, finding in mine.items():
             _, status, _, _ = _first_record(tag, finding)
-            flights[tag].job_id = job_ids[tag]
             if status.has_ended:
-                self._runner.settle(_tag_route(request, tag), flights[tag], status)
+                self._runner.settle(_tag_route(request, tag), flights[tag], status, job_ids[tag])
                 continue
             known = finding if isinstance(finding, Finding) else None
             self._runner.launch(_tag_route(request, tag), route, flights[tag], job_ids[tag], known)
         return flights
 
-    def _count(self, started: StartedSync) -> None:
-        """Count the request as in flight until its last tag has ended."""
-        open_endings = {flight.ended for flight in started.flights.values() if not flight.ended.done()}
+    def _release(self, user: str, flights: Iterable[Flight]) -> None:
+        """Let a request of this user count as in flight until the last of these has ended."""
+        open_endings = {flight.ended for flight in flights if not flight.ended.done()}
         if not open_endings:
+            self._active[user] -= 1
             return
-        user = started.request.caller.user_id
-        self._active[user] += 1
 
         def landed(ending: asyncio.Future[JobStatus]) -> None:
             open_endings.discard(ending)

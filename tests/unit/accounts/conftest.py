@@ -1,0 +1,54 @@
+"""Accounts on a database of their own."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.users import Users
+from tagferry.accounts.vault import Vault
+from tagferry.db.engine import Database
+from tagferry.names import RegionId
+
+NORTH, SOUTH, OPEN = RegionId("cn-north-4"), RegionId("cn-south-1"), RegionId("harbor")
+PASSWORD = "correct horse"
+
+
+class Clock:
+    """Stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = Database(f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}")
+    await opened.migrate()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault([Fernet.generate_key().decode()])
+
+
+@pytest.fixture
+def users(database: Database, vault: Vault) -> Users:
+    return Users(database, vault)
+
+
+@pytest.fixture
+def organizations(database: Database) -> Organizations:
+    return Organizations(database, open_regions=[OPEN])

@@ -1,0 +1,212 @@
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.lockout import Lockout
+from tagferry.accounts.model import AccessKey, Caller
+from tagferry.accounts.tokens import Tokens
+from tagferry.accounts.users import Users
+from tagferry.db.engine import Database
+from tagferry.errors import BadSignature, Throttled, Unauthenticated
+from tagferry.signing import Request, login_password
+from tests.unit.accounts.conftest import NORTH, PASSWORD, Clock
+
+HOME, AWAY = "192.0.2.1", "198.51.100.7"
+
+
+@pytest.fixture
+def tokens(database: Database) -> Tokens:
+    return Tokens(database, lifetime=timedelta(hours=1))
+
+
+@pytest.fixture
+def authenticator(users: Users, tokens: Tokens, clock: Clock) -> Authenticator:
+    return Authenticator(users, tokens, Lockout(attempts=3, seconds=60, clock=clock))
+
+
+@pytest.fixture
+async def carol(users: Users) -> Caller:
+    return await users.create("carol", PASSWORD, domain="acme")
+
+
+@pytest.fixture
+async def key(users: Users, carol: Caller) -> AccessKey:
+    return await users.create_key(carol.name)
+
+
+async def test_a_token_is_its_owners_until_it_expires(database: Database, tokens: Tokens, carol: Caller):
+    token = await tokens.issue(carol)
+
+    assert token.expires_at - token.issued_at == timedelta(hours=1)
+    assert await tokens.owner(token.value) == carol
+    assert await tokens.owner(token.value[:-1]) is None
+    assert await tokens.owner("") is None
+    for lifetime in (timedelta(0), timedelta(seconds=-1)):
+        expired = await Tokens(database, lifetime=lifetime).issue(carol)
+        assert await tokens.owner(expired.value) is None
+    assert await tokens.owner(token.value) == carol
+
+
+async def test_a_token_ends_with_its_user(tokens: Tokens, users: Users, carol: Caller):
+    token = await tokens.issue(carol)
+
+    await users.delete("carol")
+
+    assert await tokens.owner(token.value) is None
+
+
+async def test_a_token_lets_in_and_an_unknown_one_tells_how_to_get_one(
+    authenticator: Authenticator, tokens: Tokens, carol: Caller
+):
+    assert await authenticator.by_token((await tokens.issue(carol)).value) == carol
+
+    with pytest.raises(Unauthenticated, match="get a new one by POST /v3/auth/tokens"):
+        await authenticator.by_token("unknown")
+
+
+async def test_a_user_logs_in_by_password(authenticator: Authenticator, carol: Caller):
+    assert await authenticator.by_login("carol", PASSWORD, address=HOME) == carol
+    assert await authenticator.by_password("carol", PASSWORD, address=HOME) == carol
+
+
+async def test_a_key_logs_in_by_the_password_derived_from_it(
+    authenticator: Authenticator, carol: Caller, key: AccessKey
+):
+    password = login_password(key.access_key, key.secret_key)
+
+    assert await authenticator.by_login(f"{NORTH}@{key.access_key}", password, address=HOME) == carol
+
+
+async def test_wrong_logins_are_all_told_the_same(authenticator: Authenticator, carol: Caller, key: AccessKey):
+    derived = login_password(key.access_key, key.secret_key)
+    wrong = [("carol", "wrong"), ("nobody", PASSWORD), ("carol", ""), ("", ""), ("\ud800", PASSWORD)]
+    told = set()
+    for number, (name, password) in enumerate(wrong):
+        with pytest.raises(Unauthenticated) as refused:
+            await authenticator.by_login(name, password, address=f"host {number}")
+        told.add(refused.value.message)
+    assert told == {"the user name or the password is wrong"}
+
+    wrong = [
+        (f"{NORTH}@{key.access_key}", key.secret_key),
+        (f"{NORTH}@{key.access_key}", PASSWORD),
+        (f"{NORTH}@{key.access_key}", "\ud800"),
+        (f"{NORTH}@{key.access_key.lower()}", derived),
+        (f"{NORTH}@", derived),
+        (f"{NORTH}@\ud800", derived),
+        ("carol@acme", PASSWORD),
+    ]
+    told = set()
+    for number, (name, password) in enumerate(wrong):
+        with pytest.raises(Unauthenticated) as refused:
+            await authenticator.by_login(name, password, address=f"host {number}")
+        told.add(refused.value.message)
+    assert told == {"the access key or its login password is wrong"}
+
+
+async def test_a_right_login_is_remembered_for_a_minute_and_no_other_password_with_it(
+    authenticator: Authenticator, users: Users, carol: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    time = Clock()
+    monkeypatch.setattr("tagferry.accounts.authenticate.time.monotonic", time)
+    await authenticator.by_login("carol", PASSWORD, address=HOME)
+    await users.set_password("carol", "battery staple")
+
+    assert await authenticator.by_login("carol", PASSWORD, address=HOME) == carol
+    with pytest.raises(Unauthenticated):
+        await authenticator.by_login("carol", "other password", address=HOME)
+    assert await authenticator.by_login("carol", "battery staple", address=HOME) == carol
+
+    time.now += 61
+    with pytest.raises(Unauthenticated):
+        await authenticator.by_login("carol", PASSWORD, address=HOME)
+
+
+async def test_a_wrong_login_is_not_remembered(authenticator: Authenticator, users: Users, carol: Caller):
+    with pytest.raises(Unauthenticated):
+        await authenticator.by_login("carol", "battery staple", address=HOME)
+    await users.set_password("carol", "battery staple")
+
+    assert await authenticator.by_login("carol", "battery staple", address=HOME) == carol
+
+
+async def test_name_and_password_are_not_confused_with_another_pair(authenticator: Authenticator, users: Users):
+    await users.create("ab", "cdefghijkl", domain="acme")
+    await authenticator.by_login("ab", "cdefghijkl", address=HOME)
+
+    with pytest.raises(Unauthenticated):
+        await authenticator.by_login("abc", "defghijkl", address=HOME)
+
+
+async def test_only_so_many_logins_are_remembered(
+    authenticator: Authenticator, users: Users, carol: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.accounts.authenticate._REMEMBER_LIMIT", 1)
+    await users.create("dave", PASSWORD, domain="acme")
+    await authenticator.by_login("carol", PASSWORD, address=HOME)
+    await authenticator.by_login("dave", PASSWORD, address=HOME)
+    await users.set_password("carol", "battery staple")
+
+    with pytest.raises(Unauthenticated):
+        await authenticator.by_login("carol", PASSWORD, address=HOME)
+
+
+async def test_too_many_wrong_passwords_lock_the_name_for_that_address(
+    authenticator: Authenticator, carol: Caller, clock: Clock
+):
+    for _ in range(3):
+        with pytest.raises(Unauthenticated):
+            await authenticator.by_login("carol", "wrong", address=HOME)
+
+    with pytest.raises(Throttled):
+        await authenticator.by_login("carol", PASSWORD, address=HOME)
+    assert await authenticator.by_password("carol", PASSWORD, address=AWAY) == carol
+    clock.now += 60
+    assert await authenticator.by_login("carol", PASSWORD, address=HOME) == carol
+
+
+async def test_wrong_passwords_that_come_all_at_once_lock_the_name_too(authenticator: Authenticator, carol: Caller):
+    guesses = [authenticator.by_password(carol.name, "wrong", address=HOME) for _ in range(8)]
+
+    results = await asyncio.gather(*guesses, return_exceptions=True)
+
+    assert sorted(type(result).__name__ for result in results) == ["Throttled"] * 5 + ["Unauthenticated"] * 3
+
+
+async def test_too_many_wrong_derived_passwords_lock_the_key(
+    authenticator: Authenticator, carol: Caller, key: AccessKey
+):
+    login = f"{NORTH}@{key.access_key}"
+    for _ in range(3):
+        with pytest.raises(Unauthenticated):
+            await authenticator.by_login(login, "wrong", address=HOME)
+
+    password = login_password(key.access_key, key.secret_key)
+    with pytest.raises(Throttled):
+        await authenticator.by_login(login, password, address=HOME)
+    assert await authenticator.by_login(login, password, address=AWAY) == carol
+
+
+async def test_a_key_of_any_bytes_is_unknown_and_told_as_text(authenticator: Authenticator):
+    request = Request(method="GET", path="/", query="", headers=(), body=b"")
+    authorization = "SDK-HMAC-SHA256 Access=\udcff\0, SignedHeaders=host, Signature=0"
+
+    with pytest.raises(BadSignature) as refused:
+        await authenticator.by_signature(request, authorization, address=HOME)
+
+    assert refused.value.message.encode() == b"the access key \\udcff\0 is unknown"
+
+
+async def test_an_unknown_key_or_an_unreadable_signature_lets_nobody_in(authenticator: Authenticator):
+    request = Request(method="GET", path="/v2/manage/namespaces", query="", headers=(), body=b"")
+    authorization = f"SDK-HMAC-SHA256 Access=UNKNOWN, SignedHeaders=x-sdk-date, Signature={'0' * 64}"
+
+    with pytest.raises(Unauthenticated):
+        await authenticator.by_signature(request, "nonsense", address=HOME)
+    for _ in range(3):
+        with pytest.raises(BadSignature, match="the access key UNKNOWN is unknown"):
+            await authenticator.by_signature(request, authorization, address=HOME)
+    with pytest.raises(Throttled):
+        await authenticator.by_signature(request, authorization, address=HOME)

@@ -1,0 +1,104 @@
+"""Image stores in memory that tell what was done to them, and go wrong where a test says so."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tagferry.copy.route import Route
+from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.images import BlobOutcome, OpenBlob
+from tagferry.oci.model import Descriptor, Manifest
+from tests.support.memory_store import MemoryStore
+
+APP, COPY = RepositoryName("team/app"), RepositoryName("release/app")
+V1, V2 = Tag("v1"), Tag("v2")
+
+
+class ScriptedStore(MemoryStore):
+    """A memory store with a log and faults.
+
+    Attributes:
+        log: what came to be, in that order: `blob DIGEST`, `manifest DIGEST`, `tag TAG`.
+        outcomes: how each blob came to be.
+        failures: raised when this blob, manifest or tag is asked for, read or written.
+        spoiled: blobs that are read with other bytes than they should have.
+        reading: blobs can be read only while this is set.
+        being_read: set once somebody wants to read a blob.
+        open_reads: blobs that are being read now.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.log: list[str] = []
+        self.outcomes: dict[Digest, BlobOutcome] = {}
+        self.failures: dict[str, Exception] = {}
+        self.spoiled: set[Digest] = set()
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self.being_read = asyncio.Event()
+        self.open_reads = 0
+        self.most_reads = 0
+
+    async def head_manifest(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+        found = await super().head_manifest(repository, reference)
+        self._fail(reference)
+        return found
+
+    async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        found = await super().get_manifest(repository, reference)
+        self._fail(reference)
+        return found
+
+    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
+        self._fail(manifest.digest)
+        if tag is not None:
+            self._fail(tag)
+        await super().put_manifest(repository, manifest, tag)
+        self.log.append(f"manifest {manifest.digest}" if tag is None else f"tag {tag}")
+
+    @asynccontextmanager
+    async def read_blob(
+        self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        self.open_reads += 1
+        self.most_reads = max(self.most_reads, self.open_reads)
+        try:
+            self.being_read.set()
+            await self.reading.wait()
+            async with super().read_blob(repository, descriptor, offset=offset) as chunks:
+                yield _spoil(chunks) if descriptor.digest in self.spoiled else chunks
+        finally:
+            self.open_reads -= 1
+
+    async def write_blob(
+        self,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        source: OpenBlob,
+        *,
+        mount_from: RepositoryName | None = None,
+    ) -> BlobOutcome:
+        self._fail(descriptor.digest)
+        outcome = await super().write_blob(repository, descriptor, source, mount_from=mount_from)
+        self.log.append(f"blob {descriptor.digest}")
+        self.outcomes[descriptor.digest] = outcome
+        return outcome
+
+    async def tag(self, repository: RepositoryName, tag: Tag) -> Digest | None:
+        """What a tag points to, past every fault."""
+        found = await MemoryStore.head_manifest(self, repository, tag)
+        return found.digest if found else None
+
+    def _fail(self, what: str) -> None:
+        if what in self.failures:
+            raise self.failures[what]
+
+
+def route(source: MemoryStore, target: MemoryStore, *, to: RepositoryName = COPY) -> Route:
+    """From the repository `team/app` to one at the target."""
+    return Route(source=source, source_repository=APP, target=target, target_repository=to)
+
+
+async def _spoil(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        yield bytes(byte ^ 1 for byte in chunk)

@@ -1,0 +1,92 @@
+import pytest
+
+from tagferry.copy.examine import Finding, Verdict, examine, examine_all
+from tagferry.errors import Unavailable
+from tagferry.names import Tag
+from tests.support.images import image, push
+from tests.unit.copy.stores import APP, COPY, V1, V2, ScriptedStore, route
+
+OLD, NEW = image(seed="old"), image(seed="new")
+
+
+async def test_a_tag_that_the_target_lacks_is_to_be_copied_and_the_source_is_not_asked(
+    source: ScriptedStore, target: ScriptedStore
+):
+    await push(source, APP, NEW, V1)
+    source.counts.clear()
+
+    found = await examine(route(source, target), V1, override=False)
+
+    assert found == Finding(tag=V1, verdict=Verdict.COPY, source=None, target=None)
+    assert not source.counts
+
+
+async def test_a_tag_that_neither_side_has_is_left_to_the_copy_to_find_out(
+    source: ScriptedStore, target: ScriptedStore
+):
+    assert (await examine(route(source, target), V1, override=True)).verdict is Verdict.COPY
+
+
+@pytest.mark.parametrize("override", [False, True])
+async def test_the_identical_image_is_in_place(source: ScriptedStore, target: ScriptedStore, override: bool):
+    await push(source, APP, NEW, V1)
+    await push(target, COPY, NEW, V1)
+
+    found = await examine(route(source, target), V1, override=override)
+
+    assert found == Finding(tag=V1, verdict=Verdict.IN_PLACE, source=NEW.digest, target=NEW.digest)
+
+
+@pytest.mark.parametrize(("override", "verdict"), [(False, Verdict.BLOCKED), (True, Verdict.COPY)])
+async def test_another_image_at_the_target_is_replaced_only_where_that_is_wanted(
+    source: ScriptedStore, target: ScriptedStore, override: bool, verdict: Verdict
+):
+    await push(source, APP, NEW, V1)
+    await push(target, COPY, OLD, V1)
+
+    found = await examine(route(source, target), V1, override=override)
+
+    assert found == Finding(tag=V1, verdict=verdict, source=NEW.digest, target=OLD.digest)
+
+
+@pytest.mark.parametrize("override", [False, True])
+async def test_a_tag_that_only_the_target_has_is_missing(source: ScriptedStore, target: ScriptedStore, override: bool):
+    await push(target, COPY, OLD, V1)
+
+    found = await examine(route(source, target), V1, override=override)
+
+    assert found == Finding(tag=V1, verdict=Verdict.MISSING, source=None, target=OLD.digest)
+
+
+async def test_the_same_bytes_under_digests_of_two_algorithms_are_the_identical_image(
+    source: ScriptedStore, target: ScriptedStore
+):
+    await push(source, APP, image(seed="new"), V1)
+    await push(target, COPY, image(seed="new"), V1)
+    twin = image(seed="new").manifest
+    twin = type(twin).parse(twin.raw, twin.media_type, digest=twin.digest.of(twin.raw, "sha512"))
+    await target.put_manifest(COPY, twin, V1)
+
+    assert (await examine(route(source, target), V1, override=False)).verdict is Verdict.IN_PLACE
+
+
+async def test_other_bytes_under_a_digest_of_another_algorithm_are_another_image(
+    source: ScriptedStore, target: ScriptedStore
+):
+    await push(source, APP, NEW, V1)
+    await push(target, COPY, image(seed="old", algorithm="sha512"), V1)
+
+    assert (await examine(route(source, target), V1, override=False)).verdict is Verdict.BLOCKED
+
+
+async def test_a_tag_that_cannot_be_examined_harms_no_other(source: ScriptedStore, target: ScriptedStore):
+    await push(source, APP, NEW, V2)
+    await push(target, COPY, NEW, V2)
+    trouble = target.failures[V1] = Unavailable("the registry is down")
+
+    found = await examine_all(route(source, target), [V1, V2, Tag("v3")], override=False)
+
+    assert list(found) == [V1, V2, "v3"]
+    assert found[V1] is trouble
+    verdicts = [one.verdict for one in found.values() if isinstance(one, Finding)]
+    assert verdicts == [Verdict.IN_PLACE, Verdict.COPY]

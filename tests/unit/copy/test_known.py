@@ -1,0 +1,76 @@
+from tagferry.copy.known import KnownContent
+from tagferry.names import Digest, RepositoryName
+from tests.support.memory_store import MemoryStore
+from tests.unit.copy.stores import APP, COPY
+
+HERE, THERE = MemoryStore("here"), MemoryStore("there")
+FIRST, SECOND, THIRD = (Digest.of(content) for content in (b"1", b"2", b"3"))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_sighting_counts_for_its_store_and_repository_alone():
+    known = KnownContent()
+    known.remember(HERE, APP, FIRST)
+
+    assert known.holds(HERE, APP, FIRST)
+    assert not known.holds(THERE, APP, FIRST)
+    assert not known.holds(HERE, COPY, FIRST)
+    assert not known.holds(HERE, APP, SECOND)
+
+
+def test_a_sighting_counts_for_ten_minutes_and_a_new_one_counts_anew():
+    clock = Clock()
+    known = KnownContent(clock=clock)
+    known.remember(HERE, APP, FIRST)
+
+    clock.now += 600
+    assert known.holds(HERE, APP, FIRST)
+    clock.now += 1
+    assert not known.holds(HERE, APP, FIRST)
+
+    known.remember(HERE, APP, FIRST)
+    assert known.holds(HERE, APP, FIRST)
+
+
+def test_the_oldest_sighting_makes_room_for_the_newest():
+    known = KnownContent(limit=2)
+    known.remember(HERE, APP, FIRST)
+    known.remember(HERE, APP, SECOND)
+    known.remember(HERE, APP, FIRST)
+    known.remember(HERE, APP, THIRD)
+
+    assert [known.holds(HERE, APP, digest) for digest in (FIRST, SECOND, THIRD)] == [True, False, True]
+    assert known.another_home(HERE, COPY, SECOND) is None
+
+
+def test_another_home_is_another_repository_of_the_same_store():
+    known = KnownContent()
+    known.remember(HERE, APP, FIRST)
+
+    assert known.another_home(HERE, COPY, FIRST) == APP
+    assert known.another_home(HERE, APP, FIRST) is None
+    assert known.another_home(THERE, COPY, FIRST) is None
+
+
+def test_a_repository_that_is_forgotten_takes_nothing_else_with_it():
+    known = KnownContent()
+    known.remember(HERE, APP, FIRST)
+    known.remember(HERE, APP, SECOND)
+    known.remember(HERE, COPY, FIRST)
+    known.remember(THERE, APP, FIRST)
+
+    known.forget(HERE, APP)
+
+    assert not known.holds(HERE, APP, FIRST)
+    assert not known.holds(HERE, APP, SECOND)
+    assert known.holds(HERE, COPY, FIRST)
+    assert known.holds(THERE, APP, FIRST)
+    assert known.another_home(HERE, RepositoryName("third/app"), FIRST) == COPY
+    known.forget(HERE, APP)

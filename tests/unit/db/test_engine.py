@@ -1,0 +1,239 @@
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, inspect, select, text
+from sqlalchemy.exc import IntegrityError
+
+from tagferry.db import migrations
+from tagferry.db.engine import Database
+from tagferry.db.tables import Base, DomainRow, TokenRow, UserRow
+from tagferry.errors import Invalid, Unavailable
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "tagferry.db"
+
+
+@pytest.fixture
+async def database(file: Path) -> AsyncIterator[Database]:
+    opened = Database(f"sqlite+aiosqlite:///{file}")
+    await opened.migrate()
+    yield opened
+    await opened.close()
+
+
+def inspected(file: Path, look: Any) -> Any:
+    """What `look` finds on a plain connection to the file."""
+    engine = create_engine(f"sqlite:///{file}")
+    with contextlib.closing(engine.raw_connection()), engine.connect() as connection:
+        found = look(connection)
+    engine.dispose()
+    return found
+
+
+def differences(connection: Connection) -> list[Any]:
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    return list(compare_metadata(context, Base.metadata))
+
+
+async def names(database: Database) -> list[str]:
+    async with database.read() as session:
+        return sorted(await session.scalars(select(DomainRow.name)))
+
+
+async def test_migrations_make_every_table_from_nothing_and_change_nothing_when_run_again(
+    database: Database, file: Path
+):
+    tables = inspected(file, lambda connection: set(inspect(connection).get_table_names()))
+    assert tables == {*Base.metadata.tables, "alembic_version"}
+    async with database.write() as session:
+        session.add(DomainRow(id="1", name="acme"))
+
+    await database.migrate()
+
+    assert await names(database) == ["acme"]
+
+
+@pytest.mark.usefixtures("database")
+async def test_the_migrated_schema_is_the_one_that_the_code_expects(file: Path):
+    assert inspected(file, differences) == []
+
+
+def test_the_comparison_of_schemas_notices_a_difference(tmp_path: Path):
+    assert inspected(tmp_path / "empty.db", differences) != []
+
+
+def test_the_revisions_form_one_line():
+    assert len(ScriptDirectory(str(Path(migrations.__file__).parent)).get_heads()) == 1
+
+
+async def test_what_is_written_is_there_for_the_next_session(database: Database):
+    async with database.write() as session:
+        session.add(DomainRow(id="1", name="acme"))
+
+    assert await names(database) == ["acme"]
+
+
+async def test_an_error_takes_back_all_that_the_session_wrote(database: Database):
+    async def write() -> None:
+        async with database.write() as session:
+            session.add(DomainRow(id="1", name="acme"))
+            await session.flush()
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        await write()
+
+    assert await names(database) == []
+
+
+async def test_a_cancelled_session_takes_back_what_it_wrote_and_lets_the_next_one_in(database: Database):
+    written = asyncio.Event()
+
+    async def write() -> None:
+        async with database.write() as session:
+            session.add(DomainRow(id="1", name="acme"))
+            await session.flush()
+            written.set()
+            await asyncio.Event().wait()
+
+    writing = asyncio.create_task(write())
+    await written.wait()
+    writing.cancel()
+    await asyncio.wait([writing])
+
+    async with database.write() as session:
+        session.add(DomainRow(id="2", name="other"))
+    assert await names(database) == ["other"]
+
+
+async def test_writers_at_the_same_time_wait_for_each_other_instead_of_failing(database: Database):
+    async with database.write() as session:
+        session.add(DomainRow(id="counter", name="0"))
+
+    async def add_one() -> None:
+        async with database.write() as session:
+            row = await session.get_one(DomainRow, "counter")
+            await asyncio.sleep(0.001)
+            row.name = str(int(row.name) + 1)
+
+    await asyncio.gather(*(add_one() for _ in range(12)))
+
+    assert await names(database) == ["12"]
+
+
+async def test_readers_go_on_while_somebody_writes(database: Database):
+    async with database.write() as session:
+        session.add(DomainRow(id="1", name="acme"))
+        await session.flush()
+        async with asyncio.timeout(2):
+            assert await names(database) == []
+
+    assert await names(database) == ["acme"]
+
+
+async def test_two_processes_write_to_one_file(database: Database, file: Path):
+    other = Database(f"sqlite+aiosqlite:///{file}")
+
+    async def add(writer: Database, number: int) -> None:
+        async with writer.write() as session:
+            await session.scalars(select(DomainRow.id))
+            session.add(DomainRow(id=str(number), name=str(number)))
+
+    await asyncio.gather(*(add(writer, number) for number, writer in enumerate([database, other] * 5)))
+    await other.close()
+
+    assert len(await names(database)) == 10
+
+
+async def test_rows_refer_only_to_what_is_there(database: Database):
+    row = UserRow(
+        id="1", domain_id="none", name="carol", password_hash="", is_admin=False, created_at=datetime.now(UTC)
+    )
+
+    with pytest.raises(IntegrityError):
+        async with database.write() as session:
+            session.add(row)
+
+
+async def test_moments_come_back_in_utc_whatever_zone_they_were_given_in(database: Database):
+    moment = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=8)))
+    async with database.write() as session:
+        session.add(DomainRow(id="1", name="acme"))
+        await session.flush()
+        session.add(UserRow(id="1", domain_id="1", name="carol", password_hash="", is_admin=False, created_at=moment))
+        await session.flush()
+        session.add(TokenRow(token_hash="t", user_id="1", issued_at=moment, expires_at=moment))
+
+    async with database.read() as session:
+        (token,) = await session.scalars(select(TokenRow))
+        later = await session.scalars(select(TokenRow).where(TokenRow.expires_at > moment + timedelta(seconds=1)))
+        assert later.all() == []
+    assert token.expires_at == moment
+    assert token.expires_at.tzinfo is UTC
+
+
+async def test_the_file_survives_a_loss_of_power_and_lets_readers_in_beside_a_writer(database: Database):
+    async with database.read() as session:
+        pragmas = {
+            name: (await session.execute(text(f"PRAGMA {name}"))).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+async def workers_ended() -> None:
+    """Wait for the driver's threads: after a failure to connect it does not do so itself."""
+    workers = [thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name]
+    for worker in workers:
+        await asyncio.to_thread(worker.join, 5)
+
+
+async def test_a_database_that_answers_is_there(database: Database):
+    await database.ping()
+
+
+async def test_a_database_that_does_not_answer_is_unavailable(tmp_path: Path):
+    nowhere = Database(f"sqlite+aiosqlite:///{tmp_path / 'none' / 'tagferry.db'}")
+
+    with pytest.raises(Unavailable, match="the database does not answer"):
+        await nowhere.ping()
+    await nowhere.close()
+    await workers_ended()
+
+
+async def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path):
+    (tmp_path / "folder").mkdir()
+    broken = Database(f"sqlite+aiosqlite:///{tmp_path / 'folder'}")
+
+    with pytest.raises(Unavailable, match="the database cannot be used"):
+        await broken.migrate()
+    await broken.close()
+    await workers_ended()
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "nosuch://host/name", "sqlite+nosuch:///file", "sqlite:///file"])
+def test_a_url_that_cannot_be_used_is_refused(url: str):
+    with pytest.raises(Invalid, match="database_url must be a SQLAlchemy URL, as sqlite"):
+        Database(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["nosuch://me:hunter2@host/name", "me:hunter2@host", "postgresql+psycopg://me:p@ss:hunter2@host/name"]
+)
+def test_a_url_that_cannot_be_used_is_refused_without_telling_its_password(url: str):
+    with pytest.raises(Invalid) as refused:
+        Database(url)
+
+    assert "hunter2" not in refused.value.message

@@ -1,0 +1,319 @@
+"""Requests that meet: the same work is done once, and other work on the same tag is done after it."""
+
+import asyncio
+
+import pytest
+
+from tagferry.errors import Expired, Throttled, Unavailable
+from tagferry.names import Tag
+from tagferry.sync.model import JobStatus, SyncRequest
+from tagferry.sync.service import SyncService
+from tests.support.images import image, push
+from tests.unit.copy.stores import APP, COPY
+from tests.unit.sync.conftest import NORTH, RELEASE, V1, V2, V3, World
+
+OLD, NEW = image(seed="old"), image(seed="new")
+
+
+@pytest.fixture
+async def held(world: World) -> World:
+    """A source with three tags whose blobs cannot be read until the test allows it."""
+    for tag, sample in ((V1, NEW), (V2, OLD), (V3, image(seed="third"))):
+        await push(world.source, APP, sample, tag)
+    world.source.reading.clear()
+    return world
+
+
+async def test_the_same_request_twice_at_once_copies_once_and_records_one_job_per_tag(
+    world: World, service: SyncService
+):
+    await push(world.source, APP, NEW, V1)
+    await push(world.source, APP, OLD, V2)
+
+    first, second = await asyncio.gather(service.start(world.request(V1, V2)), service.start(world.request(V1, V2)))
+
+    assert first.job_ids == second.job_ids
+    assert first.job_ids.keys() == {V1, V2}
+    assert await asyncio.gather(*(service.wait(started, seconds=10) for started in (first, second))) == [[], []]
+    assert len(await world.recorded()) == 2
+    assert [line for line in world.target.log if line.startswith("tag")] == ["tag v1", "tag v2"]
+    assert world.source.counts["read_blob"] == len({*NEW.blobs, *OLD.blobs})
+
+
+async def test_a_request_that_joins_knows_its_jobs_as_well_as_the_one_that_made_them(
+    world: World, service: SyncService
+):
+    await push(world.source, APP, NEW, V1)
+
+    async def jobs_at_once() -> dict[Tag, int]:
+        return (await service.start(world.request(V1))).job_ids
+
+    first, second = await asyncio.gather(jobs_at_once(), jobs_at_once())
+
+    assert first == second
+    assert first.keys() == {V1}
+
+
+async def test_a_later_request_joins_what_is_under_way_and_starts_the_rest(held: World, service: SyncService):
+    first = await service.start(held.request(V1, V2))
+    second = await service.start(held.request(V2, V3))
+
+    assert second.job_ids[V2] == first.job_ids[V2]
+    assert [job.tag for job in await held.recorded()] == [V1, V2, V3]
+    held.source.reading.set()
+    assert await service.wait(first, seconds=10) == []
+    assert await service.wait(second, seconds=10) == []
+
+
+async def test_a_request_after_the_end_is_work_of_its_own(world: World):
+    await push(world.source, APP, NEW, V1)
+
+    await world.sync(V1)
+    await world.sync(V1)
+
+    assert [job.reason for job in await world.recorded()] == [
+        "copied and verified",
+        "the identical image is already in place",
+    ]
+
+
+async def test_another_target_is_not_joined(held: World, service: SyncService):
+    admin = await held.users.find("admin")
+    await held.organizations.create(admin, NORTH, RELEASE)
+    first = await service.start(held.request(V1, caller=admin))
+    other = await service.start(held.request(V1, caller=admin, target_region=NORTH))
+
+    assert first.job_ids != other.job_ids
+    held.source.reading.set()
+    assert await service.wait(first, seconds=10) == []
+
+
+async def test_a_request_with_another_override_is_done_after_the_one_before_it(held: World, service: SyncService):
+    first = await service.start(held.request(V1))
+    second = await service.start(held.request(V1, override=True))
+    third = await service.start(held.request(V1, override=True))
+
+    assert len({first.job_ids[V1], second.job_ids[V1]}) == 2
+    assert third.job_ids == second.job_ids
+    assert held.source.counts["read_blob"] == 0
+    held.source.reading.set()
+    assert await service.wait(second, seconds=10) == []
+    reasons = [job.reason for job in await held.recorded()]
+    assert reasons == ["copied and verified", "the identical image is already in place"]
+
+
+async def test_what_was_found_before_the_earlier_request_ended_is_asked_again(held: World, service: SyncService):
+    await service.start(held.request(V1, override=True))
+    second = await service.start(held.request(V1))
+    await push(held.source, APP, image(seed="newer"), V1)
+    held.source.reading.set()
+
+    assert await service.wait(second, seconds=10) == [V1]
+    assert await held.statuses() == [("v1", "success"), ("v1", "existed")]
+    assert await held.target.tag(COPY, V1) == NEW.digest
+
+
+async def test_a_wait_that_runs_out_ends_and_the_copy_goes_on(held: World, service: SyncService):
+    started = await service.start(held.request(V1, id="call-1"))
+
+    with pytest.raises(Expired, match=r"goes on after 0\.01 s.*the same call joins it.*call-1"):
+        await service.wait(started, seconds=0.01)
+
+    again = await service.start(held.request(V1))
+    assert again.job_ids == started.job_ids
+    held.source.reading.set()
+    assert await service.wait(again, seconds=10) == []
+    assert await held.statuses() == [("v1", "success")]
+    assert held.source.counts["read_blob"] == len(NEW.blobs)
+
+
+async def test_a_wait_of_no_time_at_all_tells_what_has_ended(world: World, service: SyncService):
+    await push(world.source, APP, NEW, V1)
+    await push(world.target, COPY, NEW, V1)
+
+    assert await service.wait(await service.start(world.request(V1)), seconds=0) == []
+
+
+async def test_a_caller_who_stops_waiting_stops_nothing(held: World, service: SyncService):
+    started = await service.start(held.request(V1))
+    waiting = asyncio.create_task(service.wait(started, seconds=10))
+    await held.source.being_read.wait()
+
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    held.source.reading.set()
+
+    assert await service.wait(started, seconds=10) == []
+
+
+async def test_a_request_that_cannot_be_recorded_is_withdrawn_for_all_who_joined_it(
+    world: World, service: SyncService, monkeypatch: pytest.MonkeyPatch
+):
+    await push(world.source, APP, NEW, V1)
+    recording, may_fail = asyncio.Event(), asyncio.Event()
+
+    async def fail(*_: object) -> None:
+        recording.set()
+        await may_fail.wait()
+        raise OSError("disk full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("tagferry.sync.jobs.Jobs.create", fail)
+        first = asyncio.create_task(service.start(world.request(V1)))
+        await recording.wait()
+        second = asyncio.create_task(service.start(world.request(V1)))
+        await asyncio.sleep(0.05)
+        may_fail.set()
+        with pytest.raises(OSError, match="disk full"):
+            await first
+        assert await service.wait(await second, seconds=1) == [V1]
+
+    assert await world.sync(V1) == []
+
+
+async def test_a_user_has_only_so_many_requests_in_flight_until_one_of_them_has_ended(held: World):
+    service = held.start_process(active_requests=2)
+    first = await service.start(held.request(V1))
+    await service.start(held.request(V2))
+
+    with pytest.raises(Throttled, match="carol has 2 synchronizations in flight") as raised:
+        await service.start(held.request(V3))
+    assert raised.value.retry_after > 0
+    assert [job.tag for job in await held.recorded()] == [V1, V2]
+
+    held.source.reading.set()
+    await service.wait(first, seconds=10)
+    await asyncio.sleep(0)
+    assert await service.wait(await service.start(held.request(V3)), seconds=10) == []
+
+
+async def test_requests_of_one_user_do_not_throttle_another(held: World):
+    service = held.start_process(active_requests=1)
+    await service.start(held.request(V1))
+
+    await service.start(held.request(V2, caller=await held.users.find("admin")))
+
+    assert len(await held.recorded()) == 2
+
+
+async def test_requests_that_come_all_at_once_are_throttled_too(held: World):
+    service = held.start_process(active_requests=1)
+
+    results = await asyncio.gather(*(service.start(held.request(tag)) for tag in (V1, V2, V3)), return_exceptions=True)
+
+    assert sorted(type(result).__name__ for result in results) == ["StartedSync", "Throttled", "Throttled"]
+
+
+async def test_the_same_call_joins_even_where_no_more_requests_are_let_in(held: World):
+    service = held.start_process(active_requests=1)
+    started = await service.start(held.request(V1))
+
+    for _ in range(3):
+        assert (await service.start(held.request(V1))).job_ids == started.job_ids
+
+    held.source.reading.set()
+    await service.wait(started, seconds=10)
+    await asyncio.sleep(0)
+    assert await service.wait(await service.start(held.request(V2)), seconds=10) == []
+
+
+async def test_a_request_that_is_refused_or_has_nothing_to_do_takes_no_place(world: World):
+    service = world.start_process(active_requests=1)
+    for _ in range(2):
+        with pytest.raises(Exception, match="does not exist"):
+            await service.start(world.request(V1))
+    await push(world.source, APP, NEW, V1)
+    await push(world.target, COPY, NEW, V1)
+    for _ in range(2):
+        assert await world.sync(V1, service=service) == []
+
+
+async def unfinished_after_a_stop(held: World, service: SyncService, *requests: SyncRequest) -> None:
+    """Start these, and stop the process in the midst of it."""
+    for request in requests:
+        await service.start(request)
+    await held.source.being_read.wait()
+    await service.close()
+
+
+async def test_what_an_earlier_process_left_unfinished_is_taken_up(held: World, service: SyncService):
+    await unfinished_after_a_stop(held, service, held.request(V1, V2))
+    assert {job.status for job in await held.recorded()} <= {JobStatus.WAITING, JobStatus.RUNNING}
+    assert await held.target.tag(COPY, V1) is None
+
+    held.source.reading.set()
+    fresh = held.start_process()
+    assert await fresh.resume() == 2
+    assert await fresh.wait(await fresh.start(held.request(V1, V2)), seconds=10) == []
+
+    assert await held.statuses() == [("v1", "success"), ("v2", "success")]
+    assert await held.target.tag(COPY, V1) == NEW.digest
+
+
+async def test_what_had_been_copied_before_the_stop_is_not_copied_again(held: World, service: SyncService):
+    await unfinished_after_a_stop(held, service, held.request(V1))
+    await push(held.target, COPY, NEW, V1)
+
+    fresh = held.start_process()
+    await fresh.resume()
+    assert await fresh.wait(await fresh.start(held.request(V1)), seconds=10) == []
+
+    (job,) = await held.recorded()
+    assert (job.status, job.reason) == (JobStatus.SUCCESS, "the identical image is already in place")
+    assert held.source.counts["read_blob"] == 0
+
+
+async def test_requests_that_were_ordered_are_taken_up_in_their_order(held: World, service: SyncService):
+    await unfinished_after_a_stop(held, service, held.request(V1), held.request(V1, override=True))
+
+    held.source.reading.set()
+    fresh = held.start_process()
+    assert await fresh.resume() == 2
+    assert await fresh.wait(await fresh.start(held.request(V1, override=True)), seconds=10) == []
+
+    assert [job.reason for job in await held.recorded()] == [
+        "copied and verified",
+        "the identical image is already in place",
+    ]
+
+
+async def test_a_process_with_nothing_left_to_do_resumes_nothing(world: World, service: SyncService):
+    await push(world.source, APP, NEW, V1)
+    await world.sync(V1, V2)
+
+    assert await world.start_process().resume() == 0
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_stop_is_told_to_those_who_wait_as_a_stop_and_not_as_failed_tags(
+    held: World, service: SyncService, begun: bool
+):
+    started = await service.start(held.request(V1))
+    waiting = asyncio.create_task(service.wait(started, seconds=10))
+    if begun:
+        await held.source.being_read.wait()
+    await service.close()
+
+    with pytest.raises(Unavailable, match="the same call takes it up again"):
+        await waiting
+    assert await held.statuses() in ([("v1", "waiting")], [("v1", "running")])
+
+
+async def test_the_progress_of_a_long_copy_is_on_record(
+    held: World, service: SyncService, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.sync.runner._REPORT_SECONDS", 0.01)
+    started = await service.start(held.request(V1))
+    await held.source.being_read.wait()
+    for _ in range(500):
+        (job,) = await held.recorded()
+        if job.status is not JobStatus.WAITING:
+            break
+        await asyncio.sleep(0.01)
+
+    assert (job.status, job.bytes_done) == (JobStatus.RUNNING, 0)
+    assert job.bytes_total == sum(map(len, NEW.blobs.values()))
+    held.source.reading.set()
+    assert await service.wait(started, seconds=10) == []
+    await asyncio.sleep(0.03)
+    assert (await held.recorded())[0].status is JobStatus.SUCCESS

@@ -1,0 +1,262 @@
+import json
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from tagferry.catalog import describe_repository, describe_tag, describe_tags, list_repositories
+from tagferry.errors import NotFound, Unavailable
+from tagferry.names import Namespace, RepositoryName, Tag
+from tagferry.oci.images import TagRecord
+from tagferry.oci.model import OCI_MANIFEST, Manifest
+from tests.support.images import OCI_CONFIG, SampleImage, artifact, blob, image, index, layer, push
+from tests.support.memory_store import MemoryStore
+
+APP = RepositoryName("team/app")
+V1, V2, V3 = Tag("v1"), Tag("v2"), Tag("v3")
+UNKNOWN = datetime.fromtimestamp(0, UTC)
+WRITTEN = datetime(2030, 6, 1, 12, tzinfo=UTC)
+
+
+class UndatedStore(MemoryStore):
+    """Does not know when its tags were written, as most registries."""
+
+    async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
+        records = await super().describe_tags(repository, only)
+        return [TagRecord(tag=record.tag, digest=record.digest) for record in records]
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+def configured(config: bytes, *layers: bytes) -> SampleImage:
+    """An image with just this config."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": blob(config, media_type=OCI_CONFIG).to_json(),
+        "layers": [blob(content).to_json() for content in layers],
+    }
+    blobs = {blob(content).digest: content for content in (config, *layers)}
+    return SampleImage(manifest=Manifest.parse(json.dumps(document).encode(), OCI_MANIFEST), blobs=blobs)
+
+
+def built(created: Any, *layers: bytes) -> SampleImage:
+    """An image that says when it was built."""
+    return configured(json.dumps({"created": created}).encode(), *layers)
+
+
+def bytes_of(*samples: SampleImage) -> int:
+    distinct = {digest: content for sample in samples for digest, content in sample.all_blobs.items()}
+    return sum(map(len, distinct.values()))
+
+
+async def test_an_image_is_as_large_as_its_distinct_blobs(store: MemoryStore):
+    twice = layer("twice")
+    await push(store, APP, sample := image(twice, twice, layer("once")), V1)
+
+    details = await describe_tag(store, APP, V1)
+
+    assert (details.tag, details.manifest.digest) == (V1, sample.digest)
+    assert details.size == bytes_of(sample)
+    assert len(sample.blobs) == 3
+
+
+async def test_an_index_is_as_large_as_the_distinct_blobs_of_all_its_platforms(store: MemoryStore):
+    shared = layer("shared")
+    await push(store, APP, sample := index(image(shared, seed="a"), image(shared, seed="b")), V1)
+
+    assert (await describe_tag(store, APP, V1)).size == bytes_of(sample)
+
+
+async def test_indexes_within_an_index_count_with_all_they_list(store: MemoryStore):
+    await push(store, APP, sample := index(index(image(seed="deep")), image(seed="flat")), V1)
+
+    assert (await describe_tag(store, APP, V1)).size == bytes_of(sample)
+
+
+async def test_a_platform_that_the_store_lacks_does_not_hide_the_tag(store: MemoryStore):
+    held, lost = image(seed="held"), image(seed="lost")
+    await push(store, APP, index(held, lost), V1)
+    await store.delete_manifest(APP, lost.digest)
+
+    assert (await describe_tag(store, APP, V1)).size == bytes_of(held)
+
+
+async def test_a_repository_counts_each_blob_once_over_all_its_tags(store: MemoryStore):
+    shared = layer("shared")
+    first, second, both = image(shared, seed="a"), image(shared, seed="b"), index(image(shared, seed="c"))
+    for tag, sample in ((V2, second), (V1, first), (V3, both)):
+        await push(store, APP, sample, tag)
+
+    details = await describe_repository(store, APP)
+
+    assert (details.name, details.tags) == (APP, (V1, V2, V3))
+    assert details.size == bytes_of(first, second, both)
+
+
+async def test_an_artifact_has_a_size_and_the_date_of_its_tag(store: MemoryStore):
+    await push(store, APP, artifact(), V1)
+
+    details = await describe_tag(store, APP, V1)
+
+    assert details.size == bytes_of(artifact())
+    assert details.created == details.updated > datetime.now(UTC) - timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        ("2024-05-06T07:08:09Z", datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)),
+        ("2024-05-06T07:08:09.123456789Z", datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)),
+        ("2024-05-06T07:08:09+08:00", datetime(2024, 5, 6, 7, 8, 9, tzinfo=timezone(timedelta(hours=8)))),
+        ("2024-05-06T07:08:09", datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)),
+        ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
+    ],
+)
+async def test_an_image_was_created_when_its_config_says(written: str, moment: datetime):
+    await push(store := UndatedStore(), APP, built(written), V1)
+
+    details = await describe_tag(store, APP, V1)
+
+    assert (details.created, details.updated) == (moment, moment)
+
+
+async def test_a_tag_was_updated_when_it_was_written_where_the_store_knows(store: MemoryStore):
+    await push(store, APP, sample := built("2024-05-06T07:08:09Z"), V1)
+
+    (details,) = await describe_tags(store, APP, [TagRecord(tag=V1, digest=sample.digest, updated=WRITTEN)])
+
+    assert (details.created, details.updated) == (datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC), WRITTEN)
+
+
+async def test_an_index_was_created_when_its_first_image_was():
+    store = UndatedStore()
+    await push(store, APP, index(built("2024-01-01T00:00:00Z"), built("2025-01-01T00:00:00Z")), V1)
+
+    assert (await describe_tag(store, APP, V1)).created == datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [b"{}", b"[]", b"null", b"no JSON", b"\xff", b'{"created": 5}', b'{"created": "soon"}', b"[" * 100_000],
+    ids=["none", "list", "null", "text", "bytes", "number", "word", "deep"],
+)
+async def test_a_config_without_a_readable_date_leaves_it_unknown(config: bytes):
+    await push(store := UndatedStore(), APP, configured(config), V1)
+
+    details = await describe_tag(store, APP, V1)
+
+    assert (details.created, details.updated, details.size) == (UNKNOWN, UNKNOWN, len(config))
+
+
+async def test_a_config_that_the_store_lacks_leaves_the_date_unknown():
+    await push(store := UndatedStore(), APP, sample := built("2024-01-01T00:00:00Z"), V1)
+    for digest in sample.blobs:
+        await store.delete_blob(APP, digest)
+
+    assert (await describe_tag(store, APP, V1)).created == UNKNOWN
+
+
+async def test_a_config_that_is_far_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tagferry.catalog.MANIFEST_SIZE_LIMIT", 10)
+    await push(store := UndatedStore(), APP, built("2024-01-01T00:00:00Z"), V1)
+
+    assert (await describe_tag(store, APP, V1)).created == UNKNOWN
+    assert store.counts["read_blob"] == 0
+
+
+async def test_a_repository_was_created_with_its_oldest_image_and_updated_with_its_newest_tag():
+    store = UndatedStore()
+    await push(store, APP, built("2025-01-01T00:00:00Z"), V1)
+    await push(store, APP, built("2023-01-01T00:00:00Z"), V2)
+    await push(store, APP, built("2024-01-01T00:00:00Z"), V3)
+
+    details = await describe_repository(store, APP)
+
+    assert details.created == datetime(2023, 1, 1, tzinfo=UTC)
+    assert details.updated == datetime(2025, 1, 1, tzinfo=UTC)
+
+
+async def test_a_repository_without_tags_is_empty(store: MemoryStore):
+    await push(store, APP, image())
+
+    details = await describe_repository(store, APP)
+
+    assert (details.tags, details.size, details.created, details.updated) == ((), 0, UNKNOWN, UNKNOWN)
+
+
+async def test_what_does_not_exist_is_not_found(store: MemoryStore):
+    with pytest.raises(NotFound, match="repository team/app does not exist"):
+        await describe_repository(store, APP)
+    with pytest.raises(NotFound, match="repository team/app does not exist"):
+        await describe_tag(store, APP, V1)
+
+    await push(store, APP, image(), V1)
+    with pytest.raises(NotFound, match="tag team/app:v2 does not exist"):
+        await describe_tag(store, APP, V2)
+
+
+class ForgetfulStore(MemoryStore):
+    """Loses an image just after it has told of it."""
+
+    lost: Tag | None = None
+
+    async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
+        records = await super().describe_tags(repository, only)
+        for record in records:
+            if record.tag == self.lost:
+                await self.delete_manifest(repository, record.digest)
+        return records
+
+
+async def test_a_tag_that_vanishes_meanwhile_is_left_out():
+    store = ForgetfulStore()
+    await push(store, APP, kept := image(seed="kept"), V1)
+    await push(store, APP, image(seed="lost"), V2)
+    store.lost = V2
+
+    assert (await describe_repository(store, APP)).size == bytes_of(kept)
+    with pytest.raises(NotFound, match="tag team/app:v2 does not exist"):
+        await describe_tag(store, APP, V2)
+
+    await push(store, APP, image(seed="lost"), V2)
+    records = await store.describe_tags(APP)
+    assert [details.tag for details in await describe_tags(store, APP, records)] == [V1]
+
+
+async def test_tags_are_described_in_the_order_in_which_they_are_given(store: MemoryStore):
+    tags = [Tag(f"v{number}") for number in range(30)]
+    for tag in tags:
+        await push(store, APP, image(seed=tag), tag)
+    records = {record.tag: record for record in await store.describe_tags(APP)}
+
+    found = await describe_tags(store, APP, [records[tag] for tag in reversed(tags)])
+
+    assert [details.tag for details in found] == tags[::-1]
+
+
+async def test_a_store_that_fails_is_not_taken_for_one_that_has_nothing(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+):
+    await push(store, APP, image(), V1)
+
+    async def fail(*_: object) -> None:
+        raise Unavailable("the registry is down")
+
+    monkeypatch.setattr(store, "get_manifest", fail)
+    with pytest.raises(Unavailable, match="the registry is down"):
+        await describe_repository(store, APP)
+
+
+async def test_repositories_are_listed_by_their_organizations(store: MemoryStore):
+    for name in ("team/app", "team/a/b", "teams/app", "other/app"):
+        await push(store, RepositoryName(name), image(), V1)
+
+    assert await list_repositories(store, [Namespace("team")]) == ["team/a/b", "team/app"]
+    assert await list_repositories(store, [Namespace("teams"), Namespace("other")]) == ["other/app", "teams/app"]
+    assert await list_repositories(store, []) == []
+    assert store.counts["list_repositories"] == 2

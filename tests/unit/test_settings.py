@@ -1,0 +1,296 @@
+import os
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tagferry.errors import Invalid, NotFound
+from tagferry.settings import Settings
+
+EMBEDDED = {"listen": "127.0.0.1:8080"}
+REMOTE = {"registry": "https://registry.example"}
+SECRET = "hunter2-s3cret"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("TAGFERRY_"):
+            monkeypatch.delenv(name)
+
+
+def write(folder: Path, content: str) -> Path:
+    file = folder / "tagferry.toml"
+    file.write_text(content, encoding="utf-8")
+    return file
+
+
+def refusal(document: dict[str, Any]) -> str:
+    """What is told about a document that is refused; nothing else may come to light with it."""
+    with pytest.raises(Invalid) as refused:
+        Settings.parse(document)
+    assert SECRET not in "".join(traceback.format_exception(refused.value))
+    return refused.value.message
+
+
+def region(**settings: Any) -> dict[str, Any]:
+    return {"regions": {"north": settings}}
+
+
+def test_a_file_is_read_and_the_rest_has_its_defaults(tmp_path: Path):
+    file = write(
+        tmp_path,
+        """
+        log_format = "json"
+
+        [regions.cn-north-4]
+        listen = "127.0.0.1:8080"
+
+        [regions.cn-south-1]
+        registry = "https://registry.example/"
+        username = "robot"
+        password = "hunter2-s3cret"
+
+        [sync]
+        tag_limit = 20
+        """,
+    )
+
+    settings = Settings.load(file)
+
+    assert (settings.log_format, settings.log_level, settings.sync.tag_limit) == ("json", "info", 20)
+    assert settings.sync.wait_seconds == 55
+    assert list(settings.served_regions) == ["cn-north-4"]
+    assert settings.regions["cn-north-4"].is_embedded
+    south = settings.regions["cn-south-1"]
+    assert (south.url, south.is_embedded) == ("https://registry.example", False)
+    assert south.password is not None
+    assert south.password.get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("", "tagferry-data"), ('data_dir = "here/data"', "here/data"), ('data_dir = "."', ".")]
+)
+def test_a_relative_data_directory_is_relative_to_the_files_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, expected: str
+):
+    write(tmp_path, f'{given}\n[regions.north]\nlisten = "127.0.0.1:1"')
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    settings = Settings.load(Path("../tagferry.toml"))
+
+    assert settings.data_dir.resolve() == (tmp_path / expected).resolve()
+    assert settings.data_dir.is_absolute()
+    assert settings.effective_database_url == f"sqlite+aiosqlite:///{settings.data_dir / 'tagferry.db'}"
+
+
+def test_an_absolute_data_directory_and_a_database_url_are_taken_as_they_are(tmp_path: Path):
+    file = write(
+        tmp_path,
+        'data_dir = "/srv/data"\ndatabase_url = "postgresql+psycopg://db/x"\n[regions.north]\nlisten = "h:1"',
+    )
+
+    settings = Settings.load(file)
+
+    assert settings.data_dir == Path("/srv/data")
+    assert settings.effective_database_url == "postgresql+psycopg://db/x"
+
+
+def test_the_environment_wins_over_the_file_setting_by_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file = write(
+        tmp_path,
+        """
+        log_level = "warning"
+        [regions.north]
+        listen = "127.0.0.1:8080"
+        max_connections = 5
+        [sync]
+        tag_limit = 20
+        wait_seconds = 7
+        """,
+    )
+    for name, value in {
+        "TAGFERRY_LOG_LEVEL": "debug",
+        "TAGFERRY_SYNC__TAG_LIMIT": "50",
+        "TAGFERRY_LIMITS__BODY_BYTES": "99",
+        "TAGFERRY_REGIONS__north__MAX_CONNECTIONS": "9",
+        "TAGFERRY_REGIONS__north__USERNAME": "robot",
+        "TAGFERRY_REGIONS__north__PASSWORD": SECRET,
+        "TAGFERRY_SECRET_KEY": SECRET,
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    settings = Settings.load(file)
+
+    assert settings.log_level == "debug"
+    assert (settings.sync.tag_limit, settings.sync.wait_seconds) == (50, 7)
+    assert settings.limits.body_bytes == 99
+    north = settings.regions["north"]
+    assert (north.listen, north.max_connections, north.username) == ("127.0.0.1:8080", 9, "robot")
+    assert north.password is not None
+    assert north.password.get_secret_value() == SECRET
+    assert SECRET not in repr(settings)
+
+
+def test_the_environment_is_checked_as_the_file_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TAGFERRY_SYNC__TAG_LIMIT", "none")
+    assert refusal({"regions": {"north": EMBEDDED}}).startswith("sync.tag_limit Input should be a valid integer")
+
+    monkeypatch.setenv("TAGFERRY_SYNC__TAG_LIMIT", "5")
+    monkeypatch.setenv("TAGFERRY_SYNC__TAG_LIMITS", SECRET)
+    assert refusal({"regions": {"north": EMBEDDED}}) == "sync.tag_limits Extra inputs are not permitted"
+
+
+def test_an_environment_variable_that_should_be_json_and_is_not_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TAGFERRY_REGIONS", '{"north": {"password": "hunter2-s3cret"')
+
+    assert '"regions"' in refusal({"regions": {"north": EMBEDDED}})
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"colour": "red"}, "colour Extra inputs are not permitted"),
+        ({"sync": {"tags": 5}}, "sync.tags Extra inputs are not permitted"),
+        ({"regions": {"north": EMBEDDED | {"pasword": SECRET}}}, "regions.north.pasword Extra inputs"),
+    ],
+)
+def test_an_unknown_setting_is_refused_by_its_name(document: dict[str, Any], told: str):
+    assert refusal({"regions": {"north": EMBEDDED}} | document).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({}, "regions Field required"),
+        ({"regions": {}}, "regions must name at least one region"),
+        ({"regions": [REMOTE | {"password": SECRET}]}, "regions Input should be a valid dictionary"),
+        ({"regions": {"North": EMBEDDED}}, "regions.North must consist of lowercase letters and digits with single"),
+        ({"regions": {"x" * 65: EMBEDDED}}, f"regions.{'x' * 65} must be 1 to 64 characters long"),
+        ({"regions": {"north": "https://h"}}, "regions.north Input should be a valid dictionary"),
+        ({"regions": {"north": EMBEDDED}, "log_level": "loud"}, "log_level Input should be 'debug', 'info'"),
+        ({"regions": {"north": EMBEDDED}, "log_format": "xml"}, "log_format Input should be 'console' or 'json'"),
+        ({"regions": {"north": EMBEDDED}, "sync": {"tag_limit": 0}}, "sync.tag_limit Input should be greater than 0"),
+        ({"regions": {"north": EMBEDDED}, "sync": {"wait_seconds": -1}}, "sync.wait_seconds Input should be greater"),
+        ({"regions": {"north": EMBEDDED}, "limits": {"token_hours": 0}}, "limits.token_hours Input should be greater"),
+        ({"regions": {"north": EMBEDDED}, "data_dir": 5}, "data_dir Input is not a valid path"),
+        ({"regions": {"north": EMBEDDED}, "secret_key": [SECRET]}, "secret_key Input should be a valid string"),
+    ],
+)
+def test_a_setting_that_breaks_a_rule_is_named(document: dict[str, Any], told: str):
+    assert refusal(document).startswith(told)
+
+
+@pytest.mark.parametrize("address", ["8080", ":8080", "localhost", "localhost:", "localhost:http", "localhost:65536"])
+def test_an_address_has_a_host_and_a_port(address: str):
+    assert refusal(region(listen=address)) == f"regions.north.listen must have the form HOST:PORT: got {address!r}"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:80", "[::1]:65535", "localhost:0"])
+def test_addresses_of_every_kind_are_taken(address: str):
+    assert Settings.parse(region(listen=address)).regions["north"].listen == address
+
+
+@pytest.mark.parametrize("field", ["registry", "public_url"])
+@pytest.mark.parametrize("url", ["registry.example", "ftp://registry.example", "https://", ""])
+def test_a_url_is_one_of_http(field: str, url: str):
+    told = refusal(region(**EMBEDDED | {field: url}))
+
+    assert told == f"regions.north.{field} must be a URL that starts with http:// or https://: got {url!r}"
+
+
+@pytest.mark.parametrize("name", ["app", "Team/app", "team/", "1team/app", "team//app"])
+def test_a_placeholder_is_an_organization_and_a_repository(name: str):
+    told = refusal(region(**EMBEDDED, placeholder_repository=name))
+
+    assert told.startswith("regions.north.placeholder_repository must have the form ORG/REPO (")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, 'needs listen = "HOST:PORT" to serve it, or registry = "https://…" to reach it'),
+        ({"username": "robot"}, "needs username and password together"),
+        ({"password": SECRET}, "needs username and password together"),
+        (
+            {"username": "robot", "password": SECRET, "docker_config": "/c.json"},
+            "takes either username and password or docker_config, not both",
+        ),
+        ({"tls_certificate": "/c.pem"}, "needs tls_certificate and tls_key together"),
+        ({"tls_key": "/k.pem"}, "needs tls_certificate and tls_key together"),
+    ],
+)
+def test_settings_of_a_region_must_go_together(settings: dict[str, Any], told: str):
+    base = REMOTE if settings else {}
+
+    assert refusal(region(**base | settings)) == f"regions.north {told}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({"listen": "h:1"}, "http://h:1"),
+        ({"listen": "h:1", "tls_certificate": "/c", "tls_key": "/k"}, "https://h:1"),
+        ({"listen": "h:1", "public_url": "https://swr.example/"}, "https://swr.example"),
+        ({"listen": "h:1", "registry": "https://registry.example"}, "https://registry.example"),
+    ],
+)
+def test_a_region_is_reached_where_its_clients_see_it(settings: dict[str, Any], url: str):
+    assert Settings.parse(region(**settings)).regions["north"].url == url
+
+
+@pytest.mark.parametrize("wrong", [5, [SECRET], {"a": SECRET}])
+@pytest.mark.parametrize("name", ["password", "username"])
+def test_credentials_of_a_wrong_type_are_not_told(name: str, wrong: Any):
+    assert refusal(region(**REMOTE | {"username": "robot", "password": SECRET} | {name: wrong})).startswith(
+        f"regions.north.{name} Input should be a valid string"
+    )
+
+
+def test_secrets_are_not_shown():
+    settings = Settings.parse(
+        {
+            "regions": {"north": REMOTE | {"username": "robot", "password": SECRET}},
+            "secret_key": SECRET,
+            "database_url": f"postgresql+psycopg://me:{SECRET}@db/tagferry",
+        }
+    )
+
+    assert SECRET not in repr(settings)
+    assert SECRET not in str(settings)
+    assert settings.effective_database_url.count(SECRET) == 1
+
+
+def test_settings_do_not_change_once_they_are_read():
+    settings = Settings.parse({"regions": {"north": EMBEDDED}})
+
+    with pytest.raises(ValueError, match="frozen"):
+        settings.log_level = "debug"  # type: ignore[misc]
+    with pytest.raises(ValueError, match="frozen"):
+        settings.sync.tag_limit = 1  # type: ignore[misc]
+
+
+def test_a_file_that_is_not_there_is_not_found_and_told_how_to_make_one(tmp_path: Path):
+    with pytest.raises(NotFound, match="does not exist; write one with: tagferry init"):
+        Settings.load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("content", [b"regions = ", b"\xff\xfe"])
+def test_a_file_that_is_not_toml_is_refused_by_its_name(tmp_path: Path, content: bytes):
+    file = tmp_path / "tagferry.toml"
+    file.write_bytes(content)
+
+    with pytest.raises(Invalid, match=r"tagferry\.toml must be TOML"):
+        Settings.load(file)
+
+
+def test_a_folder_is_no_file(tmp_path: Path):
+    with pytest.raises(Invalid, match="must be a file that can be read"):
+        Settings.load(tmp_path)
+
+
+def test_a_data_directory_of_a_wrong_type_is_refused_by_its_name(tmp_path: Path):
+    with pytest.raises(Invalid, match="data_dir"):
+        Settings.load(write(tmp_path, 'data_dir = 5\n[regions.north]\nlisten = "h:1"'))

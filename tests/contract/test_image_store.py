@@ -20,7 +20,7 @@ ABSENT = Digest.of(b"nobody has this")
 
 
 @asynccontextmanager
-async def must_not_be_opened() -> AsyncIterator[AsyncIterator[bytes]]:
+async def must_not_be_opened(_offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
     pytest.fail("the store asked for bytes that it did not need")
     yield  # type: ignore[unreachable]
 
@@ -136,7 +136,7 @@ async def test_an_error_of_the_source_reaches_the_caller(store: ImageStore, repo
     content = unique()
 
     @asynccontextmanager
-    async def vanished() -> AsyncIterator[AsyncIterator[bytes]]:
+    async def vanished(_offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
         async def chunks() -> AsyncIterator[bytes]:
             yield content[:10]
             raise NotFound("blob", "of the source")
@@ -153,7 +153,7 @@ async def test_an_upload_can_be_cancelled_and_done_again(store: ImageStore, repo
     content, begun = unique(), asyncio.Event()
 
     @asynccontextmanager
-    async def stuck() -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stuck(_offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
         async def chunks() -> AsyncIterator[bytes]:
             yield content[:50]
             begun.set()

@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -47,7 +47,11 @@ def main() -> None:
     try:
         app()
     except TagferryError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"error: {error.message}", markup=False, style="red"
-        )
-        sys.exit(1)
+        _fail(error.message)
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", markup=False, style="red")
+    sys.exit(1)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -29,14 +29,11 @@ class ManagementClient:
     """
 
     def __init__(self, endpoint: str, access_key: str, secret_key: str, *, ca_file: Path | None = None) -> None:
-        parts = urlsplit(endpoint)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
-            raise Invalid("endpoint", "must have the form http://HOST:PORT or https://HOST", endpoint)
-        self._base = f"{parts.scheme}://{parts.netloc}"
-        self._host = parts.netloc
+        self._base = _address(endpoint)
+        self._host = self._base.partition("://")[2]
         self._access_key = access_key
         self._secret_key = secret_key
-        self._tls = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+        self._tls = _trust(ca_file)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -55,8 +52,7 @@ class ManagementClient:
         """Start a synchronization without waiting for it; returns its jobs as `{"id", "tag"}`."""
         path = f"{_repository_path(namespace, repository)}/sync_images"
         answer = await self._call("POST", path, body=body, headers={"Prefer": "respond-async"})
-        jobs: list[dict[str, Any]] = answer["jobs"]
-        return jobs
+        return self._jobs(answer.get("jobs") if isinstance(answer, dict) else None)
 
     async def sync_jobs(
         self, namespace: Namespace, repository: Repository, job_ids: list[int]
@@ -65,11 +61,16 @@ class ManagementClient:
         wanted = f"limit::1000|offset::0|jobs::{','.join(str(job_id) for job_id in job_ids)}"
         query = f"filter={quote(wanted, safe='~')}"
         jobs = await self._call("GET", f"{_repository_path(namespace, repository)}/sync_job", query=query)
-        return {job["id"]: job for job in jobs}
+        return {job["id"]: job for job in self._jobs(jobs)}
 
     async def create_organization(self, namespace: Namespace) -> None:
         """Create an organization."""
         await self._call("POST", "/v2/manage/namespaces", body={"namespace": namespace})
+
+    def _jobs(self, listed: Any) -> list[dict[str, Any]]:
+        if isinstance(listed, list) and all(isinstance(job, dict) and {"id", "tag"} <= job.keys() for job in listed):
+            return listed
+        raise Unavailable(f"{self._base} answered something else than sync jobs; is it tagferry?")
 
     async def _call(
         self,
@@ -96,6 +97,26 @@ class ManagementClient:
                 return _read(response.status, await response.read(), self._base)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"{self._base} cannot be reached: {error or type(error).__name__}") from None
+
+
+def _address(endpoint: str) -> str:
+    """Scheme, host and port of an endpoint that has nothing else."""
+    try:
+        url = URL(endpoint)
+        if url.scheme in ("http", "https") and url.host and URL(endpoint.rstrip("/")) == url.origin():
+            return f"{url.scheme}://{url.authority}"
+    except ValueError:
+        pass
+    raise Invalid("endpoint", "must have the form http://HOST:PORT or https://HOST", endpoint)
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise Invalid(
+            "ca_file", f"must be a PEM file of certificates ({error.strerror or error})", str(ca_file)
+        ) from None
 
 
 def _read(status: int, content: bytes, base: str) -> Any:

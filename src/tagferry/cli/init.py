@@ -1,6 +1,7 @@
 """`tagferry init`: write a configuration and create the administrator."""
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from tagferry.cli.accounts import accounts_of, show_first_admin
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
 from tagferry.errors import Conflict, Invalid
 from tagferry.names import RegionId
+from tagferry.settings import Settings
 
 app = typer.Typer()
 
@@ -77,9 +79,12 @@ def init(
 
 async def initialize(config: Path, regions: list[str]) -> None:
     """Do what `init` does; also the first step of a first `serve`."""
+    names = [region.partition("=")[0] for region in regions]
+    if len(set(names)) < len(names):
+        raise Invalid("--region", "must name each region once", " ".join(names))
     sections = [_section(region) for region in regions]
     _write(config, _HEAD + "".join(sections) + _TAIL)
-    out.print(f"Wrote {config}", soft_wrap=True)
+    out.print(f"Wrote {config}", soft_wrap=True, markup=False)
     async with accounts_of(config) as accounts:
         admin = await ensure_admin(accounts)
     if admin is not None:
@@ -90,7 +95,13 @@ def _section(region: str) -> str:
     name, separator, address = region.partition("=")
     if not separator or not address:
         raise Invalid("--region", "must have the form ID=HOST:PORT", region)
-    return _REGION.format(name=RegionId(name, field="--region"), address=address)
+    section = _REGION.format(name=RegionId(name, field="--region"), address=address)
+    try:
+        # What serve would not take must not be written, or the next init would find a configuration in its way.
+        Settings.parse(tomllib.loads(section))
+    except (Invalid, tomllib.TOMLDecodeError):
+        raise Invalid("--region", "must have the form ID=HOST:PORT", region) from None
+    return section
 
 
 def _write(config: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """`tagferry region`: the regions of a configuration, and whether their registries can be reached."""
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from tagferry.app import open_regions
@@ -18,7 +19,7 @@ def list_all(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """List the regions with their registries."""
     table = Table("region", "served on", "registry", "organizations", box=None)
     for name, region in Settings.load(config).regions.items():
-        table.add_row(name, region.listen or "", region.registry, region.organizations)
+        table.add_row(name, escape(region.listen or ""), escape(region.registry), region.organizations)
     out.print(table)
 
 

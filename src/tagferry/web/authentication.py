@@ -15,7 +15,7 @@ from tagferry import signing
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.model import Caller
 from tagferry.errors import TagferryError, TooLarge, Unauthenticated, Unavailable
-from tagferry.web.errors import INTERNAL, respond, serialize
+from tagferry.web.errors import INTERNAL, INTERNAL_MESSAGE, respond, serialize
 
 log = structlog.get_logger(__name__)
 
@@ -34,23 +34,26 @@ class RequestIds:
             return
         request_id = uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        started = False
+        started = finished = False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal started, finished
             if message["type"] == "http.response.start":
                 started = True
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
+            finished = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception:
                 log.exception("a request failed unexpectedly", method=scope["method"], path=scope["path"])
+                if finished:
+                    return
                 if started:
                     raise
-                response = serialize(INTERNAL, ["internal error; the server's log tells more"], request_id)
+                response = serialize(INTERNAL, [INTERNAL_MESSAGE], request_id)
                 await response(scope, receive, send_with_id)
 
 
@@ -87,6 +90,8 @@ class Authentication:
             body=body,
         )
         if authorization := request.header("authorization"):
+            if not _is_text(authorization):
+                raise Unauthenticated("Authorization must be text in UTF-8")
             return await self._authenticator.by_signature(request, authorization, address=client_address(scope))
         if token := request.header("x-auth-token"):
             return await self._authenticator.by_token(token)
@@ -96,6 +101,11 @@ class Authentication:
 def _text(raw: bytes) -> str:
     """Bytes off the wire as text that holds them all: the SDKs sign text and send it as UTF-8."""
     return raw.decode("utf-8", "surrogateescape")
+
+
+def _is_text(decoded: str) -> bool:
+    """Whether what `_text` gave stands for UTF-8, and not for bytes that no database takes as text."""
+    return not any("\ud800" <= character <= "\udfff" for character in decoded)
 
 
 def client_address(scope: Scope) -> str:

@@ -29,6 +29,7 @@ BAD_PARAMETER = ErrorCode(400, f"{_SWR}4000014")
 MISSING_PARAMETER = ErrorCode(400, f"{_SWR}4001014")
 BODY_TYPE = ErrorCode(400, f"{_SWR}4001018")
 INTERNAL = ErrorCode(500, f"{_SWR}5000007")
+INTERNAL_MESSAGE = "internal error; the server's log tells more"
 NO_SUCH_API = ErrorCode(404, "APIGW.0101")
 METHOD_NOT_ALLOWED = ErrorCode(405, "APIGW.0101")
 
@@ -108,15 +109,16 @@ def from_validation(validation: RequestValidationError) -> list[errors.TagferryE
 def _translate(error: dict[str, Any]) -> errors.TagferryError:
     where, *path = error["loc"] or ("body",)
     field = _field_name(where, path)
+    value = None if "password" in path else error["input"]
     match error["type"]:
         case "json_invalid":
             return errors.WrongType("body", f"must be JSON ({error.get('ctx', {}).get('error', 'it is not')})")
         case "missing":
             return errors.MissingField(field)
         case kind if where == "body" and kind.endswith(("_type", "_parsing")):
-            return errors.WrongType(field, f"must be {_TYPES.get(kind, error['msg'])}", error["input"])
+            return errors.WrongType(field, f"must be {_TYPES.get(kind, error['msg'])}", value)
         case _:
-            return errors.Invalid(field, _rule(error["msg"]), error["input"])
+            return errors.Invalid(field, _rule(error["msg"]), value)
 
 
 _TYPES = {

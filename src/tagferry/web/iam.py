@@ -4,11 +4,11 @@ A region's project carries the region's id as its name, and exists for every use
 """
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from tagferry.accounts.model import Caller
 from tagferry.errors import Invalid, MissingField, NotFound, Unauthenticated
@@ -19,6 +19,16 @@ from tagferry.web.swr.formats import date
 from tagferry.web.swr.synchronization import require_json
 
 router = APIRouter(tags=["IAM"])
+
+
+def _utf8(text: str) -> str:
+    """JSON can name half a character (a lone surrogate), which no text holds."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("must be text that UTF-8 can hold")
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_utf8)]
 
 
 class _Strict(BaseModel):
@@ -35,8 +45,8 @@ class DomainName(_Strict):
 class PasswordUser(_Strict):
     """A user who proves who it is by its password."""
 
-    name: str
-    password: str
+    name: _Text
+    password: _Text
     domain: DomainName | None = None
 
 

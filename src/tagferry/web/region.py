@@ -17,6 +17,8 @@ from tagferry.web.authentication import Authentication, RequestIds
 from tagferry.web.context import Services
 from tagferry.web.errors import (
     BAD_PARAMETER,
+    INTERNAL,
+    INTERNAL_MESSAGE,
     METHOD_NOT_ALLOWED,
     NO_SUCH_API,
     ErrorCode,
@@ -76,6 +78,7 @@ def _management(region: Region, services: Services) -> FastAPI:
     app.add_exception_handler(TagferryError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_unexpected)
     return app
 
 
@@ -101,6 +104,11 @@ async def _on_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     first, *others = from_validation(error)
     return respond(first, request.state.request_id, others)
+
+
+async def _on_unexpected(request: Request, _error: Exception) -> JSONResponse:
+    """Answer in the one form; the framework raises the error on, and it is logged with the request's id."""
+    return serialize(INTERNAL, [INTERNAL_MESSAGE], request.state.request_id)
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:

@@ -1,0 +1,118 @@
+"""The installed `tagferry` program, run as a user runs it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagferry.cli.client import ManagementClient
+
+PROGRAM = Path(sys.executable).with_name("tagferry")
+START_LIMIT = 30.0
+STOP_LIMIT = 20.0
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What `init`, or a first `serve`, shows once."""
+
+    password: str
+    access_key: str
+    secret_key: str
+
+    @classmethod
+    def read(cls, shown: str) -> "Secrets":
+        """Find them in the program's output, where each stands once."""
+        found = {}
+        for name in ("password", "access key", "secret key"):
+            (found[name],) = re.findall(rf"^ *{name} +(\S+)$", shown, re.MULTILINE)
+        return cls(found["password"], found["access key"], found["secret key"])
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running `tagferry serve`.
+
+    Attributes:
+        log: what it has written, to both of its outputs.
+    """
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def peak_memory(self) -> int:
+        """The most bytes that were resident at any time."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
+
+def tagferry(
+    folder: Path, *arguments: str, seconds: float = 60, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [PROGRAM, *arguments],
+        cwd=folder,
+        env=clean_environment(environment or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+@contextmanager
+def serving(folder: Path, url: str, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
+    """Serve a folder's installation until it answers on this URL; at the end it is asked to stop, and must."""
+    log = folder / "serve.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [PROGRAM, "serve"],
+            cwd=folder,
+            env=clean_environment(environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _wait_until_healthy(process, url, log)
+            yield Served(process, log)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(STOP_LIMIT) == 0, log.read_text()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait(STOP_LIMIT)
+
+
+def client(url: str, secrets: Secrets) -> ManagementClient:
+    """A client that signs as the administrator."""
+    return ManagementClient(url, secrets.access_key, secrets.secret_key)
+
+
+def clean_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment without what configures tagferry."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TAGFERRY_", "CLOUD_SDK_"))}
+    return {**kept, "NO_COLOR": "1", "COLUMNS": "200", **more}
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_LIMIT
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:
+                assert answer.status == 200
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.05)
+    raise AssertionError(f"tagferry does not answer on {url}: {log.read_text()}")

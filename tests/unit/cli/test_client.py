@@ -1,0 +1,108 @@
+"""The client of the management API tells in one error what kept it from an answer."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tagferry.cli.client import ManagementClient
+from tagferry.errors import Invalid, Refused, TagferryError, Unavailable
+from tagferry.names import Namespace, Repository
+from tests.support.deployment import free_port
+from tests.support.serving import serving
+
+TEAM, APP = Namespace("team"), Repository("app")
+
+
+async def start(url: str) -> list[dict[str, Any]]:
+    async with ManagementClient(url, "AK", "SK") as client:
+        return await client.start_sync(TEAM, APP, {"imageTag": ["v1"]})
+
+
+async def failure(status: int, body: bytes, **headers: str) -> TagferryError:
+    """What becomes of this answer."""
+
+    async def answer(request: Any) -> Response:
+        return Response(body, status_code=status, headers=headers)
+
+    app = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])
+    async with serving(app) as url:
+        with pytest.raises(TagferryError) as caught:
+            await start(url)
+    return caught.value
+
+
+async def test_an_error_of_the_api_is_told_in_its_own_words() -> None:
+    body = b'{"error_code": "SVCSTG.SWR.4040010", "error_msg": "repository app does not exist", "request_id": "abc"}'
+    error = await failure(404, body)
+    assert isinstance(error, Refused)
+    assert error.message == "repository app does not exist (SVCSTG.SWR.4040010, request abc)"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<html>"),
+        (200, b""),
+        (200, b"{}"),
+        (200, b"[]"),
+        (202, b'{"jobs": null}'),
+        (202, b'{"jobs": [1]}'),
+        (202, b'{"jobs": [{"id": "1"}]}'),
+        (200, b"\xff\xfe"),
+        (302, b""),
+        (404, b"not found"),
+        (404, b'{"detail": "Not Found"}'),
+        (500, b"[]"),
+        (502, b"<html>Bad Gateway</html>"),
+    ],
+)
+async def test_an_answer_of_something_else_is_told_as_that(status: int, body: bytes) -> None:
+    error = await failure(status, body, location="http://127.0.0.1:1/")
+    assert isinstance(error, Unavailable)
+    assert "is it tagferry?" in error.message
+    assert "http://127.0.0.1" in error.message
+
+
+async def test_an_address_that_does_not_answer_is_named() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(Unavailable, match="cannot be reached") as caught:
+        await start(url)
+    assert caught.value.message.startswith(url)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "",
+        "127.0.0.1:5004",
+        "ftp://127.0.0.1",
+        "http://",
+        "http://127.0.0.1:5004/v2",
+        "http://127.0.0.1:port",
+        "http://127.0.0.1:99999",
+        "http://[::1",
+        "http://user:password@127.0.0.1:5004",
+        "http://127.0.0.1:5004?x",
+    ],
+)
+def test_an_endpoint_that_is_no_address_is_refused(endpoint: str) -> None:
+    with pytest.raises(Invalid, match="endpoint must have the form"):
+        ManagementClient(endpoint, "AK", "SK")
+
+
+def test_an_endpoint_may_end_in_a_slash_or_be_an_ipv6_address() -> None:
+    for endpoint in ("http://127.0.0.1:5004/", "https://registry.example.com", "http://[::1]:5004"):
+        ManagementClient(endpoint, "AK", "SK")
+
+
+def test_a_file_of_authorities_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("no certificate")
+    for ca_file in (wrong, tmp_path / "missing.pem", tmp_path):
+        with pytest.raises(Invalid, match="ca_file must be a PEM file") as caught:
+            ManagementClient("https://registry.example.com", "AK", "SK", ca_file=ca_file)
+        assert str(ca_file) in caught.value.message

@@ -1,0 +1,165 @@
+"""The commands that work on an installation's own files."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tagferry import cli
+from tagferry.errors import Conflict, Invalid, InvalidName, NotFound, TagferryError
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an installation of two regions."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TAGFERRY_CONFIG", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    succeed("init", "--region", "cn-north-4=127.0.0.1:5004", "--region", "cn-north-208=[fe80::1]:5208")
+    return tmp_path
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, arguments)
+
+
+def succeed(*arguments: str) -> str:
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def fail(kind: type[TagferryError], *arguments: str) -> str:
+    """What `main` turns into one sentence and exit code 1."""
+    result = invoke(*arguments)
+    assert isinstance(result.exception, kind), (result.exception, result.output)
+    return result.exception.message
+
+
+def test_users_are_made_listed_and_deleted(home: Path) -> None:
+    shown = succeed("user", "create", "alice", "--domain", "sales")
+    assert re.search(r"^password +\S{16,}$", shown, re.MULTILINE)
+    assert re.search(r"^ *alice +sales *$", succeed("user", "list"), re.MULTILINE)
+    assert re.search(r"^ *admin +tagferry +yes", succeed("user", "list"), re.MULTILINE)
+    assert re.search(r"^password +\S{16,}$", succeed("user", "password", "alice"), re.MULTILINE)
+    assert "alice exists already" in fail(Conflict, "user", "create", "alice")
+    succeed("user", "delete", "alice")
+    assert "alice" not in succeed("user", "list")
+    assert "alice" in fail(NotFound, "user", "delete", "alice")
+    assert "last administrator" in fail(Conflict, "user", "delete", "admin")
+
+
+def test_keys_are_made_listed_and_deleted_and_their_secrets_shown_once(home: Path) -> None:
+    access_key, secret_key = (line.split()[-1] for line in succeed("key", "create", "admin").splitlines())
+    listed = succeed("key", "list", "admin")
+    assert access_key in listed
+    assert secret_key not in listed
+    succeed("key", "delete", access_key)
+    assert access_key not in succeed("key", "list", "admin")
+    assert access_key in fail(NotFound, "key", "delete", access_key)
+    assert "nobody" in fail(NotFound, "key", "create", "nobody")
+
+
+def test_organizations_are_made_listed_granted_and_deleted(home: Path) -> None:
+    succeed("org", "create", "cn-north-4/team")
+    assert re.search(r"^ *team +admin", succeed("org", "list", "cn-north-4"), re.MULTILINE)
+    assert "team" not in succeed("org", "list", "cn-north-208")
+    succeed("user", "create", "alice")
+    succeed("org", "grant", "cn-north-4/team", "alice", "edit")
+    assert "exists already" in fail(Conflict, "org", "create", "cn-north-4/team")
+    assert "eu-west-1" in fail(NotFound, "org", "create", "eu-west-1/team")
+    assert "ORG" in fail(InvalidName, "org", "create", "cn-north-4/Team")
+    assert "ORG" in fail(InvalidName, "org", "create", "cn-north-4")
+    assert "nobody" in fail(NotFound, "org", "grant", "cn-north-4/team", "nobody", "read")
+    assert invoke("org", "grant", "cn-north-4/team", "alice", "own").exit_code == 2
+    succeed("org", "delete", "cn-north-4/team")
+    assert "team" in fail(NotFound, "org", "delete", "cn-north-4/team")
+
+
+def test_regions_are_listed_as_they_are_configured(home: Path) -> None:
+    listed = succeed("region", "list")
+    assert re.search(r"^ *cn-north-4 +127\.0\.0\.1:5004 +embedded +managed", listed, re.MULTILINE)
+    assert re.search(r"^ *cn-north-208 +\[fe80::1\]:5208 +embedded +managed", listed, re.MULTILINE)
+
+
+def test_a_registry_that_does_not_answer_fails_the_check(home: Path) -> None:
+    assert "cn-north-4  http://127.0.0.1:5004  ok" in succeed("region", "check")
+    with (home / "tagferry.toml").open("a") as config:
+        config.write('\n[regions.away]\nregistry = "http://127.0.0.1:1"\n')
+    result = invoke("region", "check")
+    assert result.exit_code == 1
+    assert re.search(r"^away  http://127\.0\.0\.1:1  .*127\.0\.0\.1:1", result.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("region", ["cn-north-4", "cn-north-4=", "North=127.0.0.1:1", "=127.0.0.1:1"])
+def test_init_refuses_a_region_that_it_cannot_read_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert fail(Invalid, "init", "--region", region).startswith("--region ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:port", "127.0.0.1:99999", '1:1"\nx = "'])
+def test_init_refuses_an_address_that_serve_could_not_use_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert fail(Invalid, "init", "--region", f"cn-north-4={address}").startswith("--region ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_refuses_a_region_that_is_given_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    twice = ("--region", "cn-north-4=127.0.0.1:5004")
+    assert "once" in fail(Invalid, "init", *twice, *twice)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configuration_elsewhere_is_named_whatever_its_path(tmp_path: Path) -> None:
+    folder = tmp_path / "[red]" / "deep"
+    shown = succeed("init", "--config", str(folder / "own.toml"))
+    assert f"Wrote {folder / 'own.toml'}" in shown
+    assert (folder / "tagferry-data").is_dir()
+
+
+def test_without_a_configuration_the_commands_say_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in (("user", "list"), ("region", "list"), ("org", "list", "cn-north-4")):
+        assert "tagferry init" in fail(NotFound, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("images", "target", "words"),
+    [
+        ("app:v1", "cn-north-4/release", "image must have the form ORG/REPO:TAG"),
+        ("team/app", "cn-north-4/release", "image must have the form ORG/REPO:TAG"),
+        ("team/[/app:v1", "cn-north-4/release", "REPO"),
+        ("Team/app:v1", "cn-north-4/release", "ORG"),
+        ("team/app:", "cn-north-4/release", "TAG"),
+        ("team/app:v1", "cn-north-4", "--to"),
+        ("team/app:v1", "/release", "--to"),
+    ],
+)
+def test_sync_refuses_what_it_cannot_read_before_it_asks_anybody(images: str, target: str, words: str) -> None:
+    options = ("--endpoint", "http://127.0.0.1:1", "--ak", "A", "--sk", "S", "--to", target)
+    assert words in fail(Invalid, "sync", images, *options)
+
+
+def test_an_error_is_one_sentence_and_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for config, words in ((tmp_path / "[/red].toml", "tagferry init"), (tmp_path, "directory")):
+        monkeypatch.setattr("sys.argv", ["tagferry", "user", "list", "--config", str(config)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        shown = capsys.readouterr().err
+        assert ended.value.code == 1
+        assert shown.startswith("error: ")
+        assert str(config) in shown
+        assert words in shown
+        assert shown.count("\n") == 1

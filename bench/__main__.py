@@ -1,0 +1,96 @@
+"""`python -m bench`: measures tagferry beside its peers, and writes a table, a chart and the figures."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import chart, embedded, figures, machine, report
+from bench.copying import Bench, room_for
+from bench.measure import Failed
+from bench.peers import Peer, installed_peers, tagferry
+from bench.registries import PROGRAM, docker_registry
+from bench.works import Work, copying_works
+
+REG = "REG"
+_HERE = Path(__file__).parent
+_ELSEWHERE = _HERE.parent / "build" / "bench"
+_ROOM = 8 * 1024**3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; returns the exit code."""
+    options = _options(arguments)
+    if missing := [program for program in (PROGRAM, "skopeo") if shutil.which(program) is None]:
+        print(f"the benchmark needs {' and '.join(missing)}; on Debian: apt install {' '.join(missing)}")
+        return 2
+    works = copying_works(quick=options.quick)
+    wanted = options.only or [*(work.key for work in works if work.by_default), REG]
+    if unknown := set(wanted) - {REG, *(work.key for work in works)}:
+        print(f"there is no work called {', '.join(sorted(unknown))}")
+        return 2
+    # The processes that are started find this package in the folder that they run in.
+    os.chdir(_HERE.parent)
+    programs = [tagferry(), *installed_peers()]
+    try:
+        results = _measure([work for work in works if work.key in wanted], programs, options, reg=REG in wanted)
+    except Failed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    says = {work.key: work.says for work in works} | {REG: embedded.says(quick=options.quick)}
+    about = {
+        "machine": machine.facts(),
+        "programs": {program.name: program.version for program in programs},
+        "quick": options.quick,
+    }
+    _write(options.out, results, says, about)
+    return 0
+
+
+def _measure(
+    works: Sequence[Work], programs: Sequence[Peer], options: argparse.Namespace, *, reg: bool
+) -> dict[str, figures.Figures]:
+    results: dict[str, figures.Figures] = {}
+    with tempfile.TemporaryDirectory(prefix="tagferry-bench-") as name:
+        folder = Path(name)
+        room_for(folder, _ROOM)
+        if works:
+            with docker_registry(folder / "source") as source:
+                bench = Bench(folder, source, programs, options.runs)
+                for work in works:
+                    results[work.key] = figures.of_copying(bench.measure(work))
+        if reg:
+            results[REG] = figures.of_embedded(embedded.measure(folder, runs=options.runs, quick=options.quick))
+    return results
+
+
+def _write(out: Path, results: dict[str, figures.Figures], says: dict[str, str], about: dict[str, Any]) -> None:
+    table = report.markdown(results, says, about)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "results.md").write_text(table)
+    (out / "results.svg").write_text(chart.svg(results, [name for name in about["programs"] if name != "tagferry"]))
+    (out / "results.json").write_text(json.dumps({**results, "about": about}, indent=2) + "\n")
+    print(table)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--runs", type=int, help="runs of each program (5; 1 with --quick)")
+    parser.add_argument("--only", type=lambda text: text.split(","), help="works to measure, as BIG,MANY")
+    parser.add_argument("--quick", action="store_true", help="small works, to see that everything runs")
+    parser.add_argument(
+        "--out", type=Path, help="folder for results.*; by default bench, or build/bench unless all works run in full"
+    )
+    options = parser.parse_args(arguments)
+    options.runs = options.runs or (1 if options.quick else 5)
+    options.out = (options.out or (_ELSEWHERE if options.only or options.quick else _HERE)).resolve()
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Measures works that copy images from one docker-registry to another."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.client import RegistryClient
+from bench.content import Images
+from bench.link import linked
+from bench.measure import Failed, Run, run
+from bench.peers import Errand, Peer
+from bench.registries import DockerRegistry, Seen, docker_registry
+from bench.served import ORGANIZATION, served
+from bench.works import Work
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run of one program.
+
+    Attributes:
+        requests: what both registries' access logs say.
+    """
+
+    run: Run
+    requests: tuple[Seen, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A work's runs.
+
+    Attributes:
+        samples: by program, in the order in which they were made.
+        served: seconds of the same work as one call of a running server, where that was measured.
+    """
+
+    work: Work
+    images: Images
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    served: list[float] = field(default_factory=list)
+
+
+class Bench:
+    """One run of the benchmark: a source that fills up with what the works need, and a folder for everything else."""
+
+    def __init__(self, folder: Path, source: DockerRegistry, programs: Sequence[Peer], runs: int) -> None:
+        self._folder = folder
+        self._source = source
+        self._programs = programs
+        self._runs = runs
+        self._images: dict[str, Images] = {}
+
+    def measure(self, work: Work) -> Outcome:
+        """All runs of a work, the programs taking turns."""
+        outcome = Outcome(work, self._made(work))
+        if work.in_place:
+            self._measure_in_place(outcome)
+        else:
+            for program in self._turns(work):
+                with docker_registry(self._folder / "target") as target, ExitStack() as links:
+                    self._measure_once(outcome, program, target, self._errand(outcome, target, links))
+                # What the run left to write must not slow down the next.
+                os.sync()
+        return outcome
+
+    def _measure_in_place(self, outcome: Outcome) -> None:
+        work, images = outcome.work, outcome.images
+        with docker_registry(self._folder / "target") as target, ExitStack() as stack:
+            direct = Errand(self._source.address, target.address, images.repository, images.tags)
+            run(self._programs[0].command(direct), log=self._folder / "client.log", timeout=work.timeout)
+            errand = self._errand(outcome, target, stack)
+            tagferry = stack.enter_context(served(self._folder / "server", (errand.source, errand.target)))
+            repository = images.repository.removeprefix(f"{ORGANIZATION}/")
+            tagferry.sync_images(repository, images.tags)
+            for program in self._turns(work):
+                self._measure_once(outcome, program, target, errand)
+                if program is self._programs[0]:
+                    outcome.served.append(tagferry.sync_images(repository, images.tags))
+
+    def _measure_once(self, outcome: Outcome, program: Peer, target: DockerRegistry, errand: Errand) -> None:
+        work = outcome.work
+        for registry in (self._source, target):
+            registry.forget_requests()
+        try:
+            measured = run(program.command(errand), log=self._folder / "client.log", timeout=work.timeout)
+            requests = (*self._source.requests(), *target.requests())
+            self._verify(outcome.images, target)
+        except Failed as failure:
+            if program.name in ("tagferry", "skopeo"):
+                raise
+            print(f"{work.key}: {failure}", file=sys.stderr)
+            return
+        outcome.samples.setdefault(program.name, []).append(Sample(measured, requests))
+        print(f"{work.key:12}{program.name:10}{measured.wall:8.2f} s {len(requests):6} requests", file=sys.stderr)
+
+    def _verify(self, images: Images, target: DockerRegistry) -> None:
+        with RegistryClient(target.address) as client:
+            for tag, digest in images.digests.items():
+                found = client.digest_of(images.repository, tag)
+                if found != digest:
+                    raise Failed(f"{images.repository}:{tag} arrived as {found} instead of {digest}")
+
+    def _turns(self, work: Work) -> list[Peer]:
+        most = {program: work.runs if program is self._programs[0] else work.peer_runs for program in self._programs}
+        return [program for turn in range(self._runs) for program in self._programs if turn < most[program]]
+
+    def _errand(self, outcome: Outcome, target: DockerRegistry, stack: ExitStack) -> Errand:
+        source_address = stack.enter_context(linked(outcome.work.source_link, self._source.address))
+        target_address = stack.enter_context(linked(outcome.work.link, target.address))
+        return Errand(source_address, target_address, outcome.images.repository, outcome.images.tags)
+
+    def _made(self, work: Work) -> Images:
+        if work.images not in self._images:
+            with RegistryClient(self._source.address) as client:
+                self._images[work.images] = work.make(client, f"{ORGANIZATION}/{work.images}")
+            os.sync()
+        return self._images[work.images]
+
+
+def room_for(folder: Path, size: int) -> None:
+    """Raise Failed where the disk cannot hold what is needed."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise Failed(f"the benchmark needs {size / 1e9:.0f} GB in its temporary folder; {free / 1e9:.0f} GB are free")

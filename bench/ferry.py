@@ -1,0 +1,49 @@
+"""Copies tags with tagferry's copy engine, and nothing else: what skopeo is compared with, start-up included.
+
+python -m bench.ferry SOURCE TARGET REPOSITORY TAG...
+"""
+
+import asyncio
+import sys
+from typing import NoReturn
+
+import uvloop
+
+from tagferry.copy.route import Route
+from tagferry.copy.run import CopyEngine, Outcome
+from tagferry.names import RepositoryName, Tag
+from tagferry.remote import Endpoint, RemoteStore
+
+_CONNECTIONS = 32
+"""As many as a region has by default."""
+
+
+async def copy(source: str, target: str, repository: str, tags: list[str]) -> list[Outcome | BaseException]:
+    """Copy the tags, all at once as far as the engine lets them; gives what became of each."""
+    origin = RemoteStore(Endpoint(name="source", url=f"http://{source}", max_connections=_CONNECTIONS))
+    goal = RemoteStore(Endpoint(name="target", url=f"http://{target}", max_connections=_CONNECTIONS))
+    name = RepositoryName(repository)
+    route = Route(source=origin, source_repository=name, target=goal, target_repository=name)
+    engine = CopyEngine()
+    try:
+        return await asyncio.gather(
+            *(engine.copy(route, Tag(tag), override=True) for tag in tags), return_exceptions=True
+        )
+    finally:
+        await origin.close()
+        await goal.close()
+
+
+def main() -> NoReturn:
+    """Copy what the command line names; the exit code says whether all of it arrived."""
+    source, target, repository, *tags = sys.argv[1:]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        outcomes = runner.run(copy(source, target, repository, tags))
+    failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What the runs come to: medians and ratios, as they stand in results.json."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bench.copying import Outcome, Sample
+from bench.embedded import Embedded, Exercise
+from bench.measure import GIB, MIB, middle
+from bench.registries import by_kind, repeated_downloads
+
+Figures = dict[str, Any]
+
+
+def of_copying(outcome: Outcome) -> Figures:
+    """The figures of a work that copies images."""
+    ours, theirs = outcome.samples["tagferry"], outcome.samples["skopeo"]
+    moved = 0 if outcome.work.in_place else outcome.images.size
+    seconds = _wall(ours)
+    figures: Figures = {
+        "tagferry_s": round(seconds, 3),
+        "skopeo_s": round(_wall(theirs), 3),
+        "ratio_to_skopeo": round(_wall(theirs) / seconds, 2),
+        "cpu_s": round(_cpu(ours), 3),
+        "cpu_s_per_gib": round(_cpu(ours) * GIB / moved, 2) if moved else None,
+        "peak_rss_mib": round(_rss(ours) / MIB, 1),
+        "requests": round(_requests(ours)),
+        "requests_by_kind": by_kind(ours[-1].requests),
+        "blobs_read_again": max(repeated_downloads(sample.requests) for sample in ours),
+        "tags": len(outcome.images.tags),
+        "blobs": outcome.images.blobs,
+        "bytes": outcome.images.size,
+        "runs": {name: len(samples) for name, samples in outcome.samples.items()},
+        "all_s": {name: [round(sample.run.wall, 3) for sample in samples] for name, samples in outcome.samples.items()},
+    }
+    if outcome.served:
+        figures["in_server_s"] = round(middle(outcome.served), 3)
+        figures["in_server_ratio_to_skopeo"] = round(_wall(theirs) / middle(outcome.served), 2)
+        figures["all_s"]["in_server"] = [round(one, 3) for one in outcome.served]
+    link = outcome.work.link or outcome.work.source_link
+    if link is not None and moved:
+        figures["of_link_rate"] = round(moved / seconds / link.rate, 3)
+    for name, samples in outcome.samples.items():
+        if name != "tagferry":
+            figures |= _of_peer(name, samples, moved, seconds)
+    return figures
+
+
+def of_embedded(outcome: Embedded) -> Figures:
+    """The figures of the embedded registry: the push is the work; skopeo has no part in it."""
+    ours, theirs = outcome.exercises["tagferry"], outcome.exercises["docker-registry"]
+
+    def both(name: str, of: Callable[[Exercise], float]) -> Figures:
+        mine, peer = middle([of(one) for one in ours]), middle([of(one) for one in theirs])
+        return {
+            f"{name}_s": round(mine, 3),
+            f"docker_registry_{name}_s": round(peer, 3),
+            f"{name}_ratio_to_docker_registry": round(peer / mine, 2),
+        }
+
+    return {
+        "tagferry_s": round(middle([one.push for one in ours]), 3),
+        "skopeo_s": None,
+        "ratio_to_skopeo": None,
+        "cpu_s_per_gib": round(middle([one.push_cpu for one in ours]) * GIB / outcome.size, 2),
+        "docker_registry_cpu_s_per_gib": round(middle([one.push_cpu for one in theirs]) * GIB / outcome.size, 2),
+        "peak_rss_mib": round(middle([one.rss for one in ours]) / MIB, 1),
+        "docker_registry_peak_rss_mib": round(middle([one.rss for one in theirs]) / MIB, 1),
+        "requests": round(middle(outcome.requests)),
+        "bytes": outcome.size,
+        "manifests": outcome.manifests,
+        **both("push", lambda one: one.push),
+        **both("pull", lambda one: one.pull),
+        **both("manifests", lambda one: one.manifests),
+        "runs": {name: len(exercises) for name, exercises in outcome.exercises.items()},
+        "all_push_s": {
+            name: [round(one.push, 3) for one in exercises] for name, exercises in outcome.exercises.items()
+        },
+    }
+
+
+def _of_peer(name: str, samples: Sequence[Sample], moved: int, ours: float) -> Figures:
+    return {
+        f"{name}_s": round(_wall(samples), 3),
+        f"ratio_to_{name}": round(_wall(samples) / ours, 2),
+        f"{name}_cpu_s_per_gib": round(_cpu(samples) * GIB / moved, 2) if moved else None,
+        f"{name}_cpu_s": round(_cpu(samples), 3),
+        f"{name}_peak_rss_mib": round(_rss(samples) / MIB, 1),
+        f"{name}_requests": round(_requests(samples)),
+    }
+
+
+def _wall(samples: Sequence[Sample]) -> float:
+    return middle([sample.run.wall for sample in samples])
+
+
+def _cpu(samples: Sequence[Sample]) -> float:
+    return middle([sample.run.cpu for sample in samples])
+
+
+def _rss(samples: Sequence[Sample]) -> float:
+    return middle([sample.run.rss for sample in samples])
+
+
+def _requests(samples: Sequence[Sample]) -> float:
+    return middle([len(sample.requests) for sample in samples])

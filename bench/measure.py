@@ -1,0 +1,80 @@
+"""Runs a client's process and measures it: wall, CPU with its children, peak resident memory."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+MIB, GIB = 1024**2, 1024**3
+_STOPWATCH = Path(__file__).with_name("stopwatch.py")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A measured process.
+
+    Attributes:
+        wall: seconds from its start to its end.
+        cpu: seconds of user and system time, those of its children included.
+        rss: bytes of memory at the peak.
+    """
+
+    wall: float
+    cpu: float
+    rss: int
+
+
+class Failed(Exception):
+    """A measured process did not do its work."""
+
+
+def run(command: Sequence[str], *, log: Path, timeout: float) -> Run:
+    """Run a command to its end; raises Failed where it fails or takes too long."""
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_STOPWATCH), str(log), *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        told, _ = process.communicate(timeout=timeout)
+    except BaseException as interruption:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if isinstance(interruption, subprocess.TimeoutExpired):
+            raise Failed(f"{command[0]} did not end within {timeout:g} s: {_tail(log)}") from None
+        raise
+    if process.returncode != 0:
+        raise Failed(f"{command[0]} could not be run")
+    wall, cpu, rss, code = told.split()
+    if code != "0":
+        raise Failed(f"{command[0]} ended with {code}: {_tail(log)}")
+    return Run(wall=float(wall), cpu=float(cpu), rss=int(rss) * 1024)
+
+
+def _tail(log: Path) -> str:
+    return log.read_bytes()[-2000:].decode(errors="replace")
+
+
+def middle(values: Sequence[float]) -> float:
+    """The median."""
+    return float(median(values))
+
+
+def cpu_of(process_id: int) -> float:
+    """Seconds of user and system time that a running process has used."""
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_rss_of(process_id: int) -> int:
+    """Bytes of memory that a running process has had at the most."""
+    for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("the kernel does not tell a process's peak memory")

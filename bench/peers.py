@@ -1,0 +1,104 @@
+"""Who is compared: the command with which each program does a piece of work."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+
+@dataclass(frozen=True)
+class Errand:
+    """Copy these tags of a repository from one registry to another, all of the repository's.
+
+    Attributes:
+        source: HOST:PORT.
+        target: HOST:PORT.
+    """
+
+    source: str
+    target: str
+    repository: str
+    tags: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A program that copies images.
+
+    Attributes:
+        command: what to run for an errand.
+        version: as the program tells it.
+    """
+
+    name: str
+    version: str
+    command: Callable[[Errand], list[str]]
+
+
+def tagferry() -> Peer:
+    """The copy engine in a fresh process."""
+
+    def command(errand: Errand) -> list[str]:
+        return [
+            sys.executable, "-m", "bench.ferry", errand.source, errand.target, errand.repository, *errand.tags
+        ]  # fmt: skip
+
+    version = subprocess.run(
+        [sys.executable, "-c", "import tagferry; print(tagferry.__version__)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return Peer("tagferry", version.stdout.strip(), command)
+
+
+def installed_peers() -> list[Peer]:
+    """The other programs that are on the PATH; skopeo must be."""
+    found = [Peer("skopeo", _version("skopeo", "--version"), _skopeo)]
+    if shutil.which("crane"):
+        found.append(Peer("crane", _version("crane", "version"), _crane))
+    if shutil.which("regctl"):
+        found.append(Peer("regctl", _version("regctl", "version", "--format", "{{.VCSTag}}"), _regctl))
+    return found
+
+
+def _skopeo(errand: Errand) -> list[str]:
+    insecure = ["--all", "--src-tls-verify=false", "--dest-tls-verify=false"]
+    if len(errand.tags) == 1:
+        image = f"{errand.repository}:{errand.tags[0]}"
+        return ["skopeo", "copy", *insecure, f"docker://{errand.source}/{image}", f"docker://{errand.target}/{image}"]
+    # One process for the whole repository is faster than one a tag. It adds the last part of the name itself.
+    folder = errand.repository.rpartition("/")[0]
+    return [
+        "skopeo", "sync", "--src", "docker", "--dest", "docker", *insecure,
+        f"{errand.source}/{errand.repository}", f"{errand.target}/{folder}",
+    ]  # fmt: skip
+
+
+def _crane(errand: Errand) -> list[str]:
+    source, target = (f"{registry}/{errand.repository}" for registry in (errand.source, errand.target))
+    if len(errand.tags) == 1:
+        return ["crane", "copy", "--insecure", f"{source}:{errand.tags[0]}", f"{target}:{errand.tags[0]}"]
+    return ["crane", "copy", "--insecure", "--all-tags", source, target]
+
+
+def _regctl(errand: Errand) -> list[str]:
+    source, target = (f"{registry}/{errand.repository}" for registry in (errand.source, errand.target))
+    hosts = [flag for host in (errand.source, errand.target) for flag in ("--host", f"reg={host},tls=disabled")]
+    copy = partial(_regctl_copy, hosts, source, target)
+    if len(errand.tags) == 1:
+        return copy(errand.tags[0])
+    script = " && ".join(" ".join(copy(tag)) for tag in errand.tags)
+    return ["sh", "-c", script]
+
+
+def _regctl_copy(hosts: list[str], source: str, target: str, tag: str) -> list[str]:
+    return ["regctl", *hosts, "image", "copy", f"{source}:{tag}", f"{target}:{tag}"]
+
+
+def _version(*command: str) -> str:
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return answer.stdout.strip().removeprefix("skopeo version ")

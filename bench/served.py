@@ -1,0 +1,96 @@
+"""A served tagferry, seen from outside: how it is started, and the one call that is measured."""
+
+import http.client
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.registries import free_address, stop
+from tagferry import signing
+
+ORGANIZATION = "bench"
+SOURCE_REGION, TARGET_REGION = "cn-north-4", "cn-north-208"
+_START_SECONDS = 60.0
+_TIMEOUT = 300.0
+
+
+@dataclass(frozen=True)
+class Tagferry:
+    """A running server.
+
+    Attributes:
+        address: HOST:PORT of its region.
+        process_id: the server's.
+    """
+
+    address: str
+    process_id: int
+    user: str
+    password: str
+    access_key: str
+    secret_key: str
+
+    @property
+    def login(self) -> tuple[str, str]:
+        """User and password, as `docker login` wants them."""
+        return self.user, self.password
+
+    def sync_images(self, repository: str, tags: Sequence[str]) -> float:
+        """Synchronize the tags by one call over HTTP, on a connection of its own; returns the seconds it took."""
+        body = json.dumps(
+            {
+                "imageTag": list(tags),
+                "override": True,
+                "remoteNamespace": ORGANIZATION,
+                "remoteRegionId": TARGET_REGION,
+            }
+        ).encode()
+        path = f"/v2/manage/namespaces/{ORGANIZATION}/repos/{repository}/sync_images"
+        headers = {"Host": self.address, "Content-Type": "application/json", "Prefer": f"wait={_TIMEOUT:.0f}"}
+        request = signing.Request(method="POST", path=path, query="", headers=list(headers.items()), body=body)
+        headers |= signing.sign(request, self.access_key, self.secret_key, now=datetime.now(UTC))
+        begun = time.perf_counter()
+        connection = http.client.HTTPConnection(self.address, timeout=_TIMEOUT)
+        connection.request("POST", path, body=body, headers=headers)
+        response = connection.getresponse()
+        content = response.read()
+        seconds = time.perf_counter() - begun
+        connection.close()
+        if response.status != 200 or json.loads(content) != []:
+            raise RuntimeError(f"sync_images was answered {response.status}: {content[:500].decode()}")
+        return seconds
+
+
+@contextmanager
+def served(folder: Path, registries: Sequence[str] = ()) -> Iterator[Tagferry]:
+    """Serve a region over `registries` (source and target, as HOST:PORT), or over an embedded one."""
+    folder.mkdir(parents=True)
+    address = free_address()
+    command = [sys.executable, "-m", "bench.serve", str(folder / "data"), address, *registries]
+    try:
+        with (folder / "server.log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+            guard = threading.Timer(_START_SECONDS, process.kill)
+            guard.start()
+            try:
+                assert process.stdout is not None  # noqa: S101
+                line = process.stdout.readline()
+                guard.cancel()
+                if not line:
+                    raise RuntimeError(f"tagferry did not start: {(folder / 'server.log').read_text()[-2000:]}")
+                yield Tagferry(address=address, process_id=process.pid, **json.loads(line))
+            finally:
+                guard.cancel()
+                stop(process)
+                if process.stdout is not None:
+                    process.stdout.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,87 @@
+"""The pieces of work that are measured."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from bench.client import RegistryClient
+from bench.content import KIB, MIB, Images, many_tags, one_image, wide_index
+from bench.link import Link
+
+LONG = Link(rtt=0.1, rate=200e6 / 8)
+THIN = replace(LONG, connection_rate=LONG.rate / 5)
+
+Make = Callable[[RegistryClient, str], Images]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Copying one repository.
+
+    Attributes:
+        key: what the results call it.
+        says: what is done, for the table.
+        images: the source repository's short name; works that copy the same share it.
+        make: pushes the images.
+        link: what lies before the target.
+        source_link: what lies before the source.
+        in_place: whether the target holds everything already.
+        runs: at most so many runs of tagferry.
+        peer_runs: at most so many runs of each peer.
+        timeout: seconds that one run may take.
+        by_default: whether it is measured where no works are named.
+    """
+
+    key: str
+    says: str
+    images: str
+    make: Make
+    link: Link | None = None
+    source_link: Link | None = None
+    in_place: bool = False
+    runs: int = 100
+    peer_runs: int = 100
+    timeout: float = 300.0
+    by_default: bool = True
+
+
+def copying_works(*, quick: bool) -> tuple[Work, ...]:
+    """All works that copy images; the quick ones are smaller and tell only whether everything runs."""
+    layer, small = (16 * MIB, 50 * KIB) if quick else (256 * MIB, 500 * KIB)
+    tags, few = (20, 5) if quick else (100, 20)
+    big = partial(one_image, layers=4, layer_size=layer)
+    single = partial(one_image, layers=1, layer_size=4 * layer)
+    many = partial(many_tags, tags=tags, layer_size=small)
+    part = partial(many_tags, tags=few, layer_size=small)
+    wide = partial(wide_index, platforms=8, layer_size=small)
+    mib, kib = layer // MIB, small // KIB
+    behind = "target behind the link"
+    return (
+        Work("BIG", f"one image, 4 layers of {mib} MiB", "big", big),
+        Work("MANY", f"{tags} tags, 6 of 8 layers of {kib} KiB shared", "many", many),
+        Work("SAME", f"MANY again, all {tags} tags in place", "many", many, in_place=True),
+        Work("WIDE", f"one index, 8 platforms with 10 layers of {kib} KiB each", "wide", wide),
+        Work("BIG-100ms", f"BIG, {behind}", "big", big, LONG, runs=3, peer_runs=1, timeout=600.0),
+        Work("MANY-100ms", f"{few} tags of MANY, {behind}", "few", part, LONG, peer_runs=1, timeout=600.0),
+        Work(
+            "SAME-100ms",
+            f"the same {few} tags again, all in place",
+            "few",
+            part,
+            LONG,
+            in_place=True,
+            peer_runs=1,
+            timeout=600.0,
+        ),
+        Work(
+            "LAYER-100ms",
+            f"one layer of {4 * mib} MiB, source behind the link, a fifth of its rate a connection",
+            "layer",
+            single,
+            source_link=THIN,
+            runs=1,
+            peer_runs=1,
+            timeout=600.0,
+            by_default=False,
+        ),
+    )

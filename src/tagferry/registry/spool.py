@@ -47,7 +47,7 @@ class Spool:
             FileNotFoundError: the file is gone.
             Corrupt: there are more bytes than the limit.
         """
-        file = await self._opened()
+        file = await self._threads.open(self._open)
         writing: asyncio.Future[None] | None = None
         gathered: list[bytes] = []
         size = 0
@@ -79,15 +79,6 @@ class Spool:
     async def verify(self, digest: Digest) -> None:
         """Check the content against a digest and make it durable; raises Corrupt where it differs."""
         await self._threads.run(self._verify, digest)
-
-    async def _opened(self) -> BinaryIO:
-        opening = self._threads.submit(self._open)
-        try:
-            return await settled(opening)
-        except asyncio.CancelledError:
-            # The thread opens it all the same, and then nobody else would close it.
-            opening.add_done_callback(_close)
-            raise
 
     def _open(self) -> BinaryIO:
         # Without O_CREAT: an upload that was cancelled meanwhile must not come back.
@@ -126,11 +117,6 @@ class Spool:
         if actual != digest:
             raise Corrupt(f"{digest} arrived with the digest {actual}")
         sync_file(self.path)
-
-
-def _close(opening: asyncio.Future[BinaryIO]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
 
 
 async def read_ahead(

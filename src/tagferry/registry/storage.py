@@ -85,13 +85,13 @@ class DiskStore:
         self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0, length: int | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a blob as the contract says; `length` limits the bytes."""
-        file = await self._threads.run(self._blobs.open, repository, descriptor.digest)
-        chunks = read_ahead(file, self._threads, offset=offset, length=length)
-        try:
-            yield chunks
-        finally:
-            await chunks.aclose()
-            file.close()
+        file = await self._threads.open(self._blobs.open, repository, descriptor.digest)
+        with file:
+            chunks = read_ahead(file, self._threads, offset=offset, length=length)
+            try:
+                yield chunks
+            finally:
+                await chunks.aclose()
 
     async def write_blob(
         self,

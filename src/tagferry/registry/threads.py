@@ -4,7 +4,7 @@ import asyncio
 import errno
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import BinaryIO, ParamSpec, TypeVar
 
 from tagferry.errors import Unavailable
 
@@ -35,6 +35,18 @@ class DiskThreads:
         """
         return await settled(self.submit(work, *args, **kwargs))
 
+    async def open(
+        self, work: Callable[_Parameters, BinaryIO], *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> BinaryIO:
+        """Run work that opens a file; who is cancelled meanwhile need not care for it."""
+        opening = self.submit(work, *args, **kwargs)
+        try:
+            return await settled(opening)
+        except asyncio.CancelledError:
+            # The thread opens it all the same, and then nobody else would close it.
+            opening.add_done_callback(_close)
+            raise
+
     def close(self) -> None:
         """Wait for what runs and end the threads."""
         self._executor.shutdown(wait=True)
@@ -53,3 +65,8 @@ async def settled(future: asyncio.Future[_Result]) -> _Result:
         if error.errno in _FULL:
             raise Unavailable("the registry's disk is full; free space or enlarge it, then try again") from error
         raise
+
+
+def _close(opening: asyncio.Future[BinaryIO]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()

@@ -1,0 +1,59 @@
+"""What is cancelled while a thread still opens a file leaves no open file behind."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tagferry.names import RepositoryName
+from tagferry.registry.spool import Spool
+from tagferry.registry.storage import DiskStore
+from tagferry.registry.threads import DiskThreads
+from tests.support.images import blob, opening
+
+APP = RepositoryName("team/app")
+
+
+async def nothing() -> AsyncIterator[bytes]:
+    await asyncio.Event().wait()
+    yield b""
+
+
+async def cancel_at_once(work: Coroutine[Any, Any, object]) -> None:
+    task = asyncio.ensure_future(work)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_spool_that_was_opened_for_nobody_is_closed(tmp_path: Path):
+    path = tmp_path / "spool"
+    path.touch()
+    threads = DiskThreads()
+
+    await cancel_at_once(Spool(path, threads).extend(nothing()))
+
+    await asyncio.to_thread(threads.close)
+    await asyncio.sleep(0)
+    # An unclosed file would warn here, and warnings are errors.
+    gc.collect()
+
+
+async def test_a_blob_that_was_opened_for_nobody_is_closed(tmp_path: Path):
+    store = await DiskStore.open(tmp_path)
+    await store.write_blob(APP, blob(b"content"), opening(b"content"))
+
+    async def read() -> None:
+        async with store.read_blob(APP, blob(b"content")):
+            pass
+
+    for _ in range(20):
+        await cancel_at_once(read())
+
+    await store.close()
+    await asyncio.sleep(0)
+    gc.collect()

@@ -167,7 +167,8 @@ async def _store(name: RegionId, region: RegionSettings, settings: Settings) -> 
 
 def _sync(settings: Settings, accounts: Accounts, regions: Regions) -> SyncService:
     jobs = Jobs(accounts.database)
-    engine = CopyEngine(Limits(tags=settings.sync.tags_in_flight, blobs=settings.sync.blobs_in_flight))
+    limits = Limits(tags=settings.sync.tags_in_flight, blobs=settings.sync.blobs_in_flight)
+    engine = CopyEngine(limits, attachments=settings.sync.attachments)
     return SyncService(
         regions=regions,
         organizations=accounts.organizations,

@@ -137,6 +137,8 @@ class SyncSettings(_Frozen):
     """The longest wait that a caller may ask for with `Prefer: wait=N`."""
     tags_in_flight: PositiveInt = 16
     blobs_in_flight: PositiveInt = 8
+    attachments: bool = True
+    """Whether signatures, attestations and bills of materials go with their images."""
     active_requests: PositiveInt = 64
     """Requests of one user that may be in flight at once; more are answered with 429."""
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from tagferry.copy.attachments import KnownTags, are_attachments_in_place
 from tagferry.copy.route import Route
 from tagferry.errors import TagferryError
 from tagferry.names import Digest, RepositoryName, Tag
@@ -42,8 +43,11 @@ class Finding:
     target: Digest | None
 
 
-async def examine(route: Route, tag: Tag, *, override: bool) -> Finding:
-    """Ask the target first: where it lacks the tag, the copy's own read of the source is enough."""
+async def examine(route: Route, tag: Tag, *, override: bool, known_tags: KnownTags | None = None) -> Finding:
+    """Ask the target first: where it lacks the tag, the copy's own read of the source is enough.
+
+    With `known_tags`, an image is in place only together with what is attached to it.
+    """
     target = await route.target.head_manifest(route.target_repository, tag)
     if target is None:
         return Finding(tag=tag, verdict=Verdict.COPY, source=None, target=None)
@@ -51,20 +55,25 @@ async def examine(route: Route, tag: Tag, *, override: bool) -> Finding:
     if source is None:
         return Finding(tag=tag, verdict=Verdict.MISSING, source=None, target=target.digest)
     if await _is_same_image(route, source, target):
-        verdict = Verdict.IN_PLACE
+        is_whole = known_tags is None or await are_attachments_in_place(
+            route, source.digest, known_tags, override=override
+        )
+        verdict = Verdict.IN_PLACE if is_whole else Verdict.COPY
     else:
         verdict = Verdict.COPY if override else Verdict.BLOCKED
     return Finding(tag=tag, verdict=verdict, source=source.digest, target=target.digest)
 
 
-async def examine_all(route: Route, tags: Sequence[Tag], *, override: bool) -> dict[Tag, Finding | TagferryError]:
+async def examine_all(
+    route: Route, tags: Sequence[Tag], *, override: bool, known_tags: KnownTags | None = None
+) -> dict[Tag, Finding | TagferryError]:
     """Examine several tags at once; a tag that cannot be examined is told by its error and harms no other."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(tag: Tag) -> Finding | TagferryError:
         async with gate:
             try:
-                return await examine(route, tag, override=override)
+                return await examine(route, tag, override=override, known_tags=known_tags)
             except TagferryError as error:
                 return error
 

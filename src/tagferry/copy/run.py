@@ -2,18 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
-from tagferry.copy.examine import Finding, Verdict, examine
+from tagferry.copy.attachments import Attachment, KnownTags
+from tagferry.copy.examine import Finding, Verdict, examine, examine_all
 from tagferry.copy.flights import Flights, gather
+from tagferry.copy.image import Image
 from tagferry.copy.known import KnownContent
 from tagferry.copy.plan import Plan, plan_tag
 from tagferry.copy.progress import Progress, Transfer
 from tagferry.copy.route import Route
-from tagferry.errors import NotFound
+from tagferry.errors import NotFound, TagferryError
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.model import Descriptor, Manifest
 
@@ -46,23 +48,38 @@ BlobKey = tuple[str, RepositoryName, Digest]
 
 
 class CopyEngine:
-    """Copies tags along routes. One engine a process, so that what tags share is moved once."""
+    """Copies tags along routes. One engine a process, so that what tags share is moved once.
+
+    Args:
+        limits: how much is in flight at once.
+        known: what the targets are known to hold.
+        attachments: whether signatures and whatever else is attached to an image go with it.
+        clock: seconds, monotonic.
+    """
 
     def __init__(
         self,
         limits: Limits | None = None,
         *,
         known: KnownContent | None = None,
+        attachments: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         limits = limits or Limits()
         self._tag_slots = asyncio.Semaphore(limits.tags)
         self._blob_slots = asyncio.Semaphore(limits.blobs)
         self._known = known or KnownContent()
+        self._known_tags = KnownTags(clock=clock) if attachments else None
         self._clock = clock
         self._blobs: Flights[BlobKey, None] = Flights()
         self._manifests: Flights[BlobKey, None] = Flights()
         self._transfers: WeakValueDictionary[BlobKey, Transfer] = WeakValueDictionary()
+
+    async def examine_all(
+        self, route: Route, tags: Sequence[Tag], *, override: bool
+    ) -> dict[Tag, Finding | TagferryError]:
+        """What stands at the target; a tag that cannot be examined is told by its error."""
+        return await examine_all(route, tags, override=override, known_tags=self._known_tags)
 
     async def copy(
         self,
@@ -91,10 +108,10 @@ class CopyEngine:
         async with self._tag_slots:
             if finding is None:
                 found_at = self._clock()
-                finding = await examine(route, tag, override=override)
+                finding = await examine(route, tag, override=override, known_tags=self._known_tags)
             if (outcome := _nothing_to_write(route, finding)) is not None:
                 return outcome
-            plan = await plan_tag(route, tag)
+            plan = await plan_tag(route, tag, known_tags=self._known_tags)
             try:
                 return await self._run(route, plan, override=override, found_at=found_at, progress=progress)
             except NotFound as error:
@@ -109,10 +126,14 @@ class CopyEngine:
         await gather(
             *(self._ensure_blob(route, blob, way) for blob, way in zip(plan.blobs, progress.transfers, strict=True))
         )
-        for level in plan.levels:
-            await gather(*(self._ensure_manifest(route, manifest) for manifest in level))
+        await self._ensure_below(route, plan.image)
+        if plan.attachments:
+            # They come before the tag: whoever admits only signed images must never see it unsigned.
+            await self._ensure_manifest(route, plan.root)
+            for attachment in plan.attachments:
+                await self._ensure_attachment(route, attachment, override=override)
         if not override and self._clock() - found_at > _STALE_SECONDS:
-            standing = await examine(route, plan.tag, override=False)
+            standing = await examine(route, plan.tag, override=False, known_tags=self._known_tags)
             if (outcome := _nothing_to_write(route, standing)) is not None:
                 return outcome
         await route.target.put_manifest(route.target_repository, plan.root, plan.tag)
@@ -145,6 +166,20 @@ class CopyEngine:
         if route.within_one_store:
             return route.source_repository
         return self._known.another_home(route.target, route.target_repository, blob.digest)
+
+    async def _ensure_below(self, route: Route, image: Image) -> None:
+        for level in image.levels:
+            await gather(*(self._ensure_manifest(route, manifest) for manifest in level))
+
+    async def _ensure_attachment(self, route: Route, attachment: Attachment, *, override: bool) -> None:
+        await self._ensure_below(route, attachment.image)
+        root, tag = attachment.image.root, attachment.tag
+        if tag is None:
+            await self._ensure_manifest(route, root)
+            return
+        standing = await route.target.head_manifest(route.target_repository, tag)
+        if standing is None or (override and standing.digest != root.digest):
+            await route.target.put_manifest(route.target_repository, root, tag)
 
     async def _ensure_manifest(self, route: Route, manifest: Manifest) -> None:
         if self._known.holds(route.target, route.target_repository, manifest.digest):

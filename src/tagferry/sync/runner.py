@@ -5,6 +5,7 @@ where they run.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -52,6 +53,14 @@ class Flight:
     recorded: asyncio.Event = field(default_factory=asyncio.Event)
     progress: Progress = field(default_factory=Progress)
 
+    @property
+    def refusal(self) -> TagferryError | None:
+        """Why the job came to nothing, if it was withdrawn."""
+        if not self.ended.done() or self.ended.cancelled():
+            return None
+        error = self.ended.exception()
+        return error if isinstance(error, TagferryError) else None
+
 
 class Runner:
     """The jobs under way in this process."""
@@ -63,6 +72,12 @@ class Runner:
         self._running: dict[int, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._reporter: asyncio.Task[None] | None = None
+
+    async def examine_all(
+        self, route: Route, tags: Sequence[Tag], *, override: bool
+    ) -> dict[Tag, Finding | TagferryError]:
+        """What stands at the target, so that only what must be done becomes a job to run."""
+        return await self._engine.examine_all(route, tags, override=override)
 
     def joinable(self, route: TagRoute, *, override: bool) -> Flight | None:
         """The job under way that does just what is asked for, if there is one."""
@@ -123,10 +138,8 @@ class Runner:
         self, tag_route: TagRoute, route: Route, flight: Flight, job_id: int, finding: Finding | None
     ) -> None:
         try:
-            if flight.before is not None and not flight.before.ended.done():
+            if flight.before is not None:
                 await asyncio.wait([flight.before.ended])
-                # What was found before the other copy ended no longer holds.
-                finding = None
             flight.before = None
             self._running[job_id] = flight
             change = await self._copy(tag_route, route, flight, job_id, finding)

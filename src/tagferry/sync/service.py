@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tagferry.accounts.model import Caller, Permission
 from tagferry.accounts.organizations import Organizations
-from tagferry.copy.examine import Finding, Verdict, examine_all
+from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.route import Route
 from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge, Unavailable
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
@@ -67,10 +67,13 @@ class SyncService:
         """
         await self._check(request)
         joined = self._join(request)
-        wanted = [tag for tag in request.tags if tag not in joined]
+        wanted = [tag for tag in dict.fromkeys(request.tags) if tag not in joined]
         flights = {**joined, **await self._start(request, wanted)}
         for flight in flights.values():
             await flight.recorded.wait()
+            if flight.job_id is None and (refusal := flight.refusal) is not None:
+                # What was joined turned out to be refused, and so is this.
+                raise refusal
         return StartedSync(request=request, flights={tag: flights[tag] for tag in request.tags})
 
     async def wait(self, started: StartedSync, *, seconds: float) -> list[Tag]:
@@ -170,12 +173,14 @@ class SyncService:
                 retry_after=5.0,
             )
         self._active[user] += 1
-        flights: dict[Tag, Flight] = {}
+        # Nothing has been awaited since nobody was found to work on these, so two equal requests cannot both promise.
+        flights = {tag: self._runner.promise(_tag_route(request, tag), override=request.override) for tag in wanted}
         try:
-            route = self._route(request)
-            findings = await examine_all(route, wanted, override=request.override)
-            await self._require_repository(route, findings)
-            flights = await self._promise(request, route, findings)
+            await self._keep(request, flights)
+        except BaseException as error:
+            for tag, flight in flights.items():
+                self._runner.withdraw(_tag_route(request, tag), flight, error)
+            raise
         finally:
             self._release(user, flights.values())
         return flights
@@ -205,28 +210,22 @@ class SyncService:
             # That the source does not answer this tells nothing about the repository; each tag's job finds out.
             return
 
-    async def _promise(
-        self, request: SyncRequest, route: Route, findings: Mapping[Tag, Finding | TagferryError]
-    ) -> dict[Tag, Flight]:
-        # Between here and the promises nothing is awaited, so two equal requests cannot both promise.
-        flights = self._join(request)
-        mine = {tag: finding for tag, finding in findings.items() if tag not in flights}
-        for tag in mine:
-            flights[tag] = self._runner.promise(_tag_route(request, tag), override=request.override)
-        try:
-            job_ids = await self._jobs.create(request, [_first_record(tag, mine[tag]) for tag in mine])
-        except BaseException as error:
-            for tag in mine:
-                self._runner.withdraw(_tag_route(request, tag), flights[tag], error)
-            raise
-        for tag, finding in mine.items():
-            _, status, _, _ = _first_record(tag, finding)
+    async def _keep(self, request: SyncRequest, flights: Mapping[Tag, Flight]) -> None:
+        """Put promised jobs on record: those with nothing to do as ended, the others to be run."""
+        route = self._route(request)
+        # What stands at the target while another copy goes on there says nothing about what will stand there then.
+        free = [tag for tag, flight in flights.items() if flight.before is None]
+        findings = await self._runner.examine_all(route, free, override=request.override)
+        await self._require_repository(route, findings)
+        records = [_first_record(tag, findings.get(tag)) for tag in flights]
+        job_ids = await self._jobs.create(request, records)
+        for tag, status, _, _ in records:
             if status.has_ended:
                 self._runner.settle(_tag_route(request, tag), flights[tag], status, job_ids[tag])
                 continue
+            finding = findings.get(tag)
             known = finding if isinstance(finding, Finding) else None
             self._runner.launch(_tag_route(request, tag), route, flights[tag], job_ids[tag], known)
-        return flights
 
     def _release(self, user: str, flights: Iterable[Flight]) -> None:
         """Let a request of this user count as in flight until the last of these has ended."""
@@ -266,9 +265,9 @@ def _tag_route(request: SyncRequest, tag: Tag) -> TagRoute:
     )
 
 
-def _first_record(tag: Tag, finding: Finding | TagferryError) -> tuple[Tag, JobStatus, str, Digest | None]:
+def _first_record(tag: Tag, finding: Finding | TagferryError | None) -> tuple[Tag, JobStatus, str, Digest | None]:
     """How a tag's job starts: ended at once where there is nothing to do, else waiting to be run."""
-    if isinstance(finding, TagferryError) or finding.verdict is Verdict.COPY:
+    if not isinstance(finding, Finding) or finding.verdict is Verdict.COPY:
         return tag, JobStatus.WAITING, "", None
     status, reason = describe(finding.verdict)
     return tag, status, reason, finding.target

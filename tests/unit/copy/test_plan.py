@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagferry.copy.plan import DEPTH_LIMIT, MANIFEST_LIMIT, plan_tag
+from tagferry.copy.image import DEPTH_LIMIT, MANIFEST_LIMIT
+from tagferry.copy.plan import plan_tag
 from tagferry.errors import Invalid, NotFound
 from tagferry.oci.model import OCI_EMPTY_CONFIG, OCI_MANIFEST, Manifest
 from tests.support.images import OCI_LAYER, SampleImage, artifact, blob, image, index, layer, opening, push

@@ -92,7 +92,7 @@ class RegionSettings(_Frozen):
     """PEM file with the authorities to trust for the registry, instead of the system's."""
     insecure_skip_verify: bool = False
     """Do not verify the registry's TLS certificate."""
-    max_connections: PositiveInt = 32
+    max_connections: PositiveInt = 64
     organizations: Literal["managed", "open"] = "managed"
     """`managed`: only organizations created in tagferry exist; `open`: the registry decides (administrators only)."""
     placeholder_repository: Annotated[str, AfterValidator(_repository_name)] | None = None
@@ -135,8 +135,8 @@ class SyncSettings(_Frozen):
     """How long `sync_images` waits for its tags; the SDKs give up after 60 to 120 seconds."""
     max_wait_seconds: float = Field(600.0, ge=0)
     """The longest wait that a caller may ask for with `Prefer: wait=N`."""
-    tags_in_flight: PositiveInt = 16
-    blobs_in_flight: PositiveInt = 8
+    tags_in_flight: PositiveInt = 32
+    blobs_in_flight: PositiveInt = 32
     attachments: bool = True
     """Whether signatures, attestations and bills of materials go with their images."""
     active_requests: PositiveInt = 64

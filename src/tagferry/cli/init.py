@@ -34,8 +34,8 @@ data_dir = "tagferry-data"
 [sync]
 # tag_limit = 500          # tags that one request may name
 # wait_seconds = 55        # how long sync_images waits before it answers 504 while the synchronization goes on
-# tags_in_flight = 16
-# blobs_in_flight = 8
+# tags_in_flight = 32
+# blobs_in_flight = 32
 # attachments = true       # signatures, attestations and bills of materials go with their images
 # active_requests = 64     # of one user
 

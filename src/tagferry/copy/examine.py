@@ -12,7 +12,7 @@ from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 from tagferry.oci.model import Descriptor
 
-_AT_ONCE = 16
+_AT_ONCE = 64
 
 
 class Verdict(Enum):

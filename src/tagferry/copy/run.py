@@ -27,8 +27,8 @@ _STALE_SECONDS = 5.0
 class Limits:
     """How much is in flight at once in this process."""
 
-    tags: int = 16
-    blobs: int = 8
+    tags: int = 32
+    blobs: int = 32
 
 
 @dataclass(frozen=True, slots=True)

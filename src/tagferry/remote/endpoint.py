@@ -41,7 +41,7 @@ class Endpoint:
     insecure_skip_verify: bool = False
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
-    max_connections: int = 16
+    max_connections: int = 64
     chunk_size: int = 16 * 1024 * 1024
 
     def __post_init__(self) -> None:

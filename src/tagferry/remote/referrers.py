@@ -27,14 +27,15 @@ class Referrers:
     def __init__(self, transport: Transport, manifests: Manifests) -> None:
         self._transport = transport
         self._manifests = manifests
-        self._has_api = True
+        self._has_api: bool | None = None
+        self._probing = asyncio.Lock()
         self._locks: WeakValueDictionary[tuple[RepositoryName, Digest], asyncio.Lock] = WeakValueDictionary()
 
     async def find(
         self, repository: RepositoryName, digest: Digest, artifact_type: str | None, tags: Collection[Tag] | None
     ) -> list[Descriptor]:
         """See `ImageStore.list_referrers`."""
-        entries = await self._from_api(repository, digest, artifact_type) if self._has_api else None
+        entries = await self._from_api_if_any(repository, digest, artifact_type)
         if entries is None:
             entries = await self._from_tag(repository, digest, tags)
         # Filtered here in any case: a registry may leave that to its clients.
@@ -62,6 +63,16 @@ class Referrers:
             lock = self._locks[repository, digest] = asyncio.Lock()
         return lock
 
+    async def _from_api_if_any(
+        self, repository: RepositoryName, digest: Digest, artifact_type: str | None
+    ) -> list[Descriptor] | None:
+        if self._has_api is None:
+            # The first question tells whether to ask further ones, so all others wait for its answer.
+            async with self._probing:
+                if self._has_api is None:
+                    return await self._from_api(repository, digest, artifact_type)
+        return await self._from_api(repository, digest, artifact_type) if self._has_api is not False else None
+
     async def _from_api(
         self, repository: RepositoryName, digest: Digest, artifact_type: str | None
     ) -> list[Descriptor] | None:
@@ -79,8 +90,10 @@ class Referrers:
             entries = page.document.get("manifests")
             if page.status != 200 or not isinstance(entries, list):
                 # A registry that has the API answers 404 for a repository that it does not have, and says so.
-                self._has_api = page.code == "NAME_UNKNOWN"
+                if page.code != "NAME_UNKNOWN":
+                    self._has_api = False
                 return None
+            self._has_api = True
             listed += [Descriptor.from_json(entry) for entry in entries]
         return listed
 

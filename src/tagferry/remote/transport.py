@@ -269,7 +269,8 @@ class Transport:
 
     async def _chunks(self, call: Call, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         try:
-            async for chunk in response.content.iter_any():
+            # As they came in: joining what has been buffered would copy every byte once more.
+            async for chunk, _ in response.content.iter_chunks():
                 yield chunk
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._fault(call, error) from error

@@ -16,6 +16,7 @@ from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users, random_password
 from tagferry.accounts.vault import Vault
+from tagferry.copy.pace import Pace
 from tagferry.copy.run import CopyEngine, Limits
 from tagferry.db.engine import Database
 from tagferry.names import RegionId
@@ -167,8 +168,15 @@ async def _store(name: RegionId, region: RegionSettings, settings: Settings) -> 
 
 def _sync(settings: Settings, accounts: Accounts, regions: Regions) -> SyncService:
     jobs = Jobs(accounts.database)
-    limits = Limits(tags=settings.sync.tags_in_flight, blobs=settings.sync.blobs_in_flight)
-    engine = CopyEngine(limits, attachments=settings.sync.attachments)
+    limits = Limits(
+        tags=settings.sync.tags_in_flight,
+        blobs=settings.sync.blobs_in_flight,
+        tag_seconds=settings.sync.tag_seconds,
+    )
+    paces = {
+        name: Pace(region.bytes_per_second) for name, region in settings.regions.items() if region.bytes_per_second
+    }
+    engine = CopyEngine(limits, attachments=settings.sync.attachments, paces=paces)
     return SyncService(
         regions=regions,
         organizations=accounts.organizations,

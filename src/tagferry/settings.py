@@ -93,6 +93,8 @@ class RegionSettings(_Frozen):
     insecure_skip_verify: bool = False
     """Do not verify the registry's TLS certificate."""
     max_connections: PositiveInt = 64
+    bytes_per_second: PositiveInt | None = None
+    """The bandwidth that synchronizations from and to this region may use together; without it there is no limit."""
     organizations: Literal["managed", "open"] = "managed"
     """`managed`: only organizations created in tagferry exist; `open`: the registry decides (administrators only)."""
     placeholder_repository: Annotated[str, AfterValidator(_repository_name)] | None = None
@@ -135,6 +137,8 @@ class SyncSettings(_Frozen):
     """How long `sync_images` waits for its tags; the SDKs give up after 60 to 120 seconds."""
     max_wait_seconds: float = Field(600.0, ge=0)
     """The longest wait that a caller may ask for with `Prefer: wait=N`."""
+    tag_seconds: float | None = Field(None, gt=0)
+    """How long one tag's copy may take once it runs; without it there is no limit."""
     tags_in_flight: PositiveInt = 32
     blobs_in_flight: PositiveInt = 32
     attachments: bool = True

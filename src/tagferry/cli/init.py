@@ -37,6 +37,7 @@ data_dir = "tagferry-data"
 # tags_in_flight = 32
 # blobs_in_flight = 32
 # attachments = true       # signatures, attestations and bills of materials go with their images
+# tag_seconds = 3600       # after which the copy of one tag is given up
 # active_requests = 64     # of one user
 
 [limits]
@@ -63,6 +64,7 @@ _TAIL = """# tls_certificate = "server.pem"
 # username = "robot"
 # password = "…"           # or TAGFERRY_REGIONS__EU-WEST-1__PASSWORD, or docker_config = "/root/.docker/config.json"
 # ca_file = "ca.pem"
+# bytes_per_second = 50000000
 # organizations = "open"   # its organizations are the registry's business; "managed": as created in tagferry
 """
 

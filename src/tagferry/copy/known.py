@@ -7,15 +7,15 @@ from collections.abc import Callable
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import ImageStore
 
-_FRESH_SECONDS = 600.0
+_FRESH_SECONDS = 60.0
 _LIMIT = 100_000
 
 
 class KnownContent:
     """Where blobs and manifests were seen lately: a bounded memory, oldest sightings forgotten first.
 
-    A sighting can be wrong, since registries collect garbage: it saves a question, and is never the reason to
-    call a copy complete. Whoever finds it wrong calls `forget`.
+    A sighting saves a question only for a minute, since registries collect garbage; an older one still tells where
+    a blob may be mounted from. Whoever finds one wrong calls `forget`.
     """
 
     def __init__(self, *, limit: int = _LIMIT, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,7 +34,7 @@ class KnownContent:
             self._drop(next(iter(self._seen)))
 
     def holds(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> bool:
-        """Whether the repository held this content within the last ten minutes."""
+        """Whether the repository held this content within the last minute."""
         seen = self._seen.get((store.name, digest, repository))
         return seen is not None and self._clock() - seen <= _FRESH_SECONDS
 

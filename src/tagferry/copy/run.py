@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
@@ -12,10 +12,11 @@ from tagferry.copy.examine import Finding, Verdict, examine, examine_all
 from tagferry.copy.flights import Flights, gather
 from tagferry.copy.image import Image
 from tagferry.copy.known import KnownContent
+from tagferry.copy.pace import Pace
 from tagferry.copy.plan import Plan, plan_tag
 from tagferry.copy.progress import Progress, Transfer
 from tagferry.copy.route import Route
-from tagferry.errors import NotFound, TagferryError
+from tagferry.errors import Expired, NotFound, TagferryError
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.model import Descriptor, Manifest
 
@@ -25,10 +26,15 @@ _STALE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is in flight at once in this process."""
+    """How much is in flight at once in this process.
+
+    Attributes:
+        tag_seconds: how long a tag's copy may take from its turn on; None means without limit.
+    """
 
     tags: int = 32
     blobs: int = 32
+    tag_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class CopyEngine:
         limits: how much is in flight at once.
         known: what the targets are known to hold.
         attachments: whether signatures and whatever else is attached to an image go with it.
+        paces: the rate that each store of this name keeps, in and out together.
         clock: seconds, monotonic.
     """
 
@@ -63,13 +70,16 @@ class CopyEngine:
         *,
         known: KnownContent | None = None,
         attachments: bool = True,
+        paces: Mapping[str, Pace] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         limits = limits or Limits()
         self._tag_slots = asyncio.Semaphore(limits.tags)
         self._blob_slots = asyncio.Semaphore(limits.blobs)
+        self._tag_seconds = limits.tag_seconds
         self._known = known or KnownContent()
         self._known_tags = KnownTags(clock=clock) if attachments else None
+        self._paces = paces or {}
         self._clock = clock
         self._blobs: Flights[BlobKey, None] = Flights()
         self._manifests: Flights[BlobKey, None] = Flights()
@@ -101,25 +111,38 @@ class CopyEngine:
 
         Raises:
             NotFound: the source lacks the tag or a part of its image.
+            Expired: it took longer than the limit.
             TagferryError: whatever either store raises; the target's tag is as it was.
         """
-        progress = progress if progress is not None else Progress()
         found_at = self._clock()
         async with self._tag_slots:
-            if finding is None:
-                found_at = self._clock()
-                finding = await examine(route, tag, override=override, known_tags=self._known_tags)
-            if (outcome := _nothing_to_write(route, finding)) is not None:
-                return outcome
-            plan = await plan_tag(route, tag, known_tags=self._known_tags)
+            deadline = asyncio.timeout(self._tag_seconds)
             try:
-                return await self._run(route, plan, override=override, found_at=found_at, progress=progress)
-            except NotFound as error:
-                if error.kind == "tag":
+                async with deadline:
+                    if finding is None:
+                        found_at = self._clock()
+                        finding = await examine(route, tag, override=override, known_tags=self._known_tags)
+                    if (outcome := _nothing_to_write(route, finding)) is not None:
+                        return outcome
+                    return await self._copy(route, tag, override=override, found_at=found_at, progress=progress)
+            except TimeoutError:
+                if not deadline.expired():
                     raise
-                # The target misses something that it was seen to hold, so this time nothing is taken for granted.
-                self._known.forget(route.target, route.target_repository)
-                return await self._run(route, plan, override=override, found_at=found_at, progress=progress)
+                raise Expired(f"the copy of {tag} was given up after {self._tag_seconds:g} s") from None
+
+    async def _copy(
+        self, route: Route, tag: Tag, *, override: bool, found_at: float, progress: Progress | None
+    ) -> Outcome:
+        progress = progress if progress is not None else Progress()
+        plan = await plan_tag(route, tag, known_tags=self._known_tags)
+        try:
+            return await self._run(route, plan, override=override, found_at=found_at, progress=progress)
+        except NotFound as error:
+            if error.kind == "tag":
+                raise
+            # The target misses something that it was seen to hold, so this time nothing is taken for granted.
+            self._known.forget(route.target, route.target_repository)
+            return await self._run(route, plan, override=override, found_at=found_at, progress=progress)
 
     async def _run(self, route: Route, plan: Plan, *, override: bool, found_at: float, progress: Progress) -> Outcome:
         progress.transfers = [self._transfer(route, blob) for blob in plan.blobs]
@@ -154,18 +177,28 @@ class CopyEngine:
         async def source(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
             transfer.moved = offset
             async with route.source.read_blob(route.source_repository, blob, offset=offset) as chunks:
-                yield _counted(chunks, transfer)
+                yield _counted(self._paced(route, chunks), transfer)
 
         async with self._blob_slots:
-            await route.target.write_blob(
-                route.target_repository, blob, source, mount_from=self._mount_from(route, blob)
-            )
+            mount_from = await self._mount_from(route, blob)
+            await route.target.write_blob(route.target_repository, blob, source, mount_from=mount_from)
         self._known.remember(route.target, route.target_repository, blob.digest)
 
-    def _mount_from(self, route: Route, blob: Descriptor) -> RepositoryName | None:
+    def _paced(self, route: Route, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        for store in (route.source, route.target):
+            if pace := self._paces.get(store.name):
+                chunks = pace.paced(chunks)
+        return chunks
+
+    async def _mount_from(self, route: Route, blob: Descriptor) -> RepositoryName | None:
         if route.within_one_store:
             return route.source_repository
-        return self._known.another_home(route.target, route.target_repository, blob.digest)
+        home = self._known.another_home(route.target, route.target_repository, blob.digest)
+        if home is None or _owner(home) == _owner(route.target_repository):
+            return home
+        # A manifest that lists a blob which its own repository lacks must not get it from another organization.
+        held = await route.source.stat_blob(route.source_repository, blob.digest)
+        return home if held is not None else None
 
     async def _ensure_below(self, route: Route, image: Image) -> None:
         for level in image.levels:
@@ -190,6 +223,10 @@ class CopyEngine:
             self._known.remember(route.target, route.target_repository, manifest.digest)
 
         await self._manifests.share(_key(route, manifest.digest), put)
+
+
+def _owner(repository: RepositoryName) -> str:
+    return repository.partition("/")[0]
 
 
 def _nothing_to_write(route: Route, finding: Finding) -> Outcome | None:

@@ -14,7 +14,7 @@ from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.progress import Progress
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
-from tagferry.errors import NotFound, TagferryError, Unavailable
+from tagferry.errors import Expired, NotFound, TagferryError, Unavailable
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.model import JobChange, JobStatus
@@ -160,7 +160,8 @@ class Runner:
             )
         except TagferryError as error:
             log.warning("a tag was not synchronized", job=job_id, tag=tag_route.tag, reason=error.message)
-            return _ended(job_id, JobStatus.FAILED, failure_reason(error), flight.progress)
+            status = JobStatus.TIMEOUT if isinstance(error, Expired) else JobStatus.FAILED
+            return _ended(job_id, status, failure_reason(error), flight.progress)
         except Exception as error:
             log.exception("a sync job failed unexpectedly", job=job_id, tag=tag_route.tag)
             reason = f"internal error ({type(error).__name__}); the server's log tells more"

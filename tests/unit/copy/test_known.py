@@ -25,12 +25,12 @@ def test_a_sighting_counts_for_its_store_and_repository_alone():
     assert not known.holds(HERE, APP, SECOND)
 
 
-def test_a_sighting_counts_for_ten_minutes_and_a_new_one_counts_anew():
+def test_a_sighting_counts_for_a_minute_and_a_new_one_counts_anew():
     clock = Clock()
     known = KnownContent(clock=clock)
     known.remember(HERE, APP, FIRST)
 
-    clock.now += 600
+    clock.now += 60
     assert known.holds(HERE, APP, FIRST)
     clock.now += 1
     assert not known.holds(HERE, APP, FIRST)

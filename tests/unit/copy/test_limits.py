@@ -1,0 +1,69 @@
+"""Deadlines and bandwidth of copies, and whose blobs may be mounted."""
+
+import asyncio
+
+import pytest
+
+from tagferry.copy.pace import Pace
+from tagferry.copy.run import CopyEngine, Limits
+from tagferry.errors import Expired, NotFound
+from tagferry.names import RepositoryName
+from tests.support.images import image, push
+from tests.unit.copy.stores import APP, COPY, V1, V2, ScriptedStore, route
+
+LARGE = image(bytes(range(256)) * 400)
+OTHERS = RepositoryName("others/secret")
+
+
+async def test_a_copy_that_takes_too_long_is_given_up_and_leaves_no_tag(source: ScriptedStore, target: ScriptedStore):
+    await push(source, APP, LARGE, V1)
+    source.reading.clear()
+
+    with pytest.raises(Expired, match=r"v1 was given up after 0\.05 s"):
+        await CopyEngine(Limits(tag_seconds=0.05)).copy(route(source, target), V1, override=False)
+
+    assert await target.tag(COPY, V1) is None
+    assert source.open_reads == 0
+
+
+async def test_waiting_for_a_turn_does_not_count_against_the_deadline(source: ScriptedStore, target: ScriptedStore):
+    for tag in (V1, V2):
+        await push(source, APP, image(seed=tag), tag)
+    engine = CopyEngine(Limits(tags=1, tag_seconds=5))
+    source.reading.clear()
+    first, second = (asyncio.create_task(engine.copy(route(source, target), tag, override=False)) for tag in (V1, V2))
+    await source.being_read.wait()
+    source.reading.set()
+
+    await asyncio.gather(first, second)
+
+    assert await target.tag(COPY, V2) is not None
+
+
+@pytest.mark.parametrize("limited", ["source", "target"])
+async def test_a_region_keeps_its_bandwidth(source: ScriptedStore, target: ScriptedStore, limited: str):
+    await push(source, APP, LARGE, V1)
+    engine = CopyEngine(paces={limited: Pace(200_000)})
+    started = asyncio.get_running_loop().time()
+
+    await engine.copy(route(source, target), V1, override=False)
+
+    # 102,400 bytes at 200,000 a second, less the burst that is allowed.
+    assert asyncio.get_running_loop().time() - started >= 0.2
+
+
+async def test_a_blob_is_not_taken_from_another_organization_by_a_manifest_whose_repository_lacks_it(
+    source: ScriptedStore, target: ScriptedStore
+):
+    engine, secret = CopyEngine(), image(b"another organization's layer")
+    await push(source, OTHERS, secret, V1)
+    await push(source, APP, secret, V2)
+    await engine.copy(route(source, target, to=OTHERS), V2, override=False)
+    for digest in secret.blobs:
+        await source.delete_blob(APP, digest)
+
+    with pytest.raises(NotFound):
+        await engine.copy(route(source, target), V2, override=False)
+
+    for digest in secret.blobs:
+        assert await target.stat_blob(COPY, digest) is None

@@ -54,6 +54,13 @@ class ManagementClient:
         answer = await self._call("POST", path, body=body, headers={"Prefer": "respond-async"})
         return self._jobs(answer.get("jobs") if isinstance(answer, dict) else None)
 
+    async def plan_sync(self, namespace: Namespace, repository: Repository, body: dict[str, Any]) -> dict[str, Any]:
+        """What a synchronization with this body would do; see `SyncPlan` in the API's description."""
+        plan = await self._call("POST", f"{_repository_path(namespace, repository)}/sync_plan", body=body)
+        if not isinstance(plan, dict) or not isinstance(plan.get("tags"), list):
+            raise Unavailable(f"{self._base} answered something else than a plan; is it tagferry?")
+        return plan
+
     async def sync_jobs(
         self, namespace: Namespace, repository: Repository, job_ids: list[int]
     ) -> dict[int, dict[str, Any]]:

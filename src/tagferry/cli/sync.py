@@ -9,6 +9,7 @@ import typer
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.follow import Followed, follow
 from tagferry.cli.options import err, out, run
+from tagferry.cli.plan_table import show_plan
 from tagferry.errors import Invalid
 from tagferry.names import Namespace, RegionId, Repository, Tag
 
@@ -34,7 +35,12 @@ def sync(
     secret_key: SecretKey,
     override: Annotated[bool, typer.Option("--override", help="Replace different images under these tags.")] = False,
     ca_file: Annotated[Path | None, typer.Option(help="Authorities to trust, as a PEM file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the jobs' last records as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the jobs' last records, or the plan, as JSON.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be done, and what it costs.")
+    ] = False,
 ) -> None:
     """Synchronize images to another region, and watch them arrive; exit code 1 if one does not."""
     wanted = _by_repository(images)
@@ -45,15 +51,39 @@ def sync(
         "override": override,
     }
 
-    async def work() -> list[dict[str, Any]]:
-        async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
-            followed = []
-            for (namespace, repository), tags in wanted.items():
-                jobs = await client.start_sync(namespace, repository, {"imageTag": tags, **target})
-                followed.append(Followed(namespace, repository, {job["id"]: job["tag"] for job in jobs}))
-            return await follow(client, followed, console=err)
+    client = ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file)
+    if dry_run:
+        _preview(run(_plan(client, wanted, target)), as_json=as_json)
+    else:
+        _conclude(run(_sync(client, wanted, target)), as_json=as_json)
 
-    _conclude(run(work()), as_json=as_json)
+
+Wanted = dict[tuple[Namespace, Repository], list[Tag]]
+Plans = dict[tuple[Namespace, Repository], dict[str, Any]]
+
+
+async def _sync(client: ManagementClient, wanted: Wanted, target: dict[str, Any]) -> list[dict[str, Any]]:
+    async with client:
+        followed = []
+        for (namespace, repository), tags in wanted.items():
+            jobs = await client.start_sync(namespace, repository, {"imageTag": tags, **target})
+            followed.append(Followed(namespace, repository, {job["id"]: job["tag"] for job in jobs}))
+        return await follow(client, followed, console=err)
+
+
+async def _plan(client: ManagementClient, wanted: Wanted, target: dict[str, Any]) -> Plans:
+    async with client:
+        return {key: await client.plan_sync(*key, {"imageTag": tags, **target}) for key, tags in wanted.items()}
+
+
+def _preview(plans: Plans, *, as_json: bool) -> None:
+    tags = [tag for plan in plans.values() for tag in plan["tags"]]
+    if as_json:
+        out.print_json(json.dumps(tags))
+    else:
+        show_plan(plans, out)
+    if any(tag["action"] in ("failed", "existed") for tag in tags):
+        raise typer.Exit(1)
 
 
 def _conclude(jobs: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -69,8 +99,8 @@ def _conclude(jobs: list[dict[str, Any]], *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _by_repository(images: list[str]) -> dict[tuple[Namespace, Repository], list[Tag]]:
-    found: dict[tuple[Namespace, Repository], list[Tag]] = {}
+def _by_repository(images: list[str]) -> Wanted:
+    found: Wanted = {}
     for image in images:
         name, separator, tag = image.rpartition(":")
         namespace, slash, repository = name.partition("/")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from tagferry.copy.attachments import Attachment, KnownTags
+from tagferry.copy.estimate import Estimates, estimate_all
 from tagferry.copy.examine import Finding, Verdict, examine, examine_all
 from tagferry.copy.flights import Flights, gather
 from tagferry.copy.image import Image
@@ -90,6 +91,11 @@ class CopyEngine:
     ) -> dict[Tag, Finding | TagferryError]:
         """What stands at the target; a tag that cannot be examined is told by its error."""
         return await examine_all(route, tags, override=override, known_tags=self._known_tags)
+
+    async def estimate_all(self, route: Route, tags: Sequence[Tag], *, override: bool) -> Estimates:
+        """What `copy` would have to do for each of these tags; nothing is written anywhere."""
+        findings = await self.examine_all(route, tags, override=override)
+        return await estimate_all(route, findings, known=self._known, known_tags=self._known_tags)
 
     async def copy(
         self,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tagferry.accounts.model import Caller, Permission
 from tagferry.accounts.organizations import Organizations
+from tagferry.copy.estimate import Estimate, Estimates
 from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.route import Route
 from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge, Unavailable
@@ -75,6 +76,18 @@ class SyncService:
                 # What was joined turned out to be refused, and so is this.
                 raise refusal
         return StartedSync(request=request, flights={tag: flights[tag] for tag in request.tags})
+
+    async def plan(self, request: SyncRequest) -> Estimates:
+        """What `start` would have to do; raises what it raises, and changes nothing."""
+        await self._check(request)
+        route = self._route(request)
+        estimates = await self._runner.estimate_all(
+            route, tuple(dict.fromkeys(request.tags)), override=request.override
+        )
+        if not any(isinstance(one, Estimate) and one.source is not None for one in estimates.values()):
+            async for _ in route.source.list_tags(route.source_repository):
+                break
+        return estimates
 
     async def wait(self, started: StartedSync, *, seconds: float) -> list[Tag]:
         """Wait until every tag has ended; returns those that failed, in the order in which they were named.

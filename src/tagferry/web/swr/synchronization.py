@@ -7,9 +7,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from tagferry.errors import Invalid, InvalidFilter
+from tagferry.copy.estimate import Estimate
+from tagferry.copy.examine import Verdict
+from tagferry.errors import Invalid, InvalidFilter, TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.model import SyncJob, SyncRequest
+from tagferry.sync.runner import describe
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.queries import Page, is_descending, parse_filter
@@ -59,6 +62,27 @@ class SyncJobItem(BaseModel):
     bytesDone: int  # noqa: N815
 
 
+class PlannedTag(BaseModel):
+    """What is to be done for a tag: `copy`, nothing as it is `in place` or `existed`, or it cannot be: `failed`."""
+
+    tag: str
+    action: str
+    reason: str
+    sourceDigest: str | None  # noqa: N815
+    targetDigest: str | None  # noqa: N815
+    blobsToMove: int  # noqa: N815
+    bytesToMove: int  # noqa: N815
+    bytesToMount: int  # noqa: N815
+    bytesPresent: int  # noqa: N815
+
+
+class SyncPlan(BaseModel):
+    """The answer of `sync_plan`; what tags share is counted once, for the first of them."""
+
+    tags: list[PlannedTag]
+    bytesToMove: int  # noqa: N815
+
+
 def require_json(request: Request) -> None:
     """Refuse a body of another type; none given means JSON."""
     declared = request.headers.get("content-type", "application/json")
@@ -95,6 +119,19 @@ async def sync_images(
     failed = await sync.wait(started, seconds=seconds)
     headers = {} if preferred is None else {"Preference-Applied": f"wait={seconds:g}"}
     return JSONResponse(failed, headers=headers)
+
+
+@router.post(
+    f"{_REPOSITORY}/sync_plan",
+    operation_id="PlanManualImageSync",
+    response_model=SyncPlan,
+    dependencies=[Depends(require_json)],
+)
+async def sync_plan(namespace: str, repository: str, body: SyncImagesBody, context: RequestContext) -> dict[str, Any]:
+    """Tell what `sync_images` with the same body would do and cost, and change nothing; tagferry's own operation."""
+    estimates = await context.services.sync.plan(_sync_request(namespace, repository, body, context))
+    tags = [_planned(tag, estimate) for tag, estimate in estimates.items()]
+    return {"tags": tags, "bytesToMove": sum(tag["bytesToMove"] for tag in tags)}
 
 
 @router.get(f"{_REPOSITORY}/sync_job", operation_id="ShowSyncJob", response_model=list[SyncJobItem])
@@ -160,6 +197,28 @@ def _job_ids(text: str) -> list[int]:
     if not re.fullmatch(r"\d{1,18}(,\d{1,18})*", text):
         raise InvalidFilter("filter", "must give jobs as numbers joined by ','", text)
     return [int(part) for part in text.split(",")]
+
+
+_ACTIONS = {Verdict.COPY: "copy", Verdict.IN_PLACE: "in place", Verdict.BLOCKED: "existed", Verdict.MISSING: "failed"}
+
+
+def _planned(tag: Tag, estimate: Estimate | TagferryError) -> dict[str, Any]:
+    found = Estimate(tag=tag, verdict=Verdict.MISSING) if isinstance(estimate, TagferryError) else estimate
+    if isinstance(estimate, TagferryError):
+        reason = estimate.message
+    else:
+        reason = "" if estimate.verdict is Verdict.COPY else describe(estimate.verdict)[1]
+    return {
+        "tag": tag,
+        "action": _ACTIONS[found.verdict],
+        "reason": reason,
+        "sourceDigest": found.source,
+        "targetDigest": found.target,
+        "blobsToMove": found.blobs_to_move,
+        "bytesToMove": found.to_move,
+        "bytesToMount": found.to_mount,
+        "bytesPresent": found.present,
+    }
 
 
 def _item(job: SyncJob) -> dict[str, Any]:

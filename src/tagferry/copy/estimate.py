@@ -1,0 +1,129 @@
+"""What a copy would cost, without copying anything."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tagferry.copy.attachments import KnownTags
+from tagferry.copy.examine import Finding, Verdict
+from tagferry.copy.known import KnownContent
+from tagferry.copy.plan import Plan, plan_tag
+from tagferry.copy.route import Route
+from tagferry.errors import NotFound, TagferryError
+from tagferry.names import Digest, Tag
+from tagferry.oci.model import Descriptor
+
+_TAGS_AT_ONCE = 16
+_BLOBS_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is to be done for a tag; sizes are in bytes.
+
+    What several tags share is counted as to be moved or mounted for the first of them, and as present for the others.
+
+    Attributes:
+        source: what the tag points to at the source, where that was looked at.
+        target: what it points to at the target, None where there is no such tag.
+        present: what the target holds already.
+        to_mount: what the target can take from another of its repositories.
+        to_move: what must be sent.
+    """
+
+    tag: Tag
+    verdict: Verdict
+    source: Digest | None = None
+    target: Digest | None = None
+    present: int = 0
+    to_mount: int = 0
+    to_move: int = 0
+    blobs_to_move: int = 0
+
+    @property
+    def total(self) -> int:
+        """Bytes of all the blobs of a tag that is to be copied."""
+        return self.present + self.to_mount + self.to_move
+
+
+Estimates = dict[Tag, Estimate | TagferryError]
+
+
+async def estimate_all(
+    route: Route,
+    findings: Mapping[Tag, Finding | TagferryError],
+    *,
+    known: KnownContent,
+    known_tags: KnownTags | None,
+) -> Estimates:
+    """Estimate every tag; one that cannot be looked at is told by its error."""
+    plans = await _plans(route, findings, known_tags)
+    blobs = {blob.digest: blob for plan in plans.values() if isinstance(plan, Plan) for blob in plan.blobs}
+    places = await _places(route, list(blobs.values()), known)
+    counted: set[Digest] = set()
+    estimates: Estimates = {}
+    for tag, finding in findings.items():
+        plan = plans.get(tag)
+        if isinstance(finding, TagferryError):
+            estimates[tag] = finding
+        elif isinstance(plan, NotFound) and plan.kind == "tag":
+            estimates[tag] = Estimate(tag=tag, verdict=Verdict.MISSING, target=finding.target)
+        elif isinstance(plan, TagferryError):
+            estimates[tag] = plan
+        elif plan is None:
+            estimates[tag] = Estimate(tag=tag, verdict=finding.verdict, source=finding.source, target=finding.target)
+        else:
+            estimates[tag] = _estimate(plan, finding, places, counted)
+    return estimates
+
+
+async def _plans(
+    route: Route, findings: Mapping[Tag, Finding | TagferryError], known_tags: KnownTags | None
+) -> dict[Tag, Plan | TagferryError]:
+    gate = asyncio.Semaphore(_TAGS_AT_ONCE)
+
+    async def one(tag: Tag) -> Plan | TagferryError:
+        async with gate:
+            try:
+                return await plan_tag(route, tag, known_tags=known_tags)
+            except TagferryError as error:
+                return error
+
+    wanted = [
+        tag for tag, finding in findings.items() if isinstance(finding, Finding) and finding.verdict is Verdict.COPY
+    ]
+    return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
+
+
+async def _places(route: Route, blobs: list[Descriptor], known: KnownContent) -> dict[Digest, str]:
+    """Where each blob would come from: it is `present`, is there to `mount`, or is to `move`."""
+    gate = asyncio.Semaphore(_BLOBS_AT_ONCE)
+
+    async def one(blob: Descriptor) -> str:
+        async with gate:
+            if await route.target.stat_blob(route.target_repository, blob.digest) is not None:
+                return "present"
+        home = known.another_home(route.target, route.target_repository, blob.digest)
+        return "mount" if route.within_one_store or home else "move"
+
+    return dict(zip((blob.digest for blob in blobs), await asyncio.gather(*map(one, blobs)), strict=True))
+
+
+def _estimate(plan: Plan, finding: Finding, places: Mapping[Digest, str], counted: set[Digest]) -> Estimate:
+    sizes = {"present": 0, "mount": 0, "move": 0}
+    moved = 0
+    for blob in plan.blobs:
+        place = "present" if blob.digest in counted else places[blob.digest]
+        sizes[place] += blob.size
+        moved += place == "move"
+        counted.add(blob.digest)
+    return Estimate(
+        tag=plan.tag,
+        verdict=Verdict.COPY,
+        source=plan.root.digest,
+        target=finding.target,
+        present=sizes["present"],
+        to_mount=sizes["mount"],
+        to_move=sizes["move"],
+        blobs_to_move=moved,
+    )

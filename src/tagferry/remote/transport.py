@@ -104,6 +104,7 @@ class Transport:
         self.endpoint = endpoint
         self.retry = retry
         self._origin = URL(endpoint.url).origin()
+        self._base = str(self._origin)
         self._auth = Authenticator(endpoint, self._exchange)
         self._slots = asyncio.Semaphore(endpoint.max_connections)
         self._uploads = asyncio.Semaphore(endpoint.max_connections)
@@ -135,6 +136,8 @@ class Transport:
         Raises:
             Unavailable: this is no http or https address.
         """
+        if not base and location.startswith("/") and not location.startswith("//"):
+            return URL(f"{self._base}{location}", encoded=True)
         try:
             url = self._origin.join(URL(str(base), encoded=True)).join(URL(location, encoded=True))
         except ValueError:
@@ -191,9 +194,10 @@ class Transport:
 
     async def _authorized(self, call: Call) -> aiohttp.ClientResponse:
         """Send with the authorization that the registry wants, and once more where it wants another one."""
-        own = self.is_own(self.resolve(call.url))
+        url = self.resolve(call.url)
+        own = self.is_own(url)
         authorization = await self._auth.authorization(call.scopes) if own else None
-        response = await self._redirected(call, authorization)
+        response = await self._redirected(call, url, authorization)
         if response.status != 401 or not own or not self.is_own(response.url):
             return response
         offered = response.headers.getall("WWW-Authenticate", [])
@@ -205,10 +209,9 @@ class Transport:
         response.close()
         if isinstance(call.body, Stream):
             raise Unavailable(f"registry {self.name} asked for a new authorization in the middle: {call.task}")
-        return await self._redirected(call, await self._auth.authorization(call.scopes))
+        return await self._redirected(call, url, await self._auth.authorization(call.scopes))
 
-    async def _redirected(self, call: Call, authorization: str | None) -> aiohttp.ClientResponse:
-        url = self.resolve(call.url)
+    async def _redirected(self, call: Call, url: URL, authorization: str | None) -> aiohttp.ClientResponse:
         for _ in range(MAX_REDIRECTS + 1):
             # Storage that is addressed by a signed URL refuses a foreign Authorization, and must not learn it.
             secret = {"Authorization": authorization} if authorization and self.is_own(url) else {}

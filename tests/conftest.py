@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
+from structlog.dev import plain_traceback
 
 from tests.support import debian_image, programs
 
@@ -11,6 +13,12 @@ from tests.support import debian_image, programs
 # has chosen for this environment, as repeatable runs under CI, is kept.
 settings.register_profile("unhurried", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
 settings.load_profile("unhurried")
+
+
+structlog.configure(
+    # The default renders an unexpected error with all local variables, which takes seconds.
+    processors=[structlog.processors.add_log_level, structlog.dev.ConsoleRenderer(exception_formatter=plain_traceback)]
+)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from tagferry.remote.manifests import Manifests, deleting, pulling
 from tagferry.remote.referrers import Referrers
 from tagferry.remote.retry import Retry
 from tagferry.remote.transport import Call, Transport
-from tagferry.remote.upload import Uploader
+from tagferry.remote.upload import Uploader, head_blob
 
 DESCRIBED_AT_ONCE = 8
 
@@ -58,14 +58,7 @@ class RemoteStore:
         await self._manifests.delete(repository, reference)
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
-        call = Call(
-            method="HEAD",
-            task=f"look for blob {digest} of {repository}",
-            url=f"/v2/{repository}/blobs/{digest}",
-            scopes=(pulling(repository),),
-            accept=frozenset({200, 404}),
-            redirects=True,
-        )
+        call = head_blob(repository, digest, scope=pulling(repository))
         answer = await self._transport.fetch(call)
         if answer.status == 404:
             return None

@@ -20,7 +20,7 @@ from tagferry.oci.verify import Verifier, verified
 from tagferry.remote.answer import Answer
 from tagferry.remote.transport import Call, Stream, Transport
 
-ABANDON_TIMEOUT = 5.0
+ABANDON_TIMEOUT = 1.0
 """Seconds that cancelling an upload session may take; sessions that stay behind are the registry's to clean up."""
 
 _REFUSED_MOUNT = frozenset(range(400, 500)) - {401, 403, 408, 429}
@@ -105,14 +105,7 @@ class Uploader:
         return begun
 
     async def _look_and_begin(self, repository: RepositoryName, digest: Digest) -> BlobOutcome | _Session:
-        look = Call(
-            method="HEAD",
-            task=f"look for blob {digest} in {repository}",
-            url=f"/v2/{repository}/blobs/{digest}",
-            scopes=(pushing(repository),),
-            accept=frozenset({200, 404}),
-            redirects=True,
-        )
+        look = head_blob(repository, digest, scope=pushing(repository))
         if (await self._transport.fetch(look)).status == 200:
             return BlobOutcome.PRESENT
         return await self._open_session(repository)
@@ -317,6 +310,18 @@ class _Parts:
             piece, self._rest = chunk[:length], chunk[length:]
             length -= len(piece)
             yield piece
+
+
+def head_blob(repository: RepositoryName, digest: Digest, *, scope: str) -> Call:
+    """The request that asks whether a repository holds a blob: 200, or 404."""
+    return Call(
+        method="HEAD",
+        task=f"look for blob {digest} in {repository}",
+        url=f"/v2/{repository}/blobs/{digest}",
+        scopes=(scope,),
+        accept=frozenset({200, 404}),
+        redirects=True,
+    )
 
 
 def pushing(repository: RepositoryName) -> str:

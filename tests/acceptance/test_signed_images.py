@@ -11,12 +11,12 @@ from tagferry.copy.run import CopyEngine
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags, referrers_tag
 from tagferry.oci.images import ImageStore
-from tagferry.registry.access import OpenGate
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
 from tests.support.docker_registry import docker_registry
 from tests.support.images import artifact, image, index, push
+from tests.support.open_gate import OpenGate
 from tests.support.serving import serving
 
 APP, COPY, V1 = RepositoryName("team/app"), RepositoryName("release/app"), Tag("v1")

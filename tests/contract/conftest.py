@@ -14,12 +14,12 @@ import pytest
 
 from tagferry.names import RepositoryName
 from tagferry.oci.images import ImageStore
-from tagferry.registry.access import OpenGate
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
 from tests.support.docker_registry import DockerRegistry, docker_registry
 from tests.support.memory_store import MemoryStore
+from tests.support.open_gate import OpenGate
 from tests.support.serving import serving
 
 Requesting = Callable[[str], object]

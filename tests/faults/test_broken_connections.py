@@ -10,13 +10,13 @@ import pytest
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
 from tagferry.names import RepositoryName, Tag
-from tagferry.registry.access import OpenGate
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Endpoint, RemoteStore, Retry
 from tests.support.breaking_proxy import BreakingProxy, breaking_proxy
 from tests.support.docker_registry import docker_registry
 from tests.support.images import image, push
+from tests.support.open_gate import OpenGate
 from tests.support.serving import serving
 
 MIB = 1024 * 1024

@@ -55,15 +55,3 @@ class Gate(Protocol):
     async def visible(self, login: Login, repositories: Sequence[RepositoryName]) -> Sequence[RepositoryName]:
         """Those of the repositories that the caller may pull, in the order given."""
         ...
-
-
-class OpenGate:
-    """Lets everybody do everything: for a registry that only its own process can reach."""
-
-    challenge = 'Basic realm="tagferry", charset="UTF-8"'
-
-    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> None:
-        """Let the caller pass."""
-
-    async def visible(self, login: Login, repositories: Sequence[RepositoryName]) -> Sequence[RepositoryName]:
-        return repositories

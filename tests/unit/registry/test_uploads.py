@@ -8,9 +8,10 @@ import aiohttp
 import pytest
 
 from tagferry.names import Digest, RepositoryName
-from tagferry.registry.access import Action, OpenGate
+from tagferry.registry.access import Action
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
+from tests.support.open_gate import OpenGate
 from tests.support.serving import serving
 
 from .conftest import Registry

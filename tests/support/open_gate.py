@@ -1,0 +1,18 @@
+"""A gate for registries that only a test can reach."""
+
+from collections.abc import Sequence
+
+from tagferry.names import RepositoryName
+from tagferry.registry.access import Action, Login
+
+
+class OpenGate:
+    """Lets everybody do everything."""
+
+    challenge = 'Basic realm="tagferry", charset="UTF-8"'
+
+    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> None:
+        """Let the caller pass."""
+
+    async def visible(self, login: Login, repositories: Sequence[RepositoryName]) -> Sequence[RepositoryName]:
+        return repositories

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import uvloop
 
-from bench.registries import free_address, stop, wait_until_it_listens
+from bench.registries import free_address
+from tests.support.processes import stop, wait_until_it_listens
 
 _PIECE = 32 * 1024
 _AHEAD = 0.02

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -11,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.processes import free_port, stop, wait_until_it_listens
+
 PROGRAM = "docker-registry"
-_START_SECONDS = 20.0
-_STOP_SECONDS = 20.0
 _ACCESS = re.compile(rb'^127\.0\.0\.1 \S+ \S+ \[[^]]*\] "(\w+) (\S+) HTTP/1\.1" (\d+)', re.MULTILINE)
 _KINDS = (("/blobs/uploads/", "upload"), ("/blobs/", "blob"), ("/manifests/", "manifest"), ("/tags/list", "tags"))
 
@@ -104,30 +103,4 @@ def docker_registry(folder: Path) -> Iterator[DockerRegistry]:
 
 def free_address() -> str:
     """An address on loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-def wait_until_it_listens(process: subprocess.Popen[bytes], address: str) -> None:
-    """Wait until somebody accepts connections there; raises RuntimeError if nobody does."""
-    host, _, port = address.partition(":")
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    raise RuntimeError(f"{process.args!r} did not come up")
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process that was started here."""
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(_STOP_SECONDS)
+    return f"127.0.0.1:{free_port()}"

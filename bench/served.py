@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.registries import free_address, stop
+from bench.registries import free_address
 from tagferry import signing
+from tests.support.processes import stop
 
 ORGANIZATION = "bench"
 SOURCE_REGION, TARGET_REGION = "cn-north-4", "cn-north-208"

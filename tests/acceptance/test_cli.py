@@ -12,7 +12,8 @@ from tagferry.names import Namespace, RegionId, Repository, RepositoryName, Tag
 from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tests.acceptance.served import Secrets, client, serving, tagferry
 from tests.support import images
-from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, free_port
+from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM
+from tests.support.processes import free_port
 
 APP = RepositoryName("team/app")
 

@@ -19,8 +19,9 @@ from tagferry.oci.model import OCI_MANIFEST, Descriptor, Manifest
 from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tests.acceptance.served import Secrets, Served, client, serving, tagferry
 from tests.support import images
-from tests.support.deployment import eventually, free_port
+from tests.support.deployment import eventually
 from tests.support.docker_registry import DockerRegistry, docker_registry
+from tests.support.processes import free_port
 
 MIB = 1024 * 1024
 LAYER_MIB = 1024

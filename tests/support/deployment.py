@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from tagferry.oci.model import Manifest
 from tagferry.settings import Settings
 from tagferry.web.server import listening
 from tests.support.memory_store import MemoryStore
+from tests.support.processes import free_port
 
 Result = TypeVar("Result")
 
@@ -204,14 +204,6 @@ async def eventually(check: Callable[[], Awaitable[Result]], *, seconds: float =
         assert time.monotonic() < deadline, f"still {result!r} after {seconds:g} s"
         await asyncio.sleep(0.05)
     return result
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def name_in(namespace: str, repository: str = "app") -> RepositoryName:

@@ -2,20 +2,17 @@
 
 import asyncio
 import re
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.processes import free_port, stop, wait_until_it_listens
 from tests.support.programs import require_program
 
 USERNAME, PASSWORD = "ferry", "s3cret"
 _HTPASSWD = f"{USERNAME}:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n"
-_START_LIMIT = 20.0
-_STOP_LIMIT = 10.0
 _ACCESS = re.compile(rb'^127\.0\.0\.1 \S+ \S+ \[[^]]*\] "(\w+) (\S+) HTTP/1\.1" (\d+)', re.MULTILINE)
 
 
@@ -55,18 +52,21 @@ class DockerRegistry:
 def docker_registry(folder: Path, *, auth: bool = False) -> Iterator[DockerRegistry]:
     """Run a registry that keeps its data and its log in a folder; with `auth`, it wants USERNAME and PASSWORD."""
     program = require_program("docker-registry")
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     config, log = folder / "registry.yml", folder / "registry.log"
     config.write_text(_config(folder, address, auth=auth))
     with log.open("wb") as output:
         process = subprocess.Popen([program, "serve", str(config)], stdout=output, stderr=subprocess.STDOUT)
         try:
-            _wait_until_it_listens(process, address, log)
+            try:
+                wait_until_it_listens(process, address)
+            except RuntimeError as error:
+                raise RuntimeError(f"{error}: {log.read_text()[-2000:]}") from None
             registry = DockerRegistry(f"http://{address}", log)
             registry.forget_requests()
             yield registry
         finally:
-            _stop(process)
+            stop(process)
 
 
 def _config(folder: Path, address: str, *, auth: bool) -> str:
@@ -81,32 +81,3 @@ def _config(folder: Path, address: str, *, auth: bool) -> str:
         passwords.write_text(_HTPASSWD)
         lines.append(f"auth: {{htpasswd: {{realm: tests, path: '{passwords}'}}}}")
     return "\n".join(lines) + "\n"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_until_it_listens(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    host, _, port = address.partition(":")
-    deadline = time.monotonic() + _START_LIMIT
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    raise RuntimeError(f"docker-registry did not start: {log.read_text()[-2000:]}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_LIMIT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(_STOP_LIMIT)

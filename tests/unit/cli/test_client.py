@@ -11,7 +11,7 @@ from starlette.routing import Route
 from tagferry.cli.client import ManagementClient
 from tagferry.errors import Invalid, Refused, TagferryError, Unavailable
 from tagferry.names import Namespace, Repository
-from tests.support.deployment import free_port
+from tests.support.processes import free_port
 from tests.support.serving import serving
 
 TEAM, APP = Namespace("team"), Repository("app")

@@ -181,6 +181,7 @@ def _sync(settings: Settings, accounts: Accounts, regions: Regions) -> SyncServi
         regions=regions,
         organizations=accounts.organizations,
         jobs=jobs,
+        engine=engine,
         runner=Runner(engine, jobs),
         tag_limit=settings.sync.tag_limit,
         active_requests=settings.sync.active_requests,

@@ -4,12 +4,11 @@ They are found through the referrers API, through the tag schema that stands in 
 is attached to an attachment is found too.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
-from tagferry.copy.flights import Flights
+from tagferry.copy.flights import Flights, each
 from tagferry.copy.image import Image, read_image
 from tagferry.copy.route import Route
 from tagferry.errors import Invalid, NotFound
@@ -114,13 +113,11 @@ async def _is_same_tag(route: Route, tag: Tag) -> bool:
 
 
 async def _attached_to(route: Route, subjects: list[Digest], known: frozenset[Tag]) -> list[Attachment]:
-    gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(subject: Digest) -> list[Attachment]:
-        async with gate:
-            return [attachment async for attachment in _attachments(route, subject, known)]
+        return [attachment async for attachment in _attachments(route, subject, known)]
 
-    return [attachment for each in await asyncio.gather(*map(one, subjects)) for attachment in each]
+    return [attachment for found in await each(subjects, one, at_once=_AT_ONCE) for attachment in found]
 
 
 async def _attachments(route: Route, subject: Digest, known: frozenset[Tag]) -> AsyncIterator[Attachment]:

@@ -1,11 +1,11 @@
 """What a copy would cost, without copying anything."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tagferry.copy.attachments import KnownTags
 from tagferry.copy.examine import Finding, Verdict
+from tagferry.copy.flights import each
 from tagferry.copy.known import KnownContent
 from tagferry.copy.plan import Plan, plan_tag
 from tagferry.copy.route import Route
@@ -39,11 +39,6 @@ class Estimate:
     to_mount: int = 0
     to_move: int = 0
     blobs_to_move: int = 0
-
-    @property
-    def total(self) -> int:
-        """Bytes of all the blobs of a tag that is to be copied."""
-        return self.present + self.to_mount + self.to_move
 
 
 Estimates = dict[Tag, Estimate | TagferryError]
@@ -80,33 +75,29 @@ async def estimate_all(
 async def _plans(
     route: Route, findings: Mapping[Tag, Finding | TagferryError], known_tags: KnownTags | None
 ) -> dict[Tag, Plan | TagferryError]:
-    gate = asyncio.Semaphore(_TAGS_AT_ONCE)
 
     async def one(tag: Tag) -> Plan | TagferryError:
-        async with gate:
-            try:
-                return await plan_tag(route, tag, known_tags=known_tags)
-            except TagferryError as error:
-                return error
+        try:
+            return await plan_tag(route, tag, known_tags=known_tags)
+        except TagferryError as error:
+            return error
 
     wanted = [
         tag for tag, finding in findings.items() if isinstance(finding, Finding) and finding.verdict is Verdict.COPY
     ]
-    return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
+    return dict(zip(wanted, await each(wanted, one, at_once=_TAGS_AT_ONCE), strict=True))
 
 
 async def _places(route: Route, blobs: list[Descriptor], known: KnownContent) -> dict[Digest, str]:
     """Where each blob would come from: it is `present`, is there to `mount`, or is to `move`."""
-    gate = asyncio.Semaphore(_BLOBS_AT_ONCE)
 
     async def one(blob: Descriptor) -> str:
-        async with gate:
-            if await route.target.stat_blob(route.target_repository, blob.digest) is not None:
-                return "present"
+        if await route.target.stat_blob(route.target_repository, blob.digest) is not None:
+            return "present"
         home = known.another_home(route.target, route.target_repository, blob.digest)
         return "mount" if route.within_one_store or home else "move"
 
-    return dict(zip((blob.digest for blob in blobs), await asyncio.gather(*map(one, blobs)), strict=True))
+    return dict(zip((blob.digest for blob in blobs), await each(blobs, one, at_once=_BLOBS_AT_ONCE), strict=True))
 
 
 def _estimate(plan: Plan, finding: Finding, places: Mapping[Digest, str], counted: set[Digest]) -> Estimate:

@@ -1,11 +1,11 @@
 """What stands at the target before anything moves, and what follows from it."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from tagferry.copy.attachments import KnownTags, are_attachments_in_place
+from tagferry.copy.flights import each
 from tagferry.copy.route import Route
 from tagferry.errors import TagferryError
 from tagferry.names import Digest, RepositoryName, Tag
@@ -68,16 +68,14 @@ async def examine_all(
     route: Route, tags: Sequence[Tag], *, override: bool, known_tags: KnownTags | None = None
 ) -> dict[Tag, Finding | TagferryError]:
     """Examine several tags at once; a tag that cannot be examined is told by its error and harms no other."""
-    gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(tag: Tag) -> Finding | TagferryError:
-        async with gate:
-            try:
-                return await examine(route, tag, override=override, known_tags=known_tags)
-            except TagferryError as error:
-                return error
+        try:
+            return await examine(route, tag, override=override, known_tags=known_tags)
+        except TagferryError as error:
+            return error
 
-    return dict(zip(tags, await asyncio.gather(*(one(tag) for tag in tags)), strict=True))
+    return dict(zip(tags, await each(tags, one, at_once=_AT_ONCE), strict=True))
 
 
 async def _is_same_image(route: Route, source: Descriptor, target: Descriptor) -> bool:

@@ -1,16 +1,17 @@
-"""Work that several callers want at the same time is done once.
+"""Work that several callers want at the same time is done once; much work is done a bounded amount at a time.
 
 A flight is somebody's work under a key. Whoever asks for the same key meanwhile shares its result, or its error.
 It is cancelled only when the last of those who wait for it is.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
 @dataclass(slots=True)
@@ -72,3 +73,17 @@ async def gather(*work: Awaitable[Any]) -> None:
     if any(task.cancelled() for task in tasks):
         # The group takes work that was cancelled by itself for done, and it is not.
         raise asyncio.CancelledError
+
+
+async def each(items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], *, at_once: int) -> list[Result]:
+    """Do the work for every item, a bounded number at once; results in the items' order, errors as in `gather`."""
+    gate = asyncio.Semaphore(at_once)
+    wanted = list(items)
+    results: dict[int, Result] = {}
+
+    async def one(place: int, item: Item) -> None:
+        async with gate:
+            results[place] = await work(item)
+
+    await gather(*(one(place, item) for place, item in enumerate(wanted)))
+    return [results[place] for place in range(len(wanted))]

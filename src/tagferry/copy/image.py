@@ -1,10 +1,9 @@
 """One image as a whole: its manifest, every manifest below it, and every blob that any of them refers to."""
 
-import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tagferry.copy.flights import gather
+from tagferry.copy.flights import each
 from tagferry.errors import Invalid
 from tagferry.names import Digest, Reference, RepositoryName
 from tagferry.oci.images import ImageStore
@@ -75,11 +74,9 @@ async def _descend(store: ImageStore, repository: RepositoryName, root: Manifest
     """The levels below the root, deepest first; a manifest that is listed twice stands in its deepest level."""
     found: dict[Digest, Manifest] = {}
     depth_of: dict[Digest, int] = {}
-    gate = asyncio.Semaphore(_AT_ONCE)
 
     async def fetch(digest: Digest) -> None:
-        async with gate:
-            found[digest] = await store.get_manifest(repository, digest)
+        found[digest] = await store.get_manifest(repository, digest)
 
     parents, depth = [root], 1
     while wanted := dict.fromkeys(child.digest for parent in parents for child in parent.children):
@@ -88,7 +85,7 @@ async def _descend(store: ImageStore, repository: RepositoryName, root: Manifest
         depth_of.update(dict.fromkeys(wanted, depth))
         if len(depth_of) > MANIFEST_LIMIT:
             raise Invalid("index", f"must not refer to more than {MANIFEST_LIMIT} manifests", root.digest)
-        await gather(*(fetch(digest) for digest in wanted if digest not in found))
+        await each([digest for digest in wanted if digest not in found], fetch, at_once=_AT_ONCE)
         parents, depth = [found[digest] for digest in wanted], depth + 1
     return tuple(
         tuple(found[digest] for digest, level in depth_of.items() if level == wanted_level)

@@ -5,12 +5,10 @@ where they run.
 """
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from tagferry.copy.estimate import Estimates
 from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.progress import Progress
 from tagferry.copy.route import Route
@@ -73,16 +71,6 @@ class Runner:
         self._running: dict[int, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._reporter: asyncio.Task[None] | None = None
-
-    async def examine_all(
-        self, route: Route, tags: Sequence[Tag], *, override: bool
-    ) -> dict[Tag, Finding | TagferryError]:
-        """What stands at the target, so that only what must be done becomes a job to run."""
-        return await self._engine.examine_all(route, tags, override=override)
-
-    async def estimate_all(self, route: Route, tags: Sequence[Tag], *, override: bool) -> Estimates:
-        """What copying these tags would cost."""
-        return await self._engine.estimate_all(route, tags, override=override)
 
     def joinable(self, route: TagRoute, *, override: bool) -> Flight | None:
         """The job under way that does just what is asked for, if there is one."""

@@ -10,6 +10,7 @@ from tagferry.accounts.organizations import Organizations
 from tagferry.copy.estimate import Estimate, Estimates
 from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.route import Route
+from tagferry.copy.run import CopyEngine
 from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge, Unavailable
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
 from tagferry.sync.jobs import Jobs
@@ -45,6 +46,7 @@ class SyncService:
         regions: Regions,
         organizations: Organizations,
         jobs: Jobs,
+        engine: CopyEngine,
         runner: Runner,
         tag_limit: int,
         active_requests: int,
@@ -52,6 +54,7 @@ class SyncService:
         self._regions = regions
         self._organizations = organizations
         self._jobs = jobs
+        self._engine = engine
         self._runner = runner
         self._tag_limit = tag_limit
         self._active_requests = active_requests
@@ -81,7 +84,7 @@ class SyncService:
         """What `start` would have to do; raises what it raises, and changes nothing."""
         await self._check(request)
         route = self._route(request)
-        estimates = await self._runner.estimate_all(
+        estimates = await self._engine.estimate_all(
             route, tuple(dict.fromkeys(request.tags)), override=request.override
         )
         if not any(isinstance(one, Estimate) and one.source is not None for one in estimates.values()):
@@ -135,14 +138,7 @@ class SyncService:
         """
         unfinished = [job for job in await self._jobs.unfinished() if self._knows(job)]
         for job in unfinished:
-            tag_route = TagRoute(
-                source_region=job.source_region,
-                namespace=job.namespace,
-                repository=job.repository,
-                tag=job.tag,
-                target_region=job.target_region,
-                target_namespace=job.target_namespace,
-            )
+            tag_route = _tag_route(job, job.tag)
             flight = self._runner.promise(tag_route, override=job.override)
             self._runner.launch(tag_route, self._route(job), flight, job.id, None)
         return len(unfinished)
@@ -228,7 +224,7 @@ class SyncService:
         route = self._route(request)
         # What stands at the target while another copy goes on there says nothing about what will stand there then.
         free = [tag for tag, flight in flights.items() if flight.before is None]
-        findings = await self._runner.examine_all(route, free, override=request.override)
+        findings = await self._engine.examine_all(route, free, override=request.override)
         await self._require_repository(route, findings)
         records = [_first_record(tag, findings.get(tag)) for tag in flights]
         job_ids = await self._jobs.create(request, records)
@@ -267,14 +263,14 @@ class SyncService:
         return job.source_region in self._regions and job.target_region in self._regions
 
 
-def _tag_route(request: SyncRequest, tag: Tag) -> TagRoute:
+def _tag_route(wanted: SyncRequest | SyncJob, tag: Tag) -> TagRoute:
     return TagRoute(
-        source_region=request.source_region,
-        namespace=request.namespace,
-        repository=request.repository,
+        source_region=wanted.source_region,
+        namespace=wanted.namespace,
+        repository=wanted.repository,
         tag=tag,
-        target_region=request.target_region,
-        target_namespace=request.target_namespace,
+        target_region=wanted.target_region,
+        target_namespace=wanted.target_namespace,
     )
 
 

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from tagferry.copy.flights import Flights, gather
+from tagferry.copy.flights import Flights, each, gather
 
 
 class Work:
@@ -196,3 +196,35 @@ async def test_gathered_work_that_cancels_itself_is_not_taken_for_done():
 
     with pytest.raises(asyncio.CancelledError):
         await gather(give_up())
+
+
+async def test_each_item_is_worked_on_a_bounded_number_at_once_and_results_keep_the_order():
+    running = most = 0
+
+    async def work(number: int) -> int:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001 * (5 - number % 5))
+        running -= 1
+        return number * 2
+
+    assert await each(range(20), work, at_once=3) == [number * 2 for number in range(20)]
+    assert most == 3
+
+
+async def test_the_first_error_ends_the_work_on_all_other_items():
+    begun: list[int] = []
+
+    async def work(number: int) -> None:
+        begun.append(number)
+        if number == 1:
+            raise ValueError("one")
+        await asyncio.Event().wait()
+
+    with pytest.raises(ValueError, match="one"):
+        await each(range(10), work, at_once=2)
+
+    # The place of the one that failed may have gone to the next before all are told to end.
+    assert begun in ([0, 1], [0, 1, 2])
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -56,7 +56,7 @@ class World:
 
     def start_process(self, *, active_requests: int = 64, tag_limit: int = 500) -> SyncService:
         """A service with nothing but the database in common with those before it."""
-        jobs = Jobs(self.database)
+        jobs, engine = Jobs(self.database), CopyEngine()
         service = SyncService(
             regions=Regions(
                 [
@@ -66,7 +66,8 @@ class World:
             ),
             organizations=self.organizations,
             jobs=jobs,
-            runner=Runner(CopyEngine(), jobs),
+            engine=engine,
+            runner=Runner(engine, jobs),
             tag_limit=tag_limit,
             active_requests=active_requests,
         )

@@ -39,7 +39,7 @@ class TokenRequest:
     method: str
     url: str
     headers: Mapping[str, str]
-    body: bytes | None = None
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

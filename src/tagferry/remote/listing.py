@@ -30,8 +30,8 @@ async def pages(transport: Transport, first: Call) -> AsyncIterator[Answer]:
         if link is None:
             return
         url = transport.resolve(link[1], transport.resolve(call.url))
-        if not transport.is_own(url) or str(url) in seen:
+        if not transport.is_own(url) or url in seen:
             raise Unavailable(f"registry {transport.name} named a next page that leads astray: asked to {call.task}")
-        seen.add(str(url))
-        call = replace(call, url=str(url))
+        seen.add(url)
+        call = replace(call, url=url)
     raise Unavailable(f"registry {transport.name} named more than {MAX_PAGES} pages when asked to {call.task}")

@@ -10,15 +10,14 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from yarl import URL
-
 from tagferry.errors import Corrupt, Refused, TagferryError, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor
 from tagferry.oci.verify import Verifier, verified
 from tagferry.remote.answer import Answer
-from tagferry.remote.transport import Call, Stream, Transport
+from tagferry.remote.http1 import Stream
+from tagferry.remote.transport import Call, Transport
 
 ABANDON_TIMEOUT = 1.0
 """Seconds that cancelling an upload session may take; sessions that stay behind are the registry's to clean up."""
@@ -37,7 +36,7 @@ class _Session:
         shortest_chunk: bytes that each part but the last must have (`OCI-Chunk-Min-Length`).
     """
 
-    location: URL
+    location: str
     shortest_chunk: int
 
 
@@ -196,7 +195,7 @@ class _Upload:
         call = Call(
             method="GET",
             task=f"tell what it has of {self._named()}",
-            url=str(self._location),
+            url=self._location,
             scopes=(pushing(self._repository),),
             accept=frozenset({200, 202, 204, 400, 404, 405, 416}),
         )
@@ -233,7 +232,7 @@ class _Upload:
             call = Call(
                 method="PATCH",
                 task=f"take bytes {start} to {start + length - 1} of {self._named()}",
-                url=str(self._location),
+                url=self._location,
                 scopes=(pushing(self._repository),),
                 headers={**_BYTES, "Content-Range": f"{start}-{start + length - 1}"},
                 body=self._stream(parts.take(length), length),
@@ -242,7 +241,7 @@ class _Upload:
             self._location = _location(self._transport, call, await self._transport.fetch(call))
 
     async def _commit(self, body: bytes | Stream, headers: Mapping[str, str] | None = None) -> Answer:
-        url = str(self._location)
+        url = self._location
         separator = "&" if "?" in url else "?"
         call = Call(
             method="PUT",
@@ -281,7 +280,7 @@ class _Upload:
         call = Call(
             method="DELETE",
             task=f"cancel the upload of {self._named()}",
-            url=str(self._location),
+            url=self._location,
             scopes=(pushing(self._repository),),
             accept=frozenset({200, 202, 204, 404}),
         )
@@ -329,7 +328,7 @@ def pushing(repository: RepositoryName) -> str:
     return f"repository:{repository}:pull,push"
 
 
-def _location(transport: Transport, call: Call, answer: Answer) -> URL:
+def _location(transport: Transport, call: Call, answer: Answer) -> str:
     location = answer.headers.get("Location")
     if not location:
         raise Unavailable(f"registry {transport.name} named no Location when asked to {call.task}")

@@ -291,11 +291,19 @@ class Response:
         if self._until_closed and not self.ended:
             self._end()
 
+    def on_message_begin(self) -> None:
+        # What follows the answer answers nothing: it must not be taken for the next request's answer.
+        self._keep = self._keep and not self.ended
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self.begun:
+            return
         self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
+        if self.begun:
+            return
         if status < 200:
             self.headers.clear()
             return
@@ -311,7 +319,7 @@ class Response:
         self._connection.wake()
 
     def on_body(self, body: bytes) -> None:
-        if self._bodiless:
+        if self.ended:
             self._keep = False
         else:
             self._append(body)

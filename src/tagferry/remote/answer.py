@@ -9,12 +9,10 @@ from typing import Any
 from tagferry.errors import Invalid, NotFound, Refused, TagferryError, TooLarge, Unavailable, Unsupported
 from tagferry.names import Digest
 from tagferry.remote.retry import retry_after
+from tagferry.remote.throttle import DEFAULT_WAIT
 
 ERROR_LIMIT = 16 * 1024
 """Bytes of an error's body that are read."""
-
-_DEFAULT_WAIT = 5.0
-"""Seconds after which to try again where a registry that throttles does not tell."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def failure(registry: str, task: str, answer: Answer) -> TagferryError:
         case 413:
             return TooLarge(f"the request to {task}", f"is too large for registry {registry}, which answered {told}")
         case 429:
-            return Unavailable(sentence, retry_after=_DEFAULT_WAIT if wait is None else wait)
+            return Unavailable(sentence, retry_after=DEFAULT_WAIT if wait is None else wait)
         case 408:
             return Unavailable(sentence, retry_after=wait)
         case status if status >= 500 or status < 400:

@@ -27,8 +27,8 @@ class Endpoint:
         ca_file: PEM file with the authorities to trust instead of the system's.
         insecure_skip_verify: take any TLS certificate.
         connect_timeout: seconds to wait for a connection.
-        read_timeout: seconds without a byte moving after which a request is given up; there is no limit to how
-            long a transfer takes as a whole.
+        read_timeout: seconds without a byte moving after which a request is given up.
+        request_timeout: seconds that a request may take as a whole, unless it carries a blob.
         max_connections: requests at the same time; uploads have as many again of their own, because an upload may
             wait for a download from the same registry.
         chunk_size: bytes of one part of an upload to a registry that does not take a blob in one piece.
@@ -41,6 +41,7 @@ class Endpoint:
     insecure_skip_verify: bool = False
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
+    request_timeout: float = 120.0
     max_connections: int = 64
     chunk_size: int = 16 * 1024 * 1024
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,20 +44,71 @@ class Retry:
         # A little is added to what the registry asked for, lest all clients come back in the same instant.
         return asked + self.chance() * min(reach, asked or reach)
 
+
+class Budget:
+    """What one registry's retries may cost together, lest they keep down a registry that is on its knees.
+
+    Args:
+        most: retries that may follow one another at once.
+        a_second: retries that come to it in each second.
+        a_success: retries that come to it with each request that went well.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        *,
+        most: float = 100.0,
+        a_second: float = 10.0,
+        a_success: float = 0.2,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most = most
+        self._a_second = a_second
+        self._a_success = a_success
+        self._clock = clock
+        self._left = most
+        self._counted_at = clock()
+
+    def earn(self) -> None:
+        """Note that a request went well."""
+        self._left = min(self._most, self._left + self._a_success)
+
+    def spend(self) -> bool:
+        """Take one retry; False where none is left."""
+        now = self._clock()
+        self._left = min(self._most, self._left + (now - self._counted_at) * self._a_second)
+        self._counted_at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Retries:
+    """A policy at work at one registry."""
+
+    def __init__(self, policy: Retry, budget: Budget) -> None:
+        self.policy = policy
+        self._budget = budget
+
     async def pause(self, attempt: int, failure: Unavailable) -> None:
         """Wait before the next attempt; raises the failure where there shall be none."""
-        delay = self.delay(attempt, failure)
-        if delay is None:
+        delay = self.policy.delay(attempt, failure)
+        if delay is None or not self._budget.spend():
             raise failure
-        await self.sleep(delay)
+        await self.policy.sleep(delay)
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Make attempts until one succeeds, or fails for good."""
         for number in count(1):
             try:
-                return await attempt()
+                result = await attempt()
             except Unavailable as failure:
                 await self.pause(number, failure)
+            else:
+                self._budget.earn()
+                return result
         raise AssertionError("pause() raises the last failure")
 
 

@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from tagferry import __version__
@@ -21,7 +21,8 @@ from tagferry.remote.auth import Authenticator, TokenRequest
 from tagferry.remote.connections import Connections
 from tagferry.remote.endpoint import Endpoint
 from tagferry.remote.http1 import Broken, Response, Silent, Stream
-from tagferry.remote.retry import Retry
+from tagferry.remote.retry import Budget, Retries, Retry
+from tagferry.remote.throttle import Slots, Throttle
 
 MAX_REDIRECTS = 5
 _PORTS = {"http": 80, "https": 443}
@@ -43,6 +44,7 @@ class Call:
         accept: the statuses that the caller handles; any other is raised as an error.
         redirects: whether another address may answer instead.
         limit: bytes that the answer's body may have.
+        to_check: bytes that the registry has to read again before it can answer.
     """
 
     method: str
@@ -54,6 +56,7 @@ class Call:
     accept: frozenset[int] = frozenset({200})
     redirects: bool = False
     limit: int = MANIFEST_SIZE_LIMIT
+    to_check: int = 0
 
 
 class Transport:
@@ -61,13 +64,12 @@ class Transport:
 
     def __init__(self, endpoint: Endpoint, *, retry: Retry) -> None:
         self.endpoint = endpoint
-        self.retry = retry
+        self.retry = Retries(retry, Budget())
         parts = urlsplit(endpoint.url)
         self._own = parts
         self._base = f"{parts.scheme}://{parts.netloc}"
         self._auth = Authenticator(endpoint, self._exchange)
-        self._slots = asyncio.Semaphore(endpoint.max_connections)
-        self._uploads = asyncio.Semaphore(endpoint.max_connections)
+        self._throttle = Throttle(endpoint.max_connections, patience=retry.patience, sleep=retry.sleep)
         self._connections: Connections | None = None
         self.round_trip: float | None = None
         """Seconds that the quickest answer so far took to begin; None before the first."""
@@ -83,9 +85,9 @@ class Transport:
             await self._connections.close()
             self._connections = None
 
-    def upload_slot(self) -> asyncio.Semaphore:
+    def upload_slot(self) -> Slots:
         """What a request with a stream for a body is sent under; taken before the stream's source is opened."""
-        return self._uploads
+        return self._throttle.uploads
 
     def resolve(self, location: str, base: str = "") -> str:
         """The absolute URL that a Location or Link of this registry means.
@@ -115,8 +117,12 @@ class Transport:
         own = self._own
         return (parts.scheme, parts.hostname, _port(parts)) == (own.scheme, own.hostname, _port(own))
 
-    async def fetch(self, call: Call, *, attempts: int | None = None) -> Answer:
+    async def fetch(self, call: Call, *, once: bool = False) -> Answer:
         """Send a request and read its whole answer.
+
+        Args:
+            call: the request.
+            once: do not try again.
 
         Raises:
             Unavailable: a temporary fault that outlasted the retries.
@@ -127,11 +133,10 @@ class Transport:
             return await self._read(call, await self._authorized(call))
 
         async def attempt() -> Answer:
-            async with self._slots:
+            async with self._throttle.requests, self._deadline(call):
                 return await self._read(call, await self._authorized(call))
 
-        retry = self.retry if attempts is None else replace(self.retry, attempts=attempts)
-        return await retry.run(attempt)
+        return await attempt() if once else await self.retry.run(attempt)
 
     @asynccontextmanager
     async def open(self, call: Call) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
@@ -143,7 +148,7 @@ class Transport:
                 await self._read(call, response)
             return response
 
-        async with self._slots:
+        async with self._throttle.requests:
             response = await self.retry.run(attempt)
             try:
                 yield Answer(response.status, response.headers), self._chunks(call, response)
@@ -186,14 +191,15 @@ class Transport:
         raise Unavailable(f"registry {self.name} redirected more than {MAX_REDIRECTS} times when asked to {call.task}")
 
     async def _send(self, call: Call, url: str, headers: Mapping[str, str]) -> Response:
-        body, silence = call.body, self.endpoint.read_timeout
-        if isinstance(body, Stream):
-            silence = max(silence, body.size / _SLOWEST_COMMIT)
+        body = call.body
+        silence = max(self.endpoint.read_timeout, call.to_check / _SLOWEST_COMMIT)
         started = time.monotonic()
         try:
             response = await self._connected().send(call.method, url, headers, body, silence=silence)
         except Broken as fault:
             raise self._fault(call, fault) from fault
+        if self.is_own(url):
+            self._throttle.note(response.status, response.headers)
         if not isinstance(body, Stream):
             self.round_trip = min(self.round_trip or math.inf, time.monotonic() - started)
         return response
@@ -248,6 +254,18 @@ class Transport:
         if answer.status == 200:
             return answer.body
         raise Refused(str(self.failure(call, answer)))
+
+    @asynccontextmanager
+    async def _deadline(self, call: Call) -> AsyncIterator[None]:
+        """End a request that takes too long as a whole, however its bytes trickle."""
+        deadline = asyncio.timeout(self.endpoint.request_timeout + call.to_check / _SLOWEST_COMMIT)
+        try:
+            async with deadline:
+                yield
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise self._fault(call, Silent()) from None
 
     def _fault(self, call: Call, fault: Broken) -> TagferryError:
         if isinstance(fault, Silent):

@@ -250,6 +250,7 @@ class _Upload:
             scopes=(pushing(self._repository),),
             headers={**_BYTES, **(headers or {})},
             body=body,
+            to_check=self._descriptor.size,
             accept=_STORED | _REFUSED_WHOLE | {400, 404, 416},
         )
         answer = await self._transport.fetch(call)
@@ -286,7 +287,7 @@ class _Upload:
         )
         try:
             async with asyncio.timeout(ABANDON_TIMEOUT):
-                await self._transport.fetch(call, attempts=1)
+                await self._transport.fetch(call, once=True)
         except (TagferryError, TimeoutError):
             return
 

@@ -1,0 +1,187 @@
+"""What a registry bears: slots that shrink and grow, pauses that all requests keep, and retries on a budget."""
+
+import asyncio
+
+import pytest
+
+from tagferry.errors import Unavailable
+from tagferry.names import RepositoryName
+from tagferry.remote.retry import Budget, Retries, Retry
+from tagferry.remote.throttle import Throttle, rate_limit_pause
+from tests.support.scripted_registry import Reply, ScriptedRegistry, error, said
+from tests.unit.remote.conftest import Opening, Pauses
+
+APP = RepositoryName("team/app")
+TAGS = "/v2/team/app/tags/list"
+
+
+class Clock:
+    """Stands still until it is moved; sleeping moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def throttle(clock: Clock, most: int = 8) -> Throttle:
+    return Throttle(most, patience=60.0, sleep=clock.sleep, clock=clock)
+
+
+async def test_refusals_halve_the_slots_and_answers_let_them_grow_back(clock: Clock):
+    throttled = throttle(clock)
+    sizes = []
+    for _ in range(4):
+        throttled.note(429, {"Retry-After": "1"})
+        sizes.append(throttled.requests.size)
+        clock.now += 2
+    for _ in range(1 + 2 + 3):
+        throttled.note(200, {})
+    assert (sizes, throttled.requests.size) == ([4, 2, 1, 1], 4)
+    for _ in range(100):
+        throttled.note(200, {})
+    assert (throttled.requests.size, throttled.uploads.size) == (8, 8)
+
+
+async def test_refusals_that_come_together_count_as_one(clock: Clock):
+    throttled = throttle(clock)
+    for _ in range(5):
+        throttled.note(429, {})
+    assert throttled.requests.size == 4
+
+
+async def test_never_more_are_inside_than_there_are_slots(clock: Clock):
+    throttled = throttle(clock)
+    inside = most = 0
+    seen = []
+
+    async def enter() -> None:
+        nonlocal inside, most
+        async with throttled.requests:
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            inside -= 1
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(enter())
+    seen.append(most)
+    throttled.note(429, {"Retry-After": "0"})
+    most = 0
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(enter())
+    seen.append(most)
+    assert seen == [8, 4]
+
+
+async def test_who_is_cancelled_in_the_line_takes_no_slot_away(clock: Clock):
+    throttled = throttle(clock, most=1)
+    await throttled.requests.__aenter__()
+    lines = [asyncio.ensure_future(throttled.requests.__aenter__()) for _ in range(3)]
+    await asyncio.sleep(0)
+    lines[0].cancel()
+    await throttled.requests.__aexit__(None, None, None)
+    lines[1].cancel()
+    async with asyncio.timeout(5):
+        await lines[2]
+    assert [line.cancelled() for line in lines] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "pause"),
+    [
+        (429, {"Retry-After": "7"}, [7.0]),
+        (429, {}, [5.0]),
+        (503, {"Retry-After": "3"}, [3.0]),
+        (503, {}, []),
+        (200, {"RateLimit": '"default";r=0;t=30'}, [30.0]),
+        (200, {"RateLimit": '"default";r=12;t=30'}, []),
+        (429, {"Retry-After": "3600"}, []),
+    ],
+)
+async def test_who_comes_next_keeps_the_pause_that_another_was_told(
+    clock: Clock, status: int, headers: dict[str, str], pause: list[float]
+):
+    throttled = throttle(clock)
+    throttled.note(status, headers)
+    for slots in (throttled.requests, throttled.uploads):
+        async with slots:
+            pass
+    assert clock.slept == pause
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"RateLimit-Remaining": "0", "RateLimit-Reset": "20"}, 20.0),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "2000000045"}, 45.0),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1999999999"}, 0.0),
+        ({"RateLimit-Remaining": "0;w=21600"}, 0.0),
+        ({"RateLimit-Remaining": "76;w=21600", "RateLimit-Reset": "20"}, 0.0),
+        ({"RateLimit-Remaining": "none", "RateLimit-Reset": "20"}, 0.0),
+        ({}, 0.0),
+    ],
+)
+def test_rate_limit_headers_are_read_in_each_of_their_forms(headers: dict[str, str], seconds: float):
+    assert rate_limit_pause(headers, now=lambda: 2_000_000_000.0) == seconds
+
+
+def test_the_budget_for_retries_runs_out_and_fills_up_again(clock: Clock):
+    budget = Budget(most=2, a_second=1.0, a_success=0.5, clock=clock)
+
+    assert [budget.spend() for _ in range(3)] == [True, True, False]
+    clock.now += 1
+    assert [budget.spend(), budget.spend()] == [True, False]
+    budget.earn()
+    budget.earn()
+    assert [budget.spend(), budget.spend()] == [True, False]
+
+
+async def test_without_budget_a_failure_is_final(clock: Clock):
+    retries = Retries(Retry(attempts=9, sleep=clock.sleep), Budget(most=2, a_second=0.0, clock=clock))
+    attempts = 0
+
+    async def attempt() -> None:
+        nonlocal attempts
+        attempts += 1
+        raise Unavailable("down")
+
+    with pytest.raises(Unavailable, match="down"):
+        await retries.run(attempt)
+    with pytest.raises(Unavailable, match="down"):
+        await retries.run(attempt)
+    assert attempts == 3 + 1
+
+
+async def test_one_told_to_wait_holds_the_others_back(script: ScriptedRegistry, opened: Opening, pauses: Pauses):
+    store = opened()
+    script.on("GET", TAGS, error(429, "TOOMANYREQUESTS", headers={"Retry-After": "30"}), said({"tags": []}))
+    script.always("GET", "/v2/", Reply())
+
+    assert [tag async for tag in store.list_tags(APP)] == []
+    pauses.clear()
+    await store.ping()
+
+    # The pauses of this test take no time, so the registry's wish still stands for the next request.
+    assert [round(pause) for pause in pauses] == [30]
+
+
+async def test_a_request_that_only_trickles_is_given_up(script: ScriptedRegistry, opened: Opening):
+    store = opened(attempts=1, request_timeout=0.2)
+    script.always("GET", TAGS, Reply(body=b'{"tags": []}', delay=5.0))
+
+    with pytest.raises(Unavailable, match="did not answer in time"):
+        _ = [tag async for tag in store.list_tags(APP)]

@@ -126,7 +126,8 @@ class Connections:
         except TimeoutError:
             raise Silent("no connection was made in time") from None
         except (OSError, UnicodeError) as error:
-            raise Broken(str(error) or type(error).__name__) from error
+            _, host, port = origin
+            raise Broken(f"{host}:{port} cannot be connected to: {error or type(error).__name__}") from error
 
     async def _connected(self, origin: Origin) -> Connection:
         scheme, host, port = origin

@@ -16,6 +16,7 @@ from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users, random_password
 from tagferry.accounts.vault import Vault
+from tagferry.copy.homes import BlobHomes
 from tagferry.copy.pace import Pace
 from tagferry.copy.run import CopyEngine, Limits
 from tagferry.db.engine import Database
@@ -26,6 +27,7 @@ from tagferry.registry.storage import DiskStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore, find_credentials
 from tagferry.settings import RegionSettings, Settings
 from tagferry.sync.jobs import Jobs
+from tagferry.sync.locations import KeptLocations
 from tagferry.sync.regions import Region, Regions
 from tagferry.sync.runner import Runner
 from tagferry.sync.service import SyncService
@@ -113,7 +115,9 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
     async with AsyncExitStack() as stack:
         accounts = await stack.enter_async_context(open_accounts(settings))
         regions = await stack.enter_async_context(open_regions(settings))
-        sync = _sync(settings, accounts, regions)
+        locations = _locations(settings, accounts, regions)
+        stack.push_async_callback(locations.close)
+        sync = _sync(settings, accounts, regions, BlobHomes(locations))
         stack.push_async_callback(sync.close)
         stack.push_async_callback(_cancel, asyncio.create_task(_keep_house(regions)))
         services = _services(settings, accounts, regions, sync)
@@ -166,7 +170,12 @@ async def _store(name: RegionId, region: RegionSettings, settings: Settings) -> 
     )
 
 
-def _sync(settings: Settings, accounts: Accounts, regions: Regions) -> SyncService:
+def _locations(settings: Settings, accounts: Accounts, regions: Regions) -> KeptLocations:
+    addresses = {region.store.name: region.url for region in regions}
+    return KeptLocations(accounts.database, addresses, limit=settings.sync.blob_locations)
+
+
+def _sync(settings: Settings, accounts: Accounts, regions: Regions, homes: BlobHomes) -> SyncService:
     jobs = Jobs(accounts.database)
     limits = Limits(
         tags=settings.sync.tags_in_flight,
@@ -176,7 +185,7 @@ def _sync(settings: Settings, accounts: Accounts, regions: Regions) -> SyncServi
     paces = {
         name: Pace(region.bytes_per_second) for name, region in settings.regions.items() if region.bytes_per_second
     }
-    engine = CopyEngine(limits, attachments=settings.sync.attachments, paces=paces)
+    engine = CopyEngine(limits, homes=homes, attachments=settings.sync.attachments, paces=paces)
     return SyncService(
         regions=regions,
         organizations=accounts.organizations,

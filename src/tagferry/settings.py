@@ -143,6 +143,8 @@ class SyncSettings(_Frozen):
     blobs_in_flight: PositiveInt = 32
     attachments: bool = True
     """Whether signatures, attestations and bills of materials go with their images."""
+    blob_locations: PositiveInt = 1_000_000
+    """How many places the database remembers from which a registry can take a blob that it has already."""
     active_requests: PositiveInt = 64
     """Requests of one user that may be in flight at once; more are answered with 429."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tagferry.copy.attachments import KnownTags
 from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.flights import each
-from tagferry.copy.known import KnownContent
+from tagferry.copy.homes import BlobHomes
 from tagferry.copy.plan import Plan, plan_tag
 from tagferry.copy.route import Route
 from tagferry.errors import NotFound, TagferryError
@@ -48,13 +48,13 @@ async def estimate_all(
     route: Route,
     findings: Mapping[Tag, Finding | TagferryError],
     *,
-    known: KnownContent,
+    homes: BlobHomes,
     known_tags: KnownTags | None,
 ) -> Estimates:
     """Estimate every tag; one that cannot be looked at is told by its error."""
     plans = await _plans(route, findings, known_tags)
     blobs = {blob.digest: blob for plan in plans.values() if isinstance(plan, Plan) for blob in plan.blobs}
-    places = await _places(route, list(blobs.values()), known)
+    places = await _places(route, list(blobs.values()), homes)
     counted: set[Digest] = set()
     estimates: Estimates = {}
     for tag, finding in findings.items():
@@ -88,13 +88,15 @@ async def _plans(
     return dict(zip(wanted, await each(wanted, one, at_once=_TAGS_AT_ONCE), strict=True))
 
 
-async def _places(route: Route, blobs: list[Descriptor], known: KnownContent) -> dict[Digest, str]:
+async def _places(route: Route, blobs: list[Descriptor], homes: BlobHomes) -> dict[Digest, str]:
     """Where each blob would come from: it is `present`, is there to `mount`, or is to `move`."""
+    if not route.within_one_store:
+        await homes.recall(route.target, [blob.digest for blob in blobs])
 
     async def one(blob: Descriptor) -> str:
         if await route.target.stat_blob(route.target_repository, blob.digest) is not None:
             return "present"
-        home = known.another_home(route.target, route.target_repository, blob.digest)
+        home = homes.another(route.target, route.target_repository, blob.digest)
         return "mount" if route.within_one_store or home else "move"
 
     return dict(zip((blob.digest for blob in blobs), await each(blobs, one, at_once=_BLOBS_AT_ONCE), strict=True))

@@ -11,6 +11,7 @@ from tagferry.copy.attachments import Attachment, KnownTags
 from tagferry.copy.estimate import Estimates, estimate_all
 from tagferry.copy.examine import Finding, Verdict, examine, examine_all
 from tagferry.copy.flights import Flights, gather
+from tagferry.copy.homes import BlobHomes
 from tagferry.copy.image import Image
 from tagferry.copy.known import KnownContent
 from tagferry.copy.pace import Pace
@@ -19,6 +20,7 @@ from tagferry.copy.progress import Progress, Transfer
 from tagferry.copy.route import Route
 from tagferry.errors import Expired, NotFound, TagferryError
 from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import Descriptor, Manifest
 
 _STALE_SECONDS = 5.0
@@ -60,6 +62,7 @@ class CopyEngine:
     Args:
         limits: how much is in flight at once.
         known: what the targets are known to hold.
+        homes: where the targets are known to have blobs.
         attachments: whether signatures and whatever else is attached to an image go with it.
         paces: the rate that each store of this name keeps, in and out together.
         clock: seconds, monotonic.
@@ -70,6 +73,7 @@ class CopyEngine:
         limits: Limits | None = None,
         *,
         known: KnownContent | None = None,
+        homes: BlobHomes | None = None,
         attachments: bool = True,
         paces: Mapping[str, Pace] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -79,6 +83,7 @@ class CopyEngine:
         self._blob_slots = asyncio.Semaphore(limits.blobs)
         self._tag_seconds = limits.tag_seconds
         self._known = known or KnownContent()
+        self._homes = homes or BlobHomes()
         self._known_tags = KnownTags(clock=clock) if attachments else None
         self._paces = paces or {}
         self._clock = clock
@@ -95,7 +100,7 @@ class CopyEngine:
     async def estimate_all(self, route: Route, tags: Sequence[Tag], *, override: bool) -> Estimates:
         """What `copy` would have to do for each of these tags; nothing is written anywhere."""
         findings = await self.examine_all(route, tags, override=override)
-        return await estimate_all(route, findings, known=self._known, known_tags=self._known_tags)
+        return await estimate_all(route, findings, homes=self._homes, known_tags=self._known_tags)
 
     async def copy(
         self,
@@ -152,6 +157,7 @@ class CopyEngine:
 
     async def _run(self, route: Route, plan: Plan, *, override: bool, found_at: float, progress: Progress) -> Outcome:
         progress.transfers = [self._transfer(route, blob) for blob in plan.blobs]
+        await self._recall_homes(route, plan)
         await gather(
             *(self._ensure_blob(route, blob, way) for blob, way in zip(plan.blobs, progress.transfers, strict=True))
         )
@@ -173,7 +179,7 @@ class CopyEngine:
         return self._transfers.setdefault(_key(route, blob.digest), Transfer(size=blob.size))
 
     async def _ensure_blob(self, route: Route, blob: Descriptor, transfer: Transfer) -> None:
-        if not self._known.holds(route.target, route.target_repository, blob.digest):
+        if not self._holds(route, blob.digest):
             key = _key(route, blob.digest)
             await self._blobs.share(key, lambda: self._move_blob(route, blob, transfer))
         transfer.settled = True
@@ -186,9 +192,12 @@ class CopyEngine:
                 yield _counted(self._paced(route, chunks), transfer)
 
         async with self._blob_slots:
-            mount_from = await self._mount_from(route, blob)
-            await route.target.write_blob(route.target_repository, blob, source, mount_from=mount_from)
+            home = await self._mount_from(route, blob)
+            outcome = await route.target.write_blob(route.target_repository, blob, source, mount_from=home)
+        if home is not None and outcome is BlobOutcome.UPLOADED:
+            self._homes.forget(route.target, home, blob.digest)
         self._known.remember(route.target, route.target_repository, blob.digest)
+        self._homes.note(route.target, route.target_repository, blob.digest)
 
     def _paced(self, route: Route, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         for store in (route.source, route.target):
@@ -196,15 +205,25 @@ class CopyEngine:
                 chunks = pace.paced(chunks)
         return chunks
 
+    async def _recall_homes(self, route: Route, plan: Plan) -> None:
+        """Learn where the target has what is to be brought; no question where the source itself is there."""
+        if route.within_one_store:
+            return
+        wanted = [blob.digest for blob in plan.blobs if not self._holds(route, blob.digest)]
+        await self._homes.recall(route.target, wanted)
+
     async def _mount_from(self, route: Route, blob: Descriptor) -> RepositoryName | None:
         if route.within_one_store:
             return route.source_repository
-        home = self._known.another_home(route.target, route.target_repository, blob.digest)
+        home = self._homes.another(route.target, route.target_repository, blob.digest)
         if home is None or _owner(home) == _owner(route.target_repository):
             return home
         # A manifest that lists a blob which its own repository lacks must not get it from another organization.
         held = await route.source.stat_blob(route.source_repository, blob.digest)
         return home if held is not None else None
+
+    def _holds(self, route: Route, digest: Digest) -> bool:
+        return self._known.holds(route.target, route.target_repository, digest)
 
     async def _ensure_below(self, route: Route, image: Image) -> None:
         for level in image.levels:
@@ -221,7 +240,7 @@ class CopyEngine:
             await route.target.put_manifest(route.target_repository, root, tag)
 
     async def _ensure_manifest(self, route: Route, manifest: Manifest) -> None:
-        if self._known.holds(route.target, route.target_repository, manifest.digest):
+        if self._holds(route, manifest.digest):
             return
 
         async def put() -> None:

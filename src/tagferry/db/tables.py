@@ -1,4 +1,7 @@
-"""The tables: accounts, organizations and sync jobs. Images are not here: the registries are the truth about them."""
+"""The tables: accounts, organizations, sync jobs, and what was learned about registries.
+
+Images are not here: the registries are the truth about them, and what was learned only saves questions and bytes.
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -139,3 +142,16 @@ class SyncJobRow(Base):
     digest: Mapped[str | None] = mapped_column(String(140))
     bytes_total: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes_done: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class BlobLocationRow(Base):
+    """A repository that was seen to hold a blob; the registry is told by its address, whatever a region is called."""
+
+    __tablename__ = "blob_locations"
+    __table_args__ = (UniqueConstraint("address", "digest", "repository", name="uq_blob_locations_place"),)
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
+    address: Mapped[str] = mapped_column(String(512))
+    digest: Mapped[str] = mapped_column(String(140))
+    repository: Mapped[str] = mapped_column(String(255))
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

@@ -1,5 +1,5 @@
 from tagferry.copy.known import KnownContent
-from tagferry.names import Digest, RepositoryName
+from tagferry.names import Digest
 from tests.support.memory_store import MemoryStore
 from tests.unit.copy.stores import APP, COPY
 
@@ -47,16 +47,6 @@ def test_the_oldest_sighting_makes_room_for_the_newest():
     known.remember(HERE, APP, THIRD)
 
     assert [known.holds(HERE, APP, digest) for digest in (FIRST, SECOND, THIRD)] == [True, False, True]
-    assert known.another_home(HERE, COPY, SECOND) is None
-
-
-def test_another_home_is_another_repository_of_the_same_store():
-    known = KnownContent()
-    known.remember(HERE, APP, FIRST)
-
-    assert known.another_home(HERE, COPY, FIRST) == APP
-    assert known.another_home(HERE, APP, FIRST) is None
-    assert known.another_home(THERE, COPY, FIRST) is None
 
 
 def test_a_repository_that_is_forgotten_takes_nothing_else_with_it():
@@ -72,5 +62,4 @@ def test_a_repository_that_is_forgotten_takes_nothing_else_with_it():
     assert not known.holds(HERE, APP, SECOND)
     assert known.holds(HERE, COPY, FIRST)
     assert known.holds(THERE, APP, FIRST)
-    assert known.another_home(HERE, RepositoryName("third/app"), FIRST) == COPY
     known.forget(HERE, APP)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, select, text
@@ -17,6 +19,10 @@ from tagferry.db import migrations
 from tagferry.db.engine import Database
 from tagferry.db.tables import Base, DomainRow, TokenRow, UserRow
 from tagferry.errors import Invalid, Unavailable
+
+MIGRATIONS = Path(migrations.__file__).parent
+REVISIONS = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
+"""Every revision, the newest first."""
 
 
 @pytest.fixture
@@ -39,6 +45,25 @@ def inspected(file: Path, look: Any) -> Any:
         found = look(connection)
     engine.dispose()
     return found
+
+
+def migrated_to(connection: Connection, revision: str) -> None:
+    """Make an older revision's database, with a domain in it."""
+    command.upgrade(alembic(connection), revision)
+    connection.execute(text("INSERT INTO domains (id, name) VALUES ('1', 'acme')"))
+    connection.commit()
+
+
+def taken_back_to(connection: Connection, revision: str) -> None:
+    command.downgrade(alembic(connection), revision)
+    connection.commit()
+
+
+def alembic(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
 
 
 def differences(connection: Connection) -> list[Any]:
@@ -74,7 +99,28 @@ def test_the_comparison_of_schemas_notices_a_difference(tmp_path: Path):
 
 
 def test_the_revisions_form_one_line():
-    assert len(ScriptDirectory(str(Path(migrations.__file__).parent)).get_heads()) == 1
+    assert len(ScriptDirectory(str(MIGRATIONS)).get_heads()) == 1
+
+
+@pytest.mark.parametrize("revision", REVISIONS[1:])
+async def test_an_older_database_is_brought_up_to_date_with_what_is_in_it(file: Path, revision: str):
+    file.parent.mkdir()
+    inspected(file, lambda connection: migrated_to(connection, revision))
+    newest = Database(f"sqlite+aiosqlite:///{file}")
+
+    await newest.migrate()
+
+    assert await names(newest) == ["acme"]
+    await newest.close()
+    assert inspected(file, differences) == []
+
+
+@pytest.mark.parametrize("revision", REVISIONS[1:])
+async def test_a_newer_database_can_be_taken_back(database: Database, file: Path, revision: str):
+    inspected(file, lambda connection: taken_back_to(connection, revision))
+    await database.migrate()
+
+    assert inspected(file, differences) == []
 
 
 async def test_what_is_written_is_there_for_the_next_session(database: Database):

@@ -26,6 +26,7 @@ from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore, find_credentials
 from tagferry.settings import RegionSettings, Settings
+from tagferry.sync.capabilities import KeptCapabilities
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.locations import KeptLocations
 from tagferry.sync.regions import Region, Regions
@@ -98,12 +99,15 @@ async def ensure_admin(accounts: Accounts) -> FirstAdmin | None:
 
 
 @asynccontextmanager
-async def open_regions(settings: Settings) -> AsyncIterator[Regions]:
-    """All the regions with their stores; no network is used before a store is asked something."""
+async def open_regions(settings: Settings, database: Database | None = None) -> AsyncIterator[Regions]:
+    """All the regions with their stores; no network is used before a store is asked something.
+
+    Without a database nothing is known of registries elsewhere from earlier, and nothing that is learned is kept.
+    """
     async with AsyncExitStack() as stack:
         regions = []
         for name, region in settings.regions.items():
-            store = await _store(RegionId(name), region, settings)
+            store = await _store(RegionId(name), region, settings, database)
             stack.push_async_callback(store.close)
             regions.append(Region(id=RegionId(name), url=region.url, store=store))
         yield Regions(regions)
@@ -114,7 +118,7 @@ async def open_app(settings: Settings) -> AsyncIterator[App]:
     """Build everything, and give all of it back at the end."""
     async with AsyncExitStack() as stack:
         accounts = await stack.enter_async_context(open_accounts(settings))
-        regions = await stack.enter_async_context(open_regions(settings))
+        regions = await stack.enter_async_context(open_regions(settings, accounts.database))
         locations = _locations(settings, accounts, regions)
         stack.push_async_callback(locations.close)
         sync = _sync(settings, accounts, regions, BlobHomes(locations))
@@ -150,7 +154,7 @@ def _vault(settings: Settings) -> Vault:
     return Vault.open(configured, settings.data_dir / "secret.key")
 
 
-async def _store(name: RegionId, region: RegionSettings, settings: Settings) -> ImageStore:
+async def _store(name: RegionId, region: RegionSettings, settings: Settings, database: Database | None) -> ImageStore:
     if region.is_embedded:
         return await DiskStore.open(settings.data_dir / "registries" / name, name=name)
     credentials = None
@@ -166,7 +170,8 @@ async def _store(name: RegionId, region: RegionSettings, settings: Settings) -> 
             ca_file=region.ca_file,
             insecure_skip_verify=region.insecure_skip_verify,
             max_connections=region.max_connections,
-        )
+        ),
+        keeper=KeptCapabilities(database, region.url) if database is not None else None,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tagferry.app import App, ensure_admin, open_app
-from tagferry.names import Namespace, RegionId, Repository, RepositoryName, Tag
+from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
 from tagferry.settings import Settings
 from tagferry.sync.model import SyncRequest
 from tests.support.docker_registry import DockerRegistry, docker_registry
@@ -70,3 +70,17 @@ async def test_after_a_restart_blobs_are_mounted_from_where_they_were_brought_be
     assert len(uploaded) == len(sample.all_blobs)
     assert [(seen.method, seen.status) for seen in asked] == [("POST", 201)] * len(sample.all_blobs)
     assert all("from=release%2Ffirst" in seen.path for seen in asked)
+
+
+async def test_after_a_restart_a_registry_is_not_asked_again_whether_it_lists_referrers(
+    target: DockerRegistry, tmp_path: Path
+):
+    asked = []
+    for _ in range(2):
+        async with started(tmp_path, target.url) as app:
+            store = app.services.regions[SOUTH].store
+            assert await store.list_referrers(RepositoryName("release/first"), Digest.of(b"subject")) == []
+        asked.append([seen for seen in await target.requests() if "/referrers/" in seen.path])
+        target.forget_requests()
+
+    assert [len(seen) for seen in asked] == [1, 0]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from tagferry.errors import NotFound
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord
+from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, media_type_not_taken
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.oci.verify import verified
 
@@ -29,6 +29,7 @@ class MemoryStore:
     Attributes:
         counts: how often each method of the contract was called, by its name.
         moved: bytes that write_blob took from its sources.
+        refused_types: media types of manifests that it does not take.
     """
 
     def __init__(self, name: str = "memory") -> None:
@@ -36,6 +37,7 @@ class MemoryStore:
         self._repositories: dict[RepositoryName, _Contents] = {}
         self.counts: Counter[str] = Counter()
         self.moved = 0
+        self.refused_types: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -52,6 +54,8 @@ class MemoryStore:
 
     async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
         await self._enter("put_manifest")
+        if manifest.media_type in self.refused_types:
+            raise media_type_not_taken(self.name, manifest.media_type)
         contents = self._contents(repository)
         for blob in manifest.blobs:
             if not blob.is_foreign and blob.digest not in contents.blobs:
@@ -63,6 +67,9 @@ class MemoryStore:
         contents.manifests[manifest.digest] = manifest
         if tag is not None:
             contents.tags[tag] = TagRecord(tag=tag, digest=manifest.digest, updated=datetime.now(UTC))
+
+    async def refused_media_types(self) -> Collection[str]:
+        return self.refused_types
 
     async def delete_manifest(self, repository: RepositoryName, reference: Reference) -> None:
         await self._enter("delete_manifest")

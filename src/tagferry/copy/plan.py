@@ -1,12 +1,13 @@
 """What a tag's copy consists of, as pure data that can be printed, tested and run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tagferry.copy.attachments import Attachment, KnownTags, find_attachments
 from tagferry.copy.image import Image, distinct_blobs, read_image
 from tagferry.copy.route import Route
 from tagferry.names import Tag
+from tagferry.oci.images import media_type_not_taken
 from tagferry.oci.model import Descriptor, Manifest
 
 
@@ -56,7 +57,8 @@ async def plan_tag(route: Route, tag: Tag, *, known_tags: KnownTags | None = Non
 
     Raises:
         NotFound: the source lacks the tag, or something that its index lists.
-        Unsupported: the image is of a type that cannot be copied bit-identically.
+        Unsupported: the image is of a type that cannot be copied bit-identically, or that the target is known not
+            to take.
         Invalid: the image's index nests too deep or lists too much, or too much is attached.
     """
     image = await read_image(route.source, route.source_repository, tag)
@@ -64,4 +66,12 @@ async def plan_tag(route: Route, tag: Tag, *, known_tags: KnownTags | None = Non
     if known_tags is not None:
         attachments = await find_attachments(route, (manifest.digest for manifest in image.manifests), known_tags)
     manifests = [*image.manifests, *(each for one in attachments for each in one.image.manifests)]
+    await _require_taken(route, manifests)
     return Plan(tag=tag, image=image, attachments=attachments, blobs=distinct_blobs(manifests))
+
+
+async def _require_taken(route: Route, manifests: Iterable[Manifest]) -> None:
+    refused = await route.target.refused_media_types()
+    for manifest in manifests:
+        if manifest.media_type in refused:
+            raise media_type_not_taken(route.target.name, manifest.media_type)

@@ -155,3 +155,13 @@ class BlobLocationRow(Base):
     digest: Mapped[str] = mapped_column(String(140))
     repository: Mapped[str] = mapped_column(String(255))
     seen_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class RegistryCapabilitiesRow(Base):
+    """What the registry at an address has shown that it can do, as a JSON object."""
+
+    __tablename__ = "registry_capabilities"
+
+    address: Mapped[str] = mapped_column(String(512), primary_key=True)
+    learned_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    document: Mapped[str] = mapped_column(Text)

@@ -1,8 +1,18 @@
 """Image stores over HTTP: any OCI registry."""
 
+from tagferry.remote.capabilities import Capabilities, CapabilityKeeper, Learned
 from tagferry.remote.client import RemoteStore
 from tagferry.remote.docker_config import find_credentials
 from tagferry.remote.endpoint import Credentials, Endpoint
 from tagferry.remote.retry import Retry
 
-__all__ = ["Credentials", "Endpoint", "RemoteStore", "Retry", "find_credentials"]
+__all__ = [
+    "Capabilities",
+    "CapabilityKeeper",
+    "Credentials",
+    "Endpoint",
+    "Learned",
+    "RemoteStore",
+    "Retry",
+    "find_credentials",
+]

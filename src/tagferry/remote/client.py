@@ -8,6 +8,7 @@ from tagferry.errors import Invalid, InvalidName, NotFound, Refused, Unavailable
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord
 from tagferry.oci.model import Descriptor, Manifest
+from tagferry.remote.capabilities import CapabilityKeeper, Learned
 from tagferry.remote.download import Downloader
 from tagferry.remote.endpoint import Endpoint
 from tagferry.remote.listing import PAGE_SIZE, pages
@@ -26,14 +27,18 @@ class RemoteStore:
     Args:
         endpoint: the registry and the terms on which it is used.
         retry: how often and after which pauses temporary faults are tried again.
+        keeper: keeps what is learned of the registry for longer than this object lives.
     """
 
-    def __init__(self, endpoint: Endpoint, *, retry: Retry | None = None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, retry: Retry | None = None, keeper: CapabilityKeeper | None = None
+    ) -> None:
         self._transport = Transport(endpoint, retry=retry or Retry())
-        self._manifests = Manifests(self._transport)
-        self._referrers = Referrers(self._transport, self._manifests)
+        self._learned = Learned(keeper)
+        self._manifests = Manifests(self._transport, self._learned)
+        self._referrers = Referrers(self._transport, self._manifests, self._learned)
         self._downloader = Downloader(self._transport)
-        self._uploader = Uploader(self._transport)
+        self._uploader = Uploader(self._transport, self._learned)
 
     @property
     def name(self) -> str:
@@ -53,6 +58,9 @@ class RemoteStore:
         noted = await self._manifests.put(repository, manifest, tag)
         if not noted and manifest.subject is not None:
             await self._referrers.add(repository, manifest)
+
+    async def refused_media_types(self) -> Collection[str]:
+        return (await self._learned.known()).refused_types
 
     async def delete_manifest(self, repository: RepositoryName, reference: Reference) -> None:
         await self._manifests.delete(repository, reference)

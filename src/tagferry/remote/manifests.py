@@ -2,14 +2,17 @@
 
 from urllib.parse import quote
 
-from tagferry.errors import Corrupt, NotFound, Unsupported
+from tagferry.errors import Corrupt, NotFound, TagferryError, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.images import media_type_not_taken
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
 from tagferry.remote.answer import Answer
+from tagferry.remote.capabilities import Learned
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.upload import pushing
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
+_TYPE_REFUSED = frozenset({405, 406, 415, 501})
 _MISSING_CODES = frozenset({"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 
 
@@ -21,8 +24,10 @@ def pulling(repository: RepositoryName) -> str:
 class Manifests:
     """The manifests of one registry (distribution-spec 1.1, "Pulling manifests", "Pushing Manifests")."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, learned: Learned) -> None:
         self._transport = transport
+        self._learned = learned
+        self._doubted: dict[str, Digest] = {}
 
     async def head(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
         """See `ImageStore.head_manifest`; costs a GET only at a registry that leaves the digest out of HEAD."""
@@ -86,18 +91,42 @@ class Manifests:
             scopes=(pushing(repository),),
             headers={"Content-Type": manifest.media_type},
             body=manifest.raw,
-            accept=frozenset({200, 201, 202, 400, 404}),
+            accept=_TYPE_REFUSED | {200, 201, 202, 400, 404},
         )
         answer = await self._transport.fetch(call)
         if answer.status == 404 or (answer.status == 400 and answer.code in _MISSING_CODES):
             hint = f"registry {self._transport.name} refused to {call.task}: {answer.status} {answer.explanation}"
             kind = "manifest" if answer.code == "MANIFEST_UNKNOWN" or manifest.is_index else "blob"
             raise NotFound(kind, answer.missing or f"of manifest {manifest.digest}", hint)
-        if answer.status == 400:
-            failure = self._transport.failure(call, answer)
-            raise Corrupt(str(failure)) if answer.code == "DIGEST_INVALID" else failure
+        if answer.status == 400 and answer.code == "DIGEST_INVALID":
+            raise Corrupt(str(self._transport.failure(call, answer)))
+        if answer.status == 400 or answer.status in _TYPE_REFUSED:
+            raise await self._refusal(call, manifest, answer)
         self._check(answer, manifest.digest, f"manifest {repository}:{reference}")
+        taken = (await self._learned.known()).taken_types
+        await self._learned.learn(taken_types=taken | {manifest.media_type})
         return "OCI-Subject" in answer.headers
+
+    async def _refusal(self, call: Call, manifest: Manifest, answer: Answer) -> TagferryError:
+        """Whether a registry refuses a manifest for its media type, which is learned, or for itself.
+
+        A type of which it has taken another manifest is not the reason. A registry that has taken nothing at all may
+        be in the way altogether, so that nothing is learned from it. MANIFEST_INVALID may mean this one manifest, so
+        that it takes two of them for the type to be refused before its blobs are moved.
+        """
+        failure = self._transport.failure(call, answer)
+        known = await self._learned.known()
+        media_type = manifest.media_type
+        is_clear = answer.status in _TYPE_REFUSED or answer.code == "UNSUPPORTED"
+        if media_type in known.taken_types or not (is_clear or answer.code == "MANIFEST_INVALID"):
+            return failure
+        if not known.taken_types and answer.status != 415:
+            return failure
+        is_sure = is_clear or self._doubted.setdefault(media_type, manifest.digest) != manifest.digest
+        if known.taken_types and is_sure:
+            await self._learned.learn(refused_types=known.refused_types | {media_type})
+        told = f"{answer.status} {answer.explanation}".strip()
+        return media_type_not_taken(self._transport.name, media_type, told=told)
 
     def _check(self, answer: Answer, expected: Digest, what: str) -> None:
         told = answer.digest

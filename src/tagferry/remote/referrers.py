@@ -14,6 +14,7 @@ from tagferry.errors import Invalid, NotFound
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest
+from tagferry.remote.capabilities import Learned
 from tagferry.remote.listing import pages
 from tagferry.remote.manifests import Manifests, pulling
 from tagferry.remote.transport import Call, Transport
@@ -24,10 +25,10 @@ _NO_API = frozenset({400, 404, 405, 501})
 class Referrers:
     """The referrers that one registry knows."""
 
-    def __init__(self, transport: Transport, manifests: Manifests) -> None:
+    def __init__(self, transport: Transport, manifests: Manifests, learned: Learned) -> None:
         self._transport = transport
         self._manifests = manifests
-        self._has_api: bool | None = None
+        self._learned = learned
         self._probing = asyncio.Lock()
         self._locks: WeakValueDictionary[tuple[RepositoryName, Digest], asyncio.Lock] = WeakValueDictionary()
 
@@ -66,12 +67,15 @@ class Referrers:
     async def _from_api_if_any(
         self, repository: RepositoryName, digest: Digest, artifact_type: str | None
     ) -> list[Descriptor] | None:
-        if self._has_api is None:
+        if await self._has_api() is None:
             # The first question tells whether to ask further ones, so all others wait for its answer.
             async with self._probing:
-                if self._has_api is None:
+                if await self._has_api() is None:
                     return await self._from_api(repository, digest, artifact_type)
-        return await self._from_api(repository, digest, artifact_type) if self._has_api is not False else None
+        return await self._from_api(repository, digest, artifact_type) if await self._has_api() is not False else None
+
+    async def _has_api(self) -> bool | None:
+        return (await self._learned.known()).lists_referrers
 
     async def _from_api(
         self, repository: RepositoryName, digest: Digest, artifact_type: str | None
@@ -91,9 +95,9 @@ class Referrers:
             if page.status != 200 or not isinstance(entries, list):
                 # A registry that has the API answers 404 for a repository that it does not have, and says so.
                 if page.code != "NAME_UNKNOWN":
-                    self._has_api = False
+                    await self._learned.learn(lists_referrers=False)
                 return None
-            self._has_api = True
+            await self._learned.learn(lists_referrers=True)
             listed += [Descriptor.from_json(entry) for entry in entries]
         return listed
 

@@ -10,18 +10,21 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from tagferry.errors import Corrupt, Refused, TagferryError, Unavailable
+from tagferry.errors import Corrupt, Refused, TagferryError, TooLarge, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor
 from tagferry.oci.verify import Verifier, verified
 from tagferry.remote.answer import Answer
+from tagferry.remote.capabilities import Learned
 from tagferry.remote.http1 import Stream
 from tagferry.remote.transport import Call, Transport
 
 ABANDON_TIMEOUT = 1.0
 """Seconds that cancelling an upload session may take; sessions that stay behind are the registry's to clean up."""
 
+_SMALLEST_PART = 64 * 1024
+"""Bytes. A part that is refused for its size is not cut into smaller ones, unless the registry allows for them."""
 _REFUSED_MOUNT = frozenset(range(400, 500)) - {401, 403, 408, 429}
 _REFUSED_WHOLE = frozenset({405, 411, 413, 415, 501})
 _STORED = frozenset({200, 201, 204})
@@ -41,12 +44,11 @@ class _Session:
 
 
 class Uploader:
-    """Writes blobs to one registry, and remembers what that registry does not take."""
+    """Writes blobs to one registry, in the ways that it is known to take."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, learned: Learned) -> None:
         self._transport = transport
-        self._mounts_from_itself = True
-        self._too_large: int | None = None
+        self._learned = learned
 
     async def write(
         self,
@@ -76,7 +78,7 @@ class Uploader:
         self, repository: RepositoryName, descriptor: Descriptor, mount_from: RepositoryName | None
     ) -> BlobOutcome | _Session:
         digest = descriptor.digest
-        if mount_from is None and not self._mounts_from_itself:
+        if mount_from is None and (await self._learned.known()).mounts_from_itself is False:
             return await self._look_and_begin(repository, digest)
         origin = mount_from or repository
         scopes = (pushing(repository), *((f"repository:{mount_from}:pull",) if mount_from else ()))
@@ -100,7 +102,7 @@ class Uploader:
         if mount_from is not None:
             return await self._begin(repository, descriptor, None)
         begun = await self._look_and_begin(repository, digest)
-        self._mounts_from_itself = False
+        await self._learned.learn(mounts_from_itself=False)
         return begun
 
     async def _look_and_begin(self, repository: RepositoryName, digest: Digest) -> BlobOutcome | _Session:
@@ -122,13 +124,38 @@ class Uploader:
     async def _send(
         self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, session: _Session
     ) -> None:
-        if self._too_large is None or descriptor.size < self._too_large:
+        limit = (await self._learned.known()).whole_limit
+        if limit is None or descriptor.size < limit:
             upload = _Upload(self._transport, repository, descriptor, session)
             if await upload.in_one_piece(source):
                 return
             session = await self._open_session(repository)
-            self._too_large = min(descriptor.size, self._too_large or descriptor.size)
-        await _Upload(self._transport, repository, descriptor, session).in_parts(source)
+            limit = (await self._learned.known()).whole_limit or descriptor.size
+            await self._learned.learn(whole_limit=min(descriptor.size, limit))
+        await self._send_in_parts(repository, descriptor, source, session)
+
+    async def _send_in_parts(
+        self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, session: _Session
+    ) -> None:
+        """Send part after part; parts that are too large for the registry are halved, each time in a new session."""
+        known = await self._learned.known()
+        chunk_size = self._transport.endpoint.chunk_size
+        shortest = session.shortest_chunk or known.shortest_part or 0
+        if session.shortest_chunk:
+            await self._learned.learn(shortest_part=shortest)
+        step = max(min(chunk_size, known.part_limit or chunk_size), shortest)
+        while True:
+            try:
+                await _Upload(self._transport, repository, descriptor, session).in_parts(source, step)
+                break
+            except TooLarge:
+                sent = min(step, descriptor.size)
+                if sent <= (shortest or _SMALLEST_PART):
+                    raise
+                step = max(sent // 2, shortest or _SMALLEST_PART)
+                session = await self._open_session(repository)
+        if step < max(chunk_size, shortest):
+            await self._learned.learn(part_limit=step)
 
     def _session(self, call: Call, answer: Answer) -> _Session:
         shortest = answer.headers.get("OCI-Chunk-Min-Length", "")
@@ -147,7 +174,6 @@ class _Upload:
         self._transport = transport
         self._repository = repository
         self._descriptor = descriptor
-        self._session = session
         self._location = session.location
 
     async def in_one_piece(self, source: OpenBlob) -> bool:
@@ -212,11 +238,11 @@ class _Upload:
             self._location = _location(self._transport, call, answer)
         return kept
 
-    async def in_parts(self, source: OpenBlob) -> None:
-        """Send part after part by PATCH, then close with an empty PUT."""
+    async def in_parts(self, source: OpenBlob, step: int) -> None:
+        """Send parts of `step` bytes by PATCH, then close with an empty PUT; raises TooLarge where one is too large."""
         try:
             async with self._transport.upload_slot(), source(0) as chunks:
-                await self._patch_all(_Parts(verified(chunks, self._descriptor)))
+                await self._patch_all(_Parts(verified(chunks, self._descriptor)), step)
             # Outside of the slot and the source: this request takes a place that other sources may wait for.
             answer = await self._commit(b"")
             self._check(answer)
@@ -224,9 +250,8 @@ class _Upload:
             await self._abandon()
             raise
 
-    async def _patch_all(self, parts: "_Parts") -> None:
+    async def _patch_all(self, parts: "_Parts", step: int) -> None:
         size = self._descriptor.size
-        step = max(self._transport.endpoint.chunk_size, self._session.shortest_chunk)
         for start in range(0, size, step):
             length = min(step, size - start)
             call = Call(

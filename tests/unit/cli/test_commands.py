@@ -1,5 +1,6 @@
 """The commands that work on an installation's own files."""
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -7,7 +8,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tagferry import cli
+from tagferry.cli.accounts import accounts_of
 from tagferry.errors import Conflict, Invalid, InvalidName, NotFound, TagferryError
+from tagferry.oci.model import OCI_INDEX
+from tagferry.remote import Learned
+from tagferry.sync.capabilities import KeptCapabilities
 
 
 @pytest.fixture
@@ -90,6 +95,24 @@ def test_a_registry_that_does_not_answer_fails_the_check(home: Path) -> None:
     result = invoke("region", "check")
     assert result.exit_code == 1
     assert re.search(r"^away  http://127\.0\.0\.1:1  .*127\.0\.0\.1:1", result.stdout, re.MULTILINE)
+
+
+def test_what_is_known_of_a_region_s_registry_is_shown(home: Path) -> None:
+    assert re.search(r"^ *lists referrers +not known *$", succeed("region", "show", "cn-north-4"), re.MULTILINE)
+    with (home / "tagferry.toml").open("a") as config:
+        config.write('\n[regions.away]\nregistry = "http://127.0.0.1:1"\n')
+
+    async def learn() -> None:
+        async with accounts_of(home / "tagferry.toml") as accounts:
+            learned = Learned(KeptCapabilities(accounts.database, "http://127.0.0.1:1"))
+            await learned.learn(lists_referrers=False, refused_types=frozenset({OCI_INDEX}))
+
+    asyncio.run(learn())
+
+    shown = succeed("region", "show", "away")
+    assert re.search(r"^ *lists referrers +no *$", shown, re.MULTILINE)
+    assert OCI_INDEX in shown
+    assert "the known regions are cn-north-4, cn-north-208, away" in fail(NotFound, "region", "show", "none")
 
 
 @pytest.mark.parametrize("region", ["cn-north-4", "cn-north-4=", "North=127.0.0.1:1", "=127.0.0.1:1"])

@@ -1,0 +1,25 @@
+"""What was learned of registries."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.create_table(
+        "registry_capabilities",
+        sa.Column("address", sa.String(length=512), nullable=False),
+        sa.Column("learned_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("address", name=op.f("pk_registry_capabilities")),
+    )
+
+
+def downgrade() -> None:
+    """Take back."""
+    op.drop_table("registry_capabilities")

@@ -1,0 +1,283 @@
+"""What a registry can do is asked once, also by a store that comes later, and never for longer than a day."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tagferry.copy.route import Route
+from tagferry.copy.run import CopyEngine
+from tagferry.errors import Invalid, TooLarge, Unsupported
+from tagferry.names import RepositoryName, Tag
+from tagferry.oci.model import OCI_INDEX, OCI_MANIFEST
+from tagferry.remote import Capabilities
+from tagferry.remote.capabilities import KEPT_FOR, Learned
+from tests.support.images import SampleImage, artifact, blob, image, index, opening, push
+from tests.support.memory_store import MemoryStore
+from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said
+from tests.unit.remote.conftest import Opening
+
+APP, COPY, V1 = RepositoryName("team/app"), RepositoryName("release/app"), Tag("v1")
+UPLOADS = "/v2/team/app/blobs/uploads/"
+SESSION = Reply(status=202, headers={"Location": f"{UPLOADS}s"})
+MIB = 1024 * 1024
+
+
+class MemoryKeeper:
+    """Keeps capabilities as they were saved, over any number of stores."""
+
+    def __init__(self, kept: Capabilities | None = None) -> None:
+        self.kept = kept or Capabilities()
+        self.loads = 0
+
+    async def load(self) -> Capabilities:
+        self.loads += 1
+        return self.kept
+
+    async def save(self, capabilities: Capabilities) -> None:
+        self.kept = capabilities
+
+
+@pytest.fixture
+def keeper() -> MemoryKeeper:
+    return MemoryKeeper()
+
+
+async def test_the_referrers_api_is_asked_for_once(script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper):
+    digests = [image(seed=str(number)).digest for number in range(3)]
+
+    for digest in digests:
+        await opened(keeper=keeper).list_referrers(APP, digest)
+
+    assert [line for line in script.lines() if "/referrers/" in line] == [
+        f"GET /v2/team/app/referrers/{digests[0]}",
+    ]
+    assert keeper.kept.lists_referrers is False
+
+
+async def test_a_registry_that_lists_referrers_is_kept_as_such(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    script.always("GET", "/v2/team/app/referrers/*", said({"manifests": []}))
+
+    await opened(keeper=keeper).list_referrers(APP, image().digest)
+
+    assert keeper.kept.lists_referrers is True
+
+
+async def test_a_mount_from_the_repository_itself_is_tried_once(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    script.on("POST", UPLOADS, error(400, "NAME_INVALID"))
+    script.always("POST", UPLOADS, SESSION)
+    script.always("PUT", f"{UPLOADS}s", Reply(status=201))
+
+    for content in (b"one", b"two"):
+        await opened(keeper=keeper).write_blob(APP, blob(content), opening(content))
+
+    assert [asked.method for asked in script.asked] == ["POST", "HEAD", "POST", "PUT", "HEAD", "POST", "PUT"]
+
+
+async def test_a_blob_of_a_size_that_was_refused_is_not_sent_whole_again(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    script.always("POST", UPLOADS, SESSION)
+    script.on("PUT", f"{UPLOADS}s", Reply(status=413))
+    script.always("PATCH", f"{UPLOADS}s", Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
+    script.always("PUT", f"{UPLOADS}s", Reply(status=201))
+
+    for content in (b"first ten!", b"second one", b"small"):
+        await opened(keeper=keeper).write_blob(APP, blob(content), opening(content))
+
+    first, second = ["POST", "PUT", "DELETE", "POST", "PATCH", "PUT"], ["POST", "PATCH", "PUT"]
+    assert [asked.method for asked in script.asked] == [*first, *second, "POST", "PUT"]
+    assert keeper.kept.whole_limit == 10
+
+
+def takes_parts_up_to(script: ScriptedRegistry, limit: int, **session: str) -> None:
+    """A registry that takes no blob in one piece, and parts up to a number of bytes."""
+
+    def put(asked: Asked) -> Reply:
+        return Reply(status=413 if asked.body else 201)
+
+    def patch(asked: Asked) -> Reply:
+        status = 413 if len(asked.body) > limit else 202
+        return Reply(status=status, headers={"Location": f"{UPLOADS}s"})
+
+    headers = {"Location": f"{UPLOADS}s", **{name.replace("_", "-"): value for name, value in session.items()}}
+    script.always("POST", UPLOADS, Reply(status=202, headers=headers))
+    script.always("PUT", f"{UPLOADS}s", put)
+    script.always("PATCH", f"{UPLOADS}s", patch)
+    script.always("DELETE", f"{UPLOADS}s", Reply(status=204))
+
+
+def patched(script: ScriptedRegistry) -> list[int]:
+    """The sizes of the parts that were sent."""
+    return [len(asked.body) for asked in script.asked if asked.method == "PATCH"]
+
+
+async def test_parts_are_halved_until_the_registry_takes_them_and_so_they_stay(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    takes_parts_up_to(script, 300_000)
+    content = bytes(MIB)
+
+    await opened(keeper=keeper, chunk_size=MIB).write_blob(APP, blob(content), opening(content))
+    assert patched(script) == [MIB, MIB // 2, *[MIB // 4] * 4]
+
+    script.asked.clear()
+    await opened(keeper=keeper, chunk_size=MIB).write_blob(APP, blob(content), opening(content))
+    assert patched(script) == [MIB // 4] * 4
+    assert keeper.kept.part_limit == MIB // 4
+
+
+@pytest.mark.parametrize(
+    ("session", "smallest"), [({}, 64 * 1024), ({"OCI_Chunk_Min_Length": "300000"}, 300_000)], ids=["64 KiB", "told"]
+)
+async def test_parts_are_not_halved_below_the_least_that_makes_sense_and_nothing_is_learned_then(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper, session: dict[str, str], smallest: int
+):
+    takes_parts_up_to(script, 10, **session)
+    content = bytes(MIB)
+
+    with pytest.raises(TooLarge):
+        await opened(keeper=keeper, chunk_size=MIB).write_blob(APP, blob(content), opening(content))
+
+    assert patched(script)[-1] == smallest
+    assert keeper.kept.part_limit is None
+
+
+async def test_the_shortest_part_that_a_registry_told_holds_for_sessions_that_do_not_tell(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    takes_parts_up_to(script, MIB, OCI_Chunk_Min_Length="10")
+    await opened(keeper=keeper, chunk_size=4).write_blob(APP, blob(bytes(25)), opening(bytes(25)))
+    script.asked.clear()
+    script.on("POST", UPLOADS, SESSION)
+
+    await opened(keeper=keeper, chunk_size=4).write_blob(APP, blob(bytes(26)), opening(bytes(26)))
+
+    assert patched(script) == [10, 10, 6]
+
+
+def takes_images_but(script: ScriptedRegistry, media_type: str, refusal: Reply) -> None:
+    """A registry that takes every blob and every manifest, except manifests of one type."""
+
+    def put(asked: Asked) -> Reply:
+        return refusal if asked.headers["Content-Type"] == media_type else Reply(status=201)
+
+    script.always("POST", "/v2/*/blobs/uploads/", Reply(status=201))
+    script.always("PUT", "/v2/*/manifests/*", put)
+
+
+async def copy(opened: Opening, keeper: MemoryKeeper, sample: SampleImage) -> None:
+    """Bring an image from memory to the scripted registry, by an engine and a store that know only what is kept."""
+    source = MemoryStore("source")
+    await push(source, APP, sample, V1)
+    route = Route(source=source, source_repository=APP, target=opened(keeper=keeper), target_repository=COPY)
+    await CopyEngine(attachments=False).copy(route, V1, override=False)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [Reply(status=415), error(405, "UNSUPPORTED"), error(400, "UNSUPPORTED", "no indexes here")],
+    ids=["415", "405", "400 UNSUPPORTED"],
+)
+async def test_a_media_type_that_was_refused_is_refused_before_any_blob_moves(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper, refusal: Reply
+):
+    takes_images_but(script, OCI_INDEX, refusal)
+    with pytest.raises(Unsupported, match=re.escape(f"script does not take manifests of the media type {OCI_INDEX} (")):
+        await copy(opened, keeper, index())
+    assert any(asked.method == "POST" for asked in script.asked)
+    script.asked.clear()
+
+    with pytest.raises(Unsupported, match=re.escape(f"type {OCI_INDEX}; push the image at the source as")):
+        await copy(opened, keeper, index(image(seed="another")))
+
+    assert script.lines() == ["HEAD /v2/release/app/manifests/v1"]
+    assert keeper.kept.refused_types == {OCI_INDEX}
+    await copy(opened, keeper, image())
+
+
+async def test_manifest_invalid_counts_for_the_media_type_once_two_of_it_were_refused(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    takes_images_but(script, OCI_INDEX, error(400, "MANIFEST_INVALID", "manifest invalid"))
+    store = opened(keeper=keeper)
+    await store.put_manifest(APP, image().manifest)
+
+    for sample in (index(), index(), index(docker=True), index(image())):
+        assert await store.refused_media_types() == frozenset()
+        if sample.manifest.media_type == OCI_INDEX:
+            with pytest.raises(Unsupported, match="400 MANIFEST_INVALID: manifest invalid"):
+                await store.put_manifest(APP, sample.manifest)
+        else:
+            await store.put_manifest(APP, sample.manifest)
+
+    assert await store.refused_media_types() == {OCI_INDEX}
+
+
+async def test_one_manifest_that_is_refused_says_nothing_about_a_type_that_was_taken(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    script.on("PUT", "*", Reply(status=201))
+    script.always("PUT", "*", error(400, "MANIFEST_INVALID", "too many layers"))
+    store = opened(keeper=keeper)
+    await store.put_manifest(APP, image().manifest)
+
+    for sample in (image(seed="first"), artifact()):
+        with pytest.raises(Invalid, match="too many layers"):
+            await store.put_manifest(APP, sample.manifest)
+
+    assert keeper.kept.taken_types == {OCI_MANIFEST}
+    assert keeper.kept.refused_types == frozenset()
+
+
+async def test_a_registry_that_takes_nothing_at_all_teaches_nothing(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    script.always("PUT", "*", error(405, "UNSUPPORTED", "read only"))
+
+    for sample in (image(), index()):
+        with pytest.raises(Unsupported, match="read only"):
+            await opened(keeper=keeper).put_manifest(APP, sample.manifest)
+
+    assert keeper.kept == Capabilities()
+
+
+async def test_after_a_day_all_is_forgotten():
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    keeper = MemoryKeeper()
+    learned = Learned(keeper, clock=lambda: now)
+    await learned.learn(lists_referrers=False)
+
+    now += KEPT_FOR / 2
+    await learned.learn(mounts_from_itself=False)
+    assert keeper.kept.learned_at == now - KEPT_FOR / 2
+    now += KEPT_FOR / 2
+    assert await learned.known() == keeper.kept
+    now += timedelta(seconds=1)
+    assert await learned.known() == await Learned(keeper, clock=lambda: now).known() == Capabilities()
+
+
+async def test_what_is_kept_is_loaded_once():
+    keeper = MemoryKeeper(Capabilities(learned_at=datetime.now(UTC), whole_limit=10))
+    learned = Learned(keeper)
+
+    assert [(await learned.known()).whole_limit for _ in range(3)] == [10, 10, 10]
+    assert keeper.loads == 1
+
+
+def test_capabilities_survive_being_written_as_json():
+    known = Capabilities(
+        learned_at=datetime.now(UTC),
+        lists_referrers=False,
+        whole_limit=10,
+        taken_types=frozenset({OCI_MANIFEST}),
+        refused_types=frozenset({OCI_INDEX}),
+    )
+
+    assert Capabilities.from_json(known.to_json()) == known
+    assert Capabilities.from_json(known.to_json() | {"of a later version": True}) == known
+    assert Capabilities().to_json() == {}

@@ -1,0 +1,41 @@
+"""What was learned of registries, on record."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import update
+
+from tagferry.db.engine import Database
+from tagferry.db.tables import RegistryCapabilitiesRow
+from tagferry.remote import Capabilities
+from tagferry.sync.capabilities import KeptCapabilities
+
+TARGET, ELSEWHERE = "https://target.example", "https://elsewhere.example"
+KNOWN = Capabilities(learned_at=datetime(2030, 1, 1, tzinfo=UTC), lists_referrers=False, whole_limit=10)
+
+
+async def test_what_was_saved_last_is_loaded_for_the_same_address_alone(database: Database):
+    await KeptCapabilities(database, TARGET).save(Capabilities(learned_at=KNOWN.learned_at))
+    await KeptCapabilities(database, TARGET).save(KNOWN)
+
+    assert await KeptCapabilities(database, TARGET).load() == KNOWN
+    assert await KeptCapabilities(database, ELSEWHERE).load() == Capabilities()
+
+
+async def test_a_record_that_cannot_be_read_counts_as_none(database: Database):
+    await KeptCapabilities(database, TARGET).save(KNOWN)
+    for document in ("{", "[]", '{"learned_at": 1}', '{"taken_types": 1}'):
+        async with database.write() as session:
+            await session.execute(update(RegistryCapabilitiesRow).values(document=document))
+
+        assert await KeptCapabilities(database, TARGET).load() == Capabilities()
+
+
+async def test_a_database_that_does_not_answer_harms_nobody(tmp_path: Path):
+    empty = Database(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}")
+    kept = KeptCapabilities(empty, TARGET)
+
+    await kept.save(KNOWN)
+
+    assert await kept.load() == Capabilities()
+    await empty.close()

@@ -25,28 +25,22 @@ async def held(world: World) -> World:
 
 
 async def test_the_same_request_twice_at_once_copies_once_and_records_one_job_per_tag(
-    world: World, service: SyncService
+    held: World, service: SyncService
 ):
-    await push(world.source, APP, NEW, V1)
-    await push(world.source, APP, OLD, V2)
-
-    first, second = await asyncio.gather(service.start(world.request(V1, V2)), service.start(world.request(V1, V2)))
+    first, second = await asyncio.gather(service.start(held.request(V1, V2)), service.start(held.request(V1, V2)))
+    held.source.reading.set()
 
     assert first.job_ids == second.job_ids
     assert first.job_ids.keys() == {V1, V2}
     assert await asyncio.gather(*(service.wait(started, seconds=10) for started in (first, second))) == [[], []]
-    assert len(await world.recorded()) == 2
-    assert sorted(line for line in world.target.log if line.startswith("tag")) == ["tag v1", "tag v2"]
-    assert world.source.counts["read_blob"] == len({*NEW.blobs, *OLD.blobs})
+    assert len(await held.recorded()) == 2
+    assert sorted(line for line in held.target.log if line.startswith("tag")) == ["tag v1", "tag v2"]
+    assert held.source.counts["read_blob"] == len({*NEW.blobs, *OLD.blobs})
 
 
-async def test_a_request_that_joins_knows_its_jobs_as_well_as_the_one_that_made_them(
-    world: World, service: SyncService
-):
-    await push(world.source, APP, NEW, V1)
-
+async def test_a_request_that_joins_knows_its_jobs_as_well_as_the_one_that_made_them(held: World, service: SyncService):
     async def jobs_at_once() -> dict[Tag, int]:
-        return (await service.start(world.request(V1))).job_ids
+        return (await service.start(held.request(V1))).job_ids
 
     first, second = await asyncio.gather(jobs_at_once(), jobs_at_once())
 
@@ -267,10 +261,11 @@ async def test_what_had_been_copied_before_the_stop_is_not_copied_again(held: Wo
 async def test_requests_that_were_ordered_are_taken_up_in_their_order(held: World, service: SyncService):
     await unfinished_after_a_stop(held, service, held.request(V1), held.request(V1, override=True))
 
-    held.source.reading.set()
     fresh = held.start_process()
     assert await fresh.resume() == 2
-    assert await fresh.wait(await fresh.start(held.request(V1, override=True)), seconds=10) == []
+    joined = await fresh.start(held.request(V1, override=True))
+    held.source.reading.set()
+    assert await fresh.wait(joined, seconds=10) == []
 
     assert [job.reason for job in await held.recorded()] == [
         "copied and verified",

@@ -1,0 +1,94 @@
+"""A copy that is cancelled stops within a second and leaves nothing begun behind."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tagferry.copy.route import Route
+from tagferry.copy.run import CopyEngine
+from tagferry.names import RepositoryName, Tag
+from tagferry.oci.model import Descriptor
+from tagferry.registry.server import RegistryApp
+from tagferry.registry.storage import DiskStore
+from tagferry.remote import Endpoint, RemoteStore
+from tests.support.docker_registry import docker_registry
+from tests.support.images import image, push
+from tests.support.memory_store import MemoryStore
+from tests.support.open_gate import OpenGate
+from tests.support.serving import serving
+
+MIB = 1024 * 1024
+APP, COPY, V1 = RepositoryName("team/app"), RepositoryName("release/app"), Tag("v1")
+
+
+class StallingStore(MemoryStore):
+    """Gives out half of a large blob, and then nothing more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stalled = asyncio.Semaphore(0)
+
+    @asynccontextmanager
+    async def read_blob(
+        self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        async with super().read_blob(repository, descriptor, offset=offset) as chunks:
+            yield self._half(chunks, descriptor.size) if descriptor.size > MIB else chunks
+
+    async def _half(self, chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+        whole = b"".join([chunk async for chunk in chunks])
+        for start in range(0, size // 2, MIB):
+            yield whole[start : start + MIB]
+        self.stalled.release()
+        await asyncio.Event().wait()
+
+
+@pytest.fixture
+async def source() -> StallingStore:
+    store = StallingStore()
+    await push(store, APP, image(b"small", bytes(16 * MIB), bytes([1]) * 16 * MIB), V1)
+    return store
+
+
+async def cancel_in_the_middle(source: StallingStore, target: RemoteStore) -> None:
+    copying = asyncio.create_task(CopyEngine().copy(Route(source, APP, target, COPY), V1, override=False))
+    async with asyncio.timeout(20):
+        for _ in range(2):
+            await source.stalled.acquire()
+    copying.cancel()
+    async with asyncio.timeout(2):
+        with pytest.raises(asyncio.CancelledError):
+            await copying
+
+
+async def test_a_cancelled_copy_leaves_no_upload_session_and_no_tag(tmp_path: Path, source: StallingStore):
+    store = await DiskStore.open(tmp_path)
+    async with serving(RegistryApp(store, OpenGate())) as url:
+        target = RemoteStore(Endpoint(name="target", url=url))
+        await cancel_in_the_middle(source, target)
+        assert await target.head_manifest(COPY, V1) is None
+        await target.close()
+    await store.close()
+
+    folders = await asyncio.to_thread(lambda: list(tmp_path.rglob("_uploads")))
+    assert [folder.parent.name for folder in folders] == ["app"]
+    assert [session for folder in folders for session in folder.iterdir()] == []
+
+
+async def test_a_cancelled_copy_asks_a_real_registry_to_drop_each_session(tmp_path: Path, source: StallingStore):
+    """Distribution 2.8 keeps a session whose upload was broken off until it purges it, whoever asks for what."""
+    with docker_registry(tmp_path) as registry:
+        target = RemoteStore(Endpoint(name="target", url=registry.url))
+        await cancel_in_the_middle(source, target)
+        seen = await registry.requests()
+        await target.close()
+
+    begun = [one for one in seen if one.method == "POST" and one.status == 202]
+    stored = {one.path.partition("?")[0] for one in seen if one.method == "PUT" and one.status == 201}
+    dropped = {one.path.partition("?")[0] for one in seen if one.method == "DELETE"}
+    assert len(begun) == len(stored) + len(dropped)
+    assert len(dropped) >= 2
+    assert not stored & dropped

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
-from tagferry.oci.model import OCI_MANIFEST, Descriptor, Manifest
+from tagferry.oci.model import OCI_CONFIG, OCI_MANIFEST, Descriptor, Manifest
 from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tests.acceptance.served import Secrets, Served, client, serving, tagferry
 from tests.support import images
@@ -95,7 +95,7 @@ async def push(installation: Installation) -> None:
     """Push an image with one layer of 1 GiB into the first region, as docker does."""
     credentials = Credentials(username="admin", password=installation.secrets.password)
     store = RemoteStore(Endpoint(name="push", url=installation.urls[NORTH], credentials=credentials))
-    config, layer = images.blob(b"{}", media_type=images.OCI_CONFIG), await asyncio.to_thread(described)
+    config, layer = images.blob(b"{}", media_type=OCI_CONFIG), await asyncio.to_thread(described)
     document = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,

@@ -13,7 +13,7 @@ from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, ImageStore
 from tagferry.oci.model import OCI_MANIFEST, Descriptor, Manifest
 from tests.contract.conftest import Implementation
-from tests.support.images import artifact, blob, image, index, layer, opening, push, read
+from tests.support.images import OCI_ZSTD_LAYER, artifact, attested, blob, image, index, layer, opening, push, read
 
 LATEST = Tag("latest")
 ABSENT = Digest.of(b"nobody has this")
@@ -37,6 +37,12 @@ def unique(size: int = 100) -> bytes:
         pytest.param(lambda: index(docker=True), id="Docker manifest list"),
         pytest.param(lambda: artifact(), id="artifact"),
         pytest.param(lambda: image(b"", layer("more")), id="image with an empty layer"),
+        pytest.param(lambda: image(layer_type=OCI_ZSTD_LAYER), id="zstd layer"),
+        pytest.param(lambda: index(index(), image(seed="outer")), id="nested index"),
+        pytest.param(lambda: attested(image()), id="index with an attestation"),
+        pytest.param(
+            lambda: artifact(artifact_type="application/vnd.example.anything", payload=b""), id="artifact of nothing"
+        ),
     ]
 )
 def sample(request: pytest.FixtureRequest):

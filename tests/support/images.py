@@ -10,8 +10,10 @@ from typing import Any
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import ImageStore, OpenBlob
 from tagferry.oci.model import (
+    DOCKER_CONFIG,
     DOCKER_LIST,
     DOCKER_MANIFEST,
+    OCI_CONFIG,
     OCI_EMPTY_CONFIG,
     OCI_INDEX,
     OCI_MANIFEST,
@@ -19,10 +21,10 @@ from tagferry.oci.model import (
     Manifest,
 )
 
-OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+OCI_ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
+IN_TOTO = "application/vnd.in-toto+json"
 SIGNATURE = "application/vnd.example.signature"
 
 
@@ -61,20 +63,23 @@ class SampleImage:
 def image(
     *layers: bytes,
     seed: str = "image",
-    platform: tuple[str, str] = ("linux", "amd64"),
+    platform: tuple[str, ...] = ("linux", "amd64"),
     docker: bool = False,
     subject: Manifest | None = None,
     algorithm: str = "sha256",
     annotations: Mapping[str, str] | None = None,
+    layer_type: str | None = None,
 ) -> SampleImage:
     """An image with these layers (already compressed), or with one small layer made from the seed."""
     contents = layers or (layer(seed),)
-    config = _json({"os": platform[0], "architecture": platform[1], "rootfs": {"type": "layers"}, "seed": seed})
+    told = dict(zip(("os", "architecture", "variant"), platform, strict=False))
+    config = _json({**told, "rootfs": {"type": "layers"}, "seed": seed})
+    layer_type = layer_type or (DOCKER_LAYER if docker else OCI_LAYER)
     document: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": DOCKER_MANIFEST if docker else OCI_MANIFEST,
         "config": _descriptor(config, DOCKER_CONFIG if docker else OCI_CONFIG, algorithm),
-        "layers": [_descriptor(content, DOCKER_LAYER if docker else OCI_LAYER, algorithm) for content in contents],
+        "layers": [_descriptor(content, layer_type, algorithm) for content in contents],
     }
     if subject is not None:
         document["subject"] = subject.descriptor.to_json()
@@ -114,6 +119,26 @@ def index(*children: SampleImage, docker: bool = False) -> SampleImage:
         "manifests": [child.manifest.descriptor.to_json() | {"platform": _platform_of(child)} for child in children],
     }
     return SampleImage(manifest=_manifest(document), children=children)
+
+
+def attestation(seed: str = "attestation") -> SampleImage:
+    """What BuildKit says of an image, as an image of no platform."""
+    return image(seed.encode(), seed=seed, platform=("unknown", "unknown"), layer_type=IN_TOTO)
+
+
+def attested(*children: SampleImage, docker: bool = False, annotations: Mapping[str, str] | None = None) -> SampleImage:
+    """An index of these images, each with an attestation that the index lists too, as BuildKit pushes them."""
+    attestations = [attestation(f"about {child.digest}") for child in children]
+    plain = index(*children, *attestations, docker=docker)
+    document = json.loads(plain.manifest.raw)
+    for place, child in enumerate(children):
+        document["manifests"][len(children) + place]["annotations"] = {
+            "vnd.docker.reference.type": "attestation-manifest",
+            "vnd.docker.reference.digest": child.digest,
+        }
+    if annotations:
+        document["annotations"] = dict(annotations)
+    return SampleImage(manifest=_manifest(document), children=plain.children)
 
 
 def layer(text: str, repeat: int = 1) -> bytes:
@@ -164,7 +189,7 @@ async def _pieces(content: bytes, chunk: int) -> AsyncIterator[bytes]:
 def _platform_of(child: SampleImage) -> dict[str, str]:
     config = child.manifest.config
     document = json.loads(child.blobs[config.digest]) if config and config.digest in child.blobs else {}
-    return {key: document[key] for key in ("os", "architecture") if key in document}
+    return {key: document[key] for key in ("os", "architecture", "variant") if key in document}
 
 
 def _descriptor(content: bytes, media_type: str, algorithm: str = "sha256") -> dict[str, Any]:

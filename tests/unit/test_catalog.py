@@ -9,8 +9,8 @@ from tagferry.catalog import describe_repository, describe_tag, describe_tags, l
 from tagferry.errors import NotFound, Unavailable
 from tagferry.names import Namespace, RepositoryName, Tag
 from tagferry.oci.images import TagRecord
-from tagferry.oci.model import OCI_MANIFEST, Manifest
-from tests.support.images import OCI_CONFIG, SampleImage, artifact, blob, image, index, layer, push
+from tagferry.oci.model import OCI_CONFIG, OCI_MANIFEST, Manifest
+from tests.support.images import SampleImage, artifact, blob, image, index, layer, push
 from tests.support.memory_store import MemoryStore
 
 APP = RepositoryName("team/app")

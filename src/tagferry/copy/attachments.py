@@ -86,6 +86,17 @@ async def find_attachments(route: Route, subjects: Iterable[Digest], tags: Known
     return tuple(found.values())
 
 
+async def name_attachments(route: Route, subjects: Iterable[Digest], tags: KnownTags) -> tuple[str, ...]:
+    """The digests, or cosign's tags, of what is attached to these manifests themselves at the source."""
+    known = await tags.of(route.source, route.source_repository)
+
+    async def one(subject: Digest) -> list[str]:
+        referrers = await route.source.list_referrers(route.source_repository, subject, tags=known)
+        return [referrer.digest for referrer in referrers] + [tag for tag in cosign_tags(subject) if tag in known]
+
+    return tuple(dict.fromkeys(name for names in await each(subjects, one, at_once=_AT_ONCE) for name in names))
+
+
 async def are_attachments_in_place(route: Route, subject: Digest, tags: KnownTags, *, override: bool) -> bool:
     """Whether the target has what is attached to this manifest at the source, one level deep.
 

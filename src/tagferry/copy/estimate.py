@@ -8,6 +8,7 @@ from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.flights import each
 from tagferry.copy.homes import BlobHomes
 from tagferry.copy.plan import Plan, plan_tag
+from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import NotFound, TagferryError
 from tagferry.names import Digest, Tag
@@ -29,6 +30,7 @@ class Estimate:
         present: what the target holds already.
         to_mount: what the target can take from another of its repositories.
         to_move: what must be sent.
+        rewritten: what would differ at the target, or does so already.
     """
 
     tag: Tag
@@ -39,6 +41,7 @@ class Estimate:
     to_mount: int = 0
     to_move: int = 0
     blobs_to_move: int = 0
+    rewritten: Rewrite | None = None
 
 
 Estimates = dict[Tag, Estimate | TagferryError]
@@ -66,7 +69,13 @@ async def estimate_all(
         elif isinstance(plan, TagferryError):
             estimates[tag] = plan
         elif plan is None:
-            estimates[tag] = Estimate(tag=tag, verdict=finding.verdict, source=finding.source, target=finding.target)
+            estimates[tag] = Estimate(
+                tag=tag,
+                verdict=finding.verdict,
+                source=finding.source,
+                target=finding.target,
+                rewritten=finding.rewritten,
+            )
         else:
             estimates[tag] = _estimate(plan, finding, places, counted)
     return estimates
@@ -113,10 +122,11 @@ def _estimate(plan: Plan, finding: Finding, places: Mapping[Digest, str], counte
     return Estimate(
         tag=plan.tag,
         verdict=Verdict.COPY,
-        source=plan.root.digest,
+        source=plan.source,
         target=finding.target,
         present=sizes["present"],
         to_mount=sizes["mount"],
         to_move=sizes["move"],
         blobs_to_move=moved,
+        rewritten=plan.rewritten,
     )

@@ -6,6 +6,8 @@ from enum import Enum
 
 from tagferry.copy.attachments import KnownTags, are_attachments_in_place
 from tagferry.copy.flights import each
+from tagferry.copy.plan import read_accepted
+from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import TagferryError
 from tagferry.names import Digest, RepositoryName, Tag
@@ -21,7 +23,7 @@ class Verdict(Enum):
     COPY = "copy"
     """The target lacks it, or holds another image and may be overwritten."""
     IN_PLACE = "in place"
-    """The target holds the identical image."""
+    """The target holds the identical image, or what it takes of it."""
     BLOCKED = "blocked"
     """The target holds another image, which must not be overwritten."""
     MISSING = "missing"
@@ -35,18 +37,21 @@ class Finding:
     Attributes:
         source: what the tag points to at the source; unknown while the target's absence already decides.
         target: what the tag points to at the target, None where there is no such tag.
+        rewritten: how the image in place differs from the source's, where it has to.
     """
 
     tag: Tag
     verdict: Verdict
     source: Digest | None
     target: Digest | None
+    rewritten: Rewrite | None = None
 
 
 async def examine(route: Route, tag: Tag, *, override: bool, known_tags: KnownTags | None = None) -> Finding:
     """Ask the target first: where it lacks the tag, the copy's own read of the source is enough.
 
-    With `known_tags`, an image is in place only together with what is attached to it.
+    With `known_tags`, an image is in place only together with what is attached to it. Where the target may not take
+    the image as it is, the source's manifests are read to know under which digest it would arrive.
     """
     target = await route.target.head_manifest(route.target_repository, tag)
     if target is None:
@@ -54,6 +59,12 @@ async def examine(route: Route, tag: Tag, *, override: bool, known_tags: KnownTa
     source = await route.source.head_manifest(route.source_repository, tag)
     if source is None:
         return Finding(tag=tag, verdict=Verdict.MISSING, source=None, target=target.digest)
+    if route.accepts.may_change:
+        _, image, rewritten = await read_accepted(route, source.digest)
+        if rewritten is not None:
+            return _compare_rewritten(
+                tag, source.digest, image.root.digest, target.digest, rewritten, override=override
+            )
     if await _is_same_image(route, source, target):
         is_whole = known_tags is None or await are_attachments_in_place(
             route, source.digest, known_tags, override=override
@@ -76,6 +87,16 @@ async def examine_all(
             return error
 
     return dict(zip(tags, await each(tags, one, at_once=_AT_ONCE), strict=True))
+
+
+def _compare_rewritten(
+    tag: Tag, source: Digest, wanted: Digest, target: Digest, rewritten: Rewrite, *, override: bool
+) -> Finding:
+    """What a rewritten image's digest decides; what is attached to the source's root does not go with it."""
+    if wanted == target:
+        return Finding(tag=tag, verdict=Verdict.IN_PLACE, source=source, target=target, rewritten=rewritten)
+    verdict = Verdict.COPY if override else Verdict.BLOCKED
+    return Finding(tag=tag, verdict=verdict, source=source, target=target)
 
 
 async def _is_same_image(route: Route, source: Descriptor, target: Descriptor) -> bool:

@@ -1,4 +1,4 @@
-"""One image as a whole: its manifest, every manifest below it, and every blob that any of them refers to."""
+"""One image as a whole: its manifest, and every manifest below it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,12 +24,10 @@ class Image:
         root: its own manifest.
         levels: the manifests below the root, deepest level first; every manifest of a level refers only to blobs
             and to manifests of earlier levels.
-        blobs: every blob that any of the manifests refers to, each once.
     """
 
     root: Manifest
     levels: tuple[tuple[Manifest, ...], ...]
-    blobs: tuple[Descriptor, ...]
 
     @property
     def manifests(self) -> Iterator[Manifest]:
@@ -48,13 +46,11 @@ async def read_image(store: ImageStore, repository: RepositoryName, reference: R
         Invalid: an index nests too deep or lists too much.
     """
     root = await store.get_manifest(repository, reference)
-    levels = await _descend(store, repository, root)
-    manifests = [manifest for level in levels for manifest in level]
-    return Image(root=root, levels=levels, blobs=distinct_blobs([*manifests, root]))
+    return Image(root=root, levels=await _descend(store, repository, root))
 
 
-def distinct_blobs(manifests: Iterable[Manifest]) -> tuple[Descriptor, ...]:
-    """Each blob once, by its digest; foreign layers stay where their `urls` point.
+def distinct_blobs(manifests: Iterable[Manifest], *, foreign_layers: bool = False) -> tuple[Descriptor, ...]:
+    """Each blob once, by its digest; foreign layers stay where their `urls` point, unless they are wanted too.
 
     Raises:
         Invalid: a blob is listed with different sizes.
@@ -62,7 +58,7 @@ def distinct_blobs(manifests: Iterable[Manifest]) -> tuple[Descriptor, ...]:
     blobs: dict[Digest, Descriptor] = {}
     for manifest in manifests:
         for blob in manifest.blobs:
-            if blob.is_foreign and blob.urls:
+            if blob.is_elsewhere and not foreign_layers:
                 continue
             known = blobs.setdefault(blob.digest, blob)
             if known.size != blob.size:

@@ -1,14 +1,24 @@
 """What a tag's copy consists of, as pure data that can be printed, tested and run."""
 
+import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
-from tagferry.copy.attachments import Attachment, KnownTags, find_attachments
+from tagferry.copy.attachments import Attachment, KnownTags, find_attachments, name_attachments
+from tagferry.copy.flights import each
 from tagferry.copy.image import Image, distinct_blobs, read_image
+from tagferry.copy.rewrite import UNKNOWN_PLATFORM, Rewrite, rewrite, undeclared
 from tagferry.copy.route import Route
-from tagferry.names import Tag
+from tagferry.errors import Invalid, NotFound
+from tagferry.names import Digest, Reference, Tag
 from tagferry.oci.images import media_type_not_taken
-from tagferry.oci.model import Descriptor, Manifest
+from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest, platform_name
+from tagferry.oci.verify import verified
+
+CONFIG_SIZE_LIMIT = MANIFEST_SIZE_LIMIT
+"""Bytes of a config that is read for its platform."""
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,19 +26,23 @@ class Plan:
     """Everything that makes up the image of a tag.
 
     Attributes:
-        image: what the tag points to.
+        source: what the tag points to at the source.
+        image: what it shall point to at the target.
         attachments: what is attached to the image from outside, what is attached to before what attaches to it.
         blobs: every blob of all of them, each once.
+        rewritten: what differs from the source; None where everything is bit-identical.
     """
 
     tag: Tag
+    source: Digest
     image: Image
     attachments: tuple[Attachment, ...]
     blobs: tuple[Descriptor, ...]
+    rewritten: Rewrite | None = None
 
     @property
     def root(self) -> Manifest:
-        """What the tag points to."""
+        """What the tag shall point to."""
         return self.image.root
 
     @property
@@ -56,18 +70,53 @@ async def plan_tag(route: Route, tag: Tag, *, known_tags: KnownTags | None = Non
         known_tags: helps to find what is attached; without it attachments are left behind.
 
     Raises:
-        NotFound: the source lacks the tag, or something that its index lists.
-        Unsupported: the image is of a type that cannot be copied bit-identically, or that the target is known not
-            to take.
+        NotFound: the source lacks the tag, or something that its index lists, or a foreign layer that is wanted.
+        Unsupported: the image is of a type that cannot be copied bit-identically, or the target does not take it.
         Invalid: the image's index nests too deep or lists too much, or too much is attached.
     """
-    image = await read_image(route.source, route.source_repository, tag)
+    source, image, rewritten = await read_accepted(route, tag)
     attachments: tuple[Attachment, ...] = ()
     if known_tags is not None:
-        attachments = await find_attachments(route, (manifest.digest for manifest in image.manifests), known_tags)
+        changed = rewritten.digests if rewritten else {}
+        kept = [manifest.digest for manifest in image.manifests if manifest.digest not in changed.values()]
+        attachments = await find_attachments(route, kept, known_tags)
+        if rewritten:
+            # A signature of the old digest would be a lie about the new one.
+            left = await name_attachments(route, changed, known_tags)
+            rewritten = replace(rewritten, left_behind=(*rewritten.left_behind, *left))
     manifests = [*image.manifests, *(each for one in attachments for each in one.image.manifests)]
     await _require_taken(route, manifests)
-    return Plan(tag=tag, image=image, attachments=attachments, blobs=distinct_blobs(manifests))
+    blobs = distinct_blobs(manifests, foreign_layers=route.accepts.foreign_layers)
+    await _check_foreign_layers(route, blobs)
+    return Plan(tag=tag, source=source, image=image, attachments=attachments, blobs=blobs, rewritten=rewritten)
+
+
+async def read_accepted(route: Route, reference: Reference) -> tuple[Digest, Image, Rewrite | None]:
+    """The source's digest, its image as the target takes it, and what differs in that; raises as `plan_tag`."""
+    image = await read_image(route.source, route.source_repository, reference)
+    platforms: dict[Digest, str] = {}
+    if route.accepts.platforms:
+        unknown = undeclared(image)
+        read = await each(unknown, partial(_platform, route), at_once=_AT_ONCE)
+        platforms = {manifest.digest: platform for manifest, platform in zip(unknown, read, strict=True)}
+    accepted, rewritten = rewrite(image, route.accepts, platforms)
+    return image.root.digest, accepted, rewritten
+
+
+async def _platform(route: Route, manifest: Manifest) -> str:
+    """The platform that an image's config tells."""
+    config = manifest.config
+    if config is None:
+        return UNKNOWN_PLATFORM
+    if config.size > CONFIG_SIZE_LIMIT:
+        raise Invalid("config", f"must have at most {CONFIG_SIZE_LIMIT} bytes to be read for its platform", config.size)
+    async with route.source.read_blob(route.source_repository, config) as chunks:
+        content = b"".join([chunk async for chunk in verified(chunks, config)])
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return UNKNOWN_PLATFORM
+    return platform_name(document) or UNKNOWN_PLATFORM
 
 
 async def _require_taken(route: Route, manifests: Iterable[Manifest]) -> None:
@@ -75,3 +124,23 @@ async def _require_taken(route: Route, manifests: Iterable[Manifest]) -> None:
     for manifest in manifests:
         if manifest.media_type in refused:
             raise media_type_not_taken(route.target.name, manifest.media_type)
+
+
+async def _check_foreign_layers(route: Route, blobs: Iterable[Descriptor]) -> None:
+    """Nothing is fetched from `urls`, so a foreign layer that is wanted must be in one of the two registries."""
+    for blob in blobs:
+        if not blob.is_elsewhere:
+            continue
+        for store, repository in (
+            (route.source, route.source_repository),
+            (route.target, route.target_repository),
+        ):
+            if await store.stat_blob(repository, blob.digest) is not None:
+                break
+        else:
+            raise NotFound(
+                "foreign layer",
+                blob.digest,
+                f"the target region wants it, the source's registry does not hold it, and nothing is fetched from "
+                f"where it lies: {', '.join(blob.urls)}",
+            )

@@ -1,19 +1,25 @@
 """From where to where images travel."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from tagferry.copy.rewrite import Acceptance
 from tagferry.names import RepositoryName
 from tagferry.oci.images import ImageStore
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A repository in one store, and the repository in the same or another store that shall hold its images."""
+    """A repository in one store, and the repository in the same or another store that shall hold its images.
+
+    Attributes:
+        accepts: what the target takes.
+    """
 
     source: ImageStore
     source_repository: RepositoryName
     target: ImageStore
     target_repository: RepositoryName
+    accepts: Acceptance = field(default_factory=Acceptance)
 
     @property
     def within_one_store(self) -> bool:

@@ -17,6 +17,7 @@ from tagferry.copy.known import KnownContent
 from tagferry.copy.pace import Pace
 from tagferry.copy.plan import Plan, plan_tag
 from tagferry.copy.progress import Progress, Transfer
+from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import Expired, NotFound, TagferryError
 from tagferry.names import Digest, RepositoryName, Tag
@@ -47,10 +48,12 @@ class Outcome:
     Attributes:
         verdict: COPY where the tag was written; otherwise why there was nothing to write.
         digest: what the tag points to at the target.
+        rewritten: how that differs from the source, where it has to.
     """
 
     verdict: Verdict
     digest: Digest | None
+    rewritten: Rewrite | None = None
 
 
 BlobKey = tuple[str, RepositoryName, Digest]
@@ -172,7 +175,7 @@ class CopyEngine:
             if (outcome := _nothing_to_write(route, standing)) is not None:
                 return outcome
         await route.target.put_manifest(route.target_repository, plan.root, plan.tag)
-        return Outcome(verdict=Verdict.COPY, digest=plan.root.digest)
+        return Outcome(verdict=Verdict.COPY, digest=plan.root.digest, rewritten=plan.rewritten)
 
     def _transfer(self, route: Route, blob: Descriptor) -> Transfer:
         """The blob's transfer, one for all the tags that are waiting for it now."""
@@ -258,7 +261,9 @@ def _nothing_to_write(route: Route, finding: Finding) -> Outcome | None:
     """How a copy ends by what was found alone; raises NotFound where the source lacks the tag."""
     if finding.verdict is Verdict.MISSING:
         raise NotFound("tag", f"{route.source_repository}:{finding.tag}")
-    return None if finding.verdict is Verdict.COPY else Outcome(verdict=finding.verdict, digest=finding.target)
+    if finding.verdict is Verdict.COPY:
+        return None
+    return Outcome(verdict=finding.verdict, digest=finding.target, rewritten=finding.rewritten)
 
 
 async def _counted(chunks: AsyncIterator[bytes], transfer: Transfer) -> AsyncIterator[bytes]:

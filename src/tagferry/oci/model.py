@@ -17,6 +17,8 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_ARTIFACT_MANIFEST = "application/vnd.oci.artifact.manifest.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 OCI_EMPTY_CONFIG = "application/vnd.oci.empty.v1+json"
 
 MANIFEST_TYPES = (OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST, OCI_ARTIFACT_MANIFEST)
@@ -51,6 +53,11 @@ class Descriptor:
         """Whether this is a non-distributable layer, which registries need not hold."""
         return "nondistributable" in self.media_type or "foreign.diff" in self.media_type
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this is a foreign layer that its `urls` lead to."""
+        return self.is_foreign and bool(self.urls)
+
     @classmethod
     def from_json(cls, document: Any, *, field: str = "descriptor") -> Self:
         """Read the JSON form that stands at `field`; raises Invalid naming the field inside it."""
@@ -71,7 +78,7 @@ class Descriptor:
             urls=_urls(document.get("urls")),
             artifact_type=_optional_text(document.get("artifactType")),
             annotations=_annotations(document),
-            platform=_platform(document.get("platform")),
+            platform=platform_name(document.get("platform")),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -267,7 +274,8 @@ def _optional_text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _platform(document: Any) -> str | None:
+def platform_name(document: Any) -> str | None:
+    """`os/architecture[/variant]` of a descriptor's `platform`, or of an image's config; None where it tells none."""
     if not isinstance(document, dict):
         return None
     parts = (document.get("os"), document.get("architecture"), document.get("variant"))

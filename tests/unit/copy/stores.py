@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tagferry.copy.rewrite import Acceptance
 from tagferry.copy.route import Route
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob
@@ -94,9 +95,17 @@ class ScriptedStore(MemoryStore):
             raise self.failures[what]
 
 
-def route(source: MemoryStore, target: MemoryStore, *, to: RepositoryName = COPY) -> Route:
-    """From the repository `team/app` to one at the target."""
-    return Route(source=source, source_repository=APP, target=target, target_repository=to)
+def route(
+    source: MemoryStore, target: MemoryStore, *, to: RepositoryName = COPY, accepts: Acceptance | None = None
+) -> Route:
+    """From the repository `team/app` to one at the target, which takes everything unless it is told otherwise."""
+    return Route(
+        source=source,
+        source_repository=APP,
+        target=target,
+        target_repository=to,
+        accepts=accepts or Acceptance(),
+    )
 
 
 async def _spoil(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -8,7 +8,7 @@ from tagferry.copy.run import CopyEngine, Limits, Outcome
 from tagferry.errors import Corrupt, NotFound, Refused, Unavailable
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
-from tests.support.images import SampleImage, artifact, image, index, layer, push, read
+from tests.support.images import OCI_ZSTD_LAYER, SampleImage, artifact, attested, image, index, layer, push, read
 from tests.support.memory_store import CHUNK
 from tests.unit.copy.stores import APP, COPY, V1, V2, ScriptedStore, route
 
@@ -39,8 +39,34 @@ def others() -> set[asyncio.Task[object]]:
 
 @pytest.mark.parametrize(
     "sample",
-    [NEW, index(), index(docker=True), artifact(), index(index(), image(seed="x")), image(algorithm="sha512")],
-    ids=["image", "index", "docker list", "artifact", "nested index", "sha512"],
+    [
+        NEW,
+        index(),
+        index(docker=True),
+        artifact(),
+        artifact(artifact_type="application/vnd.example.chart", payload=b""),
+        index(index(), image(seed="x")),
+        attested(NEW),
+        image(layer_type=OCI_ZSTD_LAYER),
+        image(layer_type="application/x-whatever"),
+        image(b"", b"", layer("more")),
+        image(algorithm="sha512"),
+        index(image(algorithm="sha512"), artifact()),
+    ],
+    ids=[
+        "image",
+        "index",
+        "docker list",
+        "artifact",
+        "artifact of nothing",
+        "nested index",
+        "attested index",
+        "zstd",
+        "layers of any type",
+        "empty layers",
+        "sha512",
+        "sha512 and artifact in an index",
+    ],
 )
 async def test_an_image_arrives_complete_and_bit_identical(
     source: ScriptedStore, target: ScriptedStore, sample: SampleImage

@@ -1,0 +1,312 @@
+"""What a target takes, and an image made into that."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tagferry.copy.formats import Format
+from tagferry.copy.image import Image
+from tagferry.copy.rewrite import Acceptance, Rewrite, rewrite, undeclared
+from tagferry.errors import Unsupported
+from tagferry.names import Digest
+from tagferry.oci.model import (
+    DOCKER_CONFIG,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_ARTIFACT_MANIFEST,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Manifest,
+)
+from tests.support.images import (
+    OCI_ZSTD_LAYER,
+    SampleImage,
+    artifact,
+    attestation,
+    attested,
+    image,
+    index,
+    layer,
+)
+
+AMD, ARM = image(seed="amd"), image(seed="arm", platform=("linux", "arm64"))
+S390 = image(seed="s390", platform=("linux", "s390x"))
+BOTH = index(AMD, ARM)
+ONLY_AMD = Acceptance(platforms=("linux/amd64",))
+MAKE_AMD = Acceptance(platforms=("linux/amd64",), rewrite=True)
+MAKE_DOCKER = Acceptance(format="docker", rewrite=True)
+MAKE_OCI = Acceptance(format="oci", rewrite=True)
+LAYER_TYPES = [
+    ("application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar"),
+    ("application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.docker.image.rootfs.diff.tar.gzip"),
+    (
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    ),
+]
+
+
+def read(sample: SampleImage) -> Image:
+    """The sample as the copy engine reads it: what is listed stands in its deepest level."""
+    levels: list[tuple[Manifest, ...]] = []
+    below = {child.digest: child for child in sample.children}
+    while below:
+        levels.insert(0, tuple(child.manifest for child in below.values()))
+        below = {inner.digest: inner for child in below.values() for inner in child.children}
+    return Image(root=sample.manifest, levels=tuple(levels))
+
+
+def changed(sample: SampleImage, accepts: Acceptance) -> tuple[Image, Rewrite]:
+    made, record = rewrite(read(sample), accepts, {})
+    assert record is not None
+    return made, record
+
+
+def edited(sample: SampleImage, edit: Callable[[dict[str, Any]], object]) -> SampleImage:
+    """The sample with another manifest of the same type."""
+    document = json.loads(sample.manifest.raw)
+    edit(document)
+    raw = json.dumps(document).encode()
+    return SampleImage(
+        manifest=Manifest.parse(raw, sample.manifest.media_type), blobs=sample.blobs, children=sample.children
+    )
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [AMD, BOTH, index(docker=True), artifact(), attested(AMD, ARM), image(layer_type=OCI_ZSTD_LAYER)],
+    ids=["image", "index", "docker list", "artifact", "attested", "zstd"],
+)
+def test_by_default_everything_is_taken_as_it_is(sample: SampleImage):
+    found = read(sample)
+
+    assert rewrite(found, Acceptance(), {}) == (found, None)
+    assert rewrite(found, Acceptance(foreign_layers=True), {}) == (found, None)
+
+
+@pytest.mark.parametrize("may_rewrite", [False, True])
+@pytest.mark.parametrize(
+    "sample", [BOTH, attested(AMD, ARM), index(BOTH, artifact())], ids=["index", "attested", "nested"]
+)
+def test_an_index_of_wanted_platforms_alone_passes_as_it_is(sample: SampleImage, may_rewrite: bool):
+    accepts = Acceptance(platforms=("linux/arm64/v8", "linux/amd64", "linux/s390x"), rewrite=may_rewrite)
+
+    assert rewrite(read(sample), accepts, {}) == (read(sample), None)
+
+
+@pytest.mark.parametrize("sample", [index(AMD, ARM, S390), index(AMD, index(ARM, S390)), attested(AMD, ARM, S390)])
+def test_an_index_that_lists_more_is_refused_by_the_platforms_and_the_setting(sample: SampleImage):
+    with pytest.raises(Unsupported, match=r"also lists linux/arm64, linux/s390x; rewrite = true among"):
+        rewrite(read(sample), ONLY_AMD, {})
+
+
+@pytest.mark.parametrize("accepts", [ONLY_AMD, MAKE_AMD])
+@pytest.mark.parametrize("sample", [index(ARM, S390), attested(ARM, S390), index(index(ARM, S390))])
+def test_an_index_without_a_wanted_platform_is_refused_whatever_may_be_rewritten(
+    sample: SampleImage, accepts: Acceptance
+):
+    with pytest.raises(Unsupported, match=r"accepts linux/amd64 only, and this index lists linux/arm64, linux/s390x$"):
+        rewrite(read(sample), accepts, {})
+
+
+@pytest.mark.parametrize("accepts", [ONLY_AMD, MAKE_AMD])
+def test_a_single_image_passes_by_the_platform_of_its_config(accepts: Acceptance):
+    assert undeclared(read(AMD)) == (AMD.manifest,)
+    assert rewrite(read(AMD), accepts, {AMD.digest: "linux/amd64"}) == (read(AMD), None)
+
+    with pytest.raises(Unsupported, match="accepts linux/amd64 only, and this image is of linux/arm/v7"):
+        rewrite(read(AMD), accepts, {AMD.digest: "linux/arm/v7"})
+
+
+@pytest.mark.parametrize("accepts", [ONLY_AMD, MAKE_AMD])
+def test_an_artifact_has_no_platform_and_passes(accepts: Acceptance):
+    assert undeclared(read(artifact())) == ()
+    assert rewrite(read(artifact()), accepts, {}) == (read(artifact()), None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "platform", "taken"),
+    [
+        ("linux/arm64/v8", "linux/arm64", True),
+        ("linux/arm64", "linux/arm64/v8", True),
+        ("linux/arm64", "linux/arm64/v9", False),
+        ("linux/arm/v7", "linux/arm", True),
+        ("linux/arm/v7", "linux/arm/v6", False),
+        ("linux/amd64", "windows/amd64", False),
+        ("linux/amd64", "unknown/unknown", False),
+    ],
+)
+def test_a_variant_that_the_architecture_implies_need_not_be_told(wanted: str, platform: str, taken: bool):
+    assert Acceptance(platforms=(wanted,)).takes_platform(platform) is taken
+
+
+def test_a_new_index_lists_the_wanted_platforms_and_keeps_all_else():
+    sample = edited(index(AMD, ARM, S390), lambda document: document.update(annotations={"a": "ä"}, subject=None))
+    accepts = Acceptance(platforms=("linux/amd64", "linux/s390x"), rewrite=True)
+
+    made, record = changed(sample, accepts)
+
+    before = sample.manifest.document
+    assert made.root.document == before | {"manifests": [before["manifests"][0], before["manifests"][2]]}
+    assert list(made.root.document) == list(before)
+    assert made.levels == ((AMD.manifest, S390.manifest),)
+    assert record == Rewrite(digests={sample.digest: made.root.digest}, left_behind=(ARM.digest,))
+    assert changed(sample, accepts)[0].root.raw == made.root.raw
+
+
+def test_a_digest_is_made_by_the_algorithm_that_it_replaces():
+    raw = BOTH.manifest.raw
+    sample = SampleImage(
+        manifest=Manifest.parse(raw, OCI_INDEX, digest=Digest.of(raw, "sha512")), children=BOTH.children
+    )
+
+    assert changed(sample, MAKE_AMD)[0].root.digest.algorithm == "sha512"
+
+
+def test_an_attestation_follows_what_it_speaks_of():
+    sample = attested(AMD, ARM)
+    about_amd, about_arm = sample.children[2:]
+
+    made, record = changed(sample, MAKE_AMD)
+
+    assert [child.digest for child in made.root.children] == [AMD.digest, about_amd.digest]
+    assert set(record.left_behind) == {ARM.digest, about_arm.digest}
+
+
+def test_an_index_within_an_index_is_made_anew_too():
+    inner, other = index(AMD, ARM, docker=True), index(ARM, S390)
+
+    made, record = changed(index(inner, other, S390), MAKE_AMD)
+
+    (new,) = made.levels[1]
+    assert [child.digest for child in made.root.children] == [new.digest]
+    assert [child.digest for child in new.children] == [AMD.digest]
+    assert made.root.children[0].size == len(new.raw)
+    assert made.levels[0] == (AMD.manifest,)
+    assert set(record.digests) == {index(inner, other, S390).digest, inner.digest}
+    assert set(record.left_behind) == {ARM.digest, S390.digest, other.digest}
+
+
+def test_a_platform_that_the_index_does_not_declare_is_that_of_the_config():
+    sample = edited(BOTH, lambda document: [entry.pop("platform") for entry in document["manifests"]])
+    assert undeclared(read(sample)) == (AMD.manifest, ARM.manifest)
+
+    platforms = {AMD.digest: "linux/amd64", ARM.digest: "linux/arm64"}
+    made, _ = rewrite(read(sample), MAKE_AMD, platforms)
+
+    assert [child.digest for child in made.root.children] == [AMD.digest]
+
+
+def test_indexes_that_list_one_another_over_and_over_are_decided_once_each():
+    sample = BOTH
+    for _ in range(7):
+        sample = index(*[sample] * 20)
+
+    made, record = changed(sample, MAKE_AMD)
+
+    assert len(made.levels) == 8
+    assert len(record.digests) == 8
+
+
+@pytest.mark.parametrize(("oci", "docker"), LAYER_TYPES)
+def test_an_image_is_converted_there_and_back_with_its_blobs_as_they_are(oci: str, docker: str):
+    sample = image(layer("one"), layer("two"), layer_type=oci, annotations={"a": "b"})
+
+    there, record = changed(sample, MAKE_DOCKER)
+
+    assert (there.root.media_type, there.root.document["mediaType"]) == (DOCKER_MANIFEST, DOCKER_MANIFEST)
+    assert [blob.media_type for blob in there.root.blobs] == [DOCKER_CONFIG, docker, docker]
+    assert [blob.digest for blob in there.root.blobs] == list(sample.blobs)
+    assert there.root.annotations == {"a": "b"}
+    assert record == Rewrite(digests={sample.digest: there.root.digest})
+
+    back, _ = rewrite(there, MAKE_OCI, {})
+    assert [blob.media_type for blob in back.root.blobs] == [OCI_CONFIG, oci, oci]
+    assert back.root.document == sample.manifest.document
+    assert back.root.media_type == OCI_MANIFEST
+
+
+def test_an_index_is_converted_with_all_that_it_lists():
+    sample = edited(BOTH, lambda document: document["manifests"][0].update(data="AAAA"))
+
+    made, record = changed(sample, MAKE_DOCKER)
+
+    assert made.root.media_type == DOCKER_LIST
+    assert [child.media_type for child in made.root.children] == [DOCKER_MANIFEST] * 2
+    assert [child.digest for child in made.root.children] == [new.digest for new in made.levels[0]]
+    assert [child.platform for child in made.root.children] == ["linux/amd64", "linux/arm64"]
+    assert "data" not in made.root.document["manifests"][0]
+    assert set(record.digests) == {sample.digest, AMD.digest, ARM.digest}
+
+
+def test_what_says_something_of_a_converted_image_stays_behind():
+    sample = attested(AMD, ARM)
+
+    made, record = changed(sample, MAKE_DOCKER)
+
+    assert [child.platform for child in made.root.children] == ["linux/amd64", "linux/arm64"]
+    assert record.left_behind == tuple(child.digest for child in sample.children[2:])
+
+
+def test_platforms_and_format_are_made_together():
+    accepts = Acceptance(platforms=("linux/amd64",), format="docker", rewrite=True)
+
+    made, record = changed(attested(AMD, image(layer_type=OCI_ZSTD_LAYER, platform=("linux", "s390x"))), accepts)
+
+    assert [child.media_type for child in made.root.children] == [DOCKER_MANIFEST]
+    assert len(record.left_behind) == 3
+
+
+@pytest.mark.parametrize(
+    ("sample", "wanted"),
+    [(AMD, "oci"), (artifact(), "oci"), (image(docker=True), "docker"), (index(docker=True), "docker")],
+)
+@pytest.mark.parametrize("may_rewrite", [False, True])
+def test_what_has_the_format_already_passes_as_it_is(sample: SampleImage, wanted: Format, may_rewrite: bool):
+    accepts = Acceptance(format=wanted, rewrite=may_rewrite)
+
+    assert rewrite(read(sample), accepts, {}) == (read(sample), None)
+
+
+@pytest.mark.parametrize(
+    ("sample", "wanted"),
+    [(AMD, "docker"), (BOTH, "docker"), (image(docker=True), "oci"), (index(image(docker=True)), "oci")],
+)
+def test_the_other_format_is_refused_where_nothing_may_be_rewritten(sample: SampleImage, wanted: Format):
+    with pytest.raises(Unsupported, match=rf"accepts the format {wanted} only, and .*; rewrite = true among"):
+        rewrite(read(sample), Acceptance(format=wanted), {})
+
+
+UNTAGGED = SampleImage(manifest=Manifest.parse(b'{"blobs": []}', OCI_ARTIFACT_MANIFEST))
+
+
+@pytest.mark.parametrize(
+    ("sample", "what"),
+    [
+        (image(layer_type=OCI_ZSTD_LAYER), r"the type application/vnd\.oci\.image\.layer\.v1\.tar\+zstd"),
+        (index(AMD, image(layer_type=OCI_ZSTD_LAYER)), r"tar\+zstd"),
+        (artifact(), "the field artifactType"),
+        (edited(artifact(), lambda document: document.pop("artifactType")), "the type application/vnd.oci.empty"),
+        (image(subject=AMD.manifest), "the field subject"),
+        (UNTAGGED, "the type application/vnd.oci.artifact.manifest"),
+        (attestation(), r"the type application/vnd\.in-toto\+json"),
+        (edited(BOTH, lambda document: document["manifests"][1].pop("platform")), r"manifests\[1\]"),
+    ],
+    ids=["zstd", "zstd child", "artifact", "empty config", "subject", "old artifact", "in-toto", "no platform"],
+)
+def test_what_has_no_equivalent_is_refused_by_its_name(sample: SampleImage, what: str):
+    with pytest.raises(Unsupported, match=rf"cannot be converted to the format docker.*{what}"):
+        rewrite(read(sample), MAKE_DOCKER, {})
+
+
+def test_a_docker_plugin_has_no_equivalent_in_oci():
+    plugin = edited(
+        image(docker=True),
+        lambda document: document["config"].update(mediaType="application/vnd.docker.plugin.v1+json"),
+    )
+
+    with pytest.raises(Unsupported, match=r"application/vnd\.docker\.plugin\.v1\+json has no equivalent"):
+        rewrite(read(plugin), MAKE_OCI, {})

@@ -18,6 +18,7 @@ from tagferry.accounts.users import Users, random_password
 from tagferry.accounts.vault import Vault
 from tagferry.copy.homes import BlobHomes
 from tagferry.copy.pace import Pace
+from tagferry.copy.rewrite import Acceptance
 from tagferry.copy.run import CopyEngine, Limits
 from tagferry.db.engine import Database
 from tagferry.names import RegionId
@@ -109,7 +110,8 @@ async def open_regions(settings: Settings, database: Database | None = None) -> 
         for name, region in settings.regions.items():
             store = await _store(RegionId(name), region, settings, database)
             stack.push_async_callback(store.close)
-            regions.append(Region(id=RegionId(name), url=region.url, store=store))
+            accepts = Acceptance(**region.accepts.model_dump())
+            regions.append(Region(id=RegionId(name), url=region.url, store=store, accepts=accepts))
         yield Regions(regions)
 
 

@@ -3,6 +3,7 @@
 Nested settings are named with two underscores in the environment: `TAGFERRY_SYNC__TAG_LIMIT=50`.
 """
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -61,6 +62,12 @@ def _registry(value: str) -> str:
     return value if value == EMBEDDED else _http_url(value)
 
 
+def _platform(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]+(/[a-z0-9_.-]+){1,2}", value):
+        raise ValueError("must have the form os/architecture or os/architecture/variant")
+    return value
+
+
 def _refusal(error: ErrorDetails) -> Invalid:
     """Name the setting and the rule, and the value where that cannot be, or hold, a secret."""
     field = ".".join(str(part) for part in error["loc"] if part != "[key]") or "settings"
@@ -73,6 +80,26 @@ def _refusal(error: ErrorDetails) -> Invalid:
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AcceptsSettings(_Frozen):
+    """What a region takes as the target of a synchronization; by default every image, bit-identically."""
+
+    platforms: tuple[Annotated[str, AfterValidator(_platform)], ...] = ()
+    """The only platforms that it takes, as `linux/amd64` or `linux/arm/v7`; none means all."""
+    format: Literal["oci", "docker"] | None = None
+    """The only format of manifests that it takes, where it does not take both."""
+    foreign_layers: bool = False
+    """Copy non-distributable layers too, where the source's registry holds them, instead of leaving them where their
+    `urls` point."""
+    rewrite: bool = False
+    """Make what the region does not take into something that it takes, under new digests, instead of refusing it."""
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
+        if self.rewrite and not self.platforms and self.format is None:
+            raise ValueError("has nothing to rewrite for without platforms or format")
+        return self
 
 
 class RegionSettings(_Frozen):
@@ -95,6 +122,8 @@ class RegionSettings(_Frozen):
     max_connections: PositiveInt = 64
     bytes_per_second: PositiveInt | None = None
     """The bandwidth that synchronizations from and to this region may use together; without it there is no limit."""
+    accepts: AcceptsSettings = AcceptsSettings()
+    """What it takes as a target."""
     organizations: Literal["managed", "open"] = "managed"
     """`managed`: only organizations created in tagferry exist; `open`: the registry decides (administrators only)."""
     placeholder_repository: Annotated[str, AfterValidator(_repository_name)] | None = None

@@ -294,3 +294,35 @@ def test_a_folder_is_no_file(tmp_path: Path):
 def test_a_data_directory_of_a_wrong_type_is_refused_by_its_name(tmp_path: Path):
     with pytest.raises(Invalid, match="data_dir"):
         Settings.load(write(tmp_path, 'data_dir = 5\n[regions.north]\nlisten = "h:1"'))
+
+
+def test_by_default_a_region_accepts_every_image_as_it_is():
+    accepts = Settings.parse(region(**REMOTE)).regions["north"].accepts
+
+    assert accepts.model_dump() == {"platforms": (), "format": None, "foreign_layers": False, "rewrite": False}
+
+
+def test_what_a_region_accepts_can_be_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TAGFERRY_REGIONS__north__ACCEPTS__REWRITE", "true")
+    told = {"platforms": ["linux/amd64", "linux/arm/v7"], "format": "docker", "foreign_layers": True}
+
+    accepts = Settings.parse(region(**REMOTE, accepts=told)).regions["north"].accepts
+
+    assert accepts.platforms == ("linux/amd64", "linux/arm/v7")
+    assert (accepts.format, accepts.foreign_layers, accepts.rewrite) == ("docker", True, True)
+
+
+@pytest.mark.parametrize(
+    ("accepts", "told"),
+    [
+        ({"platforms": ["linux"]}, "regions.north.accepts.platforms.0 must have the form os/architecture"),
+        ({"platforms": ["linux/a/b/c"]}, "regions.north.accepts.platforms.0 must have the form os/architecture"),
+        ({"platforms": "linux/amd64"}, "regions.north.accepts.platforms Input should be a valid tuple"),
+        ({"format": "schema1"}, "regions.north.accepts.format Input should be 'oci' or 'docker'"),
+        ({"rewrite": True}, "regions.north.accepts has nothing to rewrite for without platforms or format"),
+        ({"rewrite": True, "foreign_layers": True}, "regions.north.accepts has nothing to rewrite for"),
+        ({"platform": "linux/amd64"}, "regions.north.accepts.platform Extra inputs are not permitted"),
+    ],
+)
+def test_what_a_region_cannot_accept_is_named(accepts: dict[str, Any], told: str):
+    assert refusal(region(**REMOTE, accepts=accepts)).startswith(told)

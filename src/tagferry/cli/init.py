@@ -67,6 +67,13 @@ _TAIL = """# tls_certificate = "server.pem"
 # ca_file = "ca.pem"
 # bytes_per_second = 50000000
 # organizations = "open"   # its organizations are the registry's business; "managed": as created in tagferry
+
+# What any region takes as a target; by default every image, bit-identically. What it does not take is refused.
+# [regions.eu-west-1.accepts]
+# platforms = ["linux/amd64", "linux/arm64"]
+# format = "docker"        # or "oci"
+# rewrite = true           # make what is not taken into what is, under new digests, without its signatures
+# foreign_layers = true    # hold non-distributable layers too, where the source's registry does
 """
 
 

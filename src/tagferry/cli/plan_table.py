@@ -23,4 +23,17 @@ def show_plan(plans: dict[tuple[Namespace, Repository], dict[str, Any]], console
                 tag["reason"],
             )
     console.print(table)
+    for (namespace, repository), plan in plans.items():
+        for tag in plan["tags"]:
+            show_rewritten(f"{namespace}/{repository}:{tag['tag']}", tag.get("rewritten"), console)
     console.print(f"{decimal(sum(plan['bytesToMove'] for plan in plans.values()))} to move; nothing was changed")
+
+
+def show_rewritten(image: str, rewritten: dict[str, Any] | None, console: Console) -> None:
+    """Print which digests are others at the target, and what stays behind; nothing for a bit-identical image."""
+    if rewritten is None:
+        return
+    for source, target in rewritten["digests"].items():
+        console.print(f"{image}  {source} becomes {target}", soft_wrap=True, markup=False, highlight=False)
+    for name in rewritten["leftBehind"]:
+        console.print(f"{image}  {name} stays behind", soft_wrap=True, markup=False, highlight=False)

@@ -9,7 +9,7 @@ import typer
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.follow import Followed, follow
 from tagferry.cli.options import err, out, run
-from tagferry.cli.plan_table import show_plan
+from tagferry.cli.plan_table import show_plan, show_rewritten
 from tagferry.errors import Invalid
 from tagferry.names import Namespace, RegionId, Repository, Tag
 
@@ -94,6 +94,8 @@ def _conclude(jobs: list[dict[str, Any]], *, as_json: bool) -> None:
     for job in failed if err.is_terminal else ():
         err.print(f"{job['tag']}: {job['status']}: {job['reason']}", soft_wrap=True, markup=False, style="red")
     if not as_json:
+        for job in jobs:
+            show_rewritten(f"{job['namespace']}/{job['repoName']}:{job['tag']}", job.get("rewritten"), out)
         out.print(f"{len(jobs) - len(failed)} of {len(jobs)} in place")
     if failed:
         raise typer.Exit(1)

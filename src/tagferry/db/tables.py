@@ -6,7 +6,7 @@ Images are not here: the registries are the truth about them, and what was learn
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -142,6 +142,7 @@ class SyncJobRow(Base):
     digest: Mapped[str | None] = mapped_column(String(140))
     bytes_total: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes_done: Mapped[int] = mapped_column(BigInteger, default=0)
+    rewritten: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class BlobLocationRow(Base):

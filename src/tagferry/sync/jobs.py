@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import func, insert, select, update
 
+from tagferry.copy.rewrite import Rewrite
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
-from tagferry.sync.model import FOLLOWING, JobChange, JobStatus, SyncJob, SyncRequest
+from tagferry.sync.model import FOLLOWING, JobChange, JobStart, JobStatus, SyncJob, SyncRequest
 
 
 class Jobs:
@@ -20,11 +22,9 @@ class Jobs:
         self._pending: list[JobChange] = []
         self._writing = asyncio.Lock()
 
-    async def create(
-        self, request: SyncRequest, tags: Sequence[tuple[Tag, JobStatus, str, Digest | None]]
-    ) -> dict[Tag, int]:
-        """Record a job for each tag with its first status, reason and digest; returns their ids."""
-        if not tags:
+    async def create(self, request: SyncRequest, starts: Sequence[JobStart]) -> dict[Tag, int]:
+        """Record a job for each tag; returns their ids."""
+        if not starts:
             return {}
         now = datetime.now(UTC)
         shared = {
@@ -43,8 +43,15 @@ class Jobs:
             "override": request.override,
         }
         rows = [
-            shared | {"tag": tag, "status": status.value, "reason": reason, "digest": digest}
-            for tag, status, reason, digest in tags
+            shared
+            | {
+                "tag": start.tag,
+                "status": start.status.value,
+                "reason": start.reason,
+                "digest": start.digest,
+                "rewritten": _document(start.rewritten),
+            }
+            for start in starts
         ]
         async with self._database.write() as session:
             created = await session.execute(
@@ -136,7 +143,22 @@ def _values(change: JobChange) -> dict[str, object]:
     for name in ("reason", "digest", "bytes_total", "bytes_done"):
         if (value := getattr(change, name)) is not None:
             values[name] = value
+    if change.rewritten is not None:
+        values["rewritten"] = _document(change.rewritten)
     return values
+
+
+def _document(rewritten: Rewrite | None) -> dict[str, Any] | None:
+    if rewritten is None:
+        return None
+    return {"digests": dict(rewritten.digests), "left_behind": list(rewritten.left_behind)}
+
+
+def _rewritten(document: dict[str, Any] | None) -> Rewrite | None:
+    if document is None:
+        return None
+    digests = {Digest(old): Digest(new) for old, new in document["digests"].items()}
+    return Rewrite(digests=digests, left_behind=tuple(document["left_behind"]))
 
 
 def _job(row: SyncJobRow) -> SyncJob:
@@ -161,4 +183,5 @@ def _job(row: SyncJobRow) -> SyncJob:
         digest=Digest(row.digest) if row.digest else None,
         bytes_total=row.bytes_total,
         bytes_done=row.bytes_done,
+        rewritten=_rewritten(row.rewritten),
     )

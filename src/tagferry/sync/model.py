@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from tagferry.accounts.model import Caller
+from tagferry.copy.rewrite import Rewrite
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 
 
@@ -67,6 +68,7 @@ class SyncJob:
         digest: what the tag points to at the target, once that is known.
         bytes_total: bytes of all blobs of the image, once they are known.
         bytes_done: bytes of those that the target holds or is receiving.
+        rewritten: how the target's image differs from the source's, where it has to.
     """
 
     id: int
@@ -89,6 +91,18 @@ class SyncJob:
     digest: Digest | None
     bytes_total: int
     bytes_done: int
+    rewritten: Rewrite | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobStart:
+    """How a tag's job is first recorded: waiting to be run, or ended already."""
+
+    tag: Tag
+    status: JobStatus = JobStatus.WAITING
+    reason: str = ""
+    digest: Digest | None = None
+    rewritten: Rewrite | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +115,4 @@ class JobChange:
     digest: Digest | None = None
     bytes_total: int | None = None
     bytes_done: int | None = None
+    rewritten: Rewrite | None = None

@@ -1,8 +1,9 @@
 """The regions that this process knows, each with the store that keeps its images."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from tagferry.copy.rewrite import Acceptance
 from tagferry.errors import NotFound
 from tagferry.names import RegionId
 from tagferry.oci.images import ImageStore
@@ -14,11 +15,13 @@ class Region:
 
     Attributes:
         url: its registry's address, as clients see it.
+        accepts: what it takes as the target of a synchronization.
     """
 
     id: RegionId
     url: str
     store: ImageStore
+    accepts: Acceptance = field(default_factory=Acceptance)
 
     @property
     def registry_host(self) -> str:

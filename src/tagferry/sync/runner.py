@@ -11,10 +11,11 @@ import structlog
 
 from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.progress import Progress
+from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
+from tagferry.copy.run import CopyEngine, Outcome
 from tagferry.errors import Expired, NotFound, TagferryError, Unavailable
-from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
+from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.model import JobChange, JobStatus
 
@@ -159,8 +160,17 @@ class Runner:
             log.exception("a sync job failed unexpectedly", job=job_id, tag=tag_route.tag)
             reason = f"internal error ({type(error).__name__}); the server's log tells more"
             return _ended(job_id, JobStatus.FAILED, reason, flight.progress)
-        status, reason = describe(outcome.verdict)
-        return _ended(job_id, status, reason, flight.progress, digest=outcome.digest)
+        if outcome.verdict is Verdict.COPY and (rewritten := outcome.rewritten) is not None:
+            log.info(
+                "an image was rewritten as its target accepts it",
+                job=job_id,
+                tag=tag_route.tag,
+                region=tag_route.target_region,
+                digests=dict(rewritten.digests),
+                left_behind=list(rewritten.left_behind),
+            )
+        status, reason = describe(outcome.verdict, outcome.rewritten)
+        return _ended(job_id, status, reason, flight.progress, outcome)
 
     def _land(self, route: TagRoute, flight: Flight) -> None:
         flight.recorded.set()
@@ -189,9 +199,16 @@ class Runner:
             reported = current
 
 
-def describe(verdict: Verdict) -> tuple[JobStatus, str]:
+def describe(verdict: Verdict, rewritten: Rewrite | None = None) -> tuple[JobStatus, str]:
     """The status that a verdict leads to, and the reason to give."""
     match verdict:
+        case Verdict.COPY if rewritten is not None:
+            return (
+                JobStatus.SUCCESS,
+                f"copied and verified, rewritten as the target region accepts it{_left(rewritten)}",
+            )
+        case Verdict.IN_PLACE if rewritten is not None:
+            return JobStatus.SUCCESS, "the image, rewritten as the target region accepts it, is already in place"
         case Verdict.COPY:
             return JobStatus.SUCCESS, "copied and verified"
         case Verdict.IN_PLACE:
@@ -210,12 +227,20 @@ def failure_reason(error: TagferryError) -> str:
     return error.message
 
 
-def _ended(job_id: int, status: JobStatus, reason: str, progress: Progress, digest: Digest | None = None) -> JobChange:
+def _left(rewritten: Rewrite) -> str:
+    count = len(rewritten.left_behind)
+    return f"; {count} manifest{'s' if count > 1 else ''} left behind" if count else ""
+
+
+def _ended(
+    job_id: int, status: JobStatus, reason: str, progress: Progress, outcome: Outcome | None = None
+) -> JobChange:
     return JobChange(
         job_id=job_id,
         status=status,
         reason=reason,
-        digest=digest,
+        digest=outcome.digest if outcome else None,
+        rewritten=outcome.rewritten if outcome else None,
         bytes_done=progress.bytes_done,
         bytes_total=progress.bytes_total,
     )

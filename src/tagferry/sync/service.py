@@ -12,9 +12,9 @@ from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
 from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge, Unavailable
-from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
+from tagferry.names import Namespace, RegionId, Repository, RepositoryName, Tag
 from tagferry.sync.jobs import Jobs
-from tagferry.sync.model import JobStatus, SyncJob, SyncRequest
+from tagferry.sync.model import JobStart, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.regions import Regions
 from tagferry.sync.runner import Flight, Runner, TagRoute, describe
 
@@ -226,11 +226,12 @@ class SyncService:
         free = [tag for tag, flight in flights.items() if flight.before is None]
         findings = await self._engine.examine_all(route, free, override=request.override)
         await self._require_repository(route, findings)
-        records = [_first_record(tag, findings.get(tag)) for tag in flights]
-        job_ids = await self._jobs.create(request, records)
-        for tag, status, _, _ in records:
-            if status.has_ended:
-                self._runner.settle(_tag_route(request, tag), flights[tag], status, job_ids[tag])
+        starts = [_start(tag, findings.get(tag)) for tag in flights]
+        job_ids = await self._jobs.create(request, starts)
+        for start in starts:
+            tag = start.tag
+            if start.status.has_ended:
+                self._runner.settle(_tag_route(request, tag), flights[tag], start.status, job_ids[tag])
                 continue
             finding = findings.get(tag)
             known = finding if isinstance(finding, Finding) else None
@@ -252,11 +253,13 @@ class SyncService:
             ending.add_done_callback(landed)
 
     def _route(self, wanted: SyncRequest | SyncJob) -> Route:
+        target = self._regions[wanted.target_region]
         return Route(
             source=self._regions[wanted.source_region].store,
             source_repository=RepositoryName.of(wanted.namespace, wanted.repository),
-            target=self._regions[wanted.target_region].store,
+            target=target.store,
             target_repository=RepositoryName.of(wanted.target_namespace, wanted.repository),
+            accepts=target.accepts,
         )
 
     def _knows(self, job: SyncJob) -> bool:
@@ -274,12 +277,12 @@ def _tag_route(wanted: SyncRequest | SyncJob, tag: Tag) -> TagRoute:
     )
 
 
-def _first_record(tag: Tag, finding: Finding | TagferryError | None) -> tuple[Tag, JobStatus, str, Digest | None]:
+def _start(tag: Tag, finding: Finding | TagferryError | None) -> JobStart:
     """How a tag's job starts: ended at once where there is nothing to do, else waiting to be run."""
     if not isinstance(finding, Finding) or finding.verdict is Verdict.COPY:
-        return tag, JobStatus.WAITING, "", None
-    status, reason = describe(finding.verdict)
-    return tag, status, reason, finding.target
+        return JobStart(tag)
+    status, reason = describe(finding.verdict, finding.rewritten)
+    return JobStart(tag, status, reason, digest=finding.target, rewritten=finding.rewritten)
 
 
 def _is_in_place(ending: asyncio.Future[JobStatus]) -> bool:

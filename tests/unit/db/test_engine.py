@@ -283,3 +283,32 @@ def test_a_url_that_cannot_be_used_is_refused_without_telling_its_password(url: 
         Database(url)
 
     assert "hunter2" not in refused.value.message
+
+
+def test_jobs_of_an_earlier_revision_are_kept_and_a_revision_can_be_taken_back(tmp_path: Path):
+    engine = create_engine(f"sqlite:///{tmp_path / 'old.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        connection.execute(text(OLD_JOB))
+        command.upgrade(config, "0004")
+        kept = connection.execute(text("SELECT tag, rewritten FROM sync_jobs")).all()
+        command.downgrade(config, "0003")
+        columns = {column["name"] for column in inspect(connection).get_columns("sync_jobs")}
+        still = connection.execute(text("SELECT tag FROM sync_jobs")).all()
+    engine.dispose()
+
+    assert [tuple(row) for row in kept] == [("v1", None)]
+    assert "rewritten" not in columns
+    assert [tuple(row) for row in still] == [("v1",)]
+
+
+OLD_JOB = """
+    INSERT INTO sync_jobs (request_id, created_at, updated_at, domain_id, domain_name, operator_id, operator_name,
+        source_region, namespace, repository, tag, target_region, target_namespace, override, status, reason,
+        bytes_total, bytes_done)
+    VALUES ('call', '2026-01-01', '2026-01-01', 'd', 'acme', 'u', 'carol', 'north', 'team', 'app', 'v1', 'south',
+        'release', 0, 'success', '', 0, 0)
+"""

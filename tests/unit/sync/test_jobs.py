@@ -3,10 +3,11 @@ import asyncio
 import pytest
 
 from tagferry.accounts.model import Caller
+from tagferry.copy.rewrite import Rewrite
 from tagferry.db.engine import Database
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs import Jobs
-from tagferry.sync.model import FOLLOWING, JobChange, JobStatus, SyncJob, SyncRequest
+from tagferry.sync.model import FOLLOWING, JobChange, JobStart, JobStatus, SyncJob, SyncRequest
 from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1
 
 CALLER = Caller(user_id="u" * 32, name="carol", domain_id="d" * 32, domain_name="acme", is_admin=False)
@@ -19,7 +20,13 @@ def jobs(database: Database) -> Jobs:
 
 
 async def record(jobs: Jobs, *tags: str, status: JobStatus = JobStatus.WAITING, repository: str = REPO) -> list[int]:
-    request = SyncRequest(
+    wanted = request(*tags, repository=repository)
+    created = await jobs.create(wanted, [JobStart(tag, status) for tag in wanted.tags])
+    return [created[tag] for tag in wanted.tags]
+
+
+def request(*tags: str, repository: str = REPO) -> SyncRequest:
+    return SyncRequest(
         id="call",
         caller=CALLER,
         source_region=NORTH,
@@ -29,8 +36,6 @@ async def record(jobs: Jobs, *tags: str, status: JobStatus = JobStatus.WAITING, 
         target_region=SOUTH,
         target_namespace=RELEASE,
     )
-    created = await jobs.create(request, [(tag, status, "", None) for tag in request.tags])
-    return [created[tag] for tag in request.tags]
 
 
 async def page(jobs: Jobs, **terms) -> tuple[list[str], int]:
@@ -160,3 +165,22 @@ async def test_jobs_belong_to_their_region_organization_and_repository(jobs: Job
         (NORTH, TEAM, Repository("app2")),
     ):
         assert await jobs.of_repository(*place, limit=10) == ([], 0)
+
+
+async def test_what_differs_at_the_target_is_on_record_from_the_start_or_from_the_end(jobs: Jobs):
+    old, new = Digest.of(b"old"), Digest.of(b"new")
+    rewritten = Rewrite(digests={old: new}, left_behind=(Digest.of(b"left"), "sha256-0.sig"))
+    created = await jobs.create(
+        request("in-place", "copied", "same"),
+        [
+            JobStart(Tag("in-place"), JobStatus.SUCCESS, rewritten=rewritten),
+            JobStart(Tag("copied")),
+            JobStart(Tag("same")),
+        ],
+    )
+    await jobs.change(JobChange(created[Tag("copied")], JobStatus.SUCCESS, rewritten=rewritten))
+    await jobs.change(JobChange(created[Tag("same")], JobStatus.SUCCESS))
+
+    found, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=3, descending=False)
+
+    assert [job.rewritten for job in found] == [rewritten, rewritten, None]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.copy.estimate import Estimate
 from tagferry.copy.examine import Verdict
+from tagferry.copy.rewrite import Rewrite
 from tagferry.errors import Invalid, InvalidFilter, TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.model import SyncJob, SyncRequest
@@ -38,6 +39,13 @@ class RegionItem(BaseModel):
     regionID: str  # noqa: N815
 
 
+class Rewritten(BaseModel):
+    """What differs at the target, where the target region does not take an image as it is."""
+
+    digests: dict[str, str] = Field(description="The digest at the target by the digest at the source.")
+    leftBehind: list[str] = Field(description="Digests and tags that the target does not get.")  # noqa: N815
+
+
 class SyncJobItem(BaseModel):
     """A sync job; the fields from `requestId` on are tagferry's own."""
 
@@ -60,6 +68,7 @@ class SyncJobItem(BaseModel):
     digest: str | None
     bytesTotal: int  # noqa: N815
     bytesDone: int  # noqa: N815
+    rewritten: Rewritten | None
 
 
 class PlannedTag(BaseModel):
@@ -74,6 +83,7 @@ class PlannedTag(BaseModel):
     bytesToMove: int  # noqa: N815
     bytesToMount: int  # noqa: N815
     bytesPresent: int  # noqa: N815
+    rewritten: Rewritten | None
 
 
 class SyncPlan(BaseModel):
@@ -207,7 +217,7 @@ def _planned(tag: Tag, estimate: Estimate | TagferryError) -> dict[str, Any]:
     if isinstance(estimate, TagferryError):
         reason = estimate.message
     else:
-        reason = "" if estimate.verdict is Verdict.COPY else describe(estimate.verdict)[1]
+        reason = "" if estimate.verdict is Verdict.COPY else describe(estimate.verdict, estimate.rewritten)[1]
     return {
         "tag": tag,
         "action": _ACTIONS[found.verdict],
@@ -218,7 +228,14 @@ def _planned(tag: Tag, estimate: Estimate | TagferryError) -> dict[str, Any]:
         "bytesToMove": found.to_move,
         "bytesToMount": found.to_mount,
         "bytesPresent": found.present,
+        "rewritten": _rewritten(found.rewritten),
     }
+
+
+def _rewritten(rewritten: Rewrite | None) -> dict[str, Any] | None:
+    if rewritten is None:
+        return None
+    return {"digests": dict(rewritten.digests), "leftBehind": list(rewritten.left_behind)}
 
 
 def _item(job: SyncJob) -> dict[str, Any]:
@@ -242,4 +259,5 @@ def _item(job: SyncJob) -> dict[str, Any]:
         "digest": job.digest,
         "bytesTotal": job.bytes_total,
         "bytesDone": job.bytes_done,
+        "rewritten": _rewritten(job.rewritten),
     }

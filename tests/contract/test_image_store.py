@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
@@ -108,6 +108,21 @@ async def test_a_blob_that_is_there_is_not_sent_again(store: ImageStore, reposit
 
     assert await store.write_blob(repository, blob(content), opening(content)) is BlobOutcome.UPLOADED
     assert await store.write_blob(repository, blob(content), must_not_be_opened) is BlobOutcome.PRESENT
+
+
+async def test_a_blob_that_is_there_is_sent_anew_where_that_is_wanted(store: ImageStore, repository: RepositoryName):
+    content, other, opened = unique(), RepositoryName(f"{repository}-copy"), []
+
+    def counted(offset: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        opened.append(offset)
+        return opening(content)(offset)
+
+    await store.write_blob(repository, blob(content), opening(content))
+    for place in (repository, other):
+        outcome = await store.write_blob(place, blob(content), counted, mount_from=repository, anew=True)
+        assert outcome is BlobOutcome.UPLOADED
+        assert await read(store, place, blob(content)) == content
+    assert opened == [0, 0]
 
 
 async def test_a_blob_of_another_repository_is_mounted(store: ImageStore, repository: RepositoryName):

@@ -103,11 +103,12 @@ class MemoryStore:
         source: OpenBlob,
         *,
         mount_from: RepositoryName | None = None,
+        anew: bool = False,
     ) -> BlobOutcome:
         await self._enter("write_blob")
-        if descriptor.digest in self._contents(repository).blobs:
+        if not anew and descriptor.digest in self._contents(repository).blobs:
             return BlobOutcome.PRESENT
-        mounted = self._contents(mount_from).blobs.get(descriptor.digest) if mount_from else None
+        mounted = self._contents(mount_from).blobs.get(descriptor.digest) if mount_from and not anew else None
         if mounted is not None:
             self._repositories.setdefault(repository, _Contents()).blobs[descriptor.digest] = mounted
             return BlobOutcome.MOUNTED

@@ -120,6 +120,7 @@ class ImageStore(Protocol):
         source: OpenBlob,
         *,
         mount_from: RepositoryName | None = None,
+        anew: bool = False,
     ) -> BlobOutcome:
         """Make the repository hold a blob, by the cheapest way: it is there, it is mounted, it is uploaded.
 
@@ -128,6 +129,7 @@ class ImageStore(Protocol):
             descriptor: its digest and size, which the store verifies before it commits.
             source: opened only if bytes must move; it may be opened anew to go on, or for another attempt.
             mount_from: another repository of this store that is believed to hold the blob.
+            anew: the bytes are sent whatever the store says, for a blob that it told of and then did not have.
         """
         ...
 

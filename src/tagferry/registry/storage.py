@@ -100,11 +100,12 @@ class DiskStore:
         source: OpenBlob,
         *,
         mount_from: RepositoryName | None = None,
+        anew: bool = False,
     ) -> BlobOutcome:
         digest = descriptor.digest
-        if await self._holds(repository, descriptor):
+        if not anew and await self._holds(repository, descriptor):
             return BlobOutcome.PRESENT
-        if mount_from is not None and await self.mount_blob(repository, digest, mount_from):
+        if not anew and mount_from is not None and await self.mount_blob(repository, digest, mount_from):
             return BlobOutcome.MOUNTED
         await self._receive(repository, descriptor, source)
         return BlobOutcome.UPLOADED

@@ -88,8 +88,9 @@ class RemoteStore:
         source: OpenBlob,
         *,
         mount_from: RepositoryName | None = None,
+        anew: bool = False,
     ) -> BlobOutcome:
-        return await self._uploader.write(repository, descriptor, source, mount_from=mount_from)
+        return await self._uploader.write(repository, descriptor, source, mount_from=mount_from, anew=anew)
 
     async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
         call = Call(

@@ -57,6 +57,7 @@ class Uploader:
         source: OpenBlob,
         *,
         mount_from: RepositoryName | None,
+        anew: bool,
     ) -> BlobOutcome:
         """See `ImageStore.write_blob`; temporary faults in the middle start the upload over, source and all."""
         if mount_from == repository:
@@ -64,7 +65,9 @@ class Uploader:
         attempt = 0
         while True:
             attempt += 1
-            begun = await self._begin(repository, descriptor, mount_from)
+            begun = (
+                await self._open_session(repository) if anew else await self._begin(repository, descriptor, mount_from)
+            )
             if isinstance(begun, BlobOutcome):
                 return begun
             try:

@@ -78,9 +78,10 @@ class ScriptedStore(MemoryStore):
         source: OpenBlob,
         *,
         mount_from: RepositoryName | None = None,
+        anew: bool = False,
     ) -> BlobOutcome:
         self._fail(descriptor.digest)
-        outcome = await super().write_blob(repository, descriptor, source, mount_from=mount_from)
+        outcome = await super().write_blob(repository, descriptor, source, mount_from=mount_from, anew=anew)
         self.log.append(f"blob {descriptor.digest}")
         self.outcomes[descriptor.digest] = outcome
         return outcome

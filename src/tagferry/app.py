@@ -18,6 +18,7 @@ from tagferry.accounts.users import Users, random_password
 from tagferry.accounts.vault import Vault
 from tagferry.copy.homes import BlobHomes
 from tagferry.copy.pace import Pace
+from tagferry.copy.proof import Verify
 from tagferry.copy.rewrite import Acceptance
 from tagferry.copy.run import CopyEngine, Limits
 from tagferry.db.engine import Database
@@ -192,7 +193,13 @@ def _sync(settings: Settings, accounts: Accounts, regions: Regions, homes: BlobH
     paces = {
         name: Pace(region.bytes_per_second) for name, region in settings.regions.items() if region.bytes_per_second
     }
-    engine = CopyEngine(limits, homes=homes, attachments=settings.sync.attachments, paces=paces)
+    engine = CopyEngine(
+        limits,
+        homes=homes,
+        attachments=settings.sync.attachments,
+        verify=Verify(settings.sync.verify),
+        paces=paces,
+    )
     return SyncService(
         regions=regions,
         organizations=accounts.organizations,

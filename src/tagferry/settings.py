@@ -174,6 +174,9 @@ class SyncSettings(_Frozen):
     """Whether signatures, attestations and bills of materials go with their images."""
     blob_locations: PositiveInt = 1_000_000
     """How many places the database remembers from which a registry can take a blob that it has already."""
+    verify: Literal["copied", "all", "off"] = "copied"
+    """`copied`: before a tag is written, the target is asked for everything below it that was not just sent; `all`:
+    the same for tags that are in place already; `off`: what the target says while it is written to is believed."""
     active_requests: PositiveInt = 64
     """Requests of one user that may be in flight at once; more are answered with 429."""
 

@@ -128,6 +128,23 @@ class Deployment:
         key = key or self.admin.key
         return ManagementClient(self.urls[region], key.access_key, key.secret_key)
 
+    async def start_sync(self, repository: RepositoryName, tags: Iterable[Tag], namespace: Namespace) -> list[int]:
+        """Start to synchronize tags from the north to an organization in the south; gives the ids of their jobs."""
+        body = {"imageTag": list(tags), "remoteNamespace": namespace, "remoteRegionId": SOUTH}
+        async with self.client() as client:
+            started = await client.start_sync(repository.namespace, repository.repository, body)
+        return [job["id"] for job in started]
+
+    async def ended_jobs(self, repository: RepositoryName, job_ids: list[int]) -> list[dict[str, Any]]:
+        """These jobs, once all of them have ended."""
+        async with self.client() as client:
+
+            async def ended() -> list[dict[str, Any]]:
+                jobs = (await client.sync_jobs(repository.namespace, repository.repository, job_ids)).values()
+                return [] if any(job["status"] in ("waiting", "running") for job in jobs) else list(jobs)
+
+            return await eventually(ended, seconds=30)
+
     def sdk(self, region: RegionId = NORTH, key: AccessKey | None = None) -> Any:
         """The SWR SDK's client for a region; its calls block, so make them through `calling`."""
         key = key or self.admin.key

@@ -60,7 +60,7 @@ def test_a_file_is_read_and_the_rest_has_its_defaults(tmp_path: Path):
     settings = Settings.load(file)
 
     assert (settings.log_format, settings.log_level, settings.sync.tag_limit) == ("json", "info", 20)
-    assert settings.sync.wait_seconds == 55
+    assert (settings.sync.wait_seconds, settings.sync.verify) == (55, "copied")
     assert list(settings.served_regions) == ["cn-north-4"]
     assert settings.regions["cn-north-4"].is_embedded
     south = settings.regions["cn-south-1"]
@@ -173,6 +173,10 @@ def test_an_unknown_setting_is_refused_by_its_name(document: dict[str, Any], tol
         ({"regions": {"north": EMBEDDED}, "log_level": "loud"}, "log_level Input should be 'debug', 'info'"),
         ({"regions": {"north": EMBEDDED}, "log_format": "xml"}, "log_format Input should be 'console' or 'json'"),
         ({"regions": {"north": EMBEDDED}, "sync": {"tag_limit": 0}}, "sync.tag_limit Input should be greater than 0"),
+        (
+            {"regions": {"north": EMBEDDED}, "sync": {"verify": "yes"}},
+            "sync.verify Input should be 'copied', 'all' or 'off'",
+        ),
         ({"regions": {"north": EMBEDDED}, "sync": {"wait_seconds": -1}}, "sync.wait_seconds Input should be greater"),
         ({"regions": {"north": EMBEDDED}, "limits": {"token_hours": 0}}, "limits.token_hours Input should be greater"),
         ({"regions": {"north": EMBEDDED}, "data_dir": 5}, "data_dir Input is not a valid path"),

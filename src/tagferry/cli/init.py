@@ -38,6 +38,7 @@ data_dir = "tagferry-data"
 # blobs_in_flight = 32
 # attachments = true       # signatures, attestations and bills of materials go with their images
 # blob_locations = 1000000 # remembered in the database, so that a target is not sent a blob that it has elsewhere
+# verify = "copied"        # proves that all below a copied tag is there; "all": below tags in place too; "off"
 # tag_seconds = 3600       # after which the copy of one tag is given up
 # active_requests = 64     # of one user
 

@@ -117,6 +117,18 @@ async def are_attachments_in_place(route: Route, subject: Digest, tags: KnownTag
     return {one.digest for one in referrers} <= {one.digest for one in there}
 
 
+async def are_tags_in_place(route: Route, attachments: Iterable[Attachment], *, override: bool) -> bool:
+    """Whether those of these that have a tag stand at the target under it, `override` meaning the same as above."""
+
+    async def one(attachment: Attachment) -> bool:
+        if attachment.tag is None:
+            return True
+        standing = await route.target.head_manifest(route.target_repository, attachment.tag)
+        return standing is not None and (not override or standing.digest == attachment.image.root.digest)
+
+    return all(await each(attachments, one, at_once=_AT_ONCE))
+
+
 async def _is_same_tag(route: Route, tag: Tag) -> bool:
     source = await route.source.head_manifest(route.source_repository, tag)
     target = await route.target.head_manifest(route.target_repository, tag)

@@ -1,7 +1,7 @@
 """What stands at the target before anything moves, and what follows from it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from tagferry.copy.attachments import KnownTags, are_attachments_in_place
@@ -15,6 +15,9 @@ from tagferry.oci.images import ImageStore
 from tagferry.oci.model import Descriptor
 
 _AT_ONCE = 64
+
+IsWhole = Callable[[Route, Tag, bool], Awaitable[bool]]
+"""Tells whether the target holds everything that the source's tag consists of; asked with `override`."""
 
 
 class Verdict(Enum):
@@ -47,11 +50,14 @@ class Finding:
     rewritten: Rewrite | None = None
 
 
-async def examine(route: Route, tag: Tag, *, override: bool, known_tags: KnownTags | None = None) -> Finding:
+async def examine(
+    route: Route, tag: Tag, *, override: bool, known_tags: KnownTags | None = None, is_whole: IsWhole | None = None
+) -> Finding:
     """Ask the target first: where it lacks the tag, the copy's own read of the source is enough.
 
-    With `known_tags`, an image is in place only together with what is attached to it. Where the target may not take
-    the image as it is, the source's manifests are read to know under which digest it would arrive.
+    With `known_tags`, an image is in place only together with what is attached to it; with `is_whole`, only where
+    that says so. Where the target may not take the image as it is, the source's manifests are read to know under which
+    digest it would arrive.
     """
     target = await route.target.head_manifest(route.target_repository, tag)
     if target is None:
@@ -62,27 +68,36 @@ async def examine(route: Route, tag: Tag, *, override: bool, known_tags: KnownTa
     if route.accepts.may_change:
         _, image, rewritten = await read_accepted(route, source.digest)
         if rewritten is not None:
-            return _compare_rewritten(
+            found = _compare_rewritten(
                 tag, source.digest, image.root.digest, target.digest, rewritten, override=override
             )
+            if found.verdict is Verdict.IN_PLACE and is_whole and not await is_whole(route, tag, override):
+                return replace(found, verdict=Verdict.COPY, rewritten=None)
+            return found
     if await _is_same_image(route, source, target):
-        is_whole = known_tags is None or await are_attachments_in_place(
+        in_place = known_tags is None or await are_attachments_in_place(
             route, source.digest, known_tags, override=override
         )
-        verdict = Verdict.IN_PLACE if is_whole else Verdict.COPY
+        in_place = in_place and (is_whole is None or await is_whole(route, tag, override))
+        verdict = Verdict.IN_PLACE if in_place else Verdict.COPY
     else:
         verdict = Verdict.COPY if override else Verdict.BLOCKED
     return Finding(tag=tag, verdict=verdict, source=source.digest, target=target.digest)
 
 
 async def examine_all(
-    route: Route, tags: Sequence[Tag], *, override: bool, known_tags: KnownTags | None = None
+    route: Route,
+    tags: Sequence[Tag],
+    *,
+    override: bool,
+    known_tags: KnownTags | None = None,
+    is_whole: IsWhole | None = None,
 ) -> dict[Tag, Finding | TagferryError]:
     """Examine several tags at once; a tag that cannot be examined is told by its error and harms no other."""
 
     async def one(tag: Tag) -> Finding | TagferryError:
         try:
-            return await examine(route, tag, override=override, known_tags=known_tags)
+            return await examine(route, tag, override=override, known_tags=known_tags, is_whole=is_whole)
         except TagferryError as error:
             return error
 

@@ -3,6 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import ImageStore
@@ -11,32 +12,50 @@ _FRESH_SECONDS = 60.0
 _LIMIT = 100_000
 
 
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    at: float
+    is_proof: bool
+
+
 class KnownContent:
     """Where blobs and manifests were seen lately: a bounded memory, oldest sightings forgotten first.
 
     A sighting saves a question only for a minute, since registries collect garbage. Whoever finds one wrong calls
-    `forget`.
+    `forget`. A sighting is a proof where this process sent the content itself or asked for just that; that a store
+    would rather not have it sent is none.
     """
 
     def __init__(self, *, limit: int = _LIMIT, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._clock = clock
-        self._seen: OrderedDict[tuple[str, Digest, RepositoryName], float] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, Digest, RepositoryName], _Sighting] = OrderedDict()
 
-    def remember(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> None:
+    def remember(self, store: ImageStore, repository: RepositoryName, digest: Digest, *, is_proof: bool = True) -> None:
         """Note that the repository holds this content now."""
         key = (store.name, digest, repository)
-        self._seen[key] = self._clock()
+        self._seen[key] = _Sighting(self._clock(), is_proof)
         self._seen.move_to_end(key)
         if len(self._seen) > self._limit:
             self._seen.popitem(last=False)
 
     def holds(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> bool:
-        """Whether the repository held this content within the last minute."""
-        seen = self._seen.get((store.name, digest, repository))
-        return seen is not None and self._clock() - seen <= _FRESH_SECONDS
+        """Whether the repository was seen to hold this content within the last minute."""
+        return self._fresh(store, repository, digest) is not None
 
-    def forget(self, store: ImageStore, repository: RepositoryName) -> None:
-        """Drop everything noted about a repository."""
+    def proves(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> bool:
+        """Whether the repository has been proven to hold this content within the last minute."""
+        seen = self._fresh(store, repository, digest)
+        return seen is not None and seen.is_proof
+
+    def forget(self, store: ImageStore, repository: RepositoryName, digest: Digest | None = None) -> None:
+        """Drop what is noted about some content of a repository, or everything about the repository."""
+        if digest is not None:
+            self._seen.pop((store.name, digest, repository), None)
+            return
         for key in [key for key in self._seen if key[0] == store.name and key[2] == repository]:
             del self._seen[key]
+
+    def _fresh(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> _Sighting | None:
+        seen = self._seen.get((store.name, digest, repository))
+        return seen if seen is not None and self._clock() - seen.at <= _FRESH_SECONDS else None

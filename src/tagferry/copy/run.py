@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakValueDictionary
 
-from tagferry.copy.attachments import Attachment, KnownTags
+from tagferry.copy.attachments import Attachment, KnownTags, are_tags_in_place
 from tagferry.copy.estimate import Estimates, estimate_all
-from tagferry.copy.examine import Finding, Verdict, examine, examine_all
+from tagferry.copy.examine import Finding, IsWhole, Verdict, examine, examine_all
 from tagferry.copy.flights import Flights, gather
 from tagferry.copy.homes import BlobHomes
 from tagferry.copy.image import Image
@@ -17,6 +18,7 @@ from tagferry.copy.known import KnownContent
 from tagferry.copy.pace import Pace
 from tagferry.copy.plan import Plan, plan_tag
 from tagferry.copy.progress import Progress, Transfer
+from tagferry.copy.proof import Prover, Verify, incomplete
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import Expired, NotFound, TagferryError
@@ -56,6 +58,14 @@ class Outcome:
     rewritten: Rewrite | None = None
 
 
+class _Lacking(Exception):
+    """The target takes a manifest not yet, because it misses something that the manifest refers to."""
+
+    def __init__(self, refusal: NotFound) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
 BlobKey = tuple[str, RepositoryName, Digest]
 
 
@@ -67,6 +77,7 @@ class CopyEngine:
         known: what the targets are known to hold.
         homes: where the targets are known to have blobs.
         attachments: whether signatures and whatever else is attached to an image go with it.
+        verify: whose tags' content is proven to be at the target.
         paces: the rate that each store of this name keeps, in and out together.
         clock: seconds, monotonic.
     """
@@ -78,6 +89,7 @@ class CopyEngine:
         known: KnownContent | None = None,
         homes: BlobHomes | None = None,
         attachments: bool = True,
+        verify: Verify = Verify.COPIED,
         paces: Mapping[str, Pace] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -85,12 +97,16 @@ class CopyEngine:
         self._tag_slots = asyncio.Semaphore(limits.tags)
         self._blob_slots = asyncio.Semaphore(limits.blobs)
         self._tag_seconds = limits.tag_seconds
-        self._known = known or KnownContent()
+        self._known = known or KnownContent(clock=clock)
         self._homes = homes or BlobHomes()
+        self._verify = verify
+        self._prover = Prover(self._known)
+        self._is_whole: IsWhole | None = self._holds_all_of if verify is Verify.ALL else None
         self._known_tags = KnownTags(clock=clock) if attachments else None
         self._paces = paces or {}
         self._clock = clock
         self._blobs: Flights[BlobKey, None] = Flights()
+        self._repairs: Flights[BlobKey, None] = Flights()
         self._manifests: Flights[BlobKey, None] = Flights()
         self._transfers: WeakValueDictionary[BlobKey, Transfer] = WeakValueDictionary()
 
@@ -98,7 +114,7 @@ class CopyEngine:
         self, route: Route, tags: Sequence[Tag], *, override: bool
     ) -> dict[Tag, Finding | TagferryError]:
         """What stands at the target; a tag that cannot be examined is told by its error."""
-        return await examine_all(route, tags, override=override, known_tags=self._known_tags)
+        return await examine_all(route, tags, override=override, known_tags=self._known_tags, is_whole=self._is_whole)
 
     async def estimate_all(self, route: Route, tags: Sequence[Tag], *, override: bool) -> Estimates:
         """What `copy` would have to do for each of these tags; nothing is written anywhere."""
@@ -135,34 +151,90 @@ class CopyEngine:
                 async with deadline:
                     if finding is None:
                         found_at = self._clock()
-                        finding = await examine(route, tag, override=override, known_tags=self._known_tags)
+                        finding = await examine(
+                            route, tag, override=override, known_tags=self._known_tags, is_whole=self._is_whole
+                        )
                     if (outcome := _nothing_to_write(route, finding)) is not None:
                         return outcome
-                    return await self._copy(route, tag, override=override, found_at=found_at, progress=progress)
+                    return await self._copy(route, finding, override=override, found_at=found_at, progress=progress)
             except TimeoutError:
                 if not deadline.expired():
                     raise
                 raise Expired(f"the copy of {tag} was given up after {self._tag_seconds:g} s") from None
 
     async def _copy(
-        self, route: Route, tag: Tag, *, override: bool, found_at: float, progress: Progress | None
+        self, route: Route, finding: Finding, *, override: bool, found_at: float, progress: Progress | None
     ) -> Outcome:
         progress = progress if progress is not None else Progress()
-        plan = await plan_tag(route, tag, known_tags=self._known_tags)
+        plan = await plan_tag(route, finding.tag, known_tags=self._known_tags)
+        run = partial(self._run, route, plan, finding, progress, override=override, found_at=found_at)
         try:
-            return await self._run(route, plan, override=override, found_at=found_at, progress=progress)
-        except NotFound as error:
-            if error.kind == "tag":
-                raise
+            return await run()
+        except _Lacking:
             # The target misses something that it was seen to hold, so this time nothing is taken for granted.
             self._known.forget(route.target, route.target_repository)
-            return await self._run(route, plan, override=override, found_at=found_at, progress=progress)
+        lost = await self._lost(route, plan)
+        try:
+            return await run(lost=lost)
+        except _Lacking as lacking:
+            flaws = await self._prover.flaws(route, plan, again=lost) if lost else []
+            raise (incomplete(route, flaws) if flaws else lacking.refusal) from None
 
-    async def _run(self, route: Route, plan: Plan, *, override: bool, found_at: float, progress: Progress) -> Outcome:
+    async def _run(
+        self,
+        route: Route,
+        plan: Plan,
+        finding: Finding,
+        progress: Progress,
+        *,
+        override: bool,
+        found_at: float,
+        lost: Collection[Digest] = (),
+    ) -> Outcome:
+        await self._complete(route, plan, progress, override=override, lost=lost)
+        if not override and self._clock() - found_at > _STALE_SECONDS:
+            standing = await examine(route, plan.tag, override=False, known_tags=self._known_tags)
+            has_changed = standing.target != finding.target
+            if has_changed and (outcome := _nothing_to_write(route, standing)) is not None:
+                return outcome
+        await _put(route, plan.root, plan.tag)
+        return Outcome(verdict=Verdict.COPY, digest=plan.root.digest, rewritten=plan.rewritten)
+
+    async def _complete(
+        self, route: Route, plan: Plan, progress: Progress, *, override: bool, lost: Collection[Digest]
+    ) -> None:
+        """Bring whatever must be there before the tag, prove that it is, and mend once what is not.
+
+        Raises:
+            Unavailable: something is not there even after it was sent for that reason.
+            Corrupt: likewise a blob that is there with another size.
+        """
         progress.transfers = [self._transfer(route, blob) for blob in plan.blobs]
         await self._recall_homes(route, plan)
+        await self._bring(route, plan, progress, override=override, lost=lost)
+        if lost := await self._lost(route, plan):
+            await self._bring(route, plan, progress, override=override, lost=lost)
+            if flaws := await self._prover.flaws(route, plan, again=lost):
+                raise incomplete(route, flaws)
+
+    async def _lost(self, route: Route, plan: Plan) -> frozenset[Digest]:
+        if self._verify is Verify.OFF:
+            return frozenset()
+        return frozenset(flaw.part.digest for flaw in await self._prover.flaws(route, plan))
+
+    async def _holds_all_of(self, route: Route, tag: Tag, override: bool) -> bool:
+        plan = await plan_tag(route, tag, known_tags=self._known_tags)
+        tags_stand = await are_tags_in_place(route, plan.attachments, override=override)
+        return tags_stand and not await self._prover.flaws(route, plan)
+
+    async def _bring(
+        self, route: Route, plan: Plan, progress: Progress, *, override: bool, lost: Collection[Digest]
+    ) -> None:
         await gather(
-            *(self._ensure_blob(route, blob, way) for blob, way in zip(plan.blobs, progress.transfers, strict=True))
+            *(
+                self._ensure_blob(route, blob, way, anew=blob.digest in lost)
+                for blob, way in zip(plan.blobs, progress.transfers, strict=True)
+            )
         )
         await self._ensure_below(route, plan.image)
         if plan.attachments:
@@ -170,24 +242,21 @@ class CopyEngine:
             await self._ensure_manifest(route, plan.root)
             for attachment in plan.attachments:
                 await self._ensure_attachment(route, attachment, override=override)
-        if not override and self._clock() - found_at > _STALE_SECONDS:
-            standing = await examine(route, plan.tag, override=False, known_tags=self._known_tags)
-            if (outcome := _nothing_to_write(route, standing)) is not None:
-                return outcome
-        await route.target.put_manifest(route.target_repository, plan.root, plan.tag)
-        return Outcome(verdict=Verdict.COPY, digest=plan.root.digest, rewritten=plan.rewritten)
 
     def _transfer(self, route: Route, blob: Descriptor) -> Transfer:
         """The blob's transfer, one for all the tags that are waiting for it now."""
         return self._transfers.setdefault(_key(route, blob.digest), Transfer(size=blob.size))
 
-    async def _ensure_blob(self, route: Route, blob: Descriptor, transfer: Transfer) -> None:
-        if not self._holds(route, blob.digest):
-            key = _key(route, blob.digest)
-            await self._blobs.share(key, lambda: self._move_blob(route, blob, transfer))
+    async def _ensure_blob(self, route: Route, blob: Descriptor, transfer: Transfer, *, anew: bool) -> None:
+        is_there = self._known.proves if anew else self._known.holds
+        if not is_there(route.target, route.target_repository, blob.digest):
+            transfer.settled = False
+            # Whoever only asks for a blob must not be joined by somebody who knows that the answer is wrong.
+            flights = self._repairs if anew else self._blobs
+            await flights.share(_key(route, blob.digest), lambda: self._move_blob(route, blob, transfer, anew=anew))
         transfer.settled = True
 
-    async def _move_blob(self, route: Route, blob: Descriptor, transfer: Transfer) -> None:
+    async def _move_blob(self, route: Route, blob: Descriptor, transfer: Transfer, *, anew: bool) -> None:
         @asynccontextmanager
         async def source(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
             transfer.moved = offset
@@ -195,11 +264,12 @@ class CopyEngine:
                 yield _counted(self._paced(route, chunks), transfer)
 
         async with self._blob_slots:
-            home = await self._mount_from(route, blob)
-            outcome = await route.target.write_blob(route.target_repository, blob, source, mount_from=home)
+            home = None if anew else await self._mount_from(route, blob)
+            outcome = await route.target.write_blob(route.target_repository, blob, source, mount_from=home, anew=anew)
         if home is not None and outcome is BlobOutcome.UPLOADED:
             self._homes.forget(route.target, home, blob.digest)
-        self._known.remember(route.target, route.target_repository, blob.digest)
+        is_proof = outcome is BlobOutcome.UPLOADED
+        self._known.remember(route.target, route.target_repository, blob.digest, is_proof=is_proof)
         self._homes.note(route.target, route.target_repository, blob.digest)
 
     def _paced(self, route: Route, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -240,17 +310,24 @@ class CopyEngine:
             return
         standing = await route.target.head_manifest(route.target_repository, tag)
         if standing is None or (override and standing.digest != root.digest):
-            await route.target.put_manifest(route.target_repository, root, tag)
+            await _put(route, root, tag)
 
     async def _ensure_manifest(self, route: Route, manifest: Manifest) -> None:
         if self._holds(route, manifest.digest):
             return
 
         async def put() -> None:
-            await route.target.put_manifest(route.target_repository, manifest)
+            await _put(route, manifest)
             self._known.remember(route.target, route.target_repository, manifest.digest)
 
         await self._manifests.share(_key(route, manifest.digest), put)
+
+
+async def _put(route: Route, manifest: Manifest, tag: Tag | None = None) -> None:
+    try:
+        await route.target.put_manifest(route.target_repository, manifest, tag)
+    except NotFound as refusal:
+        raise _Lacking(refusal) from None
 
 
 def _owner(repository: RepositoryName) -> str:

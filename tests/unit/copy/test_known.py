@@ -63,3 +63,28 @@ def test_a_repository_that_is_forgotten_takes_nothing_else_with_it():
     assert known.holds(HERE, COPY, FIRST)
     assert known.holds(THERE, APP, FIRST)
     known.forget(HERE, APP)
+
+
+def test_a_sighting_that_proves_nothing_saves_the_transfer_and_not_the_question():
+    clock = Clock()
+    known = KnownContent(clock=clock)
+
+    known.remember(HERE, APP, FIRST, is_proof=False)
+    assert known.holds(HERE, APP, FIRST)
+    assert not known.proves(HERE, APP, FIRST)
+
+    known.remember(HERE, APP, FIRST)
+    assert known.proves(HERE, APP, FIRST)
+    clock.now += 61
+    assert not known.proves(HERE, APP, FIRST)
+
+
+def test_one_content_of_a_repository_can_be_forgotten():
+    known = KnownContent()
+    known.remember(HERE, APP, FIRST)
+    known.remember(HERE, APP, SECOND)
+
+    known.forget(HERE, APP, FIRST)
+    known.forget(HERE, APP, THIRD)
+
+    assert [known.holds(HERE, APP, digest) for digest in (FIRST, SECOND)] == [False, True]

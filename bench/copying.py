@@ -13,9 +13,10 @@ from bench.content import Images
 from bench.link import linked
 from bench.measure import Failed, Run, run
 from bench.peers import Errand, Peer
-from bench.registries import DockerRegistry, Seen, docker_registry
+from bench.registries import DockerRegistry, docker_registry
 from bench.served import ORGANIZATION, served
 from bench.works import Work
+from tests.support.access_log import Seen
 
 
 @dataclass(frozen=True)

@@ -1,51 +1,33 @@
 """The real docker-registry (CNCF distribution), on loopback, for as long as a test needs it."""
 
 import asyncio
-import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.access_log import AccessLog, Seen
 from tests.support.processes import free_port, stop, wait_until_it_listens
 from tests.support.programs import require_program
 
 USERNAME, PASSWORD = "ferry", "s3cret"
 _HTPASSWD = f"{USERNAME}:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n"
-_ACCESS = re.compile(rb'^127\.0\.0\.1 \S+ \S+ \[[^]]*\] "(\w+) (\S+) HTTP/1\.1" (\d+)', re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A request in the access log."""
-
-    method: str
-    path: str
-    status: int
 
 
 class DockerRegistry:
     """A running registry: its address, and what it was asked."""
 
-    def __init__(self, url: str, log: Path) -> None:
+    def __init__(self, url: str, log: AccessLog) -> None:
         self.url = url
         self._log = log
-        self._mark = 0
 
     def forget_requests(self) -> None:
         """Let `requests` begin here."""
-        self._mark = self._log.stat().st_size
+        self._log.forget()
 
     async def requests(self) -> list[Seen]:
         """What was asked since the start or the last `forget_requests`, once the log has settled."""
-        for _ in range(40):
-            size = self._log.stat().st_size
-            await asyncio.sleep(0.05)
-            if size == self._log.stat().st_size:
-                break
-        written = self._log.read_bytes()[self._mark :]
-        return [Seen(m.decode(), path.decode(), int(status)) for m, path, status in _ACCESS.findall(written)]
+        return await asyncio.to_thread(self._log.requests)
 
 
 @contextmanager
@@ -62,7 +44,7 @@ def docker_registry(folder: Path, *, auth: bool = False) -> Iterator[DockerRegis
                 wait_until_it_listens(process, address)
             except RuntimeError as error:
                 raise RuntimeError(f"{error}: {log.read_text()[-2000:]}") from None
-            registry = DockerRegistry(f"http://{address}", log)
+            registry = DockerRegistry(f"http://{address}", AccessLog(log))
             registry.forget_requests()
             yield registry
         finally:

@@ -1,0 +1,178 @@
+"""What both registries say, by their own access logs: each blob crosses once, and nothing is asked twice."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.oci.attachments import referrers_tag
+from tagferry.oci.model import Manifest
+from tagferry.remote import Endpoint, RemoteStore
+from tests.support.access_log import Seen
+from tests.support.deployment import NORTH, SOUTH, TEAM, Deployment, deployed
+from tests.support.docker_registry import DockerRegistry, docker_registry
+from tests.support.images import artifact, image, index, layer, push
+
+APP = RepositoryName("team/app")
+SHARED = [layer(f"shared {number}", 1000) for number in range(6)]
+PLAIN = {
+    Tag(f"v{number}"): image(*SHARED, layer(f"first of {number}"), layer(f"second of {number}"), seed=str(number))
+    for number in range(20)
+}
+MULTI, INDEX = Tag("multi"), index()
+SIGNATURE = artifact(subject=INDEX.manifest)
+TAGS = [*PLAIN, MULTI]
+SAMPLES = [*PLAIN.values(), INDEX, SIGNATURE]
+BLOBS = {digest for sample in SAMPLES for digest in sample.all_blobs}
+
+
+@dataclass(frozen=True)
+class Ferry:
+    """A running tagferry between two of CNCF's docker-registry."""
+
+    deployment: Deployment
+    source: DockerRegistry
+    target: DockerRegistry
+
+    async def sync(self, tags: Iterable[Tag]) -> None:
+        """Synchronize these tags, which must succeed."""
+        jobs = await self.deployment.ended_jobs(APP, await self.deployment.start_sync(APP, tags, TEAM))
+        assert {job["status"] for job in jobs} == {"success"}
+
+
+class HeldRegistry(RemoteStore):
+    """The target, with no manifest sent to it before it is released."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(Endpoint(name=SOUTH, url=url))
+        self.released = asyncio.Event()
+
+    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
+        await self.released.wait()
+        await super().put_manifest(repository, manifest, tag)
+
+
+@pytest.fixture
+async def ferry(tmp_path: Path) -> AsyncIterator[Ferry]:
+    folders = tmp_path / "source", tmp_path / "target"
+    for folder in folders:
+        folder.mkdir()
+    with docker_registry(folders[0]) as source, docker_registry(folders[1]) as target:
+        pusher = RemoteStore(Endpoint(name="pusher", url=source.url))
+        for tag, sample in {**PLAIN, MULTI: INDEX}.items():
+            await push(pusher, APP, sample, tag)
+        await push(pusher, APP, SIGNATURE)
+        await pusher.close()
+        regions: dict[str, dict[str, Any]] = {
+            NORTH: {"listen": "", "registry": source.url},
+            SOUTH: {"listen": "", "registry": target.url},
+        }
+        async with deployed(tmp_path / "data", regions=regions) as deployment:
+            source.forget_requests()
+            target.forget_requests()
+            yield Ferry(deployment, source, target)
+
+
+def asked(requests: Sequence[Seen], kind: str) -> Counter[str]:
+    """How often each path was asked for, by requests of a kind such as `GET blob`."""
+    return Counter(urlsplit(seen.path).path for seen in requests if seen.kind.startswith(kind))
+
+
+def named(requests: Sequence[Seen], kind: str, parameter: str) -> Counter[str]:
+    """How often each digest stood in this parameter of the query."""
+    queries = [parse_qs(urlsplit(seen.path).query) for seen in requests if seen.kind.startswith(kind)]
+    return Counter(digest for query in queries for digest in query.get(parameter, ["none"]))
+
+
+def once(names: Iterable[str]) -> Counter[str]:
+    return Counter(dict.fromkeys(names, 1))
+
+
+def repeated(requests: Sequence[Seen]) -> dict[tuple[str, str], int]:
+    """What was asked more than once, in the very same words."""
+    counted = Counter((seen.method, seen.path) for seen in requests)
+    return {request: times for request, times in counted.items() if times > 1}
+
+
+def blob_path(digest: Digest) -> str:
+    return f"/v2/{APP}/blobs/{digest}"
+
+
+def manifest_path(reference: str) -> str:
+    return f"/v2/{APP}/manifests/{reference}"
+
+
+async def test_each_blob_crosses_once_and_no_request_is_sent_twice(ferry: Ferry):
+    held = HeldRegistry(ferry.target.url)
+    ferry.deployment.replace(SOUTH, held)
+    # Whoever comes after a tag has ended asks the target anew, and rightly so; these all come before.
+    wanted = (TAGS, TAGS[:14], TAGS[7:], TAGS[::-1], [MULTI])
+    started = await asyncio.gather(*(ferry.deployment.start_sync(APP, tags, TEAM) for tags in wanted))
+    job_ids = {job_id for jobs in started for job_id in jobs}
+    assert len(job_ids) == len(TAGS), "each tag has one job, which the other requests join"
+    held.released.set()
+    jobs = await ferry.deployment.ended_jobs(APP, list(job_ids))
+    assert {job["status"] for job in jobs} == {"success"}
+    await held.close()
+
+    source, target = await ferry.source.requests(), await ferry.target.requests()
+    assert {seen.status for seen in source + target} <= {200, 201, 202, 404}
+    assert asked(source, "GET blob") == once(map(blob_path, BLOBS))
+    assert named(target, "POST upload", "mount") == named(target, "PUT upload", "digest") == once(BLOBS)
+    assert asked(target, "HEAD blob") == {}, "what was just sent is not asked for"
+
+    below = [child.digest for child in INDEX.children] + [SIGNATURE.digest]
+    # The signed index comes once without its tag, since its signature stands there before the tag does. CNCF
+    # distribution 2.8 does not list referrers, so an index of them stands under a tag of its own.
+    written = [*TAGS, *below, INDEX.digest, referrers_tag(INDEX.digest)]
+    assert asked(target, "PUT manifest") == once(map(manifest_path, written))
+    assert asked(source, "GET manifest") == once(map(manifest_path, [*TAGS, *below, referrers_tag(INDEX.digest)]))
+    assert repeated(source) == repeated(target) == {}
+
+
+async def test_tags_in_place_cost_two_requests_each_and_a_few_for_the_repository(ferry: Ferry):
+    await ferry.sync(TAGS)
+    first = [*await ferry.source.requests(), *await ferry.target.requests()]
+    assert named(first, "PUT upload", "digest") == once(BLOBS)
+    ferry.source.forget_requests()
+    ferry.target.forget_requests()
+
+    await ferry.sync(TAGS)
+
+    for requests in (await ferry.source.requests(), await ferry.target.requests()):
+        assert asked(requests, "HEAD manifest") == once(map(manifest_path, TAGS))
+        others = {urlsplit(seen.path).path for seen in requests if seen.method != "HEAD"}
+        # Of the repository its tags, and whether the registry lists referrers; of the signed image who signed it.
+        assert {path.rpartition("/")[0] for path in others} <= {
+            f"/v2/{APP}/tags",
+            f"/v2/{APP}/referrers",
+            f"/v2/{APP}/manifests",
+        }
+        assert [path for path in others if "/manifests/" in path] == [manifest_path(referrers_tag(INDEX.digest))]
+        assert {seen.method for seen in requests} <= {"HEAD", "GET"}
+        assert len(requests) <= len(TAGS) + 3
+        assert repeated(requests) == {}
+
+
+async def test_layers_that_the_target_held_before_are_offered_once_and_asked_for_once(ferry: Ferry):
+    pusher = RemoteStore(Endpoint(name="pusher", url=ferry.target.url))
+    await push(pusher, APP, image(*SHARED, seed="there before"), Tag("before"))
+    await pusher.close()
+    ferry.target.forget_requests()
+
+    await ferry.sync(PLAIN)
+
+    source, target = await ferry.source.requests(), await ferry.target.requests()
+    there = {Digest.of(content) for content in SHARED}
+    brought = {digest for sample in PLAIN.values() for digest in sample.blobs} - there
+    assert asked(source, "GET blob") == once(map(blob_path, brought))
+    assert named(target, "POST upload 201", "mount") == once(there)
+    assert asked(target, "HEAD blob 200") == once(map(blob_path, there))
+    assert named(target, "PUT upload", "digest") == once(brought)
+    assert repeated(source) == repeated(target) == {}

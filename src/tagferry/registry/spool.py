@@ -15,7 +15,8 @@ from tagferry.registry.threads import DiskThreads, settled
 PIECE = 1024 * 1024
 """Bytes that are hashed and written, or read, at once."""
 
-_WRITE_OUT = 32 * PIECE
+_WRITE_OUT = 16 * PIECE
+"""Bytes after which the disk is made to write, while further ones arrive."""
 
 
 class Spool:
@@ -48,6 +49,7 @@ class Spool:
             Corrupt: there are more bytes than the limit.
         """
         file = await self._threads.open(self._open)
+        write_out = _WriteOut(self.path, self._threads)
         writing: asyncio.Future[None] | None = None
         gathered: list[bytes] = []
         size = 0
@@ -59,6 +61,7 @@ class Spool:
                     continue
                 if writing is not None:
                     await settled(writing)
+                await write_out.grown(size)
                 writing = self._threads.submit(self._write, file, gathered)
                 gathered, size = [], 0
         finally:
@@ -69,6 +72,7 @@ class Spool:
                     await self._threads.run(self._write, file, gathered)
             finally:
                 await self._threads.run(file.close)
+                await write_out.end()
         return self._hashed
 
     async def cut(self, size: int) -> None:
@@ -95,11 +99,7 @@ class Spool:
         while rest:
             rest = rest[file.write(rest) :]
         self._hash.update(piece)
-        before = self._hashed // _WRITE_OUT
         self._hashed += len(piece)
-        if self._hashed // _WRITE_OUT > before:
-            # The kernel begins to write these pages out, so that the last sync does not wait for the whole blob.
-            os.posix_fadvise(file.fileno(), before * _WRITE_OUT, _WRITE_OUT, os.POSIX_FADV_DONTNEED)
 
     def _rehash(self, algorithm: str) -> None:
         running = hashlib.new(algorithm)
@@ -117,6 +117,39 @@ class Spool:
         if actual != digest:
             raise Corrupt(f"{digest} arrived with the digest {actual}")
         sync_file(self.path)
+
+
+class _WriteOut:
+    """Has the disk write a growing file now and then, so that the last sync does not wait for the whole of it."""
+
+    def __init__(self, path: Path, threads: DiskThreads) -> None:
+        self._path = path
+        self._threads = threads
+        self._grown = 0
+        self._syncing: asyncio.Future[None] | None = None
+
+    async def grown(self, size: int) -> None:
+        """Take note of further bytes; raises what the disk said to the earlier ones."""
+        self._grown += size
+        if self._grown < _WRITE_OUT or (self._syncing is not None and not self._syncing.done()):
+            return
+        await self.end()
+        self._grown = 0
+        self._syncing = self._threads.submit_spare(self._sync)
+
+    async def end(self) -> None:
+        """Wait for what the disk writes, and raise what it says."""
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            await settled(syncing)
+
+    def _sync(self) -> None:
+        try:
+            sync_file(self._path)
+        except OSError:
+            # The kernel tells once only that it has lost pages. No later sync would tell, so nothing may build on them.
+            self._path.unlink(missing_ok=True)
+            raise
 
 
 async def read_ahead(

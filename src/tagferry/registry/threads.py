@@ -4,7 +4,7 @@ import asyncio
 import errno
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO, ParamSpec, TypeVar
+from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 from tagferry.errors import Unavailable
 
@@ -18,12 +18,24 @@ class DiskThreads:
 
     def __init__(self, threads: int = 16) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="registry-disk")
+        self._spare = max(1, threads // 4)
 
     def submit(
         self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> asyncio.Future[_Result]:
         """Start work; give the future to `settled`."""
         return asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))
+
+    def submit_spare(
+        self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> asyncio.Future[_Result] | None:
+        """Start work that can as well be left out, unless a quarter of the threads have such work already."""
+        if not self._spare:
+            return None
+        future = self.submit(work, *args, **kwargs)
+        self._spare -= 1
+        future.add_done_callback(self._give_back)
+        return future
 
     async def run(
         self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
@@ -46,6 +58,9 @@ class DiskThreads:
             # The thread opens it all the same, and then nobody else would close it.
             opening.add_done_callback(_close)
             raise
+
+    def _give_back(self, _: asyncio.Future[Any]) -> None:
+        self._spare += 1
 
     def close(self) -> None:
         """Wait for what runs and end the threads."""

@@ -135,6 +135,28 @@ async def test_a_caller_that_prefers_not_to_wait_gets_the_jobs_at_once(ferry: De
     assert (await sync(ferry)).document == []
 
 
+async def test_a_job_tells_how_its_copy_goes_while_that_runs_and_only_then(ferry: Deployment) -> None:
+    sample = images.image()
+    await images.push(ferry.store(NORTH), name_in("team"), sample, V1)
+    target = ferry.hold(SOUTH)
+    await sync(ferry, Prefer="respond-async")
+
+    async def with_a_rate() -> dict[str, Any] | None:
+        (job,) = await jobs(ferry)
+        return job if job["bytesPerSecond"] is not None and job["blobsDone"] == job["blobsTotal"] else None
+
+    running = await eventually(with_a_rate)
+    target.released.set()
+    await eventually(lambda: ended(ferry, "V1"))
+    (after,) = await jobs(ferry)
+
+    assert running is not None
+    assert (running["blobsTotal"], running["secondsLeft"]) == (len(sample.all_blobs), 0)
+    assert isinstance(running["bytesPerSecond"], int)
+    names = ("blobsTotal", "blobsDone", "bytesPerSecond", "secondsLeft")
+    assert [after[name] for name in names] == [None] * len(names)
+
+
 async def test_a_wait_that_runs_out_is_told_and_the_same_call_joins_what_goes_on(ferry: Deployment) -> None:
     await images.push(ferry.store(NORTH), name_in("team"), images.image(), V1)
     target, token = ferry.hold(SOUTH), await ferry.token()

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from tagferry.cli.client import ManagementClient
 from tagferry.names import Namespace, Repository
@@ -61,8 +63,8 @@ class _Board:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
+            DownloadColumn(),
+            TextColumn("{task.fields[speed]}"),
             TextColumn("{task.fields[status]}"),
             console=console,
             disable=not console.is_terminal,
@@ -77,13 +79,22 @@ class _Board:
 
     def show(self, label: str, job: dict[str, Any]) -> None:
         if label not in self._bars:
-            self._bars[label] = self._progress.add_task(label, total=None, status="")
+            self._bars[label] = self._progress.add_task(label, total=None, speed="", status="")
         status = job["status"]
         self._progress.update(
             self._bars[label],
             completed=job["bytesDone"],
             total=job["bytesTotal"] or (1 if status in _ENDED else None),
+            speed=_speed(job),
             status=f"[{_COLOURS.get(status, 'red')}]{status}",
         )
         if status in _ENDED and not self._console.is_terminal:
             self._console.print(f"{label}  {status}  {job['reason']}", soft_wrap=True, markup=False)
+
+
+def _speed(job: Mapping[str, Any]) -> str:
+    """What the server says of a running copy's rate and rest."""
+    rate, left = job["bytesPerSecond"], job["secondsLeft"]
+    if rate is None:
+        return ""
+    return f"{decimal(rate)}/s" if left is None else f"{decimal(rate)}/s, {timedelta(seconds=left)} left"

@@ -209,7 +209,7 @@ class CopyEngine:
             Unavailable: something is not there even after it was sent for that reason.
             Corrupt: likewise a blob that is there with another size.
         """
-        progress.transfers = [self._transfer(route, blob) for blob in plan.blobs]
+        progress.begin([self._transfer(route, blob) for blob in plan.blobs])
         await self._recall_homes(route, plan)
         await self._bring(route, plan, progress, override=override, lost=lost)
         if lost := await self._lost(route, plan):
@@ -345,7 +345,7 @@ def _nothing_to_write(route: Route, finding: Finding) -> Outcome | None:
 
 async def _counted(chunks: AsyncIterator[bytes], transfer: Transfer) -> AsyncIterator[bytes]:
     async for chunk in chunks:
-        transfer.moved += len(chunk)
+        transfer.count(len(chunk))
         yield chunk
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from tagferry.accounts.model import Caller
+from tagferry.copy.progress import Pulse
 from tagferry.copy.rewrite import Rewrite
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 
@@ -69,6 +70,7 @@ class SyncJob:
         bytes_total: bytes of all blobs of the image, once they are known.
         bytes_done: bytes of those that the target holds or is receiving.
         rewritten: how the target's image differs from the source's, where it has to.
+        pulse: how its copy is at this moment; never on record.
     """
 
     id: int
@@ -92,6 +94,7 @@ class SyncJob:
     bytes_total: int
     bytes_done: int
     rewritten: Rewrite | None
+    pulse: Pulse | None = None
 
 
 @dataclass(frozen=True, slots=True)

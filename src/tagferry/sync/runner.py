@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from tagferry.copy.examine import Finding, Verdict
-from tagferry.copy.progress import Progress
+from tagferry.copy.progress import Progress, Pulse
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine, Outcome
@@ -120,6 +120,11 @@ class Runner:
         task.add_done_callback(landed)
         if self._reporter is None or self._reporter.done():
             self._reporter = asyncio.create_task(self._report())
+
+    def pulse(self, job_id: int) -> Pulse | None:
+        """How a job's copy is now; None where it does not run in this process."""
+        flight = self._running.get(job_id)
+        return flight.progress.pulse() if flight is not None else None
 
     async def close(self) -> None:
         """Stop; the jobs under way stay on record as unfinished, for the next start."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tagferry.accounts.model import Caller, Permission
 from tagferry.accounts.organizations import Organizations
@@ -127,9 +127,10 @@ class SyncService:
     ) -> tuple[list[SyncJob], int]:
         """A page of a repository's sync jobs and their total; raises NotFound and Denied for the organization."""
         await self._organizations.require(caller, region, namespace, Permission.READ)
-        return await self._jobs.of_repository(
+        jobs, total = await self._jobs.of_repository(
             region, namespace, repository, limit=limit, offset=offset, descending=descending, only=only
         )
+        return [job if job.status.has_ended else replace(job, pulse=self._runner.pulse(job.id)) for job in jobs], total
 
     async def resume(self) -> int:
         """Run the jobs that an earlier process left unfinished; returns how many.

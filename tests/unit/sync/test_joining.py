@@ -4,13 +4,14 @@ import asyncio
 
 import pytest
 
+from tagferry.copy.progress import Pulse
 from tagferry.errors import Expired, Throttled, Unavailable
 from tagferry.names import Tag
 from tagferry.sync.model import JobStatus, SyncRequest
 from tagferry.sync.service import SyncService
 from tests.support.images import image, push
 from tests.unit.copy.stores import APP, COPY
-from tests.unit.sync.conftest import NORTH, RELEASE, V1, V2, V3, World
+from tests.unit.sync.conftest import NORTH, RELEASE, REPO, TEAM, V1, V2, V3, World
 
 OLD, NEW = image(seed="old"), image(seed="new")
 
@@ -313,3 +314,20 @@ async def test_the_progress_of_a_long_copy_is_on_record(
     assert await service.wait(started, seconds=10) == []
     await asyncio.sleep(0.03)
     assert (await held.recorded())[0].status is JobStatus.SUCCESS
+
+
+async def test_a_copy_tells_how_it_goes_while_it_runs_and_not_after(held: World, service: SyncService):
+    async def pulses() -> list[Pulse | None]:
+        jobs, _ = await service.jobs_of(held.caller, NORTH, TEAM, REPO, limit=10, offset=0, descending=False)
+        return [job.pulse for job in jobs]
+
+    started = await service.start(held.request(V1))
+    await held.source.being_read.wait()
+    (running,) = await pulses()
+    held.source.reading.set()
+    await service.wait(started, seconds=10)
+
+    assert running is not None
+    assert (running.blobs_done, running.blobs_total) == (0, len(NEW.blobs))
+    assert running.seconds_left is None
+    assert await pulses() == [None]

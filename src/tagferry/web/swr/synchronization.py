@@ -1,5 +1,6 @@
 """`sync_images`, `sync_job` and the regions to synchronize to."""
 
+import math
 import re
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.copy.estimate import Estimate
 from tagferry.copy.examine import Verdict
+from tagferry.copy.progress import Pulse
 from tagferry.copy.rewrite import Rewrite
 from tagferry.errors import Invalid, InvalidFilter, TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
@@ -69,6 +71,10 @@ class SyncJobItem(BaseModel):
     bytesTotal: int  # noqa: N815
     bytesDone: int  # noqa: N815
     rewritten: Rewritten | None
+    blobsTotal: int | None  # noqa: N815
+    blobsDone: int | None  # noqa: N815
+    bytesPerSecond: int | None  # noqa: N815
+    secondsLeft: int | None  # noqa: N815
 
 
 class PlannedTag(BaseModel):
@@ -260,4 +266,17 @@ def _item(job: SyncJob) -> dict[str, Any]:
         "bytesTotal": job.bytes_total,
         "bytesDone": job.bytes_done,
         "rewritten": _rewritten(job.rewritten),
+        **_pulse(job.pulse),
+    }
+
+
+def _pulse(pulse: Pulse | None) -> dict[str, int | None]:
+    if pulse is None:
+        return dict.fromkeys(("blobsTotal", "blobsDone", "bytesPerSecond", "secondsLeft"))
+    rate, left = pulse.bytes_per_second, pulse.seconds_left
+    return {
+        "blobsTotal": pulse.blobs_total,
+        "blobsDone": pulse.blobs_done,
+        "bytesPerSecond": None if rate is None else round(rate),
+        "secondsLeft": None if left is None else math.ceil(left),
     }

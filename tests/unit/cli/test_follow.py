@@ -1,0 +1,77 @@
+"""What is shown of jobs that are followed."""
+
+import io
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+
+from tagferry.cli import follow as follow_module
+from tagferry.cli.client import ManagementClient
+from tagferry.cli.follow import Followed, follow
+from tagferry.errors import Unavailable
+from tagferry.names import Namespace, Repository
+
+FOLLOWED = Followed(Namespace("team"), Repository("app"), {7: "v1"})
+RUNNING = {"status": "running", "bytesDone": 250_000, "bytesTotal": 1_000_000, "reason": ""}
+ENDED = {
+    "status": "success",
+    "bytesDone": 1_000_000,
+    "bytesTotal": 1_000_000,
+    "reason": "copied and verified",
+    "bytesPerSecond": None,
+    "secondsLeft": None,
+}
+
+
+class Server:
+    """Tells the job's states one after the other, and then is gone."""
+
+    def __init__(self, *states: dict[str, Any]) -> None:
+        self._states = list(states)
+
+    async def sync_jobs(self, _n: Namespace, _r: Repository, job_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+        if not self._states:
+            raise Unavailable("the server is gone")
+        (job_id,) = job_ids
+        return {job_id: {"tag": "v1", **self._states.pop(0)}}
+
+
+async def shown(*states: dict[str, Any], terminal: bool = True) -> str:
+    """What is to be seen at last."""
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=200, color_system=None)
+    with suppress(Unavailable):
+        await follow(cast("ManagementClient", Server(*states)), [FOLLOWED], console=console)
+    return cast("io.StringIO", console.file).getvalue()
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow_module, "_POLL_SECONDS", 0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "left", "text"),
+    [
+        (25_000, 30, "25.0 kB/s, 0:00:30 left"),
+        (25_000_000, 3_900, "25.0 MB/s, 1:05:00 left"),
+        (0, None, "0 bytes/s"),
+    ],
+)
+async def test_a_bar_tells_the_rate_and_the_rest_as_the_server_says(rate: int, left: int | None, text: str):
+    told = await shown(RUNNING | {"bytesPerSecond": rate, "secondsLeft": left})
+    assert text in told
+    assert ("left" in told) == (left is not None)
+
+
+async def test_a_bar_is_silent_about_a_rate_that_the_server_does_not_know():
+    told = await shown(RUNNING | {"bytesPerSecond": None, "secondsLeft": None})
+    assert "/s" not in told
+    assert "running" in told
+
+
+async def test_where_there_is_no_terminal_only_ends_are_told():
+    told = await shown(RUNNING | {"bytesPerSecond": 1, "secondsLeft": 1}, ENDED, terminal=False)
+    assert told == "team/app:v1  success  copied and verified\n"

@@ -166,7 +166,8 @@ def takes_images_but(script: ScriptedRegistry, media_type: str, refusal: Reply) 
     def put(asked: Asked) -> Reply:
         return refusal if asked.headers["Content-Type"] == media_type else Reply(status=201)
 
-    script.always("POST", "/v2/*/blobs/uploads/", Reply(status=201))
+    script.always("POST", "/v2/*/blobs/uploads/", Reply(status=202, headers={"Location": "/v2/any/blobs/uploads/1"}))
+    script.always("PUT", "/v2/*/blobs/uploads/*", Reply(status=201))
     script.always("PUT", "/v2/*/manifests/*", put)
 
 

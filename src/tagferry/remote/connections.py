@@ -5,7 +5,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ _HEAD_START_SECONDS = 0.25
 """What one address of a host has before the next is tried too (RFC 8305)."""
 _PORTS = {"http": 80, "https": 443}
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_URL = re.compile(r"(https?://[^/?#]+)([^#]*)", re.IGNORECASE)
 _TARGET = re.compile(r"[\x21-\x7e]+")
 
 
@@ -87,16 +88,13 @@ class Connections:
             await asyncio.wait([connection.closed for connection in open_now], timeout=1.0)
 
     def _head(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream) -> tuple[Origin, bytes]:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-        if not host.isascii():
-            host = host.encode("idna").decode("ascii")
-        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        if not host or not _TARGET.fullmatch(target):
+        origin, target = _split(url)
+        scheme, host, port = origin
+        if not _TARGET.fullmatch(target):
             raise ValueError("the address holds what no address may hold")
         literal = f"[{host}]" if ":" in host else host
         fields = {
-            "Host": literal if port == _PORTS[parts.scheme] else f"{literal}:{port}",
+            "Host": literal if port == _PORTS[scheme] else f"{literal}:{port}",
             **self._headers,
             **headers,
         }
@@ -107,7 +105,7 @@ class Connections:
         lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
         if lines.count("\n") != len(fields) or lines.count("\r") != len(fields):
             raise ValueError("a header holds a line break")
-        return (parts.scheme, host, port), f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+        return origin, f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
 
     def _reused(self, origin: Origin) -> Connection | None:
         idle = self._idle.get(origin, [])
@@ -172,6 +170,31 @@ class Connections:
         if self._tls is None:
             self._tls = self._make_tls()
         return self._tls
+
+
+def origin_of(url: str) -> Origin:
+    """Where a URL leads to; raises ValueError where it is no http or https address."""
+    return _split(url)[0]
+
+
+def _split(url: str) -> tuple[Origin, str]:
+    """Where a URL leads to, and what to ask for there."""
+    match = _URL.match(url)
+    if match is None:
+        raise ValueError("it is not an address of the web")
+    target = match[2]
+    return _origin(match[1]), target if target.startswith("/") else f"/{target}"
+
+
+@lru_cache(maxsize=1024)
+def _origin(beginning: str) -> Origin:
+    parts = urlsplit(beginning)
+    host = parts.hostname or ""
+    if not host:
+        raise ValueError("it names no host")
+    if not host.isascii():
+        host = host.encode("idna").decode("ascii")
+    return parts.scheme, host, parts.port or _PORTS[parts.scheme]
 
 
 def _is_address(host: str) -> bool:

@@ -18,7 +18,7 @@ from tagferry.errors import Refused, TagferryError, TooLarge, Unavailable
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT
 from tagferry.remote.answer import ERROR_LIMIT, Answer, failure
 from tagferry.remote.auth import Authenticator, TokenRequest
-from tagferry.remote.connections import Connections
+from tagferry.remote.connections import Connections, origin_of
 from tagferry.remote.endpoint import Endpoint
 from tagferry.remote.http1 import Broken, Response, Silent, Stream
 from tagferry.remote.retry import Budget, Retries, Retry
@@ -67,6 +67,7 @@ class Transport:
         self.retry = Retries(retry, Budget())
         parts = urlsplit(endpoint.url)
         self._own = parts
+        self._origin = origin_of(endpoint.url)
         self._base = f"{parts.scheme}://{parts.netloc}"
         self._auth = Authenticator(endpoint, self._exchange)
         self._throttle = Throttle(endpoint.max_connections, patience=retry.patience, sleep=retry.sleep)
@@ -100,6 +101,8 @@ class Transport:
         """
         if not base and location.startswith("/") and not location.startswith("//"):
             return f"{self._base}{location}"
+        if location.startswith(f"{self._base}/"):
+            return location.partition("#")[0]
         try:
             url = urlsplit(urljoin(urljoin(self._base, base), location))
             port = _port(url)
@@ -113,9 +116,7 @@ class Transport:
 
     def is_own(self, url: str) -> bool:
         """Whether the registry itself answers there, so that it may see its credentials."""
-        parts = urlsplit(url)
-        own = self._own
-        return (parts.scheme, parts.hostname, _port(parts)) == (own.scheme, own.hostname, _port(own))
+        return origin_of(url) == self._origin
 
     async def fetch(self, call: Call, *, once: bool = False) -> Answer:
         """Send a request and read its whole answer.

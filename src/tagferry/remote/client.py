@@ -70,9 +70,7 @@ class RemoteStore:
         answer = await self._transport.fetch(call)
         if answer.status == 404:
             return None
-        if answer.length is None:
-            raise Unavailable(f"registry {self.name} told no size when asked to {call.task}")
-        return answer.length
+        return await self._measured(repository, digest) if answer.length is None else answer.length
 
     @asynccontextmanager
     async def read_blob(
@@ -166,6 +164,27 @@ class RemoteStore:
 
     async def close(self) -> None:
         await self._transport.close()
+
+    async def _measured(self, repository: RepositoryName, digest: Digest) -> int | None:
+        """A blob's size in bytes at a registry that leaves it out of HEAD: what a request for one byte tells."""
+        call = Call(
+            method="GET",
+            task=f"tell the size of blob {digest} in {repository}",
+            url=f"/v2/{repository}/blobs/{digest}",
+            scopes=(pulling(repository),),
+            headers={"Range": "bytes=0-0"},
+            accept=frozenset({200, 206, 404}),
+            redirects=True,
+        )
+        async with self._transport.open(call) as (answer, _):
+            if answer.status == 404:
+                return None
+            total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+            if answer.status == 206 and total.isascii() and total.isdigit():
+                return int(total)
+            if answer.status == 200 and answer.length is not None:
+                return answer.length
+        raise Unavailable(f"registry {self.name} told no size when asked to {call.task}")
 
     async def _describe(
         self, repository: RepositoryName, waiting: Iterator[Tag], records: dict[Tag, TagRecord]

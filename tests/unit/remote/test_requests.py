@@ -315,3 +315,31 @@ async def test_credentials_are_sent_as_basic_pairs(script: ScriptedRegistry, ope
     await opened(credentials=Credentials(username="ü", password="p:q")).ping()
 
     assert base64.b64decode(script.asked[1].headers["Authorization"].removeprefix("Basic ")).decode() == "ü:p:q"
+
+
+@pytest.mark.parametrize(
+    ("told", "size"),
+    [
+        (Reply(status=206, headers={"Content-Range": "bytes 0-0/123"}, body=b"x"), 123),
+        (Reply(status=200, body=bytes(77)), 77),
+        (Reply(status=404), None),
+    ],
+)
+async def test_a_registry_that_leaves_the_size_out_of_head_is_asked_for_one_byte(
+    script: ScriptedRegistry, store: RemoteStore, told: Reply, size: int | None
+):
+    digest = Digest.of(b"content")
+    script.always("HEAD", f"/v2/team/app/blobs/{digest}", Reply(headers={"Transfer-Encoding": "chunked"}))
+    script.always("GET", f"/v2/team/app/blobs/{digest}", told)
+
+    assert await store.stat_blob(APP, digest) == size
+    assert script.asked[-1].headers["Range"] == "bytes=0-0"
+
+
+async def test_a_registry_that_tells_no_size_at_all_is_named(script: ScriptedRegistry, store: RemoteStore):
+    digest = Digest.of(b"content")
+    script.always("HEAD", f"/v2/team/app/blobs/{digest}", Reply(headers={"Transfer-Encoding": "chunked"}))
+    script.always("GET", f"/v2/team/app/blobs/{digest}", Reply(status=206, body=b"x"))
+
+    with pytest.raises(Unavailable, match="registry script told no size"):
+        await store.stat_blob(APP, digest)

@@ -173,6 +173,8 @@ async def _store(name: RegionId, region: RegionSettings, settings: Settings, dat
             ca_file=region.ca_file,
             insecure_skip_verify=region.insecure_skip_verify,
             max_connections=region.max_connections,
+            request_timeout=region.request_seconds,
+            read_timeout=region.silence_seconds,
         ),
         keeper=KeptCapabilities(database, region.url) if database is not None else None,
     )

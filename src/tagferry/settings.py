@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveFloat,
     PositiveInt,
     SecretStr,
     ValidationError,
@@ -120,6 +121,11 @@ class RegionSettings(_Frozen):
     insecure_skip_verify: bool = False
     """Do not verify the registry's TLS certificate."""
     max_connections: PositiveInt = 64
+    """Requests at the same time; a registry that throttles gets fewer."""
+    request_seconds: PositiveFloat = 120.0
+    """How long a request may take as a whole, unless it carries a blob."""
+    silence_seconds: PositiveFloat = 60.0
+    """How long a request, or a blob on its way, may stand still before it is tried again."""
     bytes_per_second: PositiveInt | None = None
     """The bandwidth that synchronizations from and to this region may use together; without it there is no limit."""
     accepts: AcceptsSettings = AcceptsSettings()

@@ -330,3 +330,17 @@ def test_what_a_region_accepts_can_be_said(monkeypatch: pytest.MonkeyPatch):
 )
 def test_what_a_region_cannot_accept_is_named(accepts: dict[str, Any], told: str):
     assert refusal(region(**REMOTE, accepts=accepts)).startswith(told)
+
+
+@pytest.mark.parametrize("name", ["request_seconds", "silence_seconds"])
+def test_a_region_without_time_for_its_requests_is_refused(tmp_path: Path, name: str):
+    file = write(
+        tmp_path,
+        f"""
+        [regions.north]
+        listen = "127.0.0.1:8080"
+        {name} = 0
+        """,
+    )
+    with pytest.raises(Invalid, match=rf"regions\.north\.{name}.*greater than 0"):
+        Settings.load(file)

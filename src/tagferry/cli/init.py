@@ -67,6 +67,8 @@ _TAIL = """# tls_certificate = "server.pem"
 # password = "…"           # or TAGFERRY_REGIONS__EU-WEST-1__PASSWORD, or docker_config = "/root/.docker/config.json"
 # ca_file = "ca.pem"
 # bytes_per_second = 50000000
+# request_seconds = 120        # a request as a whole, unless it carries a blob
+# silence_seconds = 60         # without a byte moving, before it is tried again
 # organizations = "open"   # its organizations are the registry's business; "managed": as created in tagferry
 
 # What any region takes as a target; by default every image, bit-identically. What it does not take is refused.

@@ -16,8 +16,6 @@ from tagferry.oci.model import Descriptor
 from tagferry.remote.manifests import pulling
 from tagferry.remote.transport import Call, Transport
 
-FAR_SECONDS = 0.01
-"""A registry whose answers take at least this long to begin counts as far away."""
 PIECE = 4 * 1024 * 1024
 """Bytes of one range of a blob that is read in several."""
 PIECES_AT_ONCE = 8
@@ -48,8 +46,7 @@ class Downloader:
                 yield chunks
 
     def _is_worth_pieces(self, size: int) -> bool:
-        round_trip = self._transport.round_trip
-        return round_trip is not None and round_trip >= FAR_SECONDS and size >= 2 * PIECE
+        return self._transport.is_far and size >= 2 * PIECE
 
 
 class _Span:

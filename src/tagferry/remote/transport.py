@@ -24,6 +24,8 @@ from tagferry.remote.http1 import Broken, Response, Silent, Stream
 from tagferry.remote.retry import Budget, Retries, Retry
 from tagferry.remote.throttle import Slots, Throttle
 
+FAR_SECONDS = 0.01
+"""A registry whose answers take at least this long to begin counts as far away."""
 MAX_REDIRECTS = 5
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -79,6 +81,11 @@ class Transport:
     def name(self) -> str:
         """The registry's name."""
         return self.endpoint.name
+
+    @property
+    def is_far(self) -> bool:
+        """Whether what is sent takes noticeably long to get there; False while nothing is known."""
+        return self.round_trip is not None and self.round_trip >= FAR_SECONDS
 
     async def close(self) -> None:
         """Close the connections."""

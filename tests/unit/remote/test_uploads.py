@@ -2,8 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,9 @@ import pytest
 
 from tagferry.errors import Corrupt, Unavailable
 from tagferry.names import RepositoryName
+from tagferry.oci.images import OpenBlob
 from tagferry.remote import Credentials, Endpoint, RemoteStore
+from tagferry.remote.upload import TURNS
 from tests.support.docker_registry import docker_registry
 from tests.support.images import blob, opening
 from tests.support.scripted_registry import Reply, ScriptedRegistry, error
@@ -153,3 +155,94 @@ async def test_corrupt_bytes_are_noticed_over_a_resumed_upload_too(script: Scrip
 
     with pytest.raises(Corrupt):
         await store.write_blob(APP, blob(content), opening(b"wrong" * 1000))
+
+
+class Sources:
+    """Blobs that are sent when the test lets them; tells which have been opened."""
+
+    def __init__(self) -> None:
+        self.opened: list[int] = []
+        self._news = asyncio.Semaphore(0)
+        self.going = asyncio.Event()
+
+    def of(self, number: int, content: bytes) -> OpenBlob:
+        @asynccontextmanager
+        async def source(_offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+            async def chunks() -> AsyncIterator[bytes]:
+                await self.going.wait()
+                yield content
+
+            self.opened.append(number)
+            self._news.release()
+            yield chunks()
+
+        return source
+
+    async def after(self, how_many: int) -> None:
+        async with asyncio.timeout(20):
+            for _ in range(how_many):
+                await self._news.acquire()
+
+
+@pytest.fixture
+def sources() -> Sources:
+    return Sources()
+
+
+async def upload_all(script: ScriptedRegistry, store: RemoteStore, sources: Sources, contents: list[bytes]) -> None:
+    script.always("POST", UPLOADS, SESSION)
+    script.always("PUT", f"{UPLOADS}s", Reply(status=201))
+    async with asyncio.TaskGroup() as group:
+        for number, content in enumerate(contents):
+            group.create_task(store.write_blob(APP, blob(content), sources.of(number, content)))
+            await asyncio.sleep(0)
+
+
+LARGE_ONES = [bytes([number]) * 1000 for number in range(TURNS + 1)]
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets how long a large blob waits for its turn; 1000 bytes are large here."""
+    monkeypatch.setattr("tagferry.remote.upload.LARGE", 1000)
+    return partial(monkeypatch.setattr, "tagferry.remote.upload.TURN_SECONDS")
+
+
+async def test_large_blobs_are_sent_to_a_near_registry_in_turns(
+    script: ScriptedRegistry, store: RemoteStore, sources: Sources, patience: Callable[[float], None]
+):
+    patience(60.0)
+    uploading = asyncio.create_task(upload_all(script, store, sources, [*LARGE_ONES, b"small"]))
+    await sources.after(TURNS + 1)
+    begun = set(sources.opened)
+    sources.going.set()
+    await uploading
+
+    assert begun == {*range(TURNS), len(LARGE_ONES)}
+    assert sorted(sources.opened) == [*range(len(LARGE_ONES) + 1)]
+
+
+async def test_a_large_blob_does_not_wait_long_for_slow_ones(
+    script: ScriptedRegistry, store: RemoteStore, sources: Sources, patience: Callable[[float], None]
+):
+    patience(0.05)
+    uploading = asyncio.create_task(upload_all(script, store, sources, LARGE_ONES))
+    await sources.after(TURNS + 1)
+    sources.going.set()
+    await uploading
+
+
+async def test_a_turn_whose_source_fails_is_given_back(
+    script: ScriptedRegistry, store: RemoteStore, patience: Callable[[float], None]
+):
+    patience(60.0)
+    script.always("POST", UPLOADS, SESSION)
+    script.always("DELETE", f"{UPLOADS}s", Reply(status=204))
+
+    def broken(_offset: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        raise LookupError("no source")
+
+    async with asyncio.timeout(10):
+        for content in LARGE_ONES:
+            with pytest.raises(LookupError):
+                await store.write_blob(APP, blob(content), broken)

@@ -8,8 +8,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 
 from tagferry.errors import Corrupt, Refused, TagferryError, TooLarge, Unavailable
@@ -21,17 +19,11 @@ from tagferry.remote.answer import Answer
 from tagferry.remote.capabilities import Learned
 from tagferry.remote.http1 import Stream
 from tagferry.remote.transport import Call, Transport
+from tagferry.remote.turns import Turns
 
 ABANDON_TIMEOUT = 1.0
 """Seconds that cancelling an upload session may take; sessions that stay behind are the registry's to clean up."""
 
-LARGE = 16 * 1024 * 1024
-"""Bytes from which on a blob is sent to a near registry in its turn."""
-TURNS = 2
-"""Large blobs whose bytes go to one near registry at a time. All at once would share the same processors, end together,
-and then wait for the disk together; so the next ones are on their way while these are being stored."""
-TURN_SECONDS = 1.0
-"""How long a large blob waits for its turn: where the source is slow, waiting for others gains nothing."""
 _SMALLEST_PART = 64 * 1024
 """Bytes. A part that is refused for its size is not cut into smaller ones, unless the registry allows for them."""
 _REFUSED_MOUNT = frozenset(range(400, 500)) - {401, 403, 408, 429}
@@ -58,7 +50,7 @@ class Uploader:
     def __init__(self, transport: Transport, learned: Learned) -> None:
         self._transport = transport
         self._learned = learned
-        self._turns = asyncio.Semaphore(TURNS)
+        self._turns = Turns()
 
     async def write(
         self,
@@ -189,7 +181,7 @@ class _Upload:
         self._descriptor = descriptor
         self._location = session.location
 
-    async def in_one_piece(self, source: OpenBlob, turns: asyncio.Semaphore) -> bool:
+    async def in_one_piece(self, source: OpenBlob, turns: Turns) -> bool:
         """Send everything with the closing PUT; False where the registry does not take the blob that way.
 
         Where the connection breaks and the registry has kept what it got, the rest is sent to the same session.
@@ -215,15 +207,14 @@ class _Upload:
         await self._abandon()
         return False
 
-    async def _put(self, source: OpenBlob, verifier: Verifier, offset: int, turns: asyncio.Semaphore) -> Answer:
+    async def _put(self, source: OpenBlob, verifier: Verifier, offset: int, turns: Turns) -> Answer:
         """Close the session with the bytes from the offset on."""
         size = self._descriptor.size
         if offset == size:
             return await self._commit(b"")
         headers = {"Content-Range": f"{offset}-{size - 1}"} if offset else {}
-        needs_turn = size - offset >= LARGE and not self._transport.is_far
         async with (
-            _Turn(turns if needs_turn else None) as turn,
+            turns.turn(size - offset, is_far=self._transport.is_far) as turn,
             self._transport.upload_slot(),
             source(offset) as chunks,
         ):
@@ -336,37 +327,6 @@ class _Upload:
 
     def _named(self) -> str:
         return f"blob {self._descriptor.digest} in {self._repository}"
-
-
-class _Turn:
-    """The right to send a large blob's bytes, given back with the last of them: storing it is not sending."""
-
-    def __init__(self, turns: asyncio.Semaphore | None) -> None:
-        self._turns = turns
-
-    async def __aenter__(self) -> Self:
-        try:
-            async with asyncio.timeout(TURN_SECONDS):
-                if self._turns is not None:
-                    await self._turns.acquire()
-        except TimeoutError:
-            self._turns = None
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
-
-    async def ended_by(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        async for chunk in chunks:
-            yield chunk
-        self._end()
-
-    def _end(self) -> None:
-        turns, self._turns = self._turns, None
-        if turns is not None:
-            turns.release()
 
 
 class _Parts:

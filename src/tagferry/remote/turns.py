@@ -1,0 +1,59 @@
+"""Large blobs go to a near registry in turns, so that it stores the ones while the next are on their way.
+
+All at once would share the same processors, end together, and then wait for the registry's disk together.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+LARGE = 16 * 1024 * 1024
+"""Bytes from which on a blob needs a turn."""
+TURNS = 2
+"""Large blobs whose bytes go to one registry at a time."""
+TURN_SECONDS = 1.0
+"""How long a large blob waits for its turn: where the source is slow, waiting for others gains nothing."""
+
+
+class Turns:
+    """The turns of one registry's uploads."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(TURNS)
+
+    def turn(self, size: int, *, is_far: bool) -> "Turn":
+        """What to send this many bytes under; a registry that is far away has nobody wait."""
+        return Turn(self._free if size >= LARGE and not is_far else None)
+
+
+class Turn:
+    """The right to send a blob's bytes, given back with the last of them: storing it is not sending."""
+
+    def __init__(self, free: asyncio.Semaphore | None) -> None:
+        self._free = free
+
+    async def __aenter__(self) -> Self:
+        if self._free is not None:
+            try:
+                async with asyncio.timeout(TURN_SECONDS):
+                    await self._free.acquire()
+            except TimeoutError:
+                self._free = None
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    async def ended_by(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Pass the blob's chunks on; the turn is over after the last one."""
+        async for chunk in chunks:
+            yield chunk
+        self._end()
+
+    def _end(self) -> None:
+        free, self._free = self._free, None
+        if free is not None:
+            free.release()

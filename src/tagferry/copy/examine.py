@@ -1,7 +1,7 @@
 """What stands at the target before anything moves, and what follows from it."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from tagferry.copy.attachments import KnownTags, are_attachments_in_place
@@ -65,24 +65,19 @@ async def examine(
     source = await route.source.head_manifest(route.source_repository, tag)
     if source is None:
         return Finding(tag=tag, verdict=Verdict.MISSING, source=None, target=target.digest)
-    if route.accepts.may_change:
-        _, image, rewritten = await read_accepted(route, source.digest)
-        if rewritten is not None:
-            found = _compare_rewritten(
-                tag, source.digest, image.root.digest, target.digest, rewritten, override=override
-            )
-            if found.verdict is Verdict.IN_PLACE and is_whole and not await is_whole(route, tag, override):
-                return replace(found, verdict=Verdict.COPY, rewritten=None)
-            return found
-    if await _is_same_image(route, source, target):
-        in_place = known_tags is None or await are_attachments_in_place(
-            route, source.digest, known_tags, override=override
-        )
-        in_place = in_place and (is_whole is None or await is_whole(route, tag, override))
-        verdict = Verdict.IN_PLACE if in_place else Verdict.COPY
-    else:
+    is_same, rewritten = await _compare(route, source, target)
+    if not is_same:
         verdict = Verdict.COPY if override else Verdict.BLOCKED
-    return Finding(tag=tag, verdict=verdict, source=source.digest, target=target.digest)
+        return Finding(tag=tag, verdict=verdict, source=source.digest, target=target.digest)
+    # What is attached to the source's root does not go with an image that was rewritten.
+    is_complete = (
+        rewritten is not None
+        or known_tags is None
+        or await are_attachments_in_place(route, source.digest, known_tags, override=override)
+    )
+    if not is_complete or (is_whole is not None and not await is_whole(route, tag, override)):
+        return Finding(tag=tag, verdict=Verdict.COPY, source=source.digest, target=target.digest)
+    return Finding(tag=tag, verdict=Verdict.IN_PLACE, source=source.digest, target=target.digest, rewritten=rewritten)
 
 
 async def examine_all(
@@ -104,14 +99,13 @@ async def examine_all(
     return dict(zip(tags, await each(tags, one, at_once=_AT_ONCE), strict=True))
 
 
-def _compare_rewritten(
-    tag: Tag, source: Digest, wanted: Digest, target: Digest, rewritten: Rewrite, *, override: bool
-) -> Finding:
-    """What a rewritten image's digest decides; what is attached to the source's root does not go with it."""
-    if wanted == target:
-        return Finding(tag=tag, verdict=Verdict.IN_PLACE, source=source, target=target, rewritten=rewritten)
-    verdict = Verdict.COPY if override else Verdict.BLOCKED
-    return Finding(tag=tag, verdict=verdict, source=source, target=target)
+async def _compare(route: Route, source: Descriptor, target: Descriptor) -> tuple[bool, Rewrite | None]:
+    """Whether the target holds what it takes of the source's image, and what differs in that."""
+    if route.accepts.may_change:
+        _, image, rewritten = await read_accepted(route, source.digest)
+        if rewritten is not None:
+            return image.root.digest == target.digest, rewritten
+    return await _is_same_image(route, source, target), None
 
 
 async def _is_same_image(route: Route, source: Descriptor, target: Descriptor) -> bool:

@@ -18,9 +18,10 @@ Origin = tuple[str, str, int]
 
 KEEP_SECONDS = 15.0
 """How long an idle connection is kept; servers tend to close theirs later than that."""
+PORTS = {"http": 80, "https": 443}
+"""The schemes that are spoken, and the port of each where a URL names none."""
 _HEAD_START_SECONDS = 0.25
 """What one address of a host has before the next is tried too (RFC 8305)."""
-_PORTS = {"http": 80, "https": 443}
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _URL = re.compile(r"(https?://[^/?#]+)([^#]*)", re.IGNORECASE)
 _TARGET = re.compile(r"[\x21-\x7e]+")
@@ -94,7 +95,7 @@ class Connections:
             raise ValueError("the address holds what no address may hold")
         literal = f"[{host}]" if ":" in host else host
         fields = {
-            "Host": literal if port == _PORTS[scheme] else f"{literal}:{port}",
+            "Host": literal if port == PORTS[scheme] else f"{literal}:{port}",
             **self._headers,
             **headers,
         }
@@ -194,7 +195,7 @@ def _origin(beginning: str) -> Origin:
         raise ValueError("it names no host")
     if not host.isascii():
         host = host.encode("idna").decode("ascii")
-    return parts.scheme, host, parts.port or _PORTS[parts.scheme]
+    return parts.scheme, host, parts.port or PORTS[parts.scheme]
 
 
 def _is_address(host: str) -> bool:

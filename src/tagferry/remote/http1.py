@@ -51,9 +51,7 @@ class Connection(asyncio.Protocol):
         on_free: called when an exchange is over and another may begin.
     """
 
-    def __init__(
-        self, *, on_lost: Callable[["Connection"], None], on_free: Callable[["Connection"], None] | None = None
-    ) -> None:
+    def __init__(self, *, on_lost: Callable[["Connection"], None], on_free: Callable[["Connection"], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
         self._on_free = on_free
@@ -128,7 +126,7 @@ class Connection(asyncio.Protocol):
     def release(self, *, reusable: bool) -> None:
         """End the exchange; the connection serves another one, or is closed."""
         self._answer = None
-        if reusable and self._sent and self.is_usable and self._on_free is not None:
+        if reusable and self._sent and self.is_usable:
             self.resume_reading()
             self._on_free(self)
         else:

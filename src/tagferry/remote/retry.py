@@ -89,15 +89,15 @@ class Retries:
     """A policy at work at one registry."""
 
     def __init__(self, policy: Retry, budget: Budget) -> None:
-        self.policy = policy
+        self._policy = policy
         self._budget = budget
 
     async def pause(self, attempt: int, failure: Unavailable) -> None:
         """Wait before the next attempt; raises the failure where there shall be none."""
-        delay = self.policy.delay(attempt, failure)
+        delay = self._policy.delay(attempt, failure)
         if delay is None or not self._budget.spend():
             raise failure
-        await self.policy.sleep(delay)
+        await self._policy.sleep(delay)
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Make attempts until one succeeds, or fails for good."""

@@ -11,14 +11,14 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from tagferry import __version__
 from tagferry.errors import Refused, TagferryError, TooLarge, Unavailable
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT
 from tagferry.remote.answer import ERROR_LIMIT, Answer, failure
 from tagferry.remote.auth import Authenticator, TokenRequest
-from tagferry.remote.connections import Connections, origin_of
+from tagferry.remote.connections import PORTS, Connections, origin_of
 from tagferry.remote.endpoint import Endpoint
 from tagferry.remote.http1 import Broken, Response, Silent, Stream
 from tagferry.remote.retry import Budget, Retries, Retry
@@ -27,7 +27,6 @@ from tagferry.remote.throttle import Slots, Throttle
 FAR_SECONDS = 0.01
 """A registry whose answers take at least this long to begin counts as far away."""
 MAX_REDIRECTS = 5
-_PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TOKEN_LIMIT = 1024 * 1024
 _SLOWEST_COMMIT = 20e6
@@ -67,10 +66,9 @@ class Transport:
     def __init__(self, endpoint: Endpoint, *, retry: Retry) -> None:
         self.endpoint = endpoint
         self.retry = Retries(retry, Budget())
-        parts = urlsplit(endpoint.url)
-        self._own = parts
+        self._own = urlsplit(endpoint.url)
         self._origin = origin_of(endpoint.url)
-        self._base = f"{parts.scheme}://{parts.netloc}"
+        self._base = f"{self._own.scheme}://{self._own.netloc}"
         self._auth = Authenticator(endpoint, self._exchange)
         self._throttle = Throttle(endpoint.max_connections, patience=retry.patience, sleep=retry.sleep)
         self._connections: Connections | None = None
@@ -112,10 +110,10 @@ class Transport:
             return location.partition("#")[0]
         try:
             url = urlsplit(urljoin(urljoin(self._base, base), location))
-            port = _port(url)
+            _ = url.port
         except ValueError:
             raise Unavailable(f"registry {self.name} named an address that cannot be read") from None
-        if port is None or not url.hostname:
+        if url.scheme not in PORTS or not url.hostname:
             raise Unavailable(f"registry {self.name} named an address that is not of the web")
         if self._own.scheme == "https" and url.scheme == "http" and url.hostname == self._own.hostname:
             url = url._replace(scheme="https", netloc=self._own.netloc)
@@ -295,8 +293,3 @@ class Transport:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
-
-
-def _port(url: SplitResult) -> int | None:
-    """The port that a URL means; None where it is not one of the web. Raises ValueError for what is no port."""
-    return url.port or _PORTS.get(url.scheme)

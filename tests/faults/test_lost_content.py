@@ -13,6 +13,7 @@ from tagferry.copy.run import CopyEngine
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.model import Manifest
 from tagferry.remote import Endpoint, RemoteStore
+from tests.support.clock import Clock
 from tests.support.deployment import NORTH, SOUTH, TEAM, deployed, name_in
 from tests.support.docker_registry import docker_registry
 from tests.support.images import SampleImage, blob, image, index, layer, push, read
@@ -20,14 +21,6 @@ from tests.support.images import SampleImage, blob, image, index, layer, push, r
 APP, COPY, V1, V2 = RepositoryName("team/app"), RepositoryName("release/app"), Tag("v1"), Tag("v2")
 SHARED = layer("shared")
 FIRST, SECOND = image(SHARED, seed="first"), image(SHARED, seed="second")
-
-
-@dataclass
-class Clock:
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

@@ -11,19 +11,10 @@ from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.names import RegionId
+from tests.support.clock import Clock
 
 NORTH, SOUTH, OPEN = RegionId("cn-north-4"), RegionId("cn-south-1"), RegionId("harbor")
 PASSWORD = "correct horse"
-
-
-class Clock:
-    """Stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

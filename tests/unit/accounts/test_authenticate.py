@@ -11,7 +11,8 @@ from tagferry.accounts.users import Users
 from tagferry.db.engine import Database
 from tagferry.errors import BadSignature, Throttled, Unauthenticated
 from tagferry.signing import Request, login_password
-from tests.unit.accounts.conftest import NORTH, PASSWORD, Clock
+from tests.support.clock import Clock
+from tests.unit.accounts.conftest import NORTH, PASSWORD
 
 HOME, AWAY = "192.0.2.1", "198.51.100.7"
 

@@ -2,7 +2,7 @@ import pytest
 
 from tagferry.accounts.lockout import Lockout
 from tagferry.errors import Throttled
-from tests.unit.accounts.conftest import Clock
+from tests.support.clock import Clock
 
 HOME, AWAY = "192.0.2.1", "198.51.100.7"
 

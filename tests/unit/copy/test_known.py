@@ -1,18 +1,11 @@
 from tagferry.copy.known import KnownContent
 from tagferry.names import Digest
+from tests.support.clock import Clock
 from tests.support.memory_store import MemoryStore
 from tests.unit.copy.stores import APP, COPY
 
 HERE, THERE = MemoryStore("here"), MemoryStore("there")
 FIRST, SECOND, THIRD = (Digest.of(content) for content in (b"1", b"2", b"3"))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_a_sighting_counts_for_its_store_and_repository_alone():

@@ -4,19 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from tagferry.copy.pace import Pace
-
-
-class Time:
-    """A clock that moves only when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
+from tests.support.clock import Clock
 
 
 async def chunks(*sizes: int) -> AsyncIterator[bytes]:
@@ -25,7 +13,7 @@ async def chunks(*sizes: int) -> AsyncIterator[bytes]:
 
 
 async def test_bytes_pass_at_the_rate_and_none_is_lost() -> None:
-    time = Time()
+    time = Clock(now=100.0)
     pace = Pace(1000, clock=time, sleep=time.sleep)
 
     passed = [chunk async for chunk in pace.paced(chunks(2500, 2500))]
@@ -35,7 +23,7 @@ async def test_bytes_pass_at_the_rate_and_none_is_lost() -> None:
 
 
 async def test_a_chunk_that_is_large_for_the_rate_is_cut() -> None:
-    time = Time()
+    time = Clock(now=100.0)
     pace = Pace(1000, clock=time, sleep=time.sleep)
 
     passed = [len(chunk) async for chunk in pace.paced(chunks(250))]
@@ -57,7 +45,7 @@ async def test_those_who_share_a_rate_keep_it_together() -> None:
 
 
 async def test_a_long_pause_does_not_allow_a_burst_afterwards() -> None:
-    time = Time()
+    time = Clock(now=100.0)
     pace = Pace(1000, clock=time, sleep=time.sleep)
     await pace.take(100)
     time.now += 3600

@@ -3,16 +3,7 @@
 import pytest
 
 from tagferry.copy.progress import Progress, Pulse, Transfer
-
-
-class Clock:
-    """A clock that is moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor, Manifest
+from tests.support.clock import Clock
 from tests.support.images import SampleImage, artifact, image, index, layer, push
 from tests.unit.copy.stores import APP, COPY, V1, V2, ScriptedStore, route
 
@@ -25,14 +26,6 @@ INDEX = index(CHILD, image(seed="sibling"))
 SIGNATURE = artifact(subject=INDEX.manifest, payload=b"signature")
 SBOM = artifact(subject=INDEX.manifest, payload=b"bill of materials")
 ALWAYS = 1000
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class ForgetfulStore(ScriptedStore):

@@ -8,19 +8,12 @@ from tagferry.copy.run import CopyEngine, Limits, Outcome
 from tagferry.errors import Corrupt, NotFound, Refused, Unavailable
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
+from tests.support.clock import Clock
 from tests.support.images import OCI_ZSTD_LAYER, SampleImage, artifact, attested, image, index, layer, push, read
 from tests.support.memory_store import CHUNK
 from tests.unit.copy.stores import APP, COPY, V1, V2, ScriptedStore, route
 
 OLD, NEW = image(seed="old"), image(seed="new")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def copy(source: ScriptedStore, target: ScriptedStore, tag: Tag = V1, *, override: bool = False) -> Outcome:

@@ -6,6 +6,7 @@ import pytest
 from tagferry.errors import Refused
 from tagferry.remote import Credentials, Endpoint
 from tagferry.remote.auth import Authenticator, Challenge, TokenRequest, parse_challenges
+from tests.support.clock import Clock
 
 PULL = ("repository:team/app:pull",)
 BEARER = 'Bearer realm="https://auth.example/token",service="registry.example"'
@@ -22,13 +23,6 @@ class TokenServer:
         self.asked.append(request)
         await asyncio.sleep(0)
         return json.dumps({"token": f"t{len(self.asked)}", **self.answer}).encode()
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def authenticator(server: TokenServer, clock: Clock | None = None, **terms: object) -> Authenticator:

@@ -8,26 +8,12 @@ from tagferry.errors import Unavailable
 from tagferry.names import RepositoryName
 from tagferry.remote.retry import Budget, Retries, Retry
 from tagferry.remote.throttle import Throttle, rate_limit_pause
+from tests.support.clock import Clock
 from tests.support.scripted_registry import Reply, ScriptedRegistry, error, said
 from tests.unit.remote.conftest import Opening, Pauses
 
 APP = RepositoryName("team/app")
 TAGS = "/v2/team/app/tags/list"
-
-
-class Clock:
-    """Stands still until it is moved; sleeping moves it."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 @pytest.fixture

@@ -91,8 +91,8 @@ async def name_attachments(route: Route, subjects: Iterable[Digest], tags: Known
     known = await tags.of(route.source, route.source_repository)
 
     async def one(subject: Digest) -> list[str]:
-        referrers = await route.source.list_referrers(route.source_repository, subject, tags=known)
-        return [referrer.digest for referrer in referrers] + [tag for tag in cosign_tags(subject) if tag in known]
+        referrers, tagged = await _references(route, subject, known)
+        return [*referrers, *tagged]
 
     return tuple(dict.fromkeys(name for names in await each(subjects, one, at_once=_AT_ONCE) for name in names))
 
@@ -104,8 +104,7 @@ async def are_attachments_in_place(route: Route, subject: Digest, tags: KnownTag
     target's own, and must not be replaced.
     """
     known = await tags.of(route.source, route.source_repository)
-    referrers = await route.source.list_referrers(route.source_repository, subject, tags=known)
-    tagged = [tag for tag in cosign_tags(subject) if tag in known]
+    referrers, tagged = await _references(route, subject, known)
     if not referrers and not tagged:
         return True
     at_target = await tags.of(route.target, route.target_repository)
@@ -114,7 +113,7 @@ async def are_attachments_in_place(route: Route, subject: Digest, tags: KnownTag
     if override and not all([await _is_same_tag(route, tag) for tag in tagged]):
         return False
     there = await route.target.list_referrers(route.target_repository, subject, tags=at_target)
-    return {one.digest for one in referrers} <= {one.digest for one in there}
+    return set(referrers) <= {one.digest for one in there}
 
 
 async def are_tags_in_place(route: Route, attachments: Iterable[Attachment], *, override: bool) -> bool:
@@ -144,8 +143,14 @@ async def _attached_to(route: Route, subjects: list[Digest], known: frozenset[Ta
 
 
 async def _attachments(route: Route, subject: Digest, known: frozenset[Tag]) -> AsyncIterator[Attachment]:
-    for referrer in await route.source.list_referrers(route.source_repository, subject, tags=known):
-        yield Attachment(await read_image(route.source, route.source_repository, referrer.digest), tag=None)
-    for tag in cosign_tags(subject):
-        if tag in known:
-            yield Attachment(await read_image(route.source, route.source_repository, tag), tag=tag)
+    referrers, tagged = await _references(route, subject, known)
+    for digest in referrers:
+        yield Attachment(await read_image(route.source, route.source_repository, digest), tag=None)
+    for tag in tagged:
+        yield Attachment(await read_image(route.source, route.source_repository, tag), tag=tag)
+
+
+async def _references(route: Route, subject: Digest, known: frozenset[Tag]) -> tuple[list[Digest], list[Tag]]:
+    """The manifests that name this one as their subject at the source, and those of its tags that cosign made."""
+    referrers = await route.source.list_referrers(route.source_repository, subject, tags=known)
+    return [referrer.digest for referrer in referrers], [tag for tag in cosign_tags(subject) if tag in known]

@@ -1,13 +1,16 @@
 """What every test may ask for."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 from structlog.dev import plain_traceback
 
+from tagferry.db.engine import Database
 from tests.support import debian_image, programs
+from tests.support.postgres import PostgresServer, postgres_server
 
 # Machines differ in speed: a slow example says nothing about the behaviour under test. Whatever else hypothesis
 # has chosen for this environment, as repeatable runs under CI, is kept.
@@ -31,3 +34,24 @@ def program() -> Callable[[str], str]:
 def debian(tmp_path_factory: pytest.TempPathFactory) -> debian_image.DebianImage:
     """A real image of two platforms, downloaded and built once a session."""
     return debian_image.build(tmp_path_factory.mktemp("debian"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, one for all tests."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """The name of a PostgreSQL database with all tables and nothing in them, to be copied."""
+    name = postgres.new_database()
+
+    async def migrate() -> None:
+        database = Database(postgres.url(name))
+        await database.migrate()
+        await database.close()
+
+    asyncio.run(migrate())
+    return name

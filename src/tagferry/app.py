@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
 from tagferry.accounts.authenticate import Authenticator
@@ -22,6 +23,8 @@ from tagferry.copy.proof import Verify
 from tagferry.copy.rewrite import Acceptance
 from tagferry.copy.run import CopyEngine, Limits
 from tagferry.db.engine import Database
+from tagferry.db.presence import presence_of
+from tagferry.db.signals import signals_of
 from tagferry.names import RegionId
 from tagferry.oci.images import ImageStore
 from tagferry.registry.server import RegistryApp
@@ -29,11 +32,13 @@ from tagferry.registry.storage import DiskStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore, find_credentials
 from tagferry.settings import RegionSettings, Settings
 from tagferry.sync.capabilities import KeptCapabilities
+from tagferry.sync.endings import Endings
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.locations import KeptLocations
+from tagferry.sync.queue import Queue, QueueLimits
 from tagferry.sync.regions import Region, Regions
-from tagferry.sync.runner import Runner
 from tagferry.sync.service import SyncService
+from tagferry.sync.worker import Worker
 from tagferry.web.context import Services
 from tagferry.web.gate import AccountsGate
 from tagferry.web.region import region_app
@@ -72,6 +77,7 @@ class App:
 
     accounts: Accounts
     services: Services
+    worker: Worker
     listeners: tuple[Listener, ...]
 
 
@@ -117,25 +123,74 @@ async def open_regions(settings: Settings, database: Database | None = None) -> 
 
 
 @asynccontextmanager
-async def open_app(settings: Settings) -> AsyncIterator[App]:
-    """Build everything, and give all of it back at the end."""
+async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIterator[App]:
+    """Build everything, begin to work on jobs, and give all of it back at the end.
+
+    Args:
+        settings: what is configured.
+        places: jobs that run at once in this process; without it as many as are configured.
+
+    Raises:
+        Unavailable: the database cannot be used, or is used by a process that must be the only one.
+    """
     async with AsyncExitStack() as stack:
         accounts = await stack.enter_async_context(open_accounts(settings))
         regions = await stack.enter_async_context(open_regions(settings, accounts.database))
         locations = _locations(settings, accounts, regions)
         stack.push_async_callback(locations.close)
-        sync = _sync(settings, accounts, regions, BlobHomes(locations))
-        stack.push_async_callback(sync.close)
-        stack.push_async_callback(_cancel, asyncio.create_task(_keep_house(regions)))
+        database = accounts.database
+        signals = signals_of(database)
+        await signals.open()
+        stack.push_async_callback(signals.close)
+        jobs = Jobs(database, signals)
+        engine = _engine(settings, BlobHomes(locations))
+        presence = presence_of(database)
+        worker = Worker(
+            engine=engine,
+            jobs=jobs,
+            queue=Queue(
+                database,
+                signals,
+                presence,
+                regions=[region.id for region in regions],
+                limits=_queue_limits(settings),
+            ),
+            presence=presence,
+            signals=signals,
+            regions=regions,
+            places=settings.sync.tags_in_flight if places is None else places,
+        )
+        endings = Endings(jobs, signals)
+        stack.push_async_callback(endings.close)
+        stack.push_async_callback(worker.close)
+        await worker.start()
+        stack.push_async_callback(_cancel, asyncio.create_task(_keep_house(regions, jobs, settings)))
+        sync = SyncService(
+            regions=regions,
+            organizations=accounts.organizations,
+            jobs=jobs,
+            engine=engine,
+            worker=worker,
+            endings=endings,
+            tag_limit=settings.sync.tag_limit,
+            active_requests=settings.sync.active_requests,
+            seconds=settings.sync.request_seconds,
+        )
         services = _services(settings, accounts, regions, sync)
         listeners = [_listener(regions[name], region, services) for name, region in settings.served_regions.items()]
-        yield App(accounts=accounts, services=services, listeners=tuple(listeners))
+        yield App(accounts=accounts, services=services, worker=worker, listeners=tuple(listeners))
 
 
-async def _keep_house(regions: Regions) -> None:
-    """Free the disk of what was deleted or never finished, now and then, in every embedded registry."""
+async def _keep_house(regions: Regions, jobs: Jobs, settings: Settings) -> None:
+    """Now and then forget old jobs, and free the disk of what was deleted or never finished in embedded registries."""
     while True:
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+        try:
+            pruned = await jobs.prune(ended_before=datetime.now(UTC) - timedelta(days=settings.sync.history_days))
+        except SQLAlchemyError:
+            log.exception("the records of old jobs could not be deleted")
+        else:
+            log.info("deleted the records of old jobs", jobs=pruned)
         for region in regions:
             if not isinstance(region.store, DiskStore):
                 continue
@@ -185,8 +240,7 @@ def _locations(settings: Settings, accounts: Accounts, regions: Regions) -> Kept
     return KeptLocations(accounts.database, addresses, limit=settings.sync.blob_locations)
 
 
-def _sync(settings: Settings, accounts: Accounts, regions: Regions, homes: BlobHomes) -> SyncService:
-    jobs = Jobs(accounts.database)
+def _engine(settings: Settings, homes: BlobHomes) -> CopyEngine:
     limits = Limits(
         tags=settings.sync.tags_in_flight,
         blobs=settings.sync.blobs_in_flight,
@@ -195,21 +249,21 @@ def _sync(settings: Settings, accounts: Accounts, regions: Regions, homes: BlobH
     paces = {
         name: Pace(region.bytes_per_second) for name, region in settings.regions.items() if region.bytes_per_second
     }
-    engine = CopyEngine(
+    return CopyEngine(
         limits,
         homes=homes,
         attachments=settings.sync.attachments,
         verify=Verify(settings.sync.verify),
         paces=paces,
     )
-    return SyncService(
-        regions=regions,
-        organizations=accounts.organizations,
-        jobs=jobs,
-        engine=engine,
-        runner=Runner(engine, jobs),
-        tag_limit=settings.sync.tag_limit,
-        active_requests=settings.sync.active_requests,
+
+
+def _queue_limits(settings: Settings) -> QueueLimits:
+    regions = {RegionId(name): region for name, region in settings.regions.items()}
+    return QueueLimits(
+        jobs=settings.sync.jobs_in_flight,
+        region_jobs={name: region.jobs_in_flight for name, region in regions.items() if region.jobs_in_flight},
+        region_starts={name: region.jobs_per_minute for name, region in regions.items() if region.jobs_per_minute},
     )
 
 

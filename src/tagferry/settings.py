@@ -128,6 +128,10 @@ class RegionSettings(_Frozen):
     """How long a request, or a blob on its way, may stand still before it is tried again."""
     bytes_per_second: PositiveInt | None = None
     """The bandwidth that synchronizations from and to this region may use together; without it there is no limit."""
+    jobs_in_flight: PositiveInt | None = None
+    """Tags on their way to this region at once, of all workers together; without it there is no limit."""
+    jobs_per_minute: PositiveInt | None = None
+    """Tags whose copy to this region may begin within a minute, of all workers together."""
     accepts: AcceptsSettings = AcceptsSettings()
     """What it takes as a target."""
     organizations: Literal["managed", "open"] = "managed"
@@ -174,8 +178,17 @@ class SyncSettings(_Frozen):
     """The longest wait that a caller may ask for with `Prefer: wait=N`."""
     tag_seconds: float | None = Field(None, gt=0)
     """How long one tag's copy may take once it runs; without it there is no limit."""
+    request_seconds: float | None = Field(None, gt=0)
+    """How long the tags of a request may take, waiting included; a request may ask for less."""
     tags_in_flight: PositiveInt = 32
+    """Tags whose copies run at once in one process."""
     blobs_in_flight: PositiveInt = 32
+    jobs_in_flight: PositiveInt | None = None
+    """Tags whose copies run at once in all processes together; without it each fills its own places."""
+    drain_seconds: float = Field(20.0, ge=0)
+    """How long a process that is told to stop lets copies under way come to their end; the rest go on elsewhere."""
+    history_days: float = Field(30.0, gt=0)
+    """How long the records of jobs are kept after their end."""
     attachments: bool = True
     """Whether signatures, attestations and bills of materials go with their images."""
     blob_locations: PositiveInt = 1_000_000
@@ -274,3 +287,8 @@ class Settings(BaseSettings):
     def effective_database_url(self) -> str:
         """The database's URL, with the default filled in."""
         return self.database_url or f"sqlite+aiosqlite:///{self.data_dir / 'tagferry.db'}"
+
+    @property
+    def has_shared_database(self) -> bool:
+        """Whether several processes may work on the database."""
+        return not self.effective_database_url.startswith("sqlite")

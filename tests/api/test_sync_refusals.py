@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import select
 
 from tagferry.accounts.model import Permission
+from tagferry.db.tables import SyncJobRow
 from tagferry.names import Tag
 from tests.support import images
 from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Answer, Deployment, deployed, name_in
@@ -45,7 +47,8 @@ async def sync(ferry: Deployment, body: Any = WANTED, *, path: str = SYNC, **hea
 
 
 async def assert_nothing_happened(ferry: Deployment) -> None:
-    assert await ferry.app.services.sync._jobs.unfinished() == []
+    async with ferry.app.services.database.read() as session:
+        assert list(await session.scalars(select(SyncJobRow.id))) == []
     answer = await ferry.http("GET", f"{REPOS}/app/sync_job", headers={"X-Auth-Token": await ferry.token()})
     assert (answer.document, answer.headers["Content-Range"]) == ([], "0-0/0")
     for region in (NORTH, SOUTH):

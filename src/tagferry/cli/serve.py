@@ -1,6 +1,7 @@
 """`tagferry serve`: serve the regions of a configuration."""
 
 from pathlib import Path
+from typing import Annotated
 
 import structlog
 import typer
@@ -10,6 +11,7 @@ from tagferry.app import ensure_admin, open_accounts, open_app
 from tagferry.cli.accounts import show_first_admin
 from tagferry.cli.init import DEFAULT_REGIONS, initialize
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run
+from tagferry.errors import Invalid
 from tagferry.settings import Settings
 from tagferry.web.server import listening, until_signalled
 
@@ -18,25 +20,33 @@ app = typer.Typer()
 log = structlog.get_logger("tagferry")
 
 
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, help="Tags that are copied at once here; 0: leave that to other processes (tagferry worker)."),
+]
+
+
 @app.command()
-def serve(config: ConfigFile = DEFAULT_CONFIG) -> None:
+def serve(config: ConfigFile = DEFAULT_CONFIG, workers: Workers = None) -> None:
     """Serve every region that has a listen address; the first start writes a configuration if there is none."""
     if not config.exists():
         run(initialize(config, DEFAULT_REGIONS))
-    run(_serve(config))
+    run(_serve(config, workers))
 
 
-async def _serve(config: Path) -> None:
+async def _serve(config: Path, workers: int | None) -> None:
     settings = Settings.load(config)
+    if workers == 0 and not settings.has_shared_database:
+        raise Invalid("--workers", "may be 0 only with PostgreSQL (database_url), where others do the work", workers)
     logs.configure(style=settings.log_format, level=settings.log_level)
     async with open_accounts(settings) as accounts:
         admin = await ensure_admin(accounts)
     if admin is not None:
         show_first_admin(admin)
-    async with open_app(settings) as app, listening(app.listeners):
+    async with open_app(settings, places=workers) as app, listening(app.listeners):
         for name, region in settings.served_regions.items():
             log.info("serving", region=name, address=region.listen, registry=region.registry)
-        if resumed := await app.services.sync.resume():
-            log.info("going on with unfinished synchronizations", jobs=resumed)
         await until_signalled()
-        log.info("stopping; synchronizations under way go on at the next start")
+        log.info("stopping; synchronizations that do not end in time go on with another process or at the next start")
+        await app.worker.drain(settings.sync.drain_seconds)
+        await app.services.sync.close()

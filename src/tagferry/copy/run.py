@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -129,6 +129,7 @@ class CopyEngine:
         override: bool,
         finding: Finding | None = None,
         progress: Progress | None = None,
+        before_tag: Callable[[], Awaitable[None]] | None = None,
     ) -> Outcome:
         """Make the target's tag point to the source's image, complete.
 
@@ -138,6 +139,7 @@ class CopyEngine:
             override: whether a different image under that tag may be replaced.
             finding: what `examine` found just before, so that it is not asked again.
             progress: filled while the copy runs.
+            before_tag: awaited just before the tag is written.
 
         Raises:
             NotFound: the source lacks the tag or a part of its image.
@@ -156,18 +158,34 @@ class CopyEngine:
                         )
                     if (outcome := _nothing_to_write(route, finding)) is not None:
                         return outcome
-                    return await self._copy(route, finding, override=override, found_at=found_at, progress=progress)
+                    return await self._copy(
+                        route,
+                        finding,
+                        override=override,
+                        found_at=found_at,
+                        progress=progress,
+                        before_tag=before_tag,
+                    )
             except TimeoutError:
                 if not deadline.expired():
                     raise
                 raise Expired(f"the copy of {tag} was given up after {self._tag_seconds:g} s") from None
 
     async def _copy(
-        self, route: Route, finding: Finding, *, override: bool, found_at: float, progress: Progress | None
+        self,
+        route: Route,
+        finding: Finding,
+        *,
+        override: bool,
+        found_at: float,
+        progress: Progress | None,
+        before_tag: Callable[[], Awaitable[None]] | None,
     ) -> Outcome:
         progress = progress if progress is not None else Progress()
         plan = await plan_tag(route, finding.tag, known_tags=self._known_tags)
-        run = partial(self._run, route, plan, finding, progress, override=override, found_at=found_at)
+        run = partial(
+            self._run, route, plan, finding, progress, override=override, found_at=found_at, before_tag=before_tag
+        )
         try:
             return await run()
         except _Lacking:
@@ -189,9 +207,12 @@ class CopyEngine:
         *,
         override: bool,
         found_at: float,
+        before_tag: Callable[[], Awaitable[None]] | None,
         lost: Collection[Digest] = (),
     ) -> Outcome:
         await self._complete(route, plan, progress, override=override, lost=lost)
+        if before_tag is not None:
+            await before_tag()
         if not override and self._clock() - found_at > _STALE_SECONDS:
             standing = await examine(route, plan.tag, override=False, known_tags=self._known_tags)
             has_changed = standing.target != finding.target

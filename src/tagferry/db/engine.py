@@ -1,21 +1,75 @@
 """The database: SQLite by default, PostgreSQL by URL, one code for both."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event, make_url, text
+from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from tagferry.errors import Invalid, Unavailable
 
+Result = TypeVar("Result")
+
 _URL_RULE = "must be a SQLAlchemy URL, as sqlite+aiosqlite:///FILE or postgresql+psycopg://…"
 _WRITES = "tagferry_writes"
 _MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """Let work end before its caller's cancellation is heard."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+class _SteadySession(AsyncSession):
+    """A session whose statements come to their end even if their caller is cancelled.
+
+    SQLite's driver works in a thread that knows nothing of a cancellation, so that a lock which was being taken then
+    would be held, and never be freed.
+    """
+
+    async def execute(self, *arguments: Any, **options: Any) -> Any:
+        return await _to_its_end(super().execute(*arguments, **options))
+
+    async def scalar(self, *arguments: Any, **options: Any) -> Any:
+        return await _to_its_end(super().scalar(*arguments, **options))
+
+    async def scalars(self, *arguments: Any, **options: Any) -> Any:
+        return await _to_its_end(super().scalars(*arguments, **options))
+
+    async def get(self, *arguments: Any, **options: Any) -> Any:
+        return await _to_its_end(super().get(*arguments, **options))
+
+    async def get_one(self, *arguments: Any, **options: Any) -> Any:
+        return await _to_its_end(super().get_one(*arguments, **options))
+
+    async def merge(self, *arguments: Any, **options: Any) -> Any:
+        return await _to_its_end(super().merge(*arguments, **options))
+
+    async def delete(self, *arguments: Any) -> None:
+        await _to_its_end(super().delete(*arguments))
+
+    async def flush(self, *arguments: Any) -> None:
+        await _to_its_end(super().flush(*arguments))
+
+    async def commit(self) -> None:
+        await _to_its_end(super().commit())
+
+    async def rollback(self) -> None:
+        await _to_its_end(super().rollback())
+
+    async def close(self) -> None:
+        await _to_its_end(super().close())
 
 
 class Database:
@@ -33,8 +87,19 @@ class Database:
         if self._is_sqlite:
             _prepare_sqlite(self._engine.sync_engine)
         writes = self._engine.execution_options(**{_WRITES: True})
-        self._reading = async_sessionmaker(self._engine, expire_on_commit=False)
-        self._writing = async_sessionmaker(writes, expire_on_commit=False)
+        kind = _SteadySession if self._is_sqlite else AsyncSession
+        self._reading = async_sessionmaker(self._engine, class_=kind, expire_on_commit=False)
+        self._writing = async_sessionmaker(writes, class_=kind, expire_on_commit=False)
+
+    @property
+    def url(self) -> URL:
+        """Where the database is; it may hold a password."""
+        return self._url
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may work on it, on several machines."""
+        return not self._is_sqlite
 
     @property
     def _is_sqlite(self) -> bool:
@@ -59,8 +124,13 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A session whose changes are committed at the end, all or none."""
-        async with self._writing.begin() as session:
-            yield session
+        async with self._writing() as session:
+            try:
+                yield session
+                await session.commit()
+            except BaseException:
+                await session.rollback()
+                raise
 
     async def ping(self) -> None:
         """Ask the database something; raises Unavailable where it does not answer."""

@@ -6,7 +6,20 @@ Images are not here: the registries are the truth about them, and what was learn
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -29,6 +42,14 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 _Id = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """What makes an index one of the rows that meet a condition only."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
+_WHERE_OPEN = _where("status IN ('waiting', 'running')")
 
 
 class Base(DeclarativeBase):
@@ -114,12 +135,29 @@ class OrganizationPermissionRow(Base):
 
 
 class SyncJobRow(Base):
-    """One tag's copy to one target."""
+    """One tag's copy to one target: its record, and its place in the queue.
+
+    Where it has not ended, `priority` and `turn` say when it is next, `after_id` names the job on the same way that it
+    has to wait for, and `worker_id` who runs it.
+    """
 
     __tablename__ = "sync_jobs"
     __table_args__ = (
         Index("ix_sync_jobs_repository", "source_region", "namespace", "repository", "id"),
-        Index("ix_sync_jobs_status", "status"),
+        Index("ix_sync_jobs_queue", "status", "priority", "turn", "id"),
+        Index("ix_sync_jobs_operator", "operator_id", **_WHERE_OPEN),
+        Index(
+            "ix_sync_jobs_way",
+            "source_region",
+            "namespace",
+            "repository",
+            "tag",
+            "target_region",
+            "target_namespace",
+            **_WHERE_OPEN,
+        ),
+        Index("ix_sync_jobs_after_id", "after_id", **_where("after_id IS NOT NULL")),
+        Index("ix_sync_jobs_ended_at", "ended_at"),
     )
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
@@ -143,6 +181,24 @@ class SyncJobRow(Base):
     bytes_total: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes_done: Mapped[int] = mapped_column(BigInteger, default=0)
     rewritten: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    priority: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
+    turn: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    after_id: Mapped[int | None] = mapped_column(BigInteger)
+    worker_id: Mapped[int | None] = mapped_column(BigInteger)
+    starts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    deadline_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class WorkerRow(Base):
+    """A process that runs jobs, for as long as it may hold some."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(String(255))
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class BlobLocationRow(Base):

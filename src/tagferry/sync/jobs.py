@@ -1,99 +1,159 @@
-"""The records of sync jobs: the only place that reads and writes their table."""
+"""The records of sync jobs: made, joined, changed, ended and looked up."""
 
 import asyncio
-from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.copy.rewrite import Rewrite
 from tagferry.db.engine import Database
+from tagferry.db.signals import Signals
 from tagferry.db.tables import SyncJobRow
+from tagferry.errors import Throttled
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
-from tagferry.sync.model import FOLLOWING, JobChange, JobStart, JobStatus, SyncJob, SyncRequest
+from tagferry.sync.model import FOLLOWING, JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
+
+WORK = "work"
+"""The topic of signals that there are jobs to run."""
+ENDED = "ended"
+"""The topic of signals that jobs have ended; their ids."""
+CANCELLED = "cancelled"
+"""The topic of signals that jobs which may be running are to stop; their ids."""
+
+_OPEN = tuple(status.value for status in JobStatus if not status.has_ended)
+_PRUNED_AT_ONCE = 1000
+_ASKED_AT_ONCE = 1000
 
 
 class Jobs:
-    """Sync jobs on record. Changes that come at the same time share one transaction."""
+    """Sync jobs on record. Ends that come at the same time share one transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, signals: Signals) -> None:
         self._database = database
-        self._pending: list[JobChange] = []
+        self._signals = signals
+        self._ending: list[tuple[JobChange, int]] = []
         self._writing = asyncio.Lock()
 
-    async def create(self, request: SyncRequest, starts: Sequence[JobStart]) -> dict[Tag, int]:
-        """Record a job for each tag; returns their ids."""
+    async def joinable(self, request: SyncRequest) -> dict[Tag, JobPlace]:
+        """The latest open job of each of the request's tags on the same way, whatever its override."""
+        async with self._database.read() as session:
+            return await _open_jobs(session, request)
+
+    async def create(
+        self, request: SyncRequest, starts: Sequence[JobStart], *, active_requests: int
+    ) -> dict[Tag, JobPlace]:
+        """Record a job for each tag, in one transaction, or join the one that another process recorded meanwhile.
+
+        A job that asks for something else than the one before it on the same way waits for that one's end.
+
+        Raises:
+            Throttled: the caller has that many requests with open jobs.
+        """
         if not starts:
             return {}
-        now = datetime.now(UTC)
-        shared = {
-            "request_id": request.id,
-            "created_at": now,
-            "updated_at": now,
-            "domain_id": request.caller.domain_id,
-            "domain_name": request.caller.domain_name,
-            "operator_id": request.caller.user_id,
-            "operator_name": request.caller.name,
-            "source_region": request.source_region,
-            "namespace": request.namespace,
-            "repository": request.repository,
-            "target_region": request.target_region,
-            "target_namespace": request.target_namespace,
-            "override": request.override,
-        }
-        rows = [
-            shared
-            | {
-                "tag": start.tag,
-                "status": start.status.value,
-                "reason": start.reason,
-                "digest": start.digest,
-                "rewritten": _document(start.rewritten),
-            }
-            for start in starts
-        ]
         async with self._database.write() as session:
-            created = await session.execute(
-                insert(SyncJobRow).returning(SyncJobRow.id, SyncJobRow.tag, sort_by_parameter_order=True), rows
+            await self._let_one_in(session, request)
+            standing = await _open_jobs(session, request)
+            joined = {
+                tag: place for tag, place in standing.items() if place.override == request.override and place.is_joined
+            }
+            wanted = [start for start in starts if start.tag not in joined]
+            work = [start for start in wanted if not start.status.has_ended]
+            if work and not request.is_automatic:
+                await _refuse_too_many(session, request, active_requests)
+            rows = _rows(request, wanted, standing, turn=await _last_turn(session, request) + 1 if work else 0)
+            places = {start.tag: joined[start.tag] for start in starts if start.tag in joined}
+            if rows:
+                created = await session.execute(
+                    insert(SyncJobRow).returning(SyncJobRow.id, sort_by_parameter_order=True), rows
+                )
+                for job_id, start in zip(created.scalars(), wanted, strict=True):
+                    places[start.tag] = JobPlace(id=job_id, status=start.status, override=request.override)
+            if work:
+                await self._signals.send(session, WORK, ["1"])
+        return places
+
+    async def end(self, change: JobChange, *, worker_id: int) -> None:
+        """Record how a job ended that this worker runs; it is on disk when this returns.
+
+        What another worker has taken over, or somebody cancelled, is left as it is.
+        """
+        entry = (change, worker_id)
+        self._ending.append(entry)
+        async with self._writing:
+            if entry in self._ending:
+                await self._write_ends()
+
+    async def report(self, changes: Sequence[JobChange], *, worker_id: int) -> list[int]:
+        """Record the progress of jobs that this worker runs; returns those that are no longer its own."""
+        lost = []
+        async with self._database.write() as session:
+            for change in changes:
+                changed = await session.execute(_update(change, worker_id))
+                if not changed.rowcount:  # type: ignore[attr-defined]
+                    lost.append(change.job_id)
+        return lost
+
+    async def cancel(self, jobs: Collection[int], *, reason: str) -> list[int]:
+        """End the open ones of these jobs; returns them. Who runs them is told to stop."""
+        async with self._database.write() as session:
+            ended = await session.execute(
+                update(SyncJobRow)
+                .where(SyncJobRow.id.in_(jobs), SyncJobRow.status.in_(before(JobStatus.CANCEL)))
+                .values(**_end(JobStatus.CANCEL, reason))
+                .returning(SyncJobRow.id)
             )
-            return {Tag(tag): job_id for job_id, tag in created}
+            cancelled = list(ended.scalars())
+            await announce_ends(session, self._signals, cancelled)
+            await self._signals.send(session, CANCELLED, map(str, cancelled))
+        return cancelled
 
-    async def change(self, change: JobChange) -> None:
-        """Record a change; it is on disk when this returns. One that may not follow the job's state is dropped."""
-        self._pending.append(change)
-        async with self._writing:
-            if change in self._pending:
-                await self._write_pending()
-
-    async def change_all(self, changes: Sequence[JobChange]) -> None:
-        """Record several changes in one transaction."""
-        async with self._writing:
-            self._pending.extend(changes)
-            await self._write_pending()
-
-    async def _write_pending(self) -> None:
-        batch, self._pending = self._pending, []
-        try:
-            async with self._database.write() as session:
-                for change in batch:
-                    await session.execute(
-                        update(SyncJobRow)
-                        .where(SyncJobRow.id == change.job_id, SyncJobRow.status.in_(_before(change.status)))
-                        .values(updated_at=datetime.now(UTC), **_values(change))
-                    )
-        except BaseException:
-            self._pending = batch + self._pending
-            raise
-
-    async def unfinished(self) -> list[SyncJob]:
-        """The jobs that have not ended, oldest first."""
-        open_states = [status.value for status in JobStatus if not status.has_ended]
+    async def expire(self) -> list[int]:
+        """End the waiting jobs whose time is over; returns them."""
+        now = datetime.now(UTC)
+        due = (SyncJobRow.status == JobStatus.WAITING.value, SyncJobRow.deadline_at < now)
         async with self._database.read() as session:
-            rows = await session.scalars(
-                select(SyncJobRow).where(SyncJobRow.status.in_(open_states)).order_by(SyncJobRow.id)
+            if await session.scalar(select(SyncJobRow.id).where(*due).limit(1)) is None:
+                return []
+        async with self._database.write() as session:
+            ended = await session.execute(
+                update(SyncJobRow)
+                .where(*due)
+                .values(**_end(JobStatus.TIMEOUT, "its time was over before its turn came"))
+                .returning(SyncJobRow.id)
             )
-            return [_job(row) for row in rows]
+            expired = list(ended.scalars())
+            await announce_ends(session, self._signals, expired)
+        return expired
+
+    async def ends(self, jobs: Collection[int]) -> dict[int, JobStatus]:
+        """Those of these jobs that have ended."""
+        wanted = list(jobs)
+        found: dict[int, JobStatus] = {}
+        async with self._database.read() as session:
+            for start in range(0, len(wanted), _ASKED_AT_ONCE):
+                rows = await session.execute(
+                    select(SyncJobRow.id, SyncJobRow.status)
+                    .where(SyncJobRow.id.in_(wanted[start : start + _ASKED_AT_ONCE]))
+                    .where(SyncJobRow.status.not_in(_OPEN))
+                )
+                found |= {job_id: JobStatus(status) for job_id, status in rows}
+        return found
+
+    async def prune(self, *, ended_before: datetime) -> int:
+        """Delete the records of jobs that ended before that, in short transactions; returns how many."""
+        pruned = 0
+        while True:
+            async with self._database.write() as session:
+                old = select(SyncJobRow.id).where(SyncJobRow.ended_at < ended_before).limit(_PRUNED_AT_ONCE)
+                deleted = await session.execute(delete(SyncJobRow).where(SyncJobRow.id.in_(old)))
+            count: int = deleted.rowcount  # type: ignore[attr-defined]
+            pruned += count
+            if count < _PRUNED_AT_ONCE:
+                return pruned
 
     async def of_repository(
         self,
@@ -105,6 +165,7 @@ class Jobs:
         offset: int = 0,
         descending: bool = True,
         only: Collection[int] = (),
+        request_id: str | None = None,
     ) -> tuple[list[SyncJob], int]:
         """A page of a repository's jobs, and how many there are in all.
 
@@ -116,52 +177,67 @@ class Jobs:
             offset: jobs to skip.
             descending: newest first.
             only: ids to restrict the jobs to; empty means all.
+            request_id: the request to restrict the jobs to.
         """
-        conditions = [
+        conditions: list[ColumnElement[bool]] = [
             SyncJobRow.source_region == region,
             SyncJobRow.namespace == namespace,
             SyncJobRow.repository == repository,
         ]
         if only:
             conditions.append(SyncJobRow.id.in_(only))
+        if request_id is not None:
+            conditions.append(SyncJobRow.request_id == request_id)
         order = SyncJobRow.id.desc() if descending else SyncJobRow.id.asc()
         async with self._database.read() as session:
             total = await session.scalar(select(func.count()).select_from(SyncJobRow).where(*conditions))
             rows = await session.scalars(
                 select(SyncJobRow).where(*conditions).order_by(order).limit(limit).offset(offset)
             )
-            return [_job(row) for row in rows], total or 0
+            return [to_job(row) for row in rows], total or 0
+
+    async def _let_one_in(self, session: AsyncSession, request: SyncRequest) -> None:
+        """Let nobody else look for and make jobs on the same ways; SQLite lets only one write at all."""
+        if self._database.is_shared:
+            way = f"{request.source_region}/{request.namespace}/{request.repository}"
+            key = f"{way} {request.target_region}/{request.target_namespace}"
+            await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 5))"), {"key": key})
+
+    async def _write_ends(self) -> None:
+        batch, self._ending = self._ending, []
+        try:
+            async with self._database.write() as session:
+                ended = []
+                for change, worker_id in batch:
+                    changed = await session.execute(_update(change, worker_id))
+                    if changed.rowcount:  # type: ignore[attr-defined]
+                        ended.append(change.job_id)
+                await announce_ends(session, self._signals, ended)
+        except BaseException:
+            self._ending = batch + self._ending
+            raise
 
 
-def _before(status: JobStatus) -> list[str]:
+async def announce_ends(session: AsyncSession, signals: Signals, ended: Collection[int]) -> None:
+    """Let those go on who waited for these jobs' ends: jobs on the same way, and callers."""
+    if not ended:
+        return
+    freed = await session.execute(
+        update(SyncJobRow).where(SyncJobRow.after_id.in_(ended)).values(after_id=None).returning(SyncJobRow.id)
+    )
+    if freed.first() is not None:
+        await signals.send(session, WORK, ["1"])
+    await signals.send(session, ENDED, map(str, ended))
+
+
+def before(status: JobStatus) -> list[str]:
+    """The states that a status may follow, itself included while it is no end."""
     stays = [] if status.has_ended else [status.value]
     return stays + [state.value for state, following in FOLLOWING.items() if status in following]
 
 
-def _values(change: JobChange) -> dict[str, object]:
-    values: dict[str, object] = {"status": change.status.value}
-    for name in ("reason", "digest", "bytes_total", "bytes_done"):
-        if (value := getattr(change, name)) is not None:
-            values[name] = value
-    if change.rewritten is not None:
-        values["rewritten"] = _document(change.rewritten)
-    return values
-
-
-def _document(rewritten: Rewrite | None) -> dict[str, Any] | None:
-    if rewritten is None:
-        return None
-    return {"digests": dict(rewritten.digests), "left_behind": list(rewritten.left_behind)}
-
-
-def _rewritten(document: dict[str, Any] | None) -> Rewrite | None:
-    if document is None:
-        return None
-    digests = {Digest(old): Digest(new) for old, new in document["digests"].items()}
-    return Rewrite(digests=digests, left_behind=tuple(document["left_behind"]))
-
-
-def _job(row: SyncJobRow) -> SyncJob:
+def to_job(row: SyncJobRow) -> SyncJob:
+    """A row as the rest of tagferry knows it."""
     return SyncJob(
         id=row.id,
         request_id=row.request_id,
@@ -184,4 +260,143 @@ def _job(row: SyncJobRow) -> SyncJob:
         bytes_total=row.bytes_total,
         bytes_done=row.bytes_done,
         rewritten=_rewritten(row.rewritten),
+        starts=row.starts,
+        deadline_at=row.deadline_at,
     )
+
+
+def _on_the_way(request: SyncRequest) -> tuple[ColumnElement[bool], ...]:
+    return (
+        SyncJobRow.source_region == request.source_region,
+        SyncJobRow.namespace == request.namespace,
+        SyncJobRow.repository == request.repository,
+        SyncJobRow.target_region == request.target_region,
+        SyncJobRow.target_namespace == request.target_namespace,
+        SyncJobRow.status.in_(_OPEN),
+    )
+
+
+async def _open_jobs(session: AsyncSession, request: SyncRequest) -> dict[Tag, JobPlace]:
+    rows = await session.execute(
+        select(SyncJobRow.tag, SyncJobRow.id, SyncJobRow.status, SyncJobRow.override)
+        .where(*_on_the_way(request), SyncJobRow.tag.in_(request.tags))
+        .order_by(SyncJobRow.id)
+    )
+    return {
+        Tag(tag): JobPlace(id=job_id, status=JobStatus(status), override=override, is_joined=True)
+        for tag, job_id, status, override in rows
+    }
+
+
+async def _refuse_too_many(session: AsyncSession, request: SyncRequest, limit: int) -> None:
+    active = await session.scalar(
+        select(func.count(SyncJobRow.request_id.distinct())).where(
+            SyncJobRow.operator_id == request.caller.user_id, SyncJobRow.priority == 0, SyncJobRow.status.in_(_OPEN)
+        )
+    )
+    if (active or 0) >= limit:
+        raise Throttled(
+            f"{request.caller.name} has {active} synchronizations in flight; wait for one of them to end",
+            retry_after=5.0,
+        )
+
+
+async def _last_turn(session: AsyncSession, request: SyncRequest) -> int:
+    """The turn behind which the organization's next job queues up.
+
+    Every organization's jobs are numbered on from its own last one, and at least from the turn that is served now: so
+    organizations are served in turns, whatever each of them has waiting.
+    """
+    waiting = (SyncJobRow.status == JobStatus.WAITING.value, SyncJobRow.priority == _priority(request))
+    served = await session.scalar(select(func.min(SyncJobRow.turn)).where(*waiting))
+    own = await session.scalar(
+        select(func.max(SyncJobRow.turn)).where(
+            *waiting,
+            SyncJobRow.source_region == request.source_region,
+            SyncJobRow.namespace == request.namespace,
+            SyncJobRow.status.in_(_OPEN),
+        )
+    )
+    return max((served or 1) - 1, own or 0)
+
+
+def _priority(request: SyncRequest) -> int:
+    """People first."""
+    return 1 if request.is_automatic else 0
+
+
+def _rows(
+    request: SyncRequest, starts: Iterable[JobStart], standing: dict[Tag, JobPlace], *, turn: int
+) -> list[dict[str, Any]]:
+    now = datetime.now(UTC)
+    shared = {
+        "request_id": request.id,
+        "created_at": now,
+        "updated_at": now,
+        "domain_id": request.caller.domain_id,
+        "domain_name": request.caller.domain_name,
+        "operator_id": request.caller.user_id,
+        "operator_name": request.caller.name,
+        "source_region": request.source_region,
+        "namespace": request.namespace,
+        "repository": request.repository,
+        "target_region": request.target_region,
+        "target_namespace": request.target_namespace,
+        "override": request.override,
+        "priority": _priority(request),
+        "deadline_at": now + timedelta(seconds=request.seconds) if request.seconds is not None else None,
+    }
+    rows = []
+    for start in starts:
+        earlier = standing.get(start.tag)
+        rows.append(
+            shared
+            | {
+                "tag": start.tag,
+                "status": start.status.value,
+                "reason": start.reason,
+                "digest": start.digest,
+                "rewritten": _document(start.rewritten),
+                "turn": turn,
+                "after_id": earlier.id if earlier is not None and not start.status.has_ended else None,
+                "ended_at": now if start.status.has_ended else None,
+            }
+        )
+        turn += not start.status.has_ended
+    return rows
+
+
+def _update(change: JobChange, worker_id: int) -> Any:
+    values: dict[str, object] = {"status": change.status.value, "updated_at": datetime.now(UTC)}
+    if change.status.has_ended:
+        values["ended_at"] = values["updated_at"]
+        values["worker_id"] = None
+    for name in ("reason", "digest", "bytes_total", "bytes_done"):
+        if (value := getattr(change, name)) is not None:
+            values[name] = value
+    if change.rewritten is not None:
+        values["rewritten"] = _document(change.rewritten)
+    return (
+        update(SyncJobRow)
+        .where(SyncJobRow.id == change.job_id, SyncJobRow.worker_id == worker_id)
+        .where(SyncJobRow.status.in_(before(change.status)))
+        .values(**values)
+    )
+
+
+def _end(status: JobStatus, reason: str) -> dict[str, object]:
+    now = datetime.now(UTC)
+    return {"status": status.value, "reason": reason, "updated_at": now, "ended_at": now, "worker_id": None}
+
+
+def _document(rewritten: Rewrite | None) -> dict[str, Any] | None:
+    if rewritten is None:
+        return None
+    return {"digests": dict(rewritten.digests), "left_behind": list(rewritten.left_behind)}
+
+
+def _rewritten(document: dict[str, Any] | None) -> Rewrite | None:
+    if document is None:
+        return None
+    digests = {Digest(old): Digest(new) for old, new in document["digests"].items()}
+    return Rewrite(digests=digests, left_behind=tuple(document["left_behind"]))

@@ -47,6 +47,8 @@ class SyncRequest:
 
     Attributes:
         id: the id of the call that asked for it.
+        is_automatic: nobody waits for it: people's requests go first, and what is in place already is not recorded.
+        seconds: how long its tags may take from now on, waiting included; None means without limit.
     """
 
     id: str
@@ -58,6 +60,8 @@ class SyncRequest:
     target_region: RegionId
     target_namespace: Namespace
     override: bool = False
+    is_automatic: bool = False
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class SyncJob:
         bytes_total: bytes of all blobs of the image, once they are known.
         bytes_done: bytes of those that the target holds or is receiving.
         rewritten: how the target's image differs from the source's, where it has to.
+        starts: how often a worker began with it.
+        deadline_at: when it is given up, if it has not ended.
         pulse: how its copy is at this moment; never on record.
     """
 
@@ -94,6 +100,8 @@ class SyncJob:
     bytes_total: int
     bytes_done: int
     rewritten: Rewrite | None
+    starts: int = 0
+    deadline_at: datetime | None = None
     pulse: Pulse | None = None
 
 
@@ -106,6 +114,20 @@ class JobStart:
     reason: str = ""
     digest: Digest | None = None
     rewritten: Rewrite | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlace:
+    """Where a tag's job stands right after it was asked for.
+
+    Attributes:
+        is_joined: an earlier request had asked for just the same.
+    """
+
+    id: int
+    status: JobStatus
+    override: bool
+    is_joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
-"""Synchronizing images, as every door asks for it: start or join, wait, look up."""
+"""Synchronizing images, as every door asks for it: start or join, wait, look up, cancel, try again."""
 
-import asyncio
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tagferry.accounts.model import Caller, Permission
@@ -11,25 +10,32 @@ from tagferry.copy.estimate import Estimate, Estimates
 from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
-from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge, Unavailable
-from tagferry.names import Namespace, RegionId, Repository, RepositoryName, Tag
+from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge
+from tagferry.names import Namespace, RegionId, Repository, Tag
+from tagferry.sync.endings import Endings
 from tagferry.sync.jobs import Jobs
-from tagferry.sync.model import JobStart, JobStatus, SyncJob, SyncRequest
+from tagferry.sync.meetings import Meetings
+from tagferry.sync.model import JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.regions import Regions
-from tagferry.sync.runner import Flight, Runner, TagRoute, describe
+from tagferry.sync.verdicts import describe
+from tagferry.sync.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
 class StartedSync:
-    """A request that was accepted: its own jobs, and those of earlier requests that it joined."""
+    """A request that was accepted: its own jobs, and those of earlier requests that it joined.
+
+    Attributes:
+        jobs: the job of each tag; an automatic request has none for a tag that is in place already.
+    """
 
     request: SyncRequest
-    flights: Mapping[Tag, Flight]
+    jobs: Mapping[Tag, JobPlace]
 
     @property
     def job_ids(self) -> dict[Tag, int]:
         """The job of each tag."""
-        return {tag: flight.job_id for tag, flight in self.flights.items() if flight.job_id is not None}
+        return {tag: place.id for tag, place in self.jobs.items()}
 
 
 class SyncService:
@@ -38,6 +44,7 @@ class SyncService:
     Args:
         tag_limit: tags that one request may name.
         active_requests: requests of one user that may be in flight at once.
+        seconds: how long a request's tags may take, unless it asks for less; None means without limit.
     """
 
     def __init__(
@@ -47,18 +54,23 @@ class SyncService:
         organizations: Organizations,
         jobs: Jobs,
         engine: CopyEngine,
-        runner: Runner,
+        worker: Worker,
+        endings: Endings,
         tag_limit: int,
         active_requests: int,
+        seconds: float | None = None,
     ) -> None:
         self._regions = regions
         self._organizations = organizations
         self._jobs = jobs
         self._engine = engine
-        self._runner = runner
+        self._worker = worker
+        self._endings = endings
         self._tag_limit = tag_limit
         self._active_requests = active_requests
-        self._active: Counter[str] = Counter()
+        self._seconds = seconds
+        self._starting: Counter[str] = Counter()
+        self._meetings = Meetings()
 
     async def start(self, request: SyncRequest) -> StartedSync:
         """Accept a request: check it, decide what is in place already, and start or join the rest.
@@ -70,20 +82,18 @@ class SyncService:
             Throttled: the caller has too many requests in flight.
         """
         await self._check(request)
-        joined = self._join(request)
-        wanted = [tag for tag in dict.fromkeys(request.tags) if tag not in joined]
-        flights = {**joined, **await self._start(request, wanted)}
-        for flight in flights.values():
-            await flight.recorded.wait()
-            if flight.job_id is None and (refusal := flight.refusal) is not None:
-                # What was joined turned out to be refused, and so is this.
-                raise refusal
-        return StartedSync(request=request, flights={tag: flights[tag] for tag in request.tags})
+        request = self._bounded(request)
+        async with self._meetings.enter(request) as places:
+            standing = await self._jobs.joinable(request)
+            places.update((tag, place) for tag, place in standing.items() if place.override == request.override)
+            if wanted := [tag for tag in dict.fromkeys(request.tags) if tag not in places]:
+                places.update(await self._start(request, wanted, standing))
+        return StartedSync(request=request, jobs={tag: places[tag] for tag in request.tags if tag in places})
 
     async def plan(self, request: SyncRequest) -> Estimates:
         """What `start` would have to do; raises what it raises, and changes nothing."""
         await self._check(request)
-        route = self._route(request)
+        route = self._regions.route(request)
         estimates = await self._engine.estimate_all(
             route, tuple(dict.fromkeys(request.tags)), override=request.override
         )
@@ -97,21 +107,18 @@ class SyncService:
 
         Raises:
             Expired: some have not ended after that many seconds; they go on.
-            Unavailable: this process stopped before they ended; the next one takes them up.
+            Unavailable: this process stopped before they ended; others, or the next one, take them up.
         """
-        endings = {tag: flight.ended for tag, flight in started.flights.items()}
-        open_endings = [ending for ending in endings.values() if not ending.done()]
-        if open_endings:
-            await asyncio.wait(open_endings, timeout=seconds)
-        if not all(ending.done() for ending in endings.values()):
+        ends = {place.id: place.status for place in started.jobs.values() if place.status.has_ended}
+        awaited = [place.id for place in started.jobs.values() if place.id not in ends]
+        if awaited:
+            ends |= await self._endings.wait(awaited, seconds=seconds)
+        if len(ends) < len({place.id for place in started.jobs.values()}):
             raise Expired(
                 f"the synchronization goes on after {seconds:g} s; the same call joins it, and sync_job tells how "
                 f"far it is (request {started.request.id})"
             )
-        for ending in endings.values():
-            if not ending.cancelled() and isinstance(stopped := ending.exception(), Unavailable):
-                raise stopped
-        return [tag for tag, ending in endings.items() if not _is_in_place(ending)]
+        return [tag for tag, place in started.jobs.items() if not ends[place.id].is_in_place]
 
     async def jobs_of(
         self,
@@ -130,23 +137,11 @@ class SyncService:
         jobs, total = await self._jobs.of_repository(
             region, namespace, repository, limit=limit, offset=offset, descending=descending, only=only
         )
-        return [job if job.status.has_ended else replace(job, pulse=self._runner.pulse(job.id)) for job in jobs], total
-
-    async def resume(self) -> int:
-        """Run the jobs that an earlier process left unfinished; returns how many.
-
-        Each asks the target first, so what had been copied is not copied again.
-        """
-        unfinished = [job for job in await self._jobs.unfinished() if self._knows(job)]
-        for job in unfinished:
-            tag_route = _tag_route(job, job.tag)
-            flight = self._runner.promise(tag_route, override=job.override)
-            self._runner.launch(tag_route, self._route(job), flight, job.id, None)
-        return len(unfinished)
+        return [job if job.status.has_ended else replace(job, pulse=self._worker.pulse(job.id)) for job in jobs], total
 
     async def close(self) -> None:
-        """Stop running jobs; they stay on record for the next start."""
-        await self._runner.close()
+        """Tell everybody who waits that this process stops."""
+        await self._endings.close()
 
     async def _check(self, request: SyncRequest) -> None:
         if not request.tags:
@@ -171,35 +166,40 @@ class SyncService:
         except NotFound as error:
             raise NotFound("organization", error.name, "remoteNamespace must exist in the target region") from None
 
-    async def _start(self, request: SyncRequest, wanted: Sequence[Tag]) -> dict[Tag, Flight]:
-        """Promise what nobody works on yet. Only a request with work of its own counts as in flight."""
-        if not wanted:
-            return {}
+    def _bounded(self, request: SyncRequest) -> SyncRequest:
+        limits = [seconds for seconds in (request.seconds, self._seconds) if seconds is not None]
+        return replace(request, seconds=min(limits)) if limits else request
+
+    async def _start(
+        self, request: SyncRequest, wanted: Sequence[Tag], standing: Mapping[Tag, JobPlace]
+    ) -> dict[Tag, JobPlace]:
+        """Record jobs for what nobody works on yet: those with nothing to do as ended, the others to be run."""
         user = request.caller.user_id
-        if self._active[user] >= self._active_requests:
+        limit = self._active_requests - self._starting[user]
+        if limit <= 0 and not request.is_automatic:
             raise Throttled(
-                f"{request.caller.name} has {self._active_requests} synchronizations in flight; "
+                f"{request.caller.name} has {self._starting[user]} synchronizations in flight; "
                 "wait for one of them to end",
                 retry_after=5.0,
             )
-        self._active[user] += 1
-        # Nothing has been awaited since nobody was found to work on these, so two equal requests cannot both promise.
-        flights = {tag: self._runner.promise(_tag_route(request, tag), override=request.override) for tag in wanted}
+        self._starting[user] += 1
         try:
-            await self._keep(request, flights)
-        except BaseException as error:
-            for tag, flight in flights.items():
-                self._runner.withdraw(_tag_route(request, tag), flight, error)
-            raise
+            route = self._regions.route(request)
+            # What stands at the target while another copy goes on there says nothing about what will stand there then.
+            free = [tag for tag in wanted if tag not in standing]
+            findings = await self._engine.examine_all(route, free, override=request.override)
+            await self._require_repository(route, findings)
+            starts = [_start(tag, findings.get(tag)) for tag in wanted]
+            if request.is_automatic:
+                starts = [start for start in starts if start.status is not JobStatus.SUCCESS]
+            places = await self._jobs.create(request, starts, active_requests=limit)
         finally:
-            self._release(user, flights.values())
-        return flights
-
-    def _join(self, request: SyncRequest) -> dict[Tag, Flight]:
-        found = {
-            tag: self._runner.joinable(_tag_route(request, tag), override=request.override) for tag in request.tags
-        }
-        return {tag: flight for tag, flight in found.items() if flight is not None}
+            self._starting[user] -= 1
+        for tag, place in places.items():
+            finding = findings.get(tag)
+            if isinstance(finding, Finding) and not place.is_joined and not place.status.has_ended:
+                self._worker.hint(place.id, finding)
+        return places
 
     async def _require_repository(self, route: Route, findings: Mapping[Tag, Finding | TagferryError]) -> None:
         """Refuse a source repository that does not exist, before anything is recorded.
@@ -220,63 +220,6 @@ class SyncService:
             # That the source does not answer this tells nothing about the repository; each tag's job finds out.
             return
 
-    async def _keep(self, request: SyncRequest, flights: Mapping[Tag, Flight]) -> None:
-        """Put promised jobs on record: those with nothing to do as ended, the others to be run."""
-        route = self._route(request)
-        # What stands at the target while another copy goes on there says nothing about what will stand there then.
-        free = [tag for tag, flight in flights.items() if flight.before is None]
-        findings = await self._engine.examine_all(route, free, override=request.override)
-        await self._require_repository(route, findings)
-        starts = [_start(tag, findings.get(tag)) for tag in flights]
-        job_ids = await self._jobs.create(request, starts)
-        for start in starts:
-            tag = start.tag
-            if start.status.has_ended:
-                self._runner.settle(_tag_route(request, tag), flights[tag], start.status, job_ids[tag])
-                continue
-            finding = findings.get(tag)
-            known = finding if isinstance(finding, Finding) else None
-            self._runner.launch(_tag_route(request, tag), route, flights[tag], job_ids[tag], known)
-
-    def _release(self, user: str, flights: Iterable[Flight]) -> None:
-        """Let a request of this user count as in flight until the last of these has ended."""
-        open_endings = {flight.ended for flight in flights if not flight.ended.done()}
-        if not open_endings:
-            self._active[user] -= 1
-            return
-
-        def landed(ending: asyncio.Future[JobStatus]) -> None:
-            open_endings.discard(ending)
-            if not open_endings:
-                self._active[user] -= 1
-
-        for ending in list(open_endings):
-            ending.add_done_callback(landed)
-
-    def _route(self, wanted: SyncRequest | SyncJob) -> Route:
-        target = self._regions[wanted.target_region]
-        return Route(
-            source=self._regions[wanted.source_region].store,
-            source_repository=RepositoryName.of(wanted.namespace, wanted.repository),
-            target=target.store,
-            target_repository=RepositoryName.of(wanted.target_namespace, wanted.repository),
-            accepts=target.accepts,
-        )
-
-    def _knows(self, job: SyncJob) -> bool:
-        return job.source_region in self._regions and job.target_region in self._regions
-
-
-def _tag_route(wanted: SyncRequest | SyncJob, tag: Tag) -> TagRoute:
-    return TagRoute(
-        source_region=wanted.source_region,
-        namespace=wanted.namespace,
-        repository=wanted.repository,
-        tag=tag,
-        target_region=wanted.target_region,
-        target_namespace=wanted.target_namespace,
-    )
-
 
 def _start(tag: Tag, finding: Finding | TagferryError | None) -> JobStart:
     """How a tag's job starts: ended at once where there is nothing to do, else waiting to be run."""
@@ -284,7 +227,3 @@ def _start(tag: Tag, finding: Finding | TagferryError | None) -> JobStart:
         return JobStart(tag)
     status, reason = describe(finding.verdict, finding.rewritten)
     return JobStart(tag, status, reason, digest=finding.target, rewritten=finding.rewritten)
-
-
-def _is_in_place(ending: asyncio.Future[JobStatus]) -> bool:
-    return not ending.cancelled() and ending.exception() is None and ending.result().is_in_place

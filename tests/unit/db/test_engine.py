@@ -163,6 +163,24 @@ async def test_a_cancelled_session_takes_back_what_it_wrote_and_lets_the_next_on
     assert await names(database) == ["other"]
 
 
+async def test_a_writer_that_is_cancelled_at_any_moment_lets_the_next_one_in(database: Database):
+    async def write(name: str) -> None:
+        async with database.write() as session:
+            session.add(DomainRow(id=name, name=name))
+            await session.flush()
+            await session.execute(select(DomainRow.name))
+
+    for attempt in range(60):
+        writing = asyncio.create_task(write(f"cancelled-{attempt}"))
+        await asyncio.sleep(attempt * 0.0001)
+        writing.cancel()
+        await asyncio.wait([writing])
+        async with asyncio.timeout(2):
+            await write(f"next-{attempt}")
+
+    assert len([name for name in await names(database) if name.startswith("next")]) == 60
+
+
 async def test_writers_at_the_same_time_wait_for_each_other_instead_of_failing(database: Database):
     async with database.write() as session:
         session.add(DomainRow(id="counter", name="0"))

@@ -15,12 +15,16 @@ from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
 from tagferry.copy.run import CopyEngine
 from tagferry.db.engine import Database
+from tagferry.db.presence import presence_of
+from tagferry.db.signals import Signals, signals_of
 from tagferry.names import Namespace, RegionId, Repository, Tag
+from tagferry.sync.endings import Endings
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.model import SyncJob, SyncRequest
+from tagferry.sync.queue import Queue, QueueLimits
 from tagferry.sync.regions import Region, Regions
-from tagferry.sync.runner import Runner
 from tagferry.sync.service import SyncService
+from tagferry.sync.worker import Worker
 from tests.unit.copy.stores import ScriptedStore
 
 NORTH, SOUTH = RegionId("cn-north-4"), RegionId("cn-south-1")
@@ -36,42 +40,90 @@ class QuickVault(Vault):
 
 
 @dataclass
+class Process:
+    """What one process of tagferry works with."""
+
+    service: SyncService
+    worker: Worker
+    jobs: Jobs
+    queue: Queue
+    signals: Signals
+
+    async def stop(self) -> None:
+        """Stop as a process does that is told to, without letting copies under way end."""
+        await self.service.close()
+        await self.worker.close()
+        await self.signals.close()
+
+
+@dataclass
 class World:
     """Everything around the service.
 
     Attributes:
         caller: may read at the source and edit at the target.
-        services: every service that was started, the current one last.
+        process: the process that runs now.
     """
 
     database: Database
     users: Users
     organizations: Organizations
-    jobs: Jobs
     source: ScriptedStore
     target: ScriptedStore
     caller: Caller
-    services: list[SyncService] = field(default_factory=list)
+    process: Process | None = None
     numbers: Any = field(default_factory=lambda: count(1))
 
-    def start_process(self, *, active_requests: int = 64, tag_limit: int = 500) -> SyncService:
-        """A service with nothing but the database in common with those before it."""
-        jobs, engine = Jobs(self.database), CopyEngine()
+    @property
+    def jobs(self) -> Jobs:
+        """The records of jobs."""
+        assert self.process is not None
+        return self.process.jobs
+
+    async def start_process(
+        self,
+        *,
+        active_requests: int = 64,
+        tag_limit: int = 500,
+        places: int = 32,
+        limits: QueueLimits | None = None,
+        seconds: float | None = None,
+    ) -> SyncService:
+        """Stop the process that runs, if one does, and start one with only the database in common with it."""
+        if self.process is not None:
+            await self.process.stop()
+        signals, presence = signals_of(self.database), presence_of(self.database)
+        await signals.open()
+        jobs, engine = Jobs(self.database, signals), CopyEngine()
+        regions = Regions(
+            [
+                Region(id=NORTH, url="https://north.example", store=self.source),
+                Region(id=SOUTH, url="https://south.example:5000", store=self.target),
+            ]
+        )
+        queue = Queue(self.database, signals, presence, regions=[NORTH, SOUTH], limits=limits)
+        worker = Worker(
+            engine=engine,
+            jobs=jobs,
+            queue=queue,
+            presence=presence,
+            signals=signals,
+            regions=regions,
+            places=places,
+        )
         service = SyncService(
-            regions=Regions(
-                [
-                    Region(id=NORTH, url="https://north.example", store=self.source),
-                    Region(id=SOUTH, url="https://south.example:5000", store=self.target),
-                ]
-            ),
+            regions=regions,
             organizations=self.organizations,
             jobs=jobs,
             engine=engine,
-            runner=Runner(engine, jobs),
+            worker=worker,
+            endings=Endings(jobs, signals),
             tag_limit=tag_limit,
             active_requests=active_requests,
+            seconds=seconds,
         )
-        self.services.append(service)
+        self.process = Process(service, worker, jobs, queue, signals)
+        await worker.start()
         return service
 
     def request(self, *tags: Tag, **other: Any) -> SyncRequest:
@@ -89,7 +141,9 @@ class World:
 
     async def sync(self, *tags: Tag, service: SyncService | None = None, **other: Any) -> list[Tag]:
         """Ask, wait, and give what failed."""
-        service = service or self.services[-1]
+        if service is None:
+            assert self.process is not None
+            service = self.process.service
         return await service.wait(await service.start(self.request(*tags, **other)), seconds=10)
 
     async def recorded(self) -> list[SyncJob]:
@@ -101,9 +155,19 @@ class World:
         return [(job.tag, job.status) for job in await self.recorded()]
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}"
+    server = request.getfixturevalue("postgres")
+    url: str = server.url(server.new_database(like=request.getfixturevalue("postgres_template")))
+    return url
+
+
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = Database(f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = Database(database_url)
     await opened.migrate()
     yield opened
     await opened.close()
@@ -123,19 +187,19 @@ async def world(database: Database) -> AsyncIterator[World]:
         database=database,
         users=users,
         organizations=organizations,
-        jobs=Jobs(database),
         source=ScriptedStore("source"),
         target=ScriptedStore("target"),
         caller=caller,
     )
-    world.start_process()
+    await world.start_process()
     yield world
     world.source.reading.set()
-    for service in world.services:
-        await service.close()
+    assert world.process is not None
+    await world.process.stop()
 
 
 @pytest.fixture
 def service(world: World) -> SyncService:
     """The service that the world starts with."""
-    return world.services[0]
+    assert world.process is not None
+    return world.process.service

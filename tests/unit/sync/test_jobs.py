@@ -1,12 +1,16 @@
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import update
 
 from tagferry.accounts.model import Caller
 from tagferry.copy.rewrite import Rewrite
 from tagferry.db.engine import Database
+from tagferry.db.signals import LocalSignals
+from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
-from tagferry.sync.jobs import Jobs
+from tagferry.sync.jobs import CANCELLED, Jobs
 from tagferry.sync.model import FOLLOWING, JobChange, JobStart, JobStatus, SyncJob, SyncRequest
 from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1
 
@@ -14,15 +18,27 @@ CALLER = Caller(user_id="u" * 32, name="carol", domain_id="d" * 32, domain_name=
 ENDS = [status for status in JobStatus if status.has_ended]
 
 
+WORKER = 1
+
+
 @pytest.fixture
 def jobs(database: Database) -> Jobs:
-    return Jobs(database)
+    return Jobs(database, LocalSignals())
 
 
 async def record(jobs: Jobs, *tags: str, status: JobStatus = JobStatus.WAITING, repository: str = REPO) -> list[int]:
     wanted = request(*tags, repository=repository)
-    created = await jobs.create(wanted, [JobStart(tag, status) for tag in wanted.tags])
-    return [created[tag] for tag in wanted.tags]
+    created = await jobs.create(wanted, [JobStart(tag, status) for tag in wanted.tags], active_requests=10_000)
+    return [created[tag].id for tag in wanted.tags]
+
+
+async def run(jobs: Jobs, database: Database, *tags: str) -> list[int]:
+    """Record jobs and give them to the worker."""
+    ids = await record(jobs, *tags)
+    async with database.write() as session:
+        running = {"status": "running", "worker_id": WORKER}
+        await session.execute(update(SyncJobRow).where(SyncJobRow.id.in_(ids)).values(**running))
+    return ids
 
 
 def request(*tags: str, repository: str = REPO) -> SyncRequest:
@@ -60,17 +76,28 @@ async def test_a_request_without_tags_records_nothing(jobs: Jobs):
     assert await page(jobs) == ([], 0)
 
 
-@pytest.mark.parametrize("before", JobStatus)
-async def test_only_a_status_that_may_follow_is_recorded(jobs: Jobs, before: JobStatus):
-    for after in JobStatus:
-        (job_id,) = await record(jobs, V1, status=before)
-        await jobs.change(JobChange(job_id, after, reason="new"))
+@pytest.mark.parametrize("standing", JobStatus)
+async def test_only_an_end_that_may_follow_is_recorded(jobs: Jobs, database: Database, standing: JobStatus):
+    for number, end in enumerate(ENDS):
+        (job_id,) = await record(jobs, f"t{number}")
+        async with database.write() as session:
+            await session.execute(update(SyncJobRow).values(status=standing.value, worker_id=WORKER))
+        await jobs.end(JobChange(job_id, end, reason="new"), worker_id=WORKER)
         (job,), _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
 
-        if after in FOLLOWING[before] or (after is before and not before.has_ended):
-            assert (job.status, job.reason) == (after, "new")
-        else:
-            assert (job.status, job.reason) == (before, "")
+        expected = (end, "new") if end in FOLLOWING[standing] else (standing, "")
+        assert (job.status, job.reason) == expected
+
+
+async def test_what_another_worker_has_taken_over_is_left_as_it_is(jobs: Jobs, database: Database):
+    (job_id,) = await run(jobs, database, V1)
+
+    await jobs.end(JobChange(job_id, JobStatus.FAILED), worker_id=WORKER + 1)
+    lost = await jobs.report([JobChange(job_id, JobStatus.RUNNING, bytes_done=5)], worker_id=WORKER + 1)
+
+    job = await only_job(jobs)
+    assert lost == [job_id]
+    assert (job.status, job.bytes_done) == (JobStatus.RUNNING, 0)
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -82,13 +109,13 @@ def test_only_success_means_that_a_tag_is_in_place():
     assert [status for status in JobStatus if status.is_in_place] == [JobStatus.SUCCESS]
 
 
-async def test_what_a_change_does_not_name_stays(jobs: Jobs):
-    (job_id,) = await record(jobs, V1)
+async def test_what_a_change_does_not_name_stays(jobs: Jobs, database: Database):
+    (job_id,) = await run(jobs, database, V1)
     digest = Digest.of(b"image")
 
-    await jobs.change(JobChange(job_id, JobStatus.RUNNING, reason="going", digest=digest, bytes_total=10))
-    await jobs.change(JobChange(job_id, JobStatus.RUNNING, bytes_done=0))
-    await jobs.change(JobChange(job_id, JobStatus.SUCCESS, bytes_done=10))
+    going = JobChange(job_id, JobStatus.RUNNING, reason="going", digest=digest, bytes_total=10)
+    assert await jobs.report([going, JobChange(job_id, JobStatus.RUNNING, bytes_done=0)], worker_id=WORKER) == []
+    await jobs.end(JobChange(job_id, JobStatus.SUCCESS, bytes_done=10), worker_id=WORKER)
 
     job = await only_job(jobs)
     assert (job.status, job.reason, job.digest) == (JobStatus.SUCCESS, "going", digest)
@@ -96,46 +123,62 @@ async def test_what_a_change_does_not_name_stays(jobs: Jobs):
     assert job.updated_at >= job.created_at
 
 
-async def test_changes_at_the_same_time_are_all_on_record_when_they_return(jobs: Jobs, database: Database):
-    ids = await record(jobs, *(f"t{number}" for number in range(50)))
+async def test_ends_at_the_same_time_are_all_on_record_when_they_return(jobs: Jobs, database: Database):
+    ids = await run(jobs, database, *(f"t{number}" for number in range(50)))
 
     async def end(job_id: int) -> JobStatus:
-        await jobs.change(JobChange(job_id, JobStatus.SUCCESS))
-        found, _ = await Jobs(database).of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
-        return found[0].status
+        await jobs.end(JobChange(job_id, JobStatus.SUCCESS), worker_id=WORKER)
+        return (await Jobs(database, LocalSignals()).ends([job_id]))[job_id]
 
     assert set(await asyncio.gather(*(end(job_id) for job_id in ids))) == {JobStatus.SUCCESS}
 
 
-async def test_several_changes_are_made_in_their_order(jobs: Jobs):
-    (job_id,) = await record(jobs, V1)
-
-    await jobs.change_all([JobChange(job_id, JobStatus.RUNNING), JobChange(job_id, JobStatus.FAILED, reason="why")])
-
-    assert (await only_job(jobs)).status is JobStatus.FAILED
-
-
-async def test_a_change_that_cannot_be_written_is_written_with_the_next(
+async def test_an_end_that_cannot_be_written_is_written_with_the_next(
     jobs: Jobs, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    first, second = await record(jobs, "t1", "t2")
+    first, second = await run(jobs, database, "t1", "t2")
     with monkeypatch.context() as broken:
         broken.setattr(database, "write", lambda: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            await jobs.change(JobChange(first, JobStatus.SUCCESS))
+            await jobs.end(JobChange(first, JobStatus.SUCCESS), worker_id=WORKER)
 
-    await jobs.change(JobChange(second, JobStatus.FAILED))
+    await jobs.end(JobChange(second, JobStatus.FAILED), worker_id=WORKER)
 
-    found, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=2, descending=False)
-    assert [job.status for job in found] == [JobStatus.SUCCESS, JobStatus.FAILED]
+    assert await jobs.ends([first, second]) == {first: JobStatus.SUCCESS, second: JobStatus.FAILED}
 
 
-async def test_unfinished_jobs_are_those_that_wait_or_run_oldest_first(jobs: Jobs):
-    for status in JobStatus:
-        await record(jobs, f"{status}-1", status=status)
-    await record(jobs, "waiting-2", repository="other")
+async def test_only_those_that_have_ended_are_told_as_ends(jobs: Jobs):
+    ids = {status: (await record(jobs, status, status=status))[0] for status in JobStatus}
 
-    assert [job.tag for job in await jobs.unfinished()] == ["waiting-1", "running-1", "waiting-2"]
+    assert await jobs.ends(ids.values()) == {ids[status]: status for status in ENDS}
+
+
+async def test_a_cancelled_job_ends_and_its_worker_is_told(jobs: Jobs, database: Database):
+    signals = LocalSignals()
+    told: list[str] = []
+    signals.subscribe(CANCELLED, told.append)
+    (running, done), (waiting,) = await run(jobs, database, V1, "done"), await record(jobs, "waiting")
+    await jobs.end(JobChange(done, JobStatus.SUCCESS), worker_id=WORKER)
+
+    cancelled = await Jobs(database, signals).cancel([running, done, waiting], reason="carol cancelled it")
+
+    assert cancelled == [running, waiting]
+    assert told == [f"{running},{waiting}"]
+    ends = await jobs.ends([running, done, waiting])
+    assert [ends[job_id] for job_id in (running, done, waiting)] == ["cancel", "success", "cancel"]
+
+
+async def test_old_records_are_pruned_and_open_ones_never(jobs: Jobs, database: Database):
+    old, fresh = await run(jobs, database, "old", "fresh")
+    (waiting,) = await record(jobs, "waiting")
+    await jobs.end(JobChange(old, JobStatus.SUCCESS), worker_id=WORKER)
+    border = datetime.now(UTC)
+    await jobs.end(JobChange(fresh, JobStatus.SUCCESS), worker_id=WORKER)
+
+    assert await jobs.prune(ended_before=border) == 1
+
+    left, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=10, descending=False)
+    assert [job.id for job in left] == [fresh, waiting]
 
 
 async def test_pages_are_cut_newest_first_or_oldest_first_and_the_total_counts_all(jobs: Jobs):
@@ -167,19 +210,14 @@ async def test_jobs_belong_to_their_region_organization_and_repository(jobs: Job
         assert await jobs.of_repository(*place, limit=10) == ([], 0)
 
 
-async def test_what_differs_at_the_target_is_on_record_from_the_start_or_from_the_end(jobs: Jobs):
+async def test_what_differs_at_the_target_is_on_record_from_the_start_or_from_the_end(jobs: Jobs, database: Database):
     old, new = Digest.of(b"old"), Digest.of(b"new")
     rewritten = Rewrite(digests={old: new}, left_behind=(Digest.of(b"left"), "sha256-0.sig"))
-    created = await jobs.create(
-        request("in-place", "copied", "same"),
-        [
-            JobStart(Tag("in-place"), JobStatus.SUCCESS, rewritten=rewritten),
-            JobStart(Tag("copied")),
-            JobStart(Tag("same")),
-        ],
-    )
-    await jobs.change(JobChange(created[Tag("copied")], JobStatus.SUCCESS, rewritten=rewritten))
-    await jobs.change(JobChange(created[Tag("same")], JobStatus.SUCCESS))
+    in_place = JobStart(Tag("in-place"), JobStatus.SUCCESS, rewritten=rewritten)
+    await jobs.create(request("in-place"), [in_place], active_requests=1)
+    copied, same = await run(jobs, database, "copied", "same")
+    await jobs.end(JobChange(copied, JobStatus.SUCCESS, rewritten=rewritten), worker_id=WORKER)
+    await jobs.end(JobChange(same, JobStatus.SUCCESS), worker_id=WORKER)
 
     found, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=3, descending=False)
 

@@ -17,11 +17,10 @@ GHOST = Namespace("ghost")
 async def refused(world: World, *tags: Tag, kind: type[TagferryError], **other: Any) -> str:
     """What the caller is told, once it is sure that the refusal had no effect."""
     await push(world.source, APP, image(), V1)
-    service = world.start_process(tag_limit=2)
+    service = await world.start_process(tag_limit=2)
     with pytest.raises(kind) as raised:
         await service.start(world.request(*tags, **other))
     assert type(raised.value) is kind
-    assert await world.jobs.unfinished() == []
     assert await world.recorded() == []
     assert world.target.log == []
     assert not world.target.counts, "the target is not even asked"
@@ -87,7 +86,8 @@ async def test_a_caller_who_may_not_write_the_target(world: World, permission: P
 async def test_the_jobs_of_a_repository_are_shown_to_those_who_may_read_it(world: World):
     await push(world.source, APP, image(), V1)
     await world.sync(V1)
-    service = world.services[-1]
+    assert world.process is not None
+    service = world.process.service
     terms: dict[str, Any] = {"limit": 10, "offset": 0, "descending": True}
 
     jobs, total = await service.jobs_of(world.caller, NORTH, TEAM, APP.repository, **terms)

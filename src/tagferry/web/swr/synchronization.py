@@ -15,7 +15,7 @@ from tagferry.copy.rewrite import Rewrite
 from tagferry.errors import Invalid, InvalidFilter, TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.model import SyncJob, SyncRequest
-from tagferry.sync.runner import describe
+from tagferry.sync.verdicts import describe
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.queries import Page, is_descending, parse_filter

@@ -1,0 +1,38 @@
+"""`tagferry worker`: copy what other processes have accepted."""
+
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from tagferry import logs
+from tagferry.app import open_app
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run
+from tagferry.errors import Invalid
+from tagferry.settings import Settings
+from tagferry.web.server import until_signalled
+
+app = typer.Typer()
+
+log = structlog.get_logger("tagferry")
+
+Places = Annotated[int | None, typer.Option(min=1, help="Tags that are copied at once here.")]
+
+
+@app.command()
+def worker(config: ConfigFile = DEFAULT_CONFIG, places: Places = None) -> None:
+    """Work on the synchronizations of every process with the same PostgreSQL database; serves nothing itself."""
+    run(_work(config, places))
+
+
+async def _work(config: Path, places: int | None) -> None:
+    settings = Settings.load(config)
+    if not settings.has_shared_database:
+        raise Invalid("database_url", "must name a PostgreSQL database that workers share; with SQLite use serve alone")
+    logs.configure(style=settings.log_format, level=settings.log_level)
+    async with open_app(settings, places=places) as app:
+        log.info("working", places=places or settings.sync.tags_in_flight)
+        await until_signalled()
+        log.info("stopping; synchronizations that do not end in time go on with another worker")
+        await app.worker.drain(settings.sync.drain_seconds)

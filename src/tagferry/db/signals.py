@@ -1,0 +1,140 @@
+"""Messages between those who work on one database: within this process, or through PostgreSQL between all of them.
+
+A message only saves waiting. It may be lost while a connection is down, and then everybody is told so by an empty
+one: whoever gets that looks for themselves.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+import structlog
+from sqlalchemy import event, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tagferry.db.engine import Database
+from tagferry.db.postgres import PostgresError, connect
+
+_CHANNEL = "tagferry"
+_PAYLOAD_LIMIT = 7000
+"""Characters; PostgreSQL takes less than 8,000 bytes."""
+_RECONNECT_SECONDS = 1.0
+
+Receiver = Callable[[str], None]
+
+log = structlog.get_logger(__name__)
+
+
+class Signals(Protocol):
+    """Sends a message to everybody who subscribed to its topic, here and in other processes."""
+
+    def subscribe(self, topic: str, receiver: Receiver) -> None:
+        """Call the receiver with every message of this topic, and with an empty one where some may have been lost."""
+        ...
+
+    async def send(self, session: AsyncSession, topic: str, messages: Iterable[str]) -> None:
+        """Send these when the session commits. They may arrive together, joined by commas."""
+        ...
+
+    async def open(self) -> None:
+        """Begin to receive."""
+        ...
+
+    async def close(self) -> None:
+        """Stop receiving."""
+        ...
+
+
+class _Receivers:
+    def __init__(self) -> None:
+        self._receivers: dict[str, list[Receiver]] = defaultdict(list)
+
+    def subscribe(self, topic: str, receiver: Receiver) -> None:
+        self._receivers[topic].append(receiver)
+
+    def deliver(self, topic: str, payload: str) -> None:
+        for receiver in self._receivers[topic]:
+            receiver(payload)
+
+    def tell_of_a_gap(self) -> None:
+        for topic in list(self._receivers):
+            self.deliver(topic, "")
+
+
+class LocalSignals(_Receivers):
+    """Signals within one process."""
+
+    async def send(self, session: AsyncSession, topic: str, messages: Iterable[str]) -> None:
+        """See `Signals.send`."""
+        payloads = list(_joined(messages))
+
+        def deliver(_session: object) -> None:
+            for payload in payloads:
+                self.deliver(topic, payload)
+
+        event.listen(session.sync_session, "after_commit", deliver, once=True)
+
+    async def open(self) -> None:
+        """See `Signals.open`."""
+
+    async def close(self) -> None:
+        """See `Signals.close`."""
+
+
+class PostgresSignals(_Receivers):
+    """Signals through PostgreSQL's NOTIFY, on one connection that listens."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self._database = database
+        self._listener: asyncio.Task[None] | None = None
+
+    async def send(self, session: AsyncSession, topic: str, messages: Iterable[str]) -> None:
+        """See `Signals.send`."""
+        for payload in _joined(messages):
+            await session.execute(select(func.pg_notify(_CHANNEL, f"{topic} {payload}")))
+
+    async def open(self) -> None:
+        """See `Signals.open`; returns when messages arrive, or when the first attempt has failed."""
+        attempted = asyncio.Event()
+        self._listener = asyncio.create_task(self._listen(attempted))
+        await attempted.wait()
+
+    async def close(self) -> None:
+        """See `Signals.close`."""
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.wait([self._listener])
+
+    async def _listen(self, attempted: asyncio.Event) -> None:
+        while True:
+            try:
+                async with await connect(self._database.url) as connection:
+                    await connection.execute(f"LISTEN {_CHANNEL}")
+                    attempted.set()
+                    self.tell_of_a_gap()
+                    async for notification in connection.notifies():
+                        topic, _, payload = notification.payload.partition(" ")
+                        self.deliver(topic, payload)
+            except PostgresError as error:
+                log.warning("the database sends no signals for now", reason=str(error))
+            attempted.set()
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+
+def signals_of(database: Database) -> Signals:
+    """The signals for this kind of database."""
+    return PostgresSignals(database) if database.is_shared else LocalSignals()
+
+
+def _joined(messages: Iterable[str]) -> Iterator[str]:
+    """The messages in few payloads."""
+    payload = ""
+    for message in messages:
+        if payload and len(payload) + len(message) >= _PAYLOAD_LIMIT:
+            yield payload
+            payload = ""
+        payload = f"{payload},{message}" if payload else message
+    if payload:
+        yield payload

@@ -1,0 +1,85 @@
+"""Waiting for jobs to end, wherever they run, without holding a thread or a database connection."""
+
+import asyncio
+from collections.abc import Collection
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from tagferry.db.signals import Signals
+from tagferry.errors import Unavailable
+from tagferry.sync.jobs import ENDED, Jobs
+from tagferry.sync.model import JobStatus
+
+_LOOK_SECONDS = 2.0
+"""How often those who wait look for themselves, in case that a signal was lost."""
+
+log = structlog.get_logger(__name__)
+
+
+class Endings:
+    """Everybody's waits in this process: one question to the database serves them all."""
+
+    def __init__(self, jobs: Jobs, signals: Signals) -> None:
+        self._jobs = jobs
+        self._awaited: dict[int, asyncio.Future[JobStatus]] = {}
+        self._told = asyncio.Event()
+        self._looker: asyncio.Task[None] | None = None
+        self._closed = False
+        signals.subscribe(ENDED, self._on_ended)
+
+    async def wait(self, jobs: Collection[int], *, seconds: float) -> dict[int, JobStatus]:
+        """Wait at most this long for the jobs' ends; returns those that have ended.
+
+        Raises:
+            Unavailable: this process stops.
+        """
+        ends = await self._jobs.ends(jobs)
+        if seconds <= 0 or len(ends) == len(set(jobs)):
+            return ends
+        if self._closed:
+            raise _stops()
+        loop = asyncio.get_running_loop()
+        awaited = {job_id: self._awaited.setdefault(job_id, loop.create_future()) for job_id in set(jobs) - set(ends)}
+        # One that ended between the first look and now was not awaited yet, so nobody was told.
+        self._told.set()
+        if self._looker is None or self._looker.done():
+            self._looker = asyncio.create_task(self._look())
+        await asyncio.wait(awaited.values(), timeout=seconds)
+        return ends | {job_id: ending.result() for job_id, ending in awaited.items() if ending.done()}
+
+    async def close(self) -> None:
+        """Tell everybody who waits that this process stops."""
+        self._closed = True
+        if self._looker is not None:
+            self._looker.cancel()
+            await asyncio.wait([self._looker])
+        for ending in self._awaited.values():
+            ending.set_exception(_stops())
+            ending.exception()
+        self._awaited.clear()
+
+    def _on_ended(self, payload: str) -> None:
+        if not payload or any(int(job_id) in self._awaited for job_id in payload.split(",")):
+            self._told.set()
+
+    async def _look(self) -> None:
+        while self._awaited:
+            try:
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._told.wait()
+            except TimeoutError:
+                pass
+            self._told.clear()
+            try:
+                ends = await self._jobs.ends(list(self._awaited))
+            except SQLAlchemyError as error:
+                log.warning("the ends of jobs could not be read", reason=str(error))
+                await asyncio.sleep(_LOOK_SECONDS)
+                continue
+            for job_id, status in ends.items():
+                self._awaited.pop(job_id).set_result(status)
+
+
+def _stops() -> Unavailable:
+    return Unavailable("tagferry stops here; the same call joins what goes on, elsewhere or after the next start")

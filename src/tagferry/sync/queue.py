@@ -1,0 +1,195 @@
+"""Who runs which job: claimed in turn, given back, and taken over from workers that are gone.
+
+The record of a job is its place in the queue, so accepting and queueing are one transaction, and there is nothing else
+that could disagree with it.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import ColumnElement, delete, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tagferry.db.engine import Database
+from tagferry.db.presence import Presence
+from tagferry.db.signals import Signals
+from tagferry.db.tables import SyncJobRow, WorkerRow
+from tagferry.names import RegionId
+from tagferry.sync.jobs import WORK, to_job
+from tagferry.sync.model import JobStatus, SyncJob
+
+_CLAIMS = 0x7A67
+"""The lock under which jobs are claimed, so that limits of all workers together hold exactly."""
+_MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """What all workers together keep to.
+
+    Attributes:
+        jobs: jobs that run at once; None means as many as there are places.
+        region_jobs: the same for the jobs to one target region.
+        region_starts: jobs to one target region that begin within a minute.
+    """
+
+    jobs: int | None = None
+    region_jobs: Mapping[RegionId, int] | None = None
+    region_starts: Mapping[RegionId, int] | None = None
+
+
+class Queue:
+    """The waiting and running jobs of all workers.
+
+    Args:
+        database: where they are on record.
+        signals: told when there is something to run again.
+        presence: tells which workers are gone.
+        regions: the regions that this process knows; jobs of others are left to those who know them.
+        limits: what all workers together keep to.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        signals: Signals,
+        presence: Presence,
+        *,
+        regions: Collection[RegionId],
+        limits: QueueLimits | None = None,
+    ) -> None:
+        self._database = database
+        self._signals = signals
+        self._presence = presence
+        self._regions = list(regions)
+        self._limits = limits or QueueLimits()
+
+    async def claim(self, worker_id: int, places: int) -> list[SyncJob]:
+        """Take the next jobs for this worker, at most that many; they are on record as running."""
+        async with self._database.write() as session:
+            if self._database.is_shared:
+                await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CLAIMS})
+            free = await self._free(session, places)
+            chosen = await self._choose(session, free)
+            if not chosen:
+                return []
+            now = datetime.now(UTC)
+            rows = await session.scalars(
+                update(SyncJobRow)
+                .where(SyncJobRow.id.in_(chosen))
+                .values(
+                    status=JobStatus.RUNNING.value,
+                    worker_id=worker_id,
+                    started_at=now,
+                    updated_at=now,
+                    starts=SyncJobRow.starts + 1,
+                )
+                .returning(SyncJobRow)
+            )
+            return sorted((to_job(row) for row in rows), key=lambda job: chosen.index(job.id))
+
+    async def release(self, worker_id: int) -> int:
+        """Let the jobs of a worker wait again, and forget the worker; returns how many they were."""
+        async with self._database.write() as session:
+            return await self._forget(session, worker_id)
+
+    async def release_others(self, worker_id: int, known: Collection[int]) -> int:
+        """Let those jobs of a worker wait again that it does not know of; returns how many they were."""
+        strays = (
+            SyncJobRow.worker_id == worker_id,
+            SyncJobRow.status == JobStatus.RUNNING.value,
+            SyncJobRow.id.not_in(known),
+        )
+        async with self._database.read() as session:
+            if await session.scalar(select(SyncJobRow.id).where(*strays).limit(1)) is None:
+                return 0
+        async with self._database.write() as session:
+            return await self._release(session, *strays)
+
+    async def take_over(self) -> dict[int, int]:
+        """Let the jobs of workers that are gone wait again; returns how many by worker."""
+        taken = {}
+        for worker_id in await self._presence.absent():
+            async with self._database.write() as session:
+                if await self._presence.bar(session, worker_id):
+                    taken[worker_id] = await self._forget(session, worker_id)
+        return taken
+
+    async def _forget(self, session: AsyncSession, worker_id: int) -> int:
+        await session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
+        return await self._release(
+            session, SyncJobRow.worker_id == worker_id, SyncJobRow.status == JobStatus.RUNNING.value
+        )
+
+    async def _release(self, session: AsyncSession, *conditions: ColumnElement[bool]) -> int:
+        released = await session.execute(
+            update(SyncJobRow)
+            .where(*conditions)
+            .values(status=JobStatus.WAITING.value, worker_id=None, updated_at=datetime.now(UTC))
+        )
+        count: int = released.rowcount  # type: ignore[attr-defined]
+        if count:
+            await self._signals.send(session, WORK, ["1"])
+        return count
+
+    async def _free(self, session: AsyncSession, places: int) -> "_Free":
+        limits = self._limits
+        running: Counter[str] = Counter()
+        if limits.jobs is not None or limits.region_jobs:
+            counts = await session.execute(
+                select(SyncJobRow.target_region, func.count())
+                .where(SyncJobRow.status == JobStatus.RUNNING.value)
+                .group_by(SyncJobRow.target_region)
+            )
+            running.update({region: number for region, number in counts if number})
+        regions: dict[str, int] = {
+            region: limit - running[region] for region, limit in (limits.region_jobs or {}).items()
+        }
+        for region, limit in (limits.region_starts or {}).items():
+            begun = await session.scalar(
+                select(func.count())
+                .where(SyncJobRow.target_region == region, SyncJobRow.started_at > datetime.now(UTC) - _MINUTE)
+                .select_from(SyncJobRow)
+            )
+            regions[region] = min(regions.get(region, limit), limit - (begun or 0))
+        if limits.jobs is not None:
+            places = min(places, limits.jobs - running.total())
+        return _Free(places, regions)
+
+    async def _choose(self, session: AsyncSession, free: "_Free") -> list[int]:
+        """The next jobs in turn; where a region has no place left, those behind it go ahead."""
+        chosen: list[int] = []
+        while free.places > 0:
+            open_regions = [region for region in self._regions if free.regions.get(region, 1) > 0]
+            rows = await session.execute(
+                select(SyncJobRow.id, SyncJobRow.target_region)
+                .where(SyncJobRow.status == JobStatus.WAITING.value, SyncJobRow.after_id.is_(None))
+                .where(SyncJobRow.source_region.in_(self._regions), SyncJobRow.target_region.in_(open_regions))
+                .where(SyncJobRow.id.not_in(chosen))
+                .order_by(SyncJobRow.priority, SyncJobRow.turn, SyncJobRow.id)
+                .limit(free.places)
+            )
+            found = rows.all()
+            wanted = free.places
+            chosen += [job_id for job_id, region in found if free.take(region)]
+            if len(found) < wanted or free.places == wanted:
+                break
+        return chosen
+
+
+@dataclass(slots=True)
+class _Free:
+    """How many more jobs may begin, in all and by limited region."""
+
+    places: int
+    regions: dict[str, int]
+
+    def take(self, region: str) -> bool:
+        if self.regions.get(region, 1) <= 0:
+            return False
+        if region in self.regions:
+            self.regions[region] -= 1
+        self.places -= 1
+        return True

@@ -1,0 +1,305 @@
+"""Runs jobs in this process: claims them in turn, copies, records how they ended, and watches over the other workers.
+
+A worker that can no longer be sure that it counts as present stops all it does before anybody else begins with it
+(`db/presence`), and becomes a worker anew once the database answers again.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from tagferry.copy.examine import Finding, Verdict
+from tagferry.copy.progress import Progress, Pulse
+from tagferry.copy.run import CopyEngine, Outcome
+from tagferry.db.presence import Presence
+from tagferry.db.signals import Signals
+from tagferry.errors import Expired, TagferryError, Unavailable
+from tagferry.sync.jobs import CANCELLED, WORK, Jobs
+from tagferry.sync.model import JobChange, JobStatus, SyncJob
+from tagferry.sync.queue import Queue
+from tagferry.sync.regions import Regions
+from tagferry.sync.verdicts import describe, failure_reason
+
+_REPORT_SECONDS = 0.5
+_LOOK_SECONDS = 1.0
+"""How often a worker with free places looks for jobs by itself, in case that a signal was lost or a limit ran out."""
+_WATCH_SECONDS = 2.0
+_RETRY_SECONDS = 1.0
+_HINTS = 1000
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class _Run:
+    job: SyncJob
+    progress: Progress = field(default_factory=Progress)
+    task: asyncio.Task[None] | None = None
+
+
+class Worker:
+    """The jobs that run in this process.
+
+    Args:
+        engine: copies.
+        jobs: the records.
+        queue: where jobs come from.
+        presence: this process as a worker.
+        signals: tell of new work and of what is cancelled.
+        regions: every region by its id.
+        places: jobs that run at once here; none means that this process only accepts them.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: CopyEngine,
+        jobs: Jobs,
+        queue: Queue,
+        presence: Presence,
+        signals: Signals,
+        regions: Regions,
+        places: int,
+    ) -> None:
+        self._engine = engine
+        self._jobs = jobs
+        self._queue = queue
+        self._presence = presence
+        self._regions = regions
+        self._places = places
+        self._id = 0
+        self._runs: dict[int, _Run] = {}
+        self._hints: dict[int, Finding] = {}
+        self._wake = asyncio.Event()
+        self._claiming = asyncio.Lock()
+        self._main: asyncio.Task[None] | None = None
+        self._stopping = False
+        signals.subscribe(WORK, lambda _: self._wake.set())
+        signals.subscribe(CANCELLED, self._on_cancelled)
+
+    async def start(self) -> None:
+        """Become a worker and begin; raises Unavailable where that cannot be."""
+        if self._places <= 0:
+            return
+        self._id = await self._presence.enter()
+        await self._watch_once()
+        self._main = asyncio.create_task(self._work())
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more jobs, and let those under way come to their end for at most this long."""
+        self._stopping = True
+        tasks = [run.task for run in self._runs.values() if run.task is not None]
+        if tasks:
+            log.info("letting synchronizations under way end", jobs=len(tasks), seconds=seconds)
+            await asyncio.wait(tasks, timeout=seconds)
+
+    async def close(self) -> None:
+        """Stop at once; what was under way waits for another worker, or for the next start."""
+        if self._main is None:
+            return
+        self._main.cancel()
+        await asyncio.wait([self._main])
+        self._main = None
+        await self._stop_runs()
+        with suppress(SQLAlchemyError):
+            if released := await self._queue.release(self._id):
+                log.info("synchronizations go on with another worker, or at the next start", jobs=released)
+        await self._presence.leave()
+
+    def hint(self, job_id: int, finding: Finding) -> None:
+        """Tell what was just found about a job's tag, in case that it runs here."""
+        if len(self._hints) >= _HINTS:
+            self._hints.clear()
+        self._hints[job_id] = finding
+
+    def pulse(self, job_id: int) -> Pulse | None:
+        """How a job's copy is now; None where it does not run in this process."""
+        run = self._runs.get(job_id)
+        return run.progress.pulse() if run is not None else None
+
+    def _on_cancelled(self, payload: str) -> None:
+        # What an empty payload may have told is found out when progress is reported.
+        for job_id in filter(None, payload.split(",")):
+            self._drop(int(job_id))
+
+    def _drop(self, job_id: int) -> None:
+        run = self._runs.get(job_id)
+        if run is not None and run.task is not None:
+            run.task.cancel()
+
+    async def _work(self) -> None:
+        """Work as long as this worker counts as present, and again once it does anew."""
+        while True:
+            duties = [
+                asyncio.create_task(self._repeat(duty, seconds))
+                for duty, seconds in (
+                    (self._claim, 0.0),
+                    (self._report, _REPORT_SECONDS),
+                    (self._watch_once, _WATCH_SECONDS),
+                )
+            ]
+            try:
+                await self._presence.lost.wait()
+            finally:
+                for duty in duties:
+                    duty.cancel()
+                await asyncio.wait(duties)
+            log.error("stopping all synchronizations of this worker, since others may take them", jobs=len(self._runs))
+            await self._stop_runs()
+            await self._enter_again()
+
+    async def _repeat(self, duty: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await duty()
+            except SQLAlchemyError as error:
+                log.warning("the database cannot be used for now", reason=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+            except Exception:
+                log.exception("a worker's duty failed")
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _claim(self) -> None:
+        """Fill the free places, then wait until there may be something to do again."""
+        self._wake.clear()
+        free = self._places - len(self._runs)
+        async with self._claiming:
+            claimed = await self._queue.claim(self._id, free) if free > 0 and not self._stopping else []
+            for job in claimed:
+                self._launch(_Run(job))
+        if not claimed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._wake.wait()
+
+    def _launch(self, run: _Run) -> None:
+        def landed(_: asyncio.Task[None]) -> None:
+            del self._runs[run.job.id]
+            self._wake.set()
+
+        self._runs[run.job.id] = run
+        run.task = asyncio.create_task(self._run(run), name=f"sync job {run.job.id}")
+        run.task.add_done_callback(landed)
+
+    async def _watch_once(self) -> None:
+        """Free what nobody runs any more, and end what waited too long."""
+        for worker_id, jobs in (await self._queue.take_over()).items():
+            log.warning("a worker is gone; what it had under way goes on", worker=worker_id, jobs=jobs)
+        async with self._claiming:
+            # Where the answer to a claim was lost, the jobs are on record as this worker's, and it does not know.
+            if strays := await self._queue.release_others(self._id, self._runs):
+                log.warning("jobs that this worker lost sight of go on", jobs=strays)
+        await self._jobs.expire()
+
+    async def _report(self) -> None:
+        """Put the progress of running jobs on record, all in one transaction, and stop what is no longer ours."""
+        changes = [
+            JobChange(
+                job_id, JobStatus.RUNNING, bytes_done=run.progress.bytes_done, bytes_total=run.progress.bytes_total
+            )
+            for job_id, run in self._runs.items()
+        ]
+        if changes:
+            for job_id in await self._jobs.report(changes, worker_id=self._id):
+                self._drop(job_id)
+
+    async def _run(self, run: _Run) -> None:
+        worker_id = self._id
+        try:
+            change = await self._copy(run)
+            await self._record(change, worker_id)
+        except Exception:
+            log.exception("a sync job's end could not be recorded", job=run.job.id)
+
+    async def _record(self, change: JobChange, worker_id: int) -> None:
+        """Record an end, for as long as this worker may: then somebody else finds the tag in place."""
+        while True:
+            try:
+                return await self._jobs.end(change, worker_id=worker_id)
+            except SQLAlchemyError as error:
+                log.warning("a sync job's end cannot be recorded yet", job=change.job_id, reason=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _copy(self, run: _Run) -> JobChange:
+        job = run.job
+        try:
+            async with asyncio.timeout(_seconds_left(job)) as deadline:
+                outcome = await self._engine.copy(
+                    self._regions.route(job),
+                    job.tag,
+                    override=job.override,
+                    finding=self._hints.pop(job.id, None),
+                    progress=run.progress,
+                    before_tag=self._until_certain,
+                )
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            return _ended(run, JobStatus.TIMEOUT, "the time that its request gave it is over")
+        except TagferryError as error:
+            log.warning("a tag was not synchronized", job=job.id, tag=job.tag, reason=error.message)
+            status = JobStatus.TIMEOUT if isinstance(error, Expired) else JobStatus.FAILED
+            return _ended(run, status, failure_reason(error))
+        except Exception as error:
+            log.exception("a sync job failed unexpectedly", job=job.id, tag=job.tag)
+            reason = f"internal error ({type(error).__name__}); the server's log tells more"
+            return _ended(run, JobStatus.FAILED, reason)
+        if outcome.verdict is Verdict.COPY and (rewritten := outcome.rewritten) is not None:
+            log.info(
+                "an image was rewritten as its target accepts it",
+                job=job.id,
+                tag=job.tag,
+                region=job.target_region,
+                digests=dict(rewritten.digests),
+                left_behind=list(rewritten.left_behind),
+            )
+        status, reason = describe(outcome.verdict, outcome.rewritten)
+        return _ended(run, status, reason, outcome)
+
+    async def _until_certain(self) -> None:
+        """Let no tag be written where others may take this worker for gone: then all that it does is about to stop."""
+        if not await self._presence.is_certain():
+            await asyncio.get_running_loop().create_future()
+
+    async def _stop_runs(self) -> None:
+        tasks = [run.task for run in self._runs.values() if run.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _enter_again(self) -> None:
+        former = self._id
+        while True:
+            try:
+                self._id = await self._presence.enter()
+                # All that this process had under way has been stopped, so nobody need wait for its former self.
+                await self._queue.release(former)
+            except (Unavailable, SQLAlchemyError) as error:
+                log.warning("this worker cannot work for now", reason=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                log.info("this worker is present again", worker=self._id)
+                return
+
+
+def _seconds_left(job: SyncJob) -> float | None:
+    return None if job.deadline_at is None else (job.deadline_at - datetime.now(UTC)).total_seconds()
+
+
+def _ended(run: _Run, status: JobStatus, reason: str, outcome: Outcome | None = None) -> JobChange:
+    return JobChange(
+        job_id=run.job.id,
+        status=status,
+        reason=reason,
+        digest=outcome.digest if outcome else None,
+        rewritten=outcome.rewritten if outcome else None,
+        bytes_done=run.progress.bytes_done,
+        bytes_total=run.progress.bytes_total,
+    )

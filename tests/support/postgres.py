@@ -1,0 +1,102 @@
+"""A PostgreSQL server on loopback, as Debian's package installs it, with a fresh database for whoever asks."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from tests.support.processes import free_port, wait_until_it_listens
+from tests.support.programs import missing
+
+_INSTALLED = Path("/usr/lib/postgresql")
+_USER = "postgres"
+_OPTIONS = ("fsync=off", "listen_addresses=127.0.0.1", "max_connections=200")
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A running server.
+
+    Attributes:
+        port: where it listens on 127.0.0.1.
+    """
+
+    programs: Path
+    port: int
+    _numbers: Any = field(default_factory=lambda: count(1))
+
+    def new_database(self, *, like: str = "template1") -> str:
+        """Create a database with the content of another one; returns its name."""
+        name = f"tagferry_{next(self._numbers)}"
+        self.run(f"CREATE DATABASE {name} TEMPLATE {like}", database="postgres")
+        return name
+
+    def url(self, name: str, *, port: int | None = None) -> str:
+        """The URL of a database, on this server's port or on one that leads there."""
+        return f"postgresql+psycopg://{_USER}@127.0.0.1:{port or self.port}/{name}"
+
+    def run(self, statement: str, *, database: str) -> str:
+        """Run a statement as the server's owner; returns what it selects, a row a line."""
+        command = [
+            str(self.programs / "psql"),
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-U",
+            _USER,
+            "-Atqc",
+            statement,
+        ]
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            [*command, database], check=True, capture_output=True, text=True, timeout=30
+        )
+        return done.stdout
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """Run a server on an empty folder, and remove all of it at the end."""
+    programs = _programs()
+    folder = Path(tempfile.mkdtemp(prefix="tagferry-postgres-"))
+    as_owner: list[str] = []
+    if os.geteuid() == 0:
+        # The server refuses to run as root; its package has made a user for it.
+        owner = pwd.getpwnam(_USER)
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+        as_owner = ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
+    port = free_port()
+    data = folder / "data"
+    try:
+        initialize = [str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", _USER, "--no-sync"]
+        subprocess.run([*as_owner, *initialize], check=True, capture_output=True, timeout=60, cwd=folder)
+        options = [part for option in (*_OPTIONS, f"port={port}") for part in ("-c", option)]
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen(
+                [*as_owner, programs / "postgres", "-D", data, "-k", folder, *options],
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+            )
+        try:
+            wait_until_it_listens(server, f"127.0.0.1:{port}")
+            yield PostgresServer(programs, port)
+        finally:
+            # At SIGTERM it would wait for its clients.
+            server.send_signal(signal.SIGINT)
+            server.wait(20)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _programs() -> Path:
+    versions = sorted(_INSTALLED.glob("*/bin"), key=lambda folder: int(folder.parent.name))
+    return versions[-1] if versions else missing(f"there is no PostgreSQL server in {_INSTALLED}")

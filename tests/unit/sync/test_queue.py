@@ -1,0 +1,250 @@
+"""In which order jobs are claimed, how many at once, and what becomes of those whose worker is gone."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from tagferry.accounts.model import Caller
+from tagferry.db.engine import Database
+from tagferry.db.presence import presence_of
+from tagferry.db.signals import signals_of
+from tagferry.db.tables import WorkerRow
+from tagferry.names import Namespace, RegionId, Tag
+from tagferry.sync.jobs import Jobs
+from tagferry.sync.model import JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
+from tagferry.sync.queue import Queue, QueueLimits
+from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1
+
+CALLER = Caller(user_id="u" * 32, name="carol", domain_id="d" * 32, domain_name="acme", is_admin=False)
+WEST = RegionId("cn-west-1")
+ME, OTHER = 1, 2
+
+
+@dataclass
+class Line:
+    """A queue, and those who stand in it."""
+
+    database: Database
+    limits: QueueLimits = field(default_factory=QueueLimits)
+    regions: tuple[RegionId, ...] = (NORTH, SOUTH, WEST)
+    numbers: Any = field(default_factory=count)
+
+    def __post_init__(self) -> None:
+        self.signals = signals_of(self.database)
+        self.presence = presence_of(self.database)
+        self.jobs = Jobs(self.database, self.signals)
+        self.queue = Queue(self.database, self.signals, self.presence, regions=self.regions, limits=self.limits)
+
+    async def add(
+        self,
+        *tags: str,
+        organization: str = TEAM,
+        to: RegionId = SOUTH,
+        override: bool = False,
+        is_automatic: bool = False,
+    ) -> list[JobPlace]:
+        request = SyncRequest(
+            id=f"call-{next(self.numbers)}",
+            caller=CALLER,
+            source_region=NORTH,
+            namespace=Namespace(organization),
+            repository=REPO,
+            tags=tuple(Tag(tag) for tag in tags),
+            target_region=to,
+            target_namespace=RELEASE,
+            override=override,
+            is_automatic=is_automatic,
+        )
+        places = await self.jobs.create(request, [JobStart(tag) for tag in request.tags], active_requests=1000)
+        return [places[tag] for tag in request.tags]
+
+    async def claim(self, places: int = 100, worker: int = ME) -> list[str]:
+        return [job.tag for job in await self.claimed(places, worker)]
+
+    async def claimed(self, places: int = 100, worker: int = ME) -> list[SyncJob]:
+        return await self.queue.claim(worker, places)
+
+    async def end(self, job_id: int, status: JobStatus = JobStatus.SUCCESS, worker: int = ME) -> None:
+        await self.jobs.end(JobChange(job_id, status), worker_id=worker)
+
+
+@pytest.fixture
+def line(database: Database) -> Line:
+    return Line(database)
+
+
+async def test_jobs_are_claimed_in_their_order_and_only_once(line: Line):
+    await line.add("t1", "t2", "t3")
+
+    assert await line.claim(2) == ["t1", "t2"]
+    assert await line.claim(2, OTHER) == ["t3"]
+    assert await line.claim(2) == []
+
+
+async def test_a_claimed_job_is_on_record_as_running(line: Line):
+    await line.add(V1)
+
+    (job,) = await line.claimed()
+
+    assert (job.status, job.starts) == (JobStatus.RUNNING, 1)
+
+
+async def test_no_places_claim_nothing(line: Line):
+    await line.add(V1)
+
+    assert await line.claim(0) == []
+
+
+async def test_a_single_tag_need_not_wait_for_the_many_of_another_organization(line: Line):
+    await line.add(*(f"many-{number}" for number in range(200)), organization="big")
+    assert await line.claim(20) == [f"many-{number}" for number in range(20)]
+
+    await line.add("one", organization="small")
+
+    assert await line.claim(2) == ["many-20", "one"]
+
+
+async def test_organizations_are_served_in_turns(line: Line):
+    for organization in ("a", "b", "c"):
+        await line.add(*(f"{organization}{number}" for number in range(3)), organization=organization)
+
+    assert await line.claim(9) == ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2"]
+
+
+async def test_many_small_requests_of_one_organization_gain_nothing_over_a_large_one(line: Line):
+    for number in range(4):
+        await line.add(f"a{number}", organization="a")
+    await line.add("b0", "b1", organization="b")
+
+    assert await line.claim(4) == ["a0", "b0", "a1", "b1"]
+
+
+async def test_who_comes_after_a_long_silence_gains_nothing_from_it(line: Line):
+    await line.add(*(f"a{number}" for number in range(6)), organization="a")
+    await line.claim(4)
+
+    await line.add("b0", "b1", organization="b")
+
+    assert await line.claim(4) == ["a4", "b0", "a5", "b1"]
+
+
+async def test_people_go_before_what_is_automatic(line: Line):
+    await line.add("auto-1", "auto-2", is_automatic=True)
+    await line.add("manual")
+
+    assert await line.claim() == ["manual", "auto-1", "auto-2"]
+
+
+async def test_another_override_waits_for_the_end_of_the_one_before_it(line: Line):
+    (first,) = await line.add(V1)
+    (second,) = await line.add(V1, override=True)
+    (third,) = await line.add(V1)
+    assert len({first.id, second.id, third.id}) == 3
+
+    order = []
+    for _ in range(3):
+        (job,) = await line.claimed()
+        assert await line.claim() == []
+        order.append(job.id)
+        await line.end(job.id)
+
+    assert order == [first.id, second.id, third.id]
+
+
+async def test_the_same_is_joined_whether_it_waits_or_runs(line: Line):
+    (waiting,) = await line.add(V1)
+    assert await line.add(V1) == [JobPlace(waiting.id, JobStatus.WAITING, override=False, is_joined=True)]
+    await line.claim()
+    assert await line.add(V1) == [JobPlace(waiting.id, JobStatus.RUNNING, override=False, is_joined=True)]
+    await line.end(waiting.id)
+
+    (again,) = await line.add(V1)
+    assert again.id != waiting.id
+    assert not again.is_joined
+
+
+async def test_the_one_behind_a_cancelled_job_goes_on(line: Line):
+    (first,) = await line.add(V1)
+    await line.add(V1, override=True)
+
+    await line.jobs.cancel([first.id], reason="no longer wanted")
+
+    assert [job.override for job in await line.claimed()] == [True]
+
+
+async def test_all_workers_together_run_no_more_than_the_limit(database: Database):
+    line = Line(database, QueueLimits(jobs=3))
+    await line.add("t1", "t2", "t3", "t4", "t5")
+
+    mine = await line.claimed(2)
+    assert [len(mine), len(await line.claim(2, OTHER)), len(await line.claim(2, OTHER))] == [2, 1, 0]
+
+    await line.end(mine[0].id)
+    assert await line.claim(2, OTHER) == ["t4"]
+
+
+async def test_what_goes_to_a_full_region_lets_others_go_ahead(database: Database):
+    line = Line(database, QueueLimits(region_jobs={SOUTH: 2}))
+    await line.add(*(f"south-{number}" for number in range(50)))
+    await line.add("west-0", "west-1", to=WEST)
+
+    assert await line.claim(4) == ["south-0", "south-1", "west-0", "west-1"]
+    assert await line.claim(4, OTHER) == []
+
+
+async def test_no_more_begin_within_a_minute_than_a_region_takes(database: Database):
+    line = Line(database, QueueLimits(region_starts={SOUTH: 2}))
+    await line.add("t1", "t2", "t3")
+
+    for job in await line.claimed():
+        await line.end(job.id)
+
+    assert await line.claim() == []
+
+
+async def test_jobs_of_regions_that_this_process_does_not_know_are_left_to_others(database: Database):
+    line = Line(database, regions=(NORTH, SOUTH))
+    await line.add("west", to=WEST)
+    await line.add("south")
+
+    assert await line.claim() == ["south"]
+
+
+async def test_what_a_worker_gives_back_is_next_again(line: Line):
+    await line.add("t1", "t2", "t3")
+    await line.claim(2)
+
+    assert await line.queue.release(ME) == 2
+
+    assert await line.claim(3, OTHER) == ["t1", "t2", "t3"]
+
+
+async def test_jobs_of_workers_that_are_gone_wait_again(
+    line: Line, database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.db.presence.GRACE_SECONDS", 0.0)
+    await line.add("t1", "t2")
+    async with database.write() as session:
+        await session.execute(insert(WorkerRow).values(id=77, name="gone", started_at=datetime.now(UTC)))
+    await line.claim(1, 77)
+    me = await line.presence.enter()
+
+    assert await line.queue.take_over() == {77: 1}
+    assert await line.queue.take_over() == {}
+
+    (first, second) = await line.claimed(2, me)
+    assert (first.tag, first.starts, second.tag, second.starts) == ("t1", 2, "t2", 1)
+    await line.presence.leave()
+
+
+async def test_jobs_whose_claim_was_never_answered_wait_again(line: Line):
+    await line.add("t1", "t2")
+    first, _ = await line.claimed(2)
+
+    assert await line.queue.release_others(ME, [first.id]) == 1
+
+    assert await line.claim(2) == ["t2"]

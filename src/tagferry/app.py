@@ -18,6 +18,7 @@ from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users, random_password
 from tagferry.accounts.vault import Vault
 from tagferry.copy.homes import BlobHomes
+from tagferry.copy.moves import Moves
 from tagferry.copy.pace import Pace
 from tagferry.copy.proof import Verify
 from tagferry.copy.rewrite import Acceptance
@@ -35,6 +36,7 @@ from tagferry.sync.capabilities import KeptCapabilities
 from tagferry.sync.endings import Endings
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.locations import KeptLocations
+from tagferry.sync.moves import SharedMoves
 from tagferry.sync.queue import Queue, QueueLimits
 from tagferry.sync.regions import Region, Regions
 from tagferry.sync.service import SyncService
@@ -143,8 +145,9 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
         await signals.open()
         stack.push_async_callback(signals.close)
         jobs = Jobs(database, signals)
-        engine = _engine(settings, BlobHomes(locations))
         presence = presence_of(database)
+        moves = SharedMoves(database, signals, presence, _addresses(regions)) if database.is_shared else None
+        engine = _engine(settings, BlobHomes(locations), moves)
         worker = Worker(
             engine=engine,
             jobs=jobs,
@@ -236,11 +239,14 @@ async def _store(name: RegionId, region: RegionSettings, settings: Settings, dat
 
 
 def _locations(settings: Settings, accounts: Accounts, regions: Regions) -> KeptLocations:
-    addresses = {region.store.name: region.url for region in regions}
-    return KeptLocations(accounts.database, addresses, limit=settings.sync.blob_locations)
+    return KeptLocations(accounts.database, _addresses(regions), limit=settings.sync.blob_locations)
 
 
-def _engine(settings: Settings, homes: BlobHomes) -> CopyEngine:
+def _addresses(regions: Regions) -> dict[str, str]:
+    return {region.store.name: region.url for region in regions}
+
+
+def _engine(settings: Settings, homes: BlobHomes, moves: Moves | None) -> CopyEngine:
     limits = Limits(
         tags=settings.sync.tags_in_flight,
         blobs=settings.sync.blobs_in_flight,
@@ -252,6 +258,7 @@ def _engine(settings: Settings, homes: BlobHomes) -> CopyEngine:
     return CopyEngine(
         limits,
         homes=homes,
+        moves=moves,
         attachments=settings.sync.attachments,
         verify=Verify(settings.sync.verify),
         paces=paces,

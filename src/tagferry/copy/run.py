@@ -15,6 +15,7 @@ from tagferry.copy.flights import Flights, gather
 from tagferry.copy.homes import BlobHomes
 from tagferry.copy.image import Image
 from tagferry.copy.known import KnownContent
+from tagferry.copy.moves import LonelyMoves, Moves
 from tagferry.copy.pace import Pace
 from tagferry.copy.plan import Plan, plan_tag
 from tagferry.copy.progress import Progress, Transfer
@@ -76,6 +77,7 @@ class CopyEngine:
         limits: how much is in flight at once.
         known: what the targets are known to hold.
         homes: where the targets are known to have blobs.
+        moves: lets one mover at a time bring a blob, where other processes do so too.
         attachments: whether signatures and whatever else is attached to an image go with it.
         verify: whose tags' content is proven to be at the target.
         paces: the rate that each store of this name keeps, in and out together.
@@ -88,6 +90,7 @@ class CopyEngine:
         *,
         known: KnownContent | None = None,
         homes: BlobHomes | None = None,
+        moves: Moves | None = None,
         attachments: bool = True,
         verify: Verify = Verify.COPIED,
         paces: Mapping[str, Pace] | None = None,
@@ -99,6 +102,7 @@ class CopyEngine:
         self._tag_seconds = limits.tag_seconds
         self._known = known or KnownContent(clock=clock)
         self._homes = homes or BlobHomes()
+        self._moves = moves or LonelyMoves()
         self._verify = verify
         self._prover = Prover(self._known)
         self._is_whole: IsWhole | None = self._holds_all_of if verify is Verify.ALL else None
@@ -211,13 +215,13 @@ class CopyEngine:
         lost: Collection[Digest] = (),
     ) -> Outcome:
         await self._complete(route, plan, progress, override=override, lost=lost)
-        if before_tag is not None:
-            await before_tag()
         if not override and self._clock() - found_at > _STALE_SECONDS:
             standing = await examine(route, plan.tag, override=False, known_tags=self._known_tags)
             has_changed = standing.target != finding.target
             if has_changed and (outcome := _nothing_to_write(route, standing)) is not None:
                 return outcome
+        if before_tag is not None:
+            await before_tag()
         await _put(route, plan.root, plan.tag)
         return Outcome(verdict=Verdict.COPY, digest=plan.root.digest, rewritten=plan.rewritten)
 
@@ -284,9 +288,18 @@ class CopyEngine:
             async with route.source.read_blob(route.source_repository, blob, offset=offset) as chunks:
                 yield _counted(self._paced(route, chunks), transfer)
 
-        async with self._blob_slots:
-            home = None if anew else await self._mount_from(route, blob)
-            outcome = await route.target.write_blob(route.target_repository, blob, source, mount_from=home, anew=anew)
+        async with self._moves.alone(route.target.name, route.target_repository, blob.digest) as turn:
+            if turn.home is not None:
+                self._homes.note(route.target, turn.home, blob.digest)
+                if turn.home == route.target_repository and not anew:
+                    self._known.remember(route.target, route.target_repository, blob.digest, is_proof=False)
+                    return
+            async with self._blob_slots:
+                home = None if anew else await self._mount_from(route, blob)
+                outcome = await route.target.write_blob(
+                    route.target_repository, blob, source, mount_from=home, anew=anew
+                )
+            turn.is_done = True
         if home is not None and outcome is BlobOutcome.UPLOADED:
             self._homes.forget(route.target, home, blob.digest)
         is_proof = outcome is BlobOutcome.UPLOADED

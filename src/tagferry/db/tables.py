@@ -158,6 +158,7 @@ class SyncJobRow(Base):
         ),
         Index("ix_sync_jobs_after_id", "after_id", **_where("after_id IS NOT NULL")),
         Index("ix_sync_jobs_ended_at", "ended_at"),
+        Index("ix_sync_jobs_target", "target_region", "target_namespace", "repository", "tag", "id"),
     )
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
@@ -199,6 +200,59 @@ class WorkerRow(Base):
     id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
     name: Mapped[str] = mapped_column(String(255))
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class SyncRuleRow(Base):
+    """A repository's standing order to another place: what is pushed here is synchronized there.
+
+    Its organizations are named where tagferry manages them, so that it ends with them. `arrival_id` is the last sync job
+    that had brought something to the source when the rule was last switched on.
+    """
+
+    __tablename__ = "sync_rules"
+    __table_args__ = (
+        UniqueConstraint(
+            "source_region",
+            "namespace",
+            "repository",
+            "target_region",
+            "target_namespace",
+            name="uq_sync_rules_way",
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    domain_id: Mapped[str] = mapped_column(String(32))
+    domain_name: Mapped[str] = mapped_column(String(64))
+    creator_id: Mapped[str] = mapped_column(String(32))
+    source_region: Mapped[str] = mapped_column(String(64))
+    namespace: Mapped[str] = mapped_column(String(64))
+    repository: Mapped[str] = mapped_column(String(128))
+    target_region: Mapped[str] = mapped_column(String(64))
+    target_namespace: Mapped[str] = mapped_column(String(64))
+    source_organization_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    target_organization_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    override: Mapped[bool]
+    sync_auto: Mapped[bool]
+    arrival_id: Mapped[int] = mapped_column(BigInteger)
+
+
+class SyncRuleTagRow(Base):
+    """What a rule has done about a tag.
+
+    `digest` is the one that was handled last, none after the tag was deleted; `arrival_id` is the last sync job that had
+    brought the tag to the source by then, and `came_through` the places that its content had passed, the nearest first.
+    """
+
+    __tablename__ = "sync_rule_tags"
+
+    rule_id: Mapped[int] = mapped_column(ForeignKey("sync_rules.id", ondelete="CASCADE"), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(128), primary_key=True)
+    digest: Mapped[str | None] = mapped_column(String(140))
+    arrival_id: Mapped[int] = mapped_column(BigInteger)
+    came_through: Mapped[list[str]] = mapped_column(JSON)
 
 
 class BlobLocationRow(Base):

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,20 +26,24 @@ from tagferry.copy.rewrite import Acceptance
 from tagferry.copy.run import CopyEngine, Limits
 from tagferry.db.engine import Database
 from tagferry.db.presence import presence_of
-from tagferry.db.signals import signals_of
-from tagferry.names import RegionId
+from tagferry.db.signals import Signals, signals_of
+from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore, find_credentials
 from tagferry.settings import RegionSettings, Settings
+from tagferry.sync.arrivals import Arrivals
+from tagferry.sync.auto import AutoSync
 from tagferry.sync.capabilities import KeptCapabilities
 from tagferry.sync.endings import Endings
-from tagferry.sync.jobs import Jobs
+from tagferry.sync.jobs import ENDED, Jobs
 from tagferry.sync.locations import KeptLocations
 from tagferry.sync.moves import SharedMoves
 from tagferry.sync.queue import Queue, QueueLimits
 from tagferry.sync.regions import Region, Regions
+from tagferry.sync.rulebook import RuleBook
+from tagferry.sync.rules import Rules
 from tagferry.sync.service import SyncService
 from tagferry.sync.worker import Worker
 from tagferry.web.context import Services
@@ -179,7 +184,10 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
             active_requests=settings.sync.active_requests,
             seconds=settings.sync.request_seconds,
         )
-        services = _services(settings, accounts, regions, sync)
+        auto_sync = _auto_sync(settings, accounts, regions, sync, signals)
+        stack.push_async_callback(auto_sync.close)
+        auto_sync.start()
+        services = _services(settings, accounts, regions, sync, auto_sync)
         listeners = [_listener(regions[name], region, services) for name, region in settings.served_regions.items()]
         yield App(accounts=accounts, services=services, worker=worker, listeners=tuple(listeners))
 
@@ -274,7 +282,25 @@ def _queue_limits(settings: Settings) -> QueueLimits:
     )
 
 
-def _services(settings: Settings, accounts: Accounts, regions: Regions, sync: SyncService) -> Services:
+def _auto_sync(
+    settings: Settings, accounts: Accounts, regions: Regions, sync: SyncService, signals: Signals
+) -> AutoSync:
+    pauses = {RegionId(name): region.poll_pause for name, region in settings.regions.items()}
+    auto_sync = AutoSync(
+        regions=regions,
+        rules=Rules(accounts.database),
+        arrivals=Arrivals(accounts.database),
+        users=accounts.users,
+        start=sync.start,
+        poll_seconds={name: pause for name, pause in pauses.items() if pause is not None},
+    )
+    signals.subscribe(ENDED, auto_sync.notice_ends)
+    return auto_sync
+
+
+def _services(
+    settings: Settings, accounts: Accounts, regions: Regions, sync: SyncService, auto_sync: AutoSync
+) -> Services:
     tokens = Tokens(accounts.database, lifetime=timedelta(hours=settings.limits.token_hours))
     lockout = Lockout(attempts=settings.limits.failed_attempts, seconds=settings.limits.lock_seconds)
     return Services(
@@ -285,6 +311,13 @@ def _services(settings: Settings, accounts: Accounts, regions: Regions, sync: Sy
         tokens=tokens,
         authenticator=Authenticator(accounts.users, tokens, lockout),
         sync=sync,
+        rulebook=RuleBook(
+            regions=regions,
+            organizations=accounts.organizations,
+            rules=Rules(accounts.database),
+            on_put=auto_sync.notice_repository,
+        ),
+        auto_sync=auto_sync,
     )
 
 
@@ -292,10 +325,22 @@ def _listener(region: Region, settings: RegionSettings, services: Services) -> L
     registry: ASGIApp | None = None
     if isinstance(region.store, DiskStore):
         gate = AccountsGate(region.id, services.authenticator, services.organizations)
-        registry = RegistryApp(region.store, gate)
+        registry = RegistryApp(
+            region.store,
+            gate,
+            on_push=partial(_pushed, services.auto_sync, region.id),
+            on_delete=partial(services.auto_sync.forget, region.id),
+        )
     return Listener(
         app=region_app(region, services, registry),
         address=settings.listen or "",
         tls_certificate=settings.tls_certificate,
         tls_key=settings.tls_key,
     )
+
+
+async def _pushed(
+    auto_sync: AutoSync, region: RegionId, repository: RepositoryName, tag: Tag | None, _digest: Digest
+) -> None:
+    if tag is not None:
+        auto_sync.notice(region, repository, tag)

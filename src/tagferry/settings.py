@@ -26,6 +26,7 @@ from tagferry.errors import Invalid, InvalidName, NotFound
 from tagferry.names import RegionId, RepositoryName
 
 EMBEDDED = "embedded"
+_POLL_SECONDS = 60.0
 
 
 def _region_id(value: str) -> str:
@@ -74,7 +75,7 @@ def _refusal(error: ErrorDetails) -> Invalid:
     field = ".".join(str(part) for part in error["loc"] if part != "[key]") or "settings"
     value = error["input"]
     tells = isinstance(value, str | int | float) and error["type"] != "extra_forbidden" and "@" not in str(value)
-    if any(secret in field for secret in ("password", "secret", "database_url")):
+    if any(secret in field for secret in ("password", "secret", "token", "database_url")):
         tells = False
     return Invalid(field, error["msg"].removeprefix("Value error, "), value if tells else None)
 
@@ -134,6 +135,12 @@ class RegionSettings(_Frozen):
     """Tags whose copy to this region may begin within a minute, of all workers together."""
     accepts: AcceptsSettings = AcceptsSettings()
     """What it takes as a target."""
+    poll_seconds: float | None = Field(None, ge=0)
+    """How long after a look at the tags of a repository with a rule for automatic synchronization the next one
+    follows; 0 means never. By default a registry elsewhere is looked at every 60 seconds, and the embedded one never,
+    since it tells itself what is pushed."""
+    notifications_token: SecretStr | None = Field(None, min_length=16)
+    """The bearer token with which the region's registry may tell of pushes at `POST /notifications`."""
     organizations: Literal["managed", "open"] = "managed"
     """`managed`: only organizations created in tagferry exist; `open`: the registry decides (administrators only)."""
     placeholder_repository: Annotated[str, AfterValidator(_repository_name)] | None = None
@@ -149,6 +156,8 @@ class RegionSettings(_Frozen):
             raise ValueError("needs username and password together")
         if self.username is not None and self.docker_config is not None:
             raise ValueError("takes either username and password or docker_config, not both")
+        if self.notifications_token is not None and self.listen is None:
+            raise ValueError('needs listen = "HOST:PORT" to take notifications there, or no notifications_token')
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("needs tls_certificate and tls_key together")
         return self
@@ -157,6 +166,13 @@ class RegionSettings(_Frozen):
     def is_embedded(self) -> bool:
         """Whether the registry is tagferry's own."""
         return self.registry == EMBEDDED
+
+    @property
+    def poll_pause(self) -> float | None:
+        """Seconds from one look at a repository to the next; None where there is none."""
+        if self.poll_seconds is None:
+            return None if self.is_embedded else _POLL_SECONDS
+        return self.poll_seconds or None
 
     @property
     def url(self) -> str:

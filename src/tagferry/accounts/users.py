@@ -70,6 +70,17 @@ class Users:
             user, domain = await _user_by_name(session, name)
             return caller_of(user, domain)
 
+    async def by_id(self, user_id: str) -> Caller | None:
+        """The user of this id, if there still is one."""
+        async with self._database.read() as session:
+            rows = await session.execute(
+                select(UserRow, DomainRow)
+                .join(DomainRow, DomainRow.id == UserRow.domain_id)
+                .where(UserRow.id == user_id)
+            )
+            found = rows.first()
+        return caller_of(found[0], found[1]) if found is not None else None
+
     async def delete(self, name: str) -> None:
         """Delete a user with its keys and tokens; raises NotFound, or Conflict for the last administrator."""
         async with self._database.write() as session:

@@ -58,6 +58,7 @@ listen = "{address}"
 _TAIL = """# tls_certificate = "server.pem"
 # tls_key = "server.key"
 # public_url = "https://registry.example.com"   # how clients reach it, behind a proxy say
+# notifications_token = "…"                     # 16 characters or more; lets the registry tell of pushes
 # placeholder_repository = "team/app"           # what the vendor's SDK samples mean, which send {namespace} literally
 
 # A registry elsewhere is a region too. Without "listen" it is only a target.
@@ -69,6 +70,7 @@ _TAIL = """# tls_certificate = "server.pem"
 # bytes_per_second = 50000000
 # request_seconds = 120        # a request as a whole, unless it carries a blob
 # silence_seconds = 60         # without a byte moving, before it is tried again
+# poll_seconds = 60            # between two looks for what was pushed to repositories with a rule; 0: never
 # organizations = "open"   # its organizations are the registry's business; "managed": as created in tagferry
 
 # What any region takes as a target; by default every image, bit-identically. What it does not take is refused.

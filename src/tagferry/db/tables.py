@@ -205,8 +205,8 @@ class WorkerRow(Base):
 class SyncRuleRow(Base):
     """A repository's standing order to another place: what is pushed here is synchronized there.
 
-    Its organizations are named where tagferry manages them, so that it ends with them. `arrival_id` is the last sync job
-    that had brought something to the source when the rule was last switched on.
+    Its organizations are named where tagferry manages them, so that it ends with them. `arrival_id` is the last sync
+    job that had brought something to the source when the rule was last switched on.
     """
 
     __tablename__ = "sync_rules"
@@ -242,8 +242,9 @@ class SyncRuleRow(Base):
 class SyncRuleTagRow(Base):
     """What a rule has done about a tag.
 
-    `digest` is the one that was handled last, none after the tag was deleted; `arrival_id` is the last sync job that had
-    brought the tag to the source by then, and `came_through` the places that its content had passed, the nearest first.
+    `digest` is the one that was handled last, none after the tag was deleted; `arrival_id` is the last sync job that
+    had brought the tag to the source by then, and `came_through` the places that its content had passed, the nearest
+    first.
     """
 
     __tablename__ = "sync_rule_tags"

@@ -5,13 +5,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tagferry.errors import Denied, InvalidName, NotFound, Unauthenticated
-from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.registry.access import Action, Gate
 from tagferry.registry.asgi import Request, Response
 from tagferry.registry.storage import DiskStore
 
 OnPush = Callable[[RepositoryName, Tag | None, Digest], Awaitable[None]]
 """Told of every manifest that was pushed, with its tag if it was pushed by one."""
+
+OnDelete = Callable[[RepositoryName, Reference], Awaitable[None]]
+"""Told of every tag that was deleted, and of every manifest that was deleted with its tags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Exchange:
     store: DiskStore
     gate: Gate
     on_push: OnPush | None
+    on_delete: OnDelete | None
     repository: RepositoryName
     reference: str
 

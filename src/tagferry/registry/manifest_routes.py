@@ -3,7 +3,7 @@
 import bisect
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -39,7 +39,8 @@ async def put_manifest(exchange: Exchange) -> Response:
     tag, digest = (reference, None) if isinstance(reference, Tag) else (None, reference)
     manifest = Manifest.parse(raw, media_type, digest=digest)
     await exchange.store.put_manifest(exchange.repository, manifest, tag)
-    await _tell(exchange, tag, manifest.digest)
+    if exchange.on_push is not None:
+        await _told(exchange.on_push(exchange.repository, tag, manifest.digest), exchange)
     headers = {
         "Docker-Content-Digest": manifest.digest,
         "Location": f"/v2/{exchange.repository}/manifests/{manifest.digest}",
@@ -51,7 +52,10 @@ async def put_manifest(exchange: Exchange) -> Response:
 
 async def delete_manifest(exchange: Exchange) -> Response:
     """Delete a tag, or a manifest with its tags."""
-    await exchange.store.delete_manifest(exchange.repository, _existing_reference(exchange))
+    reference = _existing_reference(exchange)
+    await exchange.store.delete_manifest(exchange.repository, reference)
+    if exchange.on_delete is not None:
+        await _told(exchange.on_delete(exchange.repository, reference), exchange)
     return Response(202)
 
 
@@ -91,14 +95,14 @@ def _existing_reference(exchange: Exchange) -> Reference:
         raise NotFound("tag", exchange.reference) from None
 
 
-async def _tell(exchange: Exchange, tag: Tag | None, digest: Digest) -> None:
-    if exchange.on_push is None:
-        return
+async def _told(following: Awaitable[None], exchange: Exchange) -> None:
+    """Let somebody know what was done; whatever follows from it must not tell the client that it was not."""
     try:
-        await exchange.on_push(exchange.repository, tag, digest)
+        await following
     except Exception:
-        # The image is stored: whatever follows from that must not tell the client that it is not.
-        _log.exception("what follows the push of %s to %s failed", digest, exchange.repository)
+        _log.exception(
+            "what follows the %s of %s in %s failed", exchange.request.method, exchange.reference, exchange.repository
+        )
 
 
 def _page(exchange: Exchange, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:

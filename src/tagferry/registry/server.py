@@ -11,7 +11,7 @@ from tagferry.registry import blob_routes, manifest_routes, upload_routes
 from tagferry.registry.access import Action, Gate
 from tagferry.registry.asgi import ClientGone, Message, Receive, Request, Response, Scope, Send
 from tagferry.registry.errors import NotAllowed, error_detail, error_document, error_headers, status_and_code
-from tagferry.registry.exchange import Exchange, Handler, OnPush
+from tagferry.registry.exchange import Exchange, Handler, OnDelete, OnPush
 from tagferry.registry.storage import DiskStore
 
 _log = logging.getLogger(__name__)
@@ -72,7 +72,13 @@ class RegistryApp:
     """The ASGI application that answers `/v2/…`; it expects the whole path in the scope."""
 
     def __init__(
-        self, store: DiskStore, gate: Gate, *, on_push: OnPush | None = None, idle_seconds: float = 60.0
+        self,
+        store: DiskStore,
+        gate: Gate,
+        *,
+        on_push: OnPush | None = None,
+        on_delete: OnDelete | None = None,
+        idle_seconds: float = 60.0,
     ) -> None:
         """Serve a store.
 
@@ -80,11 +86,13 @@ class RegistryApp:
             store: what is served; closing it is the caller's.
             gate: who may do what.
             on_push: awaited after every stored manifest; what it raises is logged, the push stands.
+            on_delete: awaited after every deletion of a tag or manifest; what it raises is logged too.
             idle_seconds: a client that sends nothing for so long in the middle of a body counts as gone.
         """
         self._store = store
         self._gate = gate
         self._on_push = on_push
+        self._on_delete = on_delete
         self._idle_seconds = idle_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,6 +127,7 @@ class RegistryApp:
             store=self._store,
             gate=self._gate,
             on_push=self._on_push,
+            on_delete=self._on_delete,
             repository=repository or _NO_REPOSITORY,
             reference=parts.get("reference", ""),
         )

@@ -19,7 +19,7 @@ from tagferry.web.errors import INTERNAL, INTERNAL_MESSAGE, respond, serialize
 
 log = structlog.get_logger(__name__)
 
-_WITHOUT_CALLER = frozenset({"/healthz", "/readyz", "/v3/auth/tokens", "/openapi.json"})
+_WITHOUT_CALLER = frozenset({"/healthz", "/readyz", "/v3/auth/tokens", "/openapi.json", "/notifications"})
 
 
 class RequestIds:

@@ -11,7 +11,9 @@ from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.tokens import Tokens
 from tagferry.db.engine import Database
 from tagferry.settings import Settings
+from tagferry.sync.auto import AutoSync
 from tagferry.sync.regions import Region, Regions
+from tagferry.sync.rulebook import RuleBook
 from tagferry.sync.service import SyncService
 
 
@@ -26,6 +28,8 @@ class Services:
     tokens: Tokens
     authenticator: Authenticator
     sync: SyncService
+    rulebook: RuleBook
+    auto_sync: AutoSync
 
 
 @dataclass(frozen=True, slots=True)

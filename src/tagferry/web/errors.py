@@ -42,6 +42,7 @@ _BY_KIND = {
     "organization": ErrorCode(404, f"{_SWR}4040058"),
     "repository": ErrorCode(404, f"{_SWR}4040010"),
     "tag": ErrorCode(404, f"{_SWR}4040048"),
+    "rule": ErrorCode(400, f"{_SWR}4001158"),
 }
 _CONFLICTS = {
     "organization": ErrorCode(409, f"{_SWR}4090060"),

@@ -12,7 +12,7 @@ from tagferry import __version__
 from tagferry.errors import TagferryError
 from tagferry.names import RepositoryName
 from tagferry.sync.regions import Region
-from tagferry.web import iam, swr
+from tagferry.web import iam, notifications, swr
 from tagferry.web.authentication import Authentication, RequestIds
 from tagferry.web.context import Services
 from tagferry.web.errors import (
@@ -74,6 +74,7 @@ def _management(region: Region, services: Services) -> FastAPI:
     app.state.services = services
     app.include_router(swr.router)
     app.include_router(iam.router)
+    app.include_router(notifications.router)
     _add_probes(app, services)
     app.add_exception_handler(TagferryError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_validation)

@@ -1,0 +1,104 @@
+"""What is to be done when, and how long to leave alone what went wrong."""
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from itertools import count
+from typing import Generic, TypeVar
+
+Work = TypeVar("Work", bound=Hashable)
+Clock = Callable[[], float]
+
+
+class Agenda(Generic[Work]):
+    """Works that are due at some time, each at most once.
+
+    Args:
+        limit: works that it holds; what is more is not taken.
+        clock: seconds.
+    """
+
+    def __init__(self, limit: int, clock: Clock = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._due: dict[Work, float] = {}
+        self._heap: list[tuple[float, int, Work]] = []
+        self._numbers = count()
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def add(self, work: Work, at: float | None = None) -> bool:
+        """Let a work be done at a time, at once by default; the earlier time counts. False where there is no room."""
+        due = self._clock() if at is None else at
+        known = self._due.get(work)
+        if known is None and len(self._due) >= self._limit:
+            return False
+        if known is None or due < known:
+            self._due[work] = due
+            heapq.heappush(self._heap, (due, next(self._numbers), work))
+            self._changed.set()
+        return True
+
+    def pop(self) -> Work | None:
+        """A work that is due, which is then no longer on the agenda."""
+        self._drop_outdated()
+        if not self._heap or self._heap[0][0] > self._clock():
+            return None
+        _, _, work = heapq.heappop(self._heap)
+        del self._due[work]
+        return work
+
+    async def take(self) -> Work:
+        """Wait for a work that is due."""
+        while (work := self.pop()) is None:
+            self._changed.clear()
+            seconds = self._heap[0][0] - self._clock() if self._heap else None
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+        return work
+
+    def _drop_outdated(self) -> None:
+        """Let the heap begin with what is on the agenda for that time."""
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+
+
+@dataclass(slots=True)
+class _Trouble:
+    failures: int
+    reason: str
+    until: float
+
+
+class Patience:
+    """Leaves alone what went wrong: for `shortest` seconds at first, then twice as long each time, up to `longest`."""
+
+    def __init__(self, *, shortest: float, longest: float, clock: Clock = time.monotonic) -> None:
+        self._shortest = shortest
+        self._longest = longest
+        self._clock = clock
+        self._troubles: dict[Hashable, _Trouble] = {}
+
+    def until(self, key: Hashable) -> float | None:
+        """The time before which it is to be left alone, if that has not come yet."""
+        trouble = self._troubles.get(key)
+        return trouble.until if trouble is not None and trouble.until > self._clock() else None
+
+    def fail(self, key: Hashable, reason: str = "") -> tuple[float, bool]:
+        """It went wrong; returns when to try again, and whether the reason is news."""
+        known = self._troubles.get(key)
+        failures = known.failures + 1 if known else 0
+        until = self._clock() + min(self._shortest * 2.0 ** min(failures, 32), self._longest)
+        self._troubles[key] = _Trouble(failures, reason, until)
+        return until, known is None or known.reason != reason
+
+    def succeed(self, key: Hashable) -> bool:
+        """It went well; returns whether it had gone wrong before."""
+        return self._troubles.pop(key, None) is not None

@@ -1,0 +1,121 @@
+"""What sync jobs have brought to a place, and are bringing there."""
+
+import re
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Select, func, select
+
+from tagferry.db.engine import Database
+from tagferry.db.tables import SyncJobRow
+from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
+from tagferry.sync.model import JobStatus
+
+_OPEN = [status.value for status in JobStatus if not status.has_ended]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A repository that images come from."""
+
+    region: RegionId
+    namespace: Namespace
+    repository: Repository
+
+    @classmethod
+    def of(cls, region: RegionId, name: RepositoryName) -> "Source":
+        """The repository that a registry calls by this name; raises InvalidName where SWR's rules do not allow it."""
+        return cls(region, name.namespace, name.repository)
+
+    @property
+    def name(self) -> RepositoryName:
+        """How its registry calls it."""
+        return RepositoryName.of(self.namespace, self.repository)
+
+    @property
+    def place(self) -> str:
+        """Its region and organization, `region/organization`."""
+        return place(self.region, self.namespace)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A job that brought a tag.
+
+    Attributes:
+        place: where it came from, `region/organization`.
+        rule_id: the rule that asked for it, if one did.
+    """
+
+    job_id: int
+    place: str
+    rule_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What jobs have to do with a tag at a place.
+
+    Attributes:
+        is_open: one may be about to change it.
+        latest_id: the last job that brought something there, 0 where there is none.
+        brought: the last job that brought there what the tag points to, if there is one.
+    """
+
+    is_open: bool
+    latest_id: int
+    brought: Arrival | None
+
+
+class Arrivals:
+    """Looks up what sync jobs brought."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of(self, source: Source, tag: Tag, digest: Digest) -> Arrived:
+        """What jobs have to do with a tag that was just seen to point to this digest."""
+        mine = [*_into(source), SyncJobRow.tag == tag]
+        succeeded = [*mine, SyncJobRow.status == JobStatus.SUCCESS.value]
+        async with self._database.read() as session:
+            is_open = await session.scalar(select(SyncJobRow.id).where(*mine, SyncJobRow.status.in_(_OPEN)).limit(1))
+            latest = await session.scalar(select(func.max(SyncJobRow.id)).where(*succeeded))
+            job = await session.scalar(
+                select(SyncJobRow)
+                .where(*succeeded, SyncJobRow.digest == digest)
+                .order_by(SyncJobRow.id.desc())
+                .limit(1)
+            )
+        return Arrived(is_open=is_open is not None, latest_id=latest or 0, brought=_arrival(job) if job else None)
+
+
+def latest_arrival(source: Source) -> Select[int | None]:
+    """The query for the last job that brought anything to a repository."""
+    return select(func.max(SyncJobRow.id)).where(*_into(source), SyncJobRow.status == JobStatus.SUCCESS.value)
+
+
+def place(region: str, namespace: str) -> str:
+    """A region and an organization as one name."""
+    return f"{region}/{namespace}"
+
+
+def request_id_of(rule_id: int) -> str:
+    """A new id for a request of this rule, so that its jobs tell where they come from."""
+    return f"rule-{rule_id}-{uuid.uuid4().hex[:16]}"
+
+
+def _arrival(job: SyncJobRow) -> Arrival:
+    asked = re.fullmatch(r"rule-(\d+)-[0-9a-f]+", job.request_id)
+    return Arrival(
+        job_id=job.id,
+        place=place(job.source_region, job.namespace),
+        rule_id=int(asked[1]) if asked else None,
+    )
+
+
+def _into(source: Source) -> list[ColumnElement[bool]]:
+    return [
+        SyncJobRow.target_region == source.region,
+        SyncJobRow.target_namespace == source.namespace,
+        SyncJobRow.repository == source.repository,
+    ]

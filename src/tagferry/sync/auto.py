@@ -1,0 +1,336 @@
+"""Automatic synchronization: what is pushed to a repository with a rule goes where the rule leads.
+
+Whether there is something to do is told by the digests alone: a tag that points to another one at the source than the
+rule has handled last is synchronized. Events only say where to look at once; what no event told of is found by polls.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from weakref import WeakValueDictionary
+
+import structlog
+
+from tagferry.accounts.users import Users
+from tagferry.errors import Denied, InvalidName, NotFound, TagferryError
+from tagferry.names import Digest, Reference, RegionId, Repository, RepositoryName, Tag
+from tagferry.sync.agenda import Agenda, Clock, Patience
+from tagferry.sync.arrivals import Arrivals, Arrived, Source, request_id_of
+from tagferry.sync.model import SyncRequest
+from tagferry.sync.regions import Regions
+from tagferry.sync.rules import Handled, Rule, Rules
+
+_CHECKS = 8
+"""Tags that are looked at at the same time because of an event."""
+_SCANS = 4
+"""Repositories that are polled at the same time."""
+_HEADS = 8
+"""Tags of one of them that are asked for at the same time."""
+_TICK_SECONDS = 5.0
+_HOPS = 32
+_FORGOTTEN_AT_ONCE = 500
+
+log = structlog.get_logger(__name__)
+
+Start = Callable[[SyncRequest], Awaitable[object]]
+Leads = Callable[[], Awaitable[bool]]
+_TagWork = tuple[Source, Tag]
+
+
+async def always() -> bool:
+    """The answer of a process that has nobody to share the polls with."""
+    return True
+
+
+class AutoSync:
+    """Looks for what has changed at the sources of rules, and starts synchronizing it.
+
+    Args:
+        regions: those that this process knows; rules from or to others rest.
+        rules: the rules, and what they have handled.
+        arrivals: what sync jobs brought.
+        users: in whose names rules act.
+        start: accepts a request.
+        poll_seconds: the regions to poll, and how long after a poll of a repository the next one is due.
+        leads: whether this process does the polls.
+        agenda_limit: tags, and repositories, that wait to be looked at; what is more is found by a full round.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        regions: Regions,
+        rules: Rules,
+        arrivals: Arrivals,
+        users: Users,
+        start: Start,
+        poll_seconds: Mapping[RegionId, float],
+        leads: Leads = always,
+        agenda_limit: int = 10_000,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._regions = regions
+        self._rules = rules
+        self._arrivals = arrivals
+        self._users = users
+        self._start = start
+        self._poll_seconds = poll_seconds
+        self._leads = leads
+        self._clock = clock
+        self._tags: Agenda[_TagWork] = Agenda(agenda_limit, clock)
+        self._sources: Agenda[Source] = Agenda(agenda_limit, clock)
+        self._polled_at: dict[Source, float] = {}
+        self._lost_track = False
+        self._patience = Patience(shortest=5.0, longest=600.0, clock=clock)
+        self._open_jobs = Patience(shortest=1.0, longest=60.0, clock=clock)
+        self._locks: WeakValueDictionary[tuple[Repository, Tag], asyncio.Lock] = WeakValueDictionary()
+        self._task: asyncio.Task[None] | None = None
+
+    def notice(self, region: RegionId, repository: RepositoryName, tag: Tag) -> None:
+        """A tag may have changed; it is looked at soon. Never fails, and never waits."""
+        try:
+            source = Source.of(region, repository)
+        except InvalidName:
+            return
+        self._look_at(source, tag)
+
+    def notice_repository(self, source: Source) -> None:
+        """Any tag of a repository may have changed; all are looked at soon."""
+        # Where there is no room, the next round finds whatever there is to find.
+        self._lost_track |= not self._sources.add(source)
+
+    async def forget(self, region: RegionId, repository: RepositoryName, *references: Reference) -> None:
+        """Tags, or all tags of these digests, were deleted: the same image, pushed again, is to be synchronized."""
+        try:
+            source = Source.of(region, repository)
+        except InvalidName:
+            return
+        await self._rules.forget(source, *references)
+
+    def start(self) -> None:
+        """Begin to look, first at everything that has a rule."""
+        self._task = asyncio.create_task(self._run(), name="automatic synchronization")
+
+    async def close(self) -> None:
+        """Stop looking; what was not looked at is found at the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def check(self, source: Source, tag: Tag) -> None:
+        """Look at a tag, and start what its rules want; raises what the source's registry raises."""
+        rules = await self._active(source)
+        if not rules:
+            return
+        # Both ends of a pair of rules see what the other one has just started.
+        lock = self._locks.setdefault((source.repository, tag), asyncio.Lock())
+        async with lock:
+            await self._compare(rules, source, tag)
+
+    async def scan(self, source: Source) -> None:
+        """Look at every tag of a repository: one list, and one HEAD a tag; raises what its registry raises."""
+        rules = await self._active(source)
+        if not rules:
+            return
+        store = self._regions[source.region].store
+        try:
+            listed = [tag async for tag in store.list_tags(source.name)]
+        except NotFound:
+            # Gateways say so too while a registry starts, so that this does not mean that its tags were deleted.
+            return
+        digests = await self._rules.handled_digests([rule.id for rule in rules])
+        await self._forget_all_but(listed, digests, source)
+        tags = iter(listed)
+
+        async def look() -> None:
+            for tag in tags:
+                found = await store.head_manifest(source.name, tag)
+                if found is not None and any(known.get(tag) != found.digest for known in digests.values()):
+                    await self.check(source, tag)
+
+        await _all_or_none(*(look() for _ in range(_HEADS)))
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._poll())
+            for _ in range(_CHECKS):
+                group.create_task(self._check_what_is_due())
+            for _ in range(_SCANS):
+                group.create_task(self._scan_what_is_due())
+
+    async def _check_what_is_due(self) -> None:
+        while True:
+            source, tag = await self._tags.take()
+            await self._guarded(source, self.check(source, tag))
+
+    async def _scan_what_is_due(self) -> None:
+        while True:
+            source = await self._sources.take()
+            self._polled_at[source] = self._clock()
+            await self._guarded(source, self.scan(source))
+
+    async def _guarded(self, source: Source, work: Awaitable[None]) -> None:
+        """Do a work at a source; if that goes wrong, look at all of the source again later."""
+        try:
+            await work
+        except Exception as error:
+            until, is_news = self._patience.fail(source, _reason(error))
+            if is_news:
+                _tell(error, "a repository with rules cannot be looked at", source=source.place, name=source.repository)
+            self._lost_track |= not self._sources.add(source, until)
+        else:
+            if self._patience.succeed(source):
+                log.info("a repository with rules can be looked at again", source=source.place, name=source.repository)
+
+    async def _poll(self) -> None:
+        """Put what is to be polled on the agenda: all that has a rule when this process comes to lead, then in turn."""
+        led = False
+        tick = min([_TICK_SECONDS, *self._poll_seconds.values()])
+        while True:
+            try:
+                leads = await self._leads()
+                everything = self._lost_track or (leads and not led)
+                if everything or (leads and self._poll_seconds):
+                    self._lost_track = False
+                    self._plan(await self._rules.sources(), everything=everything)
+                led = leads
+            except Exception as error:
+                self._lost_track = True
+                if self._patience.fail(self, _reason(error))[1]:
+                    _tell(error, "rules cannot be looked up")
+            else:
+                self._patience.succeed(self)
+            await asyncio.sleep(tick)
+
+    def _plan(self, sources: list[Source], *, everything: bool) -> None:
+        now = self._clock()
+        self._polled_at = {source: self._polled_at[source] for source in sources if source in self._polled_at}
+        for source in sources:
+            pause = self._poll_seconds.get(source.region)
+            polled_at = self._polled_at.get(source)
+            is_due = pause is not None and (polled_at is None or polled_at + pause <= now)
+            if (everything or is_due) and self._patience.until(source) is None:
+                self.notice_repository(source)
+
+    def _look_at(self, source: Source, tag: Tag, at: float | None = None) -> None:
+        if not self._tags.add((source, tag), at):
+            self.notice_repository(source)
+
+    async def _active(self, source: Source) -> list[Rule]:
+        if source.region not in self._regions:
+            return []
+        rules = await self._rules.of_repository(source, only_active=True)
+        return [rule for rule in rules if rule.target_region in self._regions]
+
+    async def _compare(self, rules: list[Rule], source: Source, tag: Tag) -> None:
+        found = await self._regions[source.region].store.head_manifest(source.name, tag)
+        if found is None:
+            return
+        handled = await self._rules.handled([rule.id for rule in rules], tag)
+        changed = [rule for rule in rules if rule.id not in handled or handled[rule.id].digest != found.digest]
+        if not changed:
+            return
+        # Asked after the registry: what a job has put there is then open, or recorded as brought.
+        arrived = await self._arrivals.of(source, tag, found.digest)
+        if arrived.is_open:
+            self._look_at(source, tag, self._open_jobs.fail((source, tag))[0])
+            return
+        self._open_jobs.succeed((source, tag))
+        for rule in changed:
+            before = handled.get(rule.id) or Handled(digest=None, arrival_id=rule.arrival_id)
+            await self._apply(rule, tag, found.digest, before, arrived)
+
+    async def _apply(self, rule: Rule, tag: Tag, digest: Digest, before: Handled, arrived: Arrived) -> None:
+        """Handle a tag for a rule, or let it rest until the rule can run."""
+        came_through = await self._came_through(tag, before, arrived)
+        done = Handled(digest, max(before.arrival_id, arrived.latest_id), came_through)
+        if rule.target_place in came_through:
+            # It was there: sent back, it would go round for ever.
+            await self._rules.keep(rule.id, tag, done)
+            return
+        # Whoever changes a rule may have put right what was wrong with it.
+        version = (rule.id, rule.updated_at)
+        if (until := self._patience.until(version)) is None:
+            try:
+                if before.came_through != came_through:
+                    # Whoever meets the copy at the target looks here for where it came from.
+                    await self._rules.keep(rule.id, tag, replace(before, came_through=came_through))
+                await self._start_as_its_creator(rule, tag)
+                await self._rules.keep(rule.id, tag, done)
+            except Exception as error:
+                until, is_news = self._patience.fail(version, _reason(error))
+                if is_news:
+                    _tell(error, "a rule cannot synchronize", **_names(rule), tag=tag)
+        if until is not None:
+            self._lost_track |= not self._sources.add(rule.source, until)
+        elif self._patience.succeed(version):
+            log.info("a rule can synchronize again", **_names(rule), tag=tag)
+
+    async def _came_through(self, tag: Tag, before: Handled, arrived: Arrived) -> tuple[str, ...]:
+        """The places that what the tag points to has passed, the nearest first; none if it was pushed here."""
+        brought = arrived.brought
+        if brought is None or brought.job_id <= before.arrival_id:
+            return ()
+        if brought.rule_id is None:
+            return (brought.place,)
+        sender = (await self._rules.handled([brought.rule_id], tag)).get(brought.rule_id)
+        return (brought.place, *(sender.came_through if sender else ()))[:_HOPS]
+
+    async def _start_as_its_creator(self, rule: Rule, tag: Tag) -> None:
+        caller = await self._users.by_id(rule.creator_id)
+        if caller is None:
+            raise Denied("the rule's creator does not exist any more; who creates the rule again takes it over")
+        await self._start(
+            SyncRequest(
+                id=request_id_of(rule.id),
+                caller=caller,
+                source_region=rule.source.region,
+                namespace=rule.source.namespace,
+                repository=rule.source.repository,
+                tags=(tag,),
+                target_region=rule.target_region,
+                target_namespace=rule.target_namespace,
+                override=rule.override,
+                is_automatic=True,
+            )
+        )
+        log.info("a rule synchronizes a tag", **_names(rule), tag=tag)
+
+    async def _forget_all_but(
+        self, listed: list[Tag], digests: Mapping[int, Mapping[str, str]], source: Source
+    ) -> None:
+        standing = set(listed)
+        gone = sorted({Tag(tag) for known in digests.values() for tag in known} - standing)
+        for start in range(0, len(gone), _FORGOTTEN_AT_ONCE):
+            await self._rules.forget(source, *gone[start : start + _FORGOTTEN_AT_ONCE])
+
+
+async def _all_or_none(*works: Awaitable[None]) -> None:
+    """Do works at the same time; the first error ends the others, and is raised as it is."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _names(rule: Rule) -> dict[str, object]:
+    return {
+        "rule": rule.id,
+        "source": f"{rule.source.place}/{rule.source.repository}",
+        "target": rule.target_place,
+    }
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, TagferryError) else f"{type(error).__name__}: {error}"
+
+
+def _tell(error: Exception, event: str, **names: object) -> None:
+    """Log what went wrong: its reason, and where nobody has foreseen it, where it happened."""
+    unforeseen = None if isinstance(error, TagferryError) else error
+    log.warning(event, reason=_reason(error), exc_info=unforeseen, **names)

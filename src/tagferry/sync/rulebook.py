@@ -1,0 +1,90 @@
+"""Giving, showing and withdrawing the orders for automatic synchronization."""
+
+from collections.abc import Callable
+
+from tagferry.accounts.model import Caller, Permission
+from tagferry.accounts.organizations import Organizations
+from tagferry.errors import NotFound
+from tagferry.names import Digest, Namespace, RegionId, Tag
+from tagferry.sync.admission import admit
+from tagferry.sync.arrivals import Source
+from tagferry.sync.regions import Regions
+from tagferry.sync.rules import Rule, Rules, RuleWish
+
+
+class RuleBook:
+    """The face of rules towards people.
+
+    Args:
+        regions: what is known here.
+        organizations: who may do what in them.
+        rules: where they are kept.
+        on_put: told of the source of every rule that was made or changed.
+    """
+
+    def __init__(
+        self, *, regions: Regions, organizations: Organizations, rules: Rules, on_put: Callable[[Source], None]
+    ) -> None:
+        self._regions = regions
+        self._organizations = organizations
+        self._rules = rules
+        self._on_put = on_put
+
+    async def put(self, wish: RuleWish) -> Rule:
+        """Make a rule, or change the one that leads the same way; it then synchronizes in this caller's name.
+
+        When a rule is switched on, the tags that stand at its source count as handled.
+
+        Raises:
+            Invalid: the target region is unknown, or the target is the source.
+            NotFound: an organization or the source repository does not exist.
+            Denied: the caller may not read the source or not write the target.
+            Unavailable: the source's registry cannot be asked for its tags.
+        """
+        source = wish.source
+        admitted = await admit(
+            self._regions,
+            self._organizations,
+            wish.caller,
+            source=(source.region, source.namespace),
+            target=(wish.target_region, wish.target_namespace),
+        )
+        rule = await self._rules.put(
+            wish,
+            await self._baseline(source) if wish.sync_auto else await self._nothing(source),
+            source_organization=admitted.source.id if admitted.source else None,
+            target_organization=admitted.target.id if admitted.target else None,
+        )
+        # What was pushed since the baseline was taken met no rule.
+        self._on_put(source)
+        return rule
+
+    async def of_repository(self, caller: Caller, source: Source) -> list[Rule]:
+        """A repository's rules; raises NotFound and Denied for its organization."""
+        await self._organizations.require(caller, source.region, source.namespace, Permission.READ)
+        return await self._rules.of_repository(source)
+
+    async def delete(self, caller: Caller, source: Source, region: RegionId, namespace: Namespace) -> None:
+        """End a rule; whose it is may do so, and who may write its target.
+
+        Raises:
+            NotFound: of the kind `rule`, or for an organization.
+            Denied: the caller may not read the source, or not write the target.
+        """
+        await self._organizations.require(caller, source.region, source.namespace, Permission.READ)
+        rule = await self._rules.find(source, region, namespace)
+        if rule is None:
+            raise NotFound("rule", f"from {source.place}/{source.repository} to {region}/{namespace}")
+        if rule.creator_id != caller.user_id:
+            await self._organizations.require(caller, region, namespace, Permission.EDIT)
+        await self._rules.delete(rule.id)
+
+    async def _baseline(self, source: Source) -> dict[Tag, Digest]:
+        records = await self._regions[source.region].store.describe_tags(source.name)
+        return {record.tag: record.digest for record in records}
+
+    async def _nothing(self, source: Source) -> dict[Tag, Digest]:
+        """No baseline, of a repository that exists."""
+        async for _ in self._regions[source.region].store.list_tags(source.name):
+            break
+        return {}

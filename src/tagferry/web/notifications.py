@@ -1,0 +1,84 @@
+"""`POST /notifications`: where a region's registry tells of what was pushed to it, as CNCF distribution does it.
+
+The events are an invitation to look, no more: what is missing, unknown or forged costs one question to the registry.
+"""
+
+import hmac
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from tagferry.errors import Denied, InvalidName, Unauthenticated, WrongType
+from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.web.context import Context, RequestContext
+
+router = APIRouter(tags=["notifications"])
+
+
+@router.post("/notifications", operation_id="Notify", status_code=202)
+async def notify(request: Request, context: RequestContext) -> Response:
+    """Take events of pushes and deletions (CNCF distribution, "Work with notifications"); others are passed over."""
+    _authenticate(context, request.headers.get("authorization", ""))
+    auto_sync, region = context.services.auto_sync, context.region.id
+    events = _events(await request.body())
+    for repository, references in _deletions(events).items():
+        await auto_sync.forget(region, repository, *references)
+    for repository, tag in _pushes(events):
+        auto_sync.notice(region, repository, tag)
+    return JSONResponse({}, status_code=202)
+
+
+def _authenticate(context: Context, authorization: str) -> None:
+    token = context.services.settings.regions[context.region.id].notifications_token
+    if token is None:
+        raise Denied(
+            f"the region {context.region.id} takes no notifications; give it a notifications_token in the configuration"
+        )
+    scheme, _, given = authorization.partition(" ")
+    expected = token.get_secret_value().encode()
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), expected):
+        raise Unauthenticated(
+            "notifications need the header Authorization: Bearer with the region's notifications_token"
+        )
+
+
+def _events(body: bytes) -> list[dict[str, Any]]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise WrongType("body", "must be JSON") from None
+    events = document.get("events") if isinstance(document, dict) else None
+    if not isinstance(events, list):
+        raise WrongType("events", "must be an array")
+    return [event for event in events if isinstance(event, dict) and isinstance(event.get("target"), dict)]
+
+
+def _pushes(events: list[dict[str, Any]]) -> Iterator[tuple[RepositoryName, Tag]]:
+    """The tags that were pushed; blobs and manifests without a tag change nothing that a rule is about."""
+    for event in events:
+        if event.get("action") == "push" and isinstance(tag := event["target"].get("tag"), str):
+            try:
+                yield _repository(event), Tag(tag)
+            except InvalidName:
+                continue
+
+
+def _deletions(events: list[dict[str, Any]]) -> dict[RepositoryName, list[Reference]]:
+    found: dict[RepositoryName, list[Reference]] = {}
+    for event in events:
+        if event.get("action") != "delete":
+            continue
+        tag, digest = event["target"].get("tag"), event["target"].get("digest")
+        try:
+            reference = Tag(tag) if isinstance(tag, str) and tag else Digest(str(digest))
+            found.setdefault(_repository(event), []).append(reference)
+        except InvalidName:
+            continue
+    return found
+
+
+def _repository(event: dict[str, Any]) -> RepositoryName:
+    return RepositoryName(str(event["target"].get("repository", "")))

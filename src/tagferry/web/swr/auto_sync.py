@@ -1,0 +1,111 @@
+"""`sync_repo`: the rules for automatic synchronization."""
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from tagferry.names import Namespace, RegionId, Repository
+from tagferry.sync.arrivals import Source
+from tagferry.sync.rules import Rule, RuleWish
+from tagferry.web.context import Context, RequestContext
+from tagferry.web.swr.formats import date
+from tagferry.web.swr.synchronization import require_json
+
+router = APIRouter(tags=["automatic synchronization"])
+_RULES = "/v2/manage/namespaces/{namespace}/repos/{repository:path}/sync_repo"
+
+
+class _Target(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    remote_region_id: str = Field(alias="remoteRegionId", description="The target region.")
+    remote_namespace: str = Field(alias="remoteNamespace", description="The target organization.")
+
+    @property
+    def region(self) -> RegionId:
+        """The target region; raises InvalidName."""
+        return RegionId(self.remote_region_id, field="remoteRegionId")
+
+    @property
+    def namespace(self) -> Namespace:
+        """The target organization; raises InvalidName."""
+        return Namespace(self.remote_namespace, field="remoteNamespace")
+
+
+class CreateSyncRepoBody(_Target):
+    """The body of CreateImageSyncRepo (SWR, "Creating an Automatic Image Synchronization Task", table 3)."""
+
+    sync_auto: bool | None = Field(None, alias="syncAuto", description="Whether the rule does anything.")
+    override: bool | None = Field(None, description="Whether a different image under the same tag is replaced.")
+
+
+class DeleteSyncRepoBody(_Target):
+    """The body of DeleteImageSyncRepo."""
+
+
+class SyncRepoItem(BaseModel):
+    """A rule for automatic synchronization."""
+
+    id: int
+    createdAt: str  # noqa: N815
+    updatedAt: str  # noqa: N815
+    domainID: str  # noqa: N815
+    domainName: str  # noqa: N815
+    namespace: str
+    repoName: str  # noqa: N815
+    remoteNamespace: str  # noqa: N815
+    remoteRegionId: str  # noqa: N815
+    override: bool
+    syncAuto: bool  # noqa: N815
+
+
+@router.post(_RULES, operation_id="CreateImageSyncRepo", dependencies=[Depends(require_json)])
+async def create(namespace: str, repository: str, body: CreateSyncRepoBody, context: RequestContext) -> Response:
+    """Synchronize whatever is pushed to a repository from now on; changes the rule that leads the same way."""
+    wish = RuleWish(
+        caller=context.caller,
+        source=_source(namespace, repository, context),
+        target_region=body.region,
+        target_namespace=body.namespace,
+        override=bool(body.override),
+        sync_auto=bool(body.sync_auto),
+    )
+    await context.services.rulebook.put(wish)
+    return JSONResponse({})
+
+
+@router.get(_RULES, operation_id="ListImageAutoSyncReposDetails", response_model=list[SyncRepoItem])
+async def list_all(namespace: str, repository: str, context: RequestContext) -> list[dict[str, Any]]:
+    """List a repository's rules, oldest first."""
+    source = _source(namespace, repository, context)
+    return [_item(rule) for rule in await context.services.rulebook.of_repository(context.caller, source)]
+
+
+@router.delete(_RULES, operation_id="DeleteImageSyncRepo", dependencies=[Depends(require_json)])
+async def delete(namespace: str, repository: str, body: DeleteSyncRepoBody, context: RequestContext) -> Response:
+    """End a rule; what it has started goes on."""
+    source = _source(namespace, repository, context)
+    await context.services.rulebook.delete(context.caller, source, body.region, body.namespace)
+    return JSONResponse({})
+
+
+def _source(namespace: str, repository: str, context: Context) -> Source:
+    return Source(context.region.id, Namespace(namespace), Repository.from_path(repository))
+
+
+def _item(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "createdAt": date(rule.created_at),
+        "updatedAt": date(rule.updated_at),
+        "domainID": rule.domain_id,
+        "domainName": rule.domain_name,
+        "namespace": rule.source.namespace,
+        "repoName": rule.source.repository,
+        "remoteNamespace": rule.target_namespace,
+        "remoteRegionId": rule.target_region,
+        "override": rule.override,
+        "syncAuto": rule.sync_auto,
+    }

@@ -31,12 +31,20 @@ class DockerRegistry:
 
 
 @contextmanager
-def docker_registry(folder: Path, *, auth: bool = False) -> Iterator[DockerRegistry]:
-    """Run a registry that keeps its data and its log in a folder; with `auth`, it wants USERNAME and PASSWORD."""
+def docker_registry(
+    folder: Path, *, auth: bool = False, notify: tuple[str, str] | None = None
+) -> Iterator[DockerRegistry]:
+    """Run a registry that keeps its data and its log in a folder.
+
+    Args:
+        folder: its own.
+        auth: it wants USERNAME and PASSWORD.
+        notify: a URL that it tells of what is pushed to it, and the bearer token to show there.
+    """
     program = require_program("docker-registry")
     address = f"127.0.0.1:{free_port()}"
     config, log = folder / "registry.yml", folder / "registry.log"
-    config.write_text(_config(folder, address, auth=auth))
+    config.write_text(_config(folder, address, auth=auth, notify=notify))
     with log.open("wb") as output:
         process = subprocess.Popen([program, "serve", str(config)], stdout=output, stderr=subprocess.STDOUT)
         try:
@@ -51,7 +59,7 @@ def docker_registry(folder: Path, *, auth: bool = False) -> Iterator[DockerRegis
             stop(process)
 
 
-def _config(folder: Path, address: str, *, auth: bool) -> str:
+def _config(folder: Path, address: str, *, auth: bool, notify: tuple[str, str] | None) -> str:
     lines = [
         "version: 0.1",
         "log: {level: error}",
@@ -62,4 +70,8 @@ def _config(folder: Path, address: str, *, auth: bool) -> str:
         passwords = folder / "htpasswd"
         passwords.write_text(_HTPASSWD)
         lines.append(f"auth: {{htpasswd: {{realm: tests, path: '{passwords}'}}}}")
+    if notify:
+        url, token = notify
+        endpoint = f"name: tests, url: '{url}', headers: {{Authorization: ['Bearer {token}']}}"
+        lines.append(f"notifications: {{endpoints: [{{{endpoint}, timeout: 5s, threshold: 5, backoff: 1s}}]}}")
     return "\n".join(lines) + "\n"

@@ -224,6 +224,10 @@ def test_a_placeholder_is_an_organization_and_a_repository(name: str):
         ),
         ({"tls_certificate": "/c.pem"}, "needs tls_certificate and tls_key together"),
         ({"tls_key": "/k.pem"}, "needs tls_certificate and tls_key together"),
+        (
+            {"notifications_token": SECRET * 2},
+            'needs listen = "HOST:PORT" to take notifications there, or no notifications_token',
+        ),
     ],
 )
 def test_settings_of_a_region_must_go_together(settings: dict[str, Any], told: str):
@@ -243,6 +247,26 @@ def test_settings_of_a_region_must_go_together(settings: dict[str, Any], told: s
 )
 def test_a_region_is_reached_where_its_clients_see_it(settings: dict[str, Any], url: str):
     assert Settings.parse(region(**settings)).regions["north"].url == url
+
+
+@pytest.mark.parametrize(
+    ("settings", "pause"),
+    [
+        (EMBEDDED, None),
+        (EMBEDDED | {"poll_seconds": 5}, 5),
+        (REMOTE, 60),
+        (REMOTE | {"poll_seconds": 0.5}, 0.5),
+        (REMOTE | {"poll_seconds": 0}, None),
+    ],
+)
+def test_registries_that_cannot_tell_of_pushes_are_polled(settings: dict[str, Any], pause: float | None):
+    assert Settings.parse(region(**settings)).regions["north"].poll_pause == pause
+
+
+def test_a_token_that_could_be_guessed_is_refused_without_telling_it():
+    told = refusal(region(**EMBEDDED, notifications_token=SECRET))
+    assert told.startswith("regions.north.notifications_token")
+    assert "16" in told
 
 
 @pytest.mark.parametrize("wrong", [5, [SECRET], {"a": SECRET}])

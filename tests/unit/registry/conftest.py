@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from tagferry.errors import Denied, NotFound, Unauthenticated
-from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.registry.access import Action, Login
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
@@ -52,6 +52,7 @@ class Registry:
     gate: ScriptedGate
     http: aiohttp.ClientSession
     pushes: list[tuple[RepositoryName, Tag | None, Digest]]
+    deletions: list[tuple[RepositoryName, Reference]]
 
     async def push_blob(self, content: bytes, repository: str = "org/app") -> Digest:
         digest = Digest.of(content)
@@ -83,7 +84,12 @@ class Registry:
 
 @pytest.fixture
 async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
-    gate, pushes = ScriptedGate(), []
+    gate = ScriptedGate()
+    pushes: list[tuple[RepositoryName, Tag | None, Digest]] = []
+    deletions: list[tuple[RepositoryName, Reference]] = []
+
+    async def on_delete(repository: RepositoryName, reference: Reference) -> None:
+        deletions.append((repository, reference))
 
     async def on_push(repository: RepositoryName, tag: Tag | None, digest: Digest) -> None:
         pushes.append((repository, tag, digest))
@@ -91,10 +97,10 @@ async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
     root = tmp_path / "region"
     store = await DiskStore.open(root)
     async with (
-        serving(RegistryApp(store, gate, on_push=on_push, idle_seconds=5)) as url,
+        serving(RegistryApp(store, gate, on_push=on_push, on_delete=on_delete, idle_seconds=5)) as url,
         aiohttp.ClientSession(url, headers={"Authorization": "me"}) as http,
     ):
-        yield Registry(url=url, root=root, store=store, gate=gate, http=http, pushes=pushes)
+        yield Registry(url=url, root=root, store=store, gate=gate, http=http, pushes=pushes, deletions=deletions)
     await store.close()
 
 

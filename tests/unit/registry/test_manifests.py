@@ -53,6 +53,15 @@ async def test_a_push_is_told_of_with_its_tag(registry: Registry) -> None:
     assert registry.pushes == [(APP, Tag("v1"), sample.digest), (APP, None, sample.digest)]
 
 
+async def test_a_deletion_is_told_of_by_what_was_deleted(registry: Registry) -> None:
+    sample = image()
+    await push_over_http(registry, sample, "v1")
+    for reference, status in (("v1", 202), ("v1", 404), (sample.digest, 202)):
+        async with registry.http.delete(f"/v2/org/app/manifests/{reference}") as response:
+            assert response.status == status
+    assert registry.deletions == [(APP, Tag("v1")), (APP, sample.digest)]
+
+
 async def test_a_manifest_waits_for_its_blobs(registry: Registry) -> None:
     sample = image()
     url = "/v2/org/app/manifests/v1"

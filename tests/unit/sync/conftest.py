@@ -26,6 +26,7 @@ from tagferry.sync.regions import Region, Regions
 from tagferry.sync.service import SyncService
 from tagferry.sync.worker import Worker
 from tests.unit.copy.stores import ScriptedStore
+from tests.unit.sync.circle import Circle
 
 NORTH, SOUTH = RegionId("cn-north-4"), RegionId("cn-south-1")
 TEAM, RELEASE, REPO = Namespace("team"), Namespace("release"), Repository("app")
@@ -203,3 +204,14 @@ def service(world: World) -> SyncService:
     """The service that the world starts with."""
     assert world.process is not None
     return world.process.service
+
+
+@pytest.fixture
+async def circle(database: Database) -> AsyncIterator[Circle]:
+    """Three regions with the organization `team`, and nothing that runs."""
+    users = Users(database, QuickVault([Fernet.generate_key().decode()]))
+    circle = Circle(database, users, await users.create("admin", "correct horse", domain="acme", is_admin=True))
+    for region in circle.stores:
+        await circle.organizations.create(circle.admin, region, TEAM)
+    yield circle
+    await circle.auto.close()

@@ -1,0 +1,182 @@
+"""Three regions in memory with rules between them, and someone who brings images in the place of the sync service."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import update
+
+from tagferry.accounts.model import Caller
+from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.users import Users
+from tagferry.db.engine import Database
+from tagferry.db.tables import SyncJobRow
+from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
+from tagferry.sync.arrivals import Arrivals, Source
+from tagferry.sync.auto import AutoSync
+from tagferry.sync.model import JobStatus, SyncRequest
+from tagferry.sync.regions import Region, Regions
+from tagferry.sync.rulebook import RuleBook
+from tagferry.sync.rules import Rule, Rules, RuleWish
+from tests.support.clock import Clock
+from tests.support.images import SampleImage, push
+from tests.unit.copy.stores import ScriptedStore
+
+A, B, C = RegionId("a"), RegionId("b"), RegionId("c")
+TEAM, REPO, V1 = Namespace("team"), Repository("app"), Tag("v1")
+APP = RepositoryName.of(TEAM, REPO)
+
+
+def source(region: RegionId) -> Source:
+    """The repository `team/app` of a region."""
+    return Source(region, TEAM, REPO)
+
+
+@dataclass
+class Courier:
+    """Brings images, and records its jobs as the sync service does.
+
+    Attributes:
+        requests: what it was asked for.
+        waiting: jobs that it has not done yet; while `holding`, all of them.
+        arrivals: where something has arrived, and nobody has looked yet.
+        refusal: raised instead of taking a request.
+        rewritten: what it makes of an image on its way, by the digest.
+    """
+
+    database: Database
+    stores: dict[RegionId, ScriptedStore]
+    requests: list[SyncRequest] = field(default_factory=list)
+    waiting: list[tuple[int, SyncRequest]] = field(default_factory=list)
+    arrivals: list[tuple[Source, Tag]] = field(default_factory=list)
+    refusal: Exception | None = None
+    holding: bool = False
+    rewritten: dict[Digest, SampleImage] = field(default_factory=dict)
+    samples: dict[Digest, SampleImage] = field(default_factory=dict)
+
+    async def start(self, request: SyncRequest) -> None:
+        assert request.is_automatic
+        self.requests.append(request)
+        if self.refusal is not None:
+            raise self.refusal
+        if await self._wanted(request) == await self._standing(request):
+            return
+        row = SyncJobRow(
+            request_id=request.id,
+            created_at=datetime.now(UTC),
+            updated_at=datetime.now(UTC),
+            domain_id=request.caller.domain_id,
+            domain_name=request.caller.domain_name,
+            operator_id=request.caller.user_id,
+            operator_name=request.caller.name,
+            source_region=request.source_region,
+            namespace=request.namespace,
+            repository=request.repository,
+            tag=request.tags[0],
+            target_region=request.target_region,
+            target_namespace=request.target_namespace,
+            override=request.override,
+            status=JobStatus.WAITING.value,
+        )
+        async with self.database.write() as session:
+            session.add(row)
+        self.waiting.append((row.id, request))
+        if not self.holding:
+            await self.deliver()
+
+    async def deliver(self, *, crossing: bool = False) -> None:
+        """Do every waiting job, one after the other or, `crossing`, each with what stood there before all of them."""
+        self.holding = False
+        seen = {job_id: await self._wanted(request) for job_id, request in self.waiting} if crossing else {}
+        while self.waiting:
+            job_id, request = self.waiting.pop(0)
+            wanted, standing = seen.get(job_id) or await self._wanted(request), await self._standing(request)
+            assert wanted is not None
+            if standing is not None and standing != wanted and not request.override:
+                await self._end(job_id, JobStatus.EXISTED, standing)
+                continue
+            await push(self.stores[request.target_region], APP, self.samples[wanted], request.tags[0])
+            await self._end(job_id, JobStatus.SUCCESS, wanted)
+            self.arrivals.append((source(request.target_region), request.tags[0]))
+
+    def ways(self) -> list[str]:
+        """What it was asked for, each as `a>b`."""
+        return [f"{request.source_region}>{request.target_region}" for request in self.requests]
+
+    async def _end(self, job_id: int, status: JobStatus, digest: Digest) -> None:
+        async with self.database.write() as session:
+            values = {"status": status.value, "digest": digest}
+            await session.execute(update(SyncJobRow).where(SyncJobRow.id == job_id).values(**values))
+
+    async def _wanted(self, request: SyncRequest) -> Digest | None:
+        digest = await self.stores[request.source_region].tag(APP, request.tags[0])
+        return self.rewritten[digest].digest if digest in self.rewritten else digest
+
+    async def _standing(self, request: SyncRequest) -> Digest | None:
+        return await self.stores[request.target_region].tag(APP, request.tags[0])
+
+
+class Circle:
+    """Everything around automatic synchronization; nothing runs by itself before `auto.start()`."""
+
+    def __init__(self, database: Database, users: Users, admin: Caller) -> None:
+        self.admin = admin
+        self.users = users
+        self.clock = Clock()
+        self.stores = {region: ScriptedStore(region) for region in (A, B, C)}
+        self.courier = Courier(database, self.stores)
+        self.rules = Rules(database)
+        self.database = database
+        self.organizations = Organizations(database)
+        self.regions = Regions(
+            [Region(id=name, url=f"https://{name}.example", store=store) for name, store in self.stores.items()]
+        )
+        self.auto = self.new_auto()
+        self.rulebook = RuleBook(
+            regions=self.regions, organizations=self.organizations, rules=self.rules, on_put=lambda _source: None
+        )
+
+    def new_auto(self, **options: Any) -> AutoSync:
+        """Automatic synchronization with nothing but the database in common with the one before it."""
+        defaults: dict[str, Any] = {"poll_seconds": {}, "clock": self.clock}
+        return AutoSync(
+            regions=self.regions,
+            rules=self.rules,
+            arrivals=Arrivals(self.database),
+            users=self.users,
+            start=self.courier.start,
+            **defaults | options,
+        )
+
+    async def rule(self, start: RegionId, end: RegionId, **fields: Any) -> Rule:
+        """Make a rule from one region's repository to another's."""
+        values: dict[str, Any] = {"caller": self.admin, "override": True, "sync_auto": True} | fields
+        return await self.rulebook.put(
+            RuleWish(source=source(start), target_region=end, target_namespace=TEAM, **values)
+        )
+
+    async def push(self, region: RegionId, sample: SampleImage, tag: Tag = V1, *, seen: bool = True) -> None:
+        """Push an image as a client does; where it is `seen`, everything that follows has happened at the end."""
+        self.courier.samples[sample.digest] = sample
+        await push(self.stores[region], APP, sample, tag)
+        if seen:
+            await self.see(region, tag)
+
+    async def see(self, region: RegionId, tag: Tag = V1) -> None:
+        """Look at a tag, and at whatever arrives somewhere from then on; that must come to an end."""
+        await self.auto.check(source(region), tag)
+        for _ in range(100):
+            if not self.courier.arrivals:
+                return
+            await self.auto.check(*self.courier.arrivals.pop(0))
+        raise AssertionError(f"it goes on and on: {self.courier.ways()}")
+
+    async def hide_job(self, job_id: int, *, hidden: bool) -> None:
+        """Let nobody see that a job is open, as where two processes start theirs at the same moment."""
+        status = JobStatus.CANCEL if hidden else JobStatus.WAITING
+        async with self.database.write() as session:
+            await session.execute(update(SyncJobRow).where(SyncJobRow.id == job_id).values(status=status.value))
+
+    async def standing(self, tag: Tag = V1) -> list[Digest | None]:
+        """What the tag points to in each region."""
+        return [await store.tag(APP, tag) for store in self.stores.values()]

@@ -1,0 +1,163 @@
+"""Automatic synchronization at work: events, polls, a full round at the start, and an end within a second."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import structlog
+
+from tagferry.errors import Unavailable
+from tagferry.names import Reference, RepositoryName, Tag
+from tagferry.oci.model import Descriptor
+from tests.support.deployment import eventually
+from tests.support.images import image
+from tests.unit.sync.circle import APP, V1, A, B, Circle
+
+OLD, NEW = image(seed="old"), image(seed="new")
+
+
+class Shift:
+    """Whether this process leads, as a test says."""
+
+    def __init__(self) -> None:
+        self.leads = False
+        self.asked = 0
+
+    async def __call__(self) -> bool:
+        self.asked += 1
+        return self.leads
+
+
+@pytest.fixture
+def begin(circle: Circle) -> Callable[..., None]:
+    """Begin automatic synchronization anew, by the real clock."""
+
+    def begin(**options: Any) -> None:
+        circle.auto = circle.new_auto(clock=time.monotonic, **options)
+        circle.auto.start()
+
+    return begin
+
+
+@pytest.fixture
+async def ruled(circle: Circle) -> Circle:
+    """A rule from A to B, and a push to A since, of which nobody was told."""
+    await circle.push(A, OLD)
+    await circle.rule(A, B)
+    await circle.push(A, NEW, seen=False)
+    return circle
+
+
+def arrived(circle: Circle, tag: Tag = V1) -> Callable[[], Awaitable[bool]]:
+    async def has_arrived() -> bool:
+        return await circle.stores[B].tag(APP, tag) == NEW.digest
+
+    return has_arrived
+
+
+async def test_what_was_pushed_while_nothing_ran_is_found_at_the_start(ruled: Circle, begin: Callable[..., None]):
+    begin()
+    await eventually(arrived(ruled))
+
+
+async def test_a_notice_is_followed_at_once(ruled: Circle, begin: Callable[..., None]):
+    begin(leads=Shift())
+    ruled.auto.notice(A, APP, V1)
+    await eventually(arrived(ruled))
+    assert ruled.courier.ways() == ["a>b"]
+
+
+async def test_names_that_no_rule_can_have_are_passed_over(ruled: Circle, begin: Callable[..., None]):
+    begin(leads=Shift())
+    ruled.auto.notice(A, RepositoryName("nothing-but-a-name"), V1)
+    await ruled.auto.forget(A, RepositoryName("nothing-but-a-name"), V1)
+    ruled.auto.notice(A, APP, V1)
+    await eventually(arrived(ruled))
+
+
+async def test_polls_find_what_nobody_told_of_and_ask_no_more_than_they_must(ruled: Circle, begin: Callable[..., None]):
+    begin(poll_seconds={A: 0.05})
+    await eventually(arrived(ruled))
+    ruled.stores[A].counts.clear()
+    ruled.stores[B].counts.clear()
+
+    async def three_rounds() -> bool:
+        return ruled.stores[A].counts["list_tags"] >= 3
+
+    await eventually(three_rounds)
+    assert ruled.stores[A].counts.keys() == {"list_tags", "head_manifest"}
+    assert not ruled.stores[B].counts
+    assert ruled.courier.ways() == ["a>b"]
+
+
+async def test_only_who_leads_polls_and_whoever_comes_to_lead_looks_at_everything(
+    ruled: Circle, begin: Callable[..., None], monkeypatch: Any
+):
+    monkeypatch.setattr("tagferry.sync.auto._TICK_SECONDS", 0.02)
+    shift = Shift()
+    before = ruled.stores[A].counts["list_tags"]
+    begin(leads=shift, poll_seconds={A: 0.02})
+
+    async def asked_often() -> bool:
+        return shift.asked >= 3
+
+    await eventually(asked_often)
+    assert ruled.stores[A].counts["list_tags"] == before
+
+    shift.leads = True
+
+    await eventually(arrived(ruled))
+
+
+async def test_more_notices_than_there_is_room_for_lose_nothing(
+    ruled: Circle, begin: Callable[..., None], monkeypatch: Any
+):
+    monkeypatch.setattr("tagferry.sync.auto._TICK_SECONDS", 0.02)
+    begin(leads=Shift(), agenda_limit=2)
+    for number in range(50):
+        ruled.auto.notice(A, RepositoryName(f"team/other-{number}"), V1)
+    ruled.auto.notice(A, APP, V1)
+
+    await eventually(arrived(ruled))
+
+
+async def test_a_source_that_is_down_is_told_once_and_asked_again_later(ruled: Circle):
+    ruled.stores[A].failures[V1] = Unavailable("the registry is down")
+    ruled.auto = ruled.new_auto(leads=Shift())
+    with structlog.testing.capture_logs() as logs:
+        ruled.auto.start()
+
+        async def asked_again() -> bool:
+            return ruled.stores[A].counts["head_manifest"] > asked
+
+        for _ in range(3):
+            asked = ruled.stores[A].counts["head_manifest"]
+            ruled.auto.notice(A, APP, V1)
+            await eventually(asked_again)
+        assert [entry["reason"] for entry in logs] == ["the registry is down"]
+    ruled.stores[A].failures.clear()
+    ruled.clock.now += 600
+    ruled.auto.notice(A, APP, V1)
+
+    await eventually(arrived(ruled))
+
+
+async def test_it_ends_within_a_second_whatever_is_under_way(
+    ruled: Circle, begin: Callable[..., None], monkeypatch: Any
+):
+    asked = asyncio.Event()
+
+    async def hang(_repository: RepositoryName, _reference: Reference) -> Descriptor | None:
+        asked.set()
+        await asyncio.Event().wait()
+        return None
+
+    monkeypatch.setattr(ruled.stores[A], "head_manifest", hang)
+    begin()
+    async with asyncio.timeout(5):
+        await asked.wait()
+
+    async with asyncio.timeout(1):
+        await ruled.auto.close()

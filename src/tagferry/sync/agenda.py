@@ -92,12 +92,19 @@ class Patience:
         return trouble.until if trouble is not None and trouble.until > self._clock() else None
 
     def fail(self, key: Hashable, reason: str = "") -> tuple[float, bool]:
-        """It went wrong; returns when to try again, and whether the reason is news."""
+        """It went wrong; returns when to try again, and whether the reason is news.
+
+        What goes wrong while it is to be left alone had begun before, and makes the wait no longer.
+        """
         known = self._troubles.get(key)
+        is_news = known is None or known.reason != reason
+        if known is not None and self.until(key) is not None:
+            known.reason = reason
+            return known.until, is_news
         failures = known.failures + 1 if known else 0
         until = self._clock() + min(self._shortest * 2.0 ** min(failures, 32), self._longest)
         self._troubles[key] = _Trouble(failures, reason, until)
-        return until, known is None or known.reason != reason
+        return until, is_news
 
     def succeed(self, key: Hashable) -> bool:
         """It went well; returns whether it had gone wrong before."""

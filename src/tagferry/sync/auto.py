@@ -82,6 +82,7 @@ class AutoSync:
         self._tags: Agenda[_TagWork] = Agenda(agenda_limit, clock)
         self._sources: Agenda[Source] = Agenda(agenda_limit, clock)
         self._polled_at: dict[Source, float] = {}
+        self._being_scanned: set[Source] = set()
         self._lost_track = False
         self._patience = Patience(shortest=5.0, longest=600.0, clock=clock)
         self._open_jobs = Patience(shortest=1.0, longest=60.0, clock=clock)
@@ -168,8 +169,15 @@ class AutoSync:
     async def _scan_what_is_due(self) -> None:
         while True:
             source = await self._sources.take()
-            self._polled_at[source] = self._clock()
-            await self._guarded(source, self.scan(source))
+            if source in self._being_scanned:
+                self._lost_track |= not self._sources.add(source, self._clock() + _TICK_SECONDS)
+                continue
+            self._being_scanned.add(source)
+            try:
+                await self._guarded(source, self.scan(source))
+            finally:
+                self._being_scanned.discard(source)
+                self._polled_at[source] = self._clock()
 
     async def _guarded(self, source: Source, work: Awaitable[None]) -> None:
         """Do a work at a source; if that goes wrong, look at all of the source again later."""
@@ -211,7 +219,9 @@ class AutoSync:
             pause = self._poll_seconds.get(source.region)
             polled_at = self._polled_at.get(source)
             is_due = pause is not None and (polled_at is None or polled_at + pause <= now)
-            if (everything or is_due) and self._patience.until(source) is None:
+            if self._patience.until(source) is not None:
+                continue
+            if everything or (is_due and source not in self._being_scanned):
                 self.notice_repository(source)
 
     def _look_at(self, source: Source, tag: Tag, at: float | None = None) -> None:

@@ -79,6 +79,14 @@ def test_what_goes_wrong_again_and_again_is_left_alone_for_longer_and_longer(clo
     assert patience.fail("rule")[0] - clock.now == 5.0
 
 
+def test_what_goes_wrong_several_times_at_once_counts_once(clock: Clock):
+    patience = Patience(shortest=5.0, longest=600.0, clock=clock)
+
+    assert [patience.fail("registry")[0] - clock.now for _ in range(5)] == [5.0] * 5
+    clock.now += 5.0
+    assert [patience.fail("registry")[0] - clock.now for _ in range(5)] == [10.0] * 5
+
+
 def test_a_reason_is_news_once(clock: Clock):
     patience = Patience(shortest=1.0, longest=9.0, clock=clock)
 

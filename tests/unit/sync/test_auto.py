@@ -187,14 +187,6 @@ async def test_a_ring_of_rules_comes_to_rest_even_where_images_are_rewritten_or_
     assert len(circle.courier.requests) <= 4
 
 
-async def test_a_tag_that_a_job_may_be_about_to_change_is_looked_at_when_the_job_has_ended(pair: Circle):
-    pair.courier.holding = True
-    await pair.push(A, NEW)
-    await pair.push(B, OTHER)
-    await pair.auto.scan(source(B))
-    assert pair.courier.ways() == ["a>b"]
-
-
 async def test_a_creator_who_may_no_more_is_asked_for_now_and_then_and_the_tag_waits(circle: Circle):
     await circle.push(A, OLD)
     rule = await circle.rule(A, B)

@@ -13,9 +13,9 @@ from tagferry.names import Reference, RepositoryName, Tag
 from tagferry.oci.model import Descriptor
 from tests.support.deployment import eventually
 from tests.support.images import image
-from tests.unit.sync.circle import APP, V1, A, B, Circle
+from tests.unit.sync.circle import APP, V1, A, B, Circle, source
 
-OLD, NEW = image(seed="old"), image(seed="new")
+OLD, NEW, OTHER = image(seed="old"), image(seed="new"), image(seed="other")
 
 
 class Shift:
@@ -141,6 +141,64 @@ async def test_a_source_that_is_down_is_told_once_and_asked_again_later(ruled: C
     ruled.clock.now += 600
     ruled.auto.notice(A, APP, V1)
 
+    await eventually(arrived(ruled))
+
+
+async def test_a_tag_that_a_job_may_be_about_to_change_is_looked_at_again_when_the_job_came_to_nothing(
+    ruled: Circle, begin: Callable[..., None]
+):
+    """Nobody tells of a job that brought nothing, so that it is found out by asking again."""
+    await ruled.push(B, OLD)
+    await ruled.rule(B, A)
+    ruled.courier.holding = True
+    begin(leads=Shift())
+    ruled.auto.notice(A, APP, V1)
+
+    async def is_on_its_way() -> bool:
+        return len(ruled.courier.waiting) == 1
+
+    await eventually(is_on_its_way)
+    await ruled.push(B, OTHER, seen=False)
+    ruled.auto.notice(B, APP, V1)
+    asked = ruled.stores[B].counts["head_manifest"]
+
+    async def has_been_asked() -> bool:
+        return ruled.stores[B].counts["head_manifest"] > asked
+
+    await eventually(has_been_asked)
+    assert ruled.courier.ways() == ["a>b"]
+    job_id, _ = ruled.courier.waiting.pop()
+    await ruled.hide_job(job_id, hidden=True)
+
+    async def went_back() -> bool:
+        return ruled.courier.ways() == ["a>b", "b>a"]
+
+    await eventually(went_back)
+
+
+async def test_a_repository_is_scanned_once_at_a_time_however_long_that_takes(
+    ruled: Circle, begin: Callable[..., None], monkeypatch: Any
+):
+    monkeypatch.setattr("tagferry.sync.auto._TICK_SECONDS", 0.02)
+    shift, release = Shift(), asyncio.Event()
+    head = ruled.stores[A].head_manifest
+
+    async def slow(repository: RepositoryName, reference: Reference) -> Descriptor | None:
+        await release.wait()
+        return await head(repository, reference)
+
+    monkeypatch.setattr(ruled.stores[A], "head_manifest", slow)
+    before = ruled.stores[A].counts["list_tags"]
+    shift.leads = True
+    begin(leads=shift, poll_seconds={A: 0.02})
+
+    async def polls_were_due_often() -> bool:
+        ruled.auto.notice_repository(source(A))
+        return shift.asked >= 5
+
+    await eventually(polls_were_due_often)
+    assert ruled.stores[A].counts["list_tags"] == before + 1
+    release.set()
     await eventually(arrived(ruled))
 
 

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, func, select
@@ -87,6 +88,20 @@ class Arrivals:
                 .limit(1)
             )
         return Arrived(is_open=is_open is not None, latest_id=latest or 0, brought=_arrival(job) if job else None)
+
+    async def brought_by(self, job_ids: Collection[int]) -> list[tuple[Source, Tag]]:
+        """Where those of these jobs that ended with success have brought which tag."""
+        async with self._database.read() as session:
+            jobs = await session.scalars(
+                select(SyncJobRow).where(SyncJobRow.id.in_(job_ids), SyncJobRow.status == JobStatus.SUCCESS.value)
+            )
+            return [
+                (
+                    Source(RegionId(job.target_region), Namespace(job.target_namespace), Repository(job.repository)),
+                    Tag(job.tag),
+                )
+                for job in jobs
+            ]
 
 
 def latest_arrival(source: Source) -> Select[int | None]:

@@ -30,6 +30,7 @@ _HEADS = 8
 _TICK_SECONDS = 5.0
 _HOPS = 32
 _FORGOTTEN_AT_ONCE = 500
+_ENDS_AT_ONCE = 500
 
 log = structlog.get_logger(__name__)
 
@@ -53,8 +54,9 @@ class AutoSync:
         users: in whose names rules act.
         start: accepts a request.
         poll_seconds: the regions to poll, and how long after a poll of a repository the next one is due.
-        leads: whether this process does the polls.
-        agenda_limit: tags, and repositories, that wait to be looked at; what is more is found by a full round.
+        leads: whether this process does the polls, and follows the ends of jobs.
+        agenda_limit: tags, repositories, and ends of jobs, that wait to be looked at; what is more is found by a full
+            round.
         clock: seconds.
     """
 
@@ -83,6 +85,10 @@ class AutoSync:
         self._sources: Agenda[Source] = Agenda(agenda_limit, clock)
         self._polled_at: dict[Source, float] = {}
         self._being_scanned: set[Source] = set()
+        self._agenda_limit = agenda_limit
+        self._ended: set[int] = set()
+        self._has_ended = asyncio.Event()
+        self._led = False
         self._lost_track = False
         self._patience = Patience(shortest=5.0, longest=600.0, clock=clock)
         self._open_jobs = Patience(shortest=1.0, longest=60.0, clock=clock)
@@ -101,6 +107,17 @@ class AutoSync:
         """Any tag of a repository may have changed; all are looked at soon."""
         # Where there is no room, the next round finds whatever there is to find.
         self._lost_track |= not self._sources.add(source)
+
+    def notice_ends(self, payload: str) -> None:
+        """Sync jobs have ended, of these ids, joined by commas; an empty text stands for any that nobody told of."""
+        if not self._led:
+            # Who leads looks at it, and who comes to lead looks at everything.
+            return
+        if not payload or len(self._ended) >= self._agenda_limit:
+            self._lost_track = True
+            return
+        self._ended.update(int(job_id) for job_id in payload.split(","))
+        self._has_ended.set()
 
     async def forget(self, region: RegionId, repository: RepositoryName, *references: Reference) -> None:
         """Tags, or all tags of these digests, were deleted: the same image, pushed again, is to be synchronized."""
@@ -156,6 +173,7 @@ class AutoSync:
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll())
+            group.create_task(self._follow_ends())
             for _ in range(_CHECKS):
                 group.create_task(self._check_what_is_due())
             for _ in range(_SCANS):
@@ -192,18 +210,32 @@ class AutoSync:
             if self._patience.succeed(source):
                 log.info("a repository with rules can be looked at again", source=source.place, name=source.repository)
 
+    async def _follow_ends(self) -> None:
+        """What a job has brought to a place may have to go on from there."""
+        while True:
+            await self._has_ended.wait()
+            self._has_ended.clear()
+            ended, self._ended = sorted(self._ended), set()
+            try:
+                for start in range(0, len(ended), _ENDS_AT_ONCE):
+                    for source, tag in await self._arrivals.brought_by(ended[start : start + _ENDS_AT_ONCE]):
+                        self._look_at(source, tag)
+            except Exception as error:
+                self._lost_track = True
+                _tell(error, "what jobs have brought cannot be looked up")
+
     async def _poll(self) -> None:
         """Put what is to be polled on the agenda: all that has a rule when this process comes to lead, then in turn."""
-        led = False
         tick = min([_TICK_SECONDS, *self._poll_seconds.values()])
         while True:
             try:
                 leads = await self._leads()
-                everything = self._lost_track or (leads and not led)
+                everything = self._lost_track or (leads and not self._led)
+                # Set before the sources are read: an end that is passed over until now stands in what is read then.
+                self._led = leads
                 if everything or (leads and self._poll_seconds):
                     self._lost_track = False
                     self._plan(await self._rules.sources(), everything=everything)
-                led = leads
             except Exception as error:
                 self._lost_track = True
                 if self._patience.fail(self, _reason(error))[1]:

@@ -12,6 +12,7 @@ from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
 from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge
 from tagferry.names import Namespace, RegionId, Repository, Tag
+from tagferry.sync.admission import admit
 from tagferry.sync.endings import Endings
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.meetings import Meetings
@@ -148,23 +149,13 @@ class SyncService:
             raise Invalid("imageTag", "must name at least one tag")
         if len(request.tags) > self._tag_limit:
             raise TooLarge("imageTag", f"must name at most {self._tag_limit} tags", len(request.tags))
-        if request.target_region not in self._regions:
-            known = ", ".join(region.id for region in self._regions)
-            raise Invalid("remoteRegionId", f"must be one of the known regions ({known})", str(request.target_region))
-        same_region = request.target_region == request.source_region
-        if same_region and request.target_namespace == request.namespace:
-            raise Invalid(
-                "remoteRegionId",
-                "and remoteNamespace must not both be those of the source",
-                f"{request.target_region}/{request.target_namespace}",
-            )
-        await self._organizations.require(request.caller, request.source_region, request.namespace, Permission.READ)
-        try:
-            await self._organizations.require(
-                request.caller, request.target_region, request.target_namespace, Permission.EDIT
-            )
-        except NotFound as error:
-            raise NotFound("organization", error.name, "remoteNamespace must exist in the target region") from None
+        await admit(
+            self._regions,
+            self._organizations,
+            request.caller,
+            source=(request.source_region, request.namespace),
+            target=(request.target_region, request.target_namespace),
+        )
 
     def _bounded(self, request: SyncRequest) -> SyncRequest:
         limits = [seconds for seconds in (request.seconds, self._seconds) if seconds is not None]

@@ -115,12 +115,3 @@ async def test_a_region_without_a_token_says_what_to_do(told: Deployment):
 async def test_a_body_that_holds_no_events_is_refused(told: Deployment, body: bytes):
     answer = await told.http("POST", "/notifications", body=body, headers=AUTHORIZED)
     assert answer.refused()[:2] == (400, "SVCSTG.SWR.4001018")
-
-
-async def test_a_body_over_the_limit_is_refused(told: Deployment):
-    async def spaces() -> AsyncIterator[bytes]:
-        for _ in range(17):
-            yield b" " * 65536
-
-    answer = await told.http("POST", "/notifications", body=spaces(), headers=AUTHORIZED)
-    assert answer.refused()[0] == 413

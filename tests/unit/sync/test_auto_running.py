@@ -13,7 +13,7 @@ from tagferry.names import Reference, RepositoryName, Tag
 from tagferry.oci.model import Descriptor
 from tests.support.deployment import eventually
 from tests.support.images import image
-from tests.unit.sync.circle import APP, V1, A, B, Circle, source
+from tests.unit.sync.circle import APP, V1, A, B, C, Circle, source
 
 OLD, NEW, OTHER = image(seed="old"), image(seed="new"), image(seed="other")
 
@@ -67,6 +67,39 @@ async def test_a_notice_is_followed_at_once(ruled: Circle, begin: Callable[..., 
     ruled.auto.notice(A, APP, V1)
     await eventually(arrived(ruled))
     assert ruled.courier.ways() == ["a>b"]
+
+
+async def test_what_a_job_has_brought_goes_on_from_there(ruled: Circle, begin: Callable[..., None]):
+    await ruled.push(B, OLD, seen=False)
+    await ruled.rule(B, C)
+    shift = Shift()
+    shift.leads = True
+    begin(leads=shift)
+    await eventually(arrived(ruled))
+
+    async def has_gone_on() -> bool:
+        ruled.auto.notice_ends("1")
+        return await ruled.stores[C].tag(APP, V1) == NEW.digest
+
+    await eventually(has_gone_on)
+    assert ruled.courier.ways() == ["a>b", "b>c"]
+
+
+async def test_signals_that_may_have_been_lost_make_a_full_round(
+    ruled: Circle, begin: Callable[..., None], monkeypatch: Any
+):
+    monkeypatch.setattr("tagferry.sync.auto._TICK_SECONDS", 0.02)
+    shift = Shift()
+    shift.leads = True
+    begin(leads=shift)
+    await eventually(arrived(ruled))
+    await ruled.push(A, OTHER, seen=False)
+
+    async def was_found() -> bool:
+        ruled.auto.notice_ends("")
+        return await ruled.stores[B].tag(APP, V1) == OTHER.digest
+
+    await eventually(was_found)
 
 
 async def test_names_that_no_rule_can_have_are_passed_over(ruled: Circle, begin: Callable[..., None]):

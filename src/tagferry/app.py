@@ -36,6 +36,7 @@ from tagferry.settings import RegionSettings, Settings
 from tagferry.sync.arrivals import Arrivals
 from tagferry.sync.auto import AutoSync
 from tagferry.sync.capabilities import KeptCapabilities
+from tagferry.sync.dispatch import Dispatch
 from tagferry.sync.endings import Endings
 from tagferry.sync.jobs import ENDED, Jobs
 from tagferry.sync.locations import KeptLocations
@@ -286,12 +287,12 @@ def _auto_sync(
     settings: Settings, accounts: Accounts, regions: Regions, sync: SyncService, signals: Signals
 ) -> AutoSync:
     pauses = {RegionId(name): region.poll_pause for name, region in settings.regions.items()}
+    rules, arrivals = Rules(accounts.database), Arrivals(accounts.database)
     auto_sync = AutoSync(
+        dispatch=Dispatch(regions=regions, rules=rules, arrivals=arrivals, users=accounts.users, start=sync.start),
         regions=regions,
-        rules=Rules(accounts.database),
-        arrivals=Arrivals(accounts.database),
-        users=accounts.users,
-        start=sync.start,
+        rules=rules,
+        arrivals=arrivals,
         poll_seconds={name: pause for name, pause in pauses.items() if pause is not None},
     )
     signals.subscribe(ENDED, auto_sync.notice_ends)

@@ -7,19 +7,16 @@ rule has handled last is synchronized. Events only say where to look at once; wh
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
-from weakref import WeakValueDictionary
 
 import structlog
 
-from tagferry.accounts.users import Users
-from tagferry.errors import Denied, InvalidName, NotFound, TagferryError
-from tagferry.names import Digest, Reference, RegionId, Repository, RepositoryName, Tag
+from tagferry.errors import InvalidName, NotFound
+from tagferry.names import Reference, RegionId, RepositoryName, Tag
 from tagferry.sync.agenda import Agenda, Clock, Patience
-from tagferry.sync.arrivals import Arrivals, Arrived, Source, request_id_of
-from tagferry.sync.model import SyncRequest
+from tagferry.sync.arrivals import Arrivals, Source
+from tagferry.sync.dispatch import Dispatch, reason_of, tell
 from tagferry.sync.regions import Regions
-from tagferry.sync.rules import Handled, Rule, Rules
+from tagferry.sync.rules import Rules
 
 _CHECKS = 8
 """Tags that are looked at at the same time because of an event."""
@@ -28,13 +25,11 @@ _SCANS = 4
 _HEADS = 8
 """Tags of one of them that are asked for at the same time."""
 _TICK_SECONDS = 5.0
-_HOPS = 32
 _FORGOTTEN_AT_ONCE = 500
 _ENDS_AT_ONCE = 500
 
 log = structlog.get_logger(__name__)
 
-Start = Callable[[SyncRequest], Awaitable[object]]
 Leads = Callable[[], Awaitable[bool]]
 _TagWork = tuple[Source, Tag]
 
@@ -48,11 +43,10 @@ class AutoSync:
     """Looks for what has changed at the sources of rules, and starts synchronizing it.
 
     Args:
-        regions: those that this process knows; rules from or to others rest.
+        dispatch: does what rules want about a tag.
+        regions: where images are.
         rules: the rules, and what they have handled.
         arrivals: what sync jobs brought.
-        users: in whose names rules act.
-        start: accepts a request.
         poll_seconds: the regions to poll, and how long after a poll of a repository the next one is due.
         leads: whether this process does the polls, and follows the ends of jobs.
         agenda_limit: tags, repositories, and ends of jobs, that wait to be looked at; what is more is found by a full
@@ -63,21 +57,19 @@ class AutoSync:
     def __init__(
         self,
         *,
+        dispatch: Dispatch,
         regions: Regions,
         rules: Rules,
         arrivals: Arrivals,
-        users: Users,
-        start: Start,
         poll_seconds: Mapping[RegionId, float],
         leads: Leads = always,
         agenda_limit: int = 10_000,
         clock: Clock = time.monotonic,
     ) -> None:
+        self._dispatch = dispatch
         self._regions = regions
         self._rules = rules
         self._arrivals = arrivals
-        self._users = users
-        self._start = start
         self._poll_seconds = poll_seconds
         self._leads = leads
         self._clock = clock
@@ -91,8 +83,6 @@ class AutoSync:
         self._led = False
         self._lost_track = False
         self._patience = Patience(shortest=5.0, longest=600.0, clock=clock)
-        self._open_jobs = Patience(shortest=1.0, longest=60.0, clock=clock)
-        self._locks: WeakValueDictionary[tuple[Repository, Tag], asyncio.Lock] = WeakValueDictionary()
         self._task: asyncio.Task[None] | None = None
 
     def notice(self, region: RegionId, repository: RepositoryName, tag: Tag) -> None:
@@ -139,17 +129,15 @@ class AutoSync:
 
     async def check(self, source: Source, tag: Tag) -> None:
         """Look at a tag, and start what its rules want; raises what the source's registry raises."""
-        rules = await self._active(source)
-        if not rules:
-            return
-        # Both ends of a pair of rules see what the other one has just started.
-        lock = self._locks.setdefault((source.repository, tag), asyncio.Lock())
-        async with lock:
-            await self._compare(rules, source, tag)
+        again = await self._dispatch.check(source, tag)
+        if again.at_tag is not None:
+            self._look_at(source, tag, again.at_tag)
+        if again.at_source is not None:
+            self._lost_track |= not self._sources.add(source, again.at_source)
 
     async def scan(self, source: Source) -> None:
         """Look at every tag of a repository: one list, and one HEAD a tag; raises what its registry raises."""
-        rules = await self._active(source)
+        rules = await self._dispatch.active(source)
         if not rules:
             return
         store = self._regions[source.region].store
@@ -202,9 +190,9 @@ class AutoSync:
         try:
             await work
         except Exception as error:
-            until, is_news = self._patience.fail(source, _reason(error))
+            until, is_news = self._patience.fail(source, reason_of(error))
             if is_news:
-                _tell(error, "a repository with rules cannot be looked at", source=source.place, name=source.repository)
+                tell(error, "a repository with rules cannot be looked at", source=source.place, name=source.repository)
             self._lost_track |= not self._sources.add(source, until)
         else:
             if self._patience.succeed(source):
@@ -222,7 +210,7 @@ class AutoSync:
                         self._look_at(source, tag)
             except Exception as error:
                 self._lost_track = True
-                _tell(error, "what jobs have brought cannot be looked up")
+                tell(error, "what jobs have brought cannot be looked up")
 
     async def _poll(self) -> None:
         """Put what is to be polled on the agenda: all that has a rule when this process comes to lead, then in turn."""
@@ -238,8 +226,8 @@ class AutoSync:
                     self._plan(await self._rules.sources(), everything=everything)
             except Exception as error:
                 self._lost_track = True
-                if self._patience.fail(self, _reason(error))[1]:
-                    _tell(error, "rules cannot be looked up")
+                if self._patience.fail(self, reason_of(error))[1]:
+                    tell(error, "rules cannot be looked up")
             else:
                 self._patience.succeed(self)
             await asyncio.sleep(tick)
@@ -260,86 +248,6 @@ class AutoSync:
         if not self._tags.add((source, tag), at):
             self.notice_repository(source)
 
-    async def _active(self, source: Source) -> list[Rule]:
-        if source.region not in self._regions:
-            return []
-        rules = await self._rules.of_repository(source, only_active=True)
-        return [rule for rule in rules if rule.target_region in self._regions]
-
-    async def _compare(self, rules: list[Rule], source: Source, tag: Tag) -> None:
-        found = await self._regions[source.region].store.head_manifest(source.name, tag)
-        if found is None:
-            return
-        handled = await self._rules.handled([rule.id for rule in rules], tag)
-        changed = [rule for rule in rules if rule.id not in handled or handled[rule.id].digest != found.digest]
-        if not changed:
-            return
-        # Asked after the registry: what a job has put there is then open, or recorded as brought.
-        arrived = await self._arrivals.of(source, tag, found.digest)
-        if arrived.is_open:
-            self._look_at(source, tag, self._open_jobs.fail((source, tag))[0])
-            return
-        self._open_jobs.succeed((source, tag))
-        for rule in changed:
-            before = handled.get(rule.id) or Handled(digest=None, arrival_id=rule.arrival_id)
-            await self._apply(rule, tag, found.digest, before, arrived)
-
-    async def _apply(self, rule: Rule, tag: Tag, digest: Digest, before: Handled, arrived: Arrived) -> None:
-        """Handle a tag for a rule, or let it rest until the rule can run."""
-        came_through = await self._came_through(tag, before, arrived)
-        done = Handled(digest, max(before.arrival_id, arrived.latest_id), came_through)
-        if rule.target_place in came_through:
-            # It was there: sent back, it would go round for ever.
-            await self._rules.keep(rule.id, tag, done)
-            return
-        # Whoever changes a rule may have put right what was wrong with it.
-        version = (rule.id, rule.updated_at)
-        if (until := self._patience.until(version)) is None:
-            try:
-                if before.came_through != came_through:
-                    # Whoever meets the copy at the target looks here for where it came from.
-                    await self._rules.keep(rule.id, tag, replace(before, came_through=came_through))
-                await self._start_as_its_creator(rule, tag)
-                await self._rules.keep(rule.id, tag, done)
-            except Exception as error:
-                until, is_news = self._patience.fail(version, _reason(error))
-                if is_news:
-                    _tell(error, "a rule cannot synchronize", **_names(rule), tag=tag)
-        if until is not None:
-            self._lost_track |= not self._sources.add(rule.source, until)
-        elif self._patience.succeed(version):
-            log.info("a rule can synchronize again", **_names(rule), tag=tag)
-
-    async def _came_through(self, tag: Tag, before: Handled, arrived: Arrived) -> tuple[str, ...]:
-        """The places that what the tag points to has passed, the nearest first; none if it was pushed here."""
-        brought = arrived.brought
-        if brought is None or brought.job_id <= before.arrival_id:
-            return ()
-        if brought.rule_id is None:
-            return (brought.place,)
-        sender = (await self._rules.handled([brought.rule_id], tag)).get(brought.rule_id)
-        return (brought.place, *(sender.came_through if sender else ()))[:_HOPS]
-
-    async def _start_as_its_creator(self, rule: Rule, tag: Tag) -> None:
-        caller = await self._users.by_id(rule.creator_id)
-        if caller is None:
-            raise Denied("the rule's creator does not exist any more; who creates the rule again takes it over")
-        await self._start(
-            SyncRequest(
-                id=request_id_of(rule.id),
-                caller=caller,
-                source_region=rule.source.region,
-                namespace=rule.source.namespace,
-                repository=rule.source.repository,
-                tags=(tag,),
-                target_region=rule.target_region,
-                target_namespace=rule.target_namespace,
-                override=rule.override,
-                is_automatic=True,
-            )
-        )
-        log.info("a rule synchronizes a tag", **_names(rule), tag=tag)
-
     async def _forget_all_but(
         self, listed: list[Tag], digests: Mapping[int, Mapping[str, str]], source: Source
     ) -> None:
@@ -358,21 +266,3 @@ async def _all_or_none(*works: Awaitable[None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _names(rule: Rule) -> dict[str, object]:
-    return {
-        "rule": rule.id,
-        "source": f"{rule.source.place}/{rule.source.repository}",
-        "target": rule.target_place,
-    }
-
-
-def _reason(error: Exception) -> str:
-    return error.message if isinstance(error, TagferryError) else f"{type(error).__name__}: {error}"
-
-
-def _tell(error: Exception, event: str, **names: object) -> None:
-    """Log what went wrong: its reason, and where nobody has foreseen it, where it happened."""
-    unforeseen = None if isinstance(error, TagferryError) else error
-    log.warning(event, reason=_reason(error), exc_info=unforeseen, **names)

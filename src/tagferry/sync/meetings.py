@@ -6,6 +6,7 @@ Across processes the database sees to that; here it saves the questions to the r
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from tagferry.names import Tag
 from tagferry.sync.model import JobPlace, SyncRequest
@@ -31,7 +32,7 @@ class Meetings:
             await asyncio.wait(deciding)
             for decision in deciding:
                 places |= {
-                    tag: place
+                    tag: replace(place, is_joined=True)
                     for tag, place in decision.result().items()
                     if tag in request.tags and place.override == request.override
                 }

@@ -1,6 +1,6 @@
 """Three regions in memory with rules between them, and someone who brings images in the place of the sync service."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,10 +14,12 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
 from tagferry.sync.arrivals import Arrivals, Source
 from tagferry.sync.auto import AutoSync
-from tagferry.sync.model import JobStatus, SyncRequest
+from tagferry.sync.dispatch import Dispatch
+from tagferry.sync.model import JobPlace, JobStatus, SyncRequest
 from tagferry.sync.regions import Region, Regions
 from tagferry.sync.rulebook import RuleBook
 from tagferry.sync.rules import Rule, Rules, RuleWish
+from tagferry.sync.service import StartedSync
 from tests.support.clock import Clock
 from tests.support.images import SampleImage, push
 from tests.unit.copy.stores import ScriptedStore
@@ -52,15 +54,20 @@ class Courier:
     refusal: Exception | None = None
     holding: bool = False
     rewritten: dict[Digest, SampleImage] = field(default_factory=dict)
+    read: dict[int, Digest | None] = field(default_factory=dict)
     samples: dict[Digest, SampleImage] = field(default_factory=dict)
 
-    async def start(self, request: SyncRequest) -> None:
+    async def start(self, request: SyncRequest) -> StartedSync:
         assert request.is_automatic
         self.requests.append(request)
         if self.refusal is not None:
             raise self.refusal
+        for job_id, earlier in self.waiting:
+            if replace(earlier, id=request.id) == request:
+                place = JobPlace(id=job_id, status=JobStatus.RUNNING, override=request.override, is_joined=True)
+                return StartedSync(request=request, jobs={request.tags[0]: place})
         if await self._wanted(request) == await self._standing(request):
-            return
+            return StartedSync(request=request, jobs={})
         row = SyncJobRow(
             request_id=request.id,
             created_at=datetime.now(UTC),
@@ -81,13 +88,16 @@ class Courier:
         async with self.database.write() as session:
             session.add(row)
         self.waiting.append((row.id, request))
+        self.read[row.id] = await self._wanted(request)
         if not self.holding:
             await self.deliver()
+        place = JobPlace(id=row.id, status=JobStatus.WAITING, override=request.override)
+        return StartedSync(request=request, jobs={request.tags[0]: place})
 
     async def deliver(self, *, crossing: bool = False) -> None:
-        """Do every waiting job, one after the other or, `crossing`, each with what stood there before all of them."""
+        """Do every waiting job, one after the other or, `crossing`, each with what stood there when it began."""
         self.holding = False
-        seen = {job_id: await self._wanted(request) for job_id, request in self.waiting} if crossing else {}
+        seen = self.read if crossing else {}
         while self.waiting:
             job_id, request = self.waiting.pop(0)
             wanted, standing = seen.get(job_id) or await self._wanted(request), await self._standing(request)
@@ -138,15 +148,17 @@ class Circle:
 
     def new_auto(self, **options: Any) -> AutoSync:
         """Automatic synchronization with nothing but the database in common with the one before it."""
-        defaults: dict[str, Any] = {"poll_seconds": {}, "clock": self.clock}
-        return AutoSync(
+        given: dict[str, Any] = {"poll_seconds": {}, "clock": self.clock} | options
+        arrivals = Arrivals(self.database)
+        dispatch = Dispatch(
             regions=self.regions,
             rules=self.rules,
-            arrivals=Arrivals(self.database),
+            arrivals=arrivals,
             users=self.users,
             start=self.courier.start,
-            **defaults | options,
+            clock=given["clock"],
         )
+        return AutoSync(dispatch=dispatch, regions=self.regions, rules=self.rules, arrivals=arrivals, **given)
 
     async def rule(self, start: RegionId, end: RegionId, **fields: Any) -> Rule:
         """Make a rule from one region's repository to another's."""

@@ -140,6 +140,20 @@ async def test_copies_that_cross_on_their_way_come_to_rest(pair: Circle):
     assert pair.courier.ways() == ["a>b", "b>a"]
 
 
+async def test_what_is_pushed_while_a_job_copies_what_stood_there_before_is_not_lost(circle: Circle):
+    await circle.push(A, OLD)
+    await circle.rule(A, B)
+    circle.courier.holding = True
+    await circle.push(A, NEW)
+    await circle.push(A, OTHER)
+    await circle.courier.deliver(crossing=True)
+    assert await circle.standing() == [OTHER.digest, NEW.digest, None]
+
+    await circle.see(A)
+
+    assert await circle.standing() == [OTHER.digest, OTHER.digest, None]
+
+
 async def test_an_image_that_was_rewritten_on_its_way_is_not_sent_back(pair: Circle):
     pair.courier.rewritten = {NEW.digest: OTHER, OTHER.digest: NEW}
     pair.courier.samples[OTHER.digest] = OTHER

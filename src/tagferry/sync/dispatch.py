@@ -1,0 +1,191 @@
+"""What a rule does about a tag: whether it has changed, where its content came through, and the start of its sync."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
+
+import structlog
+
+from tagferry.accounts.users import Users
+from tagferry.errors import Denied, TagferryError
+from tagferry.names import Digest, Repository, Tag
+from tagferry.sync.agenda import Clock, Patience
+from tagferry.sync.arrivals import Arrivals, Arrived, Source, request_id_of
+from tagferry.sync.model import SyncRequest
+from tagferry.sync.regions import Regions
+from tagferry.sync.rules import Handled, Rule, Rules
+from tagferry.sync.service import StartedSync
+
+_HOPS = 32
+
+log = structlog.get_logger(__name__)
+
+Start = Callable[[SyncRequest], Awaitable[StartedSync]]
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """When to look again, in the clock's seconds; None where there is no reason to.
+
+    Attributes:
+        at_tag: at the tag, since an open job has to end first.
+        at_source: at everything there, since a rule cannot run.
+    """
+
+    at_tag: float | None = None
+    at_source: float | None = None
+
+
+class Dispatch:
+    """Has tags synchronized as their rules want it.
+
+    Args:
+        regions: those that this process knows; rules from or to others rest.
+        rules: the rules, and what they have handled.
+        arrivals: what sync jobs brought.
+        users: in whose names rules act.
+        start: accepts a request.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        regions: Regions,
+        rules: Rules,
+        arrivals: Arrivals,
+        users: Users,
+        start: Start,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._regions = regions
+        self._rules = rules
+        self._arrivals = arrivals
+        self._users = users
+        self._start = start
+        self._patience = Patience(shortest=5.0, longest=600.0, clock=clock)
+        self._open_jobs = Patience(shortest=1.0, longest=60.0, clock=clock)
+        self._locks: WeakValueDictionary[tuple[Repository, Tag], asyncio.Lock] = WeakValueDictionary()
+
+    async def active(self, source: Source) -> list[Rule]:
+        """The rules of a repository that may do something in this process."""
+        if source.region not in self._regions:
+            return []
+        rules = await self._rules.of_repository(source, only_active=True)
+        return [rule for rule in rules if rule.target_region in self._regions]
+
+    async def check(self, source: Source, tag: Tag) -> Again:
+        """Look at a tag, and start what its rules want; raises what the source's registry raises."""
+        rules = await self.active(source)
+        if not rules:
+            return Again()
+        # Both ends of a pair of rules see what the other one has just started.
+        lock = self._locks.setdefault((source.repository, tag), asyncio.Lock())
+        async with lock:
+            return await self._compare(rules, source, tag)
+
+    async def _compare(self, rules: list[Rule], source: Source, tag: Tag) -> Again:
+        found = await self._regions[source.region].store.head_manifest(source.name, tag)
+        if found is None:
+            return Again()
+        handled = await self._rules.handled([rule.id for rule in rules], tag)
+        changed = [rule for rule in rules if rule.id not in handled or handled[rule.id].digest != found.digest]
+        if not changed:
+            return Again()
+        # Asked after the registry: what a job has put there is then open, or recorded as brought.
+        arrived = await self._arrivals.of(source, tag, found.digest)
+        if arrived.is_open:
+            return Again(at_tag=self._open_jobs.fail((source, tag))[0])
+        times = []
+        for rule in changed:
+            before = handled.get(rule.id) or Handled(digest=None, arrival_id=rule.arrival_id)
+            times.append(await self._apply(rule, tag, found.digest, before, arrived))
+        at_tag = [again.at_tag for again in times if again.at_tag is not None]
+        at_source = [again.at_source for again in times if again.at_source is not None]
+        if not at_tag:
+            self._open_jobs.succeed((source, tag))
+        return Again(at_tag=min(at_tag, default=None), at_source=min(at_source, default=None))
+
+    async def _apply(self, rule: Rule, tag: Tag, digest: Digest, before: Handled, arrived: Arrived) -> Again:
+        """Handle a tag for a rule, or let it rest until the rule can run."""
+        came_through = await self._came_through(tag, before, arrived)
+        done = Handled(digest, max(before.arrival_id, arrived.latest_id), came_through)
+        if rule.target_place in came_through:
+            # It was there: sent back, it would go round for ever.
+            await self._rules.keep(rule.id, tag, done)
+            return Again()
+        # Whoever changes a rule may have put right what was wrong with it.
+        version = (rule.id, rule.updated_at)
+        if (until := self._patience.until(version)) is not None:
+            return Again(at_source=until)
+        try:
+            if before.came_through != came_through:
+                # Whoever meets the copy at the target looks here for where it came from.
+                await self._rules.keep(rule.id, tag, replace(before, came_through=came_through))
+            is_handled = await self._start_as_its_creator(rule, tag)
+            if is_handled:
+                await self._rules.keep(rule.id, tag, done)
+        except Exception as error:
+            until, is_news = self._patience.fail(version, reason_of(error))
+            if is_news:
+                tell(error, "a rule cannot synchronize", **_names(rule), tag=tag)
+            return Again(at_source=until)
+        if self._patience.succeed(version):
+            log.info("a rule can synchronize again", **_names(rule), tag=tag)
+        return Again() if is_handled else Again(at_tag=self._open_jobs.fail((rule.source, tag))[0])
+
+    async def _came_through(self, tag: Tag, before: Handled, arrived: Arrived) -> tuple[str, ...]:
+        """The places that what the tag points to has passed, the nearest first; none if it was pushed here."""
+        brought = arrived.brought
+        if brought is None or brought.job_id <= before.arrival_id:
+            return ()
+        if brought.rule_id is None:
+            return (brought.place,)
+        sender = (await self._rules.handled([brought.rule_id], tag)).get(brought.rule_id)
+        return (brought.place, *(sender.came_through if sender else ()))[:_HOPS]
+
+    async def _start_as_its_creator(self, rule: Rule, tag: Tag) -> bool:
+        """Have a tag synchronized; False where a job had begun before, and may have read what stood there earlier."""
+        caller = await self._users.by_id(rule.creator_id)
+        if caller is None:
+            raise Denied("the rule's creator does not exist any more; who creates the rule again takes it over")
+        started = await self._start(
+            SyncRequest(
+                id=request_id_of(rule.id),
+                caller=caller,
+                source_region=rule.source.region,
+                namespace=rule.source.namespace,
+                repository=rule.source.repository,
+                tags=(tag,),
+                target_region=rule.target_region,
+                target_namespace=rule.target_namespace,
+                override=rule.override,
+                is_automatic=True,
+            )
+        )
+        if any(place.is_joined and not place.status.has_ended for place in started.jobs.values()):
+            return False
+        if started.jobs:
+            log.info("a rule synchronizes a tag", **_names(rule), tag=tag)
+        return True
+
+
+def _names(rule: Rule) -> dict[str, object]:
+    return {
+        "rule": rule.id,
+        "source": f"{rule.source.place}/{rule.source.repository}",
+        "target": rule.target_place,
+    }
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, for a person."""
+    return error.message if isinstance(error, TagferryError) else f"{type(error).__name__}: {error}"
+
+
+def tell(error: Exception, event: str, **names: object) -> None:
+    """Log what went wrong: its reason, and where nobody has foreseen it, where it happened."""
+    unforeseen = None if isinstance(error, TagferryError) else error
+    log.warning(event, reason=reason_of(error), exc_info=unforeseen, **names)

@@ -46,6 +46,7 @@ from tagferry.sync.regions import Region, Regions
 from tagferry.sync.rulebook import RuleBook
 from tagferry.sync.rules import Rules
 from tagferry.sync.service import SyncService
+from tagferry.sync.uploads import KeptUploads
 from tagferry.sync.worker import Worker
 from tagferry.web.context import Services
 from tagferry.web.gate import AccountsGate
@@ -244,6 +245,7 @@ async def _store(name: RegionId, region: RegionSettings, settings: Settings, dat
             read_timeout=region.silence_seconds,
         ),
         keeper=KeptCapabilities(database, region.url) if database is not None else None,
+        uploads=KeptUploads(database, region.url) if database is not None else None,
     )
 
 

@@ -277,3 +277,19 @@ class RegistryCapabilitiesRow(Base):
     address: Mapped[str] = mapped_column(String(512), primary_key=True)
     learned_at: Mapped[datetime] = mapped_column(UtcDateTime)
     document: Mapped[str] = mapped_column(Text)
+
+
+class BlobUploadRow(Base):
+    """An upload session at the registry at an address, with a part of a blob for a repository.
+
+    Attributes:
+        location: where the session is; it may hold a secret of the registry, and is never logged.
+    """
+
+    __tablename__ = "blob_uploads"
+
+    address: Mapped[str] = mapped_column(String(512), primary_key=True)
+    repository: Mapped[str] = mapped_column(String(255), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(140), primary_key=True)
+    location: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

@@ -8,25 +8,32 @@ from tagferry.oci.model import Descriptor
 
 
 class Verifier:
-    """Counts and hashes bytes against a descriptor."""
+    """Counts and hashes bytes against a descriptor.
 
-    def __init__(self, descriptor: Descriptor) -> None:
+    Args:
+        descriptor: what is expected.
+        begun_at: bytes that another process has passed on before this one. Where there are any, only the size is
+            checked here; whoever has the whole must check its digest.
+    """
+
+    def __init__(self, descriptor: Descriptor, *, begun_at: int = 0) -> None:
         self._descriptor = descriptor
-        self._hash = hashlib.new(descriptor.digest.algorithm)
-        self.received = 0
+        self._hash = None if begun_at else hashlib.new(descriptor.digest.algorithm)
+        self.received = begun_at
 
     def update(self, chunk: bytes) -> None:
         """Take the next bytes; raises Corrupt as soon as there are more than the descriptor says."""
         self.received += len(chunk)
         if self.received > self._descriptor.size:
             raise Corrupt(f"{self._descriptor.digest} is longer than its {self._descriptor.size} bytes")
-        self._hash.update(chunk)
+        if self._hash is not None:
+            self._hash.update(chunk)
 
     def finish(self) -> None:
         """Check what has come in; raises Corrupt where the size or the digest differs."""
         if self.received != self._descriptor.size:
             raise Corrupt(f"{self._descriptor.digest} ended after {self.received} of its {self._descriptor.size} bytes")
-        if self._hash.hexdigest() != self._descriptor.digest.encoded:
+        if self._hash is not None and self._hash.hexdigest() != self._descriptor.digest.encoded:
             actual = f"{self._descriptor.digest.algorithm}:{self._hash.hexdigest()}"
             raise Corrupt(f"{self._descriptor.digest} arrived with the digest {actual}")
 

@@ -51,6 +51,19 @@ def make_directory(path: Path) -> None:
             sync_directory(directory.parent)
 
 
+def make_file(path: Path) -> None:
+    """Make an empty file and the directories above it, unless it is there; raises FileNotFoundError if all vanish."""
+    # Directories that are empty may be removed between the two steps.
+    for attempt in range(10):
+        make_directory(path.parent)
+        try:
+            path.touch()
+            break
+        except FileNotFoundError:
+            if attempt == 9:
+                raise
+
+
 def sync_directory(path: Path) -> None:
     """Make a directory's entries durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -7,6 +7,7 @@ repositories/<name>/_blobs/<algorithm>/<hex>          a hard link into the pool:
                    /_tags/<tag>                       the digest; its modification time is the tag's
                    /_referrers/<algorithm>/<hex>/<algorithm>-<hex>    by subject: the referrer's descriptor
                    /_uploads/<id>                     what an upload has received
+                   /_uploads/<algorithm>-<hex>        what has arrived of a large blob that a synchronization brings
 temporary/                               files that are being written
 ```
 
@@ -79,6 +80,10 @@ class Layout:
     def upload(self, repository: RepositoryName, identifier: str) -> Path:
         """What an upload has received."""
         return self.repositories / repository / "_uploads" / identifier
+
+    def arriving(self, repository: RepositoryName, digest: Digest) -> Path:
+        """What has arrived of a blob that a synchronization brings; no upload of a client has such a name."""
+        return self.upload(repository, f"{digest.algorithm}-{digest.encoded}")
 
     def digests(self, repository: RepositoryName, kind: str) -> Iterator[Digest]:
         """The digests of a repository's `_blobs` or `_manifests`."""

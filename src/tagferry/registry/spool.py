@@ -39,6 +39,11 @@ class Spool:
         """Bytes in the file; raises FileNotFoundError where it is gone."""
         return (await self._threads.run(self.path.stat)).st_size
 
+    async def reread(self) -> int:
+        """Hash what the file holds already, and return its size in bytes; raises FileNotFoundError."""
+        await self._threads.run(self._rehash, self._hash.name)
+        return self._hashed
+
     async def extend(self, chunks: AsyncIterator[bytes]) -> int:
         """Append chunks while further ones arrive, and return the new size in bytes.
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-import uuid
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from tagferry.errors import Corrupt, NotFound, TagferryError
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord
 from tagferry.oci.model import Descriptor, Manifest
+from tagferry.registry.arrivals import Arrivals
 from tagferry.registry.blobs import BlobFiles
 from tagferry.registry.files import files_below, is_empty, make_directory, remove_empty_directories
 from tagferry.registry.layout import Layout
@@ -42,6 +42,7 @@ class DiskStore:
         # Held by threads, not by tasks: a cancelled task leaves its thread running, and that still needs the lock.
         self._locks = tuple(Lock() for _ in range(_LOCKS))
         self.uploads = Uploads(self._layout, self._threads, self._commit)
+        self._arrivals = Arrivals(self._layout, self._threads, self._commit)
         for directory in (self._layout.repositories, self._layout.pool, self._layout.temporary):
             make_directory(directory)
 
@@ -107,7 +108,7 @@ class DiskStore:
             return BlobOutcome.PRESENT
         if not anew and mount_from is not None and await self.mount_blob(repository, digest, mount_from):
             return BlobOutcome.MOUNTED
-        await self._receive(repository, descriptor, source)
+        await self._arrivals.receive(repository, descriptor, source)
         return BlobOutcome.UPLOADED
 
     async def mount_blob(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
@@ -182,21 +183,6 @@ class DiskStore:
         if size is not None and size != descriptor.size:
             raise Corrupt(f"{descriptor.digest} has {size} bytes, not {descriptor.size}")
         return size is not None
-
-    async def _receive(self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob) -> None:
-        path = self._layout.temporary / uuid.uuid4().hex
-        algorithm, limit = descriptor.digest.algorithm, descriptor.size
-        spool = Spool(path, self._threads, algorithm=algorithm, limit=limit)
-        await self._threads.run(path.touch)
-        try:
-            async with source(0) as chunks:
-                received = await spool.extend(chunks)
-            if received != descriptor.size:
-                raise Corrupt(f"{descriptor.digest} ended after {received} of its {descriptor.size} bytes")
-            await spool.verify(descriptor.digest)
-            await self._threads.run(self._commit, spool, repository, descriptor.digest)
-        finally:
-            await self._threads.run(path.unlink, missing_ok=True)
 
     def _commit(self, spool: Spool, repository: RepositoryName, digest: Digest) -> None:
         with self._lock(repository):

@@ -13,6 +13,10 @@ _Result = TypeVar("_Result")
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
+class DiskFull(Unavailable):
+    """There is no room for what was to be written."""
+
+
 class DiskThreads:
     """Runs blocking work beside the event loop."""
 
@@ -43,7 +47,7 @@ class DiskThreads:
         """Run work to its end.
 
         Raises:
-            Unavailable: the disk is full.
+            DiskFull: there is no room.
         """
         return await settled(self.submit(work, *args, **kwargs))
 
@@ -71,14 +75,14 @@ async def settled(future: asyncio.Future[_Result]) -> _Result:
     """Wait for a thread's result without cancelling the future: a thread cannot be cancelled, only abandoned.
 
     Raises:
-        Unavailable: the disk is full.
+        DiskFull: there is no room.
     """
     await asyncio.wait((future,))
     try:
         return future.result()
     except OSError as error:
         if error.errno in _FULL:
-            raise Unavailable("the registry's disk is full; free space or enlarge it, then try again") from error
+            raise DiskFull("the registry's disk is full; free space or enlarge it, then try again") from error
         raise
 
 

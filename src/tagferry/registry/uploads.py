@@ -4,19 +4,17 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 from tagferry.errors import NotFound, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.errors import OutOfOrder, SizeMismatch
-from tagferry.registry.files import make_directory
+from tagferry.registry.files import make_file
 from tagferry.registry.layout import Layout
 from tagferry.registry.spool import Spool
 from tagferry.registry.threads import DiskThreads
 
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 _STATUS_PATIENCE_SECONDS = 5.0
-_ATTEMPTS = 10
 
 Commit = Callable[[Spool, RepositoryName, Digest], None]
 """Makes a verified spool a blob of the repository; blocks."""
@@ -36,7 +34,10 @@ class Uploads:
         identifier = uuid.uuid4().hex
         path = self._layout.upload(repository, identifier)
 
-        await self._threads.run(_create, path)
+        try:
+            await self._threads.run(make_file, path)
+        except FileNotFoundError:
+            raise Unavailable("the upload could not be started; try again") from None
         self._spools[repository, identifier] = Spool(path, self._threads)
         return identifier
 
@@ -161,15 +162,3 @@ class Uploads:
     async def _drop(self, repository: RepositoryName, identifier: str, spool: Spool) -> None:
         self.forget(repository, identifier)
         await self._threads.run(spool.path.unlink, missing_ok=True)
-
-
-def _create(path: Path) -> None:
-    # An emptied repository's directories may be removed between the two steps.
-    for _ in range(_ATTEMPTS):
-        make_directory(path.parent)
-        try:
-            path.touch(exist_ok=False)
-        except FileNotFoundError:
-            continue
-        return
-    raise Unavailable("the upload could not be started; try again")

@@ -5,6 +5,7 @@ from tagferry.remote.client import RemoteStore
 from tagferry.remote.docker_config import find_credentials
 from tagferry.remote.endpoint import Credentials, Endpoint
 from tagferry.remote.retry import Retry
+from tagferry.remote.sessions import UploadKeeper
 
 __all__ = [
     "Capabilities",
@@ -14,5 +15,6 @@ __all__ = [
     "Learned",
     "RemoteStore",
     "Retry",
+    "UploadKeeper",
     "find_credentials",
 ]

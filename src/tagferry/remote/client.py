@@ -15,6 +15,7 @@ from tagferry.remote.listing import PAGE_SIZE, pages
 from tagferry.remote.manifests import Manifests, deleting, pulling
 from tagferry.remote.referrers import Referrers
 from tagferry.remote.retry import Retry
+from tagferry.remote.sessions import UploadKeeper
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.upload import Uploader, head_blob
 
@@ -28,17 +29,23 @@ class RemoteStore:
         endpoint: the registry and the terms on which it is used.
         retry: how often and after which pauses temporary faults are tried again.
         keeper: keeps what is learned of the registry for longer than this object lives.
+        uploads: keeps its upload sessions likewise.
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, retry: Retry | None = None, keeper: CapabilityKeeper | None = None
+        self,
+        endpoint: Endpoint,
+        *,
+        retry: Retry | None = None,
+        keeper: CapabilityKeeper | None = None,
+        uploads: UploadKeeper | None = None,
     ) -> None:
         self._transport = Transport(endpoint, retry=retry or Retry())
         self._learned = Learned(keeper)
         self._manifests = Manifests(self._transport, self._learned)
         self._referrers = Referrers(self._transport, self._manifests, self._learned)
         self._downloader = Downloader(self._transport)
-        self._uploader = Uploader(self._transport, self._learned)
+        self._uploader = Uploader(self._transport, self._learned, uploads)
 
     @property
     def name(self) -> str:

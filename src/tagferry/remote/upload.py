@@ -7,17 +7,19 @@ answers 201 at once, any other opens the upload session that is needed anyway. O
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from tagferry.errors import Corrupt, Refused, TagferryError, TooLarge, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor
-from tagferry.oci.verify import Verifier, verified
+from tagferry.oci.verify import Verifier
 from tagferry.remote.answer import Answer
 from tagferry.remote.capabilities import Learned
 from tagferry.remote.http1 import Stream
+from tagferry.remote.sessions import Memo, UploadKeeper
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.turns import Turns
 
@@ -38,18 +40,21 @@ class _Session:
 
     Attributes:
         shortest_chunk: bytes that each part but the last must have (`OCI-Chunk-Min-Length`).
+        offset: bytes that an earlier process, or attempt, has left in it.
     """
 
     location: str
     shortest_chunk: int
+    offset: int = 0
 
 
 class Uploader:
     """Writes blobs to one registry, in the ways that it is known to take."""
 
-    def __init__(self, transport: Transport, learned: Learned) -> None:
+    def __init__(self, transport: Transport, learned: Learned, keeper: UploadKeeper | None = None) -> None:
         self._transport = transport
         self._learned = learned
+        self._keeper = keeper
         self._turns = Turns()
 
     async def write(
@@ -64,7 +69,8 @@ class Uploader:
         """See `ImageStore.write_blob`; temporary faults in the middle start the upload over, source and all."""
         if mount_from == repository:
             mount_from = None
-        attempt = 0
+        memo = Memo(self._keeper, repository, descriptor, self._transport.is_own)
+        attempt, may_resume = 0, True
         while True:
             attempt += 1
             begun = (
@@ -72,12 +78,34 @@ class Uploader:
             )
             if isinstance(begun, BlobOutcome):
                 return begun
+            if may_resume:
+                begun = await self._left_behind(repository, descriptor, memo, begun)
             try:
-                await self._send(repository, descriptor, source, begun)
+                await self._send(repository, descriptor, source, begun, memo)
             except Unavailable as failure:
                 await self._transport.retry.pause(attempt, failure)
+            except TagferryError:
+                if not begun.offset:
+                    raise
+                # What an earlier process sent may be what is wrong; a session that is all our own tells.
+                may_resume = False
             else:
                 return BlobOutcome.UPLOADED
+
+    async def _left_behind(
+        self, repository: RepositoryName, descriptor: Descriptor, memo: Memo, fresh: _Session
+    ) -> _Session:
+        """The session that was left with a part of this blob, instead of a fresh one; else the fresh one."""
+        location = await memo.recall()
+        if location is None:
+            return fresh
+        left = replace(fresh, location=location)
+        standing = await _Upload(self._transport, repository, descriptor, left, memo).standing()
+        if standing is None:
+            await memo.forget()
+            return fresh
+        await _Upload(self._transport, repository, descriptor, fresh, memo).cancel()
+        return standing
 
     async def _begin(
         self, repository: RepositoryName, descriptor: Descriptor, mount_from: RepositoryName | None
@@ -127,20 +155,20 @@ class Uploader:
         return self._session(call, await self._transport.fetch(call))
 
     async def _send(
-        self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, session: _Session
+        self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, session: _Session, memo: Memo
     ) -> None:
         limit = (await self._learned.known()).whole_limit
         if limit is None or descriptor.size < limit:
-            upload = _Upload(self._transport, repository, descriptor, session)
+            upload = _Upload(self._transport, repository, descriptor, session, memo)
             if await upload.in_one_piece(source, self._turns):
                 return
             session = await self._open_session(repository)
             limit = (await self._learned.known()).whole_limit or descriptor.size
             await self._learned.learn(whole_limit=min(descriptor.size, limit))
-        await self._send_in_parts(repository, descriptor, source, session)
+        await self._send_in_parts(repository, descriptor, source, session, memo)
 
     async def _send_in_parts(
-        self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, session: _Session
+        self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, session: _Session, memo: Memo
     ) -> None:
         """Send part after part; parts that are too large for the registry are halved, each time in a new session."""
         known = await self._learned.known()
@@ -151,7 +179,7 @@ class Uploader:
         step = max(min(chunk_size, known.part_limit or chunk_size), shortest)
         while True:
             try:
-                await _Upload(self._transport, repository, descriptor, session).in_parts(source, step)
+                await _Upload(self._transport, repository, descriptor, session, memo).in_parts(source, step)
                 break
             except TooLarge:
                 sent = min(step, descriptor.size)
@@ -171,39 +199,44 @@ class Uploader:
 
 
 class _Upload:
-    """One session: it ends with the blob stored, or is cancelled."""
+    """One session: it ends with the blob stored, is cancelled, or left where a later attempt can go on with it."""
 
     def __init__(
-        self, transport: Transport, repository: RepositoryName, descriptor: Descriptor, session: _Session
+        self,
+        transport: Transport,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        session: _Session,
+        memo: Memo,
     ) -> None:
         self._transport = transport
         self._repository = repository
         self._descriptor = descriptor
+        self._session = session
         self._location = session.location
+        self._memo = memo
+        self._left = self._offset = session.offset
 
     async def in_one_piece(self, source: OpenBlob, turns: Turns) -> bool:
         """Send everything with the closing PUT; False where the registry does not take the blob that way.
 
         Where the connection breaks and the registry has kept what it got, the rest is sent to the same session.
         """
-        verifier = Verifier(self._descriptor)
-        failures = offset = 0
-        try:
+        verifier = Verifier(self._descriptor, begun_at=self._left)
+        failures = 0
+        async with self._ending():
             while True:
                 try:
-                    answer = await self._put(source, verifier, offset, turns)
+                    answer = await self._put(source, verifier, self._offset, turns)
                     break
                 except Unavailable as failure:
-                    kept = await self._kept(failure)
-                    failures = 1 if kept > offset else failures + 1
-                    offset = kept
+                    kept = await self._kept_after(failure)
+                    failures = 1 if kept > self._offset else failures + 1
+                    self._offset = kept
                     await self._transport.retry.pause(failures, failure)
             if answer.status not in _REFUSED_WHOLE:
                 self._check(answer)
                 return True
-        except BaseException:
-            await self._abandon()
-            raise
         await self._abandon()
         return False
 
@@ -221,11 +254,32 @@ class _Upload:
             body = self._stream(turn.ended_by(verifier.passing(chunks, offset=offset)), size - offset)
             return await self._commit(body, headers)
 
-    async def _kept(self, failure: Unavailable) -> int:
+    async def standing(self) -> _Session | None:
+        """The session as it is now, or None where a new one is as good."""
+        try:
+            kept = await self._kept()
+        except Unavailable:
+            return None
+        return replace(self._session, location=self._location, offset=kept) if kept else None
+
+    async def _kept_after(self, failure: Unavailable) -> int:
+        """How many bytes the session holds; raises the failure where a new one is as good."""
+        try:
+            kept = await self._kept()
+        except Unavailable:
+            kept = 0
+        if not kept:
+            raise failure from None
+        return kept
+
+    async def _kept(self) -> int:
         """How many bytes the session holds (distribution-spec 1.1, "Pushing a blob in chunks").
 
+        Returns:
+            0 where the session is gone, holds nothing, or holds something else than this blob.
+
         Raises:
-            Unavailable: the failure, where the session is gone or holds nothing, so that a new one is as good.
+            Unavailable: the registry does not tell.
         """
         call = Call(
             method="GET",
@@ -236,32 +290,33 @@ class _Upload:
         )
         try:
             answer = await self._transport.fetch(call)
+        except Unavailable:
+            raise
         except TagferryError:
-            raise failure from None
+            return 0
         match = re.fullmatch(r"(?:bytes[= ])?0-(\d+)", answer.headers.get("Range", ""))
         # A session that holds nothing says 0-0 at some registries, which others say for one byte.
         kept = int(match[1]) + 1 if match else 0
         if answer.status not in (200, 202, 204) or not 1 < kept <= self._descriptor.size:
-            raise failure
+            return 0
         if "Location" in answer.headers:
             self._location = _location(self._transport, call, answer)
         return kept
 
     async def in_parts(self, source: OpenBlob, step: int) -> None:
         """Send parts of `step` bytes by PATCH, then close with an empty PUT; raises TooLarge where one is too large."""
-        try:
-            async with self._transport.upload_slot(), source(0) as chunks:
-                await self._patch_all(_Parts(verified(chunks, self._descriptor)), step)
+        verifier = Verifier(self._descriptor, begun_at=self._left)
+        async with self._ending():
+            if self._left < self._descriptor.size:
+                async with self._transport.upload_slot(), source(self._left) as chunks:
+                    await self._patch_all(_Parts(verifier.passing(chunks, offset=self._left)), step)
             # Outside of the slot and the source: this request takes a place that other sources may wait for.
             answer = await self._commit(b"")
             self._check(answer)
-        except BaseException:
-            await self._abandon()
-            raise
 
     async def _patch_all(self, parts: "_Parts", step: int) -> None:
         size = self._descriptor.size
-        for start in range(0, size, step):
+        for start in range(self._left, size, step):
             length = min(step, size - start)
             call = Call(
                 method="PATCH",
@@ -273,6 +328,7 @@ class _Upload:
                 accept=frozenset({202, 204}),
             )
             self._location = _location(self._transport, call, await self._transport.fetch(call))
+            self._offset = start + length
 
     async def _commit(self, body: bytes | Stream, headers: Mapping[str, str] | None = None) -> Answer:
         url = self._location
@@ -311,7 +367,41 @@ class _Upload:
     def _stream(self, chunks: AsyncIterator[bytes], size: int) -> Stream:
         return Stream(chunks, size, idle=self._transport.endpoint.read_timeout)
 
+    @asynccontextmanager
+    async def _ending(self) -> AsyncIterator[None]:
+        """End the session with what is done in here; where that fails, leave it only if somebody can go on with it."""
+        try:
+            async with self._memo.following(lambda: self._location):
+                yield
+        except asyncio.CancelledError:
+            # Also a server that stops, or a tag that takes too long: the next attempt goes on.
+            if not self._memo.holds_one:
+                await self._abandon()
+            raise
+        except Unavailable:
+            if not (self._memo.holds_one and await self._has_grown()):
+                await self._abandon()
+            raise
+        except BaseException:
+            await self._abandon()
+            raise
+        await self._memo.forget()
+
+    async def _has_grown(self) -> bool:
+        """Whether the session got further than where it was left, as far as one knows: one that does not is stuck."""
+        if self._offset > self._left:
+            return True
+        try:
+            return await self._kept() > self._left
+        except Unavailable:
+            return True
+
     async def _abandon(self) -> None:
+        await self._memo.forget()
+        await self.cancel()
+
+    async def cancel(self) -> None:
+        """Ask the registry to drop the session; where it does not, it is the registry's to clean up."""
         call = Call(
             method="DELETE",
             task=f"cancel the upload of {self._named()}",

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,11 +25,11 @@ async def stream(*chunks: bytes) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def receive(chunks: AsyncIterator[bytes], target: Descriptor) -> tuple[bytes, Corrupt | None]:
-    """What came through, and the complaint that ended it."""
+async def receive(chunks: AsyncIterator[bytes], target: Descriptor | None = None) -> tuple[bytes, Corrupt | None]:
+    """What came through, and the complaint that ended it; with a target, through its own verifier."""
     received = b""
     try:
-        async for chunk in verified(chunks, target):
+        async for chunk in verified(chunks, target) if target else chunks:
             received += chunk
     except Corrupt as error:
         return received, error
@@ -109,3 +110,11 @@ def test_a_verifier_counts_what_it_got():
     assert verifier.received == 3
     verifier.update(b"two")
     verifier.finish()
+
+
+@pytest.mark.parametrize("rest", [b"two", b"tw", b"two!", b""])
+async def test_behind_what_another_process_passed_on_the_size_is_checked(rest: bytes):
+    verifier = Verifier(descriptor(b"onetwo"), begun_at=3)
+    received, error = await receive(verifier.passing(stream(*(bytes([byte]) for byte in rest)), offset=3))
+    assert (error is None) is (len(rest) == 3)
+    assert len(received) < 3 or error is None

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tagferry.remote import CapabilityKeeper, Endpoint, RemoteStore, Retry
+from tagferry.remote import CapabilityKeeper, Endpoint, RemoteStore, Retry, UploadKeeper
 from tests.support.scripted_registry import ScriptedRegistry, scripted_registry
 
 Opening = Callable[..., RemoteStore]
@@ -32,10 +32,16 @@ async def opened(script: ScriptedRegistry, pauses: Pauses) -> AsyncIterator[Open
     """Opens stores at the scripted registry, which retry without waiting and are closed in the end."""
     stores: list[RemoteStore] = []
 
-    def open_store(*, attempts: int = 3, keeper: CapabilityKeeper | None = None, **terms: Any) -> RemoteStore:
+    def open_store(
+        *,
+        attempts: int = 3,
+        keeper: CapabilityKeeper | None = None,
+        uploads: UploadKeeper | None = None,
+        **terms: Any,
+    ) -> RemoteStore:
         retry = Retry(attempts=attempts, sleep=pauses, chance=lambda: 0.0)
         endpoint = Endpoint(**{"name": "script", "url": script.url, **terms})
-        stores.append(RemoteStore(endpoint, retry=retry, keeper=keeper))
+        stores.append(RemoteStore(endpoint, retry=retry, keeper=keeper, uploads=uploads))
         return stores[-1]
 
     yield open_store

@@ -1,0 +1,76 @@
+"""Where upload sessions are that were not ended, on record under their registry's address."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from sqlalchemy import bindparam, delete, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from tagferry.db.engine import Database
+from tagferry.db.tables import BlobUploadRow, UtcDateTime
+from tagferry.names import Digest, RepositoryName
+
+KEPT_FOR = timedelta(days=1)
+"""How long a session is kept; registries drop theirs after hours or days."""
+
+_UPSERT = text(
+    "INSERT INTO blob_uploads (address, repository, digest, location, updated_at) "
+    "VALUES (:address, :repository, :digest, :location, :updated_at) "
+    "ON CONFLICT (address, repository, digest) "
+    "DO UPDATE SET location = excluded.location, updated_at = excluded.updated_at"
+).bindparams(bindparam("updated_at", type_=UtcDateTime))
+
+log = structlog.get_logger(__name__)
+
+
+class KeptUploads:
+    """The `UploadKeeper` of the registry at this address, in the database."""
+
+    def __init__(
+        self, database: Database, address: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._database = database
+        self._address = address
+        self._clock = clock
+
+    async def recall(self, repository: RepositoryName, digest: Digest) -> str | None:
+        """See `UploadKeeper.recall`."""
+        try:
+            async with self._database.read() as session:
+                row = await session.get(BlobUploadRow, (self._address, repository, digest))
+        except SQLAlchemyError as error:
+            self._warn(error)
+            return None
+        return row.location if row is not None and row.updated_at >= self._clock() - KEPT_FOR else None
+
+    async def note(self, repository: RepositoryName, digest: Digest, location: str) -> None:
+        """See `UploadKeeper.note`; whatever is too old goes on this occasion."""
+        now = self._clock()
+        row = {
+            "address": self._address,
+            "repository": repository,
+            "digest": digest,
+            "location": location,
+            "updated_at": now,
+        }
+        try:
+            async with self._database.write() as session:
+                await session.execute(_UPSERT, row)
+                await session.execute(delete(BlobUploadRow).where(BlobUploadRow.updated_at < now - KEPT_FOR))
+        except SQLAlchemyError as error:
+            self._warn(error)
+
+    async def forget(self, repository: RepositoryName, digest: Digest) -> None:
+        """See `UploadKeeper.forget`."""
+        key = {"address": self._address, "repository": repository, "digest": digest}
+        try:
+            async with self._database.write() as session:
+                await session.execute(delete(BlobUploadRow).filter_by(**key))
+        except SQLAlchemyError as error:
+            self._warn(error)
+
+    def _warn(self, error: SQLAlchemyError) -> None:
+        # SQLAlchemy's own text shows a statement's parameters, and the location is one.
+        reason = str(error.orig) if isinstance(error, DBAPIError) else type(error).__name__
+        log.warning("an upload session could not be kept or looked up", registry=self._address, reason=reason)

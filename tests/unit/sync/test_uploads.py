@@ -1,0 +1,96 @@
+"""Upload sessions, on record for the next process."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, text
+
+from tagferry.db.engine import Database
+from tagferry.db.tables import BlobUploadRow
+from tagferry.names import Digest, RepositoryName
+from tagferry.sync.uploads import KEPT_FOR, KeptUploads
+
+TARGET, ELSEWHERE = "https://target.example", "https://elsewhere.example"
+APP, SIBLING = RepositoryName("team/app"), RepositoryName("team/sibling")
+FIRST, SECOND = Digest.of(b"first"), Digest.of(b"second")
+LOCATION = f"{TARGET}/v2/team/app/blobs/uploads/1?_state=s3cret"
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+def at(moment: datetime) -> Callable[[], datetime]:
+    return lambda: moment
+
+
+async def rows(database: Database) -> int:
+    async with database.read() as session:
+        return await session.scalar(select(func.count()).select_from(BlobUploadRow)) or 0
+
+
+async def test_what_was_noted_last_is_recalled_for_the_same_blob_of_the_same_repository_and_registry(
+    database: Database,
+):
+    await KeptUploads(database, TARGET).note(APP, FIRST, "https://target.example/earlier")
+    await KeptUploads(database, TARGET).note(APP, FIRST, LOCATION)
+    kept = KeptUploads(database, TARGET)
+
+    assert await kept.recall(APP, FIRST) == LOCATION
+    assert await kept.recall(APP, SECOND) is None
+    assert await kept.recall(SIBLING, FIRST) is None
+    assert await KeptUploads(database, ELSEWHERE).recall(APP, FIRST) is None
+
+
+async def test_what_is_forgotten_is_gone_and_nothing_else(database: Database):
+    kept = KeptUploads(database, TARGET)
+    for repository, digest in ((APP, FIRST), (APP, SECOND), (SIBLING, FIRST)):
+        await kept.note(repository, digest, LOCATION)
+
+    await kept.forget(APP, FIRST)
+    await KeptUploads(database, ELSEWHERE).forget(APP, SECOND)
+
+    assert await kept.recall(APP, FIRST) is None
+    assert await kept.recall(APP, SECOND) == await kept.recall(SIBLING, FIRST) == LOCATION
+
+
+async def test_a_session_is_not_recalled_after_a_day_and_goes_when_the_next_is_noted(database: Database):
+    await KeptUploads(database, ELSEWHERE, clock=at(NOON)).note(APP, FIRST, LOCATION)
+    later = NOON + KEPT_FOR
+
+    assert await KeptUploads(database, ELSEWHERE, clock=at(later)).recall(APP, FIRST) == LOCATION
+
+    later += timedelta(seconds=1)
+    assert await KeptUploads(database, ELSEWHERE, clock=at(later)).recall(APP, FIRST) is None
+    await KeptUploads(database, TARGET, clock=at(later)).note(APP, SECOND, LOCATION)
+    assert await rows(database) == 1
+
+
+async def test_a_database_that_does_not_answer_harms_nobody_and_the_location_is_not_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+):
+    empty = Database(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}")
+    kept = KeptUploads(empty, TARGET)
+
+    await kept.note(APP, FIRST, LOCATION)
+    assert await kept.recall(APP, FIRST) is None
+    await kept.forget(APP, FIRST)
+
+    await empty.close()
+    logged = caplog.text + "".join(capfd.readouterr())
+    assert logged.count("no such table: blob_uploads") == 3
+    assert "s3cret" not in logged
+
+
+async def test_a_full_table_s_refusal_does_not_log_the_location_either(
+    database: Database, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+):
+    async with database.write() as session:
+        await session.execute(
+            text("CREATE TRIGGER full BEFORE INSERT ON blob_uploads BEGIN SELECT RAISE(ABORT, 'database is full'); END")
+        )
+
+    await KeptUploads(database, TARGET).note(APP, FIRST, LOCATION)
+
+    logged = caplog.text + "".join(capfd.readouterr())
+    assert "database is full" in logged
+    assert "s3cret" not in logged

@@ -17,7 +17,8 @@ from tagferry.remote.referrers import Referrers
 from tagferry.remote.retry import Retry
 from tagferry.remote.sessions import UploadKeeper
 from tagferry.remote.transport import Call, Transport
-from tagferry.remote.upload import Uploader, head_blob
+from tagferry.remote.upload import head_blob
+from tagferry.remote.uploader import Uploader
 
 DESCRIBED_AT_ONCE = 8
 

@@ -1,0 +1,165 @@
+"""Brings a blob into a repository in the fewest requests (distribution-spec 1.1, "Pushing blobs").
+
+One POST asks for a mount, from the repository itself where no better place is known: a registry that holds the blob
+answers 201 at once, any other opens the upload session that is needed anyway. One PUT then sends the bytes.
+"""
+
+from dataclasses import replace
+from urllib.parse import quote
+
+from tagferry.errors import Refused, TagferryError, TooLarge, Unavailable
+from tagferry.names import Digest, RepositoryName
+from tagferry.oci.images import BlobOutcome, OpenBlob
+from tagferry.oci.model import Descriptor
+from tagferry.remote.capabilities import Learned
+from tagferry.remote.sessions import Memo, UploadKeeper
+from tagferry.remote.transport import Call, Transport
+from tagferry.remote.turns import Turns
+from tagferry.remote.upload import Session, Upload, head_blob, pushing
+
+_SMALLEST_PART = 64 * 1024
+"""Bytes. A part that is refused for its size is not cut into smaller ones, unless the registry allows for them."""
+_REFUSED_MOUNT = frozenset(range(400, 500)) - {401, 403, 408, 429}
+
+
+class Uploader:
+    """Writes blobs to one registry, in the ways that it is known to take."""
+
+    def __init__(self, transport: Transport, learned: Learned, keeper: UploadKeeper | None = None) -> None:
+        self._transport = transport
+        self._learned = learned
+        self._keeper = keeper
+        self._turns = Turns()
+
+    async def write(
+        self,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        source: OpenBlob,
+        *,
+        mount_from: RepositoryName | None,
+        anew: bool,
+    ) -> BlobOutcome:
+        """See `ImageStore.write_blob`; temporary faults in the middle start the upload over, source and all."""
+        if mount_from == repository:
+            mount_from = None
+        memo = Memo(self._keeper, repository, descriptor, self._transport.is_own)
+        attempt, may_resume = 0, True
+        while True:
+            attempt += 1
+            begun = (
+                await self._open_session(repository) if anew else await self._begin(repository, descriptor, mount_from)
+            )
+            if isinstance(begun, BlobOutcome):
+                return begun
+            if may_resume:
+                begun = await self._left_behind(repository, descriptor, memo, begun)
+            try:
+                await self._send(repository, descriptor, source, begun, memo)
+            except Unavailable as failure:
+                await self._transport.retry.pause(attempt, failure)
+            except TagferryError:
+                if not begun.offset:
+                    raise
+                # What an earlier process sent may be what is wrong; a session that is all our own tells.
+                may_resume = False
+            else:
+                return BlobOutcome.UPLOADED
+
+    async def _left_behind(
+        self, repository: RepositoryName, descriptor: Descriptor, memo: Memo, fresh: Session
+    ) -> Session:
+        """The session that was left with a part of this blob, instead of a fresh one; else the fresh one."""
+        location = await memo.recall()
+        if location is None:
+            return fresh
+        left = replace(fresh, location=location)
+        standing = await Upload(self._transport, repository, descriptor, left, memo).standing()
+        if standing is None:
+            await memo.forget()
+            return fresh
+        await Upload(self._transport, repository, descriptor, fresh, memo).cancel()
+        return standing
+
+    async def _begin(
+        self, repository: RepositoryName, descriptor: Descriptor, mount_from: RepositoryName | None
+    ) -> BlobOutcome | Session:
+        digest = descriptor.digest
+        if mount_from is None and (await self._learned.known()).mounts_from_itself is False:
+            return await self._look_and_begin(repository, digest)
+        origin = mount_from or repository
+        scopes = (pushing(repository), *((f"repository:{mount_from}:pull",) if mount_from else ()))
+        call = Call(
+            method="POST",
+            task=f"take blob {digest} into {repository}",
+            url=f"/v2/{repository}/blobs/uploads/?mount={quote(digest, safe='')}&from={quote(origin, safe='')}",
+            scopes=scopes,
+            accept=_REFUSED_MOUNT | {201, 202},
+        )
+        try:
+            answer = await self._transport.fetch(call)
+        except Refused:
+            if mount_from is None:
+                raise
+            return await self._begin(repository, descriptor, None)
+        if answer.status == 201:
+            return BlobOutcome.MOUNTED if mount_from else BlobOutcome.PRESENT
+        if answer.status == 202:
+            return Session.opened(self._transport, call, answer)
+        if mount_from is not None:
+            return await self._begin(repository, descriptor, None)
+        begun = await self._look_and_begin(repository, digest)
+        await self._learned.learn(mounts_from_itself=False)
+        return begun
+
+    async def _look_and_begin(self, repository: RepositoryName, digest: Digest) -> BlobOutcome | Session:
+        look = head_blob(repository, digest, scope=pushing(repository))
+        if (await self._transport.fetch(look)).status == 200:
+            return BlobOutcome.PRESENT
+        return await self._open_session(repository)
+
+    async def _open_session(self, repository: RepositoryName) -> Session:
+        call = Call(
+            method="POST",
+            task=f"begin an upload to {repository}",
+            url=f"/v2/{repository}/blobs/uploads/",
+            scopes=(pushing(repository),),
+            accept=frozenset({202}),
+        )
+        return Session.opened(self._transport, call, await self._transport.fetch(call))
+
+    async def _send(
+        self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, session: Session, memo: Memo
+    ) -> None:
+        limit = (await self._learned.known()).whole_limit
+        if limit is None or descriptor.size < limit:
+            upload = Upload(self._transport, repository, descriptor, session, memo)
+            if await upload.in_one_piece(source, self._turns):
+                return
+            session = await self._open_session(repository)
+            limit = (await self._learned.known()).whole_limit or descriptor.size
+            await self._learned.learn(whole_limit=min(descriptor.size, limit))
+        await self._send_in_parts(repository, descriptor, source, session, memo)
+
+    async def _send_in_parts(
+        self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, session: Session, memo: Memo
+    ) -> None:
+        """Send part after part; parts that are too large for the registry are halved, each time in a new session."""
+        known = await self._learned.known()
+        chunk_size = self._transport.endpoint.chunk_size
+        shortest = session.shortest_chunk or known.shortest_part or 0
+        if session.shortest_chunk:
+            await self._learned.learn(shortest_part=shortest)
+        step = max(min(chunk_size, known.part_limit or chunk_size), shortest)
+        while True:
+            try:
+                await Upload(self._transport, repository, descriptor, session, memo).in_parts(source, step)
+                break
+            except TooLarge:
+                sent = min(step, descriptor.size)
+                if sent <= (shortest or _SMALLEST_PART):
+                    raise
+                step = max(sent // 2, shortest or _SMALLEST_PART)
+                session = await self._open_session(repository)
+        if step < max(chunk_size, shortest):
+            await self._learned.learn(part_limit=step)

@@ -25,7 +25,7 @@ from tagferry.copy.proof import Verify
 from tagferry.copy.rewrite import Acceptance
 from tagferry.copy.run import CopyEngine, Limits
 from tagferry.db.engine import Database
-from tagferry.db.presence import presence_of
+from tagferry.db.presence import Presence, presence_of
 from tagferry.db.signals import Signals, signals_of
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
@@ -115,16 +115,28 @@ async def ensure_admin(accounts: Accounts) -> FirstAdmin | None:
     return FirstAdmin(name=ADMIN, password=password, key=await accounts.users.create_key(ADMIN))
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What stores keep beyond this process, and when to leave to others what is under way.
+
+    Attributes:
+        leaving: set while what is cancelled here is for another process to go on with.
+    """
+
+    database: Database
+    leaving: asyncio.Event
+
+
 @asynccontextmanager
-async def open_regions(settings: Settings, database: Database | None = None) -> AsyncIterator[Regions]:
+async def open_regions(settings: Settings, memory: Memory | None = None) -> AsyncIterator[Regions]:
     """All the regions with their stores; no network is used before a store is asked something.
 
-    Without a database nothing is known of registries elsewhere from earlier, and nothing that is learned is kept.
+    Without a memory nothing is known of registries elsewhere from earlier, and nothing that is learned is kept.
     """
     async with AsyncExitStack() as stack:
         regions = []
         for name, region in settings.regions.items():
-            store = await _store(RegionId(name), region, settings, database)
+            store = await _store(RegionId(name), region, settings, memory)
             stack.push_async_callback(store.close)
             accepts = Acceptance(**region.accepts.model_dump())
             regions.append(Region(id=RegionId(name), url=region.url, store=store, accepts=accepts))
@@ -144,7 +156,8 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
     """
     async with AsyncExitStack() as stack:
         accounts = await stack.enter_async_context(open_accounts(settings))
-        regions = await stack.enter_async_context(open_regions(settings, accounts.database))
+        leaving = asyncio.Event()
+        regions = await stack.enter_async_context(open_regions(settings, Memory(accounts.database, leaving)))
         locations = _locations(settings, accounts, regions)
         stack.push_async_callback(locations.close)
         database = accounts.database
@@ -169,6 +182,7 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
             signals=signals,
             regions=regions,
             places=settings.sync.tags_in_flight if places is None else places,
+            leaving=leaving,
         )
         endings = Endings(jobs, signals)
         stack.push_async_callback(endings.close)
@@ -186,7 +200,7 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
             active_requests=settings.sync.active_requests,
             seconds=settings.sync.request_seconds,
         )
-        auto_sync = _auto_sync(settings, accounts, regions, sync, signals)
+        auto_sync = _auto_sync(settings, accounts, regions, sync, signals, presence)
         stack.push_async_callback(auto_sync.close)
         auto_sync.start()
         services = _services(settings, accounts, regions, sync, auto_sync)
@@ -225,7 +239,7 @@ def _vault(settings: Settings) -> Vault:
     return Vault.open(configured, settings.data_dir / "secret.key")
 
 
-async def _store(name: RegionId, region: RegionSettings, settings: Settings, database: Database | None) -> ImageStore:
+async def _store(name: RegionId, region: RegionSettings, settings: Settings, memory: Memory | None) -> ImageStore:
     if region.is_embedded:
         return await DiskStore.open(settings.data_dir / "registries" / name, name=name)
     credentials = None
@@ -244,8 +258,8 @@ async def _store(name: RegionId, region: RegionSettings, settings: Settings, dat
             request_timeout=region.request_seconds,
             read_timeout=region.silence_seconds,
         ),
-        keeper=KeptCapabilities(database, region.url) if database is not None else None,
-        uploads=KeptUploads(database, region.url) if database is not None else None,
+        keeper=KeptCapabilities(memory.database, region.url) if memory is not None else None,
+        uploads=KeptUploads(memory.database, region.url, leaving=memory.leaving) if memory is not None else None,
     )
 
 
@@ -286,7 +300,12 @@ def _queue_limits(settings: Settings) -> QueueLimits:
 
 
 def _auto_sync(
-    settings: Settings, accounts: Accounts, regions: Regions, sync: SyncService, signals: Signals
+    settings: Settings,
+    accounts: Accounts,
+    regions: Regions,
+    sync: SyncService,
+    signals: Signals,
+    presence: Presence,
 ) -> AutoSync:
     pauses = {RegionId(name): region.poll_pause for name, region in settings.regions.items()}
     rules, arrivals = Rules(accounts.database), Arrivals(accounts.database)
@@ -296,6 +315,7 @@ def _auto_sync(
         rules=rules,
         arrivals=arrivals,
         poll_seconds={name: pause for name, pause in pauses.items() if pause is not None},
+        leads=presence.leads,
     )
     signals.subscribe(ENDED, auto_sync.notice_ends)
     return auto_sync

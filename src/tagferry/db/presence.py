@@ -43,6 +43,9 @@ GRACE_SECONDS = 10.0
 _WORKER_LOCKS = 0x7A66
 """What tells our locks of workers from other advisory locks in the same database."""
 
+_LEADER = "leader"
+"""The name of the lock that the leading worker holds."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -76,6 +79,10 @@ class Presence(Protocol):
 
     async def unlock(self, key: str) -> None:
         """Give a lock back."""
+        ...
+
+    async def leads(self) -> bool:
+        """Whether this worker is the one that does what only one should do; another one does it once it is gone."""
         ...
 
     async def leave(self) -> None:
@@ -131,6 +138,10 @@ class SolePresence:
         """See `Presence.unlock`."""
         self._locks.discard(key)
 
+    async def leads(self) -> bool:
+        """See `Presence.leads`."""
+        return self._id is not None
+
     async def leave(self) -> None:
         """See `Presence.leave`."""
         if self._id is not None:
@@ -162,6 +173,7 @@ class SharedPresence:
         self._one_at_a_time = asyncio.Lock()
         self._answered_at = float("-inf")
         self._seen_free: dict[int, float] = {}
+        self._is_leader = False
 
     @property
     def lost(self) -> asyncio.Event:
@@ -223,6 +235,11 @@ class SharedPresence:
         with suppress(PostgresError, TimeoutError):
             await self._ask("SELECT pg_advisory_unlock(%s)", _number(key))
 
+    async def leads(self) -> bool:
+        """See `Presence.leads`."""
+        self._is_leader = not self._lost.is_set() and (self._is_leader or await self.try_lock(_LEADER))
+        return self._is_leader
+
     async def leave(self) -> None:
         """See `Presence.leave`."""
         await self._disconnect()
@@ -254,6 +271,7 @@ class SharedPresence:
             self._asking.cancel()
             await asyncio.wait([self._asking])
             self._asking = None
+        self._is_leader = False
         if self._connection is not None:
             connection, self._connection = self._connection, None
             with suppress(PostgresError, TimeoutError):

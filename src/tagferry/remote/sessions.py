@@ -17,6 +17,11 @@ NOTED_AFTER = 1.0
 class UploadKeeper(Protocol):
     """Keeps where the upload sessions at one registry are; it is only a help, so that nothing here raises."""
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether this process stops, so that an upload which is cancelled now is for another one to go on with."""
+        ...
+
     async def recall(self, repository: RepositoryName, digest: Digest) -> str | None:
         """The address of the session for this blob that was noted last, unless that is long ago."""
         ...
@@ -58,6 +63,11 @@ class Memo:
     def holds_one(self) -> bool:
         """Whether a session is noted, for a later attempt or process to go on with."""
         return bool(self._noted)
+
+    @property
+    def is_left_to_others(self) -> bool:
+        """Whether a session is noted, and this process stops."""
+        return bool(self._noted) and self._keeper is not None and self._keeper.is_leaving
 
     async def recall(self) -> str | None:
         """The address of a session that somebody left."""

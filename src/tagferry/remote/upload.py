@@ -226,8 +226,7 @@ class Upload:
             async with self._memo.following(lambda: self._location):
                 yield
         except asyncio.CancelledError:
-            # Also a server that stops, or a tag that takes too long: the next attempt goes on.
-            if not self._memo.holds_one:
+            if not self._memo.is_left_to_others:
                 await self._abandon()
             raise
         except Unavailable:

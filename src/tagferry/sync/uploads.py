@@ -1,5 +1,6 @@
 """Where upload sessions are that were not ended, on record under their registry's address."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -25,14 +26,32 @@ log = structlog.get_logger(__name__)
 
 
 class KeptUploads:
-    """The `UploadKeeper` of the registry at this address, in the database."""
+    """The `UploadKeeper` of the registry at this address, in the database.
+
+    Args:
+        database: where they are kept.
+        address: the registry's.
+        leaving: set once this process stops.
+        clock: the time.
+    """
 
     def __init__(
-        self, database: Database, address: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        database: Database,
+        address: str,
+        *,
+        leaving: asyncio.Event | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
         self._address = address
+        self._leaving = leaving
         self._clock = clock
+
+    @property
+    def is_leaving(self) -> bool:
+        """See `UploadKeeper.is_leaving`."""
+        return self._leaving is not None and self._leaving.is_set()
 
     async def recall(self, repository: RepositoryName, digest: Digest) -> str | None:
         """See `UploadKeeper.recall`."""
@@ -71,6 +90,6 @@ class KeptUploads:
             self._warn(error)
 
     def _warn(self, error: SQLAlchemyError) -> None:
-        # SQLAlchemy's own text shows a statement's parameters, and the location is one.
-        reason = str(error.orig) if isinstance(error, DBAPIError) else type(error).__name__
+        # SQLAlchemy's own text shows a statement's parameters, and PostgreSQL's next line the row, location and all.
+        reason = str(error.orig).partition("\n")[0] if isinstance(error, DBAPIError) else type(error).__name__
         log.warning("an upload session could not be kept or looked up", registry=self._address, reason=reason)

@@ -54,6 +54,7 @@ class Worker:
         signals: tell of new work and of what is cancelled.
         regions: every region by its id.
         places: jobs that run at once here; none means that this process only accepts them.
+        leaving: set while what is cancelled here is for other workers to go on with.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Worker:
         signals: Signals,
         regions: Regions,
         places: int,
+        leaving: asyncio.Event | None = None,
     ) -> None:
         self._engine = engine
         self._jobs = jobs
@@ -73,6 +75,7 @@ class Worker:
         self._presence = presence
         self._regions = regions
         self._places = places
+        self._leaving = leaving or asyncio.Event()
         self._id = 0
         self._runs: dict[int, _Run] = {}
         self._hints: dict[int, Finding] = {}
@@ -269,6 +272,7 @@ class Worker:
             await asyncio.get_running_loop().create_future()
 
     async def _stop_runs(self) -> None:
+        self._leaving.set()
         tasks = [run.task for run in self._runs.values() if run.task is not None]
         for task in tasks:
             task.cancel()
@@ -281,6 +285,7 @@ class Worker:
                 self._id = await self._presence.enter()
                 # All that this process had under way has been stopped, so nobody need wait for its former self.
                 await self._queue.release(former)
+                self._leaving.clear()
             except (Unavailable, SQLAlchemyError) as error:
                 log.warning("this worker cannot work for now", reason=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)

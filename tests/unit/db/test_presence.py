@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tagferry.db.engine import Database
 from tagferry.db.presence import GRACE_SECONDS, SURE_SECONDS, SharedPresence, SolePresence
 from tagferry.errors import Unavailable
 from tests.support.clock import Clock
+from tests.support.deployment import eventually
 from tests.support.postgres import PostgresServer
 
 
@@ -122,7 +124,20 @@ async def test_a_lock_is_had_by_one_worker_and_goes_with_it(one: SharedPresence,
     await one.unlock("blob")
     assert await other.try_lock("blob")
     await other.leave()
-    assert await one.try_lock("blob")
+    await eventually(partial(one.try_lock, "blob"), seconds=5)
+
+
+async def test_one_worker_leads_and_another_one_once_it_is_gone(one: SharedPresence, other: SharedPresence):
+    assert not await one.leads(), "who is no worker does not lead"
+    await one.enter()
+    await other.enter()
+
+    assert [await one.leads(), await one.leads(), await other.leads()] == [True, True, False]
+    await one.leave()
+    assert not await one.leads()
+    await eventually(other.leads, seconds=5)
+    await one.enter()
+    assert not await one.leads()
 
 
 async def test_a_worker_without_its_database_has_no_locks(one: SharedPresence, postgres: PostgresServer, name: str):

@@ -33,6 +33,7 @@ class Uploads:
     kept: dict[tuple[RepositoryName, Digest], str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     noted: asyncio.Event = field(default_factory=asyncio.Event)
+    is_leaving: bool = False
 
     async def recall(self, repository: RepositoryName, digest: Digest) -> str | None:
         self.calls.append("recall")
@@ -324,10 +325,13 @@ async def test_a_session_that_got_further_is_left_for_later_where_the_registry_f
 
 
 @pytest.mark.usefixtures("soon")
-async def test_an_upload_that_is_cancelled_leaves_its_session_to_the_next(
-    script: ScriptedRegistry, opened: Opening, uploads: Uploads
+@pytest.mark.parametrize("is_leaving", [True, False])
+async def test_a_cancelled_upload_leaves_its_session_only_where_the_process_stops(
+    script: ScriptedRegistry, opened: Opening, uploads: Uploads, is_leaving: bool
 ):
+    uploads.is_leaving = is_leaving
     takes_uploads(script)
+    script.always("DELETE", NEW, Reply(status=204))
     writing = asyncio.create_task(write(opened, uploads, Source(going=asyncio.Event())))
     async with asyncio.timeout(10):
         await uploads.noted.wait()
@@ -335,8 +339,8 @@ async def test_an_upload_that_is_cancelled_leaves_its_session_to_the_next(
     with pytest.raises(asyncio.CancelledError):
         await writing
 
-    assert uploads.kept == {(APP, DIGEST): f"{script.url}{NEW}"}
-    assert f"DELETE {NEW}" not in script.lines()
+    assert uploads.kept == ({(APP, DIGEST): f"{script.url}{NEW}"} if is_leaving else {})
+    assert (f"DELETE {NEW}" in script.lines()) != is_leaving
 
 
 async def test_a_source_that_is_refused_fails_once_the_whole_of_it_was_asked_for(

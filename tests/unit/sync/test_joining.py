@@ -100,6 +100,7 @@ async def test_a_request_with_another_override_is_done_after_the_one_before_it(h
 async def test_what_was_found_before_the_earlier_request_ended_is_asked_again(held: World, service: SyncService):
     await service.start(held.request(V1, override=True))
     second = await service.start(held.request(V1))
+    await held.source.being_read.wait()
     await push(held.source, APP, image(seed="newer"), V1)
     held.source.reading.set()
 

@@ -158,6 +158,8 @@ async def test_tags_in_place_cost_two_requests_each_and_a_few_for_the_repository
         assert {seen.method for seen in requests} <= {"HEAD", "GET"}
         assert len(requests) <= len(TAGS) + 3
         assert repeated(requests) == {}
+    agreed = asked(await ferry.source.requests(), "HEAD manifest 304")
+    assert agreed == once(map(manifest_path, TAGS)), "the source is told what the target has, and only agrees"
 
 
 async def test_layers_that_the_target_held_before_are_offered_once_and_asked_for_once(ferry: Ferry):

@@ -78,6 +78,20 @@ async def test_head_tells_type_digest_and_size(store: ImageStore, repository: Re
     assert await store.head_manifest(repository, sample.digest) == expected
 
 
+async def test_head_tells_the_same_to_who_knows_already_or_is_wrong(
+    store: ImageStore, repository: RepositoryName, sample
+):
+    other = image(seed="other").manifest.descriptor
+    assert await store.head_manifest(repository, LATEST, known=sample.manifest.descriptor) is None
+    await push(store, repository, sample, LATEST)
+
+    expected = sample.manifest.descriptor
+    for reference in (LATEST, sample.digest):
+        assert await store.head_manifest(repository, reference, known=expected) == expected
+        assert await store.head_manifest(repository, reference, known=other) == expected
+    assert await store.head_manifest(repository, Tag("absent"), known=expected) is None
+
+
 async def test_what_is_not_there_is_none_or_not_found(store: ImageStore, repository: RepositoryName):
     absent = Descriptor(media_type="application/octet-stream", digest=ABSENT, size=15)
     assert await store.head_manifest(repository, LATEST) is None

@@ -43,7 +43,9 @@ class MemoryStore:
     def name(self) -> str:
         return self._name
 
-    async def head_manifest(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+    async def head_manifest(
+        self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
+    ) -> Descriptor | None:
         await self._enter("head_manifest")
         manifest = self._find(repository, reference)
         return manifest.descriptor if manifest else None

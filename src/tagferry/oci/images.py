@@ -63,8 +63,18 @@ class ImageStore(Protocol):
         """What to call this store to a person; unique in the process, so it also keys caches."""
         ...
 
-    async def head_manifest(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
-        """What a tag or digest points to, or None where there is no such manifest or repository."""
+    async def head_manifest(
+        self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
+    ) -> Descriptor | None:
+        """What a tag or digest points to, or None where there is no such manifest or repository.
+
+        Args:
+            repository: where to look.
+            reference: the tag or digest.
+            known: what it points to as far as the caller knows. The answer is the same with it and without; where it
+                is right, a store may have less work to say so, and need not look whether it can still give the
+                manifest itself.
+        """
         ...
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:

@@ -57,7 +57,9 @@ class DiskStore:
     def name(self) -> str:
         return self._name
 
-    async def head_manifest(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+    async def head_manifest(
+        self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
+    ) -> Descriptor | None:
         return await self._threads.run(self._manifests.describe, repository, reference)
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:

@@ -56,8 +56,10 @@ class RemoteStore:
         """Check that the registry can be reached and lets us in (distribution-spec, "Determining Support")."""
         await self._transport.fetch(Call(method="GET", task="say that it is there", url="/v2/"))
 
-    async def head_manifest(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
-        return await self._manifests.head(repository, reference)
+    async def head_manifest(
+        self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
+    ) -> Descriptor | None:
+        return await self._manifests.head(repository, reference, known)
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         return await self._manifests.get(repository, reference)

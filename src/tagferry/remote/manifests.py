@@ -29,11 +29,16 @@ class Manifests:
         self._learned = learned
         self._doubted: dict[str, Digest] = {}
 
-    async def head(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+    async def head(
+        self, repository: RepositoryName, reference: Reference, known: Descriptor | None = None
+    ) -> Descriptor | None:
         """See `ImageStore.head_manifest`; costs a GET only at a registry that leaves the digest out of HEAD."""
-        answer = await self._transport.fetch(self._call("HEAD", "look for", repository, reference))
+        answer = await self._transport.fetch(self._call("HEAD", "look for", repository, reference, known))
         if answer.status == 404:
             return None
+        if known is not None and answer.status == 304:
+            self._check(answer, known.digest, f"manifest {repository}:{reference}")
+            return known
         digest = reference if isinstance(reference, Digest) else answer.digest
         if digest is not None and answer.length is not None and answer.media_type:
             self._check(answer, digest, f"manifest {repository}:{reference}")
@@ -133,14 +138,19 @@ class Manifests:
         if told is not None and told.algorithm == expected.algorithm and told != expected:
             raise Corrupt(f"registry {self._transport.name} says that {what} has the digest {told}, not {expected}")
 
-    def _call(self, method: str, verb: str, repository: RepositoryName, reference: Reference) -> Call:
+    def _call(
+        self, method: str, verb: str, repository: RepositoryName, reference: Reference, known: Descriptor | None = None
+    ) -> Call:
+        # Registries use a manifest's digest as its ETag (RFC 9110, section 13.1.2); where one uses something else, the
+        # condition never holds, and the answer is as it is without it.
+        condition = {} if known is None else {"If-None-Match": f'"{known.digest}"'}
         return Call(
             method=method,
             task=f"{verb} manifest {repository}:{reference}",
             url=f"/v2/{repository}/manifests/{quote(reference, safe=':')}",
             scopes=(pulling(repository),),
-            headers=_ACCEPT,
-            accept=frozenset({200, 404}),
+            headers={**_ACCEPT, **condition},
+            accept=frozenset({200, 404} if known is None else {200, 304, 404}),
             redirects=True,
         )
 

@@ -40,8 +40,10 @@ class ScriptedStore(MemoryStore):
         self.open_reads = 0
         self.most_reads = 0
 
-    async def head_manifest(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
-        found = await super().head_manifest(repository, reference)
+    async def head_manifest(
+        self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
+    ) -> Descriptor | None:
+        found = await super().head_manifest(repository, reference, known=known)
         self._fail(reference)
         return found
 

@@ -43,6 +43,40 @@ async def test_a_blob_costs_one_post_and_one_put_at_a_real_registry(tmp_path: Pa
     assert [(seen.method, seen.status) for seen in present] == [("POST", 201)]
 
 
+async def test_a_real_registry_need_not_read_a_manifest_that_is_known(tmp_path: Path):
+    sample, other = image(), image(seed="other")
+    with docker_registry(tmp_path) as registry:
+        store = RemoteStore(Endpoint(name="r", url=registry.url))
+        await push(store, APP, sample, LATEST)
+        registry.forget_requests()
+        found = [await store.head_manifest(APP, LATEST, known=known.manifest.descriptor) for known in (sample, other)]
+        statuses = [seen.status for seen in await registry.requests()]
+        await store.close()
+
+    assert found == [sample.manifest.descriptor] * 2
+    assert statuses == [304, 200]
+
+
+async def test_a_registry_that_agrees_and_names_another_digest_is_not_believed(
+    script: ScriptedRegistry, store: RemoteStore
+):
+    known = image().manifest.descriptor
+    digest = image(seed="other").digest
+    script.on("HEAD", "/v2/team/app/manifests/latest", Reply(status=304, headers={"Docker-Content-Digest": digest}))
+
+    with pytest.raises(Corrupt, match=f"has the digest {digest}, not {known.digest}"):
+        await store.head_manifest(APP, LATEST, known=known)
+    assert script.asked[0].headers["If-None-Match"] == f'"{known.digest}"'
+
+
+async def test_nobody_is_believed_to_agree_with_what_was_not_said(script: ScriptedRegistry, store: RemoteStore):
+    script.always("HEAD", "/v2/team/app/manifests/latest", Reply(status=304))
+
+    with pytest.raises(Unavailable, match="answered 304 when asked to look for manifest team/app:latest"):
+        await store.head_manifest(APP, LATEST)
+    assert "If-None-Match" not in script.asked[0].headers
+
+
 async def test_credentials_are_asked_for_once(guarded):
     store = RemoteStore(
         Endpoint(name="r", url=guarded.url, credentials=Credentials(username=USERNAME, password=PASSWORD))

@@ -31,7 +31,8 @@ from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
-from tagferry.remote import Credentials, Endpoint, RemoteStore, find_credentials
+from tagferry.remote import Credentials, Endpoint, RemoteStore
+from tagferry.remote.docker_config import find_credentials
 from tagferry.settings import RegionSettings, Settings
 from tagferry.sync.arrivals import Arrivals
 from tagferry.sync.auto import AutoSync

@@ -6,7 +6,7 @@ is attached to an attachment is found too.
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tagferry.copy.flights import Flights, each
 from tagferry.copy.image import Image, read_image
@@ -22,8 +22,7 @@ _AT_ONCE = 8
 _FRESH_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(NamedTuple):
     """Something that refers to an image, or to another attachment.
 
     Attributes:

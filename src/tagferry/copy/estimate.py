@@ -1,7 +1,7 @@
 """What a copy would cost, without copying anything."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tagferry.copy.attachments import KnownTags
 from tagferry.copy.examine import Finding, Verdict
@@ -18,8 +18,7 @@ _TAGS_AT_ONCE = 16
 _BLOBS_AT_ONCE = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(NamedTuple):
     """What is to be done for a tag; sizes are in bytes.
 
     What several tags share is counted as to be moved or mounted for the first of them, and as present for the others.

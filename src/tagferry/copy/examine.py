@@ -1,8 +1,8 @@
 """What stands at the target before anything moves, and what follows from it."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from tagferry.copy.attachments import KnownTags, are_attachments_in_place
 from tagferry.copy.flights import each
@@ -33,8 +33,7 @@ class Verdict(Enum):
     """The source has no such tag."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What was found about a tag.
 
     Attributes:

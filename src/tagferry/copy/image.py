@@ -1,7 +1,7 @@
 """One image as a whole: its manifest, and every manifest below it."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tagferry.copy.flights import each
 from tagferry.errors import Invalid
@@ -16,8 +16,7 @@ DEPTH_LIMIT = 8
 _AT_ONCE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """An image, an index or an artifact.
 
     Attributes:

@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import ImageStore
@@ -12,8 +12,7 @@ _FRESH_SECONDS = 60.0
 _LIMIT = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Sighting:
+class _Sighting(NamedTuple):
     at: float
     is_proof: bool
 

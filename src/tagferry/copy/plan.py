@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from tagferry.copy.attachments import Attachment, KnownTags, find_attachments, name_attachments
 from tagferry.copy.flights import each
@@ -21,8 +22,7 @@ CONFIG_SIZE_LIMIT = MANIFEST_SIZE_LIMIT
 _AT_ONCE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Everything that makes up the image of a tag.
 
     Attributes:

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 _WINDOW_SECONDS = 5.0
 """How far back the rate looks."""
@@ -39,8 +40,7 @@ class Transfer:
         self.read += size
 
 
-@dataclass(frozen=True, slots=True)
-class Pulse:
+class Pulse(NamedTuple):
     """A copy as it is at one moment.
 
     Attributes:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from tagferry.copy.flights import Flights, each
 from tagferry.copy.known import KnownContent
@@ -26,8 +26,7 @@ class Verify(Enum):
     """Nobody's: what the target says while it is written to is taken for granted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A blob or manifest that a tag's image needs.
 
     Attributes:
@@ -40,8 +39,7 @@ class Part:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Flaw:
+class Flaw(NamedTuple):
     """A part that the target does not hold as it should.
 
     Attributes:

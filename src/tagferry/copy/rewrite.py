@@ -6,7 +6,7 @@ once, by the same rules in the same order, so that the same image always becomes
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tagferry.copy.formats import Format, converted, format_of, remade
 from tagferry.copy.image import Image
@@ -22,8 +22,7 @@ _IMPLIED_VARIANTS = {"arm64": "v8", "amd64": "v1", "arm": "v7"}
 _SETTING = "rewrite = true among what the target region accepts"
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(NamedTuple):
     """What a target takes; by default everything, as it is.
 
     Attributes:

@@ -1,14 +1,13 @@
 """From where to where images travel."""
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tagferry.copy.rewrite import Acceptance
 from tagferry.names import RepositoryName
 from tagferry.oci.images import ImageStore
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """A repository in one store, and the repository in the same or another store that shall hold its images.
 
     Attributes:
@@ -19,7 +18,7 @@ class Route:
     source_repository: RepositoryName
     target: ImageStore
     target_repository: RepositoryName
-    accepts: Acceptance = field(default_factory=Acceptance)
+    accepts: Acceptance = Acceptance()
 
     @property
     def within_one_store(self) -> bool:

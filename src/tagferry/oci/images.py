@@ -5,10 +5,9 @@ One suite, `tests/contract/`, holds every implementation to it.
 
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tagferry.errors import Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
@@ -38,8 +37,7 @@ OpenBlob = Callable[[int], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 """Opens a blob's content from an offset in bytes on; called only by a store that needs the bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class TagRecord:
+class TagRecord(NamedTuple):
     """A tag and what it points to.
 
     Attributes:

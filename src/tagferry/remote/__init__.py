@@ -2,7 +2,6 @@
 
 from tagferry.remote.capabilities import Capabilities, CapabilityKeeper, Learned
 from tagferry.remote.client import RemoteStore
-from tagferry.remote.docker_config import find_credentials
 from tagferry.remote.endpoint import Credentials, Endpoint
 from tagferry.remote.retry import Retry
 from tagferry.remote.sessions import UploadKeeper
@@ -16,5 +15,4 @@ __all__ = [
     "RemoteStore",
     "Retry",
     "UploadKeeper",
-    "find_credentials",
 ]

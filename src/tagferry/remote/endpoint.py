@@ -1,10 +1,13 @@
 """Where a registry is and how to talk to it."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tagferry.errors import Invalid
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,7 @@ class Endpoint:
     name: str
     url: str
     credentials: Credentials | None = None
-    ca_file: Path | None = None
+    ca_file: "Path | None" = None
     insecure_skip_verify: bool = False
     connect_timeout: float = 10.0
     read_timeout: float = 60.0

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tagferry.errors import Invalid, NotFound, Unavailable
-from tagferry.remote import Credentials, find_credentials
+from tagferry.remote import Credentials
+from tagferry.remote.docker_config import find_credentials
 
 PAIR = base64.b64encode(b"user:pass:word").decode()
 USER = Credentials(username="user", password="pass:word")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import cast
 
 import httptools
-from multidict import CIMultiDict
+
+from tagferry.remote.headers import Headers
 
 HEAD_LIMIT = 64 * 1024
 """Bytes that an answer may have before its body begins."""
@@ -230,7 +231,7 @@ class Response:
     def __init__(self, connection: Connection, *, url: str, bodiless: bool, silence: float) -> None:
         self.url = url
         self.status = 0
-        self.headers: CIMultiDict[str] = CIMultiDict()
+        self.headers = Headers()
         self.begun = False
         self.ended = False
         self._connection = connection

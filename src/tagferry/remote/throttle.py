@@ -163,7 +163,9 @@ def rate_limit_pause(headers: Mapping[str, str], now: Callable[[], float] = time
         remaining, reset = _REMAINING.search(combined), _RESET.search(combined)
         return float(reset[1][:9]) if remaining and reset and int(remaining[1]) == 0 else 0.0
     for prefix in ("RateLimit", "X-RateLimit"):
-        left = headers.get(f"{prefix}-Remaining", "").partition(";")[0].strip()
+        if f"{prefix}-Remaining" not in headers:
+            continue
+        left = headers[f"{prefix}-Remaining"].partition(";")[0].strip()
         until = headers.get(f"{prefix}-Reset", "").partition(";")[0].strip()
         if left.isascii() and left.isdigit() and until.isascii() and until.isdigit():
             seconds = float(until[:12])

@@ -173,7 +173,7 @@ class Transport:
         response = await self._redirected(call, url, authorization)
         if response.status != 401 or not own or not self.is_own(response.url):
             return response
-        offered = response.headers.getall("WWW-Authenticate", [])
+        offered = response.headers.every("WWW-Authenticate")
         if not self._auth.learn(offered, call.scopes, authorization):
             if offered and self.endpoint.credentials is None:
                 response.close()

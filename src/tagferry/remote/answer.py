@@ -23,7 +23,7 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes = b""
 
-    @property
+    @cached_property
     def digest(self) -> Digest | None:
         """The `Docker-Content-Digest`, where there is one that can be verified here."""
         return _digest(self.headers.get("Docker-Content-Digest", ""))

@@ -43,10 +43,10 @@ class Installation:
     async def sync(self, source: RegionId, target: RegionId) -> None:
         body = {"imageTag": [TAG], "remoteNamespace": ORGANIZATION, "remoteRegionId": target}
         async with client(self.urls[source], self.secrets) as management:
-            (started,) = await management.start_sync(ORGANIZATION, REPOSITORY, body)
+            started = await management.start_sync(ORGANIZATION, REPOSITORY, body)
 
             async def ended() -> dict[str, Any] | None:
-                (job,) = (await management.sync_jobs(ORGANIZATION, REPOSITORY, [started["id"]])).values()
+                (job,) = (await management.sync_jobs(ORGANIZATION, REPOSITORY, list(started.tags))).values()
                 return None if job["status"] in ("waiting", "running") else job
 
             job = await eventually(ended, seconds=60)

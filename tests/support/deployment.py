@@ -133,7 +133,7 @@ class Deployment:
         body = {"imageTag": list(tags), "remoteNamespace": namespace, "remoteRegionId": SOUTH}
         async with self.client() as client:
             started = await client.start_sync(repository.namespace, repository.repository, body)
-        return [job["id"] for job in started]
+        return list(started.tags)
 
     async def ended_jobs(self, repository: RepositoryName, job_ids: list[int]) -> list[dict[str, Any]]:
         """These jobs, once all of them have ended."""

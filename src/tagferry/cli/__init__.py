@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from tagferry.errors import TagferryError
 
-_COMMANDS = ("init", "serve", "worker", "sync", "demo", "user", "key", "org", "region")
+_COMMANDS = ("init", "serve", "worker", "sync", "job", "demo", "user", "key", "org", "region")
 
 
 class _Commands(TyperGroup):

@@ -2,6 +2,8 @@
 
 import json
 import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,18 @@ from tagferry.errors import Invalid, Refused, Unavailable
 from tagferry.names import Namespace, Repository
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_read=120)
+
+
+@dataclass(frozen=True, slots=True)
+class StartedJobs:
+    """What a request started or joined.
+
+    Attributes:
+        tags: the tag of each job's id.
+    """
+
+    request_id: str
+    tags: Mapping[int, str]
 
 
 class ManagementClient:
@@ -46,13 +60,23 @@ class ManagementClient:
         if self._session is not None:
             await self._session.close()
 
-    async def start_sync(
-        self, namespace: Namespace, repository: Repository, body: dict[str, Any]
-    ) -> list[dict[str, Any]]:
-        """Start a synchronization without waiting for it; returns its jobs as `{"id", "tag"}`."""
+    async def start_sync(self, namespace: Namespace, repository: Repository, body: dict[str, Any]) -> StartedJobs:
+        """Start a synchronization without waiting for it."""
         path = f"{_repository_path(namespace, repository)}/sync_images"
-        answer = await self._call("POST", path, body=body, headers={"Prefer": "respond-async"})
-        return self._jobs(answer.get("jobs") if isinstance(answer, dict) else None)
+        return self._started(await self._call("POST", path, body=body, headers={"Prefer": "respond-async"}))
+
+    async def retry_jobs(self, namespace: Namespace, repository: Repository, body: dict[str, Any]) -> StartedJobs:
+        """Start those of the named sync jobs again that failed, without waiting for them."""
+        path = f"{_repository_path(namespace, repository)}/sync_job/retry"
+        return self._started(await self._call("POST", path, body=body))
+
+    async def cancel_jobs(self, namespace: Namespace, repository: Repository, body: dict[str, Any]) -> list[int]:
+        """Cancel the named sync jobs; returns the ids of those that had not ended."""
+        answer = await self._call("POST", f"{_repository_path(namespace, repository)}/sync_job/cancel", body=body)
+        if not isinstance(answer, dict) or not isinstance(answer.get("cancelled"), list):
+            raise Unavailable(f"{self._base} answered something else than the ids of jobs; is it tagferry?")
+        cancelled: list[int] = answer["cancelled"]
+        return cancelled
 
     async def plan_sync(self, namespace: Namespace, repository: Repository, body: dict[str, Any]) -> dict[str, Any]:
         """What a synchronization with this body would do; see `SyncPlan` in the API's description."""
@@ -65,14 +89,24 @@ class ManagementClient:
         self, namespace: Namespace, repository: Repository, job_ids: list[int]
     ) -> dict[int, dict[str, Any]]:
         """These sync jobs of a repository, by id."""
-        wanted = f"limit::1000|offset::0|jobs::{','.join(str(job_id) for job_id in job_ids)}"
-        query = f"filter={quote(wanted, safe='~')}"
-        jobs = await self._call("GET", f"{_repository_path(namespace, repository)}/sync_job", query=query)
-        return {job["id"]: job for job in self._jobs(jobs)}
+        jobs = ",".join(str(job_id) for job_id in job_ids)
+        return {job["id"]: job for job in await self.list_jobs(namespace, repository, limit=1000, jobs=jobs)}
+
+    async def list_jobs(
+        self, namespace: Namespace, repository: Repository, *, limit: int, **terms: str
+    ) -> list[dict[str, Any]]:
+        """A repository's newest sync jobs that meet the terms: `status`, `request`, `jobs`; empty ones say nothing."""
+        wanted = {"limit": str(limit), "offset": "0", **{name: term for name, term in terms.items() if term}}
+        query = f"filter={quote('|'.join(f'{name}::{term}' for name, term in wanted.items()), safe='~')}"
+        return self._jobs(await self._call("GET", f"{_repository_path(namespace, repository)}/sync_job", query=query))
 
     async def create_organization(self, namespace: Namespace) -> None:
         """Create an organization."""
         await self._call("POST", "/v2/manage/namespaces", body={"namespace": namespace})
+
+    def _started(self, answer: Any) -> StartedJobs:
+        jobs = self._jobs(answer.get("jobs") if isinstance(answer, dict) else None)
+        return StartedJobs(str(answer.get("request_id", "")), {job["id"]: job["tag"] for job in jobs})
 
     def _jobs(self, listed: Any) -> list[dict[str, Any]]:
         if isinstance(listed, list) and all(isinstance(job, dict) and {"id", "tag"} <= job.keys() for job in listed):

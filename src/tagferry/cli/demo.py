@@ -140,8 +140,8 @@ async def _synchronize(stage: Stage) -> None:
     }
     out.print(f"  [dim]POST /v2/manage/namespaces/{SOURCE_ORG}/repos/{REPOSITORY.replace('/', '$')}/sync_images[/dim]")
     async with _client(stage, SOURCE) as client:
-        jobs = await client.start_sync(SOURCE_ORG, REPOSITORY, body)
-        followed = Followed(SOURCE_ORG, REPOSITORY, {job["id"]: job["tag"] for job in jobs})
+        started = await client.start_sync(SOURCE_ORG, REPOSITORY, body)
+        followed = Followed(SOURCE_ORG, REPOSITORY, started.tags)
         for job in await follow(client, [followed], console=out):
             if job["status"] != "success":
                 raise Corrupt(f"the synchronization ended as {job['status']}: {job['reason']}")

@@ -15,16 +15,18 @@ from tagferry.names import Namespace, Repository
 
 _POLL_SECONDS = 0.25
 _ENDED = frozenset({"success", "failed", "timeout", "cancel", "existed"})
-_COLOURS = {"success": "green", "existed": "yellow", "running": "cyan", "waiting": "dim"}
+COLOURS = {"success": "green", "existed": "yellow", "running": "cyan", "waiting": "dim"}
+"""The colour of each state; others are red."""
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A repository's jobs to follow: the tag of each job id."""
+    """A repository's jobs to follow: the tag of each job id, and the request that asked for them."""
 
     namespace: Namespace
     repository: Repository
     tags: Mapping[int, str]
+    request_id: str = ""
 
     def label(self, tag: str) -> str:
         """The image's name."""
@@ -86,7 +88,7 @@ class _Board:
             completed=job["bytesDone"],
             total=job["bytesTotal"] or (1 if status in _ENDED else None),
             speed=_speed(job),
-            status=f"[{_COLOURS.get(status, 'red')}]{status}",
+            status=f"[{COLOURS.get(status, 'red')}]{status}",
         )
         if status in _ENDED and not self._console.is_terminal:
             self._console.print(f"{label}  {status}  {job['reason']}", soft_wrap=True, markup=False)

@@ -14,6 +14,14 @@ Result = TypeVar("Result")
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", envvar="TAGFERRY_CONFIG", help="The configuration file.", show_default=True)
 ]
+Endpoint = Annotated[
+    str, typer.Option(envvar="TAGFERRY_ENDPOINT", help="The source region's address, as http://127.0.0.1:5004.")
+]
+AccessKey = Annotated[str, typer.Option("--ak", envvar="CLOUD_SDK_AK", help="The access key.")]
+SecretKey = Annotated[
+    str, typer.Option("--sk", envvar="CLOUD_SDK_SK", help="The secret key; better given by the environment.")
+]
+CaFile = Annotated[Path | None, typer.Option(help="Authorities to trust, as a PEM file.")]
 DEFAULT_CONFIG = Path("tagferry.toml")
 
 out = Console(highlight=False)

@@ -1,15 +1,15 @@
 """`tagferry sync`: synchronize images through the API."""
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.follow import Followed, follow
-from tagferry.cli.options import err, out, run
-from tagferry.cli.plan_table import show_plan, show_rewritten
+from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, err, out, run
+from tagferry.cli.plan_table import show_plan
+from tagferry.cli.watch import conclude, watch
 from tagferry.errors import Invalid
 from tagferry.names import Namespace, RegionId, Repository, Tag
 
@@ -17,12 +17,9 @@ app = typer.Typer()
 
 Images = Annotated[list[str], typer.Argument(metavar="ORG/REPO:TAG...", help="What to synchronize.")]
 Target = Annotated[str, typer.Option("--to", metavar="REGION/ORG", help="The target region and organization.")]
-Endpoint = Annotated[
-    str, typer.Option(envvar="TAGFERRY_ENDPOINT", help="The source region's address, as http://127.0.0.1:5004.")
-]
-AccessKey = Annotated[str, typer.Option("--ak", envvar="CLOUD_SDK_AK", help="The access key.")]
-SecretKey = Annotated[
-    str, typer.Option("--sk", envvar="CLOUD_SDK_SK", help="The secret key; better given by the environment.")
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", help="What has not arrived by then is given up; waiting counts too."),
 ]
 
 
@@ -34,7 +31,8 @@ def sync(
     access_key: AccessKey,
     secret_key: SecretKey,
     override: Annotated[bool, typer.Option("--override", help="Replace different images under these tags.")] = False,
-    ca_file: Annotated[Path | None, typer.Option(help="Authorities to trust, as a PEM file.")] = None,
+    timeout: Timeout = None,
+    ca_file: CaFile = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the jobs' last records, or the plan, as JSON.")
     ] = False,
@@ -50,24 +48,28 @@ def sync(
         "remoteNamespace": Namespace(organization, field="--to"),
         "override": override,
     }
+    if timeout is not None:
+        target["timeoutSeconds"] = timeout
 
     client = ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file)
     if dry_run:
         _preview(run(_plan(client, wanted, target)), as_json=as_json)
     else:
-        _conclude(run(_sync(client, wanted, target)), as_json=as_json)
+        followed: list[Followed] = []
+        conclude(watch(_sync(client, wanted, target, followed), followed), as_json=as_json)
 
 
 Wanted = dict[tuple[Namespace, Repository], list[Tag]]
 Plans = dict[tuple[Namespace, Repository], dict[str, Any]]
 
 
-async def _sync(client: ManagementClient, wanted: Wanted, target: dict[str, Any]) -> list[dict[str, Any]]:
+async def _sync(
+    client: ManagementClient, wanted: Wanted, target: dict[str, Any], followed: list[Followed]
+) -> list[dict[str, Any]]:
     async with client:
-        followed = []
         for (namespace, repository), tags in wanted.items():
-            jobs = await client.start_sync(namespace, repository, {"imageTag": tags, **target})
-            followed.append(Followed(namespace, repository, {job["id"]: job["tag"] for job in jobs}))
+            started = await client.start_sync(namespace, repository, {"imageTag": tags, **target})
+            followed.append(Followed(namespace, repository, started.tags, started.request_id))
         return await follow(client, followed, console=err)
 
 
@@ -83,21 +85,6 @@ def _preview(plans: Plans, *, as_json: bool) -> None:
     else:
         show_plan(plans, out)
     if any(tag["action"] in ("failed", "existed") for tag in tags):
-        raise typer.Exit(1)
-
-
-def _conclude(jobs: list[dict[str, Any]], *, as_json: bool) -> None:
-    failed = [job for job in jobs if job["status"] != "success"]
-    if as_json:
-        out.print_json(json.dumps(jobs))
-    # Bars do not tell reasons; lines have told them already.
-    for job in failed if err.is_terminal else ():
-        err.print(f"{job['tag']}: {job['status']}: {job['reason']}", soft_wrap=True, markup=False, style="red")
-    if not as_json:
-        for job in jobs:
-            show_rewritten(f"{job['namespace']}/{job['repoName']}:{job['tag']}", job.get("rewritten"), out)
-        out.print(f"{len(jobs) - len(failed)} of {len(jobs)} in place")
-    if failed:
         raise typer.Exit(1)
 
 

@@ -43,8 +43,14 @@ async def admit(
             f"{target_region}/{target_namespace}",
         )
     read = await organizations.require(caller, *source, Permission.READ)
+    return Admitted(source=read, target=await admit_target(organizations, caller, target))
+
+
+async def admit_target(
+    organizations: Organizations, caller: Caller, target: tuple[RegionId, Namespace]
+) -> Organization | None:
+    """Let the caller pass who may write the target; raises NotFound and Denied."""
     try:
-        written = await organizations.require(caller, *target, Permission.EDIT)
+        return await organizations.require(caller, *target, Permission.EDIT)
     except NotFound as error:
         raise NotFound("organization", error.name, "remoteNamespace must exist in the target region") from None
-    return Admitted(source=read, target=written)

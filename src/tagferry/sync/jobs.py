@@ -7,14 +7,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
-from tagferry.copy.rewrite import Rewrite
 from tagferry.db.engine import Database
 from tagferry.db.signals import Signals
 from tagferry.db.tables import SyncJobRow
 from tagferry.errors import Throttled
-from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
-from tagferry.sync.model import FOLLOWING, JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
+from tagferry.names import Namespace, RegionId, Repository, Tag
+from tagferry.sync.model import JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
+from tagferry.sync.records import document, recorded, to_job, transition
 
 WORK = "work"
 """The topic of signals that there are jobs to run."""
@@ -92,7 +93,7 @@ class Jobs:
         lost = []
         async with self._database.write() as session:
             for change in changes:
-                changed = await session.execute(_update(change, worker_id))
+                changed = await session.execute(recorded(change, worker_id=worker_id))
                 if not changed.rowcount:  # type: ignore[attr-defined]
                     lost.append(change.job_id)
         return lost
@@ -101,12 +102,9 @@ class Jobs:
         """End the open ones of these jobs; returns them. Who runs them is told to stop."""
         async with self._database.write() as session:
             ended = await session.execute(
-                update(SyncJobRow)
-                .where(SyncJobRow.id.in_(jobs), SyncJobRow.status.in_(before(JobStatus.CANCEL)))
-                .values(**_end(JobStatus.CANCEL, reason))
-                .returning(SyncJobRow.id)
+                transition(JobStatus.CANCEL, reason=reason).where(SyncJobRow.id.in_(jobs)).returning(SyncJobRow.id)
             )
-            cancelled = list(ended.scalars())
+            cancelled = sorted(ended.scalars())
             await announce_ends(session, self._signals, cancelled)
             await self._signals.send(session, CANCELLED, map(str, cancelled))
         return cancelled
@@ -120,14 +118,31 @@ class Jobs:
                 return []
         async with self._database.write() as session:
             ended = await session.execute(
-                update(SyncJobRow)
+                transition(JobStatus.TIMEOUT, reason="its time was over before its turn came")
                 .where(*due)
-                .values(**_end(JobStatus.TIMEOUT, "its time was over before its turn came"))
                 .returning(SyncJobRow.id)
             )
             expired = list(ended.scalars())
             await announce_ends(session, self._signals, expired)
         return expired
+
+    async def unblock(self) -> list[int]:
+        """Let those go on whose way is free; returns them.
+
+        A job that is recorded in the moment in which the one before it ends is not seen by that one.
+        """
+        ahead = aliased(SyncJobRow)
+        is_blocked = select(ahead.id).where(ahead.id == SyncJobRow.after_id, ahead.status.in_(_OPEN)).exists()
+        free = (SyncJobRow.after_id.is_not(None), ~is_blocked)
+        async with self._database.read() as session:
+            if await session.scalar(select(SyncJobRow.id).where(*free).limit(1)) is None:
+                return []
+        async with self._database.write() as session:
+            freed = await session.execute(
+                update(SyncJobRow).where(*free).values(after_id=None).returning(SyncJobRow.id)
+            )
+            await self._signals.send(session, WORK, ["1"])
+            return sorted(freed.scalars())
 
     async def ends(self, jobs: Collection[int]) -> dict[int, JobStatus]:
         """Those of these jobs that have ended."""
@@ -161,11 +176,12 @@ class Jobs:
         namespace: Namespace,
         repository: Repository,
         *,
-        limit: int,
+        limit: int | None,
         offset: int = 0,
         descending: bool = True,
         only: Collection[int] = (),
         request_id: str | None = None,
+        statuses: Collection[JobStatus] = (),
     ) -> tuple[list[SyncJob], int]:
         """A page of a repository's jobs, and how many there are in all.
 
@@ -173,11 +189,12 @@ class Jobs:
             region: the region that the images come from.
             namespace: the organization.
             repository: the repository.
-            limit: jobs on the page.
+            limit: jobs on the page; None means all.
             offset: jobs to skip.
             descending: newest first.
             only: ids to restrict the jobs to; empty means all.
             request_id: the request to restrict the jobs to.
+            statuses: states to restrict the jobs to; empty means all.
         """
         conditions: list[ColumnElement[bool]] = [
             SyncJobRow.source_region == region,
@@ -188,6 +205,8 @@ class Jobs:
             conditions.append(SyncJobRow.id.in_(only))
         if request_id is not None:
             conditions.append(SyncJobRow.request_id == request_id)
+        if statuses:
+            conditions.append(SyncJobRow.status.in_([status.value for status in statuses]))
         order = SyncJobRow.id.desc() if descending else SyncJobRow.id.asc()
         async with self._database.read() as session:
             total = await session.scalar(select(func.count()).select_from(SyncJobRow).where(*conditions))
@@ -209,7 +228,7 @@ class Jobs:
             async with self._database.write() as session:
                 ended = []
                 for change, worker_id in batch:
-                    changed = await session.execute(_update(change, worker_id))
+                    changed = await session.execute(recorded(change, worker_id=worker_id))
                     if changed.rowcount:  # type: ignore[attr-defined]
                         ended.append(change.job_id)
                 await announce_ends(session, self._signals, ended)
@@ -228,41 +247,6 @@ async def announce_ends(session: AsyncSession, signals: Signals, ended: Collecti
     if freed.first() is not None:
         await signals.send(session, WORK, ["1"])
     await signals.send(session, ENDED, map(str, ended))
-
-
-def before(status: JobStatus) -> list[str]:
-    """The states that a status may follow, itself included while it is no end."""
-    stays = [] if status.has_ended else [status.value]
-    return stays + [state.value for state, following in FOLLOWING.items() if status in following]
-
-
-def to_job(row: SyncJobRow) -> SyncJob:
-    """A row as the rest of tagferry knows it."""
-    return SyncJob(
-        id=row.id,
-        request_id=row.request_id,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        domain_id=row.domain_id,
-        domain_name=row.domain_name,
-        operator_id=row.operator_id,
-        operator_name=row.operator_name,
-        source_region=RegionId(row.source_region),
-        namespace=Namespace(row.namespace),
-        repository=Repository(row.repository),
-        tag=Tag(row.tag),
-        target_region=RegionId(row.target_region),
-        target_namespace=Namespace(row.target_namespace),
-        override=row.override,
-        status=JobStatus(row.status),
-        reason=row.reason,
-        digest=Digest(row.digest) if row.digest else None,
-        bytes_total=row.bytes_total,
-        bytes_done=row.bytes_done,
-        rewritten=_rewritten(row.rewritten),
-        starts=row.starts,
-        deadline_at=row.deadline_at,
-    )
 
 
 def _on_the_way(request: SyncRequest) -> tuple[ColumnElement[bool], ...]:
@@ -291,7 +275,10 @@ async def _open_jobs(session: AsyncSession, request: SyncRequest) -> dict[Tag, J
 async def _refuse_too_many(session: AsyncSession, request: SyncRequest, limit: int) -> None:
     active = await session.scalar(
         select(func.count(SyncJobRow.request_id.distinct())).where(
-            SyncJobRow.operator_id == request.caller.user_id, SyncJobRow.priority == 0, SyncJobRow.status.in_(_OPEN)
+            SyncJobRow.operator_id == request.caller.user_id,
+            SyncJobRow.request_id != request.id,
+            SyncJobRow.priority == 0,
+            SyncJobRow.status.in_(_OPEN),
         )
     )
     if (active or 0) >= limit:
@@ -356,7 +343,7 @@ def _rows(
                 "status": start.status.value,
                 "reason": start.reason,
                 "digest": start.digest,
-                "rewritten": _document(start.rewritten),
+                "rewritten": document(start.rewritten),
                 "turn": turn,
                 "after_id": earlier.id if earlier is not None and not start.status.has_ended else None,
                 "ended_at": now if start.status.has_ended else None,
@@ -364,39 +351,3 @@ def _rows(
         )
         turn += not start.status.has_ended
     return rows
-
-
-def _update(change: JobChange, worker_id: int) -> Any:
-    values: dict[str, object] = {"status": change.status.value, "updated_at": datetime.now(UTC)}
-    if change.status.has_ended:
-        values["ended_at"] = values["updated_at"]
-        values["worker_id"] = None
-    for name in ("reason", "digest", "bytes_total", "bytes_done"):
-        if (value := getattr(change, name)) is not None:
-            values[name] = value
-    if change.rewritten is not None:
-        values["rewritten"] = _document(change.rewritten)
-    return (
-        update(SyncJobRow)
-        .where(SyncJobRow.id == change.job_id, SyncJobRow.worker_id == worker_id)
-        .where(SyncJobRow.status.in_(before(change.status)))
-        .values(**values)
-    )
-
-
-def _end(status: JobStatus, reason: str) -> dict[str, object]:
-    now = datetime.now(UTC)
-    return {"status": status.value, "reason": reason, "updated_at": now, "ended_at": now, "worker_id": None}
-
-
-def _document(rewritten: Rewrite | None) -> dict[str, Any] | None:
-    if rewritten is None:
-        return None
-    return {"digests": dict(rewritten.digests), "left_behind": list(rewritten.left_behind)}
-
-
-def _rewritten(document: dict[str, Any] | None) -> Rewrite | None:
-    if document is None:
-        return None
-    digests = {Digest(old): Digest(new) for old, new in document["digests"].items()}
-    return Rewrite(digests=digests, left_behind=tuple(document["left_behind"]))

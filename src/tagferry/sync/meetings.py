@@ -26,7 +26,7 @@ class Meetings:
 
         What is in the mapping at the end is told to those who wait for this request.
         """
-        keys = [_key(request, tag) for tag in request.tags]
+        keys = {_key(request, tag) for tag in request.tags}
         places: dict[Tag, JobPlace] = {}
         while deciding := {self._deciding[key] for key in keys if key in self._deciding}:
             await asyncio.wait(deciding)

@@ -31,14 +31,27 @@ class JobStatus(StrEnum):
         """Whether the tag stands at the target as it was asked for."""
         return self is JobStatus.SUCCESS
 
+    @property
+    def can_be_retried(self) -> bool:
+        """Whether the same may succeed when it is asked for again."""
+        return self in (JobStatus.FAILED, JobStatus.TIMEOUT, JobStatus.CANCEL)
+
+    @property
+    def may_follow(self) -> list["JobStatus"]:
+        """The states that it may follow."""
+        return [status for status, following in FOLLOWING.items() if self in following]
+
 
 _ENDS = frozenset({JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.TIMEOUT, JobStatus.CANCEL, JobStatus.EXISTED})
 FOLLOWING: dict[JobStatus, frozenset[JobStatus]] = {
-    JobStatus.WAITING: _ENDS | {JobStatus.RUNNING},
+    JobStatus.WAITING: frozenset({JobStatus.RUNNING, JobStatus.TIMEOUT, JobStatus.CANCEL}),
     JobStatus.RUNNING: _ENDS | {JobStatus.WAITING},
     **dict.fromkeys(_ENDS, frozenset()),
 }
-"""Which states may follow a state; a job that lost its worker waits again."""
+"""Which states may follow a state; a job that lost its worker waits again.
+
+A job is first recorded as waiting, or as ended where there is nothing to do.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,8 @@ class SyncJob:
         rewritten: how the target's image differs from the source's, where it has to.
         starts: how often a worker began with it.
         deadline_at: when it is given up, if it has not ended.
+        started_at: when a worker last began with it.
+        ended_at: when it ended.
         pulse: how its copy is at this moment; never on record.
     """
 
@@ -102,7 +117,25 @@ class SyncJob:
     rewritten: Rewrite | None
     starts: int = 0
     deadline_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
     pulse: Pulse | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSelection:
+    """Jobs of one repository, by their ids or by the request that made them.
+
+    Attributes:
+        jobs: ids; those that the repository does not have are passed over. Empty means all of the request.
+        request_id: the id of the request; None means whichever request.
+    """
+
+    region: RegionId
+    namespace: Namespace
+    repository: Repository
+    jobs: frozenset[int] = frozenset()
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, func, select, text, update
+from sqlalchemy import ColumnElement, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.db.engine import Database
@@ -17,8 +17,9 @@ from tagferry.db.presence import Presence
 from tagferry.db.signals import Signals
 from tagferry.db.tables import SyncJobRow, WorkerRow
 from tagferry.names import RegionId
-from tagferry.sync.jobs import WORK, to_job
+from tagferry.sync.jobs import WORK
 from tagferry.sync.model import JobStatus, SyncJob
+from tagferry.sync.records import to_job, transition
 
 _CLAIMS = 0x7A67
 """The lock under which jobs are claimed, so that limits of all workers together hold exactly."""
@@ -75,19 +76,11 @@ class Queue:
             chosen = await self._choose(session, free)
             if not chosen:
                 return []
-            now = datetime.now(UTC)
-            rows = await session.scalars(
-                update(SyncJobRow)
-                .where(SyncJobRow.id.in_(chosen))
-                .values(
-                    status=JobStatus.RUNNING.value,
-                    worker_id=worker_id,
-                    started_at=now,
-                    updated_at=now,
-                    starts=SyncJobRow.starts + 1,
-                )
-                .returning(SyncJobRow)
+            begun = transition(
+                JobStatus.RUNNING, worker_id=worker_id, started_at=datetime.now(UTC), starts=SyncJobRow.starts + 1
             )
+            # One that was cancelled since it was chosen stays cancelled.
+            rows = await session.scalars(begun.where(SyncJobRow.id.in_(chosen)).returning(SyncJobRow))
             return sorted((to_job(row) for row in rows), key=lambda job: chosen.index(job.id))
 
     async def release(self, worker_id: int) -> int:
@@ -119,16 +112,10 @@ class Queue:
 
     async def _forget(self, session: AsyncSession, worker_id: int) -> int:
         await session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
-        return await self._release(
-            session, SyncJobRow.worker_id == worker_id, SyncJobRow.status == JobStatus.RUNNING.value
-        )
+        return await self._release(session, SyncJobRow.worker_id == worker_id)
 
     async def _release(self, session: AsyncSession, *conditions: ColumnElement[bool]) -> int:
-        released = await session.execute(
-            update(SyncJobRow)
-            .where(*conditions)
-            .values(status=JobStatus.WAITING.value, worker_id=None, updated_at=datetime.now(UTC))
-        )
+        released = await session.execute(transition(JobStatus.WAITING).where(*conditions))
         count: int = released.rowcount  # type: ignore[attr-defined]
         if count:
             await self._signals.send(session, WORK, ["1"])

@@ -12,11 +12,11 @@ from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
 from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge
 from tagferry.names import Namespace, RegionId, Repository, Tag
-from tagferry.sync.admission import admit
+from tagferry.sync.admission import admit, admit_target
 from tagferry.sync.endings import Endings
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.meetings import Meetings
-from tagferry.sync.model import JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
+from tagferry.sync.model import JobPlace, JobSelection, JobStart, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.regions import Regions
 from tagferry.sync.verdicts import describe
 from tagferry.sync.worker import Worker
@@ -132,13 +132,74 @@ class SyncService:
         offset: int,
         descending: bool,
         only: Collection[int] = (),
+        request_id: str | None = None,
+        statuses: Collection[JobStatus] = (),
     ) -> tuple[list[SyncJob], int]:
         """A page of a repository's sync jobs and their total; raises NotFound and Denied for the organization."""
         await self._organizations.require(caller, region, namespace, Permission.READ)
         jobs, total = await self._jobs.of_repository(
-            region, namespace, repository, limit=limit, offset=offset, descending=descending, only=only
+            region,
+            namespace,
+            repository,
+            limit=limit,
+            offset=offset,
+            descending=descending,
+            only=only,
+            request_id=request_id,
+            statuses=statuses,
         )
         return [job if job.status.has_ended else replace(job, pulse=self._worker.pulse(job.id)) for job in jobs], total
+
+    async def cancel(self, caller: Caller, selection: JobSelection) -> list[int]:
+        """End those of the selected jobs that have not ended; returns their ids. Who runs them stops within a second.
+
+        Raises:
+            NotFound: the organization of the source, or of a target, does not exist.
+            Denied: the caller may not read the source, or not write the target of one of them; nothing has changed.
+        """
+        found = await self._selected(caller, selection, [status for status in JobStatus if not status.has_ended])
+        for target_region, target_namespace in dict.fromkeys(
+            (job.target_region, job.target_namespace) for job in found
+        ):
+            try:
+                await admit_target(self._organizations, caller, (target_region, target_namespace))
+            except NotFound:
+                # What goes to an organization that is gone must end too.
+                if not caller.is_admin:
+                    raise
+        if not found:
+            return []
+        return await self._jobs.cancel([job.id for job in found], reason=f"{caller.name} cancelled it")
+
+    async def retry(self, caller: Caller, selection: JobSelection, *, request_id: str) -> list[StartedSync]:
+        """Ask again for those of the selected jobs that failed, ran out of time or were cancelled.
+
+        There is one request for each target and override, none where there is nothing to ask for again.
+
+        Raises:
+            TagferryError: whatever `start` raises. What it raises for want of permission comes before any is started.
+        """
+        failed = await self._selected(caller, selection, [status for status in JobStatus if status.can_be_retried])
+        groups: dict[tuple[RegionId, Namespace, bool], dict[Tag, None]] = {}
+        for job in failed:
+            groups.setdefault((job.target_region, job.target_namespace, job.override), {})[job.tag] = None
+        requests = [
+            SyncRequest(
+                id=request_id,
+                caller=caller,
+                source_region=selection.region,
+                namespace=selection.namespace,
+                repository=selection.repository,
+                tags=tuple(tags),
+                target_region=target_region,
+                target_namespace=target_namespace,
+                override=override,
+            )
+            for (target_region, target_namespace, override), tags in groups.items()
+        ]
+        for request in requests:
+            await self._check(request)
+        return [await self.start(request) for request in requests]
 
     async def close(self) -> None:
         """Tell everybody who waits that this process stops."""
@@ -156,6 +217,25 @@ class SyncService:
             source=(request.source_region, request.namespace),
             target=(request.target_region, request.target_namespace),
         )
+
+    async def _selected(
+        self, caller: Caller, selection: JobSelection, statuses: Collection[JobStatus]
+    ) -> list[SyncJob]:
+        """The selected jobs in one of these states, oldest first."""
+        await self._organizations.require(caller, selection.region, selection.namespace, Permission.READ)
+        if len(selection.jobs) > self._tag_limit:
+            raise TooLarge("jobs", f"must name at most {self._tag_limit} jobs", len(selection.jobs))
+        found, _ = await self._jobs.of_repository(
+            selection.region,
+            selection.namespace,
+            selection.repository,
+            limit=None,
+            descending=False,
+            only=selection.jobs,
+            request_id=selection.request_id,
+            statuses=statuses,
+        )
+        return found
 
     def _bounded(self, request: SyncRequest) -> SyncRequest:
         limits = [seconds for seconds in (request.seconds, self._seconds) if seconds is not None]

@@ -200,6 +200,8 @@ class Worker:
             if strays := await self._queue.release_others(self._id, self._runs):
                 log.warning("jobs that this worker lost sight of go on", jobs=strays)
         await self._jobs.expire()
+        if freed := await self._jobs.unblock():
+            log.info("jobs whose way is free go on", jobs=len(freed))
 
     async def _report(self) -> None:
         """Put the progress of running jobs on record, all in one transaction, and stop what is no longer ours."""

@@ -127,6 +127,7 @@ _TYPES = {
     "bool_type": "true or false",
     "list_type": "an array",
     "int_type": "a number",
+    "float_type": "a number",
     "dict_type": "a JSON object",
     "model_type": "a JSON object",
     "model_attributes_type": "a JSON object",

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tagferry.cli.client import ManagementClient
+from tagferry.cli.client import ManagementClient, StartedJobs
 from tagferry.errors import Invalid, Refused, TagferryError, Unavailable
 from tagferry.names import Namespace, Repository
 from tests.support.processes import free_port
@@ -17,7 +17,7 @@ from tests.support.serving import serving
 TEAM, APP = Namespace("team"), Repository("app")
 
 
-async def start(url: str) -> list[dict[str, Any]]:
+async def start(url: str) -> StartedJobs:
     async with ManagementClient(url, "AK", "SK") as client:
         return await client.start_sync(TEAM, APP, {"imageTag": ["v1"]})
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -14,14 +15,16 @@ from tagferry.copy.progress import Pulse
 from tagferry.copy.rewrite import Rewrite
 from tagferry.errors import Invalid, InvalidFilter, TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
-from tagferry.sync.model import SyncJob, SyncRequest
+from tagferry.sync.model import JobStatus, SyncJob, SyncRequest
+from tagferry.sync.service import StartedSync
 from tagferry.sync.verdicts import describe
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.queries import Page, is_descending, parse_filter
 
 router = APIRouter(tags=["synchronization"])
-_REPOSITORY = "/v2/manage/namespaces/{namespace}/repos/{repository:path}"
+REPOSITORY_PATH = "/v2/manage/namespaces/{namespace}/repos/{repository:path}"
+_YEAR_SECONDS = 366 * 24 * 3600
 
 
 class SyncImagesBody(BaseModel):
@@ -33,6 +36,13 @@ class SyncImagesBody(BaseModel):
     override: bool | None = Field(None, description="Whether a different image under the same tag is replaced.")
     remote_namespace: str = Field(alias="remoteNamespace", description="The target organization.")
     remote_region_id: str = Field(alias="remoteRegionId", description="The target region.")
+    timeout_seconds: float | None = Field(
+        None,
+        alias="timeoutSeconds",
+        gt=0,
+        le=_YEAR_SECONDS,
+        description="tagferry's own: how long the tags may take, waiting included, before they end as `timeout`.",
+    )
 
 
 class RegionItem(BaseModel):
@@ -66,6 +76,9 @@ class SyncJobItem(BaseModel):
     override: bool
     status: str
     requestId: str  # noqa: N815
+    startedAt: str | None = Field(description="When a worker last began with it.")  # noqa: N815
+    endedAt: str | None  # noqa: N815
+    starts: int = Field(description="How often a worker began with it.")
     reason: str
     digest: str | None
     bytesTotal: int  # noqa: N815
@@ -107,7 +120,7 @@ def require_json(request: Request) -> None:
 
 
 @router.post(
-    f"{_REPOSITORY}/sync_images",
+    f"{REPOSITORY_PATH}/sync_images",
     operation_id="CreateManualImageSyncRepo",
     response_model=list[str],
     dependencies=[Depends(require_json)],
@@ -123,12 +136,7 @@ async def sync_images(
     sync = context.services.sync
     started = await sync.start(_sync_request(namespace, repository, body, context))
     if _prefers_async(prefer):
-        jobs = [{"id": job_id, "tag": tag} for tag, job_id in started.job_ids.items()]
-        return JSONResponse(
-            {"request_id": context.request_id, "jobs": jobs},
-            status_code=202,
-            headers={"Preference-Applied": "respond-async"},
-        )
+        return accepted(context, [started], headers={"Preference-Applied": "respond-async"})
     settings = context.services.settings.sync
     preferred = _preferred_wait(prefer)
     seconds = settings.wait_seconds if preferred is None else min(preferred, settings.max_wait_seconds)
@@ -138,7 +146,7 @@ async def sync_images(
 
 
 @router.post(
-    f"{_REPOSITORY}/sync_plan",
+    f"{REPOSITORY_PATH}/sync_plan",
     operation_id="PlanManualImageSync",
     response_model=SyncPlan,
     dependencies=[Depends(require_json)],
@@ -150,7 +158,7 @@ async def sync_plan(namespace: str, repository: str, body: SyncImagesBody, conte
     return {"tags": tags, "bytesToMove": sum(tag["bytesToMove"] for tag in tags)}
 
 
-@router.get(f"{_REPOSITORY}/sync_job", operation_id="ShowSyncJob", response_model=list[SyncJobItem])
+@router.get(f"{REPOSITORY_PATH}/sync_job", operation_id="ShowSyncJob", response_model=list[SyncJobItem])
 async def sync_jobs(
     namespace: str,
     repository: str,
@@ -159,7 +167,8 @@ async def sync_jobs(
 ) -> Response:
     """List a repository's sync jobs, newest first.
 
-    Besides SWR's `limit`, `offset` and `order`, the filter takes `jobs::1,2,3` for just these jobs.
+    Besides SWR's `limit`, `offset` and `order`, the filter takes `jobs::1,2,3` for just these jobs, `request::ID` for
+    those of one request, and `status::failed,timeout` for those in one of these states.
     """
     parameters = parse_filter(filter_)
     page = Page.parse(parameters)
@@ -172,6 +181,8 @@ async def sync_jobs(
         offset=page.offset,
         descending=is_descending(parameters, "order", default=True),
         only=_job_ids(parameters.get("jobs", "")),
+        request_id=parameters.get("request") or None,
+        statuses=_statuses(parameters.get("status", "")),
     )
     return JSONResponse([_item(job) for job in jobs], headers=page.content_range(count=len(jobs), total=total))
 
@@ -180,6 +191,12 @@ async def sync_jobs(
 async def list_regions(context: RequestContext) -> list[dict[str, str]]:
     """List the regions that images can be synchronized to."""
     return [{"regionID": region.id} for region in context.services.regions]
+
+
+def accepted(context: Context, started: Iterable[StartedSync], *, headers: dict[str, str] | None = None) -> Response:
+    """The answer about what was started and is not waited for."""
+    jobs = [{"id": job_id, "tag": tag} for one in started for tag, job_id in one.job_ids.items()]
+    return JSONResponse({"request_id": context.request_id, "jobs": jobs}, status_code=202, headers=headers)
 
 
 def _sync_request(namespace: str, repository: str, body: SyncImagesBody, context: Context) -> SyncRequest:
@@ -194,6 +211,7 @@ def _sync_request(namespace: str, repository: str, body: SyncImagesBody, context
         target_region=RegionId(body.remote_region_id, field="remoteRegionId"),
         target_namespace=Namespace(body.remote_namespace, field="remoteNamespace"),
         override=bool(body.override),
+        seconds=body.timeout_seconds,
     )
 
 
@@ -213,6 +231,14 @@ def _job_ids(text: str) -> list[int]:
     if not re.fullmatch(r"\d{1,18}(,\d{1,18})*", text):
         raise InvalidFilter("filter", "must give jobs as numbers joined by ','", text)
     return [int(part) for part in text.split(",")]
+
+
+def _statuses(text: str) -> list[JobStatus]:
+    try:
+        return [JobStatus(part) for part in text.split(",")] if text else []
+    except ValueError:
+        known = ", ".join(JobStatus)
+        raise InvalidFilter("filter", f"must give status as one or several of {known}, joined by ','", text) from None
 
 
 _ACTIONS = {Verdict.COPY: "copy", Verdict.IN_PLACE: "in place", Verdict.BLOCKED: "existed", Verdict.MISSING: "failed"}
@@ -261,6 +287,9 @@ def _item(job: SyncJob) -> dict[str, Any]:
         "override": job.override,
         "status": job.status.value,
         "requestId": job.request_id,
+        "startedAt": date(job.started_at) if job.started_at else None,
+        "endedAt": date(job.ended_at) if job.ended_at else None,
+        "starts": job.starts,
         "reason": job.reason,
         "digest": job.digest,
         "bytesTotal": job.bytes_total,

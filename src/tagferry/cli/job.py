@@ -1,0 +1,133 @@
+"""`tagferry job`: what became of synchronizations; cancel them, try failed ones again."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from tagferry.cli.client import ManagementClient
+from tagferry.cli.follow import COLOURS, Followed, follow
+from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, err, out, run
+from tagferry.cli.watch import conclude, watch
+from tagferry.errors import Invalid
+from tagferry.names import Namespace, Repository
+
+app = typer.Typer(help="Synchronizations of a repository, tag by tag.", no_args_is_help=True)
+
+Place = Annotated[str, typer.Argument(metavar="ORG/REPO")]
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID...]", help="The jobs' ids.")]
+Request = Annotated[str, typer.Option("--request", metavar="ID", help="The jobs of this request.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the jobs' records as JSON.")]
+
+
+@app.command("list")
+def list_jobs(
+    place: Place,
+    endpoint: Endpoint,
+    access_key: AccessKey,
+    secret_key: SecretKey,
+    request: Request = "",
+    status: Annotated[str, typer.Option(help="Only these, as failed,timeout.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The newest so many.")] = 50,
+    ca_file: CaFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List a repository's newest synchronizations."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
+            return await client.list_jobs(*_parse(place), limit=limit, status=status, request=request)
+
+    jobs = run(work())
+    if as_json:
+        out.print_json(json.dumps(jobs))
+    else:
+        out.print(_table(jobs))
+
+
+@app.command()
+def cancel(
+    place: Place,
+    endpoint: Endpoint,
+    access_key: AccessKey,
+    secret_key: SecretKey,
+    ids: Ids = None,
+    request: Request = "",
+    ca_file: CaFile = None,
+) -> None:
+    """Stop synchronizations that have not ended, whoever waits for them."""
+    wanted = _selection(ids, request)
+
+    async def work() -> list[int]:
+        async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
+            return await client.cancel_jobs(*_parse(place), wanted)
+
+    cancelled = run(work())
+    for job_id in cancelled:
+        out.print(f"{job_id} cancelled")
+    for job_id in set(ids or ()) - set(cancelled):
+        out.print(f"{job_id} had ended, or is no job of {place}", markup=False)
+    if not cancelled and request:
+        out.print("nothing of this request is under way")
+
+
+@app.command()
+def retry(
+    place: Place,
+    endpoint: Endpoint,
+    access_key: AccessKey,
+    secret_key: SecretKey,
+    ids: Ids = None,
+    request: Request = "",
+    ca_file: CaFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Synchronize again what failed, timed out or was cancelled, and watch it; exit code 1 if a tag does not arrive."""
+    wanted = _selection(ids, request)
+    followed: list[Followed] = []
+
+    async def work() -> list[dict[str, Any]]:
+        async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
+            started = await client.retry_jobs(*_parse(place), wanted)
+            if started.tags:
+                followed.append(Followed(*_parse(place), started.tags, started.request_id))
+            return await follow(client, followed, console=err)
+
+    conclude(watch(work(), followed), as_json=as_json)
+
+
+def _parse(place: str) -> tuple[Namespace, Repository]:
+    namespace, _, repository = place.partition("/")
+    return Namespace(namespace, field="ORG"), Repository(repository, field="REPO")
+
+
+def _selection(ids: list[int] | None, request: str) -> dict[str, Any]:
+    if bool(ids) == bool(request):
+        raise Invalid("ID", "must be given, or --request in its place; `tagferry job list --json` shows both")
+    return {"requestId": request} if request else {"jobs": ids}
+
+
+def _table(jobs: list[dict[str, Any]]) -> Table:
+    table = Table("id", "tag", "target", "status", "age", "progress", "reason", box=None)
+    for job in jobs:
+        status = job["status"]
+        table.add_row(
+            str(job["id"]),
+            Text(job["tag"]),
+            f"{job['remoteRegionId']}/{job['remoteNamespace']}",
+            f"[{COLOURS.get(status, 'red')}]{status}",
+            _age(job["createdAt"]),
+            f"{decimal(job['bytesDone'])} of {decimal(job['bytesTotal'])}" if job["bytesTotal"] else "",
+            Text(job["reason"]),
+        )
+    return table
+
+
+def _age(created_at: str) -> str:
+    """How long ago that was, without fractions of a second."""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(created_at)).total_seconds()
+    return str(timedelta(seconds=max(0, round(seconds))))

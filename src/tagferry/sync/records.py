@@ -1,0 +1,85 @@
+"""A job's row: how it is read, and how its state changes. No other module writes a job's state."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Update, update
+
+from tagferry.copy.rewrite import Rewrite
+from tagferry.db.tables import SyncJobRow
+from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
+from tagferry.sync.model import JobChange, JobStatus, SyncJob
+
+
+def transition(status: JobStatus, **values: Any) -> Update:
+    """Let jobs enter a state, and change these columns with it; a job whose state it may not follow stays as it is."""
+    now = datetime.now(UTC)
+    entered: dict[str, Any] = {"status": status.value, "updated_at": now}
+    if status is not JobStatus.RUNNING:
+        entered["worker_id"] = None
+    if status.has_ended:
+        entered["ended_at"] = now
+    allowed = [before.value for before in status.may_follow]
+    return update(SyncJobRow).where(SyncJobRow.status.in_(allowed)).values(**entered, **values)
+
+
+def recorded(change: JobChange, *, worker_id: int) -> Update:
+    """Record what a worker tells of a job that it runs: how far it is, or how it ended."""
+    values: dict[str, Any] = {
+        name: value
+        for name in ("reason", "digest", "bytes_total", "bytes_done")
+        if (value := getattr(change, name)) is not None
+    }
+    if change.rewritten is not None:
+        values["rewritten"] = document(change.rewritten)
+    if change.status.has_ended:
+        statement = transition(change.status, **values)
+    else:
+        statement = update(SyncJobRow).where(SyncJobRow.status == JobStatus.RUNNING.value)
+        statement = statement.values(updated_at=datetime.now(UTC), **values)
+    return statement.where(SyncJobRow.id == change.job_id, SyncJobRow.worker_id == worker_id)
+
+
+def to_job(row: SyncJobRow) -> SyncJob:
+    """A row as the rest of tagferry knows it."""
+    return SyncJob(
+        id=row.id,
+        request_id=row.request_id,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        domain_id=row.domain_id,
+        domain_name=row.domain_name,
+        operator_id=row.operator_id,
+        operator_name=row.operator_name,
+        source_region=RegionId(row.source_region),
+        namespace=Namespace(row.namespace),
+        repository=Repository(row.repository),
+        tag=Tag(row.tag),
+        target_region=RegionId(row.target_region),
+        target_namespace=Namespace(row.target_namespace),
+        override=row.override,
+        status=JobStatus(row.status),
+        reason=row.reason,
+        digest=Digest(row.digest) if row.digest else None,
+        bytes_total=row.bytes_total,
+        bytes_done=row.bytes_done,
+        rewritten=_rewritten(row.rewritten),
+        starts=row.starts,
+        deadline_at=row.deadline_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )
+
+
+def document(rewritten: Rewrite | None) -> dict[str, Any] | None:
+    """How it is told in a row that an image differs at the target."""
+    if rewritten is None:
+        return None
+    return {"digests": dict(rewritten.digests), "left_behind": list(rewritten.left_behind)}
+
+
+def _rewritten(document: dict[str, Any] | None) -> Rewrite | None:
+    if document is None:
+        return None
+    digests = {Digest(old): Digest(new) for old, new in document["digests"].items()}
+    return Rewrite(digests=digests, left_behind=tuple(document["left_behind"]))

@@ -1,0 +1,79 @@
+"""Cancelling sync jobs, and trying failed ones again; tagferry's own operations."""
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from tagferry.errors import Invalid, MissingField
+from tagferry.names import Namespace, Repository
+from tagferry.sync.model import JobSelection
+from tagferry.web.context import Context, RequestContext
+from tagferry.web.swr.synchronization import REPOSITORY_PATH, accepted, require_json
+
+router = APIRouter(tags=["synchronization"], dependencies=[Depends(require_json)])
+_LARGEST_ID = 10**18 - 1
+
+
+class JobsBody(BaseModel):
+    """Which jobs are meant: `jobs` or `requestId`."""
+
+    model_config = ConfigDict(strict=True)
+
+    jobs: list[int] | None = Field(
+        None, description="Ids of jobs; those that the repository does not have are ignored."
+    )
+    request_id: str | None = Field(None, alias="requestId", description="The request whose jobs are meant.")
+
+
+class Cancelled(BaseModel):
+    """The answer of cancelling."""
+
+    cancelled: list[int] = Field(description="The jobs that had not ended, and now have.")
+
+
+class StartedJob(BaseModel):
+    """A job that was started or joined."""
+
+    id: int
+    tag: str
+
+
+class Started(BaseModel):
+    """The answer of trying again."""
+
+    request_id: str
+    jobs: list[StartedJob] = Field(description="Empty where nothing had failed.")
+
+
+@router.post(f"{REPOSITORY_PATH}/sync_job/cancel", operation_id="CancelSyncJobs", response_model=Cancelled)
+async def cancel_jobs(namespace: str, repository: str, body: JobsBody, context: RequestContext) -> Response:
+    """End those of the named jobs that have not ended; `sync_images` then lists their tags as failed."""
+    selection = _selection(namespace, repository, body, context)
+    return JSONResponse({"cancelled": await context.services.sync.cancel(context.caller, selection)})
+
+
+@router.post(f"{REPOSITORY_PATH}/sync_job/retry", operation_id="RetrySyncJobs", response_model=Started, status_code=202)
+async def retry_jobs(namespace: str, repository: str, body: JobsBody, context: RequestContext) -> Response:
+    """Synchronize again the tags of those of the named jobs that ended as `failed`, `timeout` or `cancel`."""
+    selection = _selection(namespace, repository, body, context)
+    retried = await context.services.sync.retry(context.caller, selection, request_id=context.request_id)
+    return accepted(context, retried)
+
+
+def _selection(namespace: str, repository: str, body: JobsBody, context: Context) -> JobSelection:
+    if body.jobs is None and body.request_id is None:
+        raise MissingField("jobs, or requestId in its place,")
+    if body.jobs is not None and body.request_id is not None:
+        raise Invalid("jobs", "and requestId must not both be given")
+    if body.request_id == "" or body.jobs == []:
+        raise Invalid("jobs" if body.jobs is not None else "requestId", "must not be empty")
+    for place, job_id in enumerate(body.jobs or []):
+        if not 0 < job_id <= _LARGEST_ID:
+            raise Invalid(f"jobs[{place}]", "must be the id of a sync job", job_id)
+    return JobSelection(
+        region=context.region.id,
+        namespace=Namespace(namespace),
+        repository=Repository.from_path(repository),
+        jobs=frozenset(body.jobs or ()),
+        request_id=body.request_id,
+    )

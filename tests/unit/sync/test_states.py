@@ -1,0 +1,112 @@
+"""The states of a job follow each other as the documentation says, whatever happens to it and wherever it stands."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, text, update
+
+from tagferry.db.engine import Database
+from tagferry.db.presence import presence_of
+from tagferry.db.signals import LocalSignals
+from tagferry.db.tables import SyncJobRow, WorkerRow
+from tagferry.names import Tag
+from tagferry.sync.jobs import Jobs
+from tagferry.sync.model import FOLLOWING, JobChange, JobStart, JobStatus
+from tagferry.sync.queue import Queue
+from tests.support.deployment import eventually
+from tests.unit.sync.conftest import NORTH, REPO, SOUTH, TEAM
+from tests.unit.sync.test_jobs import WORKER, record, request
+
+API = Path(__file__).parents[3] / "docs" / "api.md"
+
+Act = Callable[[Jobs, Queue, int], Awaitable[object]]
+
+
+def ending(status: JobStatus) -> Act:
+    return lambda jobs, _, job_id: jobs.end(JobChange(job_id, status), worker_id=WORKER)
+
+
+ACTS: dict[str, tuple[Act, JobStatus]] = {
+    "claim": (lambda _jobs, queue, _id: queue.claim(WORKER, 10), JobStatus.RUNNING),
+    "release": (lambda _jobs, queue, _id: queue.release(WORKER), JobStatus.WAITING),
+    "release others": (lambda _jobs, queue, _id: queue.release_others(WORKER, [0]), JobStatus.WAITING),
+    "take over": (lambda _jobs, queue, _id: queue.take_over(), JobStatus.WAITING),
+    "cancel": (lambda jobs, _queue, job_id: jobs.cancel([job_id], reason=""), JobStatus.CANCEL),
+    "expire": (lambda jobs, _queue, _id: jobs.expire(), JobStatus.TIMEOUT),
+    **{f"end as {status}": (ending(status), status) for status in JobStatus if status.has_ended},
+    "report": (
+        lambda jobs, _, job_id: jobs.report([JobChange(job_id, JobStatus.RUNNING)], worker_id=WORKER),
+        JobStatus.RUNNING,
+    ),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+async def test_whatever_happens_to_a_job_its_state_is_one_that_may_follow(
+    database: Database, act: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.db.presence.GRACE_SECONDS", 0.0)
+    signals, presence = LocalSignals(), presence_of(database)
+    jobs, queue = Jobs(database, signals), Queue(database, signals, presence, regions=[NORTH, SOUTH])
+    do, status = ACTS[act]
+    seen = {}
+    for standing in JobStatus:
+        (job_id,) = await record(jobs, f"of-{standing}")
+        state = {"status": standing.value, "worker_id": WORKER, "deadline_at": datetime.now(UTC) - timedelta(seconds=1)}
+        async with database.write() as session:
+            await session.execute(update(SyncJobRow).where(SyncJobRow.id == job_id).values(**state))
+            if act == "take over":
+                await session.execute(insert(WorkerRow).values(id=WORKER, name="gone", started_at=datetime.now(UTC)))
+        await do(jobs, queue, job_id)
+        (job,), _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
+        seen[standing] = job.status
+        await jobs.cancel([job_id], reason="the next one is looked at alone")
+
+    assert all(now in {before, *FOLLOWING[before]} for before, now in seen.items())
+    assert status in seen.values()
+
+
+def test_the_documentation_tells_which_states_follow():
+    rows = re.findall(r"^\| `(\w+)` \| [^|`]*(?:`override` is false)? \|([^|\n]*)\|$", API.read_text(), re.MULTILINE)
+    told = {name: frozenset(re.findall(r"`(\w+)`", after)) for name, after in rows if name in set(JobStatus)}
+
+    assert told == {status.value: frozenset(FOLLOWING[status]) for status in JobStatus}
+
+
+async def test_what_was_behind_a_job_that_ended_unseen_goes_on(database: Database):
+    """Recorded in the moment in which the one before it ended, as it can be where several processes write."""
+    jobs = Jobs(database, LocalSignals())
+    (first,) = await record(jobs, "v1")
+    async with database.write() as session:
+        await session.execute(update(SyncJobRow).values(override=True))
+    second = (await jobs.create(request("v1"), [JobStart(Tag("v1"))], active_requests=10))[Tag("v1")].id
+    assert await jobs.unblock() == []
+    async with database.write() as session:
+        await session.execute(update(SyncJobRow).where(SyncJobRow.id == first).values(status="success"))
+
+    assert await jobs.unblock() == [second]
+    assert await jobs.unblock() == []
+
+
+async def test_a_job_that_is_cancelled_in_the_moment_of_its_claim_stays_cancelled(database: Database):
+    signals = LocalSignals()
+    jobs, queue = Jobs(database, signals), Queue(database, signals, presence_of(database), regions=[NORTH, SOUTH])
+    (job_id,) = await record(jobs, "v1")
+
+    async def is_held_up() -> bool:
+        async with database.read() as session:
+            return bool(await session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+
+    async with database.write() as session:
+        await session.execute(update(SyncJobRow).values(status="cancel"))
+        claiming = asyncio.create_task(queue.claim(WORKER, 1))
+        if database.is_shared:
+            await eventually(is_held_up)
+
+    assert await claiming == []
+    (job,), _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
+    assert (job.status, job.starts) == (JobStatus.CANCEL, 0)

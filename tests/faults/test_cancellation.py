@@ -1,4 +1,4 @@
-"""A copy that is cancelled stops within a second and leaves nothing begun behind."""
+"""A copy that is cancelled, also by who may, stops within a second and leaves nothing begun behind."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,6 +14,7 @@ from tagferry.oci.model import Descriptor
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
+from tests.support.deployment import NORTH, RELEASE, SOUTH, deployed, eventually
 from tests.support.docker_registry import docker_registry
 from tests.support.images import image, push
 from tests.support.memory_store import MemoryStore
@@ -92,3 +93,29 @@ async def test_a_cancelled_copy_asks_a_real_registry_to_drop_each_session(tmp_pa
     # A small blob may be stored in the moment in which it is dropped.
     assert len(begun) == len(stored | dropped)
     assert len(dropped) >= 2
+
+
+def large_files(folder: Path) -> list[Path]:
+    """What is there of the large blobs."""
+    return [file for file in (folder / "registries").rglob("*") if file.is_file() and file.stat().st_size >= MIB]
+
+
+async def test_a_job_that_somebody_cancels_leaves_no_part_of_a_blob_and_no_tag(tmp_path: Path, source: StallingStore):
+    async with deployed(tmp_path / "data") as ferry:
+        ferry.replace(NORTH, source)
+        job_ids = await ferry.start_sync(APP, [V1], RELEASE)
+        async with asyncio.timeout(20):
+            for _ in range(2):
+                await source.stalled.acquire()
+        assert await asyncio.to_thread(large_files, tmp_path / "data") != []
+
+        async with ferry.client() as client:
+            assert await client.cancel_jobs(APP.namespace, APP.repository, {"jobs": job_ids}) == job_ids
+
+        async def nothing_is_left() -> bool:
+            return not await asyncio.to_thread(large_files, tmp_path / "data")
+
+        await eventually(nothing_is_left, seconds=2)
+        (job,) = await ferry.ended_jobs(APP, job_ids)
+        assert (job["status"], job["reason"]) == ("cancel", "admin cancelled it")
+        assert await ferry.store(SOUTH).head_manifest(COPY, V1) is None

@@ -1,0 +1,106 @@
+"""A job that is cancelled stops, whichever process runs it, and what is tried again is a request like any other."""
+
+import time
+
+import pytest
+
+from tagferry.db.signals import signals_of
+from tagferry.errors import Denied, Throttled
+from tagferry.sync.jobs import Jobs
+from tagferry.sync.model import JobSelection
+from tagferry.sync.service import SyncService
+from tests.support.deployment import eventually
+from tests.support.images import image, push
+from tests.unit.copy.stores import APP, COPY
+from tests.unit.sync.conftest import NORTH, REPO, TEAM, V1, V2, World
+
+
+@pytest.fixture
+async def held(world: World) -> World:
+    """A source whose blobs cannot be read until the test allows it."""
+    for tag in (V1, V2):
+        await push(world.source, APP, image(seed=tag), tag)
+    world.source.reading.clear()
+    return world
+
+
+def selected(*jobs: int, request_id: str | None = None) -> JobSelection:
+    return JobSelection(NORTH, TEAM, REPO, frozenset(jobs), request_id)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_copy_stops_within_a_second_that_another_process_cancels(
+    held: World, service: SyncService, is_told: bool
+):
+    started = await service.start(held.request(V1))
+    job_id = started.job_ids[V1]
+    await held.source.being_read.wait()
+    assert held.process is not None
+    worker, target = held.process.worker, held.target
+    signals = held.process.signals if is_told else signals_of(held.database)
+    began = time.monotonic()
+
+    assert await Jobs(held.database, signals).cancel([job_id], reason="no longer wanted") == [job_id]
+
+    async def has_stopped() -> bool:
+        return worker.pulse(job_id) is None
+
+    await eventually(has_stopped, seconds=5)
+    # On SQLite there is no other process; there, untold, it is found out when progress is reported.
+    assert time.monotonic() - began < 2
+    held.source.reading.set()
+    assert await service.wait(started, seconds=10) == [V1]
+    assert await target.tag(COPY, V1) is None
+
+
+async def test_all_who_wait_for_a_cancelled_tag_are_told_that_it_failed(held: World, service: SyncService):
+    first = await service.start(held.request(V1, V2))
+    second = await service.start(held.request(V1))
+
+    await service.cancel(held.caller, selected(first.job_ids[V1]))
+    held.source.reading.set()
+
+    assert await service.wait(first, seconds=10) == [V1]
+    assert await service.wait(second, seconds=10) == [V1]
+    assert await held.statuses() == [("v1", "cancel"), ("v2", "success")]
+
+
+async def test_the_next_on_the_same_way_goes_on(held: World, service: SyncService):
+    first = await service.start(held.request(V1))
+    second = await service.start(held.request(V1, override=True))
+
+    await service.cancel(held.caller, selected(first.job_ids[V1]))
+    held.source.reading.set()
+
+    assert await service.wait(second, seconds=10) == []
+
+
+async def test_trying_again_counts_as_one_request_and_is_bounded_as_any(held: World):
+    service = await held.start_process(active_requests=1)
+    admin = await held.users.find("admin")
+    first = await service.start(held.request(V1, id="first", caller=admin))
+    await service.cancel(admin, selected(*first.job_ids.values()))
+    second = await service.start(held.request(V1, id="second", caller=admin, override=True))
+    every = selected(*first.job_ids.values(), *second.job_ids.values())
+
+    with pytest.raises(Throttled, match="admin has 1 synchronizations in flight"):
+        await service.retry(admin, selected(*first.job_ids.values()), request_id="third")
+    await service.cancel(admin, every)
+    retried = await service.retry(admin, every, request_id="fourth")
+
+    assert [(one.request.id, one.request.override, tuple(one.jobs)) for one in retried] == [
+        ("fourth", False, (V1,)),
+        ("fourth", True, (V1,)),
+    ]
+    held.source.reading.set()
+    assert [await service.wait(one, seconds=10) for one in retried] == [[], []]
+
+
+async def test_who_is_no_longer_let_in_neither_stops_nor_repeats_anything(held: World, service: SyncService):
+    started = await service.start(held.request(V1))
+    stranger = await held.users.create("mallory", "correct horse", domain="acme")
+
+    with pytest.raises(Denied, match="mallory needs the permission to read"):
+        await service.cancel(stranger, selected(started.job_ids[V1]))
+    with pytest.raises(Denied, match="mallory needs the permission to read"):
+        await service.retry(stranger, selected(started.job_ids[V1]), request_id="x")

@@ -8,10 +8,13 @@ from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
+from tagferry import __version__
 from tagferry.errors import Invalid, Unavailable
 
 Result = TypeVar("Result")
@@ -19,6 +22,8 @@ Result = TypeVar("Result")
 _URL_RULE = "must be a SQLAlchemy URL, as sqlite+aiosqlite:///FILE or postgresql+psycopg://…"
 _WRITES = "tagferry_writes"
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATING = 0x7A68
+"""The lock under which the schema is brought up to date."""
 
 
 async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
@@ -106,12 +111,21 @@ class Database:
         return self._url.get_backend_name() == "sqlite"
 
     async def migrate(self) -> None:
-        """Bring the schema to the newest revision; raises Unavailable where the database cannot be reached."""
+        """Bring the schema to the newest revision; one process does it, others that start meanwhile wait for it.
+
+        Raises:
+            Unavailable: the database cannot be reached, or is at a revision that only another version knows.
+        """
         if self._is_sqlite and self._url.database:
             Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
         try:
-            async with self._engine.begin() as connection:
-                await connection.run_sync(_upgrade)
+            async with self._engine.connect() as connection:
+                is_newest = await connection.run_sync(_is_newest)
+            if not is_newest:
+                async with self._engine.execution_options(**{_WRITES: True}).begin() as connection:
+                    if self.is_shared:
+                        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
+                    await connection.run_sync(_upgrade)
         except OperationalError as error:
             raise Unavailable(f"the database cannot be used: {error.orig}") from None
 
@@ -165,8 +179,24 @@ def _prepare_sqlite(engine: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def _is_newest(connection: Connection) -> bool:
+    scripts = ScriptDirectory.from_config(_config())
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is not None and revision not in {script.revision for script in scripts.walk_revisions()}:
+        raise Unavailable(
+            f"the database is at revision {revision}, which tagferry {__version__} does not know; a newer version has "
+            "worked with it, so use that one, or restore the backup from before"
+        )
+    return revision == scripts.get_current_head()
+
+
 def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config

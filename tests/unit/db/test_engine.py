@@ -1,28 +1,16 @@
 import asyncio
-import contextlib
 import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect, select, text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
-from tagferry.db import migrations
 from tagferry.db.engine import Database
-from tagferry.db.tables import Base, DomainRow, TokenRow, UserRow
+from tagferry.db.tables import DomainRow, TokenRow, UserRow
 from tagferry.errors import Invalid, Unavailable
-
-MIGRATIONS = Path(migrations.__file__).parent
-REVISIONS = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
-"""Every revision, the newest first."""
 
 
 @pytest.fixture
@@ -38,89 +26,9 @@ async def database(file: Path) -> AsyncIterator[Database]:
     await opened.close()
 
 
-def inspected(file: Path, look: Any) -> Any:
-    """What `look` finds on a plain connection to the file."""
-    engine = create_engine(f"sqlite:///{file}")
-    with contextlib.closing(engine.raw_connection()), engine.connect() as connection:
-        found = look(connection)
-    engine.dispose()
-    return found
-
-
-def migrated_to(connection: Connection, revision: str) -> None:
-    """Make an older revision's database, with a domain in it."""
-    command.upgrade(alembic(connection), revision)
-    connection.execute(text("INSERT INTO domains (id, name) VALUES ('1', 'acme')"))
-    connection.commit()
-
-
-def taken_back_to(connection: Connection, revision: str) -> None:
-    command.downgrade(alembic(connection), revision)
-    connection.commit()
-
-
-def alembic(connection: Connection) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    return config
-
-
-def differences(connection: Connection) -> list[Any]:
-    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-    return list(compare_metadata(context, Base.metadata))
-
-
 async def names(database: Database) -> list[str]:
     async with database.read() as session:
         return sorted(await session.scalars(select(DomainRow.name)))
-
-
-async def test_migrations_make_every_table_from_nothing_and_change_nothing_when_run_again(
-    database: Database, file: Path
-):
-    tables = inspected(file, lambda connection: set(inspect(connection).get_table_names()))
-    assert tables == {*Base.metadata.tables, "alembic_version"}
-    async with database.write() as session:
-        session.add(DomainRow(id="1", name="acme"))
-
-    await database.migrate()
-
-    assert await names(database) == ["acme"]
-
-
-@pytest.mark.usefixtures("database")
-async def test_the_migrated_schema_is_the_one_that_the_code_expects(file: Path):
-    assert inspected(file, differences) == []
-
-
-def test_the_comparison_of_schemas_notices_a_difference(tmp_path: Path):
-    assert inspected(tmp_path / "empty.db", differences) != []
-
-
-def test_the_revisions_form_one_line():
-    assert len(ScriptDirectory(str(MIGRATIONS)).get_heads()) == 1
-
-
-@pytest.mark.parametrize("revision", REVISIONS[1:])
-async def test_an_older_database_is_brought_up_to_date_with_what_is_in_it(file: Path, revision: str):
-    file.parent.mkdir()
-    inspected(file, lambda connection: migrated_to(connection, revision))
-    newest = Database(f"sqlite+aiosqlite:///{file}")
-
-    await newest.migrate()
-
-    assert await names(newest) == ["acme"]
-    await newest.close()
-    assert inspected(file, differences) == []
-
-
-@pytest.mark.parametrize("revision", REVISIONS[1:])
-async def test_a_newer_database_can_be_taken_back(database: Database, file: Path, revision: str):
-    inspected(file, lambda connection: taken_back_to(connection, revision))
-    await database.migrate()
-
-    assert inspected(file, differences) == []
 
 
 async def test_what_is_written_is_there_for_the_next_session(database: Database):
@@ -301,32 +209,3 @@ def test_a_url_that_cannot_be_used_is_refused_without_telling_its_password(url: 
         Database(url)
 
     assert "hunter2" not in refused.value.message
-
-
-def test_jobs_of_an_earlier_revision_are_kept_and_a_revision_can_be_taken_back(tmp_path: Path):
-    engine = create_engine(f"sqlite:///{tmp_path / 'old.db'}")
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0003")
-        connection.execute(text(OLD_JOB))
-        command.upgrade(config, "0004")
-        kept = connection.execute(text("SELECT tag, rewritten FROM sync_jobs")).all()
-        command.downgrade(config, "0003")
-        columns = {column["name"] for column in inspect(connection).get_columns("sync_jobs")}
-        still = connection.execute(text("SELECT tag FROM sync_jobs")).all()
-    engine.dispose()
-
-    assert [tuple(row) for row in kept] == [("v1", None)]
-    assert "rewritten" not in columns
-    assert [tuple(row) for row in still] == [("v1",)]
-
-
-OLD_JOB = """
-    INSERT INTO sync_jobs (request_id, created_at, updated_at, domain_id, domain_name, operator_id, operator_name,
-        source_region, namespace, repository, tag, target_region, target_namespace, override, status, reason,
-        bytes_total, bytes_done)
-    VALUES ('call', '2026-01-01', '2026-01-01', 'd', 'acme', 'u', 'carol', 'north', 'team', 'app', 'v1', 'south',
-        'release', 0, 'success', '', 0, 0)
-"""

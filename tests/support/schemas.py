@@ -1,0 +1,118 @@
+"""Databases as earlier revisions of the schema left them, with jobs in every state."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, Table, create_engine, insert, inspect, make_url
+
+from tagferry.db import migrations
+
+Result = TypeVar("Result")
+
+MIGRATIONS = Path(migrations.__file__).parent
+REVISIONS = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
+"""Every revision, the newest first."""
+FORMER_WORKER = 77
+"""Who ran what is on record as running, where the revision knows workers."""
+
+_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class OldJob:
+    """A job of `north`'s `team/app` to `south`, as it is on record.
+
+    Attributes:
+        after: which of the jobs it has to wait for, counted from 1.
+    """
+
+    tag: str
+    status: str
+    override: bool = False
+    to: str = "release"
+    after: int | None = None
+
+
+JOBS = (
+    OldJob("v1", "success"),
+    OldJob("v1", "running"),
+    OldJob("v2", "waiting"),
+    OldJob("v1", "waiting", override=True, after=2),
+    OldJob("v1", "waiting", after=4),
+    OldJob("v1", "waiting", to="other"),
+)
+"""Jobs in every state, three of them on one way; on an empty database their ids are 1 to 6."""
+
+
+def inspected(url: str, look: Callable[[Connection], Result]) -> Result:
+    """What `look` finds, or does, on a plain connection to a database."""
+    engine = create_engine(make_url(url).set(drivername=url.partition(":")[0].removesuffix("+aiosqlite")))
+    try:
+        with engine.connect() as connection:
+            found = look(connection)
+            connection.commit()
+    finally:
+        engine.dispose()
+    return found
+
+
+def migrate_to(connection: Connection, revision: str) -> None:
+    """Make the schema of a revision."""
+    command.upgrade(_alembic(connection), revision)
+
+
+def take_back_to(connection: Connection, revision: str) -> None:
+    """Make the schema of an earlier revision from that of a later one."""
+    command.downgrade(_alembic(connection), revision)
+
+
+def add_jobs(connection: Connection, jobs: tuple[OldJob, ...] = JOBS, **other: Any) -> None:
+    """Record jobs as the code of the database's revision would have."""
+    table = Table("sync_jobs", MetaData(), autoload_with=connection)
+    if inspect(connection).has_table("workers"):
+        workers = Table("workers", MetaData(), autoload_with=connection)
+        connection.execute(insert(workers).values(id=FORMER_WORKER, name="gone", started_at=_MOMENT))
+    for number, job in enumerate(jobs, start=1):
+        is_running, has_ended = job.status == "running", job.status not in ("waiting", "running")
+        row = {
+            "request_id": f"call-{number}",
+            "created_at": _MOMENT,
+            "updated_at": _MOMENT,
+            "domain_id": "d" * 32,
+            "domain_name": "acme",
+            "operator_id": "u" * 32,
+            "operator_name": "carol",
+            "source_region": "north",
+            "namespace": "team",
+            "repository": "app",
+            "tag": job.tag,
+            "target_region": "south",
+            "target_namespace": job.to,
+            "override": job.override,
+            "status": job.status,
+            "reason": "",
+            "bytes_total": 0,
+            "bytes_done": 0,
+            "turn": number,
+            "after_id": job.after,
+            "worker_id": FORMER_WORKER if is_running else None,
+            "starts": int(is_running or has_ended),
+            "started_at": _MOMENT if is_running or has_ended else None,
+            "ended_at": _MOMENT if has_ended else None,
+            **other,
+        }
+        known = {name: value for name, value in row.items() if name in table.columns}
+        connection.execute(insert(table).values(**known))
+
+
+def _alembic(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config

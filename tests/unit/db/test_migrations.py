@@ -1,0 +1,165 @@
+"""The schema from nothing, from every earlier revision with what is in it, and back; on both databases."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, select, text
+
+from tagferry import __version__
+from tagferry.db.engine import Database
+from tagferry.db.presence import presence_of
+from tagferry.db.signals import LocalSignals
+from tagferry.db.tables import Base, DomainRow
+from tagferry.errors import Unavailable
+from tagferry.names import Namespace, RegionId, Repository
+from tagferry.sync.jobs import Jobs
+from tagferry.sync.model import JobChange, JobStatus, SyncJob
+from tagferry.sync.queue import Queue
+from tests.support.schemas import JOBS, MIGRATIONS, REVISIONS, add_jobs, inspected, migrate_to, take_back_to
+
+NORTH, SOUTH = RegionId("north"), RegionId("south")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind, with nothing in it."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}"
+    server = request.getfixturevalue("postgres")
+    empty: str = server.url(server.new_database())
+    return empty
+
+
+async def migrate(url: str) -> None:
+    database = Database(url)
+    try:
+        await database.migrate()
+    finally:
+        await database.close()
+
+
+def old(connection: Connection, revision: str) -> None:
+    """Make an earlier revision's database, with a domain and jobs in it."""
+    migrate_to(connection, revision)
+    connection.execute(text("INSERT INTO domains (id, name) VALUES ('1', 'acme')"))
+    add_jobs(connection)
+
+
+def differences(connection: Connection) -> list[Any]:
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    return list(compare_metadata(context, Base.metadata))
+
+
+async def recorded(database: Database) -> list[SyncJob]:
+    jobs, _ = await Jobs(database, LocalSignals()).of_repository(
+        NORTH, Namespace("team"), Repository("app"), limit=100, descending=False
+    )
+    return jobs
+
+
+async def require_that_the_jobs_are_run(database: Database) -> None:
+    """Whatever has not ended is run by a worker of the present code, in its order."""
+    signals, presence = LocalSignals(), presence_of(database)
+    jobs, queue = Jobs(database, signals), Queue(database, signals, presence, regions=[NORTH, SOUTH])
+    me = await presence.enter()
+    await queue.take_over()
+    order = []
+    while claimed := await queue.claim(me, 10):
+        order.append([job.id for job in claimed])
+        for job in claimed:
+            await jobs.end(JobChange(job.id, JobStatus.SUCCESS), worker_id=me)
+    await presence.leave()
+    assert order == [[2, 3, 6], [4], [5]]
+
+
+async def test_migrations_make_every_table_from_nothing_and_change_nothing_when_run_again(url: str):
+    await migrate(url)
+    tables = inspected(url, lambda connection: set(inspect(connection).get_table_names()))
+    assert tables == {*Base.metadata.tables, "alembic_version"}
+    database = Database(url)
+    async with database.write() as session:
+        session.add(DomainRow(id="1", name="acme"))
+
+    await database.migrate()
+
+    async with database.read() as session:
+        assert list(await session.scalars(select(DomainRow.name))) == ["acme"]
+    await database.close()
+
+
+async def test_the_migrated_schema_is_the_one_that_the_code_expects(url: str):
+    await migrate(url)
+
+    assert inspected(url, differences) == []
+
+
+def test_the_comparison_of_schemas_notices_a_difference(url: str):
+    assert inspected(url, differences) != []
+
+
+def test_the_revisions_form_one_line():
+    assert len(ScriptDirectory(str(MIGRATIONS)).get_heads()) == 1
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_an_older_database_is_brought_up_to_date_and_its_jobs_are_run_in_order(
+    url: str, revision: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.db.presence.GRACE_SECONDS", 0.0)
+    inspected(url, lambda connection: old(connection, revision))
+    database = Database(url)
+
+    await database.migrate()
+
+    assert inspected(url, differences) == []
+    kept = await recorded(database)
+    told = [(job.tag, job.override, job.target_namespace) for job in kept]
+    assert told == [(job.tag, job.override, job.to) for job in JOBS]
+    assert [job.status for job in kept if job.id != 2] == [JOBS[0].status, *["waiting"] * 4]
+    assert kept[0].ended_at is not None
+    await require_that_the_jobs_are_run(database)
+    await database.close()
+
+
+@pytest.mark.parametrize("revision", REVISIONS[1:])
+async def test_a_newer_database_can_be_taken_back_and_brought_up_to_date_again(
+    url: str, revision: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.db.presence.GRACE_SECONDS", 0.0)
+    inspected(url, lambda connection: old(connection, "head"))
+    inspected(url, lambda connection: take_back_to(connection, revision))
+    kept = inspected(url, lambda connection: connection.execute(text("SELECT tag FROM sync_jobs ORDER BY id")).all())
+    assert [row.tag for row in kept] == [job.tag for job in JOBS]
+    database = Database(url)
+
+    await database.migrate()
+
+    assert inspected(url, differences) == []
+    await require_that_the_jobs_are_run(database)
+    await database.close()
+
+
+async def test_processes_that_start_together_bring_the_database_up_to_date_once(url: str):
+    inspected(url, lambda connection: old(connection, REVISIONS[-1]))
+
+    await asyncio.gather(*(migrate(url) for _ in range(4)))
+
+    assert inspected(url, differences) == []
+
+
+async def test_a_database_that_a_newer_version_has_worked_with_is_refused(url: str):
+    await migrate(url)
+    inspected(url, lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
+
+    with pytest.raises(Unavailable) as refused:
+        await migrate(url)
+
+    assert refused.value.message == (
+        f"the database is at revision 9999, which tagferry {__version__} does not know; a newer version has worked "
+        "with it, so use that one, or restore the backup from before"
+    )

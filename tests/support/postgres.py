@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,6 +89,7 @@ def postgres_server() -> Iterator[PostgresServer]:
             )
         try:
             wait_until_it_listens(server, f"127.0.0.1:{port}")
+            _wait_until_it_answers(programs, port)
             yield PostgresServer(programs, port)
         finally:
             # At SIGTERM it would wait for its clients.
@@ -95,6 +97,15 @@ def postgres_server() -> Iterator[PostgresServer]:
             server.wait(20)
     finally:
         shutil.rmtree(folder)
+
+
+def _wait_until_it_answers(programs: Path, port: int) -> None:
+    """A server that listens may still refuse everybody, because it starts up."""
+    deadline = time.monotonic() + 30
+    asked = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
+    while subprocess.run(asked, check=False, timeout=10).returncode != 0:
+        assert time.monotonic() < deadline, "PostgreSQL does not begin to answer"
+        time.sleep(0.05)
 
 
 def _programs() -> Path:

@@ -57,10 +57,10 @@ class Installation:
         with served.serving(self.folder, self.urls[EMBEDDED]) as server:
             body = {"imageTag": [V1], "remoteNamespace": TEAM, "remoteRegionId": target}
             async with self._client(source) as management:
-                (job,) = await management.start_sync(TEAM, APP, body)
+                (job_id,) = (await management.start_sync(TEAM, APP, body)).tags
             await eventually(has_half_arrived, seconds=60)
             server.kill()
-        return int(job["id"])
+        return job_id
 
     async def finish(self, source: RegionId, job_id: int) -> dict[str, Any]:
         """Start the server again; gives the job once it has ended."""

@@ -69,7 +69,7 @@ def cancel(
     cancelled = run(work())
     for job_id in cancelled:
         out.print(f"{job_id} cancelled")
-    for job_id in set(ids or ()) - set(cancelled):
+    for job_id in sorted(set(ids or ()) - set(cancelled)):
         out.print(f"{job_id} had ended, or is no job of {place}", markup=False)
     if not cancelled and request:
         out.print("nothing of this request is under way")

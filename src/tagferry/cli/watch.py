@@ -28,6 +28,8 @@ def watch(work: Coroutine[Any, Any, Jobs], followed: list[Followed]) -> Jobs:
                 soft_wrap=True,
                 markup=False,
             )
+        if not followed:
+            err.print("interrupted before the server had answered; `tagferry job list` tells whether something goes on")
         raise typer.Exit(_INTERRUPTED) from None
 
 

@@ -1,0 +1,114 @@
+"""`tagferry job`, and what `tagferry sync` says when it is interrupted, as a user sees them."""
+
+import asyncio
+import json
+import re
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tagferry.names import Repository, Tag
+from tests.acceptance.served import PROGRAM, clean_environment
+from tests.support import images
+from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment, deployed, name_in
+
+TO = f"{SOUTH}/{RELEASE}"
+
+
+@pytest.fixture
+async def ferry(tmp_path: Path) -> AsyncIterator[Deployment]:
+    async with deployed(tmp_path / "data") as deployment:
+        await images.push(deployment.store(NORTH), name_in("team"), images.image(), Tag("v1"))
+        yield deployment
+
+
+async def begin(ferry: Deployment, *arguments: str) -> asyncio.subprocess.Process:
+    key = ferry.admin.key
+    environment = {
+        "TAGFERRY_ENDPOINT": ferry.urls[NORTH],
+        "CLOUD_SDK_AK": key.access_key,
+        "CLOUD_SDK_SK": key.secret_key,
+    }
+    return await asyncio.create_subprocess_exec(
+        PROGRAM,
+        *arguments,
+        env=clean_environment(environment),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def end(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
+    """Its exit code, and what it has written."""
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def tagferry(ferry: Deployment, *arguments: str) -> tuple[int | None, str, str]:
+    return await end(await begin(ferry, *arguments))
+
+
+async def test_an_interrupted_sync_tells_how_to_stop_what_goes_on_and_that_works(
+    ferry: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = ferry.hold(SOUTH)
+    is_followed, jobs_of = asyncio.Event(), ferry.app.services.sync.jobs_of
+
+    async def noticed(*arguments: Any, **terms: Any) -> Any:
+        is_followed.set()
+        return await jobs_of(*arguments, **terms)
+
+    async def is_running() -> bool:
+        async with ferry.client() as client:
+            return bool(await client.list_jobs(TEAM, Repository("app"), limit=1, status="running"))
+
+    with monkeypatch.context() as watched:
+        watched.setattr(ferry.app.services.sync, "jobs_of", noticed)
+        process = await begin(ferry, "sync", "team/app:v1", "--to", TO)
+        async with asyncio.timeout(60):
+            await is_followed.wait()
+    process.send_signal(signal.SIGINT)
+    code, _, told = await end(process)
+
+    assert code == 130
+    (arguments,) = re.findall(
+        r"^team/app goes on in the server; to stop it: tagferry (job cancel team/app --request \S+)$",
+        told,
+        re.MULTILINE,
+    )
+    assert await is_running()
+    code, shown, _ = await tagferry(ferry, *arguments.split())
+    assert (code, shown) == (0, "1 cancelled\n")
+    assert await tagferry(ferry, *arguments.split()) == (0, "nothing of this request is under way\n", "")
+
+    held.released.set()
+    code, shown, told = await tagferry(ferry, "job", "retry", "team/app", "1")
+    assert (code, shown) == (0, "1 of 1 in place\n")
+    assert told == "team/app:v1  success  copied and verified\n"
+    code, shown, _ = await tagferry(ferry, "job", "list", "team/app")
+    rows = [line.split() for line in shown.splitlines()]
+    assert rows[0] == ["id", "tag", "target", "status", "age", "progress", "reason"]
+    assert [row[:4] for row in rows[1:]] == [["2", "v1", TO, "success"], ["1", "v1", TO, "cancel"]]
+    assert shown.splitlines()[2].rstrip().endswith("admin cancelled it")
+
+
+async def test_a_sync_whose_time_is_over_ends_with_1_and_its_job_is_found_by_its_state(ferry: Deployment) -> None:
+    ferry.hold(SOUTH)
+
+    code, _, told = await tagferry(ferry, "sync", "team/app:v1", "--to", TO, "--timeout", "0.5")
+
+    assert code == 1
+    assert "team/app:v1  timeout  the time that its request gave it is over" in told
+    code, shown, _ = await tagferry(ferry, "job", "list", "team/app", "--status", "timeout,cancel", "--json")
+    assert [(job["id"], job["status"]) for job in json.loads(shown)] == [(1, "timeout")]
+    assert json.loads((await tagferry(ferry, "job", "list", "team/app", "--status", "waiting", "--json"))[1]) == []
+    code, shown, _ = await tagferry(ferry, "job", "cancel", "team/app", "1", "7")
+    assert (code, shown) == (0, "1 had ended, or is no job of team/app\n7 had ended, or is no job of team/app\n")
+    code, _, told = await tagferry(ferry, "job", "cancel", "team/app")
+    assert code == 1
+    assert told.startswith("error: ID must be given, or --request in its place")

@@ -19,7 +19,7 @@ from tests.support.programs import missing
 
 _INSTALLED = Path("/usr/lib/postgresql")
 _USER = "postgres"
-_OPTIONS = ("fsync=off", "listen_addresses=127.0.0.1", "max_connections=200")
+_OPTIONS = ("listen_addresses=127.0.0.1", "max_connections=200")
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,12 @@ class PostgresServer:
 
     Attributes:
         port: where it listens on 127.0.0.1.
+        process_id: the server's own; each of its connections has another below it.
     """
 
     programs: Path
     port: int
+    process_id: int
     _numbers: Any = field(default_factory=lambda: count(1))
 
     def new_database(self, *, like: str = "template1") -> str:
@@ -43,6 +45,10 @@ class PostgresServer:
     def url(self, name: str, *, port: int | None = None) -> str:
         """The URL of a database, on this server's port or on one that leads there."""
         return f"postgresql+psycopg://{_USER}@127.0.0.1:{port or self.port}/{name}"
+
+    def version(self) -> str:
+        """Of the server, as `15.8`."""
+        return self.run("SHOW server_version", database="postgres").split()[0]
 
     def run(self, statement: str, *, database: str) -> str:
         """Run a statement as the server's owner; returns what it selects, a row a line."""
@@ -64,8 +70,8 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """Run a server on an empty folder, and remove all of it at the end."""
+def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """Run a server on an empty folder, and remove all of it at the end; only a durable one waits for the disk."""
     programs = _programs()
     folder = Path(tempfile.mkdtemp(prefix="tagferry-postgres-"))
     as_owner: list[str] = []
@@ -74,12 +80,12 @@ def postgres_server() -> Iterator[PostgresServer]:
         owner = pwd.getpwnam(_USER)
         os.chown(folder, owner.pw_uid, owner.pw_gid)
         as_owner = ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
-    port = free_port()
+    port, fsync = free_port(), f"fsync={'on' if durable else 'off'}"
     data = folder / "data"
     try:
         initialize = [str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", _USER, "--no-sync"]
         subprocess.run([*as_owner, *initialize], check=True, capture_output=True, timeout=60, cwd=folder)
-        options = [part for option in (*_OPTIONS, f"port={port}") for part in ("-c", option)]
+        options = [part for option in (*_OPTIONS, fsync, f"port={port}") for part in ("-c", option)]
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
                 [*as_owner, programs / "postgres", "-D", data, "-k", folder, *options],
@@ -90,7 +96,7 @@ def postgres_server() -> Iterator[PostgresServer]:
         try:
             wait_until_it_listens(server, f"127.0.0.1:{port}")
             _wait_until_it_answers(programs, port)
-            yield PostgresServer(programs, port)
+            yield PostgresServer(programs, port, server.pid)
         finally:
             # At SIGTERM it would wait for its clients.
             server.send_signal(signal.SIGINT)
@@ -106,6 +112,11 @@ def _wait_until_it_answers(programs: Path, port: int) -> None:
     while subprocess.run(asked, check=False, timeout=10).returncode != 0:
         assert time.monotonic() < deadline, "PostgreSQL does not begin to answer"
         time.sleep(0.05)
+
+
+def is_installed() -> bool:
+    """Whether there is a server to run."""
+    return any(_INSTALLED.glob("*/bin"))
 
 
 def _programs() -> Path:

@@ -1,0 +1,156 @@
+"""What a queue is measured by, the same for tagferry's and a peer's; the standard library is enough for it."""
+
+import asyncio
+import os
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+from bench.measure import MIB, cpu_of, peak_rss_of
+
+_IDLE_SECONDS = 5.0
+_WAIT_SECONDS = 600.0
+PROBES = 20
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a queue is put through.
+
+    Attributes:
+        jobs: how many, all of them divided evenly between the organizations.
+        places: jobs that run at once.
+        server: the process id of the PostgreSQL server, 0 where there is none.
+    """
+
+    jobs: int
+    organizations: int
+    places: int
+    server: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a queue did.
+
+    Attributes:
+        accept_s: seconds until all jobs were in the queue.
+        total_s: seconds from the first one's acceptance to the last one's end.
+        cpu_s: seconds of this process's CPU meanwhile.
+        server_cpu_s: the same of the PostgreSQL server with all its processes.
+        memory_mib: by how much the process's peak memory grew meanwhile.
+        spread: how far apart the organizations' numbers of begun jobs were at the most while all had some left.
+        newcomer_ms: how long a single job of another organization waited that came when half were done.
+        start_ms: from asking for one job to its beginning while there is nothing else; the median.
+        idle_cpu: the share of a core that the process takes with nothing to do.
+    """
+
+    accept_s: float
+    total_s: float
+    cpu_s: float
+    server_cpu_s: float
+    memory_mib: float
+    spread: int
+    newcomer_ms: float
+    start_ms: float
+    idle_cpu: float
+
+    def document(self) -> dict[str, float]:
+        """Rounded, to be told as JSON."""
+        return {name: round(value, 4) for name, value in asdict(self).items()}
+
+
+class Gauge:
+    """Watches jobs begin; those of the load have organizations 0, 1, 2, …, and others any other name."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._each = load.jobs // load.organizations
+        self._begun: Counter[int] = Counter()
+        self._others: dict[str, asyncio.Future[float]] = {}
+        self.spread = 0
+        self.half_done = asyncio.Event()
+
+    def begins(self, organization: int) -> None:
+        """A job of the load begins."""
+        self._begun[organization] += 1
+        if max(self._begun.values()) < self._each:
+            fewest = min(self._begun.values()) if len(self._begun) == self._load.organizations else 0
+            self.spread = max(self.spread, max(self._begun.values()) - fewest)
+        if self._begun.total() == self._load.jobs // 2:
+            self.half_done.set()
+
+    @property
+    def begun(self) -> int:
+        """How many jobs of the load have begun."""
+        return self._begun.total()
+
+    def expect(self, name: str) -> asyncio.Future[float]:
+        """When a job of this name begins, by `time.perf_counter`."""
+        return self._others.setdefault(name, asyncio.get_running_loop().create_future())
+
+    def other_begins(self, name: str) -> None:
+        """A job that is not of the load begins."""
+        self._others[name].set_result(time.perf_counter())
+
+
+class Meter:
+    """What this process, and the database's server, use from its making on."""
+
+    def __init__(self, load: Load) -> None:
+        self._server = load.server
+        self._begun_at = time.perf_counter()
+        self._cpu = time.process_time()
+        self._server_cpu = _cpu_of_all(load.server)
+        self._rss = peak_rss_of(os.getpid())
+
+    @property
+    def seconds(self) -> float:
+        """Since its making."""
+        return time.perf_counter() - self._begun_at
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of this process."""
+        return time.process_time() - self._cpu
+
+    @property
+    def server_cpu(self) -> float:
+        """Seconds of the database's server."""
+        return _cpu_of_all(self._server) - self._server_cpu
+
+    @property
+    def memory(self) -> float:
+        """MiB by which the peak has grown."""
+        return (peak_rss_of(os.getpid()) - self._rss) / MIB
+
+
+async def idle_cpu() -> float:
+    """The share of a core that this process takes when nobody asks for anything."""
+    await asyncio.sleep(1)
+    used, begun = time.process_time(), time.perf_counter()
+    await asyncio.sleep(_IDLE_SECONDS)
+    return (time.process_time() - used) / (time.perf_counter() - begun)
+
+
+async def soon(waiting: asyncio.Future[float]) -> float:
+    """The same within a bound."""
+    async with asyncio.timeout(_WAIT_SECONDS):
+        return await waiting
+
+
+def middle_ms(seconds: list[float]) -> float:
+    """The median in milliseconds."""
+    return median(seconds) * 1000
+
+
+def _cpu_of_all(process_id: int) -> float:
+    """A server's CPU with that of its processes, those that have ended included."""
+    if not process_id:
+        return 0.0
+    children = Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    ended = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+    return ended + cpu_of(process_id) + sum(cpu_of(int(child)) for child in children)

@@ -1,0 +1,188 @@
+"""tagferry's queue with a copy engine that does nothing, so that only the queue is measured. Prints one line of JSON.
+
+python -m bench.durable.queue_load URL JOBS ORGANIZATIONS PLACES SERVER_PID
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
+from typing import Any
+
+import uvloop
+
+from bench.durable.gauge import PROBES, Gauge, Load, Meter, Reading, idle_cpu, middle_ms, soon
+from tagferry import logs
+from tagferry.accounts.model import Caller
+from tagferry.accounts.organizations import Organizations
+from tagferry.copy.examine import Finding, Verdict
+from tagferry.copy.route import Route
+from tagferry.copy.run import CopyEngine, Outcome
+from tagferry.db.engine import Database
+from tagferry.db.presence import presence_of
+from tagferry.db.signals import signals_of
+from tagferry.errors import TagferryError
+from tagferry.names import Namespace, RegionId, Repository, Tag
+from tagferry.remote import Endpoint, RemoteStore
+from tagferry.sync.endings import Endings
+from tagferry.sync.jobs import ENDED, Jobs
+from tagferry.sync.model import SyncRequest
+from tagferry.sync.queue import Queue
+from tagferry.sync.regions import Region, Regions
+from tagferry.sync.service import StartedSync, SyncService
+from tagferry.sync.worker import Worker
+
+_NORTH, _SOUTH = RegionId("cn-north-4"), RegionId("cn-north-208")
+_RELEASE = Namespace("release")
+_ADMIN = Caller(user_id="a" * 32, name="admin", domain_id="d" * 32, domain_name="bench", is_admin=True)
+_NOWHERE = "http://127.0.0.1:9"
+
+
+class _Idle(CopyEngine):
+    """Finds that everything is to be copied, and copies nothing."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        super().__init__()
+        self._gauge = gauge
+
+    async def examine_all(
+        self, route: Route, tags: Sequence[Tag], *, override: bool
+    ) -> dict[Tag, Finding | TagferryError]:
+        return {}
+
+    async def copy(self, route: Route, tag: Tag, **_: Any) -> Outcome:
+        organization = route.source_repository.namespace.removeprefix("org-")
+        if organization.isdecimal():
+            self._gauge.begins(int(organization))
+        else:
+            self._gauge.other_begins(tag)
+        return Outcome(Verdict.COPY, None)
+
+
+class _Tagferry:
+    def __init__(self, service: SyncService, worker: Worker) -> None:
+        self._service = service
+        self.worker = worker
+        self.ended = 0
+        self.told = asyncio.Event()
+        self._numbers = count()
+
+    async def ask(self, organization: str, tags: list[str]) -> StartedSync:
+        return await self._service.start(
+            SyncRequest(
+                id=f"request-{next(self._numbers)}",
+                caller=_ADMIN,
+                source_region=_NORTH,
+                namespace=Namespace(f"org-{organization}"),
+                repository=Repository("app"),
+                tags=tuple(Tag(tag) for tag in tags),
+                target_region=_SOUTH,
+                target_namespace=_RELEASE,
+            )
+        )
+
+    def on_ended(self, payload: str) -> None:
+        self.ended += len(list(filter(None, payload.split(","))))
+        self.told.set()
+
+    async def until_ended(self, number: int) -> None:
+        async with asyncio.timeout(600):
+            while self.ended < number:
+                self.told.clear()
+                await self.told.wait()
+
+
+async def measure(url: str, load: Load) -> Reading:
+    """Fill the queue, then let it run empty."""
+    gauge = Gauge(load)
+    async with _tagferry(url, gauge, load.places) as tagferry:
+        each = load.jobs // load.organizations
+        meter = Meter(load)
+        for organization in range(load.organizations):
+            await tagferry.ask(str(organization), [f"v{number}" for number in range(each)])
+        accepted = meter.seconds
+        await tagferry.worker.start()
+        newcomer = asyncio.create_task(_newcomer(tagferry, gauge))
+        await tagferry.until_ended(load.jobs)
+        total, cpu, server_cpu, memory = meter.seconds, meter.cpu, meter.server_cpu, meter.memory
+        waited = await newcomer
+        started = [await _start(tagferry, gauge, f"probe-{number}") for number in range(PROBES)]
+        return Reading(
+            accept_s=accepted,
+            total_s=total,
+            cpu_s=cpu,
+            server_cpu_s=server_cpu,
+            memory_mib=memory,
+            spread=gauge.spread,
+            newcomer_ms=waited * 1000,
+            start_ms=middle_ms(started),
+            idle_cpu=await idle_cpu(),
+        )
+
+
+async def _newcomer(tagferry: _Tagferry, gauge: Gauge) -> float:
+    await gauge.half_done.wait()
+    return await _start(tagferry, gauge, "newcomer")
+
+
+async def _start(tagferry: _Tagferry, gauge: Gauge, name: str) -> float:
+    begins, asked_at = gauge.expect(name), time.perf_counter()
+    await tagferry.ask("other", [name])
+    return await soon(begins) - asked_at
+
+
+@asynccontextmanager
+async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagferry]:
+    """What `tagferry.app` builds, with another engine; its worker is to be started."""
+    async with AsyncExitStack() as stack:
+        database = Database(url)
+        stack.push_async_callback(database.close)
+        await database.migrate()
+        signals, presence = signals_of(database), presence_of(database)
+        await signals.open()
+        stack.push_async_callback(signals.close)
+        regions = Regions(
+            Region(id=name, url=_NOWHERE, store=RemoteStore(Endpoint(name=name, url=_NOWHERE)))
+            for name in (_NORTH, _SOUTH)
+        )
+        jobs, engine = Jobs(database, signals), _Idle(gauge)
+        worker = Worker(
+            engine=engine,
+            jobs=jobs,
+            queue=Queue(database, signals, presence, regions=[_NORTH, _SOUTH]),
+            presence=presence,
+            signals=signals,
+            regions=regions,
+            places=places,
+        )
+        endings = Endings(jobs, signals)
+        stack.push_async_callback(endings.close)
+        stack.push_async_callback(worker.close)
+        service = SyncService(
+            regions=regions,
+            organizations=Organizations(database, open_regions=[_NORTH, _SOUTH]),
+            jobs=jobs,
+            engine=engine,
+            worker=worker,
+            endings=endings,
+            tag_limit=10_000,
+            active_requests=64,
+        )
+        tagferry = _Tagferry(service, worker)
+        signals.subscribe(ENDED, tagferry.on_ended)
+        yield tagferry
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure, and print the figures."""
+    logs.configure(style="json", level="warning")
+    url, *numbers = arguments
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        print(json.dumps(runner.run(measure(url, Load(*map(int, numbers)))).document()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,73 @@
+"""A TCP forwarder in the client's own process, so that one clock tells when a request was made and what followed."""
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+_PIECE = 64 * 1024
+_BLOB = re.compile(rb"^GET /v2/\S+/blobs/sha256:")
+
+
+class Tap:
+    """Passes connections on to a registry, and notes when requests go by.
+
+    Attributes:
+        first: when the first request went by since the last `forget`, by `time.perf_counter`; None before.
+        first_blob: the same of the first one for a blob's content.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._clients: set[asyncio.StreamWriter] = set()
+        self.first: float | None = None
+        self.first_blob: float | None = None
+
+    def forget(self) -> None:
+        """Let `first` and `first_blob` begin here."""
+        self.first = self.first_blob = None
+
+    @asynccontextmanager
+    async def listening(self, address: str) -> AsyncIterator[None]:
+        """Accept connections at HOST:PORT until it is left."""
+        host, _, port = address.partition(":")
+        server = await asyncio.start_server(self._pass, host, int(port))
+        try:
+            yield
+        finally:
+            server.close()
+            for client in list(self._clients):
+                client.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)
+        host, _, port = self._target.partition(":")
+        with contextlib.closing(writer), contextlib.suppress(OSError):
+            upstream_reader, upstream_writer = await asyncio.open_connection(host, int(port))
+            with contextlib.closing(upstream_writer):
+                back = asyncio.create_task(_pump(upstream_reader, writer))
+                try:
+                    # A request is smaller than a piece, and a client sends none before the last one's answer.
+                    while piece := await reader.read(_PIECE):
+                        self._note(piece)
+                        upstream_writer.write(piece)
+                finally:
+                    back.cancel()
+                    await asyncio.wait([back])
+        self._clients.discard(writer)
+
+    def _note(self, piece: bytes) -> None:
+        now = time.perf_counter()
+        self.first = self.first or now
+        if self.first_blob is None and _BLOB.match(piece):
+            self.first_blob = now
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while piece := await reader.read(_PIECE):
+            writer.write(piece)
+            await writer.drain()
+    writer.close()

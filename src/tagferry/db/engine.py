@@ -20,7 +20,7 @@ from tagferry.errors import Invalid, Unavailable
 Result = TypeVar("Result")
 
 _URL_RULE = "must be a SQLAlchemy URL, as sqlite+aiosqlite:///FILE or postgresql+psycopg://…"
-_WRITES = "tagferry_writes"
+_BEGIN = "tagferry_begin"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATING = 0x7A68
 """The lock under which the schema is brought up to date."""
@@ -91,9 +91,14 @@ class Database:
             raise Invalid("database_url", f"{_URL_RULE} (its port is not a number)") from None
         if self._is_sqlite:
             _prepare_sqlite(self._engine.sync_engine)
-        writes = self._engine.execution_options(**{_WRITES: True})
+        if self._is_sqlite:
+            reads = self._engine.execution_options(**{_BEGIN: ""})
+            writes = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        else:
+            reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+            writes = self._engine
         kind = _SteadySession if self._is_sqlite else AsyncSession
-        self._reading = async_sessionmaker(self._engine, class_=kind, expire_on_commit=False)
+        self._reading = async_sessionmaker(reads, class_=kind, expire_on_commit=False)
         self._writing = async_sessionmaker(writes, class_=kind, expire_on_commit=False)
 
     @property
@@ -131,7 +136,10 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A session for reading."""
+        """A session for reading; each statement sees what is there when it runs.
+
+        There is no transaction around them, which would cost two more turns to the database.
+        """
         async with self._reading() as session:
             yield session
 
@@ -175,8 +183,8 @@ def _prepare_sqlite(engine: Any) -> None:
     def _begin(connection: Connection) -> None:
         # A transaction that reads first and writes later fails at once where another has written in between;
         # taking the lock at the start makes it wait instead.
-        writes = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if begin := connection.get_execution_options().get(_BEGIN, "BEGIN"):
+            connection.exec_driver_sql(begin)
 
 
 def _is_newest(connection: Connection) -> bool:

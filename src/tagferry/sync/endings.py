@@ -34,19 +34,18 @@ class Endings:
         Raises:
             Unavailable: this process stops.
         """
-        ends = await self._jobs.ends(jobs)
-        if seconds <= 0 or len(ends) == len(set(jobs)):
-            return ends
+        if seconds <= 0:
+            return await self._jobs.ends(jobs)
         if self._closed:
             raise _stops()
         loop = asyncio.get_running_loop()
-        awaited = {job_id: self._awaited.setdefault(job_id, loop.create_future()) for job_id in set(jobs) - set(ends)}
-        # One that ended between the first look and now was not awaited yet, so nobody was told.
+        awaited = {job_id: self._awaited.setdefault(job_id, loop.create_future()) for job_id in set(jobs)}
+        # One that has ended already was not awaited then, so nobody was told.
         self._told.set()
         if self._looker is None or self._looker.done():
             self._looker = asyncio.create_task(self._look())
         await asyncio.wait(awaited.values(), timeout=seconds)
-        return ends | {job_id: ending.result() for job_id, ending in awaited.items() if ending.done()}
+        return {job_id: ending.result() for job_id, ending in awaited.items() if ending.done()}
 
     async def close(self) -> None:
         """Tell everybody who waits that this process stops."""

@@ -295,15 +295,15 @@ async def _last_turn(session: AsyncSession, request: SyncRequest) -> int:
     organizations are served in turns, whatever each of them has waiting.
     """
     waiting = (SyncJobRow.status == JobStatus.WAITING.value, SyncJobRow.priority == _priority(request))
-    served = await session.scalar(select(func.min(SyncJobRow.turn)).where(*waiting))
-    own = await session.scalar(
-        select(func.max(SyncJobRow.turn)).where(
-            *waiting,
-            SyncJobRow.source_region == request.source_region,
-            SyncJobRow.namespace == request.namespace,
-            SyncJobRow.status.in_(_OPEN),
-        )
+    served_turn = select(func.min(SyncJobRow.turn)).where(*waiting)
+    own_turn = select(func.max(SyncJobRow.turn)).where(
+        *waiting,
+        SyncJobRow.source_region == request.source_region,
+        SyncJobRow.namespace == request.namespace,
+        SyncJobRow.status.in_(_OPEN),
     )
+    turns = await session.execute(select(served_turn.scalar_subquery(), own_turn.scalar_subquery()))
+    served, own = turns.one()
     return max((served or 1) - 1, own or 0)
 
 

@@ -177,7 +177,7 @@ class Worker:
             claimed = await self._queue.claim(self._id, free) if free > 0 and not self._stopping else []
             for job in claimed:
                 self._launch(_Run(job))
-        if not claimed:
+        if not claimed or len(claimed) < free:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._wake.wait()

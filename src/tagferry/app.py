@@ -167,7 +167,7 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
         stack.push_async_callback(signals.close)
         jobs = Jobs(database, signals)
         presence = presence_of(database)
-        moves = SharedMoves(database, signals, presence, _addresses(regions)) if database.is_shared else None
+        moves = SharedMoves(signals, presence, _addresses(regions)) if database.is_shared else None
         engine = _engine(settings, BlobHomes(locations), moves)
         worker = Worker(
             engine=engine,

@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.db.engine import Database
 from tagferry.db.postgres import PostgresError, connect
+from tagferry.db.signals import CHANNEL, on_channel
 from tagferry.db.tables import WorkerRow
 from tagferry.errors import Unavailable
 
@@ -77,8 +78,8 @@ class Presence(Protocol):
         """Take a lock by name, that goes with this worker if it goes; False where somebody has it or may have it."""
         ...
 
-    async def unlock(self, key: str) -> None:
-        """Give a lock back."""
+    async def unlock(self, key: str, *, tell: tuple[str, str] | None = None) -> None:
+        """Give a lock back, and tell everybody: a topic and a message as of `Signals`, which may be lost."""
         ...
 
     async def leads(self) -> bool:
@@ -134,8 +135,8 @@ class SolePresence:
         self._locks.add(key)
         return True
 
-    async def unlock(self, key: str) -> None:
-        """See `Presence.unlock`."""
+    async def unlock(self, key: str, *, tell: tuple[str, str] | None = None) -> None:
+        """See `Presence.unlock`; there is nobody else to tell."""
         self._locks.discard(key)
 
     async def leads(self) -> bool:
@@ -230,10 +231,14 @@ class SharedPresence:
         except (PostgresError, TimeoutError):
             return False
 
-    async def unlock(self, key: str) -> None:
+    async def unlock(self, key: str, *, tell: tuple[str, str] | None = None) -> None:
         """See `Presence.unlock`."""
         with suppress(PostgresError, TimeoutError):
-            await self._ask("SELECT pg_advisory_unlock(%s)", _number(key))
+            if tell is None:
+                await self._ask("SELECT pg_advisory_unlock(%s)", _number(key))
+            else:
+                # A message that may be lost is not worth a wait for the disk; during it nobody else could send one.
+                await self._ask(_UNLOCK_AND_TELL, _number(key), CHANNEL, on_channel(*tell))
 
     async def leads(self) -> bool:
         """See `Presence.leads`."""
@@ -244,7 +249,7 @@ class SharedPresence:
         """See `Presence.leave`."""
         await self._disconnect()
 
-    async def _ask(self, question: str, *values: int) -> object:
+    async def _ask(self, question: str, *values: int | str) -> object:
         """Ask on the connection that holds the locks; only one who still has it gets an answer."""
         connection = self._connection
         if connection is None:
@@ -284,6 +289,7 @@ def presence_of(database: Database) -> Presence:
     return SharedPresence(database) if database.is_shared else SolePresence(database)
 
 
+_UNLOCK_AND_TELL = "SELECT pg_advisory_unlock(%s), pg_notify(%s, %s), set_config('synchronous_commit', 'off', true)"
 _FREE = """
     SELECT workers.id FROM workers WHERE NOT EXISTS (
         SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tagferry.db.engine import Database
 from tagferry.db.postgres import PostgresError, connect
 
-_CHANNEL = "tagferry"
+CHANNEL = "tagferry"
+"""PostgreSQL's name for where all messages go."""
 _PAYLOAD_LIMIT = 7000
 """Characters; PostgreSQL takes less than 8,000 bytes."""
 _RECONNECT_SECONDS = 1.0
@@ -93,7 +94,7 @@ class PostgresSignals(_Receivers):
     async def send(self, session: AsyncSession, topic: str, messages: Iterable[str]) -> None:
         """See `Signals.send`."""
         for payload in _joined(messages):
-            await session.execute(select(func.pg_notify(_CHANNEL, f"{topic} {payload}")))
+            await session.execute(select(func.pg_notify(CHANNEL, on_channel(topic, payload))))
 
     async def open(self) -> None:
         """See `Signals.open`; returns when messages arrive, or when the first attempt has failed."""
@@ -111,7 +112,7 @@ class PostgresSignals(_Receivers):
         while True:
             try:
                 async with await connect(self._database.url) as connection:
-                    await connection.execute(f"LISTEN {_CHANNEL}")
+                    await connection.execute(f"LISTEN {CHANNEL}")
                     attempted.set()
                     self.tell_of_a_gap()
                     async for notification in connection.notifies():
@@ -126,6 +127,11 @@ class PostgresSignals(_Receivers):
 def signals_of(database: Database) -> Signals:
     """The signals for this kind of database."""
     return PostgresSignals(database) if database.is_shared else LocalSignals()
+
+
+def on_channel(topic: str, payload: str) -> str:
+    """A message as it goes over PostgreSQL's channel."""
+    return f"{topic} {payload}"
 
 
 def _joined(messages: Iterable[str]) -> Iterator[str]:

@@ -9,11 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
-import structlog
-from sqlalchemy.exc import SQLAlchemyError
-
 from tagferry.copy.moves import Turn
-from tagferry.db.engine import Database
 from tagferry.db.presence import Presence
 from tagferry.db.signals import Signals
 from tagferry.names import Digest, RepositoryName
@@ -24,22 +20,17 @@ MOVED = "moved"
 _LOOK_SECONDS = 0.5
 """How often one who waits tries the lock by itself: its holder may have failed, or be gone."""
 
-log = structlog.get_logger(__name__)
-
 
 class SharedMoves:
     """The `Moves` of `tagferry.copy.moves`, among all workers on one database.
 
     Args:
-        database: where they tell each other.
-        signals: how.
+        signals: how they are told.
         presence: this process as a worker; it holds the locks.
         addresses: each store's registry by the store's name, since workers may call it differently.
     """
 
-    def __init__(self, database: Database, signals: Signals, presence: Presence, addresses: Mapping[str, str]) -> None:
-        self._database = database
-        self._signals = signals
+    def __init__(self, signals: Signals, presence: Presence, addresses: Mapping[str, str]) -> None:
         self._presence = presence
         self._addresses = addresses
         self._held: set[str] = set()
@@ -94,13 +85,7 @@ class SharedMoves:
                 del self._waiting[key]
 
     async def _end(self, key: str, home: RepositoryName | None) -> None:
-        if home is not None:
-            try:
-                async with self._database.write() as session:
-                    await self._signals.send(session, MOVED, [f"{key} {home}"])
-            except SQLAlchemyError as error:
-                log.warning("others could not be told of a blob", reason=str(error))
-        await self._presence.unlock(key)
+        await self._presence.unlock(key, tell=(MOVED, f"{key} {home}") if home is not None else None)
         self._held.discard(key)
 
     def _on_moved(self, payload: str) -> None:

@@ -43,7 +43,7 @@ async def movers(postgres, postgres_template: str) -> AsyncIterator[tuple[Mover,
             stack.push_async_callback(signals.close)
             await presence.enter()
             stack.push_async_callback(presence.leave)
-            made.append(Mover(SharedMoves(database, signals, presence, ADDRESSES), presence))
+            made.append(Mover(SharedMoves(signals, presence, ADDRESSES), presence))
         yield made[0], made[1]
 
 

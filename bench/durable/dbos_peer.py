@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from dbos import DBOS, SetEnqueueOptions
+from dbos import DBOS, SetEnqueueOptions  # type: ignore[import-not-found]
 
 from bench.durable.gauge import PROBES, Gauge, Load, Meter, Reading, idle_cpu, middle_ms, soon
 
@@ -25,7 +25,7 @@ _LIMIT_SECONDS = 900.0
 _gauges: list[Gauge] = []
 
 
-@DBOS.workflow()
+@DBOS.workflow()  # type: ignore[untyped-decorator]
 async def job(organization: int, name: str) -> None:
     """Do nothing but tell that it began."""
     if organization >= 0:

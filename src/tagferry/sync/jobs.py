@@ -242,7 +242,11 @@ async def announce_ends(session: AsyncSession, signals: Signals, ended: Collecti
     if not ended:
         return
     freed = await session.execute(
-        update(SyncJobRow).where(SyncJobRow.after_id.in_(ended)).values(after_id=None).returning(SyncJobRow.id)
+        update(SyncJobRow)
+        .where(SyncJobRow.after_id.in_(ended))
+        .values(after_id=None)
+        .returning(SyncJobRow.id)
+        .execution_options(synchronize_session=False)
     )
     if freed.first() is not None:
         await signals.send(session, WORK, ["1"])

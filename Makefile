@@ -4,6 +4,7 @@
 #   make test           the tests            ARGS='-k signing -x' goes to pytest
 #   make check          ruff, mypy, import-linter
 #   make bench          the benchmarks       ARGS goes to them
+#   make bench-durable  those of the queue   ARGS goes to them
 #   make lock           write requirements/*.txt anew from pyproject.toml
 #   make clean          remove .venv and every cache
 
@@ -25,7 +26,7 @@ BUILD_REQUIREMENTS := import tomllib; \
 	print(*requires, "editables", sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench bench-durable lock clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -44,6 +45,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)
+
+bench-durable: $(VENV)/.dev
+	$(BIN)/python -m bench.durable $(ARGS)
 
 lock:
 	@$(require_python)

@@ -21,7 +21,7 @@ class Tap:
 
     def __init__(self, target: str) -> None:
         self._target = target
-        self._clients: set[asyncio.StreamWriter] = set()
+        self._passing: set[asyncio.Task[None]] = set()
         self.first: float | None = None
         self.first_blob: float | None = None
 
@@ -33,16 +33,21 @@ class Tap:
     async def listening(self, address: str) -> AsyncIterator[None]:
         """Accept connections at HOST:PORT until it is left."""
         host, _, port = address.partition(":")
-        server = await asyncio.start_server(self._pass, host, int(port))
+        server = await asyncio.start_server(self._accept, host, int(port))
         try:
             yield
         finally:
             server.close()
-            for client in list(self._clients):
-                client.close()
+            for task in self._passing:
+                task.cancel()
+            await asyncio.gather(*self._passing, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._pass(reader, writer))
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients.add(writer)
         host, _, port = self._target.partition(":")
         with contextlib.closing(writer), contextlib.suppress(OSError):
             upstream_reader, upstream_writer = await asyncio.open_connection(host, int(port))
@@ -56,7 +61,6 @@ class Tap:
                 finally:
                     back.cancel()
                     await asyncio.wait([back])
-        self._clients.discard(writer)
 
     def _note(self, piece: bytes) -> None:
         now = time.perf_counter()

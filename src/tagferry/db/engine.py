@@ -91,15 +91,14 @@ class Database:
             raise Invalid("database_url", f"{_URL_RULE} (its port is not a number)") from None
         if self._is_sqlite:
             _prepare_sqlite(self._engine.sync_engine)
-        if self._is_sqlite:
             reads = self._engine.execution_options(**{_BEGIN: ""})
-            writes = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+            self._writes = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         else:
             reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-            writes = self._engine
+            self._writes = self._engine
         kind = _SteadySession if self._is_sqlite else AsyncSession
         self._reading = async_sessionmaker(reads, class_=kind, expire_on_commit=False)
-        self._writing = async_sessionmaker(writes, class_=kind, expire_on_commit=False)
+        self._writing = async_sessionmaker(self._writes, class_=kind, expire_on_commit=False)
 
     @property
     def url(self) -> URL:
@@ -127,7 +126,7 @@ class Database:
             async with self._engine.connect() as connection:
                 is_newest = await connection.run_sync(_is_newest)
             if not is_newest:
-                async with self._engine.execution_options(**{_WRITES: True}).begin() as connection:
+                async with self._writes.begin() as connection:
                     if self.is_shared:
                         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
                     await connection.run_sync(_upgrade)

@@ -14,6 +14,8 @@ import httptools
 
 from tagferry.remote.headers import Headers
 
+from tagferry.remote.waiting import Waiting
+
 HEAD_LIMIT = 64 * 1024
 """Bytes that an answer may have before its body begins."""
 READ_AHEAD = 256 * 1024
@@ -53,7 +55,6 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self, *, on_lost: Callable[["Connection"], None], on_free: Callable[["Connection"], None]) -> None:
-        self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
         self._on_free = on_free
         self._transport: asyncio.Transport | None = None
@@ -61,10 +62,8 @@ class Connection(asyncio.Protocol):
         self._fault: Broken | None = None
         self._sent = True
         self._is_blocked = False
-        self._wakeup: asyncio.Future[None] | None = None
-        self._deadline: float | None = None
-        self._watch: asyncio.TimerHandle | None = None
-        self.closed: asyncio.Future[None] = self._loop.create_future()
+        self._waiting = Waiting(lambda: self.fail(Silent("nothing moved in time")))
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.exchanges = 0
         self.idle_since = 0.0
 
@@ -111,18 +110,11 @@ class Connection(asyncio.Protocol):
         """Wait until something happens; raises what went wrong."""
         if self._fault is not None:
             raise self._fault
-        self._wakeup = self._loop.create_future()
-        self._expect_within(seconds)
-        try:
-            await self._wakeup
-        finally:
-            self._wakeup = None
-            self._deadline = None
+        await self._waiting.wait(seconds)
 
     def wake(self) -> None:
         """Let who waits look again."""
-        if self._wakeup is not None and not self._wakeup.done():
-            self._wakeup.set_result(None)
+        self._waiting.wake()
 
     def release(self, *, reusable: bool) -> None:
         """End the exchange; the connection serves another one, or is closed."""
@@ -172,8 +164,7 @@ class Connection(asyncio.Protocol):
         if self._answer is not None:
             self._answer.feed_end()
         self._fault = self._fault or Broken(str(exc) if exc else "the connection was closed by the other side")
-        if self._watch is not None:
-            self._watch.cancel()
+        self._waiting.end()
         if not self.closed.done():
             self.closed.set_result(None)
         self.wake()
@@ -199,24 +190,6 @@ class Connection(asyncio.Protocol):
         if self._fault is not None or self._transport is None:
             raise self._fault or Broken("the connection is not made yet")
         self._transport.write(data)
-
-    def _expect_within(self, seconds: float) -> None:
-        self._deadline = self._loop.time() + seconds
-        if self._watch is not None and self._watch.when() > self._deadline:
-            self._watch.cancel()
-            self._watch = None
-        if self._watch is None:
-            self._watch = self._loop.call_at(self._deadline, self._look)
-
-    def _look(self) -> None:
-        # One timer serves many waits: it is set again only when it runs out.
-        self._watch = None
-        if self._deadline is None:
-            return
-        if self._deadline <= self._loop.time():
-            self.fail(Silent("nothing moved in time"))
-        else:
-            self._watch = self._loop.call_at(self._deadline, self._look)
 
 
 class Response:

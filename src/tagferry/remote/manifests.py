@@ -8,8 +8,8 @@ from tagferry.oci.images import media_type_not_taken
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
 from tagferry.remote.answer import Answer
 from tagferry.remote.capabilities import Learned
+from tagferry.remote.pushing import pushing
 from tagferry.remote.transport import Call, Transport
-from tagferry.remote.upload import pushing
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _TYPE_REFUSED = frozenset({405, 406, 415, 501})

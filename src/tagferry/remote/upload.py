@@ -4,9 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Self
-from urllib.parse import quote
+from dataclasses import replace
 
 from tagferry.errors import Corrupt, TagferryError, Unavailable
 from tagferry.names import Digest, RepositoryName
@@ -15,39 +13,14 @@ from tagferry.oci.model import Descriptor
 from tagferry.oci.verify import Verifier
 from tagferry.remote.answer import Answer
 from tagferry.remote.http1 import Stream
+from tagferry.remote.pushing import Session, cancel, closing, location_of, pushing
 from tagferry.remote.sessions import Memo
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.turns import Turns
 
-ABANDON_TIMEOUT = 1.0
-"""Seconds that cancelling an upload session may take; sessions that stay behind are the registry's to clean up."""
-
 _REFUSED_WHOLE = frozenset({405, 411, 413, 415, 501})
 _STORED = frozenset({200, 201, 204})
 _BYTES = {"Content-Type": "application/octet-stream"}
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """An upload session.
-
-    Attributes:
-        shortest_chunk: bytes that each part but the last must have (`OCI-Chunk-Min-Length`).
-        offset: bytes that an earlier process, or attempt, has left in it.
-    """
-
-    location: str
-    shortest_chunk: int
-    offset: int = 0
-
-    @classmethod
-    def opened(cls, transport: Transport, call: Call, answer: Answer) -> Self:
-        """The session that a registry has opened with this answer; raises Unavailable where it names no Location."""
-        shortest = answer.headers.get("OCI-Chunk-Min-Length", "")
-        return cls(
-            location=_location(transport, call, answer),
-            shortest_chunk=int(shortest) if shortest.isascii() and shortest.isdigit() else 0,
-        )
 
 
 class Upload:
@@ -152,7 +125,7 @@ class Upload:
         if answer.status not in (200, 202, 204) or not 1 < kept <= self._descriptor.size:
             return 0
         if "Location" in answer.headers:
-            self._location = _location(self._transport, call, answer)
+            self._location = location_of(self._transport, call, answer)
         return kept
 
     async def in_parts(self, source: OpenBlob, step: int) -> None:
@@ -179,16 +152,14 @@ class Upload:
                 body=self._stream(parts.take(length), length),
                 accept=frozenset({202, 204}),
             )
-            self._location = _location(self._transport, call, await self._transport.fetch(call))
+            self._location = location_of(self._transport, call, await self._transport.fetch(call))
             self._offset = start + length
 
     async def _commit(self, body: bytes | Stream, headers: Mapping[str, str] | None = None) -> Answer:
-        url = self._location
-        separator = "&" if "?" in url else "?"
         call = Call(
             method="PUT",
             task=f"store {self._named()}",
-            url=f"{url}{separator}digest={quote(self._descriptor.digest, safe='')}",
+            url=closing(self._location, self._descriptor.digest),
             scopes=(pushing(self._repository),),
             headers={**_BYTES, **(headers or {})},
             body=body,
@@ -253,18 +224,8 @@ class Upload:
 
     async def cancel(self) -> None:
         """Ask the registry to drop the session; where it does not, it is the registry's to clean up."""
-        call = Call(
-            method="DELETE",
-            task=f"cancel the upload of {self._named()}",
-            url=self._location,
-            scopes=(pushing(self._repository),),
-            accept=frozenset({200, 202, 204, 404}),
-        )
-        try:
-            async with asyncio.timeout(ABANDON_TIMEOUT):
-                await self._transport.fetch(call, once=True)
-        except (TagferryError, TimeoutError):
-            return
+        task = f"cancel the upload of {self._named()}"
+        await cancel(self._transport, self._repository, self._location, task=task)
 
     def _named(self) -> str:
         return f"blob {self._descriptor.digest} in {self._repository}"
@@ -297,15 +258,3 @@ def head_blob(repository: RepositoryName, digest: Digest, *, scope: str) -> Call
         accept=frozenset({200, 404}),
         redirects=True,
     )
-
-
-def pushing(repository: RepositoryName) -> str:
-    """The scope of requests that write to a repository."""
-    return f"repository:{repository}:pull,push"
-
-
-def _location(transport: Transport, call: Call, answer: Answer) -> str:
-    location = answer.headers.get("Location")
-    if not location:
-        raise Unavailable(f"registry {transport.name} named no Location when asked to {call.task}")
-    return transport.resolve(location, call.url)

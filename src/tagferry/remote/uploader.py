@@ -12,10 +12,11 @@ from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor
 from tagferry.remote.capabilities import Learned
+from tagferry.remote.pushing import Session, beginning, pushing
 from tagferry.remote.sessions import Memo, UploadKeeper
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.turns import Turns
-from tagferry.remote.upload import Session, Upload, head_blob, pushing
+from tagferry.remote.upload import Upload, head_blob
 
 _SMALLEST_PART = 64 * 1024
 """Bytes. A part that is refused for its size is not cut into smaller ones, unless the registry allows for them."""
@@ -119,13 +120,7 @@ class Uploader:
         return await self._open_session(repository)
 
     async def _open_session(self, repository: RepositoryName) -> Session:
-        call = Call(
-            method="POST",
-            task=f"begin an upload to {repository}",
-            url=f"/v2/{repository}/blobs/uploads/",
-            scopes=(pushing(repository),),
-            accept=frozenset({202}),
-        )
+        call = beginning(repository)
         return Session.opened(self._transport, call, await self._transport.fetch(call))
 
     async def _send(

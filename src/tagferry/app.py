@@ -288,6 +288,7 @@ def _engine(settings: Settings, homes: BlobHomes, moves: Moves | None) -> CopyEn
         attachments=settings.sync.attachments,
         verify=Verify(settings.sync.verify),
         paces=paces,
+        splice=settings.sync.splice,
     )
 
 

@@ -212,6 +212,9 @@ class SyncSettings(_Frozen):
     verify: Literal["copied", "all", "off"] = "copied"
     """`copied`: before a tag is written, the target is asked for everything below it that was not just sent; `all`:
     the same for tags that are in place already; `off`: what the target says while it is written to is believed."""
+    splice: bool = True
+    """Whether large blobs between registries without TLS pass through the kernel only, on Linux, where the target has
+    shown that it verifies what it is sent; otherwise every byte is verified here too."""
     active_requests: PositiveInt = 64
     """Requests of one user that may be in flight at once; more are answered with 429."""
 

@@ -1,6 +1,7 @@
 """What both registries say, by their own access logs: each blob crosses once, and nothing is asked twice."""
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import Manifest
 from tagferry.remote import Endpoint, RemoteStore
+from tagferry.remote.turns import LARGE
 from tests.support.access_log import Seen
 from tests.support.deployment import NORTH, SOUTH, TEAM, Deployment, deployed
 from tests.support.docker_registry import DockerRegistry, docker_registry
@@ -59,7 +61,13 @@ class HeldRegistry(RemoteStore):
 
 
 @pytest.fixture
-async def ferry(tmp_path: Path) -> AsyncIterator[Ferry]:
+def sync() -> dict[str, Any]:
+    """The settings of synchronizations."""
+    return {}
+
+
+@pytest.fixture
+async def ferry(tmp_path: Path, sync: dict[str, Any]) -> AsyncIterator[Ferry]:
     folders = tmp_path / "source", tmp_path / "target"
     for folder in folders:
         folder.mkdir()
@@ -73,7 +81,7 @@ async def ferry(tmp_path: Path) -> AsyncIterator[Ferry]:
             NORTH: {"listen": "", "registry": source.url},
             SOUTH: {"listen": "", "registry": target.url},
         }
-        async with deployed(tmp_path / "data", regions=regions) as deployment:
+        async with deployed(tmp_path / "data", regions=regions, sync=sync) as deployment:
             source.forget_requests()
             target.forget_requests()
             yield Ferry(deployment, source, target)
@@ -178,3 +186,27 @@ async def test_layers_that_the_target_held_before_are_offered_once_and_asked_for
     assert asked(target, "HEAD blob 200") == once(map(blob_path, there))
     assert named(target, "PUT upload", "digest") == once(brought)
     assert repeated(source) == repeated(target) == {}
+
+
+@pytest.mark.parametrize(
+    ("sync", "tried"),
+    [({}, ["POST upload 202", "PUT upload 400", "DELETE upload 404"]), ({"splice": False}, [])],
+    ids=["spliced", "seen"],
+)
+async def test_a_target_is_tried_once_with_wrong_bytes_before_it_is_sent_large_blobs_unseen(
+    ferry: Ferry, tried: list[str]
+):
+    large = [random.Random(seed).randbytes(LARGE) for seed in range(3)]
+    pusher = RemoteStore(Endpoint(name="pusher", url=ferry.source.url))
+    await push(pusher, APP, image(*large), Tag("large"))
+    await pusher.close()
+    ferry.source.forget_requests()
+
+    await ferry.sync([Tag("large")])
+
+    source, target = await ferry.source.requests(), await ferry.target.requests()
+    digests = [*map(Digest.of, large), *image(*large).blobs]
+    assert asked(source, "GET blob") == once({blob_path(digest) for digest in digests})
+    assert named(target, "PUT upload 201", "digest") == once(set(digests))
+    needed = Counter({"POST upload 202": len(set(digests)), "PUT upload 201": len(set(digests))})
+    assert Counter(seen.kind for seen in target if "upload" in seen.kind) - needed == Counter(tried)

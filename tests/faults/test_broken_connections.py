@@ -63,26 +63,31 @@ async def way(tmp_path: Path, layer: bytes) -> AsyncIterator[Way]:
     await target_store.close()
 
 
-async def arrives(way: Way) -> None:
-    await CopyEngine().copy(way.route, V1, override=False)
+@pytest.fixture(params=[True, False], ids=["spliced", "seen"])
+def engine(request: pytest.FixtureRequest) -> CopyEngine:
+    return CopyEngine(splice=request.param)
+
+
+async def arrives(way: Way, engine: CopyEngine) -> None:
+    await engine.copy(way.route, V1, override=False)
     arrived = await way.route.target.get_manifest(COPY, V1)
     assert arrived.digest == (await way.route.source.get_manifest(APP, V1)).digest
 
 
-async def test_a_source_that_breaks_at_every_tenth_sends_nothing_twice(way: Way):
+async def test_a_source_that_breaks_at_every_tenth_sends_nothing_twice(way: Way, engine: CopyEngine):
     way.source.break_receiving(*EVERY_TENTH)
 
-    await arrives(way)
+    await arrives(way, engine)
 
     assert way.source.breaks == 9
     assert way.source.received <= SIZE + 9 * CHUNK
     assert way.target.sent <= SIZE + MIB
 
 
-async def test_a_target_that_breaks_at_every_tenth_is_sent_at_most_a_chunk_again(way: Way):
+async def test_a_target_that_breaks_at_every_tenth_is_sent_at_most_a_chunk_again(way: Way, engine: CopyEngine):
     way.target.break_sending(*EVERY_TENTH)
 
-    await arrives(way)
+    await arrives(way, engine)
 
     assert way.target.breaks == 9
     assert way.target.sent <= SIZE + 9 * CHUNK

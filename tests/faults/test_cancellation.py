@@ -10,15 +10,17 @@ import pytest
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
 from tagferry.names import RepositoryName, Tag
+from tagferry.oci.images import Flow, Spliceable
 from tagferry.oci.model import Descriptor
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
 from tests.support.deployment import NORTH, RELEASE, SOUTH, deployed, eventually
 from tests.support.docker_registry import docker_registry
-from tests.support.images import image, push
+from tests.support.images import blob, image, push
 from tests.support.memory_store import MemoryStore
 from tests.support.open_gate import OpenGate
+from tests.support.raw_server import listening
 from tests.support.serving import serving
 
 MIB = 1024 * 1024
@@ -119,3 +121,45 @@ async def test_a_job_that_somebody_cancels_leaves_no_part_of_a_blob_and_no_tag(t
         (job,) = await ferry.ended_jobs(APP, job_ids)
         assert (job["status"], job["reason"]) == ("cancel", "admin cancelled it")
         assert await ferry.store(SOUTH).head_manifest(COPY, V1) is None
+
+
+async def test_a_blob_that_is_cancelled_between_two_connections_leaves_no_session(tmp_path: Path):
+    half = 8 * MIB
+    descriptor = blob(bytes(2 * half))
+    flowing = asyncio.Event()
+
+    async def stalling(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * half) + bytes(half))
+        await reader.read()
+
+    async def watched(pieces: AsyncIterator[bytes | Flow]) -> AsyncIterator[bytes | Flow]:
+        async for piece in pieces:
+            if not isinstance(piece, bytes):
+                piece.watch(lambda _size: flowing.set())
+            yield piece
+
+    store = await DiskStore.open(tmp_path)
+    async with serving(RegistryApp(store, OpenGate())) as url, listening(stalling) as source_url:
+        source = RemoteStore(Endpoint(name="source", url=source_url))
+        target = RemoteStore(Endpoint(name="target", url=url))
+
+        @asynccontextmanager
+        async def opened(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+            async with source.read_blob(APP, descriptor, offset=offset) as chunks:
+                assert isinstance(chunks, Spliceable)
+                yield Spliceable(chunks, lambda: watched(chunks.pieces()))
+
+        writing = asyncio.create_task(target.write_blob(COPY, descriptor, opened))
+        async with asyncio.timeout(20):
+            await flowing.wait()
+        writing.cancel()
+        async with asyncio.timeout(1):
+            with pytest.raises(asyncio.CancelledError):
+                await writing
+        await source.close()
+        await target.close()
+    await store.close()
+
+    folders = await asyncio.to_thread(lambda: list(tmp_path.rglob("_uploads")))
+    assert [session for folder in folders for session in folder.iterdir()] == []

@@ -95,7 +95,7 @@ class ScriptedRegistry:
             path=request.path,
             query=request.raw_path.partition("?")[2],
             headers=dict(request.headers),
-            body=b"" if unread else await request.read(),
+            body=b"" if unread else await request.content.read(),
         )
         self.asked.append(asked)
         reply = reply(asked) if callable(reply) else reply

@@ -39,6 +39,8 @@ data_dir = "tagferry-data"
 # attachments = true       # signatures, attestations and bills of materials go with their images
 # blob_locations = 1000000 # remembered in the database, so that a target is not sent a blob that it has elsewhere
 # verify = "copied"        # proves that all below a copied tag is there; "all": below tags in place too; "off"
+# splice = true            # large blobs between registries without TLS are verified by the target alone, once it is
+#                          # found to refuse wrong bytes; it is faster, and false has all bytes verified here too
 # tag_seconds = 3600       # after which the copy of one tag is given up
 # active_requests = 64     # of one user
 

@@ -19,6 +19,7 @@ app = typer.Typer(help="Regions.", no_args_is_help=True)
 _FACTS = {
     "lists_referrers": "lists referrers",
     "mounts_from_itself": "mounts a blob from its own repository",
+    "refuses_wrong_bytes": "refuses bytes that do not have their digest",
     "whole_limit": "refused a whole blob of this many bytes",
     "part_limit": "takes parts of a blob up to this many bytes",
     "shortest_part": "takes parts of a blob from this many bytes on",

@@ -24,7 +24,7 @@ from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import Expired, NotFound, TagferryError
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.oci.images import BlobOutcome
+from tagferry.oci.images import BlobOutcome, Piece, Spliceable
 from tagferry.oci.model import Descriptor, Manifest
 
 _STALE_SECONDS = 5.0
@@ -81,6 +81,8 @@ class CopyEngine:
         attachments: whether signatures and whatever else is attached to an image go with it.
         verify: whose tags' content is proven to be at the target.
         paces: the rate that each store of this name keeps, in and out together.
+        splice: whether large blobs may go from one store to the other without being seen here, where both know how
+            and the target verifies them.
         clock: seconds, monotonic.
     """
 
@@ -94,6 +96,7 @@ class CopyEngine:
         attachments: bool = True,
         verify: Verify = Verify.COPIED,
         paces: Mapping[str, Pace] | None = None,
+        splice: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         limits = limits or Limits()
@@ -108,6 +111,7 @@ class CopyEngine:
         self._is_whole: IsWhole | None = self._holds_all_of if verify is Verify.ALL else None
         self._known_tags = KnownTags(clock=clock) if attachments else None
         self._paces = paces or {}
+        self._splice = splice
         self._clock = clock
         self._blobs: Flights[BlobKey, None] = Flights()
         self._repairs: Flights[BlobKey, None] = Flights()
@@ -286,7 +290,7 @@ class CopyEngine:
         async def source(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
             transfer.moved = offset
             async with route.source.read_blob(route.source_repository, blob, offset=offset) as chunks:
-                yield _counted(self._paced(route, chunks), transfer)
+                yield self._counted(self._paced(route, chunks), transfer)
 
         async with self._moves.alone(route.target.name, route.target_repository, blob.digest) as turn:
             if turn.home is not None:
@@ -311,6 +315,11 @@ class CopyEngine:
             if pace := self._paces.get(store.name):
                 chunks = pace.paced(chunks)
         return chunks
+
+    def _counted(self, chunks: AsyncIterator[bytes], transfer: Transfer) -> AsyncIterator[bytes]:
+        if self._splice and isinstance(chunks, Spliceable):
+            return Spliceable(_counted(chunks, transfer), lambda: _counted(chunks.pieces(), transfer))
+        return _counted(chunks, transfer)
 
     async def _recall_homes(self, route: Route, plan: Plan) -> None:
         """Learn where the target has what is to be brought; no question where the source itself is there."""
@@ -377,10 +386,13 @@ def _nothing_to_write(route: Route, finding: Finding) -> Outcome | None:
     return Outcome(verdict=finding.verdict, digest=finding.target, rewritten=finding.rewritten)
 
 
-async def _counted(chunks: AsyncIterator[bytes], transfer: Transfer) -> AsyncIterator[bytes]:
-    async for chunk in chunks:
-        transfer.count(len(chunk))
-        yield chunk
+async def _counted(pieces: AsyncIterator[Piece], transfer: Transfer) -> AsyncIterator[Piece]:
+    async for piece in pieces:
+        if isinstance(piece, bytes):
+            transfer.count(len(piece))
+        else:
+            piece.watch(transfer.count)
+        yield piece
 
 
 def _key(route: Route, digest: Digest) -> BlobKey:

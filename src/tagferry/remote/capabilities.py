@@ -17,6 +17,7 @@ class Capabilities:
     Attributes:
         learned_at: when the first of all this was learned.
         lists_referrers: whether it has the referrers API.
+        refuses_wrong_bytes: whether it refuses a blob that does not have the digest under which it is sent.
         mounts_from_itself: False where it does not understand a mount from the repository itself.
         whole_limit: bytes of the smallest blob that it refused to take in one request.
         part_limit: bytes of the largest part of an upload that it took after it had refused larger ones.
@@ -27,6 +28,7 @@ class Capabilities:
 
     learned_at: datetime | None = None
     lists_referrers: bool | None = None
+    refuses_wrong_bytes: bool | None = None
     mounts_from_itself: bool | None = None
     whole_limit: int | None = None
     part_limit: int | None = None

@@ -9,12 +9,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 from tagferry.errors import Corrupt, NotFound, Unavailable
 from tagferry.names import RepositoryName
+from tagferry.oci.images import Flow, Spliceable
 from tagferry.oci.model import Descriptor
 from tagferry.remote.manifests import pulling
-from tagferry.remote.transport import Call, Transport
+from tagferry.remote.transport import Body, Call, Transport
 
 PIECE = 4 * 1024 * 1024
 """Bytes of one range of a blob that is read in several."""
@@ -61,43 +63,43 @@ class _Span:
         self._position = start
         self._end = end
         self._connection = AsyncExitStack()
-        self._chunks: AsyncIterator[bytes] = _nothing()
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[AsyncIterator[bytes]]:
         """Ask for the bytes; raises NotFound at once where there is no such blob."""
         try:
-            await self._connect()
-            yield self._resumed()
+            coming = await self._connect()
+            chunks = _chunks_of(self._resumed(coming, flowing=False))
+            if coming.body.can_flow:
+                chunks = Spliceable(chunks, lambda: self._resumed(coming, flowing=True))
+            yield chunks
         finally:
             await self._connection.aclose()
 
-    async def _resumed(self) -> AsyncIterator[bytes]:
+    async def _resumed(self, coming: "_Coming", *, flowing: bool) -> AsyncIterator[bytes | Flow]:
         failures = 0
         while True:
+            begun_at = self._position
             try:
-                async for chunk in self._chunks:
-                    self._position += len(chunk)
-                    failures = 0
-                    yield chunk
+                async for piece in self._exactly(coming, flowing=flowing):
+                    yield piece
             except Unavailable as failure:
-                failures += 1
+                failures = 1 if self._position > begun_at else failures + 1
                 await self._transport.retry.pause(failures, failure)
-                await self._connect()
+                coming = await self._connect()
             else:
                 return
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> "_Coming":
         await self._connection.aclose()
         call = self._call()
-        answer, chunks = await self._connection.enter_async_context(self._transport.open(call))
+        answer, body = await self._connection.enter_async_context(self._transport.open(call))
         if answer.status == 404:
             raise NotFound("blob", f"{self._repository}@{self._descriptor.digest}")
-        skipped = self._position
         if answer.status == 206:
-            skipped = 0
             self._check_range(answer.headers.get("Content-Range", ""), call)
-        self._chunks = self._exactly(chunks, skipped, self._end - self._position, call)
+            return _Coming(call, body, skipped=0)
+        return _Coming(call, body, skipped=self._position)
 
     def _call(self) -> Call:
         whole = self._position == 0 and self._end == self._descriptor.size
@@ -115,30 +117,39 @@ class _Span:
         last = "" if self._end == self._descriptor.size else self._end - 1
         return f"bytes={self._position}-{last}"
 
-    async def _exactly(
-        self, chunks: AsyncIterator[bytes], skipped: int, expected: int, call: Call
-    ) -> AsyncIterator[bytes]:
+    async def _exactly(self, coming: "_Coming", *, flowing: bool) -> AsyncIterator[bytes | Flow]:
         """Pass on what is expected, without what a server sent that does not know ranges."""
-        left = expected
+        expected, skipped = self._end - self._position, coming.skipped
         is_last = self._end == self._descriptor.size
-        async for chunk in chunks:
-            wanted = chunk[skipped:] if skipped else chunk
-            skipped -= min(skipped, len(chunk))
+        pieces = coming.body.pieces() if flowing else coming.body.chunks()
+        async for piece in pieces:
+            left = self._end - self._position
+            if not isinstance(piece, bytes):
+                # One that is not just what is wanted is left, so that it comes in chunks.
+                if piece.size == left and not skipped:
+                    piece.watch(self._advance)
+                    yield piece
+                continue
+            wanted = piece[skipped:] if skipped else piece
+            skipped -= min(skipped, len(piece))
             if len(wanted) > left and is_last:
                 raise Corrupt(
-                    f"registry {self._transport.name} sent more than {expected} bytes when asked to {call.task}"
+                    f"registry {self._transport.name} sent more than {expected} bytes when asked to {coming.call.task}"
                 )
             wanted = wanted[:left]
-            left -= len(wanted)
+            self._advance(len(wanted))
             if wanted:
                 yield wanted
-            if not left and not is_last:
+            if self._position == self._end and not is_last:
                 return
-        if left:
+        if self._position < self._end:
             raise Unavailable(
                 f"registry {self._transport.name} sent {self._position} bytes instead of {self._end} "
-                f"when asked to {call.task}"
+                f"when asked to {coming.call.task}"
             )
+
+    def _advance(self, size: int) -> None:
+        self._position += size
 
     def _check_range(self, told: str, call: Call) -> None:
         start = self._position
@@ -146,6 +157,18 @@ class _Span:
             raise Unavailable(
                 f"registry {self._transport.name} sent {told} instead of bytes {start}- when asked to {call.task}"
             )
+
+
+class _Coming(NamedTuple):
+    """An answer with a span's bytes.
+
+    Attributes:
+        skipped: bytes before the span that it brings too, as a server sends them that does not know ranges.
+    """
+
+    call: Call
+    body: Body
+    skipped: int
 
 
 class _Pieces:
@@ -216,6 +239,12 @@ class _Pieces:
             if not isinstance(ended, BaseException):
                 self._memory.release()
         self._coming.clear()
+
+
+async def _chunks_of(pieces: AsyncIterator[bytes | Flow]) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        if isinstance(piece, bytes):
+            yield piece
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -12,8 +12,9 @@ from typing import cast
 
 import httptools
 
+from tagferry.oci.images import Flow
 from tagferry.remote.headers import Headers
-
+from tagferry.remote.splice import IS_AVAILABLE, BodyFlow, Splice
 from tagferry.remote.waiting import Waiting
 
 HEAD_LIMIT = 64 * 1024
@@ -37,11 +38,12 @@ class Stream:
     """A request body that is sent as it comes; errors of its source pass through.
 
     Attributes:
+        pieces: chunks, and flows that are spliced where both connections bear it.
         size: bytes in all.
         idle: seconds in which the other side must take some of it.
     """
 
-    chunks: AsyncIterator[bytes]
+    pieces: AsyncIterator[bytes | Flow]
     size: int
     idle: float
 
@@ -71,6 +73,15 @@ class Connection(asyncio.Protocol):
     def is_usable(self) -> bool:
         """Whether a request may be sent."""
         return self._fault is None and self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def plain_socket(self) -> int | None:
+        """The descriptor of the socket, where its bytes are those that are sent; None where TLS changes them."""
+        if not IS_AVAILABLE or not self.is_usable or self._transport is None:
+            return None
+        if self._transport.get_extra_info("sslcontext") is not None:
+            return None
+        return int(self._transport.get_extra_info("socket").fileno())
 
     async def request(
         self, head: bytes, body: bytes | Stream, *, url: str, bodiless: bool, silence: float
@@ -106,8 +117,8 @@ class Connection(asyncio.Protocol):
             raise
         return answer
 
-    async def wait(self, seconds: float) -> None:
-        """Wait until something happens; raises what went wrong."""
+    async def wait(self, seconds: float | None) -> None:
+        """Wait until something happens, for so long at most if there is a limit; raises what went wrong."""
         if self._fault is not None:
             raise self._fault
         await self._waiting.wait(seconds)
@@ -178,13 +189,40 @@ class Connection(asyncio.Protocol):
         self.wake()
 
     async def _send(self, body: Stream, answer: "Response") -> None:
-        async for chunk in body.chunks:
+        async for piece in body.pieces:
             if answer.begun:
                 return
-            self._write(chunk)
-            while self._is_blocked and not answer.begun:
-                await self.wait(body.idle)
+            if isinstance(piece, bytes):
+                self._write(piece)
+                while self._is_blocked and not answer.begun:
+                    await self.wait(body.idle)
+            elif isinstance(piece, BodyFlow) and not await self._splice(piece, body.idle, answer):
+                return
         self._sent = True
+
+    async def _splice(self, flow: BodyFlow, idle: float, answer: "Response") -> bool:
+        """Let the kernel bring a flow after all that was written before; where it cannot, the flow is left.
+
+        Returns:
+            False where the answer came in the middle.
+        """
+        if self._transport is None or self.plain_socket is None:
+            return True
+        self._transport.set_write_buffer_limits(high=0)
+        while self._is_blocked and not answer.begun:
+            await self.wait(idle)
+        self._transport.set_write_buffer_limits(high=WRITE_AHEAD)
+        source, target = flow.socket(), self.plain_socket
+        if source is None or target is None:
+            return True
+        with Splice(flow, source, target, silence=idle, on_end=self.wake) as way:
+            while not (way.has_ended or answer.begun):
+                await self.wait(None)
+        if way.target_fault is not None and not answer.begun:
+            fault = _broken(way.target_fault)
+            self.fail(fault)
+            raise fault
+        return flow.moved == flow.size or not answer.begun
 
     def _write(self, data: bytes) -> None:
         if self._fault is not None or self._transport is None:
@@ -233,6 +271,31 @@ class Response:
             if self.ended:
                 return
             await self._connection.wait(self._silence)
+
+    @property
+    def can_flow(self) -> bool:
+        """Whether what has not come in yet can be had as a flow."""
+        return bool(self._left) and self._connection.plain_socket is not None
+
+    async def pieces(self) -> AsyncIterator[bytes | Flow]:
+        """The body as `chunks` gives it, but what has not come in yet as a flow where it can be one."""
+        if self.can_flow:
+            self._pause()
+            while self._chunks:
+                chunk = self._chunks.popleft()
+                self._waiting -= len(chunk)
+                yield chunk
+            flow = BodyFlow(lambda: self._connection.plain_socket, self._left or 0, silence=self._silence)
+            yield flow
+            if flow.fault is not None:
+                raise _broken(flow.fault)
+            self._left = flow.size - flow.moved
+            if not self._left:
+                self._end()
+            self._is_paused = False
+            self._connection.resume_reading()
+        async for chunk in self.chunks():
+            yield chunk
 
     def close(self) -> None:
         """Give the connection back if the answer has come to its end, else close it."""
@@ -319,11 +382,19 @@ class Response:
     def _append(self, data: bytes) -> None:
         self._chunks.append(data)
         self._waiting += len(data)
-        if self._waiting > READ_AHEAD and not self._is_paused:
+        if self._waiting > READ_AHEAD:
+            self._pause()
+        self._connection.wake()
+
+    def _pause(self) -> None:
+        if not self._is_paused:
             self._is_paused = True
             self._connection.pause_reading()
-        self._connection.wake()
 
     def _end(self) -> None:
         self.ended = True
         self._connection.wake()
+
+
+def _broken(error: Exception) -> Broken:
+    return Silent(str(error)) if isinstance(error, TimeoutError) else Broken(str(error))

@@ -62,8 +62,18 @@ def closing(location: str, digest: Digest) -> str:
     return f"{location}{separator}digest={quote(digest, safe='')}"
 
 
-async def cancel(transport: Transport, repository: RepositoryName, location: str, *, task: str) -> None:
-    """Ask the registry to drop a session; where it does not, it is the registry's to clean up."""
+async def cancel(
+    transport: Transport, repository: RepositoryName, location: str, *, task: str, holds_slot: bool = False
+) -> None:
+    """Ask the registry to drop a session; where it does not, it is the registry's to clean up.
+
+    Args:
+        transport: the registry.
+        repository: the session's.
+        location: the session's URL.
+        task: as a call has it.
+        holds_slot: as for `Transport.fetch`.
+    """
     call = Call(
         method="DELETE",
         task=task,
@@ -73,7 +83,7 @@ async def cancel(transport: Transport, repository: RepositoryName, location: str
     )
     try:
         async with asyncio.timeout(ABANDON_TIMEOUT):
-            await transport.fetch(call, once=True)
+            await transport.fetch(call, once=True, holds_slot=holds_slot)
     except (TagferryError, TimeoutError):
         return
 

@@ -8,13 +8,15 @@ import asyncio
 import math
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import urljoin, urlsplit
 
 from tagferry import __version__
 from tagferry.errors import Refused, TagferryError, TooLarge, Unavailable
+from tagferry.oci.images import Flow, Piece
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT
 from tagferry.remote.answer import ERROR_LIMIT, Answer, failure
 from tagferry.remote.auth import Authenticator, TokenRequest
@@ -58,6 +60,39 @@ class Call:
     redirects: bool = False
     limit: int = MANIFEST_SIZE_LIMIT
     to_check: int = 0
+
+
+class Body:
+    """An answer's body as it comes in.
+
+    Args:
+        response: the answer.
+        error: the error that a fault of its connection means.
+    """
+
+    def __init__(self, response: Response, error: Callable[[Broken], TagferryError]) -> None:
+        self._response = response
+        self._error = error
+
+    @property
+    def can_flow(self) -> bool:
+        """Whether there are flows among its pieces."""
+        return self._response.can_flow
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """It in chunks; raises Unavailable where they do not come to their end."""
+        return self._passed(self._response.chunks())
+
+    def pieces(self) -> AsyncIterator[bytes | Flow]:
+        """It in chunks and, where it can flow, a flow; raises as `chunks`."""
+        return self._passed(self._response.pieces())
+
+    async def _passed(self, pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
+        try:
+            async for piece in pieces:
+                yield piece
+        except Broken as fault:
+            raise self._error(fault) from fault
 
 
 class Transport:
@@ -123,12 +158,13 @@ class Transport:
         """Whether the registry itself answers there, so that it may see its credentials."""
         return origin_of(url) == self._origin
 
-    async def fetch(self, call: Call, *, once: bool = False) -> Answer:
+    async def fetch(self, call: Call, *, once: bool = False, holds_slot: bool = False) -> Answer:
         """Send a request and read its whole answer.
 
         Args:
             call: the request.
             once: do not try again.
+            holds_slot: the caller holds an upload slot, under which this is sent.
 
         Raises:
             Unavailable: a temporary fault that outlasted the retries.
@@ -139,13 +175,13 @@ class Transport:
             return await self._read(call, await self._authorized(call))
 
         async def attempt() -> Answer:
-            async with self._throttle.requests, self._deadline(call):
+            async with nullcontext() if holds_slot else self._throttle.requests, self._deadline(call):
                 return await self._read(call, await self._authorized(call))
 
         return await attempt() if once else await self.retry.run(attempt)
 
     @asynccontextmanager
-    async def open(self, call: Call) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
+    async def open(self, call: Call) -> AsyncIterator[tuple[Answer, "Body"]]:
         """Send a request and hand out its answer's body as it comes; retries end where the body begins."""
 
         async def attempt() -> Response:
@@ -157,7 +193,7 @@ class Transport:
         async with self._throttle.requests:
             response = await self.retry.run(attempt)
             try:
-                yield Answer(response.status, response.headers), self._chunks(call, response)
+                yield Answer(response.status, response.headers), Body(response, partial(self._fault, call))
             finally:
                 response.close()
 
@@ -232,13 +268,6 @@ class Transport:
         if len(body) > limit:
             raise TooLarge(f"the answer of registry {self.name} to {call.task}", f"must have at most {limit} bytes")
         return answer
-
-    async def _chunks(self, call: Call, response: Response) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in response.chunks():
-                yield chunk
-        except Broken as fault:
-            raise self._fault(call, fault) from fault
 
     async def _exchange(self, request: TokenRequest) -> bytes:
         # Outside of the slots: who needs the token holds one.

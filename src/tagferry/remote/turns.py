@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
+from tagferry.oci.images import Piece
+
 LARGE = 16 * 1024 * 1024
 """Bytes from which on a blob needs a turn."""
 TURNS = 2
@@ -47,10 +49,10 @@ class Turn:
     ) -> None:
         self._end()
 
-    async def ended_by(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Pass the blob's chunks on; the turn is over after the last one."""
-        async for chunk in chunks:
-            yield chunk
+    async def ended_by(self, pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
+        """Pass the blob's pieces on; the turn is over after the last one."""
+        async for piece in pieces:
+            yield piece
         self._end()
 
     def _end(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tagferry.errors import Corrupt, TagferryError, Unavailable
 from tagferry.names import Digest, RepositoryName
-from tagferry.oci.images import OpenBlob
+from tagferry.oci.images import Flow, OpenBlob, Spliceable
 from tagferry.oci.model import Descriptor
 from tagferry.oci.verify import Verifier
 from tagferry.remote.answer import Answer
@@ -16,7 +16,8 @@ from tagferry.remote.http1 import Stream
 from tagferry.remote.pushing import Session, cancel, closing, location_of, pushing
 from tagferry.remote.sessions import Memo
 from tagferry.remote.transport import Call, Transport
-from tagferry.remote.turns import Turns
+from tagferry.remote.trust import Trust
+from tagferry.remote.turns import LARGE, Turns
 
 _REFUSED_WHOLE = frozenset({405, 411, 413, 415, 501})
 _STORED = frozenset({200, 201, 204})
@@ -24,7 +25,19 @@ _BYTES = {"Content-Type": "application/octet-stream"}
 
 
 class Upload:
-    """One session: it ends with the blob stored, is cancelled, or left where a later attempt can go on with it."""
+    """One session: it ends with the blob stored, is cancelled, or left where a later attempt can go on with it.
+
+    Args:
+        transport: the registry.
+        repository: where the blob goes.
+        descriptor: the blob.
+        session: where it is sent.
+        memo: what is kept of the session.
+        trust: where it is given and the registry has earned it, the registry alone may verify the blob.
+
+    Attributes:
+        is_unseen: whether some of the blob has gone there without being verified here.
+    """
 
     def __init__(
         self,
@@ -33,6 +46,7 @@ class Upload:
         descriptor: Descriptor,
         session: Session,
         memo: Memo,
+        trust: Trust | None = None,
     ) -> None:
         self._transport = transport
         self._repository = repository
@@ -40,7 +54,9 @@ class Upload:
         self._session = session
         self._location = session.location
         self._memo = memo
+        self._trust = trust
         self._left = self._offset = session.offset
+        self.is_unseen = False
 
     async def in_one_piece(self, source: OpenBlob, turns: Turns) -> bool:
         """Send everything with the closing PUT; False where the registry does not take the blob that way.
@@ -60,7 +76,7 @@ class Upload:
                     self._offset = kept
                     await self._transport.retry.pause(failures, failure)
             if answer.status not in _REFUSED_WHOLE:
-                self._check(answer)
+                await self._check(answer)
                 return True
         await self._abandon()
         return False
@@ -76,8 +92,28 @@ class Upload:
             self._transport.upload_slot(),
             source(offset) as chunks,
         ):
-            body = self._stream(turn.ended_by(verifier.passing(chunks, offset=offset)), size - offset)
-            return await self._commit(body, headers)
+            pieces = await self._checked(chunks, verifier, offset)
+            return await self._commit(self._stream(turn.ended_by(pieces), size - offset), headers)
+
+    async def _checked(
+        self, chunks: AsyncIterator[bytes], verifier: Verifier, offset: int
+    ) -> AsyncIterator[bytes | Flow]:
+        """The content as it is sent: verified as it passes, or unseen where the registry can be left to verify it."""
+        if not self.is_unseen and not await self._may_be_unseen(chunks, verifier):
+            return verifier.passing(chunks, offset=offset)
+        self.is_unseen = True
+        return chunks.pieces() if isinstance(chunks, Spliceable) else chunks
+
+    async def _may_be_unseen(self, chunks: AsyncIterator[bytes], verifier: Verifier) -> bool:
+        return (
+            self._trust is not None
+            and isinstance(chunks, Spliceable)
+            and verifier.received == self._left
+            and self._descriptor.size >= LARGE
+            and self._descriptor.digest.algorithm == "sha256"
+            and self._location.startswith("http://")
+            and await self._trust.is_earned(self._repository)
+        )
 
     async def standing(self) -> Session | None:
         """The session as it is now, or None where a new one is as good."""
@@ -137,7 +173,7 @@ class Upload:
                     await self._patch_all(_Parts(verifier.passing(chunks, offset=self._left)), step)
             # Outside of the slot and the source: this request takes a place that other sources may wait for.
             answer = await self._commit(b"")
-            self._check(answer)
+            await self._check(answer)
 
     async def _patch_all(self, parts: "_Parts", step: int) -> None:
         size = self._descriptor.size
@@ -178,17 +214,19 @@ class Upload:
         # A session that the registry has forgotten, or that stands elsewhere, is a reason to ask it again.
         raise Unavailable(str(failure)) if answer.status in (404, 416) else failure
 
-    def _check(self, answer: Answer) -> None:
+    async def _check(self, answer: Answer) -> None:
         if answer.status not in _STORED:
             raise Unavailable(
                 f"registry {self._transport.name} answered {answer.status} when asked to store {self._named()}"
             )
         stored, expected = answer.digest, self._descriptor.digest
         if stored and stored.algorithm == expected.algorithm and stored != expected:
+            if self._trust is not None:
+                await self._trust.lose()
             raise Corrupt(f"registry {self._transport.name} stored {stored} when asked to store {self._named()}")
 
-    def _stream(self, chunks: AsyncIterator[bytes], size: int) -> Stream:
-        return Stream(chunks, size, idle=self._transport.endpoint.read_timeout)
+    def _stream(self, pieces: AsyncIterator[bytes | Flow], size: int) -> Stream:
+        return Stream(pieces, size, idle=self._transport.endpoint.read_timeout)
 
     @asynccontextmanager
     async def _ending(self) -> AsyncIterator[None]:

@@ -7,7 +7,7 @@ answers 201 at once, any other opens the upload session that is needed anyway. O
 from dataclasses import replace
 from urllib.parse import quote
 
-from tagferry.errors import Refused, TagferryError, TooLarge, Unavailable
+from tagferry.errors import Corrupt, Invalid, Refused, TagferryError, TooLarge, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor
@@ -15,6 +15,7 @@ from tagferry.remote.capabilities import Learned
 from tagferry.remote.pushing import Session, beginning, pushing
 from tagferry.remote.sessions import Memo, UploadKeeper
 from tagferry.remote.transport import Call, Transport
+from tagferry.remote.trust import Trust
 from tagferry.remote.turns import Turns
 from tagferry.remote.upload import Upload, head_blob
 
@@ -31,6 +32,7 @@ class Uploader:
         self._learned = learned
         self._keeper = keeper
         self._turns = Turns()
+        self._trust = Trust(transport, learned)
 
     async def write(
         self,
@@ -45,6 +47,8 @@ class Uploader:
         if mount_from == repository:
             mount_from = None
         memo = Memo(self._keeper, repository, descriptor, self._transport.is_own)
+        # A blob that the registry has lost before is worth to be seen.
+        trust = None if anew else self._trust
         attempt, may_resume = 0, True
         while True:
             attempt += 1
@@ -56,7 +60,7 @@ class Uploader:
             if may_resume:
                 begun = await self._left_behind(repository, descriptor, memo, begun)
             try:
-                await self._send(repository, descriptor, source, begun, memo)
+                await self._send(repository, descriptor, source, begun, memo, trust)
             except Unavailable as failure:
                 await self._transport.retry.pause(attempt, failure)
             except TagferryError:
@@ -124,17 +128,41 @@ class Uploader:
         return Session.opened(self._transport, call, await self._transport.fetch(call))
 
     async def _send(
-        self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, session: Session, memo: Memo
+        self,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        source: OpenBlob,
+        session: Session,
+        memo: Memo,
+        trust: Trust | None,
     ) -> None:
         limit = (await self._learned.known()).whole_limit
         if limit is None or descriptor.size < limit:
-            upload = Upload(self._transport, repository, descriptor, session, memo)
-            if await upload.in_one_piece(source, self._turns):
+            if await self._sent_in_one_piece(repository, descriptor, source, session, memo, trust):
                 return
             session = await self._open_session(repository)
             limit = (await self._learned.known()).whole_limit or descriptor.size
             await self._learned.learn(whole_limit=min(descriptor.size, limit))
         await self._send_in_parts(repository, descriptor, source, session, memo)
+
+    async def _sent_in_one_piece(
+        self,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        source: OpenBlob,
+        session: Session,
+        memo: Memo,
+        trust: Trust | None,
+    ) -> bool:
+        """Send the blob at once; what was not verified on the way and is refused is sent once more, and verified."""
+        upload = Upload(self._transport, repository, descriptor, session, memo, trust)
+        try:
+            return await upload.in_one_piece(source, self._turns)
+        except (Corrupt, Invalid):
+            if not upload.is_unseen:
+                raise
+        session = await self._open_session(repository)
+        return await Upload(self._transport, repository, descriptor, session, memo).in_one_piece(source, self._turns)
 
     async def _send_in_parts(
         self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, session: Session, memo: Memo

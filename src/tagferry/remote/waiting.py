@@ -18,10 +18,11 @@ class Waiting:
         self._deadline: float | None = None
         self._watch: asyncio.TimerHandle | None = None
 
-    async def wait(self, seconds: float) -> None:
-        """Wait until `wake`; after this many seconds, `on_silence` is called, who wakes us if it wants to."""
+    async def wait(self, seconds: float | None) -> None:
+        """Wait until `wake`; after this many seconds, if given, `on_silence` is called, who wakes us if it wants to."""
         self._wakeup = self._loop.create_future()
-        self._expect_within(seconds)
+        if seconds is not None:
+            self._expect_within(seconds)
         try:
             await self._wakeup
         finally:

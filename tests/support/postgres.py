@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -19,7 +19,8 @@ from tests.support.programs import missing
 
 _INSTALLED = Path("/usr/lib/postgresql")
 _USER = "postgres"
-_OPTIONS = ("listen_addresses=127.0.0.1", "max_connections=200")
+_OPTIONS = ("max_connections=200",)
+_START_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,16 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
-    """Run a server on an empty folder, and remove all of it at the end; only a durable one waits for the disk."""
+def postgres_server(
+    *, durable: bool = False, addresses: Sequence[str] = ("127.0.0.1",), trusted: Sequence[str] = ()
+) -> Iterator[PostgresServer]:
+    """Run a server on an empty folder, and remove all of it at the end.
+
+    Args:
+        durable: whether it waits for the disk.
+        addresses: where it listens.
+        trusted: networks that it lets in, besides its own machine.
+    """
     programs = _programs()
     folder = Path(tempfile.mkdtemp(prefix="tagferry-postgres-"))
     as_owner: list[str] = []
@@ -85,7 +94,10 @@ def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
     try:
         initialize = [str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", _USER, "--no-sync"]
         subprocess.run([*as_owner, *initialize], check=True, capture_output=True, timeout=60, cwd=folder)
-        options = [part for option in (*_OPTIONS, fsync, f"port={port}") for part in ("-c", option)]
+        with (data / "pg_hba.conf").open("a") as access:
+            access.writelines(f"host all all {network} trust\n" for network in trusted)
+        settings = (*_OPTIONS, fsync, f"listen_addresses={','.join(addresses)}", f"port={port}")
+        options = [part for option in settings for part in ("-c", option)]
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
                 [*as_owner, programs / "postgres", "-D", data, "-k", folder, *options],
@@ -95,7 +107,7 @@ def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
             )
         try:
             wait_until_it_listens(server, f"127.0.0.1:{port}")
-            _wait_until_it_answers(programs, port)
+            _wait_until_it_lets_in(programs, port)
             yield PostgresServer(programs, port, server.pid)
         finally:
             # At SIGTERM it would wait for its clients.
@@ -105,18 +117,19 @@ def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
         shutil.rmtree(folder)
 
 
-def _wait_until_it_answers(programs: Path, port: int) -> None:
-    """A server that listens may still refuse everybody, because it starts up."""
-    deadline = time.monotonic() + 30
-    asked = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
-    while subprocess.run(asked, check=False, timeout=10).returncode != 0:
-        assert time.monotonic() < deadline, "PostgreSQL does not begin to answer"
-        time.sleep(0.05)
-
-
 def is_installed() -> bool:
     """Whether there is a server to run."""
     return any(_INSTALLED.glob("*/bin"))
+
+
+def _wait_until_it_lets_in(programs: Path, port: int) -> None:
+    """A server that has just begun to listen refuses everybody for a while."""
+    command = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+    deadline = time.monotonic() + _START_SECONDS
+    while subprocess.run(command, check=False, timeout=20).returncode:
+        if time.monotonic() > deadline:
+            raise RuntimeError("the PostgreSQL server did not come up")
+        time.sleep(0.05)
 
 
 def _programs() -> Path:

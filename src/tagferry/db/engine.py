@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, InvalidRequestError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from tagferry import __version__
+from tagferry.db.postgres import connect_arguments
 from tagferry.errors import Invalid, Unavailable
 
 Result = TypeVar("Result")
@@ -83,7 +84,8 @@ class Database:
     def __init__(self, url: str) -> None:
         try:
             self._url = make_url(url)
-            self._engine = create_async_engine(self._url, pool_pre_ping=not self._is_sqlite)
+            arguments = connect_arguments(self._url) if self._url.get_driver_name() == "psycopg" else {}
+            self._engine = create_async_engine(self._url, pool_pre_ping=not self._is_sqlite, connect_args=arguments)
         except (ArgumentError, InvalidRequestError, ImportError) as error:
             raise Invalid("database_url", f"{_URL_RULE} ({error})") from None
         except ValueError:

@@ -1,6 +1,6 @@
-"""Connections to PostgreSQL of one's own, past the pool: for what lives as long as its connection does."""
+"""Connections to PostgreSQL: when both sides give each other up, and those of one's own, past the pool."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -13,15 +13,34 @@ try:
 except ImportError:  # pragma: no cover - the extra `postgres` is not installed
     PostgresError = OSError  # type: ignore[assignment,misc]
 
-__all__ = ["PostgresError", "connect"]
+__all__ = ["PostgresError", "connect", "connect_arguments"]
 
 _LOST_AFTER = {
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "11000",
+    "idle_in_transaction_session_timeout": "10000",
 }
-"""The server ends a session whose machine has not been heard of for 11 seconds, and frees its locks."""
+"""The server ends a session whose machine has not been heard of for 11 seconds, and one that stands still for 10 within
+a transaction: else what it has locked would stay locked for all others."""
+_GIVEN_UP_AFTER = {
+    "connect_timeout": 4,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 11000,
+}
+"""The same from this side: a statement to a server that cannot be reached fails after 11 seconds."""
+
+
+def connect_arguments(url: URL) -> dict[str, Any]:
+    """What to connect with besides what the URL says, so that neither side holds on to the other when it is gone."""
+    given = url.normalized_query
+    options = " ".join(f"-c {name}={value}" for name, value in _LOST_AFTER.items())
+    # What the URL asks for comes later, and so it wins.
+    options = " ".join((options, *given.get("options", ())))
+    return {name: value for name, value in _GIVEN_UP_AFTER.items() if name not in given} | {"options": options}
 
 
 async def connect(url: URL) -> "AsyncConnection":
@@ -29,7 +48,4 @@ async def connect(url: URL) -> "AsyncConnection":
     from psycopg import AsyncConnection
 
     _, arguments = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
-    options = " ".join(f"-c {name}={value}" for name, value in _LOST_AFTER.items())
-    given = arguments.pop("options", "")
-    defaults = {"connect_timeout": 4, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
-    return await AsyncConnection.connect(**defaults | arguments, options=f"{given} {options}".strip(), autocommit=True)
+    return await AsyncConnection.connect(**arguments | connect_arguments(url), autocommit=True)

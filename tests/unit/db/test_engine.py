@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tagferry.db.engine import Database
 from tagferry.db.tables import DomainRow, TokenRow, UserRow
 from tagferry.errors import Invalid, Unavailable
+from tests.support.postgres import PostgresServer
 
 
 @pytest.fixture
@@ -209,3 +210,41 @@ def test_a_url_that_cannot_be_used_is_refused_without_telling_its_password(url: 
         Database(url)
 
     assert "hunter2" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("tcp_keepalives_idle", "5"),
+        ("tcp_keepalives_interval", "2"),
+        ("tcp_keepalives_count", "3"),
+        ("tcp_user_timeout", "11000"),
+        ("idle_in_transaction_session_timeout", "10s"),
+        ("statement_timeout", "0"),
+    ],
+)
+async def test_the_server_gives_up_sessions_of_machines_that_are_gone(
+    setting: str, value: str, postgres: PostgresServer
+):
+    database = Database(postgres.url("postgres"))
+    async with database.read() as session:
+        assert await session.scalar(text(f"SHOW {setting}")) == value
+    await database.close()
+
+
+async def test_a_process_that_stands_still_within_a_transaction_does_not_keep_others_waiting(postgres: PostgresServer):
+    shortly = "?options=-c%20idle_in_transaction_session_timeout%3D200"
+    standing, other = Database(postgres.url("postgres") + shortly), Database(postgres.url("postgres"))
+    lock = text("SELECT pg_advisory_xact_lock(1)")
+
+    async def stand_still() -> None:
+        async with standing.write() as session:
+            await session.execute(lock)
+            async with asyncio.timeout(10), other.write() as another:
+                await another.execute(lock)
+            await session.execute(lock)
+
+    with pytest.raises(DBAPIError, match="idle-in-transaction timeout"):
+        await stand_still()
+    await standing.close()
+    await other.close()

@@ -19,12 +19,14 @@ class BreakingProxy:
         sent: bytes that went to the server.
         received: bytes that came from it.
         breaks: how often a connection was broken.
+        is_open: cleared, nothing passes any more, and nobody is told.
     """
 
     url: str = ""
     sent: int = 0
     received: int = 0
     breaks: int = 0
+    is_open: asyncio.Event = field(default_factory=asyncio.Event)
     send_breaks: Iterator[int] = field(default_factory=lambda: iter(()))
     receive_breaks: Iterator[int] = field(default_factory=lambda: iter(()))
 
@@ -63,6 +65,7 @@ async def breaking_proxy(url: str) -> AsyncIterator[BreakingProxy]:
     """Listen on a free port of loopback, and forward to the server at this URL."""
     target = urlsplit(url)
     proxy = BreakingProxy()
+    proxy.is_open.set()
 
     async def forward(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outward: bool, ends: list[asyncio.StreamWriter]
@@ -70,6 +73,7 @@ async def breaking_proxy(url: str) -> AsyncIterator[BreakingProxy]:
         must_break = proxy.must_break_sending if outward else proxy.must_break_receiving
         with contextlib.suppress(OSError):
             while data := await reader.read(_PIECE):
+                await proxy.is_open.wait()
                 if must_break(len(data)):
                     for end in ends:
                         end.transport.abort()
@@ -82,9 +86,10 @@ async def breaking_proxy(url: str) -> AsyncIterator[BreakingProxy]:
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.add(asyncio.current_task())  # type: ignore[arg-type]
-        there_reader, there_writer = await asyncio.open_connection(target.hostname, target.port)
-        ends = [writer, there_writer]
+        ends = [writer]
         try:
+            there_reader, there_writer = await asyncio.open_connection(target.hostname, target.port)
+            ends.append(there_writer)
             await asyncio.gather(
                 forward(reader, there_writer, outward=True, ends=ends),
                 forward(there_reader, writer, outward=False, ends=ends),

@@ -175,6 +175,7 @@ class SharedPresence:
         self._answered_at = float("-inf")
         self._seen_free: dict[int, float] = {}
         self._is_leader = False
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def lost(self) -> asyncio.Event:
@@ -248,6 +249,9 @@ class SharedPresence:
     async def leave(self) -> None:
         """See `Presence.leave`."""
         await self._disconnect()
+        for closing in self._closing:
+            closing.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def _ask(self, question: str, *values: int | str) -> object:
         """Ask on the connection that holds the locks; only one who still has it gets an answer."""
@@ -256,11 +260,35 @@ class SharedPresence:
             raise PostgresError("this worker is not connected")
         async with self._one_at_a_time:
             asked_at = self._clock()
-            async with asyncio.timeout(SURE_SECONDS - ASK_SECONDS):
-                cursor = await connection.execute(question, values)
-                row = await cursor.fetchone()
+            answering = asyncio.ensure_future(_answer(connection, question, values))
+            # Whoever asked may be cancelled; the answer is then heard by nobody.
+            answering.add_done_callback(lambda heard: heard.cancelled() or heard.exception())
+            done, _ = await asyncio.wait([answering], timeout=SURE_SECONDS - ASK_SECONDS)
+            if not done:
+                self._give_up(connection, answering)
+                raise TimeoutError
+            answer = answering.result()
             self._answered_at = asked_at
-        return row[0] if row else None
+        return answer
+
+    def _give_up(self, connection: "AsyncConnection", answering: asyncio.Future[object]) -> None:
+        """Lose a connection that does not answer; the driver takes ten seconds to do so, which nobody may wait for."""
+
+        async def close() -> None:
+            try:
+                answering.cancel()
+                await asyncio.wait([answering])
+            finally:
+                # The second time the driver obeys at once.
+                answering.cancel()
+                await asyncio.wait([answering], timeout=1)
+                await connection.close()
+
+        self._connection = None
+        self._lost.set()
+        closing = asyncio.create_task(close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def _keep_asking(self, lost: asyncio.Event) -> None:
         try:
@@ -306,6 +334,12 @@ async def _add_worker(session: AsyncSession) -> int:
     )
     worker_id: int = added.scalar_one()
     return worker_id
+
+
+async def _answer(connection: "AsyncConnection", question: str, values: tuple[int, ...]) -> object:
+    cursor = await connection.execute(question, values)
+    row = await cursor.fetchone()
+    return row[0] if row else None
 
 
 def _number(key: str) -> int:

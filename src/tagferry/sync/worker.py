@@ -149,11 +149,15 @@ class Worker:
             ]
             try:
                 await self._presence.lost.wait()
+                log.error(
+                    "stopping all synchronizations of this worker, since others may take them", jobs=len(self._runs)
+                )
+                # Before anything that waits for a database which may not be there: the others do not wait.
+                self._cancel_runs()
             finally:
                 for duty in duties:
                     duty.cancel()
                 await asyncio.wait(duties)
-            log.error("stopping all synchronizations of this worker, since others may take them", jobs=len(self._runs))
             await self._stop_runs()
             await self._enter_again()
 
@@ -273,12 +277,15 @@ class Worker:
         if not await self._presence.is_certain():
             await asyncio.get_running_loop().create_future()
 
-    async def _stop_runs(self) -> None:
+    def _cancel_runs(self) -> list[asyncio.Task[None]]:
         self._leaving.set()
         tasks = [run.task for run in self._runs.values() if run.task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        return tasks
+
+    async def _stop_runs(self) -> None:
+        await asyncio.gather(*self._cancel_runs(), return_exceptions=True)
 
     async def _enter_again(self) -> None:
         former = self._id

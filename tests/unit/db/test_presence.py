@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tagferry.db.engine import Database
 from tagferry.db.presence import GRACE_SECONDS, SURE_SECONDS, SharedPresence, SolePresence
 from tagferry.errors import Unavailable
+from tests.support.breaking_proxy import breaking_proxy
 from tests.support.clock import Clock
 from tests.support.deployment import eventually
 from tests.support.postgres import PostgresServer
@@ -98,6 +100,28 @@ async def test_a_worker_whose_connection_ended_stops_before_it_is_absent_for_oth
     assert again != gone
     assert await one.is_certain()
     assert not one.lost.is_set()
+
+
+async def test_a_worker_that_is_cut_off_knows_it_before_the_driver_does(
+    postgres: PostgresServer, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.db.presence.ASK_SECONDS", 0.05)
+    monkeypatch.setattr("tagferry.db.presence.SURE_SECONDS", 0.5)
+    async with breaking_proxy(f"http://127.0.0.1:{postgres.port}") as proxy:
+        port = urlsplit(proxy.url).port
+        database = Database(postgres.url(name, port=port))
+        presence = SharedPresence(database)
+        await presence.enter()
+        proxy.is_open.clear()
+
+        # The driver waits for ten seconds after it was told to stop; until then others would have taken over.
+        async with asyncio.timeout(4):
+            await presence.lost.wait()
+        assert not await presence.try_lock("blob")
+        assert not await presence.is_certain()
+
+        await presence.leave()
+        await database.close()
 
 
 async def test_a_worker_that_stood_still_asks_before_it_goes_on(

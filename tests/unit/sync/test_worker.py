@@ -1,0 +1,79 @@
+"""What a worker does when it can no longer be sure that it counts as present."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tagferry.db.engine import Database
+from tagferry.db.presence import Presence, presence_of
+from tagferry.names import RepositoryName, Tag
+from tests.support.deployment import eventually
+from tests.support.images import image, push
+from tests.unit.sync.conftest import World
+
+V1 = Tag("v1")
+
+
+class LosablePresence:
+    """A presence that can be lost, and had anew."""
+
+    def __init__(self, presence: Presence) -> None:
+        self._presence = presence
+        self.lost = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._presence, name)
+
+    async def enter(self) -> int:
+        self.lost = asyncio.Event()
+        return await self._presence.enter()
+
+
+async def test_a_worker_that_is_lost_stops_its_copies_whatever_still_waits_for_the_database(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    presences: list[LosablePresence] = []
+
+    def losable(database: Database) -> LosablePresence:
+        presences.append(LosablePresence(presence_of(database)))
+        return presences[-1]
+
+    monkeypatch.setattr("tests.unit.sync.conftest.presence_of", losable)
+    service = await world.start_process()
+    assert world.process is not None
+    await push(world.source, RepositoryName("team/app"), image(), V1)
+    world.source.reading.clear()
+    await service.start(world.request(V1))
+    await world.source.being_read.wait()
+
+    claiming, answer = asyncio.Event(), asyncio.Event()
+
+    async def claim(worker_id: int, places: int) -> list[Any]:
+        claiming.set()
+        try:
+            await answer.wait()
+        finally:
+            # As a database driver does that has to cancel its statement at a server which is not there.
+            await answer.wait()
+        return []
+
+    async def nothing_is_read() -> bool:
+        return world.source.open_reads == 0
+
+    async def has_succeeded() -> bool:
+        return await world.statuses() == [("v1", "success")]
+
+    with monkeypatch.context() as silence:
+        silence.setattr(world.process.queue, "claim", claim)
+        async with asyncio.timeout(10):
+            await claiming.wait()
+        presences[0].lost.set()
+        await eventually(nothing_is_read, seconds=5)
+        assert not answer.is_set()
+    answer.set()
+    world.source.reading.set()
+
+    await eventually(has_succeeded, seconds=20)
+    (job,) = await world.recorded()
+    assert job.starts == 2

@@ -336,7 +336,7 @@ async def _add_worker(session: AsyncSession) -> int:
     return worker_id
 
 
-async def _answer(connection: "AsyncConnection", question: str, values: tuple[int, ...]) -> object:
+async def _answer(connection: "AsyncConnection", question: str, values: tuple[int | str, ...]) -> object:
     cursor = await connection.execute(question, values)
     row = await cursor.fetchone()
     return row[0] if row else None

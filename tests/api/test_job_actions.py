@@ -192,9 +192,9 @@ async def test_tags_that_take_longer_than_their_request_gave_them_end_as_timeout
 @pytest.mark.parametrize(
     ("seconds", "code", "message"),
     [
-        (0, "SVCSTG.SWR.4000014", "timeoutSeconds greater than 0: got 0"),
-        (-1, "SVCSTG.SWR.4000014", "timeoutSeconds greater than 0: got -1"),
-        (1e20, "SVCSTG.SWR.4000014", "timeoutSeconds less than or equal to 31622400: got 1e+20"),
+        (0, "SVCSTG.SWR.4000014", "timeoutSeconds must be greater than 0: got 0"),
+        (-1, "SVCSTG.SWR.4000014", "timeoutSeconds must be greater than 0: got -1"),
+        (1e20, "SVCSTG.SWR.4000014", "timeoutSeconds must be less than or equal to 31622400: got 1e+20"),
         ("5", "SVCSTG.SWR.4001018", "timeoutSeconds must be a number: got '5'"),
         (True, "SVCSTG.SWR.4001018", "timeoutSeconds must be a number: got True"),
     ],

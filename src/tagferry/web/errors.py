@@ -144,4 +144,4 @@ def _field_name(where: str | int, path: list[str | int]) -> str:
 
 
 def _rule(message: str) -> str:
-    return message.removeprefix("Value error, ").removeprefix("Input should be ").strip() or "is not valid"
+    return message.removeprefix("Value error, ").replace("Input should be ", "must be ", 1).strip() or "is not valid"

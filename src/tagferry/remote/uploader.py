@@ -53,7 +53,9 @@ class Uploader:
         while True:
             attempt += 1
             begun = (
-                await self._open_session(repository) if anew else await self._begin(repository, descriptor, mount_from)
+                await self._open_session(repository)
+                if anew
+                else await self._begin(repository, descriptor, mount_from, memo)
             )
             if isinstance(begun, BlobOutcome):
                 return begun
@@ -87,7 +89,7 @@ class Uploader:
         return standing
 
     async def _begin(
-        self, repository: RepositoryName, descriptor: Descriptor, mount_from: RepositoryName | None
+        self, repository: RepositoryName, descriptor: Descriptor, mount_from: RepositoryName | None, memo: Memo
     ) -> BlobOutcome | Session:
         digest = descriptor.digest
         if mount_from is None and (await self._learned.known()).mounts_from_itself is False:
@@ -106,22 +108,30 @@ class Uploader:
         except Refused:
             if mount_from is None:
                 raise
-            return await self._begin(repository, descriptor, None)
+            return await self._begin(repository, descriptor, None, memo)
         if answer.status == 201:
             return BlobOutcome.MOUNTED if mount_from else BlobOutcome.PRESENT
         if answer.status == 202:
-            return Session.opened(self._transport, call, answer)
+            session = Session.opened(self._transport, call, answer)
+            # A mount from elsewhere that failed does not tell whether the blob is here.
+            if mount_from is None or not await self._is_there(repository, digest):
+                return session
+            await Upload(self._transport, repository, descriptor, session, memo).cancel()
+            return BlobOutcome.PRESENT
         if mount_from is not None:
-            return await self._begin(repository, descriptor, None)
+            return await self._begin(repository, descriptor, None, memo)
         begun = await self._look_and_begin(repository, digest)
         await self._learned.learn(mounts_from_itself=False)
         return begun
 
     async def _look_and_begin(self, repository: RepositoryName, digest: Digest) -> BlobOutcome | Session:
-        look = head_blob(repository, digest, scope=pushing(repository))
-        if (await self._transport.fetch(look)).status == 200:
+        if await self._is_there(repository, digest):
             return BlobOutcome.PRESENT
         return await self._open_session(repository)
+
+    async def _is_there(self, repository: RepositoryName, digest: Digest) -> bool:
+        look = head_blob(repository, digest, scope=pushing(repository))
+        return (await self._transport.fetch(look)).status == 200
 
     async def _open_session(self, repository: RepositoryName) -> Session:
         call = beginning(repository)

@@ -144,6 +144,20 @@ async def test_a_mount_asks_for_both_scopes(script: ScriptedRegistry, opened: Op
     assert "scope=repository%3Aother%2Fapp%3Apull" in query
 
 
+async def test_a_blob_that_is_there_is_not_sent_again_where_its_mount_from_elsewhere_fails(
+    script: ScriptedRegistry, opened: Opening
+):
+    session = f"{UPLOADS}1"
+    script.always("POST", UPLOADS, Reply(status=202, headers={"Location": session}))
+    script.always("HEAD", f"/v2/team/app/blobs/{blob(b'x').digest}", Reply())
+    script.always("DELETE", session, Reply(status=204))
+
+    outcome = await opened().write_blob(APP, blob(b"x"), opening(b"x"), mount_from=RepositoryName("gone/app"))
+
+    assert outcome is BlobOutcome.PRESENT
+    assert [asked.method for asked in script.asked] == ["POST", "HEAD", "DELETE"]
+
+
 async def test_a_redirect_to_another_host_is_followed_without_the_credentials(
     script: ScriptedRegistry, opened: Opening
 ):

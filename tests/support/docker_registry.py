@@ -17,9 +17,15 @@ _HTPASSWD = f"{USERNAME}:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZ
 class DockerRegistry:
     """A running registry: its address, and what it was asked."""
 
-    def __init__(self, url: str, log: AccessLog) -> None:
+    def __init__(self, url: str, log: AccessLog, process_id: int) -> None:
         self.url = url
         self._log = log
+        self._process_id = process_id
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that it has read up to now: from its connections, and a little from its files."""
+        return int(Path(f"/proc/{self._process_id}/io").read_text().split()[1])
 
     def forget_requests(self) -> None:
         """Let `requests` begin here."""
@@ -32,7 +38,7 @@ class DockerRegistry:
 
 @contextmanager
 def docker_registry(
-    folder: Path, *, auth: bool = False, notify: tuple[str, str] | None = None
+    folder: Path, *, auth: bool = False, notify: tuple[str, str] | None = None, host: str = "127.0.0.1"
 ) -> Iterator[DockerRegistry]:
     """Run a registry that keeps its data and its log in a folder.
 
@@ -40,9 +46,10 @@ def docker_registry(
         folder: its own.
         auth: it wants USERNAME and PASSWORD.
         notify: a URL that it tells of what is pushed to it, and the bearer token to show there.
+        host: the address that it listens on.
     """
     program = require_program("docker-registry")
-    address = f"127.0.0.1:{free_port()}"
+    address = f"{host}:{free_port()}"
     config, log = folder / "registry.yml", folder / "registry.log"
     config.write_text(_config(folder, address, auth=auth, notify=notify))
     with log.open("wb") as output:
@@ -52,7 +59,7 @@ def docker_registry(
                 wait_until_it_listens(process, address)
             except RuntimeError as error:
                 raise RuntimeError(f"{error}: {log.read_text()[-2000:]}") from None
-            registry = DockerRegistry(f"http://{address}", AccessLog(log))
+            registry = DockerRegistry(f"http://{address}", AccessLog(log), process.pid)
             registry.forget_requests()
             yield registry
         finally:

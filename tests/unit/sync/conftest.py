@@ -17,6 +17,7 @@ from tagferry.copy.run import CopyEngine
 from tagferry.db.engine import Database
 from tagferry.db.presence import presence_of
 from tagferry.db.signals import Signals, signals_of
+from tagferry.db.tables import Base
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.endings import Endings
 from tagferry.sync.jobs import Jobs
@@ -25,6 +26,7 @@ from tagferry.sync.queue import Queue, QueueLimits
 from tagferry.sync.regions import Region, Regions
 from tagferry.sync.service import SyncService
 from tagferry.sync.worker import Worker
+from tests.support.postgres import PostgresServer
 from tests.unit.copy.stores import ScriptedStore
 from tests.unit.sync.circle import Circle
 
@@ -161,9 +163,18 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}"
-    server = request.getfixturevalue("postgres")
-    url: str = server.url(server.new_database(like=request.getfixturevalue("postgres_template")))
-    return url
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name: str = request.getfixturevalue("postgres_shared")
+    # A database of its own for each test would take most of the time, and gigabytes.
+    tables = ", ".join(Base.metadata.tables)
+    server.run(f"TRUNCATE {tables} RESTART IDENTITY", database=name)
+    return server.url(name)
+
+
+@pytest.fixture(scope="session")
+def postgres_shared(postgres: PostgresServer, postgres_template: str) -> str:
+    """The name of the PostgreSQL database that these tests use one after the other."""
+    return postgres.new_database(like=postgres_template)
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
 from tagferry.sync.model import JobStatus
-
-_OPEN = [status.value for status in JobStatus if not status.has_ended]
+from tagferry.sync.records import OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ class Arrivals:
         mine = [*_into(source), SyncJobRow.tag == tag]
         succeeded = [*mine, SyncJobRow.status == JobStatus.SUCCESS.value]
         async with self._database.read() as session:
-            is_open = await session.scalar(select(SyncJobRow.id).where(*mine, SyncJobRow.status.in_(_OPEN)).limit(1))
+            is_open = await session.scalar(select(SyncJobRow.id).where(*mine, SyncJobRow.status.in_(OPEN)).limit(1))
             latest = await session.scalar(select(func.max(SyncJobRow.id)).where(*succeeded))
             job = await session.scalar(
                 select(SyncJobRow)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
+from tagferry.copy.flights import each
 from tagferry.errors import InvalidName, NotFound
 from tagferry.names import Reference, RegionId, RepositoryName, Tag
 from tagferry.sync.agenda import Agenda, Clock, Patience
@@ -148,15 +149,13 @@ class AutoSync:
             return
         digests = await self._rules.handled_digests([rule.id for rule in rules])
         await self._forget_all_but(listed, digests, source)
-        tags = iter(listed)
 
-        async def look() -> None:
-            for tag in tags:
-                found = await store.head_manifest(source.name, tag)
-                if found is not None and any(known.get(tag) != found.digest for known in digests.values()):
-                    await self.check(source, tag)
+        async def look(tag: Tag) -> None:
+            found = await store.head_manifest(source.name, tag)
+            if found is not None and any(known.get(tag) != found.digest for known in digests.values()):
+                await self.check(source, tag)
 
-        await _all_or_none(*(look() for _ in range(_HEADS)))
+        await each(listed, look, at_once=_HEADS)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -255,14 +254,3 @@ class AutoSync:
         gone = sorted({Tag(tag) for known in digests.values() for tag in known} - standing)
         for start in range(0, len(gone), _FORGOTTEN_AT_ONCE):
             await self._rules.forget(source, *gone[start : start + _FORGOTTEN_AT_ONCE])
-
-
-async def _all_or_none(*works: Awaitable[None]) -> None:
-    """Do works at the same time; the first error ends the others, and is raised as it is."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

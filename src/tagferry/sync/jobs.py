@@ -15,7 +15,7 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.errors import Throttled
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.model import JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
-from tagferry.sync.records import document, recorded, to_job, transition
+from tagferry.sync.records import OPEN, document, recorded, to_job, transition
 
 WORK = "work"
 """The topic of signals that there are jobs to run."""
@@ -24,7 +24,6 @@ ENDED = "ended"
 CANCELLED = "cancelled"
 """The topic of signals that jobs which may be running are to stop; their ids."""
 
-_OPEN = tuple(status.value for status in JobStatus if not status.has_ended)
 _PRUNED_AT_ONCE = 1000
 _ASKED_AT_ONCE = 1000
 
@@ -58,9 +57,7 @@ class Jobs:
         async with self._database.write() as session:
             await self._let_one_in(session, request)
             standing = await _open_jobs(session, request)
-            joined = {
-                tag: place for tag, place in standing.items() if place.override == request.override and place.is_joined
-            }
+            joined = {tag: place for tag, place in standing.items() if place.override == request.override}
             wanted = [start for start in starts if start.tag not in joined]
             work = [start for start in wanted if not start.status.has_ended]
             if work and not request.is_automatic:
@@ -132,7 +129,7 @@ class Jobs:
         A job that is recorded in the moment in which the one before it ends is not seen by that one.
         """
         ahead = aliased(SyncJobRow)
-        is_blocked = select(ahead.id).where(ahead.id == SyncJobRow.after_id, ahead.status.in_(_OPEN)).exists()
+        is_blocked = select(ahead.id).where(ahead.id == SyncJobRow.after_id, ahead.status.in_(OPEN)).exists()
         free = (SyncJobRow.after_id.is_not(None), ~is_blocked)
         async with self._database.read() as session:
             if await session.scalar(select(SyncJobRow.id).where(*free).limit(1)) is None:
@@ -153,7 +150,7 @@ class Jobs:
                 rows = await session.execute(
                     select(SyncJobRow.id, SyncJobRow.status)
                     .where(SyncJobRow.id.in_(wanted[start : start + _ASKED_AT_ONCE]))
-                    .where(SyncJobRow.status.not_in(_OPEN))
+                    .where(SyncJobRow.status.not_in(OPEN))
                 )
                 found |= {job_id: JobStatus(status) for job_id, status in rows}
         return found
@@ -260,7 +257,7 @@ def _on_the_way(request: SyncRequest) -> tuple[ColumnElement[bool], ...]:
         SyncJobRow.repository == request.repository,
         SyncJobRow.target_region == request.target_region,
         SyncJobRow.target_namespace == request.target_namespace,
-        SyncJobRow.status.in_(_OPEN),
+        SyncJobRow.status.in_(OPEN),
     )
 
 
@@ -282,7 +279,7 @@ async def _refuse_too_many(session: AsyncSession, request: SyncRequest, limit: i
             SyncJobRow.operator_id == request.caller.user_id,
             SyncJobRow.request_id != request.id,
             SyncJobRow.priority == 0,
-            SyncJobRow.status.in_(_OPEN),
+            SyncJobRow.status.in_(OPEN),
         )
     )
     if (active or 0) >= limit:
@@ -304,7 +301,7 @@ async def _last_turn(session: AsyncSession, request: SyncRequest) -> int:
         *waiting,
         SyncJobRow.source_region == request.source_region,
         SyncJobRow.namespace == request.namespace,
-        SyncJobRow.status.in_(_OPEN),
+        SyncJobRow.status.in_(OPEN),
     )
     turns = await session.execute(select(served_turn.scalar_subquery(), own_turn.scalar_subquery()))
     served, own = turns.one()

@@ -10,6 +10,9 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 from tagferry.sync.model import JobChange, JobStatus, SyncJob
 
+OPEN = tuple(status.value for status in JobStatus if not status.has_ended)
+"""The states of jobs that have not ended, as they stand in a row."""
+
 
 def transition(status: JobStatus, **values: Any) -> Update:
     """Let jobs enter a state, and change these columns with it; a job whose state it may not follow stays as it is."""

@@ -1,6 +1,7 @@
 """`python -m bench`: measures tagferry beside its peers, and writes a table, a chart and the figures."""
 
 import argparse
+import compileall
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import tagferry as tagferry_package
 from bench import chart, embedded, figures, machine, report
 from bench.copying import Bench, room_for
 from bench.measure import Failed
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     # The processes that are started find this package in the folder that they run in.
     os.chdir(_HERE.parent)
+    _compile()
     programs = [tagferry(), *installed_peers()]
     try:
         results = _measure([work for work in works if work.key in wanted], programs, options, reg=REG in wanted)
@@ -50,6 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     _write(options.out, results, says, about)
     return 0
+
+
+def _compile() -> None:
+    """Leave bytecode, as pip does on installation: an editable one has none where Python is told not to write it."""
+    for package in (*tagferry_package.__path__, str(_HERE)):
+        compileall.compile_dir(package, quiet=1)
 
 
 def _measure(

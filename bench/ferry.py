@@ -4,6 +4,7 @@ python -m bench.ferry SOURCE TARGET REPOSITORY TAG...
 """
 
 import asyncio
+import gc
 import sys
 from typing import NoReturn
 
@@ -36,6 +37,8 @@ async def copy(source: str, target: str, repository: str, tags: list[str]) -> li
 
 def main() -> NoReturn:
     """Copy what the command line names; the exit code says whether all of it arrived."""
+    # As the command line does: what was imported stays to the end, so nobody need look through it for garbage.
+    gc.freeze()
     source, target, repository, *tags = sys.argv[1:]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         outcomes = runner.run(copy(source, target, repository, tags))

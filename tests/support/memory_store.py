@@ -43,6 +43,10 @@ class MemoryStore:
     def name(self) -> str:
         return self._name
 
+    @property
+    def is_far(self) -> bool | None:
+        return False
+
     async def head_manifest(
         self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
     ) -> Descriptor | None:

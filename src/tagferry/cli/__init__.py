@@ -1,5 +1,6 @@
 """The command line: one file a command, loaded when it is called, so that a command starts at once."""
 
+import gc
 import importlib
 import sys
 from typing import Any, NoReturn
@@ -25,6 +26,8 @@ class _Commands(TyperGroup):
             return None
         command = get_command(importlib.import_module(f"tagferry.cli.{cmd_name}").app)
         command.name = cmd_name
+        # What was imported stays to the end, so nobody need look through it for garbage.
+        gc.freeze()
         return command
 
 

@@ -1,5 +1,6 @@
 """What stands at the target before anything moves, and what follows from it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from tagferry.oci.images import ImageStore
 from tagferry.oci.model import Descriptor
 
 _AT_ONCE = 64
+_HEAD_START_SECONDS = 0.05
+"""How long a target of which it is not known how far away it is has to answer before the source is asked too."""
 
 IsWhole = Callable[[Route, Tag, bool], Awaitable[bool]]
 """Tells whether the target holds everything that the source's tag consists of; asked with `override`."""
@@ -52,17 +55,15 @@ class Finding(NamedTuple):
 async def examine(
     route: Route, tag: Tag, *, override: bool, known_tags: KnownTags | None = None, is_whole: IsWhole | None = None
 ) -> Finding:
-    """Ask the target first: where it lacks the tag, the copy's own read of the source is enough.
+    """Find out what is to be done about a tag.
 
     With `known_tags`, an image is in place only together with what is attached to it; with `is_whole`, only where
     that says so. Where the target may not take the image as it is, the source's manifests are read to know under which
     digest it would arrive.
     """
-    target = await route.target.head_manifest(route.target_repository, tag)
+    source, target = await _look(route, tag)
     if target is None:
         return Finding(tag=tag, verdict=Verdict.COPY, source=None, target=None)
-    # Of the target an unconditional answer is wanted: it shows that the manifest can be read there.
-    source = await route.source.head_manifest(route.source_repository, tag, known=target)
     if source is None:
         return Finding(tag=tag, verdict=Verdict.MISSING, source=None, target=target.digest)
     is_same, rewritten = await _compare(route, source, target)
@@ -97,6 +98,29 @@ async def examine_all(
             return error
 
     return dict(zip(tags, await each(tags, one, at_once=_AT_ONCE), strict=True))
+
+
+async def _look(route: Route, tag: Tag) -> tuple[Descriptor | None, Descriptor | None]:
+    """What the tag points to at the source and at the target; where the target lacks it, the source may not be asked.
+
+    The target is asked first: where it lacks the tag, the copy's own read of the source is enough, and where it has
+    it, the source need only say that it has the same. Of the target an unconditional answer is wanted: it shows that
+    the manifest can be read there. A target that is far away is not waited for.
+    """
+    asking = asyncio.ensure_future(route.target.head_manifest(route.target_repository, tag))
+    try:
+        if route.target.is_far is None:
+            await asyncio.wait([asking], timeout=_HEAD_START_SECONDS)
+        if route.target.is_far is not False and not asking.done():
+            return await route.source.head_manifest(route.source_repository, tag), await asking
+        target = await asking
+    finally:
+        if not asking.done():
+            asking.cancel()
+            await asyncio.wait([asking])
+    if target is None:
+        return None, None
+    return await route.source.head_manifest(route.source_repository, tag, known=target), target
 
 
 async def _compare(route: Route, source: Descriptor, target: Descriptor) -> tuple[bool, Rewrite | None]:

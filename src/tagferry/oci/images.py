@@ -103,6 +103,11 @@ class ImageStore(Protocol):
         """What to call this store to a person; unique in the process, so it also keys caches."""
         ...
 
+    @property
+    def is_far(self) -> bool | None:
+        """Whether an answer takes noticeably long to come back from there; None while that is not known."""
+        ...
+
     async def head_manifest(
         self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
     ) -> Descriptor | None:

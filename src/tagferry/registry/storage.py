@@ -57,6 +57,10 @@ class DiskStore:
     def name(self) -> str:
         return self._name
 
+    @property
+    def is_far(self) -> bool:
+        return False
+
     async def head_manifest(
         self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
     ) -> Descriptor | None:

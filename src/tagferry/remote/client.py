@@ -52,6 +52,10 @@ class RemoteStore:
     def name(self) -> str:
         return self._transport.name
 
+    @property
+    def is_far(self) -> bool | None:
+        return self._transport.is_far
+
     async def ping(self) -> None:
         """Check that the registry can be reached and lets us in (distribution-spec, "Determining Support")."""
         await self._transport.fetch(Call(method="GET", task="say that it is there", url="/v2/"))

@@ -48,7 +48,7 @@ class Downloader:
                 yield chunks
 
     def _is_worth_pieces(self, size: int) -> bool:
-        return self._transport.is_far and size >= 2 * PIECE
+        return self._transport.is_far is True and size >= 2 * PIECE
 
 
 class _Span:

@@ -116,9 +116,9 @@ class Transport:
         return self.endpoint.name
 
     @property
-    def is_far(self) -> bool:
-        """Whether what is sent takes noticeably long to get there; False while nothing is known."""
-        return self.round_trip is not None and self.round_trip >= FAR_SECONDS
+    def is_far(self) -> bool | None:
+        """Whether what is sent takes noticeably long to get there; None while that is not known."""
+        return None if self.round_trip is None else self.round_trip >= FAR_SECONDS
 
     async def close(self) -> None:
         """Close the connections."""

@@ -24,7 +24,7 @@ class Turns:
     def __init__(self) -> None:
         self._free = asyncio.Semaphore(TURNS)
 
-    def turn(self, size: int, *, is_far: bool) -> "Turn":
+    def turn(self, size: int, *, is_far: bool | None) -> "Turn":
         """What to send this many bytes under; a registry that is far away has nobody wait."""
         return Turn(self._free if size >= LARGE and not is_far else None)
 

@@ -1,8 +1,12 @@
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 
 from tagferry.copy.examine import Finding, Verdict, examine, examine_all
 from tagferry.errors import Unavailable
-from tagferry.names import Tag
+from tagferry.names import Reference, RepositoryName, Tag
+from tagferry.oci.model import Descriptor
 from tests.support.images import image, push
 from tests.unit.copy.stores import APP, COPY, V1, V2, ScriptedStore, route
 
@@ -90,3 +94,78 @@ async def test_a_tag_that_cannot_be_examined_harms_no_other(source: ScriptedStor
     assert found[V1] is trouble
     verdicts = [one.verdict for one in found.values() if isinstance(one, Finding)]
     assert verdicts == [Verdict.IN_PLACE, Verdict.COPY]
+
+
+class DistantStore(ScriptedStore):
+    """A store that answers when `answers` is set; how far away it is, it tells as `told`, the last for good."""
+
+    def __init__(self, told: Sequence[bool | None]) -> None:
+        super().__init__("target")
+        self._told = list(told)
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+
+    @property
+    def is_far(self) -> bool | None:
+        return self._told.pop(0) if len(self._told) > 1 else self._told[0]
+
+    async def head_manifest(
+        self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
+    ) -> Descriptor | None:
+        self.asked.set()
+        async with asyncio.timeout(5):
+            await self.answers.wait()
+        return await super().head_manifest(repository, reference, known=known)
+
+
+class Prompter(ScriptedStore):
+    """A source that has the target answer once it is asked itself."""
+
+    def __init__(self, target: DistantStore) -> None:
+        super().__init__("source")
+        self._target = target
+
+    async def head_manifest(
+        self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
+    ) -> Descriptor | None:
+        self._target.answers.set()
+        return await super().head_manifest(repository, reference, known=known)
+
+
+@pytest.mark.parametrize("told", [[True], [None]], ids=["far", "not known yet"])
+async def test_the_source_is_asked_while_the_answer_of_a_target_that_may_be_far_is_on_its_way(told: list[bool | None]):
+    target = DistantStore(told)
+    source = Prompter(target)
+    await push(source, APP, NEW, V1)
+    await push(target, COPY, NEW, V1)
+    target.answers.clear()
+
+    found = await examine(route(source, target), V1, override=False)
+
+    assert found == Finding(tag=V1, verdict=Verdict.IN_PLACE, source=NEW.digest, target=NEW.digest)
+
+
+async def test_a_target_that_turns_out_to_be_near_is_waited_for(source: ScriptedStore):
+    target = DistantStore([None, False])
+    await push(source, APP, NEW, V1)
+    source.counts.clear()
+
+    async with asyncio.TaskGroup() as group:
+        examined = group.create_task(examine(route(source, target), V1, override=False))
+        await target.asked.wait()
+        await asyncio.sleep(0.1)
+        target.answers.set()
+
+    assert examined.result().verdict is Verdict.COPY
+    assert not source.counts
+
+
+async def test_a_fault_of_the_source_ends_the_question_to_a_far_target(source: ScriptedStore):
+    target = DistantStore([True])
+    await push(source, APP, NEW, V1)
+    trouble = source.failures[V1] = Unavailable("the registry is down")
+
+    with pytest.raises(Unavailable) as caught:
+        await examine(route(source, target), V1, override=False)
+
+    assert caught.value is trouble
+    assert len(asyncio.all_tasks()) == 1

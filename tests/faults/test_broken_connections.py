@@ -22,7 +22,8 @@ from tests.support.serving import serving
 MIB = 1024 * 1024
 SIZE = 256 * MIB
 CHUNK = 4 * MIB
-"""More than what is under way in the buffers of a connection over loopback."""
+BUFFERS = 16 * MIB
+"""More than the kernel holds of a connection over loopback, which is lost where tagferry itself gives it up."""
 APP, COPY, V1 = RepositoryName("team/app"), RepositoryName("release/app"), Tag("v1")
 EVERY_TENTH = [SIZE * tenth // 10 for tenth in range(1, 10)]
 
@@ -91,4 +92,4 @@ async def test_a_target_that_breaks_at_every_tenth_is_sent_at_most_a_chunk_again
 
     assert way.target.breaks == 9
     assert way.target.sent <= SIZE + 9 * CHUNK
-    assert way.source.received <= SIZE + 9 * 2 * CHUNK
+    assert way.source.received <= SIZE + 9 * BUFFERS

@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from huaweicloudsdkswr.v2 import CreateManualImageSyncRepoRequest, CreateManualImageSyncRepoRequestBody
+from requests.exceptions import ReadTimeout
 
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import referrers_tag
@@ -17,7 +19,7 @@ from tagferry.oci.model import Manifest
 from tagferry.remote import Endpoint, RemoteStore
 from tagferry.remote.turns import LARGE
 from tests.support.access_log import Seen
-from tests.support.deployment import NORTH, SOUTH, TEAM, Deployment, deployed
+from tests.support.deployment import NORTH, SOUTH, TEAM, Deployment, calling, deployed
 from tests.support.docker_registry import DockerRegistry, docker_registry
 from tests.support.images import artifact, image, index, layer, push
 
@@ -142,6 +144,33 @@ async def test_each_blob_crosses_once_and_no_request_is_sent_twice(ferry: Ferry)
     assert asked(target, "PUT manifest") == once(map(manifest_path, written))
     assert asked(source, "GET manifest") == once(map(manifest_path, [*TAGS, *below, referrers_tag(INDEX.digest)]))
     assert repeated(source) == repeated(target) == {}
+
+
+async def test_a_client_that_lost_its_patience_gets_the_answer_by_the_same_call_without_a_second_copy(ferry: Ferry):
+    held = HeldRegistry(ferry.target.url)
+    ferry.deployment.replace(SOUTH, held)
+    body = CreateManualImageSyncRepoRequestBody(
+        image_tag=list(TAGS), override=True, remote_namespace=TEAM, remote_region_id=SOUTH
+    )
+    request = CreateManualImageSyncRepoRequest(namespace=TEAM, repository=APP.repository, body=body)
+    impatient, patient = ferry.deployment.sdk(seconds=1), ferry.deployment.sdk()
+
+    with pytest.raises(ReadTimeout):
+        await calling(impatient.create_manual_image_sync_repo, request)
+    again = asyncio.create_task(calling(patient.create_manual_image_sync_repo, request))
+    held.released.set()
+    response = await again
+    await held.close()
+
+    # This is how the SDK gives the answer `[]`.
+    assert (response.status_code, response.body) == (200, None)
+    source, target = await ferry.source.requests(), await ferry.target.requests()
+    assert asked(source, "GET blob") == once(map(blob_path, BLOBS))
+    assert named(target, "PUT upload", "digest") == once(BLOBS)
+    assert set(asked(target, "PUT manifest").values()) == {1}
+    async with ferry.deployment.client() as client:
+        jobs = await client.list_jobs(APP.namespace, APP.repository, limit=100)
+    assert sorted((job["tag"], job["status"]) for job in jobs) == sorted((tag, "success") for tag in TAGS)
 
 
 async def test_tags_in_place_cost_two_requests_each_and_a_few_for_the_repository(ferry: Ferry):

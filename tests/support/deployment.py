@@ -145,11 +145,11 @@ class Deployment:
 
             return await eventually(ended, seconds=30)
 
-    def sdk(self, region: RegionId = NORTH, key: AccessKey | None = None) -> Any:
-        """The SWR SDK's client for a region; its calls block, so make them through `calling`."""
+    def sdk(self, region: RegionId = NORTH, key: AccessKey | None = None, *, seconds: float = 60) -> Any:
+        """The SWR SDK's client for a region, which waits so long for an answer; its calls block: see `calling`."""
         key = key or self.admin.key
         config = HttpConfig.get_default_config()
-        config.timeout = (5, 60)
+        config.timeout = (5, seconds)
         builder = SwrClient.new_builder().with_http_config(config).with_endpoints([self.urls[region]])
         return builder.with_credentials(BasicCredentials(key.access_key, key.secret_key, "a" * 32)).build()
 

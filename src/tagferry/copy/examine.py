@@ -40,7 +40,7 @@ class Finding(NamedTuple):
     """What was found about a tag.
 
     Attributes:
-        source: what the tag points to at the source; unknown while the target's absence already decides.
+        source: what the tag points to at the source; may be unknown where the target's absence already decides.
         target: what the tag points to at the target, None where there is no such tag.
         rewritten: how the image in place differs from the source's, where it has to.
     """
@@ -63,7 +63,7 @@ async def examine(
     """
     source, target = await _look(route, tag)
     if target is None:
-        return Finding(tag=tag, verdict=Verdict.COPY, source=None, target=None)
+        return Finding(tag=tag, verdict=Verdict.COPY, source=source.digest if source else None, target=None)
     if source is None:
         return Finding(tag=tag, verdict=Verdict.MISSING, source=None, target=target.digest)
     is_same, rewritten = await _compare(route, source, target)

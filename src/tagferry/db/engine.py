@@ -1,6 +1,7 @@
 """The database: SQLite by default, PostgreSQL by URL, one code for both."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ Result = TypeVar("Result")
 
 _URL_RULE = "must be a SQLAlchemy URL, as sqlite+aiosqlite:///FILE or postgresql+psycopg://…"
 _BEGIN = "tagferry_begin"
+_BUSY_SECONDS = 10.0
+"""How long a write to SQLite waits for the one before it."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATING = 0x7A68
 """The lock under which the schema is brought up to date."""
@@ -93,13 +96,13 @@ class Database:
             raise Invalid("database_url", f"{_URL_RULE} (its port is not a number)") from None
         if self._is_sqlite:
             _prepare_sqlite(self._engine.sync_engine)
-            reads = self._engine.execution_options(**{_BEGIN: ""})
+            self._reads = self._engine.execution_options(**{_BEGIN: ""})
             self._writes = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         else:
-            reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+            self._reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
             self._writes = self._engine
         kind = _SteadySession if self._is_sqlite else AsyncSession
-        self._reading = async_sessionmaker(reads, class_=kind, expire_on_commit=False)
+        self._reading = async_sessionmaker(self._reads, class_=kind, expire_on_commit=False)
         self._writing = async_sessionmaker(self._writes, class_=kind, expire_on_commit=False)
 
     @property
@@ -125,6 +128,8 @@ class Database:
         if self._is_sqlite and self._url.database:
             Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
         try:
+            if self._is_sqlite:
+                await self._use_a_log()
             async with self._engine.connect() as connection:
                 is_newest = await connection.run_sync(_is_newest)
             if not is_newest:
@@ -155,6 +160,23 @@ class Database:
                 await session.rollback()
                 raise
 
+    async def _use_a_log(self) -> None:
+        """Have SQLite write ahead, so that readers and the writer do not wait for each other; the file remembers it.
+
+        Where others open the file at the same time, SQLite refuses this at once instead of waiting for them.
+        """
+        async with self._reads.connect() as connection:
+            deadline = time.monotonic() + _BUSY_SECONDS
+            while True:
+                try:
+                    await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                except OperationalError:
+                    if time.monotonic() > deadline:
+                        raise
+                    await asyncio.sleep(_BUSY_SECONDS / 100)
+                else:
+                    return
+
     async def ping(self) -> None:
         """Ask the database something; raises Unavailable where it does not answer."""
         try:
@@ -174,10 +196,9 @@ def _prepare_sqlite(engine: Any) -> None:
         # The driver's own BEGIN is too late to take the write lock, so transactions are begun below.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000:.0f}")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA busy_timeout=10000")
         cursor.close()
 
     @event.listens_for(engine, "begin")

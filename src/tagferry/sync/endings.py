@@ -1,6 +1,7 @@
 """Waiting for jobs to end, wherever they run, without holding a thread or a database connection."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Collection
 
 import structlog
@@ -14,6 +15,9 @@ from tagferry.sync.model import JobStatus
 _LOOK_SECONDS = 2.0
 """How often those who wait look for themselves, in case that a signal was lost."""
 
+_REMEMBERED = 10_000
+"""Ends that are remembered for those who begin to wait after them."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -23,6 +27,7 @@ class Endings:
     def __init__(self, jobs: Jobs, signals: Signals) -> None:
         self._jobs = jobs
         self._awaited: dict[int, asyncio.Future[JobStatus]] = {}
+        self._ended: OrderedDict[int, None] = OrderedDict()
         self._told = asyncio.Event()
         self._looker: asyncio.Task[None] | None = None
         self._closed = False
@@ -40,8 +45,8 @@ class Endings:
             raise _stops()
         loop = asyncio.get_running_loop()
         awaited = {job_id: self._awaited.setdefault(job_id, loop.create_future()) for job_id in set(jobs)}
-        # One that has ended already was not awaited then, so nobody was told.
-        self._told.set()
+        if not self._ended.keys().isdisjoint(awaited):
+            self._told.set()
         if self._looker is None or self._looker.done():
             self._looker = asyncio.create_task(self._look())
         await asyncio.wait(awaited.values(), timeout=seconds)
@@ -59,7 +64,12 @@ class Endings:
         self._awaited.clear()
 
     def _on_ended(self, payload: str) -> None:
-        if not payload or any(int(job_id) in self._awaited for job_id in payload.split(",")):
+        ended = [int(job_id) for job_id in filter(None, payload.split(","))]
+        # Whoever begins to wait only afterwards must learn of it too, and need not ask where nothing has ended.
+        self._ended.update(dict.fromkeys(ended))
+        while len(self._ended) > _REMEMBERED:
+            self._ended.popitem(last=False)
+        if not ended or not self._awaited.keys().isdisjoint(ended):
             self._told.set()
 
     async def _look(self) -> None:

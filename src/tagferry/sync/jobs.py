@@ -1,7 +1,7 @@
 """The records of sync jobs: made, joined, changed, ended and looked up."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,6 +24,9 @@ ENDED = "ended"
 CANCELLED = "cancelled"
 """The topic of signals that jobs which may be running are to stop; their ids."""
 
+Claim = Callable[[AsyncSession], Awaitable[Collection[int]]]
+"""Takes jobs within a transaction; gives their ids."""
+
 _PRUNED_AT_ONCE = 1000
 _ASKED_AT_ONCE = 1000
 
@@ -43,11 +46,12 @@ class Jobs:
             return await _open_jobs(session, request)
 
     async def create(
-        self, request: SyncRequest, starts: Sequence[JobStart], *, active_requests: int
+        self, request: SyncRequest, starts: Sequence[JobStart], *, active_requests: int, claim: Claim | None = None
     ) -> dict[Tag, JobPlace]:
         """Record a job for each tag, in one transaction, or join the one that another process recorded meanwhile.
 
-        A job that asks for something else than the one before it on the same way waits for that one's end.
+        A job that asks for something else than the one before it on the same way waits for that one's end. A worker
+        of this process can `claim` jobs in the same transaction.
 
         Raises:
             Throttled: the caller has that many requests with open jobs.
@@ -70,7 +74,8 @@ class Jobs:
                 )
                 for job_id, start in zip(created.scalars(), wanted, strict=True):
                     places[start.tag] = JobPlace(id=job_id, status=start.status, override=request.override)
-            if work:
+            claimed = await claim(session) if work and claim is not None else ()
+            if any(places[start.tag].id not in claimed for start in work):
                 await self._signals.send(session, WORK, ["1"])
         return places
 

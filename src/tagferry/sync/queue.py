@@ -23,6 +23,8 @@ from tagferry.sync.records import to_job, transition
 
 _CLAIMS = 0x7A67
 """The lock under which jobs are claimed, so that limits of all workers together hold exactly."""
+_CLAIM_ALONE = "SELECT pg_advisory_xact_lock(:key) FROM workers WHERE id = :worker FOR KEY SHARE"
+"""Nobody else claims, and nobody declares this worker gone, before the transaction ends."""
 _MINUTE = timedelta(minutes=1)
 
 
@@ -70,18 +72,24 @@ class Queue:
     async def claim(self, worker_id: int, places: int) -> list[SyncJob]:
         """Take the next jobs for this worker, at most that many; they are on record as running."""
         async with self._database.write() as session:
-            if self._database.is_shared:
-                await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CLAIMS})
-            free = await self._free(session, places)
-            chosen = await self._choose(session, free)
-            if not chosen:
+            return await self.claim_within(session, worker_id, places)
+
+    async def claim_within(self, session: AsyncSession, worker_id: int, places: int) -> list[SyncJob]:
+        """As `claim`, within a transaction; a worker that counts as gone gets nothing."""
+        if self._database.is_shared:
+            present = await session.execute(text(_CLAIM_ALONE), {"key": _CLAIMS, "worker": worker_id})
+            if present.first() is None:
                 return []
-            begun = transition(
-                JobStatus.RUNNING, worker_id=worker_id, started_at=datetime.now(UTC), starts=SyncJobRow.starts + 1
-            )
-            # One that was cancelled since it was chosen stays cancelled.
-            rows = await session.scalars(begun.where(SyncJobRow.id.in_(chosen)).returning(SyncJobRow))
-            return sorted((to_job(row) for row in rows), key=lambda job: chosen.index(job.id))
+        free = await self._free(session, places)
+        chosen = await self._choose(session, free)
+        if not chosen:
+            return []
+        begun = transition(
+            JobStatus.RUNNING, worker_id=worker_id, started_at=datetime.now(UTC), starts=SyncJobRow.starts + 1
+        )
+        # One that was cancelled since it was chosen stays cancelled.
+        rows = await session.scalars(begun.where(SyncJobRow.id.in_(chosen)).returning(SyncJobRow))
+        return sorted((to_job(row) for row in rows), key=lambda job: chosen.index(job.id))
 
     async def release(self, worker_id: int) -> int:
         """Let the jobs of a worker wait again, and forget the worker; returns how many they were."""

@@ -263,13 +263,14 @@ class SyncService:
             starts = [_start(tag, findings.get(tag)) for tag in wanted]
             if request.is_automatic:
                 starts = [start for start in starts if start.status is not JobStatus.SUCCESS]
-            places = await self._jobs.create(request, starts, active_requests=limit)
+            async with self._worker.claiming() as claim:
+                places = await self._jobs.create(request, starts, active_requests=limit, claim=claim)
+                for tag, place in places.items():
+                    finding = findings.get(tag)
+                    if isinstance(finding, Finding) and not place.is_joined and not place.status.has_ended:
+                        self._worker.hint(place.id, finding)
         finally:
             self._starting[user] -= 1
-        for tag, place in places.items():
-            finding = findings.get(tag)
-            if isinstance(finding, Finding) and not place.is_joined and not place.status.has_ended:
-                self._worker.hint(place.id, finding)
         return places
 
     async def _require_repository(self, route: Route, findings: Mapping[Tag, Finding | TagferryError]) -> None:

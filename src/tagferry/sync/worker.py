@@ -5,14 +5,15 @@ A worker that can no longer be sure that it counts as present stops all it does 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.progress import Progress, Pulse
@@ -20,7 +21,7 @@ from tagferry.copy.run import CopyEngine, Outcome
 from tagferry.db.presence import Presence
 from tagferry.db.signals import Signals
 from tagferry.errors import Expired, TagferryError, Unavailable
-from tagferry.sync.jobs import CANCELLED, WORK, Jobs
+from tagferry.sync.jobs import CANCELLED, WORK, Claim, Jobs
 from tagferry.sync.model import JobChange, JobStatus, SyncJob
 from tagferry.sync.queue import Queue
 from tagferry.sync.regions import Regions
@@ -115,6 +116,30 @@ class Worker:
                 log.info("synchronizations go on with another worker, or at the next start", jobs=released)
         await self._presence.leave()
 
+    @asynccontextmanager
+    async def claiming(self) -> AsyncIterator[Claim | None]:
+        """Let whoever records jobs claim what comes next here in the same transaction; it begins when this is left.
+
+        Yields None where there is no place now.
+        """
+        if self._main is None or self._stopping or self._free <= 0:
+            yield None
+            return
+        async with self._claiming:
+            claimed: list[SyncJob] = []
+            worker_id, lost = self._id, self._presence.lost
+
+            async def claim(session: AsyncSession) -> list[int]:
+                if not lost.is_set() and self._free > 0:
+                    claimed.extend(await self._queue.claim_within(session, worker_id, self._free))
+                return [job.id for job in claimed]
+
+            yield claim
+            # What a worker claimed that has been lost since then waits again when it is a worker anew.
+            if not lost.is_set():
+                for job in claimed:
+                    self._launch(_Run(job))
+
     def hint(self, job_id: int, finding: Finding) -> None:
         """Tell what was just found about a job's tag, in case that it runs here."""
         if len(self._hints) >= _HINTS:
@@ -125,6 +150,10 @@ class Worker:
         """How a job's copy is now; None where it does not run in this process."""
         run = self._runs.get(job_id)
         return run.progress.pulse() if run is not None else None
+
+    @property
+    def _free(self) -> int:
+        return self._places - len(self._runs)
 
     def _on_cancelled(self, payload: str) -> None:
         # What an empty payload may have told is found out when progress is reported.
@@ -176,8 +205,8 @@ class Worker:
     async def _claim(self) -> None:
         """Fill the free places, then wait until there may be something to do again."""
         self._wake.clear()
-        free = self._places - len(self._runs)
         async with self._claiming:
+            free = self._free
             claimed = await self._queue.claim(self._id, free) if free > 0 and not self._stopping else []
             for job in claimed:
                 self._launch(_Run(job))
@@ -291,9 +320,10 @@ class Worker:
         former = self._id
         while True:
             try:
-                self._id = await self._presence.enter()
-                # All that this process had under way has been stopped, so nobody need wait for its former self.
-                await self._queue.release(former)
+                async with self._claiming:
+                    self._id = await self._presence.enter()
+                    # All that this process had under way has been stopped, so nobody need wait for its former self.
+                    await self._queue.release(former)
                 self._leaving.clear()
             except (Unavailable, SQLAlchemyError) as error:
                 log.warning("this worker cannot work for now", reason=str(error))

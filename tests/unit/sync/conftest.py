@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tagferry.copy.run import CopyEngine
 from tagferry.db.engine import Database
 from tagferry.db.presence import presence_of
 from tagferry.db.signals import Signals, signals_of
-from tagferry.db.tables import Base
+from tagferry.db.tables import Base, WorkerRow
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.endings import Endings
 from tagferry.sync.jobs import Jobs
@@ -40,6 +41,12 @@ class QuickVault(Vault):
 
     async def hash_password(self, password: str) -> str:
         return ""
+
+
+async def put_worker_on_record(database: Database, worker_id: int) -> None:
+    """Let there be a worker of this id; on PostgreSQL only such a one may claim."""
+    async with database.write() as session:
+        await session.merge(WorkerRow(id=worker_id, name="test", started_at=datetime.now(UTC)))
 
 
 @dataclass

@@ -1,23 +1,20 @@
 """In which order jobs are claimed, how many at once, and what becomes of those whose worker is gone."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
 
 from tagferry.accounts.model import Caller
 from tagferry.db.engine import Database
 from tagferry.db.presence import presence_of
 from tagferry.db.signals import signals_of
-from tagferry.db.tables import WorkerRow
 from tagferry.names import Namespace, RegionId, Tag
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.model import JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.queue import Queue, QueueLimits
-from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1
+from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1, put_worker_on_record
 
 CALLER = Caller(user_id="u" * 32, name="carol", domain_id="d" * 32, domain_name="acme", is_admin=False)
 WEST = RegionId("cn-west-1")
@@ -66,6 +63,7 @@ class Line:
         return [job.tag for job in await self.claimed(places, worker)]
 
     async def claimed(self, places: int = 100, worker: int = ME) -> list[SyncJob]:
+        await put_worker_on_record(self.database, worker)
         return await self.queue.claim(worker, places)
 
     async def end(self, job_id: int, status: JobStatus = JobStatus.SUCCESS, worker: int = ME) -> None:
@@ -228,8 +226,6 @@ async def test_jobs_of_workers_that_are_gone_wait_again(
 ):
     monkeypatch.setattr("tagferry.db.presence.GRACE_SECONDS", 0.0)
     await line.add("t1", "t2")
-    async with database.write() as session:
-        await session.execute(insert(WorkerRow).values(id=77, name="gone", started_at=datetime.now(UTC)))
     await line.claim(1, 77)
     me = await line.presence.enter()
 

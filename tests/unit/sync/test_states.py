@@ -7,18 +7,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, text, update
+from sqlalchemy import text, update
 
 from tagferry.db.engine import Database
 from tagferry.db.presence import presence_of
 from tagferry.db.signals import LocalSignals
-from tagferry.db.tables import SyncJobRow, WorkerRow
+from tagferry.db.tables import SyncJobRow
 from tagferry.names import Tag
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.model import FOLLOWING, JobChange, JobStart, JobStatus
 from tagferry.sync.queue import Queue
 from tests.support.deployment import eventually
-from tests.unit.sync.conftest import NORTH, REPO, SOUTH, TEAM
+from tests.unit.sync.conftest import NORTH, REPO, SOUTH, TEAM, put_worker_on_record
 from tests.unit.sync.test_jobs import WORKER, record, request
 
 API = Path(__file__).parents[3] / "docs" / "api.md"
@@ -59,8 +59,7 @@ async def test_whatever_happens_to_a_job_its_state_is_one_that_may_follow(
         state = {"status": standing.value, "worker_id": WORKER, "deadline_at": datetime.now(UTC) - timedelta(seconds=1)}
         async with database.write() as session:
             await session.execute(update(SyncJobRow).where(SyncJobRow.id == job_id).values(**state))
-            if act == "take over":
-                await session.execute(insert(WorkerRow).values(id=WORKER, name="gone", started_at=datetime.now(UTC)))
+        await put_worker_on_record(database, WORKER)
         await do(jobs, queue, job_id)
         (job,), _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
         seen[standing] = job.status
@@ -96,6 +95,7 @@ async def test_a_job_that_is_cancelled_in_the_moment_of_its_claim_stays_cancelle
     signals = LocalSignals()
     jobs, queue = Jobs(database, signals), Queue(database, signals, presence_of(database), regions=[NORTH, SOUTH])
     (job_id,) = await record(jobs, "v1")
+    await put_worker_on_record(database, WORKER)
 
     async def is_held_up() -> bool:
         async with database.read() as session:

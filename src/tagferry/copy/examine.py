@@ -53,15 +53,22 @@ class Finding(NamedTuple):
 
 
 async def examine(
-    route: Route, tag: Tag, *, override: bool, known_tags: KnownTags | None = None, is_whole: IsWhole | None = None
+    route: Route,
+    tag: Tag,
+    *,
+    override: bool,
+    known_tags: KnownTags | None = None,
+    is_whole: IsWhole | None = None,
+    asks_source: bool = False,
 ) -> Finding:
     """Find out what is to be done about a tag.
 
-    With `known_tags`, an image is in place only together with what is attached to it; with `is_whole`, only where
-    that says so. Where the target may not take the image as it is, the source's manifests are read to know under which
-    digest it would arrive.
+    The source is asked in any case with `asks_source`, else only where it takes its answer to tell that. With
+    `known_tags`, an image is in place only together with what is attached to it; with `is_whole`, only where that says
+    so. Where the target may not take the image as it is, the source's manifests are read to know under which digest it
+    would arrive.
     """
-    source, target = await _look(route, tag)
+    source, target = await _look(route, tag, asks_source=asks_source)
     if target is None:
         return Finding(tag=tag, verdict=Verdict.COPY, source=source.digest if source else None, target=None)
     if source is None:
@@ -89,29 +96,40 @@ async def examine_all(
     known_tags: KnownTags | None = None,
     is_whole: IsWhole | None = None,
 ) -> dict[Tag, Finding | TagferryError]:
-    """Examine several tags at once; a tag that cannot be examined is told by its error and harms no other."""
+    """Examine several tags at once; a tag that cannot be examined is told by its error and harms no other.
+
+    Of the first one it is known afterwards whether the source has it.
+    """
+    first = tags[0] if tags else None
 
     async def one(tag: Tag) -> Finding | TagferryError:
         try:
-            return await examine(route, tag, override=override, known_tags=known_tags, is_whole=is_whole)
+            return await examine(
+                route,
+                tag,
+                override=override,
+                known_tags=known_tags,
+                is_whole=is_whole,
+                asks_source=tag == first,
+            )
         except TagferryError as error:
             return error
 
     return dict(zip(tags, await each(tags, one, at_once=_AT_ONCE), strict=True))
 
 
-async def _look(route: Route, tag: Tag) -> tuple[Descriptor | None, Descriptor | None]:
+async def _look(route: Route, tag: Tag, *, asks_source: bool) -> tuple[Descriptor | None, Descriptor | None]:
     """What the tag points to at the source and at the target; where the target lacks it, the source may not be asked.
 
     The target is asked first: where it lacks the tag, the copy's own read of the source is enough, and where it has
     it, the source need only say that it has the same. Of the target an unconditional answer is wanted: it shows that
-    the manifest can be read there. A target that is far away is not waited for.
+    the manifest can be read there. Nobody waits for a target that is far away, or where the source is asked anyway.
     """
     asking = asyncio.ensure_future(route.target.head_manifest(route.target_repository, tag))
     try:
-        if route.target.is_far is None:
+        if route.target.is_far is None and not asks_source:
             await asyncio.wait([asking], timeout=_HEAD_START_SECONDS)
-        if route.target.is_far is not False and not asking.done():
+        if asks_source or (route.target.is_far is not False and not asking.done()):
             return await route.source.head_manifest(route.source_repository, tag), await asking
         target = await asking
     finally:

@@ -274,16 +274,11 @@ class SyncService:
         return places
 
     async def _require_repository(self, route: Route, findings: Mapping[Tag, Finding | TagferryError]) -> None:
-        """Refuse a source repository that does not exist, before anything is recorded.
-
-        Mostly this costs one question: the first tag that has not been seen at the source is asked for.
-        """
+        """Refuse a source repository that does not exist, before anything is recorded; mostly no question is left."""
         found = [finding for finding in findings.values() if isinstance(finding, Finding)]
         if not found or any(finding.source is not None for finding in found):
             return
         try:
-            if await route.source.head_manifest(route.source_repository, found[0].tag) is not None:
-                return
             async for _ in route.source.list_tags(route.source_repository):
                 break
         except NotFound:

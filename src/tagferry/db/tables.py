@@ -134,6 +134,54 @@ class OrganizationPermissionRow(Base):
     auth: Mapped[int]
 
 
+class RepositoryRow(Base):
+    """What is said of a repository besides its images, which its region's registry has; it may have none yet.
+
+    Its organization is named where tagferry manages it, so that it ends with it.
+    """
+
+    __tablename__ = "repositories"
+    __table_args__ = (UniqueConstraint("region", "namespace", "name", name="uq_repositories_place"),)
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
+    region: Mapped[str] = mapped_column(String(64))
+    namespace: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(128))
+    organization_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"), index=True)
+    category: Mapped[str] = mapped_column(String(32))
+    description: Mapped[str] = mapped_column(Text)
+    is_public: Mapped[bool]
+    creator_id: Mapped[str] = mapped_column(String(32))
+    creator_name: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class RepositoryPermissionRow(Base):
+    """What a user may do in a repository, besides what the organization lets the user do: 1 read, 3 edit, 7 manage."""
+
+    __tablename__ = "repository_permissions"
+
+    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    auth: Mapped[int]
+
+
+class RepositoryShareRow(Base):
+    """A domain whose users may read a repository, until `deadline` if there is one."""
+
+    __tablename__ = "repository_shares"
+
+    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True)
+    domain_name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    description: Mapped[str] = mapped_column(Text)
+    deadline: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    creator_id: Mapped[str] = mapped_column(String(32))
+    creator_name: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class SyncJobRow(Base):
     """One tag's copy to one target: its record, and its place in the queue.
 

@@ -25,6 +25,7 @@ from tagferry.settings import Settings
 from tagferry.web.server import listening
 from tests.support.memory_store import MemoryStore
 from tests.support.processes import free_port
+from tests.support.schemas import sqlite_in
 
 Result = TypeVar("Result")
 
@@ -198,6 +199,8 @@ async def deployed(
         if region.get("listen") == "":
             region["listen"] = f"127.0.0.1:{free_port()}"
     parsed = Settings.parse({"data_dir": directory, "regions": regions, **settings})
+    if not parsed.database_url:
+        sqlite_in(directory)
     urls = {name: f"http://{region.listen}" for name, region in parsed.served_regions.items()}
     async with open_app(parsed) as app, listening(app.listeners):
         admin = await ensure_admin(app.accounts)

@@ -1,8 +1,12 @@
 """Databases as earlier revisions of the schema left them, with jobs in every state."""
 
+import asyncio
+import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, Table, create_engine, insert, inspect, make_url
 
 from tagferry.db import migrations
+from tagferry.db.engine import Database
 
 Result = TypeVar("Result")
 
@@ -60,6 +65,31 @@ def inspected(url: str, look: Callable[[Connection], Result]) -> Result:
     finally:
         engine.dispose()
     return found
+
+
+def sqlite_in(folder: Path) -> str:
+    """The URL of the database in this folder that `Settings` name by default; a new one has all tables, all empty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "tagferry.db"
+    if not file.exists():
+        file.write_bytes(_empty_sqlite())
+    return f"sqlite+aiosqlite:///{file}"
+
+
+@cache
+def _empty_sqlite() -> bytes:
+    """Made once a process: to run all migrations takes longer than most tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "tagferry.db"
+
+        async def migrate() -> None:
+            database = Database(f"sqlite+aiosqlite:///{file}")
+            await database.migrate()
+            await database.close()
+
+        with ThreadPoolExecutor(1) as aside:
+            aside.submit(asyncio.run, migrate()).result()
+        return file.read_bytes()
 
 
 def migrate_to(connection: Connection, revision: str) -> None:

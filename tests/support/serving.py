@@ -11,10 +11,35 @@ import uvicorn
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
+_GRACE_SECONDS = 1.0
+_PAUSE_SECONDS = 0.005
 
 
 class _Server(uvicorn.Server):
-    """Leaves the process's signals to pytest."""
+    """Leaves the process's signals to pytest, and ends without the pauses that only matter to real clients.
+
+    Attributes:
+        leaving: set to end it.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.leaving = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.leaving.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if self.server_state.tasks:
+            _, late = await asyncio.wait(self.server_state.tasks, timeout=_GRACE_SECONDS)
+            for task in late:
+                task.cancel()
+        await self.lifespan.shutdown()
 
     @contextlib.contextmanager
     def capture_signals(self):
@@ -27,9 +52,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, lifespan="auto", log_level="warning", access_log=False, timeout_graceful_shutdown=1, ws="none"
-    )
+    config = uvicorn.Config(app, lifespan="auto", log_level="warning", access_log=False, ws="none")
     server = _Server(config)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
@@ -38,10 +61,10 @@ async def serving(app: Any) -> AsyncIterator[str]:
                 if running.done():
                     await running
                     raise RuntimeError("the application did not start")
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(_PAUSE_SECONDS)
         yield "http://{}:{}".format(*listener.getsockname())
     finally:
-        server.should_exit = True
+        server.leaving.set()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(running, _STOP_SECONDS)
         listener.close()

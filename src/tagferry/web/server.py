@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from tagferry.errors import Unavailable
 
 _DRAIN_SECONDS = 10
+_TICK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,22 @@ class Listener:
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals alone, since there may be several in the process."""
+    """A server that leaves signals alone, since there may be several in the process, and sleeps while nothing comes in.
+
+    Attributes:
+        leaving: set to end it.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.leaving = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        # Every tenth tick, of which this always is one, renews the Date header.
+        while not (await self.on_tick(0) or self.leaving.is_set()):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_SECONDS):
+                    await self.leaving.wait()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -57,7 +73,7 @@ async def listening(listeners: Sequence[Listener]) -> AsyncIterator[None]:
         yield
     finally:
         for server, _ in bound:
-            server.should_exit = True
+            server.leaving.set()
         await asyncio.gather(*tasks)
         for _, bound_socket in bound:
             bound_socket.close()

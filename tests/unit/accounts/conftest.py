@@ -12,6 +12,7 @@ from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.names import RegionId
 from tests.support.clock import Clock
+from tests.support.schemas import sqlite_in
 
 NORTH, SOUTH, OPEN = RegionId("cn-north-4"), RegionId("cn-south-1"), RegionId("harbor")
 PASSWORD = "correct horse"
@@ -24,8 +25,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = Database(f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}")
-    await opened.migrate()
+    opened = Database(sqlite_in(tmp_path))
     yield opened
     await opened.close()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import text
 
 from tagferry.accounts.model import Caller, Permission
 from tagferry.accounts.organizations import Organizations
@@ -28,6 +29,7 @@ from tagferry.sync.regions import Region, Regions
 from tagferry.sync.service import SyncService
 from tagferry.sync.worker import Worker
 from tests.support.postgres import PostgresServer
+from tests.support.schemas import inspected, sqlite_in
 from tests.unit.copy.stores import ScriptedStore
 from tests.unit.sync.circle import Circle
 
@@ -169,13 +171,13 @@ class World:
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of each kind."""
     if request.param == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}"
+        return sqlite_in(tmp_path)
     server: PostgresServer = request.getfixturevalue("postgres")
     name: str = request.getfixturevalue("postgres_shared")
     # A database of its own for each test would take most of the time, and gigabytes.
-    tables = ", ".join(Base.metadata.tables)
-    server.run(f"TRUNCATE {tables} RESTART IDENTITY", database=name)
-    return server.url(name)
+    tables, url = ", ".join(Base.metadata.tables), server.url(name)
+    inspected(url, lambda connection: connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY")))
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -187,7 +189,6 @@ def postgres_shared(postgres: PostgresServer, postgres_template: str) -> str:
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     opened = Database(database_url)
-    await opened.migrate()
     yield opened
     await opened.close()
 

@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-from tagferry.errors import Corrupt, NotFound, TagferryError, Unsupported
+from tagferry.errors import Corrupt, NotFound, TagferryError, Unavailable, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import media_type_not_taken
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
@@ -98,13 +98,20 @@ class Manifests:
             body=manifest.raw,
             accept=_TYPE_REFUSED | {200, 201, 202, 400, 404},
         )
-        answer = await self._transport.fetch(call)
+
+        async def attempt() -> Answer:
+            answer = await self._transport.fetch(call, once=True)
+            if answer.status == 400 and answer.code == "DIGEST_INVALID":
+                # The bytes have the digest, so this is not about them: distribution says so, too, where it reads the
+                # link of one of the blobs while somebody writes it anew.
+                raise Unavailable(str(self._transport.failure(call, answer)))
+            return answer
+
+        answer = await self._transport.retry.run(attempt)
         if answer.status == 404 or (answer.status == 400 and answer.code in _MISSING_CODES):
             hint = f"registry {self._transport.name} refused to {call.task}: {answer.status} {answer.explanation}"
             kind = "manifest" if answer.code == "MANIFEST_UNKNOWN" or manifest.is_index else "blob"
             raise NotFound(kind, answer.missing or f"of manifest {manifest.digest}", hint)
-        if answer.status == 400 and answer.code == "DIGEST_INVALID":
-            raise Corrupt(str(self._transport.failure(call, answer)))
         if answer.status == 400 or answer.status in _TYPE_REFUSED:
             raise await self._refusal(call, manifest, answer)
         self._check(answer, manifest.digest, f"manifest {repository}:{reference}")

@@ -11,7 +11,7 @@ from tagferry.errors import Corrupt, Refused, TooLarge, Unavailable, Unsupported
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT, OCI_INDEX, OCI_MANIFEST
-from tagferry.remote import Credentials, Endpoint, RemoteStore
+from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry
 from tests.support.docker_registry import PASSWORD, USERNAME, docker_registry
 from tests.support.images import artifact, blob, image, opening, push, read
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said, scripted_registry
@@ -55,6 +55,36 @@ async def test_a_real_registry_need_not_read_a_manifest_that_is_known(tmp_path: 
 
     assert found == [sample.manifest.descriptor] * 2
     assert statuses == [304, 200]
+
+
+def emptied_links(folder: Path) -> dict[Path, str]:
+    """Empty the files by which docker-registry knows which blobs a repository has; gives what they held."""
+    links = {link: link.read_text() for link in folder.rglob("_layers/sha256/*/link")}
+    for link in links:
+        link.write_text("")
+    return links
+
+
+async def test_a_real_registry_that_reads_a_blob_s_link_while_it_is_written_anew_is_asked_again(tmp_path: Path):
+    sample = image()
+    with docker_registry(tmp_path) as registry:
+        written: dict[Path, str] = {}
+
+        async def written_to_its_end(_seconds: float) -> None:
+            for link, content in written.items():
+                link.write_text(content)
+
+        retry = Retry(attempts=2, sleep=written_to_its_end)
+        store = RemoteStore(Endpoint(name="r", url=registry.url), retry=retry)
+        await push(store, APP, sample, LATEST)
+        written |= emptied_links(tmp_path)
+        registry.forget_requests()
+        await store.put_manifest(APP, sample.manifest, Tag("again"))
+        asked = await registry.requests()
+        await store.close()
+
+    assert len(written) == len(sample.all_blobs)
+    assert [seen.kind for seen in asked] == ["PUT manifest 400", "PUT manifest 201"]
 
 
 async def test_a_registry_that_agrees_and_names_another_digest_is_not_believed(

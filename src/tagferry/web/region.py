@@ -27,6 +27,7 @@ from tagferry.web.errors import (
     serialize,
 )
 from tagferry.web.placeholders import Placeholders
+from tagferry.web.swr.enterprise import enterprise_refusal, is_enterprise_path
 
 
 def region_app(region: Region, services: Services, registry: ASGIApp | None) -> ASGIApp:
@@ -50,7 +51,9 @@ class _ByPath:
 
 
 def _is_registry_path(path: str) -> bool:
-    return path == "/v2" or (path.startswith("/v2/") and not path.startswith("/v2/manage/"))
+    if path == "/v2":
+        return True
+    return path.startswith("/v2/") and not (path.startswith("/v2/manage/") or is_enterprise_path(path))
 
 
 def _registry_elsewhere(region: Region) -> ASGIApp:
@@ -115,6 +118,8 @@ async def _on_unexpected(request: Request, _error: Exception) -> JSONResponse:
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
     route = f"{request.method} {request.url.path}"
+    if error.status_code == 404 and is_enterprise_path(request.url.path):
+        return respond(enterprise_refusal(route), request.state.request_id)
     known = {
         400: (BAD_PARAMETER, f"the body of {route} cannot be read; it must be JSON in UTF-8"),
         404: (NO_SUCH_API, f"there is no API {route}"),

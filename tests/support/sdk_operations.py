@@ -1,0 +1,91 @@
+"""Every operation of the SWR SDK for Python, and whether tagferry has it: the content of docs/swr-operations.md.
+
+python -m tests.support.sdk_operations > docs/swr-operations.md
+"""
+
+import re
+import sys
+from collections.abc import Iterable
+from enum import Enum
+from types import SimpleNamespace
+from typing import NamedTuple
+
+from fastapi import FastAPI
+from huaweicloudsdkswr.v2 import SwrClient
+
+from tagferry.web import swr
+
+_BASIC = re.compile(r"/(\{api_version\})?|/v[23]/manage/.*")
+
+
+class State(Enum):
+    """What becomes of an operation."""
+
+    THERE = "there"
+    MISSING = "missing"
+    ENTERPRISE = "501"
+
+
+class Operation(NamedTuple):
+    """An operation as the SDK sends it."""
+
+    name: str
+    method: str
+    path: str
+    state: State
+
+
+def operations() -> list[Operation]:
+    """All operations of the SDK by path and method."""
+    there = _operation_ids()
+    found = []
+    for describe in (getattr(SwrClient, name) for name in dir(SwrClient) if name.endswith("_http_info")):
+        # A request with nothing in it is enough to be told where it would go.
+        info = describe(SimpleNamespace(attribute_map={}))
+        name = info["response_type"].removesuffix("Response")
+        is_basic = _BASIC.fullmatch(info["resource_path"]) is not None
+        state = State.THERE if name in there else State.MISSING if is_basic else State.ENTERPRISE
+        found.append(Operation(name, info["method"], info["resource_path"], state))
+    return sorted(found, key=lambda one: (one.path, one.method))
+
+
+def page() -> str:
+    """The page of the documentation."""
+    by_state = {state: [one for one in operations() if one.state is state] for state in State}
+    counts = {state: len(found) for state, found in by_state.items()}
+    return "\n".join(
+        [
+            "# Operations of the SWR SDK",
+            "",
+            "Generated from the SDK for Python and from tagferry's own routes by",
+            "`python -m tests.support.sdk_operations`; a test asks a running tagferry for each of them.",
+            "",
+            f"Of SWR's basic edition tagferry has {counts[State.THERE]} operations; [api.md](api.md) has more on them.",
+            "",
+            *_table(by_state[State.THERE]),
+            "",
+            f"It lacks {counts[State.MISSING]}, which are answered 404, or 405 for their method.",
+            "",
+            *_table(by_state[State.MISSING]),
+            "",
+            f"The enterprise edition's {counts[State.ENTERPRISE]} are answered 501 (`SVCSTG.SWR.5010001`).",
+            "",
+            *_table(by_state[State.ENTERPRISE]),
+            "",
+        ]
+    )
+
+
+def _operation_ids() -> set[str]:
+    app = FastAPI()
+    app.include_router(swr.router)
+    return {operation["operationId"] for path in app.openapi()["paths"].values() for operation in path.values()}
+
+
+def _table(found: Iterable[Operation]) -> list[str]:
+    rows = [f"| {one.name} | {one.method} | `{one.path}` |" for one in found]
+    return ["| operation | method | path |", "|---|---|---|", *rows]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -2,39 +2,61 @@
 
 import logging
 import sys
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
 from typing import Any, Literal
 
 import structlog
 
+from tagferry.errors import Invalid
 
-def configure(*, style: Literal["console", "json"], level: str) -> None:
-    """Set up logging for this process."""
+
+def configure(*, style: Literal["console", "json"], level: str, audit_log: Path | None = None) -> None:
+    """Set up logging for this process.
+
+    Args:
+        style: for a person, or as JSON lines.
+        level: the least level that is logged.
+        audit_log: a file that gets who did what as JSON lines, whatever the level; it may be moved away at any time.
+
+    Raises:
+        Invalid: the file cannot be written.
+    """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if style == "json":
-        last: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    else:
-        plain = structlog.dev.plain_traceback  # the rich one would show local variables, secrets among them
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    lines: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    plain = structlog.dev.plain_traceback  # the rich one would show local variables, secrets among them
+    console = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+    def formatted(last: list[Any]) -> logging.Formatter:
+        processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+        return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=processors)
+
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
-        )
-    )
+    handler.setFormatter(formatted(lines if style == "json" else console))
+    handler.setLevel(level.upper())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    audit = logging.getLogger("tagferry.audit")
+    audit.handlers.clear()
+    if audit_log is not None:
+        audit.setLevel(logging.INFO)
+        try:
+            audit.addHandler(WatchedFileHandler(audit_log))
+        except OSError as error:
+            raise Invalid("audit_log", f"must be a file that can be written ({error.strerror})") from None
+        audit.handlers[0].setFormatter(formatted(lines))
     for noisy in ("aiosqlite", "sqlalchemy", "alembic", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Clients that try TLS first, as docker and skopeo do, are no reason for a warning each time.

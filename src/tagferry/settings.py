@@ -248,6 +248,8 @@ class Settings(BaseSettings):
     """Fernet keys, comma-separated, newest first, to encrypt secrets at rest; otherwise a file in `data_dir`."""
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    audit_log: Path | None = None
+    """A file for lines of JSON that tell who did what, which the log tells too; relative to the file's folder."""
     regions: dict[Annotated[str, AfterValidator(_region_id)], RegionSettings]
     sync: SyncSettings = SyncSettings()
     limits: LimitSettings = LimitSettings()
@@ -282,6 +284,8 @@ class Settings(BaseSettings):
             raise Invalid(str(path), f"must be TOML ({error})") from None
         if isinstance(data_dir := document.setdefault("data_dir", "tagferry-data"), str):
             document["data_dir"] = path.absolute().parent / data_dir
+        if isinstance(audit_log := document.get("audit_log"), str):
+            document["audit_log"] = path.absolute().parent / audit_log
         return cls.parse(document)
 
     @classmethod

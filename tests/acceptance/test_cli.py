@@ -132,11 +132,15 @@ async def test_a_first_serve_configures_itself_and_takes_the_environment_into_ac
     listen = {f"TAGFERRY_REGIONS__{region}__LISTEN": address for region, address in addresses.items()}
     url = f"http://{addresses[NORTH]}"
 
-    with serving(tmp_path, url, listen) as served:
+    audit_log = tmp_path / "audit.log"
+
+    with serving(tmp_path, url, {**listen, "TAGFERRY_AUDIT_LOG": str(audit_log)}) as served:
         secrets = Secrets.read(served.log.read_text())
         async with client(url, secrets) as management:
             await management.create_organization(Namespace("first"))
 
+    (told,) = map(json.loads, audit_log.read_text().splitlines())
+    assert (told["logger"], told["caller"], told["path"]) == ("tagferry.audit", "admin", "/v2/manage/namespaces")
     assert stat.S_IMODE((tmp_path / "tagferry.toml").stat().st_mode) == 0o600
     assert "stopping" in served.log.read_text()
 

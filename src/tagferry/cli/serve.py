@@ -38,7 +38,7 @@ async def _serve(config: Path, workers: int | None) -> None:
     settings = Settings.load(config)
     if workers == 0 and not settings.has_shared_database:
         raise Invalid("--workers", "may be 0 only with PostgreSQL (database_url), where others do the work", workers)
-    logs.configure(style=settings.log_format, level=settings.log_level)
+    logs.configure(style=settings.log_format, level=settings.log_level, audit_log=settings.audit_log)
     async with open_accounts(settings) as accounts:
         admin = await ensure_admin(accounts)
     if admin is not None:

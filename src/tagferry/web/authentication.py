@@ -15,6 +15,8 @@ from tagferry import signing
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.model import Caller
 from tagferry.errors import TagferryError, TooLarge, Unauthenticated, Unavailable
+from tagferry.names import RegionId
+from tagferry.web import audit
 from tagferry.web.errors import INTERNAL, INTERNAL_MESSAGE, respond, serialize
 
 log = structlog.get_logger(__name__)
@@ -23,10 +25,11 @@ _WITHOUT_CALLER = frozenset({"/healthz", "/readyz", "/v3/auth/tokens", "/openapi
 
 
 class RequestIds:
-    """Gives every request an id, in `scope["state"]`, in the response's `X-Request-Id`, and in the log."""
+    """Gives every request an id, in `scope["state"]`, in the response's `X-Request-Id`, and in the logs."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, region: RegionId) -> None:
         self._app = app
+        self._region = region
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,6 +43,13 @@ class RequestIds:
             nonlocal started, finished
             if message["type"] == "http.response.start":
                 started = True
+                audit.record(
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=message["status"],
+                    region=self._region,
+                    address=client_address(scope),
+                )
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
             finished = message["type"] == "http.response.body" and not message.get("more_body", False)
@@ -75,7 +85,8 @@ class Authentication:
         try:
             body = await _read_body(scope, receive, self._body_limit)
             if scope["path"] not in _WITHOUT_CALLER:
-                scope["state"]["caller"] = await self._authenticate(scope, body)
+                caller = scope["state"]["caller"] = await self._authenticate(scope, body)
+                audit.known_as(caller.name)
         except TagferryError as error:
             await respond(error, scope["state"]["request_id"])(scope, receive, send)
             return

@@ -10,6 +10,7 @@ from tagferry.accounts.organizations import Organizations
 from tagferry.errors import InvalidName, NotFound, Unauthenticated
 from tagferry.names import RegionId, RepositoryName
 from tagferry.registry.access import Action, Login
+from tagferry.web import audit
 
 _NEEDED = {Action.PULL: Permission.READ, Action.PUSH: Permission.EDIT, Action.DELETE: Permission.MANAGE}
 
@@ -42,7 +43,9 @@ class AccountsGate:
 
     async def _caller(self, login: Login) -> Caller:
         username, password = _parse_basic(login.authorization)
-        return await self._authenticator.by_login(username, password, address=login.address)
+        caller = await self._authenticator.by_login(username, password, address=login.address)
+        audit.known_as(caller.name)
+        return caller
 
 
 def _parse_basic(authorization: str | None) -> tuple[str, str]:

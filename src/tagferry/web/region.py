@@ -37,7 +37,7 @@ def region_app(region: Region, services: Services, registry: ASGIApp | None) -> 
     if placeholder := settings.regions[region.id].placeholder_repository:
         management = Placeholders(management, RepositoryName(placeholder))
     authenticated = Authentication(management, services.authenticator, body_limit=settings.limits.body_bytes)
-    return RequestIds(_ByPath(authenticated, registry or _registry_elsewhere(region)))
+    return RequestIds(_ByPath(authenticated, registry or _registry_elsewhere(region)), region.id)
 
 
 class _ByPath:

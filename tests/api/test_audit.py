@@ -1,0 +1,68 @@
+"""Who did what is told in a line for each request that changes something, and for each that was refused."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from tagferry.accounts.model import Permission
+from tagferry.names import Tag
+from tagferry.remote import Credentials, Endpoint, RemoteStore
+from tests.support import images
+from tests.support.deployment import NORTH, Deployment, name_in
+
+ORGANIZATIONS = "/v2/manage/namespaces"
+
+
+@pytest.fixture
+def lines() -> Iterator[list[Any]]:
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logged:
+        yield logged
+
+
+def told(lines: list[Any], *fields: str) -> list[tuple[Any, ...]]:
+    return [tuple(line.get(field) for field in fields) for line in lines if line["event"] == "request"]
+
+
+async def test_a_change_is_told_with_its_caller_and_the_id_of_its_request(ferry: Deployment, lines: list[Any]):
+    token = {"X-Auth-Token": await ferry.token(), "Content-Type": "application/json"}
+    lines.clear()
+
+    made = await ferry.http("POST", ORGANIZATIONS, headers=token, body={"namespace": "another"})
+    looked = await ferry.http("GET", ORGANIZATIONS, headers=token)
+
+    assert (made.status, looked.status) == (201, 200)
+    fields = "caller", "method", "path", "status", "region", "address", "request_id"
+    expected = (ferry.admin.name, "POST", ORGANIZATIONS, 201, NORTH, "127.0.0.1", made.headers["X-Request-Id"])
+    assert told(lines, *fields) == [expected]
+
+
+async def test_what_was_refused_is_told_whoever_asked_for_it(ferry: Deployment, lines: list[Any]):
+    _, key = await ferry.user("carol", team=Permission.READ)
+    lines.clear()
+
+    await ferry.http("GET", ORGANIZATIONS)
+    async with ferry.client(key=key) as client:
+        with pytest.raises(Exception, match="needs the permission"):
+            await client.start_sync(
+                name_in("team").namespace,
+                name_in("team").repository,
+                {"imageTag": ["v1"], "remoteNamespace": "release", "remoteRegionId": "cn-north-208"},
+            )
+
+    assert told(lines, "caller", "method", "status") == [(None, "GET", 401), ("carol", "POST", 403)]
+
+
+async def test_a_push_to_the_registry_is_told_by_its_manifests(ferry: Deployment, lines: list[Any]):
+    password, _ = await ferry.user("carol", team=Permission.EDIT)
+    credentials = Credentials(username="carol", password=password)
+    pusher = RemoteStore(Endpoint(name="pusher", url=ferry.urls[NORTH], credentials=credentials))
+    lines.clear()
+
+    await images.push(pusher, name_in("team"), images.image(), Tag("v1"))
+    await pusher.close()
+
+    changes = [line for line in told(lines, "caller", "method", "path", "status") if line[3] != 401]
+    assert changes == [("carol", "PUT", "/v2/team/app/manifests/v1", 201)]

@@ -2,6 +2,7 @@
 #
 #   make demo           two registries, a real image and one synchronization, on this machine
 #   make test           the tests            ARGS='-k signing -x' goes to pytest
+#   make fuzz           requests made up from the OpenAPI document
 #   make check          ruff, mypy, import-linter
 #   make bench          the benchmarks       ARGS goes to them
 #   make bench-durable  those of the queue   ARGS goes to them
@@ -26,7 +27,7 @@ BUILD_REQUIREMENTS := import tomllib; \
 	print(*requires, "editables", sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-durable lock clean
+.PHONY: help demo test fuzz check bench bench-durable lock clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -36,6 +37,9 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/pytest $(ARGS)
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzzing $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -11,6 +11,8 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
 
 from tagferry import errors
 
@@ -22,6 +24,31 @@ class ErrorCode:
     status: int
     code: str
 
+
+class ErrorDetail(BaseModel):
+    """One of a request's errors, as Terraform's provider reads it."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    error_code: str
+    error_message: str
+    detail: str
+
+
+class ErrorBody(BaseModel):
+    """The body of every error; `error_code`, `error_msg` and `request_id` are those of the first one."""
+
+    error_code: str
+    error_msg: str
+    request_id: str
+    errors: list[ErrorDetail]
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorBody, "description": "The request cannot be met as it is"},
+    "5XX": {"model": ErrorBody, "description": "It failed here, or at a registry"},
+}
+"""What any operation may answer besides success, for the OpenAPI document."""
 
 _SWR = "SVCSTG.SWR."
 

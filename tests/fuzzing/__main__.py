@@ -1,0 +1,75 @@
+"""`python -m tests.fuzzing`: schemathesis makes up requests from tagferry's OpenAPI document, and checks the answers.
+
+No answer may be a fault of the server or something that the document does not tell. The exit code is 1 where one is.
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from tagferry import logs
+from tagferry.names import Tag
+from tests.support import images
+from tests.support.deployment import NORTH, SOUTH, Deployment, deployed, name_in
+
+_CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+_SECONDS = 900.0
+_FIGURES = re.compile(r"Tested: (\d+).*?(\d+) generated, (.*?)\n", re.DOTALL)
+
+
+async def fuzz(examples: int, seed: int) -> int:
+    """Try the API as an administrator and as nobody; returns how many of the two found a fault."""
+    faults = 0
+    with tempfile.TemporaryDirectory(prefix="tagferry-fuzz-") as folder:
+        async with deployed(Path(folder) / "data") as ferry:
+            for region in (NORTH, SOUTH):
+                await images.push(ferry.store(region), name_in("team"), images.index(), Tag("v1"))
+            token = await ferry.token()
+            for who, headers in (("an administrator", ["-H", f"X-Auth-Token: {token}"]), ("nobody", [])):
+                code, said = await _run(ferry, headers, examples=examples, seed=seed)
+                figures = _FIGURES.search(said)
+                if code != 0 or figures is None:
+                    sys.stdout.write(said)
+                    faults += 1
+                else:
+                    operations, cases, outcome = figures.groups()
+                    sys.stdout.write(f"{who}: {operations} operations, {cases} cases, {outcome}\n")
+                sys.stdout.flush()
+    return faults
+
+
+async def _run(ferry: Deployment, headers: list[str], *, examples: int, seed: int) -> tuple[int, str]:
+    """schemathesis's exit code, and what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "schemathesis.cli", "run", f"{ferry.urls[NORTH]}/openapi.json", *headers),
+        *("--checks", _CHECKS, "--max-examples", str(examples), "--seed", str(seed), "--no-color"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    try:
+        async with asyncio.timeout(_SECONDS):
+            said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, said.decode(errors="replace")
+
+
+def main() -> int:
+    """Run as the command line says; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzzing", description=__doc__)
+    parser.add_argument("--examples", type=int, default=10, help="at most so many made-up requests of each kind (10)")
+    parser.add_argument("--seed", type=int, default=1, help="makes the requests (1)")
+    options = parser.parse_args()
+    logs.configure(style="console", level="error")
+    return 1 if asyncio.run(fuzz(options.examples, options.seed)) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,6 +15,7 @@ from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.model import AccessKey
 from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users, random_password
 from tagferry.accounts.vault import Vault
@@ -70,6 +71,7 @@ class Accounts:
     database: Database
     users: Users
     organizations: Organizations
+    temporary: TemporaryCredentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +100,13 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
     try:
         await database.migrate()
         open_regions = [RegionId(name) for name, region in settings.regions.items() if region.organizations == "open"]
+        vault = _vault(settings)
+        users = Users(database, vault)
         yield Accounts(
             database=database,
-            users=Users(database, _vault(settings)),
+            users=users,
             organizations=Organizations(database, open_regions=open_regions),
+            temporary=TemporaryCredentials(users, vault),
         )
     finally:
         await database.close()
@@ -333,8 +338,10 @@ def _services(
         database=accounts.database,
         regions=regions,
         organizations=accounts.organizations,
+        users=accounts.users,
         tokens=tokens,
-        authenticator=Authenticator(accounts.users, tokens, lockout),
+        temporary=accounts.temporary,
+        authenticator=Authenticator(accounts.users, tokens, accounts.temporary, lockout),
         sync=sync,
         rulebook=RuleBook(
             regions=regions,

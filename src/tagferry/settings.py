@@ -224,6 +224,8 @@ class LimitSettings(_Frozen):
 
     body_bytes: PositiveInt = 1024 * 1024
     token_hours: float = Field(24.0, gt=0)
+    login_hours: float = Field(6.0, gt=0, le=24)
+    """How long a login secret of SWR's API lets into the registry, unless the call asks for another time."""
     failed_attempts: PositiveInt = 5
     """Failed authentications from one address after which a name or key is locked for `lock_seconds`."""
     lock_seconds: float = Field(300.0, ge=0)

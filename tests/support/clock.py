@@ -1,4 +1,6 @@
-"""A clock for tests."""
+"""Clocks for tests."""
+
+from datetime import UTC, datetime, timedelta
 
 
 class Clock:
@@ -19,3 +21,13 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
+
+
+class Calendar:
+    """Tells the real time until a test moves it on."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead

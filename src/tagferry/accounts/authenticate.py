@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from tagferry import signing
 from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.model import Caller
+from tagferry.accounts.temporary import PREFIX, TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
 from tagferry.errors import BadSignature, Unauthenticated
@@ -21,9 +22,10 @@ _REMEMBER_LIMIT = 1000
 class Authenticator:
     """Every door asks here, so that all of them let in the same people and lock out the same attempts."""
 
-    def __init__(self, users: Users, tokens: Tokens, lockout: Lockout) -> None:
+    def __init__(self, users: Users, tokens: Tokens, temporary: TemporaryCredentials, lockout: Lockout) -> None:
         self._users = users
         self._tokens = tokens
+        self._temporary = temporary
         self._lockout = lockout
         self._recent = _RecentLogins()
 
@@ -31,8 +33,8 @@ class Authenticator:
         """Whoever signed this request.
 
         Raises:
-            Unauthenticated: the header cannot be read.
-            BadSignature: the key is unknown or the signature does not verify.
+            Unauthenticated: the header cannot be read, or the key is temporary and has expired.
+            BadSignature: the key is unknown, the security token is not the key's, or the signature does not verify.
             Throttled: the key is locked for this address after too many failures.
         """
         parsed = signing.Authorization.parse(authorization)
@@ -40,16 +42,35 @@ class Authenticator:
         access_key = parsed.access_key.encode("ascii", "backslashreplace").decode()
         self._lockout.check(access_key, address)
         try:
-            found = await self._users.by_key(access_key)
-            if found is None:
-                raise BadSignature(f"the access key {access_key} is unknown")
-            caller, secret_key = found
+            caller, secret_key = await self._by_key(access_key, request.header("x-security-token"))
             signing.verify(request, parsed, secret_key, now=datetime.now(UTC))
         except BadSignature:
             self._lockout.failed(access_key, address)
             raise
         self._lockout.succeeded(access_key, address)
         return caller
+
+    async def _by_key(self, access_key: str, security_token: str | None) -> tuple[Caller, str]:
+        if security_token is not None:
+            found = await self._temporary.by_key(access_key, security_token)
+            if found is None:
+                raise BadSignature(f"X-Security-Token is not that of the access key {access_key}, or is no more valid")
+            return found
+        found = await self._users.by_key(access_key)
+        if found is None:
+            hint = "; a temporary one needs its X-Security-Token" if access_key.startswith(PREFIX) else ""
+            raise BadSignature(f"the access key {access_key} is unknown{hint}")
+        return found
+
+    async def by_secret_key(self, access_key: str, secret_key: str, *, address: str) -> Caller:
+        """The owner of this permanent access key and secret; raises Unauthenticated or Throttled."""
+        self._lockout.check(access_key, address)
+        found = await self._users.by_key(access_key)
+        if found is None or not _same(found[1], secret_key):
+            self._lockout.failed(access_key, address)
+            raise Unauthenticated("the access key or its secret is wrong")
+        self._lockout.succeeded(access_key, address)
+        return found[0]
 
     async def by_token(self, token: str) -> Caller:
         """The token's user; raises Unauthenticated."""
@@ -71,9 +92,10 @@ class Authenticator:
         return caller
 
     async def by_login(self, username: str, password: str, *, address: str) -> Caller:
-        """Whoever logs into the registry, as a user by password, or as `region@AK` with SWR's derived password.
+        """Whoever logs into the registry: a user by password, or `region@AK` with a login secret or derived password.
 
-        A login that was right stays right for a minute, since registry clients send it with every request.
+        A password that was right stays right for a minute, since registry clients send it with every request. Login
+        secrets are not remembered: they are cheap to check, and end the moment they should.
 
         Raises:
             Unauthenticated: the login is wrong.
@@ -82,25 +104,32 @@ class Authenticator:
         known = self._recent.get(username, password)
         if known is not None:
             return known
-        if "@" in username:
-            caller = await self._by_derived_password(username, password, address=address)
-        else:
+        if "@" not in username:
             caller = await self.by_password(username, password, address=address)
+        else:
+            access_key = username.rpartition("@")[2]
+            self._lockout.check(access_key, address)
+            if (temporary := await self._temporary.by_login(access_key, password)) is not None:
+                self._lockout.succeeded(access_key, address)
+                return temporary
+            caller = await self._by_derived_password(access_key, password, address=address)
         self._recent.put(username, password, caller)
         return caller
 
-    async def _by_derived_password(self, username: str, password: str, *, address: str) -> Caller:
-        access_key = username.rpartition("@")[2]
-        self._lockout.check(access_key, address)
+    async def _by_derived_password(self, access_key: str, password: str, *, address: str) -> Caller:
         found = await self._users.by_key(access_key)
         if found is not None:
             caller, secret_key = found
             expected = signing.login_password(access_key, secret_key)
-            if hmac.compare_digest(expected.encode(), password.encode("utf-8", "surrogatepass")):
+            if _same(expected, password):
                 self._lockout.succeeded(access_key, address)
                 return caller
         self._lockout.failed(access_key, address)
         raise Unauthenticated("the access key or its login password is wrong")
+
+
+def _same(expected: str, given: str) -> bool:
+    return hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogatepass"))
 
 
 class _RecentLogins:

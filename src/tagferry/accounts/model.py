@@ -1,6 +1,6 @@
 """Who asks, what belongs to whom, and how much each may do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 
@@ -16,6 +16,21 @@ class Permission(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """What a caller was known by, so that what it makes from that ends with it.
+
+    Attributes:
+        access_key: the permanent access key that it goes back to; None where it is the user's password.
+        expires_at: when it ends by itself, if it does.
+        is_temporary_key: whether it is a temporary access key.
+    """
+
+    access_key: str | None = None
+    expires_at: datetime | None = None
+    is_temporary_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Whoever was authenticated."""
 
@@ -24,6 +39,7 @@ class Caller:
     domain_id: str
     domain_name: str
     is_admin: bool
+    proof: Proof = field(default_factory=Proof, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +64,52 @@ class AccessKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """An issued IAM token, shown once."""
+class KeyRecord:
+    """An access key as it is on record, without its secret."""
 
-    value: str
+    access_key: str
+    description: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TemporaryKey:
+    """An access key that is good only together with its security token, and only until it expires."""
+
+    access_key: str
+    secret_key: str
+    security_token: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LoginSecret:
+    """A password for the embedded registries that expires; the user name there is anything, `@`, and `access_key`."""
+
+    access_key: str
+    password: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """What is on record of an IAM token.
+
+    Attributes:
+        method: how the user was identified, in IAM's words.
+        project: the region whose project it is for; None where it is for the domain.
+    """
+
+    owner: Caller
+    method: str
+    project: RegionId | None
     issued_at: datetime
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An issued IAM token, whose value is shown once."""
+
+    value: str
+    record: TokenRecord

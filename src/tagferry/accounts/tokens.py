@@ -2,50 +2,86 @@
 
 import hashlib
 import secrets
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, select
 
-from tagferry.accounts.model import Caller, Token
+from tagferry.accounts.model import Caller, Proof, Token, TokenRecord
 from tagferry.accounts.users import caller_of
 from tagferry.db.engine import Database
 from tagferry.db.tables import DomainRow, TokenRow, UserRow
+from tagferry.names import RegionId
+
+
+def utc_now() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
 
 
 class Tokens:
     """Issues tokens and finds their owners."""
 
-    def __init__(self, database: Database, *, lifetime: timedelta) -> None:
+    def __init__(self, database: Database, *, lifetime: timedelta, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
         self._lifetime = lifetime
+        self._clock = clock
 
-    async def issue(self, caller: Caller) -> Token:
-        """Make a token for a user; expired ones of the same user are dropped on the way."""
-        now = datetime.now(UTC)
-        token = Token(value=secrets.token_urlsafe(48), issued_at=now, expires_at=now + self._lifetime)
+    async def issue(self, caller: Caller, *, method: str = "password", project: RegionId | None = None) -> Token:
+        """Make a token for a user; expired ones of the same user are dropped on the way.
+
+        Args:
+            caller: whoever has just proved who it is; the token ends with the access key that it did so by.
+            method: how it did so, in IAM's words.
+            project: the region whose project it is for; None for the domain.
+        """
+        now = self._clock()
+        record = TokenRecord(
+            owner=caller, method=method, project=project, issued_at=now, expires_at=now + self._lifetime
+        )
+        value = secrets.token_urlsafe(48)
         async with self._database.write() as session:
             await session.execute(delete(TokenRow).where(TokenRow.user_id == caller.user_id, TokenRow.expires_at < now))
             session.add(
                 TokenRow(
-                    token_hash=_hash(token.value),
+                    token_hash=_hash(value),
                     user_id=caller.user_id,
-                    issued_at=token.issued_at,
-                    expires_at=token.expires_at,
+                    method=method,
+                    access_key=caller.proof.access_key,
+                    project=project,
+                    issued_at=record.issued_at,
+                    expires_at=record.expires_at,
                 )
             )
-        return token
+        return Token(value=value, record=record)
+
+    async def find(self, value: str) -> TokenRecord | None:
+        """What is on record of a token, or None where it is unknown or has expired."""
+        async with self._database.read() as session:
+            rows = await session.execute(
+                select(TokenRow, UserRow, DomainRow)
+                .join(UserRow, UserRow.id == TokenRow.user_id)
+                .join(DomainRow, DomainRow.id == UserRow.domain_id)
+                .where(TokenRow.token_hash == _hash(value), TokenRow.expires_at > self._clock())
+            )
+            found = rows.first()
+        if found is None:
+            return None
+        token, user, domain = found
+        proof = Proof(access_key=token.access_key, expires_at=token.expires_at)
+        return TokenRecord(
+            owner=replace(caller_of(user, domain), proof=proof),
+            method=token.method,
+            project=RegionId(token.project) if token.project is not None else None,
+            issued_at=token.issued_at,
+            expires_at=token.expires_at,
+        )
 
     async def owner(self, value: str) -> Caller | None:
         """The token's user, or None where the token is unknown or has expired."""
-        async with self._database.read() as session:
-            rows = await session.execute(
-                select(UserRow, DomainRow)
-                .join(TokenRow, TokenRow.user_id == UserRow.id)
-                .join(DomainRow, DomainRow.id == UserRow.domain_id)
-                .where(TokenRow.token_hash == _hash(value), TokenRow.expires_at > datetime.now(UTC))
-            )
-            found = rows.first()
-        return caller_of(found[0], found[1]) if found else None
+        found = await self.find(value)
+        return found.owner if found is not None else None
 
 
 def _hash(value: str) -> str:

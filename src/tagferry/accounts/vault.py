@@ -1,9 +1,11 @@
 """Secrets at rest: access keys' secrets encrypted, passwords hashed."""
 
 import asyncio
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -47,6 +49,18 @@ class Vault:
             raise Unavailable(
                 "a secret cannot be decrypted with the configured secret_key; restore the key that encrypted it"
             ) from None
+
+    def seal(self, document: dict[str, Any]) -> str:
+        """Text that only whoever holds the keys can read or make."""
+        return self.encrypt(json.dumps(document, separators=(",", ":")))
+
+    def unseal(self, sealed: str) -> dict[str, Any] | None:
+        """The document, or None where this is nothing that was sealed."""
+        try:
+            document = json.loads(self._fernet.decrypt(_bytes(sealed)))
+        except (InvalidToken, ValueError):
+            return None
+        return document if isinstance(document, dict) else None
 
     async def hash_password(self, password: str) -> str:
         async with self._hashing:

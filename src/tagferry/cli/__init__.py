@@ -3,13 +3,14 @@
 import gc
 import importlib
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from tagferry import __version__
 from tagferry.errors import TagferryError
 
 _COMMANDS = ("init", "serve", "worker", "sync", "job", "demo", "user", "key", "org", "region")
@@ -40,8 +41,18 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tagferry {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def tagferry() -> None:
+def tagferry(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Moves container images between registries, complete and bit-identical."""
 
 

@@ -1,21 +1,25 @@
 """`tagferry key`: access keys (AK/SK) to sign requests with."""
 
+from typing import Annotated
+
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from tagferry.cli.accounts import accounts_of
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
 
 app = typer.Typer(help="Access keys (AK/SK).", no_args_is_help=True)
+Description = Annotated[str, typer.Option("--for", help="What the key is for, to tell it from others.")]
 
 
 @app.command()
-def create(user: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+def create(user: str, description: Description = "", config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Make an access key for a user, and show its secret once."""
 
     async def work() -> None:
         async with accounts_of(config) as accounts:
-            made = await accounts.users.create_key(user)
+            made = await accounts.users.create_key(user, description=description)
         out.print(f"access key  {made.access_key}", soft_wrap=True)
         out.print(f"secret key  {made.secret_key}", soft_wrap=True, markup=False)
 
@@ -27,10 +31,10 @@ def list_all(user: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """List a user's access keys."""
 
     async def work() -> None:
-        table = Table("access key", "made", box=None)
+        table = Table("access key", "made", "for", box=None)
         async with accounts_of(config) as accounts:
-            for access_key, created in await accounts.users.list_keys(user):
-                table.add_row(access_key, created.isoformat(timespec="seconds"))
+            for key in await accounts.users.list_keys(user):
+                table.add_row(key.access_key, key.created_at.isoformat(timespec="seconds"), escape(key.description))
         out.print(table)
 
     run(work())

@@ -21,7 +21,9 @@ from tagferry.web.errors import INTERNAL, INTERNAL_MESSAGE, respond, serialize
 
 log = structlog.get_logger(__name__)
 
-_WITHOUT_CALLER = frozenset({"/healthz", "/readyz", "/v3/auth/tokens", "/openapi.json", "/notifications"})
+_WITHOUT_CALLER = frozenset({"/healthz", "/readyz", "/openapi.json", "/notifications"})
+_PROVES_IN_BODY = ("POST", "/v3/auth/tokens")
+_MAY_PROVE_IN_BODY = ("POST", "/v3.0/OS-CREDENTIAL/securitytokens")
 
 
 class RequestIds:
@@ -70,7 +72,7 @@ class RequestIds:
 class Authentication:
     """Reads the body up to its limit, and finds out who sent the request.
 
-    The caller is then in `scope["state"]["caller"]`.
+    The caller is then in `scope["state"]["caller"]`, unless the body is to tell who it is.
     """
 
     def __init__(self, app: ASGIApp, authenticator: Authenticator, *, body_limit: int) -> None:
@@ -84,15 +86,18 @@ class Authentication:
             return
         try:
             body = await _read_body(scope, receive, self._body_limit)
-            if scope["path"] not in _WITHOUT_CALLER:
-                caller = scope["state"]["caller"] = await self._authenticate(scope, body)
-                audit.known_as(caller.name)
+            if scope["path"] not in _WITHOUT_CALLER and _route(scope) != _PROVES_IN_BODY:
+                caller = await self._authenticate(scope, body)
+                if caller is not None:
+                    scope["state"]["caller"] = caller
+                    audit.known_as(caller.name)
         except TagferryError as error:
             await respond(error, scope["state"]["request_id"])(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
 
-    async def _authenticate(self, scope: Scope, body: bytes) -> Caller:
+    async def _authenticate(self, scope: Scope, body: bytes) -> Caller | None:
+        """Who sent the request; None only where the body may tell, and no header does."""
         request = signing.Request(
             method=scope["method"],
             path=_text(scope["raw_path"]),
@@ -106,7 +111,13 @@ class Authentication:
             return await self._authenticator.by_signature(request, authorization, address=client_address(scope))
         if token := request.header("x-auth-token"):
             return await self._authenticator.by_token(token)
+        if _route(scope) == _MAY_PROVE_IN_BODY:
+            return None
         raise Unauthenticated("the request has neither an AK/SK signature (Authorization) nor an X-Auth-Token")
+
+
+def _route(scope: Scope) -> tuple[str, str]:
+    return scope["method"], scope["path"]
 
 
 def _text(raw: bytes) -> str:

@@ -8,7 +8,9 @@ from fastapi import Depends, Request
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.model import Caller
 from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
+from tagferry.accounts.users import Users
 from tagferry.db.engine import Database
 from tagferry.settings import Settings
 from tagferry.sync.auto import AutoSync
@@ -25,7 +27,9 @@ class Services:
     database: Database
     regions: Regions
     organizations: Organizations
+    users: Users
     tokens: Tokens
+    temporary: TemporaryCredentials
     authenticator: Authenticator
     sync: SyncService
     rulebook: RuleBook

@@ -1,6 +1,6 @@
 """How errors leave the management and IAM APIs: one table, one serializer.
 
-The codes are SWR's and the API gateway's. Where SWR publishes none, one within its scheme is chosen: 5040021 for
+The codes are SWR's, the API gateway's and IAM's. Where SWR publishes none, one within its scheme is chosen: 5040021 for
 a wait that ran out, 5010001 for what is not supported, 4130014 for a body over the limit.
 """
 
@@ -70,6 +70,7 @@ _BY_KIND = {
     "repository": ErrorCode(404, f"{_SWR}4040010"),
     "tag": ErrorCode(404, f"{_SWR}4040048"),
     "rule": ErrorCode(400, f"{_SWR}4001158"),
+    **dict.fromkeys(("project", "domain", "token", "access key"), ErrorCode(404, "IAM.0004")),
 }
 _CONFLICTS = {
     "organization": ErrorCode(409, f"{_SWR}4090060"),

@@ -7,11 +7,12 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.names import RegionId
-from tests.support.clock import Clock
+from tests.support.clock import Calendar, Clock
 from tests.support.schemas import sqlite_in
 
 NORTH, SOUTH, OPEN = RegionId("cn-north-4"), RegionId("cn-south-1"), RegionId("harbor")
@@ -38,6 +39,16 @@ def vault() -> Vault:
 @pytest.fixture
 def users(database: Database, vault: Vault) -> Users:
     return Users(database, vault)
+
+
+@pytest.fixture
+def calendar() -> Calendar:
+    return Calendar()
+
+
+@pytest.fixture
+def temporary(users: Users, vault: Vault, calendar: Calendar) -> TemporaryCredentials:
+    return TemporaryCredentials(users, vault, clock=calendar)
 
 
 @pytest.fixture

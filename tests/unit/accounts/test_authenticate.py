@@ -6,6 +6,7 @@ import pytest
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.model import AccessKey, Caller
+from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
 from tagferry.db.engine import Database
@@ -23,8 +24,8 @@ def tokens(database: Database) -> Tokens:
 
 
 @pytest.fixture
-def authenticator(users: Users, tokens: Tokens, clock: Clock) -> Authenticator:
-    return Authenticator(users, tokens, Lockout(attempts=3, seconds=60, clock=clock))
+def authenticator(users: Users, tokens: Tokens, temporary: TemporaryCredentials, clock: Clock) -> Authenticator:
+    return Authenticator(users, tokens, temporary, Lockout(attempts=3, seconds=60, clock=clock))
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ async def key(users: Users, carol: Caller) -> AccessKey:
 async def test_a_token_is_its_owners_until_it_expires(database: Database, tokens: Tokens, carol: Caller):
     token = await tokens.issue(carol)
 
-    assert token.expires_at - token.issued_at == timedelta(hours=1)
+    assert token.record.expires_at - token.record.issued_at == timedelta(hours=1)
     assert await tokens.owner(token.value) == carol
     assert await tokens.owner(token.value[:-1]) is None
     assert await tokens.owner("") is None

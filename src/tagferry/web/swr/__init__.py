@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from tagferry.web.swr import auto_sync, job_actions, organizations, repositories, synchronization, tags
+from tagferry.web.swr import auto_sync, job_actions, login, organizations, repositories, synchronization, tags
 
 router = APIRouter()
-for part in (synchronization, job_actions, auto_sync, tags, repositories, organizations):
+for part in (synchronization, job_actions, auto_sync, tags, repositories, organizations, login):
     router.include_router(part.router)

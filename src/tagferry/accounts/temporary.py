@@ -1,0 +1,136 @@
+"""Credentials that expire: secrets to log into the registry with, and access keys with a security token.
+
+Nothing of them is kept. What a credential says is sealed with the vault's keys into the credential itself, so that it
+can be neither read nor made elsewhere, and a database that leaks holds none. Each goes back to a permanent access key
+or to the user's password, and ends with it, with the user, or at its time, whichever comes first.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tagferry.accounts.model import Caller, LoginSecret, Proof, TemporaryKey
+from tagferry.accounts.tokens import utc_now
+from tagferry.accounts.users import Users, random_key
+from tagferry.accounts.vault import Vault
+from tagferry.errors import Invalid, Unauthenticated
+
+SHORTEST, LONGEST = timedelta(minutes=15), timedelta(hours=24)
+"""The lifetimes that a call may ask for, for login secrets as for temporary access keys.
+
+Source: SWR API reference, CreateSecret; IAM API reference, CreateTemporaryAccessKeyByToken.
+"""
+
+PREFIX = "HST"
+"""What the ids of temporary access keys begin with; a permanent one may by chance."""
+
+_LOGIN, _KEY = "login", "key"
+_LOGIN_API, _KEY_API = "POST /v2/manage/utils/secret", "POST /v3.0/OS-CREDENTIAL/securitytokens"
+
+
+def lifetime_of(field: str, seconds: int) -> timedelta:
+    """The lifetime that a call asks for in a field; raises Invalid."""
+    shortest, longest = int(SHORTEST.total_seconds()), int(LONGEST.total_seconds())
+    if not shortest <= seconds <= longest:
+        raise Invalid(field, f"must be {shortest} to {longest} seconds", seconds)
+    return timedelta(seconds=seconds)
+
+
+class TemporaryCredentials:
+    """Makes them and recognizes them; a credential of one kind is none of the other."""
+
+    def __init__(self, users: Users, vault: Vault, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self._users = users
+        self._vault = vault
+        self._clock = clock
+
+    async def create_login(self, caller: Caller, lifetime: timedelta) -> LoginSecret:
+        """Make a secret to log into the registry with; it ends with what the caller was known by.
+
+        Raises:
+            Unauthenticated: the user, or what it was known by, is gone by now.
+        """
+        made = random_key(PREFIX)
+        expires_at, sealed = await self._seal(caller, lifetime, {"kind": _LOGIN, "access": made.access_key})
+        return LoginSecret(access_key=made.access_key, password=sealed, expires_at=expires_at)
+
+    async def create_key(self, caller: Caller, lifetime: timedelta) -> TemporaryKey:
+        """Make an access key with a security token; it ends with what the caller was known by.
+
+        Raises:
+            Unauthenticated: the user, or what it was known by, is gone by now.
+        """
+        made = random_key(PREFIX)
+        expires_at, sealed = await self._seal(
+            caller, lifetime, {"kind": _KEY, "access": made.access_key, "secret": made.secret_key}
+        )
+        return TemporaryKey(
+            access_key=made.access_key, secret_key=made.secret_key, security_token=sealed, expires_at=expires_at
+        )
+
+    async def by_login(self, access_key: str, password: str) -> Caller | None:
+        """Whoever this login secret stands for, or None where it is none; raises Unauthenticated where it expired."""
+        document = self._unseal(_LOGIN, access_key, password)
+        if document is None:
+            return None
+        self._require_time_left(document, f"the login {access_key} has expired; get a new one by {_LOGIN_API}")
+        return await self._owner(document)
+
+    async def by_key(self, access_key: str, security_token: str) -> tuple[Caller, str] | None:
+        """Whoever a temporary access key stands for, with the key's secret.
+
+        Returns:
+            None where the security token is not this key's, or where what it goes back to is gone.
+
+        Raises:
+            Unauthenticated: it has expired.
+        """
+        document = self._unseal(_KEY, access_key, security_token)
+        if document is None:
+            return None
+        self._require_time_left(
+            document, f"the temporary access key {access_key} has expired; get a new one by {_KEY_API}"
+        )
+        caller = await self._owner(document)
+        return (caller, document["secret"]) if caller is not None else None
+
+    async def _seal(self, caller: Caller, lifetime: timedelta, document: dict[str, Any]) -> tuple[datetime, str]:
+        found = await self._users.by_root(caller.user_id, caller.proof.access_key)
+        if found is None:
+            raise Unauthenticated("the user or the access key that asked does not exist any more")
+        expires_at = self._clock() + lifetime
+        if caller.proof.expires_at is not None:
+            # Or one that expires could be renewed for ever by whoever got hold of it.
+            expires_at = min(expires_at, caller.proof.expires_at)
+        sealed = self._vault.seal(
+            document
+            | {
+                "user": caller.user_id,
+                "root": caller.proof.access_key,
+                "holds": found[1],
+                "expires": expires_at.timestamp(),
+            }
+        )
+        return expires_at, sealed
+
+    def _unseal(self, kind: str, access_key: str, sealed: str) -> dict[str, Any] | None:
+        document = self._vault.unseal(sealed)
+        if document is None or document.get("kind") != kind or document["access"] != access_key:
+            return None
+        return document
+
+    def _require_time_left(self, document: dict[str, Any], message: str) -> None:
+        if self._clock().timestamp() >= document["expires"]:
+            raise Unauthenticated(message)
+
+    async def _owner(self, document: dict[str, Any]) -> Caller | None:
+        found = await self._users.by_root(document["user"], document["root"])
+        if found is None or found[1] != document["holds"]:
+            return None
+        proof = Proof(
+            access_key=document["root"],
+            expires_at=datetime.fromtimestamp(document["expires"], UTC),
+            is_temporary_key=True,
+        )
+        return replace(found[0], proof=proof)

@@ -1,0 +1,88 @@
+"""Projects and domains.
+
+A region's project carries the region's id as its name, and exists for every user of the domain.
+"""
+
+import hashlib
+from typing import Any
+
+from fastapi import APIRouter
+
+from tagferry.accounts.model import Caller
+from tagferry.errors import NotFound
+from tagferry.names import RegionId
+from tagferry.web.context import Context, RequestContext
+
+router = APIRouter()
+
+
+@router.get("/v3/projects", operation_id="KeystoneListProjects")
+async def list_projects(
+    context: RequestContext, name: str | None = None, domain_id: str | None = None
+) -> dict[str, Any]:
+    """List the projects, one a region; `name` picks one."""
+    mine = domain_id in (None, "", context.caller.domain_id)
+    regions = [region for region in _regions(context) if mine and name in (None, "", region)]
+    return {"links": _links(), "projects": [_project(region, context.caller) for region in regions]}
+
+
+@router.get("/v3/auth/projects", operation_id="KeystoneListAuthProjects")
+async def list_auth_projects(context: RequestContext) -> dict[str, Any]:
+    """List the projects that the caller may act in: all of its domain."""
+    return await list_projects(context)
+
+
+@router.get("/v3/projects/{project_id}", operation_id="KeystoneShowProject")
+async def show_project(project_id: str, context: RequestContext) -> dict[str, Any]:
+    """Show a project of the caller's domain."""
+    region = find_project(context, project_id=project_id)
+    return {"project": _project(region, context.caller)}
+
+
+@router.get("/v3/auth/domains", operation_id="KeystoneListAuthDomains")
+async def list_domains(context: RequestContext) -> dict[str, Any]:
+    """List the domains that the caller may act in: its own."""
+    domain = {**domain_of(context.caller), "enabled": True, "description": "", "links": {"self": ""}}
+    return {"links": _links(), "domains": [domain]}
+
+
+def find_project(
+    context: Context, *, name: str | None = None, project_id: str | None = None, caller: Caller | None = None
+) -> RegionId:
+    """The region of the project of this name and id, either of which may be left out; raises NotFound."""
+    caller = caller or context.caller
+    for region in _regions(context):
+        if name in (None, region) and project_id in (None, id_of_project(region, caller)):
+            return region
+    raise NotFound("project", str(name or project_id), "its name is a region's id")
+
+
+def id_of_project(region: RegionId, caller: Caller) -> str:
+    """The id of a region's project: stable, and different for every domain."""
+    return hashlib.sha256(f"{caller.domain_id}\0{region}".encode()).hexdigest()[:32]
+
+
+def domain_of(caller: Caller) -> dict[str, str]:
+    """The domain as IAM's documents name it."""
+    return {"id": caller.domain_id, "name": caller.domain_name}
+
+
+def _regions(context: Context) -> list[RegionId]:
+    return [region.id for region in context.services.regions]
+
+
+def _project(region: RegionId, caller: Caller) -> dict[str, Any]:
+    return {
+        "id": id_of_project(region, caller),
+        "name": region,
+        "domain_id": caller.domain_id,
+        "parent_id": caller.domain_id,
+        "is_domain": False,
+        "enabled": True,
+        "description": "",
+        "links": {"self": ""},
+    }
+
+
+def _links() -> dict[str, str | None]:
+    return {"next": None, "previous": None, "self": ""}

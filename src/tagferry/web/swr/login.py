@@ -1,0 +1,69 @@
+"""Secrets to log into a region's embedded registry with, that expire."""
+
+import base64
+from datetime import timedelta
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from tagferry.accounts.temporary import lifetime_of
+from tagferry.errors import Invalid, Unsupported
+from tagferry.web.context import Context, RequestContext
+from tagferry.web.swr.formats import date
+
+router = APIRouter(tags=["login"])
+
+
+class AuthInfo(BaseModel):
+    """User name and password, joined by a colon, in base64: what docker's `config.json` has."""
+
+    auth: str
+
+
+class LoginSecrets(BaseModel):
+    """A registry's login, as the `auths` of docker's `config.json`."""
+
+    auths: dict[str, AuthInfo]
+
+
+@router.post("/v2/manage/utils/secret", operation_id="CreateSecret", response_model=LoginSecrets)
+async def create_secret(
+    context: RequestContext, projectname: str | None = None, duration_seconds: int | None = None
+) -> Response:
+    """Get a login for the region's registry; `X-Swr-Dockerlogin` has it as a command that lacks the registry's host."""
+    region = context.region.id
+    if projectname not in (None, "", region):
+        raise Invalid("projectname", f"must be the region's own project, {region}", projectname)
+    return await _login(context, region, duration_seconds)
+
+
+@router.post(
+    "/v2/manage/utils/authorizationtoken", operation_id="CreateAuthorizationToken", response_model=LoginSecrets
+)
+async def create_authorization_token(context: RequestContext) -> Response:
+    """Get a login for the region's registry, as CreateSecret gives it."""
+    return await _login(context, "bearertoken", None)
+
+
+async def _login(context: Context, prefix: str, seconds: int | None) -> Response:
+    region, settings = context.region, context.services.settings
+    if not settings.regions[region.id].is_embedded:
+        raise Unsupported(
+            f"the registry of {region.id} is {region.url}, which has its own logins; "
+            "tagferry makes login secrets for its embedded registries only"
+        )
+    lifetime = timedelta(hours=settings.limits.login_hours)
+    if seconds is not None:
+        lifetime = lifetime_of("duration_seconds", seconds)
+    secret = await context.services.temporary.create_login(context.caller, lifetime)
+    username = f"{prefix}@{secret.access_key}"
+    auth = base64.b64encode(f"{username}:{secret.password}".encode()).decode()
+    document: dict[str, Any] = {"auths": {region.registry_host: {"auth": auth}}}
+    headers = {
+        "X-Swr-Dockerlogin": f"docker login -u {username} -p {secret.password}",
+        "X-Swr-Expireat": date(secret.expires_at),
+        "Cache-Control": "no-store",
+    }
+    return JSONResponse(document, headers=headers)

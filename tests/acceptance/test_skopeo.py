@@ -4,14 +4,17 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huaweicloudsdkswr.v2 import CreateAuthorizationTokenRequest, CreateSecretRequest
 
+from tagferry.accounts.model import Permission
 from tagferry.names import RegionId
 from tests.support.debian_image import TAG, DebianImage
-from tests.support.deployment import NORTH, SOUTH, Deployment, deployed
+from tests.support.deployment import NORTH, SOUTH, Deployment, calling, deployed
 from tests.support.docker_registry import PASSWORD, USERNAME, docker_registry
 from tests.support.programs import require_program
 
@@ -36,16 +39,19 @@ async def two_regions(folder: Path, source: str, target: str) -> AsyncIterator[D
 
 
 class Skopeo:
-    """skopeo, logged into the registries of a deployment's regions."""
+    """skopeo, logged into the registries of a deployment's regions, as the administrator or by another login."""
 
-    def __init__(self, ferry: Deployment) -> None:
+    def __init__(self, ferry: Deployment, login: str | None = None) -> None:
         self._program = require_program("skopeo")
         self._ferry = ferry
+        self._login = login
 
     def name(self, region: RegionId, repository: str, reference: str = f":{TAG}") -> str:
         return f"docker://{self._ferry.app.services.regions[region].registry_host}/{repository}{reference}"
 
     def login(self, region: RegionId) -> str:
+        if self._login is not None:
+            return self._login
         if self._ferry.settings.regions[region].is_embedded:
             return f"{self._ferry.admin.name}:{self._ferry.admin.password}"
         return f"{USERNAME}:{PASSWORD}"
@@ -96,6 +102,40 @@ async def test_a_multi_platform_image_crosses_byte_for_byte(
             assert await skopeo.raw(SOUTH, "release/debian/base", f"@{digest}") == blob(debian.directory, digest)
         await skopeo.pull(SOUTH, "release/debian/base", tmp_path / "pulled")
         assert contents(tmp_path / "pulled") == contents(debian.directory)
+
+
+@pytest.mark.parametrize("operation", ["create_secret", "create_authorization_token"])
+async def test_a_login_secret_pushes_and_pulls_until_it_expires(
+    tmp_path: Path, debian: DebianImage, operation: str
+) -> None:
+    async with two_regions(tmp_path, EMBEDDED, EMBEDDED) as ferry:
+        _, key = await ferry.user("carol", team=Permission.EDIT)
+        request = {
+            "create_secret": CreateSecretRequest(projectname=NORTH),
+            "create_authorization_token": CreateAuthorizationTokenRequest(),
+        }[operation]
+        given = await calling(getattr(ferry.sdk(key=key), operation), request)
+        _, _, _, username, _, password = given.x_swr_dockerlogin.split()
+        (host,) = given.auths
+        skopeo = Skopeo(ferry, f"{username}:{password}")
+
+        await skopeo.push(debian.skopeo_name, NORTH, "team/debian/base")
+        await skopeo.pull(NORTH, "team/debian/base", tmp_path / "pulled")
+
+        assert contents(tmp_path / "pulled") == contents(debian.directory)
+        login = ("login", "--tls-verify=false", "--authfile", str(tmp_path / "made.json"))
+        await skopeo.run(*login, "--username", username, "--password", password, host)
+        written = json.dumps({"auths": {host: {"auth": given.auths[host].auth}}})
+        assert json.loads((tmp_path / "made.json").read_text()) == json.loads(written)
+        (tmp_path / "given.json").write_text(written)
+        inspect = ("inspect", "--raw", "--tls-verify=false", "--authfile", str(tmp_path / "given.json"))
+        assert await skopeo.run(*inspect, skopeo.name(NORTH, "team/debian/base")) == blob(
+            debian.directory, debian.digest
+        )
+        with pytest.raises(AssertionError, match="403"):
+            await skopeo.push(debian.skopeo_name, NORTH, "release/debian/base")
+        with ferry.later(timedelta(hours=6)), pytest.raises(AssertionError, match=r"unauthorized|has expired"):
+            await skopeo.raw(NORTH, "team/debian/base")
 
 
 async def synchronize(ferry: Deployment) -> list[str]:

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from tagferry.oci.images import ImageStore
 from tagferry.oci.model import Manifest
 from tagferry.settings import Settings
 from tagferry.web.server import listening
+from tests.support.clock import Calendar
 from tests.support.memory_store import MemoryStore
 from tests.support.processes import free_port
 from tests.support.schemas import sqlite_in
@@ -124,6 +126,18 @@ class Deployment:
         ):
             return Answer(response.status, response.headers, await response.read())
 
+    @contextmanager
+    def later(self, time: timedelta) -> Iterator[None]:
+        """Let so much time have passed for everything that expires."""
+        calendar, services = Calendar(), self.app.services
+        calendar.ahead = time
+        before = services.tokens._clock, services.temporary._clock
+        services.tokens._clock = services.temporary._clock = calendar
+        try:
+            yield
+        finally:
+            services.tokens._clock, services.temporary._clock = before
+
     def client(self, region: RegionId = NORTH, key: AccessKey | None = None) -> ManagementClient:
         """tagferry's own client, signing as the administrator or with another key."""
         key = key or self.admin.key
@@ -146,13 +160,23 @@ class Deployment:
 
             return await eventually(ended, seconds=30)
 
-    def sdk(self, region: RegionId = NORTH, key: AccessKey | None = None, *, seconds: float = 60) -> Any:
+    def sdk(
+        self,
+        region: RegionId = NORTH,
+        key: AccessKey | None = None,
+        *,
+        seconds: float = 60,
+        security_token: str | None = None,
+    ) -> Any:
         """The SWR SDK's client for a region, which waits so long for an answer; its calls block: see `calling`."""
         key = key or self.admin.key
         config = HttpConfig.get_default_config()
         config.timeout = (5, seconds)
         builder = SwrClient.new_builder().with_http_config(config).with_endpoints([self.urls[region]])
-        return builder.with_credentials(BasicCredentials(key.access_key, key.secret_key, "a" * 32)).build()
+        credentials = BasicCredentials(key.access_key, key.secret_key, "a" * 32)
+        if security_token is not None:
+            credentials = credentials.with_security_token(security_token)
+        return builder.with_credentials(credentials).build()
 
     async def token(self, region: RegionId = NORTH, user: str | None = None, password: str | None = None) -> str:
         """An IAM token, got as any HTTP client gets one."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tagferry import cli
+from tagferry import __version__, cli
 from tagferry.cli.accounts import accounts_of
 from tagferry.errors import Conflict, Invalid, InvalidName, NotFound, TagferryError
 from tagferry.oci.model import OCI_INDEX
@@ -64,6 +64,16 @@ def test_keys_are_made_listed_and_deleted_and_their_secrets_shown_once(home: Pat
     assert access_key not in succeed("key", "list", "admin")
     assert access_key in fail(NotFound, "key", "delete", access_key)
     assert "nobody" in fail(NotFound, "key", "create", "nobody")
+
+
+def test_keys_are_told_from_each_other_by_what_they_are_for(home: Path) -> None:
+    made = succeed("key", "create", "admin", "--for", "the [nightly] build").split()[2]
+    assert re.search(rf"^ *{made} +\S+ +the \[nightly\] build *$", succeed("key", "list", "admin"), re.MULTILINE)
+    assert "at most 255" in fail(Invalid, "key", "create", "admin", "--for", "x" * 256)
+
+
+def test_the_version_is_told() -> None:
+    assert succeed("--version") == f"tagferry {__version__}\n"
 
 
 def test_organizations_are_made_listed_granted_and_deleted(home: Path) -> None:

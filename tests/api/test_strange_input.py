@@ -101,6 +101,20 @@ async def test_a_password_is_never_repeated_in_an_error(ferry: Deployment) -> No
         assert b"1234" not in answer.content
 
 
+async def test_a_secret_key_or_token_is_never_repeated_in_an_error(ferry: Deployment) -> None:
+    for secret in (12345678, ["12345678"], "12345678\ud800"):
+        key = {"access": {"key": "A"}, "secret": {"key": secret}}
+        for part in (key, secret):
+            body = {"auth": {"identity": {"methods": ["hw_ak_sk"], "hw_ak_sk": part}}}
+            answer = await ferry.http("POST", "/v3/auth/tokens", body=body)
+            assert answer.refused()[2].startswith("auth.identity.hw_ak_sk")
+            assert b"1234" not in answer.content
+    token = {"methods": ["token"], "token": {"id": 12345678}}
+    answer = await ferry.http("POST", "/v3.0/OS-CREDENTIAL/securitytokens", body={"auth": {"identity": token}})
+    assert answer.refused()[2].startswith("auth.identity.token.id must be a string")
+    assert b"1234" not in answer.content
+
+
 @pytest.mark.parametrize(
     "path",
     [

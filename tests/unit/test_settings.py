@@ -179,6 +179,7 @@ def test_an_unknown_setting_is_refused_by_its_name(document: dict[str, Any], tol
         ),
         ({"regions": {"north": EMBEDDED}, "sync": {"wait_seconds": -1}}, "sync.wait_seconds Input should be greater"),
         ({"regions": {"north": EMBEDDED}, "limits": {"token_hours": 0}}, "limits.token_hours Input should be greater"),
+        ({"regions": {"north": EMBEDDED}, "limits": {"login_hours": 25}}, "limits.login_hours Input should be less"),
         ({"regions": {"north": EMBEDDED}, "data_dir": 5}, "data_dir Input is not a valid path"),
         ({"regions": {"north": EMBEDDED}, "secret_key": [SECRET]}, "secret_key Input should be a valid string"),
     ],

@@ -47,6 +47,7 @@ data_dir = "tagferry-data"
 [limits]
 # body_bytes = 1048576
 # token_hours = 24
+# login_hours = 6           # how long a login secret lets into the registry
 # failed_attempts = 5      # after which a name or key is locked for the address that failed
 # lock_seconds = 300
 

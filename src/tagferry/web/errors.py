@@ -138,7 +138,7 @@ def from_validation(validation: RequestValidationError) -> list[errors.TagferryE
 def _translate(error: dict[str, Any]) -> errors.TagferryError:
     where, *path = error["loc"] or ("body",)
     field = _field_name(where, path)
-    value = None if "password" in path else error["input"]
+    value = None if _is_secret(path) else error["input"]
     match error["type"]:
         case "json_invalid":
             return errors.WrongType("body", f"must be JSON ({error.get('ctx', {}).get('error', 'it is not')})")
@@ -150,6 +150,12 @@ def _translate(error: dict[str, Any]) -> errors.TagferryError:
             return errors.Invalid(field, _rule(error["msg"]), value)
 
 
+def _is_secret(path: list[str | int]) -> bool:
+    """Whether the field at this path is, or holds, what must not be repeated."""
+    return not _SECRETS.isdisjoint(path) or path[-2:] == ["token", "id"]
+
+
+_SECRETS = frozenset({"password", "hw_ak_sk", "secret"})
 _TYPES = {
     "string_type": "a string",
     "bool_type": "true or false",

@@ -16,7 +16,7 @@ _NEEDED = {Action.PULL: Permission.READ, Action.PUSH: Permission.EDIT, Action.DE
 
 
 class AccountsGate:
-    """Basic logins of users, or of access keys as SWR's `docker login` has them, and organizations' permissions."""
+    """Basic logins of users, by login secrets or of access keys as SWR has them, and organizations' permissions."""
 
     challenge = 'Basic realm="tagferry", charset="UTF-8"'
 

@@ -66,3 +66,16 @@ async def test_a_push_to_the_registry_is_told_by_its_manifests(ferry: Deployment
 
     changes = [line for line in told(lines, "caller", "method", "path", "status") if line[3] != 401]
     assert changes == [("carol", "PUT", "/v2/team/app/manifests/v1", 201)]
+
+
+async def test_whoever_the_body_proves_is_told_too_and_never_a_secret(ferry: Deployment, lines: list[Any]):
+    token = await ferry.token()
+    identity = {"methods": ["token"], "token": {"id": token}}
+    made = await ferry.http("POST", "/v3.0/OS-CREDENTIAL/securitytokens", body={"auth": {"identity": identity}})
+    secret = await ferry.http("POST", "/v2/manage/utils/secret", headers={"X-Auth-Token": token})
+
+    paths = "/v3/auth/tokens", "/v3.0/OS-CREDENTIAL/securitytokens", "/v2/manage/utils/secret"
+    assert told(lines, "caller", "path") == [(ferry.admin.name, path) for path in paths]
+    ((_, login),) = secret.document["auths"].items()
+    for shown_once in (token, made.document["credential"]["secret"], login["auth"], ferry.admin.password):
+        assert shown_once not in str(lines)

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator
 from tagferry.accounts.model import Caller, KeyRecord
 from tagferry.accounts.temporary import SHORTEST, lifetime_of
 from tagferry.errors import Denied, Invalid, Unauthenticated
+from tagferry.web import audit
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.model import Strict, Text
 from tagferry.web.swr.formats import date
@@ -130,7 +131,9 @@ async def _caller(identity: TokenIdentity, context: Context) -> Caller:
         return known
     if identity.token is None or not identity.token.id:
         raise Unauthenticated("the request has neither a signature (Authorization), nor an X-Auth-Token, nor a token")
-    return await context.services.authenticator.by_token(identity.token.id)
+    caller = await context.services.authenticator.by_token(identity.token.id)
+    audit.known_as(caller.name)
+    return caller
 
 
 def _require_own(user_id: str, caller: Caller) -> None:

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from tagferry.accounts.model import Caller, TokenRecord
 from tagferry.errors import Denied, Invalid, MissingField, NotFound, Unauthenticated
 from tagferry.names import RegionId
+from tagferry.web import audit
 from tagferry.web.authentication import client_address
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.model import Strict, Text
@@ -103,6 +104,7 @@ class TokenBody(Strict):
 async def create_token(body: TokenBody, context: RequestContext) -> Response:
     """Get a token by a user's password or access key; it comes in the header `X-Subject-Token`."""
     method, caller = await _identify(body.auth.identity, context)
+    audit.known_as(caller.name)
     project = _scope(body.auth.scope, caller, context)
     token = await context.services.tokens.issue(caller, method=method, project=project)
     return _answer(token.value, token.record, status=201)

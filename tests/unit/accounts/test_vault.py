@@ -57,7 +57,9 @@ def test_a_key_file_may_hold_a_key_on_each_line(tmp_path: Path):
     assert Vault.open(None, file).decrypt(Vault([OLD]).encrypt("secret")) == "secret"
 
 
-@pytest.mark.parametrize("text", ["short", "é" * 44, ",", f"{OLD},short"])
+@pytest.mark.parametrize(
+    "text", ["short", "é" * 44, ",", f"{OLD},short"], ids=["short", "no base64", "nothing", "one of two"]
+)
 def test_what_is_no_key_is_refused_without_being_told(tmp_path: Path, text: str):
     (tmp_path / "secret.key").write_text(text)
 

@@ -15,6 +15,7 @@ from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.model import AccessKey
 from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.repositories import Repositories
 from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users, random_password
@@ -339,6 +340,7 @@ def _services(
         regions=regions,
         organizations=accounts.organizations,
         users=accounts.users,
+        repositories=Repositories(accounts.database),
         tokens=tokens,
         temporary=accounts.temporary,
         authenticator=Authenticator(accounts.users, tokens, accounts.temporary, lockout),

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 
-from tagferry.names import Namespace, RegionId
+from tagferry.names import Namespace, RegionId, RepositoryName
 
 
 class Permission(IntEnum):
@@ -53,6 +53,26 @@ class Organization:
     creator_name: str
     created_at: datetime
     permission: Permission
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRecord:
+    """What is said of a repository of a region besides its images; the registry may have none of it yet.
+
+    Attributes:
+        updated_at: when something else was said of it last, whatever was pushed since.
+    """
+
+    id: int
+    region: RegionId
+    name: RepositoryName
+    category: str
+    description: str
+    is_public: bool
+    creator_id: str
+    creator_name: str
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

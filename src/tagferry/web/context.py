@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.model import Caller
 from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.repositories import Repositories
 from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
@@ -28,6 +29,7 @@ class Services:
     regions: Regions
     organizations: Organizations
     users: Users
+    repositories: Repositories
     tokens: Tokens
     temporary: TemporaryCredentials
     authenticator: Authenticator

@@ -1,0 +1,183 @@
+"""What is said of repositories besides their images, which their region's registry has."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import ColumnElement, and_, delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tagferry.accounts.model import Caller, RepositoryRecord
+from tagferry.db.engine import Database
+from tagferry.db.tables import OrganizationRow, RepositoryRow
+from tagferry.errors import Conflict, Invalid, NotFound
+from tagferry.names import Namespace, RegionId, RepositoryName
+
+OTHER = "other"
+"""The category of a repository of which nothing else was said."""
+CATEGORIES = ("app_server", "linux", "framework_app", "database", "lang", OTHER, "windows", "arm")
+"""What kind of images a repository may be said to have; SWR's values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """What is to be said of a repository.
+
+    Attributes:
+        category: one of CATEGORIES; None leaves it as it is, which is `other` for a new one.
+        description: any text; None leaves it as it is, which is none for a new one.
+
+    Raises:
+        Invalid: there is no such category.
+    """
+
+    is_public: bool = False
+    category: str | None = None
+    description: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.category is not None:
+            check_category(self.category)
+
+
+def check_category(category: str) -> None:
+    """Raise Invalid where there is no such category."""
+    if category not in CATEGORIES:
+        raise Invalid("category", f"must be one of {', '.join(CATEGORIES)}", category)
+
+
+class Repositories:
+    """The records of repositories; whether the registry has the repository is not asked here.
+
+    Args:
+        database: where they are kept.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, region: RegionId, name: RepositoryName) -> RepositoryRecord | None:
+        """A repository's record, or None where nothing was said of it."""
+        async with self._database.read() as session:
+            row = await session.scalar(select(RepositoryRow).where(_at(region, name)))
+        return _record(row) if row is not None else None
+
+    async def list_in(self, region: RegionId, namespaces: Collection[Namespace]) -> list[RepositoryRecord]:
+        """The records of these organizations' repositories, by full name."""
+        if not namespaces:
+            return []
+        here = (RepositoryRow.region == region) & RepositoryRow.namespace.in_(namespaces)
+        async with self._database.read() as session:
+            rows = await session.scalars(select(RepositoryRow).where(here))
+            return sorted((_record(row) for row in rows), key=lambda record: record.name)
+
+    async def create(self, caller: Caller, region: RegionId, name: RepositoryName, said: Saying) -> RepositoryRecord:
+        """Make a repository's record, of which the caller is the creator; raises Conflict where there is one."""
+        try:
+            return await self._insert(caller, region, name, said, since=None)
+        except IntegrityError:
+            raise already_there(region, name) from None
+
+    async def find_or_make(
+        self, caller: Caller, region: RegionId, name: RepositoryName, *, since: datetime | None = None
+    ) -> RepositoryRecord:
+        """A repository's record, which is made where only the registry knew of the repository.
+
+        Such a one is private and of the category `other`. Its creator is the organization's, since nobody knows who
+        pushed it, or the caller where only the registry knows the organization too.
+
+        Args:
+            caller: whoever has something to say of it.
+            region: where it is.
+            name: its name.
+            since: when it was created, if that is known; otherwise now.
+        """
+        if found := await self.find(region, name):
+            return found
+        try:
+            return await self._insert(caller, region, name, Saying(), since=since or datetime.now(UTC))
+        except IntegrityError:
+            found = await self.find(region, name)
+        if found is None:
+            raise NotFound("repository", f"{name} in {region}", "it was deleted just now")
+        return found
+
+    async def update(self, region: RegionId, name: RepositoryName, said: Saying) -> RepositoryRecord:
+        """Say something else of a repository; raises NotFound where there is no record of it."""
+        async with self._database.write() as session:
+            row = await session.scalar(select(RepositoryRow).where(_at(region, name)).with_for_update())
+            if row is None:
+                raise NotFound("repository", f"{name} in {region}")
+            row.is_public = said.is_public
+            row.category = row.category if said.category is None else said.category
+            row.description = row.description if said.description is None else said.description
+            row.updated_at = datetime.now(UTC)
+        return _record(row)
+
+    async def delete(self, region: RegionId, name: RepositoryName) -> None:
+        """Forget what was said of a repository, with who may use it; where nothing was, there is nothing to do."""
+        async with self._database.write() as session:
+            await session.execute(delete(RepositoryRow).where(_at(region, name)))
+
+    async def _insert(
+        self, caller: Caller, region: RegionId, name: RepositoryName, said: Saying, *, since: datetime | None
+    ) -> RepositoryRecord:
+        """Record a repository that the caller creates now or, with `since`, one that was there already."""
+        now = datetime.now(UTC)
+        async with self._database.write() as session:
+            organization = await _organization(session, region, name.namespace)
+            creator = (caller.user_id, caller.name)
+            if since is not None and organization is not None:
+                creator = (organization.creator_id, organization.creator_name)
+            row = RepositoryRow(
+                region=region,
+                namespace=name.namespace,
+                name=name.repository,
+                organization_id=organization.id if organization else None,
+                category=said.category or OTHER,
+                description=said.description or "",
+                is_public=said.is_public,
+                creator_id=creator[0],
+                creator_name=creator[1],
+                created_at=since or now,
+                updated_at=now,
+            )
+            session.add(row)
+            await session.flush()
+        return _record(row)
+
+
+def already_there(region: RegionId, name: RepositoryName) -> Conflict:
+    """The error of a repository that exists, whoever knows of it."""
+    return Conflict("repository", f"the repository {name} exists already in {region}")
+
+
+async def _organization(session: AsyncSession, region: RegionId, name: Namespace) -> OrganizationRow | None:
+    """The organization if tagferry manages it, held so that it does not end before its new repository is recorded."""
+    mine = select(OrganizationRow).where(OrganizationRow.region == region, OrganizationRow.name == name)
+    row: OrganizationRow | None = await session.scalar(mine.with_for_update(read=True, key_share=True))
+    return row
+
+
+def _at(region: RegionId, name: RepositoryName) -> ColumnElement[bool]:
+    return and_(
+        RepositoryRow.region == region,
+        RepositoryRow.namespace == name.namespace,
+        RepositoryRow.name == name.repository,
+    )
+
+
+def _record(row: RepositoryRow) -> RepositoryRecord:
+    return RepositoryRecord(
+        id=row.id,
+        region=RegionId(row.region),
+        name=RepositoryName(f"{row.namespace}/{row.name}"),
+        category=row.category,
+        description=row.description,
+        is_public=row.is_public,
+        creator_id=row.creator_id,
+        creator_name=row.creator_name,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

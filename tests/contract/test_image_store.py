@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import pytest
 
@@ -391,6 +391,35 @@ async def test_deleting_a_tag_leaves_its_manifest(
     assert (await store.get_manifest(repository, Tag("two"))).digest == sample.digest
     with pytest.raises(NotFound):
         await store.delete_manifest(repository, Tag("one"))
+
+
+async def test_a_deleted_repository_has_nothing_left_and_can_be_filled_again(
+    store: ImageStore, repository: RepositoryName
+):
+    sample, listed = image(seed="alone"), index()
+    signature = artifact(subject=listed.manifest)
+    signature_of_signature = artifact(subject=signature.manifest, payload=b"signed again")
+    await push(store, repository, sample, Tag("one"))
+    await push(store, repository, sample, Tag("two"))
+    await push(store, repository, listed, Tag("all"))
+    await push(store, repository, listed.children[0], Tag("child"))
+    for attached in (signature, signature_of_signature):
+        await push(store, repository, attached)
+
+    await store.delete_repository(repository)
+
+    with suppress(NotFound):
+        assert [tag async for tag in store.list_tags(repository)] == []
+    gone = [sample, listed, *listed.children, signature, signature_of_signature]
+    assert [await store.head_manifest(repository, one.digest) for one in gone] == [None] * len(gone)
+    assert await store.list_referrers(repository, listed.digest) == []
+    await push(store, repository, listed, Tag("again"))
+    assert [tag async for tag in store.list_tags(repository)] == ["again"]
+
+
+async def test_a_repository_that_is_not_there_is_not_deleted(store: ImageStore, repository: RepositoryName):
+    with pytest.raises(NotFound, match="repository"):
+        await store.delete_repository(repository)
 
 
 async def test_a_deleted_blob_is_gone(store: ImageStore, repository: RepositoryName):

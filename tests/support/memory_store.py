@@ -87,6 +87,11 @@ class MemoryStore:
         del contents.manifests[reference]
         contents.tags = {tag: record for tag, record in contents.tags.items() if record.digest != reference}
 
+    async def delete_repository(self, repository: RepositoryName) -> None:
+        await self._enter("delete_repository")
+        if self._repositories.pop(repository, None) is None:
+            raise NotFound("repository", repository)
+
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
         await self._enter("stat_blob")
         content = self._contents(repository).blobs.get(digest)

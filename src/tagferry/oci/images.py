@@ -154,6 +154,18 @@ class ImageStore(Protocol):
         """
         ...
 
+    async def delete_repository(self, repository: RepositoryName) -> None:
+        """Delete all the tags and manifests of a repository that the store can tell of.
+
+        What no tag leads to may stay where the store does not list it, and so may the repository's name, as that of an
+        empty one. An error may leave a part deleted; another attempt goes on.
+
+        Raises:
+            NotFound: of the kind `repository`.
+            Unsupported: the store does not delete.
+        """
+        ...
+
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
         """A blob's size in bytes, or None where the repository does not hold it."""
         ...

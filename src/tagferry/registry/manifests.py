@@ -14,7 +14,7 @@ from tagferry.oci.images import TagRecord
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest
 from tagferry.registry.blobs import BlobFiles
 from tagferry.registry.errors import MissingReference
-from tagferry.registry.files import entries, replace_file, sync_directory
+from tagferry.registry.files import entries, files_below, replace_file, sync_directory
 from tagferry.registry.layout import Layout
 
 _LONGEST_MEDIA_TYPE = 255
@@ -88,6 +88,19 @@ class ManifestFiles:
         subject = _subject(content.partition(b"\n")[2])
         if subject is not None:
             self._layout.referrer(repository, subject, reference).unlink(missing_ok=True)
+
+    def delete_all(self, repository: RepositoryName) -> None:
+        """Delete every tag, manifest and referrer entry; raises NotFound where there is no such repository."""
+        if not self._layout.holds_images(repository):
+            raise NotFound("repository", repository)
+        directory = self._layout.repository(repository)
+        # Tags go first, and durably: one that points to nothing is never to be seen.
+        for kind in ("_tags", "_manifests", "_referrers"):
+            files = list(files_below(directory / kind))
+            for path in files:
+                path.unlink(missing_ok=True)
+            for folder in {path.parent for path in files}:
+                sync_directory(folder)
 
     def tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         """The tags in lexical order, or just those of `only` that exist; raises NotFound where all are asked for."""

@@ -84,6 +84,16 @@ class DiskStore:
 
         await self._threads.run(delete)
 
+    async def delete_repository(self, repository: RepositoryName) -> None:
+        def delete() -> None:
+            with self._lock(repository):
+                self._manifests.delete_all(repository)
+                for digest in self._layout.digests(repository, "_blobs"):
+                    self._blobs.delete(repository, digest)
+                self._prune(repository)
+
+        await self._threads.run(delete)
+
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
         return await self._threads.run(self._blobs.size, repository, digest)
 

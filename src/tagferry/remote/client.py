@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from tagferry.errors import Invalid, InvalidName, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.deletion import delete_images
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.remote.capabilities import CapabilityKeeper, Learned
@@ -78,6 +79,9 @@ class RemoteStore:
 
     async def delete_manifest(self, repository: RepositoryName, reference: Reference) -> None:
         await self._manifests.delete(repository, reference)
+
+    async def delete_repository(self, repository: RepositoryName) -> None:
+        await delete_images(self, repository)
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
         call = head_blob(repository, digest, scope=pulling(repository))

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tagferry.errors import NotFound, TagferryError, Unsupported
+from tagferry.errors import Conflict, NotFound, TagferryError, Unsupported
 from tagferry.names import Digest, Namespace, RepositoryName, Tag
+from tagferry.oci.attachments import cosign_kind, cosign_tags
 from tagferry.oci.images import ImageStore, TagRecord
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest
 
 _AT_ONCE = 8
+_NAMED = 5
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 
@@ -42,7 +44,35 @@ class RepositoryDetails:
     """
 
     name: RepositoryName
-    tags: tuple[Tag, ...]
+    tags: tuple[Tag, ...] = ()
+    size: int = 0
+    created: datetime = _UNKNOWN
+    updated: datetime = _UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A signature, or whatever else is attached to a manifest.
+
+    Attributes:
+        subject: the manifest that it is attached to.
+        kind: its artifact type, or `signature.cosign` and the like for what is found under one of cosign's tags.
+        tag: that tag.
+        updated: when that was written, where the store knows.
+    """
+
+    subject: Digest
+    digest: Digest
+    kind: str
+    tag: Tag | None = None
+    updated: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentDetails:
+    """An attachment as far as it had to be read for that; the fields are as a tag's."""
+
+    attachment: Attachment
     size: int
     created: datetime
     updated: datetime
@@ -58,6 +88,16 @@ async def list_repositories(store: ImageStore, namespaces: Sequence[Namespace]) 
     if not prefixes:
         return []
     return [name async for name in store.list_repositories() if name.startswith(prefixes)]
+
+
+async def has_images(store: ImageStore, name: RepositoryName) -> bool:
+    """Whether a repository has a tag; a registry may go on naming one whose images were deleted."""
+    try:
+        async for _ in store.list_tags(name):
+            return True
+    except NotFound:
+        pass
+    return False
 
 
 async def describe_repository(store: ImageStore, name: RepositoryName) -> RepositoryDetails:
@@ -80,9 +120,93 @@ async def describe_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> Tag
     details = await describe_tags(store, name, await store.describe_tags(name, only=[tag]))
     if details:
         return details[0]
+    raise await _missing(store, name, tag)
+
+
+async def find_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> Digest:
+    """What a tag points to; raises NotFound of the kind `tag` or `repository`."""
+    found = await store.head_manifest(name, tag)
+    if found is None:
+        raise await _missing(store, name, tag)
+    return found.digest
+
+
+async def _missing(store: ImageStore, name: RepositoryName, tag: Tag) -> NotFound:
+    """The error of a tag that is not there, if its repository is; raises NotFound if that is not."""
     async for _ in store.list_tags(name):
         break
-    raise NotFound("tag", f"{name}:{tag}")
+    return NotFound("tag", f"{name}:{tag}")
+
+
+async def list_attachments(store: ImageStore, name: RepositoryName, subject: Digest) -> list[Attachment]:
+    """What is attached to a manifest itself, by digest: referrers, and what cosign has put under its own tags."""
+    records = await store.describe_tags(name, only=cosign_tags(subject))
+    tagged = [
+        Attachment(subject, record.digest, f"{cosign_kind(record.tag)}.cosign", record.tag, record.updated)
+        for record in records
+    ]
+    referrers = await store.list_referrers(name, subject)
+    found = {one.digest: Attachment(subject, one.digest, one.artifact_type or one.media_type) for one in referrers}
+    return sorted([*found.values(), *tagged], key=lambda one: (one.digest, one.tag or ""))
+
+
+async def describe_attachment(
+    store: ImageStore, name: RepositoryName, attachment: Attachment
+) -> AttachmentDetails | None:
+    """An attachment with its size and dates; None where it has vanished, or is of a type that is not understood."""
+    try:
+        _, blobs, created = await _contents(store, name, attachment.digest)
+    except (NotFound, Unsupported):
+        return None
+    return AttachmentDetails(
+        attachment=attachment,
+        size=sum(blobs.values()),
+        created=created or attachment.updated or _UNKNOWN,
+        updated=attachment.updated or created or _UNKNOWN,
+    )
+
+
+async def list_attached_to(store: ImageStore, name: RepositoryName, tag: Tag) -> list[Tag]:
+    """The tags of what a signature or the like is attached to, in lexical order; raises NotFound for its own tag."""
+    manifest = await store.get_manifest(name, tag)
+    subject = manifest.subject.digest if manifest.subject else None
+    records = await store.describe_tags(name)
+    return [record.tag for record in records if record.digest == subject or tag in cosign_tags(record.digest)]
+
+
+async def delete_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> None:
+    """Delete a tag, and where the registry deletes no tag alone, its manifest, if nothing else leads to that.
+
+    Raises:
+        NotFound: of the kind `tag` or `repository`.
+        Conflict: other tags lead to the same manifest, and the registry would delete it under them.
+        Unsupported: the registry does not delete.
+    """
+    try:
+        await store.delete_manifest(name, tag)
+    except Unsupported:
+        records = await store.describe_tags(name)
+        digest = next((record.digest for record in records if record.tag == tag), None)
+        if digest is None:
+            raise NotFound("tag", f"{name}:{tag}") from None
+        others = [record for record in records if record.tag != tag]
+        if leading := [other.tag for other in others if await _leads_to(store, name, other.digest, digest)]:
+            raise Conflict(
+                "tag",
+                f"registry {store.name} cannot delete {name}:{tag} alone, and {', '.join(leading[:_NAMED])} "
+                "would lose its image; delete it together with its repository, or point the other tags elsewhere first",
+            ) from None
+        await store.delete_manifest(name, digest)
+
+
+async def _leads_to(store: ImageStore, name: RepositoryName, root: Digest, digest: Digest) -> bool:
+    if root == digest:
+        return True
+    try:
+        manifest = await store.get_manifest(name, root)
+    except (NotFound, Unsupported):
+        return False
+    return digest in {image.digest for image in await _reachable(store, name, manifest)}
 
 
 async def describe_tags(
@@ -115,12 +239,8 @@ async def describe_tags(
 async def _describe(
     store: ImageStore, name: RepositoryName, record: TagRecord, all_blobs: dict[Digest, int]
 ) -> TagDetails:
-    manifest = await store.get_manifest(name, record.digest)
-    images = await _images(store, name, manifest)
-    blobs = {blob.digest: blob.size for image in images for blob in image.blobs}
+    manifest, blobs, created = await _contents(store, name, record.digest)
     all_blobs.update(blobs)
-    config = next((image.config for image in images if image.config), None)
-    created = await _created(store, name, config) if config else None
     return TagDetails(
         tag=record.tag,
         manifest=manifest,
@@ -130,8 +250,19 @@ async def _describe(
     )
 
 
-async def _images(store: ImageStore, name: RepositoryName, manifest: Manifest) -> list[Manifest]:
-    """The image itself, or those that an index lists over all its levels; what the store lacks is left out."""
+async def _contents(
+    store: ImageStore, name: RepositoryName, digest: Digest
+) -> tuple[Manifest, dict[Digest, int], datetime | None]:
+    """A manifest, the sizes of its images' blobs, and when it was built, if it says so; raises NotFound."""
+    manifest = await store.get_manifest(name, digest)
+    images = [image for image in await _reachable(store, name, manifest) if not image.is_index]
+    blobs = {blob.digest: blob.size for image in images for blob in image.blobs}
+    config = next((image.config for image in images if image.config), None)
+    return manifest, blobs, await _created(store, name, config) if config else None
+
+
+async def _reachable(store: ImageStore, name: RepositoryName, manifest: Manifest) -> list[Manifest]:
+    """A manifest and those that it lists over all its levels; what the store lacks is left out."""
     found: dict[Digest, Manifest] = {manifest.digest: manifest}
     waiting = [manifest]
     while waiting:
@@ -140,7 +271,7 @@ async def _images(store: ImageStore, name: RepositoryName, manifest: Manifest) -
                 with contextlib.suppress(NotFound):
                     found[child.digest] = await store.get_manifest(name, child.digest)
                     waiting.append(found[child.digest])
-    return [image for image in found.values() if not image.is_index]
+    return list(found.values())
 
 
 async def _created(store: ImageStore, name: RepositoryName, config: Descriptor) -> datetime | None:

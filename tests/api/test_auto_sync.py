@@ -8,8 +8,12 @@ from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkswr.v2 import (
     CreateImageSyncRepoRequest,
     CreateImageSyncRepoRequestBody,
+    CreateRepoTagRequest,
+    CreateRepoTagRequestBody,
     DeleteImageSyncRepoRequest,
     DeleteImageSyncRepoRequestBody,
+    DeleteRepoRequest,
+    DeleteRepoTagRequest,
     ListImageAutoSyncReposDetailsRequest,
 )
 
@@ -124,6 +128,33 @@ async def test_an_image_that_was_deleted_over_http_crosses_again_when_it_is_push
     await app.http("PUT", "/v2/team/app/manifests/v1", body=sample.manifest.raw, headers=login)
 
     assert await eventually(lambda: app.store(SOUTH).head_manifest(name_in("release"), V1))
+
+
+@pytest.mark.parametrize("what", ["tag", "repository"])
+async def test_an_image_that_the_api_deleted_crosses_again_when_it_is_pushed_again(app: Deployment, what: str):
+    await create(app, sync_auto=True)
+    sample = images.image(seed="first")
+    login = {"Authorization": basic(app), "Content-Type": sample.manifest.media_type}
+    if what == "tag":
+        gone = DeleteRepoTagRequest(namespace="team", repository="app", tag="v1")
+        await calling(app.sdk().delete_repo_tag, gone)
+    else:
+        await calling(app.sdk().delete_repo, DeleteRepoRequest(namespace="team", repository="app"))
+        await images.push(app.store(NORTH), name_in("team"), sample)
+
+    await app.http("PUT", "/v2/team/app/manifests/v1", body=sample.manifest.raw, headers=login)
+
+    assert await eventually(lambda: app.store(SOUTH).head_manifest(name_in("release"), V1))
+
+
+async def test_a_tag_that_the_api_created_crosses(app: Deployment):
+    await create(app, sync_auto=True)
+    body = CreateRepoTagRequestBody(source_tag="v1", destination_tag="stable")
+    request = CreateRepoTagRequest(namespace="team", repository="app", body=body)
+
+    await calling(app.sdk().create_repo_tag, request)
+
+    assert await eventually(lambda: app.store(SOUTH).head_manifest(name_in("release"), Tag("stable")))
 
 
 async def test_a_rule_that_is_not_there_cannot_be_deleted(app: Deployment):

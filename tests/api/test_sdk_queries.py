@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -31,13 +30,12 @@ from tagferry.accounts.model import Permission
 from tagferry.names import Tag
 from tests.support import images
 from tests.support.deployment import NORTH, SOUTH, Deployment, calling, deployed, name_in
+from tests.support.sdk_calls import ask, assert_filled, refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 INDEX = images.index()
 TAGS = ("v1", "v2", "v10", "latest", "all")
-_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
-_TYPES = {"int": int, "str": str, "bool": bool, "list[str]": list}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -53,29 +51,6 @@ async def ferry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deplo
             await images.push(store, name, sample, Tag(tag))
             await asyncio.sleep(0.02)  # so that the file system's clock tells which came first
         yield deployment
-
-
-async def ask(ferry: Deployment, method: str, request: Any) -> Any:
-    return await calling(getattr(ferry.sdk(), method), request)
-
-
-async def refused(ferry: Deployment, method: str, request: Any) -> tuple[int, str, str]:
-    with pytest.raises(ClientRequestException) as caught:
-        await ask(ferry, method, request)
-    assert caught.value.request_id
-    return caught.value.status_code, caught.value.error_code, caught.value.error_msg
-
-
-def assert_filled(model: Any, *, empty: tuple[str, ...] = ()) -> None:
-    """Every field that the SDK's model documents has a value of the documented type."""
-    for field, kind in type(model).openapi_types.items():
-        value = getattr(model, field)
-        if field in empty:
-            assert value is None
-            continue
-        assert type(value) is _TYPES[kind], f"{field} is {value!r}"
-        if field in ("created", "updated", "created_at", "updated_at"):
-            assert _DATE.fullmatch(str(value)), value
 
 
 def create(name: str) -> CreateNamespaceRequest:

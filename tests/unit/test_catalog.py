@@ -5,9 +5,19 @@ from typing import Any
 
 import pytest
 
-from tagferry.catalog import describe_repository, describe_tag, describe_tags, list_repositories
-from tagferry.errors import NotFound, Unavailable
-from tagferry.names import Namespace, RepositoryName, Tag
+from tagferry.catalog import (
+    delete_tag,
+    describe_repository,
+    describe_tag,
+    describe_tags,
+    has_images,
+    list_attached_to,
+    list_attachments,
+    list_repositories,
+)
+from tagferry.errors import Conflict, NotFound, Unavailable, Unsupported
+from tagferry.names import Namespace, Reference, RepositoryName, Tag
+from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import TagRecord
 from tagferry.oci.model import OCI_CONFIG, OCI_MANIFEST, Manifest
 from tests.support.images import SampleImage, artifact, blob, image, index, layer, push
@@ -25,6 +35,17 @@ class UndatedStore(MemoryStore):
     async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         records = await super().describe_tags(repository, only)
         return [TagRecord(tag=record.tag, digest=record.digest) for record in records]
+
+
+class TaglessStore(MemoryStore):
+    """Deletes no tag alone, as CNCF distribution before 3.0; `deletes` tells whether it deletes manifests."""
+
+    deletes = True
+
+    async def delete_manifest(self, repository: RepositoryName, reference: Reference) -> None:
+        if isinstance(reference, Tag) or not self.deletes:
+            raise Unsupported("registry memory does not delete it")
+        await super().delete_manifest(repository, reference)
 
 
 @pytest.fixture
@@ -260,3 +281,66 @@ async def test_repositories_are_listed_by_their_organizations(store: MemoryStore
     assert await list_repositories(store, [Namespace("teams"), Namespace("other")]) == ["other/app", "teams/app"]
     assert await list_repositories(store, []) == []
     assert store.counts["list_repositories"] == 2
+
+
+async def test_a_repository_has_images_as_long_as_it_has_a_tag(store: MemoryStore):
+    assert not await has_images(store, APP)
+    await push(store, APP, image(), V1)
+    assert await has_images(store, APP)
+    await store.delete_manifest(APP, V1)
+    assert not await has_images(store, APP)
+
+
+async def test_where_no_tag_is_deleted_alone_its_manifest_goes_if_nothing_else_leads_to_it():
+    store, sample = TaglessStore(), image(seed="alone")
+    await push(store, APP, sample, V1)
+    await push(store, APP, image(seed="other"), V2)
+
+    await delete_tag(store, APP, V1)
+
+    assert await store.head_manifest(APP, sample.digest) is None
+    assert [tag async for tag in store.list_tags(APP)] == [V2]
+    with pytest.raises(NotFound, match="tag team/app:v1"):
+        await delete_tag(store, APP, V1)
+
+
+async def test_where_no_tag_is_deleted_alone_an_image_that_others_lead_to_stays():
+    store, listed = TaglessStore(), index()
+    await push(store, APP, listed, V1)
+    await push(store, APP, listed, V2)
+    await push(store, APP, listed.children[0], V3)
+
+    with pytest.raises(Conflict, match="cannot delete team/app:v1 alone, and v2 would lose its image"):
+        await delete_tag(store, APP, V1)
+    with pytest.raises(Conflict, match="cannot delete team/app:v3 alone, and v1, v2 would lose its image"):
+        await delete_tag(store, APP, V3)
+
+    assert [tag async for tag in store.list_tags(APP)] == [V1, V2, V3]
+
+
+async def test_a_registry_that_deletes_nothing_says_so():
+    store = TaglessStore()
+    store.deletes = False
+    await push(store, APP, image(), V1)
+    with pytest.raises(Unsupported, match="does not delete"):
+        await delete_tag(store, APP, V1)
+    assert await has_images(store, APP)
+
+
+async def test_an_attachment_belongs_to_its_subject_only(store: MemoryStore):
+    signed, other = image(seed="signed"), image(seed="other")
+    referrer, cosigned = artifact(subject=signed.manifest), image(seed="cosigned")
+    signature, attestation, _ = cosign_tags(signed.digest)
+    for sample, tag in ((signed, V1), (other, V2), (referrer, V3), (cosigned, signature), (cosigned, attestation)):
+        await push(store, APP, sample, tag)
+
+    found = await list_attachments(store, APP, signed.digest)
+
+    assert {(one.kind, one.tag, one.digest) for one in found} == {
+        (referrer.manifest.artifact_type, None, referrer.digest),
+        ("signature.cosign", signature, cosigned.digest),
+        ("attestation.cosign", attestation, cosigned.digest),
+    }
+    assert await list_attachments(store, APP, other.digest) == []
+    for tag, subjects in ((V3, [V1]), (signature, [V1]), (V1, [])):
+        assert await list_attached_to(store, APP, tag) == subjects

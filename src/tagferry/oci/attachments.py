@@ -5,7 +5,7 @@ Sources: OCI distribution-spec 1.1, "Referrers Tag Schema"; cosign's signature s
 
 from tagferry.names import Digest, Tag
 
-_COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
+_COSIGN_SUFFIXES = {".sig": "signature", ".att": "attestation", ".sbom": "sbom"}
 
 
 def referrers_tag(subject: Digest) -> Tag:
@@ -16,3 +16,8 @@ def referrers_tag(subject: Digest) -> Tag:
 def cosign_tags(subject: Digest) -> tuple[Tag, ...]:
     """The tags of cosign's signature, attestations and bill of materials of a manifest."""
     return tuple(Tag(f"{subject.algorithm}-{subject.encoded[:64]}{suffix}") for suffix in _COSIGN_SUFFIXES)
+
+
+def cosign_kind(tag: Tag) -> str:
+    """What stands under one of cosign's tags: `signature`, `attestation` or `sbom`."""
+    return _COSIGN_SUFFIXES[f".{tag.rpartition('.')[2]}"]

@@ -116,7 +116,8 @@ class AutoSync:
             source = Source.of(region, repository)
         except InvalidName:
             return
-        await self._rules.forget(source, *references)
+        for start in range(0, len(references), _FORGOTTEN_AT_ONCE):
+            await self._rules.forget(source, *references[start : start + _FORGOTTEN_AT_ONCE])
 
     def start(self) -> None:
         """Begin to look, first at everything that has a rule."""
@@ -252,5 +253,4 @@ class AutoSync:
     ) -> None:
         standing = set(listed)
         gone = sorted({Tag(tag) for known in digests.values() for tag in known} - standing)
-        for start in range(0, len(gone), _FORGOTTEN_AT_ONCE):
-            await self._rules.forget(source, *gone[start : start + _FORGOTTEN_AT_ONCE])
+        await self.forget(source.region, source.name, *gone)

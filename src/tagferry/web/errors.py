@@ -1,7 +1,8 @@
 """How errors leave the management and IAM APIs: one table, one serializer.
 
 The codes are SWR's, the API gateway's and IAM's. Where SWR publishes none, one within its scheme is chosen: 5040021 for
-a wait that ran out, 5010001 for what is not supported, 4130014 for a body over the limit.
+a wait that ran out, 5010001 for what is not supported, 4130014 for a body over the limit, 4090048 for a tag that is
+in the way.
 """
 
 from collections.abc import Iterable
@@ -73,6 +74,8 @@ _BY_KIND = {
     **dict.fromkeys(("project", "domain", "token", "access key"), ErrorCode(404, "IAM.0004")),
 }
 _CONFLICTS = {
+    "repository": ErrorCode(409, f"{_SWR}4090006"),
+    "tag": ErrorCode(409, f"{_SWR}4090048"),
     "organization": ErrorCode(409, f"{_SWR}4090060"),
     "organization in use": ErrorCode(409, f"{_SWR}4090023"),
 }

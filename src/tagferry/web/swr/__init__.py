@@ -2,8 +2,28 @@
 
 from fastapi import APIRouter
 
-from tagferry.web.swr import auto_sync, job_actions, login, organizations, repositories, synchronization, tags
+from tagferry.web.swr import (
+    attachments,
+    auto_sync,
+    job_actions,
+    login,
+    organizations,
+    repositories,
+    repository_lists,
+    synchronization,
+    tags,
+)
 
 router = APIRouter()
-for part in (synchronization, job_actions, auto_sync, tags, repositories, organizations, login):
+for part in (
+    synchronization,
+    job_actions,
+    auto_sync,
+    tags,
+    attachments,
+    repository_lists,
+    repositories,
+    organizations,
+    login,
+):
     router.include_router(part.router)

@@ -1,5 +1,6 @@
 """Organizations (SWR: namespaces): create, list, show, delete."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -7,7 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
 from tagferry.accounts.model import Organization, Permission
-from tagferry.catalog import list_repositories
+from tagferry.catalog import has_images, list_repositories
 from tagferry.errors import Conflict, Denied, Invalid, NotFound, Unsupported
 from tagferry.names import Namespace
 from tagferry.web.context import Context, RequestContext
@@ -87,18 +88,25 @@ async def delete(namespace: str, context: RequestContext) -> Response:
 
 
 async def _require_empty(context: Context, name: Namespace) -> None:
+    """Raise Conflict where the organization has a repository; what is left of deleted ones is cleared away."""
+    store = context.region.store
+    records = await context.services.repositories.list_in(context.region.id, [name])
     try:
-        repositories = await list_repositories(context.region.store, [name])
+        listed = await list_repositories(store, [name])
     except Unsupported:
         raise Denied(
             f"the registry of {context.region.id} does not list its repositories, so that {name} cannot be shown "
             "to be empty; delete it with: tagferry org delete"
         ) from None
-    if repositories:
+    held = [record.name for record in records] or [one for one in listed if await has_images(store, one)]
+    if held:
         raise Conflict(
             "organization in use",
-            f"the organization {name} holds {len(repositories)} repositories, as {repositories[0]}; delete them first",
+            f"the organization {name} still holds repositories, as {held[0]}; delete them first",
         )
+    for repository in listed:
+        with suppress(NotFound):
+            await store.delete_repository(repository)
 
 
 def _item(organization: Organization) -> dict[str, Any]:

@@ -42,12 +42,14 @@ class Page:
     offset: int
 
     @classmethod
-    def parse(cls, parameters: Mapping[str, str | None]) -> "Page":
+    def parse(
+        cls, parameters: Mapping[str, str | None], *, default: int = DEFAULT_LIMIT, maximum: int = MAXIMUM_LIMIT
+    ) -> "Page":
         """Read `limit` and `offset`; raises Invalid naming the parameter."""
-        limit = _number(parameters, "limit", default=DEFAULT_LIMIT)
-        if not 1 <= limit <= MAXIMUM_LIMIT:
-            raise Invalid("limit", f"must be 1 to {MAXIMUM_LIMIT}", limit)
-        return cls(limit=limit, offset=_number(parameters, "offset", default=0))
+        limit = parse_number(parameters, "limit", default=default)
+        if not 1 <= limit <= maximum:
+            raise Invalid("limit", f"must be 1 to {maximum}", limit)
+        return cls(limit=limit, offset=parse_number(parameters, "offset", default=0))
 
     def content_range(self, *, count: int, total: int) -> dict[str, str]:
         """The header that tells which part of the whole this page is: `offset-count/total`."""
@@ -64,10 +66,21 @@ def is_descending(parameters: Mapping[str, str | None], name: str, *, default: b
     return value == "desc"
 
 
-def _number(parameters: Mapping[str, str | None], name: str, *, default: int) -> int:
+def parse_flag(parameters: Mapping[str, str | None], name: str) -> bool | None:
+    """Read `true` or `false`, as SDKs write them in any case; None where it is not given, and Invalid else."""
+    value = parameters.get(name)
+    if not value:
+        return None
+    if value.lower() not in ("true", "false"):
+        raise Invalid(name, "must be true or false", value)
+    return value.lower() == "true"
+
+
+def parse_number(parameters: Mapping[str, str | None], name: str, *, default: int) -> int:
+    """Read a whole number; raises Invalid."""
     value = parameters.get(name)
     if value is None or value == "":
         return default
-    if not re.fullmatch(r"[0-9]{1,9}", value):
+    if not re.fullmatch(r"[0-9]{1,10}", value):
         raise Invalid(name, "must be a whole number, 0 or more", value)
     return int(value)

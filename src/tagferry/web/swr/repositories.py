@@ -1,50 +1,45 @@
-"""Repositories: list and show."""
+"""Repositories: create, show, update and delete."""
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
-from tagferry.accounts.model import Permission
-from tagferry.catalog import RepositoryDetails, describe_repository, list_repositories
-from tagferry.errors import Invalid
+from tagferry.accounts.model import Organization, Permission
+from tagferry.accounts.repositories import Saying, already_there
+from tagferry.catalog import has_images
+from tagferry.errors import NotFound
 from tagferry.names import Namespace, Repository, RepositoryName
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import date, number
-from tagferry.web.swr.queries import Page, is_descending, parse_filter
+from tagferry.web.swr.repository_views import find
+from tagferry.web.swr.synchronization import require_json
 
 router = APIRouter(tags=["repositories"])
-
-_ORDERS: dict[str, Callable[[RepositoryDetails], Any]] = {
-    "name": lambda details: details.name,
-    "updated_time": lambda details: details.updated,
-    "tag_count": lambda details: len(details.tags),
-}
+_REPOSITORIES = "/v2/manage/namespaces/{namespace}/repos"
+_REPOSITORY = f"{_REPOSITORIES}/{{repository:path}}"
 
 
-class RepositoryItem(BaseModel):
-    """A repository in ListReposDetails."""
+class UpdateRepoBody(BaseModel):
+    """The body of UpdateRepo; what is left out stays as it is."""
 
-    name: str
-    category: str
-    description: str
-    size: int
-    is_public: bool
-    num_images: int
-    num_download: int
-    created_at: str
-    updated_at: str
-    logo: str
-    url: str
-    path: str
-    internal_path: str
-    domain_name: str
-    namespace: str
-    tags: list[str]
-    status: bool
-    total_range: int
+    model_config = ConfigDict(strict=True)
+
+    is_public: bool = Field(description="Whether anybody may read it.")
+    category: str | None = Field(None, description="What kind of images it has; `other` where nothing was said.")
+    description: str | None = None
+
+    @property
+    def said(self) -> Saying:
+        """What is to be said of the repository; raises Invalid."""
+        return Saying(is_public=self.is_public, category=self.category, description=self.description)
+
+
+class CreateRepoBody(UpdateRepoBody):
+    """The body of CreateRepo."""
+
+    repository: str
 
 
 class RepositoryShown(BaseModel):
@@ -70,116 +65,84 @@ class RepositoryShown(BaseModel):
     priority: int
 
 
-@router.get("/v2/manage/repos", operation_id="ListReposDetails", response_model=list[RepositoryItem])
-async def list_all(
-    context: RequestContext,
-    namespace: str | None = None,
-    name: str | None = None,
-    category: str | None = None,
-    limit: str | None = None,
-    offset: str | None = None,
-    order_column: str | None = None,
-    order_type: str | None = None,
-    filter_: Annotated[str | None, Query(alias="filter")] = None,
-) -> Response:
-    """List repositories of the organizations that the caller may read; `name` matches any part of the name."""
-    plain = {
-        "namespace": namespace,
-        "name": name,
-        "category": category,
-        "limit": limit,
-        "offset": offset,
-        "order_column": order_column,
-        "order_type": order_type,
-    }
-    parameters = {**plain, **parse_filter(filter_)}
-    page = Page.parse(parameters)
-    column = parameters.get("order_column") or "name"
-    if column not in _ORDERS:
-        raise Invalid("order_column", f"must be one of {', '.join(_ORDERS)}", column)
-    descending = is_descending(parameters, "order_type", default=False)
-    names = await _matching(context, parameters.get("namespace"), parameters.get("name"))
-    if parameters.get("category") not in (None, "", "other"):
-        names = []
-    details = await _page(context, names, page, column=column, descending=descending)
-    items = [_item(context, one, total=len(names)) for one in details]
-    return JSONResponse(items, headers=page.content_range(count=len(items), total=len(names)))
+@router.post(_REPOSITORIES, operation_id="CreateRepo", status_code=201, dependencies=[Depends(require_json)])
+async def create(namespace: str, body: CreateRepoBody, context: RequestContext) -> Response:
+    """Create a repository that has no image yet."""
+    name = RepositoryName.of(Namespace(namespace), Repository(body.repository))
+    said = body.said
+    await _require(context, name, Permission.EDIT)
+    if await has_images(context.region.store, name):
+        raise already_there(context.region.id, name)
+    await context.services.repositories.create(context.caller, context.region.id, name, said)
+    return JSONResponse({}, status_code=201)
 
 
-@router.get(
-    "/v2/manage/namespaces/{namespace}/repos/{repository:path}",
-    operation_id="ShowRepository",
-    response_model=RepositoryShown,
-)
+@router.get(_REPOSITORY, operation_id="ShowRepository", response_model=RepositoryShown)
 async def show(namespace: str, repository: str, context: RequestContext) -> dict[str, Any]:
     """Show a repository."""
-    owner = Namespace(namespace)
-    name = RepositoryName.of(owner, Repository.from_path(repository))
-    organization = await context.services.organizations.require(
-        context.caller, context.region.id, owner, Permission.READ
-    )
-    details = await describe_repository(context.region.store, name)
+    name = _name(namespace, repository)
+    organization = await _require(context, name, Permission.READ)
+    view = await find(context, name)
+    # Nobody knows who pushed what was never created; its organization's creator answers for it.
+    creator = view.entry.record or organization
     path = f"{context.region.registry_host}/{name}"
     return {
         "id": number(context.region.id, name),
-        "ns_id": organization.id if organization else number(context.region.id, owner),
+        "ns_id": organization.id if organization else number(context.region.id, name.namespace),
         "name": name.repository,
-        "category": "other",
-        "description": "",
-        "creator_id": organization.creator_id if organization else "",
-        "creator_name": organization.creator_name if organization else "",
-        "size": details.size,
-        "is_public": False,
-        "num_images": len(details.tags),
+        "category": view.entry.category,
+        "description": view.entry.description,
+        "creator_id": creator.creator_id if creator else "",
+        "creator_name": creator.creator_name if creator else "",
+        "size": view.details.size,
+        "is_public": view.entry.is_public,
+        "num_images": len(view.details.tags),
         "num_download": 0,
         "url": "",
         "path": path,
         "internal_path": path,
-        "created": date(details.created),
-        "updated": date(details.updated),
+        "created": date(view.created),
+        "updated": date(view.updated),
         "domain_id": context.caller.domain_id,
         "priority": 0,
     }
 
 
-async def _matching(context: Context, namespace: str | None, part: str | None) -> list[RepositoryName]:
-    readable = await context.services.organizations.list_for(context.caller, context.region.id)
-    owners = [organization.name for organization in readable if namespace in (None, "", organization.name)]
-    names = await list_repositories(context.region.store, owners)
-    return [name for name in names if not part or part in name.partition("/")[2]]
+@router.patch(_REPOSITORY, operation_id="UpdateRepo", status_code=201, dependencies=[Depends(require_json)])
+async def update(namespace: str, repository: str, body: UpdateRepoBody, context: RequestContext) -> Response:
+    """Say something else of a repository; one that was only pushed to has a record from then on."""
+    name, said = _name(namespace, repository), body.said
+    await _require(context, name, Permission.EDIT)
+    region, repositories = context.region.id, context.services.repositories
+    if await repositories.find(region, name) is None:
+        found = await find(context, name)
+        await repositories.find_or_make(context.caller, region, name, since=found.created)
+    await repositories.update(region, name, said)
+    return JSONResponse({}, status_code=201)
 
 
-async def _page(
-    context: Context, names: list[RepositoryName], page: Page, *, column: str, descending: bool
-) -> list[RepositoryDetails]:
-    """Describe as few repositories as the order allows: by name only the page's, else all."""
-    store = context.region.store
-    if column == "name":
-        ordered = sorted(names, reverse=descending)[page.offset : page.offset + page.limit]
-        return [await describe_repository(store, name) for name in ordered]
-    details = [await describe_repository(store, name) for name in names]
-    return sorted(details, key=_ORDERS[column], reverse=descending)[page.offset : page.offset + page.limit]
+@router.delete(_REPOSITORY, operation_id="DeleteRepo", status_code=204)
+async def delete(namespace: str, repository: str, context: RequestContext) -> Response:
+    """Delete a repository with all its images; what its registry refuses leaves its record too."""
+    name = _name(namespace, repository)
+    await _require(context, name, Permission.MANAGE)
+    region, store = context.region, context.region.store
+    record = await context.services.repositories.find(region.id, name)
+    try:
+        tags = [tag async for tag in store.list_tags(name)]
+        await store.delete_repository(name)
+    except NotFound:
+        if record is None:
+            raise
+    else:
+        await context.services.auto_sync.forget(region.id, name, *tags)
+    await context.services.repositories.delete(region.id, name)
+    return Response(status_code=204)
 
 
-def _item(context: Context, details: RepositoryDetails, *, total: int) -> dict[str, Any]:
-    path = f"{context.region.registry_host}/{details.name}"
-    return {
-        "name": details.name.partition("/")[2],
-        "category": "other",
-        "description": "",
-        "size": details.size,
-        "is_public": False,
-        "num_images": len(details.tags),
-        "num_download": 0,
-        "created_at": date(details.created),
-        "updated_at": date(details.updated),
-        "logo": "",
-        "url": "",
-        "path": path,
-        "internal_path": path,
-        "domain_name": context.caller.domain_name,
-        "namespace": details.name.partition("/")[0],
-        "tags": list(details.tags),
-        "status": False,
-        "total_range": total,
-    }
+async def _require(context: Context, name: RepositoryName, permission: Permission) -> Organization | None:
+    return await context.services.organizations.require(context.caller, context.region.id, name.namespace, permission)
+
+
+def _name(namespace: str, repository: str) -> RepositoryName:
+    return RepositoryName.of(Namespace(namespace), Repository.from_path(repository))

@@ -1,22 +1,38 @@
-"""Tags: list and show."""
+"""Tags: list, show, create and delete."""
 
+import base64
+from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.model import Permission
-from tagferry.catalog import TagDetails, describe_tag, describe_tags
-from tagferry.errors import Invalid
+from tagferry.catalog import TagDetails, delete_tag, describe_tag, describe_tags
+from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import Namespace, Repository, RepositoryName, Tag
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import date, number
-from tagferry.web.swr.queries import Page, is_descending, parse_filter
+from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag
+from tagferry.web.swr.repository_views import naming_tag
+from tagferry.web.swr.synchronization import require_json
 
 router = APIRouter(tags=["tags"])
-_TAGS = "/v2/manage/namespaces/{namespace}/repos/{repository:path}/tags"
+_REPOSITORY = "manage/namespaces/{namespace}/repos/{repository:path}"
+_TAGS = f"/v2/{_REPOSITORY}/tags"
 _COLUMNS = ("name", "updated_at")
+_MARKED_COLUMNS = ("tag", "updated_at")
+
+
+class CreateRepoTagBody(BaseModel):
+    """The body of CreateRepoTag."""
+
+    model_config = ConfigDict(strict=True)
+
+    source_tag: str = Field(description="The tag whose image is meant.")
+    destination_tag: str = Field(description="The tag that is to point to it too.")
+    override: bool | None = Field(None, description="Whether a tag that exists is pointed elsewhere.")
 
 
 class _TagFields(BaseModel):
@@ -45,13 +61,21 @@ class TagItem(_TagFields):
 
 
 class TagShown(_TagFields):
-    """The answer of ShowRepoTag."""
+    """The answer of ShowRepoTag, and a tag in ListRepositoryTag."""
 
     tag: str
 
 
+class TagPage(BaseModel):
+    """The answer of ListRepositoryTag; `nextMarker` is there while more follows."""
+
+    tags: list[TagShown]
+    nextMarker: str | None = None  # noqa: N815
+    has_more: bool
+
+
 @router.get(_TAGS, operation_id="ListRepositoryTags", response_model=list[TagItem])
-async def list_all(
+async def list_page(
     namespace: str,
     repository: str,
     context: RequestContext,
@@ -66,11 +90,9 @@ async def list_all(
     plain = {"limit": limit, "offset": offset, "order_column": order_column, "order_type": order_type, "tag": tag}
     parameters = {**plain, **parse_filter(filter_)}
     page = Page.parse(parameters)
-    column = parameters.get("order_column") or "updated_at"
-    if column not in _COLUMNS:
-        raise Invalid("order_column", f"must be one of {', '.join(_COLUMNS)}", column)
+    column = _column(parameters.get("order_column"), _COLUMNS)
     descending = is_descending(parameters, "order_type", default=True)
-    name = await _readable(namespace, repository, context)
+    name = await _allowed(namespace, repository, context, Permission.READ)
     details = await _matching(context, name, parameters.get("tag") or "")
     details.sort(key=lambda one: one.tag if column == "name" else (one.updated, one.tag), reverse=descending)
     shown = details[page.offset : page.offset + page.limit]
@@ -78,24 +100,126 @@ async def list_all(
     return JSONResponse(items, headers=page.content_range(count=len(items), total=len(details)))
 
 
+@router.get(
+    f"/v3/{_REPOSITORY}/tags",
+    operation_id="ListRepositoryTag",
+    response_model=TagPage,
+    response_model_exclude_none=True,
+)
+async def list_from_marker(
+    namespace: str,
+    repository: str,
+    context: RequestContext,
+    limit: str | None = None,
+    marker: str | None = None,
+    tag: str | None = None,
+    order_column: str | None = None,
+    order_type: str | None = None,
+    with_manifest: str | None = None,
+) -> dict[str, Any]:
+    """List a repository's tags behind the marker, the last updated first; their manifests only with `with_manifest`."""
+    parameters = {"limit": limit, "order_type": order_type, "with_manifest": with_manifest}
+    size = Page.parse(parameters).limit
+    by_name = _column(order_column, _MARKED_COLUMNS) == "tag"
+    descending = is_descending(parameters, "order_type", default=True)
+    with_manifests = bool(parse_flag(parameters, "with_manifest"))
+    after = _parse_marker(marker) if marker else None
+    name = await _allowed(namespace, repository, context, Permission.READ)
+
+    def follows(one: TagDetails) -> bool:
+        if after is None:
+            return True
+        place = ("", one.tag) if by_name else _place(one)
+        last = ("", after[1]) if by_name else after
+        return place < last if descending else place > last
+
+    found = [one for one in await _matching(context, name, tag or "") if follows(one)]
+    found.sort(key=lambda one: one.tag if by_name else _place(one), reverse=descending)
+    has_more = len(found) > size
+    items = [_item(context, name, one) | {"tag": one.tag} for one in found[:size]]
+    return {
+        "tags": items if with_manifests else [item | {"manifest": ""} for item in items],
+        "nextMarker": _marker(found[size - 1]) if has_more else None,
+        "has_more": has_more,
+    }
+
+
+@router.post(_TAGS, operation_id="CreateRepoTag", status_code=201, dependencies=[Depends(require_json)])
+async def create(namespace: str, repository: str, body: CreateRepoTagBody, context: RequestContext) -> Response:
+    """Let another tag point to the manifest that a tag points to."""
+    source, destination = Tag(body.source_tag, field="source_tag"), Tag(body.destination_tag, field="destination_tag")
+    name = await _allowed(namespace, repository, context, Permission.EDIT)
+    store = context.region.store
+    async with naming_tag(context, name, source):
+        manifest = await store.get_manifest(name, source)
+    if not body.override and await store.head_manifest(name, destination) is not None:
+        raise Conflict("tag", f"the tag {name}:{destination} exists already; override points it elsewhere")
+    await store.put_manifest(name, manifest, destination)
+    context.services.auto_sync.notice(context.region.id, name, destination)
+    return JSONResponse({}, status_code=201)
+
+
 @router.get(f"{_TAGS}/{{tag}}", operation_id="ShowRepoTag", response_model=TagShown)
 async def show(namespace: str, repository: str, tag: str, context: RequestContext) -> dict[str, Any]:
     """Show a tag."""
     wanted = Tag(tag)
-    name = await _readable(namespace, repository, context)
-    return _item(context, name, await describe_tag(context.region.store, name, wanted)) | {"tag": wanted}
+    name = await _allowed(namespace, repository, context, Permission.READ)
+    async with naming_tag(context, name, wanted):
+        details = await describe_tag(context.region.store, name, wanted)
+    return _item(context, name, details) | {"tag": wanted}
 
 
-async def _readable(namespace: str, repository: str, context: Context) -> RepositoryName:
+@router.delete(f"{_TAGS}/{{tag}}", operation_id="DeleteRepoTag", status_code=204)
+async def delete(namespace: str, repository: str, tag: str, context: RequestContext) -> Response:
+    """Delete a tag; its manifest stays for whatever else leads to it."""
+    gone = Tag(tag)
+    name = await _allowed(namespace, repository, context, Permission.MANAGE)
+    async with naming_tag(context, name, gone):
+        await delete_tag(context.region.store, name, gone)
+    await context.services.auto_sync.forget(context.region.id, name, gone)
+    return Response(status_code=204)
+
+
+async def _allowed(namespace: str, repository: str, context: Context, permission: Permission) -> RepositoryName:
     owner = Namespace(namespace)
     name = RepositoryName.of(owner, Repository.from_path(repository))
-    await context.services.organizations.require(context.caller, context.region.id, owner, Permission.READ)
+    await context.services.organizations.require(context.caller, context.region.id, owner, permission)
     return name
 
 
 async def _matching(context: Context, name: RepositoryName, part: str) -> list[TagDetails]:
-    records = [record for record in await context.region.store.describe_tags(name) if part in record.tag]
-    return await describe_tags(context.region.store, name, records)
+    try:
+        records = await context.region.store.describe_tags(name)
+    except NotFound:
+        if await context.services.repositories.find(context.region.id, name) is None:
+            raise
+        return []
+    return await describe_tags(context.region.store, name, [record for record in records if part in record.tag])
+
+
+def _column(name: str | None, known: tuple[str, ...]) -> str:
+    column = name or "updated_at"
+    if column not in known:
+        raise Invalid("order_column", f"must be one of {', '.join(known)}", column)
+    return column
+
+
+def _place(one: TagDetails) -> tuple[str, str]:
+    """Where a tag stands in the order of dates."""
+    return date(one.updated), one.tag
+
+
+def _marker(last: TagDetails) -> str:
+    return base64.urlsafe_b64encode(" ".join(_place(last)).encode()).decode()
+
+
+def _parse_marker(marker: str) -> tuple[str, str]:
+    try:
+        moment, tag = base64.urlsafe_b64decode(marker).decode().split(" ")
+        datetime.fromisoformat(moment)
+        return moment, Tag(tag)
+    except (ValueError, Invalid):
+        raise Invalid("marker", "must be the nextMarker of an earlier answer", marker) from None
 
 
 def _item(context: Context, name: RepositoryName, details: TagDetails) -> dict[str, Any]:

@@ -1,0 +1,122 @@
+"""What is attached to images: the attachments of a tag, and the tags that an attachment belongs to."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from tagferry.accounts.model import Permission
+from tagferry.catalog import AttachmentDetails, describe_attachment, find_tag, list_attached_to, list_attachments
+from tagferry.names import Namespace, Repository, RepositoryName, Tag
+from tagferry.web.context import Context, RequestContext
+from tagferry.web.swr.formats import date, number
+from tagferry.web.swr.queries import Page
+from tagferry.web.swr.repository_views import naming_tag
+
+router = APIRouter(tags=["tags"])
+_TAG = "/v2/manage/namespaces/{namespace}/repos/{repository:path}/{tag}"
+_ACCESSORIES = {"default": 10, "maximum": 100}
+_REFERENCES = {"default": 10, "maximum": 10}
+
+
+class Accessory(BaseModel):
+    """Something attached to an image."""
+
+    id: int
+    domain_id: str
+    namespace_name: str
+    repo_name: str
+    sig_tag: str = Field(description="The tag that it is found under; empty for a referrer, which needs none.")
+    sig_digest: str
+    target_digest: str = Field(description="The image that it is attached to.")
+    size: int
+    type: str = Field(description="Its artifact type, or signature.cosign, attestation.cosign, sbom.cosign.")
+    created_at: str
+    updated_at: str
+
+
+class Accessories(BaseModel):
+    """The answer of ListRepoAccessories."""
+
+    total: int
+    accessories: list[Accessory]
+
+
+class References(BaseModel):
+    """The answer of ListReferences; `next_marker` is there while more follows."""
+
+    next_marker: str | None = None
+    has_more: bool
+    tags: list[str]
+
+
+@router.get(f"{_TAG}/accessories", operation_id="ListRepoAccessories", response_model=Accessories)
+async def list_accessories(
+    namespace: str,
+    repository: str,
+    tag: str,
+    context: RequestContext,
+    limit: str | None = None,
+    offset: str | None = None,
+) -> dict[str, Any]:
+    """List signatures and whatever else is attached to a tag's image itself."""
+    page = Page.parse({"limit": limit, "offset": offset}, **_ACCESSORIES)
+    wanted = Tag(tag)
+    name = await _readable(namespace, repository, context)
+    store = context.region.store
+    async with naming_tag(context, name, wanted):
+        subject = await find_tag(store, name, wanted)
+    found = await list_attachments(store, name, subject)
+    described = [await describe_attachment(store, name, one) for one in found[page.offset : page.offset + page.limit]]
+    return {
+        "total": len(found),
+        "accessories": [_accessory(context, name, details) for details in described if details is not None],
+    }
+
+
+@router.get(
+    f"{_TAG}/references",
+    operation_id="ListReferences",
+    response_model=References,
+    response_model_exclude_none=True,
+)
+async def list_references(
+    namespace: str,
+    repository: str,
+    tag: str,
+    context: RequestContext,
+    limit: str | None = None,
+    marker: str | None = None,
+) -> dict[str, Any]:
+    """List the tags of the image that a signature, or whatever else has a tag, is attached to."""
+    size = Page.parse({"limit": limit}, **_REFERENCES).limit
+    wanted, after = Tag(tag), Tag(marker, field="marker") if marker else ""
+    name = await _readable(namespace, repository, context)
+    async with naming_tag(context, name, wanted):
+        found = [one for one in await list_attached_to(context.region.store, name, wanted) if one > after]
+    has_more = len(found) > size
+    return {"tags": found[:size], "has_more": has_more, "next_marker": found[size - 1] if has_more else None}
+
+
+async def _readable(namespace: str, repository: str, context: Context) -> RepositoryName:
+    owner = Namespace(namespace)
+    name = RepositoryName.of(owner, Repository.from_path(repository))
+    await context.services.organizations.require(context.caller, context.region.id, owner, Permission.READ)
+    return name
+
+
+def _accessory(context: Context, name: RepositoryName, details: AttachmentDetails) -> dict[str, Any]:
+    one = details.attachment
+    return {
+        "id": number(context.region.id, name, one.digest, one.tag or ""),
+        "domain_id": context.caller.domain_id,
+        "namespace_name": name.namespace,
+        "repo_name": name.repository,
+        "sig_tag": one.tag or "",
+        "sig_digest": one.digest,
+        "target_digest": one.subject,
+        "size": details.size,
+        "type": one.kind,
+        "created_at": date(details.created),
+        "updated_at": date(details.updated),
+    }

@@ -1,0 +1,197 @@
+"""Lists of repositories, by pages or from a marker on."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from tagferry.accounts.repositories import check_category
+from tagferry.errors import Invalid
+from tagferry.web.context import Context, RequestContext
+from tagferry.web.swr.formats import date, number
+from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag, parse_number
+from tagferry.web.swr.repository_views import Entry, View, list_entries, view
+
+router = APIRouter(tags=["repositories"])
+
+_ORDERS: dict[str, Callable[[View], Any]] = {
+    "name": lambda view: view.entry.name,
+    "updated_time": lambda view: view.updated,
+    "tag_count": lambda view: len(view.details.tags),
+}
+
+
+class _Item(BaseModel):
+    name: str
+    category: str
+    description: str
+    size: int
+    is_public: bool
+    num_images: int
+    num_download: int
+    created_at: str
+    updated_at: str
+    domain_name: str
+    status: bool
+
+
+class RepositoryItem(_Item):
+    """A repository in ListReposDetails."""
+
+    logo: str
+    url: str
+    path: str
+    internal_path: str
+    namespace: str
+    tags: list[str]
+    total_range: int
+
+
+class MarkedRepositoryItem(_Item):
+    """A repository in ListRepoDetails."""
+
+    id: int
+    namespace_name: str
+
+
+class RepositoryPage(BaseModel):
+    """The answer of ListRepoDetails; `nextMarker` is there while more follows."""
+
+    repos: list[MarkedRepositoryItem]
+    nextMarker: int | None = None  # noqa: N815
+
+
+@router.get("/v2/manage/repos", operation_id="ListReposDetails", response_model=list[RepositoryItem])
+async def list_page(
+    context: RequestContext,
+    namespace: str | None = None,
+    name: str | None = None,
+    category: str | None = None,
+    limit: str | None = None,
+    offset: str | None = None,
+    order_column: str | None = None,
+    order_type: str | None = None,
+    filter_: Annotated[str | None, Query(alias="filter")] = None,
+) -> Response:
+    """List repositories of the organizations that the caller may read; `name` matches any part of the name."""
+    plain = {
+        "namespace": namespace,
+        "name": name,
+        "category": category,
+        "limit": limit,
+        "offset": offset,
+        "order_column": order_column,
+        "order_type": order_type,
+    }
+    parameters = {**plain, **parse_filter(filter_)}
+    page = Page.parse(parameters)
+    column = parameters.get("order_column") or "name"
+    if column not in _ORDERS:
+        raise Invalid("order_column", f"must be one of {', '.join(_ORDERS)}", column)
+    descending = is_descending(parameters, "order_type", default=False)
+    entries = await _matching(context, parameters)
+    views = await _page(context, entries, page, column=column, descending=descending)
+    items = [_listed(context, one, total=len(entries)) for one in views]
+    return JSONResponse(items, headers=page.content_range(count=len(items), total=len(entries)))
+
+
+@router.get(
+    "/v3/manage/repos", operation_id="ListRepoDetails", response_model=RepositoryPage, response_model_exclude_none=True
+)
+async def list_from_marker(
+    context: RequestContext,
+    namespace: str | None = None,
+    name: str | None = None,
+    category: str | None = None,
+    limit: str | None = None,
+    marker: str | None = None,
+    is_public: str | None = None,
+) -> dict[str, Any]:
+    """List repositories in the order of their ids, behind the one whose id is the marker."""
+    parameters = {
+        "namespace": namespace,
+        "name": name,
+        "category": category,
+        "limit": limit,
+        "marker": marker,
+        "is_public": is_public,
+    }
+    size = Page.parse({"limit": limit}).limit
+    after = parse_number(parameters, "marker", default=-1)
+    wanted = parse_flag(parameters, "is_public")
+    entries = [one for one in await _matching(context, parameters) if wanted in (None, one.is_public)]
+    following = sorted((found, one.name, one) for one in entries if (found := _id(context, one)) > after)
+    # Two names may have one id; those are never parted, since the marker could not tell between them.
+    end = size
+    while 0 < end < len(following) and following[end][0] == following[end - 1][0]:
+        end += 1
+    views = [await view(context, one) for _, _, one in following[:end]]
+    return {
+        "repos": [_marked(context, one) for one in views],
+        "nextMarker": following[end - 1][0] if end < len(following) else None,
+    }
+
+
+async def _matching(context: Context, parameters: Mapping[str, str | None]) -> list[Entry]:
+    namespace, part, category = (parameters.get(name) for name in ("namespace", "name", "category"))
+    if category:
+        check_category(category)
+    readable = await context.services.organizations.list_for(context.caller, context.region.id)
+    owners = [organization.name for organization in readable if namespace in (None, "", organization.name)]
+    return [
+        entry
+        for entry in await list_entries(context, owners)
+        if (not part or part in entry.name.partition("/")[2]) and (not category or category == entry.category)
+    ]
+
+
+async def _page(context: Context, entries: list[Entry], page: Page, *, column: str, descending: bool) -> list[View]:
+    """Describe as few repositories as the order allows: by name only the page's, else all."""
+    chosen = slice(page.offset, page.offset + page.limit)
+    if column == "name":
+        ordered = sorted(entries, key=lambda entry: entry.name, reverse=descending)
+        return [await view(context, entry) for entry in ordered[chosen]]
+    views = [await view(context, entry) for entry in entries]
+    return sorted(views, key=_ORDERS[column], reverse=descending)[chosen]
+
+
+def _id(context: Context, entry: Entry) -> int:
+    return number(context.region.id, entry.name)
+
+
+def _common(context: Context, one: View) -> dict[str, Any]:
+    return {
+        "name": one.entry.name.partition("/")[2],
+        "category": one.entry.category,
+        "description": one.entry.description,
+        "size": one.details.size,
+        "is_public": one.entry.is_public,
+        "num_images": len(one.details.tags),
+        "num_download": 0,
+        "created_at": date(one.created),
+        "updated_at": date(one.updated),
+        "domain_name": context.caller.domain_name,
+        "status": False,
+    }
+
+
+def _marked(context: Context, one: View) -> dict[str, Any]:
+    return _common(context, one) | {
+        "id": _id(context, one.entry),
+        "namespace_name": one.entry.name.partition("/")[0],
+    }
+
+
+def _listed(context: Context, one: View, *, total: int) -> dict[str, Any]:
+    path = f"{context.region.registry_host}/{one.entry.name}"
+    return _common(context, one) | {
+        "logo": "",
+        "url": "",
+        "path": path,
+        "internal_path": path,
+        "namespace": one.entry.name.partition("/")[0],
+        "tags": list(one.details.tags),
+        "total_range": total,
+    }

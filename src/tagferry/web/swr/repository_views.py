@@ -1,0 +1,91 @@
+"""What is shown of a repository: what was said of it, and what its region's registry holds of it."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from tagferry.accounts.model import RepositoryRecord
+from tagferry.accounts.repositories import OTHER
+from tagferry.catalog import RepositoryDetails, describe_repository, list_repositories
+from tagferry.errors import NotFound
+from tagferry.names import Namespace, RepositoryName, Tag
+from tagferry.web.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A repository that its region's registry has, or that was said to be there, or both."""
+
+    name: RepositoryName
+    record: RepositoryRecord | None
+
+    @property
+    def category(self) -> str:
+        """One of SWR's."""
+        return self.record.category if self.record else OTHER
+
+    @property
+    def is_public(self) -> bool:
+        """Whether anybody may read it."""
+        return self.record is not None and self.record.is_public
+
+    @property
+    def description(self) -> str:
+        """Any text."""
+        return self.record.description if self.record else ""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A repository with its images, of which there may be none."""
+
+    entry: Entry
+    details: RepositoryDetails
+
+    @property
+    def created(self) -> datetime:
+        """When it was created, or else when its oldest image was."""
+        return self.entry.record.created_at if self.entry.record else self.details.created
+
+    @property
+    def updated(self) -> datetime:
+        """When an image was pushed, or something else was said of it, whichever came last."""
+        updated = self.details.updated
+        return max(self.entry.record.updated_at, updated) if self.entry.record else updated
+
+
+async def list_entries(context: Context, namespaces: Sequence[Namespace]) -> list[Entry]:
+    """The repositories of these organizations, by full name; raises Unsupported where the registry does not list."""
+    records = await context.services.repositories.list_in(context.region.id, namespaces)
+    by_name = {record.name: record for record in records}
+    names = {*by_name, *await list_repositories(context.region.store, namespaces)}
+    return [Entry(name, by_name.get(name)) for name in sorted(names)]
+
+
+async def view(context: Context, entry: Entry) -> View:
+    """A listed repository; where its images have gone meanwhile, there are none."""
+    try:
+        details = await describe_repository(context.region.store, entry.name)
+    except NotFound:
+        details = RepositoryDetails(entry.name)
+    return View(entry, details)
+
+
+async def find(context: Context, name: RepositoryName) -> View:
+    """A repository by its name; raises NotFound where neither the registry nor a record has it."""
+    record = await context.services.repositories.find(context.region.id, name)
+    if record is not None:
+        return await view(context, Entry(name, record))
+    return View(Entry(name, None), await describe_repository(context.region.store, name))
+
+
+@asynccontextmanager
+async def naming_tag(context: Context, name: RepositoryName, tag: Tag) -> AsyncIterator[None]:
+    """Tell that the tag is missing, and not its repository, where that was created and has no image yet."""
+    try:
+        yield
+    except NotFound as error:
+        if error.kind != "repository" or await context.services.repositories.find(context.region.id, name) is None:
+            raise
+        raise NotFound("tag", f"{name}:{tag}") from None

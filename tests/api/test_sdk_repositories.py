@@ -136,6 +136,14 @@ async def test_a_deleted_repository_is_gone_and_can_be_created_again(ferry: Depl
     assert (await refused(ferry, "show_repository", no_repository))[0] == 404
 
 
+async def test_a_repository_may_be_named_as_what_stands_below_another(ferry: Deployment) -> None:
+    await ask(ferry, "create_repo", create("below/tags", description="a name"))
+    assert (await show(ferry, "below$tags")).description == "a name"
+    await ask(ferry, "delete_repo", delete("below$tags"))
+    no_repository = ShowRepositoryRequest(namespace="team", repository="below$tags")
+    assert (await refused(ferry, "show_repository", no_repository))[:2] == (404, "SVCSTG.SWR.4040010")
+
+
 async def test_what_a_registry_does_not_delete_keeps_its_record(
     ferry: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from tagferry.web.errors import INTERNAL, INTERNAL_MESSAGE, respond, serialize
 
 log = structlog.get_logger(__name__)
 
+_SIGNATURE = b"SDK-"
 _WITHOUT_CALLER = frozenset({"/healthz", "/readyz", "/openapi.json", "/notifications"})
 _PROVES_IN_BODY = ("POST", "/v3/auth/tokens")
 _MAY_PROVE_IN_BODY = ("POST", "/v3.0/OS-CREDENTIAL/securitytokens")
@@ -114,6 +115,12 @@ class Authentication:
         if _route(scope) == _MAY_PROVE_IN_BODY:
             return None
         raise Unauthenticated("the request has neither an AK/SK signature (Authorization) nor an X-Auth-Token")
+
+
+def has_management_credentials(scope: Scope) -> bool:
+    """Whether a request has what the management API authenticates by, right or wrong."""
+    headers = dict(scope["headers"])
+    return b"x-auth-token" in headers or headers.get(b"authorization", b"").startswith(_SIGNATURE)
 
 
 def _route(scope: Scope) -> tuple[str, str]:

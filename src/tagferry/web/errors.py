@@ -67,6 +67,7 @@ _BY_FIELD = {
     "repository": ErrorCode(400, f"{_SWR}4001029"),
 }
 _BY_KIND = {
+    "API version": NO_SUCH_API,
     "organization": ErrorCode(404, f"{_SWR}4040058"),
     "repository": ErrorCode(404, f"{_SWR}4040010"),
     "tag": ErrorCode(404, f"{_SWR}4040048"),

@@ -13,7 +13,7 @@ from tagferry.errors import TagferryError
 from tagferry.names import RepositoryName
 from tagferry.sync.regions import Region
 from tagferry.web import iam, notifications, swr
-from tagferry.web.authentication import Authentication, RequestIds
+from tagferry.web.authentication import Authentication, RequestIds, has_management_credentials
 from tagferry.web.context import Services
 from tagferry.web.errors import (
     BAD_PARAMETER,
@@ -47,13 +47,15 @@ class _ByPath:
         self._registry = registry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._registry if scope["type"] == "http" and _is_registry_path(scope["path"]) else self._management
+        app = self._registry if scope["type"] == "http" and _is_for_the_registry(scope) else self._management
         await app(scope, receive, send)
 
 
-def _is_registry_path(path: str) -> bool:
+def _is_for_the_registry(scope: Scope) -> bool:
+    path = scope["path"]
     if path == "/v2":
-        return True
+        # SWR shows its version there, and a registry's clients may leave out the slash: who asks tells which is meant.
+        return not has_management_credentials(scope)
     return path.startswith("/v2/") and not (path.startswith("/v2/manage/") or is_enterprise_path(path))
 
 
@@ -77,10 +79,11 @@ def _management(region: Region, services: Services) -> FastAPI:
     )
     app.state.region = region
     app.state.services = services
-    app.include_router(swr.router)
+    _add_probes(app, services)
     app.include_router(iam.router)
     app.include_router(notifications.router)
-    _add_probes(app, services)
+    # SWR's last, since one of its operations takes any path of one part for a version.
+    app.include_router(swr.router)
     app.add_exception_handler(TagferryError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)

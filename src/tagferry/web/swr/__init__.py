@@ -8,6 +8,7 @@ from tagferry.web.swr import (
     job_actions,
     login,
     organizations,
+    overview,
     repositories,
     repository_lists,
     synchronization,
@@ -15,6 +16,7 @@ from tagferry.web.swr import (
 )
 
 router = APIRouter()
+# A part whose paths are more particular comes before one that takes any name.
 for part in (
     synchronization,
     job_actions,
@@ -25,5 +27,6 @@ for part in (
     repositories,
     organizations,
     login,
+    overview,
 ):
     router.include_router(part.router)

@@ -13,12 +13,11 @@ from tagferry.errors import NotFound
 from tagferry.names import Namespace, Repository, RepositoryName
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import date, number
+from tagferry.web.swr.paths import REPOSITORIES, REPOSITORY
 from tagferry.web.swr.repository_views import find
 from tagferry.web.swr.synchronization import require_json
 
 router = APIRouter(tags=["repositories"])
-_REPOSITORIES = "/v2/manage/namespaces/{namespace}/repos"
-_REPOSITORY = f"{_REPOSITORIES}/{{repository:path}}"
 
 
 class UpdateRepoBody(BaseModel):
@@ -65,7 +64,7 @@ class RepositoryShown(BaseModel):
     priority: int
 
 
-@router.post(_REPOSITORIES, operation_id="CreateRepo", status_code=201, dependencies=[Depends(require_json)])
+@router.post(REPOSITORIES, operation_id="CreateRepo", status_code=201, dependencies=[Depends(require_json)])
 async def create(namespace: str, body: CreateRepoBody, context: RequestContext) -> Response:
     """Create a repository that has no image yet."""
     name = RepositoryName.of(Namespace(namespace), Repository(body.repository))
@@ -77,7 +76,7 @@ async def create(namespace: str, body: CreateRepoBody, context: RequestContext) 
     return JSONResponse({}, status_code=201)
 
 
-@router.get(_REPOSITORY, operation_id="ShowRepository", response_model=RepositoryShown)
+@router.get(REPOSITORY, operation_id="ShowRepository", response_model=RepositoryShown)
 async def show(namespace: str, repository: str, context: RequestContext) -> dict[str, Any]:
     """Show a repository."""
     name = _name(namespace, repository)
@@ -108,7 +107,7 @@ async def show(namespace: str, repository: str, context: RequestContext) -> dict
     }
 
 
-@router.patch(_REPOSITORY, operation_id="UpdateRepo", status_code=201, dependencies=[Depends(require_json)])
+@router.patch(REPOSITORY, operation_id="UpdateRepo", status_code=201, dependencies=[Depends(require_json)])
 async def update(namespace: str, repository: str, body: UpdateRepoBody, context: RequestContext) -> Response:
     """Say something else of a repository; one that was only pushed to has a record from then on."""
     name, said = _name(namespace, repository), body.said
@@ -121,7 +120,7 @@ async def update(namespace: str, repository: str, body: UpdateRepoBody, context:
     return JSONResponse({}, status_code=201)
 
 
-@router.delete(_REPOSITORY, operation_id="DeleteRepo", status_code=204)
+@router.delete(REPOSITORY, operation_id="DeleteRepo", status_code=204)
 async def delete(namespace: str, repository: str, context: RequestContext) -> Response:
     """Delete a repository with all its images; what its registry refuses leaves its record too."""
     name = _name(namespace, repository)

@@ -334,13 +334,14 @@ def _services(
 ) -> Services:
     tokens = Tokens(accounts.database, lifetime=timedelta(hours=settings.limits.token_hours))
     lockout = Lockout(attempts=settings.limits.failed_attempts, seconds=settings.limits.lock_seconds)
+    repositories = Repositories(accounts.database)
     return Services(
         settings=settings,
         database=accounts.database,
         regions=regions,
         organizations=accounts.organizations,
         users=accounts.users,
-        repositories=Repositories(accounts.database),
+        repositories=repositories,
         tokens=tokens,
         temporary=accounts.temporary,
         authenticator=Authenticator(accounts.users, tokens, accounts.temporary, lockout),
@@ -348,6 +349,7 @@ def _services(
         rulebook=RuleBook(
             regions=regions,
             organizations=accounts.organizations,
+            repositories=repositories,
             rules=Rules(accounts.database),
             on_put=auto_sync.notice_repository,
         ),

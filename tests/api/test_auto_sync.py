@@ -8,6 +8,8 @@ from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkswr.v2 import (
     CreateImageSyncRepoRequest,
     CreateImageSyncRepoRequestBody,
+    CreateRepoRequest,
+    CreateRepoRequestBody,
     CreateRepoTagRequest,
     CreateRepoTagRequestBody,
     DeleteImageSyncRepoRequest,
@@ -155,6 +157,21 @@ async def test_a_tag_that_the_api_created_crosses(app: Deployment):
     await calling(app.sdk().create_repo_tag, request)
 
     assert await eventually(lambda: app.store(SOUTH).head_manifest(name_in("release"), Tag("stable")))
+
+
+@pytest.mark.parametrize("sync_auto", [True, False])
+async def test_a_rule_can_be_made_for_a_repository_that_has_no_image_yet(ferry: Deployment, sync_auto: bool):
+    body = CreateRepoRequestBody(repository="app", is_public=False)
+    await calling(ferry.sdk().create_repo, CreateRepoRequest(namespace="team", body=body))
+    await create(ferry, sync_auto=sync_auto)
+    await create(ferry, sync_auto=True)
+
+    sample = images.image(seed="first")
+    await images.push(ferry.store(NORTH), name_in("team"), sample)
+    login = {"Authorization": basic(ferry), "Content-Type": sample.manifest.media_type}
+    await ferry.http("PUT", "/v2/team/app/manifests/v1", body=sample.manifest.raw, headers=login)
+
+    assert await eventually(lambda: ferry.store(SOUTH).head_manifest(name_in("release"), V1))
 
 
 async def test_a_rule_that_is_not_there_cannot_be_deleted(app: Deployment):

@@ -216,6 +216,8 @@ async def test_a_marker_leads_through_all_repositories_once(ferry: Deployment) -
         ("create_repo", CreateRepoRequest("team", CreateRepoRequestBody(repository="a")), "4001014", "is_public"),
         ("create_repo", CreateRepoRequest("team", CreateRepoRequestBody(is_public=True)), "4001014", "repository"),
         ("create_repo", create("a", description=5), "4001018", "description must be a string: got 5"),
+        ("create_repo", create("a", description="a\0b"), "4000014", "description must be text without NUL"),
+        ("update_repo", update("pushed", description="\ud800"), "4000014", "description must be text without NUL"),
         ("update_repo", update("pushed", category="games"), "4000014", "category must be one of"),
         ("list_repo_details", ListRepoDetailsRequest(is_public="perhaps"), "4000014", "is_public must be true or"),
         ("list_repo_details", ListRepoDetailsRequest(marker="x"), "4000014", "marker must be a whole number"),

@@ -18,6 +18,8 @@ OTHER = "other"
 """The category of a repository of which nothing else was said."""
 CATEGORIES = ("app_server", "linux", "framework_app", "database", "lang", OTHER, "windows", "arm")
 """What kind of images a repository may be said to have; SWR's values."""
+_UNKEPT = frozenset({"\0", *map(chr, range(0xD800, 0xE000))})
+"""What JSON can write and databases do not take as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Saying:
         description: any text; None leaves it as it is, which is none for a new one.
 
     Raises:
-        Invalid: there is no such category.
+        Invalid: there is no such category, or the description is no text that can be kept.
     """
 
     is_public: bool = False
@@ -39,6 +41,8 @@ class Saying:
     def __post_init__(self) -> None:
         if self.category is not None:
             check_category(self.category)
+        if self.description is not None and not _UNKEPT.isdisjoint(self.description):
+            raise Invalid("description", "must be text without NUL and lone surrogates", self.description)
 
 
 def check_category(category: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from tagferry.accounts.model import Caller, Permission
 from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.repositories import Repositories
 from tagferry.errors import NotFound
 from tagferry.names import Digest, Namespace, RegionId, Tag
 from tagferry.sync.admission import admit
@@ -18,15 +19,23 @@ class RuleBook:
     Args:
         regions: what is known here.
         organizations: who may do what in them.
+        repositories: which were created, with or without images.
         rules: where they are kept.
         on_put: told of the source of every rule that was made or changed.
     """
 
     def __init__(
-        self, *, regions: Regions, organizations: Organizations, rules: Rules, on_put: Callable[[Source], None]
+        self,
+        *,
+        regions: Regions,
+        organizations: Organizations,
+        repositories: Repositories,
+        rules: Rules,
+        on_put: Callable[[Source], None],
     ) -> None:
         self._regions = regions
         self._organizations = organizations
+        self._repositories = repositories
         self._rules = rules
         self._on_put = on_put
 
@@ -51,7 +60,7 @@ class RuleBook:
         )
         rule = await self._rules.put(
             wish,
-            await self._baseline(source) if wish.sync_auto else await self._nothing(source),
+            await self._standing(source, with_tags=wish.sync_auto),
             source_organization=admitted.source.id if admitted.source else None,
             target_organization=admitted.target.id if admitted.target else None,
         )
@@ -79,12 +88,15 @@ class RuleBook:
             await self._organizations.require(caller, region, namespace, Permission.EDIT)
         await self._rules.delete(rule.id)
 
-    async def _baseline(self, source: Source) -> dict[Tag, Digest]:
-        records = await self._regions[source.region].store.describe_tags(source.name)
-        return {record.tag: record.digest for record in records}
-
-    async def _nothing(self, source: Source) -> dict[Tag, Digest]:
-        """No baseline, of a repository that exists."""
-        async for _ in self._regions[source.region].store.list_tags(source.name):
-            break
+    async def _standing(self, source: Source, *, with_tags: bool) -> dict[Tag, Digest]:
+        """What stands at a source that exists; nothing where it was created and has no image yet."""
+        store = self._regions[source.region].store
+        try:
+            if with_tags:
+                return {record.tag: record.digest for record in await store.describe_tags(source.name)}
+            async for _ in store.list_tags(source.name):
+                break
+        except NotFound:
+            if await self._repositories.find(source.region, source.name) is None:
+                raise
         return {}

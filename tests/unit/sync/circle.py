@@ -8,6 +8,7 @@ from sqlalchemy import update
 
 from tagferry.accounts.model import Caller
 from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.repositories import Repositories
 from tagferry.accounts.users import Users
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
@@ -143,7 +144,11 @@ class Circle:
         )
         self.auto = self.new_auto()
         self.rulebook = RuleBook(
-            regions=self.regions, organizations=self.organizations, rules=self.rules, on_put=lambda _source: None
+            regions=self.regions,
+            organizations=self.organizations,
+            repositories=Repositories(database),
+            rules=self.rules,
+            on_put=lambda _source: None,
         )
 
     def new_auto(self, **options: Any) -> AutoSync:

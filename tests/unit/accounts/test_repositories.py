@@ -1,4 +1,7 @@
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -6,9 +9,12 @@ from tagferry.accounts.model import Caller
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.repositories import Repositories, Saying
 from tagferry.accounts.users import Users
+from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import Namespace, RepositoryName
+from tests.support.postgres import PostgresServer
+from tests.support.schemas import sqlite_in
 from tests.unit.accounts.conftest import NORTH, OPEN, PASSWORD, SOUTH
 
 TEAM, SHOP, WEB = Namespace("team"), RepositoryName("team/shop/app"), RepositoryName("team/web")
@@ -110,3 +116,35 @@ async def test_a_record_ends_by_itself_or_with_its_organization(
 def test_a_category_is_one_of_those_that_there_are():
     with pytest.raises(Invalid, match=r"category must be one of app_server, linux, .*: got 'games'"):
         Saying(category="games")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return sqlite_in(tmp_path)
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    return postgres.url(postgres.new_database(like=request.getfixturevalue("postgres_template")))
+
+
+@pytest.fixture
+async def either(either_url: str) -> AsyncIterator[Database]:
+    opened = Database(either_url)
+    yield opened
+    await opened.close()
+
+
+async def test_many_who_speak_of_a_repository_at_once_make_one_record(either: Database, vault: Vault):
+    alice = await Users(either, vault).create("alice", PASSWORD, domain="acme")
+    organizations, repositories = Organizations(either), Repositories(either)
+    await organizations.create(alice, NORTH, TEAM)
+
+    made = await asyncio.gather(*(repositories.find_or_make(alice, NORTH, SHOP) for _ in range(8)))
+
+    assert len({record.id for record in made}) == 1
+    with pytest.raises(Conflict):
+        await repositories.create(alice, NORTH, SHOP, Saying())
+    await repositories.update(NORTH, SHOP, Saying(category="lang"))
+    assert [record.category for record in await repositories.list_in(NORTH, [TEAM])] == ["lang"]
+    await organizations.delete(NORTH, TEAM)
+    assert await repositories.list_in(NORTH, [TEAM]) == []

@@ -225,7 +225,10 @@ async def deployed(
     parsed = Settings.parse({"data_dir": directory, "regions": regions, **settings})
     if not parsed.database_url:
         sqlite_in(directory)
-    urls = {name: f"http://{region.listen}" for name, region in parsed.served_regions.items()}
+    urls = {
+        name: f"{'https' if region.tls_certificate else 'http'}://{region.listen}"
+        for name, region in parsed.served_regions.items()
+    }
     async with open_app(parsed) as app, listening(app.listeners):
         admin = await ensure_admin(app.accounts)
         assert admin is not None

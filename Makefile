@@ -2,6 +2,7 @@
 #
 #   make demo           two registries, a real image and one synchronization, on this machine
 #   make test           the tests            ARGS='-k signing -x' goes to pytest
+#   make test-sdks      the SWR SDKs of four languages; Go, Java with Maven, and Node where they are installed
 #   make fuzz           requests made up from the OpenAPI document
 #   make check          ruff, mypy, import-linter
 #   make bench          the benchmarks       ARGS goes to them
@@ -27,7 +28,7 @@ BUILD_REQUIREMENTS := import tomllib; \
 	print(*requires, "editables", sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check bench bench-durable lock clean
+.PHONY: help demo test test-sdks fuzz check bench bench-durable lock clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -37,6 +38,9 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/pytest $(ARGS)
+
+test-sdks: $(VENV)/.dev
+	$(BIN)/pytest tests/sdk -m sdk $(ARGS)
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzzing $(ARGS)

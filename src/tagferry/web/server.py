@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from tagferry.errors import Unavailable
+from tagferry.web.spelling import SpelledHeaders
 
 _DRAIN_SECONDS = 10
 _TICK_SECONDS = 1.0
@@ -95,7 +96,7 @@ async def until_signalled() -> None:
 def _server(listener: Listener) -> _Server:
     return _Server(
         uvicorn.Config(
-            listener.app,
+            SpelledHeaders(listener.app),
             http="httptools",
             lifespan="off",
             log_config=None,

@@ -77,9 +77,9 @@ func main() {
 
 func connect(key, secret string) *swr.SwrClient {
 	credentials := basic.NewCredentialsBuilder().WithAk(key).WithSk(secret)
-	// Over http, which this SDK's override of IAM's address does not allow, the project has to be told.
-	if project := os.Getenv("CLOUD_SDK_PROJECT_ID"); project != "" {
-		credentials = credentials.WithProjectId(project)
+	// From the environment this SDK takes IAM's address for https, whatever it says.
+	if iam := os.Getenv("HUAWEICLOUD_SDK_IAM_ENDPOINT"); strings.HasPrefix(iam, "http://") {
+		credentials = credentials.WithIamEndpointOverride(iam)
 	}
 	return swr.NewSwrClient(
 		swr.SwrClientBuilder().WithRegion(region.ValueOf("cn-north-4")).WithCredential(credentials.Build()).Build())

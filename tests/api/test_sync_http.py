@@ -278,3 +278,5 @@ async def test_a_source_that_cannot_be_reached_is_told_as_such(tmp_path: Path) -
 async def test_headers_are_spelled_as_documented_for_clients_that_look_at_their_case(ferry: Deployment) -> None:
     answer = await ferry.http("GET", f"{REPOSITORY}/sync_job", headers={"X-Auth-Token": await ferry.token()})
     assert "Content-Range" in list(answer.headers)
+    secret = await ferry.http("POST", "/v2/manage/utils/secret", headers={"X-Auth-Token": await ferry.token()})
+    assert {"X-Swr-Dockerlogin", "X-Swr-Expireat"} <= set(map(str, secret.headers))

@@ -3,6 +3,7 @@
 `make test-sdks` runs these: building the programs takes minutes where the packages are not there yet.
 """
 
+import base64
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -146,6 +147,9 @@ async def synchronize_and_compare(ferry: Deployment, sample: Sample, environment
         compare(found, expected[answer], answer)
     assert document["no repository"]["request"] != document["wrong secret"]["request"]
     assert {tag["repo_id"] for tag in document["tags"]} == {document["repository"]["id"]}
+    _, _, _, user_name, _, password = document["login"]["X-Swr-Dockerlogin"].split()
+    (login,) = document["login"]["auths"].values()
+    assert base64.b64decode(login["auth"]).decode() == f"{user_name}:{password}"
     assert document["repository"]["ns_id"] == document["namespace"]["id"]
 
 
@@ -256,6 +260,10 @@ async def truth(ferry: Deployment, user: str, source: RepositoryName) -> dict[st
         "tags": [{**of_tag, "Tag": V1, "deleted": Nothing(), "scanned": False}],
         "tag": {**of_tag, "tag": V1},
         "jobs": [{**job, "tag": V1, "status": "success"}, {**job, "tag": "absent", "status": "failed"}],
+        "login": {
+            "auths": {ferry.app.services.regions[NORTH].registry_host: {"auth": SOME_TEXT}},
+            "X-Swr-Dockerlogin": Pattern("docker login -u .+ -p .+"),
+        },
         "ranges": ["0-1/1", "0-1/1", "0-2/2"],
         "no repository": {
             "status": 404,

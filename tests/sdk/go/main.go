@@ -52,6 +52,7 @@ func main() {
 	page := "limit::10|offset::0|order::asc"
 	jobs := must(client.ShowSyncJob(
 		&model.ShowSyncJobRequest{Namespace: namespace, Repository: repository, Filter: page}))
+	project := "cn-north-4"
 	_, noRepository := synchronize(client, "nowhere", tag)
 	_, wrongSecret := synchronize(connect(key, secret+"x"), repository, tag)
 
@@ -66,6 +67,7 @@ func main() {
 		"tags":          tags.Body,
 		"tag":           must(client.ShowRepoTag(&model.ShowRepoTagRequest{Namespace: namespace, Repository: repository, Tag: tag})),
 		"jobs":          jobs.Body,
+		"login":         must(client.CreateSecret(&model.CreateSecretRequest{Projectname: &project})),
 		"ranges":        []*string{repositories.ContentRange, tags.ContentRange, jobs.ContentRange},
 		"no repository": refused(noRepository),
 		"wrong secret":  refused(wrongSecret),

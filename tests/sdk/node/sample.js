@@ -42,6 +42,7 @@ async function main([namespace, repository, tag, targetNamespace, targetRegion])
     repository: await client.showRepository(inRepository(new swr.ShowRepositoryRequest())),
     tags,
     jobs,
+    login: await client.createSecret(new swr.CreateSecretRequest().withProjectname("cn-north-4")),
     ranges: [repositories, tags, jobs].map((list) => list["Content-Range"]),
     "no repository": await refusal(synchronize(client, "nowhere", tag)),
     "wrong secret": await refusal(synchronize(connect(key, `${secret}x`), repository, tag)),

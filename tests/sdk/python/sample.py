@@ -11,6 +11,7 @@ from huaweicloudsdkcore.exceptions.exceptions import ServiceResponseException
 from huaweicloudsdkswr.v2 import (
     CreateManualImageSyncRepoRequest,
     CreateManualImageSyncRepoRequestBody,
+    CreateSecretRequest,
     ListNamespacesRequest,
     ListReposDetailsRequest,
     ListRepositoryTagsRequest,
@@ -53,6 +54,7 @@ def main() -> None:
         "tags": plain(tags.body),
         "tag": plain(swr.show_repo_tag(ShowRepoTagRequest(namespace=namespace, repository=repository, tag=tag))),
         "jobs": plain(jobs.body),
+        "login": plain(swr.create_secret(CreateSecretRequest(projectname="cn-north-4"))),
         "ranges": [repositories.content_range, tags.content_range, jobs.content_range],
         "no repository": refusal(lambda: synchronize(tag, of="nowhere")),
         "wrong secret": refusal(lambda: synchronize(tag, by=connect(key, f"{secret}x"))),
@@ -70,6 +72,8 @@ def plain(value: Any) -> Any:
     """The SDK's model as JSON, by the names that its fields have on the wire."""
     if isinstance(value, list):
         return [plain(one) for one in value]
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
     if hasattr(value, "attribute_map"):
         return {wire: plain(getattr(value, field)) for field, wire in value.attribute_map.items()}
     return value

@@ -5,6 +5,7 @@ import com.huaweicloud.sdk.core.utils.JsonUtils;
 import com.huaweicloud.sdk.swr.v2.SwrClient;
 import com.huaweicloud.sdk.swr.v2.model.CreateManualImageSyncRepoRequest;
 import com.huaweicloud.sdk.swr.v2.model.CreateManualImageSyncRepoRequestBody;
+import com.huaweicloud.sdk.swr.v2.model.CreateSecretRequest;
 import com.huaweicloud.sdk.swr.v2.model.ListNamespacesRequest;
 import com.huaweicloud.sdk.swr.v2.model.ListReposDetailsRequest;
 import com.huaweicloud.sdk.swr.v2.model.ListReposDetailsResponse;
@@ -58,6 +59,7 @@ public final class Sample {
             new ShowSyncJobRequest().withNamespace(namespace).withRepository(repository)
                 .withFilter("limit::10|offset::0|order::asc"));
         document.put("jobs", jobs.getBody());
+        document.put("login", swr.createSecret(new CreateSecretRequest().withProjectname("cn-north-4")));
         document.put("ranges", Arrays.asList(
             repositories.getContentRange(), tags.getContentRange(), jobs.getContentRange()));
         document.put("no repository", refusal(() -> sample.synchronize(swr, "nowhere", tag)));

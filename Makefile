@@ -36,8 +36,9 @@ help:
 demo: $(VENV)/.runtime
 	$(BIN)/tagferry demo $(ARGS)
 
+# A file's tests stay in one process, which has servers of its own.
 test: $(VENV)/.dev
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-sdks: $(VENV)/.dev
 	$(BIN)/pytest tests/sdk -m sdk $(ARGS)

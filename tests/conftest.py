@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,6 +12,9 @@ from structlog.dev import plain_traceback
 from tagferry.db.engine import Database
 from tests.support import debian_image, programs
 from tests.support.postgres import PostgresServer, postgres_server
+
+# The command line's tables are as wide as this says when the first of its modules is loaded, in whichever test that is.
+os.environ["COLUMNS"] = "200"
 
 # Machines differ in speed: a slow example says nothing about the behaviour under test. Whatever else hypothesis
 # has chosen for this environment, as repeatable runs under CI, is kept.

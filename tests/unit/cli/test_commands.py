@@ -20,7 +20,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with an installation of two regions."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TAGFERRY_CONFIG", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
     succeed("init", "--region", "cn-north-4=127.0.0.1:5004", "--region", "cn-north-208=[fe80::1]:5208")
     return tmp_path
 

@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
+from tagferry.accounts.access import AccessControl
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.model import AccessKey
@@ -73,6 +74,7 @@ class Accounts:
     users: Users
     organizations: Organizations
     temporary: TemporaryCredentials
+    access: AccessControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,9 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
     database = Database(settings.effective_database_url)
     try:
         await database.migrate()
-        open_regions = [RegionId(name) for name, region in settings.regions.items() if region.organizations == "open"]
+        open_regions = frozenset(
+            RegionId(name) for name, region in settings.regions.items() if region.organizations == "open"
+        )
         vault = _vault(settings)
         users = Users(database, vault)
         yield Accounts(
@@ -108,6 +112,7 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
             users=users,
             organizations=Organizations(database, open_regions=open_regions),
             temporary=TemporaryCredentials(users, vault),
+            access=AccessControl(database, open_regions=open_regions),
         )
     finally:
         await database.close()
@@ -198,7 +203,7 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
         stack.push_async_callback(_cancel, asyncio.create_task(_keep_house(regions, jobs, settings)))
         sync = SyncService(
             regions=regions,
-            organizations=accounts.organizations,
+            access=accounts.access,
             jobs=jobs,
             engine=engine,
             worker=worker,
@@ -341,6 +346,7 @@ def _services(
         regions=regions,
         organizations=accounts.organizations,
         users=accounts.users,
+        access=accounts.access,
         repositories=repositories,
         tokens=tokens,
         temporary=accounts.temporary,
@@ -348,7 +354,7 @@ def _services(
         sync=sync,
         rulebook=RuleBook(
             regions=regions,
-            organizations=accounts.organizations,
+            access=accounts.access,
             repositories=repositories,
             rules=Rules(accounts.database),
             on_put=auto_sync.notice_repository,
@@ -360,7 +366,7 @@ def _services(
 def _listener(region: Region, settings: RegionSettings, services: Services) -> Listener:
     registry: ASGIApp | None = None
     if isinstance(region.store, DiskStore):
-        gate = AccountsGate(region.id, services.authenticator, services.organizations)
+        gate = AccountsGate(region.id, services.authenticator, services.access)
         registry = RegistryApp(
             region.store,
             gate,

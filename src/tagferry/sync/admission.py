@@ -2,30 +2,31 @@
 
 from dataclasses import dataclass
 
-from tagferry.accounts.model import Caller, Organization, Permission
-from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.access import Access, AccessControl
+from tagferry.accounts.model import Caller, Permission
 from tagferry.errors import Invalid, NotFound
-from tagferry.names import Namespace, RegionId
+from tagferry.names import Namespace, RegionId, Repository, RepositoryName
 from tagferry.sync.regions import Regions
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The organizations of both ends; None where only an open region's registry knows one."""
+    """What the caller may do at both ends."""
 
-    source: Organization | None
-    target: Organization | None
+    source: Access
+    target: Access
 
 
 async def admit(
     regions: Regions,
-    organizations: Organizations,
+    access: AccessControl,
     caller: Caller,
     *,
+    repository: Repository,
     source: tuple[RegionId, Namespace],
     target: tuple[RegionId, Namespace],
 ) -> Admitted:
-    """Let the caller pass who may read the one place and write the other.
+    """Let the caller pass who may read the repository in the one place and write it in the other.
 
     Raises:
         Invalid: the target region is unknown, or the target is the source.
@@ -42,15 +43,26 @@ async def admit(
             "and remoteNamespace must not both be those of the source",
             f"{target_region}/{target_namespace}",
         )
-    read = await organizations.require(caller, *source, Permission.READ)
-    return Admitted(source=read, target=await admit_target(organizations, caller, target))
+    return Admitted(
+        source=await admit_source(access, caller, source, repository),
+        target=await admit_target(access, caller, target, repository),
+    )
+
+
+async def admit_source(
+    access: AccessControl, caller: Caller, source: tuple[RegionId, Namespace], repository: Repository
+) -> Access:
+    """Let the caller pass who may read the source; raises NotFound and Denied."""
+    region, namespace = source
+    return await access.require(caller, region, RepositoryName.of(namespace, repository), Permission.READ)
 
 
 async def admit_target(
-    organizations: Organizations, caller: Caller, target: tuple[RegionId, Namespace]
-) -> Organization | None:
+    access: AccessControl, caller: Caller, target: tuple[RegionId, Namespace], repository: Repository
+) -> Access:
     """Let the caller pass who may write the target; raises NotFound and Denied."""
+    region, namespace = target
     try:
-        return await organizations.require(caller, *target, Permission.EDIT)
+        return await access.require(caller, region, RepositoryName.of(namespace, repository), Permission.EDIT)
     except NotFound as error:
         raise NotFound("organization", error.name, "remoteNamespace must exist in the target region") from None

@@ -184,6 +184,7 @@ class Jobs:
         only: Collection[int] = (),
         request_id: str | None = None,
         statuses: Collection[JobStatus] = (),
+        domain_id: str | None = None,
     ) -> tuple[list[SyncJob], int]:
         """A page of a repository's jobs, and how many there are in all.
 
@@ -197,6 +198,7 @@ class Jobs:
             only: ids to restrict the jobs to; empty means all.
             request_id: the request to restrict the jobs to.
             statuses: states to restrict the jobs to; empty means all.
+            domain_id: the domain to whose users' jobs to restrict them.
         """
         conditions: list[ColumnElement[bool]] = [
             SyncJobRow.source_region == region,
@@ -207,6 +209,8 @@ class Jobs:
             conditions.append(SyncJobRow.id.in_(only))
         if request_id is not None:
             conditions.append(SyncJobRow.request_id == request_id)
+        if domain_id is not None:
+            conditions.append(SyncJobRow.domain_id == domain_id)
         if statuses:
             conditions.append(SyncJobRow.status.in_([status.value for status in statuses]))
         order = SyncJobRow.id.desc() if descending else SyncJobRow.id.asc()

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from tagferry.accounts.model import Caller, Permission
-from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.access import AccessControl
+from tagferry.accounts.model import Caller
 from tagferry.accounts.repositories import Repositories
 from tagferry.errors import NotFound
 from tagferry.names import Digest, Namespace, RegionId, Tag
-from tagferry.sync.admission import admit
+from tagferry.sync.admission import admit, admit_source, admit_target
 from tagferry.sync.arrivals import Source
 from tagferry.sync.regions import Regions
 from tagferry.sync.rules import Rule, Rules, RuleWish
@@ -18,7 +18,7 @@ class RuleBook:
 
     Args:
         regions: what is known here.
-        organizations: who may do what in them.
+        access: who may do what in their repositories.
         repositories: which were created, with or without images.
         rules: where they are kept.
         on_put: told of the source of every rule that was made or changed.
@@ -28,13 +28,13 @@ class RuleBook:
         self,
         *,
         regions: Regions,
-        organizations: Organizations,
+        access: AccessControl,
         repositories: Repositories,
         rules: Rules,
         on_put: Callable[[Source], None],
     ) -> None:
         self._regions = regions
-        self._organizations = organizations
+        self._access = access
         self._repositories = repositories
         self._rules = rules
         self._on_put = on_put
@@ -53,25 +53,32 @@ class RuleBook:
         source = wish.source
         admitted = await admit(
             self._regions,
-            self._organizations,
+            self._access,
             wish.caller,
+            repository=source.repository,
             source=(source.region, source.namespace),
             target=(wish.target_region, wish.target_namespace),
         )
         rule = await self._rules.put(
             wish,
             await self._standing(source, with_tags=wish.sync_auto),
-            source_organization=admitted.source.id if admitted.source else None,
-            target_organization=admitted.target.id if admitted.target else None,
+            source_organization=admitted.source.owner.id if admitted.source.owner else None,
+            target_organization=admitted.target.owner.id if admitted.target.owner else None,
         )
         # What was pushed since the baseline was taken met no rule.
         self._on_put(source)
         return rule
 
     async def of_repository(self, caller: Caller, source: Source) -> list[Rule]:
-        """A repository's rules; raises NotFound and Denied for its organization."""
-        await self._organizations.require(caller, source.region, source.namespace, Permission.READ)
-        return await self._rules.of_repository(source)
+        """A repository's rules; guests are shown those of their own domain.
+
+        Raises:
+            NotFound: the organization does not exist.
+            Denied: the caller may not read the repository.
+        """
+        access = await admit_source(self._access, caller, (source.region, source.namespace), source.repository)
+        rules = await self._rules.of_repository(source)
+        return [rule for rule in rules if not access.is_guest or rule.domain_id == caller.domain_id]
 
     async def delete(self, caller: Caller, source: Source, region: RegionId, namespace: Namespace) -> None:
         """End a rule; whose it is may do so, and who may write its target.
@@ -80,12 +87,12 @@ class RuleBook:
             NotFound: of the kind `rule`, or for an organization.
             Denied: the caller may not read the source, or not write the target.
         """
-        await self._organizations.require(caller, source.region, source.namespace, Permission.READ)
+        access = await admit_source(self._access, caller, (source.region, source.namespace), source.repository)
         rule = await self._rules.find(source, region, namespace)
-        if rule is None:
+        if rule is None or (access.is_guest and rule.domain_id != caller.domain_id):
             raise NotFound("rule", f"from {source.place}/{source.repository} to {region}/{namespace}")
         if rule.creator_id != caller.user_id:
-            await self._organizations.require(caller, region, namespace, Permission.EDIT)
+            await admit_target(self._access, caller, (region, namespace), source.repository)
         await self._rules.delete(rule.id)
 
     async def _standing(self, source: Source, *, with_tags: bool) -> dict[Tag, Digest]:

@@ -4,15 +4,15 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tagferry.accounts.model import Caller, Permission
-from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.access import AccessControl
+from tagferry.accounts.model import Caller
 from tagferry.copy.estimate import Estimate, Estimates
 from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
 from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge
 from tagferry.names import Namespace, RegionId, Repository, Tag
-from tagferry.sync.admission import admit, admit_target
+from tagferry.sync.admission import admit, admit_source, admit_target
 from tagferry.sync.endings import Endings
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.meetings import Meetings
@@ -52,7 +52,7 @@ class SyncService:
         self,
         *,
         regions: Regions,
-        organizations: Organizations,
+        access: AccessControl,
         jobs: Jobs,
         engine: CopyEngine,
         worker: Worker,
@@ -62,7 +62,7 @@ class SyncService:
         seconds: float | None = None,
     ) -> None:
         self._regions = regions
-        self._organizations = organizations
+        self._access = access
         self._jobs = jobs
         self._engine = engine
         self._worker = worker
@@ -135,8 +135,13 @@ class SyncService:
         request_id: str | None = None,
         statuses: Collection[JobStatus] = (),
     ) -> tuple[list[SyncJob], int]:
-        """A page of a repository's sync jobs and their total; raises NotFound and Denied for the organization."""
-        await self._organizations.require(caller, region, namespace, Permission.READ)
+        """A page of a repository's sync jobs and their total; guests are shown those of their own domain.
+
+        Raises:
+            NotFound: the organization does not exist.
+            Denied: the caller may not read the repository.
+        """
+        source = await admit_source(self._access, caller, (region, namespace), repository)
         jobs, total = await self._jobs.of_repository(
             region,
             namespace,
@@ -147,6 +152,7 @@ class SyncService:
             only=only,
             request_id=request_id,
             statuses=statuses,
+            domain_id=caller.domain_id if source.is_guest else None,
         )
         return [job if job.status.has_ended else replace(job, pulse=self._worker.pulse(job.id)) for job in jobs], total
 
@@ -162,7 +168,7 @@ class SyncService:
             (job.target_region, job.target_namespace) for job in found
         ):
             try:
-                await admit_target(self._organizations, caller, (target_region, target_namespace))
+                await admit_target(self._access, caller, (target_region, target_namespace), selection.repository)
             except NotFound:
                 # What goes to an organization that is gone must end too.
                 if not caller.is_admin:
@@ -212,8 +218,9 @@ class SyncService:
             raise TooLarge("imageTag", f"must name at most {self._tag_limit} tags", len(request.tags))
         await admit(
             self._regions,
-            self._organizations,
+            self._access,
             request.caller,
+            repository=request.repository,
             source=(request.source_region, request.namespace),
             target=(request.target_region, request.target_namespace),
         )
@@ -221,8 +228,9 @@ class SyncService:
     async def _selected(
         self, caller: Caller, selection: JobSelection, statuses: Collection[JobStatus]
     ) -> list[SyncJob]:
-        """The selected jobs in one of these states, oldest first."""
-        await self._organizations.require(caller, selection.region, selection.namespace, Permission.READ)
+        """The selected jobs in one of these states, oldest first; of a guest those of its own domain."""
+        place = (selection.region, selection.namespace)
+        source = await admit_source(self._access, caller, place, selection.repository)
         if len(selection.jobs) > self._tag_limit:
             raise TooLarge("jobs", f"must name at most {self._tag_limit} jobs", len(selection.jobs))
         found, _ = await self._jobs.of_repository(
@@ -234,6 +242,7 @@ class SyncService:
             only=selection.jobs,
             request_id=selection.request_id,
             statuses=statuses,
+            domain_id=caller.domain_id if source.is_guest else None,
         )
         return found
 

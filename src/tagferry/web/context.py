@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from tagferry.accounts.access import AccessControl
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.model import Caller
 from tagferry.accounts.organizations import Organizations
@@ -29,6 +30,7 @@ class Services:
     regions: Regions
     organizations: Organizations
     users: Users
+    access: AccessControl
     repositories: Repositories
     tokens: Tokens
     temporary: TemporaryCredentials

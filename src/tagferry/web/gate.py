@@ -4,10 +4,10 @@ import base64
 import binascii
 from collections.abc import Sequence
 
+from tagferry.accounts.access import AccessControl
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.model import Caller, Permission
-from tagferry.accounts.organizations import Organizations
-from tagferry.errors import InvalidName, NotFound, Unauthenticated
+from tagferry.errors import Unauthenticated
 from tagferry.names import RegionId, RepositoryName
 from tagferry.registry.access import Action, Login
 from tagferry.web import audit
@@ -16,41 +16,46 @@ _NEEDED = {Action.PULL: Permission.READ, Action.PUSH: Permission.EDIT, Action.DE
 
 
 class AccountsGate:
-    """Basic logins of users, by login secrets or of access keys as SWR has them, and organizations' permissions."""
+    """Basic logins of users, by login secrets or of access keys as SWR has them; public repositories need none."""
 
     challenge = 'Basic realm="tagferry", charset="UTF-8"'
 
-    def __init__(self, region: RegionId, authenticator: Authenticator, organizations: Organizations) -> None:
+    def __init__(self, region: RegionId, authenticator: Authenticator, access: AccessControl) -> None:
         self._region = region
         self._authenticator = authenticator
-        self._organizations = organizations
+        self._access = access
 
     async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> None:
-        caller = await self._caller(login)
         if repository is None or not actions:
+            await self._known(login)
             return
         needed = max(_NEEDED[action] for action in actions)
-        try:
-            namespace = repository.namespace
-        except InvalidName:
-            raise NotFound("organization", repository.partition("/")[0]) from None
-        await self._organizations.require(caller, self._region, namespace, needed)
+        await self._access.require(await self._caller(login), self._region, repository, needed)
 
     async def visible(self, login: Login, repositories: Sequence[RepositoryName]) -> Sequence[RepositoryName]:
-        caller = await self._caller(login)
-        readable = {one.name for one in await self._organizations.list_for(caller, self._region)}
-        return [name for name in repositories if name.partition("/")[0] in readable]
+        readable = await self._access.readable(await self._known(login), self._region)
+        return [name for name in repositories if name in readable]
 
-    async def _caller(self, login: Login) -> Caller:
+    async def _known(self, login: Login) -> Caller:
+        caller = await self._caller(login)
+        if caller is None:
+            raise Unauthenticated("this registry needs a login; try: docker login")
+        return caller
+
+    async def _caller(self, login: Login) -> Caller | None:
+        """Whoever logs in; None for somebody who shows nothing."""
+        if not login.authorization:
+            return None
         username, password = _parse_basic(login.authorization)
+        if not username and not password:
+            # What skopeo and podman send for somebody who has not logged in.
+            return None
         caller = await self._authenticator.by_login(username, password, address=login.address)
         audit.known_as(caller.name)
         return caller
 
 
-def _parse_basic(authorization: str | None) -> tuple[str, str]:
-    if not authorization:
-        raise Unauthenticated("this registry needs a login; try: docker login")
+def _parse_basic(authorization: str) -> tuple[str, str]:
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
         raise Unauthenticated("this registry takes Basic logins only")

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import update
 
+from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.repositories import Repositories
@@ -145,7 +146,7 @@ class Circle:
         self.auto = self.new_auto()
         self.rulebook = RuleBook(
             regions=self.regions,
-            organizations=self.organizations,
+            access=AccessControl(database),
             repositories=Repositories(database),
             rules=self.rules,
             on_put=lambda _source: None,

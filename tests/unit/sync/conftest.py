@@ -11,6 +11,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import text
 
+from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller, Permission
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.users import Users
@@ -125,7 +126,7 @@ class World:
         )
         service = SyncService(
             regions=regions,
-            organizations=self.organizations,
+            access=AccessControl(self.database),
             jobs=jobs,
             engine=engine,
             worker=worker,

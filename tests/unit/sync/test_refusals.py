@@ -68,7 +68,9 @@ async def test_a_caller_who_may_not_read_the_source(world: World):
 
     told = await refused(world, V1, kind=Denied, caller=stranger)
 
-    assert told == "stranger needs the permission to read in the organization team of cn-north-4"
+    assert (
+        told == "stranger needs the permission to read in the organization team of cn-north-4, or in its repository app"
+    )
 
 
 @pytest.mark.parametrize("permission", [None, Permission.READ])
@@ -80,7 +82,10 @@ async def test_a_caller_who_may_not_write_the_target(world: World, permission: P
 
     told = await refused(world, V1, kind=Denied, caller=reader)
 
-    assert told == "reader needs the permission to edit in the organization release of cn-south-1"
+    assert (
+        told
+        == "reader needs the permission to edit in the organization release of cn-south-1, or in its repository app"
+    )
 
 
 async def test_the_jobs_of_a_repository_are_shown_to_those_who_may_read_it(world: World):

@@ -181,9 +181,8 @@ async def delete(namespace: str, repository: str, tag: str, context: RequestCont
 
 
 async def _allowed(namespace: str, repository: str, context: Context, permission: Permission) -> RepositoryName:
-    owner = Namespace(namespace)
-    name = RepositoryName.of(owner, Repository.from_path(repository))
-    await context.services.organizations.require(context.caller, context.region.id, owner, permission)
+    name = RepositoryName.of(Namespace(namespace), Repository.from_path(repository))
+    await context.services.access.require(context.caller, context.region.id, name, permission)
     return name
 
 

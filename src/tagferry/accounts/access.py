@@ -1,0 +1,213 @@
+"""The one decision on who may do what in a repository; every door asks here."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, literal, or_, select
+
+from tagferry.accounts.model import Caller, Permission
+from tagferry.db.engine import Database
+from tagferry.db.tables import (
+    OrganizationPermissionRow,
+    OrganizationRow,
+    RepositoryPermissionRow,
+    RepositoryRow,
+    RepositoryShareRow,
+)
+from tagferry.errors import Denied, NotFound, Unauthenticated
+from tagferry.names import Namespace, RegionId, RepositoryName
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The organization that a repository belongs to."""
+
+    id: int
+    domain_id: str
+    creator_id: str
+    creator_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a caller may do in a repository.
+
+    Attributes:
+        owner: its organization; None where only an open region's registry knows that.
+        permission: the highest that the caller holds.
+        is_guest: whether the caller may read only because everybody may, or because the repository is shared with the
+            caller's domain. What others do with the repository is no guest's business.
+    """
+
+    owner: Owner | None
+    permission: Permission
+    is_guest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """What a caller may read in a region: all that is in some organizations, and single repositories."""
+
+    organizations: frozenset[Namespace]
+    repositories: frozenset[RepositoryName]
+
+    def __contains__(self, name: RepositoryName) -> bool:
+        return name in self.repositories or name.partition("/")[0] in self.organizations
+
+    @property
+    def namespaces(self) -> frozenset[Namespace]:
+        """The organizations in which there may be something to read."""
+        return self.organizations | {name.namespace for name in self.repositories}
+
+
+class AccessControl:
+    """Tells who may do what in repositories.
+
+    It is the highest of what the organization and the repository let the user do. Everybody may read a public
+    repository, and every user of a domain what is shared with it. Administrators may do everything.
+
+    Args:
+        database: where all of this is kept.
+        open_regions: regions whose registry knows its organizations itself, so that administrators may use any.
+    """
+
+    def __init__(self, database: Database, *, open_regions: frozenset[RegionId] = frozenset()) -> None:
+        self._database = database
+        self._open_regions = open_regions
+
+    async def require(
+        self, caller: Caller | None, region: RegionId, name: RepositoryName, permission: Permission
+    ) -> Access:
+        """Let the caller pass who holds at least this permission in a repository, which need not exist.
+
+        Args:
+            caller: None for somebody who did not say who it is.
+            region: where the repository is.
+            name: its name.
+            permission: what is needed.
+
+        Raises:
+            Unauthenticated: nobody may do that without saying who it is.
+            NotFound: there is no such organization.
+            Denied: the caller may do less than that.
+        """
+        if caller is None and permission > Permission.READ:
+            raise Unauthenticated(_LOGIN)
+        namespace, _, repository = name.partition("/")
+        parameters = {
+            "region": region,
+            "namespace": namespace,
+            "repository": repository,
+            "user_id": caller.user_id if caller else "",
+            "domain_name": caller.domain_name if caller else "",
+            "today": today(),
+        }
+        async with self._database.read() as session:
+            found = (await session.execute(_DECISION, parameters)).one()
+        if caller is None and not found.is_public:
+            raise Unauthenticated(_LOGIN)
+        owner = Owner(found.id, found.domain_id, found.creator_id, found.creator_name) if found.id is not None else None
+        if caller is None:
+            return Access(owner, Permission.READ, is_guest=True)
+        is_known = owner is not None or found.is_public is not None
+        if not is_known and not (caller.is_admin and region in self._open_regions):
+            raise NotFound("organization", f"{namespace} in {region}", "create it first, or check its name")
+        if caller.is_admin:
+            return Access(owner, Permission.MANAGE, is_guest=False)
+        own = max(found.held or 0, found.held_here or 0)
+        if own >= permission:
+            return Access(owner, Permission(own), is_guest=False)
+        if permission is Permission.READ and (found.is_public or found.shared_with is not None):
+            return Access(owner, Permission.READ, is_guest=True)
+        raise Denied(
+            f"{caller.name} needs the permission to {permission.name.lower()} in the organization {namespace} "
+            f"of {region}, or in its repository {repository}"
+        )
+
+    async def readable(self, caller: Caller, region: RegionId) -> Readable:
+        """What the caller may read in a region, of the organizations and repositories that are known here."""
+        organizations = select(OrganizationRow.name).where(OrganizationRow.region == region)
+        repositories = select(RepositoryRow.namespace, RepositoryRow.name).where(RepositoryRow.region == region)
+        if not caller.is_admin:
+            mine = OrganizationPermissionRow.user_id == caller.user_id
+            organizations = organizations.join(OrganizationPermissionRow).where(mine)
+            repositories = repositories.where(_is_readable_to(caller))
+        async with self._database.read() as session:
+            names = await session.scalars(organizations)
+            single = await session.execute(repositories)
+            return Readable(
+                organizations=frozenset(Namespace(name) for name in names),
+                repositories=frozenset(RepositoryName(f"{namespace}/{name}") for namespace, name in single),
+            )
+
+
+def today() -> datetime:
+    """The day's first moment, by UTC: what is shared until a moment of a day is shared until that day's end."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def is_shared(since: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
+    """Whether a share is not over, on the day that begins then."""
+    return or_(RepositoryShareRow.deadline.is_(None), RepositoryShareRow.deadline >= since)
+
+
+_LOGIN = "without a login only public repositories can be read; try: docker login"
+
+
+def _decision() -> Select[*tuple[Any, ...]]:
+    """All that decides on a repository, in one row, whether there is an organization or a repository or not."""
+    one = select(literal(1).label("one")).subquery("one")
+    organization = and_(
+        OrganizationRow.region == bindparam("region"),
+        OrganizationRow.name == bindparam("namespace"),
+    )
+    repository = and_(
+        RepositoryRow.region == bindparam("region"),
+        RepositoryRow.namespace == bindparam("namespace"),
+        RepositoryRow.name == bindparam("repository"),
+    )
+    permission = and_(
+        OrganizationPermissionRow.organization_id == OrganizationRow.id,
+        OrganizationPermissionRow.user_id == bindparam("user_id"),
+    )
+    permission_here = and_(
+        RepositoryPermissionRow.repository_id == RepositoryRow.id,
+        RepositoryPermissionRow.user_id == bindparam("user_id"),
+    )
+    share = and_(
+        RepositoryShareRow.repository_id == RepositoryRow.id,
+        RepositoryShareRow.domain_name == bindparam("domain_name"),
+        is_shared(bindparam("today")),
+    )
+    return (
+        select(
+            OrganizationRow.id,
+            OrganizationRow.domain_id,
+            OrganizationRow.creator_id,
+            OrganizationRow.creator_name,
+            OrganizationPermissionRow.auth.label("held"),
+            RepositoryRow.is_public,
+            RepositoryPermissionRow.auth.label("held_here"),
+            RepositoryShareRow.domain_name.label("shared_with"),
+        )
+        .select_from(one)
+        .outerjoin(OrganizationRow, organization)
+        .outerjoin(OrganizationPermissionRow, permission)
+        .outerjoin(RepositoryRow, repository)
+        .outerjoin(RepositoryPermissionRow, permission_here)
+        .outerjoin(RepositoryShareRow, share)
+    )
+
+
+# Built once, since it is asked before every synchronization, pull and push.
+_DECISION = _decision()
+
+
+def _is_readable_to(caller: Caller) -> ColumnElement[bool]:
+    """Whether a repository itself lets the caller read it, whatever its organization does."""
+    granted = select(RepositoryPermissionRow.repository_id).where(RepositoryPermissionRow.user_id == caller.user_id)
+    shared = select(RepositoryShareRow.repository_id).where(
+        RepositoryShareRow.domain_name == caller.domain_name, is_shared(today())
+    )
+    return or_(RepositoryRow.is_public, RepositoryRow.id.in_(granted), RepositoryRow.id.in_(shared))

@@ -13,10 +13,12 @@ from starlette.types import ASGIApp
 
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.grants import Grants
 from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.model import AccessKey
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.repositories import Repositories
+from tagferry.accounts.shares import Shares
 from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users, random_password
@@ -30,6 +32,7 @@ from tagferry.copy.run import CopyEngine, Limits
 from tagferry.db.engine import Database
 from tagferry.db.presence import Presence, presence_of
 from tagferry.db.signals import Signals, signals_of
+from tagferry.db.tables import OrganizationPermissionRow, RepositoryPermissionRow
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 from tagferry.registry.server import RegistryApp
@@ -348,6 +351,9 @@ def _services(
         users=accounts.users,
         access=accounts.access,
         repositories=repositories,
+        organization_grants=Grants(accounts.database, on=OrganizationPermissionRow.organization_id),
+        repository_grants=Grants(accounts.database, on=RepositoryPermissionRow.repository_id),
+        shares=Shares(accounts.database),
         tokens=tokens,
         temporary=accounts.temporary,
         authenticator=Authenticator(accounts.users, tokens, accounts.temporary, lockout),

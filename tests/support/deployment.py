@@ -192,11 +192,13 @@ class Deployment:
             assert response.status == 201, await response.text()
             return response.headers["X-Subject-Token"]
 
-    async def user(self, name: str, **permissions: Permission) -> tuple[str, AccessKey]:
+    async def user(
+        self, name: str, *, domain: str = DEFAULT_DOMAIN, **permissions: Permission
+    ) -> tuple[str, AccessKey]:
         """Make a user with these permissions in the source region's organizations; gives its password and key."""
         password = f"password of {name}"
         users = self.app.accounts.users
-        await users.create(name, password, domain=DEFAULT_DOMAIN)
+        await users.create(name, password, domain=domain)
         for organization, permission in permissions.items():
             await self.grant(name, NORTH, Namespace(organization), permission)
         return password, await users.create_key(name)

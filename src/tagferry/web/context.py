@@ -7,9 +7,11 @@ from fastapi import Depends, Request
 
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.grants import Grants
 from tagferry.accounts.model import Caller
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.repositories import Repositories
+from tagferry.accounts.shares import Shares
 from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
@@ -32,6 +34,9 @@ class Services:
     users: Users
     access: AccessControl
     repositories: Repositories
+    organization_grants: Grants
+    repository_grants: Grants
+    shares: Shares
     tokens: Tokens
     temporary: TemporaryCredentials
     authenticator: Authenticator

@@ -2,7 +2,7 @@
 
 The codes are SWR's, the API gateway's and IAM's. Where SWR publishes none, one within its scheme is chosen: 5040021 for
 a wait that ran out, 5010001 for what is not supported, 4130014 for a body over the limit, 4090048 for a tag that is
-in the way.
+in the way, 4040000 and 4090000 for users, domains, permissions and shares that are missing or there already.
 """
 
 from collections.abc import Iterable
@@ -61,6 +61,7 @@ INTERNAL_MESSAGE = "internal error; the server's log tells more"
 NO_SUCH_API = ErrorCode(404, "APIGW.0101")
 METHOD_NOT_ALLOWED = ErrorCode(405, "APIGW.0101")
 
+_MISSING = ErrorCode(404, f"{_SWR}4040000")
 _BY_FIELD = {
     "namespace": ErrorCode(400, f"{_SWR}4001028"),
     "remoteNamespace": ErrorCode(400, f"{_SWR}4001028"),
@@ -72,11 +73,14 @@ _BY_KIND = {
     "repository": ErrorCode(404, f"{_SWR}4040010"),
     "tag": ErrorCode(404, f"{_SWR}4040048"),
     "rule": ErrorCode(400, f"{_SWR}4001158"),
+    **dict.fromkeys(("user", "permission", "share", "sharing domain"), _MISSING),
     **dict.fromkeys(("project", "domain", "token", "access key"), ErrorCode(404, "IAM.0004")),
 }
 _CONFLICTS = {
     "repository": ErrorCode(409, f"{_SWR}4090006"),
     "tag": ErrorCode(409, f"{_SWR}4090048"),
+    "permission": ErrorCode(409, f"{_SWR}4090000"),
+    "share": ErrorCode(409, f"{_SWR}4090000"),
     "organization": ErrorCode(409, f"{_SWR}4090060"),
     "organization in use": ErrorCode(409, f"{_SWR}4090023"),
 }

@@ -1,0 +1,209 @@
+"""Permissions of users in organizations and in single repositories (SWR: access)."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from tagferry.accounts.grants import Grant
+from tagferry.accounts.model import Caller, Organization, Permission, RepositoryRecord
+from tagferry.catalog import describe_repository
+from tagferry.errors import Invalid, NotFound
+from tagferry.names import Namespace, Repository, RepositoryName
+from tagferry.web.context import Context, RequestContext
+from tagferry.web.swr.formats import number
+from tagferry.web.swr.synchronization import REPOSITORY_PATH, require_json
+
+router = APIRouter(tags=["permissions"])
+_IN_ORGANIZATION = "/v2/manage/namespaces/{namespace}/access"
+_IN_REPOSITORY = f"{REPOSITORY_PATH}/access"
+_MOST_USERS = 500
+"""Users that one request may name."""
+
+
+class UserAuth(BaseModel):
+    """What a user is permitted: `auth` is 7 for manage, 3 for edit, 1 for read."""
+
+    model_config = ConfigDict(strict=True)
+
+    user_id: str
+    user_name: str = Field("", description="Must be the user's name where it is given.")
+    auth: int
+
+
+class NamespaceAuths(BaseModel):
+    """The answer of ShowNamespaceAuth."""
+
+    id: int
+    name: str
+    creator_name: str
+    self_auth: UserAuth = Field(description="What the caller may do, for whatever reason.")
+    others_auths: list[UserAuth]
+
+
+class RepositoryAuths(BaseModel):
+    """The answer of ShowUserRepositoryAuth."""
+
+    id: int
+    name: str
+    self_auth: UserAuth = Field(description="What the caller may do, for whatever reason.")
+    others_auths: list[UserAuth] = Field(description="What others were permitted in this repository alone.")
+
+
+UserAuths = Annotated[list[UserAuth], Body()]
+UserIds = Annotated[list[str], Body()]
+
+
+@router.post(
+    _IN_ORGANIZATION, operation_id="CreateNamespaceAuth", status_code=201, dependencies=[Depends(require_json)]
+)
+async def create_in_organization(namespace: str, body: UserAuths, context: RequestContext) -> Response:
+    """Permit users something in an organization who have no permission there."""
+    grants = _grants(body)
+    organization = await _organization(context, namespace, Permission.MANAGE)
+    await context.services.organization_grants.add(organization.id, grants)
+    return JSONResponse({}, status_code=201)
+
+
+@router.get(_IN_ORGANIZATION, operation_id="ShowNamespaceAuth", response_model=NamespaceAuths)
+async def show_in_organization(namespace: str, context: RequestContext) -> dict[str, Any]:
+    """Show who is permitted what in an organization."""
+    organization = await _organization(context, namespace, Permission.READ)
+    grants = await context.services.organization_grants.list_on(organization.id)
+    return {
+        "id": organization.id,
+        "name": organization.name,
+        "creator_name": organization.creator_name,
+        **_auths(context.caller, organization.permission, grants),
+    }
+
+
+@router.patch(
+    _IN_ORGANIZATION, operation_id="UpdateNamespaceAuth", status_code=201, dependencies=[Depends(require_json)]
+)
+async def update_in_organization(namespace: str, body: UserAuths, context: RequestContext) -> Response:
+    """Permit users something else in an organization."""
+    grants = _grants(body)
+    organization = await _organization(context, namespace, Permission.MANAGE)
+    await context.services.organization_grants.change(organization.id, grants)
+    return JSONResponse({}, status_code=201)
+
+
+@router.delete(
+    _IN_ORGANIZATION, operation_id="DeleteNamespaceAuth", status_code=204, dependencies=[Depends(require_json)]
+)
+async def delete_in_organization(namespace: str, body: UserIds, context: RequestContext) -> Response:
+    """Permit users nothing in an organization any more; what a single repository lets them do is left."""
+    user_ids = _user_ids(body)
+    organization = await _organization(context, namespace, Permission.MANAGE)
+    await context.services.organization_grants.remove(organization.id, user_ids)
+    return Response(status_code=204)
+
+
+@router.post(
+    _IN_REPOSITORY, operation_id="CreateUserRepositoryAuth", status_code=201, dependencies=[Depends(require_json)]
+)
+async def create_in_repository(namespace: str, repository: str, body: UserAuths, context: RequestContext) -> Response:
+    """Permit users something in a repository who have no permission in it alone."""
+    grants = _grants(body)
+    await context.services.repository_grants.add(await record_to_manage(context, namespace, repository), grants)
+    return JSONResponse({}, status_code=201)
+
+
+@router.get(_IN_REPOSITORY, operation_id="ShowUserRepositoryAuth", response_model=RepositoryAuths)
+async def show_in_repository(namespace: str, repository: str, context: RequestContext) -> dict[str, Any]:
+    """Show who is permitted what in a repository alone; guests are told of themselves only."""
+    name = RepositoryName.of(Namespace(namespace), Repository.from_path(repository))
+    access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
+    record = await find_record(context, name)
+    grants = await context.services.repository_grants.list_on(record.id) if record and not access.is_guest else []
+    return {
+        "id": number(context.region.id, name),
+        "name": name.repository,
+        **_auths(context.caller, access.permission, grants),
+    }
+
+
+@router.patch(
+    _IN_REPOSITORY, operation_id="UpdateUserRepositoryAuth", status_code=201, dependencies=[Depends(require_json)]
+)
+async def update_in_repository(namespace: str, repository: str, body: UserAuths, context: RequestContext) -> Response:
+    """Permit users something else in a repository."""
+    grants = _grants(body)
+    await context.services.repository_grants.change(await record_to_manage(context, namespace, repository), grants)
+    return JSONResponse({}, status_code=201)
+
+
+@router.delete(
+    _IN_REPOSITORY, operation_id="DeleteUserRepositoryAuth", status_code=204, dependencies=[Depends(require_json)]
+)
+async def delete_in_repository(namespace: str, repository: str, body: UserIds, context: RequestContext) -> Response:
+    """Permit users nothing in a repository alone any more; what its organization lets them do is left."""
+    user_ids = _user_ids(body)
+    await context.services.repository_grants.remove(await record_to_manage(context, namespace, repository), user_ids)
+    return Response(status_code=204)
+
+
+async def record_to_manage(context: Context, namespace: str, repository: str) -> int:
+    """The id of a repository's record for a caller who manages the repository.
+
+    It is made where only the registry has the repository.
+
+    Raises:
+        InvalidName: for the organization or the repository.
+        NotFound: the organization or the repository does not exist.
+        Denied: the caller does not manage it.
+    """
+    name = RepositoryName.of(Namespace(namespace), Repository.from_path(repository))
+    region, repositories = context.region.id, context.services.repositories
+    await context.services.access.require(context.caller, region, name, Permission.MANAGE)
+    if record := await repositories.find(region, name):
+        return record.id
+    found = await describe_repository(context.region.store, name)
+    return (await repositories.find_or_make(context.caller, region, name, since=found.created)).id
+
+
+async def find_record(context: Context, name: RepositoryName) -> RepositoryRecord | None:
+    """A repository's record, None where only the registry has the repository; raises NotFound where it has not."""
+    record = await context.services.repositories.find(context.region.id, name)
+    if record is None:
+        async for _ in context.region.store.list_tags(name):
+            break
+    return record
+
+
+async def _organization(context: Context, namespace: str, permission: Permission) -> Organization:
+    name, region = Namespace(namespace), context.region.id
+    organization = await context.services.organizations.require(context.caller, region, name, permission)
+    if organization is None:
+        raise NotFound("organization", f"{name} in {region}", "its registry knows it, tagferry does not")
+    return organization
+
+
+def _grants(body: list[UserAuth]) -> list[Grant]:
+    _user_ids([one.user_id for one in body])
+    for place, one in enumerate(body):
+        if one.auth not in {int(permission) for permission in Permission}:
+            raise Invalid(f"body[{place}].auth", "must be 7 (manage), 3 (edit) or 1 (read)", one.auth)
+    return [Grant(one.user_id, one.user_name, Permission(one.auth)) for one in body]
+
+
+def _user_ids(named: list[str]) -> list[str]:
+    if not 1 <= len(named) <= _MOST_USERS:
+        raise Invalid("body", f"must name 1 to {_MOST_USERS} users", len(named))
+    for place, user_id in enumerate(named):
+        if user_id in named[:place]:
+            raise Invalid(f"body[{place}]", "must not name a user again", user_id)
+    return named
+
+
+def _auths(caller: Caller, permission: Permission, grants: list[Grant]) -> dict[str, Any]:
+    return {
+        "self_auth": _auth(Grant(caller.user_id, caller.name, permission)),
+        "others_auths": [_auth(grant) for grant in grants if grant.user_id != caller.user_id],
+    }
+
+
+def _auth(grant: Grant) -> dict[str, Any]:
+    return {"user_id": grant.user_id, "user_name": grant.user_name, "auth": int(grant.permission)}

@@ -1,0 +1,158 @@
+"""Sharing repositories with other domains (SWR: access-domains)."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from tagferry.accounts.access import today
+from tagferry.accounts.model import Permission
+from tagferry.accounts.shares import Share
+from tagferry.errors import Invalid, NotFound
+from tagferry.names import Namespace, Repository, RepositoryName
+from tagferry.web.context import Context, RequestContext
+from tagferry.web.swr.formats import date
+from tagferry.web.swr.permissions import find_record, record_to_manage
+from tagferry.web.swr.synchronization import require_json
+
+router = APIRouter(tags=["sharing"])
+_DOMAINS = "/v2/manage/namespaces/{namespace}/repositories/{repository:path}/access-domains"
+_DOMAIN = f"{_DOMAINS}/{{access_domain}}"
+_FOREVER = "forever"
+
+
+class UpdateRepoDomainsBody(BaseModel):
+    """The body of UpdateRepoDomains."""
+
+    model_config = ConfigDict(strict=True)
+
+    permit: str = Field(description="Must be `read`.")
+    deadline: str = Field(description="`forever`, or the last day as an ISO 8601 date, with or without a time.")
+    description: str | None = None
+
+    def parse_deadline(self) -> datetime | None:
+        """The deadline, None for `forever`; raises Invalid for what is wrong with it or with the permission."""
+        if self.permit != "read":
+            raise Invalid("permit", "must be read", self.permit)
+        return _parse_deadline(self.deadline)
+
+
+class CreateRepoDomainsBody(UpdateRepoDomainsBody):
+    """The body of CreateRepoDomains."""
+
+    access_domain: str = Field(description="The domain to share with.")
+
+
+class SharedDomain(BaseModel):
+    """A domain that a repository is or was shared with."""
+
+    namespace: str
+    repository: str
+    access_domain: str
+    permit: str
+    deadline: str
+    description: str
+    creator_id: str
+    creator_name: str
+    created: str
+    updated: str
+    status: bool = Field(description="Whether the deadline is still to come.")
+
+
+class ShownDomain(SharedDomain):
+    """The answer of ShowAccessDomain."""
+
+    exist: bool
+
+
+@router.post(_DOMAINS, operation_id="CreateRepoDomains", status_code=201, dependencies=[Depends(require_json)])
+async def create(namespace: str, repository: str, body: CreateRepoDomainsBody, context: RequestContext) -> Response:
+    """Let the users of a domain read a repository."""
+    deadline = body.parse_deadline()
+    record = await record_to_manage(context, namespace, repository)
+    await context.services.shares.create(
+        context.caller, record, body.access_domain, deadline=deadline, description=body.description or ""
+    )
+    return JSONResponse({}, status_code=201)
+
+
+@router.get(_DOMAINS, operation_id="ListRepoDomains", response_model=list[SharedDomain])
+async def list_all(namespace: str, repository: str, context: RequestContext) -> list[dict[str, Any]]:
+    """List the domains that a repository is or was shared with; guests are told of their own only."""
+    name = _name(namespace, repository)
+    return [_item(name, share) for share in await _visible(context, name)]
+
+
+@router.get(_DOMAIN, operation_id="ShowAccessDomain", response_model=ShownDomain)
+async def show(namespace: str, repository: str, access_domain: str, context: RequestContext) -> dict[str, Any]:
+    """Show how a repository is shared with a domain."""
+    name = _name(namespace, repository)
+    for share in await _visible(context, name):
+        if share.domain_name == access_domain:
+            return _item(name, share) | {"exist": True}
+    raise NotFound("share", f"of {name} with {access_domain}")
+
+
+@router.patch(_DOMAIN, operation_id="UpdateRepoDomains", status_code=201, dependencies=[Depends(require_json)])
+async def update(
+    namespace: str, repository: str, access_domain: str, body: UpdateRepoDomainsBody, context: RequestContext
+) -> Response:
+    """Share until another day."""
+    deadline = body.parse_deadline()
+    record = await record_to_manage(context, namespace, repository)
+    await context.services.shares.update(record, access_domain, deadline=deadline, description=body.description)
+    return JSONResponse({}, status_code=201)
+
+
+@router.delete(_DOMAIN, operation_id="DeleteRepoDomains", status_code=204)
+async def delete(namespace: str, repository: str, access_domain: str, context: RequestContext) -> Response:
+    """Share no longer."""
+    record = await record_to_manage(context, namespace, repository)
+    await context.services.shares.delete(record, access_domain)
+    return Response(status_code=204)
+
+
+def _name(namespace: str, repository: str) -> RepositoryName:
+    return RepositoryName.of(Namespace(namespace), Repository.from_path(repository))
+
+
+async def _visible(context: Context, name: RepositoryName) -> list[Share]:
+    """With whom a repository is or was shared, as far as it is the caller's business."""
+    access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
+    record = await find_record(context, name)
+    shares = await context.services.shares.list_of(record.id) if record else []
+    return [share for share in shares if not access.is_guest or share.domain_name == context.caller.domain_name]
+
+
+def _parse_deadline(text: str) -> datetime | None:
+    if text == _FOREVER:
+        return None
+    rule = f"must be {_FOREVER}, or a date of today or later as 2027-12-31 or 2027-12-31T00:00:00Z, in UTC"
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z)?", text, re.ASCII):
+        raise Invalid("deadline", rule, text)
+    try:
+        deadline = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        raise Invalid("deadline", rule, text) from None
+    if deadline < today():
+        raise Invalid("deadline", rule, text)
+    return deadline
+
+
+def _item(name: RepositoryName, share: Share) -> dict[str, Any]:
+    return {
+        "namespace": name.namespace,
+        "repository": name.repository,
+        "access_domain": share.domain_name,
+        "permit": "read",
+        "deadline": date(share.deadline) if share.deadline else _FOREVER,
+        "description": share.description,
+        "creator_id": share.creator_id,
+        "creator_name": share.creator_name,
+        "created": date(share.created_at),
+        "updated": date(share.updated_at),
+        "status": not share.is_over,
+    }

@@ -1,5 +1,6 @@
 """The one decision on who may do what in a repository; every door asks here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, literal, or_, sel
 from tagferry.accounts.model import Caller, Permission
 from tagferry.db.engine import Database
 from tagferry.db.tables import (
+    DomainRow,
     OrganizationPermissionRow,
     OrganizationRow,
     RepositoryPermissionRow,
@@ -47,10 +49,15 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Readable:
-    """What a caller may read in a region: all that is in some organizations, and single repositories."""
+    """What a caller may read in a region, with the names of the domains that it belongs to.
 
-    organizations: frozenset[Namespace]
-    repositories: frozenset[RepositoryName]
+    Attributes:
+        organizations: those in which everything may be read.
+        repositories: single ones; what only an open region's registry knows belongs to no domain, which is empty.
+    """
+
+    organizations: Mapping[str, str]
+    repositories: Mapping[str, str]
 
     def __contains__(self, name: RepositoryName) -> bool:
         return name in self.repositories or name.partition("/")[0] in self.organizations
@@ -58,7 +65,12 @@ class Readable:
     @property
     def namespaces(self) -> frozenset[Namespace]:
         """The organizations in which there may be something to read."""
-        return self.organizations | {name.namespace for name in self.repositories}
+        single = (name.partition("/")[0] for name in self.repositories)
+        return frozenset(Namespace(name) for name in {*self.organizations, *single})
+
+    def domain_of(self, name: RepositoryName) -> str:
+        """The domain that a repository belongs to which may be read."""
+        return self.organizations.get(name.partition("/")[0]) or self.repositories.get(name, "")
 
 
 class AccessControl:
@@ -127,19 +139,34 @@ class AccessControl:
 
     async def readable(self, caller: Caller, region: RegionId) -> Readable:
         """What the caller may read in a region, of the organizations and repositories that are known here."""
-        organizations = select(OrganizationRow.name).where(OrganizationRow.region == region)
-        repositories = select(RepositoryRow.namespace, RepositoryRow.name).where(RepositoryRow.region == region)
+        organizations = (
+            select(OrganizationRow.name, DomainRow.name)
+            .join(DomainRow, DomainRow.id == OrganizationRow.domain_id)
+            .where(OrganizationRow.region == region)
+        )
+        repositories = repositories_with_domains(region)
         if not caller.is_admin:
             mine = OrganizationPermissionRow.user_id == caller.user_id
-            organizations = organizations.join(OrganizationPermissionRow).where(mine)
+            of_it = OrganizationPermissionRow.organization_id == OrganizationRow.id
+            organizations = organizations.join(OrganizationPermissionRow, of_it).where(mine)
             repositories = repositories.where(_is_readable_to(caller))
         async with self._database.read() as session:
-            names = await session.scalars(organizations)
-            single = await session.execute(repositories)
-            return Readable(
-                organizations=frozenset(Namespace(name) for name in names),
-                repositories=frozenset(RepositoryName(f"{namespace}/{name}") for namespace, name in single),
-            )
+            whole = (await session.execute(organizations)).all()
+            single = (await session.execute(repositories)).all()
+        return Readable(
+            organizations=dict(whole),
+            repositories={f"{namespace}/{name}": domain or "" for namespace, name, domain in single},
+        )
+
+
+def repositories_with_domains(region: RegionId) -> Select[str, str, str | None]:
+    """The repositories of a region that have a record: organization, name, and the domain that they belong to."""
+    return (
+        select(RepositoryRow.namespace, RepositoryRow.name, DomainRow.name)
+        .outerjoin(OrganizationRow, OrganizationRow.id == RepositoryRow.organization_id)
+        .outerjoin(DomainRow, DomainRow.id == OrganizationRow.domain_id)
+        .where(RepositoryRow.region == region)
+    )
 
 
 def today() -> datetime:

@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tagferry.accounts.access import today
+from tagferry.accounts.access import repositories_with_domains, today
 from tagferry.accounts.model import Caller
 from tagferry.db.engine import Database
 from tagferry.db.tables import (
     DomainRow,
     OrganizationPermissionRow,
-    OrganizationRow,
     RepositoryPermissionRow,
     RepositoryRow,
     RepositoryShareRow,
@@ -86,7 +85,7 @@ class Shares:
         try:
             async with self._database.write() as session:
                 if await session.scalar(select(DomainRow.id).where(DomainRow.name == domain_name)) is None:
-                    raise NotFound("domain", domain_name)
+                    raise NotFound("access domain", domain_name)
                 session.add(
                     RepositoryShareRow(
                         repository_id=repository,
@@ -124,14 +123,16 @@ class Shares:
         with_us = and_(
             RepositoryShareRow.repository_id == RepositoryRow.id, RepositoryShareRow.domain_name == caller.domain_name
         )
-        chosen = _owned(region).join(RepositoryShareRow, with_us).add_columns(RepositoryShareRow.deadline)
+        chosen = (
+            repositories_with_domains(region).join(RepositoryShareRow, with_us).add_columns(RepositoryShareRow.deadline)
+        )
         async with self._database.read() as session:
             rows = await session.execute(chosen)
             return sorted(_shared(*row) for row in rows)
 
     async def given(self, caller: Caller, region: RegionId) -> list[SharedRepository]:
         """The repositories of a region that are or were shared, of those that the caller has a permission in."""
-        chosen = _owned(region).where(RepositoryRow.id.in_(select(RepositoryShareRow.repository_id)))
+        chosen = repositories_with_domains(region).where(RepositoryRow.id.in_(select(RepositoryShareRow.repository_id)))
         if not caller.is_admin:
             organizations = select(OrganizationPermissionRow.organization_id).where(
                 OrganizationPermissionRow.user_id == caller.user_id
@@ -145,16 +146,6 @@ class Shares:
         async with self._database.read() as session:
             rows = await session.execute(chosen)
             return sorted(_shared(*row) for row in rows)
-
-
-def _owned(region: RegionId) -> Select[str, str, str | None]:
-    """A region's repositories, with the domains that they belong to."""
-    return (
-        select(RepositoryRow.namespace, RepositoryRow.name, DomainRow.name)
-        .outerjoin(OrganizationRow, OrganizationRow.id == RepositoryRow.organization_id)
-        .outerjoin(DomainRow, DomainRow.id == OrganizationRow.domain_id)
-        .where(RepositoryRow.region == region)
-    )
 
 
 def _shared(namespace: str, name: str, domain: str | None, deadline: datetime | None = None) -> SharedRepository:

@@ -16,7 +16,7 @@ from tagferry.oci.images import ImageStore
 from tagferry.oci.model import Descriptor
 
 _AT_ONCE = 64
-_HEAD_START_SECONDS = 0.05
+_HEAD_START_SECONDS = 0.1
 """How long a target of which it is not known how far away it is has to answer before the source is asked too."""
 
 IsWhole = Callable[[Route, Tag, bool], Awaitable[bool]]

@@ -73,7 +73,7 @@ _BY_KIND = {
     "repository": ErrorCode(404, f"{_SWR}4040010"),
     "tag": ErrorCode(404, f"{_SWR}4040048"),
     "rule": ErrorCode(400, f"{_SWR}4001158"),
-    **dict.fromkeys(("user", "permission", "share", "sharing domain"), _MISSING),
+    **dict.fromkeys(("user", "permission", "share", "access domain"), _MISSING),
     **dict.fromkeys(("project", "domain", "token", "access key"), ErrorCode(404, "IAM.0004")),
 }
 _CONFLICTS = {

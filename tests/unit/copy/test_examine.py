@@ -152,7 +152,7 @@ async def test_a_target_that_turns_out_to_be_near_is_waited_for(source: Scripted
     async with asyncio.TaskGroup() as group:
         examined = group.create_task(examine(route(source, target), V1, override=False))
         await target.asked.wait()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
         target.answers.set()
 
     assert examined.result().verdict is Verdict.COPY

@@ -101,7 +101,7 @@ async def list_references(
 async def _readable(namespace: str, repository: str, context: Context) -> RepositoryName:
     owner = Namespace(namespace)
     name = RepositoryName.of(owner, Repository.from_path(repository))
-    await context.services.organizations.require(context.caller, context.region.id, owner, Permission.READ)
+    await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
     return name
 
 

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from tagferry.accounts.model import Organization, Permission
+from tagferry.accounts.access import Access
+from tagferry.accounts.model import Permission
 from tagferry.accounts.repositories import Saying, already_there
 from tagferry.catalog import has_images
 from tagferry.errors import NotFound
@@ -80,14 +81,14 @@ async def create(namespace: str, body: CreateRepoBody, context: RequestContext) 
 async def show(namespace: str, repository: str, context: RequestContext) -> dict[str, Any]:
     """Show a repository."""
     name = _name(namespace, repository)
-    organization = await _require(context, name, Permission.READ)
+    owner = (await _require(context, name, Permission.READ)).owner
     view = await find(context, name)
     # Nobody knows who pushed what was never created; its organization's creator answers for it.
-    creator = view.entry.record or organization
+    creator = view.entry.record or owner
     path = f"{context.region.registry_host}/{name}"
     return {
         "id": number(context.region.id, name),
-        "ns_id": organization.id if organization else number(context.region.id, name.namespace),
+        "ns_id": owner.id if owner else number(context.region.id, name.namespace),
         "name": name.repository,
         "category": view.entry.category,
         "description": view.entry.description,
@@ -102,7 +103,7 @@ async def show(namespace: str, repository: str, context: RequestContext) -> dict
         "internal_path": path,
         "created": date(view.created),
         "updated": date(view.updated),
-        "domain_id": context.caller.domain_id,
+        "domain_id": owner.domain_id if owner else context.caller.domain_id,
         "priority": 0,
     }
 
@@ -139,8 +140,8 @@ async def delete(namespace: str, repository: str, context: RequestContext) -> Re
     return Response(status_code=204)
 
 
-async def _require(context: Context, name: RepositoryName, permission: Permission) -> Organization | None:
-    return await context.services.organizations.require(context.caller, context.region.id, name.namespace, permission)
+async def _require(context: Context, name: RepositoryName, permission: Permission) -> Access:
+    return await context.services.access.require(context.caller, context.region.id, name, permission)
 
 
 def _name(namespace: str, repository: str) -> RepositoryName:

@@ -1,6 +1,7 @@
 """Lists of repositories, by pages or from a marker on."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -75,7 +76,7 @@ async def list_page(
     order_type: str | None = None,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
 ) -> Response:
-    """List repositories of the organizations that the caller may read; `name` matches any part of the name."""
+    """List the repositories that the caller may read; `name` matches any part of the name."""
     plain = {
         "namespace": namespace,
         "name": name,
@@ -138,12 +139,14 @@ async def _matching(context: Context, parameters: Mapping[str, str | None]) -> l
     namespace, part, category = (parameters.get(name) for name in ("namespace", "name", "category"))
     if category:
         check_category(category)
-    readable = await context.services.organizations.list_for(context.caller, context.region.id)
-    owners = [organization.name for organization in readable if namespace in (None, "", organization.name)]
+    readable = await context.services.access.readable(context.caller, context.region.id)
+    owners = [owner for owner in readable.namespaces if namespace in (None, "", owner)]
     return [
-        entry
+        replace(entry, domain_name=readable.domain_of(entry.name))
         for entry in await list_entries(context, owners)
-        if (not part or part in entry.name.partition("/")[2]) and (not category or category == entry.category)
+        if entry.name in readable
+        and (not part or part in entry.name.partition("/")[2])
+        and (not category or category == entry.category)
     ]
 
 
@@ -172,7 +175,7 @@ def _common(context: Context, one: View) -> dict[str, Any]:
         "num_download": 0,
         "created_at": date(one.created),
         "updated_at": date(one.updated),
-        "domain_name": context.caller.domain_name,
+        "domain_name": one.entry.domain_name or context.caller.domain_name,
         "status": False,
     }
 

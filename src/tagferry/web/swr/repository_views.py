@@ -15,10 +15,15 @@ from tagferry.web.context import Context
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A repository that its region's registry has, or that was said to be there, or both."""
+    """A repository that its region's registry has, or that was said to be there, or both.
+
+    Attributes:
+        domain_name: the domain that it belongs to, in lists.
+    """
 
     name: RepositoryName
     record: RepositoryRecord | None
+    domain_name: str = ""
 
     @property
     def category(self) -> str:

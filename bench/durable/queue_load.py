@@ -17,7 +17,7 @@ import uvloop
 from bench.durable.gauge import PROBES, Gauge, Load, Meter, Reading, idle_cpu, middle_ms, soon
 from tagferry import logs
 from tagferry.accounts.model import Caller
-from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.access import AccessControl
 from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine, Outcome
@@ -163,7 +163,7 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
         stack.push_async_callback(worker.close)
         service = SyncService(
             regions=regions,
-            organizations=Organizations(database, open_regions=[_NORTH, _SOUTH]),
+            access=AccessControl(database, open_regions=frozenset({_NORTH, _SOUTH})),
             jobs=jobs,
             engine=engine,
             worker=worker,

@@ -16,8 +16,8 @@ import uvloop
 
 from bench.durable.gauge import PROBES, Gauge, Load, Meter, Reading, idle_cpu, middle_ms, soon
 from tagferry import logs
-from tagferry.accounts.model import Caller
 from tagferry.accounts.access import AccessControl
+from tagferry.accounts.model import Caller
 from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine, Outcome

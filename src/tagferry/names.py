@@ -70,6 +70,11 @@ class RepositoryName(str):
         """Join an organization and a repository."""
         return cls(f"{namespace}/{repository}")
 
+    @classmethod
+    def from_path(cls, namespace: str, repository: str) -> Self:
+        """The name as the management API's paths have it; raises InvalidName for either part."""
+        return cls.of(Namespace(namespace), Repository.from_path(repository))
+
     @property
     def namespace(self) -> Namespace:
         """The organization that owns this repository; raises InvalidName where SWR's rules do not allow it."""

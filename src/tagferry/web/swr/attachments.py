@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from tagferry.accounts.model import Permission
 from tagferry.catalog import AttachmentDetails, describe_attachment, find_tag, list_attached_to, list_attachments
-from tagferry.names import Namespace, Repository, RepositoryName, Tag
+from tagferry.names import RepositoryName, Tag
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import date, number
 from tagferry.web.swr.queries import Page
@@ -99,8 +99,7 @@ async def list_references(
 
 
 async def _readable(namespace: str, repository: str, context: Context) -> RepositoryName:
-    owner = Namespace(namespace)
-    name = RepositoryName.of(owner, Repository.from_path(repository))
+    name = RepositoryName.from_path(namespace, repository)
     await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
     return name
 

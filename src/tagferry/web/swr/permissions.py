@@ -10,7 +10,7 @@ from tagferry.accounts.grants import Grant
 from tagferry.accounts.model import Caller, Organization, Permission, RepositoryRecord
 from tagferry.catalog import describe_repository
 from tagferry.errors import Invalid, NotFound
-from tagferry.names import Namespace, Repository, RepositoryName
+from tagferry.names import Namespace, RepositoryName
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import number
 from tagferry.web.swr.synchronization import REPOSITORY_PATH, require_json
@@ -114,7 +114,7 @@ async def create_in_repository(namespace: str, repository: str, body: UserAuths,
 @router.get(_IN_REPOSITORY, operation_id="ShowUserRepositoryAuth", response_model=RepositoryAuths)
 async def show_in_repository(namespace: str, repository: str, context: RequestContext) -> dict[str, Any]:
     """Show who is permitted what in a repository alone; guests are told of themselves only."""
-    name = RepositoryName.of(Namespace(namespace), Repository.from_path(repository))
+    name = RepositoryName.from_path(namespace, repository)
     access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
     record = await find_record(context, name)
     grants = await context.services.repository_grants.list_on(record.id) if record and not access.is_guest else []
@@ -155,7 +155,7 @@ async def record_to_manage(context: Context, namespace: str, repository: str) ->
         NotFound: the organization or the repository does not exist.
         Denied: the caller does not manage it.
     """
-    name = RepositoryName.of(Namespace(namespace), Repository.from_path(repository))
+    name = RepositoryName.from_path(namespace, repository)
     region, repositories = context.region.id, context.services.repositories
     await context.services.access.require(context.caller, region, name, Permission.MANAGE)
     if record := await repositories.find(region, name):

@@ -80,7 +80,7 @@ async def create(namespace: str, body: CreateRepoBody, context: RequestContext) 
 @router.get(REPOSITORY, operation_id="ShowRepository", response_model=RepositoryShown)
 async def show(namespace: str, repository: str, context: RequestContext) -> dict[str, Any]:
     """Show a repository."""
-    name = _name(namespace, repository)
+    name = RepositoryName.from_path(namespace, repository)
     owner = (await _require(context, name, Permission.READ)).owner
     view = await find(context, name)
     # Nobody knows who pushed what was never created; its organization's creator answers for it.
@@ -111,7 +111,7 @@ async def show(namespace: str, repository: str, context: RequestContext) -> dict
 @router.patch(REPOSITORY, operation_id="UpdateRepo", status_code=201, dependencies=[Depends(require_json)])
 async def update(namespace: str, repository: str, body: UpdateRepoBody, context: RequestContext) -> Response:
     """Say something else of a repository; one that was only pushed to has a record from then on."""
-    name, said = _name(namespace, repository), body.said
+    name, said = RepositoryName.from_path(namespace, repository), body.said
     await _require(context, name, Permission.EDIT)
     region, repositories = context.region.id, context.services.repositories
     if await repositories.find(region, name) is None:
@@ -124,7 +124,7 @@ async def update(namespace: str, repository: str, body: UpdateRepoBody, context:
 @router.delete(REPOSITORY, operation_id="DeleteRepo", status_code=204)
 async def delete(namespace: str, repository: str, context: RequestContext) -> Response:
     """Delete a repository with all its images; what its registry refuses leaves its record too."""
-    name = _name(namespace, repository)
+    name = RepositoryName.from_path(namespace, repository)
     await _require(context, name, Permission.MANAGE)
     region, store = context.region, context.region.store
     record = await context.services.repositories.find(region.id, name)
@@ -145,4 +145,4 @@ async def _require(context: Context, name: RepositoryName, permission: Permissio
 
 
 def _name(namespace: str, repository: str) -> RepositoryName:
-    return RepositoryName.of(Namespace(namespace), Repository.from_path(repository))
+    return RepositoryName.from_path(namespace, repository)

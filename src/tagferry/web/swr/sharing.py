@@ -12,7 +12,7 @@ from tagferry.accounts.access import today
 from tagferry.accounts.model import Permission
 from tagferry.accounts.shares import Share
 from tagferry.errors import Invalid, NotFound
-from tagferry.names import Namespace, Repository, RepositoryName
+from tagferry.names import RepositoryName
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.permissions import find_record, record_to_manage
@@ -82,14 +82,14 @@ async def create(namespace: str, repository: str, body: CreateRepoDomainsBody, c
 @router.get(_DOMAINS, operation_id="ListRepoDomains", response_model=list[SharedDomain])
 async def list_all(namespace: str, repository: str, context: RequestContext) -> list[dict[str, Any]]:
     """List the domains that a repository is or was shared with; guests are told of their own only."""
-    name = _name(namespace, repository)
+    name = RepositoryName.from_path(namespace, repository)
     return [_item(name, share) for share in await _visible(context, name)]
 
 
 @router.get(_DOMAIN, operation_id="ShowAccessDomain", response_model=ShownDomain)
 async def show(namespace: str, repository: str, access_domain: str, context: RequestContext) -> dict[str, Any]:
     """Show how a repository is shared with a domain."""
-    name = _name(namespace, repository)
+    name = RepositoryName.from_path(namespace, repository)
     for share in await _visible(context, name):
         if share.domain_name == access_domain:
             return _item(name, share) | {"exist": True}
@@ -113,10 +113,6 @@ async def delete(namespace: str, repository: str, access_domain: str, context: R
     record = await record_to_manage(context, namespace, repository)
     await context.services.shares.delete(record, access_domain)
     return Response(status_code=204)
-
-
-def _name(namespace: str, repository: str) -> RepositoryName:
-    return RepositoryName.of(Namespace(namespace), Repository.from_path(repository))
 
 
 async def _visible(context: Context, name: RepositoryName) -> list[Share]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tagferry.accounts.model import Permission
 from tagferry.catalog import TagDetails, delete_tag, describe_tag, describe_tags
 from tagferry.errors import Conflict, Invalid, NotFound
-from tagferry.names import Namespace, Repository, RepositoryName, Tag
+from tagferry.names import RepositoryName, Tag
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import date, number
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag
@@ -181,7 +181,7 @@ async def delete(namespace: str, repository: str, tag: str, context: RequestCont
 
 
 async def _allowed(namespace: str, repository: str, context: Context, permission: Permission) -> RepositoryName:
-    name = RepositoryName.of(Namespace(namespace), Repository.from_path(repository))
+    name = RepositoryName.from_path(namespace, repository)
     await context.services.access.require(context.caller, context.region.id, name, permission)
     return name
 

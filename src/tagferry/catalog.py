@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from tagferry.errors import Conflict, NotFound, TagferryError, Unsupported
 from tagferry.names import Digest, Namespace, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_kind, cosign_tags
-from tagferry.oci.images import ImageStore, TagRecord
+from tagferry.oci.images import ImageStore, TagRecord, written_since
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest
 
 _AT_ONCE = 8
@@ -174,21 +174,30 @@ async def list_attached_to(store: ImageStore, name: RepositoryName, tag: Tag) ->
     return [record.tag for record in records if record.digest == subject or tag in cosign_tags(record.digest)]
 
 
-async def delete_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> None:
+async def delete_tag(store: ImageStore, name: RepositoryName, tag: Tag, *, seen: TagRecord | None = None) -> None:
     """Delete a tag, and where the registry deletes no tag alone, its manifest, if nothing else leads to that.
+
+    Args:
+        store: where the repository is.
+        name: the repository.
+        tag: the tag.
+        seen: as in `ImageStore.delete_manifest`.
 
     Raises:
         NotFound: of the kind `tag` or `repository`.
-        Conflict: other tags lead to the same manifest, and the registry would delete it under them.
+        Conflict: other tags lead to the same manifest, and the registry would delete it under them; or the tag is not
+            as it was seen.
         Unsupported: the registry does not delete.
     """
     try:
-        await store.delete_manifest(name, tag)
+        await store.delete_manifest(name, tag, seen=seen)
     except Unsupported:
         records = await store.describe_tags(name)
         digest = next((record.digest for record in records if record.tag == tag), None)
         if digest is None:
             raise NotFound("tag", f"{name}:{tag}") from None
+        if seen is not None and digest != seen.digest:
+            raise written_since(name, tag) from None
         others = [record for record in records if record.tag != tag]
         if leading := [other.tag for other in others if await _leads_to(store, name, other.digest, digest)]:
             raise Conflict(

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 
 import pytest
 
-from tagferry.errors import Corrupt, NotFound, Unsupported
+from tagferry.errors import Conflict, Corrupt, NotFound, Unsupported
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, ImageStore
 from tagferry.oci.model import OCI_MANIFEST, Descriptor, Manifest
@@ -391,6 +391,25 @@ async def test_deleting_a_tag_leaves_its_manifest(
     assert (await store.get_manifest(repository, Tag("two"))).digest == sample.digest
     with pytest.raises(NotFound):
         await store.delete_manifest(repository, Tag("one"))
+
+
+async def test_a_tag_that_was_written_since_it_was_seen_is_not_deleted(
+    store: ImageStore, repository: RepositoryName, implementation: Implementation
+):
+    old, new = image(seed="old"), image(seed="new")
+    await push(store, repository, old, Tag("one"))
+    (seen,) = await store.describe_tags(repository)
+    await push(store, repository, new, Tag("one"))
+
+    with pytest.raises(Conflict, match="was written since"):
+        await store.delete_manifest(repository, Tag("one"), seen=seen)
+
+    assert (await store.get_manifest(repository, Tag("one"))).digest == new.digest
+    if implementation.deletes_tags:
+        (seen,) = await store.describe_tags(repository)
+        await store.delete_manifest(repository, Tag("one"), seen=seen)
+        with pytest.raises(NotFound):
+            await store.delete_manifest(repository, Tag("one"), seen=seen)
 
 
 async def test_a_deleted_repository_has_nothing_left_and_can_be_filled_again(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from tagferry.errors import NotFound
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, media_type_not_taken
+from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, media_type_not_taken, written_since
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.oci.verify import verified
 
@@ -77,11 +77,15 @@ class MemoryStore:
     async def refused_media_types(self) -> Collection[str]:
         return self.refused_types
 
-    async def delete_manifest(self, repository: RepositoryName, reference: Reference) -> None:
+    async def delete_manifest(
+        self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
+    ) -> None:
         await self._enter("delete_manifest")
         self._require(repository, reference)
         contents = self._contents(repository)
         if isinstance(reference, Tag):
+            if seen is not None and contents.tags[reference] != seen:
+                raise written_since(repository, reference)
             del contents.tags[reference]
             return
         del contents.manifests[reference]

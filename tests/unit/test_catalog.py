@@ -42,10 +42,12 @@ class TaglessStore(MemoryStore):
 
     deletes = True
 
-    async def delete_manifest(self, repository: RepositoryName, reference: Reference) -> None:
+    async def delete_manifest(
+        self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
+    ) -> None:
         if isinstance(reference, Tag) or not self.deletes:
             raise Unsupported("registry memory does not delete it")
-        await super().delete_manifest(repository, reference)
+        await super().delete_manifest(repository, reference, seen=seen)
 
 
 @pytest.fixture
@@ -316,6 +318,20 @@ async def test_where_no_tag_is_deleted_alone_an_image_that_others_lead_to_stays(
         await delete_tag(store, APP, V3)
 
     assert [tag async for tag in store.list_tags(APP)] == [V1, V2, V3]
+
+
+async def test_a_tag_that_was_written_since_it_was_seen_is_not_deleted_in_either_way():
+    for store in (MemoryStore(), TaglessStore()):
+        await push(store, APP, image(seed="old"), V1)
+        (seen,) = await store.describe_tags(APP)
+        await push(store, APP, image(seed="new"), V1)
+
+        with pytest.raises(Conflict, match="team/app:v1 was written since"):
+            await delete_tag(store, APP, V1, seen=seen)
+
+        (seen,) = await store.describe_tags(APP)
+        await delete_tag(store, APP, V1, seen=seen)
+        assert not await has_images(store, APP)
 
 
 async def test_a_registry_that_deletes_nothing_says_so():

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple, Protocol, TypeVar
 
-from tagferry.errors import Unsupported
+from tagferry.errors import Conflict, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.model import (
     DOCKER_LIST,
@@ -145,11 +145,20 @@ class ImageStore(Protocol):
         """The media types of manifests that this store is known not to take, so that nothing is moved in vain."""
         ...
 
-    async def delete_manifest(self, repository: RepositoryName, reference: Reference) -> None:
+    async def delete_manifest(
+        self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
+    ) -> None:
         """Delete a tag, or a manifest with all the tags that point to it.
+
+        Args:
+            repository: where it is.
+            reference: the tag or digest.
+            seen: the tag as `describe_tags` told of it; it is deleted only while that is still so. A store that others
+                write to as well can ask just before, and no more.
 
         Raises:
             NotFound: there is none.
+            Conflict: of the kind `tag`; it was written since it was seen.
             Unsupported: the store does not delete.
         """
         ...
@@ -268,3 +277,8 @@ def media_type_not_taken(store: str, media_type: str, *, told: str = "") -> Unsu
     reason = f" (it answered {told})" if told else ""
     instead = _INSTEAD.get(media_type, "push the image at the source in another format")
     return Unsupported(f"registry {store} does not take manifests of the media type {media_type}{reason}; {instead}")
+
+
+def written_since(repository: RepositoryName, tag: Tag) -> Conflict:
+    """The error of a tag that is no longer as it was seen."""
+    return Conflict("tag", f"the tag {repository}:{tag} was written since it was looked at")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tagferry.errors import NotFound, TooLarge
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.images import TagRecord
+from tagferry.oci.images import TagRecord, written_since
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest
 from tagferry.registry.blobs import BlobFiles
 from tagferry.registry.errors import MissingReference
@@ -69,9 +69,16 @@ class ManifestFiles:
         if tag is not None:
             self._replace(self._layout.tag(repository, tag), manifest.digest.encode())
 
-    def delete(self, repository: RepositoryName, reference: Reference) -> None:
-        """Delete a tag, or a manifest with its tags and its referrer entry; raises NotFound."""
+    def delete(self, repository: RepositoryName, reference: Reference, seen: TagRecord | None = None) -> None:
+        """Delete a tag, or a manifest with its tags and its referrer entry.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: the tag is not as it was seen.
+        """
         if isinstance(reference, Tag):
+            if seen is not None and self._record(repository, reference) not in (seen, None):
+                raise written_since(repository, reference)
             self._delete_tag(repository, reference)
             return
         path = self._layout.manifest(repository, reference)

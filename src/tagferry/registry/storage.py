@@ -76,10 +76,12 @@ class DiskStore:
 
         await self._threads.run(write)
 
-    async def delete_manifest(self, repository: RepositoryName, reference: Reference) -> None:
+    async def delete_manifest(
+        self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
+    ) -> None:
         def delete() -> None:
             with self._lock(repository):
-                self._manifests.delete(repository, reference)
+                self._manifests.delete(repository, reference, seen)
                 self._prune(repository)
 
         await self._threads.run(delete)

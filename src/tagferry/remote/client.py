@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from tagferry.errors import Invalid, InvalidName, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.deletion import delete_images
-from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord
+from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, written_since
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.remote.capabilities import CapabilityKeeper, Learned
 from tagferry.remote.download import Downloader
@@ -77,7 +77,13 @@ class RemoteStore:
     async def refused_media_types(self) -> Collection[str]:
         return (await self._learned.known()).refused_types
 
-    async def delete_manifest(self, repository: RepositoryName, reference: Reference) -> None:
+    async def delete_manifest(
+        self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
+    ) -> None:
+        if seen is not None:
+            found = await self._manifests.head(repository, seen.tag)
+            if found is not None and found.digest != seen.digest:
+                raise written_since(repository, seen.tag)
         await self._manifests.delete(repository, reference)
 
     async def delete_repository(self, repository: RepositoryName) -> None:

@@ -3,13 +3,12 @@
 Images are not here: the registries are the truth about them, and what was learned only saves questions and bytes.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
-    DateTime,
     ForeignKey,
     Index,
     Integer,
@@ -18,38 +17,12 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
-    text,
 )
-from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
 
+from tagferry.db.columns import Identifier, UtcDateTime, rows_where
 
-class UtcDateTime(TypeDecorator[datetime]):
-    """A moment with its time zone; SQLite keeps none, so what comes back is told to be UTC."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value.astimezone(UTC) if value is not None else None
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        moment: datetime = value
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-_Id = BigInteger().with_variant(Integer(), "sqlite")
-
-
-def _where(condition: str) -> dict[str, Any]:
-    """What makes an index one of the rows that meet a condition only."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
-
-
-_WHERE_OPEN = _where("status IN ('waiting', 'running')")
+_WHERE_OPEN = rows_where("status IN ('waiting', 'running')")
 
 
 class Base(DeclarativeBase):
@@ -123,7 +96,7 @@ class OrganizationRow(Base):
     __tablename__ = "organizations"
     __table_args__ = (UniqueConstraint("region", "name", name="uq_organizations_region_name"),)
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
     region: Mapped[str] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(String(64))
     domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
@@ -151,7 +124,7 @@ class RepositoryRow(Base):
     __tablename__ = "repositories"
     __table_args__ = (UniqueConstraint("region", "namespace", "name", name="uq_repositories_place"),)
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
     region: Mapped[str] = mapped_column(String(64))
     namespace: Mapped[str] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(String(128))
@@ -212,12 +185,12 @@ class SyncJobRow(Base):
             "target_namespace",
             **_WHERE_OPEN,
         ),
-        Index("ix_sync_jobs_after_id", "after_id", **_where("after_id IS NOT NULL")),
+        Index("ix_sync_jobs_after_id", "after_id", **rows_where("after_id IS NOT NULL")),
         Index("ix_sync_jobs_ended_at", "ended_at"),
         Index("ix_sync_jobs_target", "target_region", "target_namespace", "repository", "tag", "id"),
     )
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
     request_id: Mapped[str] = mapped_column(String(64), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -253,7 +226,7 @@ class WorkerRow(Base):
 
     __tablename__ = "workers"
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
     name: Mapped[str] = mapped_column(String(255))
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
@@ -277,7 +250,7 @@ class SyncRuleRow(Base):
         ),
     )
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     domain_id: Mapped[str] = mapped_column(String(32))
@@ -318,7 +291,7 @@ class BlobLocationRow(Base):
     __tablename__ = "blob_locations"
     __table_args__ = (UniqueConstraint("address", "digest", "repository", name="uq_blob_locations_place"),)
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
     address: Mapped[str] = mapped_column(String(512))
     digest: Mapped[str] = mapped_column(String(140))
     repository: Mapped[str] = mapped_column(String(255))

@@ -6,8 +6,9 @@ import structlog
 from sqlalchemy import bindparam, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
-from tagferry.db.tables import RegistryCapabilitiesRow, UtcDateTime
+from tagferry.db.tables import RegistryCapabilitiesRow
 from tagferry.remote.capabilities import Capabilities
 
 _UPSERT = text(

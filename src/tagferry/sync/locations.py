@@ -9,8 +9,9 @@ import structlog
 from sqlalchemy import bindparam, delete, func, select, text, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
+from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
-from tagferry.db.tables import BlobLocationRow, UtcDateTime
+from tagferry.db.tables import BlobLocationRow
 from tagferry.names import Digest, RepositoryName
 
 LIMIT = 1_000_000

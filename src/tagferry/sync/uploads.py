@@ -8,8 +8,9 @@ import structlog
 from sqlalchemy import bindparam, delete, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
-from tagferry.db.tables import BlobUploadRow, UtcDateTime
+from tagferry.db.tables import BlobUploadRow
 from tagferry.names import Digest, RepositoryName
 
 KEPT_FOR = timedelta(days=1)

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from tagferry.db.tables import UtcDateTime
+from tagferry.db.columns import UtcDateTime
 
 revision = "0005"
 down_revision = "0004"

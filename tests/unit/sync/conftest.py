@@ -4,12 +4,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import text
 
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller, Permission
@@ -20,7 +18,7 @@ from tagferry.copy.run import CopyEngine
 from tagferry.db.engine import Database
 from tagferry.db.presence import presence_of
 from tagferry.db.signals import Signals, signals_of
-from tagferry.db.tables import Base, WorkerRow
+from tagferry.db.tables import WorkerRow
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.endings import Endings
 from tagferry.sync.jobs import Jobs
@@ -29,8 +27,6 @@ from tagferry.sync.queue import Queue, QueueLimits
 from tagferry.sync.regions import Region, Regions
 from tagferry.sync.service import SyncService
 from tagferry.sync.worker import Worker
-from tests.support.postgres import PostgresServer
-from tests.support.schemas import inspected, sqlite_in
 from tests.unit.copy.stores import ScriptedStore
 from tests.unit.sync.circle import Circle
 
@@ -166,32 +162,6 @@ class World:
 
     async def statuses(self) -> list[tuple[str, str]]:
         return [(job.tag, job.status) for job in await self.recorded()]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        return sqlite_in(tmp_path)
-    server: PostgresServer = request.getfixturevalue("postgres")
-    name: str = request.getfixturevalue("postgres_shared")
-    # A database of its own for each test would take most of the time, and gigabytes.
-    tables, url = ", ".join(Base.metadata.tables), server.url(name)
-    inspected(url, lambda connection: connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY")))
-    return url
-
-
-@pytest.fixture(scope="session")
-def postgres_shared(postgres: PostgresServer, postgres_template: str) -> str:
-    """The name of the PostgreSQL database that these tests use one after the other."""
-    return postgres.new_database(like=postgres_template)
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

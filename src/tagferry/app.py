@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
-import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
 from tagferry.accounts.access import AccessControl
@@ -33,12 +31,17 @@ from tagferry.db.engine import Database
 from tagferry.db.presence import Presence, presence_of
 from tagferry.db.signals import Signals, signals_of
 from tagferry.db.tables import OrganizationPermissionRow, RepositoryPermissionRow
+from tagferry.housekeeping import keep_house
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tagferry.remote.docker_config import find_credentials
+from tagferry.retention.history import History
+from tagferry.retention.policies import Policies
+from tagferry.retention.runs import Retention
+from tagferry.retention.sightings import Sightings
 from tagferry.settings import RegionSettings, Settings
 from tagferry.sync.arrivals import Arrivals
 from tagferry.sync.auto import AutoSync
@@ -60,13 +63,8 @@ from tagferry.web.gate import AccountsGate
 from tagferry.web.region import region_app
 from tagferry.web.server import Listener
 
-log = structlog.get_logger(__name__)
-
 DEFAULT_DOMAIN = "tagferry"
 ADMIN = "admin"
-_HOUSEKEEPING_SECONDS = 3600.0
-_GRACE_SECONDS = 24 * 3600.0
-"""How long a blob that no manifest refers to is kept, since a push may be under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +201,9 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
         stack.push_async_callback(endings.close)
         stack.push_async_callback(worker.close)
         await worker.start()
-        stack.push_async_callback(_cancel, asyncio.create_task(_keep_house(regions, jobs, settings)))
+        history = History(database)
+        house = keep_house(regions, jobs, history, kept=timedelta(days=settings.sync.history_days))
+        stack.push_async_callback(_cancel, asyncio.create_task(house))
         sync = SyncService(
             regions=regions,
             access=accounts.access,
@@ -218,30 +218,21 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
         auto_sync = _auto_sync(settings, accounts, regions, sync, signals, presence)
         stack.push_async_callback(auto_sync.close)
         auto_sync.start()
-        services = _services(settings, accounts, regions, sync, auto_sync)
+        policies = Policies(database)
+        retention = Retention(
+            regions=regions,
+            policies=policies,
+            sightings=Sightings(database),
+            history=history,
+            forget=auto_sync.forget,
+            leads=presence.leads,
+            interval=timedelta(hours=settings.retention.interval_hours),
+        )
+        stack.push_async_callback(retention.close)
+        retention.start()
+        services = _services(settings, accounts, regions, sync, auto_sync, retention, policies, history)
         listeners = [_listener(regions[name], region, services) for name, region in settings.served_regions.items()]
         yield App(accounts=accounts, services=services, worker=worker, listeners=tuple(listeners))
-
-
-async def _keep_house(regions: Regions, jobs: Jobs, settings: Settings) -> None:
-    """Now and then forget old jobs, and free the disk of what was deleted or never finished in embedded registries."""
-    while True:
-        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-        try:
-            pruned = await jobs.prune(ended_before=datetime.now(UTC) - timedelta(days=settings.sync.history_days))
-        except SQLAlchemyError:
-            log.exception("the records of old jobs could not be deleted")
-        else:
-            log.info("deleted the records of old jobs", jobs=pruned)
-        for region in regions:
-            if not isinstance(region.store, DiskStore):
-                continue
-            try:
-                freed = await region.store.collect_garbage(_GRACE_SECONDS)
-            except OSError:
-                log.exception("garbage could not be collected", region=region.id)
-            else:
-                log.info("collected garbage", region=region.id, bytes_freed=freed)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
@@ -338,7 +329,14 @@ def _auto_sync(
 
 
 def _services(
-    settings: Settings, accounts: Accounts, regions: Regions, sync: SyncService, auto_sync: AutoSync
+    settings: Settings,
+    accounts: Accounts,
+    regions: Regions,
+    sync: SyncService,
+    auto_sync: AutoSync,
+    retention: Retention,
+    policies: Policies,
+    history: History,
 ) -> Services:
     tokens = Tokens(accounts.database, lifetime=timedelta(hours=settings.limits.token_hours))
     lockout = Lockout(attempts=settings.limits.failed_attempts, seconds=settings.limits.lock_seconds)
@@ -366,6 +364,9 @@ def _services(
             on_put=auto_sync.notice_repository,
         ),
         auto_sync=auto_sync,
+        retention=retention,
+        retention_policies=policies,
+        retention_history=history,
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -206,6 +207,12 @@ async def delete_tag(store: ImageStore, name: RepositoryName, tag: Tag, *, seen:
                 "would lose its image; delete it together with its repository, or point the other tags elsewhere first",
             ) from None
         await store.delete_manifest(name, digest)
+
+
+async def require_deletion(store: ImageStore, name: RepositoryName) -> None:
+    """Ask a registry to delete what is not there, to learn whether it deletes; raises Unsupported where it does not."""
+    with contextlib.suppress(NotFound):
+        await store.delete_manifest(name, Digest.of(secrets.token_bytes(32)))
 
 
 async def _leads_to(store: ImageStore, name: RepositoryName, root: Digest, digest: Digest) -> bool:

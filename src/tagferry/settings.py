@@ -204,7 +204,7 @@ class SyncSettings(_Frozen):
     drain_seconds: float = Field(20.0, ge=0)
     """How long a process that is told to stop lets copies under way come to their end; the rest go on elsewhere."""
     history_days: float = Field(30.0, gt=0)
-    """How long the records of jobs are kept after their end."""
+    """How long the records of jobs are kept after their end, and those of what retention policies deleted."""
     attachments: bool = True
     """Whether signatures, attestations and bills of materials go with their images."""
     blob_locations: PositiveInt = 1_000_000
@@ -217,6 +217,13 @@ class SyncSettings(_Frozen):
     shown that it verifies what it is sent; otherwise every byte is verified here too."""
     active_requests: PositiveInt = 64
     """Requests of one user that may be in flight at once; more are answered with 429."""
+
+
+class RetentionSettings(_Frozen):
+    """How retention policies are carried out."""
+
+    interval_hours: PositiveFloat = 24.0
+    """How long after a policy was carried out the next time is due."""
 
 
 class LimitSettings(_Frozen):
@@ -254,6 +261,7 @@ class Settings(BaseSettings):
     """A file for lines of JSON that tell who did what, which the log tells too; relative to the file's folder."""
     regions: dict[Annotated[str, AfterValidator(_region_id)], RegionSettings]
     sync: SyncSettings = SyncSettings()
+    retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
 
     @classmethod

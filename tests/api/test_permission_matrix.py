@@ -19,18 +19,20 @@ SAMPLE = images.image()
 NOBODY = "nobody"
 REPOS = f"/v2/manage/namespaces/{TEAM}/repos"
 MISSING_TAG = "missing"
+MISSING_POLICY = 10**9
+POLICY = {"algorithm": "or", "rules": [{"template": "tag_rule", "params": {"num": "9"}, "tag_selectors": []}]}
 UNKNOWN = {"user_id": "0" * 32, "user_name": "unknown", "auth": 1}
 """Somebody whose permission cannot be changed, so that whoever may change permissions is told 404."""
 
 # What each may do: L look at it by the management API and find it in the list, P pull, S synchronize from it, I into
-# it, U push, T tag, D delete, A change who may do what in it, O change who may do what in its organization. In lower
-# case: only in the public repository.
+# it, U push, T tag, D delete, R let a policy delete, A change who may do what in it, O change who may do what in its
+# organization. In lower case: only in the public repository.
 TABLE = {
-    "admin": "LPSIUTDAO",
-    "manager": "LPSIUTDAO",
+    "admin": "LPSIUTDRAO",
+    "manager": "LPSIUTDRAO",
     "editor": "LPSIUT",
     "reader": "LPS",
-    "repository-manager": "LPSIUTDA",
+    "repository-manager": "LPSIUTDRA",
     "repository-editor": "LPSIUT",
     "repository-reader": "LPS",
     "shared-with": "LPS",
@@ -110,7 +112,7 @@ async def may(ferry: Deployment, who: str, repository: str) -> str:
 
     listed = await ferry.http("GET", f"/v2/manage/repos?namespace={TEAM}&name={repository}", headers=api)
     is_listed = listed.status == 200 and [one["name"] for one in listed.document] == [repository]
-    looks = {await allows("GET", f"{REPOS}/{repository}"), await allows("GET", f"{REPOS}/{repository}/tags"), is_listed}
+    looks = {is_listed, *[await allows("GET", f"{REPOS}/{repository}{path}") for path in ("", "/tags", "/retentions")]}
     assert len(looks) == 1, f"{who} sees {repository} at one door and not at another"
     base = f"/v2/{TEAM}/{repository}"
     retag = {"source_tag": MISSING_TAG, "destination_tag": "copy"}
@@ -123,6 +125,7 @@ async def may(ferry: Deployment, who: str, repository: str) -> str:
         "U": await allows("POST", f"{base}/blobs/uploads/", headers=registry),
         "T": await allows("POST", f"{REPOS}/{repository}/tags", body=retag),
         "D": await allows("DELETE", f"{REPOS}/{repository}/tags/{MISSING_TAG}"),
+        "R": await allows("PATCH", f"{REPOS}/{repository}/retentions/{MISSING_POLICY}", body=POLICY),
         "A": await allows("PATCH", f"{REPOS}/{repository}/access", body=[UNKNOWN]),
         "O": await allows("PATCH", f"/v2/manage/namespaces/{TEAM}/access", body=[UNKNOWN]),
     }

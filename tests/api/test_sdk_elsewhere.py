@@ -9,16 +9,21 @@ from huaweicloudsdkswr.v2 import (
     CreateRepoRequestBody,
     CreateRepoTagRequest,
     CreateRepoTagRequestBody,
+    CreateRetentionRequest,
+    CreateRetentionRequestBody,
     DeleteNamespacesRequest,
     DeleteRepoRequest,
     DeleteRepoTagRequest,
     ListRepoDetailsRequest,
+    ListRetentionHistoriesRequest,
+    ListRetentionsRequest,
+    Rule,
     ShowRepositoryRequest,
 )
 
 from tagferry.names import Tag
 from tests.support import images
-from tests.support.deployment import NORTH, Deployment, deployed, name_in
+from tests.support.deployment import NORTH, Deployment, deployed, eventually, name_in
 from tests.support.docker_registry import docker_registry
 from tests.support.sdk_calls import ask, refused
 
@@ -59,3 +64,36 @@ async def test_a_deleted_repository_s_name_stays_and_is_in_nobody_s_way(ferry: D
     assert (await ask(ferry, "show_repository", ShowRepositoryRequest(**APP))).category == "linux"
     await ask(ferry, "delete_repo", DeleteRepoRequest(**APP))
     await ask(ferry, "delete_namespaces", DeleteNamespacesRequest(namespace="team"))
+
+
+async def test_a_policy_deletes_what_was_first_seen_before_the_tags_that_it_keeps(ferry: Deployment):
+    body = CreateRetentionRequestBody(algorithm="or", rules=[Rule(template="tag_rule", params={"num": "1"})])
+    created = await ask(ferry, "create_retention", CreateRetentionRequest(body=body, **APP))
+    services, store = ferry.app.services, ferry.store(NORTH)
+
+    async def has_looked() -> bool:
+        return bool(await services.retention._sightings.of(created.id))
+
+    await eventually(has_looked)
+    await images.push(store, name_in("team"), images.image(seed="new"), Tag("v2"))
+    policy = await services.retention_policies.find(created.id)
+    assert policy is not None
+
+    assert await services.retention.carry_out(policy) == 1
+
+    assert [tag async for tag in store.list_tags(name_in("team"))] == ["v2"]
+    assert await store.head_manifest(name_in("team"), images.index().digest) is None
+    history = await ask(ferry, "list_retention_histories", ListRetentionHistoriesRequest(**APP))
+    assert [(one.tag, one.retention_id) for one in history.retention_log] == [("v1", created.id)]
+
+
+async def test_where_the_registry_does_not_delete_no_policy_is_made(tmp_path: Path):
+    with docker_registry(tmp_path, deletes=False) as registry:
+        async with deployed(tmp_path / "data", regions={NORTH: {"listen": "", "registry": registry.url}}) as ferry:
+            await images.push(ferry.store(NORTH), name_in("team"), images.image(), V1)
+            body = CreateRetentionRequestBody(algorithm="or", rules=[Rule(template="tag_rule", params={"num": "1"})])
+            refusal = await refused(ferry, "create_retention", CreateRetentionRequest(body=body, **APP))
+            assert refusal[:2] == (501, "SVCSTG.SWR.5010001")
+            assert f"registry {NORTH} does not delete a manifest" in refusal[2]
+            assert not (await ask(ferry, "list_retentions", ListRetentionsRequest(**APP))).body
+            assert await ferry.app.services.repositories.find(NORTH, name_in("team")) is None

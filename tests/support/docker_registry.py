@@ -38,20 +38,26 @@ class DockerRegistry:
 
 @contextmanager
 def docker_registry(
-    folder: Path, *, auth: bool = False, notify: tuple[str, str] | None = None, host: str = "127.0.0.1"
+    folder: Path,
+    *,
+    auth: bool = False,
+    deletes: bool = True,
+    notify: tuple[str, str] | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[DockerRegistry]:
     """Run a registry that keeps its data and its log in a folder.
 
     Args:
         folder: its own.
         auth: it wants USERNAME and PASSWORD.
+        deletes: it deletes manifests and blobs, as it does only where it is told to.
         notify: a URL that it tells of what is pushed to it, and the bearer token to show there.
         host: the address that it listens on.
     """
     program = require_program("docker-registry")
     address = f"{host}:{free_port()}"
     config, log = folder / "registry.yml", folder / "registry.log"
-    config.write_text(_config(folder, address, auth=auth, notify=notify))
+    config.write_text(_config(folder, address, auth=auth, deletes=deletes, notify=notify))
     with log.open("wb") as output:
         process = subprocess.Popen([program, "serve", str(config)], stdout=output, stderr=subprocess.STDOUT)
         try:
@@ -66,11 +72,11 @@ def docker_registry(
             stop(process)
 
 
-def _config(folder: Path, address: str, *, auth: bool, notify: tuple[str, str] | None) -> str:
+def _config(folder: Path, address: str, *, auth: bool, deletes: bool, notify: tuple[str, str] | None) -> str:
     lines = [
         "version: 0.1",
         "log: {level: error}",
-        f"storage: {{filesystem: {{rootdirectory: '{folder / 'data'}'}}, delete: {{enabled: true}}}}",
+        f"storage: {{filesystem: {{rootdirectory: '{folder / 'data'}'}}, delete: {{enabled: {str(deletes).lower()}}}}}",
         f"http: {{addr: '{address}'}}",
     ]
     if auth:

@@ -43,6 +43,10 @@ data_dir = "tagferry-data"
 #                          # found to refuse wrong bytes; it is faster, and false has all bytes verified here too
 # tag_seconds = 3600       # after which the copy of one tag is given up
 # active_requests = 64     # of one user
+# history_days = 30        # for which it is on record what became of each tag, and what retention deleted
+
+[retention]
+# interval_hours = 24      # from one time that a retention policy is carried out to the next
 
 [limits]
 # body_bytes = 1048576

@@ -3,9 +3,12 @@
 Sources: OCI distribution-spec 1.1, "Referrers Tag Schema"; cosign's signature specification, "Storage".
 """
 
+import re
+
 from tagferry.names import Digest, Tag
 
 _COSIGN_SUFFIXES = {".sig": "signature", ".att": "attestation", ".sbom": "sbom"}
+_FROM_A_DIGEST = re.compile(rf"sha(256|512)-[0-9a-f]{{64}}({'|'.join(map(re.escape, _COSIGN_SUFFIXES))})?")
 
 
 def referrers_tag(subject: Digest) -> Tag:
@@ -21,3 +24,8 @@ def cosign_tags(subject: Digest) -> tuple[Tag, ...]:
 def cosign_kind(tag: Tag) -> str:
     """What stands under one of cosign's tags: `signature`, `attestation` or `sbom`."""
     return _COSIGN_SUFFIXES[f".{tag.rpartition('.')[2]}"]
+
+
+def is_attachment_tag(tag: Tag) -> bool:
+    """Whether a tag is one of those that are made from the digest of what something is attached to."""
+    return _FROM_A_DIGEST.fullmatch(tag) is not None

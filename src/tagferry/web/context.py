@@ -16,6 +16,9 @@ from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
 from tagferry.db.engine import Database
+from tagferry.retention.history import History
+from tagferry.retention.policies import Policies
+from tagferry.retention.runs import Retention
 from tagferry.settings import Settings
 from tagferry.sync.auto import AutoSync
 from tagferry.sync.regions import Region, Regions
@@ -43,6 +46,9 @@ class Services:
     sync: SyncService
     rulebook: RuleBook
     auto_sync: AutoSync
+    retention: Retention
+    retention_policies: Policies
+    retention_history: History
 
 
 @dataclass(frozen=True, slots=True)

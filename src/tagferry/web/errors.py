@@ -2,7 +2,8 @@
 
 The codes are SWR's, the API gateway's and IAM's. Where SWR publishes none, one within its scheme is chosen: 5040021 for
 a wait that ran out, 5010001 for what is not supported, 4130014 for a body over the limit, 4090048 for a tag that is
-in the way, 4040000 and 4090000 for users, domains, permissions and shares that are missing or there already.
+in the way, 4040000 and 4090000 for users, domains, permissions, shares and retention policies that are missing or
+there already.
 """
 
 from collections.abc import Iterable
@@ -73,7 +74,8 @@ _BY_KIND = {
     "repository": ErrorCode(404, f"{_SWR}4040010"),
     "tag": ErrorCode(404, f"{_SWR}4040048"),
     "rule": ErrorCode(400, f"{_SWR}4001158"),
-    **dict.fromkeys(("user", "permission", "share", "access domain"), _MISSING),
+    "retention policy to delete": ErrorCode(400, f"{_SWR}4000306"),
+    **dict.fromkeys(("user", "permission", "share", "access domain", "retention policy"), _MISSING),
     **dict.fromkeys(("project", "domain", "token", "access key"), ErrorCode(404, "IAM.0004")),
 }
 _CONFLICTS = {
@@ -81,6 +83,7 @@ _CONFLICTS = {
     "tag": ErrorCode(409, f"{_SWR}4090048"),
     "permission": ErrorCode(409, f"{_SWR}4090000"),
     "share": ErrorCode(409, f"{_SWR}4090000"),
+    "retention policy": ErrorCode(409, f"{_SWR}4090000"),
     "organization": ErrorCode(409, f"{_SWR}4090060"),
     "organization in use": ErrorCode(409, f"{_SWR}4090023"),
 }

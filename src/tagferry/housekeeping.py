@@ -1,0 +1,46 @@
+"""What is done now and then, so that what nobody needs any more does not fill the database and the disk."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from tagferry.registry.storage import DiskStore
+from tagferry.retention.history import History
+from tagferry.sync.jobs import Jobs
+from tagferry.sync.regions import Regions
+
+_PAUSE_SECONDS = 3600.0
+_GRACE_SECONDS = 24 * 3600.0
+"""How long a blob that no manifest refers to is kept, since a push may be under way."""
+
+log = structlog.get_logger(__name__)
+
+
+async def keep_house(regions: Regions, jobs: Jobs, history: History, *, kept: timedelta) -> None:
+    """Forget old records, and free the disk of embedded registries from what was deleted or never finished, for ever.
+
+    Args:
+        regions: all of them.
+        jobs: the records of sync jobs.
+        history: the records of what retention deleted.
+        kept: how long a record is kept.
+    """
+    while True:
+        await asyncio.sleep(_PAUSE_SECONDS)
+        before = datetime.now(UTC) - kept
+        try:
+            log.info("deleted the records of old jobs", jobs=await jobs.prune(ended_before=before))
+            log.info("deleted the records of old deletions", deletions=await history.prune(before=before))
+        except SQLAlchemyError:
+            log.exception("old records could not be deleted")
+        for region in regions:
+            if not isinstance(region.store, DiskStore):
+                continue
+            try:
+                freed = await region.store.collect_garbage(_GRACE_SECONDS)
+            except OSError:
+                log.exception("garbage could not be collected", region=region.id)
+            else:
+                log.info("collected garbage", region=region.id, bytes_freed=freed)

@@ -1,0 +1,1 @@
+"""Retention: which tags of a repository are deleted by themselves."""

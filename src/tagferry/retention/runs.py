@@ -1,0 +1,198 @@
+"""Carries policies out: each when it was made or changed, and from then on once in an interval.
+
+One process does it, the one that leads. When a policy was last carried out is in the database, so that whoever comes to
+lead goes on where another has left off.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from tagferry.catalog import delete_tag
+from tagferry.copy.flights import each
+from tagferry.errors import Conflict, NotFound
+from tagferry.names import RegionId, RepositoryName, Tag
+from tagferry.retention.history import History
+from tagferry.retention.policies import Policies, Policy
+from tagferry.retention.rules import Departure, Rule, RuleSet, departures
+from tagferry.retention.sightings import Sightings, look
+from tagferry.sync.agenda import Patience
+from tagferry.sync.dispatch import reason_of, tell
+from tagferry.sync.regions import Regions
+
+_RUNS = 4
+"""Policies that are carried out at the same time."""
+_RUN_SECONDS = 3600.0
+"""After which one that has not come to its end is left for later."""
+_TICK_SECONDS = 5.0
+_LAST_SECONDS = 10.0
+"""How long, at the end, a deletion under way may take to get on record."""
+
+log = structlog.get_logger(__name__)
+
+Forget = Callable[[RegionId, RepositoryName, Tag], Awaitable[None]]
+
+
+def now_utc() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
+
+
+class Retention:
+    """Deletes what policies let go.
+
+    Args:
+        regions: where images are.
+        policies: which repository has which.
+        sightings: what they remember of tags.
+        history: what they have deleted.
+        forget: told of every tag that was deleted, as of those that people delete.
+        leads: whether this process does it.
+        interval: how long after a policy was carried out the next time is due.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        *,
+        regions: Regions,
+        policies: Policies,
+        sightings: Sightings,
+        history: History,
+        forget: Forget,
+        leads: Callable[[], Awaitable[bool]],
+        interval: timedelta,
+        clock: Callable[[], datetime] = now_utc,
+    ) -> None:
+        self._regions = regions
+        self._policies = policies
+        self._sightings = sightings
+        self._history = history
+        self._forget = forget
+        self._leads = leads
+        self._interval = interval
+        self._clock = clock
+        self._patience = Patience(shortest=60.0, longest=3600.0)
+        self._woken = asyncio.Event()
+        self._deleting: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to carry policies out, first those that became due while nothing ran."""
+        self._task = asyncio.create_task(self._run(), name="retention")
+
+    async def close(self) -> None:
+        """Delete nothing more; what is due is done after the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._deleting:
+            await asyncio.wait(self._deleting, timeout=_LAST_SECONDS)
+
+    def wake(self) -> None:
+        """A policy was made or changed; it is carried out now, if this process leads, and else within seconds."""
+        self._woken.set()
+
+    async def plan(
+        self, region: RegionId, name: RepositoryName, policy: Policy | None, rules: Sequence[Rule]
+    ) -> list[Departure]:
+        """Which tags would go by these rules now; nothing is deleted.
+
+        Args:
+            region: where the repository is.
+            name: the repository.
+            policy: the one that it has, which remembers its tags.
+            rules: those that are to be tried.
+        """
+        now = self._clock()
+        known = await self._sightings.of(policy.id) if policy is not None else {}
+        try:
+            seen = await look(self._regions[region].store, name, known, now=now)
+        except NotFound:
+            return []
+        return await asyncio.to_thread(departures, seen, rules, now)
+
+    async def carry_out(self, policy: Policy) -> int:
+        """Delete what a policy lets go now; returns how many tags. Raises what the repository's registry raises."""
+        store, now = self._regions[policy.region].store, self._clock()
+        known = await self._sightings.of(policy.id)
+        try:
+            seen = await look(store, policy.name, known, now=now)
+        except NotFound:
+            # Gateways say so too while a registry starts, so that nothing is forgotten for it.
+            return 0
+        await self._sightings.keep(policy.id, known, seen)
+        # A policy's expressions may take a while for many tags, and requests need not wait for that.
+        rules = (await asyncio.to_thread(RuleSet.parse, policy.rules)).rules
+        deleted = 0
+        for gone in await asyncio.to_thread(departures, seen, rules, now):
+            if not await self._policies.is_current(policy):
+                break
+            deleted += await self._delete(policy, gone)
+        return deleted
+
+    async def _delete(self, policy: Policy, gone: Departure) -> bool:
+        """Delete a tag if it is still as it was seen; whether it was deleted."""
+        work = asyncio.create_task(self._delete_and_tell(policy, gone))
+        self._deleting.add(work)
+        work.add_done_callback(self._deleting.discard)
+        try:
+            # Whoever ends this process ends it after the tag's deletion is on record.
+            await asyncio.shield(work)
+        except NotFound:
+            return False
+        except Conflict as error:
+            tell(error, "a tag stays that retention would delete", policy=policy.id, region=policy.region)
+            return False
+        return True
+
+    async def _delete_and_tell(self, policy: Policy, gone: Departure) -> None:
+        tag = gone.record.tag
+        await delete_tag(self._regions[policy.region].store, policy.name, tag, seen=gone.record)
+        log.info(
+            "retention deleted a tag",
+            policy=policy.id,
+            region=policy.region,
+            repository=policy.name,
+            tag=tag,
+            digest=gone.record.digest,
+            rule=gone.template.value,
+        )
+        await self._history.add(policy, gone)
+        await self._forget(policy.region, policy.name, tag)
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                if await self._leads():
+                    due = await self._policies.due(ran_before=self._clock() - self._interval)
+                    await each((one for one in due if self._patience.until(one) is None), self._take, at_once=_RUNS)
+            except Exception as error:
+                if self._patience.fail(self, reason_of(error))[1]:
+                    tell(error, "retention policies cannot be looked up")
+            else:
+                self._patience.succeed(self)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(_TICK_SECONDS, self._interval.total_seconds())):
+                    await self._woken.wait()
+
+    async def _take(self, policy_id: int) -> None:
+        """Carry a policy out; if that goes wrong, try again later."""
+        try:
+            async with asyncio.timeout(_RUN_SECONDS):
+                policy = await self._policies.find(policy_id)
+                if policy is None:
+                    return
+                now = self._clock()
+                deleted = await self.carry_out(policy)
+                log.info("a retention policy was carried out", policy=policy_id, name=policy.name, deleted=deleted)
+                await self._policies.ran(policy, now)
+        except Exception as error:
+            if self._patience.fail(policy_id, reason_of(error))[1]:
+                tell(error, "a retention policy cannot be carried out", policy=policy_id)
+        else:
+            self._patience.succeed(policy_id)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -175,7 +175,15 @@ async def list_attached_to(store: ImageStore, name: RepositoryName, tag: Tag) ->
     return [record.tag for record in records if record.digest == subject or tag in cosign_tags(record.digest)]
 
 
-async def delete_tag(store: ImageStore, name: RepositoryName, tag: Tag, *, seen: TagRecord | None = None) -> None:
+async def delete_tag(
+    store: ImageStore,
+    name: RepositoryName,
+    tag: Tag,
+    *,
+    seen: TagRecord | None = None,
+    going: Collection[TagRecord] = (),
+    lists: dict[Digest, frozenset[Digest]] | None = None,
+) -> list[Tag]:
     """Delete a tag, and where the registry deletes no tag alone, its manifest, if nothing else leads to that.
 
     Args:
@@ -183,6 +191,11 @@ async def delete_tag(store: ImageStore, name: RepositoryName, tag: Tag, *, seen:
         name: the repository.
         tag: the tag.
         seen: as in `ImageStore.delete_manifest`.
+        going: tags that are to be deleted too, so that they may go along with their manifest as long as they are so.
+        lists: filled with what manifests list, where given, so that none is read again for the next tag.
+
+    Returns:
+        The tags that were deleted: this one, and those that went along.
 
     Raises:
         NotFound: of the kind `tag` or `repository`.
@@ -194,19 +207,25 @@ async def delete_tag(store: ImageStore, name: RepositoryName, tag: Tag, *, seen:
         await store.delete_manifest(name, tag, seen=seen)
     except Unsupported:
         records = await store.describe_tags(name)
-        digest = next((record.digest for record in records if record.tag == tag), None)
-        if digest is None:
-            raise NotFound("tag", f"{name}:{tag}") from None
-        if seen is not None and digest != seen.digest:
-            raise written_since(name, tag) from None
-        others = [record for record in records if record.tag != tag]
-        if leading := [other.tag for other in others if await _leads_to(store, name, other.digest, digest)]:
-            raise Conflict(
-                "tag",
-                f"registry {store.name} cannot delete {name}:{tag} alone, and {', '.join(leading[:_NAMED])} "
-                "would lose its image; delete it together with its repository, or point the other tags elsewhere first",
-            ) from None
-        await store.delete_manifest(name, digest)
+    else:
+        return [tag]
+    digest = next((record.digest for record in records if record.tag == tag), None)
+    if digest is None:
+        raise NotFound("tag", f"{name}:{tag}")
+    if seen is not None and digest != seen.digest:
+        raise written_since(name, tag)
+    along = {one.tag for one in going if one.digest == digest} | {tag}
+    same = [record.tag for record in records if record.digest == digest]
+    others = [record for record in records if record.digest != digest or record.tag not in along]
+    known = {} if lists is None else lists
+    if leading := [other.tag for other in others if await _leads_to(store, name, other.digest, digest, known)]:
+        raise Conflict(
+            "tag",
+            f"registry {store.name} cannot delete {name}:{tag} alone, and {', '.join(leading[:_NAMED])} "
+            "would lose its image; delete it together with its repository, or point the other tags elsewhere first",
+        )
+    await store.delete_manifest(name, digest)
+    return same
 
 
 async def require_deletion(store: ImageStore, name: RepositoryName) -> None:
@@ -215,14 +234,19 @@ async def require_deletion(store: ImageStore, name: RepositoryName) -> None:
         await store.delete_manifest(name, Digest.of(secrets.token_bytes(32)))
 
 
-async def _leads_to(store: ImageStore, name: RepositoryName, root: Digest, digest: Digest) -> bool:
+async def _leads_to(
+    store: ImageStore, name: RepositoryName, root: Digest, digest: Digest, lists: dict[Digest, frozenset[Digest]]
+) -> bool:
     if root == digest:
         return True
-    try:
-        manifest = await store.get_manifest(name, root)
-    except (NotFound, Unsupported):
-        return False
-    return digest in {image.digest for image in await _reachable(store, name, manifest)}
+    if root not in lists:
+        try:
+            manifest = await store.get_manifest(name, root)
+        except (NotFound, Unsupported):
+            lists[root] = frozenset([root])
+        else:
+            lists[root] = frozenset(image.digest for image in await _reachable(store, name, manifest))
+    return digest in lists[root]
 
 
 async def describe_tags(

@@ -16,7 +16,7 @@ from tagferry.catalog import (
     list_repositories,
 )
 from tagferry.errors import Conflict, NotFound, Unavailable, Unsupported
-from tagferry.names import Namespace, Reference, RepositoryName, Tag
+from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import TagRecord
 from tagferry.oci.model import OCI_CONFIG, OCI_MANIFEST, Manifest
@@ -332,6 +332,30 @@ async def test_a_tag_that_was_written_since_it_was_seen_is_not_deleted_in_either
         (seen,) = await store.describe_tags(APP)
         await delete_tag(store, APP, V1, seen=seen)
         assert not await has_images(store, APP)
+
+
+async def test_where_no_tag_is_deleted_alone_tags_that_go_too_go_along_while_they_are_as_they_were_seen():
+    store, sample, other = TaglessStore(), image(seed="two tags"), image(seed="other")
+    for tag, pushed in ((V1, sample), (V2, sample), (V3, other)):
+        await push(store, APP, pushed, tag)
+    going = await store.describe_tags(APP)
+    await push(store, APP, sample, V3)
+
+    with pytest.raises(Conflict, match="v3 would lose its image"):
+        await delete_tag(store, APP, V1, seen=going[0], going=going)
+    await push(store, APP, other, V3)
+    assert await delete_tag(store, APP, V1, seen=going[0], going=going) == [V1, V2]
+
+    assert [tag async for tag in store.list_tags(APP)] == [V3]
+
+
+async def test_what_manifests_list_is_read_once_for_many_tags():
+    store, lists = TaglessStore(), dict[Digest, frozenset[Digest]]()
+    for number in range(9):
+        await push(store, APP, index(image(seed=f"{number}")), Tag(f"v{number}"))
+    for number in range(4):
+        await delete_tag(store, APP, Tag(f"v{number}"), lists=lists)
+    assert store.counts["get_manifest"] == 2 * 8
 
 
 async def test_a_registry_that_deletes_nothing_says_so():

@@ -14,7 +14,7 @@ import structlog
 from tagferry.catalog import delete_tag
 from tagferry.copy.flights import each
 from tagferry.errors import Conflict, NotFound
-from tagferry.names import RegionId, RepositoryName, Tag
+from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.retention.history import History
 from tagferry.retention.policies import Policies, Policy
 from tagferry.retention.rules import Departure, Rule, RuleSet, departures
@@ -77,7 +77,7 @@ class Retention:
         self._clock = clock
         self._patience = Patience(shortest=60.0, longest=3600.0)
         self._woken = asyncio.Event()
-        self._deleting: set[asyncio.Task[None]] = set()
+        self._deleting: set[asyncio.Task[list[Tag]]] = set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -127,42 +127,54 @@ class Retention:
         await self._sightings.keep(policy.id, known, seen)
         # A policy's expressions may take a while for many tags, and requests need not wait for that.
         rules = (await asyncio.to_thread(RuleSet.parse, policy.rules)).rules
-        deleted = 0
-        for gone in await asyncio.to_thread(departures, seen, rules, now):
+        going = {gone.record.tag: gone for gone in await asyncio.to_thread(departures, seen, rules, now)}
+        return await self._delete_all(policy, going)
+
+    async def _delete_all(self, policy: Policy, going: dict[Tag, Departure]) -> int:
+        lists: dict[Digest, frozenset[Digest]] = {}
+        deleted: set[Tag] = set()
+        for tag in going:
+            if tag in deleted:
+                continue
             if not await self._policies.is_current(policy):
                 break
-            deleted += await self._delete(policy, gone)
-        return deleted
+            work = asyncio.create_task(self._delete(policy, tag, going, lists))
+            self._deleting.add(work)
+            work.add_done_callback(self._deleting.discard)
+            try:
+                # Whoever ends this process ends it after what was deleted is on record.
+                deleted.update(await asyncio.shield(work))
+            except NotFound:
+                continue
+            except Conflict as error:
+                tell(error, "a tag stays that retention would delete", policy=policy.id, region=policy.region)
+        return len(deleted)
 
-    async def _delete(self, policy: Policy, gone: Departure) -> bool:
-        """Delete a tag if it is still as it was seen; whether it was deleted."""
-        work = asyncio.create_task(self._delete_and_tell(policy, gone))
-        self._deleting.add(work)
-        work.add_done_callback(self._deleting.discard)
-        try:
-            # Whoever ends this process ends it after the tag's deletion is on record.
-            await asyncio.shield(work)
-        except NotFound:
-            return False
-        except Conflict as error:
-            tell(error, "a tag stays that retention would delete", policy=policy.id, region=policy.region)
-            return False
-        return True
-
-    async def _delete_and_tell(self, policy: Policy, gone: Departure) -> None:
-        tag = gone.record.tag
-        await delete_tag(self._regions[policy.region].store, policy.name, tag, seen=gone.record)
-        log.info(
-            "retention deleted a tag",
-            policy=policy.id,
-            region=policy.region,
-            repository=policy.name,
-            tag=tag,
-            digest=gone.record.digest,
-            rule=gone.template.value,
+    async def _delete(
+        self, policy: Policy, tag: Tag, going: dict[Tag, Departure], lists: dict[Digest, frozenset[Digest]]
+    ) -> list[Tag]:
+        """Delete a tag if it is still as it was seen, and tell of what was deleted."""
+        deleted = await delete_tag(
+            self._regions[policy.region].store,
+            policy.name,
+            tag,
+            seen=going[tag].record,
+            going=[gone.record for gone in going.values()],
+            lists=lists,
         )
-        await self._history.add(policy, gone)
-        await self._forget(policy.region, policy.name, tag)
+        for gone in (going[one] for one in deleted):
+            log.info(
+                "retention deleted a tag",
+                policy=policy.id,
+                region=policy.region,
+                repository=policy.name,
+                tag=gone.record.tag,
+                digest=gone.record.digest,
+                rule=gone.template.value,
+            )
+            await self._history.add(policy, gone)
+            await self._forget(policy.region, policy.name, gone.record.tag)
+        return deleted
 
     async def _run(self) -> None:
         while True:

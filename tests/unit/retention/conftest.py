@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from tagferry.db.engine import Database
 from tagferry.db.tables import RepositoryRow
+from tagferry.errors import Unsupported
 from tagferry.names import Reference, RegionId, RepositoryName, Tag
 from tagferry.oci.images import TagRecord
 from tagferry.retention.history import History
@@ -37,6 +38,7 @@ class DatedStore(MemoryStore):
 
     Attributes:
         tells: whether it tells.
+        tagless: it deletes no tag alone.
         changes: pushed to a tag just before it is deleted.
         failure: raised instead of deleting.
         slow: nothing is deleted while this is not set.
@@ -45,6 +47,7 @@ class DatedStore(MemoryStore):
     def __init__(self) -> None:
         super().__init__("north")
         self.tells = True
+        self.tagless = False
         self.changes: dict[Reference, SampleImage] = {}
         self.failure: Exception | None = None
         self.slow = asyncio.Event()
@@ -60,6 +63,8 @@ class DatedStore(MemoryStore):
         await self.slow.wait()
         if self.failure is not None:
             raise self.failure
+        if self.tagless and isinstance(reference, Tag):
+            raise Unsupported("registry north does not delete a tag")
         if (sample := self.changes.pop(reference, None)) is not None and isinstance(reference, Tag):
             await push(self, repository, sample, reference)
         if seen is not None and seen.updated is None:

@@ -1,4 +1,8 @@
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tagferry.errors import Invalid
 from tagferry.retention.patterns import TagPattern
@@ -51,3 +55,10 @@ def test_what_is_no_safe_expression_is_refused_by_what_is_wrong(pattern: str, to
     with pytest.raises(Invalid, match=r"^rules\[0\]\.pattern must") as refused:
         TagPattern(pattern, field="rules[0].pattern")
     assert told in refused.value.message
+
+
+@given(pattern=st.text(st.sampled_from(r"ab0-^$.*+?|()[]{},\dwpLxz:=!<>"), min_size=1, max_size=24))
+def test_whatever_is_given_is_refused_or_tells_of_every_tag_whether_it_matches(pattern: str):
+    with suppress(Invalid):
+        found = TagPattern(pattern)
+        assert {found.matches("a" * 128), found.matches("v1.0-ab")} <= {True, False}

@@ -139,6 +139,20 @@ async def test_a_tag_that_cannot_be_deleted_alone_keeps_none_of_the_others(keepe
     assert await keeper.deleted() == []
 
 
+async def test_where_no_tag_is_deleted_alone_all_tags_of_an_image_go_together_and_are_on_record(keeper: Keeper):
+    keeper.store.tagless = True
+    await keeper.push("v1", "v2", days=9)
+    for tag in ("alias", "latest"):
+        await push(keeper.store, APP, image(seed="v1" if tag == "alias" else "v2"), Tag(tag))
+    keeper.store.age("alias", days=8)
+
+    assert await keeper.retention.carry_out(await keeper.policy(rule("date_rule", 5))) == 2
+
+    assert await keeper.tags() == ["latest", "v2"]
+    assert sorted(tag for tag, _ in await keeper.deleted()) == ["alias", "v1"]
+    assert sorted(tag for _, _, tag in keeper.forgotten) == ["alias", "v1"]
+
+
 async def test_a_repository_that_is_not_there_makes_no_policy_forget(keeper: Keeper):
     keeper.store.tells = False
     await keeper.push("v1")

@@ -12,14 +12,13 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from tagferry.catalog import delete_tag
-from tagferry.copy.flights import each
 from tagferry.errors import Conflict, NotFound
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.retention.history import History
 from tagferry.retention.policies import Policies, Policy
 from tagferry.retention.rules import Departure, Rule, RuleSet, departures
 from tagferry.retention.sightings import Sightings, look
-from tagferry.sync.agenda import Patience
+from tagferry.sync.agenda import Agenda, Patience
 from tagferry.sync.dispatch import reason_of, tell
 from tagferry.sync.regions import Regions
 
@@ -28,6 +27,8 @@ _RUNS = 4
 _RUN_SECONDS = 3600.0
 """After which one that has not come to its end is left for later."""
 _TICK_SECONDS = 5.0
+_AGENDA_LIMIT = 10_000
+"""Policies that wait their turn; what is more is found by the next look."""
 _LAST_SECONDS = 10.0
 """How long, at the end, a deletion under way may take to get on record."""
 
@@ -76,6 +77,8 @@ class Retention:
         self._interval = interval
         self._clock = clock
         self._patience = Patience(shortest=60.0, longest=3600.0)
+        self._agenda: Agenda[int] = Agenda(_AGENDA_LIMIT)
+        self._running: set[int] = set()
         self._woken = asyncio.Event()
         self._deleting: set[asyncio.Task[list[Tag]]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -177,12 +180,19 @@ class Retention:
         return deleted
 
     async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._poll())
+            for _ in range(_RUNS):
+                group.create_task(self._take_what_is_due())
+
+    async def _poll(self) -> None:
         while True:
             self._woken.clear()
             try:
                 if await self._leads():
-                    due = await self._policies.due(ran_before=self._clock() - self._interval)
-                    await each((one for one in due if self._patience.until(one) is None), self._take, at_once=_RUNS)
+                    for policy_id in await self._policies.due(ran_before=self._clock() - self._interval):
+                        if policy_id not in self._running and self._patience.until(policy_id) is None:
+                            self._agenda.add(policy_id)
             except Exception as error:
                 if self._patience.fail(self, reason_of(error))[1]:
                     tell(error, "retention policies cannot be looked up")
@@ -192,12 +202,21 @@ class Retention:
                 async with asyncio.timeout(min(_TICK_SECONDS, self._interval.total_seconds())):
                     await self._woken.wait()
 
-    async def _take(self, policy_id: int) -> None:
+    async def _take_what_is_due(self) -> None:
+        while True:
+            policy_id = await self._agenda.take()
+            self._running.add(policy_id)
+            try:
+                await self._guarded(policy_id)
+            finally:
+                self._running.discard(policy_id)
+
+    async def _guarded(self, policy_id: int) -> None:
         """Carry a policy out; if that goes wrong, try again later."""
         try:
             async with asyncio.timeout(_RUN_SECONDS):
                 policy = await self._policies.find(policy_id)
-                if policy is None:
+                if policy is None or not await self._leads():
                     return
                 now = self._clock()
                 deleted = await self.carry_out(policy)

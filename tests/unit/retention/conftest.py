@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 
 from tagferry.db.engine import Database
 from tagferry.db.tables import RepositoryRow
@@ -134,24 +133,19 @@ class Keeper:
 
     async def add_repository(self) -> None:
         """Record the repository."""
+        self.repository_id = await self._record(APP.repository)
+
+    async def another_repository(self) -> int:
+        """Record another one, which has no image."""
+        return await self._record("other")
+
+    async def _record(self, name: str) -> int:
+        said = {"category": "other", "description": "", "is_public": False, "creator_id": "", "creator_name": ""}
         now = datetime.now(UTC)
+        row = RepositoryRow(region=NORTH, namespace=APP.namespace, name=name, created_at=now, updated_at=now, **said)
         async with self.database.write() as session:
-            session.add(
-                RepositoryRow(
-                    region=NORTH,
-                    namespace=APP.namespace,
-                    name=APP.repository,
-                    category="other",
-                    description="",
-                    is_public=False,
-                    creator_id="",
-                    creator_name="",
-                    created_at=now,
-                    updated_at=now,
-                )
-            )
-        async with self.database.read() as session:
-            self.repository_id = await session.scalar(select(RepositoryRow.id)) or 0
+            session.add(row)
+        return row.id
 
     async def _forget(self, region: RegionId, name: RepositoryName, tag: Tag) -> None:
         self.forgotten.append((region, name, tag))

@@ -274,6 +274,27 @@ async def test_a_deletion_under_way_gets_on_record_when_the_process_is_told_to_e
     assert [tag for tag, _ in await keeper.deleted()] == [tag for tag in ("v1", "v2") if tag not in left]
 
 
+async def test_a_policy_does_not_wait_for_one_that_takes_long(keeper: Keeper):
+    await keeper.push("v1", days=9)
+    slow = await keeper.policy(rule("date_rule", 1))
+    keeper.store.slow = asyncio.Event()
+    keeper.retention.start()
+
+    async def is_deleting() -> bool:
+        return bool(keeper.retention._deleting)
+
+    await eventually(is_deleting)
+    other = await keeper.another_repository()
+    await keeper.policies.create(other, RuleSet.parse([rule("tag_rule", 1)]))
+    keeper.retention.wake()
+
+    async def has_run() -> bool:
+        return await keeper.policies.due(ran_before=datetime.now(UTC) - timedelta(days=1)) == [slow.id]
+
+    await eventually(has_run)
+    keeper.store.slow.set()
+
+
 async def test_policies_are_one_a_repository_and_end_with_it(keeper: Keeper):
     policy = await keeper.policy(rule("tag_rule", 1))
     with pytest.raises(Conflict, match="has a retention policy already"):

@@ -1,0 +1,38 @@
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import update
+
+from tagferry.db.engine import Database
+from tagferry.db.signals import LocalSignals
+from tagferry.db.tables import RetentionDeletionRow
+from tagferry.housekeeping import keep_house
+from tagferry.sync.jobs import Jobs
+from tests.support.deployment import eventually
+from tests.unit.retention.conftest import Keeper, rule
+
+
+async def test_old_records_of_deletions_are_forgotten_and_younger_ones_kept(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.housekeeping._PAUSE_SECONDS", 0.01)
+    keeper = Keeper(database)
+    await keeper.add_repository()
+    await keeper.push("v1", "v2", "v3", days=9)
+    await keeper.retention.carry_out(await keeper.policy(rule("date_rule", 1)))
+    async with database.write() as session:
+        old = datetime.now(UTC) - timedelta(days=31)
+        await session.execute(
+            update(RetentionDeletionRow).where(RetentionDeletionRow.tag != "v2").values(created_at=old)
+        )
+
+    jobs = Jobs(database, LocalSignals())
+    work = asyncio.create_task(keep_house(keeper.regions, jobs, keeper.history, kept=timedelta(days=30)))
+
+    async def is_left() -> bool:
+        return await keeper.deleted() == [("v2", "date_rule")]
+
+    await eventually(is_left)
+    work.cancel()
+    await asyncio.wait([work])

@@ -1,0 +1,55 @@
+"""Regular expressions of users: what is taken, what is refused and how, and that none runs away."""
+
+import pytest
+
+from tagferry.errors import Invalid
+from tagferry.patterns import Pattern
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "matches"),
+    [
+        (".*", "v1.2", True),
+        ("v1", "v1", True),
+        ("v1", "v1.2", False),
+        ("v1|v2", "v2.0", False),
+        (r"v\d+(\.\d+)*", "v1.20.3", True),
+        (r"(?i)RELEASE-.+", "release-7", True),
+        ("日本", "日本", True),
+    ],
+)
+def test_a_whole_text_is_held_against_the_pattern(pattern, text, matches):
+    assert Pattern(pattern).matches(text) is matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "rule"),
+    [
+        ("", "must be 1 to 256 characters long"),
+        ("a" * 257, "must be 1 to 256 characters long"),
+        ("a(", "missing )"),
+        ("(?=a)b", "invalid perl operator: (?="),
+        (r"(a)\1", r"invalid escape sequence: \1"),
+        ("((a{100}){100}){100}", "invalid repetition size"),
+        (r"(\pL{1,30}){1,30}" * 10, "pattern too large"),
+        ("\ud800", "must consist of Unicode characters"),
+    ],
+)
+def test_what_cannot_be_taken_is_refused_by_its_field_and_the_rule(pattern, rule):
+    with pytest.raises(Invalid) as refusal:
+        Pattern(pattern, field="condition")
+
+    assert refusal.value.field == "condition"
+    assert rule in refusal.value.rule
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+b", "(a|aa)+b", "(a?){60}a{60}b", "(.*)*(.*)*(.*)*b"])
+def test_what_would_run_away_by_backtracking_ends(pattern):
+    assert not Pattern(pattern).matches("a" * 128)
+
+
+def test_a_refusal_is_left_to_its_caller_and_not_written_to_the_log(capfd):
+    with pytest.raises(Invalid):
+        Pattern("a(")
+
+    assert capfd.readouterr() == ("", "")

@@ -44,7 +44,6 @@ from tagferry.retention.runs import Retention
 from tagferry.retention.sightings import Sightings
 from tagferry.settings import RegionSettings, Settings
 from tagferry.sync.arrivals import Arrivals
-from tagferry.sync.auto import AutoSync
 from tagferry.sync.capabilities import KeptCapabilities
 from tagferry.sync.dispatch import Dispatch
 from tagferry.sync.endings import Endings
@@ -57,6 +56,7 @@ from tagferry.sync.rulebook import RuleBook
 from tagferry.sync.rules import Rules
 from tagferry.sync.service import SyncService
 from tagferry.sync.uploads import KeptUploads
+from tagferry.sync.watch import Watch
 from tagferry.sync.worker import Worker
 from tagferry.web.context import Services
 from tagferry.web.gate import AccountsGate
@@ -215,22 +215,22 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
             active_requests=settings.sync.active_requests,
             seconds=settings.sync.request_seconds,
         )
-        auto_sync = _auto_sync(settings, accounts, regions, sync, signals, presence)
-        stack.push_async_callback(auto_sync.close)
-        auto_sync.start()
+        watch = _watch(settings, accounts, regions, sync, signals, presence)
+        stack.push_async_callback(watch.close)
+        watch.start()
         policies = Policies(database)
         retention = Retention(
             regions=regions,
             policies=policies,
             sightings=Sightings(database),
             history=history,
-            forget=auto_sync.forget,
+            forget=watch.forget,
             leads=presence.leads,
             interval=timedelta(hours=settings.retention.interval_hours),
         )
         stack.push_async_callback(retention.close)
         retention.start()
-        services = _services(settings, accounts, regions, sync, auto_sync, retention, policies, history)
+        services = _services(settings, accounts, regions, sync, watch, retention, policies, history)
         listeners = [_listener(regions[name], region, services) for name, region in settings.served_regions.items()]
         yield App(accounts=accounts, services=services, worker=worker, listeners=tuple(listeners))
 
@@ -306,26 +306,25 @@ def _queue_limits(settings: Settings) -> QueueLimits:
     )
 
 
-def _auto_sync(
+def _watch(
     settings: Settings,
     accounts: Accounts,
     regions: Regions,
     sync: SyncService,
     signals: Signals,
     presence: Presence,
-) -> AutoSync:
+) -> Watch:
     pauses = {RegionId(name): region.poll_pause for name, region in settings.regions.items()}
     rules, arrivals = Rules(accounts.database), Arrivals(accounts.database)
-    auto_sync = AutoSync(
-        dispatch=Dispatch(regions=regions, rules=rules, arrivals=arrivals, users=accounts.users, start=sync.start),
+    watch = Watch(
+        followers=[Dispatch(regions=regions, rules=rules, arrivals=arrivals, users=accounts.users, start=sync.start)],
         regions=regions,
-        rules=rules,
         arrivals=arrivals,
         poll_seconds={name: pause for name, pause in pauses.items() if pause is not None},
         leads=presence.leads,
     )
-    signals.subscribe(ENDED, auto_sync.notice_ends)
-    return auto_sync
+    signals.subscribe(ENDED, watch.notice_ends)
+    return watch
 
 
 def _services(
@@ -333,7 +332,7 @@ def _services(
     accounts: Accounts,
     regions: Regions,
     sync: SyncService,
-    auto_sync: AutoSync,
+    watch: Watch,
     retention: Retention,
     policies: Policies,
     history: History,
@@ -361,9 +360,9 @@ def _services(
             access=accounts.access,
             repositories=repositories,
             rules=Rules(accounts.database),
-            on_put=auto_sync.notice_repository,
+            on_put=watch.notice_repository,
         ),
-        auto_sync=auto_sync,
+        watch=watch,
         retention=retention,
         retention_policies=policies,
         retention_history=history,
@@ -377,8 +376,8 @@ def _listener(region: Region, settings: RegionSettings, services: Services) -> L
         registry = RegistryApp(
             region.store,
             gate,
-            on_push=partial(_pushed, services.auto_sync, region.id),
-            on_delete=partial(services.auto_sync.forget, region.id),
+            on_push=partial(_pushed, services.watch, region.id),
+            on_delete=partial(services.watch.forget, region.id),
         )
     return Listener(
         app=region_app(region, services, registry),
@@ -388,8 +387,6 @@ def _listener(region: Region, settings: RegionSettings, services: Services) -> L
     )
 
 
-async def _pushed(
-    auto_sync: AutoSync, region: RegionId, repository: RepositoryName, tag: Tag | None, _digest: Digest
-) -> None:
+async def _pushed(watch: Watch, region: RegionId, repository: RepositoryName, tag: Tag | None, _digest: Digest) -> None:
     if tag is not None:
-        auto_sync.notice(region, repository, tag)
+        watch.notice(region, repository, tag)

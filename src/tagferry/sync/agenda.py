@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Generic, TypeVar
 
+import structlog
+
+from tagferry.errors import TagferryError
+
 Work = TypeVar("Work", bound=Hashable)
 Clock = Callable[[], float]
+
+log = structlog.get_logger(__name__)
 
 
 class Agenda(Generic[Work]):
@@ -109,3 +115,27 @@ class Patience:
     def succeed(self, key: Hashable) -> bool:
         """It went well; returns whether it had gone wrong before."""
         return self._troubles.pop(key, None) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """When to look again, in the clock's seconds; None where there is no reason to.
+
+    Attributes:
+        at_tag: at the tag, since something there has to end first.
+        at_source: at everything there, since something cannot be done for now.
+    """
+
+    at_tag: float | None = None
+    at_source: float | None = None
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, for a person."""
+    return error.message if isinstance(error, TagferryError) else f"{type(error).__name__}: {error}"
+
+
+def tell(error: Exception, event: str, **names: object) -> None:
+    """Log what went wrong: its reason, and where nobody has foreseen it, where it happened."""
+    unforeseen = None if isinstance(error, TagferryError) else error
+    log.warning(event, reason=reason_of(error), exc_info=unforeseen, **names)

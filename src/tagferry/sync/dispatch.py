@@ -2,16 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 import structlog
 
 from tagferry.accounts.users import Users
-from tagferry.errors import Denied, TagferryError
-from tagferry.names import Digest, Repository, Tag
-from tagferry.sync.agenda import Clock, Patience
+from tagferry.errors import Denied
+from tagferry.names import Digest, Reference, Repository, Tag
+from tagferry.sync.agenda import Again, Clock, Patience, reason_of, tell
 from tagferry.sync.arrivals import Arrivals, Arrived, Source, request_id_of
 from tagferry.sync.model import SyncRequest
 from tagferry.sync.regions import Regions
@@ -23,19 +23,6 @@ _HOPS = 32
 log = structlog.get_logger(__name__)
 
 Start = Callable[[SyncRequest], Awaitable[StartedSync]]
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """When to look again, in the clock's seconds; None where there is no reason to.
-
-    Attributes:
-        at_tag: at the tag, since an open job has to end first.
-        at_source: at everything there, since a rule cannot run.
-    """
-
-    at_tag: float | None = None
-    at_source: float | None = None
 
 
 class Dispatch:
@@ -75,6 +62,19 @@ class Dispatch:
             return []
         rules = await self._rules.of_repository(source, only_active=True)
         return [rule for rule in rules if rule.target_region in self._regions]
+
+    async def sources(self) -> list[Source]:
+        """The repositories that have a rule which is switched on."""
+        return await self._rules.sources()
+
+    async def handled(self, source: Source) -> list[Mapping[str, str]]:
+        """What the tags of a repository were last handled for, by each of its rules that may do something here."""
+        digests = await self._rules.handled_digests([rule.id for rule in await self.active(source)])
+        return list(digests.values())
+
+    async def forget(self, source: Source, *references: Reference) -> None:
+        """Take tags, or all tags of these digests, that were deleted for never handled."""
+        await self._rules.forget(source, *references)
 
     async def check(self, source: Source, tag: Tag) -> Again:
         """Look at a tag, and start what its rules want; raises what the source's registry raises."""
@@ -178,14 +178,3 @@ def _names(rule: Rule) -> dict[str, object]:
         "source": f"{rule.source.place}/{rule.source.repository}",
         "target": rule.target_place,
     }
-
-
-def reason_of(error: Exception) -> str:
-    """What went wrong, for a person."""
-    return error.message if isinstance(error, TagferryError) else f"{type(error).__name__}: {error}"
-
-
-def tell(error: Exception, event: str, **names: object) -> None:
-    """Log what went wrong: its reason, and where nobody has foreseen it, where it happened."""
-    unforeseen = None if isinstance(error, TagferryError) else error
-    log.warning(event, reason=reason_of(error), exc_info=unforeseen, **names)

@@ -20,10 +20,10 @@ from tagferry.retention.history import History
 from tagferry.retention.policies import Policies
 from tagferry.retention.runs import Retention
 from tagferry.settings import Settings
-from tagferry.sync.auto import AutoSync
 from tagferry.sync.regions import Region, Regions
 from tagferry.sync.rulebook import RuleBook
 from tagferry.sync.service import SyncService
+from tagferry.sync.watch import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Services:
     authenticator: Authenticator
     sync: SyncService
     rulebook: RuleBook
-    auto_sync: AutoSync
+    watch: Watch
     retention: Retention
     retention_policies: Policies
     retention_history: History

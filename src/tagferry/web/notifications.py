@@ -22,12 +22,12 @@ router = APIRouter(tags=["notifications"])
 async def notify(request: Request, context: RequestContext) -> Response:
     """Take events of pushes and deletions (CNCF distribution, "Work with notifications"); others are passed over."""
     _authenticate(context, request.headers.get("authorization", ""))
-    auto_sync, region = context.services.auto_sync, context.region.id
+    watch, region = context.services.watch, context.region.id
     events = _events(await request.body())
     for repository, references in _deletions(events).items():
-        await auto_sync.forget(region, repository, *references)
+        await watch.forget(region, repository, *references)
     for repository, tag in _pushes(events):
-        auto_sync.notice(region, repository, tag)
+        watch.notice(region, repository, tag)
     return JSONResponse({}, status_code=202)
 
 

@@ -15,13 +15,13 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
 from tagferry.sync.arrivals import Arrivals, Source
-from tagferry.sync.auto import AutoSync
 from tagferry.sync.dispatch import Dispatch
 from tagferry.sync.model import JobPlace, JobStatus, SyncRequest
 from tagferry.sync.regions import Region, Regions
 from tagferry.sync.rulebook import RuleBook
 from tagferry.sync.rules import Rule, Rules, RuleWish
 from tagferry.sync.service import StartedSync
+from tagferry.sync.watch import Watch
 from tests.support.clock import Clock
 from tests.support.images import SampleImage, push
 from tests.unit.copy.stores import ScriptedStore
@@ -129,7 +129,7 @@ class Courier:
 
 
 class Circle:
-    """Everything around automatic synchronization; nothing runs by itself before `auto.start()`."""
+    """Everything around automatic synchronization; nothing runs by itself before `watch.start()`."""
 
     def __init__(self, database: Database, users: Users, admin: Caller) -> None:
         self.admin = admin
@@ -143,7 +143,7 @@ class Circle:
         self.regions = Regions(
             [Region(id=name, url=f"https://{name}.example", store=store) for name, store in self.stores.items()]
         )
-        self.auto = self.new_auto()
+        self.watch = self.new_watch()
         self.rulebook = RuleBook(
             regions=self.regions,
             access=AccessControl(database),
@@ -152,8 +152,8 @@ class Circle:
             on_put=lambda _source: None,
         )
 
-    def new_auto(self, **options: Any) -> AutoSync:
-        """Automatic synchronization with nothing but the database in common with the one before it."""
+    def new_watch(self, **options: Any) -> Watch:
+        """Watching, for rules, with nothing but the database in common with the one before it."""
         given: dict[str, Any] = {"poll_seconds": {}, "clock": self.clock} | options
         arrivals = Arrivals(self.database)
         dispatch = Dispatch(
@@ -164,7 +164,7 @@ class Circle:
             start=self.courier.start,
             clock=given["clock"],
         )
-        return AutoSync(dispatch=dispatch, regions=self.regions, rules=self.rules, arrivals=arrivals, **given)
+        return Watch(followers=[dispatch], regions=self.regions, arrivals=arrivals, **given)
 
     async def rule(self, start: RegionId, end: RegionId, **fields: Any) -> Rule:
         """Make a rule from one region's repository to another's."""
@@ -182,11 +182,11 @@ class Circle:
 
     async def see(self, region: RegionId, tag: Tag = V1) -> None:
         """Look at a tag, and at whatever arrives somewhere from then on; that must come to an end."""
-        await self.auto.check(source(region), tag)
+        await self.watch.check(source(region), tag)
         for _ in range(100):
             if not self.courier.arrivals:
                 return
-            await self.auto.check(*self.courier.arrivals.pop(0))
+            await self.watch.check(*self.courier.arrivals.pop(0))
         raise AssertionError(f"it goes on and on: {self.courier.ways()}")
 
     async def hide_job(self, job_id: int, *, hidden: bool) -> None:

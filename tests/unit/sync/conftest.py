@@ -204,4 +204,4 @@ async def circle(database: Database) -> AsyncIterator[Circle]:
     for region in circle.stores:
         await circle.organizations.create(circle.admin, region, TEAM)
     yield circle
-    await circle.auto.close()
+    await circle.watch.close()

@@ -31,7 +31,7 @@ async def test_what_stood_there_before_the_rule_is_left_alone_and_what_is_pushed
     await circle.push(A, OLD)
     await circle.rule(A, B)
 
-    await circle.auto.scan(source(A))
+    await circle.watch.scan(source(A))
     assert circle.courier.requests == []
 
     await circle.push(A, NEW)
@@ -58,7 +58,7 @@ async def test_a_digest_is_handled_once(circle: Circle):
     await circle.push(A, NEW)
 
     await circle.see(A)
-    await circle.auto.scan(source(A))
+    await circle.watch.scan(source(A))
 
     assert circle.courier.ways() == ["a>b"]
 
@@ -94,7 +94,7 @@ async def test_two_regions_that_synchronize_to_each_other_come_to_rest(pair: Cir
     assert pair.courier.ways() == ["a>b", "b>a"]
 
     for region in (A, B):
-        await pair.auto.scan(source(region))
+        await pair.watch.scan(source(region))
 
     assert pair.courier.ways() == ["a>b", "b>a"]
     assert await pair.standing() == [OTHER.digest, OTHER.digest, None]
@@ -219,7 +219,7 @@ async def test_a_creator_who_may_no_more_is_asked_for_now_and_then_and_the_tag_w
 
     circle.courier.refusal = None
     circle.clock.now += 600.0
-    await circle.auto.scan(source(A))
+    await circle.watch.scan(source(A))
     assert await circle.standing() == [NEW.digest, NEW.digest, None]
 
 
@@ -250,9 +250,9 @@ async def test_a_crash_between_the_start_and_its_record_only_asks_again(circle: 
         patch.setattr(circle.rules, "keep", crash)
         with pytest.raises(KeyboardInterrupt):
             await circle.push(A, NEW)
-    circle.auto = circle.new_auto()
-    await circle.auto.scan(source(A))
-    await circle.auto.scan(source(A))
+    circle.watch = circle.new_watch()
+    await circle.watch.scan(source(A))
+    await circle.watch.scan(source(A))
 
     assert circle.courier.ways() == ["a>b", "a>b"]
     assert await circle.standing() == [NEW.digest, NEW.digest, None]
@@ -262,7 +262,7 @@ async def test_a_crash_between_the_start_and_its_record_only_asks_again(circle: 
 async def test_the_same_image_goes_again_after_it_was_deleted(circle: Circle, reference: Tag | Digest):
     await circle.push(A, OLD)
     await circle.rule(A, B)
-    await circle.auto.forget(A, APP, reference)
+    await circle.watch.forget(A, APP, reference)
     await circle.push(A, OLD)
 
     assert circle.courier.ways() == ["a>b"]
@@ -270,7 +270,7 @@ async def test_the_same_image_goes_again_after_it_was_deleted(circle: Circle, re
 
 async def test_an_image_that_had_arrived_goes_back_once_it_was_deleted_and_pushed_again(pair: Circle):
     await pair.push(B, NEW)
-    await pair.auto.forget(A, APP, V1)
+    await pair.watch.forget(A, APP, V1)
     await pair.stores[B].delete_manifest(APP, V1)
     await pair.push(A, NEW)
 
@@ -284,7 +284,7 @@ async def test_a_scan_finds_what_was_pushed_and_deleted_while_nobody_told(circle
     await circle.stores[A].delete_manifest(APP, V1)
     await circle.push(A, NEW, V2, seen=False)
 
-    await circle.auto.scan(source(A))
+    await circle.watch.scan(source(A))
 
     assert [request.tags for request in circle.courier.requests] == [(V2,)]
     assert await circle.rules.handled_digests([rule.id]) == {rule.id: {V2: NEW.digest}}
@@ -297,7 +297,7 @@ async def test_a_scan_asks_once_for_the_list_and_once_for_each_tag(circle: Circl
     await circle.rule(A, C)
     circle.stores[A].counts.clear()
 
-    await circle.auto.scan(source(A))
+    await circle.watch.scan(source(A))
 
     assert circle.stores[A].counts == {"list_tags": 1, "head_manifest": 3}
 
@@ -307,9 +307,9 @@ async def test_a_repository_that_cannot_be_found_is_not_taken_for_emptied(circle
     rule = await circle.rule(A, B)
     whole = circle.stores[A]._repositories
     circle.stores[A]._repositories = {}
-    await circle.auto.scan(source(A))
+    await circle.watch.scan(source(A))
     circle.stores[A]._repositories = whole
-    await circle.auto.scan(source(A))
+    await circle.watch.scan(source(A))
 
     assert await circle.rules.handled_digests([rule.id]) == {rule.id: {V1: OLD.digest}}
     assert circle.courier.requests == []
@@ -321,7 +321,7 @@ async def test_one_tag_that_cannot_be_asked_for_is_told_and_nothing_is_forgotten
     circle.stores[A].failures[V1] = Unavailable("the registry is down")
 
     with pytest.raises(Unavailable, match="is down"):
-        await circle.auto.scan(source(A))
+        await circle.watch.scan(source(A))
 
     assert await circle.rules.handled_digests([rule.id]) == {rule.id: {V1: OLD.digest}}
 

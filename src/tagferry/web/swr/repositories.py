@@ -135,7 +135,7 @@ async def delete(namespace: str, repository: str, context: RequestContext) -> Re
         if record is None:
             raise
     else:
-        await context.services.auto_sync.forget(region.id, name, *tags)
+        await context.services.watch.forget(region.id, name, *tags)
     await context.services.repositories.delete(region.id, name)
     return Response(status_code=204)
 

@@ -155,7 +155,7 @@ async def create(namespace: str, repository: str, body: CreateRepoTagBody, conte
     if not body.override and await store.head_manifest(name, destination) is not None:
         raise Conflict("tag", f"the tag {name}:{destination} exists already; override points it elsewhere")
     await store.put_manifest(name, manifest, destination)
-    context.services.auto_sync.notice(context.region.id, name, destination)
+    context.services.watch.notice(context.region.id, name, destination)
     return JSONResponse({}, status_code=201)
 
 
@@ -176,7 +176,7 @@ async def delete(namespace: str, repository: str, tag: str, context: RequestCont
     name = await _allowed(namespace, repository, context, Permission.MANAGE)
     async with naming_tag(context, name, gone):
         await delete_tag(context.region.store, name, gone)
-    await context.services.auto_sync.forget(context.region.id, name, gone)
+    await context.services.watch.forget(context.region.id, name, gone)
     return Response(status_code=204)
 
 

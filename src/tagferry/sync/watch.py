@@ -1,23 +1,22 @@
-"""Automatic synchronization: what is pushed to a repository with a rule goes where the rule leads.
+"""Watching tags: whoever follows a repository is told to look at a tag that may have changed.
 
-Whether there is something to do is told by the digests alone: a tag that points to another one at the source than the
-rule has handled last is synchronized. Events only say where to look at once; what no event told of is found by polls.
+Whether there is something to do is told by the digests alone: a tag that points to another one than it was last handled
+for. Events only say where to look at once; what no event told of is found by polls.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
 
 import structlog
 
 from tagferry.copy.flights import each
 from tagferry.errors import InvalidName, NotFound
 from tagferry.names import Reference, RegionId, RepositoryName, Tag
-from tagferry.sync.agenda import Agenda, Clock, Patience
+from tagferry.sync.agenda import Again, Agenda, Clock, Patience, reason_of, tell
 from tagferry.sync.arrivals import Arrivals, Source
-from tagferry.sync.dispatch import Dispatch, reason_of, tell
 from tagferry.sync.regions import Regions
-from tagferry.sync.rules import Rules
 
 _CHECKS = 8
 """Tags that are looked at at the same time because of an event."""
@@ -40,13 +39,35 @@ async def always() -> bool:
     return True
 
 
-class AutoSync:
-    """Looks for what has changed at the sources of rules, and starts synchronizing it.
+class Follower(Protocol):
+    """Somebody who has something to do whenever a tag of certain repositories points elsewhere."""
+
+    async def sources(self) -> list[Source]:
+        """The repositories that are followed, wherever they are."""
+        ...
+
+    async def handled(self, source: Source) -> list[Mapping[str, str]]:
+        """What the tags of a repository were last handled for, once for each thing that is done about them.
+
+        It is empty where the repository is not followed, or nothing can be done in this process.
+        """
+        ...
+
+    async def check(self, source: Source, tag: Tag) -> Again:
+        """Look at a tag, and do what is to be done; raises what the source's registry raises."""
+        ...
+
+    async def forget(self, source: Source, *references: Reference) -> None:
+        """Take tags, or all tags of these digests, that were deleted for never handled."""
+        ...
+
+
+class Watch:
+    """Looks for tags that have changed, and has those who follow their repository look at them.
 
     Args:
-        dispatch: does what rules want about a tag.
+        followers: who has something to do about tags.
         regions: where images are.
-        rules: the rules, and what they have handled.
         arrivals: what sync jobs brought.
         poll_seconds: the regions to poll, and how long after a poll of a repository the next one is due.
         leads: whether this process does the polls, and follows the ends of jobs.
@@ -58,18 +79,16 @@ class AutoSync:
     def __init__(
         self,
         *,
-        dispatch: Dispatch,
+        followers: Sequence[Follower],
         regions: Regions,
-        rules: Rules,
         arrivals: Arrivals,
         poll_seconds: Mapping[RegionId, float],
         leads: Leads = always,
         agenda_limit: int = 10_000,
         clock: Clock = time.monotonic,
     ) -> None:
-        self._dispatch = dispatch
+        self._followers = followers
         self._regions = regions
-        self._rules = rules
         self._arrivals = arrivals
         self._poll_seconds = poll_seconds
         self._leads = leads
@@ -111,17 +130,18 @@ class AutoSync:
         self._has_ended.set()
 
     async def forget(self, region: RegionId, repository: RepositoryName, *references: Reference) -> None:
-        """Tags, or all tags of these digests, were deleted: the same image, pushed again, is to be synchronized."""
+        """Tags, or all tags of these digests, were deleted: the same image, pushed again, is news."""
         try:
             source = Source.of(region, repository)
         except InvalidName:
             return
         for start in range(0, len(references), _FORGOTTEN_AT_ONCE):
-            await self._rules.forget(source, *references[start : start + _FORGOTTEN_AT_ONCE])
+            for follower in self._followers:
+                await follower.forget(source, *references[start : start + _FORGOTTEN_AT_ONCE])
 
     def start(self) -> None:
-        """Begin to look, first at everything that has a rule."""
-        self._task = asyncio.create_task(self._run(), name="automatic synchronization")
+        """Begin to look, first at everything that is followed."""
+        self._task = asyncio.create_task(self._run(), name="watching tags")
 
     async def close(self) -> None:
         """Stop looking; what was not looked at is found at the next start."""
@@ -130,17 +150,19 @@ class AutoSync:
             await asyncio.wait([self._task])
 
     async def check(self, source: Source, tag: Tag) -> None:
-        """Look at a tag, and start what its rules want; raises what the source's registry raises."""
-        again = await self._dispatch.check(source, tag)
-        if again.at_tag is not None:
-            self._look_at(source, tag, again.at_tag)
-        if again.at_source is not None:
-            self._lost_track |= not self._sources.add(source, again.at_source)
+        """Let everybody look at a tag who follows its repository; raises what the source's registry raises."""
+        for follower in self._followers:
+            again = await follower.check(source, tag)
+            if again.at_tag is not None:
+                self._look_at(source, tag, again.at_tag)
+            if again.at_source is not None:
+                self._lost_track |= not self._sources.add(source, again.at_source)
 
     async def scan(self, source: Source) -> None:
         """Look at every tag of a repository: one list, and one HEAD a tag; raises what its registry raises."""
-        rules = await self._dispatch.active(source)
-        if not rules:
+        # Read before the list: what is handled in between is then not taken for deleted.
+        handled = [known for follower in self._followers for known in await follower.handled(source)]
+        if not handled:
             return
         store = self._regions[source.region].store
         try:
@@ -148,12 +170,11 @@ class AutoSync:
         except NotFound:
             # Gateways say so too while a registry starts, so that this does not mean that its tags were deleted.
             return
-        digests = await self._rules.handled_digests([rule.id for rule in rules])
-        await self._forget_all_but(listed, digests, source)
+        await self._forget_all_but(listed, handled, source)
 
         async def look(tag: Tag) -> None:
             found = await store.head_manifest(source.name, tag)
-            if found is not None and any(known.get(tag) != found.digest for known in digests.values()):
+            if found is not None and any(known.get(tag) != found.digest for known in handled):
                 await self.check(source, tag)
 
         await each(listed, look, at_once=_HEADS)
@@ -192,11 +213,18 @@ class AutoSync:
         except Exception as error:
             until, is_news = self._patience.fail(source, reason_of(error))
             if is_news:
-                tell(error, "a repository with rules cannot be looked at", source=source.place, name=source.repository)
+                tell(
+                    error,
+                    "a repository that is followed cannot be looked at",
+                    source=source.place,
+                    name=source.repository,
+                )
             self._lost_track |= not self._sources.add(source, until)
         else:
             if self._patience.succeed(source):
-                log.info("a repository with rules can be looked at again", source=source.place, name=source.repository)
+                log.info(
+                    "a repository that is followed can be looked at again", source=source.place, name=source.repository
+                )
 
     async def _follow_ends(self) -> None:
         """What a job has brought to a place may have to go on from there."""
@@ -213,7 +241,7 @@ class AutoSync:
                 tell(error, "what jobs have brought cannot be looked up")
 
     async def _poll(self) -> None:
-        """Put what is to be polled on the agenda: all that has a rule when this process comes to lead, then in turn."""
+        """Put what is to be polled on the agenda: everything when this process comes to lead, then in turn."""
         tick = min([_TICK_SECONDS, *self._poll_seconds.values()])
         while True:
             try:
@@ -223,14 +251,17 @@ class AutoSync:
                 self._led = leads
                 if everything or (leads and self._poll_seconds):
                     self._lost_track = False
-                    self._plan(await self._rules.sources(), everything=everything)
+                    self._plan(await self._followed(), everything=everything)
             except Exception as error:
                 self._lost_track = True
                 if self._patience.fail(self, reason_of(error))[1]:
-                    tell(error, "rules cannot be looked up")
+                    tell(error, "what is followed cannot be looked up")
             else:
                 self._patience.succeed(self)
             await asyncio.sleep(tick)
+
+    async def _followed(self) -> list[Source]:
+        return list(dict.fromkeys([source for follower in self._followers for source in await follower.sources()]))
 
     def _plan(self, sources: list[Source], *, everything: bool) -> None:
         now = self._clock()
@@ -248,9 +279,7 @@ class AutoSync:
         if not self._tags.add((source, tag), at):
             self.notice_repository(source)
 
-    async def _forget_all_but(
-        self, listed: list[Tag], digests: Mapping[int, Mapping[str, str]], source: Source
-    ) -> None:
+    async def _forget_all_but(self, listed: list[Tag], handled: list[Mapping[str, str]], source: Source) -> None:
         standing = set(listed)
-        gone = sorted({Tag(tag) for known in digests.values() for tag in known} - standing)
+        gone = sorted({Tag(tag) for known in handled for tag in known} - standing)
         await self.forget(source.region, source.name, *gone)

@@ -35,8 +35,8 @@ def begin(circle: Circle) -> Callable[..., None]:
     """Begin automatic synchronization anew, by the real clock."""
 
     def begin(**options: Any) -> None:
-        circle.auto = circle.new_auto(clock=time.monotonic, **options)
-        circle.auto.start()
+        circle.watch = circle.new_watch(clock=time.monotonic, **options)
+        circle.watch.start()
 
     return begin
 
@@ -64,7 +64,7 @@ async def test_what_was_pushed_while_nothing_ran_is_found_at_the_start(ruled: Ci
 
 async def test_a_notice_is_followed_at_once(ruled: Circle, begin: Callable[..., None]):
     begin(leads=Shift())
-    ruled.auto.notice(A, APP, V1)
+    ruled.watch.notice(A, APP, V1)
     await eventually(arrived(ruled))
     assert ruled.courier.ways() == ["a>b"]
 
@@ -78,7 +78,7 @@ async def test_what_a_job_has_brought_goes_on_from_there(ruled: Circle, begin: C
     await eventually(arrived(ruled))
 
     async def has_gone_on() -> bool:
-        ruled.auto.notice_ends("1")
+        ruled.watch.notice_ends("1")
         return await ruled.stores[C].tag(APP, V1) == NEW.digest
 
     await eventually(has_gone_on)
@@ -88,7 +88,7 @@ async def test_what_a_job_has_brought_goes_on_from_there(ruled: Circle, begin: C
 async def test_signals_that_may_have_been_lost_make_a_full_round(
     ruled: Circle, begin: Callable[..., None], monkeypatch: Any
 ):
-    monkeypatch.setattr("tagferry.sync.auto._TICK_SECONDS", 0.02)
+    monkeypatch.setattr("tagferry.sync.watch._TICK_SECONDS", 0.02)
     shift = Shift()
     shift.leads = True
     begin(leads=shift)
@@ -96,7 +96,7 @@ async def test_signals_that_may_have_been_lost_make_a_full_round(
     await ruled.push(A, OTHER, seen=False)
 
     async def was_found() -> bool:
-        ruled.auto.notice_ends("")
+        ruled.watch.notice_ends("")
         return await ruled.stores[B].tag(APP, V1) == OTHER.digest
 
     await eventually(was_found)
@@ -104,9 +104,9 @@ async def test_signals_that_may_have_been_lost_make_a_full_round(
 
 async def test_names_that_no_rule_can_have_are_passed_over(ruled: Circle, begin: Callable[..., None]):
     begin(leads=Shift())
-    ruled.auto.notice(A, RepositoryName("nothing-but-a-name"), V1)
-    await ruled.auto.forget(A, RepositoryName("nothing-but-a-name"), V1)
-    ruled.auto.notice(A, APP, V1)
+    ruled.watch.notice(A, RepositoryName("nothing-but-a-name"), V1)
+    await ruled.watch.forget(A, RepositoryName("nothing-but-a-name"), V1)
+    ruled.watch.notice(A, APP, V1)
     await eventually(arrived(ruled))
 
 
@@ -128,7 +128,7 @@ async def test_polls_find_what_nobody_told_of_and_ask_no_more_than_they_must(rul
 async def test_only_who_leads_polls_and_whoever_comes_to_lead_looks_at_everything(
     ruled: Circle, begin: Callable[..., None], monkeypatch: Any
 ):
-    monkeypatch.setattr("tagferry.sync.auto._TICK_SECONDS", 0.02)
+    monkeypatch.setattr("tagferry.sync.watch._TICK_SECONDS", 0.02)
     shift = Shift()
     before = ruled.stores[A].counts["list_tags"]
     begin(leads=shift, poll_seconds={A: 0.02})
@@ -147,32 +147,32 @@ async def test_only_who_leads_polls_and_whoever_comes_to_lead_looks_at_everythin
 async def test_more_notices_than_there_is_room_for_lose_nothing(
     ruled: Circle, begin: Callable[..., None], monkeypatch: Any
 ):
-    monkeypatch.setattr("tagferry.sync.auto._TICK_SECONDS", 0.02)
+    monkeypatch.setattr("tagferry.sync.watch._TICK_SECONDS", 0.02)
     begin(leads=Shift(), agenda_limit=2)
     for number in range(50):
-        ruled.auto.notice(A, RepositoryName(f"team/other-{number}"), V1)
-    ruled.auto.notice(A, APP, V1)
+        ruled.watch.notice(A, RepositoryName(f"team/other-{number}"), V1)
+    ruled.watch.notice(A, APP, V1)
 
     await eventually(arrived(ruled))
 
 
 async def test_a_source_that_is_down_is_told_once_and_asked_again_later(ruled: Circle):
     ruled.stores[A].failures[V1] = Unavailable("the registry is down")
-    ruled.auto = ruled.new_auto(leads=Shift())
+    ruled.watch = ruled.new_watch(leads=Shift())
     with structlog.testing.capture_logs() as logs:
-        ruled.auto.start()
+        ruled.watch.start()
 
         async def asked_again() -> bool:
             return ruled.stores[A].counts["head_manifest"] > asked
 
         for _ in range(3):
             asked = ruled.stores[A].counts["head_manifest"]
-            ruled.auto.notice(A, APP, V1)
+            ruled.watch.notice(A, APP, V1)
             await eventually(asked_again)
         assert [entry["reason"] for entry in logs] == ["the registry is down"]
     ruled.stores[A].failures.clear()
     ruled.clock.now += 600
-    ruled.auto.notice(A, APP, V1)
+    ruled.watch.notice(A, APP, V1)
 
     await eventually(arrived(ruled))
 
@@ -185,14 +185,14 @@ async def test_a_tag_that_a_job_may_be_about_to_change_is_looked_at_again_when_t
     await ruled.rule(B, A)
     ruled.courier.holding = True
     begin(leads=Shift())
-    ruled.auto.notice(A, APP, V1)
+    ruled.watch.notice(A, APP, V1)
 
     async def is_on_its_way() -> bool:
         return len(ruled.courier.waiting) == 1
 
     await eventually(is_on_its_way)
     await ruled.push(B, OTHER, seen=False)
-    ruled.auto.notice(B, APP, V1)
+    ruled.watch.notice(B, APP, V1)
     asked = ruled.stores[B].counts["head_manifest"]
 
     async def has_been_asked() -> bool:
@@ -212,7 +212,7 @@ async def test_a_tag_that_a_job_may_be_about_to_change_is_looked_at_again_when_t
 async def test_a_repository_is_scanned_once_at_a_time_however_long_that_takes(
     ruled: Circle, begin: Callable[..., None], monkeypatch: Any
 ):
-    monkeypatch.setattr("tagferry.sync.auto._TICK_SECONDS", 0.02)
+    monkeypatch.setattr("tagferry.sync.watch._TICK_SECONDS", 0.02)
     shift, release = Shift(), asyncio.Event()
     head = ruled.stores[A].head_manifest
 
@@ -226,7 +226,7 @@ async def test_a_repository_is_scanned_once_at_a_time_however_long_that_takes(
     begin(leads=shift, poll_seconds={A: 0.02})
 
     async def polls_were_due_often() -> bool:
-        ruled.auto.notice_repository(source(A))
+        ruled.watch.notice_repository(source(A))
         return shift.asked >= 5
 
     await eventually(polls_were_due_often)
@@ -251,4 +251,4 @@ async def test_it_ends_within_a_second_whatever_is_under_way(
         await asked.wait()
 
     async with asyncio.timeout(1):
-        await ruled.auto.close()
+        await ruled.watch.close()

@@ -387,6 +387,8 @@ def _listener(region: Region, settings: RegionSettings, services: Services) -> L
     )
 
 
-async def _pushed(watch: Watch, region: RegionId, repository: RepositoryName, tag: Tag | None, _digest: Digest) -> None:
+async def _pushed(
+    watch: Watch, region: RegionId, repository: RepositoryName, tag: Tag | None, _digest: Digest, _by: str | None
+) -> None:
     if tag is not None:
         watch.notice(region, repository, tag)

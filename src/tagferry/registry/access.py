@@ -37,13 +37,16 @@ class Gate(Protocol):
         """The WWW-Authenticate header of every 401, as `Basic realm="tagferry", charset="UTF-8"`."""
         ...
 
-    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> None:
+    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> str | None:
         """Let the caller pass, or raise.
 
         Args:
             login: what the caller shows.
             actions: all that the caller wants to do.
             repository: where; None asks only that the caller is known.
+
+        Returns:
+            The caller's name; None for somebody who shows nothing.
 
         Raises:
             Unauthenticated: nobody, or wrong credentials.

@@ -10,8 +10,8 @@ from tagferry.registry.access import Action, Gate
 from tagferry.registry.asgi import Request, Response
 from tagferry.registry.storage import DiskStore
 
-OnPush = Callable[[RepositoryName, Tag | None, Digest], Awaitable[None]]
-"""Told of every manifest that was pushed, with its tag if it was pushed by one."""
+OnPush = Callable[[RepositoryName, Tag | None, Digest, str | None], Awaitable[None]]
+"""Told of every manifest that was pushed, with its tag if it was pushed by one, and by whom if that is known."""
 
 OnDelete = Callable[[RepositoryName, Reference], Awaitable[None]]
 """Told of every tag that was deleted, and of every manifest that was deleted with its tags."""
@@ -22,6 +22,7 @@ class Exchange:
     """One request whose caller was let pass.
 
     Attributes:
+        caller: the caller's name, if that is known.
         repository: the repository that the path names, if it names one.
         reference: the path's last part: a tag, a digest or an upload's identifier, unparsed.
     """
@@ -31,6 +32,7 @@ class Exchange:
     gate: Gate
     on_push: OnPush | None
     on_delete: OnDelete | None
+    caller: str | None
     repository: RepositoryName
     reference: str
 

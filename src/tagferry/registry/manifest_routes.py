@@ -40,7 +40,7 @@ async def put_manifest(exchange: Exchange) -> Response:
     manifest = Manifest.parse(raw, media_type, digest=digest)
     await exchange.store.put_manifest(exchange.repository, manifest, tag)
     if exchange.on_push is not None:
-        await _told(exchange.on_push(exchange.repository, tag, manifest.digest), exchange)
+        await _told(exchange.on_push(exchange.repository, tag, manifest.digest, exchange.caller), exchange)
     headers = {
         "Docker-Content-Digest": manifest.digest,
         "Location": f"/v2/{exchange.repository}/manifests/{manifest.digest}",

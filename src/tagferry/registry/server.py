@@ -121,13 +121,14 @@ class RegistryApp:
             # What is pushed here is managed under SWR's names, which allow less than the distribution-spec.
             _ = repository.namespace, repository.repository
         actions = frozenset({action}) if action else frozenset()
-        await self._gate.check(request.login, actions, repository)
+        caller = await self._gate.check(request.login, actions, repository)
         exchange = Exchange(
             request=request,
             store=self._store,
             gate=self._gate,
             on_push=self._on_push,
             on_delete=self._on_delete,
+            caller=caller,
             repository=repository or _NO_REPOSITORY,
             reference=parts.get("reference", ""),
         )

@@ -25,12 +25,13 @@ class AccountsGate:
         self._authenticator = authenticator
         self._access = access
 
-    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> None:
+    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> str | None:
         if repository is None or not actions:
-            await self._known(login)
-            return
+            return (await self._known(login)).name
         needed = max(_NEEDED[action] for action in actions)
-        await self._access.require(await self._caller(login), self._region, repository, needed)
+        caller = await self._caller(login)
+        await self._access.require(caller, self._region, repository, needed)
+        return caller.name if caller else None
 
     async def visible(self, login: Login, repositories: Sequence[RepositoryName]) -> Sequence[RepositoryName]:
         readable = await self._access.readable(await self._known(login), self._region)

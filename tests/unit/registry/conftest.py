@@ -26,17 +26,18 @@ class ScriptedGate:
     absent: set[str] = field(default_factory=set)
     failure: Exception | None = None
 
-    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> None:
+    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> str | None:
         if login.authorization != "me":
             raise Unauthenticated("log in first")
         if self.failure is not None:
             raise self.failure
         if repository is None:
-            return
+            return "me"
         if repository.partition("/")[0] in self.absent:
             raise NotFound("organization", repository.partition("/")[0])
         if any((action, repository) in self.denied for action in actions):
             raise Denied(f"you may not do this to {repository}")
+        return "me"
 
     async def visible(self, login: Login, repositories: Sequence[RepositoryName]) -> Sequence[RepositoryName]:
         return [name for name in repositories if name not in self.hidden]
@@ -51,7 +52,7 @@ class Registry:
     store: DiskStore
     gate: ScriptedGate
     http: aiohttp.ClientSession
-    pushes: list[tuple[RepositoryName, Tag | None, Digest]]
+    pushes: list[tuple[RepositoryName, Tag | None, Digest, str | None]]
     deletions: list[tuple[RepositoryName, Reference]]
 
     async def push_blob(self, content: bytes, repository: str = "org/app") -> Digest:
@@ -85,14 +86,14 @@ class Registry:
 @pytest.fixture
 async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
     gate = ScriptedGate()
-    pushes: list[tuple[RepositoryName, Tag | None, Digest]] = []
+    pushes: list[tuple[RepositoryName, Tag | None, Digest, str | None]] = []
     deletions: list[tuple[RepositoryName, Reference]] = []
 
     async def on_delete(repository: RepositoryName, reference: Reference) -> None:
         deletions.append((repository, reference))
 
-    async def on_push(repository: RepositoryName, tag: Tag | None, digest: Digest) -> None:
-        pushes.append((repository, tag, digest))
+    async def on_push(repository: RepositoryName, tag: Tag | None, digest: Digest, by: str | None) -> None:
+        pushes.append((repository, tag, digest, by))
 
     root = tmp_path / "region"
     store = await DiskStore.open(root)

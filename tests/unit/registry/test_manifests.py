@@ -50,7 +50,7 @@ async def test_a_push_is_told_of_with_its_tag(registry: Registry) -> None:
     sample = image()
     await push_over_http(registry, sample, "v1")
     await push_over_http(registry, sample, sample.digest)
-    assert registry.pushes == [(APP, Tag("v1"), sample.digest), (APP, None, sample.digest)]
+    assert registry.pushes == [(APP, Tag("v1"), sample.digest, "me"), (APP, None, sample.digest, "me")]
 
 
 async def test_a_deletion_is_told_of_by_what_was_deleted(registry: Registry) -> None:

@@ -29,6 +29,9 @@ class Pattern(str):
     def __new__(cls, value: str, *, field: str = "pattern") -> Self:
         if not 1 <= len(value) <= _LONGEST:
             raise Invalid(field, f"must be 1 to {_LONGEST} characters long", value)
+        if "\0" in value:
+            # Databases keep no such text.
+            raise Invalid(field, "must not hold NUL", value)
         pattern = super().__new__(cls, value)
         try:
             pattern._compiled = re2.compile(value, _options())

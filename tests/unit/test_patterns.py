@@ -32,6 +32,7 @@ def test_a_whole_text_is_held_against_the_pattern(pattern, text, matches):
         (r"(a)\1", r"invalid escape sequence: \1"),
         ("((a{100}){100}){100}", "invalid repetition size"),
         (r"(\pL{1,30}){1,30}" * 10, "pattern too large"),
+        ("a\0b", "must not hold NUL"),
         ("\ud800", "must consist of Unicode characters"),
     ],
 )

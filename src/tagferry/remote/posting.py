@@ -1,0 +1,66 @@
+"""Sends something to an address that is no registry's: a webhook."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+from tagferry import __version__
+from tagferry.errors import Unavailable
+from tagferry.remote.connections import Connections
+from tagferry.remote.http1 import Broken, Silent
+from tagferry.remote.retry import retry_after
+
+
+class Poster:
+    """Sends bodies to one address, each once and over a connection of its own; it is led nowhere else.
+
+    A connection that is kept could turn out to be dead, and then nobody knows whether what was sent has arrived.
+
+    Args:
+        url: http or https, encoded already.
+        ca_file: PEM file with the authorities to trust instead of the system's.
+        seconds: how long a request may take as a whole.
+    """
+
+    def __init__(self, url: str, *, ca_file: Path | None = None, seconds: float = 10.0) -> None:
+        self._url = url
+        self._ca_file = ca_file
+        self._seconds = seconds
+        self._tls: ssl.SSLContext | None = None
+
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> int:
+        """Send a body; returns the status, which is one of success.
+
+        Raises:
+            Unavailable: it was not taken. The sentence does not tell where it was sent.
+        """
+        connections = Connections(
+            tls=self._context,
+            headers={"User-Agent": f"tagferry/{__version__}", "Connection": "close"},
+            connect_timeout=self._seconds,
+        )
+        deadline = asyncio.timeout(self._seconds)
+        try:
+            async with deadline:
+                response = await connections.send("POST", self._url, headers, body, silence=self._seconds)
+        except (TimeoutError, Silent) as fault:
+            if isinstance(fault, TimeoutError) and not deadline.expired():
+                raise
+            raise Unavailable(f"the webhook did not answer within {self._seconds:g} s") from None
+        except Broken as fault:
+            raise Unavailable("the webhook could not be reached") from fault
+        finally:
+            # What the answer says besides its status is nobody's business.
+            await connections.close()
+        if response.status in range(200, 300):
+            return response.status
+        unfollowed = "; redirects are not followed" if response.status in range(300, 400) else ""
+        raise Unavailable(
+            f"the webhook answered {response.status}{unfollowed}", retry_after=retry_after(response.headers)
+        )
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context(cafile=self._ca_file)
+        return self._tls

@@ -42,9 +42,11 @@ from tagferry.retention.history import History
 from tagferry.retention.policies import Policies
 from tagferry.retention.runs import Retention
 from tagferry.retention.sightings import Sightings
-from tagferry.settings import RegionSettings, Settings
+from tagferry.settings import RegionSettings, Settings, WebhookSettings
+from tagferry.sync.announcer import Announcer
 from tagferry.sync.arrivals import Arrivals
 from tagferry.sync.capabilities import KeptCapabilities
+from tagferry.sync.deliveries import Deliveries
 from tagferry.sync.dispatch import Dispatch
 from tagferry.sync.endings import Endings
 from tagferry.sync.jobs import ENDED, Jobs
@@ -54,9 +56,13 @@ from tagferry.sync.queue import Queue, QueueLimits
 from tagferry.sync.regions import Region, Regions
 from tagferry.sync.rulebook import RuleBook
 from tagferry.sync.rules import Rules
+from tagferry.sync.sender import WebhookSender
 from tagferry.sync.service import SyncService
+from tagferry.sync.triggerbook import TriggerBook
+from tagferry.sync.triggers import Triggers
 from tagferry.sync.uploads import KeptUploads
 from tagferry.sync.watch import Watch
+from tagferry.sync.webhooks import Webhook, Webhooks
 from tagferry.sync.worker import Worker
 from tagferry.web.context import Services
 from tagferry.web.gate import AccountsGate
@@ -177,7 +183,7 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
         signals = signals_of(database)
         await signals.open()
         stack.push_async_callback(signals.close)
-        jobs = Jobs(database, signals)
+        jobs, deliveries = Jobs(database, signals), Deliveries(database, signals)
         presence = presence_of(database)
         moves = SharedMoves(signals, presence, _addresses(regions)) if database.is_shared else None
         engine = _engine(settings, BlobHomes(locations), moves)
@@ -202,7 +208,7 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
         stack.push_async_callback(worker.close)
         await worker.start()
         history = History(database)
-        house = keep_house(regions, jobs, history, kept=timedelta(days=settings.sync.history_days))
+        house = keep_house(regions, jobs, history, deliveries, kept=timedelta(days=settings.sync.history_days))
         stack.push_async_callback(_cancel, asyncio.create_task(house))
         sync = SyncService(
             regions=regions,
@@ -215,7 +221,9 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
             active_requests=settings.sync.active_requests,
             seconds=settings.sync.request_seconds,
         )
-        watch = _watch(settings, accounts, regions, sync, signals, presence)
+        triggers = Triggers(database)
+        announcer = Announcer(regions=regions, triggers=triggers, deliveries=deliveries)
+        watch = _watch(settings, accounts, regions, sync, announcer, signals, presence)
         stack.push_async_callback(watch.close)
         watch.start()
         policies = Policies(database)
@@ -230,7 +238,24 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
         )
         stack.push_async_callback(retention.close)
         retention.start()
-        services = _services(settings, accounts, regions, sync, watch, retention, policies, history)
+        webhooks = _webhooks(settings)
+        sender = WebhookSender(
+            deliveries=deliveries, webhooks=webhooks, regions=regions, signals=signals, leads=presence.leads
+        )
+        stack.push_async_callback(sender.close)
+        sender.start()
+        repositories = Repositories(database)
+        triggerbook = TriggerBook(
+            regions=regions,
+            repositories=repositories,
+            triggers=triggers,
+            deliveries=deliveries,
+            webhooks=webhooks,
+            look=watch.look,
+        )
+        services = _services(
+            settings, accounts, regions, repositories, sync, watch, triggerbook, retention, policies, history
+        )
         listeners = [_listener(regions[name], region, services) for name, region in settings.served_regions.items()]
         yield App(accounts=accounts, services=services, worker=worker, listeners=tuple(listeners))
 
@@ -311,15 +336,18 @@ def _watch(
     accounts: Accounts,
     regions: Regions,
     sync: SyncService,
+    announcer: Announcer,
     signals: Signals,
     presence: Presence,
 ) -> Watch:
     pauses = {RegionId(name): region.poll_pause for name, region in settings.regions.items()}
     rules, arrivals = Rules(accounts.database), Arrivals(accounts.database)
+    dispatch = Dispatch(regions=regions, rules=rules, arrivals=arrivals, users=accounts.users, start=sync.start)
     watch = Watch(
-        followers=[Dispatch(regions=regions, rules=rules, arrivals=arrivals, users=accounts.users, start=sync.start)],
+        followers=[announcer, dispatch],
         regions=regions,
         arrivals=arrivals,
+        on_push=announcer.pushed,
         poll_seconds={name: pause for name, pause in pauses.items() if pause is not None},
         leads=presence.leads,
     )
@@ -327,19 +355,29 @@ def _watch(
     return watch
 
 
+def _webhooks(settings: Settings) -> Webhooks:
+    def webhook(given: WebhookSettings) -> Webhook:
+        secret = given.secret.get_secret_value() if given.secret else None
+        rest = given.model_dump(exclude={"secret", "organizations"})
+        return Webhook(secret=secret, organizations=frozenset(given.organizations), **rest)
+
+    return Webhooks(webhook(given) for given in settings.webhooks)
+
+
 def _services(
     settings: Settings,
     accounts: Accounts,
     regions: Regions,
+    repositories: Repositories,
     sync: SyncService,
     watch: Watch,
+    triggerbook: TriggerBook,
     retention: Retention,
     policies: Policies,
     history: History,
 ) -> Services:
     tokens = Tokens(accounts.database, lifetime=timedelta(hours=settings.limits.token_hours))
     lockout = Lockout(attempts=settings.limits.failed_attempts, seconds=settings.limits.lock_seconds)
-    repositories = Repositories(accounts.database)
     return Services(
         settings=settings,
         database=accounts.database,
@@ -362,6 +400,7 @@ def _services(
             rules=Rules(accounts.database),
             on_put=watch.notice_repository,
         ),
+        triggerbook=triggerbook,
         watch=watch,
         retention=retention,
         retention_policies=policies,
@@ -388,7 +427,7 @@ def _listener(region: Region, settings: RegionSettings, services: Services) -> L
 
 
 async def _pushed(
-    watch: Watch, region: RegionId, repository: RepositoryName, tag: Tag | None, _digest: Digest, _by: str | None
+    watch: Watch, region: RegionId, repository: RepositoryName, tag: Tag | None, digest: Digest, by: str | None
 ) -> None:
     if tag is not None:
-        watch.notice(region, repository, tag)
+        await watch.pushed(region, repository, tag, digest, by)

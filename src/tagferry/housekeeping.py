@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tagferry.registry.storage import DiskStore
 from tagferry.retention.history import History
+from tagferry.sync.deliveries import Deliveries
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.regions import Regions
 
@@ -18,13 +19,16 @@ _GRACE_SECONDS = 24 * 3600.0
 log = structlog.get_logger(__name__)
 
 
-async def keep_house(regions: Regions, jobs: Jobs, history: History, *, kept: timedelta) -> None:
+async def keep_house(
+    regions: Regions, jobs: Jobs, history: History, deliveries: Deliveries, *, kept: timedelta
+) -> None:
     """Forget old records, and free the disk of embedded registries from what was deleted or never finished, for ever.
 
     Args:
         regions: all of them.
         jobs: the records of sync jobs.
         history: the records of what retention deleted.
+        deliveries: the records of webhooks' calls.
         kept: how long a record is kept.
     """
     while True:
@@ -33,6 +37,7 @@ async def keep_house(regions: Regions, jobs: Jobs, history: History, *, kept: ti
         try:
             log.info("deleted the records of old jobs", jobs=await jobs.prune(ended_before=before))
             log.info("deleted the records of old deletions", deletions=await history.prune(before=before))
+            log.info("deleted the records of old calls", calls=await deliveries.prune(ended_before=before))
         except SQLAlchemyError:
             log.exception("old records could not be deleted")
         for region in regions:

@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from tagferry.errors import Invalid, InvalidName, NotFound
-from tagferry.names import RegionId, RepositoryName
+from tagferry.names import Namespace, RegionId, RepositoryName
 
 EMBEDDED = "embedded"
 _POLL_SECONDS = 60.0
@@ -51,6 +51,20 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _webhook_url(value: str) -> str:
+    _http_url(value)
+    if not re.fullmatch(r"[\x21-\x7e]+", value) or "#" in value:
+        raise ValueError("must be encoded as a URL, without a fragment")
+    return value
+
+
+def _organization(value: str) -> str:
+    try:
+        return Namespace(value)
+    except InvalidName as error:
+        raise ValueError(error.rule) from None
+
+
 def _repository_name(value: str) -> str:
     try:
         name = RepositoryName(value)
@@ -75,7 +89,7 @@ def _refusal(error: ErrorDetails) -> Invalid:
     field = ".".join(str(part) for part in error["loc"] if part != "[key]") or "settings"
     value = error["input"]
     tells = isinstance(value, str | int | float) and error["type"] != "extra_forbidden" and "@" not in str(value)
-    if any(secret in field for secret in ("password", "secret", "token", "database_url")):
+    if any(secret in field for secret in ("password", "secret", "token", "database_url", "webhooks")):
         tells = False
     return Invalid(field, error["msg"].removeprefix("Value error, "), value if tells else None)
 
@@ -238,6 +252,38 @@ class LimitSettings(_Frozen):
     lock_seconds: float = Field(300.0, ge=0)
 
 
+class WebhookSettings(_Frozen):
+    """What triggers call: those that meet all that is said here of them. Nobody else can name an address."""
+
+    url: Annotated[str, AfterValidator(_webhook_url)]
+    """Where it is; redirects are not followed."""
+    secret: SecretStr | None = Field(None, min_length=16)
+    """What its calls are signed with."""
+    ca_file: Path | None = None
+    """PEM file with the authorities to trust for it, instead of the system's."""
+    seconds: float = Field(10.0, gt=0, le=300)
+    """How long a call may take."""
+    attempts: int = Field(30, ge=1, le=100)
+    """How often a call is made at most; the pauses between grow from one second to ten minutes."""
+    trigger_mode: Literal["cce", "cci"] = "cce"
+    """Of which mode a trigger must be; one of the mode `cci` names no cluster."""
+    cluster_id: str | None = Field(None, min_length=1)
+    """Which cluster a trigger must name by its id."""
+    cluster_name: str | None = Field(None, min_length=1)
+    """Which cluster a trigger must name by its name."""
+    organizations: tuple[Annotated[str, AfterValidator(_organization)], ...] = ()
+    """Those whose triggers may call it; none means all."""
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
+        named = self.cluster_id is not None or self.cluster_name is not None
+        if self.trigger_mode == "cce" and not named:
+            raise ValueError("needs cluster_id or cluster_name")
+        if self.trigger_mode == "cci" and named:
+            raise ValueError("takes no cluster where trigger_mode is cci")
+        return self
+
+
 class Settings(BaseSettings):
     """Everything that can be configured."""
 
@@ -263,6 +309,8 @@ class Settings(BaseSettings):
     sync: SyncSettings = SyncSettings()
     retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
+    webhooks: tuple[WebhookSettings, ...] = ()
+    """What triggers call; of several that a trigger meets the first one is called."""
 
     @classmethod
     def settings_customise_sources(

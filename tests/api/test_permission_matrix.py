@@ -25,8 +25,8 @@ UNKNOWN = {"user_id": "0" * 32, "user_name": "unknown", "auth": 1}
 """Somebody whose permission cannot be changed, so that whoever may change permissions is told 404."""
 
 # What each may do: L look at it by the management API and find it in the list, P pull, S synchronize from it, I into
-# it, U push, T tag, D delete, R let a policy delete, A change who may do what in it, O change who may do what in its
-# organization. In lower case: only in the public repository.
+# it, U push, T tag and make triggers, D delete, R let a policy delete, A change who may do what in it, O change who may
+# do what in its organization. In lower case: only in the public repository.
 TABLE = {
     "admin": "LPSIUTDRAO",
     "manager": "LPSIUTDRAO",
@@ -112,10 +112,20 @@ async def may(ferry: Deployment, who: str, repository: str) -> str:
 
     listed = await ferry.http("GET", f"/v2/manage/repos?namespace={TEAM}&name={repository}", headers=api)
     is_listed = listed.status == 200 and [one["name"] for one in listed.document] == [repository]
-    looks = {is_listed, *[await allows("GET", f"{REPOS}/{repository}{path}") for path in ("", "/tags", "/retentions")]}
+    seen = [f"{REPOS}/{repository}{below}" for below in ("", "/tags", "/triggers", "/retentions")]
+    looks = {is_listed, *[await allows("GET", path) for path in seen]}
     assert len(looks) == 1, f"{who} sees {repository} at one door and not at another"
     base = f"/v2/{TEAM}/{repository}"
     retag = {"source_tag": MISSING_TAG, "destination_tag": "copy"}
+    # Nobody calls this cluster's webhook, so that whoever may make triggers is told of that instead.
+    trigger = {
+        **dict.fromkeys(("name", "application", "cluster_id", "cluster_ns"), "none"),
+        "action": "update",
+        "app_type": "deployments",
+        "trigger_type": "all",
+        "condition": ".*",
+        "enable": "true",
+    }
     doors = {
         "L": looks == {True},
         "P": await allows("GET", f"{base}/manifests/v1", headers=registry)
@@ -131,6 +141,9 @@ async def may(ferry: Deployment, who: str, repository: str) -> str:
     }
     deletes = await allows("DELETE", f"{base}/manifests/{MISSING_TAG}", headers=registry)
     assert deletes == doors["D"], f"{who} may delete in {repository} at one door and not at the other"
+    triggers = await allows("POST", f"{REPOS}/{repository}/triggers", body=trigger)
+    ends = await allows("DELETE", f"{REPOS}/{repository}/triggers/{MISSING_TAG}")
+    assert triggers == ends == doors["T"], f"{who} may make triggers in {repository} and not tag, or the other way"
     return "".join(letter for letter, is_open in doors.items() if is_open)
 
 

@@ -8,6 +8,7 @@ from tagferry.db.engine import Database
 from tagferry.db.signals import LocalSignals
 from tagferry.db.tables import RetentionDeletionRow
 from tagferry.housekeeping import keep_house
+from tagferry.sync.deliveries import Deliveries
 from tagferry.sync.jobs import Jobs
 from tests.support.deployment import eventually
 from tests.unit.retention.conftest import Keeper, rule
@@ -27,8 +28,8 @@ async def test_old_records_of_deletions_are_forgotten_and_younger_ones_kept(
             update(RetentionDeletionRow).where(RetentionDeletionRow.tag != "v2").values(created_at=old)
         )
 
-    jobs = Jobs(database, LocalSignals())
-    work = asyncio.create_task(keep_house(keeper.regions, jobs, keeper.history, kept=timedelta(days=30)))
+    jobs, deliveries = Jobs(database, LocalSignals()), Deliveries(database, LocalSignals())
+    work = asyncio.create_task(keep_house(keeper.regions, jobs, keeper.history, deliveries, kept=timedelta(days=30)))
 
     async def is_left() -> bool:
         return await keeper.deleted() == [("v2", "date_rule")]

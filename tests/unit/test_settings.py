@@ -278,6 +278,40 @@ def test_credentials_of_a_wrong_type_are_not_told(name: str, wrong: Any):
     )
 
 
+HOOK = {"url": f"https://hook.example/{SECRET}?a=b", "secret": SECRET * 2}
+
+
+@pytest.mark.parametrize(
+    ("webhook", "told"),
+    [
+        ({"url": "https://hook.example"}, "webhooks.0 needs cluster_id or cluster_name"),
+        (HOOK | {"cluster_id": "1", "trigger_mode": "cci"}, "webhooks.0 takes no cluster where trigger_mode is cci"),
+        (HOOK | {"cluster_id": ""}, "webhooks.0.cluster_id String should have at least 1 character"),
+        (HOOK | {"cluster_id": "1", "secret": SECRET}, "webhooks.0.secret Value should have at least 16 items"),
+        (HOOK | {"cluster_id": "1", "url": f"{SECRET}://hook"}, "webhooks.0.url must be a URL that starts with http"),
+        (HOOK | {"cluster_id": "1", "url": f"https://a:{SECRET}@hook"}, "webhooks.0.url must not hold credentials"),
+        (HOOK | {"cluster_id": "1", "url": f"https://hook/{SECRET} x"}, "webhooks.0.url must be encoded as a URL"),
+        (HOOK | {"cluster_id": "1", "url": f"https://hook/#{SECRET}"}, "webhooks.0.url must be encoded as a URL"),
+        (HOOK | {"cluster_id": "1", "organizations": ["Team"]}, "webhooks.0.organizations.0 may contain only lower"),
+        (HOOK | {"cluster_id": "1", "attempts": 0}, "webhooks.0.attempts Input should be greater than or equal to 1"),
+        (HOOK | {"cluster_id": "1", "seconds": 0}, "webhooks.0.seconds Input should be greater than 0"),
+    ],
+)
+def test_a_webhook_that_cannot_be_is_refused_without_telling_its_address(webhook: dict[str, Any], told: str):
+    assert refusal(region(**EMBEDDED) | {"webhooks": [webhook]}).startswith(told)
+
+
+def test_webhooks_are_taken_as_they_are_and_from_the_environment_too(monkeypatch: pytest.MonkeyPatch):
+    document = region(**EMBEDDED) | {"webhooks": [HOOK | {"cluster_name": "one"}, HOOK | {"trigger_mode": "cci"}]}
+    webhooks = Settings.parse(document).webhooks
+    assert [webhook.url for webhook in webhooks] == [HOOK["url"]] * 2
+    assert [(webhook.seconds, webhook.attempts, webhook.organizations) for webhook in webhooks] == [(10.0, 30, ())] * 2
+
+    monkeypatch.setenv("TAGFERRY_WEBHOOKS", '[{"cluster_id": "1", "url": "http://hook", "organizations": ["team"]}]')
+    (webhook,) = Settings.parse(document).webhooks
+    assert (webhook.url, webhook.organizations) == ("http://hook", ("team",))
+
+
 def test_secrets_are_not_shown():
     settings = Settings.parse(
         {

@@ -86,6 +86,16 @@ _TAIL = """# tls_certificate = "server.pem"
 # format = "docker"        # or "oci"
 # rewrite = true           # make what is not taken into what is, under new digests, without its signatures
 # foreign_layers = true    # hold non-distributable layers too, where the source's registry does
+
+# What the triggers of repositories call that name this cluster; users cannot name an address.
+# [[webhooks]]
+# cluster_id = "5b28c12f-dc10-11e9-97b3-0255ac1001b5"   # or cluster_name, or both; or trigger_mode = "cci"
+# url = "https://deployer.example.com/hook"
+# secret = "…"               # 16 characters or more; the calls are signed with it
+# organizations = ["team"]   # whose triggers may call it; all of them by default
+# seconds = 10               # for one call
+# attempts = 30
+# ca_file = "ca.pem"
 """
 
 

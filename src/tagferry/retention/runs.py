@@ -18,8 +18,7 @@ from tagferry.retention.history import History
 from tagferry.retention.policies import Policies, Policy
 from tagferry.retention.rules import Departure, Rule, RuleSet, departures
 from tagferry.retention.sightings import Sightings, look
-from tagferry.sync.agenda import Agenda, Patience
-from tagferry.sync.dispatch import reason_of, tell
+from tagferry.sync.agenda import Agenda, Patience, reason_of, tell
 from tagferry.sync.regions import Regions
 
 _RUNS = 4

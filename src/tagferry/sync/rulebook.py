@@ -11,6 +11,7 @@ from tagferry.sync.admission import admit, admit_source, admit_target
 from tagferry.sync.arrivals import Source
 from tagferry.sync.regions import Regions
 from tagferry.sync.rules import Rule, Rules, RuleWish
+from tagferry.sync.standing import standing
 
 
 class RuleBook:
@@ -61,7 +62,7 @@ class RuleBook:
         )
         rule = await self._rules.put(
             wish,
-            await self._standing(source, with_tags=wish.sync_auto),
+            await self._baseline(source, with_tags=wish.sync_auto),
             source_organization=admitted.source.owner.id if admitted.source.owner else None,
             target_organization=admitted.target.owner.id if admitted.target.owner else None,
         )
@@ -95,13 +96,12 @@ class RuleBook:
             await admit_target(self._access, caller, (region, namespace), source.repository)
         await self._rules.delete(rule.id)
 
-    async def _standing(self, source: Source, *, with_tags: bool) -> dict[Tag, Digest]:
-        """What stands at a source that exists; nothing where it was created and has no image yet."""
-        store = self._regions[source.region].store
+    async def _baseline(self, source: Source, *, with_tags: bool) -> dict[Tag, Digest]:
+        """What stands at a source, where the rule is to know it; it must exist in any case."""
+        if with_tags:
+            return await standing(self._regions, self._repositories, source)
         try:
-            if with_tags:
-                return {record.tag: record.digest for record in await store.describe_tags(source.name)}
-            async for _ in store.list_tags(source.name):
+            async for _ in self._regions[source.region].store.list_tags(source.name):
                 break
         except NotFound:
             if await self._repositories.find(source.region, source.name) is None:

@@ -13,7 +13,7 @@ import structlog
 
 from tagferry.copy.flights import each
 from tagferry.errors import InvalidName, NotFound
-from tagferry.names import Reference, RegionId, RepositoryName, Tag
+from tagferry.names import Digest, Reference, RegionId, RepositoryName, Tag
 from tagferry.sync.agenda import Again, Agenda, Clock, Patience, reason_of, tell
 from tagferry.sync.arrivals import Arrivals, Source
 from tagferry.sync.regions import Regions
@@ -30,6 +30,8 @@ _ENDS_AT_ONCE = 500
 
 log = structlog.get_logger(__name__)
 
+OnPush = Callable[[Source, Tag, Digest, str | None], Awaitable[None]]
+"""Told of a push: the tag, where it points to, and by whom it was pushed if that is known."""
 Leads = Callable[[], Awaitable[bool]]
 _TagWork = tuple[Source, Tag]
 
@@ -69,6 +71,7 @@ class Watch:
         followers: who has something to do about tags.
         regions: where images are.
         arrivals: what sync jobs brought.
+        on_push: records a push before whoever pushed is answered.
         poll_seconds: the regions to poll, and how long after a poll of a repository the next one is due.
         leads: whether this process does the polls, and follows the ends of jobs.
         agenda_limit: tags, repositories, and ends of jobs, that wait to be looked at; what is more is found by a full
@@ -82,6 +85,7 @@ class Watch:
         followers: Sequence[Follower],
         regions: Regions,
         arrivals: Arrivals,
+        on_push: OnPush,
         poll_seconds: Mapping[RegionId, float],
         leads: Leads = always,
         agenda_limit: int = 10_000,
@@ -90,6 +94,7 @@ class Watch:
         self._followers = followers
         self._regions = regions
         self._arrivals = arrivals
+        self._on_push = on_push
         self._poll_seconds = poll_seconds
         self._leads = leads
         self._clock = clock
@@ -113,10 +118,31 @@ class Watch:
             return
         self._look_at(source, tag)
 
+    async def pushed(
+        self, region: RegionId, repository: RepositoryName, tag: Tag, digest: Digest, by: str | None
+    ) -> None:
+        """A tag was pushed through this process: it is recorded by whoever wants that, and looked at soon.
+
+        Never fails: what cannot be recorded is found by looking.
+        """
+        try:
+            source = Source.of(region, repository)
+        except InvalidName:
+            return
+        try:
+            await self._on_push(source, tag, digest, by)
+        except Exception as error:
+            tell(error, "a push cannot be recorded for now", source=source.place, name=source.repository, tag=tag)
+        self._look_at(source, tag)
+
     def notice_repository(self, source: Source) -> None:
         """Any tag of a repository may have changed; all are looked at soon."""
         # Where there is no room, the next round finds whatever there is to find.
         self._lost_track |= not self._sources.add(source)
+
+    async def look(self, source: Source) -> None:
+        """Look at all of a repository now, and later if that goes wrong. Never fails."""
+        await self._guarded(source, self.scan(source))
 
     def notice_ends(self, payload: str) -> None:
         """Sync jobs have ended, of these ids, joined by commas; an empty text stands for any that nobody told of."""

@@ -23,6 +23,7 @@ from tagferry.settings import Settings
 from tagferry.sync.regions import Region, Regions
 from tagferry.sync.rulebook import RuleBook
 from tagferry.sync.service import SyncService
+from tagferry.sync.triggerbook import TriggerBook
 from tagferry.sync.watch import Watch
 
 
@@ -45,6 +46,7 @@ class Services:
     authenticator: Authenticator
     sync: SyncService
     rulebook: RuleBook
+    triggerbook: TriggerBook
     watch: Watch
     retention: Retention
     retention_policies: Policies

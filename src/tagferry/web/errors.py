@@ -2,8 +2,8 @@
 
 The codes are SWR's, the API gateway's and IAM's. Where SWR publishes none, one within its scheme is chosen: 5040021 for
 a wait that ran out, 5010001 for what is not supported, 4130014 for a body over the limit, 4090048 for a tag that is
-in the way, 4040000 and 4090000 for users, domains, permissions, shares and retention policies that are missing or
-there already.
+in the way, 4040000 and 4090000 for users, domains, permissions, shares, retention policies and triggers that are
+missing or there already.
 """
 
 from collections.abc import Iterable
@@ -75,7 +75,7 @@ _BY_KIND = {
     "tag": ErrorCode(404, f"{_SWR}4040048"),
     "rule": ErrorCode(400, f"{_SWR}4001158"),
     "retention policy to delete": ErrorCode(400, f"{_SWR}4000306"),
-    **dict.fromkeys(("user", "permission", "share", "access domain", "retention policy"), _MISSING),
+    **dict.fromkeys(("user", "permission", "share", "access domain", "retention policy", "trigger"), _MISSING),
     **dict.fromkeys(("project", "domain", "token", "access key"), ErrorCode(404, "IAM.0004")),
 }
 _CONFLICTS = {
@@ -84,6 +84,7 @@ _CONFLICTS = {
     "permission": ErrorCode(409, f"{_SWR}4090000"),
     "share": ErrorCode(409, f"{_SWR}4090000"),
     "retention policy": ErrorCode(409, f"{_SWR}4090000"),
+    "trigger": ErrorCode(409, f"{_SWR}4090000"),
     "organization": ErrorCode(409, f"{_SWR}4090060"),
     "organization in use": ErrorCode(409, f"{_SWR}4090023"),
 }

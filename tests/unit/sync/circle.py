@@ -36,6 +36,10 @@ def source(region: RegionId) -> Source:
     return Source(region, TEAM, REPO)
 
 
+async def unrecorded(_source: Source, _tag: Tag, _digest: Digest, _by: str | None) -> None:
+    """Rules look for what was pushed, and need no record of the push."""
+
+
 @dataclass
 class Courier:
     """Brings images, and records its jobs as the sync service does.
@@ -164,7 +168,7 @@ class Circle:
             start=self.courier.start,
             clock=given["clock"],
         )
-        return Watch(followers=[dispatch], regions=self.regions, arrivals=arrivals, **given)
+        return Watch(followers=[dispatch], regions=self.regions, arrivals=arrivals, on_push=unrecorded, **given)
 
     async def rule(self, start: RegionId, end: RegionId, **fields: Any) -> Rule:
         """Make a rule from one region's repository to another's."""

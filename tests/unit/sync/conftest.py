@@ -29,6 +29,7 @@ from tagferry.sync.service import SyncService
 from tagferry.sync.worker import Worker
 from tests.unit.copy.stores import ScriptedStore
 from tests.unit.sync.circle import Circle
+from tests.unit.sync.hooked import OLD, Hooked
 
 NORTH, SOUTH = RegionId("cn-north-4"), RegionId("cn-south-1")
 TEAM, RELEASE, REPO = Namespace("team"), Namespace("release"), Repository("app")
@@ -205,3 +206,11 @@ async def circle(database: Database) -> AsyncIterator[Circle]:
         await circle.organizations.create(circle.admin, region, TEAM)
     yield circle
     await circle.watch.close()
+
+
+@pytest.fixture
+async def hooked(circle: Circle) -> Hooked:
+    """An image in region A, and nothing that calls by itself."""
+    hooked = Hooked(circle)
+    await hooked.push(OLD)
+    return hooked

@@ -16,6 +16,7 @@ from tagferry.web.swr import (
     sharing,
     synchronization,
     tags,
+    triggers,
 )
 
 router = APIRouter()
@@ -29,6 +30,7 @@ for part in (
     permissions,
     sharing,
     retentions,
+    triggers,
     repository_lists,
     repositories,
     organizations,

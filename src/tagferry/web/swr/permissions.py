@@ -146,18 +146,21 @@ async def delete_in_repository(namespace: str, repository: str, body: UserIds, c
 
 
 async def record_to_manage(context: Context, namespace: str, repository: str) -> int:
-    """The id of a repository's record for a caller who manages the repository.
+    """The id of a repository's record for a caller who manages the repository; see `record_to_change`."""
+    return await record_to_change(context, RepositoryName.from_path(namespace, repository), Permission.MANAGE)
+
+
+async def record_to_change(context: Context, name: RepositoryName, permission: Permission) -> int:
+    """The id of a repository's record for a caller who has this permission in it.
 
     It is made where only the registry has the repository.
 
     Raises:
-        InvalidName: for the organization or the repository.
         NotFound: the organization or the repository does not exist.
-        Denied: the caller does not manage it.
+        Denied: the caller may do less than that.
     """
-    name = RepositoryName.from_path(namespace, repository)
     region, repositories = context.region.id, context.services.repositories
-    await context.services.access.require(context.caller, region, name, Permission.MANAGE)
+    await context.services.access.require(context.caller, region, name, permission)
     if record := await repositories.find(region, name):
         return record.id
     found = await describe_repository(context.region.store, name)

@@ -155,7 +155,7 @@ async def create(namespace: str, repository: str, body: CreateRepoTagBody, conte
     if not body.override and await store.head_manifest(name, destination) is not None:
         raise Conflict("tag", f"the tag {name}:{destination} exists already; override points it elsewhere")
     await store.put_manifest(name, manifest, destination)
-    context.services.watch.notice(context.region.id, name, destination)
+    await context.services.watch.pushed(context.region.id, name, destination, manifest.digest, context.caller.name)
     return JSONResponse({}, status_code=201)
 
 

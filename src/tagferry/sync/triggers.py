@@ -1,0 +1,292 @@
+"""The records of triggers, and of what each last heard of its repository's tags."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+
+from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tagferry.accounts.model import Caller
+from tagferry.db.engine import Database
+from tagferry.db.tables import DeliveryRow, RepositoryRow, TriggerRow, TriggerTagRow
+from tagferry.errors import Conflict, Invalid, NotFound
+from tagferry.names import Digest, Namespace, Reference, RegionId, Repository, Tag
+from tagferry.patterns import Pattern
+from tagferry.sync.arrivals import Source
+
+MOST_TRIGGERS = 100
+"""Triggers that a repository may have."""
+EVERY_TAG = ".*"
+_LONGEST_TAGS = 4096
+_WRITTEN_AT_ONCE = 500
+_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_-]{0,63}")
+_CLUSTER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
+_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerSpec:
+    """What a trigger does, and when: the fields are SWR's ("Creating a Trigger", request body).
+
+    Attributes:
+        trigger_type: `all` for every tag, `tag` for those that `condition` names, joined by `;`, and `regular` for
+            those that it describes as a regular expression.
+        trigger_mode: `cce`, which acts in the cluster that is named by id or name, or `cci`, which has none.
+        container: empty for all of the application's.
+    """
+
+    name: str
+    trigger_type: str
+    condition: str
+    application: str
+    app_type: str
+    cluster_ns: str
+    action: str = "update"
+    trigger_mode: str = "cce"
+    cluster_id: str = ""
+    cluster_name: str = ""
+    container: str = ""
+
+    def check(self) -> None:
+        """Raise Invalid for the first field that breaks a rule."""
+        if not _NAME.fullmatch(self.name):
+            rule = "must be 1 to 64 letters, digits, '-' and '_', of which the first is a letter"
+            raise Invalid("name", rule, self.name)
+        _check_one_of("action", self.action, "update")
+        _check_one_of("app_type", self.app_type, "deployments", "statefulsets")
+        _check_one_of("trigger_mode", self.trigger_mode, "cce", "cci")
+        _check_one_of("trigger_type", self.trigger_type, "all", "tag", "regular")
+        _check_object("application", self.application, longest=253)
+        _check_object("cluster_ns", self.cluster_ns, longest=63)
+        if self.container:
+            _check_object("container", self.container, longest=253)
+        self._check_cluster()
+        self._check_condition()
+
+    def matches(self, tag: Tag) -> bool:
+        """Whether a change of this tag is what it waits for."""
+        match self.trigger_type:
+            case "all":
+                return True
+            case "tag":
+                return tag in self.condition.split(";")
+            case _:
+                return Pattern(self.condition).matches(tag)
+
+    def _check_cluster(self) -> None:
+        for field, value in (("cluster_id", self.cluster_id), ("cluster_name", self.cluster_name)):
+            if value and self.trigger_mode == "cci":
+                raise Invalid(field, "must be empty where trigger_mode is cci", value)
+            if value and not _CLUSTER.fullmatch(value):
+                rule = "must be 1 to 128 letters, digits, '.', '_' and '-', of which the first is a letter or digit"
+                raise Invalid(field, rule, value)
+        if self.trigger_mode == "cce" and not (self.cluster_id or self.cluster_name):
+            raise Invalid("cluster_id", "or cluster_name must be there where trigger_mode is cce")
+
+    def _check_condition(self) -> None:
+        match self.trigger_type:
+            case "all":
+                _check_one_of("condition", self.condition, EVERY_TAG)
+            case "tag":
+                if len(self.condition) > _LONGEST_TAGS:
+                    raise Invalid("condition", f"must have at most {_LONGEST_TAGS} characters", self.condition)
+                for tag in self.condition.split(";"):
+                    Tag(tag, field="condition")
+            case _:
+                Pattern(self.condition, field="condition")
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A repository's trigger."""
+
+    id: int
+    source: Source
+    spec: TriggerSpec
+    enabled: bool
+    creator_name: str
+    created_at: datetime
+
+
+class Triggers:
+    """Triggers on record."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self,
+        caller: Caller,
+        repository_id: int,
+        spec: TriggerSpec,
+        *,
+        enabled: bool,
+        baseline: Mapping[Tag, Digest],
+    ) -> None:
+        """Make a trigger.
+
+        Args:
+            caller: who makes it.
+            repository_id: the id of the repository's record, with which it ends.
+            spec: what it does.
+            enabled: whether it does that.
+            baseline: what the repository's tags point to; one that is enabled has heard of that.
+
+        Raises:
+            Conflict: the repository has one of this name, or has as many as it may have.
+        """
+        row = TriggerRow(
+            repository_id=repository_id,
+            enabled=enabled,
+            creator_id=caller.user_id,
+            creator_name=caller.name,
+            created_at=datetime.now(UTC),
+            **{field: getattr(spec, field) for field in _SPEC},
+        )
+        try:
+            async with self._database.write() as session:
+                mine = TriggerRow.repository_id == repository_id
+                if (await session.scalar(select(func.count()).where(mine)) or 0) >= MOST_TRIGGERS:
+                    raise Conflict("trigger", f"the repository has {MOST_TRIGGERS} triggers, and may have no more")
+                session.add(row)
+                await session.flush()
+                await _begin(session, row.id, baseline)
+        except IntegrityError:
+            raise Conflict("trigger", f"the repository has a trigger {spec.name} already; delete that first") from None
+
+    async def of_repository(self, source: Source, *, only_enabled: bool = False) -> list[Trigger]:
+        """A repository's triggers, oldest first."""
+        chosen = triggers_with_sources().where(*_of(source)).order_by(TriggerRow.id)
+        if only_enabled:
+            chosen = chosen.where(TriggerRow.enabled)
+        async with self._database.read() as session:
+            return [trigger_of(*row) for row in await session.execute(chosen)]
+
+    async def find(self, source: Source, name: str) -> Trigger:
+        """A repository's trigger of this name; raises NotFound."""
+        for trigger in await self.of_repository(source):
+            if trigger.spec.name == name:
+                return trigger
+        raise NotFound("trigger", f"{name} of {source.name} in {source.region}")
+
+    async def switch(self, trigger_id: int, *, enabled: bool, baseline: Mapping[Tag, Digest]) -> None:
+        """Switch a trigger on or off; where it is so already, nothing changes.
+
+        One that is switched on has heard of what the tags point to (`baseline`), one that is switched off makes none of
+        the calls any more that are waiting.
+        """
+        mine, now = TriggerRow.id == trigger_id, datetime.now(UTC)
+        async with self._database.write() as session:
+            is_on = await session.scalar(select(TriggerRow.enabled).where(mine).with_for_update())
+            if is_on is None or is_on == enabled:
+                return
+            await session.execute(update(TriggerRow).where(mine).values(enabled=enabled))
+            if enabled:
+                await _begin(session, trigger_id, baseline)
+                return
+            waiting = and_(DeliveryRow.trigger_id == trigger_id, DeliveryRow.status == "waiting")
+            given_up = {"status": "failed", "ended_at": now, "detail": "the trigger was switched off"}
+            await session.execute(update(DeliveryRow).where(waiting).values(**given_up))
+
+    async def delete(self, trigger_id: int) -> None:
+        """Delete a trigger with all that it remembers, and the calls that are waiting."""
+        async with self._database.write() as session:
+            await session.execute(delete(TriggerRow).where(TriggerRow.id == trigger_id))
+
+    async def sources(self) -> list[Source]:
+        """The repositories that have a trigger which is switched on."""
+        places = (RepositoryRow.region, RepositoryRow.namespace, RepositoryRow.name)
+        chosen = (
+            select(*places).join(TriggerRow, TriggerRow.repository_id == RepositoryRow.id).where(TriggerRow.enabled)
+        )
+        async with self._database.read() as session:
+            rows = await session.execute(chosen.distinct().order_by(*places))
+            return [_source(region, namespace, name) for region, namespace, name in rows]
+
+    async def heard(self, trigger_ids: Collection[int], tag: Tag) -> dict[int, Digest]:
+        """What each of these triggers last heard of a tag; those that have never heard of it are left out."""
+        mine = (TriggerTagRow.trigger_id.in_(trigger_ids), TriggerTagRow.tag == tag)
+        async with self._database.read() as session:
+            rows = await session.execute(select(TriggerTagRow.trigger_id, TriggerTagRow.digest).where(*mine))
+            return {trigger_id: Digest(digest) for trigger_id, digest in rows}
+
+    async def heard_of_all(self, trigger_ids: Collection[int]) -> dict[int, dict[str, str]]:
+        """What each of these triggers last heard of every tag."""
+        found: dict[int, dict[str, str]] = {trigger_id: {} for trigger_id in trigger_ids}
+        async with self._database.read() as session:
+            columns = (TriggerTagRow.trigger_id, TriggerTagRow.tag, TriggerTagRow.digest)
+            for trigger_id, tag, digest in await session.execute(
+                select(*columns).where(TriggerTagRow.trigger_id.in_(trigger_ids))
+            ):
+                found[trigger_id][tag] = digest
+        return found
+
+    async def forget(self, source: Source, *references: Reference) -> None:
+        """Take tags, or all tags of these digests, that were deleted for never heard of."""
+        triggers = await self.of_repository(source, only_enabled=True)
+        if not triggers or not references:
+            return
+        tags = [reference for reference in references if isinstance(reference, Tag)]
+        digests = [reference for reference in references if isinstance(reference, Digest)]
+        mine = TriggerTagRow.trigger_id.in_([trigger.id for trigger in triggers])
+        gone = TriggerTagRow.tag.in_(tags) | TriggerTagRow.digest.in_(digests)
+        async with self._database.write() as session:
+            await session.execute(delete(TriggerTagRow).where(mine, gone))
+
+
+_SPEC = tuple(TriggerSpec.__dataclass_fields__)
+
+
+def triggers_with_sources() -> Select[TriggerRow, str, str, str]:
+    """Triggers with the region, the organization and the name of their repositories."""
+    return select(TriggerRow, RepositoryRow.region, RepositoryRow.namespace, RepositoryRow.name).join(
+        RepositoryRow, RepositoryRow.id == TriggerRow.repository_id
+    )
+
+
+def trigger_of(row: TriggerRow, region: str, namespace: str, name: str) -> Trigger:
+    """A trigger as it is on record."""
+    return Trigger(
+        id=row.id,
+        source=_source(region, namespace, name),
+        spec=TriggerSpec(**{field: getattr(row, field) for field in _SPEC}),
+        enabled=row.enabled,
+        creator_name=row.creator_name,
+        created_at=row.created_at,
+    )
+
+
+async def _begin(session: AsyncSession, trigger_id: int, baseline: Mapping[Tag, Digest]) -> None:
+    """Let a trigger have heard of nothing but this."""
+    await session.execute(delete(TriggerTagRow).where(TriggerTagRow.trigger_id == trigger_id))
+    rows = ({"trigger_id": trigger_id, "tag": tag, "digest": digest} for tag, digest in baseline.items())
+    while batch := list(islice(rows, _WRITTEN_AT_ONCE)):
+        await session.execute(insert(TriggerTagRow), batch)
+
+
+def _of(source: Source) -> list[ColumnElement[bool]]:
+    return [
+        RepositoryRow.region == source.region,
+        RepositoryRow.namespace == source.namespace,
+        RepositoryRow.name == source.repository,
+    ]
+
+
+def _source(region: str, namespace: str, name: str) -> Source:
+    return Source(RegionId(region), Namespace(namespace), Repository(name))
+
+
+def _check_one_of(field: str, value: str, *allowed: str) -> None:
+    if value not in allowed:
+        raise Invalid(field, f"must be {' or '.join(allowed)}", value)
+
+
+def _check_object(field: str, value: str, *, longest: int) -> None:
+    """What the names of objects in a cluster may be, so that whoever is called need not fear them."""
+    if len(value) > longest or not _OBJECT.fullmatch(value):
+        rule = f"must be 1 to {longest} lowercase letters, digits, '-' and '.', of which the first and last are neither"
+        raise Invalid(field, rule, value)

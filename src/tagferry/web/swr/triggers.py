@@ -1,0 +1,224 @@
+"""Triggers: what is called when a repository's tags change; and the agency, which there is no need for."""
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from tagferry.accounts.model import Permission
+from tagferry.errors import Denied, Invalid, NotFound
+from tagferry.names import RepositoryName
+from tagferry.sync.arrivals import Source
+from tagferry.sync.deliveries import Call
+from tagferry.sync.triggers import Trigger, TriggerSpec
+from tagferry.web.context import Context, RequestContext
+from tagferry.web.swr.formats import date
+from tagferry.web.swr.permissions import find_record, record_to_change
+from tagferry.web.swr.synchronization import require_json
+
+router = APIRouter(tags=["triggers"])
+_TRIGGERS = "/v2/manage/namespaces/{namespace}/repos/{repository:path}/triggers"
+_TRIGGER = f"{_TRIGGERS}/{{trigger}}"
+_AGENCY = "/v2/manage/agency"
+
+
+class UpdateTriggerBody(BaseModel):
+    """The body of UpdateTrigger."""
+
+    model_config = ConfigDict(strict=True)
+
+    enable: str = Field(description="`true` or `false`, as text: whether the trigger does anything.")
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether it is to do anything; raises Invalid."""
+        if self.enable not in ("true", "false"):
+            raise Invalid("enable", "must be true or false, as text", self.enable)
+        return self.enable == "true"
+
+
+class CreateTriggerBody(UpdateTriggerBody):
+    """The body of CreateTrigger."""
+
+    name: str = Field(description="1 to 64 letters, digits, `-` and `_`, of which the first is a letter.")
+    action: str = Field(description="Must be `update`.")
+    trigger_type: str = Field(description="`all`, `tag` or `regular`.")
+    condition: str = Field(description="`.*`, tags joined by `;`, or a regular expression, by `trigger_type`.")
+    app_type: str = Field(description="`deployments` or `statefulsets`.")
+    application: str = Field(description="The application's name.")
+    cluster_ns: str = Field(description="The namespace that the application is in.")
+    trigger_mode: str | None = Field(None, description="`cce`, the default, or `cci`.")
+    cluster_id: str | None = Field(None, description="The cluster's id; left out or empty for `cci`.")
+    cluster_name: str | None = Field(None, description="The cluster's name; left out or empty for `cci`.")
+    container: str | None = Field(None, description="The container that is meant; left out or empty for all.")
+
+    @property
+    def spec(self) -> TriggerSpec:
+        """What the trigger does; raises Invalid."""
+        given = self.model_dump(exclude={"enable"}, exclude_none=True)
+        spec = TriggerSpec(**given)
+        spec.check()
+        return spec
+
+
+class _TriggerFields(BaseModel):
+    action: str
+    app_type: str
+    application: str
+    cluster_id: str
+    cluster_name: str
+    cluster_ns: str
+    condition: str
+    container: str
+    created_at: str
+    creator_name: str
+
+
+class TriggerHistory(_TriggerFields):
+    """A call of a trigger; what SWR does not have is at the end."""
+
+    tag: str
+    result: str = Field(description="`success`, `failed`, or `waiting` for its next attempt.")
+    detail: str
+    digest: str
+    eventId: str  # noqa: N815
+    attempts: int
+    pushedBy: str | None  # noqa: N815
+
+
+class TriggerShown(_TriggerFields):
+    """A trigger, with its newest calls first."""
+
+    name: str
+    enable: str
+    trigger_mode: str
+    trigger_type: str
+    trigger_history: list[TriggerHistory]
+
+
+class Agency(BaseModel):
+    """The answer of CheckAgency."""
+
+    domain_id: str
+    is_agency: bool = Field(description="Whether triggers have something to call.")
+
+
+@router.post(_TRIGGERS, operation_id="CreateTrigger", status_code=201, dependencies=[Depends(require_json)])
+async def create(namespace: str, repository: str, body: CreateTriggerBody, context: RequestContext) -> Response:
+    """Have a webhook called whenever certain tags of a repository point elsewhere, from now on."""
+    enabled, spec = body.is_enabled, body.spec
+    name = RepositoryName.from_path(namespace, repository)
+    record = await record_to_change(context, name, Permission.EDIT)
+    await context.services.triggerbook.create(context.caller, _source(context, name), record, spec, enabled=enabled)
+    return JSONResponse({}, status_code=201)
+
+
+@router.get(_TRIGGERS, operation_id="ListTriggersDetails", response_model=list[TriggerShown])
+async def list_all(namespace: str, repository: str, context: RequestContext) -> list[dict[str, Any]]:
+    """List a repository's triggers, oldest first; guests are told of none."""
+    name = RepositoryName.from_path(namespace, repository)
+    if await _is_guest(context, name):
+        return []
+    return [_item(*found) for found in await context.services.triggerbook.of_repository(_source(context, name))]
+
+
+@router.get(_TRIGGER, operation_id="ShowTrigger", response_model=TriggerShown)
+async def show(namespace: str, repository: str, trigger: str, context: RequestContext) -> dict[str, Any]:
+    """Show a trigger and its newest calls."""
+    name = RepositoryName.from_path(namespace, repository)
+    if await _is_guest(context, name):
+        raise NotFound("trigger", f"{trigger} of {name} in {context.region.id}")
+    return _item(*await context.services.triggerbook.find(_source(context, name), trigger))
+
+
+@router.patch(_TRIGGER, operation_id="UpdateTrigger", status_code=201, dependencies=[Depends(require_json)])
+async def update(
+    namespace: str, repository: str, trigger: str, body: UpdateTriggerBody, context: RequestContext
+) -> Response:
+    """Switch a trigger on or off."""
+    enabled = body.is_enabled
+    source = await _source_to_edit(context, namespace, repository)
+    await context.services.triggerbook.switch(source, trigger, enabled=enabled)
+    return JSONResponse({}, status_code=201)
+
+
+@router.delete(_TRIGGER, operation_id="DeleteTrigger", status_code=204)
+async def delete(namespace: str, repository: str, trigger: str, context: RequestContext) -> Response:
+    """Delete a trigger, with the calls that are waiting and its history."""
+    source = await _source_to_edit(context, namespace, repository)
+    await context.services.triggerbook.delete(source, trigger)
+    return Response(status_code=204)
+
+
+@router.get(_AGENCY, operation_id="CheckAgency", response_model=Agency)
+async def check_agency(context: RequestContext) -> dict[str, Any]:
+    """Tell whether triggers have something to call, which is what SWR needs an agency for."""
+    return {"domain_id": context.caller.domain_id, "is_agency": bool(context.services.settings.webhooks)}
+
+
+@router.post(_AGENCY, operation_id="CreateAgency", status_code=201)
+async def create_agency(context: RequestContext) -> Response:
+    """Change nothing: what triggers call is in the configuration, or it is not."""
+    if not context.services.settings.webhooks:
+        raise Denied("triggers need [[webhooks]] in the server's configuration, which only its operator can add")
+    return JSONResponse({}, status_code=201)
+
+
+def _source(context: Context, name: RepositoryName) -> Source:
+    return Source.of(context.region.id, name)
+
+
+async def _source_to_edit(context: Context, namespace: str, repository: str) -> Source:
+    name = RepositoryName.from_path(namespace, repository)
+    await context.services.access.require(context.caller, context.region.id, name, Permission.EDIT)
+    return _source(context, name)
+
+
+async def _is_guest(context: Context, name: RepositoryName) -> bool:
+    """Whether the caller may only look at a repository that is there; raises where not even that."""
+    access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
+    await find_record(context, name)
+    return access.is_guest
+
+
+def _item(trigger: Trigger, calls: list[Call]) -> dict[str, Any]:
+    return {
+        **_fields(trigger),
+        "created_at": date(trigger.created_at),
+        "name": trigger.spec.name,
+        "enable": "true" if trigger.enabled else "false",
+        "trigger_mode": trigger.spec.trigger_mode,
+        "trigger_type": trigger.spec.trigger_type,
+        "trigger_history": [_call(trigger, call) for call in calls],
+    }
+
+
+def _call(trigger: Trigger, call: Call) -> dict[str, Any]:
+    return {
+        **_fields(trigger),
+        "created_at": date(call.occurred_at),
+        "tag": call.tag,
+        "result": call.status,
+        "detail": call.detail,
+        "digest": call.digest,
+        "eventId": call.event_id,
+        "attempts": call.attempts,
+        "pushedBy": call.pushed_by,
+    }
+
+
+def _fields(trigger: Trigger) -> dict[str, Any]:
+    """What a trigger and its calls tell alike."""
+    spec = trigger.spec
+    return {
+        "action": spec.action,
+        "app_type": spec.app_type,
+        "application": spec.application,
+        "cluster_id": spec.cluster_id,
+        "cluster_name": spec.cluster_name,
+        "cluster_ns": spec.cluster_ns,
+        "condition": spec.condition,
+        "container": spec.container,
+        "creator_name": trigger.creator_name,
+    }

@@ -1,0 +1,85 @@
+"""Triggers of a repository in memory, and whoever tells them of its tags."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tagferry.accounts.repositories import Repositories
+from tagferry.db.signals import LocalSignals
+from tagferry.names import Digest, Tag
+from tagferry.sync.announcer import Announcer
+from tagferry.sync.arrivals import Arrivals
+from tagferry.sync.deliveries import Deliveries, Delivery
+from tagferry.sync.triggerbook import TriggerBook
+from tagferry.sync.triggers import Trigger, Triggers, TriggerSpec
+from tagferry.sync.watch import Watch
+from tagferry.sync.webhooks import Webhook, Webhooks
+from tests.support.images import image, push
+from tests.unit.sync.circle import APP, V1, A, Circle, source
+
+OLD, NEW, OTHER = image(seed="old"), image(seed="new"), image(seed="other")
+V2 = Tag("v2")
+SPEC = TriggerSpec(
+    name="deploy",
+    trigger_type="all",
+    condition=".*",
+    application="web",
+    app_type="deployments",
+    cluster_ns="default",
+    cluster_id="production",
+)
+
+
+def spec(**fields: Any) -> TriggerSpec:
+    return TriggerSpec(**{name: getattr(SPEC, name) for name in TriggerSpec.__dataclass_fields__} | fields)
+
+
+def later(**time: float) -> datetime:
+    return datetime.now(UTC) + timedelta(**time)
+
+
+class Hooked:
+    """Triggers of `team/app` in region A, which has an image, and whoever tells them of its tags."""
+
+    def __init__(self, circle: Circle) -> None:
+        self.circle = circle
+        self.triggers = Triggers(circle.database)
+        self.signals = LocalSignals()
+        self.deliveries = Deliveries(circle.database, self.signals)
+        self.repositories = Repositories(circle.database)
+        self.announcer = Announcer(
+            regions=circle.regions, triggers=self.triggers, deliveries=self.deliveries, clock=circle.clock
+        )
+        self.watch = Watch(
+            followers=[self.announcer],
+            regions=circle.regions,
+            arrivals=Arrivals(circle.database),
+            on_push=self.announcer.pushed,
+            poll_seconds={},
+        )
+        self.book = TriggerBook(
+            regions=circle.regions,
+            repositories=self.repositories,
+            triggers=self.triggers,
+            deliveries=self.deliveries,
+            webhooks=Webhooks([Webhook(url="http://hook.example/", cluster_id="production")]),
+            look=self.watch.look,
+        )
+
+    async def make(self, *, enabled: bool = True, **fields: Any) -> Trigger:
+        record = await self.repositories.find_or_make(self.circle.admin, A, APP)
+        wanted = spec(**fields)
+        await self.book.create(self.circle.admin, source(A), record.id, wanted, enabled=enabled)
+        return await self.triggers.find(source(A), wanted.name)
+
+    async def push(self, sample: Any, tag: Tag = V1) -> None:
+        """Let a tag point elsewhere, without telling anybody."""
+        await push(self.circle.stores[A], APP, sample, tag)
+
+    async def due(self, **options: Any) -> list[Delivery]:
+        return await self.deliveries.due(later(seconds=1), **{"limit": 100} | options)
+
+    async def told(self) -> list[tuple[str, Tag, Digest]]:
+        """Everything that any trigger has to tell, or has told, in that order."""
+        found = await self.book.of_repository(source(A))
+        calls = [(call.id, trigger.spec.name, call) for trigger, calls in found for call in calls]
+        return [(name, call.tag, call.digest) for _, name, call in sorted(calls, key=lambda one: one[0])]

@@ -24,18 +24,18 @@ POLICY = {"algorithm": "or", "rules": [{"template": "tag_rule", "params": {"num"
 UNKNOWN = {"user_id": "0" * 32, "user_name": "unknown", "auth": 1}
 """Somebody whose permission cannot be changed, so that whoever may change permissions is told 404."""
 
-# What each may do: L look at it by the management API and find it in the list, P pull, S synchronize from it, I into
-# it, U push, T tag and make triggers, D delete, R let a policy delete, A change who may do what in it, O change who may
-# do what in its organization. In lower case: only in the public repository.
+# What each may do: L look at it by the management API and find it in the list, F find it among what is shared, P pull,
+# S synchronize from it, I into it, U push, T tag and make triggers, D delete, R let a policy delete, A change who may do
+# what in it, O change who may do what in its organization. In lower case: only in the public repository.
 TABLE = {
-    "admin": "LPSIUTDRAO",
-    "manager": "LPSIUTDRAO",
-    "editor": "LPSIUT",
-    "reader": "LPS",
-    "repository-manager": "LPSIUTDRA",
-    "repository-editor": "LPSIUT",
-    "repository-reader": "LPS",
-    "shared-with": "LPS",
+    "admin": "LFPSIUTDRAO",
+    "manager": "LFPSIUTDRAO",
+    "editor": "LFPSIUT",
+    "reader": "LFPS",
+    "repository-manager": "LFPSIUTDRA",
+    "repository-editor": "LFPSIUT",
+    "repository-reader": "LFPS",
+    "shared-with": "LFPS",
     "stranger": "lps",
     NOBODY: "p",
 }
@@ -115,6 +115,10 @@ async def may(ferry: Deployment, who: str, repository: str) -> str:
     seen = [f"{REPOS}/{repository}{below}" for below in ("", "/tags", "/triggers", "/retentions")]
     looks = {is_listed, *[await allows("GET", path) for path in seen]}
     assert len(looks) == 1, f"{who} sees {repository} at one door and not at another"
+    shared = [
+        await ferry.http("GET", f"/v2/manage/shared-repositories?center={side}&name={repository}", headers=api)
+        for side in ("self", "thirdparty")
+    ]
     base = f"/v2/{TEAM}/{repository}"
     retag = {"source_tag": MISSING_TAG, "destination_tag": "copy"}
     # Nobody calls this cluster's webhook, so that whoever may make triggers is told of that instead.
@@ -128,6 +132,7 @@ async def may(ferry: Deployment, who: str, repository: str) -> str:
     }
     doors = {
         "L": looks == {True},
+        "F": any(answer.status == 200 and answer.document for answer in shared),
         "P": await allows("GET", f"{base}/manifests/v1", headers=registry)
         and await allows("HEAD", f"{base}/blobs/{next(iter(SAMPLE.all_blobs))}", headers=registry),
         "S": await allows(**planned(TEAM, RELEASE)),

@@ -1,7 +1,8 @@
 """Lists of repositories, by pages or from a marker on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -17,11 +18,13 @@ from tagferry.web.swr.repository_views import Entry, View, list_entries, view
 
 router = APIRouter(tags=["repositories"])
 
-_ORDERS: dict[str, Callable[[View], Any]] = {
+Order = Callable[[View], Any]
+ORDERS: Mapping[str, Order] = {
     "name": lambda view: view.entry.name,
     "updated_time": lambda view: view.updated,
     "tag_count": lambda view: len(view.details.tags),
 }
+"""What `order_column` may name, and what a list is then sorted by."""
 
 
 class _Item(BaseModel):
@@ -87,15 +90,7 @@ async def list_page(
         "order_type": order_type,
     }
     parameters = {**plain, **parse_filter(filter_)}
-    page = Page.parse(parameters)
-    column = parameters.get("order_column") or "name"
-    if column not in _ORDERS:
-        raise Invalid("order_column", f"must be one of {', '.join(_ORDERS)}", column)
-    descending = is_descending(parameters, "order_type", default=False)
-    entries = await _matching(context, parameters)
-    views = await _page(context, entries, page, column=column, descending=descending)
-    items = [_listed(context, one, total=len(entries)) for one in views]
-    return JSONResponse(items, headers=page.content_range(count=len(items), total=len(entries)))
+    return await page_of(context, parameters, partial(_matching, context, parameters))
 
 
 @router.get(
@@ -119,10 +114,47 @@ async def list_from_marker(
         "marker": marker,
         "is_public": is_public,
     }
-    size = Page.parse({"limit": limit}).limit
-    after = parse_number(parameters, "marker", default=-1)
     wanted = parse_flag(parameters, "is_public")
-    entries = [one for one in await _matching(context, parameters) if wanted in (None, one.is_public)]
+
+    async def find() -> list[Entry]:
+        return [one for one in await _matching(context, parameters) if wanted in (None, one.is_public)]
+
+    return await page_behind_marker(context, parameters, find)
+
+
+async def page_of(
+    context: Context,
+    parameters: Mapping[str, str | None],
+    find: Callable[[], Awaitable[list[Entry]]],
+    *,
+    orders: Mapping[str, Order] = ORDERS,
+) -> Response:
+    """The page of a list that `limit`, `offset`, `order_column` and `order_type` ask for; raises Invalid.
+
+    Args:
+        context: the request's.
+        parameters: what was asked for.
+        find: finds the whole list, once it is known that the parameters are right.
+        orders: what `order_column` may name, `name` among it.
+    """
+    page = Page.parse(parameters)
+    column = parameters.get("order_column") or "name"
+    if column not in orders:
+        raise Invalid("order_column", f"must be one of {', '.join(orders)}", column)
+    descending = is_descending(parameters, "order_type", default=False)
+    entries = await find()
+    views = await _page(context, entries, page, order=orders[column], descending=descending)
+    items = [_listed(context, one, total=len(entries)) for one in views]
+    return JSONResponse(items, headers=page.content_range(count=len(items), total=len(entries)))
+
+
+async def page_behind_marker(
+    context: Context, parameters: Mapping[str, str | None], find: Callable[[], Awaitable[list[Entry]]]
+) -> dict[str, Any]:
+    """The part of a list that `limit` and `marker` ask for, in the order of ids; as `page_of` does."""
+    size = Page.parse({"limit": parameters.get("limit")}).limit
+    after = parse_number(parameters, "marker", default=-1)
+    entries = await find()
     following = sorted((found, one.name, one) for one in entries if (found := _id(context, one)) > after)
     # Two names may have one id; those are never parted, since the marker could not tell between them.
     end = size
@@ -150,14 +182,14 @@ async def _matching(context: Context, parameters: Mapping[str, str | None]) -> l
     ]
 
 
-async def _page(context: Context, entries: list[Entry], page: Page, *, column: str, descending: bool) -> list[View]:
+async def _page(context: Context, entries: list[Entry], page: Page, *, order: Order, descending: bool) -> list[View]:
     """Describe as few repositories as the order allows: by name only the page's, else all."""
     chosen = slice(page.offset, page.offset + page.limit)
-    if column == "name":
+    if order is ORDERS["name"]:
         ordered = sorted(entries, key=lambda entry: entry.name, reverse=descending)
         return [await view(context, entry) for entry in ordered[chosen]]
     views = [await view(context, entry) for entry in entries]
-    return sorted(views, key=_ORDERS[column], reverse=descending)[chosen]
+    return sorted(views, key=order, reverse=descending)[chosen]
 
 
 def _id(context: Context, entry: Entry) -> int:
@@ -176,7 +208,7 @@ def _common(context: Context, one: View) -> dict[str, Any]:
         "created_at": date(one.created),
         "updated_at": date(one.updated),
         "domain_name": one.entry.domain_name or context.caller.domain_name,
-        "status": False,
+        "status": bool(one.entry.is_shared),
     }
 
 

@@ -19,11 +19,13 @@ class Entry:
 
     Attributes:
         domain_name: the domain that it belongs to, in lists.
+        is_shared: in lists of what others share with the caller's domain, whether they still do.
     """
 
     name: RepositoryName
     record: RepositoryRecord | None
     domain_name: str = ""
+    is_shared: bool | None = None
 
     @property
     def category(self) -> str:
@@ -69,7 +71,9 @@ async def list_entries(context: Context, namespaces: Sequence[Namespace]) -> lis
 
 
 async def view(context: Context, entry: Entry) -> View:
-    """A listed repository; where its images have gone meanwhile, there are none."""
+    """A listed repository; where its images have gone meanwhile, or may not be read any more, there are none."""
+    if entry.is_shared is False:
+        return View(entry, RepositoryDetails(entry.name))
     try:
         details = await describe_repository(context.region.store, entry.name)
     except NotFound:

@@ -67,6 +67,7 @@ from tagferry.sync.worker import Worker
 from tagferry.web.context import Services
 from tagferry.web.gate import AccountsGate
 from tagferry.web.region import region_app
+from tagferry.web.registry_tokens import RegistryTokens
 from tagferry.web.server import Listener
 
 DEFAULT_DOMAIN = "tagferry"
@@ -411,12 +412,20 @@ def _services(
 def _listener(region: Region, settings: RegionSettings, services: Services) -> Listener:
     registry: ASGIApp | None = None
     if isinstance(region.store, DiskStore):
-        gate = AccountsGate(region.id, services.authenticator, services.access)
-        registry = RegistryApp(
-            region.store,
+        gate = AccountsGate(
+            region.id, services.authenticator, services.access, url=settings.public_url, default_url=region.url
+        )
+        registry = RegistryTokens(
+            RegistryApp(
+                region.store,
+                gate,
+                on_push=partial(_pushed, services.watch, region.id),
+                on_delete=partial(services.watch.forget, region.id),
+            ),
+            region.id,
             gate,
-            on_push=partial(_pushed, services.watch, region.id),
-            on_delete=partial(services.watch.forget, region.id),
+            services.temporary,
+            lifetime=timedelta(minutes=services.settings.limits.registry_token_minutes),
         )
     return Listener(
         app=region_app(region, services, registry),

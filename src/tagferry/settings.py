@@ -247,6 +247,8 @@ class LimitSettings(_Frozen):
     token_hours: float = Field(24.0, gt=0)
     login_hours: float = Field(6.0, gt=0, le=24)
     """How long a login secret of SWR's API lets into the registry, unless the call asks for another time."""
+    registry_token_minutes: float = Field(30.0, ge=1, le=60)
+    """How long a token of an embedded registry lasts before its client has to get another one."""
     failed_attempts: PositiveInt = 5
     """Failed authentications from one address after which a name or key is locked for `lock_seconds`."""
     lock_seconds: float = Field(300.0, ge=0)

@@ -82,7 +82,7 @@ async def test_a_secret_is_refused_the_moment_it_expires(ferry: Deployment) -> N
     with ferry.later(timedelta(hours=6)):
         answer = await pull(ferry, auth)
         assert answer.status == 401
-        assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
         (error,) = answer.document["errors"]
         assert error["code"] == "UNAUTHORIZED"
         assert "has expired" in error["message"]

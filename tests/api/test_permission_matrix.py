@@ -149,6 +149,17 @@ async def may(ferry: Deployment, who: str, repository: str) -> str:
     triggers = await allows("POST", f"{REPOS}/{repository}/triggers", body=trigger)
     ends = await allows("DELETE", f"{REPOS}/{repository}/triggers/{MISSING_TAG}")
     assert triggers == ends == doors["T"], f"{who} may make triggers in {repository} and not tag, or the other way"
+    given = await ferry.http("GET", f"/v2/_token?scope=repository:{TEAM}/{repository}:*", headers=registry)
+    by_token = {"Authorization": f"Bearer {given.document['token']}"}
+    held = {
+        "P": await allows("GET", f"{base}/manifests/v1", headers=by_token),
+        "U": await allows("POST", f"{base}/blobs/uploads/", headers=by_token),
+        "D": await allows("DELETE", f"{base}/manifests/{MISSING_TAG}", headers=by_token),
+    }
+    assert held == {letter: doors[letter] for letter in held}, f"{who} may do something else by a token"
+    actions = {"P": "pull", "U": "push", "D": "delete"}
+    granted = set(filter(None, given.document["scope"].rpartition(":")[2].split(",")))
+    assert granted == {actions[letter] for letter, is_open in held.items() if is_open}
     return "".join(letter for letter, is_open in doors.items() if is_open)
 
 

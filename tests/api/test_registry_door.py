@@ -58,7 +58,7 @@ async def test_nobody_is_asked_to_log_in(ferry: Deployment) -> None:
     for path in ("/v2/", "/v2", "/v2/_catalog", "/v2/team/app/tags/list", "/v2/nobody/app/manifests/v1"):
         answer = await ferry.http("GET", path)
         assert await refusal(answer) == (401, "UNAUTHORIZED")
-        assert answer.headers["WWW-Authenticate"] == 'Basic realm="tagferry", charset="UTF-8"'
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
         assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
         assert answer.headers["X-Request-Id"]
 
@@ -96,7 +96,7 @@ async def test_an_access_key_logs_in_by_the_password_that_is_derived_from_it(fer
 async def test_a_login_that_cannot_be_read_is_refused(ferry: Deployment, header: str) -> None:
     answer = await ferry.http("GET", "/v2/", headers={"Authorization": header})
     assert await refusal(answer) == (401, "UNAUTHORIZED")
-    assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
 
 
 async def test_a_wrong_password_is_refused_and_five_lock_the_name(ferry: Deployment) -> None:

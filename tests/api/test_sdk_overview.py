@@ -82,4 +82,4 @@ async def test_probes_and_the_registry_keep_their_paths(ferry: Deployment) -> No
     for path, status in (("/healthz", 200), ("/readyz", 200), ("/openapi.json", 200), ("/v2", 401)):
         assert (await ferry.http("GET", path)).status == status
     challenged = await ferry.http("GET", "/v2")
-    assert challenged.headers["WWW-Authenticate"].startswith("Basic")
+    assert challenged.headers["WWW-Authenticate"].startswith("Bearer ")

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 
+from tagferry.errors import Unauthenticated
 from tagferry.names import RepositoryName
-from tagferry.registry.access import Action, Login
+from tagferry.registry.access import Action, Login, Scope
 
 
 class OpenGate:
     """Lets everybody do everything."""
 
-    challenge = 'Basic realm="tagferry", charset="UTF-8"'
+    def challenge(self, login: Login, scopes: Sequence[Scope], error: Unauthenticated) -> str:
+        return "Bearer"
 
     async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> str | None:
         """Let the caller pass, whoever that is."""

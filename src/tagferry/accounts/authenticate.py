@@ -1,4 +1,4 @@
-"""The ways to prove who one is: a signature, a token, or a registry login."""
+"""The ways to prove who one is: a signature, a token, or a login or token of the registry."""
 
 import hashlib
 import hmac
@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 
 from tagferry import signing
 from tagferry.accounts.lockout import Lockout
-from tagferry.accounts.model import Caller
+from tagferry.accounts.model import Caller, RegistryBearer
 from tagferry.accounts.temporary import PREFIX, TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
 from tagferry.errors import BadSignature, Unauthenticated
+from tagferry.names import RegionId
 
 _REMEMBER_SECONDS = 60.0
 _REMEMBER_LIMIT = 1000
@@ -91,18 +92,24 @@ class Authenticator:
         self._lockout.succeeded(name, address)
         return caller
 
-    async def by_login(self, username: str, password: str, *, address: str) -> Caller:
+    async def by_login(self, username: str, password: str, *, address: str, is_remembered: bool = True) -> Caller:
         """Whoever logs into the registry: a user by password, or `region@AK` with a login secret or derived password.
 
         A password that was right stays right for a minute, since registry clients send it with every request. Login
         secrets are not remembered: they are cheap to check, and end the moment they should.
 
+        Args:
+            username: who somebody claims to be.
+            password: what proves it.
+            address: where the connection comes from.
+            is_remembered: whether what was right a moment ago will do; not where something that lasts longer than such
+                a moment is made for the caller.
+
         Raises:
             Unauthenticated: the login is wrong.
             Throttled: the name is locked for this address after too many failures.
         """
-        known = self._recent.get(username, password)
-        if known is not None:
+        if is_remembered and (known := self._recent.get(username, password)) is not None:
             return known
         if "@" not in username:
             caller = await self.by_password(username, password, address=address)
@@ -114,6 +121,20 @@ class Authenticator:
                 return temporary
             caller = await self._by_derived_password(access_key, password, address=address)
         self._recent.put(username, password, caller)
+        return caller
+
+    async def by_registry_token(self, token: str, region: RegionId) -> RegistryBearer:
+        """Whoever shows a token of a region's registry; raises Unauthenticated."""
+        found = await self._temporary.by_registry_token(token, region)
+        if found is None:
+            raise Unauthenticated("the registry token is not one of this registry, or is no more valid; get a new one")
+        return found
+
+    async def by_refresh_token(self, token: str, region: RegionId) -> Caller:
+        """Whoever may get tokens of a region's registry by this one; raises Unauthenticated."""
+        caller = await self._temporary.by_refresh_token(token, region)
+        if caller is None:
+            raise Unauthenticated("the refresh token is not one of this registry, or is no more valid; log in again")
         return caller
 
     async def _by_derived_password(self, access_key: str, password: str, *, address: str) -> Caller:

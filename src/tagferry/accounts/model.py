@@ -112,6 +112,33 @@ class LoginSecret:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryToken:
+    """A token for the embedded registry of one region.
+
+    Attributes:
+        refresh_token: gets more of them, if one was asked for.
+    """
+
+    value: str
+    issued_at: datetime
+    expires_at: datetime
+    refresh_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryBearer:
+    """Whoever shows a token to a region's embedded registry.
+
+    Attributes:
+        caller: None for somebody who did not say who it is.
+        scopes: what the token is good for at most, in the registry's words.
+    """
+
+    caller: Caller | None
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TokenRecord:
     """What is on record of an IAM token.
 

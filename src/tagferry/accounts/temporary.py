@@ -1,20 +1,21 @@
-"""Credentials that expire: secrets to log into the registry with, and access keys with a security token.
+"""Credentials that expire: secrets to log into the registry with, its tokens, and access keys with a security token.
 
 Nothing of them is kept. What a credential says is sealed with the vault's keys into the credential itself, so that it
 can be neither read nor made elsewhere, and a database that leaks holds none. Each goes back to a permanent access key
 or to the user's password, and ends with it, with the user, or at its time, whichever comes first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tagferry.accounts.model import Caller, LoginSecret, Proof, TemporaryKey
+from tagferry.accounts.model import Caller, LoginSecret, Proof, RegistryBearer, RegistryToken, TemporaryKey
 from tagferry.accounts.tokens import utc_now
 from tagferry.accounts.users import Users, random_key
 from tagferry.accounts.vault import Vault
 from tagferry.errors import Invalid, Unauthenticated
+from tagferry.names import RegionId
 
 SHORTEST, LONGEST = timedelta(minutes=15), timedelta(hours=24)
 """The lifetimes that a call may ask for, for login secrets as for temporary access keys.
@@ -25,7 +26,7 @@ Source: SWR API reference, CreateSecret; IAM API reference, CreateTemporaryAcces
 PREFIX = "HST"
 """What the ids of temporary access keys begin with; a permanent one may by chance."""
 
-_LOGIN, _KEY = "login", "key"
+_LOGIN, _KEY, _REGISTRY, _REFRESH = "login", "key", "registry", "refresh"
 _LOGIN_API, _KEY_API = "POST /v2/manage/utils/secret", "POST /v3.0/OS-CREDENTIAL/securitytokens"
 
 
@@ -52,7 +53,8 @@ class TemporaryCredentials:
             Unauthenticated: the user, or what it was known by, is gone by now.
         """
         made = random_key(PREFIX)
-        expires_at, sealed = await self._seal(caller, lifetime, {"kind": _LOGIN, "access": made.access_key})
+        expires_at = self._end(caller, lifetime)
+        sealed = await self._seal(caller, expires_at, {"kind": _LOGIN, "access": made.access_key})
         return LoginSecret(access_key=made.access_key, password=sealed, expires_at=expires_at)
 
     async def create_key(self, caller: Caller, lifetime: timedelta) -> TemporaryKey:
@@ -62,16 +64,77 @@ class TemporaryCredentials:
             Unauthenticated: the user, or what it was known by, is gone by now.
         """
         made = random_key(PREFIX)
-        expires_at, sealed = await self._seal(
-            caller, lifetime, {"kind": _KEY, "access": made.access_key, "secret": made.secret_key}
+        expires_at = self._end(caller, lifetime)
+        sealed = await self._seal(
+            caller, expires_at, {"kind": _KEY, "access": made.access_key, "secret": made.secret_key}
         )
         return TemporaryKey(
             access_key=made.access_key, secret_key=made.secret_key, security_token=sealed, expires_at=expires_at
         )
 
+    async def create_registry_token(
+        self,
+        caller: Caller | None,
+        lifetime: timedelta,
+        *,
+        region: RegionId,
+        scopes: Sequence[str],
+        is_refreshable: bool = False,
+    ) -> RegistryToken:
+        """Make a token for a region's embedded registry; it ends with what the caller was known by.
+
+        Args:
+            caller: None for somebody who did not say who it is.
+            lifetime: how long it lasts.
+            region: the only one that it is for.
+            scopes: what it is good for at most; what its owner may do is asked when it is used.
+            is_refreshable: make one to get more of them with, too, if there is a caller.
+
+        Raises:
+            Unauthenticated: the user, or what it was known by, is gone by now.
+        """
+        issued_at, refresh_token = self._clock(), None
+        document: dict[str, Any] = {"kind": _REGISTRY, "region": region, "scopes": list(scopes)}
+        if caller is None:
+            expires_at = issued_at + lifetime
+            sealed = self._vault.seal(document | {"expires": expires_at.timestamp()})
+        else:
+            expires_at = self._end(caller, lifetime)
+            sealed = await self._seal(caller, expires_at, document)
+            if is_refreshable:
+                refresh = {"kind": _REFRESH, "region": region}
+                refresh_token = await self._seal(caller, caller.proof.expires_at, refresh)
+        return RegistryToken(value=sealed, issued_at=issued_at, expires_at=expires_at, refresh_token=refresh_token)
+
+    async def by_registry_token(self, token: str, region: RegionId) -> RegistryBearer | None:
+        """Whoever a token of a region's registry stands for.
+
+        Returns:
+            None where it is no such token, or where what it goes back to is gone.
+
+        Raises:
+            Unauthenticated: it has expired.
+        """
+        document = self._unseal(_REGISTRY, token)
+        if document is None or document["region"] != region:
+            return None
+        self._require_time_left(document, "the registry token has expired; get a new one")
+        if "user" not in document:
+            return RegistryBearer(None, tuple(document["scopes"]))
+        caller = await self._owner(document)
+        return RegistryBearer(caller, tuple(document["scopes"])) if caller is not None else None
+
+    async def by_refresh_token(self, token: str, region: RegionId) -> Caller | None:
+        """Whoever may get tokens of a region's registry by this one; else as `by_registry_token`."""
+        document = self._unseal(_REFRESH, token)
+        if document is None or document["region"] != region:
+            return None
+        self._require_time_left(document, "the refresh token has expired; log in again")
+        return await self._owner(document)
+
     async def by_login(self, access_key: str, password: str) -> Caller | None:
         """Whoever this login secret stands for, or None where it is none; raises Unauthenticated where it expired."""
-        document = self._unseal(_LOGIN, access_key, password)
+        document = self._unseal(_LOGIN, password, access_key)
         if document is None:
             return None
         self._require_time_left(document, f"the login {access_key} has expired; get a new one by {_LOGIN_API}")
@@ -86,7 +149,7 @@ class TemporaryCredentials:
         Raises:
             Unauthenticated: it has expired.
         """
-        document = self._unseal(_KEY, access_key, security_token)
+        document = self._unseal(_KEY, security_token, access_key)
         if document is None:
             return None
         self._require_time_left(
@@ -95,42 +158,43 @@ class TemporaryCredentials:
         caller = await self._owner(document)
         return (caller, document["secret"]) if caller is not None else None
 
-    async def _seal(self, caller: Caller, lifetime: timedelta, document: dict[str, Any]) -> tuple[datetime, str]:
+    def _end(self, caller: Caller, lifetime: timedelta) -> datetime:
+        """When a credential that this caller makes ends: one that expires could otherwise be renewed for ever."""
+        end = self._clock() + lifetime
+        return end if caller.proof.expires_at is None else min(end, caller.proof.expires_at)
+
+    async def _seal(self, caller: Caller, expires_at: datetime | None, document: dict[str, Any]) -> str:
         found = await self._users.by_root(caller.user_id, caller.proof.access_key)
         if found is None:
             raise Unauthenticated("the user or the access key that asked does not exist any more")
-        expires_at = self._clock() + lifetime
-        if caller.proof.expires_at is not None:
-            # Or one that expires could be renewed for ever by whoever got hold of it.
-            expires_at = min(expires_at, caller.proof.expires_at)
-        sealed = self._vault.seal(
+        return self._vault.seal(
             document
             | {
                 "user": caller.user_id,
                 "root": caller.proof.access_key,
                 "holds": found[1],
-                "expires": expires_at.timestamp(),
+                "expires": expires_at.timestamp() if expires_at is not None else None,
             }
         )
-        return expires_at, sealed
 
-    def _unseal(self, kind: str, access_key: str, sealed: str) -> dict[str, Any] | None:
+    def _unseal(self, kind: str, sealed: str, access_key: str | None = None) -> dict[str, Any] | None:
         document = self._vault.unseal(sealed)
-        if document is None or document.get("kind") != kind or document["access"] != access_key:
+        if document is None or document.get("kind") != kind or document.get("access") != access_key:
             return None
         return document
 
     def _require_time_left(self, document: dict[str, Any], message: str) -> None:
-        if self._clock().timestamp() >= document["expires"]:
+        if document["expires"] is not None and self._clock().timestamp() >= document["expires"]:
             raise Unauthenticated(message)
 
     async def _owner(self, document: dict[str, Any]) -> Caller | None:
         found = await self._users.by_root(document["user"], document["root"])
         if found is None or found[1] != document["holds"]:
             return None
+        expires = document["expires"]
         proof = Proof(
             access_key=document["root"],
-            expires_at=datetime.fromtimestamp(document["expires"], UTC),
+            expires_at=datetime.fromtimestamp(expires, UTC) if expires is not None else None,
             is_temporary_key=True,
         )
         return replace(found[0], proof=proof)

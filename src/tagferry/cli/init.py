@@ -51,7 +51,8 @@ data_dir = "tagferry-data"
 [limits]
 # body_bytes = 1048576
 # token_hours = 24
-# login_hours = 6           # how long a login secret lets into the registry
+# login_hours = 6          # how long a login secret lets into the registry
+# registry_token_minutes = 30 # how long a token of the embedded registry lasts; clients renew it by themselves
 # failed_attempts = 5      # after which a name or key is locked for the address that failed
 # lock_seconds = 300
 

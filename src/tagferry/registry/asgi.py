@@ -1,6 +1,7 @@
 """HTTP as ASGI hands it over: a request that is read in chunks, a response that is sent in chunks."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+
 
 class ClientGone(Exception):
     """The client closed the connection, or sent nothing for too long, before its request was complete."""
@@ -25,6 +28,7 @@ class Request:
     """One request; header names are lowercase.
 
     Attributes:
+        scheme: `http` or `https`.
         address: where the connection comes from.
         idle_seconds: how long to wait for the next bytes of the body.
     """
@@ -33,6 +37,7 @@ class Request:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    scheme: str
     address: str
     receive: Receive
     idle_seconds: float
@@ -46,6 +51,7 @@ class Request:
             path=scope["path"],
             query=dict(query),
             headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]},
+            scheme=scope.get("scheme", "http"),
             address=str((scope.get("client") or ("unknown",))[0]),
             receive=receive,
             idle_seconds=idle_seconds,
@@ -54,7 +60,9 @@ class Request:
     @property
     def login(self) -> Login:
         """Who the client says it is."""
-        return Login(authorization=self.headers.get("authorization"), address=self.address)
+        host = self.headers.get("host", "")
+        origin = f"{self.scheme}://{host}" if _HOST.fullmatch(host) else None
+        return Login(authorization=self.headers.get("authorization"), address=self.address, origin=origin)
 
     @property
     def content_length(self) -> int | None:
@@ -77,16 +85,16 @@ class Request:
             if body := message.get("body", b""):
                 yield body
 
-    async def body(self, *, limit: int) -> bytes:
-        """The whole body; raises TooLarge where it has more bytes than the limit, and ClientGone."""
+    async def body(self, field: str, *, limit: int) -> bytes:
+        """The whole body; raises TooLarge, by this name, where it has more bytes than the limit, and ClientGone."""
         rule = f"must be at most {limit} bytes long"
         if (self.content_length or 0) > limit:
-            raise TooLarge("manifest", rule, self.content_length)
+            raise TooLarge(field, rule, self.content_length)
         gathered = bytearray()
         async for chunk in self.chunks():
             gathered += chunk
             if len(gathered) > limit:
-                raise TooLarge("manifest", rule)
+                raise TooLarge(field, rule)
         return bytes(gathered)
 
 

@@ -22,6 +22,7 @@ from tagferry.errors import (
     Unsupported,
 )
 from tagferry.names import Digest
+from tagferry.registry.access import InvalidTokenRequest
 
 
 class MissingReference(NotFound):
@@ -100,7 +101,9 @@ _TABLE: tuple[tuple[type[TagferryError], str | None, int, str], ...] = (
     (RangeNotSatisfiable, None, 416, "SIZE_INVALID"),
     (SizeMismatch, None, 400, "SIZE_INVALID"),
     (InvalidUpload, None, 400, "BLOB_UPLOAD_INVALID"),
+    (InvalidTokenRequest, None, 400, "UNSUPPORTED"),
     (InvalidPage, None, 400, "PAGINATION_NUMBER_INVALID"),
+    (TooLarge, "form", 413, "UNSUPPORTED"),
     (TooLarge, None, 413, "MANIFEST_INVALID"),
     (InvalidName, "name", 400, "NAME_INVALID"),
     (InvalidName, "namespace", 400, "NAME_INVALID"),

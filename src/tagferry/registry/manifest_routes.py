@@ -34,7 +34,7 @@ async def get_manifest(exchange: Exchange) -> Response:
 async def put_manifest(exchange: Exchange) -> Response:
     """Store a manifest under its digest, and under the tag if the path has one."""
     reference = parse_reference(exchange.reference)
-    raw = await exchange.request.body(limit=MANIFEST_SIZE_LIMIT)
+    raw = await exchange.request.body("manifest", limit=MANIFEST_SIZE_LIMIT)
     media_type = exchange.request.headers.get("content-type")
     tag, digest = (reference, None) if isinstance(reference, Tag) else (None, reference)
     manifest = Manifest.parse(raw, media_type, digest=digest)

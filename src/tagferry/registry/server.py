@@ -2,14 +2,15 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from tagferry.errors import NotFound, TagferryError
+from tagferry.errors import InvalidName, NotFound, TagferryError, Unauthenticated
 from tagferry.names import RepositoryName
-from tagferry.registry import blob_routes, manifest_routes, upload_routes
-from tagferry.registry.access import Action, Gate
-from tagferry.registry.asgi import ClientGone, Message, Receive, Request, Response, Scope, Send
+from tagferry.registry import asgi, blob_routes, manifest_routes, upload_routes
+from tagferry.registry.access import CATALOG, Action, Gate, Scope
+from tagferry.registry.asgi import ClientGone, Message, Receive, Request, Response, Send
 from tagferry.registry.errors import NotAllowed, error_detail, error_document, error_headers, status_and_code
 from tagferry.registry.exchange import Exchange, Handler, OnDelete, OnPush
 from tagferry.registry.storage import DiskStore
@@ -30,9 +31,10 @@ class _Route:
 
 
 _NAME = r"/v2/(?P<name>.+)"
+_CATALOG_PATH = "/v2/_catalog"
 _ROUTES = (
     _Route(re.compile(r"/v2/?"), {"GET": (None, _ping), "HEAD": (None, _ping)}),
-    _Route(re.compile(r"/v2/_catalog"), {"GET": (None, manifest_routes.list_catalog)}),
+    _Route(re.compile(_CATALOG_PATH), {"GET": (None, manifest_routes.list_catalog)}),
     _Route(re.compile(_NAME + r"/tags/list"), {"GET": (Action.PULL, manifest_routes.list_tags)}),
     _Route(
         re.compile(_NAME + r"/manifests/(?P<reference>[^/]+)"),
@@ -95,7 +97,7 @@ class RegistryApp:
         self._on_delete = on_delete
         self._idle_seconds = idle_seconds
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: asgi.Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"the registry does not speak {scope['type']}")
         request = Request.of(scope, receive, idle_seconds=self._idle_seconds)
@@ -108,7 +110,7 @@ class RegistryApp:
         except Exception as error:
             if answer.started:
                 raise
-            response = self._refuse(error)
+            response = refusal(error, partial(self._challenge, request))
             await response.send(answer, method=request.method)
 
     async def _respond(self, request: Request) -> Response:
@@ -134,15 +136,25 @@ class RegistryApp:
         )
         return await handler(exchange)
 
-    def _refuse(self, error: Exception) -> Response:
-        if not isinstance(error, TagferryError):
-            _log.error("a registry request failed", exc_info=error)
-            error = TagferryError("the registry failed; its log tells why")
-        status, code = status_and_code(error)
-        headers = {"Content-Type": "application/json"} | error_headers(error)
-        if status == 401:
-            headers["WWW-Authenticate"] = self._gate.challenge
-        return Response(status, headers, error_document(code, error.message, error_detail(error)))
+    def _challenge(self, request: Request, error: Unauthenticated) -> str:
+        return self._gate.challenge(request.login, _needed_scopes(request), error)
+
+
+def refusal(error: Exception, challenge: Callable[[Unauthenticated], str]) -> Response:
+    """What is answered to a request that failed.
+
+    Args:
+        error: why it did; what is no error of tagferry's is logged, and not told.
+        challenge: gives the WWW-Authenticate header where somebody has to log in.
+    """
+    if not isinstance(error, TagferryError):
+        _log.error("a registry request failed", exc_info=error)
+        error = TagferryError("the registry failed; its log tells why")
+    status, code = status_and_code(error)
+    headers = {"Content-Type": "application/json"} | error_headers(error)
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = challenge(error)
+    return Response(status, headers, error_document(code, error.message, error_detail(error)))
 
 
 class _Answer:
@@ -166,3 +178,22 @@ def _find_route(path: str) -> tuple[_Route, dict[str, str]]:
         if match:
             return route, match.groupdict()
     raise NotFound("path", path)
+
+
+def _needed_scopes(request: Request) -> list[Scope]:
+    """What a token must be good for, so that this request can be answered."""
+    if request.path == _CATALOG_PATH:
+        return [CATALOG]
+    route, parts = _find_route(request.path)
+    action, _ = route.methods[request.method]
+    if action is None:
+        return []
+    # Whoever pushes looks at what is there already.
+    actions = {Action.PULL, Action.PUSH} if action is Action.PUSH else {action}
+    needed = [Scope.of(RepositoryName(parts["name"]), actions)]
+    if action is Action.PUSH and "mount" in request.query:
+        try:
+            needed.append(Scope.of(RepositoryName(request.query["from"]), {Action.PULL}))
+        except (KeyError, InvalidName):
+            return needed
+    return needed

@@ -153,12 +153,16 @@ class Authenticator:
         self._tokens = {key: token for key, token in self._tokens.items() if token.good_until > now}
 
     async def _obtain(self, realm: str, service: str, scope: str) -> _Token:
-        self._check_realm(realm)
+        realm = self._checked(realm)
         answer = await self._exchange(self._request(realm, service, scope))
         return _read_token(answer, realm, now=self._clock())
 
-    def _check_realm(self, realm: str) -> None:
-        parts = urlsplit(realm)
+    def _checked(self, realm: str) -> str:
+        """Where to ask for tokens; raises Invalid, and Refused where the credentials would be sent in clear."""
+        parts, own = urlsplit(realm), urlsplit(self._endpoint.url)
+        if (parts.scheme, parts.hostname, own.scheme) == ("http", own.hostname, "https"):
+            # A registry behind a proxy that ends TLS may call itself http.
+            return parts._replace(scheme="https", netloc=own.netloc).geturl()
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Invalid("realm", f"of registry {self._endpoint.name} must be an http or https URL", realm)
         secret = self._endpoint.credentials is not None
@@ -166,6 +170,7 @@ class Authenticator:
             raise Refused(
                 f"registry {self._endpoint.name} asks to send the credentials in clear to {realm}, which is refused"
             )
+        return realm
 
     def _request(self, realm: str, service: str, scope: str) -> TokenRequest:
         named = [("service", service)] if service else []

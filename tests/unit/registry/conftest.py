@@ -10,7 +10,7 @@ import pytest
 
 from tagferry.errors import Denied, NotFound, Unauthenticated
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.registry.access import Action, Login
+from tagferry.registry.access import Action, Login, Scope
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tests.support.serving import serving
@@ -20,11 +20,13 @@ from tests.support.serving import serving
 class ScriptedGate:
     """Lets pass whoever says `me`, except where a test forbids it."""
 
-    challenge: str = 'Basic realm="tagferry", charset="UTF-8"'
     denied: set[tuple[Action, str]] = field(default_factory=set)
     hidden: set[str] = field(default_factory=set)
     absent: set[str] = field(default_factory=set)
     failure: Exception | None = None
+
+    def challenge(self, login: Login, scopes: Sequence[Scope], error: Unauthenticated) -> str:
+        return f'Bearer realm="{login.origin}/token",scope="{" ".join(map(str, scopes))}"'
 
     async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> str | None:
         if login.authorization != "me":

@@ -15,10 +15,16 @@ ABSENT = Digest.of(b"absent")
 
 
 async def test_a_stranger_is_asked_to_log_in(registry: Registry) -> None:
-    for path in ("/v2/", "/v2/_catalog", "/v2/org/app/tags/list"):
+    needed = {
+        "/v2/": "",
+        "/v2/_catalog": "registry:catalog:*",
+        "/v2/org/app/tags/list": "repository:org/app:pull",
+        "/v2/org/app/manifests/v1": "repository:org/app:pull",
+    }
+    for path, scope in needed.items():
         response, body = await registry.get(path, Authorization="stranger")
         assert response.status == 401
-        assert response.headers["WWW-Authenticate"] == registry.gate.challenge
+        assert response.headers["WWW-Authenticate"] == f'Bearer realm="{registry.url}/token",scope="{scope}"'
         assert response.headers["Docker-Distribution-API-Version"] == "registry/2.0"
         assert json.loads(body)["errors"][0]["code"] == "UNAUTHORIZED"
 

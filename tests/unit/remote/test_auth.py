@@ -145,6 +145,17 @@ async def test_credentials_are_not_sent_in_clear_for_a_registry_that_is_encrypte
     assert server.asked == []
 
 
+async def test_a_registry_that_calls_itself_http_is_asked_for_tokens_as_it_was_configured():
+    server = TokenServer()
+    auth = authenticator(
+        server, url="https://registry.example:8443", credentials=Credentials(username="u", password="p")
+    )
+    auth.learn(['Bearer realm="http://registry.example/v2/_token?a=b",service="s"'], PULL, None)
+
+    assert await auth.authorization(PULL) == "Bearer t1"
+    assert server.asked[0].url.startswith("https://registry.example:8443/v2/_token?a=b&service=s&")
+
+
 async def test_basic_credentials_are_remembered_and_not_repeated_when_refused():
     auth = authenticator(TokenServer(), credentials=Credentials(username="u", password="p"))
 

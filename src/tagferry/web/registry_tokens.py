@@ -1,0 +1,168 @@
+"""The embedded registry's tokens: whoever logs in, or nobody, gets one for what it asks for.
+
+Sources: the distribution project's "Token Authentication Specification" and "OAuth2 Token Authentication".
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Self
+from urllib.parse import parse_qsl
+
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
+
+from tagferry.accounts.model import Caller
+from tagferry.accounts.temporary import TemporaryCredentials
+from tagferry.errors import Unauthenticated
+from tagferry.names import RegionId
+from tagferry.registry.access import InvalidTokenRequest, Scope
+from tagferry.registry.asgi import ClientGone, Request, Response
+from tagferry.registry.errors import NotAllowed
+from tagferry.registry.server import refusal
+from tagferry.web.gate import TOKEN_PATH, AccountsGate
+from tagferry.web.swr.formats import date
+
+_FORM_LIMIT = 64 * 1024
+_SCOPE_LIMIT = 32
+"""A token holds its scopes, and has to fit into a header."""
+_IDLE_SECONDS = 60.0
+_PASSWORD, _REFRESH = "password", "refresh_token"
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Who asks for a token, and for which.
+
+    Attributes:
+        caller: None for somebody who does not say who it is.
+        is_refreshable: whether a token to get more tokens with is asked for, too.
+    """
+
+    caller: Caller | None
+    scopes: tuple[Scope, ...]
+    is_refreshable: bool
+
+
+class RegistryTokens:
+    """The ASGI application that gives tokens at their path, and leaves every other path to the registry.
+
+    Args:
+        registry: what takes the tokens.
+        region: whose registry it is.
+        gate: the registry's.
+        temporary: makes the tokens.
+        lifetime: how long a token lasts.
+    """
+
+    def __init__(
+        self,
+        registry: ASGIApp,
+        region: RegionId,
+        gate: AccountsGate,
+        temporary: TemporaryCredentials,
+        *,
+        lifetime: timedelta,
+    ) -> None:
+        self._registry = registry
+        self._region = region
+        self._gate = gate
+        self._temporary = temporary
+        self._lifetime = lifetime
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != TOKEN_PATH:
+            await self._registry(scope, receive, send)
+            return
+        request = Request.of(scope, receive, idle_seconds=_IDLE_SECONDS)
+        query = scope["query_string"].decode("latin-1")
+        try:
+            response = await self._give(await self._read(request, query))
+        except ClientGone:
+            return
+        except Exception as error:
+            response = refusal(error, _challenge)
+        await response.send(send, method=request.method)
+
+    async def _read(self, request: Request, query: str) -> _Order:
+        if request.method == "GET":
+            scopes = _Parameters.parse(query).scopes()
+            caller = await self._gate.caller(request.login, is_remembered=False)
+            # `offline_token`, which docker login sends, gets none, as the protocol allows: docker would keep it in its
+            # config.json in the place of the password, and the kubelet for one can do nothing with that.
+            return _Order(caller=caller, scopes=scopes, is_refreshable=False)
+        if request.method == "POST":
+            asked = _Parameters.parse((await request.body("form", limit=_FORM_LIMIT)).decode("latin-1"))
+            scopes = asked.scopes()
+            return _Order(
+                caller=await self._by_grant(asked, address=request.address),
+                scopes=scopes,
+                is_refreshable=asked.get("access_type") == "offline",
+            )
+        raise NotAllowed(request.method, ("GET", "POST"))
+
+    async def _by_grant(self, asked: "_Parameters", *, address: str) -> Caller:
+        grant = asked.require("grant_type")
+        if grant == _PASSWORD:
+            username, password = asked.require("username"), asked.require("password")
+            return await self._gate.by_password(username, password, address=address, is_remembered=False)
+        if grant == _REFRESH:
+            return await self._gate.by_refresh_token(asked.require(_REFRESH))
+        raise InvalidTokenRequest("grant_type", f"must be {_PASSWORD} or {_REFRESH}", grant)
+
+    async def _give(self, order: _Order) -> Response:
+        token = await self._temporary.create_registry_token(
+            order.caller,
+            self._lifetime,
+            region=self._region,
+            scopes=[str(scope) for scope in order.scopes],
+            is_refreshable=order.is_refreshable,
+        )
+        granted = [await self._gate.granted(order.caller, scope) for scope in order.scopes]
+        document = {
+            "token": token.value,
+            "access_token": token.value,
+            "token_type": "Bearer",
+            "scope": " ".join(str(scope) for scope in granted if scope is not None),
+            "expires_in": int((token.expires_at - token.issued_at).total_seconds()),
+            "issued_at": date(token.issued_at),
+        }
+        if token.refresh_token is not None:
+            document["refresh_token"] = token.refresh_token
+        headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+        return Response(200, headers, json.dumps(document).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameters:
+    """What stands in a query or a form."""
+
+    pairs: Sequence[tuple[str, str]]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        return cls(parse_qsl(text, keep_blank_values=True))
+
+    def get(self, name: str) -> str:
+        """A parameter's last value; empty where it is not there."""
+        return next((value for found, value in reversed(self.pairs) if found == name), "")
+
+    def require(self, name: str) -> str:
+        """A parameter's value; raises InvalidTokenRequest."""
+        if not (value := self.get(name)):
+            raise InvalidTokenRequest(name, "is mandatory")
+        return value
+
+    def scopes(self) -> tuple[Scope, ...]:
+        """Every scope of those asked for that there is here, each once; raises InvalidTokenRequest."""
+        texts = (value for name, value in self.pairs if name == "scope")
+        asked = (Scope.parse(one).here() for text in texts for one in text.split())
+        scopes = tuple(dict.fromkeys(scope for scope in asked if scope is not None))
+        if len(scopes) > _SCOPE_LIMIT:
+            raise InvalidTokenRequest("scope", f"must be at most {_SCOPE_LIMIT} different ones", len(scopes))
+        return scopes
+
+
+def _challenge(_error: Unauthenticated) -> str:
+    return 'Basic realm="tagferry", charset="UTF-8"'

@@ -251,5 +251,20 @@ async def test_each_operation_needs_its_permission(ferry: Deployment) -> None:
     shown = ShowRepositoryRequest(namespace="team", repository="by-editor")
     assert (await ask(ferry, "show_repository", shown, key=reader)).creator_name == "editor"
     assert (await refused(ferry, "delete_repo", delete("by-editor"), key=editor))[:2] == (403, "SVCSTG.SWR.4039002")
+    for method, request in (
+        ("create_repo", create("by-editor-for-all", is_public=True)),
+        ("update_repo", update("by-editor", is_public=True)),
+    ):
+        status, code, message = await refused(ferry, method, request, key=editor)
+        assert (status, code) == (403, "SVCSTG.SWR.4039002")
+        assert "editor needs the permission to manage" in message
+    _, manager = await ferry.user("manager", team=Permission.MANAGE)
+    await ask(ferry, "update_repo", update("by-editor", is_public=True), key=manager)
+    # What is public already stays so, whoever says something else of it.
+    await ask(ferry, "update_repo", update("by-editor", is_public=True, description="more"), key=editor)
+    assert (await ask(ferry, "show_repository", shown, key=reader)).description == "more"
+    hide = update("by-editor", is_public=False)
+    assert (await refused(ferry, "update_repo", hide, key=editor))[:2] == (403, "SVCSTG.SWR.4039002")
+    assert (await ask(ferry, "show_repository", shown, key=reader)).is_public is True
     hidden = ListRepoDetailsRequest(namespace="release")
     assert (await ask(ferry, "list_repo_details", hidden, key=reader)).repos == []

@@ -27,6 +27,7 @@ class Saying:
     """What is to be said of a repository.
 
     Attributes:
+        is_public: whether anybody may read it; None leaves it as it is, which is not for a new one.
         category: one of CATEGORIES; None leaves it as it is, which is `other` for a new one.
         description: any text; None leaves it as it is, which is none for a new one.
 
@@ -34,7 +35,7 @@ class Saying:
         Invalid: there is no such category, or the description is no text that can be kept.
     """
 
-    is_public: bool = False
+    is_public: bool | None = None
     category: str | None = None
     description: str | None = None
 
@@ -67,11 +68,11 @@ class Repositories:
             row = await session.scalar(select(RepositoryRow).where(_at(region, name)))
         return _record(row) if row is not None else None
 
-    async def list_in(self, region: RegionId, namespaces: Collection[Namespace]) -> list[RepositoryRecord]:
-        """The records of these organizations' repositories, by full name."""
-        if not namespaces:
-            return []
-        here = (RepositoryRow.region == region) & RepositoryRow.namespace.in_(namespaces)
+    async def list_in(self, region: RegionId, namespaces: Collection[Namespace] | None) -> list[RepositoryRecord]:
+        """The records of the repositories of these organizations, or of all, by full name."""
+        here = RepositoryRow.region == region
+        if namespaces is not None:
+            here &= RepositoryRow.namespace.in_(namespaces)
         async with self._database.read() as session:
             rows = await session.scalars(select(RepositoryRow).where(here))
             return sorted((_record(row) for row in rows), key=lambda record: record.name)
@@ -113,7 +114,7 @@ class Repositories:
             row = await session.scalar(select(RepositoryRow).where(_at(region, name)).with_for_update())
             if row is None:
                 raise NotFound("repository", f"{name} in {region}")
-            row.is_public = said.is_public
+            row.is_public = row.is_public if said.is_public is None else said.is_public
             row.category = row.category if said.category is None else said.category
             row.description = row.description if said.description is None else said.description
             row.updated_at = datetime.now(UTC)
@@ -141,7 +142,7 @@ class Repositories:
                 organization_id=organization.id if organization else None,
                 category=said.category or OTHER,
                 description=said.description or "",
-                is_public=said.is_public,
+                is_public=said.is_public or False,
                 creator_id=creator[0],
                 creator_name=creator[1],
                 created_at=since or now,

@@ -1,5 +1,6 @@
 """Repositories: create, show, update and delete."""
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Depends, Response
@@ -67,10 +68,10 @@ class RepositoryShown(BaseModel):
 
 @router.post(REPOSITORIES, operation_id="CreateRepo", status_code=201, dependencies=[Depends(require_json)])
 async def create(namespace: str, body: CreateRepoBody, context: RequestContext) -> Response:
-    """Create a repository that has no image yet."""
+    """Create a repository that has no image yet; a public one is for those who manage its organization to create."""
     name = RepositoryName.of(Namespace(namespace), Repository(body.repository))
     said = body.said
-    await _require(context, name, Permission.EDIT)
+    await _require(context, name, Permission.MANAGE if said.is_public else Permission.EDIT)
     if await has_images(context.region.store, name):
         raise already_there(context.region.id, name)
     await context.services.repositories.create(context.caller, context.region.id, name, said)
@@ -110,11 +111,20 @@ async def show(namespace: str, repository: str, context: RequestContext) -> dict
 
 @router.patch(REPOSITORY, operation_id="UpdateRepo", status_code=201, dependencies=[Depends(require_json)])
 async def update(namespace: str, repository: str, body: UpdateRepoBody, context: RequestContext) -> Response:
-    """Say something else of a repository; one that was only pushed to has a record from then on."""
+    """Say something else of a repository; one that was only pushed to has a record from then on.
+
+    Whether anybody may read it is for those to change who manage it.
+    """
     name, said = RepositoryName.from_path(namespace, repository), body.said
-    await _require(context, name, Permission.EDIT)
+    access = await _require(context, name, Permission.EDIT)
     region, repositories = context.region.id, context.services.repositories
-    if await repositories.find(region, name) is None:
+    record = await repositories.find(region, name)
+    if said.is_public == (record is not None and record.is_public):
+        # Somebody else may be about to change it.
+        said = replace(said, is_public=None)
+    elif access.permission < Permission.MANAGE:
+        await _require(context, name, Permission.MANAGE)
+    if record is None:
         found = await find(context, name)
         await repositories.find_or_make(context.caller, region, name, since=found.created)
     await repositories.update(region, name, said)
@@ -142,7 +152,3 @@ async def delete(namespace: str, repository: str, context: RequestContext) -> Re
 
 async def _require(context: Context, name: RepositoryName, permission: Permission) -> Access:
     return await context.services.access.require(context.caller, context.region.id, name, permission)
-
-
-def _name(namespace: str, repository: str) -> RepositoryName:
-    return RepositoryName.from_path(namespace, repository)

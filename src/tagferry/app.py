@@ -118,7 +118,7 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
         yield Accounts(
             database=database,
             users=users,
-            organizations=Organizations(database, open_regions=open_regions),
+            organizations=Organizations(database),
             temporary=TemporaryCredentials(users, vault),
             access=AccessControl(database, open_regions=open_regions),
         )

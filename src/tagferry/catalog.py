@@ -79,12 +79,14 @@ class AttachmentDetails:
     updated: datetime
 
 
-async def list_repositories(store: ImageStore, namespaces: Sequence[Namespace]) -> list[RepositoryName]:
-    """The store's repositories in these organizations, in lexical order.
+async def list_repositories(store: ImageStore, namespaces: Collection[Namespace] | None) -> list[RepositoryName]:
+    """The store's repositories in these organizations, or in all, in lexical order.
 
     Raises:
         Unsupported: the store does not list its repositories.
     """
+    if namespaces is None:
+        return [name async for name in store.list_repositories() if "/" in name]
     prefixes = tuple(f"{namespace}/" for namespace in namespaces)
     if not prefixes:
         return []

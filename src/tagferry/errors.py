@@ -87,12 +87,19 @@ class Refused(TagferryError):
 
 
 class NotFound(TagferryError):
-    """A resource that does not exist; `kind` is `organization`, `repository`, `tag`, `blob`, ..."""
+    """A resource that does not exist.
+
+    Attributes:
+        kind: `organization`, `repository`, `tag`, `blob`, ...
+        name: which one.
+        hint: what to do about it, if there is anything to be said.
+    """
 
     def __init__(self, kind: str, name: str, hint: str = "") -> None:
         super().__init__(f"{kind} {name} does not exist" + (f"; {hint}" if hint else ""))
         self.kind = kind
         self.name = name
+        self.hint = hint
 
 
 class Conflict(TagferryError):

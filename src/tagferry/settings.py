@@ -156,7 +156,8 @@ class RegionSettings(_Frozen):
     notifications_token: SecretStr | None = Field(None, min_length=16)
     """The bearer token with which the region's registry may tell of pushes at `POST /notifications`."""
     organizations: Literal["managed", "open"] = "managed"
-    """`managed`: only organizations created in tagferry exist; `open`: the registry decides (administrators only)."""
+    """Who governs the region's organizations. `managed`: tagferry, so that only those created in it exist. `open`: the
+    registry; administrators may use any that it has, and let others into one by putting it on record."""
     placeholder_repository: Annotated[str, AfterValidator(_repository_name)] | None = None
     """ORG/REPO that a literal `{namespace}/{repository}` in a path stands for, as the vendor's samples send it."""
     tls_certificate: Path | None = None

@@ -25,8 +25,8 @@ UNKNOWN = {"user_id": "0" * 32, "user_name": "unknown", "auth": 1}
 """Somebody whose permission cannot be changed, so that whoever may change permissions is told 404."""
 
 # What each may do: L look at it by the management API and find it in the list, F find it among what is shared, P pull,
-# S synchronize from it, I into it, U push, T tag and make triggers, D delete, R let a policy delete, A change who may do
-# what in it, O change who may do what in its organization. In lower case: only in the public repository.
+# S synchronize from it, I into it, U push, T tag and make triggers, D delete, R let a policy delete, A change who may
+# do what in it, O change who may do what in its organization. In lower case: only in the public repository.
 TABLE = {
     "admin": "LFPSIUTDRAO",
     "manager": "LFPSIUTDRAO",

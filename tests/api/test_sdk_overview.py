@@ -9,10 +9,13 @@ from huaweicloudsdkswr.v2 import (
     CreateRepoRequestBody,
     ListApiVersionsRequest,
     ListQuotasRequest,
+    ListReposDetailsRequest,
     ShowApiVersionRequest,
     ShowDomainOverviewRequest,
     ShowDomainResourceReportsRequest,
     ShowShareFeatureGatesRequest,
+    UpdateRepoRequest,
+    UpdateRepoRequestBody,
 )
 
 from tagferry.accounts.model import Permission
@@ -47,6 +50,20 @@ async def test_the_overview_counts_what_the_caller_may_read(ferry: Deployment) -
     _, key = await ferry.user("looker", release=Permission.READ)
     shown = await ask(ferry, "show_domain_overview", ShowDomainOverviewRequest(), key=key)
     assert (shown.namspace_num, shown.repo_num, shown.image_num, shown.store_space) == (1, 1, 1, SIZE)
+
+
+async def test_the_overview_counts_single_repositories_that_the_caller_may_read_as_lists_do(ferry: Deployment) -> None:
+    _, key = await ferry.user("guest", domain="guests")
+    shown = await ask(ferry, "show_domain_overview", ShowDomainOverviewRequest(), key=key)
+    assert (shown.namspace_num, shown.repo_num, shown.image_num) == (0, 0, 0)
+    body = UpdateRepoRequestBody(is_public=True)
+    await ask(ferry, "update_repo", UpdateRepoRequest(namespace="team", repository="app", body=body))
+    shown = await ask(ferry, "show_domain_overview", ShowDomainOverviewRequest(), key=key)
+    assert (shown.namspace_num, shown.repo_num, shown.image_num, shown.store_space) == (1, 1, 2, SIZE)
+    listed = (await ask(ferry, "list_repos_details", ListReposDetailsRequest(), key=key)).body
+    assert [one.name for one in listed] == ["app"]
+    body = UpdateRepoRequestBody(is_public=False)
+    await ask(ferry, "update_repo", UpdateRepoRequest(namespace="team", repository="app", body=body))
 
 
 async def test_there_are_no_quotas_and_no_reports(ferry: Deployment) -> None:

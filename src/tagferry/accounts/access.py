@@ -1,4 +1,4 @@
-"""The one decision on who may do what in a repository; every door asks here."""
+"""The one decision on who may do what in a repository or an organization; every door asks here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, literal, or_, select
 
-from tagferry.accounts.model import Caller, Permission
+from tagferry.accounts.model import Caller, Organization, Permission
+from tagferry.accounts.organizations import held_by, organization_of, with_permission
 from tagferry.db.engine import Database
 from tagferry.db.tables import (
     DomainRow,
@@ -54,17 +55,21 @@ class Readable:
     Attributes:
         organizations: those in which everything may be read.
         repositories: single ones; what only an open region's registry knows belongs to no domain, which is empty.
+        is_everything: whether whatever else the region's registry knows may be read, too.
     """
 
     organizations: Mapping[str, str]
     repositories: Mapping[str, str]
+    is_everything: bool = False
 
     def __contains__(self, name: RepositoryName) -> bool:
-        return name in self.repositories or name.partition("/")[0] in self.organizations
+        return self.is_everything or name in self.repositories or name.partition("/")[0] in self.organizations
 
     @property
-    def namespaces(self) -> frozenset[Namespace]:
-        """The organizations in which there may be something to read."""
+    def namespaces(self) -> frozenset[Namespace] | None:
+        """The organizations in which there may be something to read; None for all that there are."""
+        if self.is_everything:
+            return None
         single = (name.partition("/")[0] for name in self.repositories)
         return frozenset(Namespace(name) for name in {*self.organizations, *single})
 
@@ -74,14 +79,15 @@ class Readable:
 
 
 class AccessControl:
-    """Tells who may do what in repositories.
+    """Tells who may do what in repositories and organizations.
 
-    It is the highest of what the organization and the repository let the user do. Everybody may read a public
-    repository, and every user of a domain what is shared with it. Administrators may do everything.
+    In a repository it is the highest of what the organization and the repository let the user do. Everybody may read a
+    public repository, and every user of a domain what is shared with it. Administrators may do everything.
 
     Args:
         database: where all of this is kept.
-        open_regions: regions whose registry knows its organizations itself, so that administrators may use any.
+        open_regions: regions whose registry governs its organizations. There are more of them than are on record here:
+            administrators may use any, and others what an administrator has put on record and let them into.
     """
 
     def __init__(self, database: Database, *, open_regions: frozenset[RegionId] = frozenset()) -> None:
@@ -123,8 +129,8 @@ class AccessControl:
         if caller is None:
             return Access(owner, Permission.READ, is_guest=True)
         is_known = owner is not None or found.is_public is not None
-        if not is_known and not (caller.is_admin and region in self._open_regions):
-            raise NotFound("organization", f"{namespace} in {region}", "create it first, or check its name")
+        if not is_known and not self.knows_more(caller, region):
+            raise self._unknown(region, namespace)
         if caller.is_admin:
             return Access(owner, Permission.MANAGE, is_guest=False)
         own = max(found.held or 0, found.held_here or 0)
@@ -137,8 +143,60 @@ class AccessControl:
             f"of {region}, or in its repository {repository}"
         )
 
+    async def require_organization(
+        self, caller: Caller, region: RegionId, name: Namespace, permission: Permission
+    ) -> Organization | None:
+        """Let the caller pass who holds at least this permission in an organization.
+
+        Returns:
+            The organization, or None where an administrator uses one that only an open region's registry knows.
+
+        Raises:
+            NotFound: there is no such organization.
+            Denied: the caller may do less than that.
+        """
+        async with self._database.read() as session:
+            rows = await session.execute(with_permission(caller, region).where(OrganizationRow.name == name))
+            found = rows.first()
+        if found is None:
+            if self.knows_more(caller, region):
+                return None
+            raise self._unknown(region, name)
+        held = held_by(caller, found[1])
+        if held is None or held < permission:
+            raise Denied(
+                f"{caller.name} needs the permission to {permission.name.lower()} in the organization {name} "
+                f"of {region}"
+            )
+        return organization_of(found[0], held)
+
+    def require_creation(self, caller: Caller, region: RegionId, name: Namespace) -> None:
+        """Let the caller pass who may put an organization on record.
+
+        Raises:
+            Denied: the region's registry governs its organizations. Whoever made the record of one that is there
+                already could do with its images what it liked.
+        """
+        if self.is_open(region) and not caller.is_admin:
+            raise Denied(f"the registry of {region} governs its organizations; {_TAKE_IN.format(region, name)}")
+
+    def is_open(self, region: RegionId) -> bool:
+        """Whether the region's registry governs its organizations."""
+        return region in self._open_regions
+
+    def knows_more(self, caller: Caller, region: RegionId) -> bool:
+        """Whether there are organizations for this caller that are not on record here."""
+        return caller.is_admin and self.is_open(region)
+
+    def _unknown(self, region: RegionId, namespace: str) -> NotFound:
+        """The error of an organization that is not on record, with what to do."""
+        hint = "create it first, or check its name"
+        if self.is_open(region):
+            hint = f"if the region's registry has it, {_TAKE_IN.format(region, namespace)}"
+        return NotFound("organization", f"{namespace} in {region}", hint)
+
     async def readable(self, caller: Caller, region: RegionId) -> Readable:
-        """What the caller may read in a region, of the organizations and repositories that are known here."""
+        """What the caller may read in a region."""
         organizations = (
             select(OrganizationRow.name, DomainRow.name)
             .join(DomainRow, DomainRow.id == OrganizationRow.domain_id)
@@ -156,6 +214,7 @@ class AccessControl:
         return Readable(
             organizations=dict(whole),
             repositories={f"{namespace}/{name}": domain or "" for namespace, name, domain in single},
+            is_everything=self.knows_more(caller, region),
         )
 
 
@@ -179,6 +238,7 @@ def is_shared(since: ColumnElement[datetime] | datetime) -> ColumnElement[bool]:
     return or_(RepositoryShareRow.deadline.is_(None), RepositoryShareRow.deadline >= since)
 
 
+_TAKE_IN = "an administrator can let users into it with: tagferry org create {}/{}"
 _LOGIN = "without a login only public repositories can be read; try: docker login"
 
 

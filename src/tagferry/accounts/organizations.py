@@ -1,6 +1,5 @@
-"""Organizations of the regions, and who may do what in them."""
+"""Organizations of the regions on record, and who was permitted what in them."""
 
-from collections.abc import Collection
 from datetime import UTC, datetime
 
 from sqlalchemy import Select, select
@@ -10,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tagferry.accounts.model import Caller, Organization, Permission
 from tagferry.db.engine import Database
 from tagferry.db.tables import OrganizationPermissionRow, OrganizationRow, UserRow
-from tagferry.errors import Conflict, Denied, InvalidName, NotFound
+from tagferry.errors import Conflict, InvalidName, NotFound
 from tagferry.names import Namespace, RegionId
 
 RESERVED = frozenset({"manage"})
@@ -18,16 +17,14 @@ RESERVED = frozenset({"manage"})
 
 
 class Organizations:
-    """Creates, finds and guards organizations.
+    """Creates, lists and deletes the records of organizations; `AccessControl` guards them.
 
     Args:
         database: where they are kept.
-        open_regions: regions whose registry knows its organizations itself, so that administrators may use any.
     """
 
-    def __init__(self, database: Database, *, open_regions: Collection[RegionId] = ()) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._open_regions = frozenset(open_regions)
 
     async def create(self, caller: Caller, region: RegionId, name: Namespace) -> Organization:
         """Create an organization, which its creator manages; raises InvalidName or Conflict."""
@@ -52,14 +49,14 @@ class Organizations:
                 )
         except IntegrityError:
             raise Conflict("organization", f"the organization {name} exists already in {region}") from None
-        return _organization(row, Permission.MANAGE)
+        return organization_of(row, Permission.MANAGE)
 
     async def list_for(self, caller: Caller, region: RegionId) -> list[Organization]:
         """The organizations of a region that the caller may at least read, by name."""
         async with self._database.read() as session:
-            rows = await session.execute(_with_permission(caller, region).order_by(OrganizationRow.name))
-            seen = [(row, _permission(caller, auth)) for row, auth in rows]
-        return [_organization(row, permission) for row, permission in seen if permission is not None]
+            rows = await session.execute(with_permission(caller, region).order_by(OrganizationRow.name))
+            seen = [(row, held_by(caller, auth)) for row, auth in rows]
+        return [organization_of(row, permission) for row, permission in seen if permission is not None]
 
     async def list_all(self, region: RegionId) -> list[Organization]:
         """Every organization of a region by name, as its administrators see it."""
@@ -67,34 +64,7 @@ class Organizations:
             rows = await session.scalars(
                 select(OrganizationRow).where(OrganizationRow.region == region).order_by(OrganizationRow.name)
             )
-            return [_organization(row, Permission.MANAGE) for row in rows]
-
-    async def require(
-        self, caller: Caller, region: RegionId, name: Namespace, permission: Permission
-    ) -> Organization | None:
-        """Let the caller pass who holds at least this permission.
-
-        Returns:
-            The organization, or None where an administrator uses one that only an open region's registry knows.
-
-        Raises:
-            NotFound: there is no such organization.
-            Denied: the caller may do less than that.
-        """
-        async with self._database.read() as session:
-            rows = await session.execute(_with_permission(caller, region).where(OrganizationRow.name == name))
-            found = rows.first()
-        if found is None:
-            if caller.is_admin and region in self._open_regions:
-                return None
-            raise NotFound("organization", f"{name} in {region}", "create it first, or check its name")
-        held = _permission(caller, found[1])
-        if held is None or held < permission:
-            raise Denied(
-                f"{caller.name} needs the permission to {permission.name.lower()} in the organization {name} "
-                f"of {region}"
-            )
-        return _organization(found[0], held)
+            return [organization_of(row, Permission.MANAGE) for row in rows]
 
     async def delete(self, region: RegionId, name: Namespace) -> None:
         """Delete an organization's record; raises NotFound."""
@@ -114,7 +84,8 @@ class Organizations:
             )
 
 
-def _with_permission(caller: Caller, region: RegionId) -> Select[OrganizationRow, int]:
+def with_permission(caller: Caller, region: RegionId) -> Select[OrganizationRow, int]:
+    """The organizations of a region, each with what the caller was permitted in it, if anything."""
     mine = (OrganizationPermissionRow.organization_id == OrganizationRow.id) & (
         OrganizationPermissionRow.user_id == caller.user_id
     )
@@ -125,7 +96,8 @@ def _with_permission(caller: Caller, region: RegionId) -> Select[OrganizationRow
     )
 
 
-def _permission(caller: Caller, auth: int | None) -> Permission | None:
+def held_by(caller: Caller, auth: int | None) -> Permission | None:
+    """What a caller holds in an organization where it was permitted this, or nothing."""
     if caller.is_admin:
         return Permission.MANAGE
     return Permission(auth) if auth is not None else None
@@ -141,7 +113,8 @@ async def _row(session: AsyncSession, region: RegionId, name: Namespace) -> Orga
     return row
 
 
-def _organization(row: OrganizationRow, permission: Permission) -> Organization:
+def organization_of(row: OrganizationRow, permission: Permission) -> Organization:
+    """An organization as somebody sees it who holds this permission in it."""
     return Organization(
         id=row.id,
         region=RegionId(row.region),

@@ -79,7 +79,7 @@ _TAIL = """# tls_certificate = "server.pem"
 # request_seconds = 120        # a request as a whole, unless it carries a blob
 # silence_seconds = 60         # without a byte moving, before it is tried again
 # poll_seconds = 60            # between two looks for what was pushed to repositories with a rule; 0: never
-# organizations = "open"   # its organizations are the registry's business; "managed": as created in tagferry
+# organizations = "open"   # the registry governs its organizations; "managed": only those created in tagferry exist
 
 # What any region takes as a target; by default every image, bit-identically. What it does not take is refused.
 # [regions.eu-west-1.accepts]

@@ -65,4 +65,5 @@ async def admit_target(
     try:
         return await access.require(caller, region, RepositoryName.of(namespace, repository), Permission.EDIT)
     except NotFound as error:
-        raise NotFound("organization", error.name, "remoteNamespace must exist in the target region") from None
+        hint = f"remoteNamespace must be one of the target region's: {error.hint}"
+        raise NotFound("organization", error.name, hint) from None

@@ -1,13 +1,19 @@
 """Accounts on a database of their own."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
 
+from tagferry.accounts.access import AccessControl
+from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.lockout import Lockout
+from tagferry.accounts.model import AccessKey, Caller
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.temporary import TemporaryCredentials
+from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
@@ -17,6 +23,7 @@ from tests.support.schemas import sqlite_in
 
 NORTH, SOUTH, OPEN = RegionId("cn-north-4"), RegionId("cn-south-1"), RegionId("harbor")
 PASSWORD = "correct horse"
+TOKEN_LIFETIME = timedelta(hours=3)
 
 
 @pytest.fixture
@@ -53,4 +60,31 @@ def temporary(users: Users, vault: Vault, calendar: Calendar) -> TemporaryCreden
 
 @pytest.fixture
 def organizations(database: Database) -> Organizations:
-    return Organizations(database, open_regions=[OPEN])
+    return Organizations(database)
+
+
+@pytest.fixture
+def access(database: Database) -> AccessControl:
+    return AccessControl(database, open_regions=frozenset({OPEN}))
+
+
+@pytest.fixture
+def tokens(database: Database, calendar: Calendar) -> Tokens:
+    return Tokens(database, lifetime=TOKEN_LIFETIME, clock=calendar)
+
+
+@pytest.fixture
+def authenticator(users: Users, tokens: Tokens, temporary: TemporaryCredentials, clock: Clock) -> Authenticator:
+    """Three failures lock for a minute."""
+    return Authenticator(users, tokens, temporary, Lockout(attempts=3, seconds=60, clock=clock))
+
+
+@pytest.fixture
+async def carol(users: Users) -> Caller:
+    return await users.create("carol", PASSWORD, domain="acme")
+
+
+@pytest.fixture
+async def key(users: Users, carol: Caller) -> AccessKey:
+    """A permanent access key of carol's."""
+    return await users.create_key(carol.name)

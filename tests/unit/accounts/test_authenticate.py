@@ -4,44 +4,22 @@ from datetime import timedelta
 import pytest
 
 from tagferry.accounts.authenticate import Authenticator
-from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.model import AccessKey, Caller
-from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
 from tagferry.db.engine import Database
 from tagferry.errors import BadSignature, Throttled, Unauthenticated
 from tagferry.signing import Request, login_password
 from tests.support.clock import Clock
-from tests.unit.accounts.conftest import NORTH, PASSWORD
+from tests.unit.accounts.conftest import NORTH, PASSWORD, TOKEN_LIFETIME
 
 HOME, AWAY = "192.0.2.1", "198.51.100.7"
-
-
-@pytest.fixture
-def tokens(database: Database) -> Tokens:
-    return Tokens(database, lifetime=timedelta(hours=1))
-
-
-@pytest.fixture
-def authenticator(users: Users, tokens: Tokens, temporary: TemporaryCredentials, clock: Clock) -> Authenticator:
-    return Authenticator(users, tokens, temporary, Lockout(attempts=3, seconds=60, clock=clock))
-
-
-@pytest.fixture
-async def carol(users: Users) -> Caller:
-    return await users.create("carol", PASSWORD, domain="acme")
-
-
-@pytest.fixture
-async def key(users: Users, carol: Caller) -> AccessKey:
-    return await users.create_key(carol.name)
 
 
 async def test_a_token_is_its_owners_until_it_expires(database: Database, tokens: Tokens, carol: Caller):
     token = await tokens.issue(carol)
 
-    assert token.record.expires_at - token.record.issued_at == timedelta(hours=1)
+    assert token.record.expires_at - token.record.issued_at == TOKEN_LIFETIME
     assert await tokens.owner(token.value) == carol
     assert await tokens.owner(token.value[:-1]) is None
     assert await tokens.owner("") is None

@@ -8,7 +8,6 @@ from cryptography.fernet import Fernet
 from sqlalchemy import select
 
 from tagferry.accounts.authenticate import Authenticator
-from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.model import AccessKey, Caller, Proof, TemporaryKey
 from tagferry.accounts.temporary import TemporaryCredentials, lifetime_of
 from tagferry.accounts.tokens import Tokens
@@ -18,31 +17,11 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import AccessKeyRow
 from tagferry.errors import BadSignature, Invalid, Throttled, Unauthenticated
 from tagferry.signing import Request, sign
-from tests.support.clock import Calendar, Clock
+from tests.support.clock import Calendar
 from tests.unit.accounts.conftest import PASSWORD
 
 HOME = "192.0.2.1"
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def tokens(database: Database, calendar: Calendar) -> Tokens:
-    return Tokens(database, lifetime=3 * HOUR, clock=calendar)
-
-
-@pytest.fixture
-def authenticator(users: Users, tokens: Tokens, temporary: TemporaryCredentials, clock: Clock) -> Authenticator:
-    return Authenticator(users, tokens, temporary, Lockout(attempts=3, seconds=60, clock=clock))
-
-
-@pytest.fixture
-async def carol(users: Users) -> Caller:
-    return await users.create("carol", PASSWORD, domain="acme")
-
-
-@pytest.fixture
-async def key(users: Users, carol: Caller) -> AccessKey:
-    return await users.create_key(carol.name)
 
 
 async def by_key(users: Users, key: AccessKey) -> Caller:

@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from tagferry.accounts.model import Organization, Permission
 from tagferry.catalog import has_images, list_repositories
-from tagferry.errors import Conflict, Denied, Invalid, NotFound, Unsupported
+from tagferry.errors import Conflict, Denied, Invalid, InvalidName, NotFound, Unsupported
 from tagferry.names import Namespace
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.swr.formats import number
 from tagferry.web.swr.queries import parse_filter
 from tagferry.web.swr.synchronization import require_json
 
@@ -44,8 +45,9 @@ class NamespaceList(BaseModel):
 
 @router.post(_ORGANIZATIONS, operation_id="CreateNamespace", status_code=201, dependencies=[Depends(require_json)])
 async def create(body: CreateNamespaceBody, context: RequestContext) -> Response:
-    """Create an organization, which its creator manages."""
+    """Create an organization, which its creator manages; where the registry governs them, put one on record."""
     name = Namespace(body.namespace)
+    context.services.access.require_creation(context.caller, context.region.id, name)
     await context.services.organizations.create(context.caller, context.region.id, name)
     return JSONResponse({}, status_code=201)
 
@@ -62,28 +64,35 @@ async def list_all(
         raise Invalid("mode", "must be visible", parameters["mode"])
     wanted = parameters.get("namespace") or namespace
     found = await context.services.organizations.list_for(context.caller, context.region.id)
-    return {"namespaces": [_item(organization) for organization in found if wanted in (None, "", organization.name)]}
+    items = {organization.name: _item(organization) for organization in found}
+    if context.services.access.knows_more(context.caller, context.region.id):
+        for name in await _in_registry(context):
+            items.setdefault(name, _unrecorded_item(context, name))
+    return {"namespaces": [items[name] for name in sorted(items) if wanted in (None, "", name)]}
 
 
 @router.get(f"{_ORGANIZATIONS}/{{namespace}}", operation_id="ShowNamespace", response_model=NamespaceItem)
 async def show(namespace: str, context: RequestContext) -> dict[str, Any]:
     """Show an organization."""
-    name = Namespace(namespace)
-    organization = await context.services.organizations.require(
-        context.caller, context.region.id, name, Permission.READ
-    )
-    if organization is None:
-        raise NotFound("organization", f"{name} in {context.region.id}", "its registry knows it, tagferry does not")
-    return _item(organization)
+    name, region = Namespace(namespace), context.region.id
+    organization = await context.services.access.require_organization(context.caller, region, name, Permission.READ)
+    if organization is not None:
+        return _item(organization)
+    if name in await _in_registry(context):
+        return _unrecorded_item(context, name)
+    raise NotFound("organization", f"{name} in {region}", "it is not on record, and its registry lists nothing in it")
 
 
 @router.delete(f"{_ORGANIZATIONS}/{{namespace}}", operation_id="DeleteNamespaces", status_code=204)
 async def delete(namespace: str, context: RequestContext) -> Response:
-    """Delete an organization that holds no repository."""
-    name = Namespace(namespace)
-    await context.services.organizations.require(context.caller, context.region.id, name, Permission.MANAGE)
-    await _require_empty(context, name)
-    await context.services.organizations.delete(context.region.id, name)
+    """Delete an organization that holds no repository; where the registry governs them, its record only."""
+    name, region = Namespace(namespace), context.region.id
+    organization = await context.services.access.require_organization(context.caller, region, name, Permission.MANAGE)
+    if organization is None:
+        raise NotFound("organization", f"{name} in {region}", "it is not on record, and its registry governs the rest")
+    if not context.services.access.is_open(region):
+        await _require_empty(context, name)
+    await context.services.organizations.delete(region, name)
     return Response(status_code=204)
 
 
@@ -107,6 +116,26 @@ async def _require_empty(context: Context, name: Namespace) -> None:
     for repository in listed:
         with suppress(NotFound):
             await store.delete_repository(repository)
+
+
+async def _in_registry(context: Context) -> set[Namespace]:
+    """The organizations of which the region's registry lists a repository; none where it lists nothing."""
+    found = set()
+    with suppress(Unsupported):
+        for name in await list_repositories(context.region.store, None):
+            with suppress(InvalidName):
+                found.add(name.namespace)
+    return found
+
+
+def _unrecorded_item(context: Context, name: Namespace) -> dict[str, Any]:
+    """An organization that only its registry knows, as administrators see it."""
+    return {
+        "id": number(context.region.id, name),
+        "name": name,
+        "creator_name": "",
+        "auth": int(Permission.MANAGE),
+    }
 
 
 def _item(organization: Organization) -> dict[str, Any]:

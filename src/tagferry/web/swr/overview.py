@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from tagferry.copy.flights import each
 from tagferry.errors import NotFound
 from tagferry.web.context import Context, RequestContext
-from tagferry.web.swr.repository_views import list_entries, view
+from tagferry.web.swr.repository_views import list_readable, view
 
 router = APIRouter(tags=["overview"])
 _AT_ONCE = 4
@@ -90,13 +90,13 @@ class ShownVersion(BaseModel):
 @router.get("/v2/manage/overview", operation_id="ShowDomainOverview", response_model=Overview)
 async def overview(context: RequestContext) -> dict[str, Any]:
     """Count what the caller may read in this region; a blob counts once in each repository."""
-    readable = await context.services.organizations.list_for(context.caller, context.region.id)
-    entries = await list_entries(context, [organization.name for organization in readable])
+    readable = await context.services.access.readable(context.caller, context.region.id)
+    entries = await list_readable(context, readable)
     views = await each(entries, lambda entry: view(context, entry), at_once=_AT_ONCE)
     return {
         "domain_id": context.caller.domain_id,
         "domain_name": context.caller.domain_name,
-        "namspace_num": len(readable),
+        "namspace_num": len({*readable.organizations, *(entry.name.partition("/")[0] for entry in entries)}),
         "repo_num": len(entries),
         "image_num": sum(len(one.details.tags) for one in views),
         "store_space": float(sum(one.details.size for one in views)),

@@ -178,9 +178,9 @@ async def find_record(context: Context, name: RepositoryName) -> RepositoryRecor
 
 async def _organization(context: Context, namespace: str, permission: Permission) -> Organization:
     name, region = Namespace(namespace), context.region.id
-    organization = await context.services.organizations.require(context.caller, region, name, permission)
+    organization = await context.services.access.require_organization(context.caller, region, name, permission)
     if organization is None:
-        raise NotFound("organization", f"{name} in {region}", "its registry knows it, tagferry does not")
+        raise NotFound("organization", f"{name} in {region}", "create it first, to permit somebody something in it")
     return organization
 
 

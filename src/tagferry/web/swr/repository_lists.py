@@ -1,7 +1,6 @@
 """Lists of repositories, by pages or from a marker on."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ from tagferry.errors import Invalid
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import date, number
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag, parse_number
-from tagferry.web.swr.repository_views import Entry, View, list_entries, view
+from tagferry.web.swr.repository_views import Entry, View, list_readable, view
 
 router = APIRouter(tags=["repositories"])
 
@@ -172,13 +171,10 @@ async def _matching(context: Context, parameters: Mapping[str, str | None]) -> l
     if category:
         check_category(category)
     readable = await context.services.access.readable(context.caller, context.region.id)
-    owners = [owner for owner in readable.namespaces if namespace in (None, "", owner)]
     return [
-        replace(entry, domain_name=readable.domain_of(entry.name))
-        for entry in await list_entries(context, owners)
-        if entry.name in readable
-        and (not part or part in entry.name.partition("/")[2])
-        and (not category or category == entry.category)
+        entry
+        for entry in await list_readable(context, readable, namespace=namespace)
+        if (not part or part in entry.name.partition("/")[2]) and (not category or category == entry.category)
     ]
 
 

@@ -1,15 +1,16 @@
 """What is shown of a repository: what was said of it, and what its region's registry holds of it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from tagferry.accounts.access import Readable
 from tagferry.accounts.model import RepositoryRecord
 from tagferry.accounts.repositories import OTHER
 from tagferry.catalog import RepositoryDetails, describe_repository, list_repositories
 from tagferry.errors import NotFound
-from tagferry.names import Namespace, RepositoryName, Tag
+from tagferry.names import RepositoryName, Tag
 from tagferry.web.context import Context
 
 
@@ -62,12 +63,23 @@ class View:
         return max(self.entry.record.updated_at, updated) if self.entry.record else updated
 
 
-async def list_entries(context: Context, namespaces: Sequence[Namespace]) -> list[Entry]:
-    """The repositories of these organizations, by full name; raises Unsupported where the registry does not list."""
+async def list_readable(context: Context, readable: Readable, *, namespace: str | None = None) -> list[Entry]:
+    """The repositories that the caller may read, of one organization or of all, by full name.
+
+    Raises:
+        Unsupported: the region's registry does not list its repositories.
+    """
+    namespaces = readable.namespaces
+    if namespaces is not None and namespace:
+        namespaces = namespaces & {namespace}
     records = await context.services.repositories.list_in(context.region.id, namespaces)
     by_name = {record.name: record for record in records}
     names = {*by_name, *await list_repositories(context.region.store, namespaces)}
-    return [Entry(name, by_name.get(name)) for name in sorted(names)]
+    return [
+        Entry(name, by_name.get(name), domain_name=readable.domain_of(name))
+        for name in sorted(names)
+        if name in readable and (not namespace or name.partition("/")[0] == namespace)
+    ]
 
 
 async def view(context: Context, entry: Entry) -> View:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.grants import Grants
+from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.model import AccessKey
 from tagferry.accounts.organizations import Organizations
@@ -80,6 +81,7 @@ class Accounts:
 
     database: Database
     users: Users
+    keys: AccessKeys
     organizations: Organizations
     temporary: TemporaryCredentials
     access: AccessControl
@@ -118,6 +120,7 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
         yield Accounts(
             database=database,
             users=users,
+            keys=AccessKeys(database, vault),
             organizations=Organizations(database),
             temporary=TemporaryCredentials(users, vault),
             access=AccessControl(database, open_regions=open_regions),
@@ -131,8 +134,8 @@ async def ensure_admin(accounts: Accounts) -> FirstAdmin | None:
     if await accounts.users.list_users():
         return None
     password = random_password()
-    await accounts.users.create(ADMIN, password, domain=DEFAULT_DOMAIN, is_admin=True)
-    return FirstAdmin(name=ADMIN, password=password, key=await accounts.users.create_key(ADMIN))
+    admin = await accounts.users.create(ADMIN, password, domain=DEFAULT_DOMAIN, is_admin=True)
+    return FirstAdmin(name=ADMIN, password=password, key=await accounts.keys.create(admin.user_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,6 +388,7 @@ def _services(
         regions=regions,
         organizations=accounts.organizations,
         users=accounts.users,
+        keys=accounts.keys,
         access=accounts.access,
         repositories=repositories,
         organization_grants=Grants(accounts.database, on=OrganizationPermissionRow.organization_id),
@@ -392,7 +396,7 @@ def _services(
         shares=Shares(accounts.database),
         tokens=tokens,
         temporary=accounts.temporary,
-        authenticator=Authenticator(accounts.users, tokens, accounts.temporary, lockout),
+        authenticator=Authenticator(accounts.users, accounts.keys, tokens, accounts.temporary, lockout),
         sync=sync,
         rulebook=RuleBook(
             regions=regions,

@@ -62,19 +62,19 @@ async def validate(ferry: Deployment, subject: str, token: str, query: str = "")
 
 
 async def test_a_token_is_got_by_an_access_key(ferry: Deployment, carol: str) -> None:
-    key = await ferry.app.accounts.users.create_key(carol)
+    key = await ferry.key(carol)
     answer = await ask_for_token(ferry, by_key(key), {"project": {"name": NORTH}})
     assert answer.status == 201
     token = answer.document["token"]
     assert (token["methods"], token["user"]["name"], token["project"]["name"]) == (["hw_ak_sk"], carol, NORTH)
     headers = {"X-Auth-Token": answer.headers["X-Subject-Token"]}
     assert (await ferry.http("GET", "/v2/manage/regions", headers=headers)).status == 200
-    await ferry.app.accounts.users.delete_key(key.access_key)
+    await ferry.app.accounts.keys.delete(key.access_key)
     assert (await ferry.http("GET", "/v2/manage/regions", headers=headers)).refused()[0] == 401
 
 
 async def test_five_wrong_secret_keys_lock_the_access_key(ferry: Deployment, carol: str) -> None:
-    key = await ferry.app.accounts.users.create_key(carol)
+    key = await ferry.key(carol)
     wrong = by_key(AccessKey(key.access_key, "x" * 40))
     answers = [(await ask_for_token(ferry, wrong)).refused()[:2] for _ in range(6)]
     assert answers == [(401, "SVCSTG.SWR.4010000")] * 5 + [(429, "APIGW.0308")]
@@ -355,7 +355,7 @@ async def test_nobody_has_anothers_keys_by_the_api(ferry: Deployment, carol: str
     assert (await ferry.http("GET", f"{CREDENTIALS}?user_id={other.user_id}", headers=headers)).refused()[0] == 403
     path = f"{CREDENTIALS}/{ferry.admin.key.access_key}"
     assert (await ferry.http("DELETE", path, headers=headers)).refused()[:2] == (404, "IAM.0004")
-    assert await ferry.app.accounts.users.by_key(ferry.admin.key.access_key) is not None
+    assert await ferry.app.accounts.keys.by_key(ferry.admin.key.access_key) is not None
 
 
 async def test_a_key_request_with_a_wrong_field_names_it_and_there_is_an_end_to_keys(

@@ -131,7 +131,7 @@ async def test_a_secret_ends_with_the_key_that_it_was_got_by(ferry: Deployment) 
     _, key = await ferry.user("rotator", team=Permission.READ)
     auth = auth_of(await create(ferry, key))
     assert (await pull(ferry, auth)).status == 200
-    await ferry.app.accounts.users.delete_key(key.access_key)
+    await ferry.app.accounts.keys.delete(key.access_key)
     assert (await pull(ferry, auth)).status == 401
 
 

@@ -71,7 +71,7 @@ async def test_a_user_logs_in_by_password(ferry: Deployment) -> None:
 
 
 async def test_an_access_key_logs_in_by_the_password_that_is_derived_from_it(ferry: Deployment) -> None:
-    key = await ferry.app.accounts.users.create_key("reader")
+    key = await ferry.key("reader")
     derived = login_password(key.access_key, key.secret_key)
     for name in (f"{NORTH}@{key.access_key}", f"any-project@{key.access_key}"):
         answer = await pull(ferry, login(name, derived))
@@ -110,7 +110,7 @@ async def test_a_wrong_password_is_refused_and_five_lock_the_name(ferry: Deploym
 
 
 async def test_the_secret_key_itself_is_no_password(ferry: Deployment) -> None:
-    key = await ferry.app.accounts.users.create_key("reader")
+    key = await ferry.key("reader")
     answer = await ferry.http("GET", "/v2/", headers=login(f"{NORTH}@{key.access_key}", key.secret_key))
     assert await refusal(answer) == (401, "UNAUTHORIZED")
 

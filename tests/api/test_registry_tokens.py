@@ -202,7 +202,7 @@ async def test_several_scopes_let_a_blob_be_mounted(ferry: Deployment) -> None:
 
 
 async def test_every_login_of_the_registry_gets_tokens(ferry: Deployment) -> None:
-    key = await ferry.app.accounts.users.create_key("reader")
+    key = await ferry.key("reader")
     given = await calling(ferry.sdk(key=key).create_secret, CreateSecretRequest())
     ((_, info),) = given.auths.items()
     name, password = f"{NORTH}@{key.access_key}", login_password(key.access_key, key.secret_key)
@@ -215,7 +215,7 @@ async def test_every_login_of_the_registry_gets_tokens(ferry: Deployment) -> Non
         for answer in (by_get, by_post):
             assert (answer.status, answer.document["scope"]) == (200, f"{APP}:pull")
             assert await statuses(ferry, bearer(answer)) == (200, 403, 401)
-    await ferry.app.accounts.users.delete_key(key.access_key)
+    await ferry.app.accounts.keys.delete(key.access_key)
 
 
 async def test_a_wrong_login_gets_none_and_five_lock_the_name(ferry: Deployment) -> None:
@@ -261,7 +261,7 @@ async def test_a_token_ends_with_its_user_or_the_password(ferry: Deployment, end
 
 
 async def test_a_token_ends_with_the_key_and_no_later_than_the_secret_that_it_was_got_by(ferry: Deployment) -> None:
-    key = await ferry.app.accounts.users.create_key("reader")
+    key = await ferry.key("reader")
     headers = {"X-Auth-Token": await ferry.token(user="reader", password="password of reader")}
     made = await ferry.http("POST", "/v2/manage/utils/secret?duration_seconds=900", headers=headers)
     ((_, info),) = made.document["auths"].items()
@@ -276,7 +276,7 @@ async def test_a_token_ends_with_the_key_and_no_later_than_the_secret_that_it_wa
     derived = basic(f"x@{key.access_key}", login_password(key.access_key, key.secret_key))
     who = await token(ferry, derived, f"{APP}:pull")
     assert (await statuses(ferry, who))[0] == 200
-    await ferry.app.accounts.users.delete_key(key.access_key)
+    await ferry.app.accounts.keys.delete(key.access_key)
     assert (await statuses(ferry, who))[0] == 401
 
 

@@ -175,7 +175,7 @@ async def test_who_has_a_permission_is_not_given_another_and_who_has_none_keeps_
 
 @pytest.mark.parametrize("verb", ["create", "update", "delete"])
 async def test_only_managers_change_permissions(ferry: Deployment, operations: Operations, verb: str) -> None:
-    key = await ferry.app.accounts.users.create_key("editor")
+    key = await ferry.key("editor")
     editor = await id_of(ferry, "editor")
     body = [editor] if verb == "delete" else [UserAuth(user_id=editor, auth=7)]
     assert (await refused(ferry, *operations.call(verb, body=body), key=key))[:2] == FORBIDDEN

@@ -213,8 +213,7 @@ async def test_a_policy_ends_with_its_repository(ferry: Deployment) -> None:
 async def test_only_managers_make_policies_and_readers_see_them(ferry: Deployment) -> None:
     await fill(ferry, "watched", {"v1": 9})
     created = await ask(ferry, *create("watched", keeping("tag_rule", num="5")))
-    users = ferry.app.accounts.users
-    editor, reader = await users.create_key("editor"), await users.create_key("reader")
+    editor, reader = await ferry.key("editor"), await ferry.key("reader")
     rule = keeping("tag_rule", num="1")
     for call in (
         create("watched", rule),
@@ -226,7 +225,7 @@ async def test_only_managers_make_policies_and_readers_see_them(ferry: Deploymen
     assert (await ask(ferry, *show("watched", created.id), key=reader)).id == created.id
     assert (await ask(ferry, *histories("watched"), key=reader)).total == 0
     await ferry.user("outsider")
-    outsider = await users.create_key("outsider")
+    outsider = await ferry.key("outsider")
     for call in (list_all("watched"), show("watched", created.id), histories("watched")):
         assert (await refused(ferry, *call, key=outsider))[:2] == FORBIDDEN
 

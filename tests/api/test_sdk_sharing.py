@@ -47,7 +47,7 @@ async def ferry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deplo
 
 
 async def key_of(ferry: Deployment, name: str) -> AccessKey:
-    return await ferry.app.accounts.users.create_key(name)
+    return await ferry.key(name)
 
 
 def create(

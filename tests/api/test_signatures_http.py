@@ -28,7 +28,7 @@ async def ferry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deplo
 @pytest_asyncio.fixture(loop_scope="module")
 async def key(ferry: Deployment) -> AccessKey:
     """A fresh access key, so that the failures of one test do not lock another's."""
-    return await ferry.app.accounts.users.create_key(ferry.admin.name)
+    return await ferry.key(ferry.admin.name)
 
 
 def signed(
@@ -192,7 +192,7 @@ async def test_a_lock_ends(tmp_path: Any) -> None:
 
 
 async def test_a_deleted_key_opens_nothing(ferry: Deployment, key: AccessKey) -> None:
-    await ferry.app.accounts.users.delete_key(key.access_key)
+    await ferry.app.accounts.keys.delete(key.access_key)
     status, code, message = (await attempt(ferry, key)).refused()
     assert (status, code) == MISMATCH
     assert f"{key.access_key} is unknown" in message

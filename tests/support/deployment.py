@@ -197,11 +197,15 @@ class Deployment:
     ) -> tuple[str, AccessKey]:
         """Make a user with these permissions in the source region's organizations; gives its password and key."""
         password = f"password of {name}"
-        users = self.app.accounts.users
-        await users.create(name, password, domain=domain)
+        await self.app.accounts.users.create(name, password, domain=domain)
         for organization, permission in permissions.items():
             await self.grant(name, NORTH, Namespace(organization), permission)
-        return password, await users.create_key(name)
+        return password, await self.key(name)
+
+    async def key(self, name: str) -> AccessKey:
+        """Make another access key for a user."""
+        user = await self.app.accounts.users.find(name)
+        return await self.app.accounts.keys.create(user.user_id)
 
     async def grant(self, name: str, region: RegionId, organization: Namespace, permission: Permission) -> None:
         await self.app.accounts.organizations.grant(region, organization, name, permission)

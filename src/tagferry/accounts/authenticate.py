@@ -8,6 +8,7 @@ from collections import OrderedDict
 from datetime import UTC, datetime
 
 from tagferry import signing
+from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.model import Caller, RegistryBearer
 from tagferry.accounts.temporary import PREFIX, TemporaryCredentials
@@ -23,8 +24,11 @@ _REMEMBER_LIMIT = 1000
 class Authenticator:
     """Every door asks here, so that all of them let in the same people and lock out the same attempts."""
 
-    def __init__(self, users: Users, tokens: Tokens, temporary: TemporaryCredentials, lockout: Lockout) -> None:
+    def __init__(
+        self, users: Users, keys: AccessKeys, tokens: Tokens, temporary: TemporaryCredentials, lockout: Lockout
+    ) -> None:
         self._users = users
+        self._keys = keys
         self._tokens = tokens
         self._temporary = temporary
         self._lockout = lockout
@@ -57,7 +61,7 @@ class Authenticator:
             if found is None:
                 raise BadSignature(f"X-Security-Token is not that of the access key {access_key}, or is no more valid")
             return found
-        found = await self._users.by_key(access_key)
+        found = await self._keys.by_key(access_key)
         if found is None:
             hint = "; a temporary one needs its X-Security-Token" if access_key.startswith(PREFIX) else ""
             raise BadSignature(f"the access key {access_key} is unknown{hint}")
@@ -66,7 +70,7 @@ class Authenticator:
     async def by_secret_key(self, access_key: str, secret_key: str, *, address: str) -> Caller:
         """The owner of this permanent access key and secret; raises Unauthenticated or Throttled."""
         self._lockout.check(access_key, address)
-        found = await self._users.by_key(access_key)
+        found = await self._keys.by_key(access_key)
         if found is None or not _same(found[1], secret_key):
             self._lockout.failed(access_key, address)
             raise Unauthenticated("the access key or its secret is wrong")
@@ -138,7 +142,7 @@ class Authenticator:
         return caller
 
     async def _by_derived_password(self, access_key: str, password: str, *, address: str) -> Caller:
-        found = await self._users.by_key(access_key)
+        found = await self._keys.by_key(access_key)
         if found is not None:
             caller, secret_key = found
             expected = signing.login_password(access_key, secret_key)

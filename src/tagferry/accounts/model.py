@@ -88,6 +88,7 @@ class KeyRecord:
     """An access key as it is on record, without its secret."""
 
     access_key: str
+    user_id: str
     description: str
     created_at: datetime
 

@@ -10,9 +10,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tagferry.accounts.keys import random_key
 from tagferry.accounts.model import Caller, LoginSecret, Proof, RegistryBearer, RegistryToken, TemporaryKey
 from tagferry.accounts.tokens import utc_now
-from tagferry.accounts.users import Users, random_key
+from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
 from tagferry.errors import Invalid, Unauthenticated
 from tagferry.names import RegionId

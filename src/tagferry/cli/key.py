@@ -19,7 +19,8 @@ def create(user: str, description: Description = "", config: ConfigFile = DEFAUL
 
     async def work() -> None:
         async with accounts_of(config) as accounts:
-            made = await accounts.users.create_key(user, description=description)
+            owner = await accounts.users.find(user)
+            made = await accounts.keys.create(owner.user_id, description=description)
         out.print(f"access key  {made.access_key}", soft_wrap=True)
         out.print(f"secret key  {made.secret_key}", soft_wrap=True, markup=False)
 
@@ -33,7 +34,8 @@ def list_all(user: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
     async def work() -> None:
         table = Table("access key", "made", "for", box=None)
         async with accounts_of(config) as accounts:
-            for key in await accounts.users.list_keys(user):
+            owner = await accounts.users.find(user)
+            for key in await accounts.keys.list_of(owner.user_id):
                 table.add_row(key.access_key, key.created_at.isoformat(timespec="seconds"), escape(key.description))
         out.print(table)
 
@@ -46,6 +48,6 @@ def delete(access_key: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
 
     async def work() -> None:
         async with accounts_of(config) as accounts:
-            await accounts.users.delete_key(access_key)
+            await accounts.keys.delete(access_key)
 
     run(work())

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.grants import Grants
+from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.model import Caller
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.repositories import Repositories
@@ -36,6 +37,7 @@ class Services:
     regions: Regions
     organizations: Organizations
     users: Users
+    keys: AccessKeys
     access: AccessControl
     repositories: Repositories
     organization_grants: Grants

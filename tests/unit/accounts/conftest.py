@@ -9,6 +9,7 @@ from cryptography.fernet import Fernet
 
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.model import AccessKey, Caller
 from tagferry.accounts.organizations import Organizations
@@ -49,6 +50,11 @@ def users(database: Database, vault: Vault) -> Users:
 
 
 @pytest.fixture
+def keys(database: Database, vault: Vault) -> AccessKeys:
+    return AccessKeys(database, vault)
+
+
+@pytest.fixture
 def calendar() -> Calendar:
     return Calendar()
 
@@ -74,9 +80,11 @@ def tokens(database: Database, calendar: Calendar) -> Tokens:
 
 
 @pytest.fixture
-def authenticator(users: Users, tokens: Tokens, temporary: TemporaryCredentials, clock: Clock) -> Authenticator:
+def authenticator(
+    users: Users, keys: AccessKeys, tokens: Tokens, temporary: TemporaryCredentials, clock: Clock
+) -> Authenticator:
     """Three failures lock for a minute."""
-    return Authenticator(users, tokens, temporary, Lockout(attempts=3, seconds=60, clock=clock))
+    return Authenticator(users, keys, tokens, temporary, Lockout(attempts=3, seconds=60, clock=clock))
 
 
 @pytest.fixture
@@ -85,6 +93,6 @@ async def carol(users: Users) -> Caller:
 
 
 @pytest.fixture
-async def key(users: Users, carol: Caller) -> AccessKey:
+async def key(keys: AccessKeys, carol: Caller) -> AccessKey:
     """A permanent access key of carol's."""
-    return await users.create_key(carol.name)
+    return await keys.create(carol.user_id)

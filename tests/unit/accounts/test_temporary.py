@@ -8,6 +8,7 @@ from cryptography.fernet import Fernet
 from sqlalchemy import select
 
 from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.model import AccessKey, Caller, Proof, TemporaryKey
 from tagferry.accounts.temporary import TemporaryCredentials, lifetime_of
 from tagferry.accounts.tokens import Tokens
@@ -24,9 +25,9 @@ HOME = "192.0.2.1"
 HOUR = timedelta(hours=1)
 
 
-async def by_key(users: Users, key: AccessKey) -> Caller:
+async def by_key(keys: AccessKeys, key: AccessKey) -> Caller:
     """The caller that a permanent access key makes."""
-    found = await users.by_key(key.access_key)
+    found = await keys.by_key(key.access_key)
     assert found is not None
     return found[0]
 
@@ -60,32 +61,34 @@ async def test_a_login_secret_is_good_with_its_own_name_only_and_wrong_ones_lock
 
 
 async def test_what_a_key_made_ends_with_the_key_and_not_with_the_password(
-    users: Users, temporary: TemporaryCredentials, carol: Caller, key: AccessKey
+    users: Users, keys: AccessKeys, temporary: TemporaryCredentials, carol: Caller, key: AccessKey
 ):
-    caller = await by_key(users, key)
+    caller = await by_key(keys, key)
     login, made = await temporary.create_login(caller, HOUR), await temporary.create_key(caller, HOUR)
 
     await users.set_password("carol", "battery staple")
     assert await temporary.by_login(login.access_key, login.password) == carol
     assert await temporary.by_key(made.access_key, made.security_token) == (carol, made.secret_key)
-    await users.delete_key(key.access_key)
+    await keys.delete(key.access_key)
     assert await temporary.by_login(login.access_key, login.password) is None
     assert await temporary.by_key(made.access_key, made.security_token) is None
 
 
 async def test_what_a_password_made_ends_with_the_password_and_not_with_a_key(
-    users: Users, temporary: TemporaryCredentials, carol: Caller, key: AccessKey
+    users: Users, keys: AccessKeys, temporary: TemporaryCredentials, carol: Caller, key: AccessKey
 ):
     login = await temporary.create_login(carol, HOUR)
 
-    await users.delete_key(key.access_key)
+    await keys.delete(key.access_key)
     assert await temporary.by_login(login.access_key, login.password) == carol
     await users.set_password("carol", PASSWORD)
     assert await temporary.by_login(login.access_key, login.password) is None
 
 
-async def test_all_ends_with_the_user(users: Users, temporary: TemporaryCredentials, carol: Caller, key: AccessKey):
-    made = [await temporary.create_login(caller, HOUR) for caller in (carol, await by_key(users, key))]
+async def test_all_ends_with_the_user(
+    users: Users, keys: AccessKeys, temporary: TemporaryCredentials, carol: Caller, key: AccessKey
+):
+    made = [await temporary.create_login(caller, HOUR) for caller in (carol, await by_key(keys, key))]
 
     await users.delete("carol")
 
@@ -178,7 +181,7 @@ async def test_a_permanent_key_needs_no_token_and_takes_none(
 
 
 async def test_a_token_got_by_a_key_ends_with_it_and_others_with_the_password(
-    users: Users, tokens: Tokens, authenticator: Authenticator, carol: Caller, key: AccessKey
+    users: Users, keys: AccessKeys, tokens: Tokens, authenticator: Authenticator, carol: Caller, key: AccessKey
 ):
     caller = await authenticator.by_secret_key(key.access_key, key.secret_key, address=HOME)
     assert caller.proof == Proof(access_key=key.access_key)
@@ -187,7 +190,7 @@ async def test_a_token_got_by_a_key_ends_with_it_and_others_with_the_password(
     await users.set_password("carol", "battery staple")
     assert await tokens.owner(by_password.value) is None
     assert await tokens.owner(by_secret.value) == carol
-    await users.delete_key(key.access_key)
+    await keys.delete(key.access_key)
     assert await tokens.owner(by_secret.value) is None
 
 

@@ -1,12 +1,11 @@
 import asyncio
 
 import pytest
-from cryptography.fernet import Fernet
 from sqlalchemy import select
 
+from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.users import Users, random_password
-from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.db.tables import AccessKeyRow, OrganizationPermissionRow, UserRow
 from tagferry.errors import Conflict, Invalid, NotFound
@@ -38,7 +37,6 @@ async def test_other_names_are_refused_and_belong_to_nobody(users: Users, name: 
     with pytest.raises(NotFound):
         await users.find(name)
     assert await users.by_password(name, PASSWORD) is None
-    assert await users.by_key(name) is None
 
 
 async def test_a_name_can_be_had_once(users: Users):
@@ -83,9 +81,9 @@ async def test_a_new_password_replaces_the_old_one(users: Users):
         await users.set_password("nobody", "battery staple")
 
 
-async def test_passwords_and_secret_keys_are_not_kept_as_they_are(users: Users, database: Database):
-    await users.create("carol", PASSWORD, domain="acme")
-    key = await users.create_key("carol")
+async def test_passwords_and_secret_keys_are_not_kept_as_they_are(users: Users, keys: AccessKeys, database: Database):
+    carol = await users.create("carol", PASSWORD, domain="acme")
+    key = await keys.create(carol.user_id)
 
     async with database.read() as session:
         (user,) = await session.scalars(select(UserRow))
@@ -95,16 +93,16 @@ async def test_passwords_and_secret_keys_are_not_kept_as_they_are(users: Users, 
 
 
 async def test_a_user_is_deleted_with_its_keys_and_permissions(
-    users: Users, organizations: Organizations, database: Database
+    users: Users, keys: AccessKeys, organizations: Organizations, database: Database
 ):
     carol = await users.create("carol", PASSWORD, domain="acme")
-    key = await users.create_key("carol")
+    key = await keys.create(carol.user_id)
     await organizations.create(carol, NORTH, Namespace("team"))
 
     await users.delete("carol")
 
     assert await users.list_users() == []
-    assert await users.by_key(key.access_key) is None
+    assert await keys.by_key(key.access_key) is None
     async with database.read() as session:
         assert (await session.scalars(select(OrganizationPermissionRow))).all() == []
     assert [found.name for found in await organizations.list_all(NORTH)] == ["team"]
@@ -123,46 +121,6 @@ async def test_the_last_administrator_is_kept(users: Users):
     results = await asyncio.gather(users.delete("admin"), users.delete("second"), return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["Conflict", "NoneType"]
     assert sum(user.is_admin for user in await users.list_users()) == 1
-
-
-async def test_a_key_leads_to_its_owner_and_its_secret(users: Users):
-    carol = await users.create("carol", PASSWORD, domain="acme")
-    first, second = await users.create_key("carol"), await users.create_key("carol")
-
-    assert await users.by_key(first.access_key) == (carol, first.secret_key)
-    assert [key.access_key for key in await users.list_keys("carol")] == [first.access_key, second.access_key]
-    assert (len(first.access_key), len(first.secret_key)) == (20, 40)
-    assert first.access_key.isalnum()
-    assert first.access_key == first.access_key.upper()
-    assert len({first.access_key, second.access_key, first.secret_key, second.secret_key}) == 4
-
-
-async def test_a_deleted_key_leads_nowhere_and_leaves_the_others(users: Users):
-    carol = await users.create("carol", PASSWORD, domain="acme")
-    first, second = await users.create_key("carol"), await users.create_key("carol")
-
-    await users.delete_key(first.access_key)
-
-    assert await users.by_key(first.access_key) is None
-    assert await users.by_key(second.access_key) == (carol, second.secret_key)
-    with pytest.raises(NotFound, match=f"access key {first.access_key} does not exist"):
-        await users.delete_key(first.access_key)
-
-
-async def test_keys_are_made_and_listed_for_users_only(users: Users):
-    with pytest.raises(NotFound, match="user nobody"):
-        await users.create_key("nobody")
-    with pytest.raises(NotFound, match="user nobody"):
-        await users.list_keys("nobody")
-
-
-async def test_keys_outlive_a_rotation_of_the_vaults_key(database: Database):
-    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
-    before = Users(database, Vault([old]))
-    carol = await before.create("carol", PASSWORD, domain="acme")
-    key = await before.create_key("carol")
-
-    assert await Users(database, Vault([new, old])).by_key(key.access_key) == (carol, key.secret_key)
 
 
 def test_random_passwords_are_long_and_differ():

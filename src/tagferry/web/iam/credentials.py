@@ -100,9 +100,9 @@ async def create_key(body: CredentialBody, context: RequestContext) -> Response:
     wanted = body.credential
     _require_own(wanted.user_id, context.caller)
     _require_lasting(context.caller)
-    users = context.services.users
-    made = await users.create_key(context.caller.name, description=wanted.description, limit=_KEYS_OF_A_USER)
-    (record,) = [key for key in await users.list_keys(context.caller.name) if key.access_key == made.access_key]
+    keys, user_id = context.services.keys, context.caller.user_id
+    made = await keys.create(user_id, description=wanted.description, limit=_KEYS_OF_A_USER)
+    (record,) = [key for key in await keys.list_of(user_id) if key.access_key == made.access_key]
     document = _document(record, context.caller) | {"secret": made.secret_key}
     return JSONResponse({"credential": document}, status_code=201)
 
@@ -112,7 +112,7 @@ async def list_keys(context: RequestContext, user_id: str = "") -> dict[str, Any
     """List the caller's access keys, without their secrets."""
     if user_id:
         _require_own(user_id, context.caller)
-    keys = await context.services.users.list_keys(context.caller.name)
+    keys = await context.services.keys.list_of(context.caller.user_id)
     return {"credentials": [_document(key, context.caller) for key in keys]}
 
 
@@ -120,7 +120,7 @@ async def list_keys(context: RequestContext, user_id: str = "") -> dict[str, Any
 async def delete_key(access_key: str, context: RequestContext) -> Response:
     """Delete one of the caller's access keys, and all that goes back to it."""
     _require_lasting(context.caller)
-    await context.services.users.delete_key(access_key, user_id=context.caller.user_id)
+    await context.services.keys.delete(access_key, user_id=context.caller.user_id)
     return Response(status_code=204)
 
 

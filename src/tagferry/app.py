@@ -116,15 +116,18 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
             RegionId(name) for name, region in settings.regions.items() if region.organizations == "open"
         )
         vault = _vault(settings)
-        users = Users(database, vault)
-        yield Accounts(
-            database=database,
-            users=users,
-            keys=AccessKeys(database, vault),
-            organizations=Organizations(database),
-            temporary=TemporaryCredentials(users, vault),
-            access=AccessControl(database, open_regions=open_regions),
-        )
+        users, keys = Users(database, vault), AccessKeys(database, vault)
+        try:
+            yield Accounts(
+                database=database,
+                users=users,
+                keys=keys,
+                organizations=Organizations(database),
+                temporary=TemporaryCredentials(users, vault),
+                access=AccessControl(database, open_regions=open_regions),
+            )
+        finally:
+            await keys.close()
     finally:
         await database.close()
 

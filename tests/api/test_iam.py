@@ -247,7 +247,8 @@ async def test_a_temporary_key_has_its_users_permissions_of_the_moment(ferry: De
     south = ferry.sdk(SOUTH, key, security_token=credential["securitytoken"])
     found = await calling(south.list_namespaces, ListNamespacesRequest())
     assert [one.name for one in found.namespaces] == ["release"]
-    await ferry.app.accounts.users.delete(carol)
+    user = await ferry.app.accounts.users.find(carol)
+    await ferry.app.accounts.users.delete(user.user_id)
     assert (await refusal(ferry, credential))[:2] == (401, "SVCSTG.SWR.4000031")
 
 

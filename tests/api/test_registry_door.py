@@ -190,7 +190,8 @@ async def test_an_editor_pushes_an_image_that_the_reader_pulls(ferry: Deployment
 async def test_a_new_password_works_at_once(ferry: Deployment) -> None:
     await ferry.user("changer", team=Permission.READ)
     assert (await pull(ferry, login("changer"))).status == 200
-    await ferry.app.accounts.users.set_password("changer", "another password")
+    user = await ferry.app.accounts.users.find("changer")
+    await ferry.app.accounts.users.update(user.user_id, password="another password")
     assert (await pull(ferry, login("changer", "another password"))).status == 200
     assert (await pull(ferry, login("changer", "a third password"))).status == 401
 

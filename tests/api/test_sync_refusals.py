@@ -342,7 +342,8 @@ async def test_an_expired_token_is_told_from_where_to_get_a_new_one(tmp_path: Pa
 async def test_a_deleted_users_token_is_worth_nothing(ferry: Deployment) -> None:
     password, _ = await ferry.user("leaver", team=Permission.READ)
     token = await ferry.token(user="leaver", password=password)
-    await ferry.app.accounts.users.delete("leaver")
+    leaver = await ferry.app.accounts.users.find("leaver")
+    await ferry.app.accounts.users.delete(leaver.user_id)
     assert (await sync(ferry, X_Auth_Token=token)).refused()[:2] == (401, "SVCSTG.SWR.4010000")
 
 

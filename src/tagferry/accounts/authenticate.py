@@ -53,6 +53,8 @@ class Authenticator:
             self._lockout.failed(access_key, address)
             raise
         self._lockout.succeeded(access_key, address)
+        if not caller.proof.is_temporary_key:
+            self._keys.used(access_key)
         return caller
 
     async def _by_key(self, access_key: str, security_token: str | None) -> tuple[Caller, str]:
@@ -64,7 +66,7 @@ class Authenticator:
         found = await self._keys.by_key(access_key)
         if found is None:
             hint = "; a temporary one needs its X-Security-Token" if access_key.startswith(PREFIX) else ""
-            raise BadSignature(f"the access key {access_key} is unknown{hint}")
+            raise BadSignature(f"the access key {access_key} is unknown or disabled{hint}")
         return found
 
     async def by_secret_key(self, access_key: str, secret_key: str, *, address: str) -> Caller:
@@ -75,13 +77,17 @@ class Authenticator:
             self._lockout.failed(access_key, address)
             raise Unauthenticated("the access key or its secret is wrong")
         self._lockout.succeeded(access_key, address)
+        self._keys.used(access_key)
         return found[0]
 
     async def by_token(self, token: str) -> Caller:
         """The token's user; raises Unauthenticated."""
         caller = await self._tokens.owner(token)
         if caller is None:
-            raise Unauthenticated("X-Auth-Token is unknown or has expired; get a new one by POST /v3/auth/tokens")
+            raise Unauthenticated(
+                "X-Auth-Token is unknown, expired, or of a user or an access key that is disabled; "
+                "get a new one by POST /v3/auth/tokens"
+            )
         return caller
 
     async def by_password(self, name: str, password: str, *, address: str) -> Caller:
@@ -96,24 +102,23 @@ class Authenticator:
         self._lockout.succeeded(name, address)
         return caller
 
-    async def by_login(self, username: str, password: str, *, address: str, is_remembered: bool = True) -> Caller:
+    async def by_login(self, username: str, password: str, *, address: str) -> Caller:
         """Whoever logs into the registry: a user by password, or `region@AK` with a login secret or derived password.
 
-        A password that was right stays right for a minute, since registry clients send it with every request. Login
-        secrets are not remembered: they are cheap to check, and end the moment they should.
+        Registry clients send a password with every request, and it is slow to verify. One that was right is not
+        verified again within a minute, but for whether it is the user's still. Login secrets are cheap to verify.
 
         Args:
             username: who somebody claims to be.
             password: what proves it.
             address: where the connection comes from.
-            is_remembered: whether what was right a moment ago will do; not where something that lasts longer than such
-                a moment is made for the caller.
 
         Raises:
             Unauthenticated: the login is wrong.
             Throttled: the name is locked for this address after too many failures.
         """
-        if is_remembered and (known := self._recent.get(username, password)) is not None:
+        known = await self._still_right(username, password)
+        if known is not None:
             return known
         if "@" not in username:
             caller = await self.by_password(username, password, address=address)
@@ -141,6 +146,15 @@ class Authenticator:
             raise Unauthenticated("the refresh token is not one of this registry, or is no more valid; log in again")
         return caller
 
+    async def _still_right(self, username: str, password: str) -> Caller | None:
+        """Whoever this login let in a moment ago, as that user is now; None where it has to be verified."""
+        before = self._recent.get(username, password)
+        if before is None:
+            return None
+        now = await self._users.by_root(before.user_id, before.proof.access_key)
+        is_same = now is not None and (now.name, now.proof.mark) == (before.name, before.proof.mark)
+        return now if is_same else None
+
     async def _by_derived_password(self, access_key: str, password: str, *, address: str) -> Caller:
         found = await self._keys.by_key(access_key)
         if found is not None:
@@ -148,6 +162,7 @@ class Authenticator:
             expected = signing.login_password(access_key, secret_key)
             if _same(expected, password):
                 self._lockout.succeeded(access_key, address)
+                self._keys.used(access_key)
                 return caller
         self._lockout.failed(access_key, address)
         raise Unauthenticated("the access key or its login password is wrong")

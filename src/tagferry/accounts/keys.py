@@ -1,29 +1,42 @@
-"""Permanent access keys (AK/SK): made, found, listed and deleted."""
+"""Permanent access keys (AK/SK): made, found, changed and deleted."""
 
+import asyncio
 import secrets
-from dataclasses import replace
-from datetime import UTC, datetime
+import time
+from collections import OrderedDict
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, func, select
+import structlog
+from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from tagferry.accounts.model import AccessKey, Caller, KeyRecord, Proof
-from tagferry.accounts.users import caller_of
+from tagferry.accounts.users import caller_of, check_description
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
-from tagferry.errors import Conflict, Invalid, NotFound
+from tagferry.errors import Conflict, NotFound
 
 _UPPER_ALPHANUMERIC = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _MIXED = _UPPER_ALPHANUMERIC + _UPPER_ALPHANUMERIC[:26].lower()
-_DESCRIPTION_LIMIT = 255
+_USE_SECONDS = 300.0
+"""How far behind the last use of a key may be on record."""
+_USE_LIMIT = 10_000
+
+log = structlog.get_logger(__name__)
 
 
 class AccessKeys:
-    """The access keys of all users; a key's secret is encrypted, and leaves only once."""
+    """The access keys of all users; a key's secret is encrypted, and leaves only once.
+
+    A key that is not enabled lets nobody in, and neither does what was got by it.
+    """
 
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
         self._vault = vault
+        self._noted: OrderedDict[str, float] = OrderedDict()
+        self._writes: set[asyncio.Task[None]] = set()
 
     async def create(self, user_id: str, *, description: str = "", limit: int | None = None) -> AccessKey:
         """Make an access key for a user; its secret is never shown again.
@@ -33,11 +46,10 @@ class AccessKeys:
             Invalid: the description breaks a rule.
             Conflict: the user has `limit` keys or more.
         """
-        if len(description) > _DESCRIPTION_LIMIT or "\0" in description:
-            raise Invalid("description", f"must be at most {_DESCRIPTION_LIMIT} characters, none of them NUL")
+        check_description(description)
         key = random_key()
         async with self._database.write() as session:
-            user = await session.get(UserRow, user_id)
+            user = await session.get(UserRow, user_id, with_for_update=True)
             if user is None:
                 raise NotFound("user", user_id)
             held = await session.scalar(
@@ -60,38 +72,95 @@ class AccessKeys:
         """A user's access keys without their secrets, the oldest first."""
         async with self._database.read() as session:
             rows = await session.scalars(
-                select(AccessKeyRow).where(AccessKeyRow.user_id == user_id).order_by(AccessKeyRow.created_at)
+                select(AccessKeyRow)
+                .where(AccessKeyRow.user_id == user_id)
+                .order_by(AccessKeyRow.created_at, AccessKeyRow.access_key)
             )
             return [_record(row) for row in rows]
 
-    async def delete(self, access_key: str, *, user_id: str | None = None) -> None:
-        """Delete an access key with the tokens got by it; raises NotFound, also where it is another user's."""
-        wanted = [AccessKeyRow.access_key == access_key]
-        if user_id is not None:
-            wanted.append(AccessKeyRow.user_id == user_id)
+    async def show(self, access_key: str) -> KeyRecord:
+        """What is on record of an access key; raises NotFound."""
+        if _may_be_key(access_key):
+            async with self._database.read() as session:
+                row = await session.get(AccessKeyRow, access_key)
+            if row is not None:
+                return _record(row)
+        raise _missing(access_key)
+
+    async def update(
+        self, access_key: str, *, enabled: bool | None = None, description: str | None = None
+    ) -> KeyRecord:
+        """Change what is given of an access key; raises NotFound, or Invalid for the description."""
+        if description is not None:
+            check_description(description)
+        if _may_be_key(access_key):
+            async with self._database.write() as session:
+                row = await session.get(AccessKeyRow, access_key)
+                if row is not None:
+                    row.enabled = row.enabled if enabled is None else enabled
+                    row.description = row.description if description is None else description
+                    return _record(row)
+        raise _missing(access_key)
+
+    async def delete(self, access_key: str) -> None:
+        """Delete an access key with the tokens got by it; raises NotFound."""
+        if not _may_be_key(access_key):
+            raise _missing(access_key)
         async with self._database.write() as session:
-            deleted = await session.scalars(delete(AccessKeyRow).where(*wanted).returning(AccessKeyRow.access_key))
+            wanted = delete(AccessKeyRow).where(AccessKeyRow.access_key == access_key)
+            deleted = await session.scalars(wanted.returning(AccessKeyRow.access_key))
             if deleted.first() is None:
-                raise NotFound("access key", access_key)
+                raise _missing(access_key)
             await session.execute(delete(TokenRow).where(TokenRow.access_key == access_key))
 
     async def by_key(self, access_key: str) -> tuple[Caller, str] | None:
-        """The owner of an access key, and the key's secret."""
-        if not (access_key.isascii() and access_key.isalnum()):
+        """The owner of an access key, and the key's secret; None unless both are there and enabled."""
+        if not _may_be_key(access_key):
             return None
         async with self._database.read() as session:
             rows = await session.execute(
                 select(AccessKeyRow, UserRow, DomainRow)
                 .join(UserRow, UserRow.id == AccessKeyRow.user_id)
                 .join(DomainRow, DomainRow.id == UserRow.domain_id)
-                .where(AccessKeyRow.access_key == access_key)
+                .where(AccessKeyRow.access_key == access_key, AccessKeyRow.enabled, UserRow.enabled)
             )
             found = rows.first()
         if found is None:
             return None
         key, user, domain = found
-        caller = replace(caller_of(user, domain), proof=Proof(access_key=access_key))
-        return caller, self._vault.decrypt(key.secret_encrypted)
+        return caller_of(user, domain, Proof(access_key, access_key)), self._vault.decrypt(key.secret_encrypted)
+
+    def used(self, access_key: str) -> None:
+        """Put on record that a key was used, behind the answer, and at most once in five minutes."""
+        now, before = time.monotonic(), self._noted.get(access_key)
+        if before is not None and now - before < _USE_SECONDS:
+            return
+        self._noted[access_key] = now
+        self._noted.move_to_end(access_key)
+        if len(self._noted) > _USE_LIMIT:
+            self._noted.popitem(last=False)
+        writing = asyncio.create_task(self._write_use(access_key))
+        self._writes.add(writing)
+        writing.add_done_callback(self._writes.discard)
+
+    async def close(self) -> None:
+        """Wait for what is still to be put on record."""
+        if self._writes:
+            await asyncio.wait(self._writes)
+
+    async def _write_use(self, access_key: str) -> None:
+        now = datetime.now(UTC)
+        # Another process may have just done so.
+        is_old = or_(
+            AccessKeyRow.last_used_at.is_(None), AccessKeyRow.last_used_at < now - timedelta(seconds=_USE_SECONDS)
+        )
+        try:
+            async with self._database.write() as session:
+                await session.execute(
+                    update(AccessKeyRow).where(AccessKeyRow.access_key == access_key, is_old).values(last_used_at=now)
+                )
+        except SQLAlchemyError as error:
+            log.warning("the use of an access key could not be put on record", reason=str(error))
 
 
 def random_key(prefix: str = "") -> AccessKey:
@@ -103,5 +172,21 @@ def random_key(prefix: str = "") -> AccessKey:
     )
 
 
+def _may_be_key(access_key: str) -> bool:
+    """Whether a database can be asked for it."""
+    return access_key.isascii() and access_key.isalnum()
+
+
+def _missing(access_key: str) -> NotFound:
+    return NotFound("access key", access_key if _may_be_key(access_key) else repr(access_key))
+
+
 def _record(row: AccessKeyRow) -> KeyRecord:
-    return KeyRecord(row.access_key, row.user_id, row.description or "", row.created_at)
+    return KeyRecord(
+        access_key=row.access_key,
+        user_id=row.user_id,
+        description=row.description or "",
+        enabled=row.enabled,
+        created_at=row.created_at,
+        last_used_at=row.last_used_at,
+    )

@@ -21,11 +21,13 @@ class Proof:
 
     Attributes:
         access_key: the permanent access key that it goes back to; None where it is the user's password.
+        mark: a text that changes with that key or password; empty where it was not looked up.
         expires_at: when it ends by itself, if it does.
         is_temporary_key: whether it is a temporary access key.
     """
 
     access_key: str | None = None
+    mark: str = ""
     expires_at: datetime | None = None
     is_temporary_key: bool = False
 
@@ -40,6 +42,20 @@ class Caller:
     domain_name: str
     is_admin: bool
     proof: Proof = field(default_factory=Proof, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecord:
+    """A user as it is on record; one that is not enabled is let in nowhere."""
+
+    user_id: str
+    name: str
+    domain_id: str
+    domain_name: str
+    is_admin: bool
+    enabled: bool
+    description: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +101,19 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """An access key as it is on record, without its secret."""
+    """An access key as it is on record, without its secret.
+
+    Attributes:
+        enabled: whether it lets its user in.
+        last_used_at: may be some minutes behind; None where it has not been used.
+    """
 
     access_key: str
     user_id: str
     description: str
+    enabled: bool
     created_at: datetime
+    last_used_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 Nothing of them is kept. What a credential says is sealed with the vault's keys into the credential itself, so that it
 can be neither read nor made elsewhere, and a database that leaks holds none. Each goes back to a permanent access key
-or to the user's password, and ends with it, with the user, or at its time, whichever comes first.
+or to the user's password, and ends with it, with the user, or at its time, whichever comes first. While the user or the
+key is disabled, it is no good.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tagferry.accounts.keys import random_key
-from tagferry.accounts.model import Caller, LoginSecret, Proof, RegistryBearer, RegistryToken, TemporaryKey
+from tagferry.accounts.model import Caller, LoginSecret, RegistryBearer, RegistryToken, TemporaryKey
 from tagferry.accounts.tokens import utc_now
 from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
@@ -51,7 +52,7 @@ class TemporaryCredentials:
         """Make a secret to log into the registry with; it ends with what the caller was known by.
 
         Raises:
-            Unauthenticated: the user, or what it was known by, is gone by now.
+            Unauthenticated: the user, or what it was known by, is gone or disabled by now.
         """
         made = random_key(PREFIX)
         expires_at = self._end(caller, lifetime)
@@ -62,7 +63,7 @@ class TemporaryCredentials:
         """Make an access key with a security token; it ends with what the caller was known by.
 
         Raises:
-            Unauthenticated: the user, or what it was known by, is gone by now.
+            Unauthenticated: the user, or what it was known by, is gone or disabled by now.
         """
         made = random_key(PREFIX)
         expires_at = self._end(caller, lifetime)
@@ -145,7 +146,7 @@ class TemporaryCredentials:
         """Whoever a temporary access key stands for, with the key's secret.
 
         Returns:
-            None where the security token is not this key's, or where what it goes back to is gone.
+            None where the security token is not this key's, or where what it goes back to is gone or disabled.
 
         Raises:
             Unauthenticated: it has expired.
@@ -165,15 +166,15 @@ class TemporaryCredentials:
         return end if caller.proof.expires_at is None else min(end, caller.proof.expires_at)
 
     async def _seal(self, caller: Caller, expires_at: datetime | None, document: dict[str, Any]) -> str:
-        found = await self._users.by_root(caller.user_id, caller.proof.access_key)
-        if found is None:
-            raise Unauthenticated("the user or the access key that asked does not exist any more")
+        owner = await self._users.by_root(caller.user_id, caller.proof.access_key)
+        if owner is None:
+            raise Unauthenticated("the user or the access key that asked is gone or disabled by now")
         return self._vault.seal(
             document
             | {
                 "user": caller.user_id,
                 "root": caller.proof.access_key,
-                "holds": found[1],
+                "holds": owner.proof.mark,
                 "expires": expires_at.timestamp() if expires_at is not None else None,
             }
         )
@@ -189,13 +190,9 @@ class TemporaryCredentials:
             raise Unauthenticated(message)
 
     async def _owner(self, document: dict[str, Any]) -> Caller | None:
-        found = await self._users.by_root(document["user"], document["root"])
-        if found is None or found[1] != document["holds"]:
+        owner = await self._users.by_root(document["user"], document["root"])
+        if owner is None or owner.proof.mark != document["holds"]:
             return None
         expires = document["expires"]
-        proof = Proof(
-            access_key=document["root"],
-            expires_at=datetime.fromtimestamp(expires, UTC) if expires is not None else None,
-            is_temporary_key=True,
-        )
-        return replace(found[0], proof=proof)
+        expires_at = datetime.fromtimestamp(expires, UTC) if expires is not None else None
+        return replace(owner, proof=replace(owner.proof, expires_at=expires_at, is_temporary_key=True))

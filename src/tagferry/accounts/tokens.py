@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 
 from tagferry.accounts.model import Caller, Proof, Token, TokenRecord
 from tagferry.accounts.users import caller_of
 from tagferry.db.engine import Database
-from tagferry.db.tables import DomainRow, TokenRow, UserRow
+from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
 from tagferry.names import RegionId
 
 
@@ -57,13 +57,23 @@ class Tokens:
         return Token(value=value, record=record)
 
     async def find(self, value: str) -> TokenRecord | None:
-        """What is on record of a token, or None where it is unknown or has expired."""
+        """What is on record of a token.
+
+        Returns:
+            None where it is unknown, has expired, or its user or access key is disabled.
+        """
         async with self._database.read() as session:
             rows = await session.execute(
                 select(TokenRow, UserRow, DomainRow)
                 .join(UserRow, UserRow.id == TokenRow.user_id)
                 .join(DomainRow, DomainRow.id == UserRow.domain_id)
-                .where(TokenRow.token_hash == _hash(value), TokenRow.expires_at > self._clock())
+                .outerjoin(AccessKeyRow, AccessKeyRow.access_key == TokenRow.access_key)
+                .where(
+                    TokenRow.token_hash == _hash(value),
+                    TokenRow.expires_at > self._clock(),
+                    UserRow.enabled,
+                    or_(TokenRow.access_key.is_(None), AccessKeyRow.enabled),
+                )
             )
             found = rows.first()
         if found is None:
@@ -79,7 +89,7 @@ class Tokens:
         )
 
     async def owner(self, value: str) -> Caller | None:
-        """The token's user, or None where the token is unknown or has expired."""
+        """The token's user; None as for `find`."""
         found = await self.find(value)
         return found.owner if found is not None else None
 

@@ -4,43 +4,67 @@ import hashlib
 import re
 import secrets
 import uuid
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
-from tagferry.accounts.model import Caller
+from tagferry.accounts.model import Caller, Proof, UserRecord
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
 from tagferry.errors import Conflict, Invalid, NotFound
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ID = re.compile(r"[A-Za-z0-9]{1,64}")
 PASSWORD_MINIMUM = 8
+DESCRIPTION_LIMIT = 255
 
 _USERS = select(UserRow, DomainRow).join(DomainRow, DomainRow.id == UserRow.domain_id)
 
 
 class Users:
-    """Creates and finds users; every user belongs to a domain, which comes into being with its first user."""
+    """Creates, finds and changes users; every user belongs to a domain, which comes into being with its first user.
+
+    There is an administrator at all times: the last one that is enabled can be neither deleted, nor disabled, nor made
+    an ordinary user.
+    """
 
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
         self._vault = vault
 
-    async def create(self, name: str, password: str, *, domain: str, is_admin: bool = False) -> Caller:
+    async def create(
+        self,
+        name: str,
+        password: str | None,
+        *,
+        domain: str,
+        is_admin: bool = False,
+        enabled: bool = True,
+        description: str = "",
+    ) -> Caller:
         """Create a user.
 
+        Args:
+            name: unlike any other user's, in all domains.
+            password: without one the user cannot log in by password until it is given one.
+            domain: the name of the user's domain, which is created with its first user.
+            is_admin: whether the user is an administrator.
+            enabled: whether the user is let in.
+            description: what people should know about the user.
+
         Raises:
-            Invalid: the name or the password breaks a rule.
+            Invalid: a name, the password or the description breaks a rule.
             Conflict: there is such a user.
         """
-        if not _NAME.fullmatch(name):
-            raise Invalid("user name", "must be 1 to 64 letters, digits, '.', '_' and '-'", name)
-        if len(password) < PASSWORD_MINIMUM:
-            raise Invalid("password", f"must be at least {PASSWORD_MINIMUM} characters long")
-        hashed = await self._vault.hash_password(password)
+        _check_name("user name", name)
+        _check_name("domain", domain)
+        check_description(description)
+        hashed = await self._hash(password if password is not None else random_password())
         try:
             async with self._database.write() as session:
                 domain_row = await _domain(session, domain)
@@ -50,18 +74,43 @@ class Users:
                     name=name,
                     password_hash=hashed,
                     is_admin=is_admin,
+                    enabled=enabled,
+                    description=description,
                     created_at=datetime.now(UTC),
                 )
                 session.add(row)
                 await session.flush()
                 return caller_of(row, domain_row)
         except IntegrityError:
-            raise Conflict("user", f"the user {name} exists already") from None
+            if not await self.list_users(name=name):
+                raise Conflict("user", f"somebody else made the domain {domain} just now; try again") from None
+            raise _taken(name) from None
 
-    async def list_users(self) -> list[Caller]:
+    async def list_users(
+        self, *, domain_id: str | None = None, name: str | None = None, enabled: bool | None = None
+    ) -> list[UserRecord]:
+        """The users, by name; of this domain, of this name, and enabled or not, where that is given."""
+        wanted = _USERS.order_by(UserRow.name)
+        for column, value, pattern in ((UserRow.domain_id, domain_id, _ID), (UserRow.name, name, _NAME)):
+            if value is not None:
+                if not pattern.fullmatch(value):
+                    return []
+                wanted = wanted.where(column == value)
+        if enabled is not None:
+            wanted = wanted.where(UserRow.enabled.is_(enabled))
         async with self._database.read() as session:
-            rows = await session.execute(_USERS.order_by(UserRow.name))
-            return [caller_of(user, domain) for user, domain in rows]
+            return [_record(user, domain) for user, domain in await session.execute(wanted)]
+
+    async def administrators(self) -> list[UserRecord]:
+        """The administrators, by name, enabled or not."""
+        async with self._database.read() as session:
+            rows = await session.execute(_USERS.where(UserRow.is_admin).order_by(UserRow.name))
+            return [_record(user, domain) for user, domain in rows]
+
+    async def show(self, user_id: str) -> UserRecord:
+        """What is on record of a user; raises NotFound."""
+        async with self._database.read() as session:
+            return _record(*await _user_by_id(session, user_id))
 
     async def find(self, name: str) -> Caller:
         """The user of this name; raises NotFound."""
@@ -70,61 +119,108 @@ class Users:
             return caller_of(user, domain)
 
     async def by_id(self, user_id: str) -> Caller | None:
-        """The user of this id, if there still is one."""
+        """The user of this id, if there still is one, and it is enabled."""
         async with self._database.read() as session:
-            found = (await session.execute(_USERS.where(UserRow.id == user_id))).first()
+            found = (await session.execute(_USERS.where(UserRow.id == user_id, UserRow.enabled))).first()
         return caller_of(found[0], found[1]) if found is not None else None
 
-    async def delete(self, name: str) -> None:
+    async def domain_name(self, domain_id: str) -> str:
+        """The name of the domain of this id; raises NotFound."""
+        if _ID.fullmatch(domain_id):
+            async with self._database.read() as session:
+                domain = await session.get(DomainRow, domain_id)
+            if domain is not None:
+                return domain.name
+        raise NotFound("domain", repr(domain_id), "the first user of a new one is made by: tagferry user create")
+
+    async def update(
+        self,
+        user_id: str,
+        *,
+        name: str | None = None,
+        password: str | None = None,
+        description: str | None = None,
+        enabled: bool | None = None,
+        is_admin: bool | None = None,
+    ) -> UserRecord:
+        """Change what is given of a user, all of it or nothing; a new password ends the tokens got by the old one.
+
+        Raises:
+            NotFound: there is no such user.
+            Invalid: the name, the password or the description breaks a rule.
+            Conflict: another user has the name, or this is the last administrator.
+        """
+        if name is not None:
+            _check_name("user name", name)
+        if description is not None:
+            check_description(description)
+        hashed = await self._hash(password) if password is not None else None
+        changes = {
+            "name": name,
+            "description": description,
+            "enabled": enabled,
+            "is_admin": is_admin,
+            "password_hash": hashed,
+        }
+        try:
+            async with self._database.write() as session:
+                administrators = await _lock_administrators(session)
+                user, domain = await _user_by_id(session, user_id)
+                if enabled is False or is_admin is False:
+                    _require_another(user, administrators)
+                for column, value in changes.items():
+                    if value is not None:
+                        setattr(user, column, value)
+                if hashed is not None:
+                    by_password = TokenRow.user_id == user_id, TokenRow.access_key.is_(None)
+                    await session.execute(delete(TokenRow).where(*by_password))
+                await session.flush()
+                return _record(user, domain)
+        except IntegrityError:
+            raise _taken(name or "") from None
+
+    async def delete(self, user_id: str) -> None:
         """Delete a user with its keys and tokens; raises NotFound, or Conflict for the last administrator."""
         async with self._database.write() as session:
-            user, _ = await _user_by_name(session, name)
-            others = select(UserRow.id).where(UserRow.is_admin, UserRow.id != user.id)
-            if user.is_admin and (await session.scalars(others)).first() is None:
-                raise Conflict("user", f"{name} is the last administrator; make another one first")
+            administrators = await _lock_administrators(session)
+            user, _ = await _user_by_id(session, user_id)
+            _require_another(user, administrators)
             await session.delete(user)
 
-    async def set_password(self, name: str, password: str) -> None:
-        """Replace a user's password, which ends the tokens got by the old one; raises NotFound or Invalid."""
-        if len(password) < PASSWORD_MINIMUM:
-            raise Invalid("password", f"must be at least {PASSWORD_MINIMUM} characters long")
-        hashed = await self._vault.hash_password(password)
-        async with self._database.write() as session:
-            user, _ = await _user_by_name(session, name)
-            user.password_hash = hashed
-            await session.execute(delete(TokenRow).where(TokenRow.user_id == user.id, TokenRow.access_key.is_(None)))
-
     async def by_password(self, name: str, password: str) -> Caller | None:
-        """The user, if the password is right; takes as long for a user that does not exist."""
+        """The user, if it is enabled and the password is right; takes as long for a user that does not exist."""
         async with self._database.read() as session:
-            try:
-                user, domain = await _user_by_name(session, name)
-            except NotFound:
-                await self._vault.hash_password(password)
-                return None
-        if not await self._vault.password_matches(password, user.password_hash):
+            found = await _find(session, UserRow.name, name, _NAME)
+        if found is None:
+            await self._vault.hash_password(password)
             return None
-        return caller_of(user, domain)
+        user, domain = found
+        if not await self._vault.password_matches(password, user.password_hash) or not user.enabled:
+            return None
+        return caller_of(user, domain, Proof(mark=_mark(user)))
 
-    async def by_root(self, user_id: str, access_key: str | None) -> tuple[Caller, str] | None:
-        """The user, if it still has this permanent access key, or, without one, a password.
+    async def by_root(self, user_id: str, access_key: str | None) -> Caller | None:
+        """The user, if it is enabled and still has this permanent access key, enabled too, or, without one, a password.
 
-        Returns:
-            The caller, and a text that changes with that key or password: what goes back to it ends then.
+        What goes back to the key or password is good as long as the caller's `proof.mark` stays the same.
         """
-        wanted = _USERS.where(UserRow.id == user_id)
+        wanted = _USERS.where(UserRow.id == user_id, UserRow.enabled)
         if access_key is not None:
             wanted = wanted.join(AccessKeyRow, AccessKeyRow.user_id == UserRow.id).where(
-                AccessKeyRow.access_key == access_key
+                AccessKeyRow.access_key == access_key, AccessKeyRow.enabled
             )
         async with self._database.read() as session:
             found = (await session.execute(wanted)).first()
         if found is None:
             return None
         user, domain = found
-        if access_key is not None:
-            return caller_of(user, domain), access_key
-        return caller_of(user, domain), hashlib.sha256(user.password_hash.encode()).hexdigest()[:32]
+        mark = access_key if access_key is not None else _mark(user)
+        return caller_of(user, domain, Proof(access_key=access_key, mark=mark))
+
+    async def _hash(self, password: str) -> str:
+        if len(password) < PASSWORD_MINIMUM:
+            raise Invalid("password", f"must be at least {PASSWORD_MINIMUM} characters long")
+        return await self._vault.hash_password(password)
 
 
 def random_password() -> str:
@@ -132,9 +228,60 @@ def random_password() -> str:
     return secrets.token_urlsafe(18)
 
 
-def caller_of(user: UserRow, domain: DomainRow) -> Caller:
+def check_description(description: str) -> None:
+    """Let what describes a user or a key pass; raises Invalid."""
+    if len(description) > DESCRIPTION_LIMIT or "\0" in description:
+        raise Invalid("description", f"must be at most {DESCRIPTION_LIMIT} characters, none of them NUL")
+
+
+def caller_of(user: UserRow, domain: DomainRow, proof: Proof | None = None) -> Caller:
     """The caller that these rows describe."""
-    return Caller(user_id=user.id, name=user.name, domain_id=domain.id, domain_name=domain.name, is_admin=user.is_admin)
+    return Caller(
+        user_id=user.id,
+        name=user.name,
+        domain_id=domain.id,
+        domain_name=domain.name,
+        is_admin=user.is_admin,
+        proof=proof or Proof(),
+    )
+
+
+def _record(user: UserRow, domain: DomainRow) -> UserRecord:
+    return UserRecord(
+        user_id=user.id,
+        name=user.name,
+        domain_id=domain.id,
+        domain_name=domain.name,
+        is_admin=user.is_admin,
+        enabled=user.enabled,
+        description=user.description or "",
+        created_at=user.created_at,
+    )
+
+
+def _mark(user: UserRow) -> str:
+    """A text that changes with the user's password, and tells nothing of it."""
+    return hashlib.sha256(user.password_hash.encode()).hexdigest()[:32]
+
+
+def _check_name(field: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise Invalid(field, "must be 1 to 64 letters, digits, '.', '_' and '-'", name)
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict("user", f"the user {name} exists already")
+
+
+async def _lock_administrators(session: AsyncSession) -> Collection[str]:
+    """The ids of the administrators that are enabled; nobody else changes who they are before this transaction ends."""
+    wanted = select(UserRow.id).where(UserRow.is_admin, UserRow.enabled).order_by(UserRow.id).with_for_update()
+    return (await session.scalars(wanted)).all()
+
+
+def _require_another(user: UserRow, administrators: Collection[str]) -> None:
+    if set(administrators) == {user.id}:
+        raise Conflict("user", f"{user.name} is the last administrator; make another one first")
 
 
 async def _domain(session: AsyncSession, name: str) -> DomainRow:
@@ -146,10 +293,25 @@ async def _domain(session: AsyncSession, name: str) -> DomainRow:
     return row
 
 
-async def _user_by_name(session: AsyncSession, name: str) -> tuple[UserRow, DomainRow]:
-    if not _NAME.fullmatch(name):
-        raise NotFound("user", repr(name))
-    found = (await session.execute(_USERS.where(UserRow.name == name))).first()
+async def _user_by_id(session: AsyncSession, user_id: str) -> tuple[UserRow, DomainRow]:
+    found = await _find(session, UserRow.id, user_id, _ID)
     if found is None:
-        raise NotFound("user", name)
-    return found[0], found[1]
+        raise NotFound("user", user_id if _ID.fullmatch(user_id) else repr(user_id))
+    return found
+
+
+async def _user_by_name(session: AsyncSession, name: str) -> tuple[UserRow, DomainRow]:
+    found = await _find(session, UserRow.name, name, _NAME)
+    if found is None:
+        raise NotFound("user", name if _NAME.fullmatch(name) else repr(name))
+    return found
+
+
+async def _find(
+    session: AsyncSession, column: InstrumentedAttribute[str], value: str, pattern: re.Pattern[str]
+) -> tuple[UserRow, DomainRow] | None:
+    """The user with this value, which no database is asked for where it cannot be one."""
+    if not pattern.fullmatch(value):
+        return None
+    found = (await session.execute(_USERS.where(column == value))).first()
+    return (found[0], found[1]) if found is not None else None

@@ -1,6 +1,9 @@
 """`tagferry user`: accounts of people and programs."""
 
+from pathlib import Path
+
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from tagferry.accounts.users import random_password
@@ -12,13 +15,19 @@ app = typer.Typer(help="Users.", no_args_is_help=True)
 
 
 @app.command()
-def create(name: str, config: ConfigFile = DEFAULT_CONFIG, admin: bool = False, domain: str = DEFAULT_DOMAIN) -> None:
+def create(
+    name: str,
+    config: ConfigFile = DEFAULT_CONFIG,
+    admin: bool = False,
+    domain: str = DEFAULT_DOMAIN,
+    description: str = "",
+) -> None:
     """Create a user, and show its generated password once."""
 
     async def work() -> None:
         password = random_password()
         async with accounts_of(config) as accounts:
-            await accounts.users.create(name, password, domain=domain, is_admin=admin)
+            await accounts.users.create(name, password, domain=domain, is_admin=admin, description=description)
         out.print(f"user name   {name}", soft_wrap=True)
         out.print(f"password    {password}", soft_wrap=True, markup=False)
 
@@ -30,10 +39,13 @@ def list_all(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """List the users."""
 
     async def work() -> None:
-        table = Table("name", "domain", "administrator", box=None)
+        table = Table("name", "domain", "administrator", "disabled", "description", box=None)
         async with accounts_of(config) as accounts:
             for user in await accounts.users.list_users():
-                table.add_row(user.name, user.domain_name, "yes" if user.is_admin else "")
+                table.add_row(
+                    *(user.name, user.domain_name, "yes" if user.is_admin else "", "" if user.enabled else "yes"),
+                    escape(user.description),
+                )
         out.print(table)
 
     run(work())
@@ -42,14 +54,33 @@ def list_all(config: ConfigFile = DEFAULT_CONFIG) -> None:
 @app.command()
 def password(name: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Give a user a new password, and show it once."""
+    new = random_password()
+    run(_update(config, name, password=new))
+    out.print(f"password    {new}", soft_wrap=True, markup=False)
 
-    async def work() -> None:
-        new = random_password()
-        async with accounts_of(config) as accounts:
-            await accounts.users.set_password(name, new)
-        out.print(f"password    {new}", soft_wrap=True, markup=False)
 
-    run(work())
+@app.command()
+def disable(name: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Let a user in nowhere, whatever it shows, until it is enabled."""
+    run(_update(config, name, enabled=False))
+
+
+@app.command()
+def enable(name: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Let a disabled user in again."""
+    run(_update(config, name, enabled=True))
+
+
+@app.command()
+def promote(name: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Make a user an administrator."""
+    run(_update(config, name, is_admin=True))
+
+
+@app.command()
+def demote(name: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Make an administrator an ordinary user."""
+    run(_update(config, name, is_admin=False))
 
 
 @app.command()
@@ -58,6 +89,15 @@ def delete(name: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
 
     async def work() -> None:
         async with accounts_of(config) as accounts:
-            await accounts.users.delete(name)
+            user = await accounts.users.find(name)
+            await accounts.users.delete(user.user_id)
 
     run(work())
+
+
+async def _update(
+    config: Path, name: str, *, password: str | None = None, enabled: bool | None = None, is_admin: bool | None = None
+) -> None:
+    async with accounts_of(config) as accounts:
+        user = await accounts.users.find(name)
+        await accounts.users.update(user.user_id, password=password, enabled=enabled, is_admin=is_admin)

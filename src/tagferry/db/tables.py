@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -48,7 +49,7 @@ class DomainRow(Base):
 
 
 class UserRow(Base):
-    """A user; the password is kept as an argon2 hash."""
+    """A user; the password is kept as an argon2 hash. One that is not enabled is let in nowhere."""
 
     __tablename__ = "users"
 
@@ -57,11 +58,16 @@ class UserRow(Base):
     name: Mapped[str] = mapped_column(String(64), unique=True)
     password_hash: Mapped[str] = mapped_column(String(255))
     is_admin: Mapped[bool]
+    enabled: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
+    description: Mapped[str | None] = mapped_column(String(255))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class AccessKeyRow(Base):
-    """An access key; its secret is encrypted, since verifying an HMAC needs it back."""
+    """An access key; its secret is encrypted, since verifying an HMAC needs it back.
+
+    One that is not enabled lets nobody in. `last_used_at` may be some minutes behind.
+    """
 
     __tablename__ = "access_keys"
 
@@ -69,7 +75,9 @@ class AccessKeyRow(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     secret_encrypted: Mapped[str] = mapped_column(Text)
     description: Mapped[str | None] = mapped_column(String(255))
+    enabled: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class TokenRow(Base):

@@ -150,7 +150,7 @@ class Dispatch:
         """Have a tag synchronized; False where a job had begun before, and may have read what stood there earlier."""
         caller = await self._users.by_id(rule.creator_id)
         if caller is None:
-            raise Denied("the rule's creator does not exist any more; who creates the rule again takes it over")
+            raise Denied("the rule's creator is gone or disabled; who creates the rule again takes it over")
         started = await self._start(
             SyncRequest(
                 id=request_id_of(rule.id),

@@ -111,12 +111,11 @@ class AccountsGate:
         allowed = {action for action in possible if asked.covers(Scope.of(name, {action}))}
         return Scope.of(name, allowed) if allowed else None
 
-    async def caller(self, login: Login, *, is_remembered: bool) -> Caller | None:
+    async def caller(self, login: Login) -> Caller | None:
         """Whoever logs in; None for somebody who shows nothing.
 
         Args:
             login: a Basic login, or none.
-            is_remembered: whether a password will do that was right a moment ago.
 
         Raises:
             Unauthenticated: the login is wrong, or none that there is.
@@ -128,11 +127,11 @@ class AccountsGate:
         if not username and not password:
             # What some clients send for somebody who has not logged in.
             return None
-        return await self.by_password(username, password, address=login.address, is_remembered=is_remembered)
+        return await self.by_password(username, password, address=login.address)
 
-    async def by_password(self, username: str, password: str, *, address: str, is_remembered: bool) -> Caller:
+    async def by_password(self, username: str, password: str, *, address: str) -> Caller:
         """Whoever logs in so; as `caller`."""
-        caller = await self._authenticator.by_login(username, password, address=address, is_remembered=is_remembered)
+        caller = await self._authenticator.by_login(username, password, address=address)
         audit.known_as(caller.name)
         return caller
 
@@ -145,7 +144,7 @@ class AccountsGate:
     async def _shown(self, login: Login) -> _Shown:
         scheme, _, token = (login.authorization or "").partition(" ")
         if scheme.lower() != "bearer":
-            return _Shown(await self.caller(login, is_remembered=True))
+            return _Shown(await self.caller(login))
         bearer = await self._authenticator.by_registry_token(token.strip(), self._region)
         if bearer.caller is not None:
             audit.known_as(bearer.caller.name)

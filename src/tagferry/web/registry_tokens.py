@@ -88,7 +88,7 @@ class RegistryTokens:
     async def _read(self, request: Request, query: str) -> _Order:
         if request.method == "GET":
             scopes = _Parameters.parse(query).scopes()
-            caller = await self._gate.caller(request.login, is_remembered=False)
+            caller = await self._gate.caller(request.login)
             # `offline_token`, which docker login sends, gets none, as the protocol allows: docker would keep it in its
             # config.json in the place of the password, and the kubelet for one can do nothing with that.
             return _Order(caller=caller, scopes=scopes, is_refreshable=False)
@@ -106,7 +106,7 @@ class RegistryTokens:
         grant = asked.require("grant_type")
         if grant == _PASSWORD:
             username, password = asked.require("username"), asked.require("password")
-            return await self._gate.by_password(username, password, address=address, is_remembered=False)
+            return await self._gate.by_password(username, password, address=address)
         if grant == _REFRESH:
             return await self._gate.by_refresh_token(asked.require(_REFRESH))
         raise InvalidTokenRequest("grant_type", f"must be {_PASSWORD} or {_REFRESH}", grant)

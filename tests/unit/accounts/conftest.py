@@ -50,8 +50,10 @@ def users(database: Database, vault: Vault) -> Users:
 
 
 @pytest.fixture
-def keys(database: Database, vault: Vault) -> AccessKeys:
-    return AccessKeys(database, vault)
+async def keys(database: Database, vault: Vault) -> AsyncIterator[AccessKeys]:
+    opened = AccessKeys(database, vault)
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture
@@ -96,3 +98,11 @@ async def carol(users: Users) -> Caller:
 async def key(keys: AccessKeys, carol: Caller) -> AccessKey:
     """A permanent access key of carol's."""
     return await keys.create(carol.user_id)
+
+
+@pytest.fixture
+async def either(database_url: str) -> AsyncIterator[Database]:
+    """A database of each kind, where the two may differ."""
+    opened = Database(database_url)
+    yield opened
+    await opened.close()

@@ -1,12 +1,16 @@
 import asyncio
+from collections.abc import Awaitable
 from datetime import timedelta
 
 import pytest
 
 from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.model import AccessKey, Caller
+from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
+from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.errors import BadSignature, Throttled, Unauthenticated
 from tagferry.signing import Request, login_password
@@ -32,7 +36,7 @@ async def test_a_token_is_its_owners_until_it_expires(database: Database, tokens
 async def test_a_token_ends_with_its_user(tokens: Tokens, users: Users, carol: Caller):
     token = await tokens.issue(carol)
 
-    await users.delete("carol")
+    await users.delete(carol.user_id)
 
     assert await tokens.owner(token.value) is None
 
@@ -86,28 +90,99 @@ async def test_wrong_logins_are_all_told_the_same(authenticator: Authenticator, 
     assert told == {"the access key or its login password is wrong"}
 
 
-async def test_a_right_login_is_remembered_for_a_minute_and_no_other_password_with_it(
-    authenticator: Authenticator, users: Users, carol: Caller, monkeypatch: pytest.MonkeyPatch
+async def test_a_right_password_is_not_verified_again_for_a_minute_and_others_are(
+    authenticator: Authenticator, carol: Caller, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ):
-    time = Clock()
-    monkeypatch.setattr("tagferry.accounts.authenticate.time.monotonic", time)
-    await authenticator.by_login("carol", PASSWORD, address=HOME)
-    await users.set_password("carol", "battery staple")
+    time, verified, verify = Clock(), [], vault.password_matches
 
-    assert await authenticator.by_login("carol", PASSWORD, address=HOME) == carol
+    async def counting(password: str, hashed: str) -> bool:
+        verified.append(password)
+        return await verify(password, hashed)
+
+    monkeypatch.setattr("tagferry.accounts.authenticate.time.monotonic", time)
+    monkeypatch.setattr(vault, "password_matches", counting)
+    for _ in range(3):
+        assert await authenticator.by_login("carol", PASSWORD, address=HOME) == carol
     with pytest.raises(Unauthenticated):
         await authenticator.by_login("carol", "other password", address=HOME)
-    assert await authenticator.by_login("carol", "battery staple", address=HOME) == carol
+    assert verified == [PASSWORD, "other password"]
 
     time.now += 61
+    assert await authenticator.by_login("carol", PASSWORD, address=HOME) == carol
+    assert len(verified) == 3
+
+
+async def test_a_remembered_login_ends_at_once_with_the_password_the_name_or_the_key(
+    authenticator: Authenticator, users: Users, keys: AccessKeys, carol: Caller, key: AccessKey
+):
+    by_key = f"{NORTH}@{key.access_key}", login_password(key.access_key, key.secret_key)
+    for login in (("carol", PASSWORD), by_key):
+        await authenticator.by_login(*login, address=HOME)
+
+    await users.update(carol.user_id, is_admin=True)
+    assert (await authenticator.by_login("carol", PASSWORD, address=HOME)).is_admin
+    await users.update(carol.user_id, name="carola")
     with pytest.raises(Unauthenticated):
         await authenticator.by_login("carol", PASSWORD, address=HOME)
+    assert (await authenticator.by_login("carola", PASSWORD, address=HOME)).name == "carola"
+    await users.update(carol.user_id, password="battery staple")
+    with pytest.raises(Unauthenticated):
+        await authenticator.by_login("carola", PASSWORD, address=HOME)
+    await keys.update(key.access_key, enabled=False)
+    with pytest.raises(Unauthenticated):
+        await authenticator.by_login(*by_key, address=HOME)
+
+
+@pytest.mark.parametrize("what", ["user", "key"])
+async def test_nobody_is_let_in_by_what_is_disabled_until_it_is_enabled(
+    authenticator: Authenticator,
+    users: Users,
+    keys: AccessKeys,
+    tokens: Tokens,
+    temporary: TemporaryCredentials,
+    carol: Caller,
+    key: AccessKey,
+    what: str,
+):
+    async def enable(enabled: bool) -> None:
+        if what == "user":
+            await users.update(carol.user_id, enabled=enabled)
+        else:
+            await keys.update(key.access_key, enabled=enabled)
+
+    owner = await authenticator.by_secret_key(key.access_key, key.secret_key, address=HOME)
+    token = (await tokens.issue(owner)).value
+    secret = await temporary.create_login(owner, timedelta(hours=1))
+    made = await temporary.create_key(owner, timedelta(hours=1))
+    derived = login_password(key.access_key, key.secret_key)
+
+    def ways() -> list[Awaitable[Caller]]:
+        return [
+            authenticator.by_secret_key(key.access_key, key.secret_key, address=HOME),
+            authenticator.by_token(token),
+            authenticator.by_login(f"{NORTH}@{key.access_key}", derived, address=HOME),
+            authenticator.by_login(f"{NORTH}@{secret.access_key}", secret.password, address=HOME),
+        ]
+
+    for way in ways():
+        assert await way == carol
+    await enable(False)
+    for way in ways():
+        with pytest.raises(Unauthenticated):
+            await way
+    assert await temporary.by_key(made.access_key, made.security_token) is None
+    with pytest.raises(Unauthenticated, match="gone or disabled"):
+        await temporary.create_login(owner, timedelta(hours=1))
+    await enable(True)
+    for way in ways():
+        assert await way == carol
+    assert await temporary.by_key(made.access_key, made.security_token) == (carol, made.secret_key)
 
 
 async def test_a_wrong_login_is_not_remembered(authenticator: Authenticator, users: Users, carol: Caller):
     with pytest.raises(Unauthenticated):
         await authenticator.by_login("carol", "battery staple", address=HOME)
-    await users.set_password("carol", "battery staple")
+    await users.update(carol.user_id, password="battery staple")
 
     assert await authenticator.by_login("carol", "battery staple", address=HOME) == carol
 
@@ -127,7 +202,7 @@ async def test_only_so_many_logins_are_remembered(
     await users.create("dave", PASSWORD, domain="acme")
     await authenticator.by_login("carol", PASSWORD, address=HOME)
     await authenticator.by_login("dave", PASSWORD, address=HOME)
-    await users.set_password("carol", "battery staple")
+    await users.update(carol.user_id, password="battery staple")
 
     with pytest.raises(Unauthenticated):
         await authenticator.by_login("carol", PASSWORD, address=HOME)
@@ -176,7 +251,7 @@ async def test_a_key_of_any_bytes_is_unknown_and_told_as_text(authenticator: Aut
     with pytest.raises(BadSignature) as refused:
         await authenticator.by_signature(request, authorization, address=HOME)
 
-    assert refused.value.message.encode() == b"the access key \\udcff\0 is unknown"
+    assert refused.value.message.encode() == b"the access key \\udcff\0 is unknown or disabled"
 
 
 async def test_an_unknown_key_or_an_unreadable_signature_lets_nobody_in(authenticator: Authenticator):

@@ -1,7 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +11,6 @@ from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import Namespace, RepositoryName
-from tests.support.postgres import PostgresServer
-from tests.support.schemas import sqlite_in
 from tests.unit.accounts.conftest import NORTH, OPEN, PASSWORD, SOUTH
 
 TEAM, SHOP, WEB = Namespace("team"), RepositoryName("team/shop/app"), RepositoryName("team/web")
@@ -116,22 +112,6 @@ async def test_a_record_ends_by_itself_or_with_its_organization(
 def test_a_category_is_one_of_those_that_there_are():
     with pytest.raises(Invalid, match=r"category must be one of app_server, linux, .*: got 'games'"):
         Saying(category="games")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def either_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        return sqlite_in(tmp_path)
-    postgres: PostgresServer = request.getfixturevalue("postgres")
-    return postgres.url(postgres.new_database(like=request.getfixturevalue("postgres_template")))
-
-
-@pytest.fixture
-async def either(either_url: str) -> AsyncIterator[Database]:
-    opened = Database(either_url)
-    yield opened
-    await opened.close()
 
 
 async def test_many_who_speak_of_a_repository_at_once_make_one_record(either: Database, vault: Vault):

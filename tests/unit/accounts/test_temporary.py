@@ -66,7 +66,7 @@ async def test_what_a_key_made_ends_with_the_key_and_not_with_the_password(
     caller = await by_key(keys, key)
     login, made = await temporary.create_login(caller, HOUR), await temporary.create_key(caller, HOUR)
 
-    await users.set_password("carol", "battery staple")
+    await users.update(carol.user_id, password="battery staple")
     assert await temporary.by_login(login.access_key, login.password) == carol
     assert await temporary.by_key(made.access_key, made.security_token) == (carol, made.secret_key)
     await keys.delete(key.access_key)
@@ -81,7 +81,7 @@ async def test_what_a_password_made_ends_with_the_password_and_not_with_a_key(
 
     await keys.delete(key.access_key)
     assert await temporary.by_login(login.access_key, login.password) == carol
-    await users.set_password("carol", PASSWORD)
+    await users.update(carol.user_id, password=PASSWORD)
     assert await temporary.by_login(login.access_key, login.password) is None
 
 
@@ -90,10 +90,10 @@ async def test_all_ends_with_the_user(
 ):
     made = [await temporary.create_login(caller, HOUR) for caller in (carol, await by_key(keys, key))]
 
-    await users.delete("carol")
+    await users.delete(carol.user_id)
 
     assert [await temporary.by_login(one.access_key, one.password) for one in made] == [None, None]
-    with pytest.raises(Unauthenticated, match="does not exist any more"):
+    with pytest.raises(Unauthenticated, match="gone or disabled"):
         await temporary.create_login(carol, HOUR)
 
 
@@ -184,10 +184,10 @@ async def test_a_token_got_by_a_key_ends_with_it_and_others_with_the_password(
     users: Users, keys: AccessKeys, tokens: Tokens, authenticator: Authenticator, carol: Caller, key: AccessKey
 ):
     caller = await authenticator.by_secret_key(key.access_key, key.secret_key, address=HOME)
-    assert caller.proof == Proof(access_key=key.access_key)
+    assert caller.proof == Proof(access_key=key.access_key, mark=key.access_key)
     by_secret, by_password = await tokens.issue(caller, method="hw_ak_sk"), await tokens.issue(carol)
 
-    await users.set_password("carol", "battery staple")
+    await users.update(carol.user_id, password="battery staple")
     assert await tokens.owner(by_password.value) is None
     assert await tokens.owner(by_secret.value) == carol
     await keys.delete(key.access_key)

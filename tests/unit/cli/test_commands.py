@@ -54,6 +54,38 @@ def test_users_are_made_listed_and_deleted(home: Path) -> None:
     assert "last administrator" in fail(Conflict, "user", "delete", "admin")
 
 
+def test_users_are_disabled_enabled_promoted_and_demoted(home: Path) -> None:
+    succeed("user", "create", "alice", "--description", "the [nightly] build")
+    assert "last administrator" in fail(Conflict, "user", "disable", "admin")
+    assert "last administrator" in fail(Conflict, "user", "demote", "admin")
+    succeed("user", "promote", "alice")
+    succeed("user", "disable", "admin")
+    listed = succeed("user", "list")
+    assert re.search(r"^ *admin +tagferry +yes +yes *$", listed, re.MULTILINE)
+    assert re.search(r"^ *alice +tagferry +yes +the \[nightly\] build *$", listed, re.MULTILINE)
+    succeed("user", "enable", "admin")
+    succeed("user", "demote", "alice")
+    assert re.search(r"^ *admin +tagferry +yes *$", succeed("user", "list"), re.MULTILINE)
+    for command in ("disable", "enable", "promote", "demote", "password"):
+        assert "nobody" in fail(NotFound, "user", command, "nobody")
+
+
+def test_a_key_is_rotated_disabled_and_enabled(home: Path) -> None:
+    old = succeed("key", "create", "admin", "--for", "the build").split()[2]
+    rotated = succeed("key", "rotate", old)
+    new, secret = rotated.split()[2], rotated.split()[5]
+    assert f"tagferry key disable {old}" in " ".join(rotated.split())
+    succeed("key", "disable", old)
+    listed = succeed("key", "list", "admin")
+    assert secret not in listed
+    assert re.search(rf"^ *{new} +\S+ +the build *$", listed, re.MULTILINE)
+    assert re.search(rf"^ *{old} +\S+ +yes +the build *$", listed, re.MULTILINE)
+    succeed("key", "enable", old)
+    assert re.search(rf"^ *{old} +\S+ +the build *$", succeed("key", "list", "admin"), re.MULTILINE)
+    for command in ("rotate", "disable", "enable"):
+        assert "A" * 20 in fail(NotFound, "key", command, "A" * 20)
+
+
 def test_keys_are_made_listed_and_deleted_and_their_secrets_shown_once(home: Path) -> None:
     access_key, secret_key = (line.split()[-1] for line in succeed("key", "create", "admin").splitlines())
     listed = succeed("key", "list", "admin")

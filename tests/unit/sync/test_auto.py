@@ -229,7 +229,7 @@ async def test_a_rule_whose_creator_is_gone_rests_until_somebody_takes_it_over(c
     await circle.organizations.grant(B, TEAM, "carol", Permission.EDIT)
     await circle.push(A, OLD)
     await circle.rule(A, B, caller=carol)
-    await circle.users.delete("carol")
+    await circle.users.delete(carol.user_id)
     await circle.push(A, NEW)
     assert circle.courier.requests == []
 

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 
 from tagferry.accounts.model import Caller, KeyRecord
 from tagferry.accounts.temporary import SHORTEST, lifetime_of
-from tagferry.errors import Denied, Invalid, Unauthenticated
+from tagferry.errors import Denied, Invalid, NotFound, Unauthenticated
 from tagferry.web import audit
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.model import Strict, Text
@@ -120,7 +120,10 @@ async def list_keys(context: RequestContext, user_id: str = "") -> dict[str, Any
 async def delete_key(access_key: str, context: RequestContext) -> Response:
     """Delete one of the caller's access keys, and all that goes back to it."""
     _require_lasting(context.caller)
-    await context.services.keys.delete(access_key, user_id=context.caller.user_id)
+    key = await context.services.keys.show(access_key)
+    if key.user_id != context.caller.user_id:
+        raise NotFound("access key", access_key)
+    await context.services.keys.delete(access_key)
     return Response(status_code=204)
 
 

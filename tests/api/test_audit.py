@@ -79,3 +79,37 @@ async def test_whoever_the_body_proves_is_told_too_and_never_a_secret(ferry: Dep
     ((_, login),) = secret.document["auths"].items()
     for shown_once in (token, made.document["credential"]["secret"], login["auth"], ferry.admin.password):
         assert shown_once not in str(lines)
+
+
+async def test_who_changed_whom_is_told_and_never_a_password(ferry: Deployment, lines: list[Any]):
+    token = {"X-Auth-Token": await ferry.token()}
+    lines.clear()
+
+    body: dict[str, dict[str, Any]] = {"user": {"name": "carol", "password": "first password"}}
+    made = (await ferry.http("POST", "/v3/users", body=body, headers=token)).document["user"]
+    (group,) = (await ferry.http("GET", "/v3/groups", headers=token)).document["groups"]
+    user, member = f"/v3/users/{made['id']}", f"/v3/groups/{group['id']}/users/{made['id']}"
+    keys = "/v3.0/OS-CREDENTIAL/credentials"
+    await ferry.http("PUT", member, headers=token)
+    body = {"credential": {"user_id": made["id"]}}
+    key = (await ferry.http("POST", keys, body=body, headers=token)).document["credential"]
+    body = {"credential": {"status": "inactive"}}
+    await ferry.http("PUT", f"{keys}/{key['access']}", body=body, headers=token)
+    wrong = {"user": {"password": ["second password"], "enabled": False}}
+    assert (await ferry.http("PATCH", user, body=wrong, headers=token)).status == 400
+    body = {"user": {"password": "second password", "enabled": False}}
+    await ferry.http("PATCH", user, body=body, headers=token)
+    await ferry.http("DELETE", user, headers=token)
+
+    admin = ferry.admin.name
+    assert told(lines, "caller", "method", "path", "status", "user", "access_key") == [
+        (admin, "POST", "/v3/users", 201, "carol", None),
+        (admin, "PUT", member, 204, "carol", None),
+        (admin, "POST", keys, 201, "carol", key["access"]),
+        (admin, "PUT", f"{keys}/{key['access']}", 200, "carol", key["access"]),
+        (admin, "PATCH", user, 400, None, None),
+        (admin, "PATCH", user, 200, "carol", None),
+        (admin, "DELETE", user, 204, "carol", None),
+    ]
+    for secret in ("first password", "second password", key["secret"]):
+        assert secret not in str(lines)

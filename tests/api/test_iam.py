@@ -152,7 +152,8 @@ async def test_a_token_is_validated_by_its_owner_and_by_administrators_only(ferr
     assert "catalog" not in (await validate(ferry, own, own, "?nocatalog=1")).document["token"]
     await ferry.app.accounts.users.create("outsider", "password of outsider", domain="elsewhere")
     outside = await token_of(ferry, "outsider")
-    assert (await validate(ferry, outside, admin)).refused()[0] == 403
+    assert (await validate(ferry, outside, admin)).document["token"]["user"]["domain"]["name"] == "elsewhere"
+    assert (await validate(ferry, own, outside)).refused()[0] == 403
 
 
 async def test_an_unknown_or_expired_token_is_not_validated(ferry: Deployment, carol: str) -> None:
@@ -359,9 +360,7 @@ async def test_nobody_has_anothers_keys_by_the_api(ferry: Deployment, carol: str
     assert await ferry.app.accounts.keys.by_key(ferry.admin.key.access_key) is not None
 
 
-async def test_a_key_request_with_a_wrong_field_names_it_and_there_is_an_end_to_keys(
-    ferry: Deployment, carol: str
-) -> None:
+async def test_a_key_request_with_a_wrong_field_names_it(ferry: Deployment, carol: str) -> None:
     user_id = (await ferry.app.accounts.users.find(carol)).user_id
     headers = {"X-Auth-Token": await token_of(ferry, carol)}
     for wanted, names in (
@@ -375,6 +374,3 @@ async def test_a_key_request_with_a_wrong_field_names_it_and_there_is_an_end_to_
         status, _, message = answer.refused()
         assert status == 400
         assert message.startswith(names)
-    body = {"credential": {"user_id": user_id}}
-    made = [(await ferry.http("POST", CREDENTIALS, body=body, headers=headers)).status for _ in range(20)]
-    assert made == [201] * 19 + [409]

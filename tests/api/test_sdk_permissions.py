@@ -34,7 +34,8 @@ FORBIDDEN, ORGANIZATION_MISSING, REPOSITORY_MISSING = (
     (404, "SVCSTG.SWR.4040058"),
     (404, "SVCSTG.SWR.4040010"),
 )
-OTHER_MISSING, THERE_ALREADY, BAD = (
+USER_MISSING, OTHER_MISSING, THERE_ALREADY, BAD = (
+    (404, "IAM.0004"),
     (404, "SVCSTG.SWR.4040000"),
     (409, "SVCSTG.SWR.4090000"),
     (400, "SVCSTG.SWR.4000014"),
@@ -146,7 +147,7 @@ async def test_several_users_are_given_permissions_all_or_none(ferry: Deployment
     second, _ = await new_user(ferry, operations, "second")
     unknown = "0" * 32
     wishes = [UserAuth(user_id=first, auth=1), UserAuth(user_id=unknown, auth=1)]
-    assert (await refused(ferry, *operations.call("create", body=wishes)))[:2] == OTHER_MISSING
+    assert (await refused(ferry, *operations.call("create", body=wishes)))[:2] == USER_MISSING
 
     await ask(
         ferry, *operations.call("create", body=[UserAuth(user_id=first, auth=1), UserAuth(user_id=second, auth=7)])
@@ -221,4 +222,4 @@ async def test_a_body_that_breaks_a_rule_is_refused_by_the_name_of_what_is_wrong
 async def test_a_user_who_is_named_wrongly_is_not_found(ferry: Deployment, operations: Operations) -> None:
     editor = await id_of(ferry, "editor")
     wish = [UserAuth(user_id=editor, user_name="somebody", auth=7)]
-    assert (await refused(ferry, *operations.call("create", body=wish)))[:2] == OTHER_MISSING
+    assert (await refused(ferry, *operations.call("create", body=wish)))[:2] == USER_MISSING

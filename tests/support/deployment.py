@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
-from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcore.auth.credentials import BasicCredentials, GlobalCredentials
 from huaweicloudsdkcore.http.http_config import HttpConfig
+from huaweicloudsdkiam.v3 import IamClient
 from huaweicloudsdkswr.v2 import SwrClient
 from yarl import URL
 
@@ -176,6 +177,17 @@ class Deployment:
         credentials = BasicCredentials(key.access_key, key.secret_key, "a" * 32)
         if security_token is not None:
             credentials = credentials.with_security_token(security_token)
+        return builder.with_credentials(credentials).build()
+
+    def iam(self, key: AccessKey | None = None, *, security_token: str | None = None) -> Any:
+        """The IAM SDK's client at the north's address; its calls block: see `calling`."""
+        key = key or self.admin.key
+        credentials = GlobalCredentials(key.access_key, key.secret_key, "d" * 32)
+        if security_token is not None:
+            credentials = credentials.with_security_token(security_token)
+        config = HttpConfig.get_default_config()
+        config.timeout = (5, 60)
+        builder = IamClient.new_builder().with_http_config(config).with_endpoints([self.urls[NORTH]])
         return builder.with_credentials(credentials).build()
 
     async def token(self, region: RegionId = NORTH, user: str | None = None, password: str | None = None) -> str:

@@ -14,6 +14,11 @@ def known_as(caller: str) -> None:
     structlog.contextvars.bind_contextvars(caller=caller)
 
 
+def concerns(**what: str) -> None:
+    """Tell whom or what the request is about, where its path does not: `user` by name, `access_key` by id."""
+    structlog.contextvars.bind_contextvars(**what)
+
+
 def record(*, method: str, path: str, status: int, region: str, address: str) -> None:
     """Write a request's line, if it needs one: what is uploaded shows when a manifest refers to it."""
     if status in _REFUSED or (method in _CHANGING and _UPLOADS not in path):

@@ -2,8 +2,8 @@
 
 The codes are SWR's, the API gateway's and IAM's. Where SWR publishes none, one within its scheme is chosen: 5040021 for
 a wait that ran out, 5010001 for what is not supported, 4130014 for a body over the limit, 4090048 for a tag that is
-in the way, 4040000 and 4090000 for users, domains, permissions, shares, retention policies and triggers that are
-missing or there already.
+in the way, 4040000 and 4090000 for permissions, shares, retention policies and triggers that are missing or there
+already, and for domains to share with.
 """
 
 from collections.abc import Iterable
@@ -75,8 +75,8 @@ _BY_KIND = {
     "tag": ErrorCode(404, f"{_SWR}4040048"),
     "rule": ErrorCode(400, f"{_SWR}4001158"),
     "retention policy to delete": ErrorCode(400, f"{_SWR}4000306"),
-    **dict.fromkeys(("user", "permission", "share", "access domain", "retention policy", "trigger"), _MISSING),
-    **dict.fromkeys(("project", "domain", "token", "access key"), ErrorCode(404, "IAM.0004")),
+    **dict.fromkeys(("permission", "share", "access domain", "retention policy", "trigger"), _MISSING),
+    **dict.fromkeys(("project", "domain", "token", "user", "group", "access key"), ErrorCode(404, "IAM.0004")),
 }
 _CONFLICTS = {
     "repository": ErrorCode(409, f"{_SWR}4090006"),
@@ -87,6 +87,7 @@ _CONFLICTS = {
     "trigger": ErrorCode(409, f"{_SWR}4090000"),
     "organization": ErrorCode(409, f"{_SWR}4090060"),
     "organization in use": ErrorCode(409, f"{_SWR}4090023"),
+    **dict.fromkeys(("user", "access key"), ErrorCode(409, "IAM.0005")),
 }
 _TABLE: tuple[tuple[type[errors.TagferryError], ErrorCode], ...] = (
     (errors.TooLarge, BAD_PARAMETER),
@@ -167,7 +168,7 @@ def _is_secret(path: list[str | int]) -> bool:
     return not _SECRETS.isdisjoint(path) or path[-2:] == ["token", "id"]
 
 
-_SECRETS = frozenset({"password", "hw_ak_sk", "secret"})
+_SECRETS = frozenset({"password", "original_password", "hw_ak_sk", "secret"})
 _TYPES = {
     "string_type": "a string",
     "bool_type": "true or false",

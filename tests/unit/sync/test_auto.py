@@ -223,13 +223,17 @@ async def test_a_creator_who_may_no_more_is_asked_for_now_and_then_and_the_tag_w
     assert await circle.standing() == [NEW.digest, NEW.digest, None]
 
 
-async def test_a_rule_whose_creator_is_gone_rests_until_somebody_takes_it_over(circle: Circle):
+@pytest.mark.parametrize("end", ["delete", "disable"])
+async def test_a_rule_whose_creator_is_gone_or_disabled_rests_until_somebody_takes_it_over(circle: Circle, end: str):
     carol = await circle.users.create("carol", "correct horse", domain="acme")
     await circle.organizations.grant(A, TEAM, "carol", Permission.READ)
     await circle.organizations.grant(B, TEAM, "carol", Permission.EDIT)
     await circle.push(A, OLD)
     await circle.rule(A, B, caller=carol)
-    await circle.users.delete(carol.user_id)
+    if end == "delete":
+        await circle.users.delete(carol.user_id)
+    else:
+        await circle.users.update(carol.user_id, enabled=False)
     await circle.push(A, NEW)
     assert circle.courier.requests == []
 

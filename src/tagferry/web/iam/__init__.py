@@ -1,9 +1,9 @@
-"""The part of IAM that SWR's clients need: tokens, projects and domains, access keys."""
+"""The part of IAM that SWR's clients need: tokens, projects and domains, users, the administrators, access keys."""
 
 from fastapi import APIRouter
 
-from tagferry.web.iam import credentials, projects, tokens
+from tagferry.web.iam import access_keys, groups, projects, temporary_keys, tokens, users
 
 router = APIRouter(tags=["IAM"])
-for part in (tokens, projects, credentials):
+for part in (tokens, projects, users, groups, access_keys, temporary_keys):
     router.include_router(part.router)

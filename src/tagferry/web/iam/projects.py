@@ -12,6 +12,7 @@ from tagferry.accounts.model import Caller
 from tagferry.errors import NotFound
 from tagferry.names import RegionId
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.iam.model import links
 
 router = APIRouter()
 
@@ -23,7 +24,7 @@ async def list_projects(
     """List the projects, one a region; `name` picks one."""
     mine = domain_id in (None, "", context.caller.domain_id)
     regions = [region for region in _regions(context) if mine and name in (None, "", region)]
-    return {"links": _links(), "projects": [_project(region, context.caller) for region in regions]}
+    return {"links": links(), "projects": [_project(region, context.caller) for region in regions]}
 
 
 @router.get("/v3/auth/projects", operation_id="KeystoneListAuthProjects")
@@ -43,7 +44,7 @@ async def show_project(project_id: str, context: RequestContext) -> dict[str, An
 async def list_domains(context: RequestContext) -> dict[str, Any]:
     """List the domains that the caller may act in: its own."""
     domain = {**domain_of(context.caller), "enabled": True, "description": "", "links": {"self": ""}}
-    return {"links": _links(), "domains": [domain]}
+    return {"links": links(), "domains": [domain]}
 
 
 def find_project(
@@ -82,7 +83,3 @@ def _project(region: RegionId, caller: Caller) -> dict[str, Any]:
         "description": "",
         "links": {"self": ""},
     }
-
-
-def _links() -> dict[str, str | None]:
-    return {"next": None, "previous": None, "self": ""}

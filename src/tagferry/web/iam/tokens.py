@@ -6,11 +6,12 @@ from fastapi import APIRouter, Depends, Header, Response
 from fastapi.responses import JSONResponse
 
 from tagferry.accounts.model import Caller, TokenRecord
-from tagferry.errors import Denied, Invalid, MissingField, NotFound, Unauthenticated
+from tagferry.errors import Invalid, MissingField, NotFound, Unauthenticated
 from tagferry.names import RegionId
 from tagferry.web import audit
 from tagferry.web.authentication import client_address
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.iam.authorize import require_own
 from tagferry.web.iam.model import Strict, Text
 from tagferry.web.iam.projects import domain_of, find_project, id_of_project
 from tagferry.web.swr.formats import date
@@ -114,16 +115,13 @@ async def create_token(body: TokenBody, context: RequestContext) -> Response:
 async def validate_token(
     context: RequestContext, x_subject_token: Annotated[str, Header()] = "", nocatalog: str = ""
 ) -> Response:
-    """Tell what a token is good for: its owner's own, or for administrators any of their domain."""
+    """Tell what a token is good for: its owner's own, or for administrators any."""
     if not x_subject_token:
         raise MissingField("X-Subject-Token")
     found = await context.services.tokens.find(x_subject_token)
     if found is None:
         raise NotFound("token", "in X-Subject-Token", "it is unknown or has expired")
-    caller = context.caller
-    is_own = found.owner.user_id == caller.user_id
-    if not is_own and not (caller.is_admin and found.owner.domain_id == caller.domain_id):
-        raise Denied("only its owner and the administrators of its domain may validate a token")
+    require_own(found.owner.user_id, context.caller)
     return _answer(x_subject_token, found, with_catalog=not nocatalog)
 
 

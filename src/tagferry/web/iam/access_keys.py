@@ -1,0 +1,120 @@
+"""Permanent access keys: made, shown, disabled and deleted; a secret is shown once."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import JSONResponse
+
+from tagferry.accounts.model import KeyRecord
+from tagferry.errors import NotFound
+from tagferry.web import audit
+from tagferry.web.context import Context, RequestContext
+from tagferry.web.iam.authorize import require_lasting, require_own
+from tagferry.web.iam.model import Strict, Text
+from tagferry.web.swr.formats import date
+from tagferry.web.swr.synchronization import require_json
+
+router = APIRouter()
+_KEYS = "/v3.0/OS-CREDENTIAL/credentials"
+_KEYS_OF_A_USER = 2
+"""So many can be made here, which is enough to go from one to the next.
+
+Source: IAM API reference, CreatePermanentAccessKey.
+"""
+
+
+class CreateCredential(Strict):
+    """Whose key it is to be, and what it is for."""
+
+    user_id: Text
+    description: Text | None = None
+
+
+class CreateCredentialBody(Strict):
+    """The body of CreatePermanentAccessKey."""
+
+    credential: CreateCredential
+
+
+class UpdateCredential(Strict):
+    """What is to be otherwise."""
+
+    status: Literal["active", "inactive"] | None = None
+    description: Text | None = None
+
+
+class UpdateCredentialBody(Strict):
+    """The body of UpdatePermanentAccessKey."""
+
+    credential: UpdateCredential
+
+
+@router.post(_KEYS, operation_id="CreatePermanentAccessKey", status_code=201, dependencies=[Depends(require_json)])
+async def create_key(body: CreateCredentialBody, context: RequestContext) -> Response:
+    """Make an access key for a user; its secret is shown this once."""
+    wanted, keys = body.credential, context.services.keys
+    require_own(wanted.user_id, context.caller)
+    require_lasting(context.caller)
+    user = await context.services.users.show(wanted.user_id)
+    audit.concerns(user=user.name)
+    made = await keys.create(user.user_id, description=wanted.description or "", limit=_KEYS_OF_A_USER)
+    audit.concerns(access_key=made.access_key)
+    document = _document(await keys.show(made.access_key)) | {"secret": made.secret_key}
+    return JSONResponse({"credential": document}, status_code=201)
+
+
+@router.get(_KEYS, operation_id="ListPermanentAccessKeys")
+async def list_keys(context: RequestContext, user_id: str = "") -> dict[str, Any]:
+    """List the access keys of the caller, or of another user."""
+    user_id = user_id or context.caller.user_id
+    require_own(user_id, context.caller)
+    user = await context.services.users.show(user_id)
+    return {"credentials": [_document(key) for key in await context.services.keys.list_of(user.user_id)]}
+
+
+@router.get(f"{_KEYS}/{{access_key}}", operation_id="ShowPermanentAccessKey")
+async def show_key(access_key: str, context: RequestContext) -> dict[str, Any]:
+    """Show an access key with its last use, which is on record within five minutes."""
+    key = await _find(access_key, context)
+    used = date(key.last_used_at) if key.last_used_at is not None else None
+    return {"credential": _document(key) | {"last_use_time": used}}
+
+
+@router.put(f"{_KEYS}/{{access_key}}", operation_id="UpdatePermanentAccessKey", dependencies=[Depends(require_json)])
+async def update_key(access_key: str, body: UpdateCredentialBody, context: RequestContext) -> dict[str, Any]:
+    """Disable or enable an access key, or say what it is for."""
+    require_lasting(context.caller)
+    key = await _find(access_key, context)
+    status, description = body.credential.status, body.credential.description
+    enabled = status == "active" if status is not None else None
+    changed = await context.services.keys.update(key.access_key, enabled=enabled, description=description)
+    return {"credential": _document(changed)}
+
+
+@router.delete(f"{_KEYS}/{{access_key}}", operation_id="DeletePermanentAccessKey", status_code=204)
+async def delete_key(access_key: str, context: RequestContext) -> Response:
+    """Delete an access key, and all that goes back to it."""
+    require_lasting(context.caller)
+    key = await _find(access_key, context)
+    await context.services.keys.delete(key.access_key)
+    return Response(status_code=204)
+
+
+async def _find(access_key: str, context: Context) -> KeyRecord:
+    """The key, which is missing for whoever may not know of it."""
+    key = await context.services.keys.show(access_key)
+    if key.user_id != context.caller.user_id and not context.caller.is_admin:
+        raise NotFound("access key", access_key)
+    owner = await context.services.users.show(key.user_id)
+    audit.concerns(user=owner.name, access_key=key.access_key)
+    return key
+
+
+def _document(key: KeyRecord) -> dict[str, Any]:
+    return {
+        "access": key.access_key,
+        "user_id": key.user_id,
+        "description": key.description,
+        "status": "active" if key.enabled else "inactive",
+        "create_time": date(key.created_at),
+    }

@@ -1,0 +1,107 @@
+"""The one group, `admin`: its members are the administrators."""
+
+import hashlib
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from tagferry.accounts.model import Caller, UserRecord
+from tagferry.errors import NotFound
+from tagferry.web import audit
+from tagferry.web.context import Context, RequestContext
+from tagferry.web.iam.authorize import require_administrator, require_lasting, require_own
+from tagferry.web.iam.model import links
+from tagferry.web.iam.users import user_document
+
+router = APIRouter()
+_NAME = "admin"
+_ID = hashlib.sha256(b"tagferry\0group\0admin").hexdigest()[:32]
+_MEMBER = "/v3/groups/{group_id}/users/{user_id}"
+
+
+@router.get("/v3/groups", operation_id="KeystoneListGroups")
+async def list_groups(context: RequestContext, domain_id: str = "", name: str = "") -> dict[str, Any]:
+    """List the groups: `admin`, which every domain sees as its own."""
+    require_administrator(context.caller)
+    is_wanted = name in ("", _NAME) and domain_id in ("", context.caller.domain_id)
+    return {"links": links(), "groups": [_document(context.caller)] if is_wanted else []}
+
+
+@router.get("/v3/groups/{group_id}", operation_id="KeystoneShowGroup")
+async def show_group(group_id: str, context: RequestContext) -> dict[str, Any]:
+    """Show the group."""
+    require_administrator(context.caller)
+    _require_group(group_id)
+    return {"group": _document(context.caller)}
+
+
+@router.get("/v3/users/{user_id}/groups", operation_id="KeystoneListGroupsForUser")
+async def list_groups_of_user(user_id: str, context: RequestContext) -> dict[str, Any]:
+    """List the groups that a user is in: `admin`, or none."""
+    require_own(user_id, context.caller)
+    user = await context.services.users.show(user_id)
+    return {"links": links(), "groups": [_document(context.caller)] if user.is_admin else []}
+
+
+@router.get("/v3/groups/{group_id}/users", operation_id="KeystoneListUsersForGroupByAdmin")
+async def list_members(group_id: str, context: RequestContext) -> dict[str, Any]:
+    """List the administrators, of all domains."""
+    require_administrator(context.caller)
+    _require_group(group_id)
+    administrators = await context.services.users.administrators()
+    return {"links": links(), "users": [user_document(user) for user in administrators]}
+
+
+@router.head(_MEMBER, operation_id="KeystoneCheckUserInGroup", status_code=204)
+async def check_member(group_id: str, user_id: str, context: RequestContext) -> Response:
+    """Tell whether a user is in the group: 204 or 404."""
+    require_own(user_id, context.caller)
+    _require_group(group_id)
+    _require_member(await context.services.users.show(user_id))
+    return Response(status_code=204)
+
+
+@router.put(_MEMBER, operation_id="KeystoneAddUserToGroup", status_code=204)
+async def add_member(group_id: str, user_id: str, context: RequestContext) -> Response:
+    """Make a user an administrator."""
+    user = await _user_to_change(group_id, user_id, context)
+    await context.services.users.update(user.user_id, is_admin=True)
+    return Response(status_code=204)
+
+
+@router.delete(_MEMBER, operation_id="KeystoneRemoveUserFromGroup", status_code=204)
+async def remove_member(group_id: str, user_id: str, context: RequestContext) -> Response:
+    """Make an administrator an ordinary user."""
+    user = await _user_to_change(group_id, user_id, context)
+    _require_member(user)
+    await context.services.users.update(user.user_id, is_admin=False)
+    return Response(status_code=204)
+
+
+async def _user_to_change(group_id: str, user_id: str, context: Context) -> UserRecord:
+    require_administrator(context.caller)
+    require_lasting(context.caller)
+    _require_group(group_id)
+    user = await context.services.users.show(user_id)
+    audit.concerns(user=user.name)
+    return user
+
+
+def _require_group(group_id: str) -> None:
+    if group_id != _ID:
+        raise NotFound("group", repr(group_id), f"{_NAME}, {_ID}, is the only one")
+
+
+def _require_member(user: UserRecord) -> None:
+    if not user.is_admin:
+        raise NotFound("user", f"{user.name} in the group {_NAME}")
+
+
+def _document(caller: Caller) -> dict[str, Any]:
+    return {
+        "id": _ID,
+        "name": _NAME,
+        "description": "Administrators, who may do everything",
+        "domain_id": caller.domain_id,
+        "links": links(),
+    }

@@ -96,7 +96,7 @@ class NotFound(TagferryError):
     """
 
     def __init__(self, kind: str, name: str, hint: str = "") -> None:
-        super().__init__(f"{kind} {name} does not exist" + (f"; {hint}" if hint else ""))
+        super().__init__(f"{kind} {_cut(name)} does not exist" + (f"; {hint}" if hint else ""))
         self.kind = kind
         self.name = name
         self.hint = hint
@@ -146,6 +146,9 @@ class Expired(Unavailable):
     """A deadline passed."""
 
 
-def _shorten(value: Any, limit: int = 120) -> str:
-    text = repr(value)
+def _shorten(value: Any) -> str:
+    return _cut(repr(value))
+
+
+def _cut(text: str, limit: int = 120) -> str:
     return text if len(text) <= limit else f"{text[:limit]}…"

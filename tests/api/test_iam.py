@@ -132,6 +132,7 @@ async def test_a_token_is_for_a_project_or_the_domain_and_its_validation_tells_s
         ({"project": {"name": "eu-west-1"}}, 404),
         ({"project": {"id": "0" * 32}}, 404),
         ({"project": {}}, 400),
+        ({"project": {"name": "", "id": ""}}, 400),
         ({"domain": {"name": "nobody's"}}, 404),
     ],
     ids=str,
@@ -141,6 +142,23 @@ async def test_a_scope_that_does_not_exist_is_refused(
 ) -> None:
     answer = (await ask_for_token(ferry, by_password(carol), scope)).refused()
     assert answer[:2] == (status, {404: "IAM.0004", 400: "SVCSTG.SWR.4001014"}[status])
+
+
+@pytest.mark.parametrize("kind", ["project", "domain"])
+async def test_a_scope_is_text_and_what_is_empty_of_it_is_left_out(ferry: Deployment, carol: str, kind: str) -> None:
+    names = {"project": NORTH, "domain": "tagferry"}
+    for field in ("name", "id"):
+        refused = (await ask_for_token(ferry, by_password(carol), {kind: {field: "\ud800"}})).refused()
+        assert refused[0] == 400
+        assert refused[2].startswith(f"auth.scope.{kind}.{field} must be text")
+        missing = (await ask_for_token(ferry, by_password(carol), {kind: {field: "x" * 100_000}})).refused()
+        assert missing[:2] == (404, "IAM.0004")
+        assert len(missing[2]) < 300
+    answer = await ask_for_token(ferry, by_password(carol), {kind: {"name": names[kind], "id": ""}})
+    assert answer.document["token"][kind]["name"] == names[kind]
+    identity = by_password(carol)
+    identity["password"]["user"]["domain"] = {"name": "", "id": ""}
+    assert (await ask_for_token(ferry, identity)).status == 201
 
 
 async def test_a_token_is_validated_by_its_owner_and_by_administrators_only(ferry: Deployment, carol: str) -> None:

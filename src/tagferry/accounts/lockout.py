@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from tagferry.errors import Throttled
 
 _LIMIT = 10_000
+_LONGEST = 64
+"""So long is the longest name or key; of what is longer the beginning counts, so that it takes no more memory."""
 
 
 @dataclass(slots=True)
@@ -29,6 +31,7 @@ class Lockout:
 
     def check(self, claimed: str, address: str) -> None:
         """Let an attempt pass; raises Throttled while locked."""
+        claimed = claimed[:_LONGEST]
         failures = self._failures.get((claimed, address))
         if failures is None:
             return
@@ -43,6 +46,7 @@ class Lockout:
 
     def failed(self, claimed: str, address: str) -> None:
         """Count a failed attempt."""
+        claimed = claimed[:_LONGEST]
         failures = self._failures.setdefault((claimed, address), _Failures(count=0, last=0.0))
         failures.count += 1
         failures.last = self._clock()
@@ -52,4 +56,4 @@ class Lockout:
 
     def succeeded(self, claimed: str, address: str) -> None:
         """Forget the failures."""
-        self._failures.pop((claimed, address), None)
+        self._failures.pop((claimed[:_LONGEST], address), None)

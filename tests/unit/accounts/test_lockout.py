@@ -102,3 +102,14 @@ def test_only_so_many_names_are_remembered(lockout: Lockout, monkeypatch: pytest
     for name in ("dave", "erin"):
         with pytest.raises(Throttled):
             lockout.check(name, HOME)
+
+
+def test_of_what_is_longer_than_any_name_the_beginning_is_kept(clock: Clock):
+    lockout = Lockout(attempts=1, seconds=60, clock=clock)
+
+    lockout.failed("x" * 1_000_000, HOME)
+
+    with pytest.raises(Throttled) as locked:
+        lockout.check("x" * 1_000_000, HOME)
+    assert len(locked.value.message) < 200
+    assert sum(len(claimed) for claimed, _ in lockout._failures) == 64

@@ -50,12 +50,12 @@ async def list_domains(context: RequestContext) -> dict[str, Any]:
 def find_project(
     context: Context, *, name: str | None = None, project_id: str | None = None, caller: Caller | None = None
 ) -> RegionId:
-    """The region of the project of this name and id, either of which may be left out; raises NotFound."""
+    """The region of the project of this name and id, either of which may be left out or empty; raises NotFound."""
     caller = caller or context.caller
     for region in _regions(context):
-        if name in (None, region) and project_id in (None, id_of_project(region, caller)):
+        if name in (None, "", region) and project_id in (None, "", id_of_project(region, caller)):
             return region
-    raise NotFound("project", str(name or project_id), "its name is a region's id")
+    raise NotFound("project", repr(name or project_id), "its name is a region's id")
 
 
 def id_of_project(region: RegionId, caller: Caller) -> str:

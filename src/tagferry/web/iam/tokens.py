@@ -21,11 +21,11 @@ router = APIRouter()
 _BY_PASSWORD, _BY_KEY = "password", "hw_ak_sk"
 
 
-class DomainName(Strict):
-    """A domain by its name or id."""
+class NameOrId(Strict):
+    """A domain or a project; what is empty is taken for left out."""
 
-    name: str | None = None
-    id: str | None = None
+    name: Text | None = None
+    id: Text | None = None
 
 
 class PasswordUser(Strict):
@@ -33,7 +33,7 @@ class PasswordUser(Strict):
 
     name: Text
     password: Text
-    domain: DomainName | None = None
+    domain: NameOrId | None = None
 
 
 class PasswordMethod(Strict):
@@ -69,18 +69,11 @@ class Identity(Strict):
     hw_ak_sk: KeyMethod | None = None
 
 
-class ProjectName(Strict):
-    """A project by its name or id."""
-
-    name: str | None = None
-    id: str | None = None
-
-
 class Scope(Strict):
     """What the token is for."""
 
-    project: ProjectName | None = None
-    domain: DomainName | None = None
+    project: NameOrId | None = None
+    domain: NameOrId | None = None
 
 
 class Auth(Strict):
@@ -167,18 +160,16 @@ def _scope_document(project: RegionId | None, owner: Caller) -> dict[str, Any]:
     return {"project": {"id": id_of_project(project, owner), "name": project, "domain": domain_of(owner)}}
 
 
-def _is_domain(wanted: DomainName, caller: Caller) -> bool:
-    return wanted.name in (None, caller.domain_name) and wanted.id in (None, caller.domain_id)
+def _is_domain(wanted: NameOrId, caller: Caller) -> bool:
+    return wanted.name in (None, "", caller.domain_name) and wanted.id in (None, "", caller.domain_id)
 
 
 def _scope(scope: Scope | None, caller: Caller, context: Context) -> RegionId | None:
     """The region whose project is asked for, or None for the domain; raises NotFound where there is none such."""
-    if scope is None or (scope.project is None and scope.domain is None):
-        return None
-    if scope.project is not None:
-        if scope.project.name is None and scope.project.id is None:
+    if scope is not None and scope.project is not None:
+        if not (scope.project.name or scope.project.id):
             raise MissingField("auth.scope.project.name")
         return find_project(context, name=scope.project.name, project_id=scope.project.id, caller=caller)
-    if scope.domain is None or not _is_domain(scope.domain, caller):
-        raise NotFound("domain", str(scope.domain and (scope.domain.name or scope.domain.id)))
+    if scope is not None and scope.domain is not None and not _is_domain(scope.domain, caller):
+        raise NotFound("domain", repr(scope.domain.name or scope.domain.id))
     return None

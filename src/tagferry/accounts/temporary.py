@@ -167,8 +167,8 @@ class TemporaryCredentials:
 
     async def _seal(self, caller: Caller, expires_at: datetime | None, document: dict[str, Any]) -> str:
         owner = await self._users.by_root(caller.user_id, caller.proof.access_key)
-        if owner is None:
-            raise Unauthenticated("the user or the access key that asked is gone or disabled by now")
+        if owner is None or caller.proof.mark not in ("", owner.proof.mark):
+            raise Unauthenticated("the user, or the key or password that it showed, is gone or disabled by now")
         return self._vault.seal(
             document
             | {

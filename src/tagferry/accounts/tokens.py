@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import delete, or_, select
 
 from tagferry.accounts.model import Caller, Proof, Token, TokenRecord
-from tagferry.accounts.users import caller_of
+from tagferry.accounts.users import caller_of, mark_of
 from tagferry.db.engine import Database
 from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
+from tagferry.errors import Unauthenticated
 from tagferry.names import RegionId
 
 
@@ -35,6 +36,9 @@ class Tokens:
             caller: whoever has just proved who it is; the token ends with the access key that it did so by.
             method: how it did so, in IAM's words.
             project: the region whose project it is for; None for the domain.
+
+        Raises:
+            Unauthenticated: the user, or the password that it showed, is gone or disabled by now.
         """
         now = self._clock()
         record = TokenRecord(
@@ -42,6 +46,14 @@ class Tokens:
         )
         value = secrets.token_urlsafe(48)
         async with self._database.write() as session:
+            # A new password ends the tokens that there are, and this one would come after.
+            user = await session.get(UserRow, caller.user_id, with_for_update=True)
+            if (
+                user is None
+                or not user.enabled
+                or caller.proof.mark not in ("", mark_of(user, caller.proof.access_key))
+            ):
+                raise Unauthenticated("the user, or the password that it showed, is gone or disabled by now")
             await session.execute(delete(TokenRow).where(TokenRow.user_id == caller.user_id, TokenRow.expires_at < now))
             session.add(
                 TokenRow(
@@ -79,7 +91,7 @@ class Tokens:
         if found is None:
             return None
         token, user, domain = found
-        proof = Proof(access_key=token.access_key, expires_at=token.expires_at)
+        proof = Proof(access_key=token.access_key, mark=mark_of(user, token.access_key), expires_at=token.expires_at)
         return TokenRecord(
             owner=replace(caller_of(user, domain), proof=proof),
             method=token.method,

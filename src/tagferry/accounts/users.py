@@ -197,7 +197,7 @@ class Users:
         user, domain = found
         if not await self._vault.password_matches(password, user.password_hash) or not user.enabled:
             return None
-        return caller_of(user, domain, Proof(mark=_mark(user)))
+        return caller_of(user, domain, Proof(mark=mark_of(user)))
 
     async def by_root(self, user_id: str, access_key: str | None) -> Caller | None:
         """The user, if it is enabled and still has this permanent access key, enabled too, or, without one, a password.
@@ -214,8 +214,7 @@ class Users:
         if found is None:
             return None
         user, domain = found
-        mark = access_key if access_key is not None else _mark(user)
-        return caller_of(user, domain, Proof(access_key=access_key, mark=mark))
+        return caller_of(user, domain, Proof(access_key=access_key, mark=mark_of(user, access_key)))
 
     async def _hash(self, password: str) -> str:
         if len(password) < PASSWORD_MINIMUM:
@@ -246,6 +245,11 @@ def caller_of(user: UserRow, domain: DomainRow, proof: Proof | None = None) -> C
     )
 
 
+def mark_of(user: UserRow, access_key: str | None = None) -> str:
+    """A text that changes with the user's access key, or without one with its password, of which it tells nothing."""
+    return access_key if access_key is not None else hashlib.sha256(user.password_hash.encode()).hexdigest()[:32]
+
+
 def _record(user: UserRow, domain: DomainRow) -> UserRecord:
     return UserRecord(
         user_id=user.id,
@@ -257,11 +261,6 @@ def _record(user: UserRow, domain: DomainRow) -> UserRecord:
         description=user.description or "",
         created_at=user.created_at,
     )
-
-
-def _mark(user: UserRow) -> str:
-    """A text that changes with the user's password, and tells nothing of it."""
-    return hashlib.sha256(user.password_hash.encode()).hexdigest()[:32]
 
 
 def _check_name(field: str, name: str) -> None:

@@ -194,6 +194,25 @@ async def test_a_token_got_by_a_key_ends_with_it_and_others_with_the_password(
     assert await tokens.owner(by_secret.value) is None
 
 
+async def test_nothing_is_made_from_a_password_that_was_changed_meanwhile(
+    users: Users, tokens: Tokens, temporary: TemporaryCredentials, authenticator: Authenticator, carol: Caller
+):
+    by_password = await authenticator.by_password("carol", PASSWORD, address=HOME)
+    by_token = await tokens.owner((await tokens.issue(by_password)).value)
+    assert by_token is not None
+    await temporary.create_login(by_token, HOUR)
+
+    await users.update(carol.user_id, password="battery staple")
+
+    with pytest.raises(Unauthenticated, match="gone or disabled by now"):
+        await tokens.issue(by_password)
+    with pytest.raises(Unauthenticated, match="gone or disabled by now"):
+        await temporary.create_login(by_token, HOUR)
+    await users.delete(carol.user_id)
+    with pytest.raises(Unauthenticated, match="gone or disabled by now"):
+        await tokens.issue(carol)
+
+
 @pytest.mark.parametrize("secret", ["", "x" * 40, "\ud800"])
 async def test_a_wrong_secret_key_is_refused_and_locks(
     authenticator: Authenticator, carol: Caller, key: AccessKey, secret: str

@@ -31,6 +31,20 @@ async def refused(
     return caught.value.status_code, caught.value.error_code, caught.value.error_msg
 
 
+async def ask_iam(ferry: Deployment, method: str, request: Any, *, key: AccessKey | None = None) -> Any:
+    """Call one of the IAM SDK's methods, as the administrator or with another key."""
+    return await calling(getattr(ferry.iam(key), method), request)
+
+
+async def refused_by_iam(
+    ferry: Deployment, method: str, request: Any, *, key: AccessKey | None = None
+) -> tuple[tuple[int, str], str]:
+    """The status with its code, and the message, of the error that a call of the IAM SDK ends with."""
+    with pytest.raises(ServiceResponseException) as caught:
+        await ask_iam(ferry, method, request, key=key)
+    return (caught.value.status_code, caught.value.error_code), caught.value.error_msg
+
+
 def assert_filled(model: Any, *, empty: tuple[str, ...] = ()) -> None:
     """Every field that the SDK's model documents has a value of the documented type."""
     for field, kind in type(model).openapi_types.items():

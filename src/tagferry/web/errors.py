@@ -159,8 +159,9 @@ def _translate(error: dict[str, Any]) -> errors.TagferryError:
             return errors.MissingField(field)
         case kind if where == "body" and kind.endswith(("_type", "_parsing")):
             return errors.WrongType(field, f"must be {_TYPES.get(kind, error['msg'])}", value)
-        case _:
-            return errors.Invalid(field, _rule(error["msg"]), value)
+        case kind:
+            rule = f"must be {_TYPES[kind]}" if kind in _TYPES else _rule(error["msg"])
+            return errors.Invalid(field, rule, value)
 
 
 def _is_secret(path: list[str | int]) -> bool:
@@ -172,6 +173,7 @@ _SECRETS = frozenset({"password", "original_password", "hw_ak_sk", "secret"})
 _TYPES = {
     "string_type": "a string",
     "bool_type": "true or false",
+    "bool_parsing": "true or false",
     "list_type": "an array",
     "int_type": "a number",
     "float_type": "a number",

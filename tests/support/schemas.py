@@ -53,6 +53,30 @@ JOBS = (
     OldJob("v1", "waiting", to="other"),
 )
 """Jobs in every state, three of them on one way; on an empty database their ids are 1 to 6."""
+ACCOUNTS: dict[str, dict[str, Any]] = {
+    "domains": {"id": "1", "name": "acme"},
+    "users": {
+        "id": "2",
+        "domain_id": "1",
+        "name": "carol",
+        "password_hash": "",
+        "is_admin": False,
+        "created_at": _MOMENT,
+    },
+    "access_keys": {"access_key": "AK", "user_id": "2", "secret_encrypted": "", "created_at": _MOMENT},
+    "tokens": {"token_hash": "3", "user_id": "2", "issued_at": _MOMENT, "expires_at": _MOMENT},
+    "organizations": {
+        "id": 4,
+        "region": "north",
+        "name": "team",
+        "domain_id": "1",
+        "creator_id": "2",
+        "creator_name": "carol",
+        "created_at": _MOMENT,
+    },
+    "organization_permissions": {"organization_id": 4, "user_id": "2", "auth": 7},
+}
+"""A row of each table of accounts, whose first revision has all of them."""
 
 
 def inspected(url: str, look: Callable[[Connection], Result]) -> Result:
@@ -139,6 +163,13 @@ def add_jobs(connection: Connection, jobs: tuple[OldJob, ...] = JOBS, **other: A
         }
         known = {name: value for name, value in row.items() if name in table.columns}
         connection.execute(insert(table).values(**known))
+
+
+def add_accounts(connection: Connection) -> None:
+    """Put a user on record with all that refers to it, as the code of the database's revision would have."""
+    for name, row in ACCOUNTS.items():
+        table = Table(name, MetaData(), autoload_with=connection)
+        connection.execute(insert(table).values(**row))
 
 
 def _alembic(connection: Connection) -> Config:

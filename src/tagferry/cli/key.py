@@ -36,7 +36,8 @@ def rotate(access_key: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
         async with accounts_of(config) as accounts:
             old = await accounts.keys.show(access_key)
             _show(await accounts.keys.create(old.user_id, description=old.description))
-        out.print(f"Once it is in use: tagferry key disable {access_key}, and later: tagferry key delete {access_key}")
+        out.print(f"once it is in use: tagferry key disable {access_key}", soft_wrap=True)
+        out.print(f"and at last:       tagferry key delete {access_key}", soft_wrap=True)
 
     run(work())
 
@@ -46,7 +47,7 @@ def list_all(user: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """List a user's access keys."""
 
     async def work() -> None:
-        table = Table("access key", "made", "used", "disabled", "for", box=None)
+        table = Table("access key", "made (UTC)", "used (UTC)", "disabled", "for", box=None)
         async with accounts_of(config) as accounts:
             owner = await accounts.users.find(user)
             for key in await accounts.keys.list_of(owner.user_id):
@@ -93,4 +94,4 @@ def _show(key: AccessKey) -> None:
 
 
 def _moment(moment: datetime | None) -> str:
-    return moment.isoformat(timespec="seconds") if moment is not None else ""
+    return f"{moment:%Y-%m-%d %H:%M}" if moment is not None else ""

@@ -14,13 +14,23 @@ from tagferry import __version__
 from tagferry.db.engine import Database
 from tagferry.db.presence import presence_of
 from tagferry.db.signals import LocalSignals
-from tagferry.db.tables import Base, DomainRow
+from tagferry.db.tables import AccessKeyRow, Base, DomainRow, UserRow
 from tagferry.errors import Unavailable
 from tagferry.names import Namespace, RegionId, Repository
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.model import JobChange, JobStatus, SyncJob
 from tagferry.sync.queue import Queue
-from tests.support.schemas import JOBS, MIGRATIONS, REVISIONS, add_jobs, inspected, migrate_to, take_back_to
+from tests.support.schemas import (
+    ACCOUNTS,
+    JOBS,
+    MIGRATIONS,
+    REVISIONS,
+    add_accounts,
+    add_jobs,
+    inspected,
+    migrate_to,
+    take_back_to,
+)
 
 NORTH, SOUTH = RegionId("north"), RegionId("south")
 
@@ -44,15 +54,20 @@ async def migrate(url: str) -> None:
 
 
 def old(connection: Connection, revision: str) -> None:
-    """Make an earlier revision's database, with a domain and jobs in it."""
+    """Make an earlier revision's database, with accounts and jobs in it."""
     migrate_to(connection, revision)
-    connection.execute(text("INSERT INTO domains (id, name) VALUES ('1', 'acme')"))
+    add_accounts(connection)
     add_jobs(connection)
 
 
 def differences(connection: Connection) -> list[Any]:
     context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
     return list(compare_metadata(context, Base.metadata))
+
+
+def accounts(connection: Connection) -> dict[str, int]:
+    """How many rows each of the tables of accounts has."""
+    return {name: connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one() for name in ACCOUNTS}  # noqa: S608
 
 
 async def recorded(database: Database) -> list[SyncJob]:
@@ -107,7 +122,7 @@ def test_the_revisions_form_one_line():
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-async def test_an_older_database_is_brought_up_to_date_and_its_jobs_are_run_in_order(
+async def test_an_older_database_is_brought_up_to_date_with_all_that_is_in_it(
     url: str, revision: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("tagferry.db.presence.GRACE_SECONDS", 0.0)
@@ -117,12 +132,27 @@ async def test_an_older_database_is_brought_up_to_date_and_its_jobs_are_run_in_o
     await database.migrate()
 
     assert inspected(url, differences) == []
+    assert inspected(url, accounts) == dict.fromkeys(ACCOUNTS, 1)
     kept = await recorded(database)
     told = [(job.tag, job.override, job.target_namespace) for job in kept]
     assert told == [(job.tag, job.override, job.to) for job in JOBS]
     assert [job.status for job in kept if job.id != 2] == [JOBS[0].status, *["waiting"] * 4]
     assert kept[0].ended_at is not None
     await require_that_the_jobs_are_run(database)
+    await database.close()
+
+
+async def test_users_and_keys_from_before_they_could_be_disabled_are_enabled(url: str):
+    inspected(url, lambda connection: old(connection, "0009"))
+    database = Database(url)
+
+    await database.migrate()
+
+    async with database.read() as session:
+        (user,) = await session.scalars(select(UserRow))
+        (key,) = await session.scalars(select(AccessKeyRow))
+    assert (user.name, user.enabled, user.description) == ("carol", True, None)
+    assert (key.user_id, key.enabled, key.last_used_at) == (user.id, True, None)
     await database.close()
 
 
@@ -135,6 +165,7 @@ async def test_a_newer_database_can_be_taken_back_and_brought_up_to_date_again(
     inspected(url, lambda connection: take_back_to(connection, revision))
     kept = inspected(url, lambda connection: connection.execute(text("SELECT tag FROM sync_jobs ORDER BY id")).all())
     assert [row.tag for row in kept] == [job.tag for job in JOBS]
+    assert inspected(url, accounts) == dict.fromkeys(ACCOUNTS, 1)
     database = Database(url)
 
     await database.migrate()

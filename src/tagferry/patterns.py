@@ -1,4 +1,4 @@
-"""Regular expressions that users write, which must not cost more than the text that they are held against.
+"""Regular expressions that people write, which must not cost more than the text that they are held against.
 
 RE2 runs them: in time linear in the text, whatever the expression, and without look-around and back-references, which
 no linear engine can do. Its grammar: https://github.com/google/re2/wiki/Syntax
@@ -16,7 +16,7 @@ _MEMORY_BYTES = 1 << 20
 
 
 class Pattern(str):
-    """A regular expression that whole texts are held against, 1 to 256 characters of RE2's grammar.
+    """A regular expression, 1 to 256 characters of RE2's grammar.
 
     Raises:
         Invalid: it is empty or too long, or RE2 cannot take it; the rule says what RE2 found.
@@ -44,6 +44,10 @@ class Pattern(str):
     def matches(self, text: str) -> bool:
         """Whether all of a text, from its first character to its last, is what the expression describes."""
         return self._compiled.fullmatch(text) is not None
+
+    def is_found_in(self, text: str) -> bool:
+        """Whether some part of a text is what the expression describes."""
+        return self._compiled.search(text) is not None
 
 
 def _options() -> re2.Options:

@@ -5,7 +5,7 @@ python -m tests.support.sdk_operations > docs/swr-operations.md
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -64,16 +64,19 @@ def page() -> str:
             "",
             *_table(by_state[State.THERE]),
             "",
-            f"It lacks {counts[State.MISSING]}, which are answered 404, or 405 for their method.",
-            "",
-            *_table(by_state[State.MISSING]),
-            "",
+            *_lacking(by_state[State.MISSING]),
             f"The enterprise edition's {counts[State.ENTERPRISE]} are answered 501 (`SVCSTG.SWR.5010001`).",
             "",
             *_table(by_state[State.ENTERPRISE]),
             "",
         ]
     )
+
+
+def _lacking(missing: Sequence[Operation]) -> list[str]:
+    if not missing:
+        return ["It lacks none.", ""]
+    return [f"It lacks {len(missing)}, which are answered 404, or 405 for their method.", "", *_table(missing), ""]
 
 
 def _operation_ids() -> set[str]:

@@ -1,6 +1,10 @@
-"""Regular expressions of users: what is taken, what is refused and how, and that none runs away."""
+"""Regular expressions that people write: what is taken, what is refused and how, and that none runs away."""
+
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tagferry.errors import Invalid
 from tagferry.patterns import Pattern
@@ -20,6 +24,22 @@ from tagferry.patterns import Pattern
 )
 def test_a_whole_text_is_held_against_the_pattern(pattern, text, matches):
     assert Pattern(pattern).matches(text) is matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "other"),
+    [
+        (r"^123$", "123", "1234"),
+        (r"release", "v1-release-2", "v1"),
+        (r"^v\d+\.\d+\.\d+$", "v1.20.3", "v1.20"),
+        (r"^(\d{1,3}\.){3}\d{1,3}$", "10.0.0.1", "10.0.0"),
+        (r"(?i)STABLE|lts", "stable", "edge"),
+        (r"^[0-9a-f]{40}$", "a" * 40, "a" * 41),
+    ],
+)
+def test_a_pattern_is_found_in_any_part_of_a_text(pattern, text, other):
+    assert Pattern(pattern).is_found_in(text)
+    assert not Pattern(pattern).is_found_in(other)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +67,14 @@ def test_what_cannot_be_taken_is_refused_by_its_field_and_the_rule(pattern, rule
 @pytest.mark.parametrize("pattern", ["(a+)+b", "(a|aa)+b", "(a?){60}a{60}b", "(.*)*(.*)*(.*)*b"])
 def test_what_would_run_away_by_backtracking_ends(pattern):
     assert not Pattern(pattern).matches("a" * 128)
+    assert Pattern(pattern + "$").is_found_in("a" * 127 + "!") is False
+
+
+@given(pattern=st.text(st.sampled_from(r"ab0-^$.*+?|()[]{},\dwpLxz:=!<>"), min_size=1, max_size=24))
+def test_whatever_is_given_is_refused_or_told_of_every_text_whether_it_matches(pattern):
+    with suppress(Invalid):
+        held = Pattern(pattern)
+        assert held.is_found_in("v1.0-ab") or not held.matches("v1.0-ab")
 
 
 def test_a_refusal_is_left_to_its_caller_and_not_written_to_the_log(capfd):

@@ -13,7 +13,7 @@ from typing import Any, Self
 from tagferry.errors import Invalid, MissingField
 from tagferry.names import Digest, Tag
 from tagferry.oci.images import TagRecord
-from tagferry.retention.patterns import TagPattern
+from tagferry.patterns import Pattern
 
 MOST_RULES = 10
 """Rules that a policy may have."""
@@ -75,7 +75,7 @@ class Rule:
     template: Template
     number: int
     labels: frozenset[str] = frozenset()
-    patterns: tuple[TagPattern, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
 
     def select(self, images: Mapping[TagRecord, Sighting], now: datetime) -> list[TagRecord]:
         """Those of these tags that go by this rule; what cannot be told from the last that stays, stays too."""
@@ -87,7 +87,7 @@ class Rule:
         return [record for record, sighting in mine.items() if _age(sighting) < newest[-1]]
 
     def _excepts(self, tag: Tag) -> bool:
-        return tag in self.labels or any(pattern.matches(tag) for pattern in self.patterns)
+        return tag in self.labels or any(pattern.is_found_in(tag) for pattern in self.patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def _rule(document: Mapping[str, Any], field: str) -> Rule:
         if selector["kind"] == _LABEL:
             labels.append(Tag(selector["pattern"], field=f"{where}.pattern"))
         elif selector["kind"] == _REGEXP:
-            patterns.append(TagPattern(selector["pattern"], field=f"{where}.pattern"))
+            patterns.append(Pattern(selector["pattern"], field=f"{where}.pattern"))
         else:
             raise Invalid(f"{where}.kind", f"must be {_LABEL} or {_REGEXP}", selector["kind"])
     return Rule(template, _number(document["params"], template, field), frozenset(labels), tuple(patterns))

@@ -1,0 +1,41 @@
+"""All the tables."""
+
+from tagferry.db.tables.accounts import AccessKeyRow, DomainRow, TokenRow, UserRow
+from tagferry.db.tables.base import Base
+from tagferry.db.tables.registries import BlobLocationRow, BlobUploadRow, RegistryCapabilitiesRow
+from tagferry.db.tables.repositories import (
+    OrganizationPermissionRow,
+    OrganizationRow,
+    RepositoryPermissionRow,
+    RepositoryRow,
+    RepositoryShareRow,
+)
+from tagferry.db.tables.retention import RetentionDeletionRow, RetentionPolicyRow, RetentionTagRow
+from tagferry.db.tables.sync import SyncJobRow, SyncRuleRow, SyncRuleTagRow, WorkerRow
+from tagferry.db.tables.triggers import DeliveryRow, TriggerRow, TriggerTagRow
+
+__all__ = [
+    "AccessKeyRow",
+    "Base",
+    "BlobLocationRow",
+    "BlobUploadRow",
+    "DeliveryRow",
+    "DomainRow",
+    "OrganizationPermissionRow",
+    "OrganizationRow",
+    "RegistryCapabilitiesRow",
+    "RepositoryPermissionRow",
+    "RepositoryRow",
+    "RepositoryShareRow",
+    "RetentionDeletionRow",
+    "RetentionPolicyRow",
+    "RetentionTagRow",
+    "SyncJobRow",
+    "SyncRuleRow",
+    "SyncRuleTagRow",
+    "TokenRow",
+    "TriggerRow",
+    "TriggerTagRow",
+    "UserRow",
+    "WorkerRow",
+]

@@ -1,0 +1,68 @@
+"""Users and what they show."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tagferry.db.columns import UtcDateTime
+from tagferry.db.tables.base import Base
+
+
+class DomainRow(Base):
+    """An account that users belong to."""
+
+    __tablename__ = "domains"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+
+
+class UserRow(Base):
+    """A user; the password is kept as an argon2 hash. One that is not enabled is let in nowhere."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    password_hash: Mapped[str] = mapped_column(String(255))
+    is_admin: Mapped[bool]
+    enabled: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
+    description: Mapped[str | None] = mapped_column(String(255))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AccessKeyRow(Base):
+    """An access key; its secret is encrypted, since verifying an HMAC needs it back.
+
+    One that is not enabled lets nobody in. `last_used_at` may be some minutes behind.
+    """
+
+    __tablename__ = "access_keys"
+
+    access_key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    secret_encrypted: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(String(255))
+    enabled: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class TokenRow(Base):
+    """An IAM token, kept as its hash only.
+
+    `access_key` is the permanent access key that it was got by, with which it ends; `project` the region whose
+    project it is for.
+    """
+
+    __tablename__ = "tokens"
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    method: Mapped[str] = mapped_column(String(16), default="password", server_default="password")
+    access_key: Mapped[str | None] = mapped_column(String(64))
+    project: Mapped[str | None] = mapped_column(String(64))
+    issued_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

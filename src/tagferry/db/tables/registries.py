@@ -1,0 +1,48 @@
+"""What was learned about registries, which only saves questions and bytes."""
+
+from datetime import datetime
+
+from sqlalchemy import String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tagferry.db.columns import Identifier, UtcDateTime
+from tagferry.db.tables.base import Base
+
+
+class BlobLocationRow(Base):
+    """A repository that was seen to hold a blob; the registry is told by its address, whatever a region is called."""
+
+    __tablename__ = "blob_locations"
+    __table_args__ = (UniqueConstraint("address", "digest", "repository", name="uq_blob_locations_place"),)
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
+    address: Mapped[str] = mapped_column(String(512))
+    digest: Mapped[str] = mapped_column(String(140))
+    repository: Mapped[str] = mapped_column(String(255))
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class RegistryCapabilitiesRow(Base):
+    """What the registry at an address has shown that it can do, as a JSON object."""
+
+    __tablename__ = "registry_capabilities"
+
+    address: Mapped[str] = mapped_column(String(512), primary_key=True)
+    learned_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class BlobUploadRow(Base):
+    """An upload session at the registry at an address, with a part of a blob for a repository.
+
+    Attributes:
+        location: where the session is; it may hold a secret of the registry, and is never logged.
+    """
+
+    __tablename__ = "blob_uploads"
+
+    address: Mapped[str] = mapped_column(String(512), primary_key=True)
+    repository: Mapped[str] = mapped_column(String(255), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(140), primary_key=True)
+    location: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

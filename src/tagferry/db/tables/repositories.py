@@ -1,0 +1,82 @@
+"""Organizations and repositories, and who may do what in them. Images are not here: the registries have them."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tagferry.db.columns import Identifier, UtcDateTime
+from tagferry.db.tables.base import Base
+
+
+class OrganizationRow(Base):
+    """An organization (SWR: namespace) of a region."""
+
+    __tablename__ = "organizations"
+    __table_args__ = (UniqueConstraint("region", "name", name="uq_organizations_region_name"),)
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
+    region: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(64))
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
+    creator_id: Mapped[str] = mapped_column(String(32))
+    creator_name: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class OrganizationPermissionRow(Base):
+    """What a user may do in an organization: 1 read, 3 edit, 7 manage."""
+
+    __tablename__ = "organization_permissions"
+
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    auth: Mapped[int]
+
+
+class RepositoryRow(Base):
+    """What is said of a repository besides its images, which its region's registry has; it may have none yet.
+
+    Its organization is named where tagferry manages it, so that it ends with it.
+    """
+
+    __tablename__ = "repositories"
+    __table_args__ = (UniqueConstraint("region", "namespace", "name", name="uq_repositories_place"),)
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
+    region: Mapped[str] = mapped_column(String(64))
+    namespace: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(128))
+    organization_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"), index=True)
+    category: Mapped[str] = mapped_column(String(32))
+    description: Mapped[str] = mapped_column(Text)
+    is_public: Mapped[bool]
+    creator_id: Mapped[str] = mapped_column(String(32))
+    creator_name: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class RepositoryPermissionRow(Base):
+    """What a user may do in a repository, besides what the organization lets the user do: 1 read, 3 edit, 7 manage."""
+
+    __tablename__ = "repository_permissions"
+
+    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    auth: Mapped[int]
+
+
+class RepositoryShareRow(Base):
+    """A domain whose users may read a repository, until `deadline` if there is one."""
+
+    __tablename__ = "repository_shares"
+
+    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True)
+    domain_name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    description: Mapped[str] = mapped_column(Text)
+    deadline: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    creator_id: Mapped[str] = mapped_column(String(32))
+    creator_name: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)

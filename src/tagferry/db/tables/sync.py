@@ -1,0 +1,134 @@
+"""Jobs, those who work on them, and the rules that make some."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, SmallInteger, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tagferry.db.columns import Identifier, UtcDateTime, rows_where
+from tagferry.db.tables.base import Base
+
+_WHERE_OPEN = rows_where("status IN ('waiting', 'running')")
+
+
+class SyncJobRow(Base):
+    """One tag's copy to one target: its record, and its place in the queue.
+
+    Where it has not ended, `priority` and `turn` say when it is next, `after_id` names the job on the same way that it
+    has to wait for, and `worker_id` who runs it.
+    """
+
+    __tablename__ = "sync_jobs"
+    __table_args__ = (
+        Index("ix_sync_jobs_repository", "source_region", "namespace", "repository", "id"),
+        Index("ix_sync_jobs_queue", "status", "priority", "turn", "id"),
+        Index("ix_sync_jobs_operator", "operator_id", **_WHERE_OPEN),
+        Index(
+            "ix_sync_jobs_way",
+            "source_region",
+            "namespace",
+            "repository",
+            "tag",
+            "target_region",
+            "target_namespace",
+            **_WHERE_OPEN,
+        ),
+        Index("ix_sync_jobs_after_id", "after_id", **rows_where("after_id IS NOT NULL")),
+        Index("ix_sync_jobs_ended_at", "ended_at"),
+        Index("ix_sync_jobs_target", "target_region", "target_namespace", "repository", "tag", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
+    request_id: Mapped[str] = mapped_column(String(64), index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    domain_id: Mapped[str] = mapped_column(String(32))
+    domain_name: Mapped[str] = mapped_column(String(64))
+    operator_id: Mapped[str] = mapped_column(String(32))
+    operator_name: Mapped[str] = mapped_column(String(64))
+    source_region: Mapped[str] = mapped_column(String(64))
+    namespace: Mapped[str] = mapped_column(String(64))
+    repository: Mapped[str] = mapped_column(String(128))
+    tag: Mapped[str] = mapped_column(String(128))
+    target_region: Mapped[str] = mapped_column(String(64))
+    target_namespace: Mapped[str] = mapped_column(String(64))
+    override: Mapped[bool]
+    status: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text, default="")
+    digest: Mapped[str | None] = mapped_column(String(140))
+    bytes_total: Mapped[int] = mapped_column(BigInteger, default=0)
+    bytes_done: Mapped[int] = mapped_column(BigInteger, default=0)
+    rewritten: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    priority: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
+    turn: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    after_id: Mapped[int | None] = mapped_column(BigInteger)
+    worker_id: Mapped[int | None] = mapped_column(BigInteger)
+    starts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    deadline_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class WorkerRow(Base):
+    """A process that runs jobs, for as long as it may hold some."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(String(255))
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class SyncRuleRow(Base):
+    """A repository's standing order to another place: what is pushed here is synchronized there.
+
+    Its organizations are named where tagferry manages them, so that it ends with them. `arrival_id` is the last sync
+    job that had brought something to the source when the rule was last switched on.
+    """
+
+    __tablename__ = "sync_rules"
+    __table_args__ = (
+        UniqueConstraint(
+            "source_region",
+            "namespace",
+            "repository",
+            "target_region",
+            "target_namespace",
+            name="uq_sync_rules_way",
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    domain_id: Mapped[str] = mapped_column(String(32))
+    domain_name: Mapped[str] = mapped_column(String(64))
+    creator_id: Mapped[str] = mapped_column(String(32))
+    source_region: Mapped[str] = mapped_column(String(64))
+    namespace: Mapped[str] = mapped_column(String(64))
+    repository: Mapped[str] = mapped_column(String(128))
+    target_region: Mapped[str] = mapped_column(String(64))
+    target_namespace: Mapped[str] = mapped_column(String(64))
+    source_organization_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    target_organization_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    override: Mapped[bool]
+    sync_auto: Mapped[bool]
+    arrival_id: Mapped[int] = mapped_column(BigInteger)
+
+
+class SyncRuleTagRow(Base):
+    """What a rule has done about a tag.
+
+    `digest` is the one that was handled last, none after the tag was deleted; `arrival_id` is the last sync job that
+    had brought the tag to the source by then, and `came_through` the places that its content had passed, the nearest
+    first.
+    """
+
+    __tablename__ = "sync_rule_tags"
+
+    rule_id: Mapped[int] = mapped_column(ForeignKey("sync_rules.id", ondelete="CASCADE"), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(128), primary_key=True)
+    digest: Mapped[str | None] = mapped_column(String(140))
+    arrival_id: Mapped[int] = mapped_column(BigInteger)
+    came_through: Mapped[list[str]] = mapped_column(JSON)

@@ -1,0 +1,72 @@
+"""Triggers, and the calls that they make."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tagferry.db.columns import Identifier, UtcDateTime, rows_where
+from tagferry.db.tables.base import Base
+
+
+class TriggerRow(Base):
+    """What is to be called when tags of a repository change; all but `enabled` stays as it was made."""
+
+    __tablename__ = "triggers"
+    __table_args__ = (UniqueConstraint("repository_id", "name", name="uq_triggers_name"),)
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
+    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(64))
+    enabled: Mapped[bool]
+    action: Mapped[str] = mapped_column(String(16))
+    trigger_type: Mapped[str] = mapped_column(String(16))
+    condition: Mapped[str] = mapped_column(Text)
+    trigger_mode: Mapped[str] = mapped_column(String(16))
+    cluster_id: Mapped[str] = mapped_column(String(128))
+    cluster_name: Mapped[str] = mapped_column(String(128))
+    cluster_ns: Mapped[str] = mapped_column(String(63))
+    app_type: Mapped[str] = mapped_column(String(16))
+    application: Mapped[str] = mapped_column(String(253))
+    container: Mapped[str] = mapped_column(String(253))
+    creator_id: Mapped[str] = mapped_column(String(32))
+    creator_name: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class TriggerTagRow(Base):
+    """The digest that a tag pointed to when a trigger that is switched on last heard of it."""
+
+    __tablename__ = "trigger_tags"
+
+    trigger_id: Mapped[int] = mapped_column(ForeignKey("triggers.id", ondelete="CASCADE"), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(128), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(140))
+
+
+class DeliveryRow(Base):
+    """A call that a trigger makes because of a tag, and what became of it.
+
+    `status` is `waiting`, `success` or `failed`. What is waiting is due at `due_at`, and later than that where somebody
+    is at it.
+    """
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        Index("ix_deliveries_trigger", "trigger_id", "id"),
+        Index("ix_deliveries_due", "due_at", "id", **rows_where("status = 'waiting'")),
+        Index("ix_deliveries_ended_at", "ended_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
+    trigger_id: Mapped[int] = mapped_column(ForeignKey("triggers.id", ondelete="CASCADE"))
+    event_id: Mapped[str] = mapped_column(String(32))
+    occurred_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    tag: Mapped[str] = mapped_column(String(128))
+    digest: Mapped[str] = mapped_column(String(140))
+    pushed_by: Mapped[str | None] = mapped_column(String(64))
+    status: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(Integer)
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    detail: Mapped[str] = mapped_column(Text)

@@ -47,6 +47,9 @@ async def test_policies_run_again_and_again_and_after_a_restart(tmp_path: Path):
     async with open_app(settings) as app:
         await push_all(app, "v4")
         await only(app, "v4")
-        deletions, _ = await app.services.retention_history.of_repository(record.id, limit=10, offset=0)
 
-    assert [one.tag for one in deletions] == ["v3", "v2", "v1"]
+        async def all_are_told() -> bool:
+            deletions, _ = await app.services.retention_history.of_repository(record.id, limit=10, offset=0)
+            return [one.tag for one in deletions] == ["v3", "v2", "v1"]
+
+        await eventually(all_are_told)

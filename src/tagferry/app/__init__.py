@@ -1,0 +1,17 @@
+"""The composition root: the only place that builds objects."""
+
+from tagferry.app.accounts import ADMIN, DEFAULT_DOMAIN, Accounts, FirstAdmin, ensure_admin, open_accounts
+from tagferry.app.doors import App, open_app
+from tagferry.app.regions import open_regions
+
+__all__ = [
+    "ADMIN",
+    "DEFAULT_DOMAIN",
+    "Accounts",
+    "App",
+    "FirstAdmin",
+    "ensure_admin",
+    "open_accounts",
+    "open_app",
+    "open_regions",
+]

@@ -1,0 +1,80 @@
+"""Builds everything about who may do what."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tagferry.accounts.access import AccessControl
+from tagferry.accounts.keys import AccessKeys
+from tagferry.accounts.model import AccessKey
+from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.temporary import TemporaryCredentials
+from tagferry.accounts.users import Users, random_password
+from tagferry.accounts.vault import Vault
+from tagferry.db.engine import Database
+from tagferry.names import RegionId
+from tagferry.settings import Settings
+
+DEFAULT_DOMAIN = "tagferry"
+ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Everything about who may do what, on an open database."""
+
+    database: Database
+    users: Users
+    keys: AccessKeys
+    organizations: Organizations
+    temporary: TemporaryCredentials
+    access: AccessControl
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAdmin:
+    """The administrator made at the first start; shown once."""
+
+    name: str
+    password: str
+    key: AccessKey
+
+
+@asynccontextmanager
+async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    """Open the database, brought up to date, with the accounts in it."""
+    database = Database(settings.effective_database_url)
+    try:
+        await database.migrate()
+        open_regions = frozenset(
+            RegionId(name) for name, region in settings.regions.items() if region.organizations == "open"
+        )
+        vault = _vault(settings)
+        users, keys = Users(database, vault), AccessKeys(database, vault)
+        try:
+            yield Accounts(
+                database=database,
+                users=users,
+                keys=keys,
+                organizations=Organizations(database),
+                temporary=TemporaryCredentials(users, vault),
+                access=AccessControl(database, open_regions=open_regions),
+            )
+        finally:
+            await keys.close()
+    finally:
+        await database.close()
+
+
+async def ensure_admin(accounts: Accounts) -> FirstAdmin | None:
+    """Create the administrator where there is no user yet."""
+    if await accounts.users.list_users():
+        return None
+    password = random_password()
+    admin = await accounts.users.create(ADMIN, password, domain=DEFAULT_DOMAIN, is_admin=True)
+    return FirstAdmin(name=ADMIN, password=password, key=await accounts.keys.create(admin.user_id))
+
+
+def _vault(settings: Settings) -> Vault:
+    configured = settings.secret_key.get_secret_value() if settings.secret_key else None
+    return Vault.open(configured, settings.data_dir / "secret.key")

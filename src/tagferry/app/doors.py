@@ -1,0 +1,129 @@
+"""Builds the application: what answers at each region's address, and everything behind it."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from starlette.types import ASGIApp
+
+from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.grants import Grants
+from tagferry.accounts.lockout import Lockout
+from tagferry.accounts.repositories import Repositories
+from tagferry.accounts.shares import Shares
+from tagferry.accounts.tokens import Tokens
+from tagferry.app.accounts import Accounts, open_accounts
+from tagferry.app.followers import Followers, open_followers
+from tagferry.app.syncs import Syncs, open_syncs
+from tagferry.db.tables import OrganizationPermissionRow, RepositoryPermissionRow
+from tagferry.names import Digest, RegionId, RepositoryName, Tag
+from tagferry.registry.server import RegistryApp
+from tagferry.registry.storage import DiskStore
+from tagferry.settings import RegionSettings, Settings
+from tagferry.sync.regions import Region
+from tagferry.sync.watch import Watch
+from tagferry.sync.worker import Worker
+from tagferry.web.context import Services
+from tagferry.web.gate import AccountsGate
+from tagferry.web.region import region_app
+from tagferry.web.registry_tokens import RegistryTokens
+from tagferry.web.server import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The whole application, ready to listen."""
+
+    accounts: Accounts
+    services: Services
+    worker: Worker
+    listeners: tuple[Listener, ...]
+
+
+@asynccontextmanager
+async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIterator[App]:
+    """Build everything, begin to work on jobs, and give all of it back at the end.
+
+    Args:
+        settings: what is configured.
+        places: jobs that run at once in this process; without it as many as are configured.
+
+    Raises:
+        Unavailable: the database cannot be used, or is used by a process that must be the only one.
+    """
+    async with AsyncExitStack() as stack:
+        accounts = await stack.enter_async_context(open_accounts(settings))
+        repositories = Repositories(accounts.database)
+        syncs = await stack.enter_async_context(open_syncs(settings, accounts, places=places))
+        followers = await stack.enter_async_context(open_followers(settings, accounts, repositories, syncs))
+        services = _services(settings, accounts, repositories, syncs, followers)
+        listeners = [
+            _listener(syncs.regions[name], region, services) for name, region in settings.served_regions.items()
+        ]
+        yield App(accounts=accounts, services=services, worker=syncs.worker, listeners=tuple(listeners))
+
+
+def _services(
+    settings: Settings, accounts: Accounts, repositories: Repositories, syncs: Syncs, followers: Followers
+) -> Services:
+    database = accounts.database
+    tokens = Tokens(database, lifetime=timedelta(hours=settings.limits.token_hours))
+    lockout = Lockout(attempts=settings.limits.failed_attempts, seconds=settings.limits.lock_seconds)
+    return Services(
+        settings=settings,
+        database=database,
+        regions=syncs.regions,
+        organizations=accounts.organizations,
+        users=accounts.users,
+        keys=accounts.keys,
+        access=accounts.access,
+        repositories=repositories,
+        organization_grants=Grants(database, on=OrganizationPermissionRow.organization_id),
+        repository_grants=Grants(database, on=RepositoryPermissionRow.repository_id),
+        shares=Shares(database),
+        tokens=tokens,
+        temporary=accounts.temporary,
+        authenticator=Authenticator(accounts.users, accounts.keys, tokens, accounts.temporary, lockout),
+        sync=syncs.service,
+        rulebook=followers.rulebook,
+        triggerbook=followers.triggerbook,
+        watch=followers.watch,
+        retention=followers.retention,
+        retention_policies=followers.policies,
+        retention_history=followers.history,
+    )
+
+
+def _listener(region: Region, settings: RegionSettings, services: Services) -> Listener:
+    registry: ASGIApp | None = None
+    if isinstance(region.store, DiskStore):
+        gate = AccountsGate(
+            region.id, services.authenticator, services.access, url=settings.public_url, default_url=region.url
+        )
+        registry = RegistryTokens(
+            RegistryApp(
+                region.store,
+                gate,
+                on_push=partial(_pushed, services.watch, region.id),
+                on_delete=partial(services.watch.forget, region.id),
+            ),
+            region.id,
+            gate,
+            services.temporary,
+            lifetime=timedelta(minutes=services.settings.limits.registry_token_minutes),
+        )
+    return Listener(
+        app=region_app(region, services, registry),
+        address=settings.listen or "",
+        tls_certificate=settings.tls_certificate,
+        tls_key=settings.tls_key,
+    )
+
+
+async def _pushed(
+    watch: Watch, region: RegionId, repository: RepositoryName, tag: Tag | None, digest: Digest, by: str | None
+) -> None:
+    if tag is not None:
+        await watch.pushed(region, repository, tag, digest, by)

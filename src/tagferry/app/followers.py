@@ -1,0 +1,117 @@
+"""Builds what goes on by itself: whatever follows the tags of repositories, and what is done now and then."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tagferry.accounts.repositories import Repositories
+from tagferry.app.accounts import Accounts
+from tagferry.app.syncs import Syncs
+from tagferry.housekeeping import keep_house
+from tagferry.names import RegionId
+from tagferry.retention.history import History
+from tagferry.retention.policies import Policies
+from tagferry.retention.runs import Retention
+from tagferry.retention.sightings import Sightings
+from tagferry.settings import Settings, WebhookSettings
+from tagferry.sync.announcer import Announcer
+from tagferry.sync.arrivals import Arrivals
+from tagferry.sync.deliveries import Deliveries
+from tagferry.sync.dispatch import Dispatch
+from tagferry.sync.jobs import ENDED
+from tagferry.sync.rulebook import RuleBook
+from tagferry.sync.rules import Rules
+from tagferry.sync.sender import WebhookSender
+from tagferry.sync.triggerbook import TriggerBook
+from tagferry.sync.triggers import Triggers
+from tagferry.sync.watch import Watch
+from tagferry.sync.webhooks import Webhook, Webhooks
+
+
+@dataclass(frozen=True, slots=True)
+class Followers:
+    """What people lay down for repositories, and what carries it out."""
+
+    watch: Watch
+    rulebook: RuleBook
+    triggerbook: TriggerBook
+    retention: Retention
+    policies: Policies
+    history: History
+
+
+@asynccontextmanager
+async def open_followers(
+    settings: Settings, accounts: Accounts, repositories: Repositories, syncs: Syncs
+) -> AsyncIterator[Followers]:
+    """Begin to follow tags, to carry policies out, to call webhooks and to forget what is old."""
+    database, regions, leads = accounts.database, syncs.regions, syncs.presence.leads
+    rules, arrivals, triggers = Rules(database), Arrivals(database), Triggers(database)
+    deliveries, history, policies = Deliveries(database, syncs.signals), History(database), Policies(database)
+    announcer = Announcer(regions=regions, triggers=triggers, deliveries=deliveries)
+    pauses = {RegionId(name): region.poll_pause for name, region in settings.regions.items()}
+    watch = Watch(
+        followers=[
+            announcer,
+            Dispatch(regions=regions, rules=rules, arrivals=arrivals, users=accounts.users, start=syncs.service.start),
+        ],
+        regions=regions,
+        arrivals=arrivals,
+        on_push=announcer.pushed,
+        poll_seconds={name: pause for name, pause in pauses.items() if pause is not None},
+        leads=leads,
+    )
+    retention = Retention(
+        regions=regions,
+        policies=policies,
+        sightings=Sightings(database),
+        history=history,
+        forget=watch.forget,
+        leads=leads,
+        interval=timedelta(hours=settings.retention.interval_hours),
+    )
+    webhooks = Webhooks(map(_webhook, settings.webhooks))
+    sender = WebhookSender(
+        deliveries=deliveries, webhooks=webhooks, regions=regions, signals=syncs.signals, leads=leads
+    )
+    async with AsyncExitStack() as stack:
+        house = keep_house(regions, syncs.jobs, history, deliveries, kept=timedelta(days=settings.sync.history_days))
+        stack.push_async_callback(_cancel, asyncio.create_task(house))
+        syncs.signals.subscribe(ENDED, watch.notice_ends)
+        for each in (watch, retention, sender):
+            stack.push_async_callback(each.close)
+            each.start()
+        yield Followers(
+            watch=watch,
+            rulebook=RuleBook(
+                regions=regions,
+                access=accounts.access,
+                repositories=repositories,
+                rules=rules,
+                on_put=watch.notice_repository,
+            ),
+            triggerbook=TriggerBook(
+                regions=regions,
+                repositories=repositories,
+                triggers=triggers,
+                deliveries=deliveries,
+                webhooks=webhooks,
+                look=watch.look,
+            ),
+            retention=retention,
+            policies=policies,
+            history=history,
+        )
+
+
+def _webhook(given: WebhookSettings) -> Webhook:
+    secret = given.secret.get_secret_value() if given.secret else None
+    rest = given.model_dump(exclude={"secret", "organizations"})
+    return Webhook(secret=secret, organizations=frozenset(given.organizations), **rest)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

@@ -1,0 +1,70 @@
+"""Builds the regions with their stores."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from tagferry.copy.rewrite import Acceptance
+from tagferry.db.engine import Database
+from tagferry.names import RegionId
+from tagferry.oci.images import ImageStore
+from tagferry.registry.storage import DiskStore
+from tagferry.remote import Credentials, Endpoint, RemoteStore
+from tagferry.remote.docker_config import find_credentials
+from tagferry.settings import RegionSettings, Settings
+from tagferry.sync.capabilities import KeptCapabilities
+from tagferry.sync.regions import Region, Regions
+from tagferry.sync.uploads import KeptUploads
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What stores keep beyond this process, and when to leave to others what is under way.
+
+    Attributes:
+        leaving: set while what is cancelled here is for another process to go on with.
+    """
+
+    database: Database
+    leaving: asyncio.Event
+
+
+@asynccontextmanager
+async def open_regions(settings: Settings, memory: Memory | None = None) -> AsyncIterator[Regions]:
+    """All the regions with their stores; no network is used before a store is asked something.
+
+    Without a memory nothing is known of registries elsewhere from earlier, and nothing that is learned is kept.
+    """
+    async with AsyncExitStack() as stack:
+        regions = []
+        for name, region in settings.regions.items():
+            store = await _store(RegionId(name), region, settings, memory)
+            stack.push_async_callback(store.close)
+            accepts = Acceptance(**region.accepts.model_dump())
+            regions.append(Region(id=RegionId(name), url=region.url, store=store, accepts=accepts))
+        yield Regions(regions)
+
+
+async def _store(name: RegionId, region: RegionSettings, settings: Settings, memory: Memory | None) -> ImageStore:
+    if region.is_embedded:
+        return await DiskStore.open(settings.data_dir / "registries" / name, name=name)
+    credentials = None
+    if region.username is not None and region.password is not None:
+        credentials = Credentials(username=region.username, password=region.password.get_secret_value())
+    elif region.docker_config is not None:
+        credentials = await find_credentials(region.registry.partition("://")[2], config=region.docker_config)
+    return RemoteStore(
+        Endpoint(
+            name=name,
+            url=region.registry,
+            credentials=credentials,
+            ca_file=region.ca_file,
+            insecure_skip_verify=region.insecure_skip_verify,
+            max_connections=region.max_connections,
+            request_timeout=region.request_seconds,
+            read_timeout=region.silence_seconds,
+        ),
+        keeper=KeptCapabilities(memory.database, region.url) if memory is not None else None,
+        uploads=KeptUploads(memory.database, region.url, leaving=memory.leaving) if memory is not None else None,
+    )

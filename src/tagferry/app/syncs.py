@@ -1,0 +1,113 @@
+"""Builds what synchronizes, from the request to the bytes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from tagferry.app.accounts import Accounts
+from tagferry.app.regions import Memory, open_regions
+from tagferry.copy.homes import BlobHomes
+from tagferry.copy.moves import Moves
+from tagferry.copy.pace import Pace
+from tagferry.copy.proof import Verify
+from tagferry.copy.run import CopyEngine, Limits
+from tagferry.db.presence import Presence, presence_of
+from tagferry.db.signals import Signals, signals_of
+from tagferry.names import RegionId
+from tagferry.settings import Settings
+from tagferry.sync.endings import Endings
+from tagferry.sync.jobs import Jobs
+from tagferry.sync.locations import KeptLocations
+from tagferry.sync.moves import SharedMoves
+from tagferry.sync.queue import Queue, QueueLimits
+from tagferry.sync.regions import Regions
+from tagferry.sync.service import SyncService
+from tagferry.sync.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Syncs:
+    """What synchronizes between the regions, at work."""
+
+    regions: Regions
+    signals: Signals
+    presence: Presence
+    jobs: Jobs
+    worker: Worker
+    service: SyncService
+
+
+@asynccontextmanager
+async def open_syncs(settings: Settings, accounts: Accounts, *, places: int | None) -> AsyncIterator[Syncs]:
+    """Open the regions and begin to work on jobs; see `open_app`."""
+    database, leaving = accounts.database, asyncio.Event()
+    async with AsyncExitStack() as stack:
+        regions = await stack.enter_async_context(open_regions(settings, Memory(database, leaving)))
+        addresses = {region.store.name: region.url for region in regions}
+        locations = KeptLocations(database, addresses, limit=settings.sync.blob_locations)
+        stack.push_async_callback(locations.close)
+        signals, presence = signals_of(database), presence_of(database)
+        await signals.open()
+        stack.push_async_callback(signals.close)
+        jobs = Jobs(database, signals)
+        moves = SharedMoves(signals, presence, addresses) if database.is_shared else None
+        engine = _engine(settings, BlobHomes(locations), moves)
+        queue = Queue(
+            database, signals, presence, regions=[region.id for region in regions], limits=_queue_limits(settings)
+        )
+        worker = Worker(
+            engine=engine,
+            jobs=jobs,
+            queue=queue,
+            presence=presence,
+            signals=signals,
+            regions=regions,
+            places=settings.sync.tags_in_flight if places is None else places,
+            leaving=leaving,
+        )
+        endings = Endings(jobs, signals)
+        stack.push_async_callback(endings.close)
+        stack.push_async_callback(worker.close)
+        await worker.start()
+        service = SyncService(
+            regions=regions,
+            access=accounts.access,
+            jobs=jobs,
+            engine=engine,
+            worker=worker,
+            endings=endings,
+            tag_limit=settings.sync.tag_limit,
+            active_requests=settings.sync.active_requests,
+            seconds=settings.sync.request_seconds,
+        )
+        yield Syncs(regions, signals, presence, jobs, worker, service)
+
+
+def _engine(settings: Settings, homes: BlobHomes, moves: Moves | None) -> CopyEngine:
+    limits = Limits(
+        tags=settings.sync.tags_in_flight,
+        blobs=settings.sync.blobs_in_flight,
+        tag_seconds=settings.sync.tag_seconds,
+    )
+    paces = {
+        name: Pace(region.bytes_per_second) for name, region in settings.regions.items() if region.bytes_per_second
+    }
+    return CopyEngine(
+        limits,
+        homes=homes,
+        moves=moves,
+        attachments=settings.sync.attachments,
+        verify=Verify(settings.sync.verify),
+        paces=paces,
+        splice=settings.sync.splice,
+    )
+
+
+def _queue_limits(settings: Settings) -> QueueLimits:
+    regions = {RegionId(name): region for name, region in settings.regions.items()}
+    return QueueLimits(
+        jobs=settings.sync.jobs_in_flight,
+        region_jobs={name: region.jobs_in_flight for name, region in regions.items() if region.jobs_in_flight},
+        region_starts={name: region.jobs_per_minute for name, region in regions.items() if region.jobs_per_minute},
+    )

@@ -2,13 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from weakref import WeakValueDictionary
 
 from tagferry.copy.attachments import Attachment, KnownTags, are_tags_in_place
+from tagferry.copy.blobs import Blobs, ContentKey, key_of
 from tagferry.copy.estimate import Estimates, estimate_all
 from tagferry.copy.examine import Finding, IsWhole, Verdict, examine, examine_all
 from tagferry.copy.flights import Flights, gather
@@ -18,14 +17,13 @@ from tagferry.copy.known import KnownContent
 from tagferry.copy.moves import LonelyMoves, Moves
 from tagferry.copy.pace import Pace
 from tagferry.copy.plan import Plan, plan_tag
-from tagferry.copy.progress import Progress, Transfer
+from tagferry.copy.progress import Progress
 from tagferry.copy.proof import Prover, Verify, incomplete
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import Expired, NotFound, TagferryError
-from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.oci.images import BlobOutcome, Piece, Spliceable
-from tagferry.oci.model import Descriptor, Manifest
+from tagferry.names import Digest, Tag
+from tagferry.oci.model import Manifest
 
 _STALE_SECONDS = 5.0
 """After this long, what was found at the target is asked again before a tag is written without `override`."""
@@ -67,9 +65,6 @@ class _Lacking(Exception):
         self.refusal = refusal
 
 
-BlobKey = tuple[str, RepositoryName, Digest]
-
-
 class CopyEngine:
     """Copies tags along routes. One engine a process, so that what tags share is moved once.
 
@@ -101,22 +96,23 @@ class CopyEngine:
     ) -> None:
         limits = limits or Limits()
         self._tag_slots = asyncio.Semaphore(limits.tags)
-        self._blob_slots = asyncio.Semaphore(limits.blobs)
         self._tag_seconds = limits.tag_seconds
         self._known = known or KnownContent(clock=clock)
         self._homes = homes or BlobHomes()
-        self._moves = moves or LonelyMoves()
         self._verify = verify
         self._prover = Prover(self._known)
         self._is_whole: IsWhole | None = self._holds_all_of if verify is Verify.ALL else None
         self._known_tags = KnownTags(clock=clock) if attachments else None
-        self._paces = paces or {}
-        self._splice = splice
         self._clock = clock
-        self._blobs: Flights[BlobKey, None] = Flights()
-        self._repairs: Flights[BlobKey, None] = Flights()
-        self._manifests: Flights[BlobKey, None] = Flights()
-        self._transfers: WeakValueDictionary[BlobKey, Transfer] = WeakValueDictionary()
+        self._blobs = Blobs(
+            at_once=limits.blobs,
+            known=self._known,
+            homes=self._homes,
+            moves=moves or LonelyMoves(),
+            paces=paces or {},
+            splice=splice,
+        )
+        self._manifests: Flights[ContentKey, None] = Flights()
 
     async def examine_all(
         self, route: Route, tags: Sequence[Tag], *, override: bool
@@ -238,8 +234,8 @@ class CopyEngine:
             Unavailable: something is not there even after it was sent for that reason.
             Corrupt: likewise a blob that is there with another size.
         """
-        progress.begin([self._transfer(route, blob) for blob in plan.blobs])
-        await self._recall_homes(route, plan)
+        progress.begin([self._blobs.transfer(route, blob) for blob in plan.blobs])
+        await self._blobs.recall_homes(route, plan.blobs)
         await self._bring(route, plan, progress, override=override, lost=lost)
         if lost := await self._lost(route, plan):
             await self._bring(route, plan, progress, override=override, lost=lost)
@@ -261,7 +257,7 @@ class CopyEngine:
     ) -> None:
         await gather(
             *(
-                self._ensure_blob(route, blob, way, anew=blob.digest in lost)
+                self._blobs.ensure(route, blob, way, anew=blob.digest in lost)
                 for blob, way in zip(plan.blobs, progress.transfers, strict=True)
             )
         )
@@ -271,72 +267,6 @@ class CopyEngine:
             await self._ensure_manifest(route, plan.root)
             for attachment in plan.attachments:
                 await self._ensure_attachment(route, attachment, override=override)
-
-    def _transfer(self, route: Route, blob: Descriptor) -> Transfer:
-        """The blob's transfer, one for all the tags that are waiting for it now."""
-        return self._transfers.setdefault(_key(route, blob.digest), Transfer(size=blob.size))
-
-    async def _ensure_blob(self, route: Route, blob: Descriptor, transfer: Transfer, *, anew: bool) -> None:
-        is_there = self._known.proves if anew else self._known.holds
-        if not is_there(route.target, route.target_repository, blob.digest):
-            transfer.settled = False
-            # Whoever only asks for a blob must not be joined by somebody who knows that the answer is wrong.
-            flights = self._repairs if anew else self._blobs
-            await flights.share(_key(route, blob.digest), lambda: self._move_blob(route, blob, transfer, anew=anew))
-        transfer.settled = True
-
-    async def _move_blob(self, route: Route, blob: Descriptor, transfer: Transfer, *, anew: bool) -> None:
-        @asynccontextmanager
-        async def source(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
-            transfer.moved = offset
-            async with route.source.read_blob(route.source_repository, blob, offset=offset) as chunks:
-                yield self._counted(self._paced(route, chunks), transfer)
-
-        async with self._moves.alone(route.target.name, route.target_repository, blob.digest) as turn:
-            if turn.home is not None:
-                self._homes.note(route.target, turn.home, blob.digest)
-                if turn.home == route.target_repository and not anew:
-                    self._known.remember(route.target, route.target_repository, blob.digest, is_proof=False)
-                    return
-            async with self._blob_slots:
-                home = None if anew else await self._mount_from(route, blob)
-                outcome = await route.target.write_blob(
-                    route.target_repository, blob, source, mount_from=home, anew=anew
-                )
-            turn.is_done = True
-        if home is not None and outcome is BlobOutcome.UPLOADED:
-            self._homes.forget(route.target, home, blob.digest)
-        is_proof = outcome is BlobOutcome.UPLOADED
-        self._known.remember(route.target, route.target_repository, blob.digest, is_proof=is_proof)
-        self._homes.note(route.target, route.target_repository, blob.digest)
-
-    def _paced(self, route: Route, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        for store in (route.source, route.target):
-            if pace := self._paces.get(store.name):
-                chunks = pace.paced(chunks)
-        return chunks
-
-    def _counted(self, chunks: AsyncIterator[bytes], transfer: Transfer) -> AsyncIterator[bytes]:
-        if self._splice and isinstance(chunks, Spliceable):
-            return Spliceable(_counted(chunks, transfer), lambda: _counted(chunks.pieces(), transfer))
-        return _counted(chunks, transfer)
-
-    async def _recall_homes(self, route: Route, plan: Plan) -> None:
-        """Learn where the target has what is to be brought; no question where the source itself is there."""
-        if route.within_one_store:
-            return
-        wanted = [blob.digest for blob in plan.blobs if not self._holds(route, blob.digest)]
-        await self._homes.recall(route.target, wanted)
-
-    async def _mount_from(self, route: Route, blob: Descriptor) -> RepositoryName | None:
-        if route.within_one_store:
-            return route.source_repository
-        home = self._homes.another(route.target, route.target_repository, blob.digest)
-        if home is None or _owner(home) == _owner(route.target_repository):
-            return home
-        # A manifest that lists a blob which its own repository lacks must not get it from another organization.
-        held = await route.source.stat_blob(route.source_repository, blob.digest)
-        return home if held is not None else None
 
     def _holds(self, route: Route, digest: Digest) -> bool:
         return self._known.holds(route.target, route.target_repository, digest)
@@ -363,7 +293,7 @@ class CopyEngine:
             await _put(route, manifest)
             self._known.remember(route.target, route.target_repository, manifest.digest)
 
-        await self._manifests.share(_key(route, manifest.digest), put)
+        await self._manifests.share(key_of(route, manifest.digest), put)
 
 
 async def _put(route: Route, manifest: Manifest, tag: Tag | None = None) -> None:
@@ -373,10 +303,6 @@ async def _put(route: Route, manifest: Manifest, tag: Tag | None = None) -> None
         raise _Lacking(refusal) from None
 
 
-def _owner(repository: RepositoryName) -> str:
-    return repository.partition("/")[0]
-
-
 def _nothing_to_write(route: Route, finding: Finding) -> Outcome | None:
     """How a copy ends by what was found alone; raises NotFound where the source lacks the tag."""
     if finding.verdict is Verdict.MISSING:
@@ -384,16 +310,3 @@ def _nothing_to_write(route: Route, finding: Finding) -> Outcome | None:
     if finding.verdict is Verdict.COPY:
         return None
     return Outcome(verdict=finding.verdict, digest=finding.target, rewritten=finding.rewritten)
-
-
-async def _counted(pieces: AsyncIterator[Piece], transfer: Transfer) -> AsyncIterator[Piece]:
-    async for piece in pieces:
-        if isinstance(piece, bytes):
-            transfer.count(len(piece))
-        else:
-            piece.watch(transfer.count)
-        yield piece
-
-
-def _key(route: Route, digest: Digest) -> BlobKey:
-    return route.target.name, route.target_repository, digest

@@ -1,0 +1,139 @@
+"""Brings blobs to targets, each once, by the cheapest way."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
+
+from tagferry.copy.flights import Flights
+from tagferry.copy.homes import BlobHomes
+from tagferry.copy.known import KnownContent
+from tagferry.copy.moves import Moves
+from tagferry.copy.pace import Pace
+from tagferry.copy.progress import Transfer
+from tagferry.copy.route import Route
+from tagferry.names import Digest, RepositoryName
+from tagferry.oci.images import BlobOutcome, Piece, Spliceable
+from tagferry.oci.model import Descriptor
+
+ContentKey = tuple[str, RepositoryName, Digest]
+"""A target's content: the store's name, the repository and the digest."""
+
+
+class Blobs:
+    """The blobs on their way in this process, so that what tags share is moved once.
+
+    Args:
+        at_once: how many are moved at once.
+        known: what the targets are known to hold.
+        homes: where the targets are known to have blobs.
+        moves: lets one mover at a time bring a blob, where other processes do so too.
+        paces: the rate that each store of this name keeps, in and out together.
+        splice: whether large ones may go from one store to the other without being seen here.
+    """
+
+    def __init__(
+        self,
+        *,
+        at_once: int,
+        known: KnownContent,
+        homes: BlobHomes,
+        moves: Moves,
+        paces: Mapping[str, Pace],
+        splice: bool,
+    ) -> None:
+        self._slots = asyncio.Semaphore(at_once)
+        self._known = known
+        self._homes = homes
+        self._moves = moves
+        self._paces = paces
+        self._splice = splice
+        self._flights: Flights[ContentKey, None] = Flights()
+        self._repairs: Flights[ContentKey, None] = Flights()
+        self._transfers: WeakValueDictionary[ContentKey, Transfer] = WeakValueDictionary()
+
+    def transfer(self, route: Route, blob: Descriptor) -> Transfer:
+        """The blob's transfer, one for all the tags that are waiting for it now."""
+        return self._transfers.setdefault(key_of(route, blob.digest), Transfer(size=blob.size))
+
+    async def recall_homes(self, route: Route, blobs: Collection[Descriptor]) -> None:
+        """Learn where the target has what is to be brought; no question where the source itself is there."""
+        if route.within_one_store:
+            return
+        held = self._known.holds
+        wanted = [blob.digest for blob in blobs if not held(route.target, route.target_repository, blob.digest)]
+        await self._homes.recall(route.target, wanted)
+
+    async def ensure(self, route: Route, blob: Descriptor, transfer: Transfer, *, anew: bool) -> None:
+        """Make the target hold a blob; with `anew` it is sent whatever the target says."""
+        is_there = self._known.proves if anew else self._known.holds
+        if not is_there(route.target, route.target_repository, blob.digest):
+            transfer.settled = False
+            # Whoever only asks for a blob must not be joined by somebody who knows that the answer is wrong.
+            flights = self._repairs if anew else self._flights
+            await flights.share(key_of(route, blob.digest), lambda: self._move(route, blob, transfer, anew=anew))
+        transfer.settled = True
+
+    async def _move(self, route: Route, blob: Descriptor, transfer: Transfer, *, anew: bool) -> None:
+        @asynccontextmanager
+        async def source(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+            transfer.moved = offset
+            async with route.source.read_blob(route.source_repository, blob, offset=offset) as chunks:
+                yield self._counted(self._paced(route, chunks), transfer)
+
+        async with self._moves.alone(route.target.name, route.target_repository, blob.digest) as turn:
+            if turn.home is not None:
+                self._homes.note(route.target, turn.home, blob.digest)
+                if turn.home == route.target_repository and not anew:
+                    self._known.remember(route.target, route.target_repository, blob.digest, is_proof=False)
+                    return
+            async with self._slots:
+                home = None if anew else await self._mount_from(route, blob)
+                outcome = await route.target.write_blob(
+                    route.target_repository, blob, source, mount_from=home, anew=anew
+                )
+            turn.is_done = True
+        if home is not None and outcome is BlobOutcome.UPLOADED:
+            self._homes.forget(route.target, home, blob.digest)
+        is_proof = outcome is BlobOutcome.UPLOADED
+        self._known.remember(route.target, route.target_repository, blob.digest, is_proof=is_proof)
+        self._homes.note(route.target, route.target_repository, blob.digest)
+
+    async def _mount_from(self, route: Route, blob: Descriptor) -> RepositoryName | None:
+        if route.within_one_store:
+            return route.source_repository
+        home = self._homes.another(route.target, route.target_repository, blob.digest)
+        if home is None or _owner(home) == _owner(route.target_repository):
+            return home
+        # A manifest that lists a blob which its own repository lacks must not get it from another organization.
+        held = await route.source.stat_blob(route.source_repository, blob.digest)
+        return home if held is not None else None
+
+    def _paced(self, route: Route, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        for store in (route.source, route.target):
+            if pace := self._paces.get(store.name):
+                chunks = pace.paced(chunks)
+        return chunks
+
+    def _counted(self, chunks: AsyncIterator[bytes], transfer: Transfer) -> AsyncIterator[bytes]:
+        if self._splice and isinstance(chunks, Spliceable):
+            return Spliceable(_counted(chunks, transfer), lambda: _counted(chunks.pieces(), transfer))
+        return _counted(chunks, transfer)
+
+
+def key_of(route: Route, digest: Digest) -> ContentKey:
+    """What some content is at a route's target."""
+    return route.target.name, route.target_repository, digest
+
+
+def _owner(repository: RepositoryName) -> str:
+    return repository.partition("/")[0]
+
+
+async def _counted(pieces: AsyncIterator[Piece], transfer: Transfer) -> AsyncIterator[Piece]:
+    async for piece in pieces:
+        if isinstance(piece, bytes):
+            transfer.count(len(piece))
+        else:
+            piece.watch(transfer.count)
+        yield piece

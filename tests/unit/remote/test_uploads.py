@@ -203,8 +203,10 @@ LARGE_ONES = [bytes([number]) * 1000 for number in range(TURNS + 1)]
 
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Sets how long a large blob waits for its turn; 1000 bytes are large here."""
+    """Sets how long a large blob waits for its turn; 1000 bytes are large here, and the registry is near."""
     monkeypatch.setattr("tagferry.remote.turns.LARGE", 1000)
+    # A busy machine answers as late as if it were far away.
+    monkeypatch.setattr("tagferry.remote.transport.FAR_SECONDS", 60.0)
     return partial(monkeypatch.setattr, "tagferry.remote.turns.TURN_SECONDS")
 
 

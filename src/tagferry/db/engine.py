@@ -11,20 +11,18 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy import URL, Connection, make_url, text
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from tagferry import __version__
+from tagferry.db import sqlite
 from tagferry.db.postgres import connect_arguments
 from tagferry.errors import Invalid, Unavailable
 
 Result = TypeVar("Result")
 
 _URL_RULE = "must be a SQLAlchemy URL, as sqlite+aiosqlite:///FILE or postgresql+psycopg://…"
-_BEGIN = "tagferry_begin"
-_BUSY_SECONDS = 10.0
-"""How long a write to SQLite waits for the one before it."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATING = 0x7A68
 """The lock under which the schema is brought up to date."""
@@ -95,9 +93,9 @@ class Database:
             # SQLAlchemy's text would show what it takes for the port, and that can be a part of the password.
             raise Invalid("database_url", f"{_URL_RULE} (its port is not a number)") from None
         if self._is_sqlite:
-            _prepare_sqlite(self._engine.sync_engine)
-            self._reads = self._engine.execution_options(**{_BEGIN: ""})
-            self._writes = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+            sqlite.prepare(self._engine.sync_engine)
+            self._reads = self._engine.execution_options(**{sqlite.BEGIN: ""})
+            self._writes = self._engine.execution_options(**{sqlite.BEGIN: "BEGIN IMMEDIATE"})
         else:
             self._reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
             self._writes = self._engine
@@ -166,14 +164,14 @@ class Database:
         Where others open the file at the same time, SQLite refuses this at once instead of waiting for them.
         """
         async with self._reads.connect() as connection:
-            deadline = time.monotonic() + _BUSY_SECONDS
+            deadline = time.monotonic() + sqlite.BUSY_SECONDS
             while True:
                 try:
                     await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
                 except OperationalError:
                     if time.monotonic() > deadline:
                         raise
-                    await asyncio.sleep(_BUSY_SECONDS / 100)
+                    await asyncio.sleep(sqlite.BUSY_SECONDS / 100)
                 else:
                     return
 
@@ -188,25 +186,6 @@ class Database:
     async def close(self) -> None:
         """Give the connections back."""
         await self._engine.dispose()
-
-
-def _prepare_sqlite(engine: Any) -> None:
-    @event.listens_for(engine, "connect")
-    def _connect(connection: Any, _record: Any) -> None:
-        # The driver's own BEGIN is too late to take the write lock, so transactions are begun below.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000:.0f}")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # A transaction that reads first and writes later fails at once where another has written in between;
-        # taking the lock at the start makes it wait instead.
-        if begin := connection.get_execution_options().get(_BEGIN, "BEGIN"):
-            connection.exec_driver_sql(begin)
 
 
 def _is_newest(connection: Connection) -> bool:

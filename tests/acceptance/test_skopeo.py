@@ -134,8 +134,11 @@ async def test_a_login_secret_pushes_and_pulls_until_it_expires(
         )
         with pytest.raises(AssertionError, match="403"):
             await skopeo.push(debian.skopeo_name, NORTH, "release/debian/base")
-        with ferry.later(timedelta(hours=6)), pytest.raises(AssertionError, match="has expired"):
-            await skopeo.raw(NORTH, "team/debian/base")
+        with ferry.later(timedelta(hours=6)):
+            with pytest.raises(AssertionError, match="has expired"):
+                await skopeo.raw(NORTH, "team/debian/base")
+            with pytest.raises(AssertionError, match="has expired"):
+                await skopeo.push(debian.skopeo_name, NORTH, "team/debian/late")
 
 
 async def synchronize(ferry: Deployment) -> list[str]:

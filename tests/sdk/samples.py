@@ -34,7 +34,7 @@ class Sample:
         build: the command that builds it in its folder below `build`, run in `source`.
         run: the command that runs it, without its arguments.
         trusting: the environment in which its SDK trusts the certificate in a file.
-        lacks: what this language's release of the SDK has no operation for.
+        lacks: answers that this language's release of the SDK has no operation for, and fields that it does not read.
     """
 
     language: str
@@ -113,7 +113,7 @@ JAVA = Sample(
     build=("mvn", "--quiet", "--batch-mode", "--strict-checksums", "package"),
     run=("java", "-cp", f"{_BUILD / 'java' / 'sample.jar'}:{_BUILD / 'java' / 'lib'}/*", "Sample"),
     trusting=_java_options,
-    lacks=frozenset({"regions", "tag"}),
+    lacks=frozenset({"regions", "tag", "login.X-Swr-Expireat"}),
 )
 NODE = Sample(
     language="node",
@@ -121,6 +121,6 @@ NODE = Sample(
     build=("npm", "ci", "--prefix", str(_BUILD / "node"), "--ignore-scripts", "--no-audit", "--no-fund"),
     run=("node", str(_BUILD / "node" / "sample.js")),
     trusting=lambda certificate: {"NODE_EXTRA_CA_CERTS": str(certificate)},
-    lacks=frozenset({"regions", "tag"}),
+    lacks=frozenset({"regions", "tag", "login.X-Swr-Expireat"}),
 )
 SAMPLES = (PYTHON, GO, JAVA, NODE)

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tagferry import logs
+from tagferry.accounts.model import Permission
 from tagferry.names import Tag
 from tests.support import images
 from tests.support.deployment import NORTH, SOUTH, Deployment, deployed, name_in
@@ -22,14 +23,20 @@ _FIGURES = re.compile(r"Tested: (\d+).*?(\d+) generated, (.*?)\n", re.DOTALL)
 
 
 async def fuzz(examples: int, seed: int, paths: str) -> int:
-    """Try the API as an administrator and as nobody, where paths match; returns how many of the two found a fault."""
+    """Try the API as everybody of whom it makes a difference, where paths match; returns how many found a fault."""
     faults = 0
     with tempfile.TemporaryDirectory(prefix="tagferry-fuzz-") as folder:
         async with deployed(Path(folder) / "data") as ferry:
             for region in (NORTH, SOUTH):
                 await images.push(ferry.store(region), name_in("team"), images.index(), Tag("v1"))
-            token = await ferry.token()
-            for who, headers in (("an administrator", ["-H", f"X-Auth-Token: {token}"]), ("nobody", [])):
+            password, _ = await ferry.user("editor", team=Permission.EDIT)
+            tokens = {
+                "an administrator": await ferry.token(),
+                "a user": await ferry.token(user="editor", password=password),
+                "nobody": None,
+            }
+            for who, token in tokens.items():
+                headers = ["-H", f"X-Auth-Token: {token}"] if token else []
                 code, said = await _run(ferry, [*headers, "--include-path-regex", paths], examples=examples, seed=seed)
                 figures = _FIGURES.search(said)
                 if code != 0 or figures is None:

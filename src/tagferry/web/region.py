@@ -27,6 +27,7 @@ from tagferry.web.errors import (
     respond,
     serialize,
 )
+from tagferry.web.openapi import Management
 from tagferry.web.placeholders import Placeholders
 from tagferry.web.swr.enterprise import enterprise_refusal, is_enterprise_path
 
@@ -67,7 +68,8 @@ def _registry_elsewhere(region: Region) -> ASGIApp:
 
 
 def _management(region: Region, services: Services) -> FastAPI:
-    app = FastAPI(
+    app = Management(
+        gives_tokens=services.settings.regions[region.id].is_embedded,
         title="tagferry",
         version=__version__,
         summary="Synchronizes container images between regions; compatible with SWR.",

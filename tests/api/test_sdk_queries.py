@@ -173,15 +173,6 @@ async def test_a_shown_repository_has_every_field(ferry: Deployment, sent: str) 
     assert shown.size == sum(len(content) for content in sample.all_blobs.values())
 
 
-async def test_what_does_not_exist_is_told_by_its_kind(ferry: Deployment) -> None:
-    no_repository = ShowRepositoryRequest(namespace="team", repository="nothing")
-    no_organization = ShowRepositoryRequest(namespace="nobody", repository="app")
-    no_tag = ShowRepoTagRequest(namespace="team", repository="app", tag="v99")
-    assert (await refused(ferry, "show_repository", no_repository))[:2] == (404, "SVCSTG.SWR.4040010")
-    assert (await refused(ferry, "show_repository", no_organization))[:2] == (404, "SVCSTG.SWR.4040058")
-    assert (await refused(ferry, "show_repo_tag", no_tag))[:2] == (404, "SVCSTG.SWR.4040048")
-
-
 async def tags(ferry: Deployment, **query: Any) -> tuple[list[str], str]:
     request = ListRepositoryTagsRequest(namespace="team", repository="app", **query)
     answer = await ask(ferry, "list_repository_tags", request)

@@ -15,6 +15,7 @@ from huaweicloudsdkswr.v2 import SwrClient
 
 from tagferry.web import swr
 
+_DESCRIBING = "_http_info"
 _BASIC = re.compile(r"/(\{api_version\})?|/v[23]/manage/.*")
 
 
@@ -27,9 +28,14 @@ class State(Enum):
 
 
 class Operation(NamedTuple):
-    """An operation as the SDK sends it."""
+    """An operation as the SDK sends it.
+
+    Attributes:
+        call: the name of the SDK's method.
+    """
 
     name: str
+    call: str
     method: str
     path: str
     state: State
@@ -39,13 +45,14 @@ def operations() -> list[Operation]:
     """All operations of the SDK by path and method."""
     there = _operation_ids()
     found = []
-    for describe in (getattr(SwrClient, name) for name in dir(SwrClient) if name.endswith("_http_info")):
+    for method in (name for name in dir(SwrClient) if name.endswith(_DESCRIBING)):
         # A request with nothing in it is enough to be told where it would go.
-        info = describe(SimpleNamespace(attribute_map={}))
+        info = getattr(SwrClient, method)(SimpleNamespace(attribute_map={}))
         name = info["response_type"].removesuffix("Response")
         is_basic = _BASIC.fullmatch(info["resource_path"]) is not None
         state = State.THERE if name in there else State.MISSING if is_basic else State.ENTERPRISE
-        found.append(Operation(name, info["method"], info["resource_path"], state))
+        call = method.removeprefix("_").removesuffix(_DESCRIBING)
+        found.append(Operation(name, call, info["method"], info["resource_path"], state))
     return sorted(found, key=lambda one: (one.path, one.method))
 
 

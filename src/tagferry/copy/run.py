@@ -125,6 +125,10 @@ class CopyEngine:
         findings = await self.examine_all(route, tags, override=override)
         return await estimate_all(route, findings, homes=self._homes, known_tags=self._known_tags)
 
+    async def plan(self, route: Route, tag: Tag) -> Plan:
+        """What the tag's copy consists of, read at the source; raises as `plan_tag`."""
+        return await plan_tag(route, tag, known_tags=self._known_tags)
+
     async def copy(
         self,
         route: Route,
@@ -132,6 +136,7 @@ class CopyEngine:
         *,
         override: bool,
         finding: Finding | None = None,
+        plan: Awaitable[Plan] | None = None,
         progress: Progress | None = None,
         before_tag: Callable[[], Awaitable[None]] | None = None,
     ) -> Outcome:
@@ -142,6 +147,7 @@ class CopyEngine:
             tag: the tag, which has the same name on both sides.
             override: whether a different image under that tag may be replaced.
             finding: what `examine` found just before, so that it is not asked again.
+            plan: what `plan` reads just now, likewise.
             progress: filled while the copy runs.
             before_tag: awaited just before the tag is written.
 
@@ -165,6 +171,7 @@ class CopyEngine:
                     return await self._copy(
                         route,
                         finding,
+                        plan,
                         override=override,
                         found_at=found_at,
                         progress=progress,
@@ -179,6 +186,7 @@ class CopyEngine:
         self,
         route: Route,
         finding: Finding,
+        planned: Awaitable[Plan] | None,
         *,
         override: bool,
         found_at: float,
@@ -186,7 +194,7 @@ class CopyEngine:
         before_tag: Callable[[], Awaitable[None]] | None,
     ) -> Outcome:
         progress = progress if progress is not None else Progress()
-        plan = await plan_tag(route, finding.tag, known_tags=self._known_tags)
+        plan = await (planned or self.plan(route, finding.tag))
         run = partial(
             self._run, route, plan, finding, progress, override=override, found_at=found_at, before_tag=before_tag
         )
@@ -248,7 +256,7 @@ class CopyEngine:
         return frozenset(flaw.part.digest for flaw in await self._prover.flaws(route, plan))
 
     async def _holds_all_of(self, route: Route, tag: Tag, override: bool) -> bool:
-        plan = await plan_tag(route, tag, known_tags=self._known_tags)
+        plan = await self.plan(route, tag)
         tags_stand = await are_tags_in_place(route, plan.attachments, override=override)
         return tags_stand and not await self._prover.flaws(route, plan)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -75,6 +76,9 @@ class Jobs:
                 for job_id, start in zip(created.scalars(), wanted, strict=True):
                     places[start.tag] = JobPlace(id=job_id, status=start.status, override=request.override)
             claimed = await claim(session) if work and claim is not None else ()
+            for start in work:
+                if places[start.tag].id in claimed:
+                    places[start.tag] = replace(places[start.tag], status=JobStatus.RUNNING)
             if any(places[start.tag].id not in claimed for start in work):
                 await self._signals.send(session, WORK, ["1"])
         return places

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
@@ -14,6 +15,7 @@ from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.admission import admit, admit_source, admit_target
 from tagferry.sync.endings import Endings
+from tagferry.sync.hints import PLANNED_AHEAD, Hint, planned
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.meetings import Meetings
 from tagferry.sync.model import JobPlace, JobSelection, JobStart, JobStatus, SyncJob, SyncRequest
@@ -272,12 +274,15 @@ class SyncService:
             starts = [_start(tag, findings.get(tag)) for tag in wanted]
             if request.is_automatic:
                 starts = [start for start in starts if start.status is not JobStatus.SUCCESS]
-            async with self._worker.claiming() as claim:
+            found = [start.tag for start in starts if not start.status.has_ended and start.tag in findings]
+            soon = found[: min(PLANNED_AHEAD, self._worker.free)]
+            async with planned(partial(self._engine.plan, route), soon) as plans, self._worker.claiming() as claim:
                 places = await self._jobs.create(request, starts, active_requests=limit, claim=claim)
                 for tag, place in places.items():
                     finding = findings.get(tag)
                     if isinstance(finding, Finding) and not place.is_joined and not place.status.has_ended:
-                        self._worker.hint(place.id, finding)
+                        plan = plans.pop(tag, None) if place.status is JobStatus.RUNNING else None
+                        self._worker.hint(place.id, Hint(finding, plan))
         finally:
             self._starting[user] -= 1
         return places

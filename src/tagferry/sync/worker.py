@@ -15,12 +15,13 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tagferry.copy.examine import Finding, Verdict
+from tagferry.copy.examine import Verdict
 from tagferry.copy.progress import Progress, Pulse
 from tagferry.copy.run import CopyEngine, Outcome
 from tagferry.db.presence import Presence
 from tagferry.db.signals import Signals
 from tagferry.errors import Expired, TagferryError, Unavailable
+from tagferry.sync.hints import Hint
 from tagferry.sync.jobs import CANCELLED, WORK, Claim, Jobs
 from tagferry.sync.model import JobChange, JobStatus, SyncJob
 from tagferry.sync.queue import Queue
@@ -40,6 +41,7 @@ log = structlog.get_logger(__name__)
 @dataclass(eq=False, slots=True)
 class _Run:
     job: SyncJob
+    hint: Hint | None = None
     progress: Progress = field(default_factory=Progress)
     task: asyncio.Task[None] | None = None
 
@@ -79,7 +81,7 @@ class Worker:
         self._leaving = leaving or asyncio.Event()
         self._id = 0
         self._runs: dict[int, _Run] = {}
-        self._hints: dict[int, Finding] = {}
+        self._hints: dict[int, Hint] = {}
         self._wake = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._main: asyncio.Task[None] | None = None
@@ -116,13 +118,18 @@ class Worker:
                 log.info("synchronizations go on with another worker, or at the next start", jobs=released)
         await self._presence.leave()
 
+    @property
+    def free(self) -> int:
+        """How many more jobs could run here now."""
+        return 0 if self._main is None or self._stopping else max(0, self._places - len(self._runs))
+
     @asynccontextmanager
     async def claiming(self) -> AsyncIterator[Claim | None]:
         """Let whoever records jobs claim what comes next here in the same transaction; it begins when this is left.
 
         Yields None where there is no place now.
         """
-        if self._main is None or self._stopping or self._free <= 0:
+        if not self.free:
             yield None
             return
         async with self._claiming:
@@ -130,30 +137,26 @@ class Worker:
             worker_id, lost = self._id, self._presence.lost
 
             async def claim(session: AsyncSession) -> list[int]:
-                if not lost.is_set() and self._free > 0:
-                    claimed.extend(await self._queue.claim_within(session, worker_id, self._free))
+                if not lost.is_set() and self.free:
+                    claimed.extend(await self._queue.claim_within(session, worker_id, self.free))
                 return [job.id for job in claimed]
 
             yield claim
             # What a worker claimed that has been lost since then waits again when it is a worker anew.
             if not lost.is_set():
                 for job in claimed:
-                    self._launch(_Run(job))
+                    self._launch(job)
 
-    def hint(self, job_id: int, finding: Finding) -> None:
-        """Tell what was just found about a job's tag, in case that it runs here."""
+    def hint(self, job_id: int, hint: Hint) -> None:
+        """Tell what was just found out about a job's tag, in case that it runs here."""
         if len(self._hints) >= _HINTS:
             self._hints.clear()
-        self._hints[job_id] = finding
+        self._hints[job_id] = hint
 
     def pulse(self, job_id: int) -> Pulse | None:
         """How a job's copy is now; None where it does not run in this process."""
         run = self._runs.get(job_id)
         return run.progress.pulse() if run is not None else None
-
-    @property
-    def _free(self) -> int:
-        return self._places - len(self._runs)
 
     def _on_cancelled(self, payload: str) -> None:
         # What an empty payload may have told is found out when progress is reported.
@@ -206,22 +209,22 @@ class Worker:
         """Fill the free places, then wait until there may be something to do again."""
         self._wake.clear()
         async with self._claiming:
-            free = self._free
-            claimed = await self._queue.claim(self._id, free) if free > 0 and not self._stopping else []
+            free = self.free
+            claimed = await self._queue.claim(self._id, free) if free else []
             for job in claimed:
-                self._launch(_Run(job))
+                self._launch(job)
         if not claimed or len(claimed) < free:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._wake.wait()
 
-    def _launch(self, run: _Run) -> None:
+    def _launch(self, job: SyncJob) -> None:
         def landed(_: asyncio.Task[None]) -> None:
-            del self._runs[run.job.id]
+            del self._runs[job.id]
             self._wake.set()
 
-        self._runs[run.job.id] = run
-        run.task = asyncio.create_task(self._run(run), name=f"sync job {run.job.id}")
+        run = self._runs[job.id] = _Run(job, self._hints.pop(job.id, None))
+        run.task = asyncio.create_task(self._run(run), name=f"sync job {job.id}")
         run.task.add_done_callback(landed)
 
     async def _watch_once(self) -> None:
@@ -266,14 +269,15 @@ class Worker:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _copy(self, run: _Run) -> JobChange:
-        job = run.job
+        job, hint = run.job, run.hint
         try:
             async with asyncio.timeout(_seconds_left(job)) as deadline:
                 outcome = await self._engine.copy(
                     self._regions.route(job),
                     job.tag,
                     override=job.override,
-                    finding=self._hints.pop(job.id, None),
+                    finding=hint.finding if hint else None,
+                    plan=hint.plan if hint else None,
                     progress=run.progress,
                     before_tag=self._until_certain,
                 )

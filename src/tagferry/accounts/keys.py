@@ -7,7 +7,7 @@ from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import bindparam, delete, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tagferry.accounts.model import AccessKey, Caller, KeyRecord, Proof
@@ -22,6 +22,14 @@ _MIXED = _UPPER_ALPHANUMERIC + _UPPER_ALPHANUMERIC[:26].lower()
 _USE_SECONDS = 300.0
 """How far behind the last use of a key may be on record."""
 _USE_LIMIT = 10_000
+
+# Built once, since every signed request asks it.
+_OWNER = (
+    select(AccessKeyRow, UserRow, DomainRow)
+    .join(UserRow, UserRow.id == AccessKeyRow.user_id)
+    .join(DomainRow, DomainRow.id == UserRow.domain_id)
+    .where(AccessKeyRow.access_key == bindparam("key"), AccessKeyRow.enabled, UserRow.enabled)
+)
 
 log = structlog.get_logger(__name__)
 
@@ -118,13 +126,7 @@ class AccessKeys:
         if not _may_be_key(access_key):
             return None
         async with self._database.read() as session:
-            rows = await session.execute(
-                select(AccessKeyRow, UserRow, DomainRow)
-                .join(UserRow, UserRow.id == AccessKeyRow.user_id)
-                .join(DomainRow, DomainRow.id == UserRow.domain_id)
-                .where(AccessKeyRow.access_key == access_key, AccessKeyRow.enabled, UserRow.enabled)
-            )
-            found = rows.first()
+            found = (await session.execute(_OWNER, {"key": access_key})).first()
         if found is None:
             return None
         key, user, domain = found

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -65,15 +65,12 @@ class Jobs:
             joined = {tag: place for tag, place in standing.items() if place.override == request.override}
             wanted = [start for start in starts if start.tag not in joined]
             work = [start for start in wanted if not start.status.has_ended]
-            if work and not request.is_automatic:
-                await _refuse_too_many(session, request, active_requests)
-            rows = _rows(request, wanted, standing, turn=await _last_turn(session, request) + 1 if work else 0)
+            turn = await _next_turn(session, request, active_requests) if work else 0
+            rows = _rows(request, wanted, standing, turn=turn)
             places = {start.tag: joined[start.tag] for start in starts if start.tag in joined}
             if rows:
-                created = await session.execute(
-                    insert(SyncJobRow).returning(SyncJobRow.id, sort_by_parameter_order=True), rows
-                )
-                for job_id, start in zip(created.scalars(), wanted, strict=True):
+                created = await session.scalars(_INSERTED, rows)
+                for job_id, start in zip(created, wanted, strict=True):
                     places[start.tag] = JobPlace(id=job_id, status=start.status, override=request.override)
             claimed = await claim(session) if work and claim is not None else ()
             for start in work:
@@ -99,7 +96,7 @@ class Jobs:
         lost = []
         async with self._database.write() as session:
             for change in changes:
-                changed = await session.execute(recorded(change, worker_id=worker_id))
+                changed = await session.execute(*recorded(change, worker_id=worker_id))
                 if not changed.rowcount:  # type: ignore[attr-defined]
                     lost.append(change.job_id)
         return lost
@@ -156,11 +153,7 @@ class Jobs:
         found: dict[int, JobStatus] = {}
         async with self._database.read() as session:
             for start in range(0, len(wanted), _ASKED_AT_ONCE):
-                rows = await session.execute(
-                    select(SyncJobRow.id, SyncJobRow.status)
-                    .where(SyncJobRow.id.in_(wanted[start : start + _ASKED_AT_ONCE]))
-                    .where(SyncJobRow.status.not_in(OPEN))
-                )
+                rows = await session.execute(_ENDS, {"jobs": wanted[start : start + _ASKED_AT_ONCE]})
                 found |= {job_id: JobStatus(status) for job_id, status in rows}
         return found
 
@@ -238,7 +231,7 @@ class Jobs:
             async with self._database.write() as session:
                 ended = []
                 for change, worker_id in batch:
-                    changed = await session.execute(recorded(change, worker_id=worker_id))
+                    changed = await session.execute(*recorded(change, worker_id=worker_id))
                     if changed.rowcount:  # type: ignore[attr-defined]
                         ended.append(change.job_id)
                 await announce_ends(session, self._signals, ended)
@@ -251,74 +244,87 @@ async def announce_ends(session: AsyncSession, signals: Signals, ended: Collecti
     """Let those go on who waited for these jobs' ends: jobs on the same way, and callers."""
     if not ended:
         return
-    freed = await session.execute(
-        update(SyncJobRow)
-        .where(SyncJobRow.after_id.in_(ended))
-        .values(after_id=None)
-        .returning(SyncJobRow.id)
-        .execution_options(synchronize_session=False)
-    )
+    freed = await session.execute(_FREED, {"ended": list(ended)})
     if freed.first() is not None:
         await signals.send(session, WORK, ["1"])
     await signals.send(session, ENDED, map(str, ended))
 
 
-def _on_the_way(request: SyncRequest) -> tuple[ColumnElement[bool], ...]:
-    return (
-        SyncJobRow.source_region == request.source_region,
-        SyncJobRow.namespace == request.namespace,
-        SyncJobRow.repository == request.repository,
-        SyncJobRow.target_region == request.target_region,
-        SyncJobRow.target_namespace == request.target_namespace,
-        SyncJobRow.status.in_(OPEN),
-    )
+# What every request asks is built once.
+_WAY = ("source_region", "namespace", "repository", "target_region", "target_namespace")
+_OPEN_JOBS = (
+    select(SyncJobRow.tag, SyncJobRow.id, SyncJobRow.status, SyncJobRow.override)
+    .where(*(getattr(SyncJobRow, name) == bindparam(name) for name in _WAY))
+    .where(SyncJobRow.status.in_(OPEN), SyncJobRow.tag.in_(bindparam("tags", expanding=True)))
+    .order_by(SyncJobRow.id)
+)
+_INSERTED = insert(SyncJobRow).returning(SyncJobRow.id, sort_by_parameter_order=True)
+_ENDS = select(SyncJobRow.id, SyncJobRow.status).where(
+    SyncJobRow.id.in_(bindparam("jobs", expanding=True)), SyncJobRow.status.not_in(OPEN)
+)
+_FREED = (
+    update(SyncJobRow)
+    .where(SyncJobRow.after_id.in_(bindparam("ended", expanding=True)))
+    .values(after_id=None)
+    .returning(SyncJobRow.id)
+    .execution_options(synchronize_session=False)
+)
 
 
 async def _open_jobs(session: AsyncSession, request: SyncRequest) -> dict[Tag, JobPlace]:
-    rows = await session.execute(
-        select(SyncJobRow.tag, SyncJobRow.id, SyncJobRow.status, SyncJobRow.override)
-        .where(*_on_the_way(request), SyncJobRow.tag.in_(request.tags))
-        .order_by(SyncJobRow.id)
-    )
+    way = {name: getattr(request, name) for name in _WAY}
+    rows = await session.execute(_OPEN_JOBS, {**way, "tags": request.tags})
     return {
         Tag(tag): JobPlace(id=job_id, status=JobStatus(status), override=override, is_joined=True)
         for tag, job_id, status, override in rows
     }
 
 
-async def _refuse_too_many(session: AsyncSession, request: SyncRequest, limit: int) -> None:
-    active = await session.scalar(
-        select(func.count(SyncJobRow.request_id.distinct())).where(
-            SyncJobRow.operator_id == request.caller.user_id,
-            SyncJobRow.request_id != request.id,
-            SyncJobRow.priority == 0,
-            SyncJobRow.status.in_(OPEN),
-        )
+def _turns() -> Select[int, int | None, int | None]:
+    """The user's requests with open jobs besides this one; the turn that is served, and the organization's last one."""
+    active = select(func.count(SyncJobRow.request_id.distinct())).where(
+        SyncJobRow.operator_id == bindparam("user"),
+        SyncJobRow.request_id != bindparam("request"),
+        SyncJobRow.priority == 0,
+        SyncJobRow.status.in_(OPEN),
     )
-    if (active or 0) >= limit:
+    waiting = (SyncJobRow.status == JobStatus.WAITING.value, SyncJobRow.priority == bindparam("priority"))
+    served = select(func.min(SyncJobRow.turn)).where(*waiting)
+    own = select(func.max(SyncJobRow.turn)).where(
+        *waiting,
+        SyncJobRow.source_region == bindparam("region"),
+        SyncJobRow.namespace == bindparam("namespace"),
+        SyncJobRow.status.in_(OPEN),
+    )
+    return select(active.scalar_subquery(), served.scalar_subquery(), own.scalar_subquery())
+
+
+_TURNS = _turns()
+
+
+async def _next_turn(session: AsyncSession, request: SyncRequest, limit: int) -> int:
+    """The turn in which the organization's next job queues up.
+
+    Every organization's jobs are numbered on from its own last one, and at least from the turn that is served now: so
+    organizations are served in turns, whatever each of them has waiting.
+
+    Raises:
+        Throttled: the user has as many requests with open jobs as the limit says.
+    """
+    parameters = {
+        "user": request.caller.user_id,
+        "request": request.id,
+        "priority": _priority(request),
+        "region": request.source_region,
+        "namespace": request.namespace,
+    }
+    active, served, own = (await session.execute(_TURNS, parameters)).one()
+    if active >= limit and not request.is_automatic:
         raise Throttled(
             f"{request.caller.name} has {active} synchronizations in flight; wait for one of them to end",
             retry_after=5.0,
         )
-
-
-async def _last_turn(session: AsyncSession, request: SyncRequest) -> int:
-    """The turn behind which the organization's next job queues up.
-
-    Every organization's jobs are numbered on from its own last one, and at least from the turn that is served now: so
-    organizations are served in turns, whatever each of them has waiting.
-    """
-    waiting = (SyncJobRow.status == JobStatus.WAITING.value, SyncJobRow.priority == _priority(request))
-    served_turn = select(func.min(SyncJobRow.turn)).where(*waiting)
-    own_turn = select(func.max(SyncJobRow.turn)).where(
-        *waiting,
-        SyncJobRow.source_region == request.source_region,
-        SyncJobRow.namespace == request.namespace,
-        SyncJobRow.status.in_(OPEN),
-    )
-    turns = await session.execute(select(served_turn.scalar_subquery(), own_turn.scalar_subquery()))
-    served, own = turns.one()
-    return max((served or 1) - 1, own or 0)
+    return max((served or 1) - 1, own or 0) + 1
 
 
 def _priority(request: SyncRequest) -> int:

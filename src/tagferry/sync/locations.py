@@ -30,6 +30,12 @@ _PRUNED_AT_ONCE = 2000
 Place = tuple[str, str, str]
 """A registry's address, a digest and a repository: what makes a location, in the order of the table's key."""
 
+_FIND = (
+    select(BlobLocationRow.digest, BlobLocationRow.repository)
+    .where(BlobLocationRow.address == bindparam("address"))
+    .where(BlobLocationRow.digest.in_(bindparam("digests", expanding=True)))
+    .order_by(BlobLocationRow.seen_at.desc())
+)
 _UPSERT = text(
     "INSERT INTO blob_locations (address, digest, repository, seen_at) "
     "VALUES (:address, :digest, :repository, :seen_at) "
@@ -67,12 +73,8 @@ class KeptLocations:
         try:
             async with self._database.read() as session:
                 for start in range(0, len(wanted), _ASKED_AT_ONCE):
-                    rows = await session.execute(
-                        select(BlobLocationRow.digest, BlobLocationRow.repository)
-                        .where(BlobLocationRow.address == address)
-                        .where(BlobLocationRow.digest.in_(wanted[start : start + _ASKED_AT_ONCE]))
-                        .order_by(BlobLocationRow.seen_at.desc())
-                    )
+                    asked = wanted[start : start + _ASKED_AT_ONCE]
+                    rows = await session.execute(_FIND, {"address": address, "digests": asked})
                     for digest, repository in rows:
                         if self._pending.get((address, digest, repository), ...) is not None:
                             found.setdefault(Digest(digest), []).append(RepositoryName(repository))

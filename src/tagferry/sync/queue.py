@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, func, select, text
+from sqlalchemy import ColumnElement, Integer, bindparam, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.db.engine import Database
@@ -19,13 +19,29 @@ from tagferry.db.tables import SyncJobRow, WorkerRow
 from tagferry.names import RegionId
 from tagferry.sync.jobs import WORK
 from tagferry.sync.model import JobStatus, SyncJob
-from tagferry.sync.records import to_job, transition
+from tagferry.sync.records import NOW, to_job, transition
 
 _CLAIMS = 0x7A67
 """The lock under which jobs are claimed, so that limits of all workers together hold exactly."""
 _CLAIM_ALONE = "SELECT pg_advisory_xact_lock(:key) FROM workers WHERE id = :worker FOR KEY SHARE"
 """Nobody else claims, and nobody declares this worker gone, before the transaction ends."""
 _MINUTE = timedelta(minutes=1)
+
+# What every claim asks is built once.
+_NEXT = (
+    select(SyncJobRow.id, SyncJobRow.target_region)
+    .where(SyncJobRow.status == JobStatus.WAITING.value, SyncJobRow.after_id.is_(None))
+    .where(SyncJobRow.source_region.in_(bindparam("regions", expanding=True)))
+    .where(SyncJobRow.target_region.in_(bindparam("open_regions", expanding=True)))
+    .where(SyncJobRow.id.not_in(bindparam("chosen", expanding=True)))
+    .order_by(SyncJobRow.priority, SyncJobRow.turn, SyncJobRow.id)
+    .limit(bindparam("places", type_=Integer))
+)
+_BEGUN = (
+    transition(JobStatus.RUNNING, worker_id=bindparam("worker"), started_at=NOW, starts=SyncJobRow.starts + 1)
+    .where(SyncJobRow.id.in_(bindparam("chosen", expanding=True)))
+    .returning(SyncJobRow)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +100,8 @@ class Queue:
         chosen = await self._choose(session, free)
         if not chosen:
             return []
-        begun = transition(
-            JobStatus.RUNNING, worker_id=worker_id, started_at=datetime.now(UTC), starts=SyncJobRow.starts + 1
-        )
         # One that was cancelled since it was chosen stays cancelled.
-        rows = await session.scalars(begun.where(SyncJobRow.id.in_(chosen)).returning(SyncJobRow))
+        rows = await session.scalars(_BEGUN, {"worker": worker_id, "chosen": chosen})
         return sorted((to_job(row) for row in rows), key=lambda job: chosen.index(job.id))
 
     async def release(self, worker_id: int) -> int:
@@ -158,14 +171,13 @@ class Queue:
         chosen: list[int] = []
         while free.places > 0:
             open_regions = [region for region in self._regions if free.regions.get(region, 1) > 0]
-            rows = await session.execute(
-                select(SyncJobRow.id, SyncJobRow.target_region)
-                .where(SyncJobRow.status == JobStatus.WAITING.value, SyncJobRow.after_id.is_(None))
-                .where(SyncJobRow.source_region.in_(self._regions), SyncJobRow.target_region.in_(open_regions))
-                .where(SyncJobRow.id.not_in(chosen))
-                .order_by(SyncJobRow.priority, SyncJobRow.turn, SyncJobRow.id)
-                .limit(free.places)
-            )
+            parameters = {
+                "regions": self._regions,
+                "open_regions": open_regions,
+                "chosen": chosen,
+                "places": free.places,
+            }
+            rows = await session.execute(_NEXT, parameters)
             found = rows.all()
             wanted = free.places
             chosen += [job_id for job_id, region in found if free.take(region)]

@@ -1,46 +1,55 @@
 """A job's row: how it is read, and how its state changes. No other module writes a job's state."""
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Update, update
+from sqlalchemy import Update, bindparam, update
 
 from tagferry.copy.rewrite import Rewrite
+from tagferry.db.columns import UtcDateTime
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 from tagferry.sync.model import JobChange, JobStatus, SyncJob
 
 OPEN = tuple(status.value for status in JobStatus if not status.has_ended)
 """The states of jobs that have not ended, as they stand in a row."""
+NOW = bindparam("now", callable_=lambda: datetime.now(UTC), type_=UtcDateTime)
+"""The time at which a statement is executed, which may have been built long before."""
 
 
 def transition(status: JobStatus, **values: Any) -> Update:
     """Let jobs enter a state, and change these columns with it; a job whose state it may not follow stays as it is."""
-    now = datetime.now(UTC)
-    entered: dict[str, Any] = {"status": status.value, "updated_at": now}
+    entered: dict[str, Any] = {"status": status.value, "updated_at": NOW}
     if status is not JobStatus.RUNNING:
         entered["worker_id"] = None
     if status.has_ended:
-        entered["ended_at"] = now
+        entered["ended_at"] = NOW
     allowed = [before.value for before in status.may_follow]
     return _change().where(SyncJobRow.status.in_(allowed)).values(**entered, **values)
 
 
-def recorded(change: JobChange, *, worker_id: int) -> Update:
-    """Record what a worker tells of a job that it runs: how far it is, or how it ended."""
-    values: dict[str, Any] = {
+def recorded(change: JobChange, *, worker_id: int) -> tuple[Update, dict[str, Any]]:
+    """Record what a worker tells of a job that it runs, how far it is or how it ended: a statement, its parameters."""
+    told: dict[str, Any] = {
         name: value
         for name in ("reason", "digest", "bytes_total", "bytes_done")
         if (value := getattr(change, name)) is not None
     }
     if change.rewritten is not None:
-        values["rewritten"] = document(change.rewritten)
-    if change.status.has_ended:
-        statement = transition(change.status, **values)
+        told["rewritten"] = document(change.rewritten)
+    parameters = {f"new_{name}": value for name, value in told.items()}
+    return _recording(change.status, tuple(told)), {**parameters, "job": change.job_id, "worker": worker_id}
+
+
+@cache
+def _recording(status: JobStatus, told: tuple[str, ...]) -> Update:
+    values = {name: bindparam(f"new_{name}", type_=SyncJobRow.__table__.c[name].type) for name in told}
+    if status.has_ended:
+        statement = transition(status, **values)
     else:
-        statement = _change().where(SyncJobRow.status == JobStatus.RUNNING.value)
-        statement = statement.values(updated_at=datetime.now(UTC), **values)
-    return statement.where(SyncJobRow.id == change.job_id, SyncJobRow.worker_id == worker_id)
+        statement = _change().where(SyncJobRow.status == JobStatus.RUNNING.value).values(updated_at=NOW, **values)
+    return statement.where(SyncJobRow.id == bindparam("job"), SyncJobRow.worker_id == bindparam("worker"))
 
 
 def _change() -> Update:

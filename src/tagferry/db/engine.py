@@ -16,8 +16,7 @@ from sqlalchemy.exc import ArgumentError, InvalidRequestError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from tagferry import __version__
-from tagferry.db import sqlite
-from tagferry.db.postgres import connect_arguments
+from tagferry.db import postgres, sqlite
 from tagferry.errors import Invalid, Unavailable
 
 Result = TypeVar("Result")
@@ -85,8 +84,11 @@ class Database:
     def __init__(self, url: str) -> None:
         try:
             self._url = make_url(url)
-            arguments = connect_arguments(self._url) if self._url.get_driver_name() == "psycopg" else {}
-            self._engine = create_async_engine(self._url, pool_pre_ping=not self._is_sqlite, connect_args=arguments)
+            if self._is_sqlite and self._url.database in (None, "", ":memory:"):
+                raise Invalid("database_url", "must name a file, so that what was accepted outlives the process")
+            arguments = postgres.connect_arguments(self._url) if self._url.get_driver_name() == "psycopg" else {}
+            # The connection that was used last is used next, so that the others are let rest.
+            self._engine = create_async_engine(self._url, pool_use_lifo=True, connect_args=arguments)
         except (ArgumentError, InvalidRequestError, ImportError) as error:
             raise Invalid("database_url", f"{_URL_RULE} ({error})") from None
         except ValueError:
@@ -97,6 +99,7 @@ class Database:
             self._reads = self._engine.execution_options(**{sqlite.BEGIN: ""})
             self._writes = self._engine.execution_options(**{sqlite.BEGIN: "BEGIN IMMEDIATE"})
         else:
+            postgres.prepare(self._engine.sync_engine)
             self._reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
             self._writes = self._engine
         kind = _SteadySession if self._is_sqlite else AsyncSession

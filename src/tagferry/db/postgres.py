@@ -1,9 +1,11 @@
 """Connections to PostgreSQL: when both sides give each other up, and those of one's own, past the pool."""
 
+import time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL
+from sqlalchemy import URL, Engine, event
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.exc import InvalidatePoolError
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -13,7 +15,7 @@ try:
 except ImportError:  # pragma: no cover - the extra `postgres` is not installed
     PostgresError = OSError  # type: ignore[assignment,misc]
 
-__all__ = ["PostgresError", "connect", "connect_arguments"]
+__all__ = ["PostgresError", "connect", "connect_arguments", "prepare"]
 
 _LOST_AFTER = {
     "tcp_keepalives_idle": "5",
@@ -32,6 +34,29 @@ _GIVEN_UP_AFTER = {
     "tcp_user_timeout": 11000,
 }
 """The same from this side: a statement to a server that cannot be reached fails after 11 seconds."""
+
+_TRUSTED_SECONDS = 1.0
+"""How long a connection may have rested in the pool and be used again without a question whether it still lives."""
+
+
+def prepare(engine: Engine) -> None:
+    """Have an engine's connections be as tagferry needs them.
+
+    A question before every use would be as long on its way as most statements. Where the server goes away, what is
+    under way fails, and so may what begins within the next second; all connections are made anew then.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _checkin(_connection: Any, record: Any) -> None:
+        record.info["rests_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _checkout(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get("rests_since", time.monotonic()) > _TRUSTED_SECONDS:
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise InvalidatePoolError(str(error)) from error
 
 
 def connect_arguments(url: URL) -> dict[str, Any]:

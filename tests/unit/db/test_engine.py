@@ -1,12 +1,13 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from tagferry.db.engine import Database
 from tagferry.db.tables import DomainRow, TokenRow, UserRow
@@ -202,6 +203,12 @@ def test_a_url_that_cannot_be_used_is_refused(url: str):
         Database(url)
 
 
+@pytest.mark.parametrize("url", ["sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:"])
+def test_a_database_that_would_end_with_the_process_is_refused(url: str):
+    with pytest.raises(Invalid, match="database_url must name a file"):
+        Database(url)
+
+
 @pytest.mark.parametrize(
     "url", ["nosuch://me:hunter2@host/name", "me:hunter2@host", "postgresql+psycopg://me:p@ss:hunter2@host/name"]
 )
@@ -248,3 +255,49 @@ async def test_a_process_that_stands_still_within_a_transaction_does_not_keep_ot
         await stand_still()
     await standing.close()
     await other.close()
+
+
+async def processes(database: Database, number: int) -> list[int]:
+    """The server's processes behind that many connections at once."""
+    async with AsyncExitStack() as stack:
+        sessions = [await stack.enter_async_context(database.read()) for _ in range(number)]
+        return [await session.scalar(text("SELECT pg_backend_pid()")) or 0 for session in sessions]
+
+
+async def test_connections_that_the_server_has_shut_while_they_rested_are_made_anew(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.db.postgres._TRUSTED_SECONDS", 0.0)
+    database = Database(postgres.url(postgres.new_database()))
+    before = await processes(database, 3)
+    await shut(postgres, before)
+
+    async with database.write() as session:
+        await session.execute(text("CREATE TABLE written (id int)"))
+    after = await processes(database, 3)
+
+    assert not set(before) & set(after)
+    await database.close()
+
+
+async def test_where_a_connection_fails_that_was_used_just_now_all_are_made_anew(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.db.postgres._TRUSTED_SECONDS", 60.0)
+    database = Database(postgres.url(postgres.new_database()))
+    before = await processes(database, 3)
+    await shut(postgres, before)
+
+    with pytest.raises(OperationalError):
+        await processes(database, 1)
+    after = await processes(database, 3)
+
+    assert not set(before) & set(after)
+    await database.close()
+
+
+async def shut(postgres: PostgresServer, numbers: list[int]) -> None:
+    """Have the server end these processes of its own, and wait until it has."""
+    for number in numbers:
+        end = f"SELECT pg_terminate_backend({number}, 10000)"
+        await asyncio.to_thread(postgres.run, end, database="postgres")

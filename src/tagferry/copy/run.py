@@ -126,8 +126,10 @@ class CopyEngine:
         return await estimate_all(route, findings, homes=self._homes, known_tags=self._known_tags)
 
     async def plan(self, route: Route, tag: Tag) -> Plan:
-        """What the tag's copy consists of, read at the source; raises as `plan_tag`."""
-        return await plan_tag(route, tag, known_tags=self._known_tags)
+        """What the tag's copy consists of, read at the source, and recall where its blobs are; raises as `plan_tag`."""
+        plan = await plan_tag(route, tag, known_tags=self._known_tags)
+        await self._blobs.recall_homes(route, plan.blobs)
+        return plan
 
     async def copy(
         self,
@@ -243,7 +245,6 @@ class CopyEngine:
             Corrupt: likewise a blob that is there with another size.
         """
         progress.begin([self._blobs.transfer(route, blob) for blob in plan.blobs])
-        await self._blobs.recall_homes(route, plan.blobs)
         await self._bring(route, plan, progress, override=override, lost=lost)
         if lost := await self._lost(route, plan):
             await self._bring(route, plan, progress, override=override, lost=lost)
@@ -256,7 +257,7 @@ class CopyEngine:
         return frozenset(flaw.part.digest for flaw in await self._prover.flaws(route, plan))
 
     async def _holds_all_of(self, route: Route, tag: Tag, override: bool) -> bool:
-        plan = await self.plan(route, tag)
+        plan = await plan_tag(route, tag, known_tags=self._known_tags)
         tags_stand = await are_tags_in_place(route, plan.attachments, override=override)
         return tags_stand and not await self._prover.flaws(route, plan)
 

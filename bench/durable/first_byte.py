@@ -22,6 +22,8 @@ from tests.support.postgres import PostgresServer
 
 _REPOSITORY = "first"
 _WARM_UP = 3
+_PAUSE_SECONDS = 0.1
+"""Between two requests, so that each meets a server that is done with the one before."""
 DIRECT, QUEUED = 0.030, 0.100
 """Seconds that it may take where the server works itself, and where a worker does."""
 
@@ -78,6 +80,7 @@ async def _requests(
     asked, moved = [], []
     async with tap.listening(address):
         for tag in tags:
+            await asyncio.sleep(_PAUSE_SECONDS)
             tap.forget()
             begun, _ = await sync_images(installation, _REPOSITORY, [tag])
             if tap.first is None or tap.first_blob is None:

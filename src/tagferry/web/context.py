@@ -76,7 +76,8 @@ class Context:
         return request_id
 
 
-def _context(request: Request) -> Context:
+# FastAPI hands what is no coroutine to a thread, which takes longer than this does.
+async def _context(request: Request) -> Context:
     return Context(region=request.app.state.region, services=request.app.state.services, request=request)
 
 

@@ -112,7 +112,7 @@ class SyncPlan(BaseModel):
     bytesToMove: int  # noqa: N815
 
 
-def require_json(request: Request) -> None:
+async def require_json(request: Request) -> None:
     """Refuse a body of another type; none given means JSON."""
     declared = request.headers.get("content-type", "application/json")
     if not re.fullmatch(r'application/json\s*(;\s*charset="?utf-8"?\s*)?', declared.strip(), re.IGNORECASE):

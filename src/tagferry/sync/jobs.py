@@ -1,22 +1,21 @@
 """The records of sync jobs: made, joined, changed, ended and looked up."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from tagferry.db.engine import Database
 from tagferry.db.signals import Signals
 from tagferry.db.tables import SyncJobRow
-from tagferry.errors import Throttled
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.model import JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
-from tagferry.sync.records import OPEN, document, recorded, to_job, transition
+from tagferry.sync.recording import insert_jobs, next_turn
+from tagferry.sync.records import OPEN, recorded, to_job, transition
 
 WORK = "work"
 """The topic of signals that there are jobs to run."""
@@ -65,13 +64,11 @@ class Jobs:
             joined = {tag: place for tag, place in standing.items() if place.override == request.override}
             wanted = [start for start in starts if start.tag not in joined]
             work = [start for start in wanted if not start.status.has_ended]
-            turn = await _next_turn(session, request, active_requests) if work else 0
-            rows = _rows(request, wanted, standing, turn=turn)
+            turn = await next_turn(session, request, limit=active_requests) if work else 0
+            created = await insert_jobs(session, request, wanted, standing, turn=turn)
             places = {start.tag: joined[start.tag] for start in starts if start.tag in joined}
-            if rows:
-                created = await session.scalars(_INSERTED, rows)
-                for job_id, start in zip(created, wanted, strict=True):
-                    places[start.tag] = JobPlace(id=job_id, status=start.status, override=request.override)
+            for start in wanted:
+                places[start.tag] = JobPlace(created[start.tag], status=start.status, override=request.override)
             claimed = await claim(session) if work and claim is not None else ()
             for start in work:
                 if places[start.tag].id in claimed:
@@ -258,7 +255,6 @@ _OPEN_JOBS = (
     .where(SyncJobRow.status.in_(OPEN), SyncJobRow.tag.in_(bindparam("tags", expanding=True)))
     .order_by(SyncJobRow.id)
 )
-_INSERTED = insert(SyncJobRow).returning(SyncJobRow.id, sort_by_parameter_order=True)
 _ENDS = select(SyncJobRow.id, SyncJobRow.status).where(
     SyncJobRow.id.in_(bindparam("jobs", expanding=True)), SyncJobRow.status.not_in(OPEN)
 )
@@ -278,96 +274,3 @@ async def _open_jobs(session: AsyncSession, request: SyncRequest) -> dict[Tag, J
         Tag(tag): JobPlace(id=job_id, status=JobStatus(status), override=override, is_joined=True)
         for tag, job_id, status, override in rows
     }
-
-
-def _turns() -> Select[int, int | None, int | None]:
-    """The user's requests with open jobs besides this one; the turn that is served, and the organization's last one."""
-    active = select(func.count(SyncJobRow.request_id.distinct())).where(
-        SyncJobRow.operator_id == bindparam("user"),
-        SyncJobRow.request_id != bindparam("request"),
-        SyncJobRow.priority == 0,
-        SyncJobRow.status.in_(OPEN),
-    )
-    waiting = (SyncJobRow.status == JobStatus.WAITING.value, SyncJobRow.priority == bindparam("priority"))
-    served = select(func.min(SyncJobRow.turn)).where(*waiting)
-    own = select(func.max(SyncJobRow.turn)).where(
-        *waiting,
-        SyncJobRow.source_region == bindparam("region"),
-        SyncJobRow.namespace == bindparam("namespace"),
-        SyncJobRow.status.in_(OPEN),
-    )
-    return select(active.scalar_subquery(), served.scalar_subquery(), own.scalar_subquery())
-
-
-_TURNS = _turns()
-
-
-async def _next_turn(session: AsyncSession, request: SyncRequest, limit: int) -> int:
-    """The turn in which the organization's next job queues up.
-
-    Every organization's jobs are numbered on from its own last one, and at least from the turn that is served now: so
-    organizations are served in turns, whatever each of them has waiting.
-
-    Raises:
-        Throttled: the user has as many requests with open jobs as the limit says.
-    """
-    parameters = {
-        "user": request.caller.user_id,
-        "request": request.id,
-        "priority": _priority(request),
-        "region": request.source_region,
-        "namespace": request.namespace,
-    }
-    active, served, own = (await session.execute(_TURNS, parameters)).one()
-    if active >= limit and not request.is_automatic:
-        raise Throttled(
-            f"{request.caller.name} has {active} synchronizations in flight; wait for one of them to end",
-            retry_after=5.0,
-        )
-    return max((served or 1) - 1, own or 0) + 1
-
-
-def _priority(request: SyncRequest) -> int:
-    """People first."""
-    return 1 if request.is_automatic else 0
-
-
-def _rows(
-    request: SyncRequest, starts: Iterable[JobStart], standing: dict[Tag, JobPlace], *, turn: int
-) -> list[dict[str, Any]]:
-    now = datetime.now(UTC)
-    shared = {
-        "request_id": request.id,
-        "created_at": now,
-        "updated_at": now,
-        "domain_id": request.caller.domain_id,
-        "domain_name": request.caller.domain_name,
-        "operator_id": request.caller.user_id,
-        "operator_name": request.caller.name,
-        "source_region": request.source_region,
-        "namespace": request.namespace,
-        "repository": request.repository,
-        "target_region": request.target_region,
-        "target_namespace": request.target_namespace,
-        "override": request.override,
-        "priority": _priority(request),
-        "deadline_at": now + timedelta(seconds=request.seconds) if request.seconds is not None else None,
-    }
-    rows = []
-    for start in starts:
-        earlier = standing.get(start.tag)
-        rows.append(
-            shared
-            | {
-                "tag": start.tag,
-                "status": start.status.value,
-                "reason": start.reason,
-                "digest": start.digest,
-                "rewritten": document(start.rewritten),
-                "turn": turn,
-                "after_id": earlier.id if earlier is not None and not start.status.has_ended else None,
-                "ended_at": now if start.status.has_ended else None,
-            }
-        )
-        turn += not start.status.has_ended
-    return rows

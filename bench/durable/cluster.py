@@ -21,7 +21,7 @@ from tests.support.postgres import PostgresServer
 _REPOSITORY = "cluster"
 _LINK = Link(rtt=0.1, rate=1e9 / 8)
 _SHARED, _LAYER = 2, 20 * KIB
-PLACES = 8
+PLACES = 2
 """Of each worker."""
 
 

@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from tagferry.db.engine import Database
+from tagferry.db.pruning import prune
 from tagferry.db.tables import RetentionDeletionRow
 from tagferry.names import Digest, Tag
 from tagferry.retention.policies import Policy
 from tagferry.retention.rules import Departure, Template
-
-_PRUNED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +70,8 @@ class History:
             return [_deletion(row) for row in rows], total or 0
 
     async def prune(self, *, before: datetime) -> int:
-        """Forget what was deleted before that, in short transactions; returns how many."""
-        pruned = 0
-        while True:
-            old = select(RetentionDeletionRow.id).where(RetentionDeletionRow.created_at < before)
-            gone = RetentionDeletionRow.id.in_(old.limit(_PRUNED_AT_ONCE))
-            async with self._database.write() as session:
-                deleted = await session.execute(delete(RetentionDeletionRow).where(gone))
-            count: int = deleted.rowcount  # type: ignore[attr-defined]
-            pruned += count
-            if count < _PRUNED_AT_ONCE:
-                return pruned
+        """Forget what was deleted before that; returns how many."""
+        return await prune(self._database, RetentionDeletionRow.created_at, before)
 
 
 def _deletion(row: RetentionDeletionRow) -> Deletion:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from sqlalchemy import Executable, delete, func, insert, or_, select, text, update
+from sqlalchemy import Executable, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from tagferry.db.engine import Database
+from tagferry.db.pruning import prune
 from tagferry.db.signals import Signals
 from tagferry.db.tables import DeliveryRow, TriggerRow, TriggerTagRow
 from tagferry.names import Digest, Tag
@@ -24,7 +25,6 @@ DUE = "deliveries"
 """The topic of signals that something is due."""
 SHOWN = 50
 """Calls of a trigger that are shown, the newest ones."""
-_PRUNED_AT_ONCE = 500
 _HEAR = text(
     "INSERT INTO trigger_tags (trigger_id, tag, digest) VALUES (:trigger_id, :tag, :digest) "
     "ON CONFLICT (trigger_id, tag) DO NOTHING"
@@ -195,16 +195,8 @@ class Deliveries:
         return found
 
     async def prune(self, *, ended_before: datetime) -> int:
-        """Delete the records of calls that ended before that, in short transactions; returns how many."""
-        pruned = 0
-        while True:
-            async with self._database.write() as session:
-                old = select(DeliveryRow.id).where(DeliveryRow.ended_at < ended_before).limit(_PRUNED_AT_ONCE)
-                deleted = await session.execute(delete(DeliveryRow).where(DeliveryRow.id.in_(old)))
-            count: int = deleted.rowcount  # type: ignore[attr-defined]
-            pruned += count
-            if count < _PRUNED_AT_ONCE:
-                return pruned
+        """Delete the records of calls that ended before that; returns how many."""
+        return await prune(self._database, DeliveryRow.ended_at, ended_before)
 
     async def _settle(self, call: Call, **values: object) -> None:
         """Change a call that was claimed and that nobody else has claimed, or ended, since."""

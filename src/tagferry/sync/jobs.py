@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, select, text, update
+from sqlalchemy import ColumnElement, bindparam, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from tagferry.db.engine import Database
+from tagferry.db.pruning import prune
 from tagferry.db.signals import Signals
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Namespace, RegionId, Repository, Tag
@@ -27,7 +28,6 @@ CANCELLED = "cancelled"
 Claim = Callable[[AsyncSession], Awaitable[Collection[int]]]
 """Takes jobs within a transaction; gives their ids."""
 
-_PRUNED_AT_ONCE = 1000
 _ASKED_AT_ONCE = 1000
 
 
@@ -155,16 +155,8 @@ class Jobs:
         return found
 
     async def prune(self, *, ended_before: datetime) -> int:
-        """Delete the records of jobs that ended before that, in short transactions; returns how many."""
-        pruned = 0
-        while True:
-            async with self._database.write() as session:
-                old = select(SyncJobRow.id).where(SyncJobRow.ended_at < ended_before).limit(_PRUNED_AT_ONCE)
-                deleted = await session.execute(delete(SyncJobRow).where(SyncJobRow.id.in_(old)))
-            count: int = deleted.rowcount  # type: ignore[attr-defined]
-            pruned += count
-            if count < _PRUNED_AT_ONCE:
-                return pruned
+        """Delete the records of jobs that ended before that; returns how many."""
+        return await prune(self._database, SyncJobRow.ended_at, ended_before)
 
     async def of_repository(
         self,

@@ -1,5 +1,6 @@
 """The unmodified SWR SDK creates, updates, lists and deletes repositories."""
 
+import base64
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -116,6 +117,45 @@ async def test_a_repository_that_exists_is_not_created_again(ferry: Deployment) 
         status, code, message = await refused(ferry, "create_repo", create(name))
         assert (status, code) == (409, "SVCSTG.SWR.4090006")
         assert message == f"the repository team/{name} exists already in cn-north-4"
+
+
+async def downloads(ferry: Deployment, name: str) -> int:
+    """How often its images were downloaded, once the lists and the repository itself agree."""
+    shown: int = (await show(ferry, name)).num_download
+    assert (await listed(ferry, name=name))[name].num_download == shown
+    marked = (await ask(ferry, "list_repo_details", ListRepoDetailsRequest(name=name))).repos
+    assert [one.num_download for one in marked] == [shown]
+    return shown
+
+
+async def test_downloads_of_images_are_counted_until_the_repository_is_deleted(ferry: Deployment) -> None:
+    repository, sample = name_in("team", "wanted"), images.index()
+    platform = sample.children[0]
+    signature = images.artifact(subject=platform.manifest)
+    for pushed, tag in ((sample, Tag("all")), (platform, Tag("one")), (signature, Tag("signature"))):
+        await images.push(ferry.store(NORTH), repository, pushed, tag)
+    login = f"{ferry.admin.name}:{ferry.admin.password}".encode()
+    headers = {"Authorization": f"Basic {base64.b64encode(login).decode()}"}
+
+    async def pull(reference: str, *, method: str = "GET", status: int = 200, **more: str) -> None:
+        path = f"/v2/{repository}/manifests/{reference}"
+        assert (await ferry.http(method, path, headers=headers | more)).status == status
+
+    await pull("all", method="HEAD")
+    await pull("none", status=404)
+    await pull("signature")
+    await pull("one", **{"If-None-Match": f'"{platform.digest}"'}, status=304)
+    assert await downloads(ferry, "wanted") == 0
+    await pull("all")
+    await pull(platform.digest)
+    assert await downloads(ferry, "wanted") == 1
+    await pull("one")
+    assert await downloads(ferry, "wanted") == 2
+
+    await ask(ferry, "delete_repo", delete("wanted"))
+    await images.push(ferry.store(NORTH), repository, platform, Tag("one"))
+    assert await downloads(ferry, "wanted") == 0
+    await ask(ferry, "delete_repo", delete("wanted"))
 
 
 async def test_a_deleted_repository_is_gone_and_can_be_created_again(ferry: Deployment) -> None:

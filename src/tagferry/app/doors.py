@@ -9,6 +9,7 @@ from functools import partial
 from starlette.types import ASGIApp
 
 from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.downloads import Downloads
 from tagferry.accounts.grants import Grants
 from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.repositories import Repositories
@@ -19,6 +20,7 @@ from tagferry.app.followers import Followers, open_followers
 from tagferry.app.syncs import Syncs, open_syncs
 from tagferry.db.tables import OrganizationPermissionRow, RepositoryPermissionRow
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
+from tagferry.oci.model import Manifest
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tagferry.settings import RegionSettings, Settings
@@ -55,10 +57,11 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
     """
     async with AsyncExitStack() as stack:
         accounts = await stack.enter_async_context(open_accounts(settings))
-        repositories = Repositories(accounts.database)
+        repositories, downloads = Repositories(accounts.database), Downloads(accounts.database)
+        stack.push_async_callback(downloads.close)
         syncs = await stack.enter_async_context(open_syncs(settings, accounts, places=places))
         followers = await stack.enter_async_context(open_followers(settings, accounts, repositories, syncs))
-        services = _services(settings, accounts, repositories, syncs, followers)
+        services = _services(settings, accounts, repositories, downloads, syncs, followers)
         listeners = [
             _listener(syncs.regions[name], region, services) for name, region in settings.served_regions.items()
         ]
@@ -66,7 +69,12 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
 
 
 def _services(
-    settings: Settings, accounts: Accounts, repositories: Repositories, syncs: Syncs, followers: Followers
+    settings: Settings,
+    accounts: Accounts,
+    repositories: Repositories,
+    downloads: Downloads,
+    syncs: Syncs,
+    followers: Followers,
 ) -> Services:
     database = accounts.database
     tokens = Tokens(database, lifetime=timedelta(hours=settings.limits.token_hours))
@@ -80,6 +88,7 @@ def _services(
         keys=accounts.keys,
         access=accounts.access,
         repositories=repositories,
+        downloads=downloads,
         organization_grants=Grants(database, on=OrganizationPermissionRow.organization_id),
         repository_grants=Grants(database, on=RepositoryPermissionRow.repository_id),
         shares=Shares(database),
@@ -108,6 +117,7 @@ def _listener(region: Region, settings: RegionSettings, services: Services) -> L
                 gate,
                 on_push=partial(_pushed, services.watch, region.id),
                 on_delete=partial(services.watch.forget, region.id),
+                on_pull=partial(_pulled, services.downloads, region.id),
             ),
             region.id,
             gate,
@@ -127,3 +137,10 @@ async def _pushed(
 ) -> None:
     if tag is not None:
         await watch.pushed(region, repository, tag, digest, by)
+
+
+def _pulled(downloads: Downloads, region: RegionId, repository: RepositoryName, manifest: Manifest) -> None:
+    # Whoever downloads an image of several platforms is sent its index first, and whoever verifies a signature is sent
+    # that too: what counts is the image itself.
+    if not manifest.is_index and manifest.subject is None:
+        downloads.count(region, repository)

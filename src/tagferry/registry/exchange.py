@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tagferry.errors import Denied, InvalidName, NotFound, Unauthenticated
 from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.model import Manifest
 from tagferry.registry.access import Action, Gate
 from tagferry.registry.asgi import Request, Response
 from tagferry.registry.storage import DiskStore
@@ -15,6 +16,10 @@ OnPush = Callable[[RepositoryName, Tag | None, Digest, str | None], Awaitable[No
 
 OnDelete = Callable[[RepositoryName, Reference], Awaitable[None]]
 """Told of every tag that was deleted, and of every manifest that was deleted with its tags."""
+
+
+OnPull = Callable[[RepositoryName, Manifest], None]
+"""Told of every manifest that is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Exchange:
     gate: Gate
     on_push: OnPush | None
     on_delete: OnDelete | None
+    on_pull: OnPull | None
     caller: str | None
     repository: RepositoryName
     reference: str

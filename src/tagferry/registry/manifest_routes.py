@@ -28,6 +28,8 @@ async def get_manifest(exchange: Exchange) -> Response:
     headers = {"Content-Type": manifest.media_type, "Docker-Content-Digest": manifest.digest, "ETag": etag}
     if exchange.matches(etag):
         return Response(304, headers)
+    if exchange.on_pull is not None and exchange.request.method == "GET":
+        exchange.on_pull(exchange.repository, manifest)
     return Response(200, headers, manifest.raw)
 
 

@@ -12,7 +12,7 @@ from tagferry.registry import asgi, blob_routes, manifest_routes, upload_routes
 from tagferry.registry.access import CATALOG, Action, Gate, Scope
 from tagferry.registry.asgi import ClientGone, Message, Receive, Request, Response, Send
 from tagferry.registry.errors import NotAllowed, error_detail, error_document, error_headers, status_and_code
-from tagferry.registry.exchange import Exchange, Handler, OnDelete, OnPush
+from tagferry.registry.exchange import Exchange, Handler, OnDelete, OnPull, OnPush
 from tagferry.registry.storage import DiskStore
 
 _log = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ class RegistryApp:
         *,
         on_push: OnPush | None = None,
         on_delete: OnDelete | None = None,
+        on_pull: OnPull | None = None,
         idle_seconds: float = 60.0,
     ) -> None:
         """Serve a store.
@@ -89,12 +90,14 @@ class RegistryApp:
             gate: who may do what.
             on_push: awaited after every stored manifest; what it raises is logged, the push stands.
             on_delete: awaited after every deletion of a tag or manifest; what it raises is logged too.
+            on_pull: called before a manifest is sent, but not where only its headers are.
             idle_seconds: a client that sends nothing for so long in the middle of a body counts as gone.
         """
         self._store = store
         self._gate = gate
         self._on_push = on_push
         self._on_delete = on_delete
+        self._on_pull = on_pull
         self._idle_seconds = idle_seconds
 
     async def __call__(self, scope: asgi.Scope, receive: Receive, send: Send) -> None:
@@ -130,6 +133,7 @@ class RegistryApp:
             gate=self._gate,
             on_push=self._on_push,
             on_delete=self._on_delete,
+            on_pull=self._on_pull,
             caller=caller,
             repository=repository or _NO_REPOSITORY,
             reference=parts.get("reference", ""),

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.downloads import Downloads
 from tagferry.accounts.grants import Grants
 from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.model import Caller
@@ -40,6 +41,7 @@ class Services:
     keys: AccessKeys
     access: AccessControl
     repositories: Repositories
+    downloads: Downloads
     organization_grants: Grants
     repository_grants: Grants
     shares: Shares

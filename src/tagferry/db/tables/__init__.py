@@ -6,6 +6,7 @@ from tagferry.db.tables.registries import BlobLocationRow, BlobUploadRow, Regist
 from tagferry.db.tables.repositories import (
     OrganizationPermissionRow,
     OrganizationRow,
+    RepositoryDownloadsRow,
     RepositoryPermissionRow,
     RepositoryRow,
     RepositoryShareRow,
@@ -24,6 +25,7 @@ __all__ = [
     "OrganizationPermissionRow",
     "OrganizationRow",
     "RegistryCapabilitiesRow",
+    "RepositoryDownloadsRow",
     "RepositoryPermissionRow",
     "RepositoryRow",
     "RepositoryShareRow",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tagferry.db.columns import Identifier, UtcDateTime
@@ -80,3 +80,14 @@ class RepositoryShareRow(Base):
     creator_name: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class RepositoryDownloadsRow(Base):
+    """How often the images of a repository were downloaded, of which nothing needs to have been said."""
+
+    __tablename__ = "repository_downloads"
+
+    region: Mapped[str] = mapped_column(String(64), primary_key=True)
+    namespace: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    downloads: Mapped[int] = mapped_column(BigInteger)

@@ -92,6 +92,7 @@ async def delete(namespace: str, context: RequestContext) -> Response:
         raise NotFound("organization", f"{name} in {region}", "it is not on record, and its registry governs the rest")
     if not context.services.access.is_open(region):
         await _require_empty(context, name)
+        await context.services.downloads.forget(region, name)
     await context.services.organizations.delete(region, name)
     return Response(status_code=204)
 

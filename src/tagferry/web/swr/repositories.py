@@ -98,7 +98,7 @@ async def show(namespace: str, repository: str, context: RequestContext) -> dict
         "size": view.details.size,
         "is_public": view.entry.is_public,
         "num_images": len(view.details.tags),
-        "num_download": 0,
+        "num_download": view.entry.downloads,
         "url": "",
         "path": path,
         "internal_path": path,
@@ -147,6 +147,7 @@ async def delete(namespace: str, repository: str, context: RequestContext) -> Re
     else:
         await context.services.watch.forget(region.id, name, *tags)
     await context.services.repositories.delete(region.id, name)
+    await context.services.downloads.forget(region.id, name.namespace, name.repository)
     return Response(status_code=204)
 
 

@@ -200,7 +200,7 @@ def _common(context: Context, one: View) -> dict[str, Any]:
         "size": one.details.size,
         "is_public": one.entry.is_public,
         "num_images": len(one.details.tags),
-        "num_download": 0,
+        "num_download": one.entry.downloads,
         "created_at": date(one.created),
         "updated_at": date(one.updated),
         "domain_name": one.entry.domain_name or context.caller.domain_name,

@@ -21,12 +21,14 @@ class Entry:
     Attributes:
         domain_name: the domain that it belongs to, in lists.
         is_shared: in lists of what others share with the caller's domain, whether they still do.
+        downloads: how often its images were downloaded, as far as that is known.
     """
 
     name: RepositoryName
     record: RepositoryRecord | None
     domain_name: str = ""
     is_shared: bool | None = None
+    downloads: int = 0
 
     @property
     def category(self) -> str:
@@ -74,9 +76,10 @@ async def list_readable(context: Context, readable: Readable, *, namespace: str 
         namespaces = namespaces & {namespace}
     records = await context.services.repositories.list_in(context.region.id, namespaces)
     by_name = {record.name: record for record in records}
+    downloads = await context.services.downloads.in_region(context.region.id, namespaces)
     names = {*by_name, *await list_repositories(context.region.store, namespaces)}
     return [
-        Entry(name, by_name.get(name), domain_name=readable.domain_of(name))
+        Entry(name, by_name.get(name), domain_name=readable.domain_of(name), downloads=downloads.get(name, 0))
         for name in sorted(names)
         if name in readable and (not namespace or name.partition("/")[0] == namespace)
     ]
@@ -96,9 +99,10 @@ async def view(context: Context, entry: Entry) -> View:
 async def find(context: Context, name: RepositoryName) -> View:
     """A repository by its name; raises NotFound where neither the registry nor a record has it."""
     record = await context.services.repositories.find(context.region.id, name)
+    entry = Entry(name, record, downloads=await context.services.downloads.of(context.region.id, name))
     if record is not None:
-        return await view(context, Entry(name, record))
-    return View(Entry(name, None), await describe_repository(context.region.store, name))
+        return await view(context, entry)
+    return View(entry, await describe_repository(context.region.store, name))
 
 
 @asynccontextmanager

@@ -138,7 +138,9 @@ class _Wanted:
 async def _matching(context: Context, wanted: _Wanted) -> list[Entry]:
     shares, region = context.services.shares, context.region.id
     found = await (shares.received if wanted.are_theirs else shares.given)(context.caller, region)
-    listed = await context.services.repositories.list_in(region, {one.name.namespace for one in found})
+    namespaces = {one.name.namespace for one in found}
+    listed = await context.services.repositories.list_in(region, namespaces)
+    downloads = await context.services.downloads.in_region(region, namespaces)
     records = {record.name: record for record in listed}
     entries = (
         Entry(
@@ -146,6 +148,7 @@ async def _matching(context: Context, wanted: _Wanted) -> list[Entry]:
             None if one.is_over else records.get(one.name),
             domain_name=one.domain_name,
             is_shared=not one.is_over if wanted.are_theirs else None,
+            downloads=0 if one.is_over else downloads.get(one.name, 0),
         )
         for one in found
     )

@@ -1,0 +1,108 @@
+"""How often the images of repositories were downloaded from embedded registries."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+import structlog
+from sqlalchemy import delete, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from tagferry.db.engine import Database
+from tagferry.db.tables import RepositoryDownloadsRow
+from tagferry.names import Namespace, RegionId, Repository, RepositoryName
+
+_PAUSE_SECONDS = 2.0
+_ADD = text(
+    "INSERT INTO repository_downloads (region, namespace, name, downloads) "
+    "VALUES (:region, :namespace, :name, :downloads) "
+    "ON CONFLICT (region, namespace, name) "
+    "DO UPDATE SET downloads = repository_downloads.downloads + excluded.downloads"
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Downloads:
+    """Counts downloads in memory and puts them on record behind, so that none has to wait for the database.
+
+    What a process that is killed had counted in its last two seconds is lost. Processes on one database add up.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._counted: Counter[tuple[RegionId, RepositoryName]] = Counter()
+        self._writing = asyncio.Lock()
+        self._writer: asyncio.Task[None] | None = None
+
+    def count(self, region: RegionId, name: RepositoryName) -> None:
+        """Count a download of an image of a repository that exists; returns at once."""
+        self._counted[region, name] += 1
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_soon())
+
+    async def of(self, region: RegionId, name: RepositoryName) -> int:
+        """How often the images of a repository were downloaded."""
+        return (await self.in_region(region, [name.namespace])).get(name, 0)
+
+    async def in_region(
+        self, region: RegionId, namespaces: Collection[Namespace] | None
+    ) -> Mapping[RepositoryName, int]:
+        """The same for the repositories of these organizations, or of all, that anything was downloaded from."""
+        row = RepositoryDownloadsRow
+        wanted = select(row.namespace, row.name, row.downloads).where(row.region == region)
+        if namespaces is not None:
+            wanted = wanted.where(row.namespace.in_(namespaces))
+        # What is being put on record is neither missed nor seen twice.
+        async with self._writing, self._database.read() as session:
+            rows = await session.execute(wanted)
+            found = Counter({RepositoryName(f"{namespace}/{name}"): number for namespace, name, number in rows})
+            for (where, name), number in self._counted.items():
+                if where == region and (namespaces is None or name.namespace in namespaces):
+                    found[name] += number
+        return found
+
+    async def forget(self, region: RegionId, namespace: Namespace, name: Repository | None = None) -> None:
+        """Begin anew for a repository that is deleted, or for all of an organization's."""
+        gone = delete(RepositoryDownloadsRow).where(
+            RepositoryDownloadsRow.region == region, RepositoryDownloadsRow.namespace == namespace
+        )
+        if name is not None:
+            gone = gone.where(RepositoryDownloadsRow.name == name)
+        async with self._writing:
+            async with self._database.write() as session:
+                await session.execute(gone)
+            for place in list(self._counted):
+                if place[0] == region and place[1].namespace == namespace and name in (None, place[1].repository):
+                    del self._counted[place]
+
+    async def close(self) -> None:
+        """Put on record what is not yet."""
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.wait([self._writer])
+        await self._write()
+
+    async def _write_soon(self) -> None:
+        while self._counted:
+            await asyncio.sleep(_PAUSE_SECONDS)
+            await self._write()
+
+    async def _write(self) -> None:
+        async with self._writing:
+            # In the key's order: two processes that write the same rows must not wait for each other in a circle.
+            batch = sorted(self._counted.items())
+            rows = [
+                {"region": region, "namespace": name.namespace, "name": name.repository, "downloads": number}
+                for (region, name), number in batch
+            ]
+            if not rows:
+                return
+            try:
+                async with self._database.write() as session:
+                    await session.execute(_ADD, rows)
+            except SQLAlchemyError as error:
+                log.warning("downloads are not on record yet", repositories=len(rows), reason=str(error))
+                return
+            # More may have been counted meanwhile.
+            self._counted -= Counter(dict(batch))

@@ -1,0 +1,92 @@
+"""Downloads are counted without waiting for the database, and add up over processes."""
+
+import asyncio
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from tagferry.accounts.downloads import Downloads
+from tagferry.db.engine import Database
+from tagferry.names import Namespace, RegionId, Repository, RepositoryName
+from tests.support.deployment import eventually
+
+NORTH, SOUTH = RegionId("north"), RegionId("south")
+TEAM, APP, BASE = Namespace("team"), RepositoryName("team/app"), RepositoryName("team/base")
+
+
+async def test_what_was_counted_is_told_at_once_and_by_the_next_process_too(database: Database):
+    downloads = Downloads(database)
+    for _ in range(3):
+        downloads.count(NORTH, APP)
+    assert await downloads.of(NORTH, APP) == 3
+    await downloads.close()
+    assert await downloads.of(NORTH, APP) == await Downloads(database).of(NORTH, APP) == 3
+
+
+async def test_processes_that_write_at_once_add_up(database: Database):
+    processes = [Downloads(database) for _ in range(4)]
+    for process in processes:
+        for name in (BASE, APP):
+            process.count(NORTH, name)
+    await asyncio.gather(*(process.close() for process in processes))
+    assert await Downloads(database).in_region(NORTH, None) == {APP: 4, BASE: 4}
+
+
+async def test_regions_and_organizations_are_told_apart(database: Database):
+    downloads = Downloads(database)
+    elsewhere = RepositoryName("other/app")
+    for region, name in ((NORTH, APP), (SOUTH, APP), (NORTH, elsewhere), (NORTH, APP)):
+        downloads.count(region, name)
+    for _ in ("in memory", "on record"):
+        assert await downloads.in_region(NORTH, [TEAM]) == {APP: 2}
+        assert await downloads.in_region(NORTH, None) == {APP: 2, elsewhere: 1}
+        assert await downloads.of(SOUTH, APP) == 1
+        assert await downloads.of(SOUTH, BASE) == 0
+        await downloads.close()
+
+
+@pytest.mark.parametrize("is_on_record", [False, True])
+async def test_what_is_deleted_begins_anew(database: Database, is_on_record: bool):
+    downloads = Downloads(database)
+    nested = RepositoryName("team/app/nested")
+    for name in (APP, BASE, nested):
+        downloads.count(NORTH, name)
+    if is_on_record:
+        await downloads.close()
+    await downloads.forget(NORTH, TEAM, Repository("app"))
+    assert await downloads.in_region(NORTH, None) == {BASE: 1, nested: 1}
+    downloads.count(NORTH, APP)
+    assert await downloads.of(NORTH, APP) == 1
+    await downloads.forget(NORTH, TEAM)
+    assert await downloads.in_region(NORTH, None) == {}
+    await downloads.close()
+    assert await Downloads(database).in_region(NORTH, None) == {}
+
+
+async def test_what_the_database_did_not_take_is_put_on_record_later(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    def away() -> None:
+        raise OperationalError("INSERT", {}, Exception("the database is away"))
+
+    downloads = Downloads(database)
+    downloads.count(NORTH, APP)
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "write", away)
+        await downloads.close()
+    downloads.count(NORTH, APP)
+    await downloads.close()
+    assert await Downloads(database).of(NORTH, APP) == 2
+
+
+async def test_it_is_put_on_record_without_being_closed(database: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tagferry.accounts.downloads._PAUSE_SECONDS", 0.01)
+    downloads = Downloads(database)
+    for expected in (1, 2):
+        downloads.count(NORTH, APP)
+
+        async def is_on_record(number: int = expected) -> bool:
+            return await Downloads(database).of(NORTH, APP) == number
+
+        await eventually(is_on_record)
+    await downloads.close()

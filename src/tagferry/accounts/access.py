@@ -121,8 +121,7 @@ class AccessControl:
             "domain_name": caller.domain_name if caller else "",
             "today": today(),
         }
-        async with self._database.read() as session:
-            found = (await session.execute(_DECISION, parameters)).one()
+        (found,) = await self._database.rows(_DECISION, parameters)
         if caller is None and not found.is_public:
             raise Unauthenticated(_LOGIN)
         owner = Owner(found.id, found.domain_id, found.creator_id, found.creator_name) if found.id is not None else None

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Collection
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -24,6 +24,11 @@ PASSWORD_MINIMUM = 8
 DESCRIPTION_LIMIT = 255
 
 _USERS = select(UserRow, DomainRow).join(DomainRow, DomainRow.id == UserRow.domain_id)
+# Built once, since every request with a login asks one of them.
+_BY_ID = _USERS.where(UserRow.id == bindparam("user"), UserRow.enabled)
+_BY_KEY = _BY_ID.join(AccessKeyRow, AccessKeyRow.user_id == UserRow.id).where(
+    AccessKeyRow.access_key == bindparam("key"), AccessKeyRow.enabled
+)
 
 
 class Users:
@@ -121,7 +126,7 @@ class Users:
     async def by_id(self, user_id: str) -> Caller | None:
         """The user of this id, if there still is one, and it is enabled."""
         async with self._database.read() as session:
-            found = (await session.execute(_USERS.where(UserRow.id == user_id, UserRow.enabled))).first()
+            found = (await session.execute(_BY_ID, {"user": user_id})).first()
         return caller_of(found[0], found[1]) if found is not None else None
 
     async def domain_name(self, domain_id: str) -> str:
@@ -204,13 +209,11 @@ class Users:
 
         What goes back to the key or password is good as long as the caller's `proof.mark` stays the same.
         """
-        wanted = _USERS.where(UserRow.id == user_id, UserRow.enabled)
+        wanted, parameters = _BY_ID, {"user": user_id}
         if access_key is not None:
-            wanted = wanted.join(AccessKeyRow, AccessKeyRow.user_id == UserRow.id).where(
-                AccessKeyRow.access_key == access_key, AccessKeyRow.enabled
-            )
+            wanted, parameters = _BY_KEY, {"user": user_id, "key": access_key}
         async with self._database.read() as session:
-            found = (await session.execute(wanted)).first()
+            found = (await session.execute(wanted, parameters)).first()
         if found is None:
             return None
         user, domain = found

@@ -1,11 +1,12 @@
 """The records of sync jobs: made, joined, changed, ended and looked up."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, func, select, text, update
+from sqlalchemy import ColumnElement, Row, bindparam, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -42,8 +43,7 @@ class Jobs:
 
     async def joinable(self, request: SyncRequest) -> dict[Tag, JobPlace]:
         """The latest open job of each of the request's tags on the same way, whatever its override."""
-        async with self._database.read() as session:
-            return await _open_jobs(session, request)
+        return _places(await self._database.rows(_OPEN_JOBS, _asked(request)))
 
     async def create(
         self, request: SyncRequest, starts: Sequence[JobStart], *, active_requests: int, claim: Claim | None = None
@@ -60,7 +60,7 @@ class Jobs:
             return {}
         async with self._database.write() as session:
             await self._let_one_in(session, request)
-            standing = await _open_jobs(session, request)
+            standing = _places(await session.execute(_OPEN_JOBS, _asked(request)))
             joined = {tag: place for tag, place in standing.items() if place.override == request.override}
             wanted = [start for start in starts if start.tag not in joined]
             work = [start for start in wanted if not start.status.has_ended]
@@ -148,10 +148,9 @@ class Jobs:
         """Those of these jobs that have ended."""
         wanted = list(jobs)
         found: dict[int, JobStatus] = {}
-        async with self._database.read() as session:
-            for start in range(0, len(wanted), _ASKED_AT_ONCE):
-                rows = await session.execute(_ENDS, {"jobs": wanted[start : start + _ASKED_AT_ONCE]})
-                found |= {job_id: JobStatus(status) for job_id, status in rows}
+        for start in range(0, len(wanted), _ASKED_AT_ONCE):
+            rows = await self._database.rows(_ENDS, {"jobs": wanted[start : start + _ASKED_AT_ONCE]})
+            found |= {job_id: JobStatus(status) for job_id, status in rows}
         return found
 
     async def prune(self, *, ended_before: datetime) -> int:
@@ -259,9 +258,11 @@ _FREED = (
 )
 
 
-async def _open_jobs(session: AsyncSession, request: SyncRequest) -> dict[Tag, JobPlace]:
-    way = {name: getattr(request, name) for name in _WAY}
-    rows = await session.execute(_OPEN_JOBS, {**way, "tags": request.tags})
+def _asked(request: SyncRequest) -> dict[str, Any]:
+    return {**{name: getattr(request, name) for name in _WAY}, "tags": request.tags}
+
+
+def _places(rows: Iterable[Row[*tuple[Any, ...]]]) -> dict[Tag, JobPlace]:
     return {
         Tag(tag): JobPlace(id=job_id, status=JobStatus(status), override=override, is_joined=True)
         for tag, job_id, status, override in rows

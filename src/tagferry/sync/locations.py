@@ -71,13 +71,11 @@ class KeptLocations:
             return found
         wanted = list(digests)
         try:
-            async with self._database.read() as session:
-                for start in range(0, len(wanted), _ASKED_AT_ONCE):
-                    asked = wanted[start : start + _ASKED_AT_ONCE]
-                    rows = await session.execute(_FIND, {"address": address, "digests": asked})
-                    for digest, repository in rows:
-                        if self._pending.get((address, digest, repository), ...) is not None:
-                            found.setdefault(Digest(digest), []).append(RepositoryName(repository))
+            for start in range(0, len(wanted), _ASKED_AT_ONCE):
+                asked = wanted[start : start + _ASKED_AT_ONCE]
+                for digest, repository in await self._database.rows(_FIND, {"address": address, "digests": asked}):
+                    if self._pending.get((address, digest, repository), ...) is not None:
+                        found.setdefault(Digest(digest), []).append(RepositoryName(repository))
         except SQLAlchemyError as error:
             log.warning("the locations of blobs could not be read", reason=str(error))
         return found

@@ -120,12 +120,10 @@ class Rules:
 
     async def of_repository(self, source: Source, *, only_active: bool = False) -> list[Rule]:
         """A repository's rules, oldest first."""
-        conditions = _from(source)
-        if only_active:
-            conditions.append(SyncRuleRow.sync_auto.is_(True))
+        chosen = _ACTIVE_FROM if only_active else _ALL_FROM
+        where = {"region": source.region, "namespace": source.namespace, "repository": source.repository}
         async with self._database.read() as session:
-            rows = await session.scalars(select(SyncRuleRow).where(*conditions).order_by(SyncRuleRow.id))
-            return [_rule(row) for row in rows]
+            return [_rule(row) for row in await session.scalars(chosen, where)]
 
     async def sources(self) -> list[Source]:
         """The repositories that have a rule which is switched on."""
@@ -246,16 +244,27 @@ def _new_row(wish: RuleWish, now: datetime) -> SyncRuleRow:
     )
 
 
-def _from(source: Source) -> list[ColumnElement[bool]]:
+# Built once, since every push asks for a repository's rules.
+_ALL_FROM = (
+    select(SyncRuleRow)
+    .where(
+        SyncRuleRow.source_region == bindparam("region"),
+        SyncRuleRow.namespace == bindparam("namespace"),
+        SyncRuleRow.repository == bindparam("repository"),
+    )
+    .order_by(SyncRuleRow.id)
+)
+_ACTIVE_FROM = _ALL_FROM.where(SyncRuleRow.sync_auto)
+
+
+def _way(source: Source, region: RegionId, namespace: Namespace) -> list[ColumnElement[bool]]:
     return [
         SyncRuleRow.source_region == source.region,
         SyncRuleRow.namespace == source.namespace,
         SyncRuleRow.repository == source.repository,
+        SyncRuleRow.target_region == region,
+        SyncRuleRow.target_namespace == namespace,
     ]
-
-
-def _way(source: Source, region: RegionId, namespace: Namespace) -> list[ColumnElement[bool]]:
-    return [*_from(source), SyncRuleRow.target_region == region, SyncRuleRow.target_namespace == namespace]
 
 
 def _rule(row: SyncRuleRow) -> Rule:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, select, update
+from sqlalchemy import Select, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -160,11 +160,10 @@ class Triggers:
 
     async def of_repository(self, source: Source, *, only_enabled: bool = False) -> list[Trigger]:
         """A repository's triggers, oldest first."""
-        chosen = triggers_with_sources().where(*_of(source)).order_by(TriggerRow.id)
-        if only_enabled:
-            chosen = chosen.where(TriggerRow.enabled)
+        chosen = _ENABLED_OF if only_enabled else _ALL_OF
+        where = {"region": source.region, "namespace": source.namespace, "name": source.repository}
         async with self._database.read() as session:
-            return [trigger_of(*row) for row in await session.execute(chosen)]
+            return [trigger_of(*row) for row in await session.execute(chosen, where)]
 
     async def find(self, source: Source, name: str) -> Trigger:
         """A repository's trigger of this name; raises NotFound."""
@@ -248,6 +247,15 @@ def triggers_with_sources() -> Select[TriggerRow, str, str, str]:
     )
 
 
+# Built once, since every push asks for a repository's triggers.
+_ALL_OF = (
+    triggers_with_sources()
+    .where(*(getattr(RepositoryRow, name) == bindparam(name) for name in ("region", "namespace", "name")))
+    .order_by(TriggerRow.id)
+)
+_ENABLED_OF = _ALL_OF.where(TriggerRow.enabled)
+
+
 def trigger_of(row: TriggerRow, region: str, namespace: str, name: str) -> Trigger:
     """A trigger as it is on record."""
     return Trigger(
@@ -266,14 +274,6 @@ async def _begin(session: AsyncSession, trigger_id: int, baseline: Mapping[Tag, 
     rows = ({"trigger_id": trigger_id, "tag": tag, "digest": digest} for tag, digest in baseline.items())
     while batch := list(islice(rows, _WRITTEN_AT_ONCE)):
         await session.execute(insert(TriggerTagRow), batch)
-
-
-def _of(source: Source) -> list[ColumnElement[bool]]:
-    return [
-        RepositoryRow.region == source.region,
-        RepositoryRow.namespace == source.namespace,
-        RepositoryRow.name == source.repository,
-    ]
 
 
 def _source(region: str, namespace: str, name: str) -> Source:

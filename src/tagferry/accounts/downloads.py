@@ -79,7 +79,9 @@ class Downloads:
     async def close(self) -> None:
         """Put on record what is not yet."""
         if self._writer is not None:
-            self._writer.cancel()
+            # One that is cancelled while it commits would leave what is on record to be put there again.
+            async with self._writing:
+                self._writer.cancel()
             await asyncio.wait([self._writer])
         await self._write()
 

@@ -1,9 +1,12 @@
 """Downloads are counted without waiting for the database, and add up over processes."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.accounts.downloads import Downloads
 from tagferry.db.engine import Database
@@ -90,3 +93,25 @@ async def test_it_is_put_on_record_without_being_closed(database: Database, monk
 
         await eventually(is_on_record)
     await downloads.close()
+
+
+async def test_what_is_being_put_on_record_at_the_end_counts_once(database: Database, monkeypatch: pytest.MonkeyPatch):
+    committed, answer, write = asyncio.Event(), asyncio.Event(), database.write
+
+    @asynccontextmanager
+    async def slow_to_answer() -> AsyncIterator[AsyncSession]:
+        async with write() as session:
+            yield session
+        committed.set()
+        await answer.wait()
+
+    monkeypatch.setattr("tagferry.accounts.downloads._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(database, "write", slow_to_answer)
+    downloads = Downloads(database)
+    downloads.count(NORTH, APP)
+    await committed.wait()
+    closing = asyncio.create_task(downloads.close())
+    await asyncio.sleep(0.01)
+    answer.set()
+    await closing
+    assert await Downloads(database).of(NORTH, APP) == 1

@@ -159,7 +159,7 @@ class Deployment:
                 jobs = (await client.sync_jobs(repository.namespace, repository.repository, job_ids)).values()
                 return [] if any(job["status"] in ("waiting", "running") for job in jobs) else list(jobs)
 
-            return await eventually(ended, seconds=30)
+            return await eventually(ended)
 
     def sdk(
         self,
@@ -262,7 +262,7 @@ async def calling(call: Callable[..., Result], *arguments: Any) -> Result:
     return await asyncio.to_thread(call, *arguments)
 
 
-async def eventually(check: Callable[[], Awaitable[Result]], *, seconds: float = 10.0) -> Result:
+async def eventually(check: Callable[[], Awaitable[Result]], *, seconds: float = 60.0) -> Result:
     """Ask until the answer is true, and give it; fails after these seconds."""
     deadline = time.monotonic() + seconds
     while not (result := await check()):

@@ -4,8 +4,8 @@ import socket
 import subprocess
 import time
 
-_START_SECONDS = 20.0
-_STOP_SECONDS = 20.0
+_START_SECONDS = 60.0
+_STOP_SECONDS = 60.0
 
 
 def free_port() -> int:

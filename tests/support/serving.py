@@ -9,7 +9,7 @@ from typing import Any
 
 import uvicorn
 
-_START_SECONDS = 10.0
+_START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _GRACE_SECONDS = 1.0
 _PAUSE_SECONDS = 0.005

@@ -83,7 +83,7 @@ async def test_the_next_process_goes_on_where_the_last_one_was_killed(tmp_path: 
     left = arriving(tmp_path).read_bytes()
     rest = Source()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         store = await DiskStore.open(tmp_path / "region")
         await store.write_blob(APP, blob(CONTENT), rest)
 
@@ -111,7 +111,7 @@ async def test_a_source_that_fails_is_read_on_from_where_it_failed(store: DiskSt
 async def test_a_write_that_is_cancelled_is_gone_on_with(store: DiskStore):
     stuck, rest = Source(upto=HALF), Source()
     writing = asyncio.create_task(store.write_blob(APP, blob(CONTENT), stuck))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await stuck.is_stuck.wait()
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -179,7 +179,7 @@ async def test_a_disk_that_fails_keeps_nothing(
 async def test_two_at_once_do_not_write_to_one_file(store: DiskStore):
     stuck, whole = Source(upto=HALF), Source()
     first = asyncio.create_task(store.write_blob(APP, blob(CONTENT), stuck))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await stuck.is_stuck.wait()
 
     await store.write_blob(APP, blob(CONTENT), whole, anew=True)

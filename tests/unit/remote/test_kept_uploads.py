@@ -333,7 +333,7 @@ async def test_a_cancelled_upload_leaves_its_session_only_where_the_process_stop
     takes_uploads(script)
     script.always("DELETE", NEW, Reply(status=204))
     writing = asyncio.create_task(write(opened, uploads, Source(going=asyncio.Event())))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await uploads.noted.wait()
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -154,7 +154,7 @@ class World:
         if service is None:
             assert self.process is not None
             service = self.process.service
-        return await service.wait(await service.start(self.request(*tags, **other)), seconds=10)
+        return await service.wait(await service.start(self.request(*tags, **other)), seconds=60)
 
     async def recorded(self) -> list[SyncJob]:
         """The source repository's jobs, oldest first."""

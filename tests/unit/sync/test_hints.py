@@ -37,7 +37,7 @@ async def test_a_job_whose_place_another_took_reads_its_manifest_when_its_turn_c
     second = await service.start(world.request(V2))
     assert world.source.counts["get_manifest"] == 1
     world.source.reading.set()
-    assert await service.wait(first, seconds=10) == await service.wait(second, seconds=10) == []
+    assert await service.wait(first, seconds=60) == await service.wait(second, seconds=60) == []
     assert world.source.counts["get_manifest"] == 2
 
 

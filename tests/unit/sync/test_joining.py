@@ -33,7 +33,7 @@ async def test_the_same_request_twice_at_once_copies_once_and_records_one_job_pe
 
     assert first.job_ids == second.job_ids
     assert first.job_ids.keys() == {V1, V2}
-    assert await asyncio.gather(*(service.wait(started, seconds=10) for started in (first, second))) == [[], []]
+    assert await asyncio.gather(*(service.wait(started, seconds=60) for started in (first, second))) == [[], []]
     assert len(await held.recorded()) == 2
     assert sorted(line for line in held.target.log if line.startswith("tag")) == ["tag v1", "tag v2"]
     assert held.source.counts["read_blob"] == len({*NEW.blobs, *OLD.blobs})
@@ -56,8 +56,8 @@ async def test_a_later_request_joins_what_is_under_way_and_starts_the_rest(held:
     assert second.job_ids[V2] == first.job_ids[V2]
     assert [job.tag for job in await held.recorded()] == [V1, V2, V3]
     held.source.reading.set()
-    assert await service.wait(first, seconds=10) == []
-    assert await service.wait(second, seconds=10) == []
+    assert await service.wait(first, seconds=60) == []
+    assert await service.wait(second, seconds=60) == []
 
 
 async def test_a_request_after_the_end_is_work_of_its_own(world: World):
@@ -80,7 +80,7 @@ async def test_another_target_is_not_joined(held: World, service: SyncService):
 
     assert first.job_ids != other.job_ids
     held.source.reading.set()
-    assert await service.wait(first, seconds=10) == []
+    assert await service.wait(first, seconds=60) == []
 
 
 async def test_a_request_with_another_override_is_done_after_the_one_before_it(held: World, service: SyncService):
@@ -92,7 +92,7 @@ async def test_a_request_with_another_override_is_done_after_the_one_before_it(h
     assert third.job_ids == second.job_ids
     assert held.source.counts["read_blob"] == 0
     held.source.reading.set()
-    assert await service.wait(second, seconds=10) == []
+    assert await service.wait(second, seconds=60) == []
     reasons = [job.reason for job in await held.recorded()]
     assert reasons == ["copied and verified", "the identical image is already in place"]
 
@@ -104,7 +104,7 @@ async def test_what_was_found_before_the_earlier_request_ended_is_asked_again(he
     await push(held.source, APP, image(seed="newer"), V1)
     held.source.reading.set()
 
-    assert await service.wait(second, seconds=10) == [V1]
+    assert await service.wait(second, seconds=60) == [V1]
     assert await held.statuses() == [("v1", "success"), ("v1", "existed")]
     assert await held.target.tag(COPY, V1) == NEW.digest
 
@@ -118,7 +118,7 @@ async def test_a_wait_that_runs_out_ends_and_the_copy_goes_on(held: World, servi
     again = await service.start(held.request(V1))
     assert again.job_ids == started.job_ids
     held.source.reading.set()
-    assert await service.wait(again, seconds=10) == []
+    assert await service.wait(again, seconds=60) == []
     assert await held.statuses() == [("v1", "success")]
     assert held.source.counts["read_blob"] == len(NEW.blobs)
 
@@ -132,14 +132,14 @@ async def test_a_wait_of_no_time_at_all_tells_what_has_ended(world: World, servi
 
 async def test_a_caller_who_stops_waiting_stops_nothing(held: World, service: SyncService):
     started = await service.start(held.request(V1))
-    waiting = asyncio.create_task(service.wait(started, seconds=10))
+    waiting = asyncio.create_task(service.wait(started, seconds=60))
     await held.source.being_read.wait()
 
     waiting.cancel()
     await asyncio.wait([waiting])
     held.source.reading.set()
 
-    assert await service.wait(started, seconds=10) == []
+    assert await service.wait(started, seconds=60) == []
 
 
 async def test_a_request_that_cannot_be_recorded_leaves_nothing_behind(
@@ -170,9 +170,9 @@ async def test_a_user_has_only_so_many_requests_in_flight_until_one_of_them_has_
     assert [job.tag for job in await held.recorded()] == [V1, V2]
 
     held.source.reading.set()
-    await service.wait(first, seconds=10)
+    await service.wait(first, seconds=60)
     await asyncio.sleep(0)
-    assert await service.wait(await service.start(held.request(V3)), seconds=10) == []
+    assert await service.wait(await service.start(held.request(V3)), seconds=60) == []
 
 
 async def test_requests_of_one_user_do_not_throttle_another(held: World):
@@ -200,9 +200,9 @@ async def test_the_same_call_joins_even_where_no_more_requests_are_let_in(held: 
         assert (await service.start(held.request(V1))).job_ids == started.job_ids
 
     held.source.reading.set()
-    await service.wait(started, seconds=10)
+    await service.wait(started, seconds=60)
     await asyncio.sleep(0)
-    assert await service.wait(await service.start(held.request(V2)), seconds=10) == []
+    assert await service.wait(await service.start(held.request(V2)), seconds=60) == []
 
 
 async def test_a_request_that_is_refused_or_has_nothing_to_do_takes_no_place(world: World):
@@ -233,7 +233,7 @@ async def test_what_an_earlier_process_left_unfinished_is_taken_up(held: World, 
     fresh = await held.start_process()
     joined = await fresh.start(held.request(V1, V2))
     held.source.reading.set()
-    assert await fresh.wait(joined, seconds=10) == []
+    assert await fresh.wait(joined, seconds=60) == []
 
     assert await held.statuses() == [("v1", "success"), ("v2", "success")]
     assert await held.target.tag(COPY, V1) == NEW.digest
@@ -244,7 +244,7 @@ async def test_what_had_been_copied_before_the_stop_is_not_copied_again(held: Wo
     await push(held.target, COPY, NEW, V1)
 
     fresh = await held.start_process()
-    assert await fresh.wait(await fresh.start(held.request(V1)), seconds=10) == []
+    assert await fresh.wait(await fresh.start(held.request(V1)), seconds=60) == []
 
     # Where it had ended before it was asked for again, the new request has a record of its own.
     job = (await held.recorded())[0]
@@ -258,7 +258,7 @@ async def test_requests_that_were_ordered_are_taken_up_in_their_order(held: Worl
     fresh = await held.start_process()
     joined = await fresh.start(held.request(V1, override=True))
     held.source.reading.set()
-    assert await fresh.wait(joined, seconds=10) == []
+    assert await fresh.wait(joined, seconds=60) == []
 
     assert [job.reason for job in await held.recorded()] == [
         "copied and verified",
@@ -271,7 +271,7 @@ async def test_a_stop_is_told_to_those_who_wait_as_a_stop_and_not_as_failed_tags
     held: World, service: SyncService, begun: bool
 ):
     started = await service.start(held.request(V1))
-    waiting = asyncio.create_task(service.wait(started, seconds=10))
+    waiting = asyncio.create_task(service.wait(started, seconds=60))
     if begun:
         await held.source.being_read.wait()
     else:
@@ -296,7 +296,7 @@ async def test_the_progress_of_a_long_copy_is_on_record(held: World, service: Sy
     assert (job.status, job.bytes_done) == (JobStatus.RUNNING, 0)
     assert job.bytes_total == sum(map(len, NEW.blobs.values()))
     held.source.reading.set()
-    assert await service.wait(started, seconds=10) == []
+    assert await service.wait(started, seconds=60) == []
     assert (await held.recorded())[0].status is JobStatus.SUCCESS
 
 
@@ -309,7 +309,7 @@ async def test_a_copy_tells_how_it_goes_while_it_runs_and_not_after(held: World,
     await held.source.being_read.wait()
     (running,) = await pulses()
     held.source.reading.set()
-    await service.wait(started, seconds=10)
+    await service.wait(started, seconds=60)
 
     assert running is not None
     assert (running.blobs_done, running.blobs_total) == (0, len(NEW.blobs))

@@ -127,8 +127,7 @@ class Keeper:
 
     async def deleted(self) -> list[tuple[str, str]]:
         """What is on record, the last first."""
-        found, total = await self.history.of_repository(self.repository_id, limit=100, offset=0)
-        assert total == len(found)
+        found, _ = await self.history.of_repository(self.repository_id, limit=100, offset=0)
         return [(deletion.tag, deletion.template.value) for deletion in found]
 
     async def add_repository(self) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -37,18 +37,7 @@ async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
         raise
 
 
-class _Session(AsyncSession):
-    """A session that is closed when it is left, even if its caller is cancelled."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        # SQLAlchemy's own goes on behind its caller's back then, and what it closes is lost where the loop ends first.
-        await _to_its_end(self.close())
-
-
-class _SteadySession(_Session):
+class _SteadySession(AsyncSession):
     """A session whose statements come to their end even if their caller is cancelled.
 
     SQLite's driver works in a thread that knows nothing of a cancellation, so that a lock which was being taken then
@@ -113,7 +102,7 @@ class Database:
             postgres.prepare(self._engine.sync_engine)
             self._reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
             self._writes = self._engine
-        kind = _SteadySession if self._is_sqlite else _Session
+        kind = _SteadySession if self._is_sqlite else AsyncSession
         self._reading = async_sessionmaker(self._reads, class_=kind, expire_on_commit=False)
         self._writing = async_sessionmaker(self._writes, class_=kind, expire_on_commit=False)
 
@@ -167,11 +156,8 @@ class Database:
         return await (_to_its_end(work) if self._is_sqlite else work)
 
     async def _rows(self, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[*tuple[Any, ...]]]:
-        connection = await self._reads.connect()
-        try:
+        async with self._reads.connect() as connection:
             return (await connection.execute(statement, parameters)).all()
-        finally:
-            await _to_its_end(connection.close())
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:

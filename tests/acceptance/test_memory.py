@@ -49,7 +49,7 @@ class Installation:
                 (job,) = (await management.sync_jobs(ORGANIZATION, REPOSITORY, list(started.tags))).values()
                 return None if job["status"] in ("waiting", "running") else job
 
-            job = await eventually(ended)
+            job = await eventually(ended, seconds=60)
             assert job is not None
             assert (job["status"], job["bytesDone"]) == ("success", job["bytesTotal"]), job
             assert job["bytesTotal"] > LAYER_MIB * MIB

@@ -74,7 +74,7 @@ async def test_a_server_that_is_killed_after_a_push_calls_when_it_is_started_aga
         receiver.calls.clear()
 
         with serving(tmp_path, url):
-            await eventually(lambda: receiver.has(1))
+            await eventually(lambda: receiver.has(1), seconds=30)
 
         (call,) = receiver.calls
         assert (call.document["id"], call.document["tag"], call.document["pushedBy"]) == (event_id, "v1", "admin")
@@ -97,7 +97,7 @@ async def test_a_webhook_that_never_answers_delays_no_push_and_no_other_webhook(
             for tag in tags:
                 await images.push(store, name_in("team"), images.image(), Tag(tag))
             await store.close()
-            await eventually(lambda: alive.has(len(tags)))
+            await eventually(lambda: alive.has(len(tags)), seconds=20)
 
             assert sorted(alive.tags()) == sorted(tags)
             # It is called for no more at once than it has places.

@@ -58,7 +58,7 @@ class Installation:
             body = {"imageTag": [V1], "remoteNamespace": TEAM, "remoteRegionId": target}
             async with self._client(source) as management:
                 (job_id,) = (await management.start_sync(TEAM, APP, body)).tags
-            await eventually(has_half_arrived)
+            await eventually(has_half_arrived, seconds=60)
             server.kill()
         return job_id
 
@@ -71,7 +71,7 @@ class Installation:
                     (job,) = (await management.sync_jobs(TEAM, APP, [job_id])).values()
                     return None if job["status"] in ("waiting", "running") else job
 
-                job = await eventually(ended)
+                job = await eventually(ended, seconds=60)
                 assert job is not None
                 return job
 

@@ -85,7 +85,7 @@ async def test_a_writer_that_is_cancelled_at_any_moment_lets_the_next_one_in(dat
         await asyncio.sleep(attempt * 0.0001)
         writing.cancel()
         await asyncio.wait([writing])
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(2):
             await write(f"next-{attempt}")
 
     assert len([name for name in await names(database) if name.startswith("next")]) == 60
@@ -110,7 +110,7 @@ async def test_readers_go_on_while_somebody_writes(database: Database):
     async with database.write() as session:
         session.add(DomainRow(id="1", name="acme"))
         await session.flush()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(2):
             assert await names(database) == []
 
     assert await names(database) == ["acme"]
@@ -247,7 +247,7 @@ async def test_a_process_that_stands_still_within_a_transaction_does_not_keep_ot
     async def stand_still() -> None:
         async with standing.write() as session:
             await session.execute(lock)
-            async with asyncio.timeout(60), other.write() as another:
+            async with asyncio.timeout(10), other.write() as another:
                 await another.execute(lock)
             await session.execute(lock)
 

@@ -127,7 +127,8 @@ class Keeper:
 
     async def deleted(self) -> list[tuple[str, str]]:
         """What is on record, the last first."""
-        found, _ = await self.history.of_repository(self.repository_id, limit=100, offset=0)
+        found, total = await self.history.of_repository(self.repository_id, limit=100, offset=0)
+        assert total == len(found)
         return [(deletion.tag, deletion.template.value) for deletion in found]
 
     async def add_repository(self) -> None:

@@ -233,7 +233,7 @@ async def test_what_an_earlier_process_left_unfinished_is_taken_up(held: World, 
     fresh = await held.start_process()
     joined = await fresh.start(held.request(V1, V2))
     held.source.reading.set()
-    assert await fresh.wait(joined, seconds=60) == []
+    assert await fresh.wait(joined, seconds=10) == []
 
     assert await held.statuses() == [("v1", "success"), ("v2", "success")]
     assert await held.target.tag(COPY, V1) == NEW.digest
@@ -244,7 +244,7 @@ async def test_what_had_been_copied_before_the_stop_is_not_copied_again(held: Wo
     await push(held.target, COPY, NEW, V1)
 
     fresh = await held.start_process()
-    assert await fresh.wait(await fresh.start(held.request(V1)), seconds=60) == []
+    assert await fresh.wait(await fresh.start(held.request(V1)), seconds=10) == []
 
     # Where it had ended before it was asked for again, the new request has a record of its own.
     job = (await held.recorded())[0]
@@ -258,7 +258,7 @@ async def test_requests_that_were_ordered_are_taken_up_in_their_order(held: Worl
     fresh = await held.start_process()
     joined = await fresh.start(held.request(V1, override=True))
     held.source.reading.set()
-    assert await fresh.wait(joined, seconds=60) == []
+    assert await fresh.wait(joined, seconds=10) == []
 
     assert [job.reason for job in await held.recorded()] == [
         "copied and verified",

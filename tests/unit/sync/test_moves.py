@@ -68,7 +68,7 @@ async def test_one_waits_for_the_other_and_is_told_where_the_blob_is(movers: tup
     assert not wanting.done()
     may_leave.set()
 
-    assert await asyncio.wait_for(wanting, 60) == HERE
+    assert await asyncio.wait_for(wanting, 5) == HERE
     await bringing
 
 
@@ -81,7 +81,7 @@ async def test_who_comes_later_need_not_wait_and_is_told_nothing(movers: tuple[M
 
 async def test_other_blobs_and_other_registries_are_brought_at_the_same_time(movers: tuple[Mover, Mover]):
     first, second = movers
-    async with asyncio.timeout(60), first.moves.alone("target", HERE, DIGEST):
+    async with asyncio.timeout(5), first.moves.alone("target", HERE, DIGEST):
         async with second.moves.alone("its other name", HERE, Digest.of(b"another")):
             pass
         async with second.moves.alone("elsewhere", HERE, DIGEST):
@@ -100,7 +100,7 @@ async def test_one_worker_brings_a_blob_to_one_repository_at_a_time_too(movers: 
         await asyncio.sleep(0.05)
         assert not wanting.done()
         turn.is_done = True
-    assert await asyncio.wait_for(wanting, 60) == HERE
+    assert await asyncio.wait_for(wanting, 5) == HERE
 
 
 @pytest.mark.parametrize("end", ["fails", "leaves", "is cancelled"])
@@ -122,7 +122,7 @@ async def test_the_next_one_brings_it_where_the_first_did_not(movers: tuple[Move
     if end == "is cancelled":
         failing.cancel()
 
-    async with asyncio.timeout(60), second.moves.alone("its other name", THERE, DIGEST) as turn:
+    async with asyncio.timeout(5), second.moves.alone("its other name", THERE, DIGEST) as turn:
         assert turn.home is None
     failing.cancel()
     await asyncio.gather(failing, return_exceptions=True)

@@ -74,6 +74,6 @@ async def test_a_worker_that_is_lost_stops_its_copies_whatever_still_waits_for_t
     answer.set()
     world.source.reading.set()
 
-    await eventually(has_succeeded)
+    await eventually(has_succeeded, seconds=20)
     (job,) = await world.recorded()
     assert job.starts == 2

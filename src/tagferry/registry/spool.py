@@ -1,4 +1,4 @@
-"""A blob on its way to the disk and back, in pieces of 1 MiB: memory does not grow with the blob."""
+"""A blob on its way to the disk and back, in pieces of 512 KiB: memory does not grow with the blob."""
 
 import asyncio
 import hashlib
@@ -12,10 +12,11 @@ from tagferry.names import Digest
 from tagferry.registry.files import sync_file
 from tagferry.registry.threads import DiskThreads, settled
 
-PIECE = 1024 * 1024
-"""Bytes that are hashed and written, or read, at once."""
+PIECE = 512 * 1024
+"""Bytes that are hashed and written, or read, at once: as many as a core's own cache holds between the two, and enough
+for the turn to the thread not to count."""
 
-_WRITE_OUT = 16 * PIECE
+_WRITE_OUT = 16 * 1024 * 1024
 """Bytes after which the disk is made to write, while further ones arrive."""
 
 

@@ -5,12 +5,14 @@ import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 
 import pytest
 
 from tagferry.errors import Corrupt, Unavailable
 from tagferry.names import RepositoryName
+from tagferry.registry.spool import PIECE
 from tagferry.registry.storage import DiskStore
 from tests.support.deployment import eventually
 from tests.support.images import blob, opening, read
@@ -20,9 +22,8 @@ APP, OTHER = RepositoryName("org/app"), RepositoryName("org/other")
 CONTENT = bytes(range(256)) * 20_000
 SIZE = len(CONTENT)
 HALF = SIZE // 2
-PIECE = 1024 * 1024
 CHUNK = 100_000
-WRITTEN = 2_200_000
+WRITTEN = 2 * ceil(PIECE / CHUNK) * CHUNK
 """What is on the disk of three pieces: the chunks that fill two; those of the third are still gathered in memory."""
 
 

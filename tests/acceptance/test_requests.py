@@ -18,6 +18,7 @@ from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import Manifest
 from tagferry.remote import Endpoint, RemoteStore
 from tagferry.remote.turns import LARGE
+from tagferry.sync.service import StartedSync
 from tests.support.access_log import Seen
 from tests.support.deployment import NORTH, SOUTH, TEAM, Deployment, calling, deployed
 from tests.support.docker_registry import DockerRegistry, docker_registry
@@ -146,9 +147,20 @@ async def test_each_blob_crosses_once_and_no_request_is_sent_twice(ferry: Ferry)
     assert repeated(source) == repeated(target) == {}
 
 
-async def test_a_client_that_lost_its_patience_gets_the_answer_by_the_same_call_without_a_second_copy(ferry: Ferry):
+async def test_a_client_that_lost_its_patience_gets_the_answer_by_the_same_call_without_a_second_copy(
+    ferry: Ferry, monkeypatch: pytest.MonkeyPatch
+):
     held = HeldRegistry(ferry.target.url)
     ferry.deployment.replace(SOUTH, held)
+    sync = ferry.deployment.app.services.sync
+    joined, wait = asyncio.Event(), sync.wait
+
+    async def noticed(started: StartedSync, *, seconds: float) -> list[Tag]:
+        if all(place.is_joined for place in started.jobs.values()):
+            joined.set()
+        return await wait(started, seconds=seconds)
+
+    monkeypatch.setattr(sync, "wait", noticed)
     body = CreateManualImageSyncRepoRequestBody(
         image_tag=list(TAGS), override=True, remote_namespace=TEAM, remote_region_id=SOUTH
     )
@@ -158,6 +170,8 @@ async def test_a_client_that_lost_its_patience_gets_the_answer_by_the_same_call_
     with pytest.raises(ReadTimeout):
         await calling(impatient.create_manual_image_sync_repo, request)
     again = asyncio.create_task(calling(patient.create_manual_image_sync_repo, request))
+    async with asyncio.timeout(60):
+        await joined.wait()
     held.released.set()
     response = await again
     await held.close()

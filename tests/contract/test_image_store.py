@@ -462,6 +462,7 @@ async def test_content_is_kept_under_its_sha512_digest(
 
     assert (await store.get_manifest(repository, sample.digest)).raw == sample.manifest.raw
     assert (await store.get_manifest(repository, LATEST)).raw == sample.manifest.raw
+    assert await store.head_manifest(repository, LATEST) == sample.manifest.descriptor
     for digest, content in sample.blobs.items():
         assert await read(store, repository, blob(content, "sha512")) == content
         assert await store.stat_blob(repository, digest) == len(content)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +28,7 @@ class Request:
     """One request; header names are lowercase.
 
     Attributes:
+        parameters: the query's, in the order in which they were given.
         scheme: `http` or `https`.
         address: where the connection comes from.
         idle_seconds: how long to wait for the next bytes of the body.
@@ -35,7 +36,7 @@ class Request:
 
     method: str
     path: str
-    query: Mapping[str, str]
+    parameters: Sequence[tuple[str, str]]
     headers: Mapping[str, str]
     scheme: str
     address: str
@@ -45,17 +46,21 @@ class Request:
     @classmethod
     def of(cls, scope: Scope, receive: Receive, *, idle_seconds: float) -> "Request":
         """Read an ASGI HTTP scope."""
-        query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         return cls(
             method=scope["method"],
             path=scope["path"],
-            query=dict(query),
+            parameters=parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True),
             headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]},
             scheme=scope.get("scheme", "http"),
             address=str((scope.get("client") or ("unknown",))[0]),
             receive=receive,
             idle_seconds=idle_seconds,
         )
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The query's parameters by their names, the last of those that are repeated."""
+        return dict(self.parameters)
 
     @property
     def login(self) -> Login:

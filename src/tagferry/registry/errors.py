@@ -33,6 +33,10 @@ class InvalidPage(Invalid):
     """A page of a listing that cannot be told: `n` is not a number."""
 
 
+class TooManyTags(Invalid):
+    """A manifest that is pushed with more tags than one request may name."""
+
+
 class InvalidUpload(Invalid):
     """An upload request that breaks the protocol."""
 
@@ -102,6 +106,7 @@ _TABLE: tuple[tuple[type[TagferryError], str | None, int, str], ...] = (
     (SizeMismatch, None, 400, "SIZE_INVALID"),
     (InvalidUpload, None, 400, "BLOB_UPLOAD_INVALID"),
     (InvalidTokenRequest, None, 400, "UNSUPPORTED"),
+    (TooManyTags, None, 414, "MANIFEST_INVALID"),
     (InvalidPage, None, 400, "PAGINATION_NUMBER_INVALID"),
     (TooLarge, "form", 413, "UNSUPPORTED"),
     (TooLarge, None, 413, "MANIFEST_INVALID"),

@@ -1,4 +1,7 @@
-"""Manifests, tags, referrers and the catalog over HTTP (OCI distribution-spec 1.1, end-3, 7, 8, 9, 12)."""
+"""Manifests, tags, referrers and the catalog over HTTP (OCI distribution-spec 1.1, end-3, 7, 8, 9, 12).
+
+A manifest that is pushed by its digest may be given tags in the same request, as the specification has it after 1.1.
+"""
 
 import bisect
 import json
@@ -11,8 +14,11 @@ from tagferry.errors import Corrupt, InvalidName, NotFound
 from tagferry.names import Digest, Reference, Tag, parse_reference
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT, OCI_INDEX, Manifest
 from tagferry.registry.asgi import Response
-from tagferry.registry.errors import Damaged, InvalidPage
+from tagferry.registry.errors import Damaged, InvalidPage, TooManyTags
 from tagferry.registry.exchange import Exchange
+
+_MOST_TAGS = 100
+"""Tags that a push may name; the specification asks for ten."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,21 +40,26 @@ async def get_manifest(exchange: Exchange) -> Response:
 
 
 async def put_manifest(exchange: Exchange) -> Response:
-    """Store a manifest under its digest, and under the tag if the path has one."""
+    """Store a manifest under its digest, and under the path's tag or those that the query gives to a digest."""
     reference = parse_reference(exchange.reference)
+    named = [] if isinstance(reference, Tag) else _named_tags(exchange)
     raw = await exchange.request.body("manifest", limit=MANIFEST_SIZE_LIMIT)
     media_type = exchange.request.headers.get("content-type")
     tag, digest = (reference, None) if isinstance(reference, Tag) else (None, reference)
     manifest = Manifest.parse(raw, media_type, digest=digest)
-    await exchange.store.put_manifest(exchange.repository, manifest, tag)
-    if exchange.on_push is not None:
-        await _told(exchange.on_push(exchange.repository, tag, manifest.digest, exchange.caller), exchange)
+    tags: list[Tag | None] = [*named] or [tag]
+    for each in tags:
+        await exchange.store.put_manifest(exchange.repository, manifest, each)
+        if exchange.on_push is not None:
+            await _told(exchange.on_push(exchange.repository, each, manifest.digest, exchange.caller), exchange)
     headers = {
         "Docker-Content-Digest": manifest.digest,
         "Location": f"/v2/{exchange.repository}/manifests/{manifest.digest}",
     }
     if manifest.subject is not None:
         headers["OCI-Subject"] = manifest.subject.digest
+    if named:
+        headers["OCI-Tag"] = ", ".join(named)
     return Response(201, headers)
 
 
@@ -85,6 +96,14 @@ async def list_catalog(exchange: Exchange) -> Response:
     visible = await exchange.gate.visible(exchange.request.login, names)
     page, headers = _page(exchange, visible)
     return _json({"repositories": page}, headers)
+
+
+def _named_tags(exchange: Exchange) -> list[Tag]:
+    """The tags of the query, each once."""
+    texts = [value for name, value in exchange.request.parameters if name == "tag"]
+    if len(texts) > _MOST_TAGS:
+        raise TooManyTags("tag", f"must be given at most {_MOST_TAGS} times", len(texts))
+    return list(dict.fromkeys(map(Tag, texts)))
 
 
 def _existing_reference(exchange: Exchange) -> Reference:

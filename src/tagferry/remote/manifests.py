@@ -62,11 +62,14 @@ class Manifests:
         Returns:
             Whether the registry said that it took note of the manifest's subject (`OCI-Subject`).
         """
-        if tag is None or manifest.digest.algorithm != "sha256":
-            # A registry computes sha256 for what is put under a tag; only the URL can tell it another algorithm.
-            noted = await self._put(repository, manifest, manifest.digest)
-            return noted if tag is None else await self._put(repository, manifest, tag)
-        return await self._put(repository, manifest, tag)
+        if tag is not None and manifest.digest.algorithm == "sha256":
+            return "OCI-Subject" in (await self._put(repository, manifest, tag)).headers
+        # A registry computes sha256 for what is put under a tag; only the URL can tell it another algorithm. One that
+        # knows how gives the tag along with it, and says so.
+        answer = await self._put(repository, manifest, manifest.digest, tag)
+        if tag is not None and tag not in answer.headers.get("OCI-Tag", "").replace(",", " ").split():
+            answer = await self._put(repository, manifest, tag)
+        return "OCI-Subject" in answer.headers
 
     async def delete(self, repository: RepositoryName, reference: Reference) -> None:
         """See `ImageStore.delete_manifest`."""
@@ -88,11 +91,14 @@ class Manifests:
         if answer.status == 400:
             raise self._transport.failure(call, answer)
 
-    async def _put(self, repository: RepositoryName, manifest: Manifest, reference: Reference) -> bool:
+    async def _put(
+        self, repository: RepositoryName, manifest: Manifest, reference: Reference, named: Tag | None = None
+    ) -> Answer:
+        query = "" if named is None else f"?tag={named}"
         call = Call(
             method="PUT",
             task=f"store manifest {repository}:{reference}",
-            url=f"/v2/{repository}/manifests/{reference}",
+            url=f"/v2/{repository}/manifests/{reference}{query}",
             scopes=(pushing(repository),),
             headers={"Content-Type": manifest.media_type},
             body=manifest.raw,
@@ -117,7 +123,7 @@ class Manifests:
         self._check(answer, manifest.digest, f"manifest {repository}:{reference}")
         taken = (await self._learned.known()).taken_types
         await self._learned.learn(taken_types=taken | {manifest.media_type})
-        return "OCI-Subject" in answer.headers
+        return answer
 
     async def _refusal(self, call: Call, manifest: Manifest, answer: Answer) -> TagferryError:
         """Whether a registry refuses a manifest for its media type, which is learned, or for itself.

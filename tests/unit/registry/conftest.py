@@ -73,11 +73,15 @@ class Registry:
     async def push_manifest(
         self, raw: bytes, media_type: str, reference: str, repository: str = "org/app"
     ) -> aiohttp.ClientResponse:
+        return (await self.put_manifest(raw, media_type, reference, repository))[0]
+
+    async def put_manifest(
+        self, raw: bytes, media_type: str, reference: str, repository: str = "org/app"
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
         headers = {"Content-Type": media_type}
         url = f"/v2/{repository}/manifests/{reference}"
         async with self.http.put(url, data=raw, headers=headers) as response:
-            await response.read()
-            return response
+            return response, await response.read()
 
     async def get(self, path: str, **headers: str) -> tuple[aiohttp.ClientResponse, bytes]:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

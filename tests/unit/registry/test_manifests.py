@@ -178,6 +178,51 @@ async def test_tags_come_in_pages_that_link_to_the_next(registry: Registry) -> N
     assert seen == [["10", "9", "B", "a"], ["b", "c"]]
 
 
+async def test_a_manifest_that_is_pushed_by_its_digest_takes_the_tags_that_the_query_names(registry: Registry) -> None:
+    sample = image(algorithm="sha512")
+    await push(registry.store, APP, sample)
+
+    response = await registry.push_manifest(
+        sample.manifest.raw, OCI_MANIFEST, f"{sample.digest}?tag=v1&tag=v1.0&tag=v1"
+    )
+
+    assert (response.status, response.headers["OCI-Tag"]) == (201, "v1, v1.0")
+    assert registry.pushes == [(APP, Tag(name), sample.digest, "me") for name in ("v1", "v1.0")]
+    tags = await registry.store.describe_tags(APP)
+    assert {record.tag: record.digest for record in tags} == dict.fromkeys((Tag("v1"), Tag("v1.0")), sample.digest)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("tag=v1&tag=-", 400, "MANIFEST_INVALID"),
+        ("&".join(f"tag=v{number}" for number in range(101)), 414, "MANIFEST_INVALID"),
+    ],
+    ids=["no tag", "too many"],
+)
+async def test_tags_of_a_query_that_cannot_be_are_refused_before_anything_is_stored(
+    registry: Registry, query: str, status: int, code: str
+) -> None:
+    sample = image()
+    for content in sample.blobs.values():
+        await registry.push_blob(content)
+
+    response, body = await registry.put_manifest(sample.manifest.raw, OCI_MANIFEST, f"{sample.digest}?{query}")
+
+    assert (response.status, codes(body)) == (status, [code])
+    assert await registry.store.head_manifest(APP, sample.digest) is None
+
+
+async def test_a_tag_in_the_path_is_the_only_one(registry: Registry) -> None:
+    sample = image()
+    await push(registry.store, APP, sample)
+
+    response = await registry.push_manifest(sample.manifest.raw, OCI_MANIFEST, "v1?tag=v2")
+
+    assert "OCI-Tag" not in response.headers
+    assert [record.tag for record in await registry.store.describe_tags(APP)] == ["v1"]
+
+
 async def test_a_page_may_be_empty_and_may_start_anywhere(registry: Registry) -> None:
     sample = image()
     await push(registry.store, APP, sample, Tag("b"))

@@ -363,6 +363,23 @@ async def test_the_referrers_api_is_asked_first_and_filtered_here(script: Script
     assert script.lines() == [f"GET {path}"] * 2
 
 
+@pytest.mark.parametrize(
+    ("headers", "besides"),
+    [({"OCI-Tag": "stable, v1"}, []), ({}, ["/v2/team/app/manifests/v1?"])],
+    ids=["takes tags along", "does not"],
+)
+async def test_a_tag_of_another_algorithm_goes_along_with_its_digest_where_the_registry_takes_it(
+    script: ScriptedRegistry, store: RemoteStore, headers: dict[str, str], besides: list[str]
+):
+    manifest = image(algorithm="sha512").manifest
+    script.always("PUT", "/v2/*", Reply(status=201, headers=headers))
+
+    await store.put_manifest(APP, manifest, Tag("v1"))
+
+    asked = [f"{one.path}?{one.query}" for one in script.asked]
+    assert asked == [f"/v2/team/app/manifests/{manifest.digest}?tag=v1", *besides]
+
+
 async def test_a_registry_that_notes_the_subject_needs_no_index(script: ScriptedRegistry, store: RemoteStore):
     signature = artifact(subject=image().manifest)
     script.always("PUT", "/v2/*", Reply(status=201, headers={"OCI-Subject": str(image().digest)}))

@@ -197,8 +197,18 @@ async def test_several_scopes_let_a_blob_be_mounted(ferry: Deployment) -> None:
     assert (await ferry.http("POST", path, headers=both)).status == 201
     joined = await token(ferry, "editor", f"{fresh} {APP}:pull")
     assert (await ferry.http("POST", path, headers=joined)).status == 201
-    alone = await token(ferry, "editor", fresh)
-    assert (await ferry.http("POST", path, headers=alone)).status == 202
+    alone = await ferry.http("POST", path, headers=await token(ferry, "editor", fresh))
+    assert refusal(alone) == (401, "UNAUTHORIZED")
+    assert f'scope="{fresh} {APP}:pull"' in alone.headers["WWW-Authenticate"]
+    assert 'error="insufficient_scope"' in alone.headers["WWW-Authenticate"]
+
+
+async def test_a_mount_from_where_one_may_not_pull_becomes_an_upload(ferry: Deployment) -> None:
+    """Then asking for the scope is of no use, and nobody may send the client round in a circle."""
+    digest = next(iter(IMAGE.all_blobs))
+    both = await token(ferry, "editor", "repository:team/fresh:pull,push", "repository:release/hidden:pull")
+    path = f"/v2/team/fresh/blobs/uploads/?mount={digest}&from=release/hidden"
+    assert (await ferry.http("POST", path, headers=both)).status == 202
 
 
 async def test_every_login_of_the_registry_gets_tokens(ferry: Deployment) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tagferry.errors import Denied, InvalidName, NotFound, Unauthenticated
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.model import Manifest
-from tagferry.registry.access import Action, Gate
+from tagferry.registry.access import Action, Gate, InsufficientScope
 from tagferry.registry.asgi import Request, Response
 from tagferry.registry.storage import DiskStore
 
@@ -43,9 +43,11 @@ class Exchange:
     reference: str
 
     async def permits(self, action: Action, repository: RepositoryName) -> bool:
-        """Whether the caller may also do this, elsewhere."""
+        """Whether the caller may also do this, elsewhere; raises InsufficientScope where its token tells neither."""
         try:
             await self.gate.check(self.request.login, frozenset({action}), repository)
+        except InsufficientScope:
+            raise
         except (Unauthenticated, Denied, NotFound, InvalidName):
             return False
         return True

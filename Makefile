@@ -3,6 +3,7 @@
 #   make demo           two registries, a real image and one synchronization, on this machine
 #   make test           the tests            ARGS='-k signing -x' goes to pytest
 #   make test-sdks      the SWR SDKs of four languages; Go, Java with Maven, and Node where they are installed
+#   make test-interop   crane, regctl, the OCI's conformance tests and CNCF distribution 3, where Go is installed
 #   make fuzz           requests made up from the OpenAPI document
 #   make check          ruff, mypy, import-linter
 #   make bench          the benchmarks       ARGS goes to them
@@ -28,7 +29,7 @@ BUILD_REQUIREMENTS := import tomllib; \
 	print(*requires, "editables", sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-sdks fuzz check bench bench-durable lock clean
+.PHONY: help demo test test-sdks test-interop fuzz check bench bench-durable lock clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -42,6 +43,9 @@ test: $(VENV)/.dev
 
 test-sdks: $(VENV)/.dev
 	$(BIN)/pytest tests/sdk -m sdk $(ARGS)
+
+test-interop: $(VENV)/.dev
+	$(BIN)/pytest tests/interop tests/contract -m interop $(ARGS)
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzzing $(ARGS)

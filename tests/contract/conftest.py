@@ -5,7 +5,7 @@ what it cannot do, if anything.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from tagferry.oci.images import ImageStore
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
+from tests.interop.programs import DISTRIBUTION, INTEROP, built
 from tests.support.docker_registry import DockerRegistry, docker_registry
 from tests.support.memory_store import MemoryStore
 from tests.support.open_gate import OpenGate
@@ -32,11 +33,13 @@ class Implementation:
 
     Attributes:
         open: makes the store; its arguments are a folder of its own and what gives fixtures.
+        marks: which of the make targets runs its tests.
         keeps_sha512: whether content can be addressed by sha512.
         deletes_tags: whether one tag can be deleted and its manifest stay.
     """
 
     open: Callable[[Path, Requesting], AbstractAsyncContextManager[ImageStore]]
+    marks: Sequence[pytest.MarkDecorator] = ()
     keeps_sha512: bool = True
     deletes_tags: bool = True
 
@@ -47,14 +50,25 @@ async def _memory(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore
 
 
 @asynccontextmanager
-async def _docker_registry(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
-    registry = fixture("running_docker_registry")
+async def _running(registry: object) -> AsyncIterator[ImageStore]:
     assert isinstance(registry, DockerRegistry)
     store = RemoteStore(Endpoint(name="docker-registry", url=registry.url))
     try:
         yield store
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def _docker_registry(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
+    async with _running(fixture("running_docker_registry")) as store:
+        yield store
+
+
+@asynccontextmanager
+async def _distribution(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
+    async with _running(fixture("running_distribution")) as store:
+        yield store
 
 
 @asynccontextmanager
@@ -79,6 +93,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "disk": Implementation(open=_disk),
     "remote to the embedded registry": Implementation(open=_embedded_registry),
     "remote to docker-registry": Implementation(open=_docker_registry, keeps_sha512=False, deletes_tags=False),
+    "remote to distribution 3": Implementation(open=_distribution, keeps_sha512=False, marks=INTEROP),
 }
 
 
@@ -88,7 +103,13 @@ def running_docker_registry(tmp_path_factory: pytest.TempPathFactory):
         yield registry
 
 
-@pytest.fixture(params=list(IMPLEMENTATIONS))
+@pytest.fixture(scope="session")
+def running_distribution(tmp_path_factory: pytest.TempPathFactory):
+    with docker_registry(tmp_path_factory.mktemp("distribution"), program=built(DISTRIBUTION)) as registry:
+        yield registry
+
+
+@pytest.fixture(params=[pytest.param(name, marks=one.marks) for name, one in IMPLEMENTATIONS.items()])
 def implementation(request: pytest.FixtureRequest) -> Implementation:
     return IMPLEMENTATIONS[request.param]
 

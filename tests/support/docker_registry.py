@@ -44,6 +44,7 @@ def docker_registry(
     deletes: bool = True,
     notify: tuple[str, str] | None = None,
     host: str = "127.0.0.1",
+    program: str | None = None,
 ) -> Iterator[DockerRegistry]:
     """Run a registry that keeps its data and its log in a folder.
 
@@ -53,8 +54,9 @@ def docker_registry(
         deletes: it deletes manifests and blobs, as it does only where it is told to.
         notify: a URL that it tells of what is pushed to it, and the bearer token to show there.
         host: the address that it listens on.
+        program: the path of another release than the one on the PATH.
     """
-    program = require_program("docker-registry")
+    program = program or require_program("docker-registry")
     address = f"{host}:{free_port()}"
     config, log = folder / "registry.yml", folder / "registry.log"
     config.write_text(_config(folder, address, auth=auth, deletes=deletes, notify=notify))

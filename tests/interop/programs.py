@@ -1,0 +1,93 @@
+"""Programs of others, built from their modules: what is pinned and how is in `go/go.mod`."""
+
+import asyncio
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import require_program
+
+BUILD_SECONDS = 900
+_RUN_SECONDS = 120
+_RETRY_PAUSE_SECONDS = 10
+_MODULE = Path(__file__).parent / "go"
+_BUILD = Path(__file__).parent.parent.parent / "build" / "interop"
+
+INTEROP = [pytest.mark.interop, pytest.mark.timeout(BUILD_SECONDS + 100)]
+"""The marks of tests that run these programs."""
+
+CONFORMANCE = "conformance"
+"""The OCI's own tests of a registry."""
+CRANE, REGCTL = "crane", "regctl"
+DISTRIBUTION = "registry"
+"""CNCF distribution 3, the successor of the docker-registry that Debian has."""
+
+
+@cache
+def built(name: str) -> str:
+    """The path of a program; skips the test where Go is not installed."""
+    require_program("go")
+    _BUILD.mkdir(parents=True, exist_ok=True)
+    # The modules come over the network, so that a first failure need not be ours.
+    for pause in (_RETRY_PAUSE_SECONDS, 0):
+        done = subprocess.run(
+            ["go", "build", "-buildvcs=false", "-o", f"{_BUILD}/", "tool"],
+            cwd=_MODULE,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_SECONDS / 2,
+            check=False,
+        )
+        if done.returncode == 0:
+            return str(_BUILD / name)
+        time.sleep(pause)
+    pytest.fail(f"go ended with {done.returncode}: {done.stderr}")
+
+
+@dataclass(frozen=True)
+class Client:
+    """A client of registries with a home of its own, so that it knows no login but those that it is given.
+
+    Attributes:
+        program: its path.
+        home: a folder, in which it also runs.
+    """
+
+    program: str
+    home: Path
+
+    async def run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+        """What it prints; fails the test where it fails."""
+        code, output, errors = await self.attempt(*arguments, environment=environment)
+        assert code == 0, f"{arguments[0]} ended with {code}: {output}{errors}"
+        return output
+
+    async def attempt(
+        self, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> tuple[int | None, str, str]:
+        """Its exit code, what it prints, and what it says of errors."""
+        own = {"HOME": str(self.home), "DOCKER_CONFIG": str(self.home), "REGCTL_CONFIG": f"{self.home}/regctl.json"}
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            self.program,
+            *arguments,
+            cwd=self.home,
+            env={**os.environ, **own, **(environment or {})},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+        )
+        try:
+            output, errors = await asyncio.wait_for(process.communicate(), _RUN_SECONDS)
+        except BaseException:
+            process.kill()
+            await process.wait()
+            raise
+        return process.returncode, output.decode(), errors.decode()

@@ -234,7 +234,10 @@ async def test_layers_that_the_target_held_before_are_offered_once_and_asked_for
 
 @pytest.mark.parametrize(
     ("sync", "tried"),
-    [({}, ["POST upload 202", "PUT upload 400", "DELETE upload 404"]), ({"splice": False}, [])],
+    [
+        ({}, ["POST upload 201", "POST upload 202", "PUT upload 400", "DELETE upload 404"]),
+        ({"splice": False}, ["POST upload 201"]),
+    ],
     ids=["spliced", "seen"],
 )
 async def test_a_target_is_tried_once_with_wrong_bytes_before_it_is_sent_large_blobs_unseen(
@@ -253,4 +256,5 @@ async def test_a_target_is_tried_once_with_wrong_bytes_before_it_is_sent_large_b
     assert asked(source, "GET blob") == once({blob_path(digest) for digest in digests})
     assert named(target, "PUT upload 201", "digest") == once(set(digests))
     needed = Counter({"POST upload 202": len(set(digests)), "PUT upload 201": len(set(digests))})
+    # What is answered 201 without bytes is one mount of what is there by then, which tells that mounts find it.
     assert Counter(seen.kind for seen in target if "upload" in seen.kind) - needed == Counter(tried)

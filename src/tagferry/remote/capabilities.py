@@ -18,7 +18,7 @@ class Capabilities:
         learned_at: when the first of all this was learned.
         lists_referrers: whether it has the referrers API.
         refuses_wrong_bytes: whether it refuses a blob that does not have the digest under which it is sent.
-        mounts_from_itself: False where it does not understand a mount from the repository itself.
+        mounts_from_itself: whether its answer to a mount from the repository itself tells that the blob is there.
         whole_limit: bytes of the smallest blob that it refused to take in one request.
         part_limit: bytes of the largest part of an upload that it took after it had refused larger ones.
         shortest_part: bytes that each part but the last must have (`OCI-Chunk-Min-Length`).

@@ -2,6 +2,9 @@
 
 One POST asks for a mount, from the repository itself where no better place is known: a registry that holds the blob
 answers 201 at once, any other opens the upload session that is needed anyway. One PUT then sends the bytes.
+
+Some registries open a session for every mount. So a blob that takes long to send is looked for by HEAD first, until one
+of them is there and a mount of it has told which kind of registry this is; those that do not mount are always asked so.
 """
 
 from dataclasses import replace
@@ -12,13 +15,16 @@ from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor
 from tagferry.remote.capabilities import Learned
-from tagferry.remote.pushing import Session, beginning, pushing
+from tagferry.remote.pushing import Session, beginning, cancel, pushing
 from tagferry.remote.sessions import Memo, UploadKeeper
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.trust import Trust
 from tagferry.remote.turns import Turns
 from tagferry.remote.upload import Upload, head_blob
 
+_WORTH_A_LOOK = 4 * 1024 * 1024
+"""Bytes of the smallest blob that is looked for where it is not known whether a mount would find it: a smaller one is
+sent in about the time of the question."""
 _SMALLEST_PART = 64 * 1024
 """Bytes. A part that is refused for its size is not cut into smaller ones, unless the registry allows for them."""
 _REFUSED_MOUNT = frozenset(range(400, 500)) - {401, 403, 408, 429}
@@ -33,6 +39,7 @@ class Uploader:
         self._keeper = keeper
         self._turns = Turns()
         self._trust = Trust(transport, learned)
+        self._is_trying_a_mount = False
 
     async def write(
         self,
@@ -71,6 +78,7 @@ class Uploader:
                 # What an earlier process sent may be what is wrong; a session that is all our own tells.
                 may_resume = False
             else:
+                await self._try_a_mount(repository, descriptor)
                 return BlobOutcome.UPLOADED
 
     async def _left_behind(
@@ -92,17 +100,12 @@ class Uploader:
         self, repository: RepositoryName, descriptor: Descriptor, mount_from: RepositoryName | None, memo: Memo
     ) -> BlobOutcome | Session:
         digest = descriptor.digest
-        if mount_from is None and (await self._learned.known()).mounts_from_itself is False:
-            return await self._look_and_begin(repository, digest)
-        origin = mount_from or repository
-        scopes = (pushing(repository), *((f"repository:{mount_from}:pull",) if mount_from else ()))
-        call = Call(
-            method="POST",
-            task=f"take blob {digest} into {repository}",
-            url=f"/v2/{repository}/blobs/uploads/?mount={quote(digest, safe='')}&from={quote(origin, safe='')}",
-            scopes=scopes,
-            accept=_REFUSED_MOUNT | {201, 202},
-        )
+        if mount_from is None and not await self._is_found_by_mounts(descriptor):
+            begun = await self._look_and_begin(repository, digest)
+            if begun is BlobOutcome.PRESENT:
+                await self._try_a_mount(repository, descriptor)
+            return begun
+        call = _mounting(repository, digest, mount_from or repository)
         try:
             answer = await self._transport.fetch(call)
         except Refused:
@@ -110,7 +113,10 @@ class Uploader:
                 raise
             return await self._begin(repository, descriptor, None, memo)
         if answer.status == 201:
-            return BlobOutcome.MOUNTED if mount_from else BlobOutcome.PRESENT
+            if mount_from is not None:
+                return BlobOutcome.MOUNTED
+            await self._learned.learn(mounts_from_itself=True)
+            return BlobOutcome.PRESENT
         if answer.status == 202:
             session = Session.opened(self._transport, call, answer)
             # A mount from elsewhere that failed does not tell whether the blob is here.
@@ -123,6 +129,32 @@ class Uploader:
         begun = await self._look_and_begin(repository, digest)
         await self._learned.learn(mounts_from_itself=False)
         return begun
+
+    async def _is_found_by_mounts(self, descriptor: Descriptor) -> bool:
+        """Whether a mount of it from the repository itself is to be relied on."""
+        known = (await self._learned.known()).mounts_from_itself
+        return descriptor.size < _WORTH_A_LOOK if known is None else known
+
+    async def _try_a_mount(self, repository: RepositoryName, descriptor: Descriptor) -> None:
+        """Find out by a blob that is there what a mount from the repository itself tells, where that is not known."""
+        digest = descriptor.digest
+        known = (await self._learned.known()).mounts_from_itself
+        if known is not None or descriptor.size < _WORTH_A_LOOK or self._is_trying_a_mount:
+            return
+        self._is_trying_a_mount = True
+        try:
+            call = _mounting(repository, digest, repository)
+            answer = await self._transport.fetch(call, once=True)
+            await self._learned.learn(mounts_from_itself=answer.status == 201)
+            if answer.status == 202:
+                location = Session.opened(self._transport, call, answer).location
+                task = f"cancel the upload of blob {digest} in {repository}"
+                await cancel(self._transport, repository, location, task=task)
+        except TagferryError:
+            # The blob is there; what else it could have taught is left to the next one.
+            return
+        finally:
+            self._is_trying_a_mount = False
 
     async def _look_and_begin(self, repository: RepositoryName, digest: Digest) -> BlobOutcome | Session:
         if await self._is_there(repository, digest):
@@ -196,3 +228,14 @@ class Uploader:
                 session = await self._open_session(repository)
         if step < max(chunk_size, shortest):
             await self._learned.learn(part_limit=step)
+
+
+def _mounting(repository: RepositoryName, digest: Digest, origin: RepositoryName) -> Call:
+    others = (f"repository:{origin}:pull",) if origin != repository else ()
+    return Call(
+        method="POST",
+        task=f"take blob {digest} into {repository}",
+        url=f"/v2/{repository}/blobs/uploads/?mount={quote(digest, safe='')}&from={quote(origin, safe='')}",
+        scopes=(pushing(repository), *others),
+        accept=_REFUSED_MOUNT | {201, 202},
+    )

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import pytest
 
@@ -9,6 +10,7 @@ from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
 from tagferry.errors import Invalid, TooLarge, Unsupported
 from tagferry.names import RepositoryName, Tag
+from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import OCI_INDEX, OCI_MANIFEST
 from tagferry.remote import Capabilities
 from tagferry.remote.capabilities import KEPT_FOR, Learned
@@ -76,6 +78,79 @@ async def test_a_mount_from_the_repository_itself_is_tried_once(
         await opened(keeper=keeper).write_blob(APP, blob(content), opening(content))
 
     assert [asked.method for asked in script.asked] == ["POST", "HEAD", "POST", "PUT", "HEAD", "POST", "PUT"]
+
+
+@pytest.fixture
+def look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A blob of 10 bytes is worth to be looked for."""
+    monkeypatch.setattr("tagferry.remote.uploader._WORTH_A_LOOK", 10)
+
+
+@pytest.mark.usefixtures("look")
+async def test_a_registry_that_opens_a_session_for_every_mount_is_asked_what_it_holds(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    script.always("POST", UPLOADS, SESSION)
+    script.always("PUT", f"{UPLOADS}s", Reply(status=201))
+    script.always("DELETE", f"{UPLOADS}s", Reply(status=204))
+
+    for content in (b"first ten!", b"small"):
+        await opened(keeper=keeper).write_blob(APP, blob(content), opening(content))
+
+    sent, tried = ["HEAD", "POST", "PUT"], ["POST", "DELETE"]
+    assert [asked.method for asked in script.asked] == [*sent, *tried, *sent]
+    mounts = [asked.query for asked in script.asked if "mount" in asked.query]
+    assert mounts == [f"mount={quote(blob(b'first ten!').digest, safe='')}&from=team%2Fapp"]
+    assert keeper.kept.mounts_from_itself is False
+
+
+@pytest.mark.usefixtures("look")
+@pytest.mark.parametrize(
+    ("mount", "asked", "learned"),
+    [(SESSION, ["HEAD", "POST", "DELETE"], False), (Reply(status=201), ["HEAD", "POST"], True)],
+    ids=["opens a session", "mounts"],
+)
+async def test_a_large_blob_that_is_there_is_not_sent_to_find_out(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper, mount: Reply, asked: list[str], learned: bool
+):
+    there = blob(b"first ten!")
+    script.always("HEAD", f"/v2/team/app/blobs/{there.digest}", Reply(headers={"Content-Length": "10"}))
+    script.always("POST", UPLOADS, mount)
+    script.always("DELETE", f"{UPLOADS}s", Reply(status=204))
+
+    outcome = await opened(keeper=keeper).write_blob(APP, there, opening(b"first ten!"))
+
+    assert outcome is BlobOutcome.PRESENT
+    assert [one.method for one in script.asked] == asked
+    assert keeper.kept.mounts_from_itself is learned
+
+
+@pytest.mark.usefixtures("look")
+async def test_a_registry_that_has_found_a_blob_by_a_mount_is_asked_by_nothing_else(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    script.on("POST", UPLOADS, Reply(status=201))
+    script.always("POST", UPLOADS, SESSION)
+    script.always("PUT", f"{UPLOADS}s", Reply(status=201))
+
+    for content in (b"small", b"first ten!"):
+        await opened(keeper=keeper).write_blob(APP, blob(content), opening(content))
+
+    assert [asked.method for asked in script.asked] == ["POST", "POST", "PUT"]
+    assert keeper.kept.mounts_from_itself is True
+
+
+@pytest.mark.usefixtures("look")
+async def test_a_mount_that_cannot_be_tried_does_not_harm_the_blob(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    script.on("POST", UPLOADS, SESSION, error(503, "UNAVAILABLE"))
+    script.always("PUT", f"{UPLOADS}s", Reply(status=201))
+
+    outcome = await opened(keeper=keeper).write_blob(APP, blob(b"first ten!"), opening(b"first ten!"))
+
+    assert outcome is BlobOutcome.UPLOADED
+    assert keeper.kept.mounts_from_itself is None
 
 
 async def test_a_blob_of_a_size_that_was_refused_is_not_sent_whole_again(

@@ -29,6 +29,8 @@ MIB = 1024 * 1024
 CONTENT = random.Random(5).randbytes(LARGE + 54_321)
 WRONG = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
 REFUSED = error(400, "DIGEST_INVALID")
+KNOWN = Capabilities(mounts_from_itself=True)
+"""What else would be found out by further requests."""
 
 
 @dataclass
@@ -110,7 +112,7 @@ async def test_a_large_blob_is_left_to_a_target_that_has_once_refused_wrong_byte
     script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
 ):
     script.always("PUT", f"{UPLOADS}s", target.honest)
-    keeper = MemoryKeeper()
+    keeper = MemoryKeeper(KNOWN)
 
     for _ in range(2):
         outcome = await opened(keeper=keeper).write_blob(APP, blob(CONTENT), crossing)
@@ -138,7 +140,7 @@ async def test_a_target_that_has_not_shown_that_it_verifies_is_not_left_to(
     learned: bool,
 ):
     script.always("PUT", f"{UPLOADS}s", lambda asked: put(target, asked))
-    keeper = MemoryKeeper()
+    keeper = MemoryKeeper(KNOWN)
 
     await opened(keeper=keeper).write_blob(APP, blob(CONTENT), crossing)
 
@@ -153,7 +155,7 @@ async def test_a_target_that_cannot_be_tried_now_is_tried_again_later(
 ):
     script.on("PUT", f"{UPLOADS}s", error(503, "UNAVAILABLE"))
     script.always("PUT", f"{UPLOADS}s", target.honest)
-    keeper = MemoryKeeper()
+    keeper = MemoryKeeper(KNOWN)
 
     await opened(keeper=keeper).write_blob(APP, blob(CONTENT), crossing)
 
@@ -181,7 +183,7 @@ async def test_some_blobs_are_always_verified_here(
     script.always("PUT", f"{UPLOADS}s", target.gullible)
     crossing = Crossing(source, descriptor)
 
-    await opened().write_blob(APP, descriptor, crossing, anew=anew)
+    await opened(keeper=MemoryKeeper(KNOWN)).write_blob(APP, descriptor, crossing, anew=anew)
 
     assert (target.stored, crossing.flowed) == ([content], 0)
     assert [asked.method for asked in script.asked] == ["POST", "PUT"]
@@ -229,7 +231,7 @@ async def test_a_target_that_stored_something_else_is_not_left_to_any_more(
     other = Reply(status=201, headers={"Docker-Content-Digest": str(Digest.of(b"other"))})
     script.on("PUT", f"{UPLOADS}s", REFUSED, other)
     script.always("PUT", f"{UPLOADS}s", target.gullible)
-    keeper = MemoryKeeper()
+    keeper = MemoryKeeper(KNOWN)
     store = opened(keeper=keeper)
 
     await store.write_blob(APP, blob(CONTENT), crossing)

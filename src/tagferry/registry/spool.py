@@ -166,15 +166,42 @@ async def read_ahead(
     end = os.fstat(descriptor).st_size
     if length is not None:
         end = min(end, offset + length)
-    reading = threads.submit(os.pread, descriptor, min(PIECE, max(end - offset, 0)), offset)
+
+    def begin(start: int) -> bytes | asyncio.Future[bytes]:
+        size = max(0, min(PIECE, end - start))
+        cached = _read_cached(descriptor, size, start)
+        return threads.submit(os.pread, descriptor, size, start) if cached is None else cached
+
+    # While the disk has to be waited for, it works ahead; what is in memory is copied just before it is sent.
+    ahead: bytes | asyncio.Future[bytes] | None = None
     try:
         while offset < end:
-            piece = await settled(reading)
+            begun = begin(offset) if ahead is None else ahead
+            if isinstance(begun, bytes):
+                piece, ahead = begun, None
+                # Nothing was waited for, and others want their turn.
+                await asyncio.sleep(0)
+            else:
+                ahead = begun
+                piece = await settled(begun)
+                ahead = begin(offset + len(piece))
             if not piece:
                 return
             offset += len(piece)
-            reading = threads.submit(os.pread, descriptor, min(PIECE, max(end - offset, 0)), offset)
             yield piece
     finally:
-        # The file is closed next; a thread must not read from a descriptor that means another file by then.
-        await asyncio.wait((reading,))
+        if ahead is not None and not isinstance(ahead, bytes):
+            # The file is closed next; a thread must not read from a descriptor that means another file by then.
+            await asyncio.wait((ahead,))
+
+
+def _read_cached(descriptor: int, size: int, offset: int) -> bytes | None:
+    """What the kernel has in memory, which takes less time than the turn to a thread; None where it has nothing."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return None
+    buffer = bytearray(size)
+    try:
+        count = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
+    except OSError:
+        return None
+    return bytes(memoryview(buffer)[:count])

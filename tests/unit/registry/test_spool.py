@@ -1,9 +1,13 @@
-"""A growing file reaches the disk while it still grows."""
+"""A growing file reaches the disk while it still grows, and is read as it is."""
 
 import asyncio
 import errno
+import os
+import random
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,7 @@ import pytest
 from tagferry.names import Digest
 from tagferry.registry import spool as spool_module
 from tagferry.registry.files import sync_file
-from tagferry.registry.spool import PIECE, Spool
+from tagferry.registry.spool import PIECE, Spool, read_ahead
 from tagferry.registry.threads import DiskThreads
 
 LARGE = 40
@@ -90,3 +94,59 @@ async def test_work_that_can_be_left_out_takes_a_quarter_of_the_threads(threads:
     second = threads.submit_spare(go_on.wait, 10)
     assert second is not None
     await second
+
+
+@pytest.mark.parametrize("in_memory", ["all", "nothing", "every second piece", "a few bytes at a time"])
+async def test_a_file_is_read_as_it_is_wherever_it_has_to_be_waited_for(
+    tmp_path: Path, threads: DiskThreads, monkeypatch: pytest.MonkeyPatch, in_memory: str
+):
+    path = tmp_path / "blob"
+    content = random.Random(7).randbytes(3 * PIECE + 17)
+    path.write_bytes(content)
+    asked = count()
+
+    def cached(_descriptor: int, size: int, offset: int) -> bytes | None:
+        if in_memory == "nothing" or (in_memory == "every second piece" and next(asked) % 2):
+            return None
+        return content[offset : offset + (min(size, 1000) if in_memory.startswith("a few") else size)]
+
+    monkeypatch.setattr(spool_module, "_read_cached", cached)
+
+    for offset, length in ((0, None), (5, None), (PIECE - 1, PIECE + 2), (len(content), None), (3, 0)):
+        with path.open("rb") as file:
+            read = b"".join([piece async for piece in read_ahead(file, threads, offset=offset, length=length)])
+        assert read == content[offset : None if length is None else offset + length]
+
+
+async def test_a_file_that_became_shorter_ends_where_it_does(tmp_path: Path, threads: DiskThreads):
+    path = tmp_path / "blob"
+    path.write_bytes(bytes(3 * PIECE))
+    with path.open("rb") as file:
+        pieces = read_ahead(file, threads, offset=0)
+        first = await anext(pieces)
+        os.truncate(path, PIECE)
+        assert len(first) + sum([len(piece) async for piece in pieces]) <= 2 * PIECE
+
+
+async def test_nothing_reads_from_a_file_that_is_left(
+    tmp_path: Path, threads: DiskThreads, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "blob"
+    path.write_bytes(bytes(3 * PIECE))
+    reading, ended = threading.Event(), threading.Event()
+
+    def slow(descriptor: int, size: int, offset: int) -> bytes:
+        if offset:
+            reading.set()
+            time.sleep(0.2)
+            ended.set()
+        return bytes(size)
+
+    monkeypatch.setattr(spool_module, "_read_cached", lambda *_: None)
+    monkeypatch.setattr("os.pread", slow)
+    with path.open("rb") as file:
+        pieces = read_ahead(file, threads, offset=0)
+        await anext(pieces)
+        await asyncio.to_thread(reading.wait, 10)
+        await pieces.aclose()
+        assert ended.is_set()

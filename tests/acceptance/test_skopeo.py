@@ -16,6 +16,7 @@ from tagferry.names import RegionId
 from tests.support.debian_image import TAG, DebianImage
 from tests.support.deployment import NORTH, SOUTH, Deployment, calling, deployed
 from tests.support.docker_registry import PASSWORD, USERNAME, docker_registry
+from tests.support.processes import outcome
 from tests.support.programs import require_program
 
 _PATIENCE = 120
@@ -72,12 +73,7 @@ class Skopeo:
         command = (self._program, "--insecure-policy", *arguments)
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
-        try:
-            output, errors = await asyncio.wait_for(process.communicate(), _PATIENCE)
-        except BaseException:
-            process.kill()
-            await process.wait()
-            raise
+        output, errors = await outcome(process, seconds=_PATIENCE)
         assert process.returncode == 0, errors.decode(errors="replace")
         return output
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import outcome
 from tests.support.programs import require_program
 
 BUILD_SECONDS = 900
@@ -84,10 +85,5 @@ class Client:
             stdout=pipe,
             stderr=pipe,
         )
-        try:
-            output, errors = await asyncio.wait_for(process.communicate(), _RUN_SECONDS)
-        except BaseException:
-            process.kill()
-            await process.wait()
-            raise
+        output, errors = await outcome(process, seconds=_RUN_SECONDS)
         return process.returncode, output.decode(), errors.decode()

@@ -1,5 +1,6 @@
 """Programs that listen on loopback, as tests and benchmarks start them."""
 
+import asyncio
 import socket
 import subprocess
 import time
@@ -38,3 +39,13 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(_STOP_SECONDS)
+
+
+async def outcome(process: asyncio.subprocess.Process, *, seconds: float) -> tuple[bytes, bytes]:
+    """What a process has written to its pipes, once it has ended; it is killed where nobody waits any longer."""
+    try:
+        return await asyncio.wait_for(process.communicate(), seconds)
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise

@@ -13,6 +13,7 @@ from tests.acceptance.served import tagferry
 from tests.support.deployment import NORTH, RELEASE, SOUTH, Deployment, deployed, name_in
 from tests.support.docker_registry import docker_registry
 from tests.support.images import artifact, attested, blob, image, push, read
+from tests.support.processes import outcome
 from tests.support.programs import require_program
 
 V1 = Tag("v1")
@@ -135,6 +136,6 @@ async def inspect(skopeo: str, *arguments: str) -> bytes:
     process = await asyncio.create_subprocess_exec(
         skopeo, *platform, "inspect", "--tls-verify=false", *arguments, stdout=asyncio.subprocess.PIPE
     )
-    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    output, _ = await outcome(process, seconds=60)
     assert process.returncode == 0
     return output

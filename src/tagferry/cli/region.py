@@ -25,6 +25,7 @@ _FACTS = {
     "shortest_part": "takes parts of a blob from this many bytes on",
     "taken_types": "takes manifests of the types",
     "refused_types": "refuses manifests of the types",
+    "unavailable": "does not answer",
     "learned_at": "learned at",
 }
 
@@ -92,4 +93,6 @@ def _shown(fact: Any) -> str:
             return "yes" if fact else "no"
         case list():
             return "\n".join(fact)
+        case dict():
+            return "\n".join(f"{question}: {reason}" for question, reason in fact.items())
     return str(fact)

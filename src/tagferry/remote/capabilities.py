@@ -1,13 +1,29 @@
 """What a registry can do, learned from its answers once and kept, so that nothing is asked or sent in vain."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, Self
 
+import structlog
+
 KEPT_FOR = timedelta(days=1)
 """After this long all is forgotten, so that a registry that was upgraded is asked again."""
+REFERRERS_API = "referrers API"
+TAG_LIST = "tag list"
+MOUNT = "mount"
+HEAD_MANIFESTS = "HEAD of manifests"
+"""These name questions that a copy can do without, for `Learned.note_unavailable`."""
+_MAX_QUESTIONS = 32
+_MAX_REASON = 300
+_SECRETS = re.compile(
+    r"(?<=://)[^\s/@]+@|\?[^\s\"']+=[^\s\"']*|(?i:(?<=bearer )|(?<=basic ))\S{8,}|eyJ[\w-]+(\.[\w-]*)+"
+)
+"""Credentials in addresses, queries (of signed addresses), authorizations and JSON web tokens."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +40,7 @@ class Capabilities:
         shortest_part: bytes that each part but the last must have (`OCI-Chunk-Min-Length`).
         taken_types: media types of manifests that it took.
         refused_types: media types of manifests that it does not take.
+        unavailable: optional questions that it does not answer, each with one line about the reason.
     """
 
     learned_at: datetime | None = None
@@ -35,29 +52,36 @@ class Capabilities:
     shortest_part: int | None = None
     taken_types: frozenset[str] = frozenset()
     refused_types: frozenset[str] = frozenset()
+    unavailable: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form, with what is not known left out."""
         document: dict[str, Any] = {}
-        for field in fields(self):
-            match getattr(self, field.name):
+        for one in fields(self):
+            match getattr(self, one.name):
                 case None:
                     continue
                 case datetime() as moment:
-                    document[field.name] = moment.isoformat()
+                    document[one.name] = moment.isoformat()
                 case frozenset() as names:
                     if names:
-                        document[field.name] = sorted(names)
+                        document[one.name] = sorted(names)
+                case Mapping() as notes:
+                    if notes:
+                        document[one.name] = dict(notes)
                 case value:
-                    document[field.name] = value
+                    document[one.name] = value
         return document
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:
         """Read the JSON form; what another version of tagferry has added is left out."""
-        known = {field.name: document[field.name] for field in fields(cls) if field.name in document}
+        known = {one.name: document[one.name] for one in fields(cls) if one.name in document}
         for name in ("taken_types", "refused_types"):
             known[name] = frozenset(known.get(name, ()))
+        notes = known.pop("unavailable", None)
+        if isinstance(notes, dict):
+            known["unavailable"] = {question: reason for question, reason in notes.items() if isinstance(reason, str)}
         if "learned_at" in known:
             known["learned_at"] = datetime.fromisoformat(known["learned_at"])
         return cls(**known)
@@ -80,13 +104,19 @@ class Learned:
 
     Args:
         keeper: keeps it beyond this process; without it, it lives as long as this object.
+        registry: the registry's name, for the log.
         clock: tells the time.
     """
 
     def __init__(
-        self, keeper: CapabilityKeeper | None = None, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        keeper: CapabilityKeeper | None = None,
+        *,
+        registry: str = "",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._keeper = keeper
+        self._registry = registry
         self._clock = clock
         self._known = Capabilities()
         self._is_loaded = keeper is None
@@ -99,9 +129,7 @@ class Learned:
                 if not self._is_loaded:
                     self._known = await self._keeper.load()
                     self._is_loaded = True
-        learned_at = self._known.learned_at
-        if learned_at is not None and self._clock() - learned_at > KEPT_FOR:
-            self._known = Capabilities()
+        self._known = self._unless_old(self._known)
         return self._known
 
     async def learn(self, **facts: Any) -> None:
@@ -115,3 +143,37 @@ class Learned:
             # One after another, each the latest: what is kept must not fall behind what is known.
             async with self._keeping:
                 await self._keeper.save(self._known)
+
+    async def note_unavailable(self, question: str, reason: str) -> None:
+        """Note that the registry does not answer an optional question, and log it where this is new.
+
+        Args:
+            question: a short constant, such as `REFERRERS_API`. The first reason is kept until `note_available`.
+            reason: what happened; shortened to one printable line without secrets.
+        """
+        if question in (await self.known()).unavailable:
+            return
+        # Another process may have noted and logged it today.
+        noted = self._unless_old(await self._keeper.load()).unavailable if self._keeper is not None else {}
+        known = (await self.known()).unavailable
+        if question in known or len(known) >= _MAX_QUESTIONS:
+            return
+        shown = _one_line(reason)
+        if question not in noted:
+            log.warning("registry question not available", registry=self._registry, question=question, reason=shown)
+        await self.learn(unavailable={**known, question: shown})
+
+    async def note_available(self, question: str) -> None:
+        """Forget that the registry did not answer a question, as it does now."""
+        known = (await self.known()).unavailable
+        if question in known:
+            await self.learn(unavailable={name: reason for name, reason in known.items() if name != question})
+
+    def _unless_old(self, known: Capabilities) -> Capabilities:
+        is_old = known.learned_at is not None and self._clock() - known.learned_at > KEPT_FOR
+        return Capabilities() if is_old else known
+
+
+def _one_line(reason: str) -> str:
+    shown = " ".join("".join(one if one.isprintable() else " " for one in _SECRETS.sub("…", reason)).split())
+    return shown if len(shown) <= _MAX_REASON else f"{shown[:_MAX_REASON]}…"

@@ -43,7 +43,7 @@ class RemoteStore:
         uploads: UploadKeeper | None = None,
     ) -> None:
         self._transport = Transport(endpoint, retry=retry or Retry())
-        self._learned = Learned(keeper)
+        self._learned = Learned(keeper, registry=endpoint.name)
         self._manifests = Manifests(self._transport, self._learned)
         self._referrers = Referrers(self._transport, self._manifests, self._learned)
         self._downloader = Downloader(self._transport)

@@ -12,6 +12,7 @@ from tagferry.cli.accounts import accounts_of
 from tagferry.errors import Conflict, Invalid, InvalidName, NotFound, TagferryError
 from tagferry.oci.model import OCI_INDEX
 from tagferry.remote import Learned
+from tagferry.remote.capabilities import TAG_LIST
 from tagferry.sync.capabilities import KeptCapabilities
 
 
@@ -147,12 +148,14 @@ def test_what_is_known_of_a_region_s_registry_is_shown(home: Path) -> None:
         async with accounts_of(home / "tagferry.toml") as accounts:
             learned = Learned(KeptCapabilities(accounts.database, "http://127.0.0.1:1"))
             await learned.learn(lists_referrers=False, refused_types=frozenset({OCI_INDEX}))
+            await learned.note_unavailable(TAG_LIST, "it answered 403")
 
     asyncio.run(learn())
 
     shown = succeed("region", "show", "away")
     assert re.search(r"^ *lists referrers +no *$", shown, re.MULTILINE)
     assert OCI_INDEX in shown
+    assert re.search(r"^ *does not answer +tag list: it answered 403 *$", shown, re.MULTILINE)
     assert "the known regions are cn-north-4, cn-north-208, away" in fail(NotFound, "region", "show", "none")
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
+from structlog.testing import capture_logs
 
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
@@ -13,7 +14,7 @@ from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import OCI_INDEX, OCI_MANIFEST
 from tagferry.remote import Capabilities
-from tagferry.remote.capabilities import KEPT_FOR, Learned
+from tagferry.remote.capabilities import KEPT_FOR, REFERRERS_API, TAG_LIST, Learned
 from tests.support.images import SampleImage, artifact, blob, image, index, opening, push
 from tests.support.memory_store import MemoryStore
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said
@@ -357,3 +358,61 @@ def test_capabilities_survive_being_written_as_json():
     assert Capabilities.from_json(known.to_json()) == known
     assert Capabilities.from_json(known.to_json() | {"of a later version": True}) == known
     assert Capabilities().to_json() == {}
+
+
+async def test_a_question_that_is_not_available_is_logged_once_a_day_for_all_processes(keeper: MemoryKeeper):
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    first, second = (Learned(keeper, registry="quay", clock=lambda: now) for _ in range(2))
+    await second.known()
+
+    with capture_logs() as logs:
+        for learned in (first, first, second):
+            await learned.note_unavailable(TAG_LIST, "it answered 403")
+    assert logs == [
+        {
+            "event": "registry question not available",
+            "log_level": "warning",
+            "registry": "quay",
+            "question": "tag list",
+            "reason": "it answered 403",
+        }
+    ]
+    assert keeper.kept.unavailable == (await second.known()).unavailable == {"tag list": "it answered 403"}
+
+    now += KEPT_FOR + timedelta(seconds=1)
+    with capture_logs() as logs:
+        await first.note_unavailable(TAG_LIST, "it answered 403")
+    assert len(logs) == 1
+
+
+async def test_a_question_that_is_answered_again_is_no_longer_noted(keeper: MemoryKeeper):
+    learned = Learned(keeper)
+    await learned.note_unavailable(TAG_LIST, "it answered 403")
+    await learned.note_unavailable(REFERRERS_API, "it answered 303")
+
+    await learned.note_available(TAG_LIST)
+
+    assert keeper.kept.unavailable == {REFERRERS_API: "it answered 303"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("two\nlines\x1b[31m", "two lines [31m"),
+        ("moved to https://user:pass@storage.example/x?X-Amz-Signature=abc", "moved to https://…storage.example/x…"),
+        ("sent Bearer abcdefghijkl", "sent Bearer …"),
+        ("token eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.", "token …"),
+        ("x" * 1000, "x" * 300 + "…"),
+    ],
+)
+async def test_the_reason_is_one_printable_line_without_secrets(reason: str, shown: str):
+    learned = Learned()
+
+    await learned.note_unavailable(TAG_LIST, reason)
+
+    assert (await learned.known()).unavailable == {TAG_LIST: shown}
+
+
+@pytest.mark.parametrize("unavailable", [None, [], "text", {"tag list": 1}])
+def test_notes_of_another_version_are_passed_over(unavailable: object):
+    assert Capabilities.from_json({"whole_limit": 1, "unavailable": unavailable}) == Capabilities(whole_limit=1)

@@ -11,7 +11,12 @@ from tagferry.remote import Capabilities
 from tagferry.sync.capabilities import KeptCapabilities
 
 TARGET, ELSEWHERE = "https://target.example", "https://elsewhere.example"
-KNOWN = Capabilities(learned_at=datetime(2030, 1, 1, tzinfo=UTC), lists_referrers=False, whole_limit=10)
+KNOWN = Capabilities(
+    learned_at=datetime(2030, 1, 1, tzinfo=UTC),
+    lists_referrers=False,
+    whole_limit=10,
+    unavailable={"tag list": "it answered 403"},
+)
 
 
 async def test_what_was_saved_last_is_loaded_for_the_same_address_alone(database: Database):

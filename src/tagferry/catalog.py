@@ -6,17 +6,18 @@ import json
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from tagferry.errors import Conflict, NotFound, TagferryError, Unsupported
 from tagferry.names import Digest, Namespace, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_kind, cosign_tags
+from tagferry.oci.dates import parse_date
 from tagferry.oci.images import ImageStore, TagRecord, written_since
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest
 
 _AT_ONCE = 8
 _NAMED = 5
-_UNKNOWN = datetime.fromtimestamp(0, UTC)
+_CREATED = "org.opencontainers.image.created"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +26,25 @@ class TagDetails:
 
     Attributes:
         size: bytes of every distinct blob of the image, over all its platforms.
-        created: when the image was built, by its config; for other artifacts as `updated`.
-        updated: when the tag was written, where the store knows; otherwise as `created`.
+        built: when the image was built, by its config or the manifest's annotation, as far as that can be believed.
+        written: when the tag was written, where the store knows.
     """
 
     tag: Tag
     manifest: Manifest
     size: int
-    created: datetime
-    updated: datetime
+    built: datetime | None
+    written: datetime | None
+
+    @property
+    def created(self) -> datetime | None:
+        """When it was built, or else written; None where neither is known."""
+        return self.built or self.written
+
+    @property
+    def updated(self) -> datetime | None:
+        """When it was written, or else built; None where neither is known."""
+        return self.written or self.built
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +53,15 @@ class RepositoryDetails:
 
     Attributes:
         size: bytes of every distinct blob.
+        created: the first date of any of its images, where one is known.
+        updated: when the last tag was written or, where that is not known, built.
     """
 
     name: RepositoryName
     tags: tuple[Tag, ...] = ()
     size: int = 0
-    created: datetime = _UNKNOWN
-    updated: datetime = _UNKNOWN
+    created: datetime | None = None
+    updated: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +84,12 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class AttachmentDetails:
-    """An attachment as far as it had to be read for that; the fields are as a tag's."""
+    """An attachment as far as it had to be read for that; the dates are as a tag's."""
 
     attachment: Attachment
     size: int
-    created: datetime
-    updated: datetime
+    created: datetime | None
+    updated: datetime | None
 
 
 async def list_repositories(store: ImageStore, namespaces: Collection[Namespace] | None) -> list[RepositoryName]:
@@ -108,13 +121,14 @@ async def describe_repository(store: ImageStore, name: RepositoryName) -> Reposi
     records = await store.describe_tags(name)
     blobs: dict[Digest, int] = {}
     details = await describe_tags(store, name, records, blobs)
-    moments = [moment for detail in details for moment in (detail.created, detail.updated)]
+    moments = [moment for detail in details for moment in (detail.built, detail.written) if moment]
+    updates = [detail.updated for detail in details if detail.updated]
     return RepositoryDetails(
         name=name,
         tags=tuple(record.tag for record in records),
         size=sum(blobs.values()),
-        created=min(moments, default=_UNKNOWN),
-        updated=max((detail.updated for detail in details), default=_UNKNOWN),
+        created=min(moments, default=None),
+        updated=max(updates, default=None),
     )
 
 
@@ -158,14 +172,14 @@ async def describe_attachment(
 ) -> AttachmentDetails | None:
     """An attachment with its size and dates; None where it has vanished, or is of a type that is not understood."""
     try:
-        _, blobs, created = await _contents(store, name, attachment.digest)
+        _, blobs, built = await _contents(store, name, attachment.digest)
     except (NotFound, Unsupported):
         return None
     return AttachmentDetails(
         attachment=attachment,
         size=sum(blobs.values()),
-        created=created or attachment.updated or _UNKNOWN,
-        updated=attachment.updated or created or _UNKNOWN,
+        created=built or attachment.updated,
+        updated=attachment.updated or built,
     )
 
 
@@ -281,14 +295,14 @@ async def describe_tags(
 async def _describe(
     store: ImageStore, name: RepositoryName, record: TagRecord, all_blobs: dict[Digest, int]
 ) -> TagDetails:
-    manifest, blobs, created = await _contents(store, name, record.digest)
+    manifest, blobs, built = await _contents(store, name, record.digest)
     all_blobs.update(blobs)
     return TagDetails(
         tag=record.tag,
         manifest=manifest,
         size=sum(blobs.values()),
-        created=created or record.updated or _UNKNOWN,
-        updated=record.updated or created or _UNKNOWN,
+        built=built,
+        written=record.updated,
     )
 
 
@@ -300,7 +314,8 @@ async def _contents(
     images = [image for image in await _reachable(store, name, manifest) if not image.is_index]
     blobs = {blob.digest: blob.size for image in images for blob in image.blobs}
     config = next((image.config for image in images if image.config), None)
-    return manifest, blobs, await _created(store, name, config) if config else None
+    built = await _created(store, name, config) if config else None
+    return manifest, blobs, built or parse_date(manifest.annotations.get(_CREATED))
 
 
 async def _reachable(store: ImageStore, name: RepositoryName, manifest: Manifest) -> list[Manifest]:
@@ -322,7 +337,7 @@ async def _created(store: ImageStore, name: RepositoryName, config: Descriptor) 
     try:
         async with store.read_blob(name, config) as chunks:
             raw = b"".join([chunk async for chunk in chunks])
-        created = datetime.fromisoformat(json.loads(raw)["created"])
-    except (TagferryError, ValueError, KeyError, TypeError, RecursionError):
+        document = json.loads(raw)
+    except (TagferryError, ValueError, RecursionError):
         return None
-    return created if created.tzinfo else created.replace(tzinfo=UTC)
+    return parse_date(document.get("created")) if isinstance(document, dict) else None

@@ -89,6 +89,22 @@ def image(
     return SampleImage(manifest=_manifest(document, algorithm), blobs=blobs)
 
 
+def configured(config: bytes, *layers: bytes) -> SampleImage:
+    """An image with just this config."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": _descriptor(config, OCI_CONFIG),
+        "layers": [_descriptor(content, OCI_LAYER) for content in layers],
+    }
+    return SampleImage(manifest=_manifest(document), blobs={Digest.of(one): one for one in (config, *layers)})
+
+
+def built(created: Any, *layers: bytes, seed: str = "") -> SampleImage:
+    """An image whose config says that it was built then."""
+    return configured(_json({"created": created, "seed": seed}), *layers)
+
+
 def artifact(
     *, subject: Manifest | None = None, artifact_type: str = SIGNATURE, payload: bytes = b"signed"
 ) -> SampleImage:

@@ -1,7 +1,5 @@
-import json
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 
@@ -19,13 +17,11 @@ from tagferry.errors import Conflict, NotFound, Unavailable, Unsupported
 from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import TagRecord
-from tagferry.oci.model import OCI_CONFIG, OCI_MANIFEST, Manifest
-from tests.support.images import SampleImage, artifact, blob, image, index, layer, push
+from tests.support.images import SampleImage, artifact, built, configured, image, index, layer, push
 from tests.support.memory_store import MemoryStore
 
 APP = RepositoryName("team/app")
 V1, V2, V3 = Tag("v1"), Tag("v2"), Tag("v3")
-UNKNOWN = datetime.fromtimestamp(0, UTC)
 WRITTEN = datetime(2030, 6, 1, 12, tzinfo=UTC)
 
 
@@ -53,23 +49,6 @@ class TaglessStore(MemoryStore):
 @pytest.fixture
 def store() -> MemoryStore:
     return MemoryStore()
-
-
-def configured(config: bytes, *layers: bytes) -> SampleImage:
-    """An image with just this config."""
-    document = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": blob(config, media_type=OCI_CONFIG).to_json(),
-        "layers": [blob(content).to_json() for content in layers],
-    }
-    blobs = {blob(content).digest: content for content in (config, *layers)}
-    return SampleImage(manifest=Manifest.parse(json.dumps(document).encode(), OCI_MANIFEST), blobs=blobs)
-
-
-def built(created: Any, *layers: bytes) -> SampleImage:
-    """An image that says when it was built."""
-    return configured(json.dumps({"created": created}).encode(), *layers)
 
 
 def bytes_of(*samples: SampleImage) -> int:
@@ -127,7 +106,9 @@ async def test_an_artifact_has_a_size_and_the_date_of_its_tag(store: MemoryStore
     details = await describe_tag(store, APP, V1)
 
     assert details.size == bytes_of(artifact())
-    assert details.created == details.updated > datetime.now(UTC) - timedelta(minutes=1)
+    assert details.created == details.updated
+    assert details.updated is not None
+    assert details.updated > datetime.now(UTC) - timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +118,6 @@ async def test_an_artifact_has_a_size_and_the_date_of_its_tag(store: MemoryStore
         ("2024-05-06T07:08:09.123456789Z", datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)),
         ("2024-05-06T07:08:09+08:00", datetime(2024, 5, 6, 7, 8, 9, tzinfo=timezone(timedelta(hours=8)))),
         ("2024-05-06T07:08:09", datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)),
-        ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
     ],
 )
 async def test_an_image_was_created_when_its_config_says(written: str, moment: datetime):
@@ -146,6 +126,33 @@ async def test_an_image_was_created_when_its_config_says(written: str, moment: d
     details = await describe_tag(store, APP, V1)
 
     assert (details.created, details.updated) == (moment, moment)
+
+
+@pytest.mark.parametrize("written", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59-10:00"])
+async def test_a_date_that_cannot_be_is_unknown_and_the_push_tells_instead(written: str, store: MemoryStore):
+    await push(undated := UndatedStore(), APP, built(written), V1)
+    assert (details := await describe_tag(undated, APP, V1)).created is details.updated is None
+
+    await push(store, APP, built(written), V1)
+    assert (details := await describe_tag(store, APP, V1)).created == details.updated == details.written
+    assert details.written is not None
+
+
+async def test_an_artifact_without_a_date_was_created_when_its_annotation_says():
+    noted = image(annotations={"org.opencontainers.image.created": "2024-01-01T00:00:00Z"})
+    await push(store := UndatedStore(), APP, noted, V1)
+
+    assert (await describe_tag(store, APP, V1)).created == datetime(2024, 1, 1, tzinfo=UTC)
+
+
+async def test_an_unknown_date_is_not_the_first_of_a_repository():
+    store = UndatedStore()
+    await push(store, APP, built("0001-01-01T00:00:00+08:00"), V1)
+    await push(store, APP, built("2024-01-01T00:00:00Z"), V2)
+
+    details = await describe_repository(store, APP)
+
+    assert details.created == details.updated == datetime(2024, 1, 1, tzinfo=UTC)
 
 
 async def test_a_tag_was_updated_when_it_was_written_where_the_store_knows(store: MemoryStore):
@@ -173,7 +180,7 @@ async def test_a_config_without_a_readable_date_leaves_it_unknown(config: bytes)
 
     details = await describe_tag(store, APP, V1)
 
-    assert (details.created, details.updated, details.size) == (UNKNOWN, UNKNOWN, len(config))
+    assert (details.created, details.updated, details.size) == (None, None, len(config))
 
 
 async def test_a_config_that_the_store_lacks_leaves_the_date_unknown():
@@ -181,14 +188,14 @@ async def test_a_config_that_the_store_lacks_leaves_the_date_unknown():
     for digest in sample.blobs:
         await store.delete_blob(APP, digest)
 
-    assert (await describe_tag(store, APP, V1)).created == UNKNOWN
+    assert (await describe_tag(store, APP, V1)).created is None
 
 
 async def test_a_config_that_is_far_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tagferry.catalog.MANIFEST_SIZE_LIMIT", 10)
     await push(store := UndatedStore(), APP, built("2024-01-01T00:00:00Z"), V1)
 
-    assert (await describe_tag(store, APP, V1)).created == UNKNOWN
+    assert (await describe_tag(store, APP, V1)).created is None
     assert store.counts["read_blob"] == 0
 
 
@@ -209,7 +216,7 @@ async def test_a_repository_without_tags_is_empty(store: MemoryStore):
 
     details = await describe_repository(store, APP)
 
-    assert (details.tags, details.size, details.created, details.updated) == ((), 0, UNKNOWN, UNKNOWN)
+    assert (details.tags, details.size, details.created, details.updated) == ((), 0, None, None)
 
 
 async def test_what_does_not_exist_is_not_found(store: MemoryStore):

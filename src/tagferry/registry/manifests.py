@@ -5,11 +5,11 @@ All of this blocks; it runs in the disk's threads, and what changes a repository
 
 import json
 from collections.abc import Collection
-from datetime import UTC, datetime
 from pathlib import Path
 
 from tagferry.errors import NotFound, TooLarge
 from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.dates import date_of
 from tagferry.oci.images import TagRecord, written_since
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest
 from tagferry.registry.blobs import BlobFiles
@@ -165,7 +165,7 @@ class ManifestFiles:
         try:
             with path.open() as file:
                 digest = Digest(file.read())
-                updated = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                updated = date_of(path.stat().st_mtime)
         except FileNotFoundError:
             return None
         return TagRecord(tag=tag, digest=digest, updated=updated)

@@ -4,7 +4,8 @@ All of this is data and computation. The rules are SWR's, as its API reference a
 if any rule lets it go, and the exceptions of a rule are tags that this rule does not look at.
 """
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right, insort
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -44,13 +45,13 @@ class Sighting:
 
     Attributes:
         pushed_at: when it was pushed, or first seen where its registry does not tell.
-        built_at: when its image was built, which tells apart what was first seen together.
+        built_at: when its image was built, where that is known; it tells apart what was first seen together.
         is_attachment: whether it is a signature or the like, which belongs to an image and is none itself.
     """
 
     digest: Digest
     pushed_at: datetime
-    built_at: datetime
+    built_at: datetime | None
     is_attachment: bool = False
 
 
@@ -78,13 +79,16 @@ class Rule:
     patterns: tuple[Pattern, ...] = ()
 
     def select(self, images: Mapping[TagRecord, Sighting], now: datetime) -> list[TagRecord]:
-        """Those of these tags that go by this rule; what cannot be told from the last that stays, stays too."""
+        """Those of these tags that go by this rule.
+
+        By number, a tag goes only where as many as may stay are newer for certain.
+        """
         mine = {record: sighting for record, sighting in images.items() if not self._excepts(record.tag)}
         if self.template is Template.DATE:
             end = now - timedelta(days=self.number)
             return [record for record, sighting in mine.items() if sighting.pushed_at < end]
-        newest = sorted(map(_age, mine.values()), reverse=True)[: self.number]
-        return [record for record, sighting in mine.items() if _age(sighting) < newest[-1]]
+        newer = _newer_than(mine.values())
+        return [record for record, sighting in mine.items() if newer(sighting) >= self.number]
 
     def _excepts(self, tag: Tag) -> bool:
         return tag in self.labels or any(pattern.is_found_in(tag) for pattern in self.patterns)
@@ -172,5 +176,26 @@ def _number(parameters: Mapping[str, Any], template: Template, field: str) -> in
     return int(text)
 
 
+def _newer_than(sightings: Collection[Sighting]) -> Callable[[Sighting], int]:
+    """Count the sightings that are newer than one: pushed later, or seen together with it and built later.
+
+    Where it is not known when an image was built, it is neither older nor newer than what it was seen together with.
+    """
+    pushed = sorted(one.pushed_at for one in sightings)
+    built: dict[datetime, list[datetime]] = {}
+    for one in sightings:
+        if one.built_at is not None:
+            insort(built.setdefault(one.pushed_at, []), one.built_at)
+
+    def count(sighting: Sighting) -> int:
+        later = len(pushed) - bisect_right(pushed, sighting.pushed_at)
+        if sighting.built_at is None:
+            return later
+        together = built[sighting.pushed_at]
+        return later + len(together) - bisect_right(together, sighting.built_at)
+
+    return count
+
+
 def _age(sighting: Sighting) -> tuple[datetime, datetime]:
-    return sighting.pushed_at, sighting.built_at
+    return sighting.pushed_at, sighting.built_at or sighting.pushed_at

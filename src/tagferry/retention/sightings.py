@@ -26,8 +26,8 @@ from tagferry.retention.rules import Sighting
 
 _READ_AT_ONCE = 8
 _WRITTEN_AT_ONCE = 500
-_PLACEHOLDERS_BEFORE = datetime(1981, 1, 1, tzinfo=UTC)
-"""Builders that want the same bytes again give their images a fixed date, of 1970 or 1980."""
+_UNKNOWN = datetime.fromtimestamp(0, UTC)
+"""What stands in the database where it is not known when an image was built."""
 
 
 async def look(
@@ -63,11 +63,10 @@ async def look(
 
 
 def _sighting(record: TagRecord, details: TagDetails, now: datetime) -> Sighting:
-    pushed_at = record.updated or now
     return Sighting(
         digest=record.digest,
-        pushed_at=pushed_at,
-        built_at=details.created if details.created >= _PLACEHOLDERS_BEFORE else pushed_at,
+        pushed_at=record.updated or now,
+        built_at=details.built,
         is_attachment=details.manifest.subject is not None or is_attachment_tag(record.tag),
     )
 
@@ -86,10 +85,7 @@ class Sightings:
         """What a policy has seen at its last look."""
         async with self._database.read() as session:
             rows = await session.scalars(select(RetentionTagRow).where(RetentionTagRow.policy_id == policy_id))
-            return {
-                Tag(row.tag): Sighting(Digest(row.digest), row.pushed_at, row.built_at, row.is_attachment)
-                for row in rows
-            }
+            return {Tag(row.tag): _remembered(row) for row in rows}
 
     async def keep(self, policy_id: int, known: Mapping[Tag, Sighting], seen: Mapping[TagRecord, Sighting]) -> None:
         """Remember what was seen instead of what was known; a policy that was deleted meanwhile remembers nothing."""
@@ -110,12 +106,17 @@ class Sightings:
             return
 
 
+def _remembered(row: RetentionTagRow) -> Sighting:
+    built_at = None if row.built_at == _UNKNOWN else row.built_at
+    return Sighting(Digest(row.digest), row.pushed_at, built_at, row.is_attachment)
+
+
 def _row(policy_id: int, tag: Tag, sighting: Sighting) -> dict[str, Any]:
     return {
         "policy_id": policy_id,
         "tag": tag,
         "digest": sighting.digest,
         "pushed_at": sighting.pushed_at,
-        "built_at": sighting.built_at,
+        "built_at": sighting.built_at or _UNKNOWN,
         "is_attachment": sighting.is_attachment,
     }

@@ -20,10 +20,10 @@ def rule(template: str, number: object, *exceptions: tuple[str, str]) -> dict[st
 
 
 def tag(name: str, *, days: float, built: float | None = None, attached: bool = False) -> tuple[TagRecord, Sighting]:
-    """A tag that was pushed so many days ago, with an image that was built so many days ago."""
+    """A tag that was pushed so many days ago, with an image that was built so many days ago, if that is known."""
     digest = Digest.of(name.encode())
     pushed_at = NOW - timedelta(days=days)
-    built_at = pushed_at if built is None else NOW - timedelta(days=built)
+    built_at = None if built is None else NOW - timedelta(days=built)
     return TagRecord(Tag(name), digest), Sighting(digest, pushed_at, built_at, is_attachment=attached)
 
 
@@ -85,6 +85,15 @@ def test_what_cannot_be_told_from_the_last_that_stays_stays_too():
     assert gone(alike, rule("tag_rule", "1")) == []
     assert gone([*alike, tag("new", days=0)], rule("tag_rule", "2")) == []
     assert len(gone([*alike, tag("new", days=0)], rule("tag_rule", "1"))) == 4
+
+
+def test_what_has_no_known_date_does_not_go_for_that_and_takes_no_place_of_others():
+    together = [tag("new", days=1, built=2), tag("old", days=1, built=30), tag("unknown", days=1)]
+    assert gone(together, rule("tag_rule", "1")) == [("old", "tag_rule")]
+    assert gone(together, rule("tag_rule", "2")) == []
+    assert gone([*together, tag("later", days=0)], rule("tag_rule", "2")) == [("old", "tag_rule")]
+    assert len(gone([*together, tag("later", days=0)], rule("tag_rule", "1"))) == 3
+    assert gone(together, rule("date_rule", "1")) == []
 
 
 def test_a_rule_is_kept_in_one_form_however_it_was_sent():

@@ -3,10 +3,17 @@
 import hashlib
 from datetime import UTC, datetime
 
+_UNKNOWN = datetime.fromtimestamp(0, UTC)
 
-def date(moment: datetime) -> str:
-    """A moment as SWR writes it, in UTC with microseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+def date(moment: datetime | None) -> str:
+    """A moment as SWR writes it, in UTC with microseconds; for an unknown one the start of 1970."""
+    return (moment or _UNKNOWN).astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def by_date(moment: datetime | None, *, descending: bool) -> tuple[bool, datetime | None]:
+    """A sort key for moments of a list in this order, whose unknown ones come last either way."""
+    return (moment is not None) == descending, moment
 
 
 def number(*names: str) -> int:

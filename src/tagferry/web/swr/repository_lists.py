@@ -11,17 +11,18 @@ from pydantic import BaseModel
 from tagferry.accounts.repositories import check_category
 from tagferry.errors import Invalid
 from tagferry.web.context import Context, RequestContext
-from tagferry.web.swr.formats import date, number
+from tagferry.web.swr.formats import by_date, date, number
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag, parse_number
 from tagferry.web.swr.repository_views import Entry, View, list_readable, view
 
 router = APIRouter(tags=["repositories"])
 
-Order = Callable[[View], Any]
+Order = Callable[[View, bool], Any]
+"""A sort key for a list, which is told whether that is in descending order."""
 ORDERS: Mapping[str, Order] = {
-    "name": lambda view: view.entry.name,
-    "updated_time": lambda view: view.updated,
-    "tag_count": lambda view: len(view.details.tags),
+    "name": lambda view, descending: view.entry.name,
+    "updated_time": lambda view, descending: by_date(view.updated, descending=descending),
+    "tag_count": lambda view, descending: len(view.details.tags),
 }
 """What `order_column` may name, and what a list is then sorted by."""
 
@@ -185,7 +186,7 @@ async def _page(context: Context, entries: list[Entry], page: Page, *, order: Or
         ordered = sorted(entries, key=lambda entry: entry.name, reverse=descending)
         return [await view(context, entry) for entry in ordered[chosen]]
     views = [await view(context, entry) for entry in entries]
-    return sorted(views, key=order, reverse=descending)[chosen]
+    return sorted(views, key=lambda view: order(view, descending), reverse=descending)[chosen]
 
 
 def _id(context: Context, entry: Entry) -> int:

@@ -54,15 +54,15 @@ class View:
     details: RepositoryDetails
 
     @property
-    def created(self) -> datetime:
+    def created(self) -> datetime | None:
         """When it was created, or else when its oldest image was."""
         return self.entry.record.created_at if self.entry.record else self.details.created
 
     @property
-    def updated(self) -> datetime:
+    def updated(self) -> datetime | None:
         """When an image was pushed, or something else was said of it, whichever came last."""
-        updated = self.details.updated
-        return max(self.entry.record.updated_at, updated) if self.entry.record else updated
+        said = self.entry.record.updated_at if self.entry.record else None
+        return max(filter(None, (said, self.details.updated)), default=None)
 
 
 async def list_readable(context: Context, readable: Readable, *, namespace: str | None = None) -> list[Entry]:

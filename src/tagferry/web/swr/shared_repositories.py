@@ -26,8 +26,8 @@ _OURS, _THEIRS = "self", "thirdparty"
 _ORDERS: Mapping[str, Order] = {
     **ORDERS,
     "updated_at": ORDERS["updated_time"],
-    "namespace": lambda view: view.entry.name,
-    "domain_name": lambda view: (view.entry.domain_name, view.entry.name),
+    "namespace": lambda view, descending: view.entry.name,
+    "domain_name": lambda view, descending: (view.entry.domain_name, view.entry.name),
 }
 
 

@@ -13,7 +13,7 @@ from tagferry.catalog import TagDetails, delete_tag, describe_tag, describe_tags
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import RepositoryName, Tag
 from tagferry.web.context import Context, RequestContext
-from tagferry.web.swr.formats import date, number
+from tagferry.web.swr.formats import by_date, date, number
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag
 from tagferry.web.swr.repository_views import naming_tag
 from tagferry.web.swr.synchronization import require_json
@@ -94,7 +94,10 @@ async def list_page(
     descending = is_descending(parameters, "order_type", default=True)
     name = await _allowed(namespace, repository, context, Permission.READ)
     details = await _matching(context, name, parameters.get("tag") or "")
-    details.sort(key=lambda one: one.tag if column == "name" else (one.updated, one.tag), reverse=descending)
+    details.sort(
+        key=lambda one: one.tag if column == "name" else (*by_date(one.updated, descending=descending), one.tag),
+        reverse=descending,
+    )
     shown = details[page.offset : page.offset + page.limit]
     items = [_item(context, name, one) | {"Tag": one.tag, "deleted": None, "scanned": False} for one in shown]
     return JSONResponse(items, headers=page.content_range(count=len(items), total=len(details)))
@@ -126,15 +129,16 @@ async def list_from_marker(
     after = _parse_marker(marker) if marker else None
     name = await _allowed(namespace, repository, context, Permission.READ)
 
-    def follows(one: TagDetails) -> bool:
-        if after is None:
-            return True
-        place = ("", one.tag) if by_name else _place(one)
-        last = ("", after[1]) if by_name else after
-        return place < last if descending else place > last
+    def place(updated: str, tag: str) -> tuple[bool, str, str]:
+        return (True, "", tag) if by_name else ((updated != date(None)) == descending, updated, tag)
 
-    found = [one for one in await _matching(context, name, tag or "") if follows(one)]
-    found.sort(key=lambda one: one.tag if by_name else _place(one), reverse=descending)
+    def place_of(one: TagDetails) -> tuple[bool, str, str]:
+        return place(date(one.updated), one.tag)
+
+    found = sorted(await _matching(context, name, tag or ""), key=place_of, reverse=descending)
+    if after is not None:
+        last = place(*after)
+        found = [one for one in found if (place_of(one) < last if descending else place_of(one) > last)]
     has_more = len(found) > size
     items = [_item(context, name, one) | {"tag": one.tag} for one in found[:size]]
     return {
@@ -203,13 +207,8 @@ def _column(name: str | None, known: tuple[str, ...]) -> str:
     return column
 
 
-def _place(one: TagDetails) -> tuple[str, str]:
-    """Where a tag stands in the order of dates."""
-    return date(one.updated), one.tag
-
-
 def _marker(last: TagDetails) -> str:
-    return base64.urlsafe_b64encode(" ".join(_place(last)).encode()).decode()
+    return base64.urlsafe_b64encode(f"{date(last.updated)} {last.tag}".encode()).decode()
 
 
 def _parse_marker(marker: str) -> tuple[str, str]:

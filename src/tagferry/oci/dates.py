@@ -1,0 +1,60 @@
+"""The dates that images and files carry, as far as they can be believed.
+
+Builders write whatever they like where an image's config has its date: nothing, Go's zero time (cosign), a fixed date
+for builds that give the same bytes again, or text that is no date. All of these mean that the date is unknown, which is
+None everywhere: an unknown date is neither an old nor a new one.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_PLACEHOLDERS_BEFORE = datetime(1981, 1, 1, tzinfo=UTC)
+"""Builders that want the same bytes again give their images a fixed date, of 1970 or 1980."""
+_CLOCKS_DIFFER_BY = timedelta(days=1)
+_LONGEST = 64
+# RFC 3339, section 5.6, without regard to case; a blank between date and time (its note) and a missing zone are taken.
+_DATE_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])([01]\d|2[0-3]):?([0-5]\d))?", re.ASCII
+)
+
+
+def parse_date(value: object) -> datetime | None:
+    """Return the moment that a JSON value stands for, in UTC, or None where it is unknown.
+
+    Fractions of a second are cut to microseconds, and a leap second is the first one of the next minute. A date without
+    a zone is in UTC.
+
+    Args:
+        value: an RFC 3339 text; anything else is unknown.
+    """
+    if not isinstance(value, str) or len(value) > _LONGEST or not (match := _DATE_TIME.fullmatch(value.strip())):
+        return None
+    day, minute, second, fraction, sign, hours, minutes = match.groups()
+    try:
+        moment = datetime.fromisoformat(f"{day}T{minute}").replace(tzinfo=UTC)
+        moment += timedelta(seconds=_second(second), microseconds=int((fraction or "0")[:6].ljust(6, "0")))
+        offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+        return believable(moment - offset if sign == "+" else moment + offset)
+    except (ValueError, OverflowError):
+        return None
+
+
+def date_of(seconds: float) -> datetime | None:
+    """Return the moment so many seconds after 1970 began, or None where it cannot be believed."""
+    try:
+        return believable(datetime.fromtimestamp(seconds, UTC))
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def believable(moment: datetime) -> datetime | None:
+    """Return a moment unless it lies before the first image, or in the future by more than clocks differ."""
+    latest = datetime.now(UTC) + _CLOCKS_DIFFER_BY
+    return moment if _PLACEHOLDERS_BEFORE <= moment <= latest else None
+
+
+def _second(text: str) -> int:
+    second = int(text)
+    if second > 60:
+        raise ValueError(f"{second} is no second")
+    return second

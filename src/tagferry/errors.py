@@ -135,11 +135,13 @@ class Unavailable(TagferryError):
 
     Attributes:
         retry_after: seconds that the other party asked to wait, if it did.
+        is_final: whether it was tried again as often as it may be, so that callers do not do so once more.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.is_final = False
 
 
 class Expired(Unavailable):

@@ -15,6 +15,10 @@ ERROR_LIMIT = 16 * 1024
 """Bytes of an error's body that are read."""
 
 
+class RateLimited(Unavailable):
+    """A registry refused a request unseen, because there were too many of them (429)."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A status, headers and a body of bounded length."""
@@ -79,8 +83,8 @@ def failure(registry: str, task: str, answer: Answer) -> TagferryError:
 
     Returns:
         Refused for 401 and 403, NotFound for 404 (of the kind `resource`: who knows better handles 404 itself),
-        Unsupported for 405 and 501, TooLarge for 413, Unavailable for 429 and other faults of the server, Invalid
-        for what else it refused.
+        Unsupported for 405 and 501, TooLarge for 413, RateLimited for 429, Unavailable for faults of the server,
+        Invalid for what else it refused.
     """
     told = f"{answer.status} {answer.explanation}".strip()
     sentence = f"registry {registry} answered {told} when asked to {task}"
@@ -95,7 +99,7 @@ def failure(registry: str, task: str, answer: Answer) -> TagferryError:
         case 413:
             return TooLarge(f"the request to {task}", f"is too large for registry {registry}, which answered {told}")
         case 429:
-            return Unavailable(sentence, retry_after=DEFAULT_WAIT if wait is None else wait)
+            return RateLimited(sentence, retry_after=DEFAULT_WAIT if wait is None else wait)
         case 408:
             return Unavailable(sentence, retry_after=wait)
         case status if status >= 500 or status < 400:

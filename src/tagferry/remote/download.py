@@ -62,6 +62,7 @@ class _Span:
         self._descriptor = descriptor
         self._position = start
         self._end = end
+        self._attempts = transport.retry.attempts()
         self._connection = AsyncExitStack()
 
     @asynccontextmanager
@@ -77,15 +78,15 @@ class _Span:
             await self._connection.aclose()
 
     async def _resumed(self, coming: "_Coming", *, flowing: bool) -> AsyncIterator[bytes | Flow]:
-        failures = 0
         while True:
             begun_at = self._position
             try:
                 async for piece in self._exactly(coming, flowing=flowing):
                     yield piece
             except Unavailable as failure:
-                failures = 1 if self._position > begun_at else failures + 1
-                await self._transport.retry.pause(failures, failure)
+                if self._position > begun_at:
+                    self._attempts.progressed()
+                await self._attempts.pause(failure)
                 coming = await self._connect()
             else:
                 return
@@ -93,7 +94,9 @@ class _Span:
     async def _connect(self) -> "_Coming":
         await self._connection.aclose()
         call = self._call()
-        answer, body = await self._connection.enter_async_context(self._transport.open(call))
+        answer, body = await self._attempts.run(
+            lambda: self._connection.enter_async_context(self._transport.open(call, once=True))
+        )
         if answer.status == 404:
             raise NotFound("blob", f"{self._repository}@{self._descriptor.digest}")
         if answer.status == 206:

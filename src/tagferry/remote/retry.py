@@ -1,12 +1,17 @@
-"""When to try again: exponential backoff with full jitter, and the registry's own wishes."""
+"""When to try again: exponential backoff with full jitter, and the pauses that a registry asks for.
+
+What is one operation to a caller may take several requests, some of them within others. Their failures are counted
+together, so that a registry that is away is asked as often for an upload as for a single request.
+"""
 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
 from typing import TypeVar
 
 from tagferry.errors import Unavailable
@@ -16,13 +21,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How often and after which pauses a request is repeated.
+    """How often and after which pauses an operation is tried again.
 
     Attributes:
-        attempts: requests in all, the first one included.
+        attempts: attempts in all, the first one included. One that was refused with a time to wait is not counted.
         shortest: seconds; the first pause is a random part of it, and each further one doubles the range.
         longest: seconds; no pause of our own choosing is longer.
-        patience: seconds; a registry that asks for a longer pause is not waited for: the error tells when.
+        patience: seconds that one operation waits in all because the registry asked for it. Beyond them it fails, and
+            the error tells when to come back.
         sleep: waits for seconds.
         chance: a number from 0 to 1.
     """
@@ -30,22 +36,19 @@ class Retry:
     attempts: int = 5
     shortest: float = 0.5
     longest: float = 20.0
-    patience: float = 60.0
+    patience: float = 120.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = random.random
 
-    def delay(self, attempt: int, failure: Unavailable) -> float | None:
-        """Seconds until the attempt after this one (counted from 1), or None where the failure is final."""
-        asked = failure.retry_after or 0.0
-        if attempt >= self.attempts or asked > self.patience:
+    def delay(self, failures: int) -> float | None:
+        """Seconds to wait after so many failures, or None where no attempt is left."""
+        if failures >= self.attempts:
             return None
-        reach = min(self.longest, self.shortest * 2.0 ** (attempt - 1))
-        # A little is added to what the registry asked for, lest all clients come back in the same instant.
-        return asked + self.chance() * min(reach, asked or reach)
+        return self.chance() * min(self.longest, self.shortest * 2.0 ** (failures - 1))
 
 
 class Budget:
-    """What one registry's retries may cost together, lest they keep down a registry that is on its knees.
+    """What one registry's retries may cost together, so that retries do not overload a struggling registry.
 
     Args:
         most: retries that may follow one another at once.
@@ -84,6 +87,65 @@ class Budget:
         return True
 
 
+class Attempts:
+    """The attempts of one operation at one registry, over all of its requests.
+
+    Args:
+        policy: how many there may be, and when.
+        budget: what all retries at the registry may cost together.
+    """
+
+    def __init__(self, policy: Retry, budget: Budget) -> None:
+        self._policy = policy
+        self._budget = budget
+        self._failures = 0
+        self._waited = 0.0
+
+    @property
+    def left(self) -> int:
+        """How many attempts there may still be, the current one included."""
+        return self._policy.attempts - self._failures
+
+    def progressed(self) -> None:
+        """Note that the operation got further, so that earlier failures no longer count."""
+        self._failures = 0
+
+    async def pause(self, failure: Unavailable) -> None:
+        """Wait before the next attempt.
+
+        Raises:
+            Unavailable: the failure, where no attempt is left. It is marked as final, so that operations around this
+                one, at other registries too, do not begin their own attempts because of it.
+        """
+        delay = None if failure.is_final else self._delay(failure)
+        if delay is None:
+            failure.is_final = True
+            raise failure
+        await self._policy.sleep(delay)
+
+    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Make attempts until one succeeds, or fails finally."""
+        while True:
+            try:
+                result = await attempt()
+            except Unavailable as failure:
+                await self.pause(failure)
+            else:
+                self._budget.earn()
+                return result
+
+    def _delay(self, failure: Unavailable) -> float | None:
+        if asked := failure.retry_after:
+            self._waited += asked
+            if self._waited > self._policy.patience:
+                return None
+            # A little is added, so that not all clients come back in the same instant.
+            return asked + self._policy.chance() * min(self._policy.shortest, asked)
+        self._failures += 1
+        delay = self._policy.delay(self._failures)
+        return None if delay is None or not self._budget.spend() else delay
+
+
 class Retries:
     """A policy at work at one registry."""
 
@@ -91,24 +153,35 @@ class Retries:
         self._policy = policy
         self._budget = budget
 
-    async def pause(self, attempt: int, failure: Unavailable) -> None:
-        """Wait before the next attempt; raises the failure where there shall be none."""
-        delay = self._policy.delay(attempt, failure)
-        if delay is None or not self._budget.spend():
-            raise failure
-        await self._policy.sleep(delay)
+    def attempts(self) -> Attempts:
+        """The attempts of a new operation."""
+        return Attempts(self._policy, self._budget)
+
+    @contextmanager
+    def operation(self) -> Iterator[Attempts]:
+        """Count what fails at this registry within this block as attempts of one operation.
+
+        Within another such block of the same registry it is a part of that one's operation.
+        """
+        outer = _operation.get()
+        if outer is not None and outer[0] is self:
+            yield outer[1]
+            return
+        attempts = self.attempts()
+        token = _operation.set((self, attempts))
+        try:
+            yield attempts
+        finally:
+            _operation.reset(token)
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Make attempts until one succeeds, or fails for good."""
-        for number in count(1):
-            try:
-                result = await attempt()
-            except Unavailable as failure:
-                await self.pause(number, failure)
-            else:
-                self._budget.earn()
-                return result
-        raise AssertionError("pause() raises the last failure")
+        """Make attempts until one succeeds, or fails finally; a part of the operation around it, if there is one."""
+        with self.operation() as attempts:
+            return await attempts.run(attempt)
+
+
+_operation: ContextVar[tuple[Retries, Attempts] | None] = ContextVar("operation", default=None)
+"""The operation that the current task is in the middle of, and at which registry."""
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

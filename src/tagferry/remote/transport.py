@@ -9,7 +9,7 @@ import math
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import urljoin, urlsplit
@@ -181,21 +181,26 @@ class Transport:
         return await attempt() if once else await self.retry.run(attempt)
 
     @asynccontextmanager
-    async def open(self, call: Call) -> AsyncIterator[tuple[Answer, "Body"]]:
-        """Send a request and hand out its answer's body as it comes; retries end where the body begins."""
+    async def open(self, call: Call, *, once: bool = False) -> AsyncIterator[tuple[Answer, "Body"]]:
+        """Send a request and hand out its answer's body as it comes; retries end where the body begins.
 
-        async def attempt() -> Response:
-            response = await self._authorized(call)
-            if response.status not in call.accept:
-                await self._read(call, response)
-            return response
+        Args:
+            call: the request.
+            once: do not try again.
+        """
 
-        async with self._throttle.requests:
-            response = await self.retry.run(attempt)
-            try:
-                yield Answer(response.status, response.headers), Body(response, partial(self._fault, call))
-            finally:
-                response.close()
+        async def attempt() -> tuple[AsyncExitStack, Response]:
+            async with AsyncExitStack() as held:
+                await held.enter_async_context(self._throttle.requests)
+                response = await self._authorized(call)
+                if response.status not in call.accept:
+                    await self._read(call, response)
+                held.callback(response.close)
+                return held.pop_all(), response
+
+        held, response = await (attempt() if once else self.retry.run(attempt))
+        async with held:
+            yield Answer(response.status, response.headers), Body(response, partial(self._fault, call))
 
     def failure(self, call: Call, answer: Answer) -> TagferryError:
         """The error that an answer means, for callers that accept a status and then do not know what to do."""

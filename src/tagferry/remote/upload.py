@@ -2,22 +2,25 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 from tagferry.errors import Corrupt, TagferryError, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import Flow, OpenBlob, Spliceable
 from tagferry.oci.model import Descriptor
 from tagferry.oci.verify import Verifier
-from tagferry.remote.answer import Answer
+from tagferry.remote.answer import Answer, RateLimited
 from tagferry.remote.http1 import Stream
 from tagferry.remote.pushing import Session, cancel, closing, location_of, pushing
 from tagferry.remote.sessions import Memo
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.trust import Trust
 from tagferry.remote.turns import LARGE, Turns
+
+T = TypeVar("T")
 
 _REFUSED_WHOLE = frozenset({405, 411, 413, 415, 501})
 _STORED = frozenset({200, 201, 204})
@@ -64,17 +67,8 @@ class Upload:
         Where the connection breaks and the registry has kept what it got, the rest is sent to the same session.
         """
         verifier = Verifier(self._descriptor, begun_at=self._left)
-        failures = 0
         async with self._ending():
-            while True:
-                try:
-                    answer = await self._put(source, verifier, self._offset, turns)
-                    break
-                except Unavailable as failure:
-                    kept = await self._kept_after(failure)
-                    failures = 1 if kept > self._offset else failures + 1
-                    self._offset = kept
-                    await self._transport.retry.pause(failures, failure)
+            answer = await self._resumed(lambda: self._put(source, verifier, self._offset, turns))
             if answer.status not in _REFUSED_WHOLE:
                 await self._check(answer)
                 return True
@@ -123,21 +117,44 @@ class Upload:
             return None
         return replace(self._session, location=self._location, offset=kept) if kept else None
 
+    async def _resumed(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Send what the session still lacks; after a failure, from where the session then is."""
+        with self._transport.retry.operation() as attempts:
+            while True:
+                begun_at = self._offset
+                try:
+                    return await send()
+                except RateLimited as failure:
+                    # Nothing was taken of a request that was refused unseen.
+                    await attempts.pause(failure)
+                except Unavailable as failure:
+                    self._offset = await self._kept_after(failure)
+                    if self._offset > begun_at:
+                        attempts.progressed()
+                    elif self._offset == self._left > 0 and attempts.left <= 2:
+                        # It may be the session that was left here which is in the way: the last attempt is without it.
+                        raise
+                    await attempts.pause(failure)
+
     async def _kept_after(self, failure: Unavailable) -> int:
         """How many bytes the session holds; raises the failure where a new one is as good."""
+        if failure.is_final:
+            raise failure
         try:
             kept = await self._kept()
-        except Unavailable:
-            kept = 0
-        if not kept:
+        except Unavailable as silence:
+            failure.is_final = silence.is_final
             raise failure from None
-        return kept
+        # A registry that asked to come back keeps the session until then, also an empty one.
+        if kept or (kept == 0 and failure.retry_after):
+            return kept
+        raise failure
 
-    async def _kept(self) -> int:
+    async def _kept(self) -> int | None:
         """How many bytes the session holds (distribution-spec 1.1, "Pushing a blob in chunks").
 
         Returns:
-            0 where the session is gone, holds nothing, or holds something else than this blob.
+            None where the session is gone, or holds something else than this blob.
 
         Raises:
             Unavailable: the registry does not tell.
@@ -154,42 +171,47 @@ class Upload:
         except Unavailable:
             raise
         except TagferryError:
-            return 0
+            return None
         match = re.fullmatch(r"(?:bytes[= ])?0-(\d+)", answer.headers.get("Range", ""))
-        # A session that holds nothing says 0-0 at some registries, which others say for one byte.
         kept = int(match[1]) + 1 if match else 0
-        if answer.status not in (200, 202, 204) or not 1 < kept <= self._descriptor.size:
-            return 0
+        if answer.status not in (200, 202, 204) or kept > self._descriptor.size:
+            return None
         if "Location" in answer.headers:
             self._location = location_of(self._transport, call, answer)
-        return kept
+        # A session that holds nothing says 0-0 at some registries, which others say for one byte.
+        return kept if kept > 1 else 0
 
     async def in_parts(self, source: OpenBlob, step: int) -> None:
         """Send parts of `step` bytes by PATCH, then close with an empty PUT; raises TooLarge where one is too large."""
         verifier = Verifier(self._descriptor, begun_at=self._left)
         async with self._ending():
-            if self._left < self._descriptor.size:
-                async with self._transport.upload_slot(), source(self._left) as chunks:
-                    await self._patch_all(_Parts(verifier.passing(chunks, offset=self._left)), step)
+            await self._resumed(lambda: self._patch_rest(source, verifier, step))
             # Outside of the slot and the source: this request takes a place that other sources may wait for.
             answer = await self._commit(b"")
             await self._check(answer)
 
-    async def _patch_all(self, parts: "_Parts", step: int) -> None:
-        size = self._descriptor.size
-        for start in range(self._left, size, step):
-            length = min(step, size - start)
-            call = Call(
-                method="PATCH",
-                task=f"take bytes {start} to {start + length - 1} of {self._named()}",
-                url=self._location,
-                scopes=(pushing(self._repository),),
-                headers={**_BYTES, "Content-Range": f"{start}-{start + length - 1}"},
-                body=self._stream(parts.take(length), length),
-                accept=frozenset({202, 204}),
-            )
-            self._location = location_of(self._transport, call, await self._transport.fetch(call))
-            self._offset = start + length
+    async def _patch_rest(self, source: OpenBlob, verifier: Verifier, step: int) -> None:
+        """Send parts from where the session is to the blob's end."""
+        size, offset = self._descriptor.size, self._offset
+        if offset == size:
+            return
+        async with self._transport.upload_slot(), source(offset) as chunks:
+            parts = _Parts(verifier.passing(chunks, offset=offset))
+            for start in range(offset, size, step):
+                await self._patch(parts, start, min(step, size - start))
+
+    async def _patch(self, parts: "_Parts", start: int, length: int) -> None:
+        call = Call(
+            method="PATCH",
+            task=f"take bytes {start} to {start + length - 1} of {self._named()}",
+            url=self._location,
+            scopes=(pushing(self._repository),),
+            headers={**_BYTES, "Content-Range": f"{start}-{start + length - 1}"},
+            body=self._stream(parts.take(length), length),
+            accept=frozenset({202, 204}),
+        )
+        self._location = location_of(self._transport, call, await self._transport.fetch(call))
+        self._offset = start + length
 
     async def _commit(self, body: bytes | Stream, headers: Mapping[str, str] | None = None) -> Answer:
         call = Call(
@@ -252,7 +274,7 @@ class Upload:
         if self._offset > self._left:
             return True
         try:
-            return await self._kept() > self._left
+            return (await self._kept() or 0) > self._left
         except Unavailable:
             return True
 

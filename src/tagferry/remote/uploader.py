@@ -56,30 +56,30 @@ class Uploader:
         memo = Memo(self._keeper, repository, descriptor, self._transport.is_own)
         # A blob that the registry has lost before is worth to be seen.
         trust = None if anew else self._trust
-        attempt, may_resume = 0, True
-        while True:
-            attempt += 1
-            begun = (
-                await self._open_session(repository)
-                if anew
-                else await self._begin(repository, descriptor, mount_from, memo)
-            )
-            if isinstance(begun, BlobOutcome):
-                return begun
-            if may_resume:
-                begun = await self._left_behind(repository, descriptor, memo, begun)
-            try:
-                await self._send(repository, descriptor, source, begun, memo, trust)
-            except Unavailable as failure:
-                await self._transport.retry.pause(attempt, failure)
-            except TagferryError:
-                if not begun.offset:
-                    raise
-                # What an earlier process sent may be what is wrong; a session that is all our own tells.
-                may_resume = False
-            else:
-                await self._try_a_mount(repository, descriptor)
-                return BlobOutcome.UPLOADED
+        with self._transport.retry.operation() as attempts:
+            may_resume = True
+            while True:
+                begun = (
+                    await self._open_session(repository)
+                    if anew
+                    else await self._begin(repository, descriptor, mount_from, memo)
+                )
+                if isinstance(begun, BlobOutcome):
+                    return begun
+                if may_resume:
+                    begun = await self._left_behind(repository, descriptor, memo, begun)
+                try:
+                    await self._send(repository, descriptor, source, begun, memo, trust)
+                    break
+                except Unavailable as failure:
+                    await attempts.pause(failure)
+                except TagferryError:
+                    if not begun.offset:
+                        raise
+                    # What an earlier process sent may be what is wrong; a session that is all our own tells.
+                    may_resume = False
+        await self._try_a_mount(repository, descriptor)
+        return BlobOutcome.UPLOADED
 
     async def _left_behind(
         self, repository: RepositoryName, descriptor: Descriptor, memo: Memo, fresh: Session

@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -37,9 +37,10 @@ async def opened(script: ScriptedRegistry, pauses: Pauses) -> AsyncIterator[Open
         attempts: int = 3,
         keeper: CapabilityKeeper | None = None,
         uploads: UploadKeeper | None = None,
+        sleep: Callable[[float], Awaitable[None]] = pauses,
         **terms: Any,
     ) -> RemoteStore:
-        retry = Retry(attempts=attempts, sleep=pauses, chance=lambda: 0.0)
+        retry = Retry(attempts=attempts, sleep=sleep, chance=lambda: 0.0)
         endpoint = Endpoint(**{"name": "script", "url": script.url, **terms})
         stores.append(RemoteStore(endpoint, retry=retry, keeper=keeper, uploads=uploads))
         return stores[-1]

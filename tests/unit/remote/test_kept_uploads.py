@@ -300,7 +300,7 @@ async def test_a_session_that_gets_no_further_is_given_up_for_a_new_one(
 
     assert await write(opened, left, attempts=3) is BlobOutcome.UPLOADED
 
-    assert puts(script) == [(OLD, SIZE - HALF)] * 3 + [(NEW, SIZE)]
+    assert puts(script) == [(OLD, SIZE - HALF)] * 2 + [(NEW, SIZE)]
     assert f"DELETE {OLD}" in script.lines()
     assert left.kept == {}
 

@@ -1,0 +1,201 @@
+"""One operation has one number of attempts, whichever of its requests fails, and waiting as a registry asks is none."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from tagferry.errors import Unavailable
+from tagferry.names import Digest, RepositoryName
+from tagferry.oci.images import BlobOutcome
+from tagferry.remote import Credentials
+from tests.support.images import blob, opening, read
+from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said, scripted_registry
+from tests.unit.remote.conftest import Opening, Pauses
+
+APP = RepositoryName("team/app")
+TAGS = "/v2/team/app/tags/list"
+UPLOADS = "/v2/team/app/blobs/uploads/"
+SESSION = f"{UPLOADS}s"
+CONTENT = bytes(range(256)) * 400
+DIGEST = Digest.of(CONTENT)
+BLOB = f"/v2/team/app/blobs/{DIGEST}"
+ATTEMPTS = 3
+AWAY = Reply(drop=True)
+BUSY = Reply(status=429, headers={"Retry-After": "1"})
+OPENED = Reply(status=202, headers={"Location": SESSION})
+
+
+def by_method(script: ScriptedRegistry) -> dict[str, int]:
+    return dict(Counter(asked.method for asked in script.asked))
+
+
+def is_away(script: ScriptedRegistry) -> None:
+    """Let the registry answer no further request."""
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+        script.always(method, "*", AWAY)
+
+
+async def test_a_registry_that_goes_away_during_an_upload_is_asked_as_often_as_for_one_request(
+    script: ScriptedRegistry, opened: Opening
+):
+    script.on("POST", UPLOADS, OPENED)
+    is_away(script)
+
+    with pytest.raises(Unavailable):
+        await opened(attempts=ATTEMPTS).write_blob(APP, blob(CONTENT), opening(CONTENT))
+
+    # The session is asked how far it is, and once to end.
+    assert by_method(script) == {"POST": 1, "PUT": 1, "GET": ATTEMPTS, "DELETE": 1}
+
+
+async def test_an_upload_whose_session_survives_has_the_same_number_of_attempts(
+    script: ScriptedRegistry, opened: Opening
+):
+    script.on("POST", UPLOADS, OPENED)
+    script.always("PUT", SESSION, AWAY)
+    script.always("GET", SESSION, Reply(status=204, headers={"Range": "0-999", "Location": SESSION}))
+    script.always("DELETE", SESSION, Reply(status=204))
+
+    with pytest.raises(Unavailable):
+        await opened(attempts=ATTEMPTS).write_blob(APP, blob(CONTENT), opening(CONTENT))
+
+    assert by_method(script) == {"POST": 1, "PUT": ATTEMPTS, "GET": ATTEMPTS, "DELETE": 1}
+
+
+async def test_a_download_that_broke_has_the_same_number_of_attempts(script: ScriptedRegistry, opened: Opening):
+    script.on("GET", BLOB, Reply(body=CONTENT, truncate_to=5000))
+    is_away(script)
+
+    with pytest.raises(Unavailable):
+        await read(opened(attempts=ATTEMPTS), APP, blob(CONTENT))
+
+    assert len(script.asked) == ATTEMPTS
+
+
+async def test_a_source_that_goes_away_is_not_asked_again_for_each_attempt_of_the_target(
+    script: ScriptedRegistry, opened: Opening
+):
+    async with scripted_registry() as away:
+        is_away(away)
+        source, target = opened(attempts=ATTEMPTS, url=away.url, name="source"), opened(attempts=ATTEMPTS)
+        script.always("POST", UPLOADS, OPENED)
+        script.always("DELETE", SESSION, Reply(status=204))
+
+        with pytest.raises(Unavailable, match="registry source"):
+            await target.write_blob(APP, blob(CONTENT), lambda at: source.read_blob(APP, blob(CONTENT), offset=at))
+
+        assert len(away.asked) == ATTEMPTS
+    assert by_method(script)["POST"] == 1
+
+
+async def test_a_token_server_that_is_away_is_not_asked_again_for_each_attempt_of_the_registry(
+    script: ScriptedRegistry, opened: Opening
+):
+    script.always("GET", "/token", error(503, "UNAVAILABLE"))
+    challenge = {"WWW-Authenticate": f'Bearer realm="{script.url}/token",service="script"'}
+    script.always("GET", TAGS, Reply(status=401, headers=challenge))
+    store = opened(attempts=ATTEMPTS, credentials=Credentials(username="carol", password="secret"))
+
+    with pytest.raises(Unavailable, match="give a token"):
+        _ = [tag async for tag in store.list_tags(APP)]
+
+    assert script.lines().count("GET /token") == ATTEMPTS
+
+
+async def test_waiting_as_a_registry_asks_costs_no_attempt(script: ScriptedRegistry, opened: Opening, pauses: Pauses):
+    script.on("GET", TAGS, *[BUSY] * 20, said({"tags": ["a"]}))
+
+    assert [tag async for tag in opened(attempts=1).list_tags(APP)] == ["a"]
+    assert pauses.count(1.0) >= 20
+
+
+async def test_a_registry_that_asks_to_wait_again_and_again_is_reported_with_when_to_come_back(
+    script: ScriptedRegistry, opened: Opening, pauses: Pauses
+):
+    script.always("GET", TAGS, Reply(status=429, headers={"Retry-After": "50"}))
+
+    with pytest.raises(Unavailable) as raised:
+        _ = [tag async for tag in opened().list_tags(APP)]
+
+    assert raised.value.retry_after == 50
+    assert len(script.asked) == 3
+
+
+async def test_a_refused_put_is_sent_again_in_its_session(script: ScriptedRegistry, opened: Opening):
+    script.on("POST", UPLOADS, OPENED)
+    script.on("PUT", SESSION, *[BUSY] * 5, Reply(status=201))
+
+    outcome = await opened(attempts=1).write_blob(APP, blob(CONTENT), opening(CONTENT))
+
+    assert outcome is BlobOutcome.UPLOADED
+    assert script.lines() == [f"POST {UPLOADS}"] + [f"PUT {SESSION}"] * 6
+    assert [len(asked.body) for asked in script.asked[1:]] == [len(CONTENT)] * 6
+
+
+async def test_a_put_refused_for_being_down_goes_on_where_its_session_is(script: ScriptedRegistry, opened: Opening):
+    script.on("POST", UPLOADS, OPENED)
+    script.on("PUT", SESSION, *[Reply(status=503, headers={"Retry-After": "1"})] * 2, Reply(status=201))
+    script.on(
+        "GET", SESSION, Reply(status=204, headers={"Range": "0-0"}), Reply(status=204, headers={"Range": "0-999"})
+    )
+
+    await opened(attempts=1).write_blob(APP, blob(CONTENT), opening(CONTENT))
+
+    assert by_method(script) == {"POST": 1, "PUT": 3, "GET": 2}
+    assert [len(asked.body) for asked in script.asked if asked.method == "PUT"] == [
+        len(CONTENT),
+        len(CONTENT),
+        len(CONTENT) - 1000,
+    ]
+
+
+async def test_a_refused_part_is_sent_again_in_its_session(script: ScriptedRegistry, opened: Opening):
+    script.always("POST", UPLOADS, OPENED)
+    received: list[bytes] = []
+
+    def take(asked: Asked) -> Reply:
+        received.append(asked.body)
+        return Reply(status=202, headers={"Location": SESSION})
+
+    script.on("PUT", SESSION, Reply(status=413))
+    script.on("PATCH", SESSION, take, BUSY, BUSY, take, BUSY, take, BUSY, take)
+    script.on("PUT", SESSION, BUSY, Reply(status=201))
+    script.always("DELETE", SESSION, Reply(status=204))
+
+    store = opened(attempts=1, chunk_size=30_000)
+    assert await store.write_blob(APP, blob(CONTENT), opening(CONTENT)) is BlobOutcome.UPLOADED
+
+    assert b"".join(received) == CONTENT
+    assert by_method(script) == {"POST": 2, "PUT": 3, "PATCH": 8, "DELETE": 1}
+
+
+async def test_the_host_that_keeps_the_blobs_may_ask_to_wait_too(script: ScriptedRegistry, opened: Opening):
+    async with scripted_registry() as storage:
+        script.always("GET", BLOB, Reply(status=307, headers={"Location": f"{storage.url}/data"}))
+        storage.on("GET", "/data", *[BUSY] * 4, Reply(body=CONTENT))
+
+        assert await read(opened(attempts=1), APP, blob(CONTENT)) == CONTENT
+    assert len(storage.asked) == 5
+
+
+async def test_the_token_server_may_ask_to_wait_too(script: ScriptedRegistry, opened: Opening):
+    challenge = {"WWW-Authenticate": f'Bearer realm="{script.url}/token",service="script"'}
+    script.on("GET", "/token", *[BUSY] * 4, said({"token": "t", "expires_in": 300}))
+    script.on("GET", TAGS, Reply(status=401, headers=challenge), said({"tags": ["a"]}))
+    store = opened(attempts=1, credentials=Credentials(username="carol", password="secret"))
+
+    assert [tag async for tag in store.list_tags(APP)] == ["a"]
+
+
+async def test_a_download_that_is_tried_again_holds_no_slot_meanwhile(script: ScriptedRegistry, opened: Opening):
+    async def others_go_ahead(seconds: float) -> None:
+        await store.ping()
+
+    script.always("GET", "/v2/", Reply())
+    script.on("GET", BLOB, Reply(status=500), Reply(body=CONTENT))
+    store = opened(max_connections=1, sleep=others_go_ahead)
+
+    async with asyncio.timeout(10):
+        assert await read(store, APP, blob(CONTENT)) == CONTENT
+    assert script.lines() == [f"GET {BLOB}", "GET /v2/", f"GET {BLOB}"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from tagferry.errors import Invalid, NotFound, Refused, TagferryError, TooLarge, Unavailable, Unsupported
 from tagferry.names import Digest
+from tagferry.remote.explanation import explain
 from tagferry.remote.retry import retry_after
 from tagferry.remote.throttle import DEFAULT_WAIT
 
@@ -21,11 +22,16 @@ class RateLimited(Unavailable):
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, headers and a body of bounded length."""
+    """A status, headers and a body of bounded length.
+
+    Attributes:
+        url: what answered, after all redirects; what is relative in the headers is relative to it.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
+    url: str = ""
 
     @cached_property
     def digest(self) -> Digest | None:
@@ -34,7 +40,9 @@ class Answer:
 
     @property
     def length(self) -> int | None:
-        """The Content-Length in bytes, where it is told."""
+        """The content's length in bytes, where it is told; that of compressed content says nothing of it."""
+        if self.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            return None
         text = self.headers.get("Content-Length", "")
         return int(text) if text.isascii() and text.isdigit() else None
 
@@ -67,9 +75,10 @@ class Answer:
 
     @property
     def explanation(self) -> str:
-        """The registry's own code and message, as short as a sentence bears."""
-        parts = (self.code, str(self._error.get("message", "")))
-        return _printable(": ".join(part for part in parts if part))
+        """The registry's own code and message, or what its body says in another form, as short as a sentence bears."""
+        parts = (self.code, str(self._error.get("message") or ""))
+        told = ": ".join(part for part in parts if part) or explain(self.document, self.body, self.media_type)
+        return _printable(told)
 
     @property
     def _error(self) -> dict[str, Any]:
@@ -86,7 +95,7 @@ def failure(registry: str, task: str, answer: Answer) -> TagferryError:
         Unsupported for 405 and 501, TooLarge for 413, RateLimited for 429, Unavailable for faults of the server,
         Invalid for what else it refused.
     """
-    told = f"{answer.status} {answer.explanation}".strip()
+    told = f"{answer.status} {answer.explanation.removeprefix(str(answer.status)).strip()}".strip()
     sentence = f"registry {registry} answered {told} when asked to {task}"
     wait = retry_after(answer.headers)
     match answer.status:

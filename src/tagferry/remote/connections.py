@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from tagferry.remote.http1 import Broken, Connection, Response, Silent, Stream
+from tagferry.remote.faults import Broken, Silent, unconnected
+from tagferry.remote.http1 import Connection, Stream
+from tagferry.remote.response import Response
 
 Origin = tuple[str, str, int]
 """Scheme, host and port."""
@@ -101,6 +103,8 @@ class Connections:
         }
         if isinstance(body, Stream):
             fields["Content-Length"] = str(body.size)
+            if body.asks_first:
+                fields["Expect"] = "100-continue"
         elif body or method in _WITH_BODY:
             fields["Content-Length"] = str(len(body))
         lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
@@ -123,10 +127,9 @@ class Connections:
             async with asyncio.timeout(self._connect_timeout):
                 return await self._connected(origin)
         except TimeoutError:
-            raise Silent("no connection was made in time") from None
-        except (OSError, UnicodeError) as error:
-            _, host, port = origin
-            raise Broken(f"{host}:{port} cannot be connected to: {error or type(error).__name__}") from error
+            raise Silent(f"cannot connect to {_url(origin)}: no answer within {self._connect_timeout:g} s") from None
+        except (OSError, UnicodeError, RuntimeError, ExceptionGroup) as error:
+            raise unconnected(_url(origin), error) from error
 
     async def _connected(self, origin: Origin) -> Connection:
         scheme, host, port = origin
@@ -196,6 +199,12 @@ def _origin(beginning: str) -> Origin:
     if not host.isascii():
         host = host.encode("idna").decode("ascii")
     return parts.scheme, host, parts.port or PORTS[parts.scheme]
+
+
+def _url(origin: Origin) -> str:
+    scheme, host, port = origin
+    literal = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{literal}" if port == PORTS[scheme] else f"{scheme}://{literal}:{port}"
 
 
 def _is_address(host: str) -> bool:

@@ -15,8 +15,9 @@ from tagferry.errors import Corrupt, NotFound, Unavailable
 from tagferry.names import RepositoryName
 from tagferry.oci.images import Flow, Spliceable
 from tagferry.oci.model import Descriptor
+from tagferry.remote.body import Body
 from tagferry.remote.manifests import pulling
-from tagferry.remote.transport import Body, Call, Transport
+from tagferry.remote.transport import Call, Transport
 
 PIECE = 4 * 1024 * 1024
 """Bytes of one range of a blob that is read in several."""
@@ -63,6 +64,7 @@ class _Span:
         self._position = start
         self._end = end
         self._attempts = transport.retry.attempts()
+        self._takes_ranges = True
         self._connection = AsyncExitStack()
 
     @asynccontextmanager
@@ -99,13 +101,17 @@ class _Span:
         )
         if answer.status == 404:
             raise NotFound("blob", f"{self._repository}@{self._descriptor.digest}")
+        if answer.status == 206 and body.is_coded:
+            # A range of what was compressed on the way is none of the blob.
+            self._takes_ranges = False
+            return await self._connect()
         if answer.status == 206:
             self._check_range(answer.headers.get("Content-Range", ""), call)
             return _Coming(call, body, skipped=0)
         return _Coming(call, body, skipped=self._position)
 
     def _call(self) -> Call:
-        whole = self._position == 0 and self._end == self._descriptor.size
+        whole = not self._takes_ranges or (self._position == 0 and self._end == self._descriptor.size)
         return Call(
             method="GET",
             task=f"give blob {self._descriptor.digest} of {self._repository}",
@@ -114,6 +120,7 @@ class _Span:
             headers={} if whole else {"Range": self._range()},
             accept=frozenset({200, 404} if whole else {200, 206, 404}),
             redirects=True,
+            whole=self._descriptor.size,
         )
 
     def _range(self) -> str:

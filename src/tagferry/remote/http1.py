@@ -5,35 +5,24 @@ source. Why this is not left to a general client library: docs/decisions/0005.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
-import httptools
-
 from tagferry.oci.images import Flow
-from tagferry.remote.headers import Headers
+from tagferry.remote.faults import Broken, Silent, broken
+from tagferry.remote.response import Response
 from tagferry.remote.splice import IS_AVAILABLE, BodyFlow, Splice
 from tagferry.remote.waiting import Waiting
 
-HEAD_LIMIT = 64 * 1024
-"""Bytes that an answer may have before its body begins."""
-READ_AHEAD = 256 * 1024
-"""Bytes of an answer that wait to be read, beyond which its sender is stopped."""
+INVITATION_SECONDS = 1.0
+"""How long a body that asks first is held back, as curl does it."""
 WRITE_AHEAD = 256 * 1024
 """Bytes of a request that wait to be sent, beyond which its source is stopped."""
 
 
-class Broken(Exception):
-    """The connection failed, or could not be made; the text says how."""
-
-
-class Silent(Broken):
-    """The other side moved no byte for too long."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stream:
     """A request body that is sent as it comes; errors of its source pass through.
 
@@ -41,11 +30,16 @@ class Stream:
         pieces: chunks, and flows that are spliced where both connections bear it.
         size: bytes in all.
         idle: seconds in which the other side must take some of it.
+        asks_first: whether to let the other side refuse it, or lead it elsewhere, before any of it is sent
+            (RFC 9110, section 10.1.1).
+        has_begun: whether some of it has been taken, so that it cannot be sent again.
     """
 
     pieces: AsyncIterator[bytes | Flow]
     size: int
     idle: float
+    asks_first: bool = False
+    has_begun: bool = False
 
 
 class Connection(asyncio.Protocol):
@@ -83,9 +77,7 @@ class Connection(asyncio.Protocol):
             return None
         return int(self._transport.get_extra_info("socket").fileno())
 
-    async def request(
-        self, head: bytes, body: bytes | Stream, *, url: str, bodiless: bool, silence: float
-    ) -> "Response":
+    async def request(self, head: bytes, body: bytes | Stream, *, url: str, bodiless: bool, silence: float) -> Response:
         """Send a request and wait until its answer's head is there.
 
         Where the answer comes before the body has been sent, the rest of the body is not sent.
@@ -106,7 +98,10 @@ class Connection(asyncio.Protocol):
         try:
             if isinstance(body, Stream):
                 self._write(head)
-                await self._send(body, answer)
+                if body.asks_first:
+                    await self._until_invited(answer)
+                if not answer.begun:
+                    await self._send(body, answer)
             else:
                 self._write(head + body)
                 self._sent = True
@@ -174,7 +169,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answer is not None:
             self._answer.feed_end()
-        self._fault = self._fault or Broken(str(exc) if exc else "the connection was closed by the other side")
+        self._fault = self._fault or (broken(exc) if exc else Broken("the connection was closed by the other side"))
         self._waiting.end()
         if not self.closed.done():
             self.closed.set_result(None)
@@ -188,7 +183,15 @@ class Connection(asyncio.Protocol):
         self._is_blocked = False
         self.wake()
 
-    async def _send(self, body: Stream, answer: "Response") -> None:
+    async def _until_invited(self, answer: Response) -> None:
+        """Wait for `100 Continue` or the answer, for a moment: a server may not know that it is asked."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(INVITATION_SECONDS):
+                while not (answer.begun or answer.is_inviting):
+                    await self.wait(None)
+
+    async def _send(self, body: Stream, answer: Response) -> None:
+        body.has_begun = True
         async for piece in body.pieces:
             if answer.begun:
                 return
@@ -200,7 +203,7 @@ class Connection(asyncio.Protocol):
                 return
         self._sent = True
 
-    async def _splice(self, flow: BodyFlow, idle: float, answer: "Response") -> bool:
+    async def _splice(self, flow: BodyFlow, idle: float, answer: Response) -> bool:
         """Let the kernel bring a flow after all that was written before; where it cannot, the flow is left.
 
         Returns:
@@ -219,7 +222,7 @@ class Connection(asyncio.Protocol):
             while not (way.has_ended or answer.begun):
                 await self.wait(None)
         if way.target_fault is not None and not answer.begun:
-            fault = _broken(way.target_fault)
+            fault = broken(way.target_fault)
             self.fail(fault)
             raise fault
         return flow.moved == flow.size or not answer.begun
@@ -228,173 +231,3 @@ class Connection(asyncio.Protocol):
         if self._fault is not None or self._transport is None:
             raise self._fault or Broken("the connection is not made yet")
         self._transport.write(data)
-
-
-class Response:
-    """An answer: its head, and its body as it comes.
-
-    Attributes:
-        url: what answered.
-        begun: whether the head is there.
-        ended: whether all of it has come in.
-    """
-
-    def __init__(self, connection: Connection, *, url: str, bodiless: bool, silence: float) -> None:
-        self.url = url
-        self.status = 0
-        self.headers = Headers()
-        self.begun = False
-        self.ended = False
-        self._connection = connection
-        self._bodiless = bodiless
-        self._silence = silence
-        self._parser = httptools.HttpResponseParser(self)
-        self._head_size = 0
-        self._left: int | None = None
-        self._until_closed = False
-        self._keep = False
-        self._chunks: deque[bytes] = deque()
-        self._waiting = 0
-        self._is_paused = False
-        self._is_released = False
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body's bytes as they come in; raises Broken where they do not come to their end."""
-        while True:
-            while self._chunks:
-                chunk = self._chunks.popleft()
-                self._waiting -= len(chunk)
-                if self._is_paused and self._waiting <= READ_AHEAD // 2:
-                    self._is_paused = False
-                    self._connection.resume_reading()
-                yield chunk
-            if self.ended:
-                return
-            await self._connection.wait(self._silence)
-
-    @property
-    def can_flow(self) -> bool:
-        """Whether what has not come in yet can be had as a flow."""
-        return bool(self._left) and self._connection.plain_socket is not None
-
-    async def pieces(self) -> AsyncIterator[bytes | Flow]:
-        """The body as `chunks` gives it, but what has not come in yet as a flow where it can be one."""
-        if self.can_flow:
-            self._pause()
-            while self._chunks:
-                chunk = self._chunks.popleft()
-                self._waiting -= len(chunk)
-                yield chunk
-            flow = BodyFlow(lambda: self._connection.plain_socket, self._left or 0, silence=self._silence)
-            yield flow
-            if flow.fault is not None:
-                raise _broken(flow.fault)
-            self._left = flow.size - flow.moved
-            if not self._left:
-                self._end()
-            self._is_paused = False
-            self._connection.resume_reading()
-        async for chunk in self.chunks():
-            yield chunk
-
-    def close(self) -> None:
-        """Give the connection back if the answer has come to its end, else close it."""
-        if not self._is_released:
-            self._is_released = True
-            self._connection.release(reusable=self.ended and self._keep)
-
-    def feed(self, data: bytes) -> None:
-        """Take what the connection brings."""
-        if self._left is not None:
-            # A body of known length needs no parser, and a parser would copy it.
-            self._take(data)
-            return
-        if not self.begun:
-            self._head_size += len(data)
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._connection.fail(Broken("the answer is not HTTP"))
-            return
-        if not self.begun and self._head_size > HEAD_LIMIT:
-            self._connection.fail(Broken(f"the answer's head has more than {HEAD_LIMIT} bytes"))
-        elif self.begun and not self.ended and self._left is None:
-            self._left = self._announced()
-
-    def feed_end(self) -> None:
-        """Take note that nothing more comes."""
-        if self._until_closed and not self.ended:
-            self._end()
-
-    def on_message_begin(self) -> None:
-        # What follows the answer answers nothing: it must not be taken for the next request's answer.
-        self._keep = self._keep and not self.ended
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.begun:
-            return
-        self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
-
-    def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if self.begun:
-            return
-        if status < 200:
-            self.headers.clear()
-            return
-        self.status = status
-        connection = self.headers.get("Connection", "").lower()
-        is_old = self._parser.get_http_version() == "1.0"
-        self._keep = "keep-alive" in connection if is_old else "close" not in connection
-        self.begun = True
-        if self._bodiless:
-            self._end()
-        elif "Content-Length" not in self.headers and "Transfer-Encoding" not in self.headers:
-            self._until_closed = status not in (204, 304)
-        self._connection.wake()
-
-    def on_body(self, body: bytes) -> None:
-        if self.ended:
-            self._keep = False
-        else:
-            self._append(body)
-
-    def on_message_complete(self) -> None:
-        if self.begun and not self.ended:
-            self._end()
-
-    def _announced(self) -> int | None:
-        """How many bytes of a body of known length are still to come, after those that came with the head."""
-        if "Transfer-Encoding" in self.headers or "Content-Length" not in self.headers:
-            return None
-        return int(self.headers["Content-Length"]) - self._waiting
-
-    def _take(self, data: bytes) -> None:
-        left = (self._left or 0) - len(data)
-        if left < 0:
-            self._keep = False
-            data = data[:left]
-        self._left = max(0, left)
-        self._append(data)
-        if self._left == 0:
-            self._end()
-
-    def _append(self, data: bytes) -> None:
-        self._chunks.append(data)
-        self._waiting += len(data)
-        if self._waiting > READ_AHEAD:
-            self._pause()
-        self._connection.wake()
-
-    def _pause(self) -> None:
-        if not self._is_paused:
-            self._is_paused = True
-            self._connection.pause_reading()
-
-    def _end(self) -> None:
-        self.ended = True
-        self._connection.wake()
-
-
-def _broken(error: Exception) -> Broken:
-    return Silent(str(error)) if isinstance(error, TimeoutError) else Broken(str(error))

@@ -8,7 +8,7 @@ from pathlib import Path
 from tagferry import __version__
 from tagferry.errors import Unavailable
 from tagferry.remote.connections import Connections
-from tagferry.remote.http1 import Broken, Silent
+from tagferry.remote.faults import Broken, Silent
 from tagferry.remote.retry import retry_after
 
 

@@ -53,7 +53,7 @@ def location_of(transport: Transport, call: Call, answer: Answer) -> str:
     location = answer.headers.get("Location")
     if not location:
         raise Unavailable(f"registry {transport.name} named no Location when asked to {call.task}")
-    return transport.resolve(location, call.url)
+    return transport.resolve(location, answer.url or call.url)
 
 
 def closing(location: str, digest: Digest) -> str:

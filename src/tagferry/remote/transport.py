@@ -8,23 +8,27 @@ import asyncio
 import math
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from urllib.parse import urljoin, urlsplit
 
 from tagferry import __version__
-from tagferry.errors import Refused, TagferryError, TooLarge, Unavailable
-from tagferry.oci.images import Flow, Piece
+from tagferry.errors import Invalid, Refused, TagferryError, TooLarge, Unavailable
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT
 from tagferry.remote.answer import ERROR_LIMIT, Answer, failure
 from tagferry.remote.auth import Authenticator, TokenRequest
+from tagferry.remote.body import Body
+from tagferry.remote.coding import codings, decoded
 from tagferry.remote.connections import PORTS, Connections, origin_of
 from tagferry.remote.endpoint import Endpoint
-from tagferry.remote.http1 import Broken, Response, Silent, Stream
+from tagferry.remote.faults import Broken, Rejected, Silent
+from tagferry.remote.http1 import Stream
+from tagferry.remote.response import Response
 from tagferry.remote.retry import Budget, Retries, Retry
 from tagferry.remote.throttle import Slots, Throttle
+from tagferry.remote.urls import encoded
 
 FAR_SECONDS = 0.01
 """A registry whose answers take at least this long to begin counts as far away."""
@@ -45,9 +49,11 @@ class Call:
         scopes: what a token must allow (Token Authentication, "scope").
         body: bytes can be sent again, a stream cannot.
         accept: the statuses that the caller handles; any other is raised as an error.
-        redirects: whether another address may answer instead.
+        redirects: whether another address may answer a question instead; what writes is always led on.
         limit: bytes that the answer's body may have.
         to_check: bytes that the registry has to read again before it can answer.
+        whole: bytes of the blob that is asked for: a body of as many is taken as it is, however it is labelled.
+        is_for_token: whether it goes to the registry's token server, which belongs to it wherever it is.
     """
 
     method: str
@@ -60,39 +66,21 @@ class Call:
     redirects: bool = False
     limit: int = MANIFEST_SIZE_LIMIT
     to_check: int = 0
-
-
-class Body:
-    """An answer's body as it comes in.
-
-    Args:
-        response: the answer.
-        error: the error that a fault of its connection means.
-    """
-
-    def __init__(self, response: Response, error: Callable[[Broken], TagferryError]) -> None:
-        self._response = response
-        self._error = error
+    whole: int | None = None
+    is_for_token: bool = False
 
     @property
-    def can_flow(self) -> bool:
-        """Whether there are flows among its pieces."""
-        return self._response.can_flow
+    def writes(self) -> bool:
+        """Whether it asks for a change."""
+        return self.method not in ("GET", "HEAD")
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """It in chunks; raises Unavailable where they do not come to their end."""
-        return self._passed(self._response.chunks())
 
-    def pieces(self) -> AsyncIterator[bytes | Flow]:
-        """It in chunks and, where it can flow, a flow; raises as `chunks`."""
-        return self._passed(self._response.pieces())
+class Moved(Unavailable):
+    """A stream has been led elsewhere after some of it was gone: send it from its beginning to `url`."""
 
-    async def _passed(self, pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
-        try:
-            async for piece in pieces:
-                yield piece
-        except Broken as fault:
-            raise self._error(fault) from fault
+    def __init__(self, message: str, url: str) -> None:
+        super().__init__(message)
+        self.url = url
 
 
 class Transport:
@@ -102,7 +90,10 @@ class Transport:
         self.endpoint = endpoint
         self.retry = Retries(retry, Budget())
         self._own = urlsplit(endpoint.url)
-        self._origin = origin_of(endpoint.url)
+        origin = origin_of(endpoint.url)
+        # A registry on port 80 that leads on to port 443 of the same host is more careful than its configuration.
+        self._origins = {origin, ("https", origin[1], 443)} if origin[::2] == ("http", 80) else {origin}
+        self._asks_first = False
         self._base = f"{self._own.scheme}://{self._own.netloc}"
         self._auth = Authenticator(endpoint, self._exchange)
         self._throttle = Throttle(endpoint.max_connections, patience=retry.patience, sleep=retry.sleep)
@@ -139,14 +130,15 @@ class Transport:
         Raises:
             Unavailable: this is no http or https address.
         """
-        if not base and location.startswith("/") and not location.startswith("//"):
-            return f"{self._base}{location}"
-        if location.startswith(f"{self._base}/"):
-            return location.partition("#")[0]
         try:
+            location = encoded(location)
+            if location.startswith("/") and not location.startswith("//") and self._is_at_base(base):
+                return f"{self._base}{location}".partition("#")[0]
+            if location.startswith(f"{self._base}/"):
+                return location.partition("#")[0]
             url = urlsplit(urljoin(urljoin(self._base, base), location))
             _ = url.port
-        except ValueError:
+        except (ValueError, Invalid):
             raise Unavailable(f"registry {self.name} named an address that cannot be read") from None
         if url.scheme not in PORTS or not url.hostname:
             raise Unavailable(f"registry {self.name} named an address that is not of the web")
@@ -156,7 +148,10 @@ class Transport:
 
     def is_own(self, url: str) -> bool:
         """Whether the registry itself answers there, so that it may see its credentials."""
-        return origin_of(url) == self._origin
+        return origin_of(url) in self._origins
+
+    def _is_at_base(self, base: str) -> bool:
+        return base.startswith((f"{self._base}/", "/")) or not base
 
     async def fetch(self, call: Call, *, once: bool = False, holds_slot: bool = False) -> Answer:
         """Send a request and read its whole answer.
@@ -181,7 +176,7 @@ class Transport:
         return await attempt() if once else await self.retry.run(attempt)
 
     @asynccontextmanager
-    async def open(self, call: Call, *, once: bool = False) -> AsyncIterator[tuple[Answer, "Body"]]:
+    async def open(self, call: Call, *, once: bool = False) -> AsyncIterator[tuple[Answer, Body]]:
         """Send a request and hand out its answer's body as it comes; retries end where the body begins.
 
         Args:
@@ -200,7 +195,8 @@ class Transport:
 
         held, response = await (attempt() if once else self.retry.run(attempt))
         async with held:
-            yield Answer(response.status, response.headers), Body(response, partial(self._fault, call))
+            answer = Answer(response.status, response.headers, url=response.url)
+            yield answer, Body(response, partial(self._fault, call), call.whole)
 
     def failure(self, call: Call, answer: Answer) -> TagferryError:
         """The error that an answer means, for callers that accept a status and then do not know what to do."""
@@ -226,19 +222,42 @@ class Transport:
         return await self._redirected(call, url, await self._auth.authorization(call.scopes))
 
     async def _redirected(self, call: Call, url: str, authorization: str | None) -> Response:
+        """Send, and follow redirects with the same method and body, as Go's client does for 307 and 308.
+
+        That client makes a GET without a body of a POST that is answered 301 or 302, which opens no upload: what
+        writes stays what it is here. 303 says that the answer is elsewhere, so it is asked for by GET.
+
+        Raises:
+            Moved: the body is a stream that has begun.
+        """
         for _ in range(MAX_REDIRECTS + 1):
+            if call.writes and self._own.scheme == "https" and url.startswith("http:"):
+                raise Refused(f"registry {self.name} leads to {_place(url)}, without TLS, when asked to {call.task}")
             # Storage that is addressed by a signed URL refuses a foreign Authorization, and must not learn it.
             secret = {"Authorization": authorization} if authorization and self.is_own(url) else {}
             response = await self._send(call, url, {**call.headers, **secret})
             location = response.headers.get("Location")
-            if response.status not in _REDIRECTS or not call.redirects or not location:
+            if response.status not in _REDIRECTS or not (call.redirects or call.writes) or not location:
                 return response
             response.close()
             url = self.resolve(location, response.url)
+            call = self._led_on(call, response.status, url)
         raise Unavailable(f"registry {self.name} redirected more than {MAX_REDIRECTS} times when asked to {call.task}")
+
+    def _led_on(self, call: Call, status: int, url: str) -> Call:
+        """What to send where a redirect leads."""
+        if status == 303 and call.writes:
+            return replace(call, method="GET", headers={}, body=b"", redirects=True)
+        if isinstance(call.body, Stream):
+            self._asks_first = True
+            if call.body.has_begun:
+                raise Moved(f"registry {self.name} led to {_place(url)} in the middle, when asked to {call.task}", url)
+        return call
 
     async def _send(self, call: Call, url: str, headers: Mapping[str, str]) -> Response:
         body = call.body
+        if isinstance(body, Stream):
+            body.asks_first = self._asks_first
         silence = max(self.endpoint.read_timeout, call.to_check / _SLOWEST_COMMIT)
         started = time.monotonic()
         try:
@@ -253,11 +272,12 @@ class Transport:
 
     async def _read(self, call: Call, response: Response) -> Answer:
         """Read an answer's body, which is bounded; raises what an answer that the caller does not accept means."""
-        wanted = response.status in call.accept
+        wanted = response.status in call.accept and not self._is_page(call, response)
         limit = call.limit if wanted else ERROR_LIMIT
         body = bytearray()
+        chunks, applied = response.chunks(), codings(response.headers)
         try:
-            async for chunk in response.chunks():
+            async for chunk in decoded(chunks, applied) if applied else chunks:
                 body += chunk
                 if len(body) > limit:
                     break
@@ -267,12 +287,20 @@ class Transport:
                 raise self._fault(call, fault) from fault
         finally:
             response.close()
-        answer = Answer(response.status, response.headers, bytes(body[:limit]))
+        if not (wanted or call.is_for_token or self.is_own(response.url)):
+            # What another host says besides its status may be meant for nobody here.
+            body.clear()
+        answer = Answer(response.status, response.headers, bytes(body[:limit]), url=response.url)
         if not wanted:
             raise self.failure(call, answer)
         if len(body) > limit:
             raise TooLarge(f"the answer of registry {self.name} to {call.task}", f"must have at most {limit} bytes")
         return answer
+
+    def _is_page(self, call: Call, response: Response) -> bool:
+        """Whether a write has been led to a web page, as to log in, whose status says nothing."""
+        is_html = response.status == 200 and response.headers.get("Content-Type", "").startswith("text/html")
+        return is_html and call.writes and response.url != self.resolve(call.url)
 
     async def _exchange(self, request: TokenRequest) -> bytes:
         # Outside of the slots: who needs the token holds one.
@@ -285,6 +313,7 @@ class Transport:
             # A token server says 400 to a bad refresh token and 401 to a bad password.
             accept=frozenset({200, 400, 401}),
             limit=_TOKEN_LIMIT,
+            is_for_token=True,
         )
 
         async def attempt() -> Answer:
@@ -310,7 +339,8 @@ class Transport:
     def _fault(self, call: Call, fault: Broken) -> TagferryError:
         if isinstance(fault, Silent):
             return Unavailable(f"registry {self.name} did not answer in time when asked to {call.task}")
-        return Unavailable(f"registry {self.name} could not be reached to {call.task}: {fault}")
+        error = Refused if isinstance(fault, Rejected) else Unavailable
+        return error(f"registry {self.name} could not be reached to {call.task}: {fault}")
 
     def _connected(self) -> Connections:
         if self._connections is None:
@@ -327,3 +357,9 @@ class Transport:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
+
+
+def _place(url: str) -> str:
+    """A URL's scheme, host and port, without what may be secret in it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

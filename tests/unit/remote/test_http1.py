@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tagferry.remote.connections import Connections
-from tagferry.remote.http1 import HEAD_LIMIT, READ_AHEAD, Broken, Silent, Stream
+from tagferry.remote.faults import Broken, Silent
+from tagferry.remote.http1 import Stream
+from tagferry.remote.response import HEAD_LIMIT, READ_AHEAD
 from tests.support.raw_server import Handler, listening
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -14,7 +14,9 @@ import uvloop
 
 from tagferry.oci.images import Flow
 from tagferry.remote.connections import Connections
-from tagferry.remote.http1 import READ_AHEAD, Broken, Response, Silent, Stream
+from tagferry.remote.faults import Broken, Silent
+from tagferry.remote.http1 import Stream
+from tagferry.remote.response import READ_AHEAD, Response
 from tests.support.raw_server import Handler, listening
 
 MIB = 1024 * 1024

@@ -14,7 +14,7 @@ from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome, Flow, Spliceable
 from tagferry.oci.model import Descriptor
 from tagferry.remote import Capabilities, Credentials, Endpoint, RemoteStore, Retry, transport
-from tagferry.remote.http1 import READ_AHEAD
+from tagferry.remote.response import READ_AHEAD
 from tagferry.remote.turns import LARGE
 from tests.support.images import blob
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, scripted_registry

@@ -1,0 +1,56 @@
+"""What the body of an error says, where it is not in the form of the distribution-spec."""
+
+import re
+from typing import Any
+
+_PAGE_LIMIT = 100
+"""Characters of a web page that are quoted: what comes after its title is of use to browsers only."""
+_TITLE_WITHIN = 4096
+"""Characters of a web page among which its title is looked for."""
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title\s*>", re.IGNORECASE | re.DOTALL)
+_HIDDEN = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|$)|<!--.*?(?:-->|$)", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[^>]*>?")
+_KEYS = ("code", "error", "errors", "message", "error_description", "error_msg", "details", "detail")
+
+
+def explain(document: dict[str, Any], body: bytes, media_type: str) -> str:
+    """The reason that an error's body gives, in one line; nothing where it is not for people.
+
+    Args:
+        document: the JSON object in the body, if it is one.
+        body: as it came.
+        media_type: in lower case, without parameters.
+    """
+    if told := _told(document):
+        return ": ".join(dict.fromkeys(told))
+    text = body.decode("utf-8", "replace")
+    if not media_type.startswith(("text/", "application/")) and media_type:
+        return ""
+    if "\x00" in text or text.count("\ufffd") > len(text) // 10:
+        return ""
+    if text.lstrip()[:1] == "<":
+        return _page(text)
+    return " ".join(text.split())
+
+
+def _told(part: Any, depth: int = 0) -> list[str]:
+    """The texts of the members that are known to hold a reason."""
+    if isinstance(part, str):
+        return [" ".join(part.split())] if part.strip() else []
+    if depth > 2:
+        return []
+    if isinstance(part, list):
+        return [text for one in part[:3] for text in _told(one, depth + 1)]
+    if isinstance(part, dict):
+        return [text for key in _KEYS if key in part for text in _told(part[key], depth + 1)]
+    return []
+
+
+def _page(text: str) -> str:
+    # Loaded here: a web page is rare, and its entities are many.
+    from html import unescape
+
+    title = _TITLE.search(text, 0, _TITLE_WITHIN)
+    shown = title[1] if title and title[1].strip() else _TAG.sub(" ", _HIDDEN.sub(" ", text))
+    told = " ".join(unescape(shown).split())
+    return told if len(told) <= _PAGE_LIMIT else f"{told[:_PAGE_LIMIT]}…"

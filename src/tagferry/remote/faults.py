@@ -1,0 +1,88 @@
+"""How a connection fails, and the reason in words that a person can act on."""
+
+import os
+import re
+import socket
+import ssl
+
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
+"""OpenSSL's verification results for a chain that ends in no trusted authority (openssl-verification-options(1))."""
+_VERIFICATION = {
+    9: "certificate is not valid yet",
+    10: "certificate has expired",
+    23: "certificate has been revoked",
+    62: "certificate is for another host name",
+    64: "certificate is for another IP address",
+}
+_CLIENT_CERTIFICATE = "the server requires a client certificate; set client_certificate and client_key"
+_TLS = {
+    "WRONG_VERSION_NUMBER": "the server does not speak TLS",
+    "HTTP_REQUEST": "the server does not speak TLS",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _CLIENT_CERTIFICATE,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server refused the TLS handshake; it may require a client certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the server refused the client certificate",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the server refused the client certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the server refused the client certificate, which has expired",
+    "TLSV1_ALERT_UNKNOWN_CA": "the server does not know the authority of the client certificate",
+}
+
+
+class Broken(Exception):
+    """The connection failed, or could not be made; the text says how."""
+
+
+class Silent(Broken):
+    """The other side moved no byte for too long."""
+
+
+class Rejected(Broken):
+    """It cannot be made for a reason that does not pass by waiting, such as a certificate."""
+
+
+def broken(error: Exception) -> Broken:
+    """The fault that an error of a socket or of TLS means."""
+    return Silent(reason(error)) if isinstance(error, TimeoutError) else Broken(reason(error))
+
+
+def unconnected(where: str, error: BaseException) -> Broken:
+    """The fault of a connection that could not be made.
+
+    Args:
+        where: scheme, host and port of the other side.
+        error: why.
+    """
+    told = f"cannot connect to {where}: {reason(error)}"
+    return Rejected(told) if isinstance(error, ssl.SSLCertVerificationError) else Broken(told)
+
+
+def reason(error: BaseException) -> str:
+    """An error in words, never empty: without numbers, addresses of memory or the names of classes where possible."""
+    if isinstance(error, BaseExceptionGroup):
+        return ", ".join(dict.fromkeys(reason(one) for one in error.exceptions))
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _verification(error)
+    if isinstance(error, ssl.SSLError):
+        return _tls(error)
+    if isinstance(error, socket.gaierror):
+        return f"the host name cannot be resolved ({error.strerror or error.args[-1]})".replace("()", "")
+    if isinstance(error, TimeoutError) and not error.errno:
+        return str(error) or "nothing moved in time"
+    if isinstance(error, OSError) and error.errno:
+        # The text of a failed connect repeats the address in Python's own form.
+        return os.strerror(error.errno).lower()
+    if errnos := _ERRNO.findall(str(error)):
+        # Several addresses of a host failed, each in its own way (aiohappyeyeballs).
+        return ", ".join(dict.fromkeys(os.strerror(int(errno)).lower() for errno in errnos))
+    return str(error) or str(error.__cause__ or "") or type(error).__name__
+
+
+def _verification(error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in _UNKNOWN_AUTHORITY:
+        return "certificate is signed by an unknown authority; set ca_file to trust it"
+    return _VERIFICATION.get(error.verify_code, f"certificate is not trusted: {error.verify_message or error.reason}")
+
+
+def _tls(error: ssl.SSLError) -> str:
+    named = getattr(error, "reason", None) or ""
+    return _TLS.get(named) or (f"TLS failed: {named.replace('_', ' ').lower()}" if named else f"TLS failed: {error}")

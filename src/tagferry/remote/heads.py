@@ -1,0 +1,55 @@
+"""Makes a proper head of an answer out of one that only lenient clients read (RFC 9112, sections 2.2, 5 and 6.3).
+
+Registries stand behind proxies and appliances of all ages. The parser is strict, so that what it refuses is brought
+into the form that it reads; what could mean two things stays refused.
+"""
+
+import re
+
+_END = re.compile(rb"\r?\n\r?\n")
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_LINE = re.compile(rb"\r?\n")
+_INTERIM = re.compile(rb"\s*HTTP/1\.[01] 1\d\d")
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def mended(data: bytes) -> bytes | None:
+    """What the parser reads instead of these bytes, which begin with an answer's head; None where that has no end yet.
+
+    Folded lines become one, equal Content-Length headers become one, a bare line feed ends a line, blanks around a
+    name and lines that hold no header go, and control characters become blanks.
+    """
+    heads = b""
+    while True:
+        end = _END.search(data)
+        if end is None:
+            return None
+        head, data = data[: end.start()], data[end.end() :]
+        heads += _mended(head)
+        if _INTERIM.match(head) is None:
+            return heads + data
+
+
+def _mended(head: bytes) -> bytes:
+    status, *lines = _LINE.split(_FOLD.sub(b" ", head))
+    parted = (line.partition(b":") for line in lines)
+    fields = [(name.strip(), _CONTROL.sub(b" ", value).strip()) for name, _, value in parted]
+    fields = _framed([(name, value) for name, value in fields if _NAME.fullmatch(name)])
+    return b"\r\n".join([status, *(name + b": " + value for name, value in fields)]) + b"\r\n\r\n"
+
+
+def _framed(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The same with one header that says where the body ends, unless they differ."""
+    codings = [value.lower() for name, value in fields if name.lower() == b"transfer-encoding"]
+    lengths = {one.strip() for name, value in fields if name.lower() == b"content-length" for one in value.split(b",")}
+    others = [(name, value) for name, value in fields if name.lower() != b"content-length"]
+    if codings == [b"identity"]:
+        others = [(name, value) for name, value in others if name.lower() != b"transfer-encoding"]
+    elif codings and lengths:
+        # The chunks tell the end; what follows them on the connection is not to be relied on.
+        return [*others, (b"Connection", b"close")]
+    lengths.discard(b"")
+    if len(lengths) > 1:
+        return fields
+    return [*others, *((b"Content-Length", length) for length in lengths)]

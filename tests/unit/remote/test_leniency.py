@@ -1,0 +1,181 @@
+"""Answers that are not quite as the specification has them are read as other clients read them."""
+
+import asyncio
+import socket
+import ssl
+
+import pytest
+
+from tagferry.errors import Unavailable
+from tagferry.names import RepositoryName
+from tagferry.remote import Endpoint, RemoteStore, Retry
+from tagferry.remote.connections import Connections
+from tagferry.remote.faults import Broken, reason
+from tagferry.remote.transport import Transport
+from tests.support.images import blob, read
+from tests.support.raw_server import listening
+from tests.unit.remote.test_http1 import OK, answering, fetched, http
+
+__all__ = ["http"]
+
+HEADS = {
+    "folded": b"HTTP/1.1 200 OK\r\nX-Info: one\r\n  two\r\nContent-Length: 2\r\n\r\nok",
+    "folded-by-tab": b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\t2\r\n\r\nok",
+    "equal-lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+    "listed-lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok",
+    "lower-case": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    "line-feeds": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+    "blank-before-colon": b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok",
+    "control-character": b"HTTP/1.1 200 OK\r\nX-Info: a\x01b\r\nContent-Length: 2\r\n\r\nok",
+    "no-colon": b"HTTP/1.1 200 OK\r\nnonsense\r\nContent-Length: 2\r\n\r\nok",
+    "no-reason": b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok",
+    "empty-length": b"HTTP/1.1 200 OK\r\nContent-Length:\r\nContent-Length: 2\r\n\r\nok",
+    "identity": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nok",
+    "interim": b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n b\r\n\r\nHTTP/1.1 200 OK\r\nX: a\r\n\tb\r\n" + OK[17:],
+}
+
+
+@pytest.mark.parametrize("answer", HEADS.values(), ids=HEADS.keys())
+async def test_a_head_that_others_can_read_is_read_and_its_connection_serves_on(http: Connections, answer: bytes):
+    seen: list[int] = []
+    async with listening(answering(answer, answer, connections=seen)) as url:
+        assert await fetched(http, url) == (200, b"ok")
+        assert await fetched(http, url) == (200, b"ok")
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("answer", HEADS.values(), ids=HEADS.keys())
+async def test_such_a_head_may_come_byte_by_byte(http: Connections, answer: bytes):
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for index in range(len(answer)):
+            writer.write(answer[index : index + 1])
+            await writer.drain()
+
+    async with listening(handle) as url:
+        assert await fetched(http, url) == (200, b"ok")
+
+
+async def test_the_value_of_a_folded_line_is_one(http: Connections):
+    async with listening(answering(HEADS["folded"])) as url:
+        response = await http.send("GET", url, {}, silence=5.0)
+        response.close()
+    assert response.headers["X-Info"] == "one two"
+
+
+async def test_chunks_win_over_a_length_and_end_the_connection(http: Connections):
+    seen: list[int] = []
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    async with listening(answering(answer, answer, connections=seen)) as url:
+        assert await fetched(http, url) == (200, b"ok")
+        assert await fetched(http, url) == (200, b"ok")
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
+        b"<html>nonsense</html>\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b" folded\r\n" * 8000,
+    ],
+    ids=["listed", "folded", "negative", "no-status", "endless"],
+)
+async def test_what_could_mean_two_things_is_refused(http: Connections, answer: bytes):
+    async with listening(answering(answer)) as url:
+        with pytest.raises(Broken, match=r"not HTTP|head has more than"):
+            await fetched(http, url)
+
+
+async def test_what_follows_an_answer_without_a_body_does_no_harm(http: Connections):
+    answer = b"HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nnull"
+    async with listening(answering(answer, answer)) as url:
+        assert await fetched(http, url) == (204, b"")
+        assert await fetched(http, url) == (204, b"")
+
+
+async def test_what_cannot_be_connected_to_is_told_with_its_reason(http: Connections):
+    async with listening(answering(OK)) as url:
+        pass
+    with pytest.raises(Broken) as failure:
+        await fetched(http, url)
+    assert str(failure.value) == f"cannot connect to {url}: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(), "OSError"),
+        (TimeoutError(), "nothing moved in time"),
+        (ConnectionResetError(104, "x"), "connection reset by peer"),
+        (TimeoutError(110, "x"), "connection timed out"),
+        (
+            socket.gaierror(-2, "Name or service not known"),
+            "the host name cannot be resolved (Name or service not known)",
+        ),
+        (ssl.SSLError("x"), "TLS failed: ('x',)"),
+        (ExceptionGroup("", [OSError(111, "a"), OSError(111, "b"), OSError()]), "connection refused, OSError"),
+    ],
+)
+def test_every_error_has_a_reason(error: Exception, told: str):
+    assert reason(error) == told
+
+
+def on_the_wire(text: str) -> str:
+    """A header's value as it is read."""
+    return text.encode().decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("location", "url"),
+    [
+        ("/upload/a b?c=d e", "http://r.example/upload/a%20b?c=d%20e"),
+        ("  /upload/x  ", "http://r.example/upload/x"),
+        ("/größe/日本", "http://r.example/gr%C3%B6%C3%9Fe/%E6%97%A5%E6%9C%AC"),
+        ("http://other.example/ä", "http://other.example/%C3%A4"),
+        ("http://bücher.example/ä", "http://bücher.example/%C3%A4"),
+        ("/a\\b", "http://r.example/a%5Cb"),
+        ("/a%20b?sig=%2B%2f+|{}", "http://r.example/a%20b?sig=%2B%2f+|{}"),
+        ("/a#part", "http://r.example/a"),
+        ("next page", "http://r.example/v2/team/next%20page"),
+        ("//other.example/x y", "http://other.example/x%20y"),
+    ],
+)
+def test_what_a_location_must_not_hold_is_encoded(location: str, url: str):
+    transport = Transport(Endpoint(name="r", url="http://r.example"), retry=Retry())
+    assert transport.resolve(on_the_wire(location), "/v2/team/app") == url
+
+
+@pytest.mark.parametrize("location", ["http://r.example\\@evil.example/", "http://r example/", "//a\\b/"])
+def test_a_host_about_which_clients_disagree_is_refused(location: str):
+    transport = Transport(Endpoint(name="r", url="http://r.example"), retry=Retry())
+    with pytest.raises(Unavailable, match="cannot be read"):
+        transport.resolve(location)
+
+
+async def test_a_registry_that_leads_to_tls_on_its_own_host_is_itself():
+    transport = Transport(Endpoint(name="r", url="http://r.example"), retry=Retry())
+    assert transport.is_own("https://r.example/v2/")
+    assert not transport.is_own("https://r.example:8443/v2/")
+    assert not Transport(Endpoint(name="r", url="http://r.example:81"), retry=Retry()).is_own("https://r.example/")
+
+
+async def test_a_location_with_blanks_and_letters_is_followed():
+    paths: list[bytes] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in (
+            "HTTP/1.1 307 Found\r\nLocation: /größe/a b\r\nContent-Length: 0\r\n\r\n".encode(),
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
+        ):
+            paths.append((await reader.readuntil(b"\r\n\r\n")).split(b" ")[1])
+            writer.write(answer)
+        await writer.drain()
+
+    async with listening(handle) as url:
+        store = RemoteStore(Endpoint(name="r", url=url), retry=Retry(attempts=1))
+        assert await read(store, RepositoryName("team/app"), blob(b"x")) == b"x"
+        await store.close()
+    assert paths[1] == b"/gr%C3%B6%C3%9Fe/a%20b"

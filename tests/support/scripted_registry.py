@@ -90,6 +90,8 @@ class ScriptedRegistry:
         """Take one request."""
         reply = self._find(request.method, request.path)
         unread = isinstance(reply, Reply) and reply.unread
+        if not unread and request.headers.get("Expect") == "100-continue" and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         asked = Asked(
             method=request.method,
             path=request.path,

@@ -78,8 +78,9 @@ class Call:
 class Moved(Unavailable):
     """A stream has been led elsewhere after some of it was gone: send it from its beginning to `url`."""
 
-    def __init__(self, message: str, url: str) -> None:
+    def __init__(self, message: str, *, method: str, url: str) -> None:
         super().__init__(message)
+        self.method = method
         self.url = url
 
 
@@ -251,7 +252,8 @@ class Transport:
         if isinstance(call.body, Stream):
             self._asks_first = True
             if call.body.has_begun:
-                raise Moved(f"registry {self.name} led to {_place(url)} in the middle, when asked to {call.task}", url)
+                told = f"registry {self.name} led to {_place(url)} in the middle, when asked to {call.task}"
+                raise Moved(told, method=call.method, url=url)
         return call
 
     async def _send(self, call: Call, url: str, headers: Mapping[str, str]) -> Response:

@@ -16,7 +16,7 @@ from tagferry.remote.answer import Answer, RateLimited
 from tagferry.remote.http1 import Stream
 from tagferry.remote.pushing import Session, cancel, closing, location_of, pushing
 from tagferry.remote.sessions import Memo
-from tagferry.remote.transport import Call, Transport
+from tagferry.remote.transport import MAX_REDIRECTS, Call, Moved, Transport
 from tagferry.remote.trust import Trust
 from tagferry.remote.turns import LARGE, Turns
 
@@ -59,6 +59,8 @@ class Upload:
         self._memo = memo
         self._trust = trust
         self._left = self._offset = session.offset
+        self._closing = ""
+        self._moves = 0
         self.is_unseen = False
 
     async def in_one_piece(self, source: OpenBlob, turns: Turns) -> bool:
@@ -124,6 +126,8 @@ class Upload:
                 begun_at = self._offset
                 try:
                     return await send()
+                except Moved as moved:
+                    self._follow(moved)
                 except RateLimited as failure:
                     # Nothing was taken of a request that was refused unseen.
                     await attempts.pause(failure)
@@ -165,6 +169,7 @@ class Upload:
             url=self._location,
             scopes=(pushing(self._repository),),
             accept=frozenset({200, 202, 204, 400, 404, 405, 416}),
+            redirects=True,
         )
         try:
             answer = await self._transport.fetch(call)
@@ -177,7 +182,7 @@ class Upload:
         if answer.status not in (200, 202, 204) or kept > self._descriptor.size:
             return None
         if "Location" in answer.headers:
-            self._location = location_of(self._transport, call, answer)
+            self._location, self._closing = location_of(self._transport, call, answer), ""
         # A session that holds nothing says 0-0 at some registries, which others say for one byte.
         return kept if kept > 1 else 0
 
@@ -213,11 +218,21 @@ class Upload:
         self._location = location_of(self._transport, call, await self._transport.fetch(call))
         self._offset = start + length
 
+    def _follow(self, moved: Moved) -> None:
+        """Send what was led elsewhere in the middle there from now on; raises it where that happens too often."""
+        self._moves += 1
+        if self._moves > MAX_REDIRECTS:
+            raise moved
+        if moved.method == "PUT":
+            self._closing = moved.url
+        else:
+            self._location = moved.url
+
     async def _commit(self, body: bytes | Stream, headers: Mapping[str, str] | None = None) -> Answer:
         call = Call(
             method="PUT",
             task=f"store {self._named()}",
-            url=closing(self._location, self._descriptor.digest),
+            url=self._closing or closing(self._location, self._descriptor.digest),
             scopes=(pushing(self._repository),),
             headers={**_BYTES, **(headers or {})},
             body=body,

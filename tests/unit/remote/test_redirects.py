@@ -1,0 +1,253 @@
+"""Writes that a registry leads elsewhere arrive there whole, with the same method, and without its credentials."""
+
+import random
+import ssl
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from tagferry.errors import Refused, Unavailable
+from tagferry.names import RepositoryName, Tag
+from tagferry.oci.images import BlobOutcome
+from tagferry.remote import Capabilities, Credentials, Endpoint, RemoteStore, Retry
+from tests.support.certificates import loopback_certificate
+from tests.support.images import blob, image, opening
+from tests.support.scripted_registry import Answering, Asked, Reply, ScriptedRegistry, error, scripted_registry
+from tests.unit.remote.conftest import Opening
+from tests.unit.remote.test_capabilities import MemoryKeeper
+from tests.unit.remote.test_trust import CONTENT as LARGE_CONTENT
+from tests.unit.remote.test_trust import KNOWN, Crossing, crossing, source, source_script
+
+__all__ = ["crossing", "source", "source_script"]
+
+APP, LATEST = RepositoryName("team/app"), Tag("latest")
+UPLOADS = "/v2/team/app/blobs/uploads/"
+USER = Credentials(username="u", password="p")
+CONTENT = random.Random(10).randbytes(3 * 1024 * 1024 + 7)
+
+
+class Stored:
+    """What a registry below `/moved` was given: its answers name places relative to where they were asked."""
+
+    def __init__(self, script: ScriptedRegistry) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self._received = b""
+        replies: list[tuple[str, str, Answering]] = [
+            ("POST", f"/moved{UPLOADS}", Reply(status=202, headers={"Location": "session?state=a%2Bb"})),
+            ("PATCH", f"/moved{UPLOADS}s*", self._patch),
+            ("PUT", f"/moved{UPLOADS}s*", self._put),
+            ("PUT", "/moved/v2/team/app/manifests/latest", Reply(status=201)),
+            ("DELETE", "/moved/v2/team/app/manifests/latest", Reply(status=202)),
+        ]
+        for verb, path, reply in replies:
+            script.always(verb, path, reply)
+
+    def _patch(self, asked: Asked) -> Reply:
+        self._received += asked.body
+        return Reply(status=202, headers={"Location": f"session?state={len(self._received)}"})
+
+    def _put(self, asked: Asked) -> Reply:
+        content, self._received = self._received + asked.body, b""
+        digest = f"sha256%3A{sha256(content).hexdigest()}"
+        if f"digest={digest}" not in asked.query:
+            return error(400, "DIGEST_INVALID")
+        self.blobs[digest] = content
+        return Reply(status=201)
+
+    def has(self, content: bytes) -> bool:
+        return self.blobs.get(f"sha256%3A{sha256(content).hexdigest()}") == content
+
+
+def leading(script: ScriptedRegistry, to: str, status: int, *, methods: str = "POST PATCH PUT DELETE") -> None:
+    """Lead what is written to the same path below `/moved`, after its body has been taken."""
+
+    def led(asked: Asked) -> Reply:
+        query = f"?{asked.query}" if asked.query else ""
+        return Reply(status=status, headers={"Location": f"{to}/moved{asked.path}{query}"})
+
+    for method in methods.split():
+        script.always(method, "/v2/team/app/*", led)
+
+
+def leading_early(script: ScriptedRegistry, to: str, status: int) -> None:
+    """Lead the PUT of `CONTENT` on before its body has been taken."""
+    target = f"{to}/moved{UPLOADS}session?digest=sha256%3A{sha256(CONTENT).hexdigest()}"
+    script.always("PUT", f"{UPLOADS}s", Reply(status=status, headers={"Location": target}, unread=True))
+
+
+@pytest.fixture(params=["same host", "other host"])
+async def elsewhere(request: pytest.FixtureRequest, script: ScriptedRegistry) -> AsyncIterator[ScriptedRegistry]:
+    """Where the scripted registry leads to."""
+    if request.param == "same host":
+        yield script
+        return
+    async with scripted_registry() as other:
+        yield other
+
+
+def place(script: ScriptedRegistry, elsewhere: ScriptedRegistry) -> str:
+    return "" if script is elsewhere else elsewhere.url
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_blob_that_is_led_on_arrives_in_one_piece(
+    script: ScriptedRegistry, elsewhere: ScriptedRegistry, opened: Opening, status: int
+):
+    stored = Stored(elsewhere)
+    leading(script, place(script, elsewhere), status)
+
+    assert await opened(attempts=1).write_blob(APP, blob(CONTENT), opening(CONTENT)) is BlobOutcome.UPLOADED
+
+    assert stored.has(CONTENT)
+    assert [line for line in script.lines() if "/moved" not in line] == [f"POST {UPLOADS}"]
+
+
+@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize("early", [False, True], ids=["after the body", "before the body"])
+async def test_a_stream_that_is_led_on_in_the_middle_is_sent_from_its_beginning(
+    script: ScriptedRegistry, elsewhere: ScriptedRegistry, opened: Opening, status: int, early: bool
+):
+    stored = Stored(elsewhere)
+    script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
+    if early:
+        leading_early(script, place(script, elsewhere), status)
+    else:
+        leading(script, place(script, elsewhere), status, methods="PUT")
+
+    assert await opened(attempts=1).write_blob(APP, blob(CONTENT), opening(CONTENT)) is BlobOutcome.UPLOADED
+
+    assert stored.has(CONTENT)
+    assert script.lines().count(f"POST {UPLOADS}") == 1
+
+
+async def test_the_next_stream_asks_before_it_is_sent(script: ScriptedRegistry, opened: Opening):
+    other_content = CONTENT[::-1]
+    stored = Stored(script)
+    script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
+    leading(script, "", 307, methods="PUT")
+    store = opened(attempts=1)
+
+    for content in (CONTENT, other_content):
+        await store.write_blob(APP, blob(content), opening(content))
+
+    assert stored.has(CONTENT)
+    assert stored.has(other_content)
+    expecting = [asked.headers.get("Expect") for asked in script.asked if asked.method == "PUT"]
+    assert expecting == [None, "100-continue", "100-continue", "100-continue"]
+
+
+async def test_parts_that_are_led_on_arrive_in_their_order(
+    script: ScriptedRegistry, elsewhere: ScriptedRegistry, opened: Opening
+):
+    stored = Stored(elsewhere)
+    script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
+    leading(script, place(script, elsewhere), 307, methods="PATCH")
+    keeper = MemoryKeeper(Capabilities(mounts_from_itself=True, whole_limit=1))
+    store = opened(attempts=1, keeper=keeper, chunk_size=1024 * 1024)
+
+    assert await store.write_blob(APP, blob(CONTENT), opening(CONTENT)) is BlobOutcome.UPLOADED
+    assert stored.has(CONTENT)
+
+
+async def test_a_manifest_that_is_led_on_is_stored_and_deleted_there(
+    script: ScriptedRegistry, elsewhere: ScriptedRegistry, store: RemoteStore
+):
+    Stored(elsewhere)
+    leading(script, place(script, elsewhere), 308)
+    sample = image().manifest
+
+    await store.put_manifest(APP, sample, LATEST)
+    await store.delete_manifest(APP, LATEST)
+
+    moved = [asked for asked in elsewhere.asked if asked.path.startswith("/moved")]
+    assert [(asked.method, asked.body) for asked in moved] == [("PUT", sample.raw), ("DELETE", b"")]
+    assert moved[0].headers["Content-Type"] == sample.media_type
+
+
+async def test_another_host_never_learns_the_credentials(script: ScriptedRegistry, opened: Opening):
+    async with scripted_registry() as other:
+        stored = Stored(other)
+        script.on("POST", UPLOADS, Reply(status=401, headers={"WWW-Authenticate": "Basic realm=x"}))
+        leading(script, other.url, 307)
+        await opened(credentials=USER).write_blob(APP, blob(CONTENT), opening(CONTENT))
+        assert stored.has(CONTENT)
+    assert script.asked[-1].headers["Authorization"].startswith("Basic ")
+    assert all("Authorization" not in asked.headers for asked in other.asked)
+
+
+async def test_the_own_host_gets_the_credentials_wherever_it_leads(script: ScriptedRegistry, opened: Opening):
+    stored = Stored(script)
+    script.on("POST", UPLOADS, Reply(status=401, headers={"WWW-Authenticate": "Basic realm=x"}))
+    leading(script, "", 307)
+    await opened(credentials=USER).write_blob(APP, blob(CONTENT), opening(CONTENT))
+    assert stored.has(CONTENT)
+    assert all(asked.headers["Authorization"].startswith("Basic ") for asked in script.asked[1:])
+
+
+async def test_an_answer_that_is_elsewhere_is_asked_for_there(script: ScriptedRegistry, store: RemoteStore):
+    sample = image().manifest
+    script.on("PUT", "/v2/team/app/manifests/latest", Reply(status=303, headers={"Location": "/result"}))
+    script.on("GET", "/result", Reply(status=201))
+    await store.put_manifest(APP, sample, LATEST)
+    assert (script.asked[-1].method, script.asked[-1].body) == ("GET", b"")
+
+
+async def test_a_page_to_log_in_is_no_success(script: ScriptedRegistry, opened: Opening):
+    page = Reply(body=b"<html><title>Please log in</title>", headers={"Content-Type": "text/html; charset=utf-8"})
+    for status in (302, 303):
+        script.on("PUT", "/v2/team/app/manifests/latest", Reply(status=status, headers={"Location": "/login"}))
+    script.always("PUT", "/login", page)
+    script.always("GET", "/login", page)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="answered 200 Please log in when asked to store manifest"):
+            await opened(attempts=1).put_manifest(APP, image().manifest, LATEST)
+
+
+async def test_a_circle_is_left(script: ScriptedRegistry, opened: Opening):
+    script.always("POST", UPLOADS, Reply(status=307, headers={"Location": UPLOADS}))
+    with pytest.raises(Unavailable, match="redirected more than 5 times"):
+        await opened(attempts=1).write_blob(APP, blob(b"x"), opening(b"x"))
+    assert len(script.asked) == 6
+
+
+async def test_a_stream_in_a_circle_is_left(script: ScriptedRegistry, opened: Opening):
+    script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
+    script.always("PUT", f"{UPLOADS}s", Reply(status=307, headers={"Location": f"{UPLOADS}s"}, unread=True))
+    with pytest.raises(Unavailable, match=r"redirected more than 5 times|led to"):
+        await opened(attempts=1).write_blob(APP, blob(CONTENT), opening(CONTENT))
+    assert len(script.asked) < 20
+
+
+async def test_what_is_written_is_not_sent_in_clear_by_a_registry_with_tls(tmp_path: Path):
+    certificate = loopback_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    async with scripted_registry(tls=context) as encrypted, scripted_registry() as clear:
+        clear_url = clear.url.replace("127.0.0.1", "localhost")
+        encrypted.on("POST", UPLOADS, Reply(status=307, headers={"Location": f"{clear_url}{UPLOADS}"}))
+        store = RemoteStore(Endpoint(name="r", url=encrypted.url, ca_file=certificate), retry=Retry(attempts=1))
+        with pytest.raises(Refused, match="without TLS, when asked to"):
+            await store.write_blob(APP, blob(b"x"), opening(b"x"))
+        await store.close()
+    assert clear.asked == []
+
+
+async def test_a_spliced_blob_that_is_led_on_in_the_middle_arrives(
+    script: ScriptedRegistry, opened: Opening, crossing: Crossing
+):
+    async with scripted_registry() as other:
+        stored = Stored(other)
+        digest = f"sha256%3A{sha256(LARGE_CONTENT).hexdigest()}"
+        script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
+        script.always("DELETE", f"{UPLOADS}s", Reply(status=204))
+        script.on("PUT", f"{UPLOADS}s", error(400, "DIGEST_INVALID"))
+        target = f"{other.url}/moved{UPLOADS}session?digest={digest}"
+        script.on("PUT", f"{UPLOADS}s", Reply(status=307, headers={"Location": target}, unread=True))
+        store = opened(attempts=1, keeper=MemoryKeeper(KNOWN))
+
+        assert await store.write_blob(APP, blob(LARGE_CONTENT), crossing) is BlobOutcome.UPLOADED
+
+        assert stored.has(LARGE_CONTENT)
+    assert crossing.flowed >= len(LARGE_CONTENT) // 2

@@ -108,7 +108,7 @@ def failure(registry: str, task: str, answer: Answer) -> TagferryError:
         case 413:
             return TooLarge(f"the request to {task}", f"is too large for registry {registry}, which answered {told}")
         case 429:
-            return RateLimited(sentence, retry_after=DEFAULT_WAIT if wait is None else wait)
+            return RateLimited(sentence, retry_after=wait or DEFAULT_WAIT)
         case 408:
             return Unavailable(sentence, retry_after=wait)
         case status if status >= 500 or status < 400:

@@ -1,6 +1,6 @@
-"""What a registry bears, learned from its answers: how many requests at once, and from when on.
+"""What a registry bears, learned from its answers: how many requests at once, how many a second, and from when on.
 
-A registry that throttles is believed for all requests of the process, not only for the one that was told.
+A registry that throttles is believed for all requests of the process, not only for the one that it refused.
 """
 
 import asyncio
@@ -10,12 +10,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 
+from tagferry.remote.rate import RESTART, SLOWEST, RequestRate
 from tagferry.remote.retry import retry_after
 
-DEFAULT_WAIT = 5.0
-"""Seconds after which to ask again a registry that throttles and does not tell."""
-_LOWERED_SECONDS = 1.0
-"""How long refusals count as one: what is in flight together is refused together."""
+DEFAULT_WAIT = 2.0
+"""Seconds after which to ask again a registry that throttles and does not say for how long."""
 _EPOCH = 1e9
 """A reset beyond this many seconds is a moment, not a wait."""
 _REMAINING = re.compile(r"(?:^|[;,\s])r=(\d+)")
@@ -32,6 +31,9 @@ class Throttle:
         patience: seconds; a longer pause that a registry asks for is not waited for here.
         sleep: waits for seconds.
         clock: seconds, monotonic.
+
+    Attributes:
+        rate: when the next request may start.
     """
 
     def __init__(
@@ -42,48 +44,48 @@ class Throttle:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.requests = Slots(most, self._wait)
-        self.uploads = Slots(most, self._wait)
+        self.rate = RequestRate(sleep=sleep, clock=clock)
+        self.requests = Slots(most, self.rate.turn)
+        self.uploads = Slots(most, self.rate.turn)
         self._patience = patience
-        self._sleep = sleep
-        self._clock = clock
-        self._quiet_until = clock()
-        self._lowered_at = float("-inf")
 
     def note(self, status: int, headers: Mapping[str, str]) -> None:
         """Learn from an answer."""
+        is_new = note(self.rate, status, headers, patience=self._patience)
         if status == 429:
-            self._lower()
-            asked = retry_after(headers)
-            self._hold(DEFAULT_WAIT if asked is None else asked)
-            return
-        if status == 503:
-            self._hold(retry_after(headers) or 0.0)
-            return
-        self._hold(rate_limit_pause(headers))
-        if status < 500:
+            if is_new:
+                self.requests.halve()
+                self.uploads.halve()
+        elif status < 500:
             self.requests.grow()
             self.uploads.grow()
 
-    def _lower(self) -> None:
-        now = self._clock()
-        if now - self._lowered_at > _LOWERED_SECONDS:
-            self._lowered_at = now
-            self.requests.halve()
-            self.uploads.halve()
 
-    def _hold(self, seconds: float) -> None:
-        if 0 < seconds <= self._patience:
-            self._quiet_until = max(self._quiet_until, self._clock() + seconds)
+def note(rate: RequestRate, status: int, headers: Mapping[str, str], *, patience: float) -> bool:
+    """Have a host's rate learn from an answer.
 
-    async def _wait(self) -> None:
-        pause = self._quiet_until - self._clock()
-        if pause > 0:
-            await self._sleep(pause)
+    Args:
+        rate: the host's.
+        status: the answer's.
+        headers: the answer's.
+        patience: seconds; a longer pause is not kept.
+
+    Returns:
+        Whether the host refuses more requests for now, and did not before.
+    """
+    is_refusal = status in (429, 503)
+    asked = retry_after(headers) if is_refusal else rate_limit_pause(headers)
+    if status == 429 and not asked:
+        asked = DEFAULT_WAIT
+    if not is_refusal:
+        rate.grant()
+    if not asked or asked > patience:
+        return False
+    return rate.refuse(asked, slowest=RESTART if status == 503 else SLOWEST)
 
 
 class Slots:
-    """A semaphore whose size can change; who enters waits for the registry's quiet time to be over.
+    """A semaphore whose size can change; entering it also waits until a request may start.
 
     Args:
         most: its size at first, and at most.

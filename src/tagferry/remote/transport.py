@@ -21,13 +21,14 @@ from tagferry.remote.answer import ERROR_LIMIT, Answer, failure
 from tagferry.remote.auth import Authenticator, TokenRequest
 from tagferry.remote.body import Body
 from tagferry.remote.coding import codings, decoded
-from tagferry.remote.connections import PORTS, Connections, origin_of
+from tagferry.remote.connections import PORTS, Connections, Origin, origin_of
 from tagferry.remote.endpoint import Endpoint
 from tagferry.remote.faults import Broken, Rejected, Silent
 from tagferry.remote.http1 import Stream
+from tagferry.remote.rate import RequestRate
 from tagferry.remote.response import Response
 from tagferry.remote.retry import Budget, Retries, Retry
-from tagferry.remote.throttle import Slots, Throttle
+from tagferry.remote.throttle import Slots, Throttle, note
 from tagferry.remote.urls import encoded
 
 FAR_SECONDS = 0.01
@@ -35,6 +36,8 @@ FAR_SECONDS = 0.01
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TOKEN_LIMIT = 1024 * 1024
+_HOSTS = 32
+"""Other hosts than the registry's own whose limits are remembered."""
 _SLOWEST_COMMIT = 20e6
 """Bytes a second that a registry is expected to check and store at least, once it has a whole blob."""
 
@@ -97,7 +100,10 @@ class Transport:
         self._asks_first = False
         self._base = f"{self._own.scheme}://{self._own.netloc}"
         self._auth = Authenticator(endpoint, self._exchange)
+        self._patience = retry.patience
+        self._sleep = retry.sleep
         self._throttle = Throttle(endpoint.max_connections, patience=retry.patience, sleep=retry.sleep)
+        self._rates: dict[Origin, RequestRate] = {}
         self._connections: Connections | None = None
         self.round_trip: float | None = None
         """Seconds that the quickest answer so far took to begin; None before the first."""
@@ -121,6 +127,10 @@ class Transport:
     def upload_slot(self) -> Slots:
         """What a request with a stream for a body is sent under; taken before the stream's source is opened."""
         return self._throttle.uploads
+
+    async def turn(self) -> None:
+        """Wait until another request may start under a slot that is held."""
+        await self._throttle.rate.turn()
 
     def resolve(self, location: str, base: str = "") -> str:
         """The absolute URL that a Location or Link of this registry means.
@@ -261,16 +271,30 @@ class Transport:
         if isinstance(body, Stream):
             body.asks_first = self._asks_first
         silence = max(self.endpoint.read_timeout, call.to_check / _SLOWEST_COMMIT)
+        elsewhere = None if self.is_own(url) else self._rate_of(url)
+        if elsewhere is not None:
+            await elsewhere.turn()
         started = time.monotonic()
         try:
             response = await self._connected().send(call.method, url, headers, body, silence=silence)
         except Broken as fault:
             raise self._fault(call, fault) from fault
-        if self.is_own(url):
+        if elsewhere is None:
             self._throttle.note(response.status, response.headers)
+        else:
+            note(elsewhere, response.status, response.headers, patience=self._patience)
         if not isinstance(body, Stream):
             self.round_trip = min(self.round_trip or math.inf, time.monotonic() - started)
         return response
+
+    def _rate_of(self, url: str) -> RequestRate:
+        """How often a storage host or token server of this registry may be asked."""
+        origin = origin_of(url)
+        if origin not in self._rates:
+            while len(self._rates) >= _HOSTS:
+                del self._rates[next(iter(self._rates))]
+            self._rates[origin] = RequestRate(sleep=self._sleep)
+        return self._rates[origin]
 
     async def _read(self, call: Call, response: Response) -> Answer:
         """Read an answer's body, which is bounded; raises what an answer that the caller does not accept means."""
@@ -319,6 +343,8 @@ class Transport:
         )
 
         async def attempt() -> Answer:
+            if self.is_own(request.url):
+                await self.turn()
             return await self._read(call, await self._send(call, url.geturl(), request.headers))
 
         answer = await self.retry.run(attempt)

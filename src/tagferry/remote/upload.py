@@ -203,6 +203,8 @@ class Upload:
         async with self._transport.upload_slot(), source(offset) as chunks:
             parts = _Parts(verifier.passing(chunks, offset=offset))
             for start in range(offset, size, step):
+                if start > offset:
+                    await self._transport.turn()
                 await self._patch(parts, start, min(step, size - start))
 
     async def _patch(self, parts: "_Parts", start: int, length: int) -> None:

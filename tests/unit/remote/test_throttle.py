@@ -31,7 +31,7 @@ async def test_refusals_halve_the_slots_and_answers_let_them_grow_back(clock: Cl
     for _ in range(4):
         throttled.note(429, {"Retry-After": "1"})
         sizes.append(throttled.requests.size)
-        clock.now += 2
+        await throttled.rate.turn()
     for _ in range(1 + 2 + 3):
         throttled.note(200, {})
     assert (sizes, throttled.requests.size) == ([4, 2, 1, 1], 4)
@@ -90,7 +90,8 @@ async def test_who_is_cancelled_in_the_line_takes_no_slot_away(clock: Clock):
     ("status", "headers", "pause"),
     [
         (429, {"Retry-After": "7"}, [7.0]),
-        (429, {}, [5.0]),
+        (429, {}, [2.0]),
+        (429, {"Retry-After": "0"}, [2.0]),
         (503, {"Retry-After": "3"}, [3.0]),
         (503, {}, []),
         (200, {"RateLimit": '"default";r=0;t=30'}, [30.0]),
@@ -106,7 +107,9 @@ async def test_who_comes_next_keeps_the_pause_that_another_was_told(
     for slots in (throttled.requests, throttled.uploads):
         async with slots:
             pass
-    assert clock.slept == pause
+    # The next one follows at the rate that was granted.
+    assert clock.slept[:1] == pause
+    assert len(clock.slept) == 2 * len(pause)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +165,7 @@ async def test_one_told_to_wait_holds_the_others_back(script: ScriptedRegistry, 
     await store.ping()
 
     # The pauses of this test take no time, so the registry's wish still stands for the next request.
-    assert [round(pause) for pause in pauses] == [30]
+    assert 30 <= pauses[0] <= 31
 
 
 async def test_a_request_that_only_trickles_is_given_up(script: ScriptedRegistry, opened: Opening):

@@ -1,0 +1,74 @@
+"""Registries that allow so many requests a second, and always say "come back in a second", fail no tag."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tagferry.copy.flights import gather
+from tagferry.copy.route import Route
+from tagferry.copy.run import CopyEngine
+from tagferry.names import RepositoryName, Tag
+from tagferry.registry.server import RegistryApp
+from tagferry.registry.storage import DiskStore
+from tagferry.remote import Endpoint, RemoteStore
+from tests.support.images import image, layer, push
+from tests.support.memory_store import MemoryStore
+from tests.support.open_gate import OpenGate
+from tests.support.rate_limit import Bucket, RateLimited
+from tests.support.serving import serving
+
+APP, COPY = RepositoryName("team/app"), RepositoryName("release/app")
+SHARED = [layer(f"shared {number}", 50_000) for number in range(3)]
+IMAGES = {
+    Tag(f"v{number}"): image(*SHARED, *(layer(f"{part} of {number}", 50_000) for part in range(8)), seed=str(number))
+    for number in range(7)
+}
+
+
+@asynccontextmanager
+async def limited(folder: Path, bucket: Bucket) -> AsyncIterator[tuple[RemoteStore, RateLimited, DiskStore]]:
+    """A registry on disk behind a limit, as a remote store."""
+    store = await DiskStore.open(folder)
+    app = RateLimited(RegistryApp(store, OpenGate()), bucket)
+    async with serving(app) as url:
+        remote = RemoteStore(Endpoint(name="limited", url=url))
+        yield remote, app, store
+        await remote.close()
+    await store.close()
+
+
+async def copy_all(route: Route) -> None:
+    engine = CopyEngine()
+    await gather(*(engine.copy(route, tag, override=False) for tag in IMAGES))
+    for tag, sample in IMAGES.items():
+        found = await route.target.head_manifest(route.target_repository, tag)
+        assert found is not None
+        assert found.digest == sample.digest
+
+
+@pytest.fixture
+def bucket() -> Bucket:
+    return Bucket(rate=50, most=20)
+
+
+async def test_a_target_that_limits_the_rate_gets_all_tags(tmp_path: Path, bucket: Bucket):
+    source = MemoryStore("source")
+    for tag, sample in IMAGES.items():
+        await push(source, APP, sample, tag)
+    async with limited(tmp_path, bucket) as (target, app, _):
+        await copy_all(Route(source, APP, target, COPY))
+
+    # Most of them are those that were under way when the limit showed.
+    assert app.refused < app.granted / 4
+
+
+async def test_a_source_that_limits_the_rate_gives_all_tags(tmp_path: Path, bucket: Bucket):
+    target = MemoryStore("target")
+    async with limited(tmp_path, bucket) as (source, app, disk):
+        for tag, sample in IMAGES.items():
+            await push(disk, APP, sample, tag)
+        await copy_all(Route(source, APP, target, COPY))
+
+    assert app.refused < app.granted / 4

@@ -194,8 +194,13 @@ class RegionSettings(_Frozen):
         """The address of the region's registry, as clients see it."""
         if not self.is_embedded:
             return self.registry
+        return self.public_url or self.listening_url
+
+    @property
+    def listening_url(self) -> str:
+        """The address that this process listens on for the region."""
         scheme = "https" if self.tls_certificate else "http"
-        return self.public_url or f"{scheme}://{self.listen}"
+        return f"{scheme}://{self.listen}"
 
 
 class SyncSettings(_Frozen):

@@ -54,7 +54,7 @@ class Answer:
         assert self.status >= 400, self.content
         assert self.headers["Content-Type"] == "application/json"
         document = self.document
-        assert set(document) == {"error_code", "error_msg", "request_id", "errors"}
+        assert set(document) - {"error"} == {"error_code", "error_msg", "request_id", "errors"}
         assert document["request_id"] == self.headers["X-Request-Id"]
         assert document["errors"][0] == {
             "errorCode": document["error_code"],

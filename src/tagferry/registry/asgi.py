@@ -19,6 +19,11 @@ Send = Callable[[Message], Awaitable[None]]
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
+def origin(scheme: str, host: str) -> str | None:
+    """The address that a client asked, from its `Host`; None where that is not a host."""
+    return f"{scheme}://{host}" if _HOST.fullmatch(host) else None
+
+
 class ClientGone(Exception):
     """The client closed the connection, or sent nothing for too long, before its request was complete."""
 
@@ -65,9 +70,8 @@ class Request:
     @property
     def login(self) -> Login:
         """Who the client says it is."""
-        host = self.headers.get("host", "")
-        origin = f"{self.scheme}://{host}" if _HOST.fullmatch(host) else None
-        return Login(authorization=self.headers.get("authorization"), address=self.address, origin=origin)
+        asked = origin(self.scheme, self.headers.get("host", ""))
+        return Login(authorization=self.headers.get("authorization"), address=self.address, origin=asked)
 
     @property
     def content_length(self) -> int | None:

@@ -22,7 +22,9 @@ from tagferry.web.errors import INTERNAL, INTERNAL_MESSAGE, respond, serialize
 log = structlog.get_logger(__name__)
 
 _SIGNATURE = b"SDK-"
-_WITHOUT_CALLER = frozenset({"/healthz", "/readyz", "/openapi.json", "/notifications"})
+_WITHOUT_CALLER = frozenset({"/healthz", "/readyz", "/openapi.json", "/notifications", "/v3", "/v3/"})
+_VERSIONS = ("GET", "/")
+"""Clients of IAM ask for its versions before they authenticate; those of SWR sign the same request."""
 _PROVES_IN_BODY = ("POST", "/v3/auth/tokens")
 _MAY_PROVE_IN_BODY = ("POST", "/v3.0/OS-CREDENTIAL/securitytokens")
 
@@ -66,7 +68,7 @@ class RequestIds:
                     return
                 if started:
                     raise
-                response = serialize(INTERNAL, [INTERNAL_MESSAGE], request_id)
+                response = serialize(INTERNAL, [INTERNAL_MESSAGE], scope)
                 await response(scope, receive, send_with_id)
 
 
@@ -93,12 +95,12 @@ class Authentication:
                     scope["state"]["caller"] = caller
                     audit.known_as(caller.name)
         except TagferryError as error:
-            await respond(error, scope["state"]["request_id"])(scope, receive, send)
+            await respond(error, scope)(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
 
     async def _authenticate(self, scope: Scope, body: bytes) -> Caller | None:
-        """Who sent the request; None only where the body may tell, and no header does."""
+        """Who sent the request; None where no header says it, if the body may, or if anybody may ask."""
         request = signing.Request(
             method=scope["method"],
             path=_text(scope["raw_path"]),
@@ -112,7 +114,7 @@ class Authentication:
             return await self._authenticator.by_signature(request, authorization, address=client_address(scope))
         if token := request.header("x-auth-token"):
             return await self._authenticator.by_token(token)
-        if _route(scope) == _MAY_PROVE_IN_BODY:
+        if _route(scope) in (_MAY_PROVE_IN_BODY, _VERSIONS):
             return None
         raise Unauthenticated("the request has neither an AK/SK signature (Authorization) nor an X-Auth-Token")
 

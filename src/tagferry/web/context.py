@@ -18,6 +18,7 @@ from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
 from tagferry.db.engine import Database
+from tagferry.registry.asgi import origin
 from tagferry.retention.history import History
 from tagferry.retention.policies import Policies
 from tagferry.retention.runs import Retention
@@ -70,6 +71,22 @@ class Context:
         """Whoever was authenticated."""
         caller: Caller = self.request.state.caller
         return caller
+
+    @property
+    def known_caller(self) -> Caller | None:
+        """The authenticated caller; None where the request may come without credentials, and did."""
+        caller: Caller | None = getattr(self.request.state, "caller", None)
+        return caller
+
+    @property
+    def base_url(self) -> str:
+        """The address of this region as its clients reach it, without a slash at the end.
+
+        That is the region's `public_url`, else the host that the client asked, else the address that is listened on.
+        """
+        settings = self.services.settings.regions[self.region.id]
+        asked = origin(self.request.scope.get("scheme", "http"), self.request.headers.get("host", ""))
+        return settings.public_url or asked or settings.listening_url
 
     @property
     def request_id(self) -> str:

@@ -8,6 +8,7 @@ already, and for domains to share with.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from math import ceil
 from typing import Any
 
@@ -15,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
+from starlette.types import Scope
 
 from tagferry import errors
 
@@ -46,11 +48,31 @@ class ErrorBody(BaseModel):
     errors: list[ErrorDetail]
 
 
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": ErrorBody, "description": "The request cannot be met as it is"},
-    "5XX": {"model": ErrorBody, "description": "It failed here, or at a registry"},
-}
-"""What any operation may answer besides success, for the OpenAPI document."""
+class KeystoneError(BaseModel):
+    """An error as OpenStack's clients read it."""
+
+    code: int
+    title: str
+    message: str
+
+
+class IamErrorBody(ErrorBody):
+    """The body of every error of IAM: `error` is for OpenStack's clients, the rest for the SDKs."""
+
+    error: KeystoneError
+
+
+def _responses(body: type[ErrorBody]) -> dict[int | str, dict[str, Any]]:
+    return {
+        "4XX": {"model": body, "description": "The request cannot be met as it is"},
+        "5XX": {"model": body, "description": "It failed here, or at a registry"},
+    }
+
+
+RESPONSES = _responses(ErrorBody)
+"""The errors that any operation may return, for the OpenAPI document."""
+IAM_RESPONSES = _responses(IamErrorBody)
+"""The same for the operations of IAM."""
 
 _SWR = "SVCSTG.SWR."
 
@@ -76,7 +98,9 @@ _BY_KIND = {
     "rule": ErrorCode(400, f"{_SWR}4001158"),
     "retention policy to delete": ErrorCode(400, f"{_SWR}4000306"),
     **dict.fromkeys(("permission", "share", "access domain", "retention policy", "trigger"), _MISSING),
-    **dict.fromkeys(("project", "domain", "token", "user", "group", "access key"), ErrorCode(404, "IAM.0004")),
+    **dict.fromkeys(
+        ("project", "domain", "token", "user", "group", "access key", "IAM region"), ErrorCode(404, "IAM.0004")
+    ),
 }
 _CONFLICTS = {
     "repository": ErrorCode(409, f"{_SWR}4090006"),
@@ -122,25 +146,43 @@ def code_of(error: errors.TagferryError) -> ErrorCode:
     return next((code for kind, code in _TABLE if isinstance(error, kind)), INTERNAL)
 
 
-def respond(error: errors.TagferryError, request_id: str, others: Iterable[errors.TagferryError] = ()) -> JSONResponse:
-    """The response for an error; `others` are further errors of the same request."""
+def respond(error: errors.TagferryError, scope: Scope, others: Iterable[errors.TagferryError] = ()) -> JSONResponse:
+    """The response for an error.
+
+    Args:
+        error: what went wrong.
+        scope: the ASGI scope of the request, with the request's id in its state.
+        others: further errors of the same request.
+    """
     headers = {}
     if isinstance(error, errors.Throttled):
         headers["Retry-After"] = str(ceil(error.retry_after))
-    return serialize(code_of(error), [error.message, *(other.message for other in others)], request_id, headers)
+    return serialize(code_of(error), [error.message, *(other.message for other in others)], scope, headers)
 
 
 def serialize(
-    code: ErrorCode, messages: list[str], request_id: str, headers: dict[str, str] | None = None
+    code: ErrorCode, messages: list[str], scope: Scope, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """The one error body: SWR's inner form for Terraform's provider, the outer one for the SDKs."""
-    body = {
+    """The one error body: SWR's inner form for Terraform's provider, the outer one for the SDKs.
+
+    An error of IAM also has Keystone's form, for OpenStack's clients.
+    """
+    body: dict[str, Any] = {
         "error_code": code.code,
         "error_msg": messages[0],
-        "request_id": request_id,
+        "request_id": scope["state"]["request_id"],
         "errors": [{"errorCode": code.code, "errorMessage": message, "detail": ""} for message in messages],
     }
+    if is_iam_path(scope["path"]):
+        title = HTTPStatus(code.status).phrase
+        body["error"] = {"code": code.status, "title": title, "message": "; ".join(messages)}
     return JSONResponse(body, status_code=code.status, headers=headers)
+
+
+def is_iam_path(path: str) -> bool:
+    """Whether a path belongs to IAM: `/v3` and `/v3.0` without `/v3/manage`, which is SWR's."""
+    version, _, rest = path.removeprefix("/").partition("/")
+    return version in ("v3", "v3.0") and rest.partition("/")[0] != "manage"
 
 
 def from_validation(validation: RequestValidationError) -> list[errors.TagferryError]:

@@ -108,29 +108,29 @@ def _add_probes(app: FastAPI, services: Services) -> None:
 
 async def _on_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, TagferryError)  # noqa: S101
-    return respond(error, request.state.request_id)
+    return respond(error, request.scope)
 
 
 async def _on_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     first, *others = from_validation(error)
-    return respond(first, request.state.request_id, others)
+    return respond(first, request.scope, others)
 
 
 async def _on_unexpected(request: Request, _error: Exception) -> JSONResponse:
     """Answer in the one form; the framework raises the error on, and it is logged with the request's id."""
-    return serialize(INTERNAL, [INTERNAL_MESSAGE], request.state.request_id)
+    return serialize(INTERNAL, [INTERNAL_MESSAGE], request.scope)
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
     route = f"{request.method} {request.url.path}"
     if error.status_code == 404 and is_enterprise_path(request.url.path):
-        return respond(enterprise_refusal(route), request.state.request_id)
+        return respond(enterprise_refusal(route), request.scope)
     known = {
         400: (BAD_PARAMETER, f"the body of {route} cannot be read; it must be JSON in UTF-8"),
         404: (NO_SUCH_API, f"there is no API {route}"),
         405: (METHOD_NOT_ALLOWED, f"there is no API {route}; the path takes {(error.headers or {}).get('allow', '')}"),
     }
     code, message = known.get(error.status_code, (ErrorCode(error.status_code, NO_SUCH_API.code), str(error.detail)))
-    return serialize(code, [message], request.state.request_id, dict(error.headers or {}))
+    return serialize(code, [message], request.scope, dict(error.headers or {}))

@@ -46,8 +46,13 @@ def test_each_error_has_its_status_and_code(error: errors.TagferryError, status:
     assert (code_of(error).status, code_of(error).code) == (status, code)
 
 
+def scope(path: str) -> dict[str, Any]:
+    """The part of a request's ASGI scope that its error depends on."""
+    return {"path": path, "state": {"request_id": "the-id"}}
+
+
 def test_an_error_is_told_in_both_documented_forms() -> None:
-    response = respond(errors.Denied("not you"), "the-id", [errors.MissingField("x")])
+    response = respond(errors.Denied("not you"), scope("/v3/manage/repos"), [errors.MissingField("x")])
     assert json.loads(bytes(response.body)) == {
         "error_code": "SVCSTG.SWR.4039002",
         "error_msg": "not you",
@@ -60,7 +65,31 @@ def test_an_error_is_told_in_both_documented_forms() -> None:
 
 
 def test_a_throttled_caller_is_told_when_to_come_back_in_whole_seconds() -> None:
-    assert respond(errors.Throttled("slow", retry_after=2.2), "id").headers["Retry-After"] == "3"
+    assert respond(errors.Throttled("slow", retry_after=2.2), scope("/v3")).headers["Retry-After"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("path", "is_told"),
+    [
+        ("/v3", True),
+        ("/v3/", True),
+        ("/v3/auth/tokens", True),
+        ("/v3/anything", True),
+        ("/v3.0/OS-USER/users/x", True),
+        ("/v3/manage", False),
+        ("/v3/manage/repos", False),
+        ("/v2/manage/regions", False),
+        ("/v33/auth", False),
+        ("/", False),
+    ],
+)
+def test_an_error_of_iam_is_also_told_in_keystones_form(path: str, is_told: bool) -> None:
+    body = json.loads(bytes(respond(errors.Denied("not you"), scope(path), [errors.MissingField("x")]).body))
+
+    assert body["error_msg"] == "not you"
+    assert body.get("error") == (
+        {"code": 403, "title": "Forbidden", "message": "not you; x is mandatory"} if is_told else None
+    )
 
 
 @pytest.mark.parametrize(

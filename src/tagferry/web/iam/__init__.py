@@ -2,8 +2,9 @@
 
 from fastapi import APIRouter
 
-from tagferry.web.iam import access_keys, groups, projects, temporary_keys, tokens, users
+from tagferry.web.errors import IAM_RESPONSES
+from tagferry.web.iam import access_keys, catalog, groups, projects, temporary_keys, tokens, users, versions
 
-router = APIRouter(tags=["IAM"])
-for part in (tokens, projects, users, groups, access_keys, temporary_keys):
+router = APIRouter(tags=["IAM"], responses=IAM_RESPONSES)
+for part in (versions, tokens, catalog, projects, users, groups, access_keys, temporary_keys):
     router.include_router(part.router)

@@ -79,9 +79,8 @@ async def create_temporary_key(body: TemporaryKeyBody, context: RequestContext) 
 
 async def _caller(identity: TokenIdentity, context: Context) -> Caller:
     """Whoever a header tells, and otherwise whoever the token in the body is of."""
-    known: Caller | None = getattr(context.request.state, "caller", None)
-    if known is not None:
-        return known
+    if context.known_caller is not None:
+        return context.known_caller
     if identity.token is None or not identity.token.id:
         raise Unauthenticated("the request has neither a signature (Authorization), nor an X-Auth-Token, nor a token")
     caller = await context.services.authenticator.by_token(identity.token.id)

@@ -2,12 +2,14 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from tagferry.copy.flights import each
 from tagferry.errors import NotFound
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.iam.versions import KeystoneVersions, list_versions
 from tagferry.web.swr.repository_views import list_readable, view
 
 router = APIRouter(tags=["overview"])
@@ -129,10 +131,17 @@ async def reports(
     return []
 
 
-@router.get("/", operation_id="ListApiVersions", response_model=Versions)
-async def versions(context: RequestContext) -> dict[str, Any]:
-    """List the versions of the API."""
-    return {"versions": [_version(context)]}
+@router.get(
+    "/",
+    operation_id="ListApiVersions",
+    response_model=Versions,
+    responses={300: {"model": KeystoneVersions, "description": "The versions of IAM, without credentials"}},
+)
+async def versions(context: RequestContext) -> Response:
+    """List the versions of SWR's API; without credentials, those of IAM's."""
+    if context.known_caller is None:
+        return JSONResponse(list_versions(context), status_code=300)
+    return JSONResponse({"versions": [_version(context)]})
 
 
 @router.get("/{api_version}", operation_id="ShowApiVersion", response_model=ShownVersion)
@@ -146,7 +155,7 @@ async def show_version(api_version: str, context: RequestContext) -> dict[str, A
 def _version(context: Context) -> dict[str, Any]:
     return {
         "id": _VERSION,
-        "links": {"href": f"{context.request.base_url}{_VERSION}/", "rel": "self"},
+        "links": {"href": f"{context.base_url}/{_VERSION}/", "rel": "self"},
         "version": "",
         "status": "CURRENT",
         "updated": "",

@@ -1,0 +1,81 @@
+"""The versions of IAM, which OpenStack's clients ask for before they authenticate.
+
+Source: Keystone's API reference, "API versions"; IAM API reference, KeystoneListVersions and KeystoneShowVersion.
+"""
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from tagferry.web.context import Context, RequestContext
+
+router = APIRouter()
+_VERSION = "v3.6"
+"""The one that the vendor's IAM has."""
+
+
+class Link(BaseModel):
+    """Where a version is."""
+
+    rel: str
+    href: str
+
+
+class MediaType(BaseModel):
+    """What a version's documents are written in."""
+
+    base: str
+    type: str
+
+
+class KeystoneVersion(BaseModel):
+    """A version of Keystone's API."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    id: str
+    status: str
+    updated: str
+    links: list[Link]
+    media_types: list[MediaType] = Field(alias="media-types")
+
+
+class KeystoneShownVersion(BaseModel):
+    """The answer of KeystoneShowVersion."""
+
+    version: KeystoneVersion
+
+
+class KeystoneVersionList(BaseModel):
+    """The versions; Keystone puts them one level deeper than SWR does."""
+
+    values: list[KeystoneVersion]
+
+
+class KeystoneVersions(BaseModel):
+    """The answer of KeystoneListVersions."""
+
+    versions: KeystoneVersionList
+
+
+@router.get("/v3", operation_id="KeystoneShowVersion", response_model=KeystoneShownVersion)
+@router.get("/v3/", include_in_schema=False)
+async def show_version(context: RequestContext) -> dict[str, Any]:
+    """Show the version of IAM's API; it needs no credentials."""
+    return {"version": _version(context)}
+
+
+def list_versions(context: Context) -> dict[str, Any]:
+    """The versions of IAM's API, of which there is one."""
+    return {"versions": {"values": [_version(context)]}}
+
+
+def _version(context: Context) -> dict[str, Any]:
+    return {
+        "id": _VERSION,
+        "status": "stable",
+        "updated": "2016-04-04T00:00:00Z",
+        "links": [{"rel": "self", "href": f"{context.base_url}/v3/"}],
+        "media-types": [{"base": "application/json", "type": "application/vnd.openstack.identity-v3+json"}],
+    }

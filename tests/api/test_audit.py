@@ -113,3 +113,18 @@ async def test_who_changed_whom_is_told_and_never_a_password(ferry: Deployment, 
     ]
     for secret in ("first password", "second password", key["secret"]):
         assert secret not in str(lines)
+
+
+async def test_the_revocation_of_a_token_is_told_with_whose_it_was(ferry: Deployment, lines: list[Any]):
+    password, _ = await ferry.user("carol")
+    admin, own = await ferry.token(), await ferry.token(user="carol", password=password)
+    lines.clear()
+
+    for subject, token in ((admin, own), (own, admin)):
+        headers = {"X-Auth-Token": token, "X-Subject-Token": subject}
+        await ferry.http("DELETE", "/v3/auth/tokens", headers=headers)
+
+    refused, revoked = told(lines, "caller", "user", "method", "path", "status")
+    assert refused == ("carol", "admin", "DELETE", "/v3/auth/tokens", 403)
+    assert revoked == ("admin", "carol", "DELETE", "/v3/auth/tokens", 204)
+    assert own not in str(lines)

@@ -78,7 +78,7 @@ async def test_a_login_of_any_text_is_refused(ferry: Deployment, user: dict[str,
     [
         ({}, "auth is mandatory"),
         ({"auth": {}}, "auth.identity is mandatory"),
-        ({"auth": {"identity": {"methods": ["token"]}}}, "auth.identity.methods"),
+        ({"auth": {"identity": {"methods": ["token"]}}}, "auth.identity.token is mandatory"),
         ({"auth": {"identity": {"methods": []}}}, "auth.identity.methods"),
         ({"auth": {"identity": {"methods": ["password"]}}}, "auth.identity.password is mandatory"),
         ({"auth": {"identity": {"methods": "password"}}}, "auth.identity.methods must be an array"),

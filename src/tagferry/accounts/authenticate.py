@@ -14,7 +14,7 @@ from tagferry.accounts.model import Caller, RegistryBearer
 from tagferry.accounts.temporary import PREFIX, TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
-from tagferry.errors import BadSignature, Unauthenticated
+from tagferry.errors import BadSignature, Throttled, Unauthenticated
 from tagferry.names import RegionId
 
 _REMEMBER_SECONDS = 60.0
@@ -89,6 +89,19 @@ class Authenticator:
                 "get a new one by POST /v3/auth/tokens"
             )
         return caller
+
+    async def by_user_id(self, user_id: str, password: str, *, address: str) -> Caller:
+        """The user of this id and password; as `by_password`, whose failures and these count together."""
+        name = await self._users.name_of(user_id)
+        try:
+            # No name has a colon, so that an id which does not exist is no user's name either.
+            return await self.by_password(name or f"id:{user_id}", password, address=address)
+        except Throttled as error:
+            raise Throttled(
+                f"the user {user_id} is locked after too many failed authentications; "
+                f"try again in {error.retry_after:.0f} s",
+                retry_after=error.retry_after,
+            ) from None
 
     async def by_password(self, name: str, password: str, *, address: str) -> Caller:
         """The user of this name and password; raises Unauthenticated or Throttled."""

@@ -24,12 +24,14 @@ class Proof:
         mark: a text that changes with that key or password; empty where it was not looked up.
         expires_at: when it ends by itself, if it does.
         is_temporary_key: whether it is a temporary access key.
+        token: the hash of the IAM token that it is or was got by; None where there was none.
     """
 
     access_key: str | None = None
     mark: str = ""
     expires_at: datetime | None = None
     is_temporary_key: bool = False
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +169,15 @@ class TokenRecord:
     """What is on record of an IAM token.
 
     Attributes:
-        method: how the user was identified, in IAM's words.
+        methods: how the user was identified, in IAM's words, also for the token that it was got by.
         project: the region whose project it is for; None where it is for the domain.
+        is_scoped: False where it is for neither a project nor the domain.
     """
 
     owner: Caller
-    method: str
+    methods: tuple[str, ...]
     project: RegionId | None
+    is_scoped: bool
     issued_at: datetime
     expires_at: datetime
 

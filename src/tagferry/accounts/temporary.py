@@ -2,8 +2,8 @@
 
 Nothing of them is kept. What a credential says is sealed with the vault's keys into the credential itself, so that it
 can be neither read nor made elsewhere, and a database that leaks holds none. Each goes back to a permanent access key
-or to the user's password, and ends with it, with the user, or at its time, whichever comes first. While the user or the
-key is disabled, it is no good.
+or to the user's password, and ends with it, with the user, with the IAM token that it was got by, or at its time,
+whichever comes first. While the user or the key is disabled, it is no good.
 """
 
 from collections.abc import Callable, Sequence
@@ -166,7 +166,7 @@ class TemporaryCredentials:
         return end if caller.proof.expires_at is None else min(end, caller.proof.expires_at)
 
     async def _seal(self, caller: Caller, expires_at: datetime | None, document: dict[str, Any]) -> str:
-        owner = await self._users.by_root(caller.user_id, caller.proof.access_key)
+        owner = await self._users.by_root(caller.user_id, caller.proof.access_key, caller.proof.token)
         if owner is None or caller.proof.mark not in ("", owner.proof.mark):
             raise Unauthenticated("the user, or the key or password that it showed, is gone or disabled by now")
         return self._vault.seal(
@@ -177,6 +177,7 @@ class TemporaryCredentials:
                 "holds": owner.proof.mark,
                 "expires": expires_at.timestamp() if expires_at is not None else None,
             }
+            | ({"token": caller.proof.token} if caller.proof.token is not None else {})
         )
 
     def _unseal(self, kind: str, sealed: str, access_key: str | None = None) -> dict[str, Any] | None:
@@ -190,7 +191,7 @@ class TemporaryCredentials:
             raise Unauthenticated(message)
 
     async def _owner(self, document: dict[str, Any]) -> Caller | None:
-        owner = await self._users.by_root(document["user"], document["root"])
+        owner = await self._users.by_root(document["user"], document["root"], document.get("token"))
         if owner is None or owner.proof.mark != document["holds"]:
             return None
         expires = document["expires"]

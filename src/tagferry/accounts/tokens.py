@@ -15,6 +15,9 @@ from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
 from tagferry.errors import Unauthenticated
 from tagferry.names import RegionId
 
+_AND = ","
+"""What joins the methods that a token was got by."""
+
 
 def utc_now() -> datetime:
     """The time."""
@@ -29,43 +32,55 @@ class Tokens:
         self._lifetime = lifetime
         self._clock = clock
 
-    async def issue(self, caller: Caller, *, method: str = "password", project: RegionId | None = None) -> Token:
+    async def issue(
+        self,
+        caller: Caller,
+        *,
+        methods: tuple[str, ...] = ("password",),
+        project: RegionId | None = None,
+        is_scoped: bool = True,
+    ) -> Token:
         """Make a token for a user; expired ones of the same user are dropped on the way.
 
         Args:
-            caller: whoever has just proved who it is; the token ends with the access key that it did so by.
-            method: how it did so, in IAM's words.
+            caller: whoever has just proved who it is; the token ends with the access key or the token that it did so
+                by, and does not outlive it.
+            methods: how it did so, in IAM's words; those of the token that it showed are added.
             project: the region whose project it is for; None for the domain.
+            is_scoped: False for a token that is for neither.
 
         Raises:
-            Unauthenticated: the user, or the password that it showed, is gone or disabled by now.
+            Unauthenticated: the user, or the password or token that it showed, is gone or disabled by now.
         """
         now = self._clock()
-        record = TokenRecord(
-            owner=caller, method=method, project=project, issued_at=now, expires_at=now + self._lifetime
-        )
+        proof = caller.proof
+        expires_at = now + self._lifetime if proof.expires_at is None else min(now + self._lifetime, proof.expires_at)
         value = secrets.token_urlsafe(48)
         async with self._database.write() as session:
             # A new password ends the tokens that there are, and this one would come after.
             user = await session.get(UserRow, caller.user_id, with_for_update=True)
-            if (
-                user is None
-                or not user.enabled
-                or caller.proof.mark not in ("", mark_of(user, caller.proof.access_key))
-            ):
+            if user is None or not user.enabled or proof.mark not in ("", mark_of(user, proof.access_key)):
                 raise Unauthenticated("the user, or the password that it showed, is gone or disabled by now")
+            if proof.token is not None:
+                parent = await session.get(TokenRow, proof.token)
+                if parent is None:
+                    raise Unauthenticated("the token that the user showed was revoked or has expired; get a new one")
+                methods = tuple(sorted({*methods, *parent.method.split(_AND)}))
             await session.execute(delete(TokenRow).where(TokenRow.user_id == caller.user_id, TokenRow.expires_at < now))
             session.add(
                 TokenRow(
                     token_hash=_hash(value),
                     user_id=caller.user_id,
-                    method=method,
-                    access_key=caller.proof.access_key,
+                    method=_AND.join(methods),
+                    access_key=proof.access_key,
+                    parent=proof.token,
                     project=project,
-                    issued_at=record.issued_at,
-                    expires_at=record.expires_at,
+                    is_scoped=is_scoped,
+                    issued_at=now,
+                    expires_at=expires_at,
                 )
             )
+        record = TokenRecord(caller, methods, project, is_scoped, issued_at=now, expires_at=expires_at)
         return Token(value=value, record=record)
 
     async def find(self, value: str) -> TokenRecord | None:
@@ -91,14 +106,29 @@ class Tokens:
         if found is None:
             return None
         token, user, domain = found
-        proof = Proof(access_key=token.access_key, mark=mark_of(user, token.access_key), expires_at=token.expires_at)
+        proof = Proof(
+            access_key=token.access_key,
+            token=token.token_hash,
+            mark=mark_of(user, token.access_key),
+            expires_at=token.expires_at,
+        )
         return TokenRecord(
             owner=replace(caller_of(user, domain), proof=proof),
-            method=token.method,
+            methods=tuple(token.method.split(_AND)),
             project=RegionId(token.project) if token.project is not None else None,
+            is_scoped=token.is_scoped,
             issued_at=token.issued_at,
             expires_at=token.expires_at,
         )
+
+    async def revoke(self, token: TokenRecord) -> None:
+        """End a token, and all that was got by it; the next request with one of them is refused."""
+        revoked = select(TokenRow.token_hash).where(TokenRow.token_hash == token.owner.proof.token).cte(recursive=True)
+        revoked = revoked.union(select(TokenRow.token_hash).where(TokenRow.parent == revoked.c.token_hash))
+        async with self._database.write() as session:
+            # A token that is being got by this one is on record before, or not at all.
+            await session.get(UserRow, token.owner.user_id, with_for_update=True)
+            await session.execute(delete(TokenRow).where(TokenRow.token_hash.in_(select(revoked.c.token_hash))))
 
     async def owner(self, value: str) -> Caller | None:
         """The token's user; None as for `find`."""

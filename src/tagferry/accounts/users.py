@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Collection
 from datetime import UTC, datetime
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, exists, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -29,6 +29,7 @@ _BY_ID = _USERS.where(UserRow.id == bindparam("user"), UserRow.enabled)
 _BY_KEY = _BY_ID.join(AccessKeyRow, AccessKeyRow.user_id == UserRow.id).where(
     AccessKeyRow.access_key == bindparam("key"), AccessKeyRow.enabled
 )
+_TOKEN_EXISTS = exists().where(TokenRow.token_hash == bindparam("token"))
 
 
 class Users:
@@ -123,6 +124,12 @@ class Users:
             user, domain = await _user_by_name(session, name)
             return caller_of(user, domain)
 
+    async def name_of(self, user_id: str) -> str | None:
+        """The name of the user of this id, enabled or not, if there is one."""
+        async with self._database.read() as session:
+            found = await _find(session, UserRow.id, user_id, _ID)
+        return found[0].name if found is not None else None
+
     async def by_id(self, user_id: str) -> Caller | None:
         """The user of this id, if there still is one, and it is enabled."""
         async with self._database.read() as session:
@@ -204,20 +211,24 @@ class Users:
             return None
         return caller_of(user, domain, Proof(mark=mark_of(user)))
 
-    async def by_root(self, user_id: str, access_key: str | None) -> Caller | None:
+    async def by_root(self, user_id: str, access_key: str | None, token: str | None = None) -> Caller | None:
         """The user, if it is enabled and still has this permanent access key, enabled too, or, without one, a password.
 
-        What goes back to the key or password is good as long as the caller's `proof.mark` stays the same.
+        What goes back to the key or password is good as long as the caller's `proof.mark` stays the same. With the hash
+        of a token, that token must not have been revoked either.
         """
         wanted, parameters = _BY_ID, {"user": user_id}
         if access_key is not None:
             wanted, parameters = _BY_KEY, {"user": user_id, "key": access_key}
+        if token is not None:
+            wanted, parameters = wanted.where(_TOKEN_EXISTS), parameters | {"token": token}
         async with self._database.read() as session:
             found = (await session.execute(wanted, parameters)).first()
         if found is None:
             return None
         user, domain = found
-        return caller_of(user, domain, Proof(access_key=access_key, mark=mark_of(user, access_key)))
+        proof = Proof(access_key=access_key, token=token, mark=mark_of(user, access_key))
+        return caller_of(user, domain, proof)
 
     async def _hash(self, password: str) -> str:
         if len(password) < PASSWORD_MINIMUM:

@@ -185,7 +185,7 @@ async def test_a_token_got_by_a_key_ends_with_it_and_others_with_the_password(
 ):
     caller = await authenticator.by_secret_key(key.access_key, key.secret_key, address=HOME)
     assert caller.proof == Proof(access_key=key.access_key, mark=key.access_key)
-    by_secret, by_password = await tokens.issue(caller, method="hw_ak_sk"), await tokens.issue(carol)
+    by_secret, by_password = await tokens.issue(caller, methods=("hw_ak_sk",)), await tokens.issue(carol)
 
     await users.update(carol.user_id, password="battery staple")
     assert await tokens.owner(by_password.value) is None

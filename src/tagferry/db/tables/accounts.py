@@ -53,8 +53,9 @@ class AccessKeyRow(Base):
 class TokenRow(Base):
     """An IAM token, kept as its hash only.
 
-    `access_key` is the permanent access key that it was got by, with which it ends; `project` the region whose
-    project it is for.
+    `method` is how it was got, several methods joined by commas; `access_key` the permanent access key that it was got
+    by, with which it ends; `parent` the hash of the token that it was got by; `project` the region whose project it is
+    for.
     """
 
     __tablename__ = "tokens"
@@ -63,6 +64,8 @@ class TokenRow(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     method: Mapped[str] = mapped_column(String(16), default="password", server_default="password")
     access_key: Mapped[str | None] = mapped_column(String(64))
+    parent: Mapped[str | None] = mapped_column(String(64), index=True)
     project: Mapped[str | None] = mapped_column(String(64))
+    is_scoped: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
     issued_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

@@ -12,6 +12,7 @@ from tagferry.accounts.model import Caller
 from tagferry.errors import NotFound
 from tagferry.names import RegionId
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.iam.authorize import require_own
 from tagferry.web.iam.model import links
 
 router = APIRouter()
@@ -24,7 +25,7 @@ async def list_projects(
     """List the projects, one a region; `name` picks one."""
     mine = domain_id in (None, "", context.caller.domain_id)
     regions = [region for region in _regions(context) if mine and name in (None, "", region)]
-    return {"links": links(), "projects": [_project(region, context.caller) for region in regions]}
+    return {"links": links(), "projects": [_project(region, context.caller.domain_id) for region in regions]}
 
 
 @router.get("/v3/auth/projects", operation_id="KeystoneListAuthProjects")
@@ -33,11 +34,19 @@ async def list_auth_projects(context: RequestContext) -> dict[str, Any]:
     return await list_projects(context)
 
 
+@router.get("/v3/users/{user_id}/projects", operation_id="KeystoneListProjectsForUser")
+async def list_projects_of_user(user_id: str, context: RequestContext) -> dict[str, Any]:
+    """List the projects that a user may act in: all of its domain."""
+    require_own(user_id, context.caller)
+    user = await context.services.users.show(user_id)
+    return {"links": links(), "projects": [_project(region, user.domain_id) for region in _regions(context)]}
+
+
 @router.get("/v3/projects/{project_id}", operation_id="KeystoneShowProject")
 async def show_project(project_id: str, context: RequestContext) -> dict[str, Any]:
     """Show a project of the caller's domain."""
     region = find_project(context, project_id=project_id)
-    return {"project": _project(region, context.caller)}
+    return {"project": _project(region, context.caller.domain_id)}
 
 
 @router.get("/v3/auth/domains", operation_id="KeystoneListAuthDomains")
@@ -60,7 +69,11 @@ def find_project(
 
 def id_of_project(region: RegionId, caller: Caller) -> str:
     """The id of a region's project: stable, and different for every domain."""
-    return hashlib.sha256(f"{caller.domain_id}\0{region}".encode()).hexdigest()[:32]
+    return _id(region, caller.domain_id)
+
+
+def _id(region: RegionId, domain_id: str) -> str:
+    return hashlib.sha256(f"{domain_id}\0{region}".encode()).hexdigest()[:32]
 
 
 def domain_of(caller: Caller) -> dict[str, str]:
@@ -72,12 +85,12 @@ def _regions(context: Context) -> list[RegionId]:
     return [region.id for region in context.services.regions]
 
 
-def _project(region: RegionId, caller: Caller) -> dict[str, Any]:
+def _project(region: RegionId, domain_id: str) -> dict[str, Any]:
     return {
-        "id": id_of_project(region, caller),
+        "id": _id(region, domain_id),
         "name": region,
-        "domain_id": caller.domain_id,
-        "parent_id": caller.domain_id,
+        "domain_id": domain_id,
+        "parent_id": domain_id,
         "is_domain": False,
         "enabled": True,
         "description": "",

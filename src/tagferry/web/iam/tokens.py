@@ -1,86 +1,62 @@
-"""Tokens: got by password or by access key, and validated."""
+"""Tokens: got, validated and revoked.
 
-from typing import Annotated, Any
+Source: IAM API reference, "Token management"; Keystone's API reference, "Authentication and token management".
+"""
+
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Response
 from fastapi.responses import JSONResponse
+from pydantic import BeforeValidator, Field
 
 from tagferry.accounts.model import Caller, TokenRecord
-from tagferry.errors import Invalid, MissingField, NotFound, Unauthenticated
+from tagferry.errors import Invalid, MissingField, NotFound
 from tagferry.names import RegionId
 from tagferry.web import audit
-from tagferry.web.authentication import client_address
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.authorize import require_own
-from tagferry.web.iam.model import Strict, Text
+from tagferry.web.iam.catalog import catalog
+from tagferry.web.iam.identity import Identity, NameOrId, identify, is_domain
+from tagferry.web.iam.model import Strict
 from tagferry.web.iam.projects import domain_of, find_project, id_of_project
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.synchronization import require_json
 
 router = APIRouter()
-_BY_PASSWORD, _BY_KEY = "password", "hw_ak_sk"
+_TOKENS = "/v3/auth/tokens"
+_UNSCOPED = "unscoped"
 
 
-class NameOrId(Strict):
-    """A domain or a project; what is empty is taken for left out."""
+class ProjectScope(NameOrId):
+    """A project, and the domain that it is in."""
 
-    name: Text | None = None
-    id: Text | None = None
-
-
-class PasswordUser(Strict):
-    """A user who proves who it is by its password."""
-
-    name: Text
-    password: Text
     domain: NameOrId | None = None
-
-
-class PasswordMethod(Strict):
-    """The password method's data."""
-
-    user: PasswordUser
-
-
-class Access(Strict):
-    """An access key's id."""
-
-    key: Text
-
-
-class Secret(Strict):
-    """An access key's secret."""
-
-    key: Text
-
-
-class KeyMethod(Strict):
-    """The access key method's data."""
-
-    access: Access
-    secret: Secret
-
-
-class Identity(Strict):
-    """How the user is identified."""
-
-    methods: list[str]
-    password: PasswordMethod | None = None
-    hw_ak_sk: KeyMethod | None = None
 
 
 class Scope(Strict):
-    """What the token is for."""
+    """What the token is for: a project, the domain, or nothing."""
 
-    project: NameOrId | None = None
+    project: ProjectScope | None = None
     domain: NameOrId | None = None
+    unscoped: dict[str, Any] | None = None
+    system: Any = None
+    trust: Any = Field(None, alias="OS-TRUST:trust")
+
+
+def _as_object(scope: Any) -> Any:
+    return {_UNSCOPED: {}} if scope == _UNSCOPED else scope
+
+
+AnyScope = Annotated[
+    Scope | None, BeforeValidator(_as_object, json_schema_input_type=Scope | Literal["unscoped"] | None)
+]
 
 
 class Auth(Strict):
     """The `auth` object."""
 
     identity: Identity
-    scope: Scope | None = None
+    scope: AnyScope = None
 
 
 class TokenBody(Strict):
@@ -89,69 +65,77 @@ class TokenBody(Strict):
     auth: Auth
 
 
+SubjectToken = Annotated[str, Header(alias="X-Subject-Token")]
+NoCatalog = Annotated[str | None, Field(description="Leave the catalog out, whatever the value is.")]
+
+
 @router.post(
-    "/v3/auth/tokens",
+    _TOKENS,
     operation_id="KeystoneCreateUserTokenByPassword",
     status_code=201,
     dependencies=[Depends(require_json)],
 )
-async def create_token(body: TokenBody, context: RequestContext) -> Response:
-    """Get a token by a user's password or access key; it comes in the header `X-Subject-Token`."""
-    method, caller = await _identify(body.auth.identity, context)
+async def create_token(body: TokenBody, context: RequestContext, nocatalog: NoCatalog = None) -> Response:
+    """Get a token by a password, an access key or another token; it comes in the header `X-Subject-Token`."""
+    methods, caller = await identify(body.auth.identity, context)
     audit.known_as(caller.name)
-    project = _scope(body.auth.scope, caller, context)
-    token = await context.services.tokens.issue(caller, method=method, project=project)
-    return _answer(token.value, token.record, status=201)
+    is_scoped, project = _scope(body.auth.scope, caller, context)
+    token = await context.services.tokens.issue(caller, methods=methods, project=project, is_scoped=is_scoped)
+    document = _document(token.record, context, with_catalog=nocatalog is None)
+    return JSONResponse(document, status_code=201, headers={"X-Subject-Token": token.value})
 
 
-@router.get("/v3/auth/tokens", operation_id="KeystoneValidateToken")
+@router.get(_TOKENS, operation_id="KeystoneValidateToken")
 async def validate_token(
-    context: RequestContext, x_subject_token: Annotated[str, Header()] = "", nocatalog: str = ""
+    context: RequestContext, x_subject_token: SubjectToken = "", nocatalog: NoCatalog = None
 ) -> Response:
-    """Tell what a token is good for: its owner's own, or for administrators any."""
-    if not x_subject_token:
+    """Show what a token is good for: its owner's own, or for administrators any."""
+    found = await _find(x_subject_token, context)
+    document = _document(found, context, with_catalog=nocatalog is None)
+    return JSONResponse(document, headers={"X-Subject-Token": x_subject_token})
+
+
+@router.head(_TOKENS, operation_id="KeystoneCheckToken", response_class=Response)
+async def check_token(context: RequestContext, x_subject_token: SubjectToken = "") -> Response:
+    """Check whether a token is good: 200 or 404."""
+    await _find(x_subject_token, context)
+    return Response(headers={"X-Subject-Token": x_subject_token})
+
+
+@router.delete(_TOKENS, operation_id="KeystoneRevokeToken", status_code=204)
+async def revoke_token(context: RequestContext, x_subject_token: SubjectToken = "") -> Response:
+    """Revoke a token and all that was got by it: the caller's own, or for administrators any."""
+    found = await _find(x_subject_token, context)
+    await context.services.tokens.revoke(found)
+    return Response(status_code=204)
+
+
+async def _find(value: str, context: Context) -> TokenRecord:
+    """What is on record of a token of the caller's, or for administrators of any."""
+    if not value:
         raise MissingField("X-Subject-Token")
-    found = await context.services.tokens.find(x_subject_token)
+    found = await context.services.tokens.find(value)
     if found is None:
-        raise NotFound("token", "in X-Subject-Token", "it is unknown or has expired")
+        raise NotFound("token", "in X-Subject-Token", "it is unknown, expired or revoked")
+    audit.concerns(user=found.owner.name)
     require_own(found.owner.user_id, context.caller)
-    return _answer(x_subject_token, found, with_catalog=not nocatalog)
+    return found
 
 
-async def _identify(identity: Identity, context: Context) -> tuple[str, Caller]:
-    address = client_address(context.request.scope)
-    authenticator = context.services.authenticator
-    match identity.methods:
-        case ["password"]:
-            if identity.password is None:
-                raise MissingField("auth.identity.password")
-            user = identity.password.user
-            caller = await authenticator.by_password(user.name, user.password, address=address)
-            if user.domain is not None and not _is_domain(user.domain, caller):
-                raise Unauthenticated("the user name, the domain or the password is wrong")
-            return _BY_PASSWORD, caller
-        case ["hw_ak_sk"]:
-            if identity.hw_ak_sk is None:
-                raise MissingField("auth.identity.hw_ak_sk")
-            access_key, secret_key = identity.hw_ak_sk.access.key, identity.hw_ak_sk.secret.key
-            return _BY_KEY, await authenticator.by_secret_key(access_key, secret_key, address=address)
-        case _:
-            raise Invalid("auth.identity.methods", 'must be ["password"] or ["hw_ak_sk"]', identity.methods)
-
-
-def _answer(token: str, record: TokenRecord, *, status: int = 200, with_catalog: bool = True) -> Response:
+def _document(record: TokenRecord, context: Context, *, with_catalog: bool) -> dict[str, Any]:
     owner = record.owner
     document: dict[str, Any] = {
         "expires_at": date(record.expires_at),
         "issued_at": date(record.issued_at),
-        "methods": [record.method],
+        "methods": list(record.methods),
         "user": {"id": owner.user_id, "name": owner.name, "domain": domain_of(owner), "password_expires_at": ""},
-        **_scope_document(record.project, owner),
-        "roles": [{"id": "0", "name": "te_admin" if owner.is_admin else "te_user"}],
     }
-    if with_catalog:
-        document["catalog"] = []
-    return JSONResponse({"token": document}, status_code=status, headers={"X-Subject-Token": token})
+    if record.is_scoped:
+        document |= _scope_document(record.project, owner)
+        document["roles"] = [{"id": "0", "name": "te_admin" if owner.is_admin else "te_user"}]
+        if with_catalog:
+            document["catalog"] = catalog(context)
+    return {"token": document}
 
 
 def _scope_document(project: RegionId | None, owner: Caller) -> dict[str, Any]:
@@ -160,16 +144,26 @@ def _scope_document(project: RegionId | None, owner: Caller) -> dict[str, Any]:
     return {"project": {"id": id_of_project(project, owner), "name": project, "domain": domain_of(owner)}}
 
 
-def _is_domain(wanted: NameOrId, caller: Caller) -> bool:
-    return wanted.name in (None, "", caller.domain_name) and wanted.id in (None, "", caller.domain_id)
+def _scope(scope: Scope | None, caller: Caller, context: Context) -> tuple[bool, RegionId | None]:
+    """Whether the token has a scope, and the region whose project that is; None for the domain.
 
-
-def _scope(scope: Scope | None, caller: Caller, context: Context) -> RegionId | None:
-    """The region whose project is asked for, or None for the domain; raises NotFound where there is none such."""
-    if scope is not None and scope.project is not None:
+    Raises:
+        NotFound: the caller's domain has no such project, or is another one.
+        Invalid: the scope is of a kind that there is not here.
+    """
+    if scope is None:
+        return True, None
+    if scope.system is not None or scope.trust is not None:
+        raise Invalid("auth.scope", 'must be a project, the domain or "unscoped"; there are no others here')
+    if scope.project is not None:
         if not (scope.project.name or scope.project.id):
             raise MissingField("auth.scope.project.name")
-        return find_project(context, name=scope.project.name, project_id=scope.project.id, caller=caller)
-    if scope is not None and scope.domain is not None and not _is_domain(scope.domain, caller):
-        raise NotFound("domain", repr(scope.domain.name or scope.domain.id))
-    return None
+        _require_domain(scope.project.domain, caller)
+        return True, find_project(context, name=scope.project.name, project_id=scope.project.id, caller=caller)
+    _require_domain(scope.domain, caller)
+    return scope.domain is not None or scope.unscoped is None, None
+
+
+def _require_domain(domain: NameOrId | None, caller: Caller) -> None:
+    if domain is not None and not is_domain(domain, caller):
+        raise NotFound("domain", repr(domain.name or domain.id), f"the user's is {caller.domain_name}")

@@ -1,0 +1,132 @@
+"""Who asks for a token: a user identified by one method, or by a token and one method more."""
+
+from tagferry.accounts.model import Caller
+from tagferry.errors import Invalid, MissingField, Unauthenticated
+from tagferry.web.authentication import client_address
+from tagferry.web.context import Context
+from tagferry.web.iam.model import Strict, Text
+
+_PASSWORD, _KEY, _TOKEN = "password", "hw_ak_sk", "token"
+_POSSIBLE = ({_PASSWORD}, {_KEY}, {_TOKEN}, {_PASSWORD, _TOKEN}, {_KEY, _TOKEN})
+_MOST_SHOWN = 10
+
+
+class NameOrId(Strict):
+    """A domain or a project; what is empty is taken for left out."""
+
+    name: Text | None = None
+    id: Text | None = None
+
+
+class PasswordUser(Strict):
+    """A user who proves who it is by its password; `name` or `id` says which one."""
+
+    name: Text | None = None
+    id: Text | None = None
+    password: Text
+    domain: NameOrId | None = None
+
+
+class PasswordMethod(Strict):
+    """The password method's data."""
+
+    user: PasswordUser
+
+
+class Access(Strict):
+    """An access key's id."""
+
+    key: Text
+
+
+class Secret(Strict):
+    """An access key's secret."""
+
+    key: Text
+
+
+class KeyMethod(Strict):
+    """The access key method's data."""
+
+    access: Access
+    secret: Secret
+
+
+class TokenMethod(Strict):
+    """The token method's data; `id` is the token."""
+
+    id: Text
+
+
+class Identity(Strict):
+    """How the user is identified."""
+
+    methods: list[str]
+    password: PasswordMethod | None = None
+    hw_ak_sk: KeyMethod | None = None
+    token: TokenMethod | None = None
+
+
+async def identify(identity: Identity, context: Context) -> tuple[tuple[str, ...], Caller]:
+    """The methods used, and the user whom all of them identify.
+
+    Raises:
+        Invalid: the methods cannot be combined so, or the data of one is missing.
+        Unauthenticated: a method fails, or they identify different users.
+        Throttled: see `Authenticator.by_password`.
+    """
+    methods = set(identity.methods)
+    if methods not in _POSSIBLE:
+        rule = 'must be ["password"], ["token"] or ["hw_ak_sk"], or "token" with one of the others'
+        raise Invalid("auth.identity.methods", rule, identity.methods[:_MOST_SHOWN])
+    callers = []
+    if _TOKEN in methods:
+        callers.append(await _by_token(identity.token, context))
+    if _PASSWORD in methods:
+        callers.append(await _by_password(identity.password, context))
+    if _KEY in methods:
+        callers.append(await _by_key(identity.hw_ak_sk, context))
+    caller = callers[0]
+    if any((other, other.proof.access_key) != (caller, caller.proof.access_key) for other in callers):
+        raise Unauthenticated(
+            "the token and the other method must identify the same user, and the token must have been got by it; "
+            "use one of them"
+        )
+    return tuple(sorted(methods)), caller
+
+
+def is_domain(wanted: NameOrId, caller: Caller) -> bool:
+    """Whether this is the caller's domain, by all that is given of it."""
+    return wanted.name in (None, "", caller.domain_name) and wanted.id in (None, "", caller.domain_id)
+
+
+async def _by_token(method: TokenMethod | None, context: Context) -> Caller:
+    if method is None:
+        raise MissingField("auth.identity.token")
+    found = await context.services.tokens.find(method.id)
+    if found is None:
+        raise Unauthenticated("the token is unknown, expired, revoked, or of a user or an access key that is disabled")
+    return found.owner
+
+
+async def _by_password(method: PasswordMethod | None, context: Context) -> Caller:
+    if method is None:
+        raise MissingField("auth.identity.password")
+    user, authenticator = method.user, context.services.authenticator
+    address = client_address(context.request.scope)
+    if user.id:
+        caller = await authenticator.by_user_id(user.id, user.password, address=address)
+    elif user.name:
+        caller = await authenticator.by_password(user.name, user.password, address=address)
+    else:
+        raise MissingField("auth.identity.password.user.name")
+    if user.name not in (None, "", caller.name) or (user.domain is not None and not is_domain(user.domain, caller)):
+        raise Unauthenticated("the user name, the domain or the password is wrong")
+    return caller
+
+
+async def _by_key(method: KeyMethod | None, context: Context) -> Caller:
+    if method is None:
+        raise MissingField("auth.identity.hw_ak_sk")
+    address = client_address(context.request.scope)
+    return await context.services.authenticator.by_secret_key(method.access.key, method.secret.key, address=address)

@@ -8,10 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from tagferry.errors import Conflict, NotFound, TagferryError, Unsupported
+from tagferry.errors import Conflict, NotDeleted, NotFound, TagferryError, Unsupported
 from tagferry.names import Digest, Namespace, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_kind, cosign_tags
 from tagferry.oci.dates import parse_date
+from tagferry.oci.deletion import not_deleted, outlasting
 from tagferry.oci.images import ImageStore, TagRecord, written_since
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest
 
@@ -117,8 +118,10 @@ async def has_images(store: ImageStore, name: RepositoryName) -> bool:
 
 
 async def describe_repository(store: ImageStore, name: RepositoryName) -> RepositoryDetails:
-    """A repository's tags, size and dates; raises NotFound."""
+    """A repository's tags, size and dates; raises NotFound where it has no tag, even if the registry still names it."""
     records = await store.describe_tags(name)
+    if not records:
+        raise NotFound("repository", name)
     blobs: dict[Digest, int] = {}
     details = await describe_tags(store, name, records, blobs)
     moments = [moment for detail in details for moment in (detail.built, detail.written) if moment]
@@ -149,10 +152,8 @@ async def find_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> Digest:
 
 
 async def _missing(store: ImageStore, name: RepositoryName, tag: Tag) -> NotFound:
-    """The error of a tag that is not there, if its repository is; raises NotFound if that is not."""
-    async for _ in store.list_tags(name):
-        break
-    return NotFound("tag", f"{name}:{tag}")
+    """The error of a tag that is not there, which is about its repository where that has no tag at all."""
+    return NotFound("tag", f"{name}:{tag}") if await has_images(store, name) else NotFound("repository", name)
 
 
 async def list_attachments(store: ImageStore, name: RepositoryName, subject: Digest) -> list[Attachment]:
@@ -217,17 +218,18 @@ async def delete_tag(
         NotFound: of the kind `tag` or `repository`.
         Conflict: other tags lead to the same manifest, and the registry would delete it under them; or the tag is not
             as it was seen.
+        NotDeleted: the registry still has it.
         Unsupported: the registry does not delete.
     """
     try:
         await store.delete_manifest(name, tag, seen=seen)
-    except Unsupported:
+    except (Unsupported, NotDeleted):
         records = await store.describe_tags(name)
     else:
         return [tag]
     digest = next((record.digest for record in records if record.tag == tag), None)
     if digest is None:
-        raise NotFound("tag", f"{name}:{tag}")
+        raise NotFound("tag", f"{name}:{tag}") if records else NotFound("repository", name)
     if seen is not None and digest != seen.digest:
         raise written_since(name, tag)
     along = {one.tag for one in going if one.digest == digest} | {tag}
@@ -241,6 +243,12 @@ async def delete_tag(
             "would lose its image; delete it together with its repository, or point the other tags elsewhere first",
         )
     await store.delete_manifest(name, digest)
+
+    async def left() -> list[Tag]:
+        return [record.tag for record in await store.describe_tags(name, only=same) if record.digest == digest]
+
+    if tags := await outlasting(left):
+        raise not_deleted(store.name, name, tags, "it deleted the manifest that they point to")
     return same
 
 

@@ -12,6 +12,7 @@ TagferryError
 │   └── BadSignature     an AK/SK signature that does not verify
 ├── Denied               known, and not permitted
 ├── Refused              a registry does not let tagferry itself in, or not do what it was asked to do there
+│   └── NotDeleted       a registry accepted a deletion, and still has what was to be deleted
 ├── NotFound             the resource does not exist
 ├── Conflict             the resource exists, differs, or is in use
 ├── Throttled            too much at once: try again after `retry_after` seconds
@@ -84,6 +85,10 @@ class Denied(TagferryError):
 
 class Refused(TagferryError):
     """A registry does not let tagferry itself in, or not do what it was asked to do there."""
+
+
+class NotDeleted(Refused):
+    """A registry accepted a deletion, and still has what was to be deleted."""
 
 
 class NotFound(TagferryError):

@@ -15,6 +15,7 @@ from huaweicloudsdkswr.v2 import (
     DeleteRepoRequest,
     DeleteRepoTagRequest,
     ListRepoDetailsRequest,
+    ListRepositoryTagsRequest,
     ListRetentionHistoriesRequest,
     ListRetentionsRequest,
     Rule,
@@ -54,11 +55,18 @@ async def test_a_tag_is_deleted_unless_another_would_lose_its_image(ferry: Deplo
     assert [tag async for tag in ferry.store(NORTH).list_tags(name_in("team"))] == ["stable"]
 
 
-async def test_a_deleted_repository_s_name_stays_and_is_in_nobody_s_way(ferry: Deployment):
+async def test_a_deleted_repository_is_gone_though_its_registry_goes_on_naming_it(ferry: Deployment):
     await ask(ferry, "delete_repo", DeleteRepoRequest(**APP))
 
-    listed = (await ask(ferry, "list_repo_details", ListRepoDetailsRequest(namespace="team"))).repos
-    assert [(one.name, one.num_images) for one in listed] == [("app", 0)]
+    assert [name async for name in ferry.store(NORTH).list_repositories()] == ["team/app"]
+    assert (await ask(ferry, "list_repo_details", ListRepoDetailsRequest(namespace="team"))).repos == []
+    for method, request in (
+        ("show_repository", ShowRepositoryRequest(**APP)),
+        ("delete_repo", DeleteRepoRequest(**APP)),
+        ("list_repository_tags", ListRepositoryTagsRequest(**APP)),
+        ("delete_repo_tag", DeleteRepoTagRequest(tag="v1", **APP)),
+    ):
+        assert (await refused(ferry, method, request))[:2] == (404, "SVCSTG.SWR.4040010")
     body = CreateRepoRequestBody(repository="app", is_public=False, category="linux")
     await ask(ferry, "create_repo", CreateRepoRequest(namespace="team", body=body))
     assert (await ask(ferry, "show_repository", ShowRepositoryRequest(**APP))).category == "linux"

@@ -8,6 +8,7 @@ from tagferry.catalog import (
     describe_repository,
     describe_tag,
     describe_tags,
+    find_tag,
     has_images,
     list_attached_to,
     list_attachments,
@@ -211,12 +212,13 @@ async def test_a_repository_was_created_with_its_oldest_image_and_updated_with_i
     assert details.updated == datetime(2025, 1, 1, tzinfo=UTC)
 
 
-async def test_a_repository_without_tags_is_empty(store: MemoryStore):
+async def test_a_repository_without_tags_is_none(store: MemoryStore):
     await push(store, APP, image())
 
-    details = await describe_repository(store, APP)
-
-    assert (details.tags, details.size, details.created, details.updated) == ((), 0, None, None)
+    with pytest.raises(NotFound, match="repository team/app does not exist"):
+        await describe_repository(store, APP)
+    with pytest.raises(NotFound, match="repository team/app does not exist"):
+        await find_tag(store, APP, V1)
 
 
 async def test_what_does_not_exist_is_not_found(store: MemoryStore):

@@ -1,70 +1,50 @@
-"""Deletes a repository where the store has no operation of its own for that, as no registry's API has."""
+"""What a store still has although it said that it would delete it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from tagferry.errors import Corrupt, Invalid, NotFound, Unsupported
-from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.oci.images import ImageStore
+from tagferry.errors import NotDeleted
+from tagferry.names import Digest, Reference, RepositoryName
 
-Result = TypeVar("Result")
+Item = TypeVar("Item")
 
-_AT_ONCE = 8
+_PAUSES = (0.2, 0.5, 1.0, 2.0)
+"""Seconds before each further look for what was deleted."""
+_NAMED = 5
 
 
-async def delete_images(store: ImageStore, repository: RepositoryName) -> None:
-    """Delete what a repository's tags lead to: their manifests, what these list, and what is attached to any of them.
+async def outlasting(
+    look: Callable[[], Awaitable[list[Item]]], *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> list[Item]:
+    """Return what is still there some seconds after its deletion, for a store that deletes a moment later.
 
-    What refers to something is deleted before it, so that whoever looks meanwhile finds nothing incomplete. An error
-    leaves the rest for another attempt.
-
-    Raises:
-        NotFound: of the kind `repository`.
-        Unsupported: the store does not delete; then nothing was.
+    Args:
+        look: looks for what is still there.
+        sleep: waits for seconds.
     """
-    records = await store.describe_tags(repository)
-    tags = frozenset(record.tag for record in records)
-    levels = [list(dict.fromkeys(record.digest for record in records))]
-    seen = set(levels[0])
-
-    async def below(digest: Digest) -> list[Digest]:
-        return await _below(store, repository, digest, tags)
-
-    while levels[-1]:
-        found = dict.fromkeys(digest for digests in await _each(levels[-1], below) for digest in digests)
-        levels.append([digest for digest in found if digest not in seen])
-        seen.update(levels[-1])
-
-    async def delete(digest: Digest) -> None:
-        # Some stores take what is attached along, and somebody else may delete too.
-        with suppress(NotFound):
-            await store.delete_manifest(repository, digest)
-
-    for level in levels:
-        await _each(level, delete)
+    left = await look()
+    for pause in _PAUSES:
+        if not left:
+            break
+        await sleep(pause)
+        left = await look()
+    return left
 
 
-async def _below(store: ImageStore, repository: RepositoryName, digest: Digest, tags: Collection[Tag]) -> list[Digest]:
-    """What a manifest lists, and what is attached to it; a manifest that cannot be read lists nothing."""
-    children: list[Digest] = []
-    with suppress(NotFound, Unsupported, Invalid, Corrupt):
-        children = [child.digest for child in (await store.get_manifest(repository, digest)).children]
-    referrers = await store.list_referrers(repository, digest, tags=tags)
-    return [*children, *(referrer.digest for referrer in referrers)]
+def not_deleted(store: str, repository: RepositoryName, left: Sequence[Reference], why: str) -> NotDeleted:
+    """The error of a store that still has some of what it was asked to delete.
 
-
-async def _each(digests: Iterable[Digest], work: Callable[[Digest], Awaitable[Result]]) -> list[Result]:
-    gate = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(digest: Digest) -> Result:
-        async with gate:
-            return await work(digest)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(digest)) for digest in digests]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
+    Args:
+        store: its name.
+        repository: where that is.
+        left: the tags and digests.
+        why: what it answered.
+    """
+    them = "it" if len(left) == 1 else "them"
+    names = sorted(left, key=lambda one: (isinstance(one, Digest), one))
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return NotDeleted(
+        f"registry {store} still has {', '.join(names[:_NAMED])}{more} of {repository}: {why}; "
+        f"try again later, or delete {them} at the registry itself"
+    )

@@ -148,7 +148,7 @@ class ImageStore(Protocol):
     async def delete_manifest(
         self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
     ) -> None:
-        """Delete a tag, or a manifest with all the tags that point to it.
+        """Delete a tag, or a manifest with all the tags that point to it; what is deleted cannot be had any more.
 
         Args:
             repository: where it is.
@@ -159,6 +159,7 @@ class ImageStore(Protocol):
         Raises:
             NotFound: there is none.
             Conflict: of the kind `tag`; it was written since it was seen.
+            NotDeleted: the store said that it deletes it, and still has it.
             Unsupported: the store does not delete.
         """
         ...
@@ -171,6 +172,7 @@ class ImageStore(Protocol):
 
         Raises:
             NotFound: of the kind `repository`.
+            NotDeleted: the store said that it deletes all of it, and still has some.
             Unsupported: the store does not delete.
         """
         ...

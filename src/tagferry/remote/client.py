@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 
 from tagferry.errors import Invalid, InvalidName, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.deletion import delete_images
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, written_since
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.remote.capabilities import CapabilityKeeper, Learned
+from tagferry.remote.deletions import Deletions, deleting
 from tagferry.remote.download import Downloader
 from tagferry.remote.endpoint import Endpoint
 from tagferry.remote.listing import PAGE_SIZE, pages
-from tagferry.remote.manifests import Manifests, deleting, pulling
+from tagferry.remote.manifests import Manifests, pulling
 from tagferry.remote.referrers import Referrers
 from tagferry.remote.retry import Retry
 from tagferry.remote.sessions import UploadKeeper
@@ -42,10 +42,12 @@ class RemoteStore:
         keeper: CapabilityKeeper | None = None,
         uploads: UploadKeeper | None = None,
     ) -> None:
-        self._transport = Transport(endpoint, retry=retry or Retry())
+        retry = retry or Retry()
+        self._transport = Transport(endpoint, retry=retry)
         self._learned = Learned(keeper, registry=endpoint.name)
         self._manifests = Manifests(self._transport, self._learned)
         self._referrers = Referrers(self._transport, self._manifests, self._learned)
+        self._deletions = Deletions(self._transport, self._manifests, retry.sleep)
         self._downloader = Downloader(self._transport)
         self._uploader = Uploader(self._transport, self._learned, uploads)
 
@@ -84,10 +86,10 @@ class RemoteStore:
             found = await self._manifests.head(repository, seen.tag)
             if found is not None and found.digest != seen.digest:
                 raise written_since(repository, seen.tag)
-        await self._manifests.delete(repository, reference)
+        await self._deletions.delete(repository, reference)
 
     async def delete_repository(self, repository: RepositoryName) -> None:
-        await delete_images(self, repository)
+        await self._deletions.delete_repository(self, repository)
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
         call = head_blob(repository, digest, scope=pulling(repository))

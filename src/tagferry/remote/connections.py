@@ -54,7 +54,8 @@ class Connections:
     ) -> Response:
         """Send a request and wait for its answer's head; the caller closes the answer.
 
-        A kept connection that turns out to be dead is replaced at once, unless the body is a stream.
+        A kept connection that turns out to be dead is replaced at once, unless the body is a stream, or a second
+        deletion would be told that there is nothing to delete.
 
         Args:
             method: in capitals.
@@ -77,7 +78,7 @@ class Connections:
                 return await connection.request(head, body, url=url, bodiless=method == "HEAD", silence=silence)
             except Broken as fault:
                 is_stale = connection.exchanges > 1 and not isinstance(fault, Silent)
-                if not is_stale or isinstance(body, Stream):
+                if not is_stale or isinstance(body, Stream) or method == "DELETE":
                     raise
 
     async def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-from tagferry.errors import Corrupt, NotFound, TagferryError, Unavailable, Unsupported
+from tagferry.errors import Corrupt, NotFound, TagferryError, Unavailable
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import media_type_not_taken
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
@@ -52,7 +52,7 @@ class Manifests:
         """See `ImageStore.get_manifest`."""
         answer = await self._transport.fetch(self._call("GET", "give", repository, reference))
         if answer.status == 404:
-            raise _not_found(repository, reference, answer)
+            raise not_found(repository, reference, answer)
         expected = reference if isinstance(reference, Digest) else answer.digest
         return Manifest.parse(answer.body, answer.media_type, digest=expected)
 
@@ -70,26 +70,6 @@ class Manifests:
         if tag is not None and tag not in answer.headers.get("OCI-Tag", "").replace(",", " ").split():
             answer = await self._put(repository, manifest, tag)
         return "OCI-Subject" in answer.headers
-
-    async def delete(self, repository: RepositoryName, reference: Reference) -> None:
-        """See `ImageStore.delete_manifest`."""
-        call = Call(
-            method="DELETE",
-            task=f"delete manifest {repository}:{reference}",
-            url=f"/v2/{repository}/manifests/{reference}",
-            scopes=(deleting(repository),),
-            accept=frozenset({200, 202, 204, 400, 404, 405}),
-        )
-        answer = await self._transport.fetch(call)
-        if answer.status == 404:
-            raise _not_found(repository, reference, answer)
-        # Distribution before 3.0 takes a tag for a digest, and answers that it does not match.
-        no_tags = answer.status == 400 and isinstance(reference, Tag)
-        if no_tags or answer.status == 405 or answer.code == "UNSUPPORTED":
-            what = "a tag" if isinstance(reference, Tag) else "a manifest"
-            raise Unsupported(f"registry {self._transport.name} does not delete {what}: {answer.explanation}")
-        if answer.status == 400:
-            raise self._transport.failure(call, answer)
 
     async def _put(
         self, repository: RepositoryName, manifest: Manifest, reference: Reference, named: Tag | None = None
@@ -168,12 +148,8 @@ class Manifests:
         )
 
 
-def deleting(repository: RepositoryName) -> str:
-    """The scope of requests that delete from a repository."""
-    return f"repository:{repository}:pull,delete"
-
-
-def _not_found(repository: RepositoryName, reference: Reference, answer: Answer) -> NotFound:
+def not_found(repository: RepositoryName, reference: Reference, answer: Answer) -> NotFound:
+    """The error that the answer 404 to a request for a tag or manifest means."""
     if answer.code == "NAME_UNKNOWN":
         return NotFound("repository", repository)
     if isinstance(reference, Digest):

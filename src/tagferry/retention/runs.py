@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from tagferry.catalog import delete_tag
-from tagferry.errors import Conflict, NotFound
+from tagferry.errors import Conflict, NotDeleted, NotFound
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.retention.history import History
 from tagferry.retention.policies import Policies, Policy
@@ -148,7 +148,7 @@ class Retention:
                 deleted.update(await asyncio.shield(work))
             except NotFound:
                 continue
-            except Conflict as error:
+            except (Conflict, NotDeleted) as error:
                 tell(error, "a tag stays that retention would delete", policy=policy.id, region=policy.region)
         return len(deleted)
 

@@ -8,10 +8,14 @@ from datetime import datetime
 from tagferry.accounts.access import Readable
 from tagferry.accounts.model import RepositoryRecord
 from tagferry.accounts.repositories import OTHER
-from tagferry.catalog import RepositoryDetails, describe_repository, list_repositories
+from tagferry.catalog import RepositoryDetails, describe_repository, has_images, list_repositories
+from tagferry.copy.flights import each
 from tagferry.errors import NotFound
 from tagferry.names import RepositoryName, Tag
 from tagferry.web.context import Context
+
+_ASKED_AT_ONCE = 16
+"""Repositories that a registry is asked about at the same time, whether they still have an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class View:
 async def list_readable(context: Context, readable: Readable, *, namespace: str | None = None) -> list[Entry]:
     """The repositories that the caller may read, of one organization or of all, by full name.
 
+    What has neither a record nor a tag is none, although some registries go on naming it.
+
     Raises:
         Unsupported: the region's registry does not list its repositories.
     """
@@ -77,11 +83,19 @@ async def list_readable(context: Context, readable: Readable, *, namespace: str 
     records = await context.services.repositories.list_in(context.region.id, namespaces)
     by_name = {record.name: record for record in records}
     downloads = await context.services.downloads.in_region(context.region.id, namespaces)
-    names = {*by_name, *await list_repositories(context.region.store, namespaces)}
+    listed = {*by_name, *await list_repositories(context.region.store, namespaces)}
+    names = [
+        name for name in sorted(listed) if name in readable and (not namespace or name.partition("/")[0] == namespace)
+    ]
+
+    async def exists(name: RepositoryName) -> bool:
+        return name in by_name or await has_images(context.region.store, name)
+
+    found = await each(names, exists, at_once=_ASKED_AT_ONCE)
     return [
         Entry(name, by_name.get(name), domain_name=readable.domain_of(name), downloads=downloads.get(name, 0))
-        for name in sorted(names)
-        if name in readable and (not namespace or name.partition("/")[0] == namespace)
+        for name, is_there in zip(names, found, strict=True)
+        if is_there
     ]
 
 

@@ -194,9 +194,9 @@ async def _matching(context: Context, name: RepositoryName, part: str) -> list[T
     try:
         records = await context.region.store.describe_tags(name)
     except NotFound:
-        if await context.services.repositories.find(context.region.id, name) is None:
-            raise
-        return []
+        records = []
+    if not records and await context.services.repositories.find(context.region.id, name) is None:
+        raise NotFound("repository", name)
     return await describe_tags(context.region.store, name, [record for record in records if part in record.tag])
 
 

@@ -1,0 +1,214 @@
+"""Deletions at a registry, none of which is believed before it is seen.
+
+A registry may accept a deletion and keep what it names, or delete it a moment later; one forgets a manifest and keeps
+the tags that point to it, another deletes no manifest while a tag points to it. So what was to be deleted is asked for
+afterwards, a few times over some seconds.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tagferry.errors import Corrupt, Invalid, NotFound, Unavailable, Unsupported
+from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.deletion import not_deleted, outlasting
+from tagferry.oci.images import ImageStore
+from tagferry.remote.answer import Answer
+from tagferry.remote.manifests import Manifests, not_found
+from tagferry.remote.transport import Call, Transport
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_AT_ONCE = 8
+
+
+def deleting(repository: RepositoryName) -> str:
+    """The scope of requests that delete from a repository."""
+    return f"repository:{repository}:pull,delete"
+
+
+class Deletions:
+    """The deletions of tags and manifests at one registry (distribution-spec 1.1, "Content Management").
+
+    Args:
+        transport: sends the requests.
+        manifests: looks for what was deleted.
+        sleep: waits for seconds.
+    """
+
+    def __init__(self, transport: Transport, manifests: Manifests, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._transport = transport
+        self._manifests = manifests
+        self._sleep = sleep
+
+    async def delete(self, repository: RepositoryName, reference: Reference) -> None:
+        """Delete a tag or a manifest; raises as `ImageStore.delete_manifest`."""
+        status = await self._ask(repository, reference)
+        await self._require_gone(repository, [reference], _accepted(status))
+
+    async def delete_repository(self, store: ImageStore, repository: RepositoryName) -> None:
+        """Delete a repository's tags and what they lead to: manifests, what these list, and what is attached to any.
+
+        What refers to something is deleted before it, so that whoever looks meanwhile finds nothing incomplete: first
+        the tags, where the registry deletes them by name. An error leaves the rest for another attempt.
+
+        Args:
+            store: this registry.
+            repository: the repository.
+
+        Raises:
+            NotFound: of the kind `repository`; it has no tag.
+            NotDeleted: some of it is still there.
+            Unsupported: the registry does not delete; then nothing was.
+        """
+        records = await store.describe_tags(repository)
+        if not records:
+            raise NotFound("repository", repository)
+        tags = [record.tag for record in records]
+        levels = await _levels(store, repository, list(dict.fromkeys(record.digest for record in records)), tags)
+        untagged = await self._ask_for_all(repository, tags)
+        statuses, refusal = list(untagged.statuses), None
+        for level in levels:
+            asked = await self._ask_for_all(repository, level)
+            statuses += asked.statuses
+            refusal = refusal or asked.refusal
+        if refusal is not None and not statuses:
+            raise refusal
+        why = str(refusal) if refusal is not None else _accepted(statuses[-1] if statuses else "404")
+        await self._require_gone(repository, [*tags, *(digest for level in levels for digest in level)], why)
+
+    async def _ask_for_all(self, repository: RepositoryName, references: Iterable[Reference]) -> "_Asked":
+        """Ask for the deletion of each, until the registry says that it deletes no such references."""
+        asked = _Asked()
+
+        async def ask(reference: Reference) -> None:
+            # Some registries take what is attached along, and somebody else may delete too.
+            with suppress(NotFound):
+                if asked.refusal is None:
+                    try:
+                        asked.statuses.append(await self._ask(repository, reference))
+                    except Unsupported as refusal:
+                        asked.refusal = refusal
+
+        await _each(references, ask)
+        return asked
+
+    async def _ask(self, repository: RepositoryName, reference: Reference) -> str:
+        """Ask the registry to delete, without looking whether it does.
+
+        Returns:
+            The status of its answer.
+
+        Raises:
+            NotFound: there is no such tag or manifest.
+            Unsupported: the registry does not delete such a reference.
+        """
+        call = Call(
+            method="DELETE",
+            task=f"delete manifest {repository}:{reference}",
+            url=f"/v2/{repository}/manifests/{reference}",
+            scopes=(deleting(repository),),
+            accept=frozenset({200, 202, 204, 400, 404, 405}),
+        )
+        lost = False
+
+        async def attempt() -> Answer:
+            nonlocal lost
+            try:
+                return await self._transport.fetch(call, once=True)
+            except Unavailable as failure:
+                # Where the registry asks for a pause it has not done it.
+                lost = lost or failure.retry_after is None
+                raise
+
+        try:
+            answer = await self._transport.retry.run(attempt)
+        except Unavailable:
+            if lost and await self._manifests.head(repository, reference) is None:
+                return "nothing"
+            raise
+        if answer.status == 404:
+            # The attempt before this one has deleted it, though its answer was lost.
+            if lost:
+                return "404"
+            if await self._manifests.head(repository, reference) is None:
+                raise not_found(repository, reference, answer)
+        # Distribution before 3.0 takes a tag for a digest, and answers that it does not match.
+        no_tags = answer.status == 400 and isinstance(reference, Tag)
+        if no_tags or answer.status in (404, 405) or answer.code == "UNSUPPORTED":
+            what = "a tag" if isinstance(reference, Tag) else "a manifest"
+            raise Unsupported(f"registry {self._transport.name} does not delete {what}: {answer.explanation}")
+        if answer.status == 400:
+            raise self._transport.failure(call, answer)
+        return str(answer.status)
+
+    async def _require_gone(self, repository: RepositoryName, references: Sequence[Reference], why: str) -> None:
+        """Wait until none of these can be had any more; raises NotDeleted, which says why, if that takes too long."""
+        asked = list(references)
+
+        async def look(reference: Reference) -> Reference | None:
+            return None if await self._manifests.head(repository, reference) is None else reference
+
+        async def present() -> list[Reference]:
+            nonlocal asked
+            asked = [one for one in await _each(asked, look) if one is not None]
+            return asked
+
+        if left := await outlasting(present, sleep=self._sleep):
+            raise not_deleted(self._transport.name, repository, left, why)
+
+
+@dataclass
+class _Asked:
+    """What a registry answered to several deletions."""
+
+    statuses: list[str] = field(default_factory=list)
+    refusal: Unsupported | None = None
+
+
+def _accepted(status: str) -> str:
+    return f"it answered {status} when asked to delete"
+
+
+async def _levels(
+    store: ImageStore, repository: RepositoryName, roots: list[Digest], tags: Collection[Tag]
+) -> list[list[Digest]]:
+    """Manifests, and level by level what they list and what is attached to them, each once."""
+    levels, seen = [roots], set(roots)
+
+    async def below(digest: Digest) -> list[Digest]:
+        return await _below(store, repository, digest, tags)
+
+    while levels[-1]:
+        found = dict.fromkeys(digest for digests in await _each(levels[-1], below) for digest in digests)
+        levels.append([digest for digest in found if digest not in seen])
+        seen.update(levels[-1])
+    return levels
+
+
+async def _below(store: ImageStore, repository: RepositoryName, digest: Digest, tags: Collection[Tag]) -> list[Digest]:
+    """What a manifest lists, and what is attached to it; a manifest that cannot be read lists nothing."""
+    children: list[Digest] = []
+    with suppress(NotFound, Unsupported, Invalid, Corrupt):
+        children = [child.digest for child in (await store.get_manifest(repository, digest)).children]
+    referrers = await store.list_referrers(repository, digest, tags=tags)
+    return [*children, *(referrer.digest for referrer in referrers)]
+
+
+async def _each(items: Iterable[Item], work: Callable[[Item], Awaitable[Result]]) -> list[Result]:
+    """Do the work for every item, a few at once; results in the items' order, or the first error."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(item: Item) -> Result:
+        async with gate:
+            return await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(item)) for item in items]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -47,8 +47,18 @@ class MemoryStore:
     def is_far(self) -> bool | None:
         return False
 
+    @property
+    def identity(self) -> int:
+        return 0
+
     async def head_manifest(
-        self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        known: Descriptor | None = None,
+        for_write: bool = False,
+        certain: bool = False,
     ) -> Descriptor | None:
         await self._enter("head_manifest")
         manifest = self._find(repository, reference)

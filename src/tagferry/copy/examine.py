@@ -10,7 +10,7 @@ from tagferry.copy.flights import each
 from tagferry.copy.plan import read_accepted
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
-from tagferry.errors import TagferryError
+from tagferry.errors import NotFound, TagferryError
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 from tagferry.oci.model import Descriptor
@@ -43,6 +43,7 @@ class Finding(NamedTuple):
         source: what the tag points to at the source; may be unknown where the target's absence already decides.
         target: what the tag points to at the target, None where there is no such tag.
         rewritten: how the image in place differs from the source's, where it has to.
+        identity: as whom the target was asked (`ImageStore.identity`).
     """
 
     tag: Tag
@@ -50,6 +51,7 @@ class Finding(NamedTuple):
     source: Digest | None
     target: Digest | None
     rewritten: Rewrite | None = None
+    identity: int = 0
 
 
 async def examine(
@@ -68,15 +70,19 @@ async def examine(
     so. Where the target may not take the image as it is, the source's manifests are read to know under which digest it
     would arrive.
     """
-    source, target = await _look(route, tag, asks_source=asks_source)
+    source, target = await _look(route, tag, override=override, asks_source=asks_source)
+    as_whom = route.target.identity
     if target is None:
-        return Finding(tag=tag, verdict=Verdict.COPY, source=source.digest if source else None, target=None)
+        digest = source.digest if source else None
+        return Finding(tag=tag, verdict=Verdict.COPY, source=digest, target=None, identity=as_whom)
+    if source is None:
+        source = await _read_missing(route, tag)
     if source is None:
         return Finding(tag=tag, verdict=Verdict.MISSING, source=None, target=target.digest)
     is_same, rewritten = await _compare(route, source, target)
     if not is_same:
         verdict = Verdict.COPY if override else Verdict.BLOCKED
-        return Finding(tag=tag, verdict=verdict, source=source.digest, target=target.digest)
+        return Finding(tag=tag, verdict=verdict, source=source.digest, target=target.digest, identity=as_whom)
     # What is attached to the source's root does not go with an image that was rewritten.
     is_complete = (
         rewritten is not None
@@ -84,7 +90,7 @@ async def examine(
         or await are_attachments_in_place(route, source.digest, known_tags, override=override)
     )
     if not is_complete or (is_whole is not None and not await is_whole(route, tag, override)):
-        return Finding(tag=tag, verdict=Verdict.COPY, source=source.digest, target=target.digest)
+        return Finding(tag=tag, verdict=Verdict.COPY, source=source.digest, target=target.digest, identity=as_whom)
     return Finding(tag=tag, verdict=Verdict.IN_PLACE, source=source.digest, target=target.digest, rewritten=rewritten)
 
 
@@ -118,14 +124,18 @@ async def examine_all(
     return dict(zip(tags, await each(tags, one, at_once=_AT_ONCE), strict=True))
 
 
-async def _look(route: Route, tag: Tag, *, asks_source: bool) -> tuple[Descriptor | None, Descriptor | None]:
+async def _look(
+    route: Route, tag: Tag, *, override: bool, asks_source: bool
+) -> tuple[Descriptor | None, Descriptor | None]:
     """What the tag points to at the source and at the target; where the target lacks it, the source may not be asked.
 
     The target is asked first: where it lacks the tag, the copy's own read of the source is enough, and where it has
     it, the source need only say that it has the same. Of the target an unconditional answer is wanted: it shows that
     the manifest can be read there. Nobody waits for a target that is far away, or where the source is asked anyway.
     """
-    asking = asyncio.ensure_future(route.target.head_manifest(route.target_repository, tag))
+    asking = asyncio.ensure_future(
+        route.target.head_manifest(route.target_repository, tag, for_write=True, certain=not override)
+    )
     try:
         if route.target.is_far is None and not asks_source:
             await asyncio.wait([asking], timeout=_HEAD_START_SECONDS)
@@ -139,6 +149,14 @@ async def _look(route: Route, tag: Tag, *, asks_source: bool) -> tuple[Descripto
     if target is None:
         return None, None
     return await route.source.head_manifest(route.source_repository, tag, known=target), target
+
+
+async def _read_missing(route: Route, tag: Tag) -> Descriptor | None:
+    """Return what a source gives that reported the tag as missing: some answer GET only."""
+    try:
+        return (await route.source.get_manifest(route.source_repository, tag)).descriptor
+    except NotFound:
+        return None
 
 
 async def _compare(route: Route, source: Descriptor, target: Descriptor) -> tuple[bool, Rewrite | None]:

@@ -26,7 +26,9 @@ from tagferry.names import Digest, Tag
 from tagferry.oci.model import Manifest
 
 _STALE_SECONDS = 5.0
-"""After this long, what was found at the target is asked again before a tag is written without `override`."""
+"""After this long, what was found at the target is asked again before a tag is written without `override`.
+
+So it is once the target is asked as another user than when that was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,8 @@ class CopyEngine:
         lost: Collection[Digest] = (),
     ) -> Outcome:
         await self._complete(route, plan, progress, override=override, lost=lost)
-        if not override and self._clock() - found_at > _STALE_SECONDS:
+        is_stale = self._clock() - found_at > _STALE_SECONDS or finding.identity != route.target.identity
+        if not override and is_stale:
             standing = await examine(route, plan.tag, override=False, known_tags=self._known_tags)
             has_changed = standing.target != finding.target
             if has_changed and (outcome := _nothing_to_write(route, standing)) is not None:
@@ -290,7 +293,7 @@ class CopyEngine:
         if tag is None:
             await self._ensure_manifest(route, root)
             return
-        standing = await route.target.head_manifest(route.target_repository, tag)
+        standing = await route.target.head_manifest(route.target_repository, tag, certain=not override)
         if standing is None or (override and standing.digest != root.digest):
             await _put(route, root, tag)
 

@@ -108,8 +108,22 @@ class ImageStore(Protocol):
         """Whether an answer takes noticeably long to come back from there; None while that is not known."""
         ...
 
+    @property
+    def identity(self) -> int:
+        """A number that changes with the user as whom the store is asked; what it reported before may look different.
+
+        A registry may report as missing what it hides from the previous user.
+        """
+        ...
+
     async def head_manifest(
-        self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        known: Descriptor | None = None,
+        for_write: bool = False,
+        certain: bool = False,
     ) -> Descriptor | None:
         """What a tag or digest points to, or None where there is no such manifest or repository.
 
@@ -119,6 +133,9 @@ class ImageStore(Protocol):
             known: what it points to as far as the caller knows. The answer is the same with it and without; where it
                 is right, a store may have less work to say so, and need not look whether it can still give the
                 manifest itself.
+            for_write: whether the caller is about to write to the repository, so that permission for that is asked
+                for from now on.
+            certain: whether a tag must not be reported as missing unless reading it shows the same; without `known`.
         """
         ...
 

@@ -61,8 +61,18 @@ class DiskStore:
     def is_far(self) -> bool:
         return False
 
+    @property
+    def identity(self) -> int:
+        return 0
+
     async def head_manifest(
-        self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        known: Descriptor | None = None,
+        for_write: bool = False,
+        certain: bool = False,
     ) -> Descriptor | None:
         return await self._threads.run(self._manifests.describe, repository, reference)
 

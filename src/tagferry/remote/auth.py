@@ -1,208 +1,261 @@
 """From a registry's challenge to an Authorization header; the HTTP exchange itself is the caller's.
 
-Sources: RFC 9110 section 11 for challenges, the distribution project's "Token Authentication" and its OAuth2 form.
+Sources: RFC 9110 section 11, the distribution project's "Token Authentication", and decision 19.
 """
 
 import asyncio
-import base64
-import json
-import re
+import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from urllib.parse import urlencode, urlsplit
-from weakref import WeakValueDictionary
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple
 
-from tagferry.errors import Invalid, Refused, Unavailable
-from tagferry.remote.endpoint import Endpoint
+from tagferry.errors import Refused, Unavailable
+from tagferry.remote.challenges import Challenge, actions_of, missing_scopes, repository_of, supported_challenge
+from tagferry.remote.endpoint import Credentials, Endpoint
+from tagferry.remote.tokens import TokenRequest, Tokens, basic
 
-DEFAULT_LIFETIME = 60.0
-"""Seconds that a token lives where its server does not tell (Token Authentication, "expires_in")."""
-
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's name for a word
-_SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?=\s|,|$)")
-_PARAMETER = re.compile(rf'[\s,]*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
-
-
-@dataclass(frozen=True, slots=True)
-class Challenge:
-    """One way in that a server offers; the scheme and the parameters' names are in lower case."""
-
-    scheme: str
-    parameters: Mapping[str, str] = field(default_factory=dict)
+_BASIC = Challenge("basic")
+_READ, _WRITE = frozenset({"pull"}), "pull,push"
+_AGAIN_SECONDS = 5.0
+"""While a token server refuses, the registry is asked whether it names another one, and this seldom at most."""
+_REMEMBERED = 4096
+"""Repositories whose role is remembered."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenRequest:
-    """What to send to a token server; its redirects must not be followed."""
+class Refusal(NamedTuple):
+    """An answer of the registry that may mean that it does not know who is asking.
 
-    method: str
-    url: str
-    headers: Mapping[str, str]
-    body: bytes = b""
+    Attributes:
+        status: 401, 403 or 404.
+        offered: its `WWW-Authenticate` headers.
+        scopes: what the request needs.
+        sent: the Authorization that it was sent with.
+        rounds: how often the request was sent.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    value: str = field(repr=False)
-    good_until: float
-
-
-def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
-    """Read `WWW-Authenticate` headers; each may hold several challenges. What cannot be read is left out."""
-    return [challenge for header in headers for challenge in _challenges(header)]
-
-
-def _challenges(header: str) -> Iterable[Challenge]:
-    position = 0
-    while scheme := _SCHEME.match(header, position):
-        position = scheme.end()
-        parameters: dict[str, str] = {}
-        while parameter := _PARAMETER.match(header, position):
-            quoted, plain = parameter[2], parameter[3]
-            value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain
-            parameters.setdefault(parameter[1].lower(), value)
-            position = parameter.end()
-        yield Challenge(scheme[1].lower(), parameters)
+    status: int
+    offered: list[str]
+    scopes: tuple[str, ...]
+    sent: str | None
+    rounds: int = 1
 
 
 class Authenticator:
-    """Knows how a registry wants to be asked, and keeps the tokens it was given.
+    """How a registry authenticates its callers, and the tokens that it accepts.
 
     Args:
         endpoint: the registry and its credentials.
-        exchange: sends a token request and returns the answer's body.
+        exchange: sends a token request: see `Tokens`.
+        probe: asks the registry for its challenge (`GET /v2/` without an Authorization) and returns the
+            `WWW-Authenticate` headers of a 401; an empty list for any other answer.
         clock: seconds that never go backwards.
+
+    Attributes:
+        identities: how often the identity under which the registry is asked has changed. What was read before the last
+            change may look different after it.
     """
 
     def __init__(
         self,
         endpoint: Endpoint,
         exchange: Callable[[TokenRequest], Awaitable[bytes]],
+        probe: Callable[[], Awaitable[list[str]]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.identities = 0
         self._endpoint = endpoint
-        self._exchange = exchange
+        self._source = endpoint.credential_source
+        self._tokens = Tokens(endpoint, exchange, clock)
+        self._probe = probe
+        self._probing = asyncio.Lock()
+        self._is_probed = False
         self._clock = clock
+        self._asked_again_at = -math.inf
         self._known: Challenge | None = None
-        self._wider: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._tokens: dict[tuple[str, str, str], _Token] = {}
-        self._flights: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
+        self._known_last: Challenge | None = None
+        self._insisted: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._written: dict[str, None] = {}
+        self._read_only: dict[str, None] = {}
+
+    def expect_writes(self, repository: str) -> None:
+        """Ask for permission to write to a repository from now on, whatever the question about it."""
+        if repository not in self._written:
+            _remember(self._written, repository)
 
     async def authorization(self, scopes: tuple[str, ...]) -> str | None:
-        """The header's value for a request that needs these scopes; None while the registry has asked for none."""
-        if self._known is None:
+        """Return the header's value for a request that needs these scopes, or None to send none.
+
+        Raises:
+            Unavailable: the token server or the source of the credentials cannot be reached.
+            Refused: the token server refuses the credentials, or they cannot be had.
+        """
+        credentials = await self._source.find(repository_of(scopes))
+        challenge = await self._challenge(credentials)
+        if challenge is None:
             return None
-        if self._known.scheme == "basic":
-            return self._basic()
-        return f"Bearer {await self._token(self._known, self._wider.get(scopes, scopes))}"
+        if challenge.scheme == "basic":
+            return self._basic(credentials) if credentials is not None else None
+        return await self._bearer(challenge, scopes, credentials)
 
-    def learn(self, headers: Iterable[str], scopes: tuple[str, ...], refused: str | None) -> bool:
-        """Take in the challenge that came with a 401.
-
-        Args:
-            headers: the answer's `WWW-Authenticate` headers.
-            scopes: what the request needs.
-            refused: the Authorization that the request was sent with.
+    async def reconsider(self, refusal: Refusal) -> bool:
+        """Take in an answer that may mean that the registry does not know who is asking.
 
         Returns:
-            Whether a request with a new authorization may succeed.
+            Whether the same request with a new `authorization` may be answered differently.
+
+        Raises:
+            Refused: the answer does not count, and no other can be had with these credentials.
         """
-        offered = {challenge.scheme: challenge for challenge in reversed(parse_challenges(headers))}
-        if (bearer := offered.get("bearer")) and bearer.parameters.get("realm"):
-            self._known = bearer
-            self._widen(scopes, bearer.parameters.get("scope", ""))
-            self._forget(refused)
+        repository = repository_of(refusal.scopes)
+        credentials = await self._source.find(repository)
+        challenge = supported_challenge(refusal.offered, f"{self._endpoint.url}/v2/") if refusal.status == 401 else None
+        if challenge is not None:
+            return await self._challenged(challenge, refusal, credentials)
+        if refusal.sent is None:
+            return self._presume_basic(refusal, credentials)
+        if refusal.status == 401:
+            # It refuses this scheme and names no other one, so it is asked again.
+            self._forget()
+        return await self._renewed(refusal, credentials) or self._narrow(refusal.scopes)
+
+    async def _challenge(self, credentials: Credentials | None) -> Challenge | None:
+        """What the registry challenges with; asked for once before anything else if there are credentials."""
+        if self._known is None and credentials is not None and not self._is_probed:
+            async with self._probing:
+                if self._known is None and not self._is_probed:
+                    await self._ask_for_challenge()
+        return self._known
+
+    async def _ask_for_challenge(self) -> None:
+        offered = await self._probe()
+        self._is_probed = True
+        if (challenge := supported_challenge(offered, f"{self._endpoint.url}/v2/")) is not None:
+            self._adopt(challenge)
+
+    def _adopt(self, challenge: Challenge) -> None:
+        if not challenge.is_same_as(self._known):
+            self._known = challenge
+        if not challenge.is_same_as(self._known_last):
+            self.identities += 1
+            self._known_last = challenge
+
+    def _forget(self) -> None:
+        self._known = None
+        self._is_probed = False
+
+    async def _challenged(self, challenge: Challenge, refusal: Refusal, credentials: Credentials | None) -> bool:
+        is_new = not challenge.is_same_as(self._known)
+        self._adopt(challenge)
+        if challenge.scheme == "basic":
+            if credentials is None:
+                return False
+            return refusal.sent != self._basic(credentials) or await self._renewed(refusal, credentials)
+        is_wider = self._widen(refusal.scopes, challenge.scopes)
+        if refusal.sent is not None:
+            self._tokens.forget(refusal.sent.removeprefix("Bearer "))
+        # A refused token may have been an old one; the second one was made for this request.
+        if is_new or is_wider or refusal.rounds == 1:
             return True
-        if "basic" in offered:
-            self._known = offered["basic"]
-            return self._endpoint.credentials is not None and refused != self._basic()
-        return False
+        return await self._renewed(refusal, credentials) or self._narrow(refusal.scopes)
 
-    def _widen(self, scopes: tuple[str, ...], asked: str) -> None:
-        held = self._wider.get(scopes, scopes)
-        missing = [scope for scope in asked.split() if not any(_covers(ours, scope) for ours in held)]
-        if missing and len(self._wider) < 1024:
-            self._wider[scopes] = (*held, *missing)
-
-    def _forget(self, refused: str | None) -> None:
-        self._tokens = {key: token for key, token in self._tokens.items() if f"Bearer {token.value}" != refused}
-
-    def _basic(self) -> str:
-        credentials = self._endpoint.credentials
-        if credentials is None or not credentials.username:
-            raise Refused(f"registry {self._endpoint.name} asks for a user and a password; none is configured")
-        pair = f"{credentials.username}:{credentials.password}".encode()
-        return f"Basic {base64.b64encode(pair).decode()}"
-
-    async def _token(self, challenge: Challenge, scopes: tuple[str, ...]) -> str:
-        key = (challenge.parameters["realm"], challenge.parameters.get("service", ""), " ".join(scopes))
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = asyncio.Lock()
-        async with flight:
-            token = self._tokens.get(key)
-            if token is None or token.good_until <= self._clock():
-                token = await self._obtain(*key)
-                self._drop_stale()
-                self._tokens[key] = token
-            return token.value
-
-    def _drop_stale(self) -> None:
-        now = self._clock()
-        self._tokens = {key: token for key, token in self._tokens.items() if token.good_until > now}
-
-    async def _obtain(self, realm: str, service: str, scope: str) -> _Token:
-        realm = self._checked(realm)
-        answer = await self._exchange(self._request(realm, service, scope))
-        return _read_token(answer, realm, now=self._clock())
-
-    def _checked(self, realm: str) -> str:
-        """Where to ask for tokens; raises Invalid, and Refused where the credentials would be sent in clear."""
-        parts, own = urlsplit(realm), urlsplit(self._endpoint.url)
-        if (parts.scheme, parts.hostname, own.scheme) == ("http", own.hostname, "https"):
-            # A registry behind a proxy that ends TLS may call itself http.
-            return parts._replace(scheme="https", netloc=own.netloc).geturl()
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Invalid("realm", f"of registry {self._endpoint.name} must be an http or https URL", realm)
-        secret = self._endpoint.credentials is not None
-        if secret and parts.scheme == "http" and self._endpoint.url.startswith("https:"):
+    def _presume_basic(self, refusal: Refusal, credentials: Credentials | None) -> bool:
+        """Send the credentials unasked where an answer to nobody in particular does not count."""
+        if credentials is None or self._known is not None:
+            return False
+        if not credentials.username:
+            if refusal.status != 404:
+                return False
             raise Refused(
-                f"registry {self._endpoint.name} asks to send the credentials in clear to {realm}, which is refused"
+                f"registry {self._endpoint.name} does not ask who is calling, so that an identity token cannot be sent,"
+                " and what it reports as missing may be hidden; configure a username and a password"
             )
-        return realm
+        self._adopt(_BASIC)
+        return True
 
-    def _request(self, realm: str, service: str, scope: str) -> TokenRequest:
-        named = [("service", service)] if service else []
-        credentials = self._endpoint.credentials
-        if credentials is not None and credentials.identity_token:
-            grant = [("grant_type", "refresh_token"), ("client_id", "tagferry")]
-            form = [*grant, *named, ("scope", scope), ("refresh_token", credentials.identity_token)]
-            headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            return TokenRequest(method="POST", url=realm, headers=headers, body=urlencode(form).encode())
-        query = urlencode([*named, *(("scope", one) for one in scope.split())])
-        separator = "&" if "?" in realm else "?"
-        url = f"{realm}{separator}{query}" if query else realm
-        headers = {"Authorization": self._basic()} if credentials is not None else {}
-        return TokenRequest(method="GET", url=url, headers=headers)
+    async def _renewed(self, refusal: Refusal, credentials: Credentials | None) -> bool:
+        return await self._renew(refusal.scopes, credentials) != credentials
+
+    async def _renew(self, scopes: tuple[str, ...], refused: Credentials | None) -> Credentials | None:
+        renewed = await self._source.renew(repository_of(scopes), refused)
+        if renewed != refused:
+            self.identities += 1
+            self._read_only.clear()
+        return renewed
+
+    def _basic(self, credentials: Credentials) -> str:
+        if not credentials.username:
+            raise Refused(
+                f"registry {self._endpoint.name} asks for a username and a password;"
+                " only an identity token is configured"
+            )
+        return basic(credentials)
+
+    async def _bearer(
+        self, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None
+    ) -> str | None:
+        asked = self._asked(scopes)
+        try:
+            return f"Bearer {await self._tokens.get(challenge, asked, credentials)}"
+        except Unavailable:
+            # The token server may have moved: the registry is asked again for its challenge.
+            if self._known is challenge:
+                self._forget()
+            raise
+        except Refused as refusal:
+            return await self._bearer_otherwise(refusal, challenge, scopes, credentials)
+
+    async def _bearer_otherwise(
+        self, refusal: Refused, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None
+    ) -> str | None:
+        """Try newer credentials, fewer permissions, and another token server, in this order."""
+        renewed = await self._renew(scopes, credentials)
+        if renewed != credentials:
+            try:
+                return f"Bearer {await self._tokens.get(challenge, self._asked(scopes), renewed)}"
+            except Refused as second:
+                refusal = second
+        if self._narrow(scopes):
+            try:
+                return f"Bearer {await self._tokens.get(challenge, self._asked(scopes), renewed)}"
+            except Refused:
+                self._read_only.pop(repository_of(scopes), None)
+        if self._known is challenge and self._clock() - self._asked_again_at >= _AGAIN_SECONDS:
+            self._asked_again_at = self._clock()
+            await self._ask_for_challenge()
+        known = self._known
+        if known is None or known.is_same_as(challenge):
+            raise refusal
+        if known.scheme == "basic":
+            return self._basic(renewed) if renewed is not None else None
+        return f"Bearer {await self._tokens.get(known, self._asked(scopes), renewed)}"
+
+    def _asked(self, scopes: tuple[str, ...]) -> tuple[str, ...]:
+        """The scopes to ask a token for: those needed, those the registry insists on, those needed next."""
+        return (*map(self._for_role, scopes), *self._insisted.get(scopes, ()))
+
+    def _for_role(self, scope: str) -> str:
+        repository = repository_of((scope,))
+        if repository in self._written and repository not in self._read_only and actions_of(scope) == _READ:
+            return f"repository:{repository}:{_WRITE}"
+        return scope
+
+    def _narrow(self, scopes: tuple[str, ...]) -> bool:
+        """Ask for no more than is needed from now on, where more was asked for."""
+        wider = [scope for scope in scopes if self._for_role(scope) != scope]
+        for scope in wider:
+            _remember(self._read_only, repository_of((scope,)))
+        return bool(wider)
+
+    def _widen(self, scopes: tuple[str, ...], insisted: Iterable[str]) -> bool:
+        held = self._asked(scopes)
+        missing = missing_scopes(held, insisted)
+        if not missing or len(self._insisted) >= _REMEMBERED:
+            return False
+        self._insisted[scopes] = (*self._insisted.get(scopes, ()), *missing)
+        return True
 
 
-def _read_token(answer: bytes, realm: str, *, now: float) -> _Token:
-    try:
-        document = json.loads(answer)
-    except ValueError:
-        raise Unavailable(f"the token server {realm} did not answer with JSON") from None
-    found = document.get("token") or document.get("access_token") if isinstance(document, dict) else None
-    if not isinstance(found, str):
-        raise Unavailable(f"the token server {realm} answered without a token")
-    told = document.get("expires_in")
-    lifetime = float(told) if isinstance(told, int | float) and told > 0 else DEFAULT_LIFETIME
-    # Renewed a little early, so that it does not run out between here and the registry.
-    return _Token(found, good_until=now + lifetime - min(10.0, lifetime / 4))
-
-
-def _covers(ours: str, asked: str) -> bool:
-    """Whether a scope `type:name:action,action` grants all that another one asks for."""
-    resource, _, actions = ours.rpartition(":")
-    wanted, _, wanted_actions = asked.rpartition(":")
-    return resource == wanted and set(wanted_actions.split(",")) <= set(actions.split(","))
+def _remember(repositories: dict[str, None], repository: str) -> None:
+    if len(repositories) >= _REMEMBERED:
+        del repositories[next(iter(repositories))]
+    repositories[repository] = None

@@ -17,6 +17,7 @@ from tagferry.remote.manifests import Manifests, pulling
 from tagferry.remote.referrers import Referrers
 from tagferry.remote.retry import Retry
 from tagferry.remote.sessions import UploadKeeper
+from tagferry.remote.tag_lookup import TagLookup
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.upload import head_blob
 from tagferry.remote.uploader import Uploader
@@ -46,6 +47,7 @@ class RemoteStore:
         self._transport = Transport(endpoint, retry=retry)
         self._learned = Learned(keeper, registry=endpoint.name)
         self._manifests = Manifests(self._transport, self._learned)
+        self._tags = TagLookup(self._manifests)
         self._referrers = Referrers(self._transport, self._manifests, self._learned)
         self._deletions = Deletions(self._transport, self._manifests, retry.sleep)
         self._downloader = Downloader(self._transport)
@@ -59,20 +61,39 @@ class RemoteStore:
     def is_far(self) -> bool | None:
         return self._transport.is_far
 
+    @property
+    def identity(self) -> int:
+        return self._transport.identity
+
     async def ping(self) -> None:
         """Check that the registry can be reached and lets us in (distribution-spec, "Determining Support")."""
         await self._transport.fetch(Call(method="GET", task="say that it is there", url="/v2/"))
 
     async def head_manifest(
-        self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        known: Descriptor | None = None,
+        for_write: bool = False,
+        certain: bool = False,
     ) -> Descriptor | None:
-        return await self._manifests.head(repository, reference, known)
+        if for_write:
+            self._transport.expect_writes(repository)
+        if certain and known is None and isinstance(reference, Tag):
+            return await self._tags.find(repository, reference)
+        found = await self._manifests.head(repository, reference, known)
+        if found is not None:
+            self._tags.confirm_head(repository)
+        return found
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         return await self._manifests.get(repository, reference)
 
     async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
         noted = await self._manifests.put(repository, manifest, tag)
+        if tag is not None:
+            self._tags.note_existing(repository, tag)
         if not noted and manifest.subject is not None:
             await self._referrers.add(repository, manifest)
 

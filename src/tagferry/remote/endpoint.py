@@ -1,7 +1,7 @@
 """Where a registry is and how to talk to it."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from tagferry.errors import Invalid
@@ -19,6 +19,52 @@ class Credentials:
     identity_token: str | None = field(default=None, repr=False)
 
 
+class CredentialSource(Protocol):
+    """Where the credentials of one registry come from. They may depend on the repository, and change."""
+
+    @property
+    def origin(self) -> str:
+        """What a message calls the credentials, such as `user "robot"`."""
+        ...
+
+    async def find(self, repository: str) -> Credentials | None:
+        """Return the credentials for a repository (for the registry as a whole if empty), or None for anonymous.
+
+        Raises:
+            Unavailable: they cannot be had now.
+            Refused: they cannot be had at all.
+        """
+        ...
+
+    async def renew(self, repository: str, refused: Credentials | None) -> Credentials | None:
+        """Return the credentials after some were refused; the same ones if there are no newer ones.
+
+        Raises:
+            Unavailable, Refused: as for `find`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedCredentials:
+    """Credentials that count for every repository of a registry and do not change."""
+
+    credentials: Credentials | None
+
+    @property
+    def origin(self) -> str:
+        if self.credentials is None:
+            return "anonymous user"
+        name = self.credentials.username
+        return f'user "{name}"' if name else "identity token"
+
+    async def find(self, repository: str) -> Credentials | None:
+        return self.credentials
+
+    async def renew(self, repository: str, refused: Credentials | None) -> Credentials | None:
+        return self.credentials
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """A registry's address and the terms on which it is used.
@@ -26,7 +72,7 @@ class Endpoint:
     Attributes:
         name: what to call the registry to a person; unique in the process.
         url: `https://host[:port]` or `http://host[:port]`, with neither path nor query.
-        credentials: None to call anonymously.
+        credentials: what is sent to the registry, or where that comes from; None to call anonymously.
         ca_file: PEM file with the authorities to trust instead of the system's.
         insecure_skip_verify: take any TLS certificate.
         connect_timeout: seconds to wait for a connection.
@@ -39,7 +85,7 @@ class Endpoint:
 
     name: str
     url: str
-    credentials: Credentials | None = None
+    credentials: Credentials | CredentialSource | None = None
     ca_file: "Path | None" = None
     insecure_skip_verify: bool = False
     connect_timeout: float = 10.0
@@ -47,6 +93,12 @@ class Endpoint:
     request_timeout: float = 120.0
     max_connections: int = 64
     chunk_size: int = 16 * 1024 * 1024
+
+    @property
+    def credential_source(self) -> CredentialSource:
+        """Where the credentials come from."""
+        held = self.credentials
+        return FixedCredentials(held) if held is None or isinstance(held, Credentials) else held
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)

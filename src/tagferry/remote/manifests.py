@@ -56,6 +56,14 @@ class Manifests:
         expected = reference if isinstance(reference, Digest) else answer.digest
         return Manifest.parse(answer.body, answer.media_type, digest=expected)
 
+    async def look(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+        """Return what a reference points to, found by GET and without parsing it; None if it does not exist."""
+        answer = await self._transport.fetch(self._call("GET", "give", repository, reference))
+        if answer.status == 404:
+            return None
+        digest = reference if isinstance(reference, Digest) else answer.digest or Digest.of(answer.body)
+        return Descriptor(media_type=answer.media_type, digest=digest, size=len(answer.body))
+
     async def put(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None) -> bool:
         """Store a manifest.
 

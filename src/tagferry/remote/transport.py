@@ -10,16 +10,16 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from urllib.parse import urljoin, urlsplit
 
 from tagferry import __version__
 from tagferry.errors import Invalid, Refused, TagferryError, TooLarge, Unavailable
-from tagferry.oci.model import MANIFEST_SIZE_LIMIT
+from tagferry.remote.access import MAX_REDIRECTS, REDIRECTS, Access, Wire
 from tagferry.remote.answer import ERROR_LIMIT, Answer, failure
-from tagferry.remote.auth import Authenticator, TokenRequest
 from tagferry.remote.body import Body
+from tagferry.remote.call import Call as Call
 from tagferry.remote.coding import codings, decoded
 from tagferry.remote.connections import PORTS, Connections, Origin, origin_of
 from tagferry.remote.endpoint import Endpoint
@@ -33,49 +33,10 @@ from tagferry.remote.urls import encoded
 
 FAR_SECONDS = 0.01
 """A registry whose answers take at least this long to begin counts as far away."""
-MAX_REDIRECTS = 5
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_TOKEN_LIMIT = 1024 * 1024
 _HOSTS = 32
 """Other hosts than the registry's own whose limits are remembered."""
 _SLOWEST_COMMIT = 20e6
 """Bytes a second that a registry is expected to check and store at least, once it has a whole blob."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """A request.
-
-    Attributes:
-        task: completes the sentence "when asked to ...".
-        url: an absolute URL, or a path with a query below the registry's address; encoded already.
-        scopes: what a token must allow (Token Authentication, "scope").
-        body: bytes can be sent again, a stream cannot.
-        accept: the statuses that the caller handles; any other is raised as an error.
-        redirects: whether another address may answer a question instead; what writes is always led on.
-        limit: bytes that the answer's body may have.
-        to_check: bytes that the registry has to read again before it can answer.
-        whole: bytes of the blob that is asked for: a body of as many is taken as it is, however it is labelled.
-        is_for_token: whether it goes to the registry's token server, which belongs to it wherever it is.
-    """
-
-    method: str
-    task: str
-    url: str
-    scopes: tuple[str, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | Stream = b""
-    accept: frozenset[int] = frozenset({200})
-    redirects: bool = False
-    limit: int = MANIFEST_SIZE_LIMIT
-    to_check: int = 0
-    whole: int | None = None
-    is_for_token: bool = False
-
-    @property
-    def writes(self) -> bool:
-        """Whether it asks for a change."""
-        return self.method not in ("GET", "HEAD")
 
 
 class Moved(Unavailable):
@@ -99,7 +60,17 @@ class Transport:
         self._origins = {origin, ("https", origin[1], 443)} if origin[::2] == ("http", 80) else {origin}
         self._asks_first = False
         self._base = f"{self._own.scheme}://{self._own.netloc}"
-        self._auth = Authenticator(endpoint, self._exchange)
+        self._access = Access(
+            endpoint,
+            Wire(
+                follow=self._redirected,
+                send=self._send,
+                read=self._read,
+                resolve=self.resolve,
+                is_own=self.is_own,
+                turn=self.turn,
+            ),
+        )
         self._patience = retry.patience
         self._sleep = retry.sleep
         self._throttle = Throttle(endpoint.max_connections, patience=retry.patience, sleep=retry.sleep)
@@ -161,6 +132,10 @@ class Transport:
         """Whether the registry itself answers there, so that it may see its credentials."""
         return origin_of(url) in self._origins
 
+    def _is_same(self, first: str, url: str) -> bool:
+        """Whether what a request to the first URL is authorized by may be sent to the other one."""
+        return self.is_own(url) if self.is_own(first) else origin_of(url) == origin_of(first)
+
     def _is_at_base(self, base: str) -> bool:
         return base.startswith((f"{self._base}/", "/")) or not base
 
@@ -178,11 +153,11 @@ class Transport:
         """
         if isinstance(call.body, Stream):
             # Whoever sends a stream holds an upload slot by now, and a stream cannot be sent again.
-            return await self._read(call, await self._authorized(call))
+            return await self._read(call, await self._access.send(call))
 
         async def attempt() -> Answer:
             async with nullcontext() if holds_slot else self._throttle.requests, self._deadline(call):
-                return await self._read(call, await self._authorized(call))
+                return await self._read(call, await self._access.send(call))
 
         return await attempt() if once else await self.retry.run(attempt)
 
@@ -198,7 +173,7 @@ class Transport:
         async def attempt() -> tuple[AsyncExitStack, Response]:
             async with AsyncExitStack() as held:
                 await held.enter_async_context(self._throttle.requests)
-                response = await self._authorized(call)
+                response = await self._access.send(call)
                 if response.status not in call.accept:
                     await self._read(call, response)
                 held.callback(response.close)
@@ -209,28 +184,18 @@ class Transport:
             answer = Answer(response.status, response.headers, url=response.url)
             yield answer, Body(response, partial(self._fault, call), call.whole)
 
+    @property
+    def identity(self) -> int:
+        """See `ImageStore.identity`."""
+        return self._access.identity
+
+    def expect_writes(self, repository: str) -> None:
+        """Ask for permission to write to a repository from now on, whatever the question about it."""
+        self._access.expect_writes(repository)
+
     def failure(self, call: Call, answer: Answer) -> TagferryError:
         """The error that an answer means, for callers that accept a status and then do not know what to do."""
-        return failure(self.name, call.task, answer)
-
-    async def _authorized(self, call: Call) -> Response:
-        """Send with the authorization that the registry wants, and once more where it wants another one."""
-        url = self.resolve(call.url)
-        own = self.is_own(url)
-        authorization = await self._auth.authorization(call.scopes) if own else None
-        response = await self._redirected(call, url, authorization)
-        if response.status != 401 or not own or not self.is_own(response.url):
-            return response
-        offered = response.headers.every("WWW-Authenticate")
-        if not self._auth.learn(offered, call.scopes, authorization):
-            if offered and self.endpoint.credentials is None:
-                response.close()
-                raise Refused(f"registry {self.name} asks for credentials to {call.task}; none is configured")
-            return response
-        response.close()
-        if isinstance(call.body, Stream):
-            raise Unavailable(f"registry {self.name} asked for a new authorization in the middle: {call.task}")
-        return await self._redirected(call, url, await self._auth.authorization(call.scopes))
+        return self._access.explained(call, failure(self.name, call.task, answer))
 
     async def _redirected(self, call: Call, url: str, authorization: str | None) -> Response:
         """Send, and follow redirects with the same method and body, as Go's client does for 307 and 308.
@@ -241,14 +206,15 @@ class Transport:
         Raises:
             Moved: the body is a stream that has begun.
         """
+        first = url
         for _ in range(MAX_REDIRECTS + 1):
             if call.writes and self._own.scheme == "https" and url.startswith("http:"):
                 raise Refused(f"registry {self.name} leads to {_place(url)}, without TLS, when asked to {call.task}")
             # Storage that is addressed by a signed URL refuses a foreign Authorization, and must not learn it.
-            secret = {"Authorization": authorization} if authorization and self.is_own(url) else {}
+            secret = {"Authorization": authorization} if authorization and self._is_same(first, url) else {}
             response = await self._send(call, url, {**call.headers, **secret})
             location = response.headers.get("Location")
-            if response.status not in _REDIRECTS or not (call.redirects or call.writes) or not location:
+            if response.status not in REDIRECTS or not (call.redirects or call.writes) or not location:
                 return response
             response.close()
             url = self.resolve(location, response.url)
@@ -327,30 +293,6 @@ class Transport:
         """Whether a write has been led to a web page, as to log in, whose status says nothing."""
         is_html = response.status == 200 and response.headers.get("Content-Type", "").startswith("text/html")
         return is_html and call.writes and response.url != self.resolve(call.url)
-
-    async def _exchange(self, request: TokenRequest) -> bytes:
-        # Outside of the slots: who needs the token holds one.
-        url = urlsplit(request.url)._replace(fragment="")
-        call = Call(
-            method=request.method,
-            task=f"give a token at {url._replace(query='').geturl()}",
-            url=request.url,
-            body=request.body,
-            # A token server says 400 to a bad refresh token and 401 to a bad password.
-            accept=frozenset({200, 400, 401}),
-            limit=_TOKEN_LIMIT,
-            is_for_token=True,
-        )
-
-        async def attempt() -> Answer:
-            if self.is_own(request.url):
-                await self.turn()
-            return await self._read(call, await self._send(call, url.geturl(), request.headers))
-
-        answer = await self.retry.run(attempt)
-        if answer.status == 200:
-            return answer.body
-        raise Refused(str(self.failure(call, answer)))
 
     @asynccontextmanager
     async def _deadline(self, call: Call) -> AsyncIterator[None]:

@@ -12,11 +12,12 @@ from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import Flow, OpenBlob, Spliceable
 from tagferry.oci.model import Descriptor
 from tagferry.oci.verify import Verifier
+from tagferry.remote.access import MAX_REDIRECTS
 from tagferry.remote.answer import Answer, RateLimited
 from tagferry.remote.http1 import Stream
 from tagferry.remote.pushing import Session, cancel, closing, location_of, pushing
 from tagferry.remote.sessions import Memo
-from tagferry.remote.transport import MAX_REDIRECTS, Call, Moved, Transport
+from tagferry.remote.transport import Call, Moved, Transport
 from tagferry.remote.trust import Trust
 from tagferry.remote.turns import LARGE, Turns
 

@@ -41,9 +41,15 @@ class ScriptedStore(MemoryStore):
         self.most_reads = 0
 
     async def head_manifest(
-        self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        known: Descriptor | None = None,
+        for_write: bool = False,
+        certain: bool = False,
     ) -> Descriptor | None:
-        found = await super().head_manifest(repository, reference, known=known)
+        found = await super().head_manifest(repository, reference, known=known, for_write=for_write, certain=certain)
         self._fail(reference)
         return found
 

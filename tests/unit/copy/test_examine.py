@@ -109,12 +109,18 @@ class DistantStore(ScriptedStore):
         return self._told.pop(0) if len(self._told) > 1 else self._told[0]
 
     async def head_manifest(
-        self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        known: Descriptor | None = None,
+        for_write: bool = False,
+        certain: bool = False,
     ) -> Descriptor | None:
         self.asked.set()
         async with asyncio.timeout(5):
             await self.answers.wait()
-        return await super().head_manifest(repository, reference, known=known)
+        return await super().head_manifest(repository, reference, known=known, for_write=for_write, certain=certain)
 
 
 class Prompter(ScriptedStore):
@@ -125,10 +131,16 @@ class Prompter(ScriptedStore):
         self._target = target
 
     async def head_manifest(
-        self, repository: RepositoryName, reference: Reference, *, known: Descriptor | None = None
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        known: Descriptor | None = None,
+        for_write: bool = False,
+        certain: bool = False,
     ) -> Descriptor | None:
         self._target.answers.set()
-        return await super().head_manifest(repository, reference, known=known)
+        return await super().head_manifest(repository, reference, known=known, for_write=for_write, certain=certain)
 
 
 @pytest.mark.parametrize("told", [[True], [None]], ids=["far", "not known yet"])

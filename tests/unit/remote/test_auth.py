@@ -5,11 +5,26 @@ import pytest
 
 from tagferry.errors import Refused
 from tagferry.remote import Credentials, Endpoint
-from tagferry.remote.auth import Authenticator, Challenge, TokenRequest, parse_challenges
+from tagferry.remote.auth import Authenticator, Refusal
+from tagferry.remote.challenges import Challenge, parse_challenges
+from tagferry.remote.tokens import TokenRequest
 from tests.support.clock import Clock
 
 PULL = ("repository:team/app:pull",)
 BEARER = 'Bearer realm="https://auth.example/token",service="registry.example"'
+
+
+class Door:
+    """What the registry answers to `GET /v2/` without an authorization."""
+
+    def __init__(self, *offered: str) -> None:
+        self.offered = list(offered)
+        self.asked = 0
+
+    async def __call__(self) -> list[str]:
+        self.asked += 1
+        await asyncio.sleep(0)
+        return self.offered
 
 
 class TokenServer:
@@ -25,9 +40,24 @@ class TokenServer:
         return json.dumps({"token": f"t{len(self.asked)}", **self.answer}).encode()
 
 
-def authenticator(server: TokenServer, clock: Clock | None = None, **terms: object) -> Authenticator:
+def authenticator(
+    server: TokenServer, clock: Clock | None = None, door: Door | None = None, **terms: object
+) -> Authenticator:
     endpoint = Endpoint(**{"name": "r", "url": "https://registry.example", **terms})  # type: ignore[arg-type]
-    return Authenticator(endpoint, server, clock or Clock())
+    return Authenticator(endpoint, server, door or Door(), clock or Clock())
+
+
+async def refused(
+    auth: Authenticator,
+    offered: str,
+    sent: str | None = None,
+    *,
+    status: int = 401,
+    scopes: tuple[str, ...] = PULL,
+    rounds: int = 1,
+) -> bool:
+    """Have a request been refused; gives whether it is worth to be sent again."""
+    return await auth.reconsider(Refusal(status, [offered] if offered else [], scopes, sent, rounds))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +91,7 @@ async def test_nothing_is_sent_before_the_registry_asks():
 async def test_a_token_is_asked_for_once_and_kept():
     server = TokenServer()
     auth = authenticator(server, credentials=Credentials(username="u", password="p"))
-    assert auth.learn([BEARER], PULL, None)
+    assert await refused(auth, BEARER)
 
     values = await asyncio.gather(*(auth.authorization(PULL) for _ in range(20)))
 
@@ -75,7 +105,7 @@ async def test_a_token_is_asked_for_once_and_kept():
 async def test_each_scope_has_a_token_of_its_own():
     server = TokenServer()
     auth = authenticator(server)
-    auth.learn([BEARER], PULL, None)
+    await refused(auth, BEARER)
 
     assert await auth.authorization(PULL) == "Bearer t1"
     assert await auth.authorization((*PULL, "repository:other/app:pull")) == "Bearer t2"
@@ -86,7 +116,7 @@ async def test_each_scope_has_a_token_of_its_own():
 async def test_a_token_is_renewed_shortly_before_it_expires(told: dict[str, int], still_good: float, too_old: float):
     server, clock = TokenServer(**told), Clock()
     auth = authenticator(server, clock)
-    auth.learn([BEARER], PULL, None)
+    await refused(auth, BEARER)
     await auth.authorization(PULL)
 
     clock.now = 1000 + still_good
@@ -97,19 +127,19 @@ async def test_a_token_is_renewed_shortly_before_it_expires(told: dict[str, int]
 
 async def test_a_refused_token_is_replaced():
     auth = authenticator(TokenServer())
-    auth.learn([BEARER], PULL, None)
-    refused = await auth.authorization(PULL)
+    await refused(auth, BEARER)
+    old = await auth.authorization(PULL)
 
-    assert auth.learn([BEARER], PULL, refused)
+    assert await refused(auth, BEARER, old)
     assert await auth.authorization(PULL) == "Bearer t2"
-    assert auth.learn([BEARER], PULL, refused), "a late refusal of the old token"
+    assert await refused(auth, BEARER, old), "a late refusal of the old token"
     assert await auth.authorization(PULL) == "Bearer t2"
 
 
 async def test_a_scope_that_the_registry_insists_on_is_asked_for_from_then_on():
     server = TokenServer()
     auth = authenticator(server)
-    auth.learn([BEARER + ',scope="repository:team/app:pull,special"'], PULL, None)
+    await refused(auth, BEARER + ',scope="repository:team/app:pull,special"')
 
     await auth.authorization(PULL)
 
@@ -118,7 +148,7 @@ async def test_a_scope_that_the_registry_insists_on_is_asked_for_from_then_on():
 
 async def test_access_token_is_understood_too():
     auth = authenticator(TokenServer(token=None, access_token="other"))
-    auth.learn([BEARER], PULL, None)
+    await refused(auth, BEARER)
 
     assert await auth.authorization(PULL) == "Bearer other"
 
@@ -126,7 +156,7 @@ async def test_access_token_is_understood_too():
 async def test_an_identity_token_is_exchanged_by_post():
     server = TokenServer()
     auth = authenticator(server, credentials=Credentials(identity_token="long-lived"))
-    auth.learn([BEARER], PULL, None)
+    await refused(auth, BEARER)
 
     assert await auth.authorization(PULL) == "Bearer t1"
     asked = server.asked[0]
@@ -138,7 +168,7 @@ async def test_an_identity_token_is_exchanged_by_post():
 async def test_credentials_are_not_sent_in_clear_for_a_registry_that_is_encrypted():
     server = TokenServer()
     auth = authenticator(server, credentials=Credentials(username="u", password="p"))
-    auth.learn([BEARER.replace("https:", "http:")], PULL, None)
+    await refused(auth, BEARER.replace("https:", "http:"))
 
     with pytest.raises(Refused, match="in clear"):
         await auth.authorization(PULL)
@@ -150,7 +180,7 @@ async def test_a_registry_that_calls_itself_http_is_asked_for_tokens_as_it_was_c
     auth = authenticator(
         server, url="https://registry.example:8443", credentials=Credentials(username="u", password="p")
     )
-    auth.learn(['Bearer realm="http://registry.example/v2/_token?a=b",service="s"'], PULL, None)
+    await refused(auth, 'Bearer realm="http://registry.example/v2/_token?a=b",service="s"')
 
     assert await auth.authorization(PULL) == "Bearer t1"
     assert server.asked[0].url.startswith("https://registry.example:8443/v2/_token?a=b&service=s&")
@@ -159,17 +189,16 @@ async def test_a_registry_that_calls_itself_http_is_asked_for_tokens_as_it_was_c
 async def test_basic_credentials_are_remembered_and_not_repeated_when_refused():
     auth = authenticator(TokenServer(), credentials=Credentials(username="u", password="p"))
 
-    assert auth.learn(["Basic realm=x"], PULL, None)
+    assert await refused(auth, "Basic realm=x")
     assert await auth.authorization(PULL) == "Basic dTpw"
-    assert not auth.learn(["Basic realm=x"], PULL, "Basic dTpw")
+    assert not await refused(auth, "Basic realm=x", "Basic dTpw")
 
 
 async def test_basic_needs_credentials():
     auth = authenticator(TokenServer())
 
-    assert not auth.learn(["Basic realm=x"], PULL, None)
-    with pytest.raises(Refused, match="none is configured"):
-        await auth.authorization(PULL)
+    assert not await refused(auth, "Basic realm=x")
+    assert await auth.authorization(PULL) is None
 
 
 async def test_secrets_are_not_shown():

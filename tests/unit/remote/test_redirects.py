@@ -183,7 +183,7 @@ async def test_the_own_host_gets_the_credentials_wherever_it_leads(script: Scrip
     leading(script, "", 307)
     await opened(credentials=USER).write_blob(APP, blob(CONTENT), opening(CONTENT))
     assert stored.has(CONTENT)
-    assert all(asked.headers["Authorization"].startswith("Basic ") for asked in script.asked[1:])
+    assert all(asked.headers["Authorization"].startswith("Basic ") for asked in script.asked[2:])
 
 
 async def test_an_answer_that_is_elsewhere_is_asked_for_there(script: ScriptedRegistry, store: RemoteStore):

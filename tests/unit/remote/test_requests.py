@@ -148,7 +148,7 @@ async def test_later_requests_carry_their_token_at_once(script: ScriptedRegistry
         assert [tag async for tag in store.list_tags(APP)] == ["a"]
 
     tags = "GET /v2/team/app/tags/list"
-    assert script.lines() == [tags, "GET /token", tags, tags, tags]
+    assert script.lines() == ["GET /v2/", "GET /token", tags, tags, tags]
     assert script.asked[1].query == "service=s&scope=repository%3Ateam%2Fapp%3Apull"
 
 
@@ -162,6 +162,7 @@ async def test_a_token_server_that_refuses_is_named(script: ScriptedRegistry, op
 
 async def test_a_mount_asks_for_both_scopes(script: ScriptedRegistry, opened: Opening):
     script.always("GET", "/token", said({"token": "good"}))
+    script.always("GET", "/v2/", bearer_protected(script, Reply()))
     script.always("POST", UPLOADS, bearer_protected(script, Reply(status=201)))
 
     outcome = await opened(credentials=USER).write_blob(
@@ -169,6 +170,7 @@ async def test_a_mount_asks_for_both_scopes(script: ScriptedRegistry, opened: Op
     )
 
     assert outcome is BlobOutcome.MOUNTED
+    assert script.lines() == ["GET /v2/", "GET /token", f"POST {UPLOADS}"]
     query = script.asked[1].query
     assert "scope=repository%3Ateam%2Fapp%3Apull%2Cpush" in query
     assert "scope=repository%3Aother%2Fapp%3Apull" in query

@@ -17,7 +17,7 @@ from tagferry.remote import Capabilities, Credentials, Endpoint, RemoteStore, Re
 from tagferry.remote.response import READ_AHEAD
 from tagferry.remote.turns import LARGE
 from tests.support.images import blob
-from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, scripted_registry
+from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said, scripted_registry
 from tests.unit.remote.conftest import Opening
 from tests.unit.remote.test_capabilities import MemoryKeeper
 from tests.unit.remote.test_downloads import path, serving_ranges
@@ -282,8 +282,9 @@ async def test_a_target_that_does_not_take_it_whole_gets_it_in_parts(
 async def test_a_token_that_expires_in_the_middle_starts_the_upload_over(
     script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
 ):
-    challenge = {"WWW-Authenticate": "Basic realm=x"}
+    challenge = {"WWW-Authenticate": f'Bearer realm="{script.url}/token"'}
     expired = error(401, "UNAUTHORIZED", headers=challenge, unread=True)
+    script.always("GET", "/token", said({"token": "t"}))
     keeper = MemoryKeeper(Capabilities(refuses_wrong_bytes=True))
     script.on("PUT", f"{UPLOADS}s", expired)
     script.always("PUT", f"{UPLOADS}s", target.honest)

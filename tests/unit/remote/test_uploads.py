@@ -78,7 +78,7 @@ async def test_a_token_that_expires_before_the_put_starts_the_upload_over(script
 
     await opened(credentials=Credentials(username="u", password="p")).write_blob(APP, blob(b"x"), opening(b"x"))
 
-    assert [asked.method for asked in script.asked] == ["POST", "PUT", "GET", "DELETE", "POST", "PUT"]
+    assert [asked.method for asked in script.asked] == ["GET", "POST", "PUT", "GET", "DELETE", "POST", "PUT"]
 
 
 async def test_a_cancelled_upload_cancels_its_session(script: ScriptedRegistry, store: RemoteStore):

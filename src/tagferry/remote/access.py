@@ -1,0 +1,172 @@
+"""How requests get their authorization: at the registry, at its token server, at hosts that it redirects to."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from urllib.parse import urlsplit
+
+from tagferry.errors import Refused, TagferryError, Unavailable, Unsupported
+from tagferry.remote.answer import Answer
+from tagferry.remote.auth import Authenticator, Refusal
+from tagferry.remote.call import Call
+from tagferry.remote.challenges import actions_of, repository_of, supported_challenge
+from tagferry.remote.connections import origin_of
+from tagferry.remote.endpoint import Endpoint
+from tagferry.remote.http1 import Stream
+from tagferry.remote.response import Response
+from tagferry.remote.tokens import TokenRequest, Tokens
+
+MAX_REDIRECTS = 5
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_KEEPING_METHOD = frozenset({307, 308})
+_UNAUTHORIZED = frozenset({401, 403, 404})
+"""What a registry answers to a caller that it does not know."""
+_TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
+_MOST_ROUNDS = 4
+"""Times that a request is sent: for the first challenge, an expired token, renewed credentials, a narrower scope."""
+_TOKEN_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wire:
+    """What sends the requests.
+
+    Attributes:
+        follow: sends a request to a URL with an Authorization, and follows redirects; only the URL's own host gets it.
+        send: sends a request to a URL with headers, and returns a redirect as it is.
+        read: reads a response; raises what one means that the request does not accept.
+        resolve: makes a Location absolute, given the URL that named it.
+        is_own: whether the registry itself answers at a URL.
+        turn: waits until the registry may be sent another request under a slot that is held.
+    """
+
+    follow: Callable[[Call, str, str | None], Awaitable[Response]]
+    send: Callable[[Call, str, Mapping[str, str]], Awaitable[Response]]
+    read: Callable[[Call, Response], Awaitable[Answer]]
+    resolve: Callable[[str, str], str]
+    is_own: Callable[[str], bool]
+    turn: Callable[[], Awaitable[None]]
+
+
+class Access:
+    """Sends requests as the configured user.
+
+    Args:
+        endpoint: the registry and its credentials.
+        wire: what sends the requests.
+    """
+
+    def __init__(self, endpoint: Endpoint, wire: Wire) -> None:
+        self._endpoint = endpoint
+        self._wire = wire
+        self._auth = Authenticator(endpoint, self._exchange, self._probe)
+        self._guest_tokens = Tokens(endpoint, self._exchange)
+
+    @property
+    def identity(self) -> int:
+        """See `ImageStore.identity`."""
+        return self._auth.identities
+
+    def expect_writes(self, repository: str) -> None:
+        """Ask for permission to write to a repository from now on, whatever the question about it."""
+        self._auth.expect_writes(repository)
+
+    def explained(self, call: Call, error: TagferryError) -> TagferryError:
+        """Add to a refusal of the configured user which permission the request needs."""
+        repository = repository_of(call.scopes)
+        if not isinstance(error, Refused) or not repository or self._endpoint.credentials is None:
+            return error
+        needed = " and ".join(sorted(actions_of(call.scopes[0])))
+        who = self._endpoint.credential_source.origin
+        return Refused(f'{error.message}; the {who} needs permission to {needed} in "{repository}"')
+
+    async def send(self, call: Call) -> Response:
+        """Send as the configured user; again where the answer asks for another authorization or does not count."""
+        url = self._wire.resolve(call.url, "")
+        if not self._wire.is_own(url):
+            return await self._as_guest(call, await self._wire.follow(call, url, None))
+        for rounds in count(1):
+            sent = await self._auth.authorization(call.scopes)
+            response = await self._wire.follow(call, url, sent)
+            if not self._wire.is_own(response.url):
+                return await self._as_guest(call, response)
+            is_known = response.status == 404 and sent is not None
+            if response.status not in _UNAUTHORIZED or is_known or rounds == _MOST_ROUNDS:
+                return response
+            offered = response.headers.every("WWW-Authenticate")
+            refusal = Refusal(response.status, offered, call.scopes, sent, rounds)
+            try:
+                is_repeated = await self._auth.reconsider(refusal)
+            except TagferryError:
+                response.close()
+                raise
+            if not is_repeated:
+                if offered and sent is None and response.status == 401:
+                    response.close()
+                    raise Refused(
+                        f"registry {self._endpoint.name} asks for credentials to {call.task}; none is configured"
+                    )
+                return response
+            response.close()
+            if isinstance(call.body, Stream) and call.body.has_begun:
+                raise Unavailable(
+                    f"registry {self._endpoint.name} asked for a new authorization in the middle: {call.task}"
+                )
+            await self._wire.turn()
+        raise AssertionError("the last round returns")
+
+    async def _as_guest(self, call: Call, response: Response) -> Response:
+        """Answer the challenge of a host that a request was redirected to, with an anonymous token.
+
+        The credentials are for the registry itself, and never sent elsewhere.
+        """
+        if response.status != 401 or isinstance(call.body, Stream):
+            return response
+        challenge = supported_challenge(response.headers.every("WWW-Authenticate"), response.url)
+        if challenge is None:
+            return response
+        response.close()
+        if challenge.scheme == "basic":
+            host, own = urlsplit(response.url).netloc, urlsplit(self._endpoint.url).netloc
+            raise Refused(
+                f"registry {self._endpoint.name} redirected to {host}, which asks for a username and a password of its"
+                f" own when asked to {call.task}; the configured credentials are only sent to {own}"
+            )
+        token = await self._guest_tokens.get(challenge, challenge.scopes, None)
+        return await self._wire.follow(call, response.url, f"Bearer {token}")
+
+    async def _probe(self) -> list[str]:
+        """Ask the registry who may call it; raises Unavailable where it is not able to say."""
+        await self._wire.turn()
+        call = Call(method="GET", task="say how it authenticates", url="/v2/", redirects=True)
+        response = await self._wire.follow(call, self._wire.resolve(call.url, ""), None)
+        if response.status in _TEMPORARY:
+            await self._wire.read(call, response)
+        response.close()
+        asks = response.status == 401 and self._wire.is_own(response.url)
+        return response.headers.every("WWW-Authenticate") if asks else []
+
+    async def _exchange(self, request: TokenRequest) -> bytes:
+        """Send a token request; outside of the slots, because the request that needs the token holds one."""
+        url, method, body = request.url.partition("#")[0], request.method, request.body
+        task = f"give a token at {urlsplit(url)._replace(query='').geturl()}"
+        for _ in range(MAX_REDIRECTS + 1):
+            call = Call(method=method, task=task, url=url, body=body, limit=_TOKEN_LIMIT, is_for_token=True)
+            if self._wire.is_own(url):
+                await self._wire.turn()
+            response = await self._wire.send(call, url, request.headers)
+            location = response.headers.get("Location")
+            if response.status not in REDIRECTS or not location:
+                return (await self._wire.read(call, response)).body
+            response.close()
+            if method == "POST" and response.status not in _KEEPING_METHOD:
+                raise Unsupported(f"registry {self._endpoint.name} redirected the request to {task} to a page")
+            goal = self._wire.resolve(location, url)
+            if request.is_secret and not goal.startswith("https:") and origin_of(goal) != origin_of(url):
+                raise Refused(
+                    f"registry {self._endpoint.name} redirected the credentials in clear when asked to {task}"
+                )
+            url = goal
+        raise Unavailable(
+            f"registry {self._endpoint.name} redirected more than {MAX_REDIRECTS} times when asked to {task}"
+        )

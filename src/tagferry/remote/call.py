@@ -1,0 +1,43 @@
+"""A request to a registry, before it is known where and with which authorization it is sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tagferry.oci.model import MANIFEST_SIZE_LIMIT
+from tagferry.remote.http1 import Stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request.
+
+    Attributes:
+        task: completes the sentence "when asked to ...".
+        url: an absolute URL, or a path with a query below the registry's address; encoded already.
+        scopes: what a token must allow (Token Authentication, "scope").
+        body: bytes can be sent again, a stream cannot.
+        accept: the statuses that the caller handles; any other is raised as an error.
+        redirects: whether another address may answer a question instead; what writes is always led on.
+        limit: bytes that the answer's body may have.
+        to_check: bytes that the registry has to read again before it can answer.
+        whole: bytes of the blob that is asked for: a body of as many is taken as it is, however it is labelled.
+        is_for_token: whether it goes to the registry's token server, which belongs to it wherever it is.
+    """
+
+    method: str
+    task: str
+    url: str
+    scopes: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | Stream = b""
+    accept: frozenset[int] = frozenset({200})
+    redirects: bool = False
+    limit: int = MANIFEST_SIZE_LIMIT
+    to_check: int = 0
+    whole: int | None = None
+    is_for_token: bool = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether it asks for a change."""
+        return self.method not in ("GET", "HEAD")

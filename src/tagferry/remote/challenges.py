@@ -1,0 +1,113 @@
+"""The challenges of `WWW-Authenticate` headers, and the scopes of tokens.
+
+Sources: RFC 9110 section 11, and the distribution project's "Token Authentication".
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urljoin
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's name for a word
+_SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?=\s|,|$)")
+_PARAMETER = re.compile(rf'[\s,]*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
+_UNREADABLE = re.compile(r"[\s,]*[^,]+(?=,|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """One authentication scheme that a server accepts; the scheme and the parameter names are in lower case."""
+
+    scheme: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def realm(self) -> str:
+        """For `bearer`, the URL of the token server."""
+        return self.parameters.get("realm", "")
+
+    @property
+    def service(self) -> str:
+        """For `bearer`, the name under which the token server knows the registry."""
+        return self.parameters.get("service", "")
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """For `bearer`, the scopes that the refused request needs."""
+        return tuple(self.parameters.get("scope", "").split())
+
+    def is_same_as(self, other: "Challenge | None") -> bool:
+        """Whether the answer to both is the same, apart from the scopes."""
+        return other is not None and _server(self) == _server(other)
+
+
+def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
+    """Read `WWW-Authenticate` headers. Each may hold several challenges; unreadable parts are skipped."""
+    return [challenge for header in headers for challenge in _challenges(header)]
+
+
+def supported_challenge(headers: Iterable[str], base: str) -> Challenge | None:
+    """Choose the challenge to answer: `bearer` with a realm before `basic`; None if neither is offered.
+
+    Args:
+        headers: the `WWW-Authenticate` headers of one response.
+        base: the URL that sent them, to which a relative realm is relative.
+    """
+    offered = {challenge.scheme: challenge for challenge in reversed(parse_challenges(headers))}
+    bearer = offered.get("bearer")
+    if bearer is not None and bearer.realm:
+        try:
+            return Challenge("bearer", {**bearer.parameters, "realm": urljoin(base, bearer.realm.strip())})
+        except ValueError:
+            return bearer
+    return offered.get("basic")
+
+
+def missing_scopes(held: Iterable[str], wanted: Iterable[str]) -> list[str]:
+    """Return the wanted scopes that none of the held ones covers."""
+    ours = list(held)
+    return [scope for scope in wanted if not any(_covers(one, scope) for one in ours)]
+
+
+def repository_of(scopes: Iterable[str]) -> str:
+    """Return the repository of the first scope that names one; an empty string if there is none."""
+    for scope in scopes:
+        kind, _, rest = scope.partition(":")
+        if kind == "repository":
+            return rest.rpartition(":")[0]
+    return ""
+
+
+def actions_of(scope: str) -> frozenset[str]:
+    """Return the actions of a scope `type:name:action,action`."""
+    return frozenset(scope.rpartition(":")[2].split(","))
+
+
+def _challenges(header: str) -> Iterator[Challenge]:
+    position = 0
+    while position < len(header):
+        scheme = _SCHEME.match(header, position)
+        if scheme is None:
+            # The opaque data of Negotiate and NTLM may look like anything; the next challenge follows a comma.
+            skipped = _UNREADABLE.match(header, position)
+            if skipped is None:
+                return
+            position = skipped.end()
+            continue
+        position = scheme.end()
+        parameters: dict[str, str] = {}
+        while parameter := _PARAMETER.match(header, position):
+            quoted, plain = parameter[2], parameter[3]
+            value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain
+            parameters.setdefault(parameter[1].lower(), value)
+            position = parameter.end()
+        yield Challenge(scheme[1].lower(), parameters)
+
+
+def _covers(ours: str, asked: str) -> bool:
+    """Whether a scope `type:name:action,action` grants everything that another one asks for."""
+    return ours.rpartition(":")[0] == asked.rpartition(":")[0] and actions_of(asked) <= actions_of(ours)
+
+
+def _server(challenge: Challenge) -> tuple[str, ...]:
+    return (challenge.scheme, challenge.realm, challenge.service) if challenge.scheme == "bearer" else ("basic",)

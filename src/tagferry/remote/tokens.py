@@ -1,0 +1,244 @@
+"""Tokens from token servers: requested, read, kept until shortly before they expire.
+
+Sources: the distribution project's "Token Authentication" and its OAuth2 form.
+"""
+
+import asyncio
+import base64
+import copy
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlencode, urlsplit
+from weakref import WeakValueDictionary
+
+from tagferry.errors import NotFound, Refused, TagferryError, Unavailable, Unsupported
+from tagferry.remote.challenges import Challenge
+from tagferry.remote.endpoint import Credentials, Endpoint
+
+DEFAULT_LIFETIME = 60.0
+"""Seconds that a token is valid if its server does not say (Token Authentication, "expires_in")."""
+REFUSED_SECONDS = 3.0
+"""How long a refusal is the answer to the same question, so that wrong passwords do not lock an account."""
+_CLIENT = "tagferry"
+_TOKEN_USER = "<token>"  # noqa: S105 - the user that stands beside an identity token in docker's files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """A request to a token server.
+
+    Attributes:
+        is_secret: whether it carries credentials, which must not travel in clear.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = field(default=b"", repr=False)
+    is_secret: bool = False
+
+
+class _Key(NamedTuple):
+    realm: str
+    service: str
+    scopes: tuple[str, ...]
+    credentials: Credentials | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    value: str = field(repr=False)
+    good_until: float
+
+
+class _Flight:
+    """Requests for one token that wait for each other."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.failures = 0
+        self.failure: TagferryError | None = None
+
+
+class Tokens:
+    """The tokens for one registry.
+
+    Args:
+        endpoint: the registry.
+        exchange: sends a token request and returns the body of the answer. Raises Unavailable for faults that pass,
+            NotFound or Unsupported if the server does not know such a request, Refused or Invalid if it refuses it.
+        clock: seconds that never go backwards.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        exchange: Callable[[TokenRequest], Awaitable[bytes]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._endpoint = endpoint
+        self._exchange = exchange
+        self._clock = clock
+        self._held: dict[_Key, _Token] = {}
+        self._refusals: dict[_Key, tuple[float, Refused]] = {}
+        self._flights: WeakValueDictionary[_Key, _Flight] = WeakValueDictionary()
+        self._rotated: dict[Credentials, str] = {}
+
+    async def get(self, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None) -> str:
+        """Return a token for these scopes.
+
+        Raises:
+            Unavailable: the token server cannot be reached, or is overloaded.
+            Refused: it refuses the credentials, or they would travel in clear.
+        """
+        key = _Key(challenge.realm, challenge.service, scopes, credentials)
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight()
+        failures = flight.failures
+        async with flight.lock:
+            token = self._held.get(key)
+            if token is not None and token.good_until > self._clock():
+                return token.value
+            if flight.failures != failures and flight.failure is not None:
+                # Another request has just asked the same question; its answer counts for all that waited.
+                raise copy.copy(flight.failure)
+            try:
+                token = await self._obtain(key)
+            except TagferryError as failure:
+                flight.failures += 1
+                flight.failure = failure
+                raise
+            self._drop_stale()
+            self._held[key] = token
+            return token.value
+
+    def forget(self, value: str) -> None:
+        """Drop a token that a registry refused."""
+        self._held = {key: token for key, token in self._held.items() if token.value != value}
+
+    def _drop_stale(self) -> None:
+        now = self._clock()
+        self._held = {key: token for key, token in self._held.items() if token.good_until > now}
+        self._refusals = {key: refusal for key, refusal in self._refusals.items() if refusal[0] > now}
+
+    async def _obtain(self, key: _Key) -> _Token:
+        refused_until, refusal = self._refusals.get(key, (0.0, None))
+        if refusal is not None and refused_until > self._clock():
+            raise refusal
+        realm = self._checked(key)
+        try:
+            document = await self._ask(realm, key)
+        except Unavailable:
+            raise
+        except TagferryError as failure:
+            # A rotated refresh token may be what was refused; the configured one is tried next.
+            if key.credentials is not None:
+                self._rotated.pop(key.credentials, None)
+            refusal = failure if isinstance(failure, Refused) else Refused(failure.message)
+            self._refusals[key] = (self._clock() + REFUSED_SECONDS, refusal)
+            raise refusal from failure
+        return self._read(document, realm, key.credentials)
+
+    async def _ask(self, realm: str, key: _Key) -> dict[str, Any]:
+        credentials = key.credentials
+        if credentials is not None and credentials.identity_token:
+            try:
+                return _parse(await self._exchange(self._post(realm, key, credentials)), realm)
+            except (NotFound, Unsupported):
+                # Servers without the OAuth2 form take the identity token as a password, as docker sends it.
+                pass
+        return _parse(await self._exchange(_get(realm, key)), realm)
+
+    def _post(self, realm: str, key: _Key, credentials: Credentials) -> TokenRequest:
+        form = {
+            "grant_type": "refresh_token",
+            "client_id": _CLIENT,
+            "access_type": "offline",
+            **({"service": key.service} if key.service else {}),
+            "scope": " ".join(key.scopes),
+            "refresh_token": self._rotated.get(credentials, credentials.identity_token or ""),
+        }
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return TokenRequest(method="POST", url=realm, headers=headers, body=urlencode(form).encode(), is_secret=True)
+
+    def _checked(self, key: _Key) -> str:
+        """Return where to ask for tokens; raises Refused if the credentials would travel in clear."""
+        name = self._endpoint.name
+        try:
+            parts, own = urlsplit(key.realm), urlsplit(self._endpoint.url)
+            _ = parts.port
+        except ValueError:
+            raise Refused(f"registry {name} names a token server whose URL cannot be read") from None
+        if (parts.scheme, parts.hostname, own.scheme) == ("http", own.hostname, "https"):
+            # A registry behind a proxy that ends TLS may call itself http.
+            return parts._replace(scheme="https", netloc=own.netloc).geturl()
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Refused(f"the realm of registry {name} must be an http or https URL: got {key.realm[:120]!r}")
+        if key.credentials is not None and parts.scheme == "http" and own.scheme == "https":
+            shown = parts._replace(query="", netloc=parts.netloc.rpartition("@")[2]).geturl()
+            raise Refused(f"registry {name} asks to send the credentials in clear to {shown}, which is refused")
+        return key.realm
+
+    def _read(self, document: dict[str, Any], realm: str, credentials: Credentials | None) -> _Token:
+        value = document.get("token") or document.get("access_token")
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+            raise Unavailable(f"the token server {_shown(realm)} answered without a token")
+        rotated = document.get("refresh_token")
+        if credentials is not None and credentials.identity_token and isinstance(rotated, str) and rotated:
+            self._rotated[credentials] = rotated
+        lifetime = _lifetime(document)
+        # Renewed a little early, so that it does not expire on its way to the registry.
+        return _Token(value, good_until=self._clock() + lifetime - min(10.0, lifetime / 4))
+
+
+def basic(credentials: Credentials) -> str:
+    """Return the Authorization of a user with a password, or with an identity token in place of one."""
+    secret = credentials.identity_token or credentials.password
+    pair = f"{credentials.username or _TOKEN_USER}:{secret}".encode()
+    return f"Basic {base64.b64encode(pair).decode()}"
+
+
+def _get(realm: str, key: _Key) -> TokenRequest:
+    named = [("service", key.service)] if key.service else []
+    query = urlencode([*named, *(("scope", scope) for scope in key.scopes)])
+    realm = realm.partition("#")[0]
+    url = f"{realm}{'&' if '?' in realm else '?'}{query}" if query else realm
+    headers = {"Authorization": basic(key.credentials)} if key.credentials is not None else {}
+    return TokenRequest(method="GET", url=url, headers=headers, is_secret=bool(headers))
+
+
+def _parse(answer: bytes, realm: str) -> dict[str, Any]:
+    try:
+        document = json.loads(answer)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise Unavailable(f"the token server {_shown(realm)} did not answer with a JSON object")
+    return document
+
+
+def _lifetime(document: Mapping[str, Any]) -> float:
+    """Return the seconds that are left of a token's life."""
+    try:
+        lifetime = float(document.get("expires_in") or 0)
+    except (TypeError, ValueError):
+        lifetime = 0.0
+    if not 0 < lifetime < float("inf"):
+        lifetime = DEFAULT_LIFETIME
+    try:
+        issued = datetime.fromisoformat(str(document.get("issued_at")))
+        age = (datetime.now(UTC) - (issued if issued.tzinfo else issued.replace(tzinfo=UTC))).total_seconds()
+    except (ValueError, OverflowError):
+        return lifetime
+    # An age outside the token's life shows that the clocks differ, not that the token is of no use.
+    return lifetime - age if 0 < age < lifetime else lifetime
+
+
+def _shown(realm: str) -> str:
+    parts = urlsplit(realm)
+    return parts._replace(query="", netloc=parts.netloc.rpartition("@")[2]).geturl()

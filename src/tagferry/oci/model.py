@@ -32,6 +32,11 @@ _SCHEMA_1 = frozenset(
     }
 )
 
+_UNTELLING = frozenset(
+    {"", "application/json", "text/json", "text/plain", "application/octet-stream", "binary/octet-stream"}
+)
+"""Content types with which storages serve what they know nothing about."""
+
 MANIFEST_SIZE_LIMIT = 4 * 1024 * 1024
 """Bytes. The distribution-spec asks registries to take at least this much for a manifest."""
 
@@ -202,22 +207,27 @@ class Manifest:
 
 def _settle_media_type(raw: bytes, declared: str | None) -> str:
     document = _load_object(raw)
-    embedded = document.get("mediaType")
-    header = (declared or "").partition(";")[0].strip().lower()
+    embedded = _plain_type(document.get("mediaType"))
+    header = _plain_type(declared)
     if header in _SCHEMA_1 or document.get("schemaVersion") == 1:
         raise Unsupported(
             "Docker image manifests of schema 1 are not supported; push the image again with a current "
             "docker, which writes schema 2"
         )
     if header in MANIFEST_TYPES:
-        if isinstance(embedded, str) and embedded != header:
-            raise Invalid("mediaType", f"must equal the Content-Type {header}", embedded)
+        if embedded and embedded != header:
+            raise Invalid("mediaType", f"must equal the Content-Type {header}", document["mediaType"])
         return header
-    if isinstance(embedded, str) and embedded in MANIFEST_TYPES:
+    if embedded in MANIFEST_TYPES:
         return embedded
-    if header in ("", "application/json", "text/plain", "application/octet-stream") and embedded is None:
+    if not embedded and header in _UNTELLING:
         return _media_type_by_shape(document)
     raise Unsupported(f"manifests of the media type {embedded or header} are not supported")
+
+
+def _plain_type(media_type: Any) -> str:
+    """A media type without its parameters, in lower case (RFC 9110, section 8.3.1); nothing where none is declared."""
+    return media_type.partition(";")[0].strip().lower() if isinstance(media_type, str) else ""
 
 
 def _check_shape(manifest: Manifest) -> None:

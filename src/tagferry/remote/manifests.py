@@ -90,7 +90,7 @@ class Manifests:
             scopes=(pushing(repository),),
             headers={"Content-Type": manifest.media_type},
             body=manifest.raw,
-            accept=_TYPE_REFUSED | {200, 201, 202, 400, 404},
+            accept=_TYPE_REFUSED | {200, 201, 202, 204, 400, 404},
         )
 
         async def attempt() -> Answer:

@@ -146,6 +146,20 @@ def test_a_header_with_parameters_and_capitals_is_read():
     assert Manifest.parse(encode(image()), f"{OCI_MANIFEST.upper()}; charset=utf-8").media_type == OCI_MANIFEST
 
 
+@pytest.mark.parametrize("header", [None, "", "application/octet-stream", "binary/octet-stream", OCI_MANIFEST])
+@pytest.mark.parametrize("absent", ["", " ", None])
+def test_an_empty_media_type_counts_as_absent(header, absent):
+    document = {key: value for key, value in image(mediaType=absent).items() if key != "schemaVersion"}
+    assert Manifest.parse(encode(document), header).media_type == OCI_MANIFEST
+
+
+@pytest.mark.parametrize("header", [OCI_MANIFEST, f"{OCI_MANIFEST}; charset=utf-8", "application/octet-stream", None])
+@pytest.mark.parametrize("embedded", [OCI_MANIFEST.upper(), f"{OCI_MANIFEST}; charset=utf-8"])
+def test_a_media_type_in_other_letters_or_with_parameters_is_the_same(header, embedded):
+    raw = encode(image(mediaType=embedded))
+    assert Manifest.parse(raw, header) == Manifest(raw=raw, media_type=OCI_MANIFEST, digest=Digest.of(raw))
+
+
 def test_a_document_that_contradicts_its_header_is_refused_naming_both():
     with pytest.raises(Invalid, match="must equal the Content-Type") as refusal:
         Manifest.parse(encode(image()), OCI_INDEX)

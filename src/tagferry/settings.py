@@ -105,6 +105,9 @@ class AcceptsSettings(_Frozen):
     """The only platforms that it takes, as `linux/amd64` or `linux/arm/v7`; none means all."""
     format: Literal["oci", "docker"] | None = None
     """The only format of manifests that it takes, where it does not take both."""
+    attestations: bool = True
+    """Whether it takes BuildKit's build attestations. If false, images are copied without them, and so under a new
+    digest of their index, whatever `rewrite` says; nothing else is changed."""
     foreign_layers: bool = False
     """Copy non-distributable layers too, where the source's registry holds them, instead of leaving them where their
     `urls` point."""

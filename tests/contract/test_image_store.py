@@ -62,12 +62,12 @@ async def test_what_was_pushed_is_read_back_byte_by_byte(store: ImageStore, repo
         assert await store.stat_blob(repository, digest) == len(content)
 
 
-async def test_a_media_type_that_was_taken_is_not_told_as_refused(
+async def test_a_kind_that_was_accepted_is_not_reported_as_refused(
     store: ImageStore, repository: RepositoryName, sample
 ):
     await push(store, repository, sample, LATEST)
 
-    assert sample.manifest.media_type not in await store.refused_media_types()
+    assert not await store.refuses(sample.manifest)
 
 
 async def test_head_tells_type_digest_and_size(store: ImageStore, repository: RepositoryName, sample):

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 
 from tagferry.errors import NotFound
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, media_type_not_taken, written_since
+from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, written_since
 from tagferry.oci.model import Descriptor, Manifest
+from tagferry.oci.refusal import manifest_refused
 from tagferry.oci.verify import verified
 
 CHUNK = 64 * 1024
@@ -71,7 +72,7 @@ class MemoryStore:
     async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
         await self._enter("put_manifest")
         if manifest.media_type in self.refused_types:
-            raise media_type_not_taken(self.name, manifest.media_type)
+            raise manifest_refused(self.name, manifest)
         contents = self._contents(repository)
         for blob in manifest.blobs:
             if not blob.is_foreign and blob.digest not in contents.blobs:
@@ -84,8 +85,8 @@ class MemoryStore:
         if tag is not None:
             contents.tags[tag] = TagRecord(tag=tag, digest=manifest.digest, updated=datetime.now(UTC))
 
-    async def refused_media_types(self) -> Collection[str]:
-        return self.refused_types
+    async def refuses(self, manifest: Manifest) -> bool:
+        return manifest.media_type in self.refused_types
 
     async def delete_manifest(
         self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None

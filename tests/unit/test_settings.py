@@ -362,7 +362,13 @@ def test_a_data_directory_of_a_wrong_type_is_refused_by_its_name(tmp_path: Path)
 def test_by_default_a_region_accepts_every_image_as_it_is():
     accepts = Settings.parse(region(**REMOTE)).regions["north"].accepts
 
-    assert accepts.model_dump() == {"platforms": (), "format": None, "foreign_layers": False, "rewrite": False}
+    assert accepts.model_dump() == {
+        "platforms": (),
+        "format": None,
+        "attestations": True,
+        "foreign_layers": False,
+        "rewrite": False,
+    }
 
 
 def test_what_a_region_accepts_can_be_said(monkeypatch: pytest.MonkeyPatch):

@@ -85,6 +85,7 @@ _TAIL = """# tls_certificate = "server.pem"
 # [regions.eu-west-1.accepts]
 # platforms = ["linux/amd64", "linux/arm64"]
 # format = "docker"        # or "oci"
+# attestations = false     # copy images without their build attestations, which some registries refuse
 # rewrite = true           # make what is not taken into what is, under new digests, without its signatures
 # foreign_layers = true    # hold non-distributable layers too, where the source's registry does
 

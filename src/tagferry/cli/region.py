@@ -23,8 +23,8 @@ _FACTS = {
     "whole_limit": "refused a whole blob of this many bytes",
     "part_limit": "takes parts of a blob up to this many bytes",
     "shortest_part": "takes parts of a blob from this many bytes on",
-    "taken_types": "takes manifests of the types",
-    "refused_types": "refuses manifests of the types",
+    "accepted_classes": "accepts manifests of the kinds",
+    "refused_classes": "refused manifests of the kinds",
     "unavailable": "does not answer",
     "learned_at": "learned at",
 }

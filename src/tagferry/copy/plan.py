@@ -9,12 +9,13 @@ from typing import NamedTuple
 from tagferry.copy.attachments import Attachment, KnownTags, find_attachments, name_attachments
 from tagferry.copy.flights import each
 from tagferry.copy.image import Image, distinct_blobs, read_image
-from tagferry.copy.rewrite import UNKNOWN_PLATFORM, Rewrite, rewrite, undeclared
+from tagferry.copy.rewrite import Rewrite, rewrite, undeclared
 from tagferry.copy.route import Route
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Digest, Reference, Tag
-from tagferry.oci.images import media_type_not_taken
+from tagferry.oci.attestations import UNKNOWN_PLATFORM
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest, platform_name
+from tagferry.oci.refusal import manifest_refused
 from tagferry.oci.verify import verified
 
 CONFIG_SIZE_LIMIT = MANIFEST_SIZE_LIMIT
@@ -81,6 +82,7 @@ async def plan_tag(route: Route, tag: Tag, *, known_tags: KnownTags | None = Non
         kept = [manifest.digest for manifest in image.manifests if manifest.digest not in changed.values()]
         attachments = await find_attachments(route, kept, known_tags)
         if rewritten:
+            attachments = tuple(_without_dropped(attachments, frozenset(rewritten.left_behind)))
             # A signature of the old digest would be a lie about the new one.
             left = await name_attachments(route, changed, known_tags)
             rewritten = replace(rewritten, left_behind=(*rewritten.left_behind, *left))
@@ -103,6 +105,14 @@ async def read_accepted(route: Route, reference: Reference) -> tuple[Digest, Ima
     return image.root.digest, accepted, rewritten
 
 
+def _without_dropped(attachments: Iterable[Attachment], dropped: frozenset[str]) -> Iterator[Attachment]:
+    """Leave out attestations that no longer stand in the index and also name their subject, and what is about them."""
+    for one in attachments:
+        subject = one.image.root.subject
+        if one.image.root.digest not in dropped and (subject is None or subject.digest not in dropped):
+            yield one
+
+
 async def _platform(route: Route, manifest: Manifest) -> str:
     """The platform that an image's config tells."""
     config = manifest.config
@@ -120,10 +130,9 @@ async def _platform(route: Route, manifest: Manifest) -> str:
 
 
 async def _require_taken(route: Route, manifests: Iterable[Manifest]) -> None:
-    refused = await route.target.refused_media_types()
     for manifest in manifests:
-        if manifest.media_type in refused:
-            raise media_type_not_taken(route.target.name, manifest.media_type)
+        if await route.target.refuses(manifest):
+            raise manifest_refused(route.target.name, manifest)
 
 
 async def _check_foreign_layers(route: Route, blobs: Iterable[Descriptor]) -> None:

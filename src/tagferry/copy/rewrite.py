@@ -12,12 +12,9 @@ from tagferry.copy.formats import Format, converted, format_of, remade
 from tagferry.copy.image import Image
 from tagferry.errors import Unsupported
 from tagferry.names import Digest
+from tagferry.oci.attestations import attested_by, is_listed_as_attestation
 from tagferry.oci.model import DOCKER_CONFIG, OCI_CONFIG, Descriptor, Manifest
 
-ATTESTS = "vnd.docker.reference.digest"
-"""The annotation by which BuildKit's attestation manifests name the manifest that they speak of."""
-UNKNOWN_PLATFORM = "unknown/unknown"
-"""The platform of attestation manifests, and of images that do not tell theirs."""
 _IMPLIED_VARIANTS = {"arm64": "v8", "amd64": "v1", "arm": "v7"}
 _SETTING = "rewrite = true among what the target region accepts"
 
@@ -28,24 +25,26 @@ class Acceptance(NamedTuple):
     Attributes:
         platforms: the platforms of the images that it takes, as `os/architecture[/variant]`; none means all.
         format: the only format of manifests that it takes; None means both.
+        attestations: whether it takes BuildKit's attestations; where not, images come without them, under a new digest.
         foreign_layers: whether it wants to hold non-distributable layers too, instead of their `urls` alone.
         rewrite: whether what it does not take may be made into something that it takes, under new digests.
     """
 
     platforms: tuple[str, ...] = ()
     format: Format | None = None
+    attestations: bool = True
     foreign_layers: bool = False
     rewrite: bool = False
 
     @property
     def asks_something(self) -> bool:
         """Whether there are images that it does not take as they are."""
-        return bool(self.platforms or self.format)
+        return bool(self.platforms or self.format or not self.attestations)
 
     @property
     def may_change(self) -> bool:
         """Whether an image may arrive under another digest than it has at the source."""
-        return self.rewrite and self.asks_something
+        return not self.attestations or (self.rewrite and self.asks_something)
 
     def takes_platform(self, platform: str) -> bool:
         """Whether images of this platform are taken; variants that an architecture implies need not be told."""
@@ -59,7 +58,8 @@ class Rewrite:
     Attributes:
         digests: the digest at the target of each manifest that had to be made anew, by its digest at the source.
         left_behind: digests and tags of what the source has and the target does not get: manifests of other
-            platforms, and attestations and attachments that speak of a digest which is no more.
+            platforms, attestations that it does not take, and attestations and attachments that speak of a digest
+            which is no more.
     """
 
     digests: Mapping[Digest, Digest] = field(default_factory=dict, hash=False)
@@ -88,10 +88,12 @@ def rewrite(image: Image, accepts: Acceptance, platforms: Mapping[Digest, str]) 
     if not accepts.asks_something:
         return image, None
     _refuse_other_platforms(image, accepts, platforms)
-    if not accepts.rewrite:
-        _refuse_other_format(image, accepts)
-        return image, None
-    return _Rewriting(image, accepts, platforms).result()
+    _refuse_attestations_alone(image, accepts)
+    if accepts.rewrite:
+        return _Rewriting(image, accepts, platforms).result()
+    made, record = _Rewriting(image, accepts._replace(platforms=(), format=None), platforms).result()
+    _refuse_other_format(made, accepts)
+    return made, record
 
 
 class _Selection:
@@ -104,13 +106,13 @@ class _Selection:
         self._places: dict[Digest, list[int]] = {}
 
     def places(self, index: Manifest) -> list[int]:
-        """The places in the index of what is taken; an attestation follows what it speaks of."""
+        """The places in the index of what is taken; an attestation follows what it is about."""
         if index.digest not in self._places:
             others = {child.digest for child in index.children if not attested_by(child) and not self._takes(child)}
             self._places[index.digest] = [
                 place
                 for place, child in enumerate(index.children)
-                if (attested_by(child) or child.digest) not in others
+                if (attested_by(child) or child.digest) not in others and not self.drops(child)
             ]
         return self._places[index.digest]
 
@@ -123,6 +125,12 @@ class _Selection:
         if self._manifests[child.digest].is_index:
             return None
         return child.platform or self._platforms.get(child.digest)
+
+    def drops(self, child: Descriptor) -> bool:
+        """Whether a child is an attestation that the target does not take."""
+        if self._accepts.attestations:
+            return False
+        return is_listed_as_attestation(child) or self._manifests[child.digest].is_attestation
 
     def _takes(self, child: Descriptor) -> bool:
         manifest = self._manifests[child.digest]
@@ -189,11 +197,6 @@ class _Rewriting:
         return kept | {"mediaType": child.media_type, "digest": child.digest, "size": child.size}
 
 
-def attested_by(child: Descriptor) -> str | None:
-    """The digest that this attestation, listed by an index, speaks of; None for what is no attestation."""
-    return child.annotations.get(ATTESTS) if child.platform == UNKNOWN_PLATFORM else None
-
-
 def _refuse_other_platforms(image: Image, accepts: Acceptance, platforms: Mapping[Digest, str]) -> None:
     if not accepts.platforms:
         return
@@ -214,14 +217,24 @@ def _refuse_other_platforms(image: Image, accepts: Acceptance, platforms: Mappin
         )
 
 
+def _refuse_attestations_alone(image: Image, accepts: Acceptance) -> None:
+    selection = _Selection(image, accepts, {})
+    if image.root.children and all(selection.drops(child) for child in image.root.children):
+        raise Unsupported(
+            "the target region accepts no build attestations, and this index lists nothing else; "
+            "attestations = true among what the target region accepts lets it be copied"
+        )
+
+
 def _other_platforms(image: Image, selection: _Selection) -> list[str]:
     others: dict[str, None] = {}
     for index in image.manifests:
         taken = {index.children[place].digest for place in selection.places(index)}
         for child in index.children:
             platform = selection.platform(child)
-            if platform is not None and child.digest not in taken and not attested_by(child):
-                others.setdefault(platform)
+            if platform is None or child.digest in taken or attested_by(child) or selection.drops(child):
+                continue
+            others.setdefault(platform)
     return list(others)
 
 

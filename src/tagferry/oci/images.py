@@ -9,17 +9,9 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple, Protocol, TypeVar
 
-from tagferry.errors import Conflict, Unsupported
+from tagferry.errors import Conflict
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.model import (
-    DOCKER_LIST,
-    DOCKER_MANIFEST,
-    OCI_ARTIFACT_MANIFEST,
-    OCI_INDEX,
-    OCI_MANIFEST,
-    Descriptor,
-    Manifest,
-)
+from tagferry.oci.model import Descriptor, Manifest
 
 
 class BlobOutcome(Enum):
@@ -153,13 +145,13 @@ class ImageStore(Protocol):
 
         Raises:
             NotFound: the store refuses it because something that it refers to is missing.
-            Unsupported: the store does not take manifests of this media type.
-            Invalid: the store does not take such a manifest.
+            Unsupported: the store does not take manifests of this kind.
+            Invalid: the store does not take this manifest.
         """
         ...
 
-    async def refused_media_types(self) -> Collection[str]:
-        """The media types of manifests that this store is known not to take, so that nothing is moved in vain."""
+    async def refuses(self, manifest: Manifest) -> bool:
+        """Return whether this store is known to refuse such manifests at present, so that nothing is moved in vain."""
         ...
 
     async def delete_manifest(
@@ -274,28 +266,6 @@ class ImageStore(Protocol):
     async def close(self) -> None:
         """Give back connections and files."""
         ...
-
-
-_INSTEAD = {
-    OCI_MANIFEST: "push the image at the source as a Docker image",
-    OCI_INDEX: "push the image at the source as a Docker manifest list, or each platform's image under its own tag",
-    DOCKER_MANIFEST: "push the image at the source as an OCI image",
-    DOCKER_LIST: "push the image at the source as an OCI index, or each platform's image under its own tag",
-    OCI_ARTIFACT_MANIFEST: "push the artifact at the source as an OCI image manifest with an artifactType",
-}
-
-
-def media_type_not_taken(store: str, media_type: str, *, told: str = "") -> Unsupported:
-    """The error of a store that does not take manifests of this media type, and what to do instead.
-
-    Args:
-        store: its name.
-        media_type: the manifest's.
-        told: what the store itself said.
-    """
-    reason = f" (it answered {told})" if told else ""
-    instead = _INSTEAD.get(media_type, "push the image at the source in another format")
-    return Unsupported(f"registry {store} does not take manifests of the media type {media_type}{reason}; {instead}")
 
 
 def written_since(repository: RepositoryName, tag: Tag) -> Conflict:

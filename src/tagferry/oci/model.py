@@ -20,6 +20,9 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 OCI_EMPTY_CONFIG = "application/vnd.oci.empty.v1+json"
+IN_TOTO = "application/vnd.in-toto+json"
+ATTESTATION = "application/vnd.docker.attestation.manifest.v1+json"
+"""The artifact type of BuildKit's attestations."""
 
 MANIFEST_TYPES = (OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST, OCI_ARTIFACT_MANIFEST)
 """Every manifest media type that is understood here, in the order in which it is asked for."""
@@ -182,6 +185,25 @@ class Manifest:
         if declared or self.is_index:
             return declared
         return self.config.media_type if self.config else None
+
+    @property
+    def is_attestation(self) -> bool:
+        """Whether this is what BuildKit attests of an image, in either form in which BuildKit writes it.
+
+        Source: BuildKit, docs/attestations/attestation-storage.md.
+        """
+        if self.is_index:
+            return False
+        if self.document.get("artifactType") == ATTESTATION:
+            return True
+        is_image = self.config is not None and self.config.media_type == OCI_CONFIG
+        return is_image and bool(self.layers) and all(layer.media_type == IN_TOTO for layer in self.layers)
+
+    @property
+    def artifact_class(self) -> str:
+        """What a registry may accept or refuse as a kind: the media type, a blank, and the kind of artifact."""
+        kind = ATTESTATION if self.is_attestation else self.artifact_type
+        return f"{self.media_type} {kind or '(plain)'}"
 
     @property
     def annotations(self) -> Mapping[str, str]:

@@ -172,8 +172,8 @@ class DiskStore:
         found = await self._threads.run(self._manifests.referrers, repository, digest)
         return [descriptor for descriptor in found if artifact_type in (None, descriptor.artifact_type)]
 
-    async def refused_media_types(self) -> Collection[str]:
-        return ()
+    async def refuses(self, manifest: Manifest) -> bool:
+        return False
 
     async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
         def delete() -> None:

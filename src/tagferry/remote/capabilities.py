@@ -15,6 +15,8 @@ REFERRERS_API = "referrers API"
 TAG_LIST = "tag list"
 MOUNT = "mount"
 HEAD_MANIFESTS = "HEAD of manifests"
+HEAD_BLOBS = "HEAD of blobs"
+RANGES = "ranges of blobs"
 """These name questions that a copy can do without, for `Learned.note_unavailable`."""
 _MAX_QUESTIONS = 32
 _MAX_REASON = 300
@@ -38,8 +40,9 @@ class Capabilities:
         whole_limit: bytes of the smallest blob that it refused to take in one request.
         part_limit: bytes of the largest part of an upload that it took after it had refused larger ones.
         shortest_part: bytes that each part but the last must have (`OCI-Chunk-Min-Length`).
-        taken_types: media types of manifests that it took.
-        refused_types: media types of manifests that it does not take.
+        accepted_classes: classes of manifests (`Manifest.artifact_class`) of which it took one.
+        refused_classes: classes, or whole media types, of manifests that it refused, each with the time of the last
+            refusal in ISO 8601.
         unavailable: optional questions that it does not answer, each with one line about the reason.
     """
 
@@ -50,8 +53,8 @@ class Capabilities:
     whole_limit: int | None = None
     part_limit: int | None = None
     shortest_part: int | None = None
-    taken_types: frozenset[str] = frozenset()
-    refused_types: frozenset[str] = frozenset()
+    accepted_classes: frozenset[str] = frozenset()
+    refused_classes: Mapping[str, str] = field(default_factory=dict)
     unavailable: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,11 +80,13 @@ class Capabilities:
     def from_json(cls, document: dict[str, Any]) -> Self:
         """Read the JSON form; what another version of tagferry has added is left out."""
         known = {one.name: document[one.name] for one in fields(cls) if one.name in document}
-        for name in ("taken_types", "refused_types"):
-            known[name] = frozenset(known.get(name, ()))
-        notes = known.pop("unavailable", None)
-        if isinstance(notes, dict):
-            known["unavailable"] = {question: reason for question, reason in notes.items() if isinstance(reason, str)}
+        known["accepted_classes"] = frozenset(known.get("accepted_classes", ()))
+        for name in ("unavailable", "refused_classes"):
+            notes = known.pop(name, None)
+            if isinstance(notes, dict):
+                known[name] = {key: note for key, note in notes.items() if isinstance(note, str)}
+        for moment in known.get("refused_classes", {}).values():
+            datetime.fromisoformat(moment)
         if "learned_at" in known:
             known["learned_at"] = datetime.fromisoformat(known["learned_at"])
         return cls(**known)
@@ -132,6 +137,10 @@ class Learned:
         self._known = self._unless_old(self._known)
         return self._known
 
+    def now(self) -> datetime:
+        """Return the time by which facts are dated."""
+        return self._clock()
+
     async def learn(self, **facts: Any) -> None:
         """Note facts, by their names in `Capabilities`; what is new is kept before this returns."""
         known = await self.known()
@@ -144,6 +153,10 @@ class Learned:
             async with self._keeping:
                 await self._keeper.save(self._known)
 
+    async def kept(self) -> Capabilities:
+        """Return what is kept now, by whichever process saved last; nothing is taken over from it."""
+        return self._unless_old(await self._keeper.load()) if self._keeper is not None else await self.known()
+
     async def note_unavailable(self, question: str, reason: str) -> None:
         """Note that the registry does not answer an optional question, and log it where this is new.
 
@@ -154,7 +167,7 @@ class Learned:
         if question in (await self.known()).unavailable:
             return
         # Another process may have noted and logged it today.
-        noted = self._unless_old(await self._keeper.load()).unavailable if self._keeper is not None else {}
+        noted = (await self.kept()).unavailable if self._keeper is not None else {}
         known = (await self.known()).unavailable
         if question in known or len(known) >= _MAX_QUESTIONS:
             return

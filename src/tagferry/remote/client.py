@@ -3,23 +3,25 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 
-from tagferry.errors import Invalid, InvalidName, NotFound, Refused, Unavailable, Unsupported
+from tagferry.errors import Invalid, InvalidName, NotFound, Refused, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, written_since
 from tagferry.oci.model import Descriptor, Manifest
+from tagferry.remote.blob_size import BlobSizes
 from tagferry.remote.capabilities import CapabilityKeeper, Learned
 from tagferry.remote.deletions import Deletions, deleting
 from tagferry.remote.download import Downloader
 from tagferry.remote.endpoint import Endpoint
 from tagferry.remote.listing import PAGE_SIZE, pages
 from tagferry.remote.manifests import Manifests, pulling
+from tagferry.remote.outcomes import Write
 from tagferry.remote.referrers import Referrers
 from tagferry.remote.retry import Retry
 from tagferry.remote.sessions import UploadKeeper
 from tagferry.remote.tag_lookup import TagLookup
 from tagferry.remote.transport import Call, Transport
-from tagferry.remote.upload import head_blob
 from tagferry.remote.uploader import Uploader
 
 DESCRIBED_AT_ONCE = 8
@@ -51,7 +53,8 @@ class RemoteStore:
         self._referrers = Referrers(self._transport, self._manifests, self._learned)
         self._deletions = Deletions(self._transport, self._manifests, retry.sleep)
         self._downloader = Downloader(self._transport)
-        self._uploader = Uploader(self._transport, self._learned, uploads)
+        self._sizes = BlobSizes(self._transport, self._learned)
+        self._uploader = Uploader(self._transport, self._learned, self._sizes, uploads)
 
     @property
     def name(self) -> str:
@@ -97,8 +100,8 @@ class RemoteStore:
         if not noted and manifest.subject is not None:
             await self._referrers.add(repository, manifest)
 
-    async def refused_media_types(self) -> Collection[str]:
-        return (await self._learned.known()).refused_types
+    async def refuses(self, manifest: Manifest) -> bool:
+        return await self._manifests.refusals.covers(manifest)
 
     async def delete_manifest(
         self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
@@ -113,11 +116,7 @@ class RemoteStore:
         await self._deletions.delete_repository(self, repository)
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
-        call = head_blob(repository, digest, scope=pulling(repository))
-        answer = await self._transport.fetch(call)
-        if answer.status == 404:
-            return None
-        return await self._measured(repository, digest) if answer.length is None else answer.length
+        return await self._sizes.size(repository, digest, scope=pulling(repository))
 
     @asynccontextmanager
     async def read_blob(
@@ -206,32 +205,17 @@ class RemoteStore:
             scopes=(deleting(repository),),
             accept=frozenset({200, 202, 204, 404}),
         )
-        if (await self._transport.fetch(call)).status == 404:
+
+        async def is_gone() -> bool:
+            return not await self._sizes.exists(repository, digest, scope=pulling(repository), once=True)
+
+        send = partial(self._transport.fetch, call, once=True)
+        answer = await Write(self._transport.retry, send, is_gone).answered()
+        if answer is not None and answer.status == 404:
             raise NotFound("blob", f"{repository}@{digest}")
 
     async def close(self) -> None:
         await self._transport.close()
-
-    async def _measured(self, repository: RepositoryName, digest: Digest) -> int | None:
-        """A blob's size in bytes at a registry that leaves it out of HEAD: what a request for one byte tells."""
-        call = Call(
-            method="GET",
-            task=f"tell the size of blob {digest} in {repository}",
-            url=f"/v2/{repository}/blobs/{digest}",
-            scopes=(pulling(repository),),
-            headers={"Range": "bytes=0-0"},
-            accept=frozenset({200, 206, 404}),
-            redirects=True,
-        )
-        async with self._transport.open(call) as (answer, _):
-            if answer.status == 404:
-                return None
-            total = answer.headers.get("Content-Range", "").rpartition("/")[2]
-            if answer.status == 206 and total.isascii() and total.isdigit():
-                return int(total)
-            if answer.status == 200 and answer.length is not None:
-                return answer.length
-        raise Unavailable(f"registry {self.name} told no size when asked to {call.task}")
 
     async def _describe(
         self, repository: RepositoryName, waiting: Iterator[Tag], records: dict[Tag, TagRecord]

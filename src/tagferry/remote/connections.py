@@ -24,6 +24,7 @@ PORTS = {"http": 80, "https": 443}
 """The schemes that are spoken, and the port of each where a URL names none."""
 _HEAD_START_SECONDS = 0.25
 """What one address of a host has before the next is tried too (RFC 8305)."""
+_LOOKED_UP = ("PUT", "DELETE")
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _URL = re.compile(r"(https?://[^/?#]+)([^#]*)", re.IGNORECASE)
 _TARGET = re.compile(r"[\x21-\x7e]+")
@@ -78,7 +79,8 @@ class Connections:
                 return await connection.request(head, body, url=url, bodiless=method == "HEAD", silence=silence)
             except Broken as fault:
                 is_stale = connection.exchanges > 1 and not isinstance(fault, Silent)
-                if not is_stale or isinstance(body, Stream) or method == "DELETE":
+                # What a write has done whose answer was lost must be looked up before it is sent again.
+                if not is_stale or isinstance(body, Stream) or method in _LOOKED_UP:
                     raise
 
     async def close(self) -> None:

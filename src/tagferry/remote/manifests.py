@@ -1,18 +1,23 @@
 """Manifests at a registry: read, written and deleted as the bytes that they are."""
 
+from dataclasses import replace
 from urllib.parse import quote
 
-from tagferry.errors import Corrupt, NotFound, TagferryError, Unavailable
+from tagferry.errors import Corrupt, NotFound, TagferryError
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.images import media_type_not_taken
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
+from tagferry.oci.refusal import manifest_refused
 from tagferry.remote.answer import Answer
-from tagferry.remote.capabilities import Learned
+from tagferry.remote.blob_size import NO_HEAD
+from tagferry.remote.capabilities import HEAD_MANIFESTS, Learned
+from tagferry.remote.outcomes import NotTaken, Write
 from tagferry.remote.pushing import pushing
+from tagferry.remote.refusals import Refusals
 from tagferry.remote.transport import Call, Transport
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
-_TYPE_REFUSED = frozenset({405, 406, 415, 501})
+_KIND_REFUSED = frozenset({405, 406, 415, 422, 501})
+_STORED = frozenset({200, 201, 202, 204})
 _MISSING_CODES = frozenset({"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 
 
@@ -27,26 +32,45 @@ class Manifests:
     def __init__(self, transport: Transport, learned: Learned) -> None:
         self._transport = transport
         self._learned = learned
-        self._doubted: dict[str, Digest] = {}
+        self.refusals = Refusals(learned)
 
     async def head(
-        self, repository: RepositoryName, reference: Reference, known: Descriptor | None = None
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        known: Descriptor | None = None,
+        *,
+        once: bool = False,
     ) -> Descriptor | None:
-        """See `ImageStore.head_manifest`; costs a GET only at a registry that leaves the digest out of HEAD."""
-        answer = await self._transport.fetch(self._call("HEAD", "look for", repository, reference, known))
+        """See `ImageStore.head_manifest`; `once` does not try again.
+
+        A registry that does not answer HEAD, or leaves the digest out of its answer, is asked by GET, and by nothing
+        else from then on.
+        """
+        if HEAD_MANIFESTS in (await self._learned.known()).unavailable:
+            return await self.look(repository, reference, known, once=once)
+        call = self._call("HEAD", "look for", repository, reference, known)
+        answer = await self._transport.fetch(replace(call, accept=call.accept | NO_HEAD), once=once)
         if answer.status == 404:
             return None
+        if answer.status in NO_HEAD:
+            reason = str(self._transport.failure(call, answer))
+            found = await self.look(repository, reference, known, once=once)
+            if found is not None or answer.status in (405, 501):
+                await self._learned.note_unavailable(HEAD_MANIFESTS, reason)
+            return found
         if known is not None and answer.status == 304:
             self._check(answer, known.digest, f"manifest {repository}:{reference}")
             return known
         digest = reference if isinstance(reference, Digest) else answer.digest
-        if digest is not None and answer.length is not None and answer.media_type:
+        if digest is not None and answer.length and answer.media_type:
             self._check(answer, digest, f"manifest {repository}:{reference}")
+            await self._learned.note_available(HEAD_MANIFESTS)
             return Descriptor(media_type=answer.media_type, digest=digest, size=answer.length)
-        try:
-            return (await self.get(repository, reference)).descriptor
-        except NotFound:
-            return None
+        found = await self.look(repository, reference, known, once=once)
+        if found is not None:
+            await self._learned.note_unavailable(HEAD_MANIFESTS, "it tells no digest, type or length")
+        return found
 
     async def get(self, repository: RepositoryName, reference: Reference) -> Manifest:
         """See `ImageStore.get_manifest`."""
@@ -56,12 +80,29 @@ class Manifests:
         expected = reference if isinstance(reference, Digest) else answer.digest
         return Manifest.parse(answer.body, answer.media_type, digest=expected)
 
-    async def look(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
-        """Return what a reference points to, found by GET and without parsing it; None if it does not exist."""
-        answer = await self._transport.fetch(self._call("GET", "give", repository, reference))
+    async def look(
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        known: Descriptor | None = None,
+        *,
+        once: bool = False,
+    ) -> Descriptor | None:
+        """Return what a reference points to, found by GET and without parsing it; None if it does not exist.
+
+        The arguments are those of `head`.
+        """
+        answer = await self._transport.fetch(self._call("GET", "give", repository, reference, known), once=once)
         if answer.status == 404:
             return None
-        digest = reference if isinstance(reference, Digest) else answer.digest or Digest.of(answer.body)
+        if answer.status == 304:
+            return known
+        if isinstance(reference, Digest):
+            digest = Digest.of(answer.body, reference.algorithm)
+            if digest != reference:
+                raise Corrupt(f"the manifest's bytes hash to {digest} instead of {reference}")
+        else:
+            digest = answer.digest or Digest.of(answer.body)
         return Descriptor(media_type=answer.media_type, digest=digest, size=len(answer.body))
 
     async def put(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None) -> bool:
@@ -71,17 +112,20 @@ class Manifests:
             Whether the registry said that it took note of the manifest's subject (`OCI-Subject`).
         """
         if tag is not None and manifest.digest.algorithm == "sha256":
-            return "OCI-Subject" in (await self._put(repository, manifest, tag)).headers
+            answer = await self._put(repository, manifest, tag)
+            return answer is not None and "OCI-Subject" in answer.headers
         # A registry computes sha256 for what is put under a tag; only the URL can tell it another algorithm. One that
         # knows how gives the tag along with it, and says so.
         answer = await self._put(repository, manifest, manifest.digest, tag)
-        if tag is not None and tag not in answer.headers.get("OCI-Tag", "").replace(",", " ").split():
+        told = "" if answer is None else answer.headers.get("OCI-Tag", "")
+        if tag is not None and tag not in told.replace(",", " ").split():
             answer = await self._put(repository, manifest, tag)
-        return "OCI-Subject" in answer.headers
+        return answer is not None and "OCI-Subject" in answer.headers
 
     async def _put(
         self, repository: RepositoryName, manifest: Manifest, reference: Reference, named: Tag | None = None
-    ) -> Answer:
+    ) -> Answer | None:
+        """Store a manifest under a reference; None where it was stored and the answer was lost."""
         query = "" if named is None else f"?tag={named}"
         call = Call(
             method="PUT",
@@ -90,49 +134,41 @@ class Manifests:
             scopes=(pushing(repository),),
             headers={"Content-Type": manifest.media_type},
             body=manifest.raw,
-            accept=_TYPE_REFUSED | {200, 201, 202, 204, 400, 404},
+            accept=_STORED | _KIND_REFUSED | {400, 404},
         )
 
-        async def attempt() -> Answer:
+        async def send() -> Answer:
             answer = await self._transport.fetch(call, once=True)
             if answer.status == 400 and answer.code == "DIGEST_INVALID":
                 # The bytes have the digest, so this is not about them: distribution says so, too, where it reads the
                 # link of one of the blobs while somebody writes it anew.
-                raise Unavailable(str(self._transport.failure(call, answer)))
+                raise NotTaken(str(self._transport.failure(call, answer)))
             return answer
 
-        answer = await self._transport.retry.run(attempt)
-        if answer.status == 404 or (answer.status == 400 and answer.code in _MISSING_CODES):
-            hint = f"registry {self._transport.name} refused to {call.task}: {answer.status} {answer.explanation}"
-            kind = "manifest" if answer.code == "MANIFEST_UNKNOWN" or manifest.is_index else "blob"
-            raise NotFound(kind, answer.missing or f"of manifest {manifest.digest}", hint)
-        if answer.status == 400 or answer.status in _TYPE_REFUSED:
-            raise await self._refusal(call, manifest, answer)
-        self._check(answer, manifest.digest, f"manifest {repository}:{reference}")
-        taken = (await self._learned.known()).taken_types
-        await self._learned.learn(taken_types=taken | {manifest.media_type})
+        async def is_stored() -> bool:
+            found = await self.head(repository, reference, once=True)
+            return found is not None and found.digest == manifest.digest
+
+        answer = await Write(self._transport.retry, send, is_stored).answered()
+        if answer is not None:
+            if answer.status == 404 or (answer.status == 400 and answer.code in _MISSING_CODES):
+                hint = f"registry {self._transport.name} refused to {call.task}: {answer.status} {answer.explanation}"
+                kind = "manifest" if answer.code == "MANIFEST_UNKNOWN" or manifest.is_index else "blob"
+                raise NotFound(kind, answer.missing or f"of manifest {manifest.digest}", hint)
+            if answer.status not in _STORED:
+                raise await self._refusal(call, manifest, answer)
+            self._check(answer, manifest.digest, f"manifest {repository}:{reference}")
+        await self.refusals.note_accepted(manifest)
         return answer
 
     async def _refusal(self, call: Call, manifest: Manifest, answer: Answer) -> TagferryError:
-        """Whether a registry refuses a manifest for its media type, which is learned, or for itself.
-
-        A type of which it has taken another manifest is not the reason. A registry that has taken nothing at all may
-        be in the way altogether, so that nothing is learned from it. MANIFEST_INVALID may mean this one manifest, so
-        that it takes two of them for the type to be refused before its blobs are moved.
-        """
-        failure = self._transport.failure(call, answer)
-        known = await self._learned.known()
-        media_type = manifest.media_type
-        is_clear = answer.status in _TYPE_REFUSED or answer.code == "UNSUPPORTED"
-        if media_type in known.taken_types or not (is_clear or answer.code == "MANIFEST_INVALID"):
-            return failure
-        if not known.taken_types and answer.status != 415:
-            return failure
-        is_sure = is_clear or self._doubted.setdefault(media_type, manifest.digest) != manifest.digest
-        if known.taken_types and is_sure:
-            await self._learned.learn(refused_types=known.refused_types | {media_type})
-        told = f"{answer.status} {answer.explanation}".strip()
-        return media_type_not_taken(self._transport.name, media_type, told=told)
+        """Note the refusal of a manifest where it is one of what the manifest is, and return its error."""
+        is_of_kind = answer.status in _KIND_REFUSED or answer.code in ("UNSUPPORTED", "MANIFEST_INVALID")
+        if not is_of_kind:
+            return self._transport.failure(call, answer)
+        await self.refusals.note_refused(manifest, answer.status)
+        told = f"{answer.status} {answer.explanation}".strip() + f" when asked to {call.task}"
+        return manifest_refused(self._transport.name, manifest, told=told)
 
     def _check(self, answer: Answer, expected: Digest, what: str) -> None:
         told = answer.digest

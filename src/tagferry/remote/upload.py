@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from tagferry.errors import Corrupt, TagferryError, Unavailable
-from tagferry.names import Digest, RepositoryName
+from tagferry.names import RepositoryName
 from tagferry.oci.images import Flow, OpenBlob, Spliceable
 from tagferry.oci.model import Descriptor
 from tagferry.oci.verify import Verifier
@@ -324,15 +324,3 @@ class _Parts:
             piece, self._rest = chunk[:length], chunk[length:]
             length -= len(piece)
             yield piece
-
-
-def head_blob(repository: RepositoryName, digest: Digest, *, scope: str) -> Call:
-    """The request that asks whether a repository holds a blob: 200, or 404."""
-    return Call(
-        method="HEAD",
-        task=f"look for blob {digest} in {repository}",
-        url=f"/v2/{repository}/blobs/{digest}",
-        scopes=(scope,),
-        accept=frozenset({200, 404}),
-        redirects=True,
-    )

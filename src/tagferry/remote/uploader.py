@@ -10,17 +10,19 @@ of them is there and a mount of it has told which kind of registry this is; thos
 from dataclasses import replace
 from urllib.parse import quote
 
-from tagferry.errors import Corrupt, Invalid, Refused, TagferryError, TooLarge, Unavailable
+from tagferry.errors import Corrupt, Invalid, TagferryError, TooLarge, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor
-from tagferry.remote.capabilities import Learned
+from tagferry.remote.blob_size import BlobSizes
+from tagferry.remote.capabilities import MOUNT, Learned
+from tagferry.remote.mounts import MountOrigins
 from tagferry.remote.pushing import Session, beginning, cancel, pushing
 from tagferry.remote.sessions import Memo, UploadKeeper
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.trust import Trust
 from tagferry.remote.turns import Turns
-from tagferry.remote.upload import Upload, head_blob
+from tagferry.remote.upload import Upload
 
 _WORTH_A_LOOK = 4 * 1024 * 1024
 """Bytes of the smallest blob that is looked for where it is not known whether a mount would find it: a smaller one is
@@ -33,12 +35,16 @@ _REFUSED_MOUNT = frozenset(range(400, 500)) - {401, 403, 408, 429}
 class Uploader:
     """Writes blobs to one registry, in the ways that it is known to take."""
 
-    def __init__(self, transport: Transport, learned: Learned, keeper: UploadKeeper | None = None) -> None:
+    def __init__(
+        self, transport: Transport, learned: Learned, sizes: BlobSizes, keeper: UploadKeeper | None = None
+    ) -> None:
         self._transport = transport
         self._learned = learned
+        self._sizes = sizes
         self._keeper = keeper
         self._turns = Turns()
         self._trust = Trust(transport, learned)
+        self._origins = MountOrigins()
         self._is_trying_a_mount = False
 
     async def write(
@@ -72,6 +78,8 @@ class Uploader:
                     await self._send(repository, descriptor, source, begun, memo, trust)
                     break
                 except Unavailable as failure:
+                    if failure.retry_after is None and await self._was_stored(repository, descriptor):
+                        return BlobOutcome.UPLOADED
                     await attempts.pause(failure)
                 except TagferryError:
                     if not begun.offset:
@@ -99,36 +107,61 @@ class Uploader:
     async def _begin(
         self, repository: RepositoryName, descriptor: Descriptor, mount_from: RepositoryName | None, memo: Memo
     ) -> BlobOutcome | Session:
+        """Find the blob in the repository, have it mounted, or open a session; a mount may fail in any way."""
         digest = descriptor.digest
-        if mount_from is None and not await self._is_found_by_mounts(descriptor):
-            begun = await self._look_and_begin(repository, digest)
-            if begun is BlobOutcome.PRESENT:
-                await self._try_a_mount(repository, descriptor)
-            return begun
-        call = _mounting(repository, digest, mount_from or repository)
-        try:
-            answer = await self._transport.fetch(call)
-        except Refused:
-            if mount_from is None:
-                raise
-            return await self._begin(repository, descriptor, None, memo)
-        if answer.status == 201:
-            if mount_from is not None:
-                return BlobOutcome.MOUNTED
-            await self._learned.learn(mounts_from_itself=True)
-            return BlobOutcome.PRESENT
-        if answer.status == 202:
-            session = Session.opened(self._transport, call, answer)
+        if mount_from is not None and self._origins.is_worth_asking(mount_from):
+            mounted = await self._mount(repository, digest, mount_from)
+            if isinstance(mounted, BlobOutcome):
+                return mounted
             # A mount from elsewhere that failed does not tell whether the blob is here.
-            if mount_from is None or not await self._is_there(repository, digest):
-                return session
-            await Upload(self._transport, repository, descriptor, session, memo).cancel()
-            return BlobOutcome.PRESENT
-        if mount_from is not None:
-            return await self._begin(repository, descriptor, None, memo)
+            if mounted is not None:
+                if not await self._is_there(repository, digest):
+                    return mounted
+                await Upload(self._transport, repository, descriptor, mounted, memo).cancel()
+                return BlobOutcome.PRESENT
+        if await self._is_found_by_mounts(descriptor) and self._origins.is_worth_asking(repository):
+            mounted = await self._mount(repository, digest, repository)
+            if isinstance(mounted, BlobOutcome):
+                await self._learned.learn(mounts_from_itself=True)
+                return BlobOutcome.PRESENT
+            if mounted is not None:
+                return mounted
+            begun = await self._look_and_begin(repository, digest)
+            if not self._origins.is_worth_asking(repository):
+                await self._learned.learn(mounts_from_itself=False)
+            return begun
         begun = await self._look_and_begin(repository, digest)
-        await self._learned.learn(mounts_from_itself=False)
+        if begun is BlobOutcome.PRESENT and mount_from is None:
+            await self._try_a_mount(repository, descriptor)
         return begun
+
+    async def _mount(
+        self, repository: RepositoryName, digest: Digest, origin: RepositoryName
+    ) -> BlobOutcome | Session | None:
+        """Ask for a mount: it is done, or a session is opened instead, or None where the registry does neither."""
+        call = _mounting(repository, digest, origin)
+        try:
+            answer = await self._transport.fetch(call, once=True)
+            if answer.status == 202:
+                session = Session.opened(self._transport, call, answer)
+                self._origins.note_success(origin)
+                return session
+        except Unavailable as failure:
+            self._origins.note_fault(origin)
+            await self._learned.note_unavailable(MOUNT, str(failure))
+            return None
+        except TagferryError as refusal:
+            self._origins.note_refusal(origin)
+            await self._learned.note_unavailable(MOUNT, str(refusal))
+            return None
+        if answer.status == 201 and answer.digest in (None, digest):
+            self._origins.note_success(origin)
+            await self._learned.note_available(MOUNT)
+            return BlobOutcome.MOUNTED
+        # Some registries answer 404 where just this blob is not there.
+        if answer.status != 404 or origin == repository:
+            self._origins.note_refusal(origin)
+        return None
 
     async def _is_found_by_mounts(self, descriptor: Descriptor) -> bool:
         """Whether a mount of it from the repository itself is to be relied on."""
@@ -162,8 +195,15 @@ class Uploader:
         return await self._open_session(repository)
 
     async def _is_there(self, repository: RepositoryName, digest: Digest) -> bool:
-        look = head_blob(repository, digest, scope=pushing(repository))
-        return (await self._transport.fetch(look)).status == 200
+        return await self._sizes.exists(repository, digest, scope=pushing(repository))
+
+    async def _was_stored(self, repository: RepositoryName, descriptor: Descriptor) -> bool:
+        """Whether a blob is there after an upload of which only the answer may have been lost; asked once."""
+        try:
+            size = await self._sizes.size(repository, descriptor.digest, scope=pushing(repository), once=True)
+        except TagferryError:
+            return False
+        return size == descriptor.size
 
     async def _open_session(self, repository: RepositoryName) -> Session:
         call = beginning(repository)

@@ -17,7 +17,7 @@ from tagferry.names import Digest
 from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.model import OCI_CONFIG, OCI_MANIFEST, Manifest
 from tagferry.remote import Endpoint, RemoteStore
-from tests.support.images import SampleImage, artifact, blob, image, index, opening, push, read
+from tests.support.images import SampleImage, artifact, attested, blob, image, index, opening, push, read
 from tests.support.serving import serving
 from tests.unit.copy.stores import APP, COPY, V1, ScriptedStore, route
 from tests.unit.copy.test_plan import FOREIGN, listing
@@ -250,3 +250,41 @@ async def test_schema_1_is_refused_with_the_way_out_whatever_the_target_takes(
             await old.close()
 
     assert target.log == []
+
+
+async def test_an_image_arrives_without_its_attestations_whose_signatures_stay_and_are_named(
+    source: ScriptedStore, target: ScriptedStore
+):
+    sample = attested(AMD, ARM)
+    await push(source, APP, sample, V1)
+    (root_tag, *_), (amd_tag, *_) = cosign_tags(sample.digest), cosign_tags(AMD.digest)
+    for tag in (root_tag, amd_tag):
+        await push(source, APP, artifact(payload=tag.encode()), tag)
+    accepts = Acceptance(attestations=False)
+
+    outcome = await copy(source, target, accepts)
+
+    root = await target.get_manifest(COPY, V1)
+    left = (*(one.digest for one in sample.children[2:]), root_tag)
+    assert [child.digest for child in root.children] == [AMD.digest, ARM.digest]
+    assert outcome.rewritten == Rewrite(digests={sample.digest: root.digest}, left_behind=left)
+    assert await target.head_manifest(COPY, amd_tag) is not None
+    assert await target.head_manifest(COPY, root_tag) is None
+    assert [await target.head_manifest(COPY, one.digest) for one in sample.children[2:]] == [None, None]
+    assert (await copy(source, target, accepts)).verdict is Verdict.IN_PLACE
+
+
+async def test_an_attestation_that_also_names_its_subject_does_not_come_as_a_referrer(
+    source: ScriptedStore, target: ScriptedStore
+):
+    told = artifact(subject=AMD.manifest, artifact_type="application/vnd.docker.attestation.manifest.v1+json")
+    signature = artifact(subject=told.manifest)
+    await push(source, APP, index(AMD, told), V1)
+    await push(source, APP, signature, None)
+
+    outcome = await copy(source, target, Acceptance(attestations=False))
+
+    assert outcome.rewritten is not None
+    assert outcome.rewritten.left_behind == (told.digest,)
+    assert await target.head_manifest(COPY, told.digest) is None
+    assert await target.head_manifest(COPY, signature.digest) is None

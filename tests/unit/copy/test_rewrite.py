@@ -251,6 +251,78 @@ def test_what_says_something_of_a_converted_image_stays_behind():
     assert record.left_behind == tuple(child.digest for child in sample.children[2:])
 
 
+NO_ATTESTATIONS = Acceptance(attestations=False)
+
+
+@pytest.mark.parametrize("sample", [attested(AMD, ARM), attested(AMD), attested(AMD, docker=True)])
+@pytest.mark.parametrize("may_rewrite", [False, True])
+def test_attestations_alone_are_left_out_of_an_index_that_stays_one(sample: SampleImage, may_rewrite: bool):
+    images = sample.children[: len(sample.children) // 2]
+
+    made, record = changed(sample, NO_ATTESTATIONS._replace(rewrite=may_rewrite))
+
+    assert made.root.media_type == sample.manifest.media_type
+    assert made.root.document["manifests"] == sample.manifest.document["manifests"][: len(images)]
+    assert made.levels == (tuple(one.manifest for one in images),)
+    assert record.digests == {sample.digest: made.root.digest}
+    assert record.left_behind == tuple(one.digest for one in sample.children[len(images) :])
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        edited(index(AMD, attestation()), lambda document: document["manifests"][1].pop("platform")),
+        index(AMD, artifact(artifact_type="application/vnd.docker.attestation.manifest.v1+json")),
+        edited(attested(AMD), lambda document: document["manifests"][1].pop("platform")),
+    ],
+    ids=["by its layers", "by its artifact type", "by its annotation"],
+)
+def test_an_attestation_is_known_however_it_is_listed(sample: SampleImage):
+    made, record = changed(sample, NO_ATTESTATIONS)
+
+    assert [child.digest for child in made.root.children] == [AMD.digest]
+    assert record.left_behind == (sample.children[1].digest,)
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [AMD, BOTH, artifact(), index(docker=True), index(AMD, image(platform=("unknown", "unknown")))],
+    ids=["image", "index", "artifact", "docker list", "image of an unknown platform"],
+)
+def test_without_attestations_there_is_nothing_to_leave_out(sample: SampleImage):
+    assert rewrite(read(sample), NO_ATTESTATIONS, {}) == (read(sample), None)
+
+
+def test_attestations_within_a_nested_index_are_left_out_and_their_parents_made_anew():
+    inner = attested(ARM)
+
+    made, record = changed(index(AMD, inner), NO_ATTESTATIONS)
+
+    assert [len(manifest.children) for manifest in (made.root, made.levels[1][1])] == [2, 1]
+    assert set(record.digests) == {index(AMD, inner).digest, inner.digest}
+
+
+def test_no_other_format_is_made_because_attestations_are_left_out():
+    accepts = Acceptance(format="docker", attestations=False)
+
+    made, _ = changed(attested(image(docker=True), docker=True), accepts)
+    assert made.root.media_type == DOCKER_LIST
+    with pytest.raises(Unsupported, match="accepts the format docker only"):
+        rewrite(read(attested(AMD)), accepts, {})
+    converted, _ = changed(attested(AMD), accepts._replace(rewrite=True))
+    assert converted.root.media_type == DOCKER_LIST
+
+
+def test_other_platforms_are_refused_though_attestations_are_left_out():
+    with pytest.raises(Unsupported, match="also lists linux/arm64; rewrite = true"):
+        rewrite(read(attested(AMD, ARM)), ONLY_AMD._replace(attestations=False), {})
+
+
+def test_an_index_of_nothing_but_attestations_is_refused_by_the_setting():
+    with pytest.raises(Unsupported, match="attestations = true among what the target region accepts"):
+        rewrite(read(index(attestation())), NO_ATTESTATIONS, {})
+
+
 def test_platforms_and_format_are_made_together():
     accepts = Acceptance(platforms=("linux/amd64",), format="docker", rewrite=True)
 

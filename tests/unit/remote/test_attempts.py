@@ -45,8 +45,8 @@ async def test_a_registry_that_goes_away_during_an_upload_is_asked_as_often_as_f
     with pytest.raises(Unavailable):
         await opened(attempts=ATTEMPTS).write_blob(APP, blob(CONTENT), opening(CONTENT))
 
-    # The session is asked how far it is, and once to end.
-    assert by_method(script) == {"POST": 1, "PUT": 1, "GET": ATTEMPTS, "DELETE": 1}
+    # The session is asked how far it is, and once to end; the registry, once, whether it has the blob after all.
+    assert by_method(script) == {"POST": 1, "PUT": 1, "GET": ATTEMPTS, "DELETE": 1, "HEAD": 1}
 
 
 async def test_an_upload_whose_session_survives_has_the_same_number_of_attempts(
@@ -60,7 +60,7 @@ async def test_an_upload_whose_session_survives_has_the_same_number_of_attempts(
     with pytest.raises(Unavailable):
         await opened(attempts=ATTEMPTS).write_blob(APP, blob(CONTENT), opening(CONTENT))
 
-    assert by_method(script) == {"POST": 1, "PUT": ATTEMPTS, "GET": ATTEMPTS, "DELETE": 1}
+    assert by_method(script) == {"POST": 1, "PUT": ATTEMPTS, "GET": ATTEMPTS, "DELETE": 1, "HEAD": 1}
 
 
 async def test_a_download_that_broke_has_the_same_number_of_attempts(script: ScriptedRegistry, opened: Opening):

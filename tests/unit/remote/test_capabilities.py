@@ -1,26 +1,22 @@
 """What a registry can do is asked once, also by a store that comes later, and never for longer than a day."""
 
-import re
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
 from structlog.testing import capture_logs
 
-from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
-from tagferry.errors import Invalid, TooLarge, Unsupported
-from tagferry.names import RepositoryName, Tag
+from tagferry.errors import TooLarge
+from tagferry.names import RepositoryName
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import OCI_INDEX, OCI_MANIFEST
 from tagferry.remote import Capabilities
 from tagferry.remote.capabilities import KEPT_FOR, REFERRERS_API, TAG_LIST, Learned
-from tests.support.images import SampleImage, artifact, blob, image, index, opening, push
-from tests.support.memory_store import MemoryStore
+from tests.support.images import blob, image, opening
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said
 from tests.unit.remote.conftest import Opening
 
-APP, COPY, V1 = RepositoryName("team/app"), RepositoryName("release/app"), Tag("v1")
+APP = RepositoryName("team/app")
 UPLOADS = "/v2/team/app/blobs/uploads/"
 SESSION = Reply(status=202, headers={"Location": f"{UPLOADS}s"})
 MIB = 1024 * 1024
@@ -236,94 +232,6 @@ async def test_the_shortest_part_that_a_registry_told_holds_for_sessions_that_do
     assert patched(script) == [10, 10, 6]
 
 
-def takes_images_but(script: ScriptedRegistry, media_type: str, refusal: Reply) -> None:
-    """A registry that takes every blob and every manifest, except manifests of one type."""
-
-    def put(asked: Asked) -> Reply:
-        return refusal if asked.headers["Content-Type"] == media_type else Reply(status=201)
-
-    script.always("POST", "/v2/*/blobs/uploads/", Reply(status=202, headers={"Location": "/v2/any/blobs/uploads/1"}))
-    script.always("PUT", "/v2/*/blobs/uploads/*", Reply(status=201))
-    script.always("PUT", "/v2/*/manifests/*", put)
-
-
-async def copy(opened: Opening, keeper: MemoryKeeper, sample: SampleImage) -> None:
-    """Bring an image from memory to the scripted registry, by an engine and a store that know only what is kept."""
-    source = MemoryStore("source")
-    await push(source, APP, sample, V1)
-    route = Route(source=source, source_repository=APP, target=opened(keeper=keeper), target_repository=COPY)
-    await CopyEngine(attachments=False).copy(route, V1, override=False)
-
-
-@pytest.mark.parametrize(
-    "refusal",
-    [Reply(status=415), error(405, "UNSUPPORTED"), error(400, "UNSUPPORTED", "no indexes here")],
-    ids=["415", "405", "400 UNSUPPORTED"],
-)
-async def test_a_media_type_that_was_refused_is_refused_before_any_blob_moves(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper, refusal: Reply
-):
-    takes_images_but(script, OCI_INDEX, refusal)
-    with pytest.raises(Unsupported, match=re.escape(f"script does not take manifests of the media type {OCI_INDEX} (")):
-        await copy(opened, keeper, index())
-    assert any(asked.method == "POST" for asked in script.asked)
-    script.asked.clear()
-
-    with pytest.raises(Unsupported, match=re.escape(f"type {OCI_INDEX}; push the image at the source as")):
-        await copy(opened, keeper, index(image(seed="another")))
-
-    manifest = "/v2/release/app/manifests/v1"
-    assert script.lines() == [f"HEAD {manifest}", f"GET {manifest}"]
-    assert keeper.kept.refused_types == {OCI_INDEX}
-    await copy(opened, keeper, image())
-
-
-async def test_manifest_invalid_counts_for_the_media_type_once_two_of_it_were_refused(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
-):
-    takes_images_but(script, OCI_INDEX, error(400, "MANIFEST_INVALID", "manifest invalid"))
-    store = opened(keeper=keeper)
-    await store.put_manifest(APP, image().manifest)
-
-    for sample in (index(), index(), index(docker=True), index(image())):
-        assert await store.refused_media_types() == frozenset()
-        if sample.manifest.media_type == OCI_INDEX:
-            with pytest.raises(Unsupported, match="400 MANIFEST_INVALID: manifest invalid"):
-                await store.put_manifest(APP, sample.manifest)
-        else:
-            await store.put_manifest(APP, sample.manifest)
-
-    assert await store.refused_media_types() == {OCI_INDEX}
-
-
-async def test_one_manifest_that_is_refused_says_nothing_about_a_type_that_was_taken(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
-):
-    script.on("PUT", "*", Reply(status=201))
-    script.always("PUT", "*", error(400, "MANIFEST_INVALID", "too many layers"))
-    store = opened(keeper=keeper)
-    await store.put_manifest(APP, image().manifest)
-
-    for sample in (image(seed="first"), artifact()):
-        with pytest.raises(Invalid, match="too many layers"):
-            await store.put_manifest(APP, sample.manifest)
-
-    assert keeper.kept.taken_types == {OCI_MANIFEST}
-    assert keeper.kept.refused_types == frozenset()
-
-
-async def test_a_registry_that_takes_nothing_at_all_teaches_nothing(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
-):
-    script.always("PUT", "*", error(405, "UNSUPPORTED", "read only"))
-
-    for sample in (image(), index()):
-        with pytest.raises(Unsupported, match="read only"):
-            await opened(keeper=keeper).put_manifest(APP, sample.manifest)
-
-    assert keeper.kept == Capabilities()
-
-
 async def test_after_a_day_all_is_forgotten():
     now = datetime(2030, 1, 1, tzinfo=UTC)
     keeper = MemoryKeeper()
@@ -352,8 +260,8 @@ def test_capabilities_survive_being_written_as_json():
         learned_at=datetime.now(UTC),
         lists_referrers=False,
         whole_limit=10,
-        taken_types=frozenset({OCI_MANIFEST}),
-        refused_types=frozenset({OCI_INDEX}),
+        accepted_classes=frozenset({OCI_MANIFEST}),
+        refused_classes={OCI_INDEX: datetime.now(UTC).isoformat()},
     )
 
     assert Capabilities.from_json(known.to_json()) == known

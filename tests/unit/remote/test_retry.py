@@ -141,6 +141,6 @@ async def test_an_upload_that_breaks_is_begun_anew_and_its_session_cancelled(
 
     await store.write_blob(APP, blob(content), opening(content))
 
-    assert [asked.method for asked in script.asked] == ["POST", "PUT", "GET", "DELETE", "POST", "PUT"]
+    assert [asked.method for asked in script.asked] == ["POST", "PUT", "GET", "DELETE", "HEAD", "POST", "PUT"]
     assert script.asked[-1].body == content
     assert "_state=x&digest=sha256%3A" in script.asked[-1].query

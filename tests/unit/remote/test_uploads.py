@@ -78,7 +78,7 @@ async def test_a_token_that_expires_before_the_put_starts_the_upload_over(script
 
     await opened(credentials=Credentials(username="u", password="p")).write_blob(APP, blob(b"x"), opening(b"x"))
 
-    assert [asked.method for asked in script.asked] == ["GET", "POST", "PUT", "GET", "DELETE", "POST", "PUT"]
+    assert [asked.method for asked in script.asked] == ["GET", "POST", "PUT", "GET", "DELETE", "HEAD", "POST", "PUT"]
 
 
 async def test_a_cancelled_upload_cancels_its_session(script: ScriptedRegistry, store: RemoteStore):
@@ -110,7 +110,7 @@ async def test_a_session_that_the_registry_forgot_is_replaced(script: ScriptedRe
 
     await store.write_blob(APP, blob(b"x"), opening(b"x"))
 
-    assert [asked.method for asked in script.asked] == ["POST", "PUT", "GET", "DELETE", "POST", "PUT"]
+    assert [asked.method for asked in script.asked] == ["POST", "PUT", "GET", "DELETE", "HEAD", "POST", "PUT"]
 
 
 async def test_an_upload_that_breaks_goes_on_where_the_registry_is(script: ScriptedRegistry, store: RemoteStore):

@@ -29,7 +29,7 @@ async def test_what_was_saved_last_is_loaded_for_the_same_address_alone(database
 
 async def test_a_record_that_cannot_be_read_counts_as_none(database: Database):
     await KeptCapabilities(database, TARGET).save(KNOWN)
-    for document in ("{", "[]", '{"learned_at": 1}', '{"taken_types": 1}'):
+    for document in ("{", "[]", '{"learned_at": 1}', '{"accepted_classes": 1}', '{"refused_classes": {"x": "soon"}}'):
         async with database.write() as session:
             await session.execute(update(RegistryCapabilitiesRow).values(document=document))
 

@@ -1,0 +1,56 @@
+"""The error of a store that does not take a manifest, with what to do instead."""
+
+from tagferry.errors import Unsupported
+from tagferry.oci.attestations import is_listed_as_attestation
+from tagferry.oci.model import (
+    DOCKER_CONFIG,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_ARTIFACT_MANIFEST,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Manifest,
+)
+
+_OTHER_FORMAT = {OCI_MANIFEST: "docker", OCI_INDEX: "docker", DOCKER_MANIFEST: "oci", DOCKER_LIST: "oci"}
+
+
+def manifest_refused(store: str, manifest: Manifest, *, told: str = "") -> Unsupported:
+    """The error of a store that does not take a manifest.
+
+    Args:
+        store: its name, which is the region's id.
+        manifest: the manifest.
+        told: what the store itself said; nothing where it was not asked, because it refused others of this kind.
+    """
+    reason = f"it answered {told}" if told else "it refused others of this kind within the last minutes"
+    return Unsupported(
+        f"registry {store} does not take manifest {manifest.digest} ({_kind(manifest)}): {reason}; "
+        f"{_instead(store, manifest)}"
+    )
+
+
+def _kind(manifest: Manifest) -> str:
+    if manifest.is_attestation:
+        return f"a build attestation of the type {manifest.media_type}"
+    if manifest.artifact_type in (None, OCI_CONFIG, DOCKER_CONFIG):
+        return manifest.media_type
+    return f"{manifest.media_type}, artifact type {manifest.artifact_type}"
+
+
+def _instead(store: str, manifest: Manifest) -> str:
+    accepts = f"[regions.{store}.accepts]"
+    if manifest.is_attestation:
+        return f"set {accepts} attestations = false to copy images without their build attestations"
+    if any(is_listed_as_attestation(child) for child in manifest.children):
+        return (
+            f"if it does not take the build attestations that this index lists, set {accepts} attestations = false to "
+            "copy images without them"
+        )
+    if manifest.media_type == OCI_ARTIFACT_MANIFEST:
+        return "push the artifact at the source as an OCI image manifest with an artifactType"
+    if manifest.artifact_type not in (None, OCI_CONFIG, DOCKER_CONFIG):
+        return "check that the registry is configured to hold such artifacts"
+    wanted = _OTHER_FORMAT[manifest.media_type]
+    return f'if it takes only the other format, set {accepts} format = "{wanted}" and rewrite = true to convert it'

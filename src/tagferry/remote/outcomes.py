@@ -1,0 +1,68 @@
+"""Writes whose answer was lost: what came of them is looked up before they are sent again, or fail."""
+
+from collections.abc import Awaitable, Callable
+
+from tagferry.errors import Invalid, NotFound, Refused, TagferryError, Unavailable, Unsupported
+from tagferry.remote.answer import Answer, RateLimited
+from tagferry.remote.retry import Retries
+
+
+class NotTaken(Unavailable):
+    """The registry answered that it has not taken a write, and may take it a moment later."""
+
+
+class Write:
+    """A write that leaves the registry in the same state however often it is sent.
+
+    Args:
+        retries: the policy by which it is sent again.
+        send: sends it once.
+        is_done: asks the registry, once, whether it is as the write leaves it.
+    """
+
+    def __init__(
+        self, retries: Retries, send: Callable[[], Awaitable[Answer]], is_done: Callable[[], Awaitable[bool]]
+    ) -> None:
+        self._retries = retries
+        self._send = send
+        self._is_done = is_done
+        self._was_lost = False
+        self._is_unknown = False
+
+    async def answered(self) -> Answer | None:
+        """Send until there is an answer.
+
+        Returns:
+            The answer, or None where an earlier answer was lost and the registry is found as the write leaves it. A
+            refusal after a lost answer is one of the second write, which an immutable tag does not allow.
+
+        Raises:
+            TagferryError: as `send` does.
+        """
+        try:
+            return await self._retries.run(self._attempt)
+        except Unavailable:
+            if self._is_unknown and await self._found_done():
+                return None
+            raise
+
+    async def _attempt(self) -> Answer | None:
+        if self._is_unknown and await self._found_done():
+            return None
+        try:
+            answer = await self._send()
+        except Unavailable as failure:
+            self._is_unknown = not isinstance(failure, RateLimited | NotTaken)
+            self._was_lost = self._was_lost or self._is_unknown
+            raise
+        except (Refused, Invalid, Unsupported, NotFound):
+            if self._was_lost and await self._found_done():
+                return None
+            raise
+        return None if answer.status >= 400 and self._was_lost and await self._found_done() else answer
+
+    async def _found_done(self) -> bool:
+        try:
+            return await self._is_done()
+        except TagferryError:
+            return False

@@ -1,0 +1,93 @@
+"""Which kinds of manifests a registry refuses, so that no gigabytes are sent to it in vain.
+
+A refusal of one manifest says little: it may be about that manifest. It counts for all of a media type only where the
+status says so (415), and for all of an artifact class once two different manifests of the class were refused and none
+was ever accepted. It is only a hint: ten minutes later the next manifest is sent all the same, and whatever is accepted
+ends the refusal, in every process that shares the keeper.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from tagferry.names import Digest
+from tagferry.oci.model import Manifest
+from tagferry.remote.capabilities import Capabilities, Learned
+
+REFUSED_FOR = timedelta(minutes=10)
+"""After this long without another refusal, manifests of the kind are sent again to find out."""
+_MOST = 64
+"""Classes that are noted of one registry; beyond that no refusal is learned, since what was accepted is not known."""
+_LONGEST = 300
+
+
+class Refusals:
+    """The kinds of manifests that one registry has accepted and refused."""
+
+    def __init__(self, learned: Learned) -> None:
+        self._learned = learned
+        self._doubted: dict[str, Digest] = {}
+
+    async def covers(self, manifest: Manifest) -> bool:
+        """Return whether the registry is to be spared a manifest for now, because it refused others of its kind."""
+        if not self._is_refused(manifest, (await self._learned.known()).refused_classes):
+            return False
+        # Another process may have had one accepted.
+        return self._is_refused(manifest, (await self._reconciled()).refused_classes)
+
+    async def note_accepted(self, manifest: Manifest) -> None:
+        """Note that the registry accepted a manifest, which ends the refusal of its class and of its media type."""
+        known, kind = await self._learned.known(), manifest.artifact_class
+        is_new = kind not in known.accepted_classes and len(known.accepted_classes) < _MOST and len(kind) <= _LONGEST
+        if not is_new and not {kind, manifest.media_type} & known.refused_classes.keys():
+            return
+        known = await self._reconciled()
+        accepted = known.accepted_classes | {kind} if is_new else known.accepted_classes
+        refused = _without(known.refused_classes, {kind, manifest.media_type})
+        await self._learned.learn(accepted_classes=accepted, refused_classes=refused)
+
+    async def note_refused(self, manifest: Manifest, status: int) -> None:
+        """Note that the registry refused a manifest for what it is, with this status."""
+        known, kind = await self._reconciled(), manifest.artifact_class
+        if not known.accepted_classes or len(known.accepted_classes) >= _MOST or len(kind) > _LONGEST:
+            # A registry that has accepted nothing may be read-only, or in the way altogether.
+            return
+        accepted_types = {_media_type(accepted) for accepted in known.accepted_classes}
+        if status == 415 and manifest.media_type not in accepted_types:
+            refused = manifest.media_type
+        elif kind not in known.accepted_classes and (kind in known.refused_classes or self._is_second(manifest)):
+            refused = kind
+        else:
+            return
+        await self._learned.learn(refused_classes={**known.refused_classes, refused: self._learned.now().isoformat()})
+
+    def _is_second(self, manifest: Manifest) -> bool:
+        if len(self._doubted) >= _MOST:
+            self._doubted.clear()
+        return self._doubted.setdefault(manifest.artifact_class, manifest.digest) != manifest.digest
+
+    def _is_refused(self, manifest: Manifest, refused: Mapping[str, str]) -> bool:
+        now = self._learned.now()
+        kinds = (manifest.artifact_class, manifest.media_type)
+        return any(kind in refused and now - _time(refused[kind]) < REFUSED_FOR for kind in kinds)
+
+    async def _reconciled(self) -> Capabilities:
+        """Take over what other processes have learned of this; what was accepted once is not refused any more."""
+        known, kept = await self._learned.known(), await self._learned.kept()
+        accepted = known.accepted_classes | kept.accepted_classes
+        refused = _without(
+            {**known.refused_classes, **kept.refused_classes}, {*accepted, *(_media_type(kind) for kind in accepted)}
+        )
+        await self._learned.learn(accepted_classes=accepted, refused_classes=refused)
+        return await self._learned.known()
+
+
+def _without(refused: Mapping[str, str], kinds: set[str]) -> dict[str, str]:
+    return {kind: at for kind, at in refused.items() if kind not in kinds}
+
+
+def _media_type(kind: str) -> str:
+    return kind.partition(" ")[0]
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

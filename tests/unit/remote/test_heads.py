@@ -1,0 +1,168 @@
+"""A registry that does not answer HEAD is asked by GET, once for each question, until it does or a day has passed."""
+
+import asyncio
+
+import pytest
+
+from tagferry.errors import Refused, Unsupported
+from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.oci.images import BlobOutcome
+from tagferry.oci.model import OCI_MANIFEST
+from tagferry.remote.capabilities import HEAD_BLOBS, HEAD_MANIFESTS
+from tests.support.images import blob, image, opening
+from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error
+from tests.unit.remote.conftest import Opening
+from tests.unit.remote.test_capabilities import MemoryKeeper
+
+APP, V1 = RepositoryName("team/app"), Tag("v1")
+MANIFEST = image().manifest
+CONTENT = b"content" * 100
+TYPED = {"Content-Type": OCI_MANIFEST}
+UPLOADS = "/v2/team/app/blobs/uploads/"
+NO_HEAD = [400, 403, 405, 406, 501]
+
+
+@pytest.fixture
+def keeper() -> MemoryKeeper:
+    return MemoryKeeper()
+
+
+def serve(script: ScriptedRegistry, head: Reply) -> None:
+    """A registry that has one manifest and one blob, and answers HEAD so."""
+
+    def ranged(asked: Asked) -> Reply:
+        assert asked.headers["Range"] == "bytes=0-0"
+        return Reply(status=206, headers={"Content-Range": f"bytes 0-0/{len(CONTENT)}"}, body=CONTENT[:1])
+
+    def manifest(asked: Asked) -> Reply:
+        is_known = asked.headers.get("If-None-Match") == f'"{MANIFEST.digest}"'
+        return Reply(status=304) if is_known else Reply(body=MANIFEST.raw, headers=TYPED)
+
+    script.always("HEAD", "/v2/*", head)
+    for reference in (V1, MANIFEST.digest):
+        script.always("GET", f"/v2/team/app/manifests/{reference}", manifest)
+    script.always("GET", f"/v2/team/app/blobs/{Digest.of(CONTENT)}", ranged)
+
+
+@pytest.mark.parametrize("status", NO_HEAD)
+@pytest.mark.parametrize("reference", [V1, MANIFEST.digest], ids=["tag", "digest"])
+async def test_a_manifest_is_asked_for_by_get_where_head_is_refused_and_by_nothing_else_from_then_on(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper, status: int, reference: Tag | Digest
+):
+    serve(script, Reply(status=status))
+
+    for _ in range(2):
+        assert await opened(keeper=keeper).head_manifest(APP, reference) == MANIFEST.descriptor
+    assert await opened(keeper=keeper).head_manifest(APP, V1, known=MANIFEST.descriptor) == MANIFEST.descriptor
+    assert await opened(keeper=keeper).head_manifest(APP, Tag("none")) is None
+
+    assert [asked.method for asked in script.asked] == ["HEAD", "GET", "GET", "GET", "GET"]
+    assert str(status) in keeper.kept.unavailable[HEAD_MANIFESTS]
+
+
+@pytest.mark.parametrize("status", NO_HEAD)
+async def test_a_blob_is_asked_for_by_one_byte_where_head_is_refused(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper, status: int
+):
+    serve(script, Reply(status=status))
+
+    for _ in range(2):
+        assert await opened(keeper=keeper).stat_blob(APP, Digest.of(CONTENT)) == len(CONTENT)
+    assert await opened(keeper=keeper).stat_blob(APP, Digest.of(b"none")) is None
+
+    assert [asked.method for asked in script.asked] == ["HEAD", "GET", "GET", "GET"]
+    assert str(status) in keeper.kept.unavailable[HEAD_BLOBS]
+
+
+async def test_a_blob_that_is_there_is_not_sent_where_head_is_refused(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    serve(script, Reply(status=405))
+    script.always("POST", UPLOADS, Reply(status=400))
+
+    outcome = await opened(keeper=keeper).write_blob(APP, blob(CONTENT), opening(CONTENT))
+
+    assert outcome is BlobOutcome.PRESENT
+
+
+async def test_the_whole_blob_is_not_read_from_a_registry_that_sends_it_instead_of_one_byte(
+    script: ScriptedRegistry, opened: Opening
+):
+    digest = Digest.of(b"large")
+    script.always("HEAD", "/v2/*", Reply(status=405))
+    script.always("GET", "/v2/*", Reply(headers={"Content-Length": "1000000"}, body=bytes(1000), truncate_to=1000))
+
+    assert await opened().stat_blob(APP, digest) == 1_000_000
+
+
+async def test_a_refusal_of_both_is_the_real_one_and_teaches_nothing(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    script.always("HEAD", "/v2/*", Reply(status=403))
+    script.always("GET", "/v2/*", error(403, "DENIED", "not yours"))
+    store = opened(keeper=keeper)
+
+    with pytest.raises(Refused, match="not yours"):
+        await store.head_manifest(APP, V1)
+    with pytest.raises(Refused, match="not yours"):
+        await store.stat_blob(APP, Digest.of(b""))
+
+    assert keeper.kept.unavailable == {}
+
+
+@pytest.mark.parametrize("status", [405, 501])
+async def test_get_refused_likewise_is_an_error_of_get(script: ScriptedRegistry, opened: Opening, status: int):
+    script.always("HEAD", "/v2/*", Reply(status=status))
+    script.always("GET", "/v2/*", Reply(status=status))
+
+    with pytest.raises(Unsupported):
+        await opened().head_manifest(APP, V1)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {**TYPED, "Content-Length": "0", "Docker-Content-Digest": MANIFEST.digest},
+        {**TYPED, "Transfer-Encoding": "chunked", "Docker-Content-Digest": MANIFEST.digest},
+        {**TYPED, "Content-Length": str(MANIFEST.size)},
+        {"Content-Length": str(MANIFEST.size), "Docker-Content-Digest": MANIFEST.digest},
+    ],
+    ids=["length 0", "no length", "no digest", "no type"],
+)
+async def test_a_head_that_tells_too_little_is_asked_once(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper, headers: dict[str, str]
+):
+    serve(script, Reply(headers=headers))
+
+    for _ in range(2):
+        assert await opened(keeper=keeper).head_manifest(APP, V1) == MANIFEST.descriptor
+
+    assert [asked.method for asked in script.asked] == ["HEAD", "GET", "GET"]
+
+
+async def test_a_blob_of_no_bytes_by_head_is_measured_by_get(script: ScriptedRegistry, opened: Opening):
+    serve(script, Reply(headers={"Content-Length": "0"}))
+
+    assert await opened().stat_blob(APP, Digest.of(CONTENT)) == len(CONTENT)
+    assert await opened().stat_blob(APP, Digest.of(b"")) == 0
+
+    assert [asked.method for asked in script.asked] == ["HEAD", "GET", "HEAD"]
+
+
+async def test_a_head_that_works_after_all_ends_what_was_learned(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    """Its answer is on its way while another one is refused."""
+    full = {**TYPED, "Content-Length": str(MANIFEST.size), "Docker-Content-Digest": MANIFEST.digest}
+    serve(script, Reply(status=405))
+    script.on("HEAD", "/v2/team/app/manifests/v1", Reply(headers=full, delay=0.3))
+    store = opened(keeper=keeper)
+
+    async def refused() -> bool:
+        await store.head_manifest(APP, MANIFEST.digest)
+        return HEAD_MANIFESTS in keeper.kept.unavailable
+
+    _, was_learned = await asyncio.gather(store.head_manifest(APP, V1), refused())
+
+    assert was_learned
+    assert HEAD_MANIFESTS not in keeper.kept.unavailable

@@ -4,14 +4,15 @@ import asyncio
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import outcome
+from tests.support.processes import free_port, outcome, stop, wait_until_it_listens
 from tests.support.programs import require_program
 
 BUILD_SECONDS = 900
@@ -50,6 +51,19 @@ def built(name: str) -> str:
             return str(_BUILD / name)
         time.sleep(pause)
     pytest.fail(f"go ended with {done.returncode}: {done.stderr}")
+
+
+@contextmanager
+def crane_registry() -> Iterator[str]:
+    """Run the registry of go-containerregistry, which keeps everything in memory, and give its URL."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [built(CRANE), "registry", "serve", "--address", address]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until_it_listens(process, address)
+        yield f"http://{address}"
+    finally:
+        stop(process)
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,8 @@ class _Span:
         )
         if answer.status == 404:
             raise NotFound("blob", f"{self._repository}@{self._descriptor.digest}")
-        if answer.status == 206 and body.is_coded:
-            # A range of what was compressed on the way is none of the blob.
+        if answer.status == 416 or (answer.status == 206 and body.is_coded):
+            # It does not understand ranges, or gives one of what it compresses on the way, which is none of the blob.
             self._takes_ranges = False
             return await self._connect()
         if answer.status == 206:
@@ -118,14 +118,14 @@ class _Span:
             url=f"/v2/{self._repository}/blobs/{self._descriptor.digest}",
             scopes=(pulling(self._repository),),
             headers={} if whole else {"Range": self._range()},
-            accept=frozenset({200, 404} if whole else {200, 206, 404}),
+            accept=frozenset({200, 404} if whole else {200, 206, 404, 416}),
             redirects=True,
             whole=self._descriptor.size,
         )
 
     def _range(self) -> str:
-        last = "" if self._end == self._descriptor.size else self._end - 1
-        return f"bytes={self._position}-{last}"
+        # go-containerregistry's registry understands none without an end.
+        return f"bytes={self._position}-{self._end - 1}"
 
     async def _exactly(self, coming: "_Coming", *, flowing: bool) -> AsyncIterator[bytes | Flow]:
         """Pass on what is expected, without what a server sent that does not know ranges."""

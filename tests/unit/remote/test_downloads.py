@@ -10,7 +10,7 @@ from tagferry.names import Digest, RepositoryName
 from tagferry.oci.model import Descriptor
 from tagferry.remote.download import PIECE, PIECES_AT_ONCE
 from tests.support.images import blob, read
-from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry
+from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error
 from tests.unit.remote.conftest import Opening
 
 APP = RepositoryName("team/app")
@@ -43,7 +43,7 @@ async def test_a_blob_goes_on_where_its_connection_broke(script: ScriptedRegistr
     assert await read(opened(attempts=2), APP, blob(CONTENT)) == CONTENT
 
     asked = [request.headers.get("Range") for request in script.asked]
-    assert asked == [None, *(f"bytes={start}-" for start in range(100_000, 1_000_000, 100_000))]
+    assert asked == [None, *(f"bytes={start}-999999" for start in range(100_000, 1_000_000, 100_000))]
 
 
 async def test_no_progress_at_all_uses_up_the_attempts(script: ScriptedRegistry, opened: Opening):
@@ -53,6 +53,16 @@ async def test_no_progress_at_all_uses_up_the_attempts(script: ScriptedRegistry,
         await read(opened(attempts=3), APP, blob(CONTENT))
 
     assert len(script.asked) == 3
+
+
+async def test_a_registry_that_refuses_ranges_is_asked_for_the_whole(script: ScriptedRegistry, opened: Opening):
+    refused = error(416, "BLOB_UNKNOWN", "We don't understand your Range")
+    whole = Reply(body=CONTENT)
+    script.on("GET", path(CONTENT), Reply(body=CONTENT, truncate_to=400_000), refused, whole)
+    assert await read(opened(), APP, blob(CONTENT)) == CONTENT
+
+    script.on("GET", path(CONTENT), refused, whole)
+    assert await read(opened(), APP, blob(CONTENT), offset=999_000) == CONTENT[999_000:]
 
 
 async def test_a_registry_without_ranges_sends_again_what_is_then_skipped(script: ScriptedRegistry, opened: Opening):

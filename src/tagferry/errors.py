@@ -19,6 +19,7 @@ TagferryError
 ├── Unsupported          understood, and not done here
 ├── Corrupt              bytes that do not match their digest or size
 └── Unavailable          another party failed for now; the same call may succeed later
+    ├── Incomplete       a search could not be finished; has what it found
     └── Expired          a deadline passed
 ```
 
@@ -26,6 +27,7 @@ The domain raises these and knows no HTTP; `tagferry.web.errors` and `tagferry.r
 status codes, each in one table.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -147,6 +149,20 @@ class Unavailable(TagferryError):
         super().__init__(message)
         self.retry_after = retry_after
         self.is_final = False
+
+
+class Incomplete(Unavailable):
+    """A search that could not be finished.
+
+    Attributes:
+        found: what it found nevertheless.
+        cause: why it could not be finished.
+    """
+
+    def __init__(self, cause: TagferryError, found: Iterable[Any] = ()) -> None:
+        super().__init__(cause.message)
+        self.found = tuple(found)
+        self.cause = cause
 
 
 class Expired(Unavailable):

@@ -228,8 +228,9 @@ class SyncSettings(_Frozen):
     """How long a process that is told to stop lets copies under way come to their end; the rest go on elsewhere."""
     history_days: float = Field(30.0, gt=0)
     """How long the records of jobs are kept after their end, and those of what retention policies deleted."""
-    attachments: bool = True
-    """Whether signatures, attestations and bills of materials go with their images."""
+    attachments: bool | Literal["required"] = True
+    """Whether signatures, attestations and bills of materials go with their images; with `required`, an image fails
+    where the source cannot be searched for them, or one of them cannot be copied."""
     blob_locations: PositiveInt = 1_000_000
     """How many places the database remembers from which a registry can take a blob that it has already."""
     verify: Literal["copied", "all", "off"] = "copied"

@@ -149,6 +149,12 @@ class MemoryStore:
         for record in self._records(repository):
             yield record.tag
 
+    async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
+        await self._enter("list_tags_within")
+        if repository not in self._repositories:
+            return None
+        return frozenset(record.tag for record in self._records(repository))
+
     async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         await self._enter("describe_tags")
         if only is not None and repository not in self._repositories:

@@ -36,7 +36,8 @@ data_dir = "tagferry-data"
 # wait_seconds = 55        # how long sync_images waits before it answers 504 while the synchronization goes on
 # tags_in_flight = 32
 # blobs_in_flight = 32
-# attachments = true       # signatures, attestations and bills of materials go with their images
+# attachments = true       # signatures, attestations and bills of materials go with their images; "required": a tag
+#                          # fails where its source cannot be searched for them; false: they are left
 # blob_locations = 1000000 # remembered in the database, so that a target is not sent a blob that it has elsewhere
 # verify = "copied"        # proves that all below a copied tag is there; "all": below tags in place too; "off"
 # splice = true            # large blobs between registries without TLS are verified by the target alone, once it is

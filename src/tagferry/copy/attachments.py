@@ -2,16 +2,21 @@
 
 They are found through the referrers API, through the tag schema that stands in for it, and under cosign's tags; what
 is attached to an attachment is found too.
+
+An image does not fail for them. Where the source cannot be searched, or lists what cannot be read there, the rest is
+copied, and `Gaps` says what may be missing. Only a fault that may pass, of an attachment that is there, is raised.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tagferry.copy.flights import Flights, each
+from tagferry.copy.flights import each
 from tagferry.copy.image import Image, read_image
 from tagferry.copy.route import Route
-from tagferry.errors import Invalid, NotFound
+from tagferry.copy.tag_lists import TagLists
+from tagferry.errors import Corrupt, Incomplete, Invalid, NotFound, Refused, TagferryError, Unavailable, Unsupported
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import ImageStore
@@ -19,7 +24,6 @@ from tagferry.oci.images import ImageStore
 ATTACHMENT_LIMIT = 1000
 """Attachments that one image may have."""
 _AT_ONCE = 8
-_FRESH_SECONDS = 10.0
 
 
 class Attachment(NamedTuple):
@@ -33,86 +37,156 @@ class Attachment(NamedTuple):
     tag: Tag | None
 
 
-class KnownTags:
-    """The tags of repositories, listed once for all the tags of a request."""
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """What a copy may lack of what is attached to its image.
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._listing: Flights[tuple[str, RepositoryName], frozenset[Tag]] = Flights()
-        self._listed: dict[tuple[str, RepositoryName], tuple[float, frozenset[Tag]]] = {}
+    Attributes:
+        unsearched: why there may be more than was found; None where all was found.
+        left_behind: the digests, or cosign's tags, of what the source lists and cannot give, each with the reason.
+    """
 
-    async def of(self, store: ImageStore, repository: RepositoryName) -> frozenset[Tag]:
-        """The repository's tags as of a few seconds ago at most; none where there is no such repository."""
-        key = (store.name, repository)
-        listed_at, tags = self._listed.get(key, (None, frozenset()))
-        if listed_at is not None and self._clock() - listed_at <= _FRESH_SECONDS:
-            return tags
+    unsearched: str | None = None
+    left_behind: Mapping[str, str] = field(default_factory=dict)
 
-        async def listing() -> frozenset[Tag]:
+    def __or__(self, other: "Gaps") -> "Gaps":
+        return Gaps(self.unsearched or other.unsearched, {**self.left_behind, **other.left_behind})
+
+
+NO_GAPS = Gaps()
+
+
+class _References(NamedTuple):
+    """What refers to manifests at a store."""
+
+    referrers: list[Digest]
+    tags: list[Tag]
+    gaps: Gaps
+
+    @property
+    def all(self) -> list[Digest | Tag]:
+        """The names of all."""
+        return [*self.referrers, *self.tags]
+
+
+class AttachmentSearch:
+    """Finds what is attached to images.
+
+    Args:
+        required: raise what would make a gap, but for what the source has lost itself.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, *, required: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._required = required
+        self._tags = TagLists(clock=clock)
+
+    async def find(self, route: Route, tag: Tag, subjects: Iterable[Digest]) -> tuple[tuple[Attachment, ...], Gaps]:
+        """Everything attached to these manifests of a tag at the source; what is attached to comes first.
+
+        Raises:
+            Invalid: there is more than the limit.
+            Unavailable: something that is attached cannot be read for now.
+        """
+        found: dict[Digest | Tag, Attachment] = {}
+        gaps = NO_GAPS
+        waiting = list(dict.fromkeys(subjects))
+        seen = set(waiting)
+        while waiting:
+            references = await self._at_source(route, tag, waiting)
+            gaps |= references.gaps
+            named = [name for name in references.all if name not in found and name not in gaps.left_behind]
+            if len(found) + len(named) > ATTACHMENT_LIMIT:
+                raise Invalid(
+                    "image",
+                    f"must not have more than {ATTACHMENT_LIMIT} attachments, unless sync.attachments is false",
+                    waiting[0],
+                )
+            attachments, left_behind = await self._read(route, named)
+            found |= attachments
+            gaps |= left_behind
+            waiting = list(dict.fromkeys(one.image.root.digest for one in attachments.values()))
+            waiting = [digest for digest in waiting if digest not in seen]
+            seen.update(waiting)
+        return tuple(found.values()), gaps
+
+    async def names(self, route: Route, tag: Tag, subjects: Iterable[Digest]) -> tuple[tuple[str, ...], Gaps]:
+        """The digests, or cosign's tags, of what is attached to these manifests themselves at the source."""
+        references = await self._at_source(route, tag, list(subjects))
+        return tuple(references.all), references.gaps
+
+    async def is_in_place(self, route: Route, tag: Tag, subject: Digest, *, override: bool) -> tuple[bool, Gaps]:
+        """Whether the target has what is attached to a tag's manifest at the source, one level deep.
+
+        Without `override`, one of cosign's tags that points elsewhere at the target counts as in place: it is the
+        target's own, and must not be replaced. What the source cannot give does not count as missing.
+        """
+        at_source = await self._at_source(route, tag, [subject])
+        if not at_source.all:
+            return True, at_source.gaps
+        missing = await self._missing(route, tag, subject, at_source, override=override)
+        attachments, left_behind = await self._read(route, missing)
+        return not attachments, at_source.gaps | left_behind
+
+    async def _at_source(self, route: Route, tag: Tag, subjects: list[Digest]) -> _References:
+        """What refers to any of these manifests."""
+        store, repository = route.source, route.source_repository
+        known = await self._tags.of(store, repository, holding=tag, subjects=len(subjects))
+
+        async def one(subject: Digest) -> tuple[_References, TagferryError | None]:
+            return await _references(store, repository, subject, known)
+
+        referrers: dict[Digest, None] = {}
+        tags: dict[Tag, None] = {}
+        gaps = NO_GAPS
+        for found, fault in await each(subjects, one, at_once=_AT_ONCE):
+            referrers |= dict.fromkeys(found.referrers)
+            tags |= dict.fromkeys(found.tags)
+            if fault is not None and self._required:
+                raise _not_searched(fault)
+            if fault is not None:
+                gaps |= Gaps(unsearched=fault.message)
+        return _References(list(referrers), list(tags), gaps)
+
+    async def _missing(
+        self, route: Route, tag: Tag, subject: Digest, at_source: _References, *, override: bool
+    ) -> list[Digest | Tag]:
+        """What the target lacks of this, as far as it tells."""
+        store, repository = route.target, route.target_repository
+        known = await self._tags.of(store, repository, holding=tag)
+        there, _ = await _listed(store, repository, subject, known)
+        missing: list[Digest | Tag] = [digest for digest in at_source.referrers if digest not in there]
+        for name in at_source.tags:
+            is_there = known is None or name in known
+            if not is_there or ((known is None or override) and not await _has_tag(route, name, same=override)):
+                missing.append(name)
+        return missing
+
+    async def _read(self, route: Route, names: Iterable[Digest | Tag]) -> tuple[dict[Digest | Tag, Attachment], Gaps]:
+        """What stands under these names at the source, and what of it is not to be had.
+
+        Raises:
+            Unavailable: the source cannot be read for now.
+        """
+
+        async def one(name: Digest | Tag) -> Attachment | TagferryError:
             try:
-                found = frozenset([tag async for tag in store.list_tags(repository)])
-            except NotFound:
-                found = frozenset()
-            self._forget_stale()
-            self._listed[key] = (self._clock(), found)
-            return found
+                image = await read_image(route.source, route.source_repository, name)
+            except (NotFound, Corrupt, Invalid, Unsupported, Refused) as error:
+                return error
+            return Attachment(image, tag=name if isinstance(name, Tag) else None)
 
-        return await self._listing.share(key, listing)
-
-    def _forget_stale(self) -> None:
-        now = self._clock()
-        for key in [key for key, (listed_at, _) in self._listed.items() if now - listed_at > _FRESH_SECONDS]:
-            del self._listed[key]
-
-
-async def find_attachments(route: Route, subjects: Iterable[Digest], tags: KnownTags) -> tuple[Attachment, ...]:
-    """Everything attached to these manifests at the source; what is attached to stands before what attaches to it.
-
-    Raises:
-        Invalid: there is more than the limit.
-    """
-    known = await tags.of(route.source, route.source_repository)
-    found: dict[tuple[Digest, Tag | None], Attachment] = {}
-    waiting = list(dict.fromkeys(subjects))
-    seen = set(waiting)
-    while waiting:
-        for attachment in await _attached_to(route, waiting, known):
-            found.setdefault((attachment.image.root.digest, attachment.tag), attachment)
-        if len(found) > ATTACHMENT_LIMIT:
-            raise Invalid("image", f"must not have more than {ATTACHMENT_LIMIT} attachments", waiting[0])
-        waiting = [digest for digest, _ in found if digest not in seen]
-        seen.update(waiting)
-    return tuple(found.values())
-
-
-async def name_attachments(route: Route, subjects: Iterable[Digest], tags: KnownTags) -> tuple[str, ...]:
-    """The digests, or cosign's tags, of what is attached to these manifests themselves at the source."""
-    known = await tags.of(route.source, route.source_repository)
-
-    async def one(subject: Digest) -> list[str]:
-        referrers, tagged = await _references(route, subject, known)
-        return [*referrers, *tagged]
-
-    return tuple(dict.fromkeys(name for names in await each(subjects, one, at_once=_AT_ONCE) for name in names))
-
-
-async def are_attachments_in_place(route: Route, subject: Digest, tags: KnownTags, *, override: bool) -> bool:
-    """Whether the target has what is attached to this manifest at the source, one level deep.
-
-    Without `override`, one of cosign's tags that points elsewhere at the target counts as in place: it is the
-    target's own, and must not be replaced.
-    """
-    known = await tags.of(route.source, route.source_repository)
-    referrers, tagged = await _references(route, subject, known)
-    if not referrers and not tagged:
-        return True
-    at_target = await tags.of(route.target, route.target_repository)
-    if not at_target.issuperset(tagged):
-        return False
-    if override and not all([await _is_same_tag(route, tag) for tag in tagged]):
-        return False
-    there = await route.target.list_referrers(route.target_repository, subject, tags=at_target)
-    return set(referrers) <= {one.digest for one in there}
+        wanted = list(names)
+        attachments: dict[Digest | Tag, Attachment] = {}
+        left_behind: dict[str, str] = {}
+        for name, found in zip(wanted, await each(wanted, one, at_once=_AT_ONCE), strict=True):
+            if isinstance(found, Attachment):
+                attachments[name] = found
+            elif self._required and not isinstance(found, NotFound | Corrupt):
+                raise _not_searched(found)
+            else:
+                left_behind[name] = found.message
+        return attachments, Gaps(left_behind=left_behind)
 
 
 async def are_tags_in_place(route: Route, attachments: Iterable[Attachment], *, override: bool) -> bool:
@@ -127,29 +201,52 @@ async def are_tags_in_place(route: Route, attachments: Iterable[Attachment], *, 
     return all(await each(attachments, one, at_once=_AT_ONCE))
 
 
-async def _is_same_tag(route: Route, tag: Tag) -> bool:
-    source = await route.source.head_manifest(route.source_repository, tag)
-    target = await route.target.head_manifest(route.target_repository, tag)
-    return source is not None and target is not None and source.digest == target.digest
+async def _references(
+    store: ImageStore, repository: RepositoryName, subject: Digest, known: frozenset[Tag] | None
+) -> tuple[_References, TagferryError | None]:
+    """What names this manifest as its subject, those of its tags that cosign made, and why there may be more."""
+    referrers, fault = await _listed(store, repository, subject, known)
+    if known is not None:
+        return _References(list(referrers), [tag for tag in cosign_tags(subject) if tag in known], NO_GAPS), fault
+    tags = []
+    for tag in cosign_tags(subject):
+        try:
+            if await store.head_manifest(repository, tag, certain=True) is not None:
+                tags.append(tag)
+        except TagferryError as error:
+            fault = fault or error
+    return _References(list(referrers), tags, NO_GAPS), fault
 
 
-async def _attached_to(route: Route, subjects: list[Digest], known: frozenset[Tag]) -> list[Attachment]:
-
-    async def one(subject: Digest) -> list[Attachment]:
-        return [attachment async for attachment in _attachments(route, subject, known)]
-
-    return [attachment for found in await each(subjects, one, at_once=_AT_ONCE) for attachment in found]
-
-
-async def _attachments(route: Route, subject: Digest, known: frozenset[Tag]) -> AsyncIterator[Attachment]:
-    referrers, tagged = await _references(route, subject, known)
-    for digest in referrers:
-        yield Attachment(await read_image(route.source, route.source_repository, digest), tag=None)
-    for tag in tagged:
-        yield Attachment(await read_image(route.source, route.source_repository, tag), tag=tag)
+async def _listed(
+    store: ImageStore, repository: RepositoryName, subject: Digest, known: frozenset[Tag] | None
+) -> tuple[dict[Digest, None], TagferryError | None]:
+    """The digests of a manifest's referrers, in order, and why there may be more."""
+    try:
+        listed = await store.list_referrers(repository, subject, tags=known)
+    except Incomplete as error:
+        return dict.fromkeys(one.digest for one in error.found), error.cause
+    except TagferryError as error:
+        return {}, error
+    return dict.fromkeys(one.digest for one in listed), None
 
 
-async def _references(route: Route, subject: Digest, known: frozenset[Tag]) -> tuple[list[Digest], list[Tag]]:
-    """The manifests that name this one as their subject at the source, and those of its tags that cosign made."""
-    referrers = await route.source.list_referrers(route.source_repository, subject, tags=known)
-    return [referrer.digest for referrer in referrers], [tag for tag in cosign_tags(subject) if tag in known]
+async def _has_tag(route: Route, tag: Tag, *, same: bool) -> bool:
+    """Whether the target has one of cosign's tags, pointing to the source's manifest where it has to be the same."""
+    try:
+        target = await route.target.head_manifest(route.target_repository, tag)
+        if target is None or not same:
+            return target is not None
+        source = await route.source.head_manifest(route.source_repository, tag)
+    except TagferryError:
+        return False
+    return source is not None and source.digest == target.digest
+
+
+def _not_searched(fault: TagferryError) -> TagferryError:
+    """The error of an image whose attachments are required, and are not all to be had."""
+    kind = Unavailable if isinstance(fault, Unavailable) else Refused
+    return kind(
+        f"not all signatures and other referrers could be found and read, and sync.attachments is "
+        f'"required": {fault.message}'
+    )

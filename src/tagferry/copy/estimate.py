@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tagferry.copy.attachments import KnownTags
+from tagferry.copy.attachments import NO_GAPS, AttachmentSearch, Gaps
 from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.flights import each
 from tagferry.copy.homes import BlobHomes
@@ -30,6 +30,7 @@ class Estimate(NamedTuple):
         to_mount: what the target can take from another of its repositories.
         to_move: what must be sent.
         rewritten: what would differ at the target, or does so already.
+        gaps: what may be missing of what is attached at the source.
     """
 
     tag: Tag
@@ -41,6 +42,7 @@ class Estimate(NamedTuple):
     to_move: int = 0
     blobs_to_move: int = 0
     rewritten: Rewrite | None = None
+    gaps: Gaps = NO_GAPS
 
 
 Estimates = dict[Tag, Estimate | TagferryError]
@@ -51,10 +53,10 @@ async def estimate_all(
     findings: Mapping[Tag, Finding | TagferryError],
     *,
     homes: BlobHomes,
-    known_tags: KnownTags | None,
+    search: AttachmentSearch | None,
 ) -> Estimates:
     """Estimate every tag; one that cannot be looked at is told by its error."""
-    plans = await _plans(route, findings, known_tags)
+    plans = await _plans(route, findings, search)
     blobs = {blob.digest: blob for plan in plans.values() if isinstance(plan, Plan) for blob in plan.blobs}
     places = await _places(route, list(blobs.values()), homes)
     counted: set[Digest] = set()
@@ -74,6 +76,7 @@ async def estimate_all(
                 source=finding.source,
                 target=finding.target,
                 rewritten=finding.rewritten,
+                gaps=finding.gaps,
             )
         else:
             estimates[tag] = _estimate(plan, finding, places, counted)
@@ -81,12 +84,12 @@ async def estimate_all(
 
 
 async def _plans(
-    route: Route, findings: Mapping[Tag, Finding | TagferryError], known_tags: KnownTags | None
+    route: Route, findings: Mapping[Tag, Finding | TagferryError], search: AttachmentSearch | None
 ) -> dict[Tag, Plan | TagferryError]:
 
     async def one(tag: Tag) -> Plan | TagferryError:
         try:
-            return await plan_tag(route, tag, known_tags=known_tags)
+            return await plan_tag(route, tag, search=search)
         except TagferryError as error:
             return error
 
@@ -128,4 +131,5 @@ def _estimate(plan: Plan, finding: Finding, places: Mapping[Digest, str], counte
         to_move=sizes["move"],
         blobs_to_move=moved,
         rewritten=plan.rewritten,
+        gaps=plan.gaps,
     )

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from tagferry.copy.attachments import KnownTags, are_attachments_in_place
+from tagferry.copy.attachments import NO_GAPS, AttachmentSearch, Gaps
 from tagferry.copy.flights import each
 from tagferry.copy.plan import read_accepted
 from tagferry.copy.rewrite import Rewrite
@@ -44,6 +44,7 @@ class Finding(NamedTuple):
         target: what the tag points to at the target, None where there is no such tag.
         rewritten: how the image in place differs from the source's, where it has to.
         identity: as whom the target was asked (`ImageStore.identity`).
+        gaps: what an image in place may lack of what is attached at the source.
     """
 
     tag: Tag
@@ -52,6 +53,7 @@ class Finding(NamedTuple):
     target: Digest | None
     rewritten: Rewrite | None = None
     identity: int = 0
+    gaps: Gaps = NO_GAPS
 
 
 async def examine(
@@ -59,14 +61,14 @@ async def examine(
     tag: Tag,
     *,
     override: bool,
-    known_tags: KnownTags | None = None,
+    search: AttachmentSearch | None = None,
     is_whole: IsWhole | None = None,
     asks_source: bool = False,
 ) -> Finding:
     """Find out what is to be done about a tag.
 
     The source is asked in any case with `asks_source`, else only where it takes its answer to tell that. With
-    `known_tags`, an image is in place only together with what is attached to it; with `is_whole`, only where that says
+    `search`, an image is in place only together with what is attached to it; with `is_whole`, only where that says
     so. Where the target may not take the image as it is, the source's manifests are read to know under which digest it
     would arrive.
     """
@@ -83,15 +85,20 @@ async def examine(
     if not is_same:
         verdict = Verdict.COPY if override else Verdict.BLOCKED
         return Finding(tag=tag, verdict=verdict, source=source.digest, target=target.digest, identity=as_whom)
+    is_complete, gaps = True, NO_GAPS
     # What is attached to the source's root does not go with an image that was rewritten.
-    is_complete = (
-        rewritten is not None
-        or known_tags is None
-        or await are_attachments_in_place(route, source.digest, known_tags, override=override)
-    )
+    if rewritten is None and search is not None:
+        is_complete, gaps = await search.is_in_place(route, tag, source.digest, override=override)
     if not is_complete or (is_whole is not None and not await is_whole(route, tag, override)):
         return Finding(tag=tag, verdict=Verdict.COPY, source=source.digest, target=target.digest, identity=as_whom)
-    return Finding(tag=tag, verdict=Verdict.IN_PLACE, source=source.digest, target=target.digest, rewritten=rewritten)
+    return Finding(
+        tag=tag,
+        verdict=Verdict.IN_PLACE,
+        source=source.digest,
+        target=target.digest,
+        rewritten=rewritten,
+        gaps=gaps,
+    )
 
 
 async def examine_all(
@@ -99,7 +106,7 @@ async def examine_all(
     tags: Sequence[Tag],
     *,
     override: bool,
-    known_tags: KnownTags | None = None,
+    search: AttachmentSearch | None = None,
     is_whole: IsWhole | None = None,
 ) -> dict[Tag, Finding | TagferryError]:
     """Examine several tags at once; a tag that cannot be examined is told by its error and harms no other.
@@ -114,7 +121,7 @@ async def examine_all(
                 route,
                 tag,
                 override=override,
-                known_tags=known_tags,
+                search=search,
                 is_whole=is_whole,
                 asks_source=tag == first,
             )

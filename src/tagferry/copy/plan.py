@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from tagferry.copy.attachments import Attachment, KnownTags, find_attachments, name_attachments
+from tagferry.copy.attachments import NO_GAPS, Attachment, AttachmentSearch, Gaps
 from tagferry.copy.flights import each
 from tagferry.copy.image import Image, distinct_blobs, read_image
 from tagferry.copy.rewrite import Rewrite, rewrite, undeclared
@@ -32,6 +32,7 @@ class Plan(NamedTuple):
         attachments: what is attached to the image from outside, what is attached to before what attaches to it.
         blobs: every blob of all of them, each once.
         rewritten: what differs from the source; None where everything is bit-identical.
+        gaps: what may be missing of what is attached at the source.
     """
 
     tag: Tag
@@ -40,6 +41,7 @@ class Plan(NamedTuple):
     attachments: tuple[Attachment, ...]
     blobs: tuple[Descriptor, ...]
     rewritten: Rewrite | None = None
+    gaps: Gaps = NO_GAPS
 
     @property
     def root(self) -> Manifest:
@@ -62,35 +64,40 @@ class Plan(NamedTuple):
         return self.image.manifests
 
 
-async def plan_tag(route: Route, tag: Tag, *, known_tags: KnownTags | None = None) -> Plan:
+async def plan_tag(route: Route, tag: Tag, *, search: AttachmentSearch | None = None) -> Plan:
     """Read the tag's manifest, every manifest below it and what is attached to them, at the source.
 
     Args:
         route: from where to where.
         tag: the tag.
-        known_tags: helps to find what is attached; without it attachments are left behind.
+        search: finds what is attached; without it attachments are left behind.
 
     Raises:
         NotFound: the source lacks the tag, or something that its index lists, or a foreign layer that is wanted.
         Unsupported: the image is of a type that cannot be copied bit-identically, or the target does not take it.
         Invalid: the image's index nests too deep or lists too much, or too much is attached.
+        Unavailable, Refused: `search` requires what could not be found or read.
     """
     source, image, rewritten = await read_accepted(route, tag)
     attachments: tuple[Attachment, ...] = ()
-    if known_tags is not None:
+    gaps = NO_GAPS
+    if search is not None:
         changed = rewritten.digests if rewritten else {}
         kept = [manifest.digest for manifest in image.manifests if manifest.digest not in changed.values()]
-        attachments = await find_attachments(route, kept, known_tags)
+        attachments, gaps = await search.find(route, tag, kept)
         if rewritten:
             attachments = tuple(_without_dropped(attachments, frozenset(rewritten.left_behind)))
             # A signature of the old digest would be a lie about the new one.
-            left = await name_attachments(route, changed, known_tags)
+            left, more = await search.names(route, tag, changed)
+            gaps |= more
             rewritten = replace(rewritten, left_behind=(*rewritten.left_behind, *left))
     manifests = [*image.manifests, *(each for one in attachments for each in one.image.manifests)]
     await _require_taken(route, manifests)
     blobs = distinct_blobs(manifests, foreign_layers=route.accepts.foreign_layers)
     await _check_foreign_layers(route, blobs)
-    return Plan(tag=tag, source=source, image=image, attachments=attachments, blobs=blobs, rewritten=rewritten)
+    return Plan(
+        tag=tag, source=source, image=image, attachments=attachments, blobs=blobs, rewritten=rewritten, gaps=gaps
+    )
 
 
 async def read_accepted(route: Route, reference: Reference) -> tuple[Digest, Image, Rewrite | None]:

@@ -5,8 +5,9 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
-from tagferry.copy.attachments import Attachment, KnownTags, are_tags_in_place
+from tagferry.copy.attachments import NO_GAPS, Attachment, AttachmentSearch, Gaps, are_tags_in_place
 from tagferry.copy.blobs import Blobs, ContentKey, key_of
 from tagferry.copy.estimate import Estimates, estimate_all
 from tagferry.copy.examine import Finding, IsWhole, Verdict, examine, examine_all
@@ -52,11 +53,13 @@ class Outcome:
         verdict: COPY where the tag was written; otherwise why there was nothing to write.
         digest: what the tag points to at the target.
         rewritten: how that differs from the source, where it has to.
+        gaps: what may be missing at the target of what is attached at the source.
     """
 
     verdict: Verdict
     digest: Digest | None
     rewritten: Rewrite | None = None
+    gaps: Gaps = NO_GAPS
 
 
 class _Lacking(Exception):
@@ -75,7 +78,8 @@ class CopyEngine:
         known: what the targets are known to hold.
         homes: where the targets are known to have blobs.
         moves: lets one mover at a time bring a blob, where other processes do so too.
-        attachments: whether signatures and whatever else is attached to an image go with it.
+        attachments: whether signatures and whatever else is attached to an image go with it; where they are
+            `required`, an image fails if they cannot be found and read.
         verify: whose tags' content is proven to be at the target.
         paces: the rate that each store of this name keeps, in and out together.
         splice: whether large blobs may go from one store to the other without being seen here, where both know how
@@ -90,7 +94,7 @@ class CopyEngine:
         known: KnownContent | None = None,
         homes: BlobHomes | None = None,
         moves: Moves | None = None,
-        attachments: bool = True,
+        attachments: bool | Literal["required"] = True,
         verify: Verify = Verify.COPIED,
         paces: Mapping[str, Pace] | None = None,
         splice: bool = True,
@@ -104,7 +108,8 @@ class CopyEngine:
         self._verify = verify
         self._prover = Prover(self._known)
         self._is_whole: IsWhole | None = self._holds_all_of if verify is Verify.ALL else None
-        self._known_tags = KnownTags(clock=clock) if attachments else None
+        required = attachments == "required"
+        self._search = AttachmentSearch(required=required, clock=clock) if attachments else None
         self._clock = clock
         self._blobs = Blobs(
             at_once=limits.blobs,
@@ -120,16 +125,16 @@ class CopyEngine:
         self, route: Route, tags: Sequence[Tag], *, override: bool
     ) -> dict[Tag, Finding | TagferryError]:
         """What stands at the target; a tag that cannot be examined is told by its error."""
-        return await examine_all(route, tags, override=override, known_tags=self._known_tags, is_whole=self._is_whole)
+        return await examine_all(route, tags, override=override, search=self._search, is_whole=self._is_whole)
 
     async def estimate_all(self, route: Route, tags: Sequence[Tag], *, override: bool) -> Estimates:
         """What `copy` would have to do for each of these tags; nothing is written anywhere."""
         findings = await self.examine_all(route, tags, override=override)
-        return await estimate_all(route, findings, homes=self._homes, known_tags=self._known_tags)
+        return await estimate_all(route, findings, homes=self._homes, search=self._search)
 
     async def plan(self, route: Route, tag: Tag) -> Plan:
         """What the tag's copy consists of, read at the source, and recall where its blobs are; raises as `plan_tag`."""
-        plan = await plan_tag(route, tag, known_tags=self._known_tags)
+        plan = await plan_tag(route, tag, search=self._search)
         await self._blobs.recall_homes(route, plan.blobs)
         return plan
 
@@ -168,7 +173,7 @@ class CopyEngine:
                     if finding is None:
                         found_at = self._clock()
                         finding = await examine(
-                            route, tag, override=override, known_tags=self._known_tags, is_whole=self._is_whole
+                            route, tag, override=override, search=self._search, is_whole=self._is_whole
                         )
                     if (outcome := _nothing_to_write(route, finding)) is not None:
                         return outcome
@@ -229,14 +234,14 @@ class CopyEngine:
         await self._complete(route, plan, progress, override=override, lost=lost)
         is_stale = self._clock() - found_at > _STALE_SECONDS or finding.identity != route.target.identity
         if not override and is_stale:
-            standing = await examine(route, plan.tag, override=False, known_tags=self._known_tags)
+            standing = await examine(route, plan.tag, override=False, search=self._search)
             has_changed = standing.target != finding.target
             if has_changed and (outcome := _nothing_to_write(route, standing)) is not None:
                 return outcome
         if before_tag is not None:
             await before_tag()
         await _put(route, plan.root, plan.tag)
-        return Outcome(verdict=Verdict.COPY, digest=plan.root.digest, rewritten=plan.rewritten)
+        return Outcome(verdict=Verdict.COPY, digest=plan.root.digest, rewritten=plan.rewritten, gaps=plan.gaps)
 
     async def _complete(
         self, route: Route, plan: Plan, progress: Progress, *, override: bool, lost: Collection[Digest]
@@ -260,7 +265,7 @@ class CopyEngine:
         return frozenset(flaw.part.digest for flaw in await self._prover.flaws(route, plan))
 
     async def _holds_all_of(self, route: Route, tag: Tag, override: bool) -> bool:
-        plan = await plan_tag(route, tag, known_tags=self._known_tags)
+        plan = await plan_tag(route, tag, search=self._search)
         tags_stand = await are_tags_in_place(route, plan.attachments, override=override)
         return tags_stand and not await self._prover.flaws(route, plan)
 
@@ -321,4 +326,4 @@ def _nothing_to_write(route: Route, finding: Finding) -> Outcome | None:
         raise NotFound("tag", f"{route.source_repository}:{finding.tag}")
     if finding.verdict is Verdict.COPY:
         return None
-    return Outcome(verdict=finding.verdict, digest=finding.target, rewritten=finding.rewritten)
+    return Outcome(verdict=finding.verdict, digest=finding.target, rewritten=finding.rewritten, gaps=finding.gaps)

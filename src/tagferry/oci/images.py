@@ -230,6 +230,13 @@ class ImageStore(Protocol):
         """
         ...
 
+    async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
+        """All the repository's tags, where at most this many requests tell them; else None, and where it is refused.
+
+        For callers that can also ask for single tags: a tag that is not among them does not exist, None says nothing.
+        """
+        ...
+
     async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         """The repository's tags in lexical order with what they point to; raises NotFound as `list_tags`.
 
@@ -256,6 +263,9 @@ class ImageStore(Protocol):
             digest: the subject's; it need not exist.
             artifact_type: restricts what is listed to this type.
             tags: the repository's tags, where they are known, so that the tag schema is not asked in vain.
+
+        Raises:
+            Incomplete: there may be more than its `found`, which are descriptors.
         """
         ...
 

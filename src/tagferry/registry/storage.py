@@ -154,6 +154,12 @@ class DiskStore:
         for tag in await self._threads.run(self._manifests.tag_names, repository):
             yield tag
 
+    async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
+        try:
+            return frozenset([tag async for tag in self.list_tags(repository)])
+        except NotFound:
+            return None
+
     async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         return await self._threads.run(self._manifests.tags, repository, only)
 

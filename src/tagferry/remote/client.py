@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
-from tagferry.errors import Invalid, InvalidName, NotFound, Refused, Unsupported
+from tagferry.errors import InvalidName, NotFound, Refused, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, written_since
 from tagferry.oci.model import Descriptor, Manifest
@@ -14,13 +15,14 @@ from tagferry.remote.capabilities import CapabilityKeeper, Learned
 from tagferry.remote.deletions import Deletions, deleting
 from tagferry.remote.download import Downloader
 from tagferry.remote.endpoint import Endpoint
-from tagferry.remote.listing import PAGE_SIZE, pages
+from tagferry.remote.listing import PAGE_SIZE, NotAList, not_a_list, pages
 from tagferry.remote.manifests import Manifests, pulling
 from tagferry.remote.outcomes import Write
 from tagferry.remote.referrers import Referrers
 from tagferry.remote.retry import Retry
 from tagferry.remote.sessions import UploadKeeper
 from tagferry.remote.tag_lookup import TagLookup
+from tagferry.remote.tags import Tags
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.uploader import Uploader
 
@@ -52,6 +54,7 @@ class RemoteStore:
         self._tags = TagLookup(self._manifests)
         self._referrers = Referrers(self._transport, self._manifests, self._learned)
         self._deletions = Deletions(self._transport, self._manifests, retry.sleep)
+        self._tag_lists = Tags(self._transport, self._learned)
         self._downloader = Downloader(self._transport)
         self._sizes = BlobSizes(self._transport, self._learned)
         self._uploader = Uploader(self._transport, self._learned, self._sizes, uploads)
@@ -137,20 +140,11 @@ class RemoteStore:
         return await self._uploader.write(repository, descriptor, source, mount_from=mount_from, anew=anew)
 
     async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
-        call = Call(
-            method="GET",
-            task=f"list the tags of {repository}",
-            url=f"/v2/{repository}/tags/list?n={PAGE_SIZE}",
-            scopes=(pulling(repository),),
-            accept=frozenset({200, 404}),
-        )
-        names: set[str] = set()
-        async for page in pages(self._transport, call):
-            if page.status == 404:
-                raise NotFound("repository", repository)
-            names.update(self._names(page.document.get("tags"), call))
-        for name in sorted(names):
-            yield Tag(name)
+        for tag in await self._tag_lists.all(repository):
+            yield tag
+
+    async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
+        return await self._tag_lists.within(repository, requests)
 
     async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         tags = [tag async for tag in self.list_tags(repository)] if only is None else sorted(only)
@@ -179,10 +173,13 @@ class RemoteStore:
         names: set[RepositoryName] = set()
         try:
             async for page in pages(self._transport, call):
+                entries = page.document.get("repositories", "")
                 if page.status != 200:
                     raise Unsupported(f"registry {self.name} does not tell which repositories it has")
-                names.update(_repositories(self._names(page.document.get("repositories"), call)))
-        except Refused as refusal:
+                if entries is not None and not isinstance(entries, list):
+                    raise not_a_list(self._transport, call, page)
+                names.update(_repositories(entries or []))
+        except (NotAList, Refused) as refusal:
             raise Unsupported(f"registry {self.name} does not tell which repositories it has: {refusal}") from refusal
         for name in sorted(names):
             yield name
@@ -225,17 +222,8 @@ class RemoteStore:
             if descriptor := await self.head_manifest(repository, tag):
                 records[tag] = TagRecord(tag=tag, digest=descriptor.digest)
 
-    def _names(self, entries: object, call: Call) -> list[str]:
-        if entries is None:
-            return []
-        if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-            raise Invalid(f"the answer of registry {self.name} to {call.task}", "must hold an array of names")
-        return entries
 
-
-def _repositories(names: list[str]) -> Iterator[RepositoryName]:
+def _repositories(names: list[Any]) -> Iterator[RepositoryName]:
     for name in names:
-        try:
-            yield RepositoryName(name)
-        except InvalidName:
-            continue
+        with suppress(InvalidName):
+            yield RepositoryName(str(name))

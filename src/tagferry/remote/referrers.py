@@ -1,62 +1,122 @@
 """Who refers to a manifest: by the registry's API, or by the tag that stands in for it.
 
 Distribution-spec 1.1, "Listing Referrers", "Referrers Tag Schema" and "Pushing Manifests with Subject".
+
+A copy can do without the API: whatever a registry answers there, the tag is asked then. Where the API may be there all
+the same (the answer was a refusal or a fault of this moment), what was found counts as incomplete.
 """
 
 import asyncio
 import json
-from collections.abc import Collection
-from typing import Any
+import time
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any, NamedTuple
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
-from tagferry.errors import Invalid, NotFound
+from tagferry.errors import Conflict, Incomplete, Invalid, NotFound, Refused, TagferryError, Unavailable, Unsupported
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest
-from tagferry.remote.capabilities import Learned
-from tagferry.remote.listing import pages
+from tagferry.remote.answer import Answer
+from tagferry.remote.capabilities import REFERRERS_API, Learned
+from tagferry.remote.listing import not_a_list, pages
 from tagferry.remote.manifests import Manifests, pulling
 from tagferry.remote.transport import Call, Transport
 
-_NO_API = frozenset({400, 404, 405, 501})
+_NO_API = frozenset({404, 405, 501})
+"""How registries say that they do not have the API; other answers to the same effect are noted."""
+_OF_THE_SUBJECT = frozenset({"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_INVALID"})
+"""Codes of registries that have the API, for a repository or subject that they do not have."""
+_ANY = frozenset({*range(200, 500), 501}) - {408, 425, 429}
+"""Every status that trying again would not change."""
+_MAX_PAGES = 100
+_REFUSED_SECONDS = 60.0
+"""For how long a refusal of a repository's referrers, or a fault that outlasted the retries, is not asked for again."""
+
+
+class _Listed(NamedTuple):
+    """What the API listed.
+
+    Attributes:
+        entries: None where it listed nothing, so that the tag is asked.
+        fault: why there may be more.
+    """
+
+    entries: list[Descriptor] | None
+    fault: TagferryError | None = None
 
 
 class Referrers:
-    """The referrers that one registry knows."""
+    """The referrers that one registry knows.
 
-    def __init__(self, transport: Transport, manifests: Manifests, learned: Learned) -> None:
+    Args:
+        transport: the registry.
+        manifests: its manifests.
+        learned: what it has shown so far.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        manifests: Manifests,
+        learned: Learned,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._transport = transport
         self._manifests = manifests
         self._learned = learned
+        self._clock = clock
         self._probing = asyncio.Lock()
+        self._is_probed = False
+        self._refusals: dict[RepositoryName, tuple[float, TagferryError]] = {}
+        self._impatient_until = 0.0
         self._locks: WeakValueDictionary[tuple[RepositoryName, Digest], asyncio.Lock] = WeakValueDictionary()
 
     async def find(
         self, repository: RepositoryName, digest: Digest, artifact_type: str | None, tags: Collection[Tag] | None
     ) -> list[Descriptor]:
         """See `ImageStore.list_referrers`."""
-        entries = await self._from_api_if_any(repository, digest, artifact_type)
+        entries, fault = await self._from_api_if_any(repository, digest, artifact_type)
         if entries is None:
             entries = await self._from_tag(repository, digest, tags)
         # Filtered here in any case: a registry may leave that to its clients.
-        return [entry for entry in entries if artifact_type in (None, entry.artifact_type)]
+        wanted = [entry for entry in entries if artifact_type in (None, entry.artifact_type)]
+        if fault is not None:
+            raise Incomplete(fault, wanted)
+        return wanted
 
     async def add(self, repository: RepositoryName, referrer: Manifest) -> None:
         """Enter a manifest in the index that stands under its subject's tag.
 
         Callers of this process take turns; the specification offers no way to exclude other processes.
+
+        Raises:
+            Conflict: of the kind `tag`; that tag points to something else.
         """
         subject = referrer.subject
         if subject is None:
             return
+        tag = referrers_tag(subject.digest)
         async with self._lock(repository, subject.digest):
-            index = await self._fallback(repository, subject.digest)
+            standing = await self._standing(repository, tag)
+            index = standing if _is_index_of(standing, subject.digest) else None
+            # A registry that takes such a tag for a digest gives the subject itself, and loses nothing by the index.
+            if standing is not None and index is None and standing.digest != subject.digest:
+                raise Conflict(
+                    "tag",
+                    f"registry {self._transport.name} does not list referrers, and the tag {repository}:{tag}, under "
+                    f"which {referrer.digest} has to be listed instead, points to {standing.digest}, which is no index "
+                    "of referrers; delete that tag there, or set sync.attachments to false",
+                )
             if index and any(child.digest == referrer.digest for child in index.children):
                 return
             document = _with_entry(index, referrer)
             raw = json.dumps(document, separators=(",", ":")).encode()
-            await self._manifests.put(repository, Manifest.parse(raw, OCI_INDEX), referrers_tag(subject.digest))
+            await self._manifests.put(repository, Manifest.parse(raw, OCI_INDEX), tag)
 
     def _lock(self, repository: RepositoryName, digest: Digest) -> asyncio.Lock:
         lock = self._locks.get((repository, digest))
@@ -64,22 +124,26 @@ class Referrers:
             lock = self._locks[repository, digest] = asyncio.Lock()
         return lock
 
-    async def _from_api_if_any(
-        self, repository: RepositoryName, digest: Digest, artifact_type: str | None
-    ) -> list[Descriptor] | None:
-        if await self._has_api() is None:
+    async def _from_api_if_any(self, repository: RepositoryName, digest: Digest, artifact_type: str | None) -> _Listed:
+        if await self._has_api() is None and not self._is_probed:
             # The first question tells whether to ask further ones, so all others wait for its answer.
             async with self._probing:
-                if await self._has_api() is None:
-                    return await self._from_api(repository, digest, artifact_type)
-        return await self._from_api(repository, digest, artifact_type) if await self._has_api() is not False else None
+                if await self._has_api() is None and not self._is_probed:
+                    try:
+                        return await self._from_api(repository, digest, artifact_type)
+                    finally:
+                        self._is_probed = True
+        if await self._has_api() is False:
+            return _Listed(None)
+        refused_until, refusal = self._refusals.get(repository, (0.0, None))
+        if refusal is not None and self._clock() < refused_until:
+            return _Listed(None, refusal)
+        return await self._from_api(repository, digest, artifact_type)
 
     async def _has_api(self) -> bool | None:
         return (await self._learned.known()).lists_referrers
 
-    async def _from_api(
-        self, repository: RepositoryName, digest: Digest, artifact_type: str | None
-    ) -> list[Descriptor] | None:
+    async def _from_api(self, repository: RepositoryName, digest: Digest, artifact_type: str | None) -> _Listed:
         query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
         call = Call(
             method="GET",
@@ -87,36 +151,93 @@ class Referrers:
             url=f"/v2/{repository}/referrers/{digest}{query}",
             scopes=(pulling(repository),),
             headers={"Accept": OCI_INDEX},
-            accept=_NO_API | {200},
+            accept=_ANY,
         )
         listed: list[Descriptor] = []
-        async for page in pages(self._transport, call):
-            entries = page.document.get("manifests")
-            if page.status != 200 or not isinstance(entries, list):
-                # A registry that has the API answers 404 for a repository that it does not have, and says so.
-                if page.code != "NAME_UNKNOWN":
-                    await self._learned.learn(lists_referrers=False)
-                return None
-            await self._learned.learn(lists_referrers=True)
-            listed += [Descriptor.from_json(entry) for entry in entries]
-        return listed
+        unreadable: TagferryError | None = None
+        try:
+            async for page in pages(self._transport, call, fetch=self._fetch, most=_MAX_PAGES):
+                entries = page.document.get("manifests")
+                is_index = page.document.get("mediaType") in (None, "", OCI_INDEX)
+                if page.status != 200 or not isinstance(entries, list) or not is_index:
+                    return await self._judge(repository, call, page, listed)
+                await self._learned.learn(lists_referrers=True)
+                for entry in entries:
+                    try:
+                        listed.append(Descriptor.from_json(entry))
+                    except Invalid as error:
+                        unreadable = Unavailable(f"{not_a_list(self._transport, call, page)}: {error.message}")
+        except Refused as refusal:
+            return await self._refused(repository, refusal, listed)
+        except TagferryError as fault:
+            self._impatient_until = self._clock() + _REFUSED_SECONDS
+            return _Listed(listed or None, fault)
+        return _Listed(listed, unreadable)
+
+    async def _fetch(self, call: Call) -> Answer:
+        """Send a request; where the registry redirects it to something that does not answer, its redirect counts."""
+        answer = await self._transport.fetch(call, once=self._clock() < self._impatient_until)
+        location = answer.headers.get("Location")
+        if not 300 <= answer.status < 400 or not location:
+            return answer
+        is_api = "/referrers/" in location
+        accept = _ANY if is_api else frozenset({200})
+        try:
+            url = self._transport.resolve(location, answer.url)
+            return await self._transport.fetch(replace(call, url=url, redirects=True, accept=accept), once=True)
+        except TagferryError:
+            if is_api:
+                raise
+            return answer
+
+    async def _judge(self, repository: RepositoryName, call: Call, page: Answer, listed: list[Descriptor]) -> _Listed:
+        """What an answer means that is no list of referrers."""
+        is_list_missing = page.status == 200
+        failure = not_a_list(self._transport, call, page) if is_list_missing else self._transport.failure(call, page)
+        # Harbor before 2.8 answers 401 without a challenge to what it does not know.
+        if page.status == 403 or (page.status == 401 and page.headers.get("WWW-Authenticate")):
+            return await self._refused(repository, failure, listed)
+        if page.status in (400, 404) and page.code in _OF_THE_SUBJECT:
+            return _Listed(listed or None)
+        if listed or await self._has_api():
+            # It has the API, so it is only this answer that went wrong; 404 says that it knows nothing of the subject.
+            return _Listed(listed or None, None if page.status == 404 else failure)
+        if page.status not in _NO_API:
+            await self._learned.note_unavailable(REFERRERS_API, failure.message)
+        await self._learned.learn(lists_referrers=False)
+        return _Listed(None)
+
+    async def _refused(self, repository: RepositoryName, refusal: TagferryError, listed: list[Descriptor]) -> _Listed:
+        """Whoever may not ask does not know what there is; other repositories may be open."""
+        await self._learned.note_unavailable(REFERRERS_API, refusal.message)
+        now = self._clock()
+        self._refusals = {name: one for name, one in self._refusals.items() if now < one[0]}
+        self._refusals[repository] = now + _REFUSED_SECONDS, refusal
+        return _Listed(listed or None, refusal)
 
     async def _from_tag(
         self, repository: RepositoryName, digest: Digest, tags: Collection[Tag] | None
     ) -> list[Descriptor]:
-        if tags is not None and referrers_tag(digest) not in tags:
+        tag = referrers_tag(digest)
+        if tags is not None and tag not in tags:
             return []
-        index = await self._fallback(repository, digest)
-        return list(index.children) if index else []
-
-    async def _fallback(self, repository: RepositoryName, digest: Digest) -> Manifest | None:
         try:
-            index = await self._manifests.get(repository, referrers_tag(digest))
+            standing = await self._standing(repository, tag)
+        except (Invalid, Unsupported):
+            # What is no valid index says that there are no referrers (distribution-spec 1.1, "Listing Referrers").
+            return []
+        return list(standing.children) if standing is not None and _is_index_of(standing, digest) else []
+
+    async def _standing(self, repository: RepositoryName, tag: Tag) -> Manifest | None:
+        try:
+            return await self._manifests.get(repository, tag)
         except NotFound:
             return None
-        if not index.is_index:
-            raise Invalid("referrers tag", f"of {repository}@{digest} must point to an index", index.media_type)
-        return index
+
+
+def _is_index_of(manifest: Manifest | None, subject: Digest) -> bool:
+    """Whether this can be the index of a subject's referrers; a registry may give the subject itself instead."""
+    return manifest is not None and manifest.media_type == OCI_INDEX and manifest.digest != subject
 
 
 def _with_entry(index: Manifest | None, referrer: Manifest) -> dict[str, Any]:

@@ -100,9 +100,9 @@ class SyncService:
         estimates = await self._engine.estimate_all(
             route, tuple(dict.fromkeys(request.tags)), override=request.override
         )
-        if not any(isinstance(one, Estimate) and one.source is not None for one in estimates.values()):
-            async for _ in route.source.list_tags(route.source_repository):
-                break
+        found = [one for one in estimates.values() if isinstance(one, Estimate)]
+        if not any(one.source is not None for one in found):
+            await _require_source(route)
         return estimates
 
     async def wait(self, started: StartedSync, *, seconds: float) -> list[Tag]:
@@ -290,21 +290,25 @@ class SyncService:
     async def _require_repository(self, route: Route, findings: Mapping[Tag, Finding | TagferryError]) -> None:
         """Refuse a source repository that does not exist, before anything is recorded; mostly no question is left."""
         found = [finding for finding in findings.values() if isinstance(finding, Finding)]
-        if not found or any(finding.source is not None for finding in found):
-            return
-        try:
-            async for _ in route.source.list_tags(route.source_repository):
-                break
-        except NotFound:
-            raise
-        except TagferryError:
-            # That the source does not answer this tells nothing about the repository; each tag's job finds out.
-            return
+        if found and all(finding.source is None for finding in found):
+            await _require_source(route)
+
+
+async def _require_source(route: Route) -> None:
+    """Raise NotFound where the source says that it does not have the repository."""
+    try:
+        async for _ in route.source.list_tags(route.source_repository):
+            break
+    except NotFound:
+        raise
+    except TagferryError:
+        # That the source does not answer this tells nothing about the repository; each tag's job finds out.
+        return
 
 
 def _start(tag: Tag, finding: Finding | TagferryError | None) -> JobStart:
     """How a tag's job starts: ended at once where there is nothing to do, else waiting to be run."""
     if not isinstance(finding, Finding) or finding.verdict is Verdict.COPY:
         return JobStart(tag)
-    status, reason = describe(finding.verdict, finding.rewritten)
+    status, reason = describe(finding.verdict, finding.rewritten, finding.gaps)
     return JobStart(tag, status, reason, digest=finding.target, rewritten=finding.rewritten)

@@ -1,30 +1,50 @@
 """What becomes of a tag, told for a person: from what was found, what was done, and what went wrong."""
 
+from tagferry.copy.attachments import NO_GAPS, Gaps
 from tagferry.copy.examine import Verdict
 from tagferry.copy.rewrite import Rewrite
 from tagferry.errors import NotFound, TagferryError
 from tagferry.sync.model import JobStatus
 
+_NAMED = 3
+"""How many of what was left behind are named."""
 
-def describe(verdict: Verdict, rewritten: Rewrite | None = None) -> tuple[JobStatus, str]:
+
+def describe(verdict: Verdict, rewritten: Rewrite | None = None, gaps: Gaps = NO_GAPS) -> tuple[JobStatus, str]:
     """The status that a verdict leads to, and the reason to give."""
+    told = "".join(f"; {sentence}" for sentence in describe_gaps(gaps))
     match verdict:
         case Verdict.COPY if rewritten is not None:
-            return (
-                JobStatus.SUCCESS,
-                f"copied and verified, rewritten as the target region accepts it{_left(rewritten)}",
-            )
+            reason = f"copied and verified, rewritten as the target region accepts it{_left(rewritten)}"
+            return JobStatus.SUCCESS, f"{reason}{told}"
         case Verdict.IN_PLACE if rewritten is not None:
-            return JobStatus.SUCCESS, "the image, rewritten as the target region accepts it, is already in place"
+            return JobStatus.SUCCESS, f"the image, rewritten as the target region accepts it, is already in place{told}"
         case Verdict.COPY:
-            return JobStatus.SUCCESS, "copied and verified"
+            return JobStatus.SUCCESS, f"copied and verified{told}"
         case Verdict.IN_PLACE:
-            return JobStatus.SUCCESS, "the identical image is already in place"
+            return JobStatus.SUCCESS, f"the identical image is already in place{told}"
         case Verdict.BLOCKED:
             reason = "the target holds another image under this tag; send override=true to replace it"
             return JobStatus.EXISTED, reason
         case Verdict.MISSING:
             return JobStatus.FAILED, "the tag does not exist in the source repository"
+
+
+def describe_gaps(gaps: Gaps) -> list[str]:
+    """What may be missing of an image's signatures and the like, and why; nothing where all of them are there."""
+    told: list[str] = []
+    if gaps.unsearched is not None:
+        told.append(f"signatures and other referrers could not be searched for: {gaps.unsearched}")
+    if gaps.left_behind:
+        names = list(gaps.left_behind)
+        count = "a referrer was" if len(names) == 1 else f"{len(names)} referrers were"
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        first = gaps.left_behind[names[0]]
+        told.append(
+            f"{count} left behind, as the source lists but does not have or cannot give "
+            f"{', '.join(names[:_NAMED])}{more}: {first}"
+        )
+    return told
 
 
 def failure_reason(error: TagferryError) -> str:

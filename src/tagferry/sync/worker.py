@@ -302,7 +302,7 @@ class Worker:
                 digests=dict(rewritten.digests),
                 left_behind=list(rewritten.left_behind),
             )
-        status, reason = describe(outcome.verdict, outcome.rewritten)
+        status, reason = describe(outcome.verdict, outcome.rewritten, outcome.gaps)
         return _ended(run, status, reason, outcome)
 
     async def _until_certain(self) -> None:

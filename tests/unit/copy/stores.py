@@ -1,11 +1,12 @@
 """Image stores in memory that tell what was done to them, and go wrong where a test says so."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from tagferry.copy.rewrite import Acceptance
 from tagferry.copy.route import Route
+from tagferry.errors import Incomplete, TagferryError
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor, Manifest
@@ -22,6 +23,9 @@ class ScriptedStore(MemoryStore):
         log: what came to be, in that order: `blob DIGEST`, `manifest DIGEST`, `tag TAG`.
         outcomes: how each blob came to be.
         failures: raised when this blob, manifest or tag is asked for, read or written.
+        referrer_failures: why not all referrers of a manifest can be listed.
+        dangling: referrers of a manifest that are listed and do not exist.
+        many_tags: it does not list tags at a reasonable cost.
         spoiled: blobs that are read with other bytes than they should have.
         reading: blobs can be read only while this is set.
         being_read: set once somebody wants to read a blob.
@@ -33,6 +37,9 @@ class ScriptedStore(MemoryStore):
         self.log: list[str] = []
         self.outcomes: dict[Digest, BlobOutcome] = {}
         self.failures: dict[str, Exception] = {}
+        self.referrer_failures: dict[Digest, TagferryError] = {}
+        self.dangling: dict[Digest, list[Descriptor]] = {}
+        self.many_tags = False
         self.spoiled: set[Digest] = set()
         self.reading = asyncio.Event()
         self.reading.set()
@@ -64,6 +71,24 @@ class ScriptedStore(MemoryStore):
             self._fail(tag)
         await super().put_manifest(repository, manifest, tag)
         self.log.append(f"manifest {manifest.digest}" if tag is None else f"tag {tag}")
+
+    async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
+        found = await super().list_tags_within(repository, requests)
+        return None if self.many_tags and requests == 1 else found
+
+    async def list_referrers(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        artifact_type: str | None = None,
+        *,
+        tags: Collection[Tag] | None = None,
+    ) -> list[Descriptor]:
+        found = await super().list_referrers(repository, digest, artifact_type, tags=tags)
+        found += self.dangling.get(digest, [])
+        if digest in self.referrer_failures:
+            raise Incomplete(self.referrer_failures[digest], found)
+        return found
 
     @asynccontextmanager
     async def read_blob(

@@ -4,9 +4,11 @@ from itertools import pairwise
 
 import pytest
 
+from tagferry.copy.attachments import NO_GAPS, Gaps
 from tagferry.copy.examine import Verdict
 from tagferry.copy.run import CopyEngine
-from tagferry.names import Digest, Tag
+from tagferry.errors import Corrupt, Incomplete, Refused, TagferryError, TooLarge, Unavailable, Unsupported
+from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags, referrers_tag
 from tests.support.images import SampleImage, artifact, image, index, push
 from tests.unit.copy.stores import APP, COPY, V1, V2, ScriptedStore, route
@@ -25,6 +27,12 @@ async def copy(source: ScriptedStore, target: ScriptedStore, tag: Tag = V1, *, o
 
 async def referrers(store: ScriptedStore, subject: Digest) -> set[Digest]:
     return {found.digest for found in await store.list_referrers(COPY, subject)}
+
+
+async def referrers_in_part(store: ScriptedStore, subject: Digest) -> set[Digest]:
+    with pytest.raises(Incomplete) as caught:
+        await store.list_referrers(COPY, subject)
+    return {found.digest for found in caught.value.found}
 
 
 @pytest.fixture
@@ -113,7 +121,7 @@ async def test_the_tags_are_listed_once_for_all_the_tags_of_a_repository(signed:
     await engine.copy(way, V1, override=False)
     await engine.copy(way, V2, override=False)
 
-    assert signed.counts["list_tags"] == 1
+    assert signed.counts["list_tags_within"] == 1
 
 
 async def test_images_that_attach_to_each_other_end(source: ScriptedStore, target: ScriptedStore):
@@ -127,6 +135,162 @@ async def test_images_that_attach_to_each_other_end(source: ScriptedStore, targe
 
     for below, above in pairwise(chain):
         assert await referrers(target, below.digest) == {above.digest}
+
+
+@pytest.mark.parametrize("fault", [Refused("it answered 403"), Unavailable("it is away")])
+async def test_a_source_that_cannot_be_searched_has_its_image_copied_with_what_was_found_and_says_so(
+    signed: ScriptedStore, target: ScriptedStore, fault: TagferryError
+):
+    signed.referrer_failures[IMAGE.digest] = fault
+
+    for verdict in (Verdict.COPY, Verdict.IN_PLACE):
+        outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
+        assert (outcome.verdict, outcome.gaps) == (verdict, Gaps(unsearched=fault.message))
+
+    assert await referrers(target, IMAGE.digest) == {SIGNATURE.digest}
+    assert await target.tag(COPY, SIG) == COSIGN.digest
+
+
+@pytest.mark.parametrize("fault", [Refused("it answered 403"), Unavailable("it is away")])
+async def test_an_image_whose_attachments_are_required_fails_where_they_cannot_be_searched_for(
+    signed: ScriptedStore, target: ScriptedStore, fault: TagferryError
+):
+    signed.referrer_failures[IMAGE.digest] = fault
+    engine = CopyEngine(attachments="required")
+
+    with pytest.raises(type(fault), match=f'sync.attachments is "required": {fault.message}'):
+        await engine.copy(route(signed, target), V1, override=False)
+    assert await target.tag(COPY, V1) is None
+
+    signed.referrer_failures.clear()
+    assert (await engine.copy(route(signed, target), V1, override=False)).verdict is Verdict.COPY
+    signed.referrer_failures[IMAGE.digest] = fault
+    with pytest.raises(type(fault)):
+        await engine.copy(route(signed, target), V1, override=False)
+
+
+LOST = artifact(subject=IMAGE.manifest, payload=b"lost")
+UNREADABLE = [
+    None,
+    Corrupt("its bytes hash to something else"),
+    Unsupported("manifests of the media type x are not supported"),
+    TooLarge("the answer", "must have at most 4194304 bytes"),
+    Refused("it answered 403"),
+]
+
+
+async def list_unreadable(store: ScriptedStore, fault: TagferryError | None) -> None:
+    """Have a referrer listed that cannot be read: it does not exist, or reading it has this fault."""
+    if fault is None:
+        store.dangling[IMAGE.digest] = [LOST.manifest.referrer_descriptor]
+        return
+    await push(store, APP, LOST)
+    store.failures[LOST.digest] = fault
+
+
+@pytest.mark.parametrize("fault", UNREADABLE)
+async def test_a_referrer_that_is_listed_and_cannot_be_read_is_left_behind_and_named(
+    signed: ScriptedStore, target: ScriptedStore, fault: TagferryError | None
+):
+    await list_unreadable(signed, fault)
+
+    for verdict in (Verdict.COPY, Verdict.IN_PLACE):
+        outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
+        assert outcome.verdict is verdict
+        assert list(outcome.gaps.left_behind) == [LOST.digest]
+        assert outcome.gaps.unsearched is None
+
+    assert await referrers(target, IMAGE.digest) == {SIGNATURE.digest}
+
+
+@pytest.mark.parametrize(("fault", "fails"), list(zip(UNREADABLE, [False, False, True, True, True], strict=True)))
+async def test_what_nobody_can_copy_is_not_required(
+    signed: ScriptedStore, target: ScriptedStore, fault: TagferryError | None, fails: bool
+):
+    await list_unreadable(signed, fault)
+    copying = CopyEngine(attachments="required").copy(route(signed, target), V1, override=False)
+
+    if fails:
+        with pytest.raises(Refused, match="required"):
+            await copying
+    else:
+        assert list((await copying).gaps.left_behind) == [LOST.digest]
+    assert await target.tag(COPY, V1) == (None if fails else IMAGE.digest)
+
+
+async def test_a_referrer_that_cannot_be_read_for_now_is_waited_for(signed: ScriptedStore, target: ScriptedStore):
+    signed.failures[SIGNATURE.digest] = Unavailable("the registry is away")
+
+    with pytest.raises(Unavailable):
+        await copy(signed, target)
+
+    assert await target.tag(COPY, V1) is None
+
+
+async def test_a_target_that_cannot_list_referrers_is_given_them_again(signed: ScriptedStore, target: ScriptedStore):
+    target.referrer_failures[IMAGE.digest] = Refused("it answered 403")
+    await copy(signed, target)
+
+    outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
+
+    assert outcome.gaps == NO_GAPS
+    assert await referrers_in_part(target, IMAGE.digest) == {SIGNATURE.digest}
+
+
+@pytest.mark.parametrize("override", [False, True])
+async def test_cosigns_tags_are_found_by_name_where_tags_cannot_be_listed(
+    signed: ScriptedStore, target: ScriptedStore, override: bool
+):
+    signed.many_tags = target.many_tags = True
+
+    assert await copy(signed, target, override=override) is Verdict.COPY
+    assert await target.tag(COPY, SIG) == COSIGN.digest
+    assert await copy(signed, target, override=override) is Verdict.IN_PLACE
+    own = image(seed="the target's own signature")
+    await push(target, COPY, own, SIG)
+    assert await copy(signed, target, override=override) is (Verdict.COPY if override else Verdict.IN_PLACE)
+
+
+async def test_a_tag_that_can_neither_be_listed_nor_asked_for_leaves_the_search_unfinished(
+    signed: ScriptedStore, target: ScriptedStore
+):
+    signed.many_tags = True
+    signed.failures[cosign_tags(IMAGE.digest)[1]] = Refused("it answered 403")
+
+    outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
+
+    assert outcome.gaps == Gaps(unsearched="it answered 403")
+    assert await target.tag(COPY, SIG) == COSIGN.digest
+
+
+async def test_a_list_without_the_tag_that_is_copied_is_not_all(signed: ScriptedStore, target: ScriptedStore):
+    class Cut(ScriptedStore):
+        async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
+            return frozenset({V2})
+
+    cut = Cut("cut")
+    cut._repositories = signed._repositories
+
+    await copy(cut, target)
+
+    assert await target.tag(COPY, SIG) == COSIGN.digest
+
+
+async def test_names_are_asked_for_until_that_has_cost_more_than_a_long_list(
+    source: ScriptedStore, target: ScriptedStore
+):
+    tags = [Tag(f"v{number}") for number in range(40)]
+    for tag in tags:
+        await push(source, APP, image(seed=tag), tag)
+        await push(target, COPY, image(seed=tag), tag)
+    source.many_tags = True
+    engine, way = CopyEngine(), route(source, target)
+
+    for tag in tags:
+        assert (await engine.copy(way, tag, override=False)).verdict is Verdict.IN_PLACE
+
+    assert source.counts["list_tags_within"] == 2
+    assert source.counts["head_manifest"] == len(tags) + 8 * 3
 
 
 def test_the_tags_of_the_schemas_are_those_of_the_specifications():

@@ -333,13 +333,13 @@ async def test_tags_come_in_pages(script: ScriptedRegistry, store: RemoteStore, 
     assert script.asked[1].query == "n=2&last=b"
 
 
-@pytest.mark.parametrize("target", ["http://127.0.0.1:1/v2/x", "/v2/team/app/tags/list?n=1000"])
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1/v2/x", "/v2/team/app/tags/list?n=1000"])
 async def test_a_next_page_that_leads_astray_is_not_followed(script: ScriptedRegistry, store: RemoteStore, target: str):
     script.always("GET", "/v2/team/app/tags/list", said({"tags": []}, headers={"Link": f"<{target}>; rel=next"}))
 
-    with pytest.raises(Unavailable, match="astray"):
+    with pytest.raises(Unavailable, match=r"astray|not of the web"):
         _ = [tag async for tag in store.list_tags(APP)]
-    assert len(script.asked) <= 2
+    assert len(script.asked) == 1
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405])

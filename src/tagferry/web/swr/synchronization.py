@@ -17,7 +17,7 @@ from tagferry.errors import Invalid, InvalidFilter, TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.model import JobStatus, SyncJob, SyncRequest
 from tagferry.sync.service import StartedSync
-from tagferry.sync.verdicts import describe
+from tagferry.sync.verdicts import describe, describe_gaps
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.queries import Page, is_descending, parse_filter
@@ -249,7 +249,8 @@ def _planned(tag: Tag, estimate: Estimate | TagferryError) -> dict[str, Any]:
     if isinstance(estimate, TagferryError):
         reason = estimate.message
     else:
-        reason = "" if estimate.verdict is Verdict.COPY else describe(estimate.verdict, estimate.rewritten)[1]
+        told = describe(estimate.verdict, estimate.rewritten, estimate.gaps)[1]
+        reason = "; ".join(describe_gaps(estimate.gaps)) if estimate.verdict is Verdict.COPY else told
     return {
         "tag": tag,
         "action": _ACTIONS[found.verdict],

@@ -1,0 +1,288 @@
+"""Who refers to a manifest is found by whatever a registry has for that, and a registry that refuses ends nothing."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tagferry.errors import Conflict, Incomplete
+from tagferry.names import RepositoryName
+from tagferry.oci.attachments import referrers_tag
+from tagferry.oci.model import DOCKER_LIST, MANIFEST_SIZE_LIMIT, OCI_INDEX, Manifest
+from tagferry.remote import Credentials, RemoteStore
+from tagferry.remote.capabilities import REFERRERS_API
+from tests.support.images import SampleImage, artifact, image, index
+from tests.support.scripted_images import hold_manifest
+from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said, scripted_registry
+from tests.unit.remote.conftest import Opening
+from tests.unit.remote.test_capabilities import MemoryKeeper
+
+APP, OTHER = RepositoryName("team/app"), RepositoryName("team/other")
+SUBJECT = image(seed="subject")
+SIGNATURE = artifact(subject=SUBJECT.manifest)
+SECOND = artifact(subject=SUBJECT.manifest, payload=b"second")
+API = f"/v2/{APP}/referrers/{SUBJECT.digest}"
+TAG = referrers_tag(SUBJECT.digest)
+HTML = Reply(body=b"<html>welcome</html>", headers={"Content-Type": "text/html"})
+CHALLENGE = {"WWW-Authenticate": "Basic realm=x"}
+
+
+def listing(*samples: SampleImage, media_type: str | None = OCI_INDEX) -> dict[str, Any]:
+    """What the API lists, or what stands under the tag."""
+    document: dict[str, Any] = {"schemaVersion": 2}
+    if media_type:
+        document["mediaType"] = media_type
+    return {**document, "manifests": [sample.manifest.referrer_descriptor.to_json() for sample in samples]}
+
+
+def list_under_tag(script: ScriptedRegistry, *samples: SampleImage) -> None:
+    """Put an index of referrers under the subject's tag."""
+    hold_manifest(script, APP, Manifest.parse(json.dumps(listing(*samples)).encode(), OCI_INDEX), TAG)
+
+
+async def found(store: RemoteStore) -> list[str]:
+    return [entry.digest for entry in await store.list_referrers(APP, SUBJECT.digest)]
+
+
+async def found_in_part(store: RemoteStore) -> list[str]:
+    with pytest.raises(Incomplete) as caught:
+        await store.list_referrers(APP, SUBJECT.digest)
+    return [entry.digest for entry in caught.value.found]
+
+
+NO_API = [
+    pytest.param(HTML, id="a web page"),
+    pytest.param(Reply(status=303, headers={"Location": "/web"}), id="303 to a web page"),
+    pytest.param(Reply(status=302, headers={"Location": "/web"}), id="302 to a web page"),
+    pytest.param(Reply(status=307, headers={"Location": "http://127.0.0.1:1/web"}), id="307 to nowhere"),
+    pytest.param(Reply(status=308, headers={"Location": "http://["}), id="308 to no address"),
+    pytest.param(Reply(status=303), id="303 without an address"),
+    pytest.param(error(400, "UNSUPPORTED"), id="400"),
+    pytest.param(Reply(status=401), id="401 without a challenge"),
+    pytest.param(Reply(status=406), id="406"),
+    pytest.param(Reply(status=204), id="204"),
+    pytest.param(Reply(body=b'{"manifests": ['), id="cut JSON"),
+    pytest.param(said({"errors": []}), id="other JSON"),
+    pytest.param(said(listing(SECOND, media_type=DOCKER_LIST)), id="a list of another type"),
+]
+
+
+@pytest.mark.parametrize("answer", NO_API)
+async def test_whatever_stands_in_the_place_of_the_api_means_that_the_tag_is_asked(
+    script: ScriptedRegistry, opened: Opening, answer: Reply
+):
+    keeper = MemoryKeeper()
+    script.always("GET", API, answer)
+    script.always("GET", "/web", HTML)
+    list_under_tag(script, SIGNATURE)
+    store = opened(keeper=keeper)
+
+    assert await found(store) == await found(store) == [SIGNATURE.digest]
+
+    assert script.lines().count(f"GET {API}") == 1, "it is asked no more, and was not asked again"
+    assert keeper.kept.lists_referrers is False
+    assert "script" in keeper.kept.unavailable[REFERRERS_API]
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_a_registry_that_says_plainly_that_it_has_no_api_is_not_worth_a_note(
+    script: ScriptedRegistry, opened: Opening, status: int
+):
+    keeper = MemoryKeeper()
+    script.always("GET", API, Reply(status=status))
+    list_under_tag(script, SIGNATURE)
+
+    assert await found(opened(keeper=keeper)) == [SIGNATURE.digest]
+    assert (keeper.kept.lists_referrers, keeper.kept.unavailable) == (False, {})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        error(403, "DENIED"),
+        Reply(status=401, headers=CHALLENGE),
+        Reply(status=307, headers={"Location": "x/referrers/y"}),
+    ],
+    ids=["403", "401", "redirected to 403"],
+)
+async def test_a_refusal_says_nothing_about_other_repositories_and_that_there_may_be_more(
+    script: ScriptedRegistry, opened: Opening, answer: Reply
+):
+    keeper = MemoryKeeper()
+    script.always("GET", API, answer)
+    script.always("GET", "*/x/referrers/y", error(403, "DENIED"))
+    script.always("GET", f"/v2/{OTHER}/referrers/{SUBJECT.digest}", said(listing(SECOND)))
+    list_under_tag(script, SIGNATURE)
+    store = opened(keeper=keeper, credentials=Credentials(username="u", password="p"))
+
+    assert await found_in_part(store) == await found_in_part(store) == [SIGNATURE.digest]
+    assert [one.digest for one in await store.list_referrers(OTHER, SUBJECT.digest)] == [SECOND.digest]
+
+    assert script.lines().count(f"GET {API}") <= 2, "once, and once with credentials"
+    assert keeper.kept.lists_referrers is True
+    assert REFERRERS_API in keeper.kept.unavailable
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Reply(status=500), id="500"),
+        pytest.param(Reply(drop=True), id="reset"),
+        pytest.param(Reply(body=bytes(MANIFEST_SIZE_LIMIT + 1)), id="too large"),
+        pytest.param(Reply(body=b"{}", truncate_to=1), id="cut"),
+    ],
+)
+async def test_a_fault_of_this_moment_is_no_reason_to_ask_no_more(
+    script: ScriptedRegistry, opened: Opening, answer: Reply
+):
+    keeper = MemoryKeeper()
+    script.on("GET", API, *[answer] * 3)
+    script.always("GET", API, said(listing(SIGNATURE, SECOND)))
+    list_under_tag(script, SIGNATURE)
+    store = opened(keeper=keeper, attempts=3)
+
+    assert await found_in_part(store) == [SIGNATURE.digest]
+    assert (keeper.kept.lists_referrers, keeper.kept.unavailable) == (None, {})
+    while len(script.asked) < 10:
+        try:
+            assert await found(store) == [SIGNATURE.digest, SECOND.digest]
+            break
+        except Incomplete:
+            continue
+    assert keeper.kept.lists_referrers is True
+
+
+async def test_after_a_fault_that_outlasted_its_retries_no_further_ones_are_spent(
+    script: ScriptedRegistry, opened: Opening
+):
+    script.always("GET", "/v2/*/referrers/*", Reply(status=503))
+    store = opened(attempts=3)
+
+    for number in range(3):
+        with pytest.raises(Incomplete):
+            await store.list_referrers(APP, image(seed=f"{number}").digest)
+
+    assert len([line for line in script.lines() if "/referrers/" in line]) == 3 + 1 + 1
+
+
+@pytest.mark.parametrize("answer", [HTML, Reply(status=400), Reply(status=500), Reply(status=406), Reply(status=403)])
+async def test_a_registry_that_has_the_api_is_never_taken_for_one_that_has_not(
+    script: ScriptedRegistry, opened: Opening, answer: Reply
+):
+    keeper = MemoryKeeper()
+    script.on("GET", API, said(listing()))
+    script.always("GET", API, answer)
+    store = opened(keeper=keeper, attempts=1)
+    assert await found(store) == []
+
+    assert await found_in_part(store) == []
+
+    assert keeper.kept.lists_referrers is True
+
+
+@pytest.mark.parametrize(
+    "answer", [error(404, "MANIFEST_UNKNOWN"), error(400, "MANIFEST_INVALID"), error(404, "NAME_UNKNOWN")]
+)
+async def test_a_subject_that_is_not_known_says_nothing_about_the_api(
+    script: ScriptedRegistry, opened: Opening, answer: Reply
+):
+    keeper = MemoryKeeper()
+    script.always("GET", API, answer)
+
+    assert await found(opened(keeper=keeper)) == []
+    assert (keeper.kept.lists_referrers, keeper.kept.unavailable) == (None, {})
+
+
+@pytest.mark.parametrize(
+    "broken", [{"digest": "sha256:xyz"}, "text", None, {**SECOND.manifest.descriptor.to_json(), "size": -1}]
+)
+async def test_descriptors_that_cannot_be_read_leave_the_others_and_say_so(
+    script: ScriptedRegistry, store: RemoteStore, broken: Any
+):
+    document = listing(SIGNATURE)
+    document["manifests"].append(broken)
+    script.always("GET", API, said(document))
+
+    assert await found_in_part(store) == [SIGNATURE.digest]
+
+
+async def test_pages_are_followed_at_the_same_registry_whatever_host_they_name(
+    script: ScriptedRegistry, store: RemoteStore
+):
+    link = {"Link": f'<http://registry.internal:5000{API}?page=2>; rel="next"'}
+    script.on("GET", API, said(listing(SIGNATURE), headers=link), said(listing(SECOND)))
+
+    assert await found(store) == [SIGNATURE.digest, SECOND.digest]
+    assert [asked.query for asked in script.asked] == ["", "page=2"]
+
+
+async def test_pages_without_end_are_given_up_with_what_was_found(script: ScriptedRegistry, store: RemoteStore):
+    def page(asked: Asked) -> Reply:
+        return said(listing(SIGNATURE), headers={"Link": f"<{API}?{len(script.asked)}>; rel=next"})
+
+    script.always("GET", API, page)
+
+    assert set(await found_in_part(store)) == {SIGNATURE.digest}
+    assert len(script.asked) == 100
+
+
+async def test_a_registry_may_have_its_api_at_another_host(script: ScriptedRegistry, store: RemoteStore):
+    async with scripted_registry() as upstream:
+        script.always("GET", API, Reply(status=307, headers={"Location": f"{upstream.url}/v2/mirror/referrers/x"}))
+        upstream.always("GET", "/v2/mirror/referrers/x", said(listing(SIGNATURE)))
+
+        assert await found(store) == [SIGNATURE.digest]
+
+
+@pytest.mark.parametrize(
+    "standing",
+    [
+        index().manifest,
+        index(docker=True).manifest,
+        image(seed="foreign").manifest,
+        image(docker=True).manifest,
+    ],
+    ids=["the subject, an index", "a Docker list", "an image", "a Docker image"],
+)
+async def test_what_is_no_index_of_referrers_lists_none(
+    script: ScriptedRegistry, store: RemoteStore, standing: Manifest
+):
+    subject = index().digest
+    hold_manifest(script, APP, standing, referrers_tag(subject))
+
+    assert await store.list_referrers(APP, subject) == []
+
+
+async def test_a_referrers_tag_of_an_unknown_type_lists_none(script: ScriptedRegistry, store: RemoteStore):
+    reply = Reply(body=b'{"schemaVersion": 1}', headers={"Content-Type": "application/vnd.example+json"})
+    script.always("GET", f"/v2/{APP}/manifests/{TAG}", reply)
+
+    assert await found(store) == []
+
+
+async def test_a_registry_that_takes_the_referrers_tag_for_a_digest_is_given_the_index_there(
+    script: ScriptedRegistry, store: RemoteStore
+):
+    hold_manifest(script, APP, SUBJECT.manifest, TAG)
+    script.always("PUT", "/v2/*", Reply(status=201))
+
+    await store.put_manifest(APP, SIGNATURE.manifest)
+
+    assert script.lines()[-1] == f"PUT /v2/{APP}/manifests/{TAG}"
+    (entry,) = json.loads(script.asked[-1].body)["manifests"]
+    assert entry["digest"] == SIGNATURE.digest
+
+
+@pytest.mark.parametrize("standing", [image(seed="foreign"), index(docker=True)], ids=["an image", "a Docker list"])
+async def test_a_referrers_tag_that_points_to_something_else_is_not_overwritten(
+    script: ScriptedRegistry, store: RemoteStore, standing: SampleImage
+):
+    hold_manifest(script, APP, standing.manifest, TAG)
+    script.always("PUT", "/v2/*", Reply(status=201))
+
+    with pytest.raises(Conflict, match="is no index of referrers"):
+        await store.put_manifest(APP, SIGNATURE.manifest)
+
+    assert [line for line in script.lines() if line.startswith("PUT")] == [
+        f"PUT /v2/{APP}/manifests/{SIGNATURE.digest}"
+    ]

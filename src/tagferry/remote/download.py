@@ -102,7 +102,8 @@ class _Span:
         if answer.status == 404:
             raise NotFound("blob", f"{self._repository}@{self._descriptor.digest}")
         if answer.status == 416 or (answer.status == 206 and body.is_coded):
-            # It does not understand ranges, or gives one of what it compresses on the way, which is none of the blob.
+            # It understands no such range, as go-containerregistry's registry does none without an end, or gives one
+            # of what it compresses on the way, which is none of the blob.
             self._takes_ranges = False
             return await self._connect()
         if answer.status == 206:
@@ -124,8 +125,8 @@ class _Span:
         )
 
     def _range(self) -> str:
-        # go-containerregistry's registry understands none without an end.
-        return f"bytes={self._position}-{self._end - 1}"
+        last = "" if self._end == self._descriptor.size else self._end - 1
+        return f"bytes={self._position}-{last}"
 
     async def _exactly(self, coming: "_Coming", *, flowing: bool) -> AsyncIterator[bytes | Flow]:
         """Pass on what is expected, without what a server sent that does not know ranges."""

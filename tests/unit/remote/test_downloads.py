@@ -43,7 +43,7 @@ async def test_a_blob_goes_on_where_its_connection_broke(script: ScriptedRegistr
     assert await read(opened(attempts=2), APP, blob(CONTENT)) == CONTENT
 
     asked = [request.headers.get("Range") for request in script.asked]
-    assert asked == [None, *(f"bytes={start}-999999" for start in range(100_000, 1_000_000, 100_000))]
+    assert asked == [None, *(f"bytes={start}-" for start in range(100_000, 1_000_000, 100_000))]
 
 
 async def test_no_progress_at_all_uses_up_the_attempts(script: ScriptedRegistry, opened: Opening):

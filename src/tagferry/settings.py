@@ -6,7 +6,7 @@ Nested settings are named with two underscores in the environment: `TAGFERRY_SYN
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,11 +17,13 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from tagferry.docker_hub import registry_url
 from tagferry.errors import Invalid, InvalidName, NotFound
 from tagferry.names import Namespace, RegionId, RepositoryName
 
@@ -75,7 +77,7 @@ def _repository_name(value: str) -> str:
 
 
 def _registry(value: str) -> str:
-    return value if value == EMBEDDED else _http_url(value)
+    return value if value == EMBEDDED else _http_url(registry_url(value))
 
 
 def _platform(value: str) -> str:
@@ -94,8 +96,32 @@ def _refusal(error: ErrorDetails) -> Invalid:
     return Invalid(field, error["msg"].removeprefix("Value error, "), value if tells else None)
 
 
+def _expanded(value: Any) -> Any:
+    """A path with the home folder filled in."""
+    if not isinstance(value, Path):
+        return value
+    try:
+        return value.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"must not begin with the home folder of an unknown user ({error})") from None
+
+
+def _located(model: type[BaseModel], section: Any, folder: Path) -> Any:
+    """A section of the file in which relative paths are relative to the file's folder."""
+    if not isinstance(section, dict):
+        return section
+    located = dict(section)
+    for name, field in model.model_fields.items():
+        is_path = field.annotation is Path or Path in get_args(field.annotation)
+        if is_path and isinstance(value := located.get(name), str) and value and not value.startswith("~"):
+            located[name] = folder / value
+    return located
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    _expand_paths = field_validator("*")(_expanded)
 
 
 class AcceptsSettings(_Frozen):
@@ -127,13 +153,14 @@ class RegionSettings(_Frozen):
     listen: Annotated[str, AfterValidator(_address)] | None = None
     """HOST:PORT on which this process serves the region's APIs; without it the region is only a target."""
     registry: Annotated[str, AfterValidator(_registry)] = EMBEDDED
-    """`embedded`, or the registry's URL."""
+    """`embedded`, or the registry's URL; `docker.io` for Docker Hub."""
     public_url: Annotated[str, AfterValidator(_http_url)] | None = None
     """The URL under which clients reach `listen`, where it is not that address itself."""
     username: str | None = None
     password: SecretStr | None = None
     docker_config: Path | None = None
-    """A docker `config.json` to take the credentials from, instead of `username` and `password`."""
+    """docker's `config.json`, or podman's `auth.json`, to take the credentials from, instead of `username` and
+    `password`. It is read again when it changes; the credential helpers that it names, when credentials are refused."""
     ca_file: Path | None = None
     """PEM file with the authorities to trust for the registry, instead of the system's."""
     insecure_skip_verify: bool = False
@@ -307,6 +334,8 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
+    _expand_paths = field_validator("*")(_expanded)
+
     data_dir: Path = Path("tagferry-data")
     """Where the embedded registries, the default database and the key file live; relative to the file's folder."""
     database_url: str = Field("", repr=False)
@@ -352,10 +381,13 @@ class Settings(BaseSettings):
             raise Invalid(str(path), f"must be a file that can be read ({error.strerror})") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Invalid(str(path), f"must be TOML ({error})") from None
-        if isinstance(data_dir := document.setdefault("data_dir", "tagferry-data"), str):
-            document["data_dir"] = path.absolute().parent / data_dir
-        if isinstance(audit_log := document.get("audit_log"), str):
-            document["audit_log"] = path.absolute().parent / audit_log
+        document.setdefault("data_dir", "tagferry-data")
+        folder = path.absolute().parent
+        document = _located(cls, document, folder)
+        if isinstance(regions := document.get("regions"), dict):
+            document["regions"] = {name: _located(RegionSettings, region, folder) for name, region in regions.items()}
+        if isinstance(webhooks := document.get("webhooks"), list):
+            document["webhooks"] = [_located(WebhookSettings, webhook, folder) for webhook in webhooks]
         return cls.parse(document)
 
     @classmethod

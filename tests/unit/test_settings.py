@@ -409,3 +409,41 @@ def test_a_region_without_time_for_its_requests_is_refused(tmp_path: Path, name:
     )
     with pytest.raises(Invalid, match=rf"regions\.north\.{name}.*greater than 0"):
         Settings.load(file)
+
+
+def test_paths_are_relative_to_the_file_and_know_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    home, folder = tmp_path / "home", tmp_path / "etc"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("TAGFERRY_REGIONS__SOUTH__DOCKER_CONFIG", "~/south.json")
+    file = write(
+        folder,
+        """
+        audit_log = "~/audit.log"
+        [regions.north]
+        registry = "https://registry.example"
+        docker_config = "~/.docker/config.json"
+        ca_file = "ca.pem"
+        [regions.south]
+        registry = "https://registry.example"
+        ca_file = "/etc/ca.pem"
+        [[webhooks]]
+        url = "https://hook.example"
+        cluster_id = "c"
+        ca_file = "hook.pem"
+        """,
+    )
+
+    settings = Settings.load(file)
+
+    north, south = settings.regions["north"], settings.regions["south"]
+    assert (settings.data_dir, settings.audit_log) == (folder / "tagferry-data", home / "audit.log")
+    assert (north.docker_config, north.ca_file) == (home / ".docker/config.json", folder / "ca.pem")
+    assert (south.docker_config, south.ca_file) == (home / "south.json", Path("/etc/ca.pem"))
+    assert settings.webhooks[0].ca_file == folder / "hook.pem"
+
+
+def test_a_home_folder_of_nobody_is_refused_by_its_setting():
+    told = refusal(region(registry="https://registry.example", docker_config="~nobody-here/config.json"))
+
+    assert told.startswith("regions.north.docker_config must not begin with the home folder of an unknown user")

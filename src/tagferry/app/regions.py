@@ -11,7 +11,8 @@ from tagferry.names import RegionId
 from tagferry.oci.images import ImageStore
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore
-from tagferry.remote.docker_config import find_credentials
+from tagferry.remote.docker_config import DockerCredentials
+from tagferry.remote.endpoint import CredentialSource
 from tagferry.settings import RegionSettings, Settings
 from tagferry.sync.capabilities import KeptCapabilities
 from tagferry.sync.regions import Region, Regions
@@ -49,16 +50,11 @@ async def open_regions(settings: Settings, memory: Memory | None = None) -> Asyn
 async def _store(name: RegionId, region: RegionSettings, settings: Settings, memory: Memory | None) -> ImageStore:
     if region.is_embedded:
         return await DiskStore.open(settings.data_dir / "registries" / name, name=name)
-    credentials = None
-    if region.username is not None and region.password is not None:
-        credentials = Credentials(username=region.username, password=region.password.get_secret_value())
-    elif region.docker_config is not None:
-        credentials = await find_credentials(region.registry.partition("://")[2], config=region.docker_config)
     return RemoteStore(
         Endpoint(
             name=name,
             url=region.registry,
-            credentials=credentials,
+            credentials=_credentials(name, region),
             ca_file=region.ca_file,
             insecure_skip_verify=region.insecure_skip_verify,
             max_connections=region.max_connections,
@@ -68,3 +64,13 @@ async def _store(name: RegionId, region: RegionSettings, settings: Settings, mem
         keeper=KeptCapabilities(memory.database, region.url) if memory is not None else None,
         uploads=KeptUploads(memory.database, region.url, leaving=memory.leaving) if memory is not None else None,
     )
+
+
+def _credentials(name: RegionId, region: RegionSettings) -> Credentials | CredentialSource | None:
+    """What is sent to a region's registry. Credential helpers are not run before the registry is asked something."""
+    if region.username is not None and region.password is not None:
+        return Credentials(username=region.username, password=region.password.get_secret_value())
+    if region.docker_config is None:
+        return None
+    host = region.registry.partition("://")[2]
+    return DockerCredentials(region.docker_config, host, setting=f"regions.{name}.docker_config")

@@ -74,7 +74,7 @@ _TAIL = """# tls_certificate = "server.pem"
 # [regions.eu-west-1]
 # registry = "https://registry.example.com"
 # username = "robot"
-# password = "…"           # or TAGFERRY_REGIONS__EU-WEST-1__PASSWORD, or docker_config = "/root/.docker/config.json"
+# password = "…"           # or TAGFERRY_REGIONS__EU-WEST-1__PASSWORD, or docker_config = "~/.docker/config.json"
 # ca_file = "ca.pem"
 # bytes_per_second = 50000000
 # request_seconds = 120        # a request as a whole, unless it carries a blob

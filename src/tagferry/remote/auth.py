@@ -113,6 +113,8 @@ class Authenticator:
             return await self._challenged(challenge, refusal, credentials)
         if refusal.sent is None:
             return self._presume_basic(refusal, credentials)
+        if not self._is_current(refusal.sent, credentials):
+            return True
         if refusal.status == 401:
             # It refuses this scheme and names no other one, so it is asked again.
             self._forget()
@@ -150,13 +152,21 @@ class Authenticator:
             if credentials is None:
                 return False
             return refusal.sent != self._basic(credentials) or await self._renewed(refusal, credentials)
+        is_current = refusal.sent is None or self._is_current(refusal.sent, credentials)
         is_wider = self._widen(refusal.scopes, challenge.scopes)
         if refusal.sent is not None:
             self._tokens.forget(refusal.sent.removeprefix("Bearer "))
         # A refused token may have been an old one; the second one was made for this request.
-        if is_new or is_wider or refusal.rounds == 1:
+        if is_new or is_wider or not is_current or refusal.rounds == 1:
             return True
         return await self._renewed(refusal, credentials) or self._narrow(refusal.scopes)
+
+    def _is_current(self, sent: str, credentials: Credentials | None) -> bool:
+        """Whether it is what would be sent now; while it was under way, another request may have renewed it."""
+        scheme, _, value = sent.partition(" ")
+        if scheme == "Basic":
+            return credentials is not None and sent == basic(credentials)
+        return self._tokens.holds(value, credentials)
 
     def _presume_basic(self, refusal: Refusal, credentials: Credentials | None) -> bool:
         """Send the credentials unasked where an answer to nobody in particular does not count."""

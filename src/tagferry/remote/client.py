@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
+from tagferry.docker_hub import full_name, is_hub
 from tagferry.errors import InvalidName, NotFound, Refused, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, written_since
@@ -49,6 +50,7 @@ class RemoteStore:
     ) -> None:
         retry = retry or Retry()
         self._transport = Transport(endpoint, retry=retry)
+        self._is_hub = is_hub(endpoint.url)
         self._learned = Learned(keeper, registry=endpoint.name)
         self._manifests = Manifests(self._transport, self._learned)
         self._tags = TagLookup(self._manifests)
@@ -84,6 +86,7 @@ class RemoteStore:
         for_write: bool = False,
         certain: bool = False,
     ) -> Descriptor | None:
+        repository = self._named(repository)
         if for_write:
             self._transport.expect_writes(repository)
         if certain and known is None and isinstance(reference, Tag):
@@ -94,9 +97,10 @@ class RemoteStore:
         return found
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
-        return await self._manifests.get(repository, reference)
+        return await self._manifests.get(self._named(repository), reference)
 
     async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
+        repository = self._named(repository)
         noted = await self._manifests.put(repository, manifest, tag)
         if tag is not None:
             self._tags.note_existing(repository, tag)
@@ -109,6 +113,7 @@ class RemoteStore:
     async def delete_manifest(
         self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
     ) -> None:
+        repository = self._named(repository)
         if seen is not None:
             found = await self._manifests.head(repository, seen.tag)
             if found is not None and found.digest != seen.digest:
@@ -116,16 +121,17 @@ class RemoteStore:
         await self._deletions.delete(repository, reference)
 
     async def delete_repository(self, repository: RepositoryName) -> None:
-        await self._deletions.delete_repository(self, repository)
+        await self._deletions.delete_repository(self, self._named(repository))
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
+        repository = self._named(repository)
         return await self._sizes.size(repository, digest, scope=pulling(repository))
 
     @asynccontextmanager
     async def read_blob(
         self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        async with self._downloader.open(repository, descriptor, offset=offset) as chunks:
+        async with self._downloader.open(self._named(repository), descriptor, offset=offset) as chunks:
             yield chunks
 
     async def write_blob(
@@ -137,14 +143,16 @@ class RemoteStore:
         mount_from: RepositoryName | None = None,
         anew: bool = False,
     ) -> BlobOutcome:
+        repository = self._named(repository)
+        mount_from = self._named(mount_from) if mount_from is not None else None
         return await self._uploader.write(repository, descriptor, source, mount_from=mount_from, anew=anew)
 
     async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
-        for tag in await self._tag_lists.all(repository):
+        for tag in await self._tag_lists.all(self._named(repository)):
             yield tag
 
     async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
-        return await self._tag_lists.within(repository, requests)
+        return await self._tag_lists.within(self._named(repository), requests)
 
     async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         tags = [tag async for tag in self.list_tags(repository)] if only is None else sorted(only)
@@ -192,9 +200,10 @@ class RemoteStore:
         *,
         tags: Collection[Tag] | None = None,
     ) -> list[Descriptor]:
-        return await self._referrers.find(repository, digest, artifact_type, tags)
+        return await self._referrers.find(self._named(repository), digest, artifact_type, tags)
 
     async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
+        repository = self._named(repository)
         call = Call(
             method="DELETE",
             task=f"delete blob {digest} of {repository}",
@@ -213,6 +222,10 @@ class RemoteStore:
 
     async def close(self) -> None:
         await self._transport.close()
+
+    def _named(self, repository: RepositoryName) -> RepositoryName:
+        """The name that the registry knows the repository by."""
+        return full_name(repository) if self._is_hub else repository
 
     async def _describe(
         self, repository: RepositoryName, waiting: Iterator[Tag], records: dict[Tag, TagRecord]

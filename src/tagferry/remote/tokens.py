@@ -117,6 +117,10 @@ class Tokens:
             self._held[key] = token
             return token.value
 
+    def holds(self, value: str, credentials: Credentials | None) -> bool:
+        """Whether a token was obtained with these credentials and has not been dropped since."""
+        return any(token.value == value and key.credentials == credentials for key, token in self._held.items())
+
     def forget(self, value: str) -> None:
         """Drop a token that a registry refused."""
         self._held = {key: token for key, token in self._held.items() if token.value != value}

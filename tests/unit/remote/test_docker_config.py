@@ -4,12 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from tagferry.errors import Invalid, NotFound, Unavailable
+from tagferry.errors import Invalid, Refused, Unavailable
 from tagferry.remote import Credentials
-from tagferry.remote.docker_config import find_credentials
+from tagferry.remote.docker_config import LOOK_SECONDS, RENEW_SECONDS, DockerCredentials
+from tests.support.clock import Clock
 
 PAIR = base64.b64encode(b"user:pass:word").decode()
 USER = Credentials(username="user", password="pass:word")
+HOST, APP = "r.example", "team/app"
+
+
+def pair(name: str) -> dict[str, str]:
+    return {"auth": base64.b64encode(f"{name}:p".encode()).decode()}
 
 
 @pytest.fixture
@@ -40,20 +46,71 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     [
         ("registry.example:5000", "registry.example:5000"),
         ("https://registry.example", "registry.example"),
+        ("https://registry.example/", "registry.example"),
         ("https://registry.example/v1/", "registry.example"),
-        ("https://index.docker.io/v1/", "registry-1.docker.io"),
-        ("https://index.docker.io/v1/", "docker.io"),
-        ("docker.io", "registry-1.docker.io"),
+        ("https://registry.example/v2", "registry.example"),
+        ("http://registry.example", "registry.example"),
+        ("Registry.Example", "registry.example"),
+        *(
+            (key, "registry-1.docker.io")
+            for host in ("docker.io", "index.docker.io", "registry-1.docker.io")
+            for key in (host, f"{host}/", f"https://{host}", f"https://{host}/", f"https://{host}/v1/", f"{host}/v2/")
+        ),
     ],
 )
 async def test_an_entry_is_found_under_all_its_names(config, key: str, host: str):
-    assert await find_credentials(host, config=config({"auths": {key: {"auth": PAIR}}})) == USER
+    assert await DockerCredentials(config({"auths": {key: {"auth": PAIR}}}), host).find(APP) == USER
+
+
+async def test_the_key_that_docker_writes_for_docker_hub_counts_before_the_others(config):
+    auths = {"docker.io": pair("other"), "https://index.docker.io/v1/": {"auth": PAIR}}
+
+    assert await DockerCredentials(config({"auths": auths}), "registry-1.docker.io").find(APP) == USER
 
 
 async def test_another_port_is_another_registry(config):
     path = config({"auths": {"registry.example:5000": {"auth": PAIR}}})
 
-    assert await find_credentials("registry.example", config=path) is None
+    assert await DockerCredentials(path, "registry.example").find(APP) is None
+
+
+@pytest.mark.parametrize(
+    ("repository", "user"),
+    [
+        ("team-a/app", "a"),
+        ("team-a", "a"),
+        ("team-a/sub/app", "sub"),
+        ("team-a/submarine", "a"),
+        ("team-ab/app", "all"),
+        ("other/app", "all"),
+        ("", "all"),
+    ],
+)
+async def test_an_entry_for_a_part_of_a_registry_counts_for_that_part(config, repository: str, user: str):
+    auths = {HOST: pair("all"), f"{HOST}/team-a": pair("a"), f"https://{HOST}/team-a/sub/": pair("sub")}
+
+    found = await DockerCredentials(config({"auths": auths}), HOST).find(repository)
+
+    assert found is not None
+    assert found.username == user
+
+
+async def test_an_entry_for_a_part_of_a_registry_counts_for_nothing_else(config):
+    credentials = DockerCredentials(config({"auths": {f"{HOST}/team-a": pair("a")}}), HOST)
+
+    assert await credentials.find("team-a/app") is not None
+    assert await credentials.find("team-b/app") is None
+    assert await credentials.find("") is None
+
+
+async def test_an_entry_for_a_part_of_a_registry_counts_before_a_helper(config, helper):
+    helper("""cat >/dev/null; echo '{"Username":"helped","Secret":"s"}'""")
+    path = config({"credsStore": "test", "auths": {HOST: {}, f"{HOST}/team-a": pair("a")}})
+    credentials = DockerCredentials(path, HOST)
+
+    found = [await credentials.find(name) for name in ("team-a/app", "team-b/app")]
+
+    assert [one.username if one else None for one in found] == ["a", "helped"]
 
 
 @pytest.mark.parametrize(
@@ -65,60 +122,154 @@ async def test_another_port_is_another_registry(config):
     ],
 )
 async def test_the_forms_of_an_entry_are_read(config, entry: dict[str, str], expected: Credentials | None):
-    assert await find_credentials("r.example", config=config({"auths": {"r.example": entry}})) == expected
+    assert await DockerCredentials(config({"auths": {HOST: entry}}), HOST).find(APP) == expected
 
 
-async def test_a_missing_file_holds_nothing(tmp_path: Path):
-    assert await find_credentials("r.example", config=tmp_path / "absent.json") is None
+async def test_a_missing_file_is_refused_by_its_setting(tmp_path: Path):
+    path = tmp_path / "absent.json"
+
+    with pytest.raises(Invalid, match=r"regions\.r\.docker_config must name .*No such file.*absent\.json"):
+        DockerCredentials(path, HOST, setting="regions.r.docker_config")
 
 
-@pytest.mark.parametrize("document", [[], {"auths": []}, {"auths": {"r.example": {"auth": "%%"}}}])
-async def test_a_file_that_docker_did_not_write_is_refused(config, document: object):
-    with pytest.raises(Invalid):
-        await find_credentials("r.example", config=config(document))
+@pytest.mark.parametrize("text", ["[]", '{"auths": []}', '{"credHelpers": "x"}', "{", ""])
+async def test_a_file_that_docker_did_not_write_is_refused(tmp_path: Path, text: str):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+
+    with pytest.raises(Invalid, match=r"docker_config must name a readable JSON file"):
+        DockerCredentials(path, HOST)
 
 
-@pytest.mark.parametrize("setting", [{"credHelpers": {"r.example": "test"}}, {"credsStore": "test"}])
-async def test_a_helper_is_asked(config, helper, setting: dict[str, object]):
-    helper('read host; echo "{\\"Username\\":\\"user\\",\\"Secret\\":\\"pass:word\\",\\"ServerURL\\":\\"$host\\"}"')
+async def test_a_broken_entry_harms_its_own_registry_only(config):
+    path = config({"auths": {HOST: {"auth": "%%"}, "other.example": {"auth": PAIR}}})
 
-    assert await find_credentials("r.example", config=config(setting)) == USER
+    with pytest.raises(Refused, match=r"auths\[r\.example\]\.auth"):
+        await DockerCredentials(path, HOST).find(APP)
+    assert await DockerCredentials(path, "other.example").find(APP) == USER
+
+
+async def test_a_file_is_read_again_when_it_has_changed(config):
+    clock = Clock()
+    credentials = DockerCredentials(config({"auths": {HOST: pair("old")}}), HOST, clock=clock)
+    path = config({"auths": {HOST: {"auth": PAIR}}})
+    old = await credentials.find(APP)
+    assert old is not None
+    assert old.username == "old"
+
+    clock.now += LOOK_SECONDS
+    assert await credentials.find(APP) == USER
+
+    path.write_text('{"auths": {')
+    clock.now += LOOK_SECONDS
+    assert await credentials.find(APP) == USER, "half a file is no reason to be nobody"
+
+    path.unlink()
+    clock.now += LOOK_SECONDS
+    assert await credentials.find(APP) == USER
+
+
+async def test_a_file_is_read_again_at_once_when_its_credentials_are_refused(config):
+    credentials = DockerCredentials(config({"auths": {HOST: pair("old")}}), HOST, clock=Clock())
+    config({"auths": {HOST: {"auth": PAIR}}})
+
+    assert await credentials.renew(APP, await credentials.find(APP)) == USER
+
+
+@pytest.mark.parametrize("setting", [{"credHelpers": {HOST: "test"}}, {"credsStore": "test"}])
+async def test_a_helper_is_asked_once(config, helper, setting: dict[str, object], tmp_path: Path):
+    helper(
+        f'read host; echo x >>"{tmp_path}/asked"; '
+        'echo "{\\"Username\\":\\"user\\",\\"Secret\\":\\"pass:word\\",\\"ServerURL\\":\\"$host\\"}"'
+    )
+    credentials = DockerCredentials(config(setting), HOST)
+
+    assert [await credentials.find(name) for name in (APP, "", APP)] == [USER] * 3
+    assert (tmp_path / "asked").read_text() == "x\n"
+
+
+async def test_a_helper_is_asked_again_when_its_credentials_are_refused_but_not_all_the_time(
+    config, helper, tmp_path: Path
+):
+    helper(
+        f'cat >/dev/null; echo x >>"{tmp_path}/asked"; n=$(wc -l <"{tmp_path}/asked"); '
+        'echo "{\\"Username\\":\\"u\\",\\"Secret\\":\\"$n\\"}"'
+    )
+    clock = Clock()
+    credentials = DockerCredentials(config({"credsStore": "test"}), HOST, clock=clock)
+    first = await credentials.find(APP)
+
+    second = await credentials.renew(APP, first)
+    assert [one.password if one else None for one in (first, second)] == ["1", "2"]
+    assert await credentials.renew(APP, first) == second, "somebody else has renewed them"
+    assert await credentials.renew(APP, second) == second
+    clock.now += RENEW_SECONDS
+    assert await credentials.renew(APP, second) == Credentials(username="u", password="3")
 
 
 async def test_a_helper_may_give_an_identity_token(config, helper):
     helper("""cat >/dev/null; echo '{"Username":"<token>","Secret":"long"}'""")
 
-    found = await find_credentials("r.example", config=config({"credsStore": "test"}))
+    found = await DockerCredentials(config({"credsStore": "test"}), HOST).find(APP)
     assert found == Credentials(identity_token="long")
+
+
+async def test_a_helper_is_asked_for_docker_hub_by_the_key_that_docker_uses(config, helper):
+    helper("""read key; echo "{\\"Username\\":\\"$key\\",\\"Secret\\":\\"s\\"}" """)
+
+    found = await DockerCredentials(config({"credsStore": "test"}), "registry-1.docker.io").find(APP)
+    assert found == Credentials(username="https://index.docker.io/v1/", password="s")
 
 
 async def test_the_file_is_read_where_the_helper_knows_nothing(config, helper):
     helper("cat >/dev/null; echo credentials not found in native keychain; exit 1")
 
-    path = config({"credsStore": "test", "auths": {"r.example": {"auth": PAIR}}})
-    assert await find_credentials("r.example", config=path) == USER
+    path = config({"credsStore": "test", "auths": {HOST: {"auth": PAIR}}})
+    assert await DockerCredentials(path, HOST).find(APP) == USER
 
 
-async def test_a_slow_helper_is_ended(config, helper):
-    helper("exec sleep 20")
+@pytest.mark.parametrize("script", ["exec sleep 20", "sleep 20 & exit 0"], ids=["itself", "its child"])
+async def test_a_slow_helper_is_ended(config, helper, script: str):
+    helper(script)
 
     with pytest.raises(Unavailable, match="within"):
-        await find_credentials("r.example", config=config({"credsStore": "test"}), timeout=0.1)
+        await DockerCredentials(config({"credsStore": "test"}), HOST, timeout=0.3).find(APP)
 
 
-async def test_a_broken_helper_is_reported_without_its_output(config, helper):
-    helper("cat >/dev/null; echo secret; exit 3")
+async def test_a_helper_that_writes_without_end_is_ended(config, helper):
+    helper("cat >/dev/null; exec cat /dev/zero")
+
+    with pytest.raises(Unavailable, match="wrote more than 65536 bytes"):
+        await DockerCredentials(config({"credsStore": "test"}), HOST).find(APP)
+
+
+async def test_a_broken_helper_is_quoted_and_asked_again_later(config, helper):
+    helper("cat >/dev/null; echo 'session  has expired' >&2; exit 3")
+    clock = Clock()
+    credentials = DockerCredentials(config({"credsStore": "test"}), HOST, clock=clock)
+
+    with pytest.raises(Unavailable, match=r"failed for r\.example with exit code 3: session has expired$"):
+        await credentials.find(APP)
+    helper("""cat >/dev/null; echo '{"Username":"user","Secret":"pass:word"}'""")
+    with pytest.raises(Unavailable, match="session has expired"):
+        await credentials.find(APP)
+    clock.now += RENEW_SECONDS
+    assert await credentials.find(APP) == USER
+
+
+async def test_a_broken_helper_is_not_quoted_with_its_secrets(config, helper):
+    helper("""cat >/dev/null; echo '{"Username":"u","Secret":"hidden"}'; exit 3""")
 
     with pytest.raises(Unavailable, match="exit code 3") as raised:
-        await find_credentials("r.example", config=config({"credsStore": "test"}))
-    assert "secret" not in str(raised.value)
+        await DockerCredentials(config({"credsStore": "test"}), HOST).find(APP)
+    assert "hidden" not in str(raised.value)
 
 
 async def test_a_helper_that_is_not_installed_is_named(config):
-    with pytest.raises(NotFound, match="docker-credential-nowhere"):
-        await find_credentials("r.example", config=config({"credsStore": "nowhere"}))
+    with pytest.raises(Refused, match="docker-credential-nowhere is not installed"):
+        await DockerCredentials(config({"credsStore": "nowhere"}), HOST).find(APP)
 
 
 async def test_a_helper_cannot_be_a_path(config):
-    with pytest.raises(Invalid):
-        await find_credentials("r.example", config=config({"credsStore": "../../bin/evil"}))
+    with pytest.raises(Refused, match="must be named by letters"):
+        await DockerCredentials(config({"credsStore": "../../bin/evil"}), HOST).find(APP)

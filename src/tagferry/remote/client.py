@@ -57,7 +57,7 @@ class RemoteStore:
         self._referrers = Referrers(self._transport, self._manifests, self._learned)
         self._deletions = Deletions(self._transport, self._manifests, retry.sleep)
         self._tag_lists = Tags(self._transport, self._learned)
-        self._downloader = Downloader(self._transport)
+        self._downloader = Downloader(self._transport, self._learned)
         self._sizes = BlobSizes(self._transport, self._learned)
         self._uploader = Uploader(self._transport, self._learned, self._sizes, uploads)
 

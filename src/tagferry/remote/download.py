@@ -2,23 +2,28 @@
 
 A connection that breaks is replaced by one that goes on where it broke, by Range. A large blob of a registry that is
 far away is read in several ranges at once, since one connection over a long way carries only what fits into its
-window.
+window. Where a server ignores ranges and sends everything, that answer is read on, and no piece is asked for any more.
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from tagferry.errors import Corrupt, NotFound, Unavailable
 from tagferry.names import RepositoryName
 from tagferry.oci.images import Flow, Spliceable
 from tagferry.oci.model import Descriptor
+from tagferry.remote.answer import Answer
 from tagferry.remote.body import Body
+from tagferry.remote.capabilities import RANGES, Learned
 from tagferry.remote.manifests import pulling
 from tagferry.remote.transport import Call, Transport
 
+_RANGE = re.compile(r"\s*bytes[ =]\s*(\d+)-(\d+)", re.ASCII)
 PIECE = 4 * 1024 * 1024
 """Bytes of one range of a blob that is read in several."""
 PIECES_AT_ONCE = 8
@@ -30,8 +35,9 @@ PIECES_IN_MEMORY = 16
 class Downloader:
     """Reads blobs of one registry."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, learned: Learned) -> None:
         self._transport = transport
+        self._learned = learned
         self._pieces = asyncio.Semaphore(PIECES_IN_MEMORY)
 
     @asynccontextmanager
@@ -41,29 +47,51 @@ class Downloader:
         """See `ImageStore.read_blob`."""
         if offset and offset >= descriptor.size:
             yield _nothing()
-        elif self._is_worth_pieces(descriptor.size - offset):
-            async with _Pieces(self._transport, self._pieces, repository, descriptor, offset).opened() as chunks:
-                yield chunks
         else:
-            async with _Span(self._transport, repository, descriptor, offset, descriptor.size).opened() as chunks:
+            blob = _Blob(self._transport, self._learned, repository, descriptor)
+            is_in_pieces = await self._is_worth_pieces(descriptor.size - offset)
+            reading = _Pieces(blob, self._pieces, offset) if is_in_pieces else _Span(blob, offset, descriptor.size)
+            async with reading.opened() as chunks:
                 yield chunks
 
-    def _is_worth_pieces(self, size: int) -> bool:
-        return self._transport.is_far is True and size >= 2 * PIECE
+    async def _is_worth_pieces(self, size: int) -> bool:
+        is_large_and_far = self._transport.is_far is True and size >= 2 * PIECE
+        return is_large_and_far and RANGES not in (await self._learned.known()).unavailable
+
+
+class _Blob(NamedTuple):
+    """What is read, and from where."""
+
+    transport: Transport
+    learned: Learned
+    repository: RepositoryName
+    descriptor: Descriptor
+
+
+class _RangeIgnored(Exception):
+    """A server that was asked for a piece in the middle sent the whole blob."""
 
 
 class _Span:
-    """The bytes of a blob from `start` up to, not including, `end`."""
+    """The bytes of a blob from `start` up to, not including, `end`.
 
-    def __init__(
-        self, transport: Transport, repository: RepositoryName, descriptor: Descriptor, start: int, end: int
-    ) -> None:
-        self._transport = transport
-        self._repository = repository
-        self._descriptor = descriptor
+    Args:
+        blob: the blob.
+        start: its first byte that is wanted.
+        end: the byte after the last one that is wanted.
+        is_piece: other spans bring what is before it, so that reading the whole blob for it is not worth it.
+
+    Attributes:
+        is_whole: whether the last answer brings all of the blob.
+    """
+
+    def __init__(self, blob: _Blob, start: int, end: int, *, is_piece: bool = False) -> None:
+        self._transport, self._learned, self._repository, self._descriptor = blob
         self._position = start
         self._end = end
-        self._attempts = transport.retry.attempts()
+        self._is_piece = is_piece
+        self.is_whole = False
+        self._attempts = self._transport.retry.attempts()
         self._takes_ranges = True
         self._connection = AsyncExitStack()
 
@@ -79,6 +107,10 @@ class _Span:
         finally:
             await self._connection.aclose()
 
+    def extend(self) -> None:
+        """Go on to the end of the blob; to be called before anything was read."""
+        self._end = self._descriptor.size
+
     async def _resumed(self, coming: "_Coming", *, flowing: bool) -> AsyncIterator[bytes | Flow]:
         while True:
             begun_at = self._position
@@ -86,7 +118,8 @@ class _Span:
                 async for piece in self._exactly(coming, flowing=flowing):
                     yield piece
             except Unavailable as failure:
-                if self._position > begun_at:
+                # What has to read again all that came before gets no nearer to its end by that.
+                if self._position > begun_at and not coming.skipped:
                     self._attempts.progressed()
                 await self._attempts.pause(failure)
                 coming = await self._connect()
@@ -101,15 +134,45 @@ class _Span:
         )
         if answer.status == 404:
             raise NotFound("blob", f"{self._repository}@{self._descriptor.digest}")
-        if answer.status == 416 or (answer.status == 206 and body.is_coded):
-            # It understands no such range, as go-containerregistry's registry does none without an end, or gives one
-            # of what it compresses on the way, which is none of the blob.
+        is_asked = "Range" in call.headers
+        begins_at = 0 if answer.status == 200 else self._begins_at(answer, body)
+        if begins_at is None:
+            told = answer.headers.get("Content-Range") or answer.headers.get("Content-Type") or "nothing"
+            if not is_asked:
+                raise Unavailable(
+                    f"registry {self._transport.name} sent {told} instead of bytes {self._position}- "
+                    f"when asked to {call.task}"
+                )
+            # go-containerregistry's registry understands no range without an end, but others.
+            if answer.status != 416 or self._end < self._descriptor.size:
+                await self._note_ignored(answer, f"sent {told} instead")
             self._takes_ranges = False
             return await self._connect()
-        if answer.status == 206:
-            self._check_range(answer.headers.get("Content-Range", ""), call)
-            return _Coming(call, body, skipped=0)
-        return _Coming(call, body, skipped=self._position)
+        self.is_whole = answer.status == 200
+        if is_asked:
+            await (self._note_ignored(answer, "sent everything") if self.is_whole else self._note_taken())
+        if self.is_whole and self._is_piece:
+            raise _RangeIgnored
+        return _Coming(call, body, skipped=self._position - begins_at)
+
+    async def _note_ignored(self, answer: Answer, told: str) -> None:
+        place = urlsplit(answer.url).netloc
+        await self._learned.note_unavailable(RANGES, f"{place} answered {answer.status} to a range and {told}")
+
+    async def _note_taken(self) -> None:
+        await self._learned.note_available(RANGES)
+
+    def _begins_at(self, answer: Answer, body: Body) -> int | None:
+        """The first byte that an answer other than 200 brings; None where what is wanted next is not in it."""
+        media_type = answer.headers.get("Content-Type", "").lower()
+        # A range of what was compressed on the way is none of the blob.
+        if answer.status != 206 or body.is_coded or media_type.startswith("multipart/"):
+            return None
+        told = answer.headers.get("Content-Range", "")
+        match = _RANGE.match(told)
+        if match is None:
+            return None if told else self._position
+        return int(match[1]) if int(match[1]) <= self._position <= int(match[2]) else None
 
     def _call(self) -> Call:
         whole = not self._takes_ranges or (self._position == 0 and self._end == self._descriptor.size)
@@ -119,7 +182,7 @@ class _Span:
             url=f"/v2/{self._repository}/blobs/{self._descriptor.digest}",
             scopes=(pulling(self._repository),),
             headers={} if whole else {"Range": self._range()},
-            accept=frozenset({200, 404} if whole else {200, 206, 404, 416}),
+            accept=frozenset({200, 206, 404} if whole else {200, 206, 404, 416}),
             redirects=True,
             whole=self._descriptor.size,
         )
@@ -162,13 +225,6 @@ class _Span:
     def _advance(self, size: int) -> None:
         self._position += size
 
-    def _check_range(self, told: str, call: Call) -> None:
-        start = self._position
-        if told and not told.replace(" ", "").startswith((f"bytes{start}-", f"bytes={start}-")):
-            raise Unavailable(
-                f"registry {self._transport.name} sent {told} instead of bytes {start}- when asked to {call.task}"
-            )
-
 
 class _Coming(NamedTuple):
     """An answer with a span's bytes.
@@ -185,38 +241,29 @@ class _Coming(NamedTuple):
 class _Pieces:
     """A blob in ranges, several on their way at once, handed out in order."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        memory: asyncio.Semaphore,
-        repository: RepositoryName,
-        descriptor: Descriptor,
-        offset: int,
-    ) -> None:
-        self._transport = transport
+    def __init__(self, blob: _Blob, memory: asyncio.Semaphore, offset: int) -> None:
+        self._blob = blob
         self._memory = memory
-        self._repository = repository
-        self._descriptor = descriptor
-        self._starts = iter(range(offset, descriptor.size, PIECE))
-        self._coming: deque[asyncio.Task[bytes]] = deque()
+        self._offset = offset
+        self._starts = iter(range(offset + PIECE, blob.descriptor.size, PIECE))
+        self._coming: deque[asyncio.Task[bytes | None]] = deque()
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Ask for the first ranges; raises NotFound at once where there is no such blob."""
-        try:
-            await self._start()
-            yield self._in_order()
-        finally:
-            await self._stop()
-
-    async def _start(self) -> None:
-        self._ask()
-        # The first answer tells whether there is anything to ask for.
-        await asyncio.wait([self._coming[0]])
-        if self._coming[0].exception() is not None:
-            await self._coming[0]
-        while len(self._coming) < PIECES_AT_ONCE and self._ask():
-            pass
+        """Ask for the first range, then for more; raises NotFound at once where there is no such blob."""
+        async with AsyncExitStack() as first:
+            span = _Span(self._blob, self._offset, self._offset + PIECE)
+            chunks = await first.enter_async_context(span.opened())
+            if span.is_whole:
+                span.extend()
+                yield chunks
+                return
+            try:
+                while len(self._coming) < PIECES_AT_ONCE - 1 and self._ask():
+                    pass
+                yield self._in_order(chunks, first)
+            finally:
+                await self._stop()
 
     def _ask(self) -> bool:
         start = next(self._starts, None)
@@ -225,20 +272,35 @@ class _Pieces:
         self._coming.append(asyncio.create_task(self._fetch(start)))
         return True
 
-    async def _in_order(self) -> AsyncIterator[bytes]:
+    async def _in_order(self, chunks: AsyncIterator[bytes], first: AsyncExitStack) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            yield chunk
+        await first.aclose()
+        position = self._offset + PIECE
         while self._coming:
             piece = await self._coming[0]
             self._coming.popleft()
+            if piece is None:
+                await self._stop()
+                async with _Span(self._blob, position, self._blob.descriptor.size).opened() as rest:
+                    async for chunk in rest:
+                        yield chunk
+                return
             self._memory.release()
             self._ask()
+            position += len(piece)
             yield piece
 
-    async def _fetch(self, start: int) -> bytes:
+    async def _fetch(self, start: int) -> bytes | None:
+        """One piece; None where the server does not give pieces after all."""
         await self._memory.acquire()
-        end = min(start + PIECE, self._descriptor.size)
+        end = min(start + PIECE, self._blob.descriptor.size)
         try:
-            async with _Span(self._transport, self._repository, self._descriptor, start, end).opened() as chunks:
+            async with _Span(self._blob, start, end, is_piece=True).opened() as chunks:
                 return b"".join([chunk async for chunk in chunks])
+        except _RangeIgnored:
+            self._memory.release()
+            return None
         except BaseException:
             self._memory.release()
             raise
@@ -247,7 +309,7 @@ class _Pieces:
         for task in self._coming:
             task.cancel()
         for ended in await asyncio.gather(*self._coming, return_exceptions=True):
-            if not isinstance(ended, BaseException):
+            if isinstance(ended, bytes):
                 self._memory.release()
         self._coming.clear()
 

@@ -147,6 +147,9 @@ class Manifests:
 
         async def is_stored() -> bool:
             found = await self.head(repository, reference, once=True)
+            if found is None:
+                # Some registries answer 404 to HEAD of what they have.
+                found = await self.look(repository, reference, once=True)
             return found is not None and found.digest == manifest.digest
 
         answer = await Write(self._transport.retry, send, is_stored).answered()

@@ -8,10 +8,13 @@ import pytest
 from tagferry.errors import Corrupt, NotFound, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.model import Descriptor
+from tagferry.remote import RemoteStore
+from tagferry.remote.capabilities import RANGES
 from tagferry.remote.download import PIECE, PIECES_AT_ONCE
 from tests.support.images import blob, read
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error
 from tests.unit.remote.conftest import Opening
+from tests.unit.remote.test_capabilities import MemoryKeeper
 
 APP = RepositoryName("team/app")
 CONTENT = random.Random(1).randbytes(1_000_000)
@@ -150,3 +153,114 @@ async def test_a_missing_large_blob_from_afar_is_not_found(script: ScriptedRegis
 
     with pytest.raises(NotFound):
         await read(store, APP, missing)
+
+
+async def far(script: ScriptedRegistry, store: RemoteStore) -> None:
+    """Have the store find out that its registry is far away."""
+    script.always("HEAD", "/v2/team/app/*", Reply(delay=0.02, headers={"Content-Length": "0"}))
+    await store.stat_blob(APP, Digest.of(b""))
+    script.asked.clear()
+
+
+def ranges(script: ScriptedRegistry) -> list[str | None]:
+    return [request.headers.get("Range") for request in script.asked if request.method == "GET"]
+
+
+async def test_a_server_that_ignores_ranges_sends_a_large_blob_once_and_is_asked_for_no_range_again(
+    script: ScriptedRegistry, opened: Opening
+):
+    keeper = MemoryKeeper()
+    script.always("GET", path(LARGE), Reply(body=LARGE, delay=0.02))
+    for asked in (f"bytes=0-{PIECE - 1}", None):
+        store = opened(keeper=keeper)
+        await far(script, store)
+        assert await read(store, APP, blob(LARGE)) == LARGE
+        assert ranges(script) == [asked]
+
+    assert "answered 200 to a range and sent everything" in keeper.kept.unavailable[RANGES]
+
+
+async def test_a_server_that_ignores_ranges_is_read_on_from_an_offset(script: ScriptedRegistry, opened: Opening):
+    script.always("GET", path(LARGE), Reply(body=LARGE, delay=0.02))
+    store = opened()
+    await far(script, store)
+
+    assert await read(store, APP, blob(LARGE), offset=PIECE + 5) == LARGE[PIECE + 5 :]
+
+    assert len(ranges(script)) == 1
+
+
+async def test_ranges_that_are_given_after_all_end_what_was_learned(script: ScriptedRegistry, opened: Opening):
+    keeper = MemoryKeeper()
+    script.on("GET", path(LARGE), Reply(body=LARGE))
+    script.always("GET", path(LARGE), serving_ranges(LARGE))
+    store = opened(keeper=keeper)
+    await far(script, store)
+    await read(store, APP, blob(LARGE))
+    assert RANGES in keeper.kept.unavailable
+
+    assert await read(store, APP, blob(LARGE), offset=PIECE) == LARGE[PIECE:]
+
+    assert RANGES not in keeper.kept.unavailable
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 9])
+async def test_a_server_that_stops_giving_ranges_in_the_middle_is_read_on_in_one_stream(
+    script: ScriptedRegistry, opened: Opening, pieces: int
+):
+    given = serving_ranges(LARGE, delay=0.02)
+    script.on("GET", path(LARGE), *[given] * pieces)
+    script.always("GET", path(LARGE), Reply(body=LARGE))
+    store = opened()
+    await far(script, store)
+
+    assert await read(store, APP, blob(LARGE)) == LARGE
+
+    assert len(ranges(script)) <= pieces + PIECES_AT_ONCE + 1
+    # What was reserved for the pieces was given back.
+    assert await read(store, APP, blob(LARGE)) == LARGE
+
+
+ODD = {
+    "another range": Reply(status=206, headers={"Content-Range": f"bytes 9-99/{len(LARGE)}"}, body=LARGE[9:100]),
+    "a range that cannot be read": Reply(status=206, headers={"Content-Range": "lines 1-2"}, body=b"x"),
+    "several ranges": Reply(status=206, headers={"Content-Type": "multipart/byteranges; boundary=x"}, body=b"--x"),
+    "416": Reply(status=416, headers={"Content-Range": f"bytes */{len(LARGE)}"}),
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("offset", [0, 7, PIECE * 9])
+async def test_a_server_that_answers_a_range_oddly_is_asked_for_everything(
+    script: ScriptedRegistry, opened: Opening, odd: Reply, offset: int
+):
+    def answer(asked: Asked) -> Reply:
+        return odd if "Range" in asked.headers else Reply(body=LARGE)
+
+    script.always("GET", path(LARGE), answer)
+    store = opened()
+    await far(script, store)
+
+    assert await read(store, APP, blob(LARGE), offset=offset) == LARGE[offset:]
+
+    assert len(ranges(script)) == 2
+
+
+async def test_a_range_that_begins_too_early_is_read_from_where_it_is_wanted(script: ScriptedRegistry, opened: Opening):
+    early = Reply(status=206, headers={"Content-Range": "bytes 399000-999999/1000000"}, body=CONTENT[399_000:])
+    script.on("GET", path(CONTENT), Reply(body=CONTENT, truncate_to=400_000), early)
+
+    assert await read(opened(attempts=2), APP, blob(CONTENT)) == CONTENT
+
+
+async def test_a_server_without_ranges_that_breaks_again_and_again_is_given_up(
+    script: ScriptedRegistry, opened: Opening
+):
+    broken = [Reply(body=CONTENT, truncate_to=size) for size in range(100_000, 1_000_000, 100_000)]
+    script.on("GET", path(CONTENT), *broken)
+    script.always("GET", path(CONTENT), Reply(body=CONTENT))
+
+    with pytest.raises(Unavailable):
+        await read(opened(attempts=3), APP, blob(CONTENT))
+
+    assert len(script.asked) == 3

@@ -88,7 +88,7 @@ async def test_a_manifest_that_was_not_stored_is_sent_again(
 
     await impatient.put_manifest(APP, MANIFEST, V1)
 
-    assert [asked.method for asked in script.asked] == ["PUT", "HEAD", "PUT"]
+    assert [asked.method for asked in script.asked] == ["PUT", "HEAD", "GET", "PUT"]
 
 
 @pytest.mark.parametrize("refusal", IMMUTABLE.values(), ids=IMMUTABLE)
@@ -100,7 +100,16 @@ async def test_a_manifest_that_was_stored_late_is_found_after_the_second_one_is_
 
     await store.put_manifest(APP, MANIFEST, V1)
 
-    assert [asked.method for asked in script.asked] == ["PUT", "HEAD", "PUT", "HEAD"]
+    assert [asked.method for asked in script.asked] == ["PUT", "HEAD", "GET", "PUT", "HEAD"]
+
+
+async def test_a_manifest_that_only_get_finds_was_stored(script: ScriptedRegistry, store: RemoteStore):
+    script.on("PUT", AT_V1, Reply(drop=True), IMMUTABLE["400"])
+    script.always("GET", AT_V1, Reply(body=MANIFEST.raw, headers={"Content-Type": OCI_MANIFEST}))
+
+    await store.put_manifest(APP, MANIFEST, V1)
+
+    assert [asked.method for asked in script.asked] == ["PUT", "HEAD", "GET"]
 
 
 @pytest.mark.parametrize("refusal", IMMUTABLE.values(), ids=IMMUTABLE)
@@ -133,7 +142,7 @@ async def test_what_the_last_attempt_stored_is_a_success(script: ScriptedRegistr
 
     await store.put_manifest(APP, MANIFEST, V1)
 
-    assert [asked.method for asked in script.asked] == ["PUT", "HEAD"] * 3
+    assert [asked.method for asked in script.asked] == [*["PUT", "HEAD", "GET"] * 2, "PUT", "HEAD"]
 
 
 async def test_a_look_that_fails_costs_one_request_and_the_write_is_the_error(

@@ -6,11 +6,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tagferry.app import open_accounts, open_regions
+from tagferry.app import open_accounts
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
-from tagferry.errors import NotFound, TagferryError
-from tagferry.oci.images import ImageStore
-from tagferry.remote import Capabilities, Learned, RemoteStore
+from tagferry.cli.region_check import check_regions, parse_image
+from tagferry.errors import NotFound
+from tagferry.remote import Capabilities, Learned
 from tagferry.settings import Settings
 from tagferry.sync.capabilities import KeptCapabilities
 
@@ -59,30 +59,25 @@ def show(region: Annotated[str, typer.Argument(metavar="REGION")], config: Confi
 
 
 @app.command()
-def check(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Ask every region's registry whether it is there and lets tagferry in; exit code 1 if one does not."""
+def check(
+    regions: Annotated[
+        list[str] | None, typer.Argument(metavar="[REGION]...", help="Check these regions; by default all.")
+    ] = None,
+    repository: Annotated[
+        str | None, typer.Option(metavar="ORG/REPO[:TAG]", help="Ask for this repository, which must exist there.")
+    ] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Authenticate at the registries and ask for what a sync asks for; exit code 1 if one refuses.
 
-    async def work() -> bool:
-        fine = True
-        async with open_regions(Settings.load(config)) as regions:
-            for region in regions:
-                error = await _ask(region.store)
-                fine = fine and error is None
-                out.print(f"{region.id}  {region.url}  {error or 'ok'}", soft_wrap=True, markup=False)
-        return fine
-
-    if not run(work()):
+    By default it asks for a repository that a sync has used, else one of the registry's catalog.
+    """
+    wanted = parse_image(repository) if repository is not None else None
+    results = run(check_regions(Settings.load(config), regions or (), wanted))
+    for result in results:
+        out.print(f"{result.region}  {result.url}  {result.told}", soft_wrap=True, markup=False)
+    if not all(result.is_fine for result in results):
         raise typer.Exit(1)
-
-
-async def _ask(store: ImageStore) -> str | None:
-    if not isinstance(store, RemoteStore):
-        return None
-    try:
-        await store.ping()
-    except TagferryError as error:
-        return error.message
-    return None
 
 
 def _shown(fact: Any) -> str:

@@ -6,12 +6,12 @@ from itertools import count
 from urllib.parse import urlsplit
 
 from tagferry.errors import Refused, TagferryError, Unavailable, Unsupported
-from tagferry.remote.answer import Answer
+from tagferry.remote.answer import Answer, failure
 from tagferry.remote.auth import Authenticator, Refusal
 from tagferry.remote.call import Call
 from tagferry.remote.challenges import actions_of, repository_of, supported_challenge
 from tagferry.remote.connections import origin_of
-from tagferry.remote.endpoint import Endpoint
+from tagferry.remote.endpoint import Endpoint, FixedCredentials
 from tagferry.remote.http1 import Stream
 from tagferry.remote.response import Response
 from tagferry.remote.tokens import TokenRequest, Tokens
@@ -79,6 +79,29 @@ class Access:
         needed = " and ".join(sorted(actions_of(call.scopes[0])))
         who = self._endpoint.credential_source.origin
         return Refused(f'{error.message}; the {who} needs permission to {needed} in "{repository}"')
+
+    async def user(self, repository: str) -> str:
+        """What a message calls the user as whom a repository is asked for."""
+        return FixedCredentials(await self._endpoint.credential_source.find(repository)).origin
+
+    async def sign_in(self) -> None:
+        """Authenticate, without asking for anything else.
+
+        Some registries refuse `GET /v2/` to everyone, or answer it to everyone. So a token is proof enough, and a user
+        with a password is named whether the registry asks or not.
+
+        Raises:
+            Refused: the credentials are not accepted, or are needed and not configured.
+        """
+        call = Call(method="GET", task="let its user in", url="/v2/", accept=frozenset({200, 401, 403, 404, 405, 501}))
+        response = await self.send(call)
+        if await self._auth.show_password():
+            response.close()
+            response = await self.send(call)
+        answer = await self._wire.read(call, response)
+        shown = await self._auth.authorization(())
+        if answer.status != 200 and not (shown or "").startswith("Bearer "):
+            raise failure(self._endpoint.name, call.task, answer)
 
     async def send(self, call: Call) -> Response:
         """Send as the configured user; again where the answer asks for another authorization or does not count."""

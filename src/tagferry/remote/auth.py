@@ -97,6 +97,11 @@ class Authenticator:
             return self._basic(credentials) if credentials is not None else None
         return await self._bearer(challenge, scopes, credentials)
 
+    async def show_password(self) -> bool:
+        """Send the configured password from now on, where the registry has not asked for anything; False if it has."""
+        credentials = await self._source.find("")
+        return self._presume_basic(Refusal(401, [], (), None), credentials)
+
     async def reconsider(self, refusal: Refusal) -> bool:
         """Take in an answer that may mean that the registry does not know who is asking.
 

@@ -1,7 +1,7 @@
 """An image store that is any OCI registry, over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, written_since
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.remote.blob_size import BlobSizes
 from tagferry.remote.capabilities import CapabilityKeeper, Learned
+from tagferry.remote.check import Check, Checked, Sample
 from tagferry.remote.deletions import Deletions, deleting
 from tagferry.remote.download import Downloader
 from tagferry.remote.endpoint import Endpoint
@@ -54,6 +55,7 @@ class RemoteStore:
         self._learned = Learned(keeper, registry=endpoint.name)
         self._manifests = Manifests(self._transport, self._learned)
         self._tags = TagLookup(self._manifests)
+        self._check = Check(self._transport, self._manifests)
         self._referrers = Referrers(self._transport, self._manifests, self._learned)
         self._deletions = Deletions(self._transport, self._manifests, retry.sleep)
         self._tag_lists = Tags(self._transport, self._learned)
@@ -76,6 +78,14 @@ class RemoteStore:
     async def ping(self) -> None:
         """Check that the registry can be reached and lets us in (distribution-spec, "Determining Support")."""
         await self._transport.fetch(Call(method="GET", task="say that it is there", url="/v2/"))
+
+    async def check(self, repository: RepositoryName, tag: Tag | None = None) -> Checked:
+        """Ask for what a synchronization of this repository would ask for first; raises as `Check.ask_for`."""
+        return await self._check.ask_for(self._named(repository), tag)
+
+    async def check_any(self, samples: Sequence[Sample] = ()) -> Checked:
+        """Ask for one of these repositories that exists, or for another one; raises as `Check.ask_for_any`."""
+        return await self._check.ask_for_any(samples)
 
     async def head_manifest(
         self,

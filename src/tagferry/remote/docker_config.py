@@ -17,7 +17,7 @@ import structlog
 
 from tagferry.docker_hub import HOSTS as DOCKER_HUB_HOSTS
 from tagferry.docker_hub import LOGIN_KEY as DOCKER_HUB_KEY
-from tagferry.errors import Invalid, Refused, TagferryError
+from tagferry.errors import Invalid, Refused, TagferryError, Unavailable
 from tagferry.remote.credential_helper import HELPER_TIMEOUT, ask_helper
 from tagferry.remote.endpoint import Credentials
 
@@ -166,7 +166,11 @@ class DockerCredentials:
             if answer is None or is_old:
                 answer = self._from_helper = await self._answered(helper)
         if answer.error is not None:
-            raise type(answer.error)(answer.error.message)
+            error = type(answer.error)(answer.error.message)
+            if isinstance(error, Unavailable):
+                # The answer to another attempt would be the same for the next seconds.
+                error.is_final = True
+            raise error
         return answer.credentials
 
     async def _answered(self, helper: str) -> _Answer:

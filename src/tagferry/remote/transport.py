@@ -193,6 +193,19 @@ class Transport:
         """Ask for permission to write to a repository from now on, whatever the question about it."""
         self._access.expect_writes(repository)
 
+    async def user(self, repository: str) -> str:
+        """What a message calls the user as whom a repository is asked for."""
+        return await self._access.user(repository)
+
+    async def sign_in(self) -> None:
+        """Authenticate, without asking for anything else; raises Refused where the credentials are not accepted."""
+
+        async def attempt() -> None:
+            async with self._throttle.requests:
+                await self._access.sign_in()
+
+        await self.retry.run(attempt)
+
     def failure(self, call: Call, answer: Answer) -> TagferryError:
         """The error that an answer means, for callers that accept a status and then do not know what to do."""
         return self._access.explained(call, failure(self.name, call.task, answer))

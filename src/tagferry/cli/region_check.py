@@ -1,0 +1,76 @@
+"""What `tagferry region check` asks the registries."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from tagferry.app import open_accounts, open_regions
+from tagferry.errors import NotFound, Refused, TagferryError, Unavailable
+from tagferry.names import RegionId, RepositoryName, Tag
+from tagferry.remote import RemoteStore
+from tagferry.remote.check import Sample
+from tagferry.settings import Settings
+from tagferry.sync.regions import Region
+from tagferry.sync.used import used_repositories
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a region's check ended, and what to print about it."""
+
+    region: RegionId
+    url: str
+    told: str
+    is_fine: bool
+
+
+def parse_image(text: str) -> tuple[RepositoryName, Tag | None]:
+    """Read `ORG/REPO` or `ORG/REPO:TAG`; raises InvalidName."""
+    name, colon, tag = text.partition(":")
+    return RepositoryName(name, field="--repository"), Tag(tag) if colon else None
+
+
+async def check_regions(settings: Settings, names: Collection[str], wanted: Sample | None) -> list[Result]:
+    """Check the regions of these names, or all; raises NotFound for a region that is not configured."""
+    for name in names:
+        if name not in settings.regions:
+            raise NotFound("region", name, f"the known regions are {', '.join(settings.regions)}")
+    async with open_regions(settings) as regions:
+        return [await _check(settings, region, wanted) for region in regions if not names or region.id in names]
+
+
+async def _check(settings: Settings, region: Region, wanted: Sample | None) -> Result:
+    store = region.store
+    if not isinstance(store, RemoteStore):
+        return Result(region.id, region.url, "ok", is_fine=True)
+    try:
+        checked = (
+            await store.check(*wanted)
+            if wanted is not None
+            else await store.check_any(await _used(settings, region.id))
+        )
+    except TagferryError as error:
+        return Result(region.id, region.url, f"{error.message}; {_advice(region.id, error)}", is_fine=False)
+    return Result(region.id, region.url, f"ok  asked for {checked.asked}, as {checked.user}", is_fine=True)
+
+
+async def _used(settings: Settings, region: RegionId) -> Sequence[Sample]:
+    """Repositories that syncs have used; none where the database cannot be read, which is not what is checked."""
+    try:
+        async with open_accounts(settings) as accounts:
+            return await used_repositories(accounts.database, region)
+    except (TagferryError, SQLAlchemyError, OSError):
+        return ()
+
+
+def _advice(region: RegionId, error: TagferryError) -> str:
+    section = f"[regions.{region}]"
+    match error:
+        case NotFound():
+            return "name a repository that exists there, and that its user may read, with --repository ORG/REPO"
+        case Refused():
+            return f"check username and password, or docker_config, in {section}"
+        case Unavailable():
+            return f"check registry, ca_file and the proxy in {section}, and that the registry is up"
+    return f"check registry in {section}"

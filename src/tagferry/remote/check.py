@@ -1,0 +1,114 @@
+"""Whether a registry answers what a synchronization would ask, as the configured user."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tagferry.errors import InvalidName, NotFound, TagferryError, Unavailable
+from tagferry.names import RepositoryName, Tag
+from tagferry.remote.manifests import Manifests, pulling
+from tagferry.remote.transport import Call, Transport
+
+_NO_TAG = Tag("latest")
+_SAMPLES = 5
+"""Repositories that are asked for of a catalog."""
+
+Sample = tuple[RepositoryName, Tag | None]
+"""A repository that is expected to exist, and one of its tags if one is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a registry answered.
+
+    Attributes:
+        asked: what it was asked for.
+        user: as whom.
+    """
+
+    asked: str
+    user: str
+
+
+class Check:
+    """Asks one registry.
+
+    Args:
+        transport: the registry.
+        manifests: its manifests.
+    """
+
+    def __init__(self, transport: Transport, manifests: Manifests) -> None:
+        self._transport = transport
+        self._manifests = manifests
+
+    async def ask_for(self, repository: RepositoryName, tag: Tag | None) -> Checked:
+        """Ask for a manifest, or the tags of a repository if no tag is given.
+
+        Raises:
+            NotFound: the configured user is told that it does not exist.
+            TagferryError: whatever else the registry answers, or why it cannot be asked.
+        """
+        user = await self._transport.user(repository)
+        if tag is not None:
+            if await self._manifests.head(repository, tag) is None:
+                raise NotFound("tag", f"{repository}:{tag}")
+            return Checked(f"the manifest {repository}:{tag}", user)
+        try:
+            await self._list(repository)
+        except (NotFound, Unavailable):
+            raise
+        except TagferryError:
+            # A synchronization can do without the list: it asks for the manifests of the tags that it is given.
+            await self._manifests.head(repository, _NO_TAG)
+            return Checked(f"the manifest {repository}:{_NO_TAG}, since the tags are not listed", user)
+        return Checked(f"the tags of {repository}", user)
+
+    async def ask_for_any(self, samples: Sequence[Sample]) -> Checked:
+        """Ask for the first of these samples that exists, else for what the catalog lists, else only to authenticate.
+
+        Raises:
+            TagferryError: whatever the registry answers to that, or why it cannot be asked.
+        """
+        checked = await self._first_of(samples) or await self._first_of(await self._catalog())
+        if checked is not None:
+            return checked
+        await self._transport.sign_in()
+        return Checked("/v2/ alone, since no repository is known", await self._transport.user(""))
+
+    async def _first_of(self, samples: Sequence[Sample]) -> Checked | None:
+        for sample in samples:
+            try:
+                return await self.ask_for(*sample)
+            except NotFound:
+                continue
+        return None
+
+    async def _list(self, repository: RepositoryName) -> None:
+        call = Call(
+            method="GET",
+            task=f"list the tags of {repository}",
+            url=f"/v2/{repository}/tags/list?n=1",
+            scopes=(pulling(repository),),
+            accept=frozenset({200, 404}),
+            redirects=True,
+        )
+        if (await self._transport.fetch(call)).status == 404:
+            raise NotFound("repository", repository)
+
+    async def _catalog(self) -> list[Sample]:
+        call = Call(
+            method="GET", task="list its repositories", url=f"/v2/_catalog?n={_SAMPLES}", scopes=("registry:catalog:*",)
+        )
+        try:
+            names = (await self._transport.fetch(call)).document.get("repositories")
+        except Unavailable:
+            raise
+        except TagferryError:
+            return []
+        samples: list[Sample] = []
+        for name in names[:_SAMPLES] if isinstance(names, list) else ():
+            try:
+                samples.append((RepositoryName(name), None))
+            except (InvalidName, TypeError):
+                continue
+        return samples

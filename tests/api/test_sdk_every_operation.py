@@ -93,6 +93,7 @@ BAD_TEAM = Change({"namespace": "Team"}, BAD_ORGANIZATION)
 AUTH = [{"user_id": USER, "auth": 1}]
 WRONG_AUTH = Change({"body": [{"user_id": USER, "auth": 2}]}, BAD)
 NOBODY = Change({"body": []}, BAD)
+TWICE = Change({"body": ["f" * 32, "f" * 32]}, BAD)
 RULES = [swr.Rule(template="tag_rule", params={"num": "5"}, tag_selectors=[])]
 
 # In an order in which an administrator can make all of these requests, each after those before it.
@@ -126,7 +127,7 @@ TABLE = {
     "create_namespace_auth": Case({**TEAM, "body": AUTH}, NOWHERE, WRONG_AUTH),
     "show_namespace_auth": Case(TEAM, NOWHERE, BAD_TEAM),
     "update_namespace_auth": Case({**TEAM, "body": AUTH}, NOWHERE, WRONG_AUTH),
-    "delete_namespace_auth": Case({**TEAM, "body": [USER]}, NOWHERE, NOBODY),
+    "delete_namespace_auth": Case({**TEAM, "body": [USER]}, NOWHERE, TWICE),
     "create_repo": Case(
         {**TEAM, "body": {"repository": "made", "is_public": False}},
         NOWHERE,
@@ -143,7 +144,7 @@ TABLE = {
     "create_user_repository_auth": Case({**APP, "body": AUTH}, NO_APP, WRONG_AUTH),
     "show_user_repository_auth": Case(APP, NO_APP, BAD_APP),
     "update_user_repository_auth": Case({**APP, "body": AUTH}, NO_APP, WRONG_AUTH),
-    "delete_user_repository_auth": Case({**APP, "body": [USER]}, NO_APP, NOBODY),
+    "delete_user_repository_auth": Case({**APP, "body": [USER]}, NO_APP, TWICE),
     "create_repo_domains": Case(
         {**APP, "body": {"access_domain": "strangers", "permit": "read", "deadline": "forever"}},
         Change({"body": {"access_domain": "nobody's", "permit": "read", "deadline": "forever"}}, NOTHING),

@@ -171,7 +171,7 @@ async def test_a_deleted_repository_is_gone_and_can_be_created_again(ferry: Depl
     assert await ferry.store(NORTH).head_manifest(name_in("team", "short/lived"), sample.digest) is None
     assert (await refused(ferry, "delete_repo", delete("short/lived")))[:2] == (404, "SVCSTG.SWR.4040010")
     await ask(ferry, "create_repo", create("short/lived"))
-    assert (await show(ferry, "short/lived")).category == "other"
+    assert (await show(ferry, "short/lived")).category == ""
     await ask(ferry, "delete_repo", delete("short/lived"))
     assert (await refused(ferry, "show_repository", no_repository))[0] == 404
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -40,13 +40,13 @@ class Grants:
         self._row: Any = on.class_
 
     async def list_on(self, thing: int) -> list[Grant]:
-        """All the permissions in something, by the users' names."""
+        """All the permissions in something, in the order in which they were given."""
         async with self._database.read() as session:
             rows = await session.execute(
                 select(UserRow.id, UserRow.name, self._row.auth)
                 .join(self._row, self._row.user_id == UserRow.id)
                 .where(self._on == thing)
-                .order_by(UserRow.name)
+                .order_by(self._row.position, UserRow.name)
             )
             return [Grant(user_id, name, Permission(auth)) for user_id, name, auth in rows]
 
@@ -62,8 +62,9 @@ class Grants:
                 await _require_users(session, grants)
                 for name in (await self._holders(session, thing, [grant.user_id for grant in grants])).values():
                     raise Conflict("permission", f"{name} has a permission there already; update that one")
-                for grant in grants:
-                    row = self._row(user_id=grant.user_id, auth=int(grant.permission))
+                last = await session.scalar(select(func.max(self._row.position)).where(self._on == thing))
+                for position, grant in enumerate(grants, start=(last or 0) + 1):
+                    row = self._row(user_id=grant.user_id, auth=int(grant.permission), position=position)
                     setattr(row, self._on.key, thing)
                     session.add(row)
         except IntegrityError:

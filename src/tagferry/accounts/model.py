@@ -1,8 +1,10 @@
 """Who asks, what belongs to whom, and how much each may do."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from typing import Any
 
 from tagferry.names import Namespace, RegionId, RepositoryName
 
@@ -48,7 +50,11 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class UserRecord:
-    """A user as it is on record; one that is not enabled is let in nowhere."""
+    """A user as it is on record; one that is not enabled is let in nowhere.
+
+    Attributes:
+        profile: what clients keep with the user, which has no effect here, as an e-mail address.
+    """
 
     user_id: str
     name: str
@@ -57,6 +63,7 @@ class UserRecord:
     is_admin: bool
     enabled: bool
     description: str
+    profile: Mapping[str, Any]
     created_at: datetime
 
 

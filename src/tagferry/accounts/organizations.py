@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -66,6 +66,17 @@ class Organizations:
             )
             return [organization_of(row, Permission.MANAGE) for row in rows]
 
+    async def users_in(self, region: RegionId) -> dict[Namespace, int]:
+        """How many users were permitted something in each organization of a region."""
+        counted = (
+            select(OrganizationRow.name, func.count())
+            .join(OrganizationPermissionRow, OrganizationPermissionRow.organization_id == OrganizationRow.id)
+            .where(OrganizationRow.region == region)
+            .group_by(OrganizationRow.name)
+        )
+        async with self._database.read() as session:
+            return {Namespace(name): count for name, count in await session.execute(counted)}
+
     async def delete(self, region: RegionId, name: Namespace) -> None:
         """Delete an organization's record; raises NotFound."""
         async with self._database.write() as session:
@@ -79,8 +90,16 @@ class Organizations:
             user_id = (await session.scalars(select(UserRow.id).where(UserRow.name == user))).first()
             if user_id is None:
                 raise NotFound("user", user)
-            await session.merge(
-                OrganizationPermissionRow(organization_id=row.id, user_id=user_id, auth=int(permission))
+            held = await session.get(OrganizationPermissionRow, (row.id, user_id))
+            if held is not None:
+                held.auth = int(permission)
+                return
+            of_it = OrganizationPermissionRow.organization_id == row.id
+            last = await session.scalar(select(func.max(OrganizationPermissionRow.position)).where(of_it))
+            session.add(
+                OrganizationPermissionRow(
+                    organization_id=row.id, user_id=user_id, auth=int(permission), position=(last or 0) + 1
+                )
             )
 
 

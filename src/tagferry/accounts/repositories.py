@@ -15,7 +15,9 @@ from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import Namespace, RegionId, RepositoryName
 
 OTHER = "other"
-"""The category of a repository of which nothing else was said."""
+"""The category of a repository that was only pushed to."""
+NO_CATEGORY = ""
+"""The category of a repository that was created without one."""
 CATEGORIES = ("app_server", "linux", "framework_app", "database", "lang", OTHER, "windows", "arm")
 """What kind of images a repository may be said to have; SWR's values."""
 _UNKEPT = frozenset({"\0", *map(chr, range(0xD800, 0xE000))})
@@ -28,7 +30,7 @@ class Saying:
 
     Attributes:
         is_public: whether anybody may read it; None leaves it as it is, which is not for a new one.
-        category: one of CATEGORIES; None leaves it as it is, which is `other` for a new one.
+        category: one of CATEGORIES, or NO_CATEGORY; None leaves it as it is, which is none for a new one.
         description: any text; None leaves it as it is, which is none for a new one.
 
     Raises:
@@ -40,7 +42,7 @@ class Saying:
     description: str | None = None
 
     def __post_init__(self) -> None:
-        if self.category is not None:
+        if self.category:
             check_category(self.category)
         if self.description is not None and not _UNKEPT.isdisjoint(self.description):
             raise Invalid("description", "must be text without NUL and lone surrogates", self.description)
@@ -101,7 +103,7 @@ class Repositories:
         if found := await self.find(region, name):
             return found
         try:
-            return await self._insert(caller, region, name, Saying(), since=since or datetime.now(UTC))
+            return await self._insert(caller, region, name, Saying(category=OTHER), since=since or datetime.now(UTC))
         except IntegrityError:
             found = await self.find(region, name)
         if found is None:
@@ -140,7 +142,7 @@ class Repositories:
                 namespace=name.namespace,
                 name=name.repository,
                 organization_id=organization.id if organization else None,
-                category=said.category or OTHER,
+                category=said.category or NO_CATEGORY,
                 description=said.description or "",
                 is_public=said.is_public or False,
                 creator_id=creator[0],

@@ -4,8 +4,9 @@ import hashlib
 import re
 import secrets
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import bindparam, delete, exists, select
 from sqlalchemy.exc import IntegrityError
@@ -52,6 +53,7 @@ class Users:
         is_admin: bool = False,
         enabled: bool = True,
         description: str = "",
+        profile: Mapping[str, Any] | None = None,
     ) -> Caller:
         """Create a user.
 
@@ -62,6 +64,7 @@ class Users:
             is_admin: whether the user is an administrator.
             enabled: whether the user is let in.
             description: what people should know about the user.
+            profile: what clients keep with the user, which has no effect here.
 
         Raises:
             Invalid: a name, the password or the description breaks a rule.
@@ -82,6 +85,7 @@ class Users:
                     is_admin=is_admin,
                     enabled=enabled,
                     description=description,
+                    profile=dict(profile or {}),
                     created_at=datetime.now(UTC),
                 )
                 session.add(row)
@@ -154,6 +158,7 @@ class Users:
         description: str | None = None,
         enabled: bool | None = None,
         is_admin: bool | None = None,
+        profile: Mapping[str, Any] | None = None,
     ) -> UserRecord:
         """Change what is given of a user, all of it or nothing; a new password ends the tokens got by the old one.
 
@@ -183,6 +188,8 @@ class Users:
                 for column, value in changes.items():
                     if value is not None:
                         setattr(user, column, value)
+                if profile:
+                    user.profile = {**(user.profile or {}), **profile}
                 if hashed is not None:
                     by_password = TokenRow.user_id == user_id, TokenRow.access_key.is_(None)
                     await session.execute(delete(TokenRow).where(*by_password))
@@ -273,6 +280,7 @@ def _record(user: UserRow, domain: DomainRow) -> UserRecord:
         is_admin=user.is_admin,
         enabled=user.enabled,
         description=user.description or "",
+        profile=user.profile or {},
         created_at=user.created_at,
     )
 

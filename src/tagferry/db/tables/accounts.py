@@ -1,8 +1,9 @@
 """Users and what they show."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ForeignKey, String, Text, text
+from sqlalchemy import JSON, ForeignKey, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tagferry.db.columns import UtcDateTime
@@ -19,7 +20,10 @@ class DomainRow(Base):
 
 
 class UserRow(Base):
-    """A user; the password is kept as an argon2 hash. One that is not enabled is let in nowhere."""
+    """A user; the password is kept as an argon2 hash. One that is not enabled is let in nowhere.
+
+    `profile` is what clients keep with the user, which has no effect here.
+    """
 
     __tablename__ = "users"
 
@@ -30,6 +34,7 @@ class UserRow(Base):
     is_admin: Mapped[bool]
     enabled: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
     description: Mapped[str | None] = mapped_column(String(255))
+    profile: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tagferry.db.columns import Identifier, UtcDateTime
@@ -25,13 +25,14 @@ class OrganizationRow(Base):
 
 
 class OrganizationPermissionRow(Base):
-    """What a user may do in an organization: 1 read, 3 edit, 7 manage."""
+    """What a user may do in an organization: 1 read, 3 edit, 7 manage; `position` counts the order of giving."""
 
     __tablename__ = "organization_permissions"
 
     organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     auth: Mapped[int]
+    position: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
 
 class RepositoryRow(Base):
@@ -58,13 +59,17 @@ class RepositoryRow(Base):
 
 
 class RepositoryPermissionRow(Base):
-    """What a user may do in a repository, besides what the organization lets the user do: 1 read, 3 edit, 7 manage."""
+    """What a user may do in a repository, besides what the organization lets the user do: 1 read, 3 edit, 7 manage.
+
+    `position` counts the order of giving.
+    """
 
     __tablename__ = "repository_permissions"
 
     repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     auth: Mapped[int]
+    position: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
 
 class RepositoryShareRow(Base):

@@ -1,8 +1,9 @@
 """Users: managed by administrators, in every domain; their passwords changed by themselves, too."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Response
+from pydantic import Field
 
 from tagferry.accounts.model import UserRecord
 from tagferry.errors import Denied, Invalid
@@ -15,13 +16,19 @@ from tagferry.web.swr.formats import date
 from tagferry.web.swr.synchronization import require_json
 
 router = APIRouter()
+Kept = Annotated[Text, Field(max_length=255)]
+_PROFILE: dict[str, str | bool] = {
+    **dict.fromkeys(("email", "areacode", "phone", "xuser_id", "xuser_type"), ""),
+    "pwd_status": False,
+}
+"""What is only kept of a user, and what is shown where nothing was given."""
 
 
 class UserOptions(Strict):
     """What creating and updating a user have in common.
 
-    `pwd_status` and how to reach a user are ignored, as unknown fields are. Other modes of access would promise that a
-    user is kept from something.
+    How to reach a user, its identity elsewhere, and `pwd_status` are kept and shown, and have no effect. Other modes of
+    access would promise that a user is kept from something.
     """
 
     domain_id: Text | None = None
@@ -29,6 +36,18 @@ class UserOptions(Strict):
     enabled: bool | None = None
     description: Text | None = None
     access_mode: Literal["default"] | None = None
+    email: Kept | None = None
+    areacode: Kept | None = None
+    phone: Kept | None = None
+    xuser_id: Kept | None = None
+    xuser_type: Kept | None = None
+    pwd_status: bool | None = None
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """What is given of that which is only kept."""
+        given = {field: getattr(self, field) for field in _PROFILE}
+        return {field: value for field, value in given.items() if value is not None}
 
 
 class CreateUser(UserOptions):
@@ -84,6 +103,7 @@ async def create_user(body: CreateUserBody, context: RequestContext) -> dict[str
         domain=domain,
         enabled=wanted.enabled is not False,
         description=wanted.description or "",
+        profile=wanted.profile,
     )
     audit.concerns(user=made.name)
     return {"user": user_document(await users.show(made.user_id))}
@@ -124,6 +144,7 @@ async def update_user(user_id: str, body: UpdateUserBody, context: RequestContex
         password=wanted.password,
         description=wanted.description,
         enabled=wanted.enabled,
+        profile=wanted.profile,
     )
     return {"user": user_document(changed)}
 
@@ -173,7 +194,8 @@ def user_document(user: UserRecord) -> dict[str, Any]:
         "access_mode": "default",
         "is_domain_owner": False,
         "last_project_id": "",
-        "pwd_status": False,
+        **_PROFILE,
+        **user.profile,
         "password_expires_at": "",
         "links": links(),
     }

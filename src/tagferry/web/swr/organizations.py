@@ -1,5 +1,8 @@
 """Organizations (SWR: namespaces): create, list, show, delete."""
 
+import asyncio
+from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -9,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tagferry.accounts.model import Organization, Permission
 from tagferry.catalog import has_images, list_repositories
-from tagferry.errors import Conflict, Denied, Invalid, InvalidName, NotFound, Unsupported
+from tagferry.errors import Conflict, Denied, Invalid, InvalidName, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Namespace
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import number
@@ -18,6 +21,8 @@ from tagferry.web.swr.synchronization import require_json
 
 router = APIRouter(tags=["organizations"])
 _ORGANIZATIONS = "/v2/manage/namespaces"
+_COUNT_SECONDS = 5.0
+"""How long a list waits for its registry to tell how many repositories there are."""
 
 
 class CreateNamespaceBody(BaseModel):
@@ -37,10 +42,17 @@ class NamespaceItem(BaseModel):
     auth: int
 
 
+class CountedNamespaceItem(NamespaceItem):
+    """An organization in a list, with the number of users who have a permission in it, and of its repositories."""
+
+    access_user_count: int
+    repo_count: int
+
+
 class NamespaceList(BaseModel):
     """The answer of ListNamespaces."""
 
-    namespaces: list[NamespaceItem]
+    namespaces: list[CountedNamespaceItem]
 
 
 @router.post(_ORGANIZATIONS, operation_id="CreateNamespace", status_code=201, dependencies=[Depends(require_json)])
@@ -63,12 +75,19 @@ async def list_all(
     if parameters.get("mode", "visible") != "visible":
         raise Invalid("mode", "must be visible", parameters["mode"])
     wanted = parameters.get("namespace") or namespace
-    found = await context.services.organizations.list_for(context.caller, context.region.id)
+    organizations, region = context.services.organizations, context.region.id
+    found = await organizations.list_for(context.caller, region)
     items = {organization.name: _item(organization) for organization in found}
-    if context.services.access.knows_more(context.caller, context.region.id):
+    if context.services.access.knows_more(context.caller, region):
         for name in await _in_registry(context):
             items.setdefault(name, _unrecorded_item(context, name))
-    return {"namespaces": [items[name] for name in sorted(items) if wanted in (None, "", name)]}
+    names = [name for name in sorted(items) if wanted in (None, "", name)]
+    users, repositories = await organizations.users_in(region), await _count_repositories(context, names)
+    return {
+        "namespaces": [
+            items[name] | {"access_user_count": users.get(name, 0), "repo_count": repositories[name]} for name in names
+        ]
+    }
 
 
 @router.get(f"{_ORGANIZATIONS}/{{namespace}}", operation_id="ShowNamespace", response_model=NamespaceItem)
@@ -117,6 +136,19 @@ async def _require_empty(context: Context, name: Namespace) -> None:
     for repository in listed:
         with suppress(NotFound):
             await store.delete_repository(repository)
+
+
+async def _count_repositories(context: Context, namespaces: Collection[Namespace]) -> Counter[str]:
+    """The number of repositories in each of these organizations.
+
+    A registry that does not list its repositories, or not in time, hides those of which nothing was said: the
+    organizations are listed whether or not it is there.
+    """
+    names = {record.name for record in await context.services.repositories.list_in(context.region.id, namespaces)}
+    with suppress(Unsupported, Refused, Unavailable, TimeoutError):
+        async with asyncio.timeout(_COUNT_SECONDS):
+            names.update(await list_repositories(context.region.store, namespaces))
+    return Counter(name.partition("/")[0] for name in names)
 
 
 async def _in_registry(context: Context) -> set[Namespace]:

@@ -94,8 +94,11 @@ async def update_in_organization(namespace: str, body: UserAuths, context: Reque
     _IN_ORGANIZATION, operation_id="DeleteNamespaceAuth", status_code=204, dependencies=[Depends(require_json)]
 )
 async def delete_in_organization(namespace: str, body: UserIds, context: RequestContext) -> Response:
-    """Permit users nothing in an organization any more; what a single repository lets them do is left."""
-    user_ids = _user_ids(body)
+    """Permit users nothing in an organization any more; what a single repository lets them do is left.
+
+    No users at all are as good as any.
+    """
+    user_ids = _user_ids(body, least=0)
     organization = await _organization(context, namespace, Permission.MANAGE)
     await context.services.organization_grants.remove(organization.id, user_ids)
     return Response(status_code=204)
@@ -139,8 +142,11 @@ async def update_in_repository(namespace: str, repository: str, body: UserAuths,
     _IN_REPOSITORY, operation_id="DeleteUserRepositoryAuth", status_code=204, dependencies=[Depends(require_json)]
 )
 async def delete_in_repository(namespace: str, repository: str, body: UserIds, context: RequestContext) -> Response:
-    """Permit users nothing in a repository alone any more; what its organization lets them do is left."""
-    user_ids = _user_ids(body)
+    """Permit users nothing in a repository alone any more; what its organization lets them do is left.
+
+    No users at all are as good as any.
+    """
+    user_ids = _user_ids(body, least=0)
     await context.services.repository_grants.remove(await record_to_manage(context, namespace, repository), user_ids)
     return Response(status_code=204)
 
@@ -192,9 +198,9 @@ def _grants(body: list[UserAuth]) -> list[Grant]:
     return [Grant(one.user_id, one.user_name, Permission(one.auth)) for one in body]
 
 
-def _user_ids(named: list[str]) -> list[str]:
-    if not 1 <= len(named) <= _MOST_USERS:
-        raise Invalid("body", f"must name 1 to {_MOST_USERS} users", len(named))
+def _user_ids(named: list[str], *, least: int = 1) -> list[str]:
+    if not least <= len(named) <= _MOST_USERS:
+        raise Invalid("body", f"must name {least} to {_MOST_USERS} users", len(named))
     for place, user_id in enumerate(named):
         if user_id in named[:place]:
             raise Invalid(f"body[{place}]", "must not name a user again", user_id)

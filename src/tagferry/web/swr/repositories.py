@@ -28,7 +28,7 @@ class UpdateRepoBody(BaseModel):
     model_config = ConfigDict(strict=True)
 
     is_public: bool = Field(description="Whether anybody may read it.")
-    category: str | None = Field(None, description="What kind of images it has; `other` where nothing was said.")
+    category: str | None = Field(None, description="What kind of images it has.")
     description: str | None = None
 
     @property

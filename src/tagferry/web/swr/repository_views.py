@@ -36,7 +36,7 @@ class Entry:
 
     @property
     def category(self) -> str:
-        """One of SWR's."""
+        """One of SWR's, or empty."""
         return self.record.category if self.record else OTHER
 
     @property

@@ -3,7 +3,7 @@
 #   make demo           two registries, a real image and one synchronization, on this machine
 #   make test           the tests            ARGS='-k signing -x' goes to pytest
 #   make test-sdks      the SWR SDKs of four languages; Go, Java with Maven, and Node where they are installed
-#   make test-interop   crane, regctl, the OCI's conformance tests and CNCF distribution 3, where Go is installed
+#   make test-interop   crane, regctl, the OCI's conformance tests and registries of others, where Go is installed
 #   make fuzz           requests made up from the OpenAPI document
 #   make check          ruff, mypy, import-linter
 #   make bench          the benchmarks       ARGS goes to them

@@ -1,4 +1,4 @@
-"""Certificates for servers on loopback."""
+"""Certificates for servers on loopback and for their clients."""
 
 import ipaddress
 from datetime import UTC, datetime, timedelta
@@ -8,23 +8,86 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+_HOUR = timedelta(hours=1)
+
+
+class Authority:
+    """Issues certificates that are valid for an hour."""
+
+    def __init__(self, name: str = "authority") -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _named(name)
+        self._signed = _sign(self._name, self._key, self._name, self._key, hosts=(), ca=True)
+        self._issued = 0
+
+    def write(self, path: Path) -> Path:
+        """Write the authority's own certificate, for who is to trust it."""
+        path.write_bytes(self._signed.public_bytes(serialization.Encoding.PEM))
+        return path
+
+    def issue(self, path: Path, *hosts: str, name: str = "leaf", expired: bool = False) -> Path:
+        """Write a file with a certificate for these hosts, names or addresses, and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        self._issued += 1
+        number = x509.random_serial_number()
+        signed = _sign(_named(name), key, self._name, self._key, hosts=hosts, number=number, expired=expired)
+        path.write_bytes(_key(key) + signed.public_bytes(serialization.Encoding.PEM))
+        return path
+
 
 def loopback_certificate(folder: Path) -> Path:
     """Write a file with a self-signed certificate for 127.0.0.1, valid for an hour, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    key, name = ec.generate_private_key(ec.SECP256R1()), _named("loopback")
+    signed = _sign(name, key, name, key, hosts=("127.0.0.1",), ca=True)
     path = folder / "server.pem"
-    plain = serialization.NoEncryption()
-    encoded = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    path.write_bytes(encoded + signed.public_bytes(serialization.Encoding.PEM))
+    path.write_bytes(_key(key) + signed.public_bytes(serialization.Encoding.PEM))
     return path
+
+
+def encrypted_key(path: Path) -> Path:
+    """Write a key that only a password opens."""
+    locked = serialization.BestAvailableEncryption(b"secret")
+    key = ec.generate_private_key(ec.SECP256R1())
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked))
+    return path
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+
+
+def _key(key: ec.EllipticCurvePrivateKey) -> bytes:
+    plain = serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+
+
+def _sign(
+    subject: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Name,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    *,
+    hosts: tuple[str, ...],
+    ca: bool = False,
+    number: int = 1,
+    expired: bool = False,
+) -> x509.Certificate:
+    end = datetime.now(UTC) + (-_HOUR if expired else _HOUR)
+    builder = (
+        x509.CertificateBuilder(issuer_name=issuer, subject_name=subject, public_key=key.public_key())
+        .serial_number(number)
+        .not_valid_before(end - 3 * _HOUR)
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True)
+    )
+    if hosts:
+        names = x509.SubjectAlternativeName([_host(host) for host in hosts])
+        builder = builder.add_extension(names, critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)

@@ -9,8 +9,10 @@ from pathlib import Path
 from tests.support.access_log import AccessLog, Seen
 from tests.support.processes import free_port, stop, wait_until_it_listens
 from tests.support.programs import require_program
+from tests.support.token_server import ISSUER, SERVICE, TokenServer
+from tests.support.token_server import PASSWORD as PASSWORD
+from tests.support.token_server import USERNAME as USERNAME
 
-USERNAME, PASSWORD = "ferry", "s3cret"
 _HTPASSWD = f"{USERNAME}:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n"
 
 
@@ -40,7 +42,7 @@ class DockerRegistry:
 def docker_registry(
     folder: Path,
     *,
-    auth: bool = False,
+    auth: bool | TokenServer = False,
     deletes: bool = True,
     notify: tuple[str, str] | None = None,
     host: str = "127.0.0.1",
@@ -50,7 +52,7 @@ def docker_registry(
 
     Args:
         folder: its own.
-        auth: it wants USERNAME and PASSWORD.
+        auth: it wants USERNAME and PASSWORD, or tokens of this server.
         deletes: it deletes manifests and blobs, as it does only where it is told to.
         notify: a URL that it tells of what is pushed to it, and the bearer token to show there.
         host: the address that it listens on.
@@ -74,14 +76,19 @@ def docker_registry(
             stop(process)
 
 
-def _config(folder: Path, address: str, *, auth: bool, deletes: bool, notify: tuple[str, str] | None) -> str:
+def _config(
+    folder: Path, address: str, *, auth: bool | TokenServer, deletes: bool, notify: tuple[str, str] | None
+) -> str:
     lines = [
         "version: 0.1",
         "log: {level: error}",
         f"storage: {{filesystem: {{rootdirectory: '{folder / 'data'}'}}, delete: {{enabled: {str(deletes).lower()}}}}}",
         f"http: {{addr: '{address}'}}",
     ]
-    if auth:
+    if isinstance(auth, TokenServer):
+        signed = f"issuer: {ISSUER}, rootcertbundle: '{auth.certificate}'"
+        lines.append(f"auth: {{token: {{realm: '{auth.url}', service: {SERVICE}, {signed}}}}}")
+    elif auth:
         passwords = folder / "htpasswd"
         passwords.write_text(_HTPASSWD)
         lines.append(f"auth: {{htpasswd: {{realm: tests, path: '{passwords}'}}}}")

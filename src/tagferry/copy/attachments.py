@@ -8,7 +8,7 @@ copied, and `Gaps` says what may be missing. Only a fault that may pass, of an a
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,6 +35,13 @@ class Attachment(NamedTuple):
 
     image: Image
     tag: Tag | None
+
+    def is_attached_to(self, digests: Collection[Digest]) -> bool:
+        """Whether this refers to one of these manifests."""
+        if self.tag is not None:
+            return any(self.tag in cosign_tags(digest) for digest in digests)
+        subject = self.image.root.subject
+        return subject is not None and subject.digest in digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,25 @@ class AttachmentSearch:
         """The digests, or cosign's tags, of what is attached to these manifests themselves at the source."""
         references = await self._at_source(route, tag, list(subjects))
         return tuple(references.all), references.gaps
+
+    def drop_conflicting(
+        self, image: Image, attachments: tuple[Attachment, ...]
+    ) -> tuple[tuple[Attachment, ...], Gaps]:
+        """Leave behind what lists a blob with another size than the image or another attachment does."""
+        sizes = {blob.digest: blob.size for manifest in image.manifests for blob in manifest.blobs}
+        kept: list[Attachment] = []
+        left_behind: dict[str, str] = {}
+        for one in attachments:
+            blobs = [blob for manifest in one.image.manifests for blob in manifest.blobs]
+            conflict = next((blob for blob in blobs if sizes.setdefault(blob.digest, blob.size) != blob.size), None)
+            if conflict is None:
+                kept.append(one)
+                continue
+            error = Invalid("descriptor.size", f"must be the same wherever {conflict.digest} is listed", conflict.size)
+            if self._required:
+                raise _not_searched(error)
+            left_behind[one.tag or one.image.root.digest] = error.message
+        return tuple(kept), Gaps(left_behind=left_behind)
 
     async def is_in_place(self, route: Route, tag: Tag, subject: Digest, *, override: bool) -> tuple[bool, Gaps]:
         """Whether the target has what is attached to a tag's manifest at the source, one level deep.

@@ -59,6 +59,37 @@ class Plan(NamedTuple):
         return sum(blob.size for blob in self.blobs)
 
     @property
+    def attached_blobs(self) -> frozenset[Digest]:
+        """The blobs that only attachments need."""
+        needed = {blob.digest for manifest in self.image.manifests for blob in manifest.blobs}
+        return frozenset(blob.digest for blob in self.blobs) - needed
+
+    def without(self, blob: Digest, reason: str) -> "Plan":
+        """This plan without the attachments that need a blob, and those attached to them: left behind for a reason."""
+        kept: list[Attachment] = []
+        dropped: dict[str, str] = {}
+        subjects: set[Digest] = set()
+        for one in self.attachments:
+            manifests = list(one.image.manifests)
+            needs_it = any(part.digest == blob for manifest in manifests for part in manifest.blobs)
+            if needs_it or one.is_attached_to(subjects):
+                subjects.update(manifest.digest for manifest in manifests)
+                dropped[one.tag or one.image.root.digest] = reason
+            else:
+                kept.append(one)
+        needed = {
+            part.digest
+            for image in (self.image, *(one.image for one in kept))
+            for manifest in image.manifests
+            for part in manifest.blobs
+        }
+        return self._replace(
+            attachments=tuple(kept),
+            blobs=tuple(one for one in self.blobs if one.digest in needed),
+            gaps=self.gaps | Gaps(left_behind=dropped),
+        )
+
+    @property
     def manifests(self) -> Iterator[Manifest]:
         """Every manifest of the image, those that are referred to before those that refer to them."""
         return self.image.manifests
@@ -91,6 +122,8 @@ async def plan_tag(route: Route, tag: Tag, *, search: AttachmentSearch | None = 
             left, more = await search.names(route, tag, changed)
             gaps |= more
             rewritten = replace(rewritten, left_behind=(*rewritten.left_behind, *left))
+        attachments, conflicting = search.drop_conflicting(image, attachments)
+        gaps |= conflicting
     manifests = [*image.manifests, *(each for one in attachments for each in one.image.manifests)]
     await _require_taken(route, manifests)
     blobs = distinct_blobs(manifests, foreign_layers=route.accepts.foreign_layers)

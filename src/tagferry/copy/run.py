@@ -18,13 +18,13 @@ from tagferry.copy.known import KnownContent
 from tagferry.copy.moves import LonelyMoves, Moves
 from tagferry.copy.pace import Pace
 from tagferry.copy.plan import Plan, plan_tag
-from tagferry.copy.progress import Progress
+from tagferry.copy.progress import Progress, Transfer
 from tagferry.copy.proof import Prover, Verify, incomplete
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
-from tagferry.errors import Expired, NotFound, TagferryError
+from tagferry.errors import Corrupt, Expired, NotFound, TagferryError
 from tagferry.names import Digest, Tag
-from tagferry.oci.model import Manifest
+from tagferry.oci.model import Descriptor, Manifest
 
 _STALE_SECONDS = 5.0
 """After this long, what was found at the target is asked again before a tag is written without `override`.
@@ -68,6 +68,15 @@ class _Lacking(Exception):
     def __init__(self, refusal: NotFound) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
+
+
+class _Unreadable(Exception):
+    """The source does not have a blob that only attachments need."""
+
+    def __init__(self, blob: Digest, reason: str) -> None:
+        super().__init__(reason)
+        self.blob = blob
+        self.reason = reason
 
 
 class CopyEngine:
@@ -204,9 +213,17 @@ class CopyEngine:
     ) -> Outcome:
         progress = progress if progress is not None else Progress()
         plan = await (planned or self.plan(route, finding.tag))
-        run = partial(
-            self._run, route, plan, finding, progress, override=override, found_at=found_at, before_tag=before_tag
-        )
+        while True:
+            run = partial(
+                self._run, route, plan, finding, progress, override=override, found_at=found_at, before_tag=before_tag
+            )
+            try:
+                return await self._run_until_whole(route, plan, run)
+            except _Unreadable as unreadable:
+                plan = plan.without(unreadable.blob, unreadable.reason)
+
+    async def _run_until_whole(self, route: Route, plan: Plan, run: Callable[..., Awaitable[Outcome]]) -> Outcome:
+        """Run a plan, and once more where the target then lacks what it was seen to hold."""
         try:
             return await run()
         except _Lacking:
@@ -274,7 +291,7 @@ class CopyEngine:
     ) -> None:
         await gather(
             *(
-                self._blobs.ensure(route, blob, way, anew=blob.digest in lost)
+                self._ensure_blob(route, plan, blob, way, anew=blob.digest in lost)
                 for blob, way in zip(plan.blobs, progress.transfers, strict=True)
             )
         )
@@ -284,6 +301,15 @@ class CopyEngine:
             await self._ensure_manifest(route, plan.root)
             for attachment in plan.attachments:
                 await self._ensure_attachment(route, attachment, override=override)
+
+    async def _ensure_blob(self, route: Route, plan: Plan, blob: Descriptor, way: Transfer, *, anew: bool) -> None:
+        try:
+            await self._blobs.ensure(route, blob, way, anew=anew)
+        except (NotFound, Corrupt) as error:
+            is_lost = isinstance(error, Corrupt) or error.kind == "blob"
+            if is_lost and blob.digest in plan.attached_blobs:
+                raise _Unreadable(blob.digest, error.message) from None
+            raise
 
     def _holds(self, route: Route, digest: Digest) -> bool:
         return self._known.holds(route.target, route.target_repository, digest)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tagferry.errors import Corrupt, Invalid, NotFound, Unavailable, Unsupported
+from tagferry.errors import Corrupt, Incomplete, Invalid, NotFound, Unavailable, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.deletion import not_deleted, outlasting
 from tagferry.oci.images import ImageStore
@@ -194,7 +194,11 @@ async def _below(store: ImageStore, repository: RepositoryName, digest: Digest, 
     children: list[Digest] = []
     with suppress(NotFound, Unsupported, Invalid, Corrupt):
         children = [child.digest for child in (await store.get_manifest(repository, digest)).children]
-    referrers = await store.list_referrers(repository, digest, tags=tags)
+    try:
+        referrers = await store.list_referrers(repository, digest, tags=tags)
+    except Incomplete as error:
+        # What cannot be looked for keeps no image from being deleted.
+        referrers = list(error.found)
     return [*children, *(referrer.digest for referrer in referrers)]
 
 

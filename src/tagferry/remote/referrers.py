@@ -102,21 +102,27 @@ class Referrers:
             return
         tag = referrers_tag(subject.digest)
         async with self._lock(repository, subject.digest):
-            standing = await self._standing(repository, tag)
+            try:
+                standing = await self._standing(repository, tag)
+            except Unsupported as error:
+                raise self._taken(repository, tag, referrer, error.message) from error
             index = standing if _is_index_of(standing, subject.digest) else None
             # A registry that takes such a tag for a digest gives the subject itself, and loses nothing by the index.
             if standing is not None and index is None and standing.digest != subject.digest:
-                raise Conflict(
-                    "tag",
-                    f"registry {self._transport.name} does not list referrers, and the tag {repository}:{tag}, under "
-                    f"which {referrer.digest} has to be listed instead, points to {standing.digest}, which is no index "
-                    "of referrers; delete that tag there, or set sync.attachments to false",
-                )
+                raise self._taken(repository, tag, referrer, f"it points to {standing.digest}")
             if index and any(child.digest == referrer.digest for child in index.children):
                 return
             document = _with_entry(index, referrer)
             raw = json.dumps(document, separators=(",", ":")).encode()
             await self._manifests.put(repository, Manifest.parse(raw, OCI_INDEX), tag)
+
+    def _taken(self, repository: RepositoryName, tag: Tag, referrer: Manifest, what: str) -> Conflict:
+        return Conflict(
+            "tag",
+            f"registry {self._transport.name} does not list referrers, and the tag {repository}:{tag}, under which "
+            f"{referrer.digest} has to be listed instead, is no index of referrers ({what}); delete that tag there, "
+            "or set sync.attachments to false",
+        )
 
     def _lock(self, repository: RepositoryName, digest: Digest) -> asyncio.Lock:
         lock = self._locks.get((repository, digest))
@@ -156,10 +162,9 @@ class Referrers:
         listed: list[Descriptor] = []
         unreadable: TagferryError | None = None
         try:
-            async for page in pages(self._transport, call, fetch=self._fetch, most=_MAX_PAGES):
-                entries = page.document.get("manifests")
-                is_index = page.document.get("mediaType") in (None, "", OCI_INDEX)
-                if page.status != 200 or not isinstance(entries, list) or not is_index:
+            async for page in pages(self._transport, call, fetch=self._ask, most=_MAX_PAGES):
+                entries = _entries(page)
+                if entries is None:
                     return await self._judge(repository, call, page, listed)
                 await self._learned.learn(lists_referrers=True)
                 for entry in entries:
@@ -173,6 +178,12 @@ class Referrers:
             self._impatient_until = self._clock() + _REFUSED_SECONDS
             return _Listed(listed or None, fault)
         return _Listed(listed, unreadable)
+
+    async def _ask(self, call: Call) -> Answer:
+        """Send a request, and again after a strange answer: one alone, a proxy's say, proves nothing for a day."""
+        answer = await self._fetch(call)
+        is_clear = _entries(answer) is not None or answer.status in _NO_API or answer.code in _OF_THE_SUBJECT
+        return answer if is_clear else await self._fetch(call)
 
     async def _fetch(self, call: Call) -> Answer:
         """Send a request; where the registry redirects it to something that does not answer, its redirect counts."""
@@ -223,8 +234,8 @@ class Referrers:
             return []
         try:
             standing = await self._standing(repository, tag)
-        except (Invalid, Unsupported):
-            # What is no valid index says that there are no referrers (distribution-spec 1.1, "Listing Referrers").
+        except Unsupported:
+            # What is no index says that there are no referrers (distribution-spec 1.1, "Listing Referrers").
             return []
         return list(standing.children) if standing is not None and _is_index_of(standing, digest) else []
 
@@ -233,6 +244,13 @@ class Referrers:
             return await self._manifests.get(repository, tag)
         except NotFound:
             return None
+
+
+def _entries(page: Answer) -> list[Any] | None:
+    """The entries of a list of referrers; None where an answer is none."""
+    entries = page.document.get("manifests")
+    is_index = page.document.get("mediaType") in (None, "", OCI_INDEX)
+    return entries if page.status == 200 and isinstance(entries, list) and is_index else None
 
 
 def _is_index_of(manifest: Manifest | None, subject: Digest) -> bool:

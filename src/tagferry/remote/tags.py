@@ -56,9 +56,11 @@ class Tags:
         """See `ImageStore.list_tags_within`; that the registry refuses to list tags is noted."""
         call = self._call(repository)
         lists: list[list[str]] = []
+        is_directory = False
         try:
             async for page in pages(self._transport, call, fetch=self._fetch_once):
                 lists.append(self._names(page, call, repository, is_first=not lists))
+                is_directory = _is_directory(page, lists[0])
                 if goes_on(page) and len(lists) >= requests:
                     return None
         except NotFound:
@@ -68,7 +70,8 @@ class Tags:
                 await self._learned.note_unavailable(TAG_LIST, error.message)
             return None
         # Tags that are made from digests cannot be missing where the list goes beyond them in order.
-        if len(lists) == 1 and _may_be_cut(lists[0]) and not _is_sorted_beyond(lists[0], _AFTER_DIGESTS):
+        is_whole = len(lists) > 1 or is_directory or _is_sorted_beyond(lists[0], _AFTER_DIGESTS)
+        if not is_whole and _may_be_cut(lists[0]):
             return None
         return frozenset(self._tags(repository, {name for names in lists for name in names}))
 
@@ -140,4 +143,12 @@ def _may_be_cut(names: Sequence[str]) -> bool:
 
 
 def _is_sorted_beyond(names: Sequence[str], name: str) -> bool:
-    return names[-1] > name and all(first <= second for first, second in pairwise(names))
+    return bool(names) and names[-1] > name and all(first <= second for first, second in pairwise(names))
+
+
+def _is_directory(page: Answer, names: Sequence[str]) -> bool:
+    """Whether this is how distribution 2 lists a directory: whole, and in no order, neither by name nor by date."""
+    if page.headers.get("Docker-Distribution-Api-Version") != "registry/2.0":
+        return False
+    ascents = sum(first < second for first, second in pairwise(names))
+    return 0.25 < ascents / max(1, len(names) - 1) < 0.75

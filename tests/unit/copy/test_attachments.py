@@ -1,16 +1,19 @@
 """Signatures, attestations and bills of materials go with their images."""
 
+import json
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 
 from tagferry.copy.attachments import NO_GAPS, Gaps
 from tagferry.copy.examine import Verdict
 from tagferry.copy.run import CopyEngine
-from tagferry.errors import Corrupt, Incomplete, Refused, TagferryError, TooLarge, Unavailable, Unsupported
+from tagferry.errors import Corrupt, Incomplete, NotFound, Refused, TagferryError, TooLarge, Unavailable, Unsupported
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags, referrers_tag
-from tests.support.images import SampleImage, artifact, image, index, push
+from tagferry.oci.model import OCI_MANIFEST, Manifest
+from tests.support.images import SampleImage, artifact, blob, image, index, opening, push
 from tests.unit.copy.stores import APP, COPY, V1, V2, ScriptedStore, route
 
 IMAGE = index()
@@ -216,6 +219,66 @@ async def test_what_nobody_can_copy_is_not_required(
     else:
         assert list((await copying).gaps.left_behind) == [LOST.digest]
     assert await target.tag(COPY, V1) == (None if fails else IMAGE.digest)
+
+
+@pytest.mark.parametrize("attachments", [True, "required"])
+async def test_a_signature_whose_content_is_lost_is_left_behind_with_what_is_attached_to_it(
+    source: ScriptedStore, target: ScriptedStore, attachments: Literal[True, "required"]
+):
+    above = artifact(subject=LOST.manifest, payload=b"signature of what is lost")
+    for sample, tag in ((IMAGE, V1), (SIGNATURE, None), (LOST, None), (above, None), (COSIGN, SIG)):
+        await push(source, APP, sample, tag)
+    for sample in (LOST, COSIGN):
+        await source.delete_blob(APP, next(blob.digest for blob in sample.manifest.layers))
+
+    outcome = await CopyEngine(attachments=attachments).copy(route(source, target), V1, override=False)
+
+    assert outcome.verdict is Verdict.COPY
+    assert set(outcome.gaps.left_behind) == {LOST.digest, above.digest, SIG}
+    assert await referrers(target, IMAGE.digest) == {SIGNATURE.digest}
+    assert await target.tag(COPY, V1) == IMAGE.digest
+
+
+async def test_a_signature_with_spoiled_content_is_left_behind(signed: ScriptedStore, target: ScriptedStore):
+    signed.spoiled.add(SIGNATURE.manifest.layers[0].digest)
+
+    outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
+
+    assert list(outcome.gaps.left_behind) == [SIGNATURE.digest]
+    assert await target.tag(COPY, SIG) == COSIGN.digest
+
+
+async def test_content_that_the_image_needs_too_is_never_left_behind(source: ScriptedStore, target: ScriptedStore):
+    shared = next(iter(image(seed="signed").blobs.values()))
+    subject = image(seed="signed")
+    await push(source, APP, subject, V1)
+    await push(source, APP, image(shared, seed="referrer", subject=subject.manifest))
+    await source.delete_blob(APP, Digest.of(shared))
+
+    with pytest.raises(NotFound):
+        await copy(source, target)
+    assert await target.tag(COPY, V1) is None
+
+
+@pytest.mark.parametrize("attachments", [True, "required"])
+async def test_an_attachment_that_gives_a_blob_of_the_image_another_size_is_left_behind(
+    source: ScriptedStore, target: ScriptedStore, attachments: Literal[True, "required"]
+):
+    subject = image(seed="signed")
+    document = json.loads(artifact(subject=subject.manifest).manifest.raw)
+    document["layers"] = [{**subject.manifest.layers[0].to_json(), "size": 1}]
+    liar = Manifest.parse(json.dumps(document).encode(), OCI_MANIFEST)
+    await push(source, APP, subject, V1)
+    for content in artifact().blobs.values():
+        await source.write_blob(APP, blob(content), opening(content))
+    await source.put_manifest(APP, liar)
+    copying = CopyEngine(attachments=attachments).copy(route(source, target), V1, override=False)
+
+    if attachments is True:
+        assert list((await copying).gaps.left_behind) == [liar.digest]
+    else:
+        with pytest.raises(Refused, match="must be the same wherever"):
+            await copying
 
 
 async def test_a_referrer_that_cannot_be_read_for_now_is_waited_for(signed: ScriptedStore, target: ScriptedStore):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tagferry.errors import Conflict, Incomplete
+from tagferry.errors import Conflict, Incomplete, Invalid
 from tagferry.names import RepositoryName
 from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import DOCKER_LIST, MANIFEST_SIZE_LIMIT, OCI_INDEX, Manifest
@@ -79,9 +79,20 @@ async def test_whatever_stands_in_the_place_of_the_api_means_that_the_tag_is_ask
 
     assert await found(store) == await found(store) == [SIGNATURE.digest]
 
-    assert script.lines().count(f"GET {API}") == 1, "it is asked no more, and was not asked again"
+    assert script.lines().count(f"GET {API}") == 2, "once more, since one strange answer proves nothing, and no more"
     assert keeper.kept.lists_referrers is False
     assert "script" in keeper.kept.unavailable[REFERRERS_API]
+
+
+@pytest.mark.parametrize("answer", [*NO_API, pytest.param(error(403, "DENIED"), id="403")])
+async def test_one_strange_answer_does_not_hide_the_api(script: ScriptedRegistry, opened: Opening, answer: Reply):
+    keeper = MemoryKeeper()
+    script.on("GET", API, answer)
+    script.always("GET", API, said(listing(SIGNATURE)))
+    script.always("GET", "/web", HTML)
+
+    assert await found(opened(keeper=keeper)) == [SIGNATURE.digest]
+    assert (keeper.kept.lists_referrers, keeper.kept.unavailable) == (True, {})
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
@@ -96,6 +107,7 @@ async def test_a_registry_that_says_plainly_that_it_has_no_api_is_not_worth_a_no
     assert (keeper.kept.lists_referrers, keeper.kept.unavailable) == (False, {})
 
 
+@pytest.mark.parametrize("credentials", [None, Credentials(username="u", password="p")], ids=["anonymous", "known"])
 @pytest.mark.parametrize(
     "answer",
     [
@@ -106,19 +118,19 @@ async def test_a_registry_that_says_plainly_that_it_has_no_api_is_not_worth_a_no
     ids=["403", "401", "redirected to 403"],
 )
 async def test_a_refusal_says_nothing_about_other_repositories_and_that_there_may_be_more(
-    script: ScriptedRegistry, opened: Opening, answer: Reply
+    script: ScriptedRegistry, opened: Opening, answer: Reply, credentials: Credentials | None
 ):
     keeper = MemoryKeeper()
     script.always("GET", API, answer)
     script.always("GET", "*/x/referrers/y", error(403, "DENIED"))
     script.always("GET", f"/v2/{OTHER}/referrers/{SUBJECT.digest}", said(listing(SECOND)))
     list_under_tag(script, SIGNATURE)
-    store = opened(keeper=keeper, credentials=Credentials(username="u", password="p"))
+    store = opened(keeper=keeper, credentials=credentials)
 
     assert await found_in_part(store) == await found_in_part(store) == [SIGNATURE.digest]
     assert [one.digest for one in await store.list_referrers(OTHER, SUBJECT.digest)] == [SECOND.digest]
 
-    assert script.lines().count(f"GET {API}") <= 2, "once, and once with credentials"
+    assert script.lines().count(f"GET {API}") <= 3, "twice, and once with credentials"
     assert keeper.kept.lists_referrers is True
     assert REFERRERS_API in keeper.kept.unavailable
 
@@ -258,6 +270,18 @@ async def test_a_referrers_tag_of_an_unknown_type_lists_none(script: ScriptedReg
     script.always("GET", f"/v2/{APP}/manifests/{TAG}", reply)
 
     assert await found(store) == []
+
+
+async def test_an_index_with_an_entry_that_cannot_be_read_is_not_taken_for_none(
+    script: ScriptedRegistry, store: RemoteStore
+):
+    document = listing(SIGNATURE)
+    document["manifests"].append({"digest": "sha256:xyz"})
+    reply = said(document, headers={"Content-Type": OCI_INDEX})
+    script.always("GET", f"/v2/{APP}/manifests/{TAG}", reply)
+
+    with pytest.raises(Invalid):
+        await found(store)
 
 
 async def test_a_registry_that_takes_the_referrers_tag_for_a_digest_is_given_the_index_there(

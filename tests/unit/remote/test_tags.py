@@ -1,6 +1,7 @@
 """The list of tags: an error where it is none, and a help that can be missed where only some names are wanted."""
 
 import json
+import random
 
 import pytest
 from structlog.testing import capture_logs
@@ -133,6 +134,20 @@ async def test_a_list_that_goes_in_order_beyond_all_signatures_has_them_all(
     script.always("GET", LIST, said({"tags": names}))
 
     assert await store.list_tags_within(APP, 1) == frozenset(names)
+
+
+@pytest.mark.parametrize("order", ["shuffled", "natural", "reversed"])
+async def test_a_list_in_no_order_at_all_is_a_directory_s_and_whole(
+    script: ScriptedRegistry, store: RemoteStore, order: str
+):
+    names = [Tag(f"a{number}") for number in range(100)]
+    if order == "shuffled":
+        random.Random(1).shuffle(names)
+    if order == "reversed":
+        names.reverse()
+    script.always("GET", LIST, said({"tags": names}, headers={"Docker-Distribution-Api-Version": "registry/2.0"}))
+
+    assert await store.list_tags_within(APP, 1) == (frozenset(names) if order == "shuffled" else None)
 
 
 async def test_a_longer_list_is_left_after_as_many_requests_as_were_granted(

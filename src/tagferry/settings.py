@@ -60,6 +60,12 @@ def _webhook_url(value: str) -> str:
     return value
 
 
+def _proxy(value: str) -> str:
+    if value != "none" and not re.fullmatch(r"https?://[\x21-\x7e]+", value):
+        raise ValueError('must be "none", or a URL that starts with http:// or https:// (SOCKS is not supported)')
+    return value
+
+
 def _organization(value: str) -> str:
     try:
         return Namespace(value)
@@ -84,6 +90,11 @@ def _platform(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9]+(/[a-z0-9_.-]+){1,2}", value):
         raise ValueError("must have the form os/architecture or os/architecture/variant")
     return value
+
+
+def _check_authorities(ca_file: Path | None, *, only: bool) -> None:
+    if only and ca_file is None:
+        raise ValueError("needs ca_file where ca_only is true")
 
 
 def _refusal(error: ErrorDetails) -> Invalid:
@@ -162,9 +173,17 @@ class RegionSettings(_Frozen):
     """docker's `config.json`, or podman's `auth.json`, to take the credentials from, instead of `username` and
     `password`. It is read again when it changes; the credential helpers that it names, when credentials are refused."""
     ca_file: Path | None = None
-    """PEM file with the authorities to trust for the registry, instead of the system's."""
+    """PEM file with authorities to trust for the registry, and where it redirects to, in addition to the system's."""
+    ca_only: bool = False
+    """Trust the authorities in `ca_file` alone."""
     insecure_skip_verify: bool = False
     """Do not verify the registry's TLS certificate."""
+    client_certificate: Path | None = None
+    """PEM file with the certificate that the registry's host and its token server are shown (mutual TLS)."""
+    client_key: Path | None = None
+    """PEM file with the key of `client_certificate`, not encrypted."""
+    proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(None, repr=False)
+    """The URL of the proxy for all requests to the registry, or `none`; by default the environment decides."""
     max_connections: PositiveInt = 64
     """Requests at the same time; a registry that throttles gets fewer."""
     request_seconds: PositiveFloat = 120.0
@@ -205,6 +224,9 @@ class RegionSettings(_Frozen):
             raise ValueError('needs listen = "HOST:PORT" to take notifications there, or no notifications_token')
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("needs tls_certificate and tls_key together")
+        if (self.client_certificate is None) != (self.client_key is None):
+            raise ValueError("needs client_certificate and client_key together")
+        _check_authorities(self.ca_file, only=self.ca_only)
         return self
 
     @property
@@ -299,7 +321,11 @@ class WebhookSettings(_Frozen):
     secret: SecretStr | None = Field(None, min_length=16)
     """What its calls are signed with."""
     ca_file: Path | None = None
-    """PEM file with the authorities to trust for it, instead of the system's."""
+    """PEM file with authorities to trust for it, in addition to the system's."""
+    ca_only: bool = False
+    """Trust the authorities in `ca_file` alone."""
+    proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(None, repr=False)
+    """The URL of the proxy for its calls, or `none`; by default the environment decides."""
     seconds: float = Field(10.0, gt=0, le=300)
     """How long a call may take."""
     attempts: int = Field(30, ge=1, le=100)
@@ -315,6 +341,7 @@ class WebhookSettings(_Frozen):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
+        _check_authorities(self.ca_file, only=self.ca_only)
         named = self.cluster_id is not None or self.cluster_name is not None
         if self.trigger_mode == "cce" and not named:
             raise ValueError("needs cluster_id or cluster_name")

@@ -18,13 +18,18 @@ from aiohttp import web
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A request that came in."""
+    """A request that came in.
+
+    Attributes:
+        peer: the common name in the client's certificate, where it showed one.
+    """
 
     method: str
     path: str
     query: str
     headers: Mapping[str, str]
     body: bytes
+    peer: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +103,7 @@ class ScriptedRegistry:
             query=request.raw_path.partition("?")[2],
             headers=dict(request.headers),
             body=b"" if unread else await request.content.read(),
+            peer=_peer(request),
         )
         self.asked.append(asked)
         reply = reply(asked) if callable(reply) else reply
@@ -130,6 +136,13 @@ async def scripted_registry(*, tls: ssl.SSLContext | None = None) -> AsyncIterat
         yield script
     finally:
         await runner.cleanup()
+
+
+def _peer(request: web.BaseRequest) -> str:
+    shown = request.transport.get_extra_info("peercert") if request.transport is not None else None
+    return (
+        next((value for part in shown["subject"] for name, value in part if name == "commonName"), "") if shown else ""
+    )
 
 
 def _close(request: web.BaseRequest) -> None:

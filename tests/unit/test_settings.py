@@ -225,6 +225,8 @@ def test_a_placeholder_is_an_organization_and_a_repository(name: str):
         ),
         ({"tls_certificate": "/c.pem"}, "needs tls_certificate and tls_key together"),
         ({"tls_key": "/k.pem"}, "needs tls_certificate and tls_key together"),
+        ({"client_certificate": "/c.pem"}, "needs client_certificate and client_key together"),
+        ({"ca_only": True}, "needs ca_file where ca_only is true"),
         (
             {"notifications_token": SECRET * 2},
             'needs listen = "HOST:PORT" to take notifications there, or no notifications_token',
@@ -447,3 +449,17 @@ def test_a_home_folder_of_nobody_is_refused_by_its_setting():
     told = refusal(region(registry="https://registry.example", docker_config="~nobody-here/config.json"))
 
     assert told.startswith("regions.north.docker_config must not begin with the home folder of an unknown user")
+
+
+@pytest.mark.parametrize("proxy", ["none", "http://u:p%40@proxy.example.com:3128", "https://proxy.example.com"])
+def test_a_region_may_have_its_own_proxy_whose_login_does_not_show(proxy: str):
+    settings = Settings.parse(region(**REMOTE, proxy=proxy))
+    assert settings.regions["north"].proxy == proxy
+    assert "p%40" not in repr(settings)
+
+
+@pytest.mark.parametrize("proxy", ["", "socks5://u:secret@proxy.example.com", "proxy.example.com:3128", "http://a b"])
+def test_what_is_no_proxy_is_refused_without_its_login(proxy: str):
+    told = refusal(region(**REMOTE, proxy=proxy))
+    assert told.startswith('regions.north.proxy must be "none", or a URL that starts with http:// or https://')
+    assert "secret" not in told

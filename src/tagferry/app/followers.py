@@ -28,6 +28,7 @@ from tagferry.sync.triggerbook import TriggerBook
 from tagferry.sync.triggers import Triggers
 from tagferry.sync.watch import Watch
 from tagferry.sync.webhooks import Webhook, Webhooks
+from tagferry.tls import ClientTls
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,10 @@ async def open_followers(
 
 def _webhook(given: WebhookSettings) -> Webhook:
     secret = given.secret.get_secret_value() if given.secret else None
-    rest = given.model_dump(exclude={"secret", "organizations"})
-    return Webhook(secret=secret, organizations=frozenset(given.organizations), **rest)
+    tls = ClientTls(ca_file=given.ca_file, ca_only=given.ca_only)
+    tls.check()
+    rest = given.model_dump(exclude={"secret", "organizations", "ca_file", "ca_only"})
+    return Webhook(secret=secret, organizations=frozenset(given.organizations), tls=tls, **rest)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tagferry.copy.rewrite import Acceptance
 from tagferry.db.engine import Database
+from tagferry.errors import Invalid
 from tagferry.names import RegionId
 from tagferry.oci.images import ImageStore
 from tagferry.registry.storage import DiskStore
@@ -50,17 +51,23 @@ async def open_regions(settings: Settings, memory: Memory | None = None) -> Asyn
 async def _store(name: RegionId, region: RegionSettings, settings: Settings, memory: Memory | None) -> ImageStore:
     if region.is_embedded:
         return await DiskStore.open(settings.data_dir / "registries" / name, name=name)
+    endpoint = Endpoint(
+        name=name,
+        url=region.registry,
+        credentials=_credentials(name, region),
+        ca_file=region.ca_file,
+        ca_only=region.ca_only,
+        insecure_skip_verify=region.insecure_skip_verify,
+        client_certificate=region.client_certificate,
+        client_key=region.client_key,
+        proxy=region.proxy,
+        max_connections=region.max_connections,
+        request_timeout=region.request_seconds,
+        read_timeout=region.silence_seconds,
+    )
+    _check(endpoint)
     return RemoteStore(
-        Endpoint(
-            name=name,
-            url=region.registry,
-            credentials=_credentials(name, region),
-            ca_file=region.ca_file,
-            insecure_skip_verify=region.insecure_skip_verify,
-            max_connections=region.max_connections,
-            request_timeout=region.request_seconds,
-            read_timeout=region.silence_seconds,
-        ),
+        endpoint,
         keeper=KeptCapabilities(memory.database, region.url) if memory is not None else None,
         uploads=KeptUploads(memory.database, region.url, leaving=memory.leaving) if memory is not None else None,
     )
@@ -74,3 +81,13 @@ def _credentials(name: RegionId, region: RegionSettings) -> Credentials | Creden
         return None
     host = region.registry.partition("://")[2]
     return DockerCredentials(region.docker_config, host, setting=f"regions.{name}.docker_config")
+
+
+def _check(endpoint: Endpoint) -> None:
+    """Raise Invalid where a file or proxy is of no use; names the setting, or the environment's variable."""
+    try:
+        endpoint.check()
+    except Invalid as error:
+        setting = error.field in RegionSettings.model_fields
+        field = f"regions.{endpoint.name}.{error.field}" if setting else error.field
+        raise Invalid(field, error.rule, error.value) from None

@@ -1,7 +1,6 @@
 """A client of the management API, as the commands use it: signed with AK/SK, JSON in and out."""
 
 import json
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,9 @@ from yarl import URL
 from tagferry import __version__, signing
 from tagferry.errors import Invalid, Refused, Unavailable
 from tagferry.names import Namespace, Repository
+from tagferry.remote.proxies import Proxies
+from tagferry.remote.urls import origin_of
+from tagferry.tls import ClientTls
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_read=120)
 
@@ -39,7 +41,7 @@ class ManagementClient:
         endpoint: the region's address, `http://HOST:PORT` or https.
         access_key: who signs.
         secret_key: what it signs with.
-        ca_file: PEM file with the authorities to trust instead of the system's.
+        ca_file: PEM file with authorities to trust besides the system's.
     """
 
     def __init__(self, endpoint: str, access_key: str, secret_key: str, *, ca_file: Path | None = None) -> None:
@@ -47,7 +49,8 @@ class ManagementClient:
         self._host = self._base.partition("://")[2]
         self._access_key = access_key
         self._secret_key = secret_key
-        self._tls = _trust(ca_file)
+        self._tls = ClientTls(ca_file=ca_file).context()
+        self._proxy, self._proxy_headers = _proxy_of(self._base)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -128,12 +131,12 @@ class ManagementClient:
         if body is not None:
             sent["Content-Type"] = "application/json"
         request = signing.Request(method=method, path=path, query=query, headers=list(sent.items()), body=content)
-        sent |= signing.sign(request, self._access_key, self._secret_key, now=datetime.now(UTC))
+        sent |= signing.sign(request, self._access_key, self._secret_key, now=datetime.now(UTC)) | self._proxy_headers
         url = f"{self._base}{path}" + (f"?{query}" if query else "")
         try:
             # What is signed must be what is sent, so the library must not encode the path and query its own way.
             async with self._session.request(
-                method, URL(url, encoded=True), data=content, headers=sent, allow_redirects=False
+                method, URL(url, encoded=True), data=content, headers=sent, allow_redirects=False, **self._proxy
             ) as response:
                 return _read(response.status, await response.read(), self._base)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -145,19 +148,21 @@ def _address(endpoint: str) -> str:
     try:
         url = URL(endpoint)
         if url.scheme in ("http", "https") and url.host and URL(endpoint.rstrip("/")) == url.origin():
-            return f"{url.scheme}://{url.authority}"
+            return str(url.origin())
     except ValueError:
         pass
     raise Invalid("endpoint", "must have the form http://HOST:PORT or https://HOST", endpoint)
 
 
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:
-        raise Invalid(
-            "ca_file", f"must be a PEM file of certificates ({error.strerror or error})", str(ca_file)
-        ) from None
+def _proxy_of(base: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The proxy that the environment names, in aiohttp's terms, and the headers that it reads in a request itself."""
+    proxy = Proxies().find(origin_of(base))
+    if proxy is None:
+        return {}, {}
+    secret = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
+    # A tunnel is asked for in a request of its own; without TLS the proxy reads every request.
+    is_tunnel = base.startswith("https:")
+    return {"proxy": str(proxy), "proxy_headers": secret if is_tunnel else None}, {} if is_tunnel else secret
 
 
 def _read(status: int, content: bytes, base: str) -> Any:

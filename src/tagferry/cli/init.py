@@ -75,7 +75,10 @@ _TAIL = """# tls_certificate = "server.pem"
 # registry = "https://registry.example.com"
 # username = "robot"
 # password = "…"           # or TAGFERRY_REGIONS__EU-WEST-1__PASSWORD, or docker_config = "~/.docker/config.json"
-# ca_file = "ca.pem"
+# ca_file = "ca.pem"         # authorities to trust besides the system's; ca_only = true: instead of them
+# client_certificate = "client.pem"   # what the registry is shown where it asks for one, with client_key
+# client_key = "client.key"
+# proxy = "http://proxy.example.com:3128"   # or "none"; by default HTTPS_PROXY, HTTP_PROXY and NO_PROXY decide
 # bytes_per_second = 50000000
 # request_seconds = 120        # a request as a whole, unless it carries a blob
 # silence_seconds = 60         # without a byte moving, before it is tried again
@@ -98,7 +101,7 @@ _TAIL = """# tls_certificate = "server.pem"
 # organizations = ["team"]   # whose triggers may call it; all of them by default
 # seconds = 10               # for one call
 # attempts = 30
-# ca_file = "ca.pem"
+# ca_file = "ca.pem"         # and ca_only and proxy, as for a region
 """
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from urllib.parse import urlsplit
 
@@ -10,11 +11,11 @@ from tagferry.remote.answer import Answer, failure
 from tagferry.remote.auth import Authenticator, Refusal
 from tagferry.remote.call import Call
 from tagferry.remote.challenges import actions_of, repository_of, supported_challenge
-from tagferry.remote.connections import origin_of
 from tagferry.remote.endpoint import Endpoint, FixedCredentials
 from tagferry.remote.http1 import Stream
 from tagferry.remote.response import Response
 from tagferry.remote.tokens import TokenRequest, Tokens
+from tagferry.remote.urls import origin_of
 
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -60,7 +61,7 @@ class Access:
         self._endpoint = endpoint
         self._wire = wire
         self._auth = Authenticator(endpoint, self._exchange, self._probe)
-        self._guest_tokens = Tokens(endpoint, self._exchange)
+        self._guest_tokens = Tokens(endpoint, partial(self._exchange, is_guest=True))
 
     @property
     def identity(self) -> int:
@@ -169,12 +170,13 @@ class Access:
         asks = response.status == 401 and self._wire.is_own(response.url)
         return response.headers.every("WWW-Authenticate") if asks else []
 
-    async def _exchange(self, request: TokenRequest) -> bytes:
+    async def _exchange(self, request: TokenRequest, *, is_guest: bool = False) -> bytes:
         """Send a token request; outside of the slots, because the request that needs the token holds one."""
         url, method, body = request.url.partition("#")[0], request.method, request.body
         task = f"give a token at {urlsplit(url)._replace(query='').geturl()}"
         for _ in range(MAX_REDIRECTS + 1):
-            call = Call(method=method, task=task, url=url, body=body, limit=_TOKEN_LIMIT, is_for_token=True)
+            is_named = not is_guest and origin_of(url) == origin_of(request.url)
+            call = Call(method=method, task=task, url=url, body=body, limit=_TOKEN_LIMIT, is_for_token=is_named)
             if self._wire.is_own(url):
                 await self._wire.turn()
             response = await self._wire.send(call, url, request.headers)

@@ -2,31 +2,22 @@
 
 import asyncio
 import re
-import socket
-import ssl
-from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
-from ipaddress import ip_address
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from functools import partial
 
-from aiohappyeyeballs import AddrInfoType, start_connection
-
-from tagferry.remote.faults import Broken, Silent, unconnected
+from tagferry.errors import Invalid
+from tagferry.remote.dialing import Route, dial, refused
+from tagferry.remote.faults import Broken, Rejected, Silent
 from tagferry.remote.http1 import Connection, Stream
+from tagferry.remote.proxies import Proxies
 from tagferry.remote.response import Response
-
-Origin = tuple[str, str, int]
-"""Scheme, host and port."""
+from tagferry.remote.urls import authority, split
+from tagferry.tls import ClientContexts
 
 KEEP_SECONDS = 15.0
 """How long an idle connection is kept; servers tend to close theirs later than that."""
-PORTS = {"http": 80, "https": 443}
-"""The schemes that are spoken, and the port of each where a URL names none."""
-_HEAD_START_SECONDS = 0.25
-"""What one address of a host has before the next is tried too (RFC 8305)."""
 _LOOKED_UP = ("PUT", "DELETE")
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-_URL = re.compile(r"(https?://[^/?#]+)([^#]*)", re.IGNORECASE)
 _TARGET = re.compile(r"[\x21-\x7e]+")
 
 
@@ -34,24 +25,37 @@ class Connections:
     """Sends requests over as few connections as it takes; belongs to one event loop.
 
     Args:
-        tls: makes the context for https; asked once, when it is needed.
         headers: sent with every request.
         connect_timeout: seconds to wait for a connection.
+        tls: for https.
+        proxies: what requests go through; by default what the environment says.
     """
 
     def __init__(
-        self, *, tls: Callable[[], ssl.SSLContext], headers: Mapping[str, str], connect_timeout: float
+        self,
+        *,
+        headers: Mapping[str, str],
+        connect_timeout: float,
+        tls: ClientContexts | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
-        self._make_tls = tls
-        self._tls: ssl.SSLContext | None = None
         self._headers = dict(headers)
         self._connect_timeout = connect_timeout
-        self._idle: dict[Origin, list[Connection]] = {}
+        self._tls = tls or ClientContexts()
+        self._proxies = proxies or Proxies()
+        self._idle: dict[Route, list[Connection]] = {}
         self._open: set[Connection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream = b"", *, silence: float
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Stream = b"",
+        *,
+        silence: float,
+        identified: bool = False,
     ) -> Response:
         """Send a request and wait for its answer's head; the caller closes the answer.
 
@@ -64,24 +68,33 @@ class Connections:
             headers: besides those that every request has.
             body: sent with its length.
             silence: seconds without a byte of the answer after which it is given up.
+            identified: whether the other side may see the client's certificate.
 
         Raises:
             Broken: the connection could not be made, or failed before the answer began; Silent where that took
-                too long.
+                too long, Rejected where waiting does not help.
         """
         try:
-            origin, head = self._head(method, url, headers, body)
+            route, head = self._head(method, url, headers, body, identified=identified)
         except ValueError as error:
             raise Broken(f"the request cannot be sent: {error}") from None
+        except Invalid as error:
+            raise Rejected(error.message) from None
         while True:
-            connection = self._reused(origin) or await self._connect(origin)
+            connection = self._reused(route) or await self._connect(route)
             try:
-                return await connection.request(head, body, url=url, bodiless=method == "HEAD", silence=silence)
+                response = await connection.request(head, body, url=url, bodiless=method == "HEAD", silence=silence)
             except Broken as fault:
                 is_stale = connection.exchanges > 1 and not isinstance(fault, Silent)
                 # What a write has done whose answer was lost must be looked up before it is sent again.
                 if not is_stale or isinstance(body, Stream) or method in _LOOKED_UP:
                     raise
+                continue
+            if response.status == 407 and route.proxy is not None:
+                response.close()
+                target = authority(route.origin, with_port=True)
+                raise refused(route.proxy, target, 407, "Proxy Authentication Required")
+            return response
 
     async def close(self) -> None:
         """Close all connections."""
@@ -93,17 +106,18 @@ class Connections:
         if open_now:
             await asyncio.wait([connection.closed for connection in open_now], timeout=1.0)
 
-    def _head(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream) -> tuple[Origin, bytes]:
-        origin, target = _split(url)
-        scheme, host, port = origin
+    def _head(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream, *, identified: bool
+    ) -> tuple[Route, bytes]:
+        origin, target = split(url)
         if not _TARGET.fullmatch(target):
             raise ValueError("the address holds what no address may hold")
-        literal = f"[{host}]" if ":" in host else host
-        fields = {
-            "Host": literal if port == PORTS[scheme] else f"{literal}:{port}",
-            **self._headers,
-            **headers,
-        }
+        route = Route(origin, self._proxies.find(origin), identified)
+        fields = {"Host": authority(origin), **self._headers, **headers}
+        if route.is_relayed and route.proxy is not None:
+            target = f"http://{authority(origin)}{target}"
+            if route.proxy.authorization:
+                fields["Proxy-Authorization"] = route.proxy.authorization
         if isinstance(body, Stream):
             fields["Content-Length"] = str(body.size)
             if body.asks_first:
@@ -113,10 +127,10 @@ class Connections:
         lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
         if lines.count("\n") != len(fields) or lines.count("\r") != len(fields):
             raise ValueError("a header holds a line break")
-        return origin, f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+        return route, f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
 
-    def _reused(self, origin: Origin) -> Connection | None:
-        idle = self._idle.get(origin, [])
+    def _reused(self, route: Route) -> Connection | None:
+        idle = self._idle.get(route, [])
         while idle:
             # The one that was used last is the least likely to have been closed by the other side.
             connection = idle.pop()
@@ -125,35 +139,22 @@ class Connections:
             connection.abort()
         return None
 
-    async def _connect(self, origin: Origin) -> Connection:
+    async def _connect(self, route: Route) -> Connection:
+        make = partial(Connection, on_lost=self._forget, on_free=partial(self._keep, route))
         try:
             async with asyncio.timeout(self._connect_timeout):
-                return await self._connected(origin)
+                connection = await dial(route, make, self._tls)
         except TimeoutError:
-            raise Silent(f"cannot connect to {_url(origin)}: no answer within {self._connect_timeout:g} s") from None
-        except (OSError, UnicodeError, RuntimeError, ExceptionGroup) as error:
-            raise unconnected(_url(origin), error) from error
-
-    async def _connected(self, origin: Origin) -> Connection:
-        scheme, host, port = origin
-        loop = asyncio.get_running_loop()
-        tls = self._context() if scheme == "https" else None
-        name = host if tls else None
-        make = partial(Connection, on_lost=self._forget, on_free=partial(self._keep, origin))
-        if _is_address(host):
-            _, connection = await loop.create_connection(make, host, port, ssl=tls, server_hostname=name)
-        else:
-            sock = await start_connection(
-                await _addresses(host, port), happy_eyeballs_delay=_HEAD_START_SECONDS, interleave=1
-            )
-            _, connection = await loop.create_connection(make, sock=sock, ssl=tls, server_hostname=name)
+            raise Silent(f"cannot connect to {route}: no answer within {self._connect_timeout:g} s") from None
+        except Invalid as error:
+            raise Rejected(error.message) from None
         self._open.add(connection)
         return connection
 
-    def _keep(self, origin: Origin, connection: Connection) -> None:
+    def _keep(self, route: Route, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
         connection.idle_since = loop.time()
-        self._idle.setdefault(origin, []).append(connection)
+        self._idle.setdefault(route, []).append(connection)
         if self._sweeping is None:
             self._sweeping = loop.call_later(KEEP_SECONDS, self._sweep)
 
@@ -164,7 +165,7 @@ class Connections:
             for connection in [one for one in connections if one.idle_since <= eldest]:
                 connections.remove(connection)
                 connection.abort()
-        self._idle = {origin: connections for origin, connections in self._idle.items() if connections}
+        self._idle = {route: connections for route, connections in self._idle.items() if connections}
         self._sweeping = loop.call_later(KEEP_SECONDS, self._sweep) if self._idle else None
 
     def _forget(self, connection: Connection) -> None:
@@ -172,52 +173,3 @@ class Connections:
         for connections in self._idle.values():
             if connection in connections:
                 connections.remove(connection)
-
-    def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = self._make_tls()
-        return self._tls
-
-
-def origin_of(url: str) -> Origin:
-    """Where a URL leads to; raises ValueError where it is no http or https address."""
-    return _split(url)[0]
-
-
-def _split(url: str) -> tuple[Origin, str]:
-    """Where a URL leads to, and what to ask for there."""
-    match = _URL.match(url)
-    if match is None:
-        raise ValueError("it is not an address of the web")
-    target = match[2]
-    return _origin(match[1]), target if target.startswith("/") else f"/{target}"
-
-
-@lru_cache(maxsize=1024)
-def _origin(beginning: str) -> Origin:
-    parts = urlsplit(beginning)
-    host = parts.hostname or ""
-    if not host:
-        raise ValueError("it names no host")
-    if not host.isascii():
-        host = host.encode("idna").decode("ascii")
-    return parts.scheme, host, parts.port or PORTS[parts.scheme]
-
-
-def _url(origin: Origin) -> str:
-    scheme, host, port = origin
-    literal = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{literal}" if port == PORTS[scheme] else f"{scheme}://{literal}:{port}"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-async def _addresses(host: str, port: int) -> list[AddrInfoType]:
-    loop = asyncio.get_running_loop()
-    return [*await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)]

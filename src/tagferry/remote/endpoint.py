@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from tagferry.errors import Invalid
+from tagferry.remote.proxies import Proxies
+from tagferry.remote.urls import origin_of
+from tagferry.tls import ClientTls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,8 +76,13 @@ class Endpoint:
         name: what to call the registry to a person; unique in the process.
         url: `https://host[:port]` or `http://host[:port]`, with neither path nor query.
         credentials: what is sent to the registry, or where that comes from; None to call anonymously.
-        ca_file: PEM file with the authorities to trust instead of the system's.
+        ca_file: PEM file with authorities to trust besides the system's.
+        ca_only: trust those in `ca_file` alone.
         insecure_skip_verify: take any TLS certificate.
+        client_certificate: PEM file with the certificate that the registry's host and its token server may see.
+        client_key: PEM file with its key.
+        proxy: the URL of a proxy for everything, also where the registry leads elsewhere; `none` for no proxy; None
+            for what the environment says.
         connect_timeout: seconds to wait for a connection.
         read_timeout: seconds without a byte moving after which a request is given up.
         request_timeout: seconds that a request may take as a whole, unless it carries a blob.
@@ -87,7 +95,11 @@ class Endpoint:
     url: str
     credentials: Credentials | CredentialSource | None = None
     ca_file: "Path | None" = None
+    ca_only: bool = False
     insecure_skip_verify: bool = False
+    client_certificate: "Path | None" = None
+    client_key: "Path | None" = None
+    proxy: str | None = field(default=None, repr=False)
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
     request_timeout: float = 120.0
@@ -108,3 +120,19 @@ class Endpoint:
             raise Invalid("url", "must hold no path, query or credentials", f"{parts.scheme}://{parts.hostname}")
         if self.max_connections < 1:
             raise Invalid("max_connections", "must be at least 1", self.max_connections)
+
+    @property
+    def tls(self) -> ClientTls:
+        """Whom to trust, and what to show, where it is reached over TLS."""
+        return ClientTls(
+            ca_file=self.ca_file,
+            ca_only=self.ca_only,
+            skip_verify=self.insecure_skip_verify,
+            certificate=self.client_certificate,
+            key=self.client_key,
+        )
+
+    def check(self) -> None:
+        """Raise Invalid where a file or a proxy is of no use; names the setting or the environment's variable."""
+        self.tls.check()
+        Proxies(self.proxy).find(origin_of(self.url))

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from tagferry.errors import Unavailable
 from tagferry.remote.answer import Answer
-from tagferry.remote.connections import origin_of
 from tagferry.remote.transport import Call, Transport
+from tagferry.remote.urls import origin_of
 
 PAGE_SIZE = 1000
 MAX_PAGES = 10_000

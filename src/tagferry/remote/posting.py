@@ -1,15 +1,15 @@
 """Sends something to an address that is no registry's: a webhook."""
 
 import asyncio
-import ssl
 from collections.abc import Mapping
-from pathlib import Path
 
 from tagferry import __version__
 from tagferry.errors import Unavailable
 from tagferry.remote.connections import Connections
 from tagferry.remote.faults import Broken, Silent
+from tagferry.remote.proxies import Proxies
 from tagferry.remote.retry import retry_after
+from tagferry.tls import ClientContexts, ClientTls
 
 
 class Poster:
@@ -19,15 +19,18 @@ class Poster:
 
     Args:
         url: http or https, encoded already.
-        ca_file: PEM file with the authorities to trust instead of the system's.
+        tls: whom to trust; by default the system's authorities.
+        proxy: as an endpoint has it.
         seconds: how long a request may take as a whole.
     """
 
-    def __init__(self, url: str, *, ca_file: Path | None = None, seconds: float = 10.0) -> None:
+    def __init__(
+        self, url: str, *, tls: ClientTls | None = None, proxy: str | None = None, seconds: float = 10.0
+    ) -> None:
         self._url = url
-        self._ca_file = ca_file
         self._seconds = seconds
-        self._tls: ssl.SSLContext | None = None
+        self._tls = ClientContexts(tls)
+        self._proxies = Proxies(proxy)
 
     async def post(self, body: bytes, headers: Mapping[str, str]) -> int:
         """Send a body; returns the status, which is one of success.
@@ -36,7 +39,8 @@ class Poster:
             Unavailable: it was not taken. The sentence does not tell where it was sent.
         """
         connections = Connections(
-            tls=self._context,
+            tls=self._tls,
+            proxies=self._proxies,
             headers={"User-Agent": f"tagferry/{__version__}", "Connection": "close"},
             connect_timeout=self._seconds,
         )
@@ -59,8 +63,3 @@ class Poster:
         raise Unavailable(
             f"the webhook answered {response.status}{unfollowed}", retry_after=retry_after(response.headers)
         )
-
-    def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.create_default_context(cafile=self._ca_file)
-        return self._tls

@@ -6,7 +6,6 @@ sentence names the registry and what it was asked to do.
 
 import asyncio
 import math
-import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
@@ -21,15 +20,17 @@ from tagferry.remote.answer import ERROR_LIMIT, Answer, failure
 from tagferry.remote.body import Body
 from tagferry.remote.call import Call as Call
 from tagferry.remote.coding import codings, decoded
-from tagferry.remote.connections import PORTS, Connections, Origin, origin_of
+from tagferry.remote.connections import Connections
 from tagferry.remote.endpoint import Endpoint
 from tagferry.remote.faults import Broken, Rejected, Silent
 from tagferry.remote.http1 import Stream
+from tagferry.remote.proxies import Proxies
 from tagferry.remote.rate import RequestRate
 from tagferry.remote.response import Response
 from tagferry.remote.retry import Budget, Retries, Retry
 from tagferry.remote.throttle import Slots, Throttle, note
-from tagferry.remote.urls import encoded
+from tagferry.remote.urls import PORTS, Origin, encoded, origin_of
+from tagferry.tls import ClientContexts
 
 FAR_SECONDS = 0.01
 """A registry whose answers take at least this long to begin counts as far away."""
@@ -255,7 +256,9 @@ class Transport:
             await elsewhere.turn()
         started = time.monotonic()
         try:
-            response = await self._connected().send(call.method, url, headers, body, silence=silence)
+            response = await self._connected().send(
+                call.method, url, headers, body, silence=silence, identified=self._may_identify(call, url)
+            )
         except Broken as fault:
             raise self._fault(call, fault) from fault
         if elsewhere is None:
@@ -274,6 +277,11 @@ class Transport:
                 del self._rates[next(iter(self._rates))]
             self._rates[origin] = RequestRate(sleep=self._sleep)
         return self._rates[origin]
+
+    def _may_identify(self, call: Call, url: str) -> bool:
+        """Whether the client's certificate may be seen there: by the registry's host, and by its token server."""
+        has_one = self.endpoint.client_certificate is not None
+        return has_one and (call.is_for_token or urlsplit(url).hostname == self._own.hostname)
 
     async def _read(self, call: Call, response: Response) -> Answer:
         """Read an answer's body, which is bounded; raises what an answer that the caller does not accept means."""
@@ -328,18 +336,12 @@ class Transport:
     def _connected(self) -> Connections:
         if self._connections is None:
             self._connections = Connections(
-                tls=self._tls,
+                tls=ClientContexts(self.endpoint.tls),
+                proxies=Proxies(self.endpoint.proxy),
                 headers={"User-Agent": f"tagferry/{__version__}", "Accept-Encoding": "identity"},
                 connect_timeout=self.endpoint.connect_timeout,
             )
         return self._connections
-
-    def _tls(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.endpoint.ca_file)
-        if self.endpoint.insecure_skip_verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
 
 
 def _place(url: str) -> str:

@@ -1,10 +1,17 @@
 """URLs as registries write them in headers, brought into the form that is sent (RFC 3986, section 2)."""
 
 import re
-from urllib.parse import quote
+from functools import lru_cache
+from urllib.parse import quote, urlsplit
 
 from tagferry.errors import Invalid
 
+Origin = tuple[str, str, int]
+"""Scheme, host and port."""
+
+PORTS = {"http": 80, "https": 443}
+"""The schemes that are spoken, and the port of each where a URL names none."""
+_URL = re.compile(r"(https?://[^/?#]+)([^#]*)", re.IGNORECASE)
 _PROPER = re.compile(r"[\x21-\x5b\x5d-\x7e]*")
 _AUTHORITY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*")
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "\\")
@@ -35,3 +42,35 @@ def _text(authority: str) -> str:
         return authority.encode("latin-1").decode("utf-8")
     except UnicodeError:
         return authority
+
+
+def origin_of(url: str) -> Origin:
+    """Where a URL leads to; raises ValueError where it is no http or https address."""
+    return split(url)[0]
+
+
+def split(url: str) -> tuple[Origin, str]:
+    """Where a URL leads to, and what to ask for there; raises ValueError as `origin_of`."""
+    match = _URL.match(url)
+    if match is None:
+        raise ValueError("it is not an address of the web")
+    target = match[2]
+    return _origin(match[1]), target if target.startswith("/") else f"/{target}"
+
+
+@lru_cache(maxsize=1024)
+def _origin(beginning: str) -> Origin:
+    parts = urlsplit(beginning)
+    host = parts.hostname or ""
+    if not host:
+        raise ValueError("it names no host")
+    if not host.isascii():
+        host = host.encode("idna").decode("ascii")
+    return parts.scheme, host, parts.port or PORTS[parts.scheme]
+
+
+def authority(origin: Origin, *, with_port: bool = False) -> str:
+    """Host and port of an origin as a URL has them, without a port that goes without saying unless it is wanted."""
+    scheme, host, port = origin
+    literal = f"[{host}]" if ":" in host else host
+    return literal if port == PORTS[scheme] and not with_port else f"{literal}:{port}"

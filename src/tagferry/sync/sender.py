@@ -149,10 +149,9 @@ class WebhookSender:
             DELIVERY_HEADER: delivery.call.event_id,
             **webhook.sign(body),
         }
-        poster = self._posters.setdefault(
-            webhook, Poster(webhook.url, ca_file=webhook.ca_file, seconds=webhook.seconds)
-        )
-        return await poster.post(body, headers)
+        if webhook not in self._posters:
+            self._posters[webhook] = Poster(webhook.url, tls=webhook.tls, proxy=webhook.proxy, seconds=webhook.seconds)
+        return await self._posters[webhook].post(body, headers)
 
     async def _failed(self, delivery: Delivery, webhook: Webhook | None, failure: Unavailable) -> None:
         call, now = delivery.call, datetime.now(UTC)

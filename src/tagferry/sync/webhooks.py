@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from tagferry.errors import Invalid
 from tagferry.names import Namespace
 from tagferry.sync.deliveries import Delivery
 from tagferry.sync.triggers import TriggerSpec
+from tagferry.tls import ClientTls
 
 SIGNATURE_HEADER = "X-Tagferry-Signature-256"
 EVENT_HEADER = "X-Tagferry-Event"
@@ -26,7 +26,8 @@ class Webhook:
     Attributes:
         url: where it is.
         secret: what its calls are signed with; without one they are not.
-        ca_file: PEM file with the authorities to trust instead of the system's.
+        tls: whom to trust.
+        proxy: what it is called through; see `Endpoint`.
         seconds: how long a call may take.
         attempts: how often a call is made at most before it is given up.
         trigger_mode: `cce` or `cci`.
@@ -37,7 +38,8 @@ class Webhook:
 
     url: str = field(repr=False)
     secret: str | None = field(default=None, repr=False)
-    ca_file: Path | None = None
+    tls: ClientTls = field(default_factory=ClientTls)
+    proxy: str | None = field(default=None, repr=False)
     seconds: float = 10.0
     attempts: int = 30
     trigger_mode: str = "cce"

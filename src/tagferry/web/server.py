@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from tagferry.errors import Unavailable
+from tagferry.tls import server_context
 from tagferry.web.spelling import SpelledHeaders
 
 _DRAIN_SECONDS = 10
@@ -61,6 +62,7 @@ async def listening(listeners: Sequence[Listener]) -> AsyncIterator[None]:
 
     Raises:
         Unavailable: an address is in use or not this machine's; nothing is served then.
+        Invalid: a certificate or key is missing or of no use.
     """
     bound: list[tuple[_Server, socket.socket]] = []
     try:
@@ -94,20 +96,20 @@ async def until_signalled() -> None:
 
 
 def _server(listener: Listener) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            SpelledHeaders(listener.app),
-            http="httptools",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=_DRAIN_SECONDS,
-            ssl_certfile=listener.tls_certificate,
-            ssl_keyfile=listener.tls_key,
-        )
+    config = uvicorn.Config(
+        SpelledHeaders(listener.app),
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
+    config.load()
+    if listener.tls_certificate is not None and listener.tls_key is not None:
+        config.ssl = server_context(listener.tls_certificate, listener.tls_key)
+    return _Server(config)
 
 
 def _bind(address: str) -> socket.socket:

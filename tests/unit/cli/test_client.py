@@ -12,6 +12,7 @@ from tagferry.cli.client import ManagementClient, StartedJobs
 from tagferry.errors import Invalid, Refused, TagferryError, Unavailable
 from tagferry.names import Namespace, Repository
 from tests.support.processes import free_port
+from tests.support.scripted_proxy import scripted_proxy
 from tests.support.serving import serving
 
 TEAM, APP = Namespace("team"), Repository("app")
@@ -103,6 +104,20 @@ def test_a_file_of_authorities_that_cannot_be_read_is_refused(tmp_path: Path) ->
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("no certificate")
     for ca_file in (wrong, tmp_path / "missing.pem", tmp_path):
-        with pytest.raises(Invalid, match="ca_file must be a PEM file") as caught:
+        with pytest.raises(Invalid, match="ca_file must be a") as caught:
             ManagementClient("https://registry.example.com", "AK", "SK", ca_file=ca_file)
         assert str(ca_file) in caught.value.message
+
+
+async def test_the_environment_s_proxy_is_used_with_its_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scripted_proxy(login="u:p@ss") as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://u:p%40ss@{proxy.url.partition('://')[2]}")
+        proxy.refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}"
+        with pytest.raises(Unavailable, match="answered 403"):
+            await start("http://registry.example.com")
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            await start(f"http://127.0.0.1:{free_port()}")
+    assert [line.split(" ")[1] for line in proxy.asked] == [
+        "http://registry.example.com/v2/manage/namespaces/team/repos/app/sync_images"
+    ]
+    assert proxy.logins == ["Basic dTpwQHNz"]

@@ -1,7 +1,6 @@
 """The wire: what a connection takes for an answer, and when it serves another request."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 
 import pytest
@@ -31,7 +30,7 @@ def answering(*answers: bytes, connections: list[int] | None = None) -> Handler:
 
 @pytest.fixture
 async def http() -> AsyncIterator[Connections]:
-    connections = Connections(tls=ssl.create_default_context, headers={"User-Agent": "t"}, connect_timeout=5.0)
+    connections = Connections(headers={"User-Agent": "t"}, connect_timeout=5.0)
     yield connections
     await connections.close()
 

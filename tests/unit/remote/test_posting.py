@@ -7,6 +7,7 @@ import pytest
 
 from tagferry.errors import Unavailable
 from tagferry.remote.posting import Poster
+from tagferry.tls import ClientTls
 from tests.support.certificates import loopback_certificate
 from tests.support.processes import free_port
 from tests.support.scripted_registry import Reply, scripted_registry
@@ -67,7 +68,7 @@ async def test_the_certificate_is_verified_against_the_named_authority(tmp_path:
     context.load_cert_chain(certificate)
     async with scripted_registry(tls=context) as script:
         script.always("POST", "/hook", Reply())
-        assert await Poster(f"{script.url}/hook", ca_file=certificate).post(b"{}", {}) == 200
+        assert await Poster(f"{script.url}/hook", tls=ClientTls(ca_file=certificate)).post(b"{}", {}) == 200
         with pytest.raises(Unavailable) as failure:
             await Poster(f"{script.url}/hook").post(b"{}", {})
         assert "certificate" in str(failure.value.__cause__)

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 @asynccontextmanager
 async def connections() -> AsyncIterator[Connections]:
-    http = Connections(tls=ssl.create_default_context, headers={"User-Agent": "t"}, connect_timeout=5.0)
+    http = Connections(headers={"User-Agent": "t"}, connect_timeout=5.0)
     try:
         yield http
     finally:

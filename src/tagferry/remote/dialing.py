@@ -1,0 +1,158 @@
+"""Makes connections: to a host directly, or through a proxy (RFC 9110, sections 7.3.2 and 9.3.6)."""
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import NamedTuple, TypeVar, cast
+
+from aiohappyeyeballs import AddrInfoType, start_connection
+
+from tagferry.remote.faults import Broken, Rejected, unconnected
+from tagferry.remote.http1 import Connection
+from tagferry.remote.proxies import Proxy
+from tagferry.remote.urls import Origin, authority
+from tagferry.tls import ClientContexts
+
+P = TypeVar("P", bound=asyncio.Protocol)
+_HEAD_START_SECONDS = 0.25
+"""What one address of a host has before the next is tried too (RFC 8305)."""
+_HEAD_LIMIT = 16 * 1024
+"""Bytes that a proxy's answer to CONNECT may have."""
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: ([^\r\n]*))?")
+_FAULTS = (OSError, UnicodeError, RuntimeError, ExceptionGroup)
+
+
+class Route(NamedTuple):
+    """How requests get to where they go; a connection serves one route.
+
+    Attributes:
+        origin: where they go.
+        proxy: what they go through.
+        identified: whether the client's certificate is shown there.
+    """
+
+    origin: Origin
+    proxy: Proxy | None = None
+    identified: bool = False
+
+    @property
+    def is_relayed(self) -> bool:
+        """Whether a proxy reads the requests themselves, as it does without TLS."""
+        return self.proxy is not None and self.origin[0] == "http"
+
+    def __str__(self) -> str:
+        through = f" through proxy {self.proxy}" if self.proxy is not None else ""
+        return f"{self.origin[0]}://{authority(self.origin)}{through}"
+
+
+async def dial(route: Route, make: Callable[[], Connection], contexts: ClientContexts) -> Connection:
+    """Make a connection for a route.
+
+    Raises:
+        Broken: it cannot be made; Rejected where waiting does not help.
+        TimeoutError, and what else the caller's own deadline raises.
+    """
+    if route.proxy is None:
+        try:
+            return (await _opened(route.origin, make, contexts, identified=route.identified))[1]
+        except _FAULTS as error:
+            raise unconnected(str(route), error) from error
+    try:
+        if route.is_relayed:
+            return (await _opened(route.proxy.origin, make, contexts))[1]
+        transport, tunnel = await _opened(route.proxy.origin, _Tunnel, contexts)
+    except _FAULTS as error:
+        raise unconnected(f"proxy {route.proxy}", error) from error
+    try:
+        await tunnel.lead(route.proxy, route.origin)
+        return await _encrypted(transport, make(), route, contexts)
+    except _FAULTS as error:
+        transport.abort()
+        raise unconnected(str(route), error) from error
+    except BaseException:
+        transport.abort()
+        raise
+
+
+async def _opened(
+    origin: Origin, make: Callable[[], P], contexts: ClientContexts, *, identified: bool = False
+) -> tuple[asyncio.Transport, P]:
+    scheme, host, port = origin
+    loop = asyncio.get_running_loop()
+    tls = contexts.current(identified=identified) if scheme == "https" else None
+    name = host if tls else None
+    if _is_address(host):
+        return await loop.create_connection(make, host, port, ssl=tls, server_hostname=name)
+    sock = await start_connection(await _addresses(host, port), happy_eyeballs_delay=_HEAD_START_SECONDS, interleave=1)
+    return await loop.create_connection(make, sock=sock, ssl=tls, server_hostname=name)
+
+
+async def _encrypted(
+    transport: asyncio.Transport, connection: Connection, route: Route, contexts: ClientContexts
+) -> Connection:
+    """Begin with TLS in a tunnel."""
+    inner = await asyncio.get_running_loop().start_tls(
+        transport, connection, contexts.current(identified=route.identified), server_hostname=route.origin[1]
+    )
+    if inner is None:
+        raise Broken(f"cannot connect to {route}: the connection was closed")
+    connection.connection_made(inner)
+    return connection
+
+
+class _Tunnel(asyncio.Protocol):
+    """A connection to a proxy until the proxy passes everything on."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._head += data
+        if (b"\r\n\r\n" in self._head or len(self._head) > _HEAD_LIMIT) and not self._answered.done():
+            self._answered.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._answered.done():
+            self._answered.set_result(None)
+
+    async def lead(self, proxy: Proxy, origin: Origin) -> None:
+        """Have the proxy connect to an origin; raises Broken where it does not, with what it answered."""
+        target = authority(origin, with_port=True)
+        secret = f"Proxy-Authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
+        self._transport.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{secret}\r\n".encode("latin-1"))
+        await self._answered
+        head, end, rest = self._head.partition(b"\r\n\r\n")
+        status = _STATUS.match(head)
+        if status is None or not end:
+            raise Broken(f"proxy {proxy} did not answer in HTTP when asked for a connection to {target}")
+        if not status[1].startswith(b"2"):
+            raise refused(proxy, target, int(status[1]), (status[2] or b"").decode("latin-1"))
+        if rest:
+            raise Broken(f"proxy {proxy} answered more than it was asked for")
+
+
+def refused(proxy: Proxy, target: str, status: int, phrase: str = "") -> Broken:
+    """The fault where a proxy does not let a request through to `target`, a host and port."""
+    shown = "".join(character if character.isprintable() else " " for character in phrase)[:100]
+    told = f"proxy {proxy} refused the connection to {target}: {status} {shown}".rstrip()
+    # What the proxy says of the host behind it may pass; what it does not allow does not.
+    return Rejected(told) if status in (401, 403, 405, 407) else Broken(told)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def _addresses(host: str, port: int) -> list[AddrInfoType]:
+    loop = asyncio.get_running_loop()
+    return [*await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)]

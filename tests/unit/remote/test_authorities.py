@@ -1,0 +1,271 @@
+"""Whom a registry's client trusts, what it shows of itself and to whom, and that renewed files count at once."""
+
+import asyncio
+import os
+import shutil
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tagferry.errors import Invalid, Refused, TagferryError
+from tagferry.names import RepositoryName
+from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry
+from tests.support.certificates import Authority, encrypted_key
+from tests.support.images import blob, read
+from tests.support.scripted_registry import Reply, ScriptedRegistry, said, scripted_registry
+
+APP = RepositoryName("team/app")
+BLOB = f"/v2/team/app/blobs/{blob(b'x').digest}"
+CLOSE = {"Connection": "close"}
+
+
+@pytest.fixture
+def authority() -> Authority:
+    return Authority("ours")
+
+
+@asynccontextmanager
+async def encrypted(
+    certificate: Path, *, clients: Path | None = None, required: bool = True
+) -> AsyncIterator[ScriptedRegistry]:
+    """A registry over TLS, which asks its clients for certificates of an authority where one is given."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=clients)
+    context.load_cert_chain(certificate)
+    if clients is not None:
+        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    async with scripted_registry(tls=context) as script:
+        script.always("GET", "/v2/", Reply(headers=CLOSE))
+        yield script
+
+
+@asynccontextmanager
+async def store_at(script: ScriptedRegistry, **terms) -> AsyncIterator[RemoteStore]:
+    store = RemoteStore(Endpoint(**{"name": "r", "url": script.url, **terms}), retry=Retry(attempts=1))
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def test_the_named_authority_is_trusted_besides_those_of_the_system(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+):
+    system = Authority("system")
+    monkeypatch.setenv("SSL_CERT_FILE", str(system.write(tmp_path / "system.pem")))
+    ours = authority.write(tmp_path / "ours.pem")
+    async with (
+        encrypted(authority.issue(tmp_path / "registry.pem", "127.0.0.1")) as script,
+        encrypted(system.issue(tmp_path / "storage.pem", "127.0.0.1")) as storage,
+    ):
+        script.always("GET", BLOB, Reply(status=307, headers={"Location": f"{storage.url}/blob"}))
+        storage.always("GET", "/blob", Reply(body=b"x"))
+        async with store_at(script, ca_file=ours) as store:
+            assert await read(store, APP, blob(b"x")) == b"x"
+        async with store_at(script, ca_file=ours, ca_only=True) as store:
+            await store.ping()
+            with pytest.raises(Refused, match="unknown authority; set ca_file"):
+                await read(store, APP, blob(b"x"))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expired", "told"),
+    [
+        (("127.0.0.1",), True, "certificate has expired"),
+        (("127.0.0.2",), False, "certificate is for another IP address"),
+        (("registry.example.com",), False, "certificate is for another IP address"),
+    ],
+)
+async def test_why_a_certificate_is_not_good_is_told(
+    tmp_path: Path, authority: Authority, hosts: tuple[str, ...], expired: bool, told: str
+):
+    leaf = authority.issue(tmp_path / "leaf.pem", *hosts, expired=expired)
+    async with encrypted(leaf) as script, store_at(script, ca_file=authority.write(tmp_path / "ca.pem")) as store:
+        with pytest.raises(Refused) as failure:
+            await store.ping()
+    assert failure.value.message.endswith(f": cannot connect to {script.url}: {told}")
+
+
+async def test_who_does_not_speak_tls_is_found_out(script: ScriptedRegistry):
+    async with store_at(script, url=script.url.replace("http:", "https:")) as store:
+        with pytest.raises(TagferryError, match="the server does not speak TLS"):
+            await store.ping()
+
+
+async def test_a_registry_that_wants_a_certificate_gets_it(tmp_path: Path, authority: Authority):
+    ca_file = authority.write(tmp_path / "ca.pem")
+    client = authority.issue(tmp_path / "client.pem", name="tagferry")
+    leaf = authority.issue(tmp_path / "leaf.pem", "127.0.0.1")
+    async with (
+        encrypted(leaf, clients=ca_file) as script,
+        store_at(script, ca_file=ca_file, client_certificate=client, client_key=client) as store,
+    ):
+        await store.ping()
+    assert [asked.peer for asked in script.asked] == ["tagferry"]
+
+
+async def test_a_registry_that_misses_a_certificate_says_so(tmp_path: Path, authority: Authority):
+    ca_file = authority.write(tmp_path / "ca.pem")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca_file)
+    context.load_cert_chain(authority.issue(tmp_path / "leaf.pem", "127.0.0.1"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        # A server on asyncio closes without a word; one on a plain socket tells as others do.
+        serving = asyncio.create_task(asyncio.to_thread(_shake_hands, server, context))
+        endpoint = Endpoint(name="r", url=f"https://127.0.0.1:{server.getsockname()[1]}", ca_file=ca_file)
+        store = RemoteStore(endpoint, retry=Retry(attempts=1))
+        with pytest.raises(TagferryError, match="requires a client certificate; set client_certificate"):
+            await store.ping()
+        await store.close()
+        await serving
+
+
+def _shake_hands(server: socket.socket, context: ssl.SSLContext) -> None:
+    accepted, _ = server.accept()
+    with context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False) as encrypted_socket:
+        with suppress(ssl.SSLError):
+            encrypted_socket.do_handshake()
+        # What has not been read would make a reset of the end, and the reason would be lost with it.
+        socket.socket.shutdown(encrypted_socket, socket.SHUT_WR)
+        while os.read(encrypted_socket.fileno(), 65536):
+            pass
+
+
+async def test_the_certificate_is_shown_to_the_registry_and_its_token_server_alone(
+    tmp_path: Path, authority: Authority
+):
+    ca_file = authority.write(tmp_path / "ca.pem")
+    client = authority.issue(tmp_path / "client.pem", name="tagferry")
+    leaf = authority.issue(tmp_path / "leaf.pem", "127.0.0.1", "localhost")
+    async with (
+        encrypted(leaf, clients=ca_file) as script,
+        encrypted(leaf, clients=ca_file) as tokens,
+        encrypted(leaf, clients=ca_file, required=False) as storage,
+    ):
+        realm = f'Bearer realm="{tokens.url.replace("127.0.0.1", "localhost")}/token"'
+        script.on("GET", BLOB, Reply(status=401, headers={"WWW-Authenticate": realm}))
+        tokens.always("GET", "/token", said({"token": "abc"}))
+        elsewhere = storage.url.replace("127.0.0.1", "localhost")
+        script.always("GET", BLOB, Reply(status=307, headers={"Location": f"{elsewhere}/blob"}))
+        storage.always("GET", "/blob", Reply(body=b"x"))
+        user = Credentials(username="u", password="p")
+        terms: dict[str, Any] = {
+            "ca_file": ca_file,
+            "client_certificate": client,
+            "client_key": client,
+            "credentials": user,
+        }
+        async with store_at(script, **terms) as store:
+            assert await read(store, APP, blob(b"x")) == b"x"
+    assert {asked.peer for asked in script.asked} == {asked.peer for asked in tokens.asked} == {"tagferry"}
+    assert {asked.peer for asked in storage.asked} == {""}
+
+
+async def test_renewed_files_count_for_the_next_connection(tmp_path: Path, authority: Authority):
+    renewed = Authority("renewed")
+    ca_file, client = authority.write(tmp_path / "ca.pem"), authority.issue(tmp_path / "client.pem", name="old")
+    both = tmp_path / "both.pem"
+    both.write_bytes(ca_file.read_bytes() + renewed.write(tmp_path / "renewed.pem").read_bytes())
+    old_leaf = authority.issue(tmp_path / "old.pem", "127.0.0.1")
+    async with (
+        encrypted(old_leaf, clients=both) as script,
+        store_at(script, ca_file=ca_file, client_certificate=client, client_key=client) as store,
+    ):
+        await store.ping()
+        with capture_logs() as logs:
+            client.write_bytes(client.read_bytes()[:200])
+            await store.ping()
+            await store.ping()
+        assert [entry["event"] for entry in logs] == ["kept the old TLS files"]
+        assert "client_certificate must be a PEM file" in logs[0]["reason"]
+        with capture_logs() as logs:
+            renewed.issue(client, name="new")
+            await store.ping()
+        assert [entry["event"] for entry in logs] == ["loaded renewed TLS files"]
+    assert [asked.peer for asked in script.asked] == ["old", "old", "old", "new"]
+
+
+async def test_a_renewed_authority_counts_for_the_next_connection(tmp_path: Path, authority: Authority):
+    other = Authority("other")
+    versions = tmp_path / "v1", tmp_path / "v2"
+    for version, issuer in zip(versions, (other, authority), strict=True):
+        version.mkdir()
+        issuer.write(version / "ca.pem")
+    current = tmp_path / "current"
+    current.symlink_to(versions[0])
+    async with (
+        encrypted(authority.issue(tmp_path / "leaf.pem", "127.0.0.1")) as script,
+        store_at(script, ca_file=current / "ca.pem") as store,
+    ):
+        with pytest.raises(Refused, match="unknown authority"):
+            await store.ping()
+        turn(current, to=versions[1])
+        await store.ping()
+
+
+def turn(link: Path, *, to: Path) -> None:
+    """Have a link lead elsewhere, in one step."""
+    link.with_name("next").symlink_to(to)
+    link.with_name("next").replace(link)
+
+
+def files(tmp_path: Path) -> dict[str, Path]:
+    """A pair, and files that do not fit to it, each under a name."""
+    authority = Authority()
+    made = {
+        "pair": authority.issue(tmp_path / "pair.pem"),
+        "other": authority.issue(tmp_path / "other.pem"),
+        "ca": authority.write(tmp_path / "ca.pem"),
+        "locked": encrypted_key(tmp_path / "locked.pem"),
+        "missing": tmp_path / "missing.pem",
+        "folder": tmp_path,
+        "text": tmp_path / "text.pem",
+        "broken": tmp_path / "broken.pem",
+    }
+    made["text"].write_text("nothing of this kind")
+    made["broken"].write_text("-----BEGIN CERTIFICATE-----\nbroken\n-----END CERTIFICATE-----\n")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("terms", "field", "rule"),
+    [
+        ({"ca_file": "missing"}, "ca_file", "must be a file that can be read (no such file or directory)"),
+        ({"ca_file": "folder"}, "ca_file", "must be a file that can be read (is a directory)"),
+        ({"ca_file": "text"}, "ca_file", "must be a PEM file of certificates"),
+        ({"ca_file": "broken"}, "ca_file", "must be a PEM file of certificates"),
+        ({"client_certificate": "missing", "client_key": "pair"}, "client_certificate", "can be read"),
+        ({"client_certificate": "pair", "client_key": "missing"}, "client_key", "can be read"),
+        ({"client_certificate": "text", "client_key": "pair"}, "client_certificate", "a PEM file with certificates"),
+        ({"client_certificate": "pair", "client_key": "ca"}, "client_key", "must be a PEM file with a private key"),
+        ({"client_certificate": "pair", "client_key": "other"}, "client_key", "must be the key of client_certificate"),
+        ({"client_certificate": "pair", "client_key": "locked"}, "client_key", "must not be encrypted"),
+        ({"client_certificate": "broken", "client_key": "pair"}, "client_certificate", "must be PEM files of a pair"),
+    ],
+)
+def test_a_file_that_is_of_no_use_is_told_by_its_setting(tmp_path: Path, terms: dict[str, str], field: str, rule: str):
+    made = files(tmp_path)
+    given: dict[str, Any] = {name: made[file] for name, file in terms.items()}
+    endpoint = Endpoint(name="r", url="https://r.example", **given)
+    with pytest.raises(Invalid) as failure:
+        endpoint.check()
+    assert failure.value.field == field
+    assert rule in failure.value.rule
+    assert str(made[terms[field]]) in failure.value.message
+
+
+def test_files_that_fit_are_taken(tmp_path: Path):
+    made = files(tmp_path)
+    shutil.copy(made["pair"], tmp_path / "copy.pem")
+    Endpoint(
+        name="r",
+        url="https://r.example",
+        ca_file=made["ca"],
+        client_certificate=made["pair"],
+        client_key=tmp_path / "copy.pem",
+    ).check()

@@ -1,0 +1,293 @@
+"""Which requests go through which proxy, and what becomes of those that do."""
+
+import asyncio
+import random
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from tagferry.errors import Invalid, Refused, TagferryError, Unavailable
+from tagferry.names import RepositoryName
+from tagferry.oci.images import BlobOutcome
+from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry
+from tagferry.remote.posting import Poster
+from tagferry.remote.proxies import Proxies
+from tagferry.remote.urls import origin_of
+from tests.support.certificates import Authority
+from tests.support.images import blob, opening, read
+from tests.support.processes import free_port
+from tests.support.scripted_proxy import ScriptedProxy, scripted_proxy
+from tests.support.scripted_registry import Reply, ScriptedRegistry, said, scripted_registry
+from tests.unit.remote.conftest import Opening
+from tests.unit.remote.test_capabilities import MemoryKeeper
+from tests.unit.remote.test_trust import CONTENT as LARGE_CONTENT
+from tests.unit.remote.test_trust import KNOWN, Crossing, Target, crossing, source, source_script, target
+
+__all__ = ["crossing", "source", "source_script", "target"]
+
+APP = RepositoryName("team/app")
+UPLOADS = "/v2/team/app/blobs/uploads/"
+CONTENT = random.Random(13).randbytes(2_000_000)
+HOST = "registry.example.com"
+LOGIN = "robot:p%40ss"
+REFUSED = f"refused the connection to {HOST}:443:"
+
+
+@pytest.fixture
+async def proxy() -> AsyncIterator[ScriptedProxy]:
+    async with scripted_proxy() as running:
+        yield running
+
+
+def through(url: str, environment: dict[str, str], setting: str | None = None) -> str | None:
+    found = Proxies(setting, environment).find(origin_of(url))
+    return None if found is None else str(found)
+
+
+P, Q = "http://p.example:3128", "http://q.example:80"
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "expected"),
+    [
+        ("https://r.example", {}, None),
+        ("https://r.example", {"HTTPS_PROXY": P}, P),
+        ("https://r.example", {"https_proxy": P}, P),
+        ("https://r.example", {"HTTPS_PROXY": P, "https_proxy": Q}, P),
+        ("https://r.example", {"HTTP_PROXY": P}, None),
+        ("http://r.example", {"HTTP_PROXY": P, "HTTPS_PROXY": Q}, P),
+        ("http://r.example", {"HTTPS_PROXY": P}, None),
+        ("http://r.example", {"ALL_PROXY": P}, P),
+        ("https://r.example", {"all_proxy": "p.example:3128"}, P),
+        ("https://r.example", {"ALL_PROXY": P, "HTTPS_PROXY": "q.example"}, Q),
+        ("https://r.example", {"HTTPS_PROXY": " "}, None),
+        ("https://r.example", {"HTTPS_PROXY": "http://u:p@p.example:3128/"}, P),
+        ("https://r.example", {"HTTPS_PROXY": "https://p.example"}, "https://p.example:443"),
+        ("https://r.example", {"HTTPS_PROXY": "http://[fd00::1]:3128"}, "http://[fd00::1]:3128"),
+        ("http://r.example", {"HTTP_PROXY": P, "REQUEST_METHOD": "GET"}, None),
+        ("http://r.example", {"http_proxy": P, "REQUEST_METHOD": "GET"}, P),
+        ("https://localhost:5000", {"HTTPS_PROXY": P}, None),
+        ("https://a.localhost", {"HTTPS_PROXY": P}, None),
+        ("http://127.0.0.2", {"HTTP_PROXY": P}, None),
+        ("https://[::1]:5000", {"HTTPS_PROXY": P}, None),
+    ],
+)
+def test_the_environment_names_the_proxy(url: str, environment: dict[str, str], expected: str | None):
+    assert through(url, environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("exempt", "direct", "proxied"),
+    [
+        ("*", ["https://r.example", "https://10.0.0.1"], []),
+        ("r.example", ["https://r.example", "https://a.r.example", "https://R.EXAMPLE"], ["https://xr.example"]),
+        (".r.example", ["https://a.r.example"], ["https://r.example", "https://xr.example"]),
+        ("*.r.example", ["https://a.b.r.example"], ["https://r.example"]),
+        ("r.example.", ["https://r.example"], []),
+        ("r.example:8443", ["https://r.example:8443"], ["https://r.example", "https://r.example:5000"]),
+        ("r.example:443", ["https://r.example"], ["https://r.example:8443"]),
+        ("a.example, r.example", ["https://r.example", "https://a.example"], ["https://b.example"]),
+        ("a.example r.example", ["https://r.example", "https://a.example"], []),
+        ("10.0.0.1", ["https://10.0.0.1", "https://10.0.0.1:5000"], ["https://10.0.0.2"]),
+        ("10.0.0.1:5000", ["https://10.0.0.1:5000"], ["https://10.0.0.1"]),
+        ("10.0.0.0/8", ["https://10.200.0.1"], ["https://11.0.0.1", "https://r.example"]),
+        ("10.1.2.3/8", ["https://10.200.0.1"], []),
+        ("fd00::/8", ["https://[fd12::1]"], ["https://[fe80::1]", "https://10.0.0.1"]),
+        ("[fd00::1]:5000", ["https://[fd00::1]:5000"], ["https://[fd00::1]"]),
+        ("fd00::1", ["https://[fd00::1]:5000"], []),
+        (",,", [], ["https://r.example"]),
+    ],
+)
+def test_no_proxy_exempts_hosts_domains_addresses_and_networks(exempt: str, direct: list[str], proxied: list[str]):
+    for name in ("NO_PROXY", "no_proxy"):
+        environment = {"HTTPS_PROXY": P, name: exempt}
+        assert [through(url, environment) for url in direct] == [None] * len(direct)
+        assert [through(url, environment) for url in proxied] == [P] * len(proxied)
+
+
+def test_a_region_s_own_setting_wins_over_the_environment():
+    environment = {"HTTPS_PROXY": P, "NO_PROXY": "*"}
+    assert through("https://r.example", environment, Q) == Q
+    assert through("http://127.0.0.1", environment, Q) == Q
+    assert through("https://r.example", {"HTTPS_PROXY": P}, "none") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("socks5://p.example:1080", "SOCKS is not supported"),
+        ("socks5h://u:secret@p.example", "SOCKS is not supported"),
+        ("ftp://u:secret@p.example", "starts with http:// or https://"),
+        ("http://u:secret@", "must be the URL of a proxy"),
+        ("http://p.example:port", "must be the URL of a proxy"),
+    ],
+)
+def test_what_is_no_proxy_is_refused_by_the_name_of_its_variable(value: str, told: str):
+    with pytest.raises(Invalid, match=told) as failure:
+        through("https://r.example", {"all_proxy": value})
+    assert failure.value.field == "all_proxy"
+    assert "secret" not in failure.value.message
+    assert through("https://r.example", {"all_proxy": value, "NO_PROXY": "example"}) is None
+
+
+def test_credentials_do_not_show():
+    found = Proxies(f"http://{LOGIN}@p.example").find(("https", "r.example", 443))
+    assert found is not None
+    assert found.authorization == "Basic cm9ib3Q6cEBzcw=="
+    assert "cm9ib3Q6cEBzcw" not in f"{found} {found!r}"
+
+
+async def stored(store: RemoteStore, script: ScriptedRegistry) -> None:
+    """Write a blob, and read it back."""
+    script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
+    script.always("PUT", f"{UPLOADS}s", Reply(status=201))
+    script.always("GET", f"/v2/team/app/blobs/{blob(CONTENT).digest}", Reply(body=CONTENT))
+    assert await store.write_blob(APP, blob(CONTENT), opening(CONTENT)) is BlobOutcome.UPLOADED
+    assert next(asked for asked in script.asked if asked.method == "PUT").body == CONTENT
+    assert await read(store, APP, blob(CONTENT)) == CONTENT
+    await store.close()
+
+
+async def test_http_is_asked_for_by_its_whole_url(script: ScriptedRegistry, opened: Opening, proxy: ScriptedProxy):
+    await stored(opened(proxy=proxy.url), script)
+    assert {line.split(" ")[1].partition("/v2/")[0] for line in proxy.asked} == {script.url}
+    assert len(proxy.asked) == 1  # one connection serves all requests
+
+
+@asynccontextmanager
+async def behind_tls(tmp_path: Path, *hosts: str) -> AsyncIterator[tuple[ScriptedRegistry, Path]]:
+    authority = Authority()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(authority.issue(tmp_path / "leaf.pem", *hosts))
+    async with scripted_registry(tls=context) as script:
+        yield script, authority.write(tmp_path / "ca.pem")
+
+
+async def test_https_goes_through_a_tunnel_to_a_host_that_only_the_proxy_knows(
+    tmp_path: Path, proxy: ScriptedProxy, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    async with behind_tls(tmp_path, HOST) as (script, ca_file):
+        proxy.hosts[f"{HOST}:443"] = script.url.partition("://")[2]
+        store = RemoteStore(Endpoint(name="r", url=f"https://{HOST}", ca_file=ca_file), retry=Retry(attempts=1))
+        await stored(store, script)
+    assert set(proxy.asked) == {f"CONNECT {HOST}:443 HTTP/1.1"}
+    assert script.asked[0].headers["Host"] == HOST
+    assert proxy.relayed > len(CONTENT)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_tunnel_carries_on_either_event_loop(tmp_path: Path, scheme: str):
+    """TLS to the registry within a tunnel, and within TLS to the proxy."""
+    authority = Authority()
+    files = authority.issue(tmp_path / "leaf.pem", HOST, "127.0.0.1"), authority.write(tmp_path / "ca.pem")
+
+    async def scenario() -> None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(files[0])
+        outer = context if scheme == "https" else None
+        async with scripted_registry(tls=context) as script, scripted_proxy(tls=outer, login="u:p") as proxy:
+            proxy.hosts[f"{HOST}:443"] = script.url.partition("://")[2]
+            endpoint = Endpoint(name="r", url=f"https://{HOST}", ca_file=files[1], proxy=proxy.url_with_login)
+            await stored(RemoteStore(endpoint, retry=Retry(attempts=1)), script)
+
+    for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(scenario())
+
+
+async def test_http_through_a_proxy_with_tls(tmp_path: Path, script: ScriptedRegistry):
+    authority = Authority()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(authority.issue(tmp_path / "leaf.pem", "127.0.0.1"))
+    ca_file = authority.write(tmp_path / "ca.pem")
+    async with scripted_proxy(tls=context) as proxy:
+        endpoint = Endpoint(name="r", url=script.url, ca_file=ca_file, proxy=proxy.url)
+        await stored(RemoteStore(endpoint, retry=Retry(attempts=1)), script)
+        assert len(proxy.asked) == 1
+
+
+@pytest.mark.parametrize("url", ["http://registry.example.com", "https://registry.example.com:8443"])
+async def test_a_proxy_gets_its_login_and_is_named_where_that_is_wrong(script: ScriptedRegistry, url: str):
+    async with scripted_proxy(login="robot:p@ss") as proxy:
+        proxy.hosts = {f"{HOST}:80": script.url.partition("://")[2]}
+        if url.startswith("http:"):
+            right = f"http://{LOGIN}@{proxy.url.partition('://')[2]}"
+            await stored(RemoteStore(Endpoint(name="r", url=url, proxy=right)), script)
+        target = origin_of(url)
+        for wrong in (proxy.url, proxy.url.replace("://", "://robot:bad@")):
+            proxy.asked.clear()
+            store = RemoteStore(Endpoint(name="r", url=url, proxy=wrong))
+            with pytest.raises(Refused) as failure:
+                await store.ping()
+            await store.close()
+            assert failure.value.message == (
+                f"registry r could not be reached to say that it is there: proxy {proxy.url} refused the connection to "
+                f"{HOST}:{target[2]}: 407 Proxy Authentication Required"
+            )
+            assert len(proxy.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told", "kind"),
+    [
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", f"{REFUSED} 502 Bad Gateway", Unavailable),
+        (b"HTTP/1.0 403 Forbidden\r\n\r\n<html>", f"{REFUSED} 403 Forbidden", Refused),
+        (b"HTTP/1.1 503\r\n\r\n", f"{REFUSED} 503", Unavailable),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "did not answer in HTTP", Unavailable),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000, "did not answer in HTTP", Unavailable),
+        (b"HTTP/1.1 200 OK\r\n", "did not answer in HTTP", Unavailable),
+        (b"HTTP/1.1 200 OK\r\n\r\nsurplus", "answered more than", Unavailable),
+        (b"HTTP/1.1 200 OK\r\n\r\n", "cannot connect to https://registry.example.com through proxy", Unavailable),
+    ],
+)
+async def test_a_proxy_that_does_not_connect_is_named(
+    proxy: ScriptedProxy, opened: Opening, refusal: bytes, told: str, kind: type[TagferryError]
+):
+    proxy.refusal = refusal
+    with pytest.raises(kind, match=told) as failure:
+        await opened(attempts=1, url=f"https://{HOST}", proxy=proxy.url).ping()
+    assert proxy.url in failure.value.message
+
+
+async def test_a_proxy_that_is_not_there_is_named(opened: Opening):
+    url = f"http://127.0.0.1:{free_port()}"
+    for registry in ("https://registry.example.com", "http://registry.example.com"):
+        with pytest.raises(Unavailable, match=f"cannot connect to proxy {url}: connection refused"):
+            await opened(attempts=1, url=registry, proxy=url.replace("://", "://u:secret@")).ping()
+
+
+async def test_token_servers_storage_and_webhooks_go_through_it_too(
+    script: ScriptedRegistry, proxy: ScriptedProxy, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("http_proxy", proxy.url)
+    for name in ("registry.example.com:80", "tokens.example.com:80", "storage.example.com:80", "hooks.example.com:80"):
+        proxy.hosts[name] = script.url.partition("://")[2]
+    script.on(
+        "GET", "/v2/*", Reply(status=401, headers={"WWW-Authenticate": 'Bearer realm="http://tokens.example.com/t"'})
+    )
+    script.always("GET", "/t", said({"token": "abc"}))
+    script.always("GET", "/v2/*", Reply(status=307, headers={"Location": "http://storage.example.com/blob"}))
+    script.always("GET", "/blob", Reply(body=CONTENT))
+    script.always("POST", "/hook", Reply())
+    user = Credentials(username="u", password="p")
+    store = RemoteStore(Endpoint(name="r", url=f"http://{HOST}", credentials=user), retry=Retry(attempts=1))
+    assert await read(store, APP, blob(CONTENT)) == CONTENT
+    await store.close()
+    assert await Poster("http://hooks.example.com/hook").post(b"{}", {}) == 200
+    hosts = {line.split(" ")[1].split("/")[2] for line in proxy.asked}
+    assert hosts == {HOST, "tokens.example.com", "storage.example.com", "hooks.example.com"}
+
+
+async def test_what_the_kernel_brings_goes_through_a_proxy_whole(
+    script: ScriptedRegistry, opened: Opening, proxy: ScriptedProxy, target: Target, crossing: Crossing
+):
+    script.always("PUT", f"{UPLOADS}s", target.honest)
+    store = opened(keeper=MemoryKeeper(KNOWN), proxy=proxy.url)
+    assert await store.write_blob(APP, blob(LARGE_CONTENT), crossing) is BlobOutcome.UPLOADED
+    assert target.stored == [LARGE_CONTENT]
+    assert crossing.flowed > len(LARGE_CONTENT) // 2

@@ -3,7 +3,6 @@
 Sources: RFC 9110 section 11, the distribution project's "Token Authentication", and decision 19.
 """
 
-import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -12,6 +11,7 @@ from typing import NamedTuple
 from tagferry.errors import Refused, Unavailable
 from tagferry.remote.challenges import Challenge, actions_of, missing_scopes, repository_of, supported_challenge
 from tagferry.remote.endpoint import Credentials, Endpoint
+from tagferry.remote.flight import Flight
 from tagferry.remote.tokens import TokenRequest, Tokens, basic
 
 _BASIC = Challenge("basic")
@@ -67,7 +67,7 @@ class Authenticator:
         self._source = endpoint.credential_source
         self._tokens = Tokens(endpoint, exchange, clock)
         self._probe = probe
-        self._probing = asyncio.Lock()
+        self._probing = Flight()
         self._is_probed = False
         self._clock = clock
         self._asked_again_at = -math.inf
@@ -99,8 +99,9 @@ class Authenticator:
 
     async def show_password(self) -> bool:
         """Send the configured password from now on, where the registry has not asked for anything; False if it has."""
-        credentials = await self._source.find("")
-        return self._presume_basic(Refusal(401, [], (), None), credentials)
+        if self._known is not None:
+            return False
+        return self._presume_basic(Refusal(401, [], (), None), await self._source.find(""))
 
     async def reconsider(self, refusal: Refusal) -> bool:
         """Take in an answer that may mean that the registry does not know who is asking.
@@ -128,16 +129,15 @@ class Authenticator:
     async def _challenge(self, credentials: Credentials | None) -> Challenge | None:
         """What the registry challenges with; asked for once before anything else if there are credentials."""
         if self._known is None and credentials is not None and not self._is_probed:
-            async with self._probing:
-                if self._known is None and not self._is_probed:
-                    await self._ask_for_challenge()
+            await self._probing.run(lambda: self._is_probed or self._known is not None or None, self._ask_for_challenge)
         return self._known
 
-    async def _ask_for_challenge(self) -> None:
+    async def _ask_for_challenge(self) -> bool:
         offered = await self._probe()
         self._is_probed = True
         if (challenge := supported_challenge(offered, f"{self._endpoint.url}/v2/")) is not None:
             self._adopt(challenge)
+        return True
 
     def _adopt(self, challenge: Challenge) -> None:
         if not challenge.is_same_as(self._known):
@@ -175,8 +175,11 @@ class Authenticator:
 
     def _presume_basic(self, refusal: Refusal, credentials: Credentials | None) -> bool:
         """Send the credentials unasked where an answer to nobody in particular does not count."""
-        if credentials is None or self._known is not None:
+        if credentials is None:
             return False
+        if self._known is not None:
+            # Another request has found out meanwhile how the registry authenticates its callers.
+            return True
         if not credentials.username:
             if refusal.status != 404:
                 return False
@@ -259,6 +262,9 @@ class Authenticator:
         wider = [scope for scope in scopes if self._for_role(scope) != scope]
         for scope in wider:
             _remember(self._read_only, repository_of((scope,)))
+        if not wider and scopes and actions_of(scopes[0]) == _READ:
+            # That was not the reason.
+            self._read_only.pop(repository_of(scopes), None)
         return bool(wider)
 
     def _widen(self, scopes: tuple[str, ...], insisted: Iterable[str]) -> bool:

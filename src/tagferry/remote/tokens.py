@@ -3,7 +3,6 @@
 Sources: the distribution project's "Token Authentication" and its OAuth2 form.
 """
 
-import asyncio
 import base64
 import copy
 import json
@@ -18,6 +17,7 @@ from weakref import WeakValueDictionary
 from tagferry.errors import NotFound, Refused, TagferryError, Unavailable, Unsupported
 from tagferry.remote.challenges import Challenge
 from tagferry.remote.endpoint import Credentials, Endpoint
+from tagferry.remote.flight import Flight
 
 DEFAULT_LIFETIME = 60.0
 """Seconds that a token is valid if its server does not say (Token Authentication, "expires_in")."""
@@ -55,15 +55,6 @@ class _Token:
     good_until: float
 
 
-class _Flight:
-    """Requests for one token that wait for each other."""
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.failures = 0
-        self.failure: TagferryError | None = None
-
-
 class Tokens:
     """The tokens for one registry.
 
@@ -85,7 +76,7 @@ class Tokens:
         self._clock = clock
         self._held: dict[_Key, _Token] = {}
         self._refusals: dict[_Key, tuple[float, Refused]] = {}
-        self._flights: WeakValueDictionary[_Key, _Flight] = WeakValueDictionary()
+        self._flights: WeakValueDictionary[_Key, Flight] = WeakValueDictionary()
         self._rotated: dict[Credentials, str] = {}
 
     async def get(self, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None) -> str:
@@ -98,24 +89,8 @@ class Tokens:
         key = _Key(challenge.realm, challenge.service, scopes, credentials)
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight()
-        failures = flight.failures
-        async with flight.lock:
-            token = self._held.get(key)
-            if token is not None and token.good_until > self._clock():
-                return token.value
-            if flight.failures != failures and flight.failure is not None:
-                # Another request has just asked the same question; its answer counts for all that waited.
-                raise copy.copy(flight.failure)
-            try:
-                token = await self._obtain(key)
-            except TagferryError as failure:
-                flight.failures += 1
-                flight.failure = failure
-                raise
-            self._drop_stale()
-            self._held[key] = token
-            return token.value
+            flight = self._flights[key] = Flight()
+        return await flight.run(lambda: self._ready(key), lambda: self._renewed(key))
 
     def holds(self, value: str, credentials: Credentials | None) -> bool:
         """Whether a token was obtained with these credentials and has not been dropped since."""
@@ -125,6 +100,15 @@ class Tokens:
         """Drop a token that a registry refused."""
         self._held = {key: token for key, token in self._held.items() if token.value != value}
 
+    def _ready(self, key: _Key) -> str | None:
+        token = self._held.get(key)
+        return token.value if token is not None and token.good_until > self._clock() else None
+
+    async def _renewed(self, key: _Key) -> str:
+        self._drop_stale()
+        token = self._held[key] = await self._obtain(key)
+        return token.value
+
     def _drop_stale(self) -> None:
         now = self._clock()
         self._held = {key: token for key, token in self._held.items() if token.good_until > now}
@@ -133,7 +117,7 @@ class Tokens:
     async def _obtain(self, key: _Key) -> _Token:
         refused_until, refusal = self._refusals.get(key, (0.0, None))
         if refusal is not None and refused_until > self._clock():
-            raise refusal
+            raise copy.copy(refusal)
         realm = self._checked(key)
         try:
             document = await self._ask(realm, key)

@@ -1,9 +1,11 @@
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tagferry.errors import Refused
+from tagferry.errors import Refused, Unavailable
 from tagferry.remote import Credentials, Endpoint
 from tagferry.remote.auth import Authenticator, Refusal
 from tagferry.remote.challenges import Challenge, parse_challenges
@@ -41,7 +43,10 @@ class TokenServer:
 
 
 def authenticator(
-    server: TokenServer, clock: Clock | None = None, door: Door | None = None, **terms: object
+    server: Callable[[TokenRequest], Awaitable[bytes]],
+    clock: Clock | None = None,
+    door: Door | None = None,
+    **terms: object,
 ) -> Authenticator:
     endpoint = Endpoint(**{"name": "r", "url": "https://registry.example", **terms})  # type: ignore[arg-type]
     return Authenticator(endpoint, server, door or Door(), clock or Clock())
@@ -76,6 +81,14 @@ async def refused(
         ),
         (r'Bearer realm="a \"quoted\" one"', [Challenge("bearer", {"realm": 'a "quoted" one'})]),
         ("Negotiate, Basic realm=x", [Challenge("negotiate"), Challenge("basic", {"realm": "x"})]),
+        (
+            'Negotiate oRQwE/Ew==, NTLM TlRMTVNTUAAC/+, bEaReR realm="a",service=b',
+            [Challenge("negotiate"), Challenge("ntlm"), Challenge("bearer", {"realm": "a", "service": "b"})],
+        ),
+        (
+            'Digest qop="auth, auth-int",nonce=x==, Basic',
+            [Challenge("digest", {"qop": "auth, auth-int", "nonce": "x=="}), Challenge("basic")],
+        ),
         ("", []),
         ('="', []),
     ],
@@ -205,3 +218,82 @@ async def test_secrets_are_not_shown():
     shown = repr(Credentials(username="u", password="hidden", identity_token="hidden"))
 
     assert "hidden" not in shown
+
+
+@pytest.mark.parametrize(
+    ("realm", "asked"),
+    [
+        ("/token", "https://registry.example/token?service=s&scope="),
+        ("token?a=b", "https://registry.example/v2/token?a=b&service=s&scope="),
+        ("//auth.example/t#x", "https://auth.example/t?service=s&scope="),
+    ],
+)
+async def test_a_realm_may_be_relative_and_hold_a_query(realm: str, asked: str):
+    server = TokenServer()
+    auth = authenticator(server)
+
+    await refused(auth, f'Bearer realm="{realm}",service="s"')
+    await auth.authorization(PULL)
+
+    assert server.asked[0].url.startswith(asked)
+
+
+@pytest.mark.parametrize("realm", ["ftp://auth.example", "https://[broken", "https://auth.example:port/", "mailto:a"])
+async def test_a_realm_that_is_no_address_is_refused(realm: str):
+    server = TokenServer()
+    auth = authenticator(server)
+    await refused(auth, f'Bearer realm="{realm}"')
+
+    with pytest.raises(Refused, match="registry r"):
+        await auth.authorization(PULL)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("lifetime", ["300", 300.0, "3e2"])
+async def test_a_lifetime_may_be_text(lifetime: object):
+    server, clock = TokenServer(expires_in=lifetime), Clock()
+    auth = authenticator(server, clock)
+    await refused(auth, BEARER)
+    await auth.authorization(PULL)
+
+    clock.now = 1000 + 289
+    assert await auth.authorization(PULL) == "Bearer t1"
+
+
+@pytest.mark.parametrize("lifetime", ["soon", -1, "", None, [], "inf", "nan", True])
+async def test_a_lifetime_that_makes_no_sense_is_the_shortest(lifetime: object):
+    server, clock = TokenServer(expires_in=lifetime), Clock()
+    auth = authenticator(server, clock)
+    await refused(auth, BEARER)
+    await auth.authorization(PULL)
+
+    clock.now = 1000 + 51
+    assert await auth.authorization(PULL) == "Bearer t2"
+
+
+@pytest.mark.parametrize(
+    ("age", "still_good"), [(100, 180), (0, 280), (400, 280), (-3600, 280)], ids=["old", "new", "older", "from later"]
+)
+async def test_a_token_that_was_kept_by_its_server_lives_for_what_is_left(age: float, still_good: float):
+    issued = datetime.now(UTC) - timedelta(seconds=age)
+    server, clock = TokenServer(expires_in=300, issued_at=issued.isoformat()), Clock()
+    auth = authenticator(server, clock)
+    await refused(auth, BEARER)
+    await auth.authorization(PULL)
+
+    clock.now = 1000 + still_good
+    assert await auth.authorization(PULL) == "Bearer t1"
+    clock.now = 1000 + still_good + 15
+    assert await auth.authorization(PULL) == "Bearer t2"
+
+
+@pytest.mark.parametrize("answer", [b"[]", b"", b"<html>", b'{"token": ""}', b'{"token": "a b\\nc"}', b'{"token": 1}'])
+async def test_a_token_server_that_gives_no_token_is_named(answer: bytes):
+    async def serve(request: TokenRequest) -> bytes:
+        return answer
+
+    auth = authenticator(serve)
+    await refused(auth, BEARER)
+
+    with pytest.raises(Unavailable, match=r"the token server https://auth\.example/token"):
+        await auth.authorization(PULL)

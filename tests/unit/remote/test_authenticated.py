@@ -1,5 +1,6 @@
 """Who a registry is asked as: before the first answer that decides something, for the permissions that are needed."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -42,6 +43,31 @@ async def test_what_is_hidden_from_anonymous_readers_is_found_with_credentials(
     assert found.digest == SAMPLE.digest
     assert [tag async for tag in store.list_tags(APP)] == [V1]
     assert await opened().head_manifest(APP, V1) is None
+
+
+async def test_no_answer_to_an_unknown_reader_counts_while_another_request_finds_out_how_to_be_known(
+    script: ScriptedRegistry, opened: Opening
+):
+    registry = TokenRegistry(script)
+    registry.hold(APP, V1, SAMPLE)
+    say_nothing_at_the_door(registry)
+    store = opened(credentials=USER)
+
+    found = await asyncio.gather(*(store.head_manifest(APP, V1) for _ in range(20)))
+
+    assert {one.digest if one else None for one in found} == {SAMPLE.digest}
+
+
+async def test_a_registry_that_is_down_is_asked_for_its_challenge_by_one_request_for_all(
+    script: ScriptedRegistry, opened: Opening
+):
+    script.always("GET", "/v2/", Reply(status=503, delay=0.05))
+    store = opened(credentials=USER, attempts=1)
+
+    results = await asyncio.gather(*(store.head_manifest(APP, V1) for _ in range(20)), return_exceptions=True)
+
+    assert {type(result) for result in results} == {Unavailable}
+    assert script.lines() == ["GET /v2/"]
 
 
 async def test_a_registry_is_asked_for_its_challenge_once(script: ScriptedRegistry, opened: Opening):

@@ -247,10 +247,39 @@ async def test_a_configured_repository_stands_for_the_samples_placeholders(tmp_p
     }
     async with deployed(tmp_path / "data", regions=regions) as ferry:
         await images.push(ferry.store(NORTH), name_in("team", "shop/web"), images.image(), V1)
-        for sent in ("%7Bnamespace%7D/repos/%7Brepository%7D", "{namespace}/repos/{repository}"):
+        for sent in (
+            "%7Bnamespace%7D/repos/%7Brepository%7D",
+            "%7bnamespace%7d/repos/%7brepository%7d",
+            "{namespace}/repos/{repository}",
+            "/repos/",
+            "{namespace}/repos/",
+            "/repos/{repository}",
+            "/repos/shop$web",
+        ):
             answer = await sync(ferry, path=f"/v2/manage/namespaces/{sent}")
-            assert (answer.status, answer.document) == (200, [])
+            assert (answer.status, answer.document) == (200, []), sent
         assert await ferry.store(SOUTH).head_manifest(name_in("release", "shop/web"), V1)
+
+        headers = {"X-Auth-Token": await ferry.token()}
+        for method, path, status in (
+            ("GET", "/v2/manage/namespaces//repos//sync_job?filter=limit::10|offset::0|order::desc", 200),
+            ("GET", "/v2/manage/namespaces//repos//tags", 200),
+            ("GET", "/v3/manage/namespaces//repos//tags", 200),
+            ("GET", "/v2/manage/namespaces//repos//tags/V1", 200),
+            ("GET", "/v2/manage/namespaces//repos/", 200),
+            ("GET", "/v2/manage/namespaces//repositories//access-domains", 200),
+            ("GET", "/v2/manage/namespaces//access", 200),
+            ("GET", "/v2/manage/namespaces/", 200),
+            ("GET", "/v2/manage/namespaces/release/repos//tags", 400),
+            ("GET", "/v2/manage/namespaces///repos//tags", 404),
+        ):
+            assert (await ferry.http(method, path, headers=headers)).status == status, path
+
+
+async def test_names_that_are_empty_are_refused_where_no_repository_stands_for_them(ferry: Deployment) -> None:
+    answer = (await sync(ferry, path="/v2/manage/namespaces//repos/")).refused()
+    assert answer[:2] == (404, "APIGW.0101")
+    assert answer[2].endswith("; a name in the path is empty: set the organization and the repository in the request")
 
 
 async def test_a_region_whose_registry_is_elsewhere_says_where(tmp_path: Path) -> None:

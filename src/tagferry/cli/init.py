@@ -68,7 +68,7 @@ _TAIL = """# tls_certificate = "server.pem"
 # tls_key = "server.key"
 # public_url = "https://registry.example.com"   # how clients reach it, behind a proxy say
 # notifications_token = "…"                     # 16 characters or more; lets the registry tell of pushes
-# placeholder_repository = "team/app"           # what the vendor's SDK samples mean, which send {namespace} literally
+# placeholder_repository = "team/app"           # what the vendor's SDK samples mean, which set no names
 
 # A registry elsewhere is a region too. Without "listen" it is only a target.
 # [regions.eu-west-1]

@@ -1,15 +1,17 @@
 """Lets the vendor's SDK samples run as they are.
 
-The published samples never set the organization and the repository, so the SDKs send the path's placeholders
-literally. Where a region's configuration says which repository they stand for, that one is meant; otherwise they
-are refused like any other bad name.
+The published samples never set the organization and the repository. The SDK for Python then sends the path's
+placeholders literally, the one for Go sends empty names. Where a region's configuration says which repository they
+stand for, that one is meant; otherwise they are refused.
 """
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tagferry.names import RepositoryName
 
-_NAMESPACE, _REPOSITORY = "{namespace}", "{repository}"
+_PREFIXES = ("/v2/manage/namespaces/", "/v3/manage/namespaces/")
+_NAMESPACE, _REPOSITORY = ("", "{namespace}"), ("", "{repository}")
+_COLLECTIONS = ("repos", "repositories")
 
 
 class Placeholders:
@@ -21,7 +23,16 @@ class Placeholders:
         self._repository = repository.repository.replace("/", "$")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _NAMESPACE in scope["path"]:
-            path = scope["path"].replace(_NAMESPACE, self._namespace).replace(_REPOSITORY, self._repository)
-            scope = {**scope, "path": path}
+        if scope["type"] == "http" and scope["path"].startswith(_PREFIXES):
+            scope = {**scope, "path": self._replaced(scope["path"])}
         await self._app(scope, receive, send)
+
+    def _replaced(self, path: str) -> str:
+        """The path with the names that are meant; a repository is replaced only where its organization is."""
+        prefix = next(one for one in _PREFIXES if path.startswith(one))
+        namespace, *below = path.removeprefix(prefix).split("/")
+        if namespace not in _NAMESPACE:
+            return path
+        if len(below) > 1 and below[0] in _COLLECTIONS and below[1] in _REPOSITORY:
+            below[1] = self._repository
+        return prefix + "/".join((self._namespace, *below))

@@ -129,8 +129,15 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
         return respond(enterprise_refusal(route), request.scope)
     known = {
         400: (BAD_PARAMETER, f"the body of {route} cannot be read; it must be JSON in UTF-8"),
-        404: (NO_SUCH_API, f"there is no API {route}"),
+        404: (NO_SUCH_API, f"there is no API {route}{_hint(request.url.path)}"),
         405: (METHOD_NOT_ALLOWED, f"there is no API {route}; the path takes {(error.headers or {}).get('allow', '')}"),
     }
     code, message = known.get(error.status_code, (ErrorCode(error.status_code, NO_SUCH_API.code), str(error.detail)))
     return serialize(code, [message], request.scope, dict(error.headers or {}))
+
+
+def _hint(path: str) -> str:
+    """What to do about a path that no API has, as an SDK sends one whose names were not set."""
+    if "//" not in path:
+        return ""
+    return "; a name in the path is empty: set the organization and the repository in the request"

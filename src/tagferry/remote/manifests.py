@@ -3,8 +3,9 @@
 from dataclasses import replace
 from urllib.parse import quote
 
-from tagferry.errors import Corrupt, NotFound, TagferryError
+from tagferry.errors import Corrupt, NotFound, Refused, TagferryError
 from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.attachments import subject_of
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
 from tagferry.oci.refusal import manifest_refused
 from tagferry.remote.answer import Answer
@@ -74,7 +75,7 @@ class Manifests:
 
     async def get(self, repository: RepositoryName, reference: Reference) -> Manifest:
         """See `ImageStore.get_manifest`."""
-        answer = await self._transport.fetch(self._call("GET", "give", repository, reference))
+        answer = await self._given(repository, reference)
         if answer.status == 404:
             raise not_found(repository, reference, answer)
         expected = reference if isinstance(reference, Digest) else answer.digest
@@ -92,7 +93,7 @@ class Manifests:
 
         The arguments are those of `head`.
         """
-        answer = await self._transport.fetch(self._call("GET", "give", repository, reference, known), once=once)
+        answer = await self._given(repository, reference, known, once=once)
         if answer.status == 404:
             return None
         if answer.status == 304:
@@ -104,6 +105,27 @@ class Manifests:
         else:
             digest = answer.digest or Digest.of(answer.body)
         return Descriptor(media_type=answer.media_type, digest=digest, size=len(answer.body))
+
+    async def _given(
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        known: Descriptor | None = None,
+        *,
+        once: bool = False,
+    ) -> Answer:
+        """The answer to GET; 404 where a refusal means the same.
+
+        Artifactory refuses to look for signature tags that do not exist. A reader who may read an image may read what
+        is attached to it, too.
+        """
+        try:
+            return await self._transport.fetch(self._call("GET", "give", repository, reference, known), once=once)
+        except Refused:
+            subject = subject_of(reference) if isinstance(reference, Tag) else None
+            if subject is None or await self.head(repository, subject, once=True) is None:
+                raise
+            return Answer(404, {})
 
     async def put(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None) -> bool:
         """Store a manifest.

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from urllib.parse import quote
 
-from tagferry.errors import Corrupt, NotFound, Refused, TagferryError
+from tagferry.errors import Corrupt, NotFound, Refused, TagferryError, Unavailable
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.attachments import subject_of
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
@@ -98,6 +98,9 @@ class Manifests:
             return None
         if answer.status == 304:
             return known
+        if not answer.document:
+            task = f"give manifest {repository}:{reference}"
+            raise Unavailable(f"registry {self._transport.name} answered with no manifest when asked to {task}")
         if isinstance(reference, Digest):
             digest = Digest.of(answer.body, reference.algorithm)
             if digest != reference:

@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
-from tagferry.errors import Refused, Unsupported
+from tagferry.errors import Refused, Unavailable, Unsupported
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import OCI_MANIFEST
+from tagferry.remote import RemoteStore
 from tagferry.remote.capabilities import HEAD_BLOBS, HEAD_MANIFESTS
 from tests.support.images import blob, image, opening
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error
@@ -166,3 +167,11 @@ async def test_a_head_that_works_after_all_ends_what_was_learned(
 
     assert was_learned
     assert HEAD_MANIFESTS not in keeper.kept.unavailable
+
+
+@pytest.mark.parametrize("body", [b"<!doctype html><title>Welcome</title>", b"", b"[]", b'"manifest"'])
+async def test_what_is_no_manifest_is_not_taken_for_one(store: RemoteStore, script: ScriptedRegistry, body: bytes):
+    script.always("HEAD", "/v2/team/app/manifests/v1", Reply(status=405))
+    script.always("GET", "/v2/team/app/manifests/v1", Reply(headers={"Content-Type": "text/html"}, body=body))
+    with pytest.raises(Unavailable, match="no manifest when asked to give manifest team/app:v1"):
+        await store.head_manifest(APP, V1)

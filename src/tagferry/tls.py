@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tagferry.errors import Invalid
+from tagferry.events import Events
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+log = Events(__name__)
 
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
@@ -41,9 +44,9 @@ class Followed:
             try:
                 self._context = self._build()
             except Invalid as error:
-                _log("kept the old TLS files", reason=error.message)
+                log.warning("kept the old TLS files", reason=error.message)
             else:
-                _log("loaded renewed TLS files", files=", ".join(str(file) for file in self._files))
+                log.info("loaded renewed TLS files", files=", ".join(str(file) for file in self._files))
         return self._context
 
 
@@ -181,10 +184,3 @@ def _stamp(file: "Path") -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_ino, found.st_size
-
-
-def _log(event: str, **fields: str) -> None:
-    # Loaded here: files change rarely, and a copy starts without it.
-    import structlog
-
-    structlog.get_logger(__name__).warning(event, **fields)

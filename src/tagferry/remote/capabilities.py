@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, Self
 
-import structlog
+from tagferry.events import Events
 
 KEPT_FOR = timedelta(days=1)
 """After this long all is forgotten, so that a registry that was upgraded is asked again."""
@@ -25,7 +25,7 @@ _SECRETS = re.compile(
 )
 """Credentials in addresses, queries (of signed addresses), authorizations and JSON web tokens."""
 
-log = structlog.get_logger(__name__)
+log = Events(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

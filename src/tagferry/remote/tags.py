@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from urllib.parse import quote
 
-import structlog
-
 from tagferry.errors import InvalidName, NotFound, TagferryError, Unavailable
+from tagferry.events import Events
 from tagferry.names import RepositoryName, Tag
 from tagferry.remote.answer import Answer
 from tagferry.remote.capabilities import TAG_LIST, Learned
@@ -25,7 +24,7 @@ _ROUND = 50
 _AFTER_DIGESTS = "sha512-g"
 """Sorts after every tag that is made from a digest."""
 
-log = structlog.get_logger(__name__)
+log = Events(__name__)
 
 
 class Tags:

@@ -149,6 +149,12 @@ async def test_a_deletion_whose_answer_was_lost_has_succeeded(
     with pytest.raises(Unavailable):
         await store.delete_manifest(APP, V3)
 
+    # On a connection that was used before, too, which is otherwise replaced by itself.
+    assert await store.head_manifest(APP, V3) is not None
+    script.on("DELETE", f"/v2/{APP}/manifests/v3", lost)
+    await store.delete_manifest(APP, V3)
+    assert shelf.tags() == []
+
 
 async def test_a_tag_that_was_missing_before_a_pause_was_asked_for_is_missing(
     shelf: Shelf, store: RemoteStore, script: ScriptedRegistry

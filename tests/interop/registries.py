@@ -88,5 +88,6 @@ REGISTRIES: dict[str, Opening] = {
     "distribution 3": _distribution,
     "docker-registry behind nginx": _behind_nginx(),
     "docker-registry with htpasswd behind nginx": _behind_nginx(login=True),
+    "docker-registry behind nginx with client certificates": _behind_nginx(clients=True),
     "docker-registry with a token server": with_tokens,
 }

@@ -1,7 +1,7 @@
 """Registries of others as regions: a real image with its signatures crosses to each and back, and is deleted there."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,32 @@ async def test_a_token_to_pull_is_no_token_to_push(tmp_path: Path):
 
         actions = {scope.rpartition(":")[2] for scopes in tokens.granted for scope in scopes if "repository:" in scope}
         assert "pull,push" in actions
+
+
+@pytest.mark.parametrize(
+    ("name", "without", "told"),
+    [
+        (
+            "docker-registry behind nginx with client certificates",
+            ("client_certificate", "client_key"),
+            "answered 400 No required SSL certificate was sent",
+        ),
+        ("docker-registry behind nginx", ("ca_file",), "set ca_file to trust it"),
+        ("docker-registry with htpasswd behind nginx", ("username", "password"), "asks for credentials"),
+    ],
+)
+async def test_what_is_missing_to_reach_a_registry_is_named(
+    name: str, without: Sequence[str], told: str, tmp_path: Path
+):
+    (tmp_path / "registry").mkdir()
+    async with REGISTRIES[name](tmp_path / "registry") as running:
+        known = {setting: value for setting, value in running.settings.items() if setting not in without}
+        async with ferry_to(Running(known), tmp_path) as ferry:
+            await push(ferry.store(NORTH), APP, image(), Tag(TAG))
+
+            (job,) = await ferry.ended_jobs(APP, await ferry.start_sync(APP, [Tag(TAG)], TEAM))
+
+            assert (job["status"], told in job["reason"]) == ("failed", True), job["reason"]
 
 
 async def signed(ferry: Deployment, skopeo: Client, debian: DebianImage) -> dict[str, Digest]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PositiveFloat,
@@ -51,6 +52,11 @@ def _http_url(value: str) -> str:
     if "@" in value:
         raise ValueError("must not hold credentials; give them as username and password")
     return value.rstrip("/")
+
+
+def _flag(value: Any) -> Any:
+    """A boolean as environment variables write it; other values as they are."""
+    return {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower(), value)
 
 
 def _webhook_url(value: str) -> str:
@@ -277,7 +283,7 @@ class SyncSettings(_Frozen):
     """How long a process that is told to stop lets copies under way come to their end; the rest go on elsewhere."""
     history_days: float = Field(30.0, gt=0)
     """How long the records of jobs are kept after their end, and those of what retention policies deleted."""
-    attachments: bool | Literal["required"] = True
+    attachments: Annotated[Literal[True, False, "required"], BeforeValidator(_flag)] = True
     """Whether signatures, attestations and bills of materials go with their images; with `required`, an image fails
     where the source cannot be searched for them, or one of them cannot be copied."""
     blob_locations: PositiveInt = 1_000_000

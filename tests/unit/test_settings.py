@@ -143,6 +143,15 @@ def test_the_environment_is_checked_as_the_file_is(monkeypatch: pytest.MonkeyPat
     assert refusal({"regions": {"north": EMBEDDED}}) == "sync.tag_limits Extra inputs are not permitted"
 
 
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("required", "required"), ("0", False)])
+def test_attachments_are_taken_left_or_required_also_by_the_environment(
+    monkeypatch: pytest.MonkeyPatch, text: str, value: object
+):
+    monkeypatch.setenv("TAGFERRY_SYNC__ATTACHMENTS", text)
+
+    assert Settings.parse({"regions": {"north": EMBEDDED}}).sync.attachments == value
+
+
 def test_an_environment_variable_that_should_be_json_and_is_not_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TAGFERRY_REGIONS", '{"north": {"password": "hunter2-s3cret"')
 
@@ -176,6 +185,10 @@ def test_an_unknown_setting_is_refused_by_its_name(document: dict[str, Any], tol
         (
             {"regions": {"north": EMBEDDED}, "sync": {"verify": "yes"}},
             "sync.verify Input should be 'copied', 'all' or 'off'",
+        ),
+        (
+            {"regions": {"north": EMBEDDED}, "sync": {"attachments": "sometimes"}},
+            "sync.attachments Input should be True, False or 'required'",
         ),
         ({"regions": {"north": EMBEDDED}, "sync": {"wait_seconds": -1}}, "sync.wait_seconds Input should be greater"),
         ({"regions": {"north": EMBEDDED}, "limits": {"token_hours": 0}}, "limits.token_hours Input should be greater"),

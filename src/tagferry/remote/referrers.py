@@ -175,7 +175,8 @@ class Referrers:
         except Refused as refusal:
             return await self._refused(repository, refusal, listed)
         except TagferryError as fault:
-            self._impatient_until = self._clock() + _REFUSED_SECONDS
+            if isinstance(fault, Unavailable):
+                self._impatient_until = self._clock() + _REFUSED_SECONDS
             return _Listed(listed or None, fault)
         return _Listed(listed, unreadable)
 
@@ -191,14 +192,15 @@ class Referrers:
         location = answer.headers.get("Location")
         if not 300 <= answer.status < 400 or not location:
             return answer
-        is_api = "/referrers/" in location
+        is_api = "/referrers/" in location.partition("?")[0]
         accept = _ANY if is_api else frozenset({200})
         try:
             url = self._transport.resolve(location, answer.url)
             return await self._transport.fetch(replace(call, url=url, redirects=True, accept=accept), once=True)
-        except TagferryError:
+        except TagferryError as error:
             if is_api:
-                raise
+                # It has the API, but not here, and asking again would cost another attempt to connect each time.
+                raise Refused(f"registry {self._transport.name} redirects to {call.task}: {error.message}") from error
             return answer
 
     async def _judge(self, repository: RepositoryName, call: Call, page: Answer, listed: list[Descriptor]) -> _Listed:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from tagferry.errors import InvalidName, NotFound, TagferryError, Unavailable
 from tagferry.events import Events
 from tagferry.names import RepositoryName, Tag
+from tagferry.oci.model import MANIFEST_SIZE_LIMIT
 from tagferry.remote.answer import Answer
 from tagferry.remote.capabilities import TAG_LIST, Learned
 from tagferry.remote.listing import PAGE_SIZE, NotAList, goes_on, not_a_list, pages
@@ -53,7 +54,7 @@ class Tags:
 
     async def within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
         """See `ImageStore.list_tags_within`; that the registry refuses to list tags is noted."""
-        call = self._call(repository)
+        call = self._call(repository, limit=MANIFEST_SIZE_LIMIT)
         lists: list[list[str]] = []
         is_directory = False
         try:
@@ -94,7 +95,7 @@ class Tags:
     async def _fetch_once(self, call: Call) -> Answer:
         return await self._transport.fetch(call, once=True)
 
-    def _call(self, repository: RepositoryName, *, last: str | None = None) -> Call:
+    def _call(self, repository: RepositoryName, *, last: str | None = None, limit: int = _LIST_LIMIT) -> Call:
         after = "" if last is None else f"&last={quote(last, safe='')}"
         return Call(
             method="GET",
@@ -103,7 +104,7 @@ class Tags:
             scopes=(pulling(repository),),
             accept=frozenset({200, 404}),
             redirects=True,
-            limit=_LIST_LIMIT,
+            limit=limit,
         )
 
     def _names(self, page: Answer, call: Call, repository: RepositoryName, *, is_first: bool) -> list[str]:

@@ -37,13 +37,10 @@ def describe_gaps(gaps: Gaps) -> list[str]:
         told.append(f"signatures and other referrers could not be searched for: {gaps.unsearched}")
     if gaps.left_behind:
         names = list(gaps.left_behind)
-        count = "a referrer was" if len(names) == 1 else f"{len(names)} referrers were"
+        count = "1 referrer" if len(names) == 1 else f"{len(names)} referrers"
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        first = gaps.left_behind[names[0]]
-        told.append(
-            f"{count} left behind, as the source lists but does not have or cannot give "
-            f"{', '.join(names[:_NAMED])}{more}: {first}"
-        )
+        reason = gaps.left_behind[names[0]]
+        told.append(f"{count} could not be copied and stayed behind: {', '.join(names[:_NAMED])}{more} ({reason})")
     return told
 
 

@@ -57,6 +57,7 @@ NO_API = [
     pytest.param(Reply(status=307, headers={"Location": "http://127.0.0.1:1/web"}), id="307 to nowhere"),
     pytest.param(Reply(status=308, headers={"Location": "http://["}), id="308 to no address"),
     pytest.param(Reply(status=303), id="303 without an address"),
+    pytest.param(Reply(status=302, headers={"Location": "/web?next=/v2/x/referrers/y"}), id="302 to a login"),
     pytest.param(error(400, "UNSUPPORTED"), id="400"),
     pytest.param(Reply(status=401), id="401 without a challenge"),
     pytest.param(Reply(status=406), id="406"),
@@ -114,8 +115,9 @@ async def test_a_registry_that_says_plainly_that_it_has_no_api_is_not_worth_a_no
         error(403, "DENIED"),
         Reply(status=401, headers=CHALLENGE),
         Reply(status=307, headers={"Location": "x/referrers/y"}),
+        Reply(status=307, headers={"Location": "http://127.0.0.1:1/v2/x/referrers/y"}),
     ],
-    ids=["403", "401", "redirected to 403"],
+    ids=["403", "401", "redirected to 403", "redirected to nowhere"],
 )
 async def test_a_refusal_says_nothing_about_other_repositories_and_that_there_may_be_more(
     script: ScriptedRegistry, opened: Opening, answer: Reply, credentials: Credentials | None

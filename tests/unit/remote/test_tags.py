@@ -100,6 +100,7 @@ async def test_a_registry_may_put_a_hundred_thousand_tags_into_one_answer(script
     script.always("GET", LIST, said({"tags": names}))
 
     assert await listed(store) == sorted(names)
+    assert await store.list_tags_within(APP, 1) is None, "so much is not read where a few names are wanted"
 
 
 def cut(asked: Asked) -> Reply:

@@ -6,12 +6,15 @@ from typing import Any, cast
 
 import pytest
 
+from tagferry.copy.attachments import Gaps
+from tagferry.copy.examine import Verdict
 from tagferry.copy.run import CopyEngine
 from tagferry.names import Digest
 from tagferry.oci.attachments import cosign_tags, referrers_tag
 from tagferry.oci.model import OCI_INDEX, Manifest
 from tagferry.remote import Endpoint, RemoteStore, Retry
 from tagferry.sync.model import JobStatus, SyncJob
+from tagferry.sync.verdicts import describe
 from tests.support.images import SampleImage, artifact, image, index, push
 from tests.support.scripted_images import hold, hold_manifest
 from tests.support.scripted_registry import Answering, Asked, Reply, ScriptedRegistry, error, said, scripted_registry
@@ -157,8 +160,8 @@ async def test_referrers_that_the_source_has_lost_are_named_in_the_job_s_reason(
     first, second = await synced(world), await synced(world)
 
     told = (
-        f"; a referrer was left behind, as the source lists but does not have or cannot give {LOST.digest}: "
-        f"manifest {APP}@{LOST.digest} does not exist"
+        f"; 1 referrer could not be copied and stayed behind: {LOST.digest} "
+        f"(manifest {APP}@{LOST.digest} does not exist"
     )
     assert (first.status, first.reason[:180]) == (JobStatus.SUCCESS, f"copied and verified{told}"[:180])
     assert (second.status, second.reason[:180]) == (
@@ -256,3 +259,14 @@ async def test_a_target_that_lists_neither_referrers_nor_tags_gets_the_signature
         assert SIGNATURE.digest.encode() in written[-2].body
         world.target = memory
         await store.close()
+
+
+def test_of_many_that_stayed_behind_the_first_are_named():
+    gaps = Gaps(
+        unsearched="it answered 403", left_behind={f"sha256:{number}": f"reason {number}" for number in range(5)}
+    )
+
+    assert describe(Verdict.COPY, gaps=gaps)[1] == (
+        "copied and verified; signatures and other referrers could not be searched for: it answered 403; 5 referrers "
+        "could not be copied and stayed behind: sha256:0, sha256:1, sha256:2 and 2 more (reason 0)"
+    )

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from tagferry.errors import Conflict, NotDeleted, NotFound, TagferryError, Unsupported
+from tagferry.errors import Conflict, Invalid, NotDeleted, NotFound, TagferryError, Unsupported
 from tagferry.names import Digest, Namespace, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_kind, cosign_tags
 from tagferry.oci.dates import parse_date
@@ -317,11 +317,13 @@ async def _describe(
 async def _contents(
     store: ImageStore, name: RepositoryName, digest: Digest
 ) -> tuple[Manifest, dict[Digest, int], datetime | None]:
-    """A manifest, the sizes of its images' blobs, and when it was built, if it says so; raises NotFound."""
+    """A manifest, the sizes of its and its children's blobs, and when it was built, if it says so; raises NotFound."""
     manifest = await store.get_manifest(name, digest)
-    images = [image for image in await _reachable(store, name, manifest) if not image.is_index]
-    blobs = {blob.digest: blob.size for image in images for blob in image.blobs}
-    config = next((image.config for image in images if image.config), None)
+    manifests = {one.digest: one for one in await _reachable(store, name, manifest)}
+    blobs = {blob.digest: blob.size for one in manifests.values() for blob in one.blobs}
+    listed = (child for one in manifests.values() for child in one.children if child.digest not in manifests)
+    blobs |= {child.digest: child.size for child in listed if not child.is_known_manifest}
+    config = next((one.config for one in manifests.values() if not one.is_index and one.config), None)
     built = await _created(store, name, config) if config else None
     return manifest, blobs, built or parse_date(manifest.annotations.get(_CREATED))
 
@@ -333,7 +335,9 @@ async def _reachable(store: ImageStore, name: RepositoryName, manifest: Manifest
     while waiting:
         for child in waiting.pop().children:
             if child.digest not in found:
-                with contextlib.suppress(NotFound):
+                # What is no manifest by its type may be a blob, of which some stores say so in other ways.
+                others = () if child.is_known_manifest else (Invalid, Unsupported)
+                with contextlib.suppress(NotFound, *others):
                     found[child.digest] = await store.get_manifest(name, child.digest)
                     waiting.append(found[child.digest])
     return list(found.values())

@@ -8,12 +8,25 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 
 import pytest
 
+from tagferry.copy.image import read_image
 from tagferry.errors import Conflict, Corrupt, NotFound, Unsupported
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, ImageStore
 from tagferry.oci.model import OCI_MANIFEST, Descriptor, Manifest
 from tests.contract.conftest import Implementation
-from tests.support.images import OCI_ZSTD_LAYER, artifact, attested, blob, image, index, layer, opening, push, read
+from tests.support.images import (
+    OCI_ZSTD_LAYER,
+    artifact,
+    attested,
+    blob,
+    image,
+    index,
+    layer,
+    listing_blobs,
+    opening,
+    push,
+    read,
+)
 
 LATEST = Tag("latest")
 ABSENT = Digest.of(b"nobody has this")
@@ -40,6 +53,7 @@ def unique(size: int = 100) -> bytes:
         pytest.param(lambda: image(layer_type=OCI_ZSTD_LAYER), id="zstd layer"),
         pytest.param(lambda: index(index(), image(seed="outer")), id="nested index"),
         pytest.param(lambda: attested(image()), id="index with an attestation"),
+        pytest.param(lambda: listing_blobs(), id="index of blobs"),
         pytest.param(
             lambda: artifact(artifact_type="application/vnd.example.anything", payload=b""), id="artifact of nothing"
         ),
@@ -68,6 +82,19 @@ async def test_a_kind_that_was_accepted_is_not_reported_as_refused(
     await push(store, repository, sample, LATEST)
 
     assert not await store.refuses(sample.manifest)
+
+
+@pytest.mark.parametrize("content", [b'{"a": 1}', b"no JSON", b""])
+async def test_a_blob_that_an_index_lists_by_an_unknown_type_is_found_to_be_one(
+    store: ImageStore, repository: RepositoryName, content: bytes
+):
+    listing = listing_blobs(content, media_types=("application/vnd.example.thing+json",), children=(image(),))
+    await push(store, repository, listing, LATEST)
+
+    found = await read_image(store, repository, LATEST)
+
+    assert [one.digest for one in found.listed_blobs] == [Digest.of(content)]
+    assert [one.digest for level in found.levels for one in level] == [image().digest]
 
 
 async def test_head_tells_type_digest_and_size(store: ImageStore, repository: RepositoryName, sample):

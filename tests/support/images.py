@@ -25,6 +25,7 @@ OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 OCI_ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 IN_TOTO = "application/vnd.in-toto+json"
+CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
 SIGNATURE = "application/vnd.example.signature"
 
 
@@ -155,6 +156,21 @@ def attested(*children: SampleImage, docker: bool = False, annotations: Mapping[
     if annotations:
         document["annotations"] = dict(annotations)
     return SampleImage(manifest=_manifest(document), children=plain.children)
+
+
+def listing_blobs(
+    *contents: bytes, media_types: tuple[str, ...] = (OCI_LAYER, CACHE_CONFIG), children: tuple[SampleImage, ...] = ()
+) -> SampleImage:
+    """An index that lists blobs, as BuildKit exports its cache: by default a layer and the cache's config."""
+    contents = contents or (layer("cached"), b'{"layers":[],"records":[]}')
+    listed = [_descriptor(content, media_type) for content, media_type in zip(contents, media_types, strict=True)]
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_INDEX,
+        "manifests": [*listed, *(child.manifest.descriptor.to_json() for child in children)],
+    }
+    blobs = {Digest.of(content): content for content in contents}
+    return SampleImage(manifest=_manifest(document), blobs=blobs, children=children)
 
 
 def layer(text: str, repeat: int = 1) -> bytes:

@@ -78,7 +78,8 @@ class MemoryStore:
             if not blob.is_foreign and blob.digest not in contents.blobs:
                 raise NotFound("blob", blob.digest)
         for child in manifest.children:
-            if child.digest not in contents.manifests:
+            is_blob = not child.is_known_manifest and child.digest in contents.blobs
+            if not is_blob and child.digest not in contents.manifests:
                 raise NotFound("manifest", child.digest)
         contents = self._repositories.setdefault(repository, contents)
         contents.manifests[manifest.digest] = manifest

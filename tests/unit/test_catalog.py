@@ -18,7 +18,18 @@ from tagferry.errors import Conflict, NotFound, Unavailable, Unsupported
 from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import TagRecord
-from tests.support.images import SampleImage, artifact, built, configured, image, index, layer, push
+from tests.support.images import (
+    OCI_LAYER,
+    SampleImage,
+    artifact,
+    built,
+    configured,
+    image,
+    index,
+    layer,
+    listing_blobs,
+    push,
+)
 from tests.support.memory_store import MemoryStore
 
 APP = RepositoryName("team/app")
@@ -99,6 +110,15 @@ async def test_a_repository_counts_each_blob_once_over_all_its_tags(store: Memor
 
     assert (details.name, details.tags) == (APP, (V1, V2, V3))
     assert details.size == bytes_of(first, second, both)
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/vnd.buildkit.cacheconfig.v0", "application/vnd.example.thing+json"]
+)
+async def test_an_index_of_blobs_has_their_size(store: MemoryStore, media_type: str):
+    sample = listing_blobs(b"a layer", b"what tells of it", media_types=(OCI_LAYER, media_type))
+    await push(store, APP, sample, V1)
+    assert (await describe_tag(store, APP, V1)).size == len(b"a layer" + b"what tells of it")
 
 
 async def test_an_artifact_has_a_size_and_the_date_of_its_tag(store: MemoryStore):

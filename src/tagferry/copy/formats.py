@@ -76,7 +76,7 @@ def _check_fits_docker(manifest: Manifest) -> None:
     for name in _OCI_ONLY:
         if manifest.document.get(name):
             raise _no_equivalent(manifest, f"the field {name}", "docker")
-    for place, child in enumerate(manifest.children):
+    for place, child in enumerate(manifest.listed):
         if child.platform is None:
             # A manifest list must tell the platform of everything in it.
             raise _no_equivalent(manifest, f"manifests[{place}], which has no platform,", "docker")

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tagferry.copy.flights import each
-from tagferry.errors import Invalid
+from tagferry.errors import Invalid, TagferryError
 from tagferry.names import Digest, Reference, RepositoryName
 from tagferry.oci.images import ImageStore
-from tagferry.oci.model import Descriptor, Manifest
+from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest
 
 MANIFEST_LIMIT = 1000
 """Manifests that one image may refer to, so that no index can keep a copy busy for ever."""
@@ -23,10 +23,12 @@ class Image(NamedTuple):
         root: its own manifest.
         levels: the manifests below the root, deepest level first; every manifest of a level refers only to blobs
             and to manifests of earlier levels.
+        listed_blobs: what its indexes list and only the store could tell to be blobs, not manifests.
     """
 
     root: Manifest
     levels: tuple[tuple[Manifest, ...], ...]
+    listed_blobs: tuple[Descriptor, ...] = ()
 
     @property
     def manifests(self) -> Iterator[Manifest]:
@@ -34,6 +36,13 @@ class Image(NamedTuple):
         for level in self.levels:
             yield from level
         yield self.root
+
+    @property
+    def blobs(self) -> Iterator[Descriptor]:
+        """Every blob, as often as it is referred to."""
+        for manifest in self.manifests:
+            yield from manifest.blobs
+        yield from self.listed_blobs
 
 
 async def read_image(store: ImageStore, repository: RepositoryName, reference: Reference) -> Image:
@@ -45,18 +54,19 @@ async def read_image(store: ImageStore, repository: RepositoryName, reference: R
         Invalid: an index nests too deep or lists too much.
     """
     root = await store.get_manifest(repository, reference)
-    return Image(root=root, levels=await _descend(store, repository, root))
+    levels, blobs = await _descend(store, repository, root)
+    return Image(root=root, levels=levels, listed_blobs=blobs)
 
 
-def distinct_blobs(manifests: Iterable[Manifest], *, foreign_layers: bool = False) -> tuple[Descriptor, ...]:
+def distinct_blobs(images: Iterable[Image], *, foreign_layers: bool = False) -> tuple[Descriptor, ...]:
     """Each blob once, by its digest; foreign layers stay where their `urls` point, unless they are wanted too.
 
     Raises:
         Invalid: a blob is listed with different sizes.
     """
     blobs: dict[Digest, Descriptor] = {}
-    for manifest in manifests:
-        for blob in manifest.blobs:
+    for image in images:
+        for blob in image.blobs:
             if blob.is_elsewhere and not foreign_layers:
                 continue
             known = blobs.setdefault(blob.digest, blob)
@@ -65,24 +75,53 @@ def distinct_blobs(manifests: Iterable[Manifest], *, foreign_layers: bool = Fals
     return tuple(blobs.values())
 
 
-async def _descend(store: ImageStore, repository: RepositoryName, root: Manifest) -> tuple[tuple[Manifest, ...], ...]:
-    """The levels below the root, deepest first; a manifest that is listed twice stands in its deepest level."""
+async def _descend(
+    store: ImageStore, repository: RepositoryName, root: Manifest
+) -> tuple[tuple[tuple[Manifest, ...], ...], tuple[Descriptor, ...]]:
+    """The levels below the root, deepest first, and what turned out to be blobs.
+
+    A manifest that is listed twice stands in its deepest level.
+    """
     found: dict[Digest, Manifest] = {}
+    blobs: dict[Digest, Descriptor] = {}
     depth_of: dict[Digest, int] = {}
 
-    async def fetch(digest: Digest) -> None:
-        found[digest] = await store.get_manifest(repository, digest)
+    async def fetch(child: Descriptor) -> None:
+        manifest = await _manifest_if_any(store, repository, child)
+        if manifest is None:
+            blobs[child.digest] = child
+        else:
+            found[child.digest] = manifest
 
     parents, depth = [root], 1
-    while wanted := dict.fromkeys(child.digest for parent in parents for child in parent.children):
+    while wanted := {child.digest: child for parent in parents for child in parent.children}:
         if depth > DEPTH_LIMIT:
             raise Invalid("index", f"must not nest deeper than {DEPTH_LIMIT} levels", root.digest)
         depth_of.update(dict.fromkeys(wanted, depth))
         if len(depth_of) > MANIFEST_LIMIT:
             raise Invalid("index", f"must not refer to more than {MANIFEST_LIMIT} manifests", root.digest)
-        await each([digest for digest in wanted if digest not in found], fetch, at_once=_AT_ONCE)
-        parents, depth = [found[digest] for digest in wanted], depth + 1
-    return tuple(
-        tuple(found[digest] for digest, level in depth_of.items() if level == wanted_level)
+        unknown = [child for digest, child in wanted.items() if digest not in found and digest not in blobs]
+        await each(unknown, fetch, at_once=_AT_ONCE)
+        parents, depth = [found[digest] for digest in wanted if digest in found], depth + 1
+    levels = tuple(
+        tuple(found[digest] for digest, level in depth_of.items() if level == wanted_level and digest in found)
         for wanted_level in range(depth - 1, 0, -1)
     )
+    return tuple(level for level in levels if level), tuple(blobs.values())
+
+
+async def _manifest_if_any(store: ImageStore, repository: RepositoryName, child: Descriptor) -> Manifest | None:
+    """Read what an index lists; None where its type does not tell what it is, and the store holds it as a blob.
+
+    Some registries answer a question for a manifest by the digest of a blob with an error of their own.
+    """
+    if child.is_known_manifest:
+        return await store.get_manifest(repository, child.digest)
+    if child.size > MANIFEST_SIZE_LIMIT:
+        return None
+    try:
+        return await store.get_manifest(repository, child.digest)
+    except TagferryError:
+        if await store.stat_blob(repository, child.digest) is None:
+            raise
+        return None

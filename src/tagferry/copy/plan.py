@@ -126,7 +126,7 @@ async def plan_tag(route: Route, tag: Tag, *, search: AttachmentSearch | None = 
         gaps |= conflicting
     manifests = [*image.manifests, *(each for one in attachments for each in one.image.manifests)]
     await _require_taken(route, manifests)
-    blobs = distinct_blobs(manifests, foreign_layers=route.accepts.foreign_layers)
+    blobs = distinct_blobs([image, *(one.image for one in attachments)], foreign_layers=route.accepts.foreign_layers)
     await _check_foreign_layers(route, blobs)
     return Plan(
         tag=tag, source=source, image=image, attachments=attachments, blobs=blobs, rewritten=rewritten, gaps=gaps

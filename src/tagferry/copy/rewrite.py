@@ -97,7 +97,7 @@ def rewrite(image: Image, accepts: Acceptance, platforms: Mapping[Digest, str]) 
 
 
 class _Selection:
-    """Which of an image's manifests are of the platforms that a target takes."""
+    """Which of an image's manifests are of the platforms that a target takes; blobs that an index lists always are."""
 
     def __init__(self, image: Image, accepts: Acceptance, platforms: Mapping[Digest, str]) -> None:
         self._manifests = {manifest.digest: manifest for manifest in image.manifests}
@@ -108,21 +108,22 @@ class _Selection:
     def places(self, index: Manifest) -> list[int]:
         """The places in the index of what is taken; an attestation follows what it is about."""
         if index.digest not in self._places:
-            others = {child.digest for child in index.children if not attested_by(child) and not self._takes(child)}
+            others = {child.digest for child in index.listed if not attested_by(child) and not self._takes(child)}
             self._places[index.digest] = [
                 place
-                for place, child in enumerate(index.children)
+                for place, child in enumerate(index.listed)
                 if (attested_by(child) or child.digest) not in others and not self.drops(child)
             ]
         return self._places[index.digest]
 
     def is_empty(self, index: Manifest) -> bool:
         """Whether nothing but attestations is left of the index."""
-        return all(attested_by(index.children[place]) for place in self.places(index))
+        return all(attested_by(index.listed[place]) for place in self.places(index))
 
     def platform(self, child: Descriptor) -> str | None:
-        """The platform of a child, None for what has none: artifacts, and indexes within an index."""
-        if self._manifests[child.digest].is_index:
+        """The platform of a child, None for what has none: artifacts, blobs, and indexes within an index."""
+        manifest = self._manifests.get(child.digest)
+        if manifest is None or manifest.is_index:
             return None
         return child.platform or self._platforms.get(child.digest)
 
@@ -130,12 +131,13 @@ class _Selection:
         """Whether a child is an attestation that the target does not take."""
         if self._accepts.attestations:
             return False
-        return is_listed_as_attestation(child) or self._manifests[child.digest].is_attestation
+        manifest = self._manifests.get(child.digest)
+        return is_listed_as_attestation(child) or (manifest is not None and manifest.is_attestation)
 
     def _takes(self, child: Descriptor) -> bool:
-        manifest = self._manifests[child.digest]
-        if manifest.is_index:
-            return not manifest.children or not self.is_empty(manifest)
+        manifest = self._manifests.get(child.digest)
+        if manifest is not None and manifest.is_index:
+            return not manifest.listed or not self.is_empty(manifest)
         platform = self.platform(child)
         return platform is None or self._accepts.takes_platform(platform)
 
@@ -164,7 +166,11 @@ class _Rewriting:
             seen.update(made)
             levels.append(tuple(made.values()))
         return (
-            Image(root=root, levels=tuple(level for level in levels if level)),
+            Image(
+                root=root,
+                levels=tuple(level for level in levels if level),
+                listed_blobs=self._image.listed_blobs,
+            ),
             Rewrite(digests=digests, left_behind=left),
         )
 
@@ -179,10 +185,12 @@ class _Rewriting:
         # What an attestation says of a digest is untrue of any other, so those whose subject changes must go.
         changed = {
             child.digest
-            for child in map(old.children.__getitem__, places)
-            if not attested_by(child) and self._made(self._old[child.digest]).digest != child.digest
+            for child in map(old.listed.__getitem__, places)
+            if child.digest in self._old
+            and not attested_by(child)
+            and self._made(self._old[child.digest]).digest != child.digest
         }
-        places = [place for place in places if attested_by(old.children[place]) not in changed]
+        places = [place for place in places if attested_by(old.listed[place]) not in changed]
         entries = [self._entry(old, place) for place in places]
         if entries == old.document.get("manifests", []):
             return converted(old, self._accepts.format)
@@ -190,8 +198,9 @@ class _Rewriting:
 
     def _entry(self, index: Manifest, place: int) -> dict[str, Any]:
         entry: dict[str, Any] = index.document["manifests"][place]
-        child = self._made(self._old[index.children[place].digest])
-        if child.digest == index.children[place].digest:
+        old = self._old.get(index.listed[place].digest)
+        child = self._made(old) if old else None
+        if old is None or child is None or child.digest == old.digest:
             return entry
         kept = {name: value for name, value in entry.items() if name != "data"}
         return kept | {"mediaType": child.media_type, "digest": child.digest, "size": child.size}
@@ -219,7 +228,7 @@ def _refuse_other_platforms(image: Image, accepts: Acceptance, platforms: Mappin
 
 def _refuse_attestations_alone(image: Image, accepts: Acceptance) -> None:
     selection = _Selection(image, accepts, {})
-    if image.root.children and all(selection.drops(child) for child in image.root.children):
+    if image.root.listed and all(selection.drops(child) for child in image.root.listed):
         raise Unsupported(
             "the target region accepts no build attestations, and this index lists nothing else; "
             "attestations = true among what the target region accepts lets it be copied"
@@ -229,7 +238,7 @@ def _refuse_attestations_alone(image: Image, accepts: Acceptance) -> None:
 def _other_platforms(image: Image, selection: _Selection) -> list[str]:
     others: dict[str, None] = {}
     for index in image.manifests:
-        taken = {index.children[place].digest for place in selection.places(index)}
+        taken = {index.listed[place].digest for place in selection.places(index)}
         for child in index.children:
             platform = selection.platform(child)
             if platform is None or child.digest in taken or attested_by(child) or selection.drops(child):

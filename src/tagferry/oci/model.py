@@ -35,6 +35,7 @@ _SCHEMA_1 = frozenset(
     }
 )
 
+_CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG, OCI_EMPTY_CONFIG})
 _UNTELLING = frozenset(
     {"", "application/json", "text/json", "text/plain", "application/octet-stream", "binary/octet-stream"}
 )
@@ -60,6 +61,24 @@ class Descriptor:
     def is_foreign(self) -> bool:
         """Whether this is a non-distributable layer, which registries need not hold."""
         return "nondistributable" in self.media_type or "foreign.diff" in self.media_type
+
+    @property
+    def may_be_manifest(self) -> bool:
+        """Whether what an index lists so is a manifest, or may be one by its media type.
+
+        BuildKit's cache indexes list blobs: layers, and a config (`application/vnd.buildkit.cacheconfig.v0`). Every
+        type of manifest is one of JSON.
+        """
+        media_type = _plain_type(self.media_type)
+        if media_type in _CONFIGS:
+            return False
+        return self.is_known_manifest or media_type.endswith("json") or "/" not in media_type
+
+    @property
+    def is_known_manifest(self) -> bool:
+        """Whether its media type is one of a manifest."""
+        media_type = _plain_type(self.media_type)
+        return media_type in MANIFEST_TYPES or media_type in _SCHEMA_1
 
     @property
     def is_elsewhere(self) -> bool:
@@ -129,7 +148,7 @@ class Manifest:
             raise Corrupt(f"the manifest's bytes hash to {actual} instead of {digest}")
         manifest = cls(raw=raw, media_type=_settle_media_type(raw, media_type), digest=actual)
         _check_shape(manifest)
-        _ = manifest.children, manifest.blobs, manifest.subject
+        _ = manifest.listed, manifest.blobs, manifest.subject
         return manifest
 
     @cached_property
@@ -148,15 +167,20 @@ class Manifest:
         return self.media_type in INDEX_TYPES
 
     @cached_property
-    def children(self) -> tuple[Descriptor, ...]:
-        """The manifests that an index lists, in its order."""
+    def listed(self) -> tuple[Descriptor, ...]:
+        """Everything that an index lists, in its order: its children, and blobs where it lists some."""
         return _descriptors(self.document, "manifests") if self.is_index else ()
 
     @cached_property
+    def children(self) -> tuple[Descriptor, ...]:
+        """The manifests that an index lists, in its order; of some only their store knows that they are blobs."""
+        return tuple(one for one in self.listed if one.may_be_manifest)
+
+    @cached_property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """The config, if any, and the layers of an image, or the blobs of an artifact, in the manifest's order."""
+        """The config, if any, and the layers of an image, or the blobs of an artifact or index, in their order."""
         if self.is_index:
-            return ()
+            return tuple(one for one in self.listed if not one.may_be_manifest)
         if self.media_type == OCI_ARTIFACT_MANIFEST:
             return _descriptors(self.document, "blobs")
         return (self.config, *self.layers) if self.config else self.layers
@@ -203,7 +227,8 @@ class Manifest:
     def artifact_class(self) -> str:
         """What a registry may accept or refuse as a kind: the media type, a blank, and the kind of artifact."""
         kind = ATTESTATION if self.is_attestation else self.artifact_type
-        return f"{self.media_type} {kind or '(plain)'}"
+        plain = "(blobs)" if self.is_index and self.blobs else "(plain)"
+        return f"{self.media_type} {kind or plain}"
 
     @property
     def annotations(self) -> Mapping[str, str]:

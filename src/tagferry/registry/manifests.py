@@ -135,12 +135,9 @@ class ManifestFiles:
         return found
 
     def referenced_blobs(self, repository: RepositoryName) -> set[Digest]:
-        """Every blob that some manifest of the repository needs."""
-        return {
-            blob.digest
-            for digest in self._layout.digests(repository, "_manifests")
-            for blob in self.read(repository, digest).blobs
-        }
+        """Every blob that some manifest of the repository needs; manifests that an index lists are named along."""
+        manifests = (self.read(repository, digest) for digest in self._layout.digests(repository, "_manifests"))
+        return {one.digest for manifest in manifests for one in (*manifest.blobs, *manifest.listed)}
 
     def _require_content(self, repository: RepositoryName, manifest: Manifest) -> None:
         for blob in manifest.blobs:
@@ -148,7 +145,8 @@ class ManifestFiles:
                 hint = f"push it to {repository} before the manifest"
                 raise MissingReference("blob", blob.digest, hint)
         for child in manifest.children:
-            if not self._layout.manifest(repository, child.digest).exists():
+            is_blob = not child.is_known_manifest and self._blobs.holds(repository, child.digest)
+            if not is_blob and not self._layout.manifest(repository, child.digest).exists():
                 hint = f"push it to {repository} before the index"
                 raise MissingReference("manifest", child.digest, hint)
 

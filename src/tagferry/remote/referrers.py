@@ -110,7 +110,7 @@ class Referrers:
             # A registry that takes such a tag for a digest gives the subject itself, and loses nothing by the index.
             if standing is not None and index is None and standing.digest != subject.digest:
                 raise self._taken(repository, tag, referrer, f"it points to {standing.digest}")
-            if index and any(child.digest == referrer.digest for child in index.children):
+            if index and any(child.digest == referrer.digest for child in index.listed):
                 return
             document = _with_entry(index, referrer)
             raw = json.dumps(document, separators=(",", ":")).encode()
@@ -239,7 +239,7 @@ class Referrers:
         except Unsupported:
             # What is no index says that there are no referrers (distribution-spec 1.1, "Listing Referrers").
             return []
-        return list(standing.children) if standing is not None and _is_index_of(standing, digest) else []
+        return list(standing.listed) if standing is not None and _is_index_of(standing, digest) else []
 
     async def _standing(self, repository: RepositoryName, tag: Tag) -> Manifest | None:
         try:

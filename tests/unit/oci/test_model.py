@@ -73,6 +73,25 @@ def test_an_index_names_its_children_in_order_with_their_platforms():
     assert manifest.blobs == ()
 
 
+def test_an_index_that_lists_blobs_names_them_apart_from_its_children():
+    listed = [
+        entry("layer", LAYER),
+        entry("old layer", "application/vnd.docker.image.rootfs.diff.tar.gzip"),
+        entry("cache", "application/vnd.buildkit.cacheconfig.v0"),
+        entry("config", CONFIG),
+        entry("image", OCI_MANIFEST),
+        entry("in other letters", OCI_MANIFEST.upper()),
+        entry("unknown", "application/vnd.example.thing+json"),
+        entry("untold", ""),
+        entry("schema 1", "application/vnd.docker.distribution.manifest.v1+prettyjws"),
+    ]
+    manifest = Manifest.parse(encode(index(manifests=listed)), OCI_INDEX)
+    assert [one.digest for one in manifest.listed] == [one["digest"] for one in listed]
+    assert [one.digest for one in manifest.blobs] == [one["digest"] for one in listed[:4]]
+    assert [one.digest for one in manifest.children] == [one["digest"] for one in listed[4:]]
+    assert [one.is_known_manifest for one in manifest.children] == [True, True, False, False, True]
+
+
 def test_a_docker_manifest_and_a_docker_list_are_read_alike():
     layer = "application/vnd.docker.image.rootfs.diff.tar.gzip"
     document = image(mediaType=DOCKER_MANIFEST, layers=[entry("first", layer)])

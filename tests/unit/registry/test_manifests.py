@@ -6,7 +6,7 @@ import pytest
 
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT, OCI_INDEX, OCI_MANIFEST
-from tests.support.images import SampleImage, artifact, image, index, push
+from tests.support.images import SampleImage, artifact, image, index, listing_blobs, push
 
 from .conftest import Registry
 
@@ -34,6 +34,26 @@ async def test_a_manifest_comes_back_byte_for_byte_by_tag_and_by_digest(registry
         assert (response.status, body) == (200, sample.manifest.raw)
         assert response.headers["Content-Type"] == sample.manifest.media_type
         assert response.headers["Docker-Content-Digest"] == sample.digest
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/vnd.buildkit.cacheconfig.v0", "application/vnd.example.thing+json"]
+)
+async def test_an_index_of_blobs_is_accepted_once_they_are_there(registry: Registry, media_type: str) -> None:
+    sample = listing_blobs(b"listed", media_types=(media_type,))
+    response = await registry.push_manifest(sample.manifest.raw, OCI_INDEX, "cache")
+    assert response.status == 404
+    await push_over_http(registry, sample, "cache")
+    response, body = await registry.get("/v2/org/app/manifests/cache", Accept=OCI_INDEX)
+    assert (response.status, body) == (200, sample.manifest.raw)
+
+
+async def test_an_image_is_no_blob_of_an_index(registry: Registry) -> None:
+    """The bytes of an image's manifest, pushed as a blob, are not what an index lists."""
+    sample = image()
+    await registry.push_blob(sample.manifest.raw)
+    response = await registry.push_manifest(index(sample).manifest.raw, OCI_INDEX, "v1")
+    assert response.status == 404
 
 
 async def test_head_describes_a_manifest(registry: Registry) -> None:

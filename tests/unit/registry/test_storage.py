@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tagferry.errors import Corrupt, NotFound
-from tagferry.names import RepositoryName, Tag
+from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.registry.storage import DiskStore
-from tests.support.images import blob, image, layer, opening, push, read
+from tests.support.images import blob, image, layer, listing_blobs, opening, push, read
 
 APP, OTHER = RepositoryName("org/app"), RepositoryName("org/other")
 DAY = 24 * 3600
@@ -80,6 +80,18 @@ async def test_garbage_collection_keeps_what_manifests_need(store: DiskStore, tm
     assert await store.stat_blob(APP, blob(waste).digest) is None
     for digest, content in sample.all_blobs.items():
         assert await store.stat_blob(APP, digest) == len(content)
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/vnd.buildkit.cacheconfig.v0", "application/vnd.example.thing+json"]
+)
+async def test_garbage_collection_keeps_blobs_that_an_index_lists(store: DiskStore, media_type: str) -> None:
+    sample = listing_blobs(b"listed", media_types=(media_type,))
+    await push(store, APP, sample, Tag("v1"))
+    assert await store.collect_garbage(grace_seconds=0) == 0
+    assert await store.stat_blob(APP, Digest.of(b"listed")) == len(b"listed")
+    await store.delete_manifest(APP, sample.digest)
+    assert await store.collect_garbage(grace_seconds=0) == len(b"listed")
 
 
 async def test_garbage_collection_spares_a_push_in_progress(store: DiskStore) -> None:

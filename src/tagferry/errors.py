@@ -142,12 +142,14 @@ class Unavailable(TagferryError):
 
     Attributes:
         retry_after: seconds that the other party asked to wait, if it did.
+        may_pass: whether the same is worth trying again later.
         is_final: whether it was tried again as often as it may be, so that callers do not do so once more.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, may_pass: bool = True) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.may_pass = may_pass
         self.is_final = False
 
 

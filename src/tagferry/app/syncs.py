@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from tagferry.app.accounts import Accounts
 from tagferry.app.regions import Memory, open_regions
@@ -22,6 +23,7 @@ from tagferry.sync.locations import KeptLocations
 from tagferry.sync.moves import SharedMoves
 from tagferry.sync.queue import Queue, QueueLimits
 from tagferry.sync.regions import Regions
+from tagferry.sync.retrying import JobRetry
 from tagferry.sync.service import SyncService
 from tagferry.sync.worker import Worker
 
@@ -64,6 +66,10 @@ async def open_syncs(settings: Settings, accounts: Accounts, *, places: int | No
             signals=signals,
             regions=regions,
             places=settings.sync.tags_in_flight if places is None else places,
+            retry=JobRetry(
+                interactive=timedelta(minutes=settings.sync.retry_minutes),
+                automatic=timedelta(minutes=settings.sync.automatic_retry_minutes),
+            ),
             leaving=leaving,
         )
         endings = Endings(jobs, signals)

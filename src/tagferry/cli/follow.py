@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.console import Console
@@ -56,12 +56,23 @@ async def _follow_one(client: ManagementClient, followed: Followed, show: Show) 
         await asyncio.sleep(_POLL_SECONDS)
 
 
+def waiting_for(job: Mapping[str, Any], now: datetime | None = None) -> str:
+    """What a job waits for whose registry is away: the number of its next attempt, when that is, and why."""
+    if not job.get("attempts") or job["status"] != "waiting":
+        return ""
+    due = job.get("nextAttemptAt")
+    seconds = (datetime.fromisoformat(due) - (now or datetime.now(UTC))).total_seconds() if due else 0
+    when = f" in {timedelta(seconds=round(seconds))}" if round(seconds) > 0 else ""
+    return f"waiting for attempt {job['attempts'] + 1}{when}: {job['lastError']}"
+
+
 class _Board:
-    """What is shown: a bar for each image on a terminal, else a line for each that has ended."""
+    """What is shown: a bar for each image on a terminal, else a line for each that has ended or is tried again."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bars: dict[str, TaskID] = {}
+        self._attempts: dict[str, int] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -90,8 +101,16 @@ class _Board:
             speed=_speed(job),
             status=f"[{COLOURS.get(status, 'red')}]{status}",
         )
+        self._tell_attempt(label, job)
         if status in _ENDED and not self._console.is_terminal:
             self._console.print(f"{label}  {status}  {job['reason']}", soft_wrap=True, markup=False)
+
+    def _tell_attempt(self, label: str, job: Mapping[str, Any]) -> None:
+        """Say once for each failed attempt why it is tried again, on a terminal above the bars."""
+        waits = waiting_for(job)
+        if waits and self._attempts.get(label) != job["attempts"]:
+            self._attempts[label] = job["attempts"]
+            self._console.print(f"{label}  {waits}", soft_wrap=True, markup=False)
 
 
 def _speed(job: Mapping[str, Any]) -> str:

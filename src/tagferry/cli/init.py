@@ -43,6 +43,8 @@ data_dir = "tagferry-data"
 # splice = true            # large blobs between registries without TLS are verified by the target alone, once it is
 #                          # found to refuse wrong bytes; it is faster, and false has all bytes verified here too
 # tag_seconds = 3600       # after which the copy of one tag is given up
+# retry_minutes = 15       # how long a tag is tried again whose registry does not answer; 0: once
+# automatic_retry_minutes = 1440 # the same for what rules synchronize
 # active_requests = 64     # of one user
 # history_days = 30        # for which it is on record what became of each tag, and what retention deleted
 

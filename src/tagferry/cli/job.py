@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tagferry.cli.client import ManagementClient
-from tagferry.cli.follow import COLOURS, Followed, follow
+from tagferry.cli.follow import COLOURS, Followed, follow, waiting_for
 from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, err, out, run
 from tagferry.cli.watch import conclude, watch
 from tagferry.errors import Invalid
@@ -122,7 +122,7 @@ def _table(jobs: list[dict[str, Any]]) -> Table:
             f"[{COLOURS.get(status, 'red')}]{status}",
             _age(job["createdAt"]),
             f"{decimal(job['bytesDone'])} of {decimal(job['bytesTotal'])}" if job["bytesTotal"] else "",
-            Text(job["reason"]),
+            Text(job["reason"] or waiting_for(job)),
         )
     return table
 

@@ -59,11 +59,20 @@ class Flights(Generic[Key, Result]):
         await asyncio.wait([flight.task])
 
 
-async def gather(*work: Awaitable[Any]) -> None:
-    """Wait for all of them; the first error cancels the rest, waits for their end and is raised as it is."""
+async def gather(*work: Awaitable[Any], finishing: tuple[type[Exception], ...] = ()) -> None:
+    """Wait for all of them; the first error cancels the rest, waits for their end and is raised as it is.
+
+    Args:
+        work: what is done at the same time.
+        finishing: errors after which the rest goes on to its end before the first of them is raised.
+    """
+    late: list[Exception] = []
 
     async def run(one: Awaitable[Any]) -> None:
-        await one
+        try:
+            await one
+        except finishing as error:
+            late.append(error)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -73,6 +82,8 @@ async def gather(*work: Awaitable[Any]) -> None:
     if any(task.cancelled() for task in tasks):
         # The group takes work that was cancelled by itself for done, and it is not.
         raise asyncio.CancelledError
+    if late:
+        raise late[0]
 
 
 async def each(items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], *, at_once: int) -> list[Result]:

@@ -106,7 +106,8 @@ def incomplete(route: Route, flaws: Collection[Flaw]) -> TagferryError:
     if flaw.found is not None:
         held = f"holds {what} with {flaw.found} bytes instead of {flaw.part.size}"
         return Corrupt(f"registry {route.target.name} {held}{more}; {advice}")
-    return Unavailable(f"registry {route.target.name} took {what} and does not hold it{more}; {advice}")
+    # It was sent once more already, so that to wait would only mean to send it again and again.
+    return Unavailable(f"registry {route.target.name} took {what} and does not hold it{more}; {advice}", may_pass=False)
 
 
 def _parts(plan: Plan) -> Iterator[Part]:

@@ -22,7 +22,7 @@ from tagferry.copy.progress import Progress, Transfer
 from tagferry.copy.proof import Prover, Verify, incomplete
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
-from tagferry.errors import Corrupt, Expired, NotFound, TagferryError
+from tagferry.errors import Corrupt, Expired, NotFound, TagferryError, Unavailable
 from tagferry.names import Digest, Tag
 from tagferry.oci.model import Descriptor, Manifest
 
@@ -293,7 +293,9 @@ class CopyEngine:
             *(
                 self._ensure_blob(route, plan, blob, way, anew=blob.digest in lost)
                 for blob, way in zip(plan.blobs, progress.transfers, strict=True)
-            )
+            ),
+            # What still gets through is not sent again by the next attempt.
+            finishing=(Unavailable,),
         )
         await self._ensure_below(route, plan.image)
         if plan.attachments:

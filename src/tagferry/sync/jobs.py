@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, bindparam, func, select, text, update
+from sqlalchemy import ColumnElement, Row, bindparam, case, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
 from tagferry.db.pruning import prune
 from tagferry.db.signals import Signals
@@ -17,7 +18,7 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.model import JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.recording import insert_jobs, next_turn
-from tagferry.sync.records import OPEN, recorded, to_job, transition
+from tagferry.sync.records import IN_LINE, OPEN, recorded, to_job, transition
 
 WORK = "work"
 """The topic of signals that there are jobs to run."""
@@ -78,7 +79,7 @@ class Jobs:
         return places
 
     async def end(self, change: JobChange, *, worker_id: int) -> None:
-        """Record how a job ended that this worker runs; it is on disk when this returns.
+        """Record how a job ended that this worker runs, or that it waits again; it is on disk when this returns.
 
         What another worker has taken over, or somebody cancelled, is left as it is.
         """
@@ -112,19 +113,34 @@ class Jobs:
     async def expire(self) -> list[int]:
         """End the waiting jobs whose time is over; returns them."""
         now = datetime.now(UTC)
-        due = (SyncJobRow.status == JobStatus.WAITING.value, SyncJobRow.deadline_at < now)
+        # None is tried again only after its deadline, so that those which wait for that come into line before it.
+        due = (SyncJobRow.status == JobStatus.WAITING.value, IN_LINE, SyncJobRow.deadline_at < now)
         async with self._database.read() as session:
             if await session.scalar(select(SyncJobRow.id).where(*due).limit(1)) is None:
                 return []
         async with self._database.write() as session:
             ended = await session.execute(
-                transition(JobStatus.TIMEOUT, reason="its time was over before its turn came")
-                .where(*due)
-                .returning(SyncJobRow.id)
+                transition(JobStatus.TIMEOUT, reason=_EXPIRED).where(*due).returning(SyncJobRow.id)
             )
             expired = list(ended.scalars())
             await announce_ends(session, self._signals, expired)
         return expired
+
+    async def resume(self) -> float | None:
+        """Have those jobs wait for their turn whose next attempt is due.
+
+        Returns:
+            Seconds until the next one is due; None where there is none.
+        """
+        now = datetime.now(UTC)
+        async with self._database.read() as session:
+            first = await session.scalar(_NEXT_ATTEMPT)
+        if first is None or first > now:
+            return None if first is None else (first - now).total_seconds()
+        async with self._database.write() as session:
+            await session.execute(_RESUMED, {"due_at": now})
+            await self._signals.send(session, WORK, ["1"])
+        return 0.0
 
     async def unblock(self) -> list[int]:
         """Let those go on whose way is free; returns them.
@@ -220,7 +236,7 @@ class Jobs:
                 ended = []
                 for change, worker_id in batch:
                     changed = await session.execute(*recorded(change, worker_id=worker_id))
-                    if changed.rowcount:  # type: ignore[attr-defined]
+                    if changed.rowcount and change.status.has_ended:  # type: ignore[attr-defined]
                         ended.append(change.job_id)
                 await announce_ends(session, self._signals, ended)
         except BaseException:
@@ -245,6 +261,41 @@ _OPEN_JOBS = (
     .where(*(getattr(SyncJobRow, name) == bindparam(name) for name in _WAY))
     .where(SyncJobRow.status.in_(OPEN), SyncJobRow.tag.in_(bindparam("tags", expanding=True)))
     .order_by(SyncJobRow.id)
+)
+_EXPIRED = case(
+    (SyncJobRow.attempts == 0, "its time was over before its turn came"),
+    else_="its time was over before it could be tried again: " + SyncJobRow.last_error,
+)
+_NEXT_ATTEMPT = select(func.min(SyncJobRow.next_attempt_at)).where(SyncJobRow.next_attempt_at.is_not(None))
+_ahead = aliased(SyncJobRow)
+_served = (
+    select(func.min(_ahead.turn))
+    .where(_ahead.status == JobStatus.WAITING.value, _ahead.next_attempt_at.is_(None))
+    .where(_ahead.priority == SyncJobRow.priority)
+    .scalar_subquery()
+)
+_due = (
+    select(
+        SyncJobRow.id,
+        func.row_number()
+        .over(
+            partition_by=(SyncJobRow.source_region, SyncJobRow.namespace, SyncJobRow.priority),
+            order_by=(SyncJobRow.turn, SyncJobRow.id),
+        )
+        .label("place"),
+    )
+    .where(SyncJobRow.next_attempt_at <= bindparam("due_at", type_=UtcDateTime))
+    .subquery()
+)
+# Those whose turn passed meanwhile come in the turns that are served now, one a turn, as organizations are served.
+_RESUMED = (
+    update(SyncJobRow)
+    .where(SyncJobRow.id == _due.c.id)
+    .values(
+        next_attempt_at=None,
+        turn=case((SyncJobRow.turn < _served + _due.c.place - 1, _served + _due.c.place - 1), else_=SyncJobRow.turn),
+    )
+    .execution_options(synchronize_session=False)
 )
 _ENDS = select(SyncJobRow.id, SyncJobRow.status).where(
     SyncJobRow.id.in_(bindparam("jobs", expanding=True)), SyncJobRow.status.not_in(OPEN)

@@ -48,7 +48,7 @@ FOLLOWING: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.RUNNING: _ENDS | {JobStatus.WAITING},
     **dict.fromkeys(_ENDS, frozenset()),
 }
-"""Which states may follow a state; a job that lost its worker waits again.
+"""Which states may follow a state; a job waits again that lost its worker, or whose registry is away.
 
 A job is first recorded as waiting, or as ended where there is nothing to do.
 """
@@ -88,6 +88,11 @@ class SyncJob:
         bytes_done: bytes of those that the target holds or is receiving.
         rewritten: how the target's image differs from the source's, where it has to.
         starts: how often a worker began with it.
+        attempts: attempts that failed one after another because a registry was away.
+        failing_since: when the first of them failed.
+        next_attempt_at: when it is tried again, while it waits for that.
+        last_error: why the last of them failed.
+        is_automatic: a rule asked for it.
         deadline_at: when it is given up, if it has not ended.
         started_at: when a worker last began with it.
         ended_at: when it ended.
@@ -116,6 +121,11 @@ class SyncJob:
     bytes_done: int
     rewritten: Rewrite | None
     starts: int = 0
+    attempts: int = 0
+    failing_since: datetime | None = None
+    next_attempt_at: datetime | None = None
+    last_error: str | None = None
+    is_automatic: bool = False
     deadline_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -164,6 +174,25 @@ class JobPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt at a copy that failed because a registry was away.
+
+    Attributes:
+        number: how many have failed in this way by now, one after another.
+        failing_since: when the first of them failed.
+        failed_at: when this one did.
+        error: why, for a person.
+        next_at: when to try again; None where the time for that is over.
+    """
+
+    number: int
+    failing_since: datetime
+    failed_at: datetime
+    error: str
+    next_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class JobChange:
     """What changes in a job's record; what is None stays."""
 
@@ -174,3 +203,4 @@ class JobChange:
     bytes_total: int | None = None
     bytes_done: int | None = None
     rewritten: Rewrite | None = None
+    attempt: Attempt | None = None

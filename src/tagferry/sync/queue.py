@@ -19,7 +19,7 @@ from tagferry.db.tables import SyncJobRow, WorkerRow
 from tagferry.names import RegionId
 from tagferry.sync.jobs import WORK
 from tagferry.sync.model import JobStatus, SyncJob
-from tagferry.sync.records import NOW, to_job, transition
+from tagferry.sync.records import IN_LINE, NOW, to_job, transition
 
 _CLAIMS = 0x7A67
 """The lock under which jobs are claimed, so that limits of all workers together hold exactly."""
@@ -30,7 +30,7 @@ _MINUTE = timedelta(minutes=1)
 # What every claim asks is built once.
 _NEXT = (
     select(SyncJobRow.id, SyncJobRow.target_region)
-    .where(SyncJobRow.status == JobStatus.WAITING.value, SyncJobRow.after_id.is_(None))
+    .where(SyncJobRow.status == JobStatus.WAITING.value, IN_LINE, SyncJobRow.after_id.is_(None))
     .where(SyncJobRow.source_region.in_(bindparam("regions", expanding=True)))
     .where(SyncJobRow.target_region.in_(bindparam("open_regions", expanding=True)))
     .where(SyncJobRow.id.not_in(bindparam("chosen", expanding=True)))
@@ -114,6 +114,7 @@ class Queue:
         strays = (
             SyncJobRow.worker_id == worker_id,
             SyncJobRow.status == JobStatus.RUNNING.value,
+            IN_LINE,
             SyncJobRow.id.not_in(known),
         )
         async with self._database.read() as session:
@@ -133,7 +134,7 @@ class Queue:
 
     async def _forget(self, session: AsyncSession, worker_id: int) -> int:
         await session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
-        return await self._release(session, SyncJobRow.worker_id == worker_id)
+        return await self._release(session, SyncJobRow.worker_id == worker_id, IN_LINE)
 
     async def _release(self, session: AsyncSession, *conditions: ColumnElement[bool]) -> int:
         released = await session.execute(transition(JobStatus.WAITING).where(*conditions))
@@ -148,7 +149,7 @@ class Queue:
         if limits.jobs is not None or limits.region_jobs:
             counts = await session.execute(
                 select(SyncJobRow.target_region, func.count())
-                .where(SyncJobRow.status == JobStatus.RUNNING.value)
+                .where(SyncJobRow.status == JobStatus.RUNNING.value, IN_LINE)
                 .group_by(SyncJobRow.target_region)
             )
             running.update({region: number for region, number in counts if number})

@@ -11,7 +11,7 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.errors import Throttled
 from tagferry.names import Tag
 from tagferry.sync.model import JobPlace, JobStart, JobStatus, SyncRequest
-from tagferry.sync.records import OPEN, document
+from tagferry.sync.records import IN_LINE, OPEN, document
 
 
 async def next_turn(session: AsyncSession, request: SyncRequest, *, limit: int) -> int:
@@ -109,7 +109,7 @@ def _turns() -> Select[int, int | None, int | None]:
         SyncJobRow.priority == 0,
         SyncJobRow.status.in_(OPEN),
     )
-    waiting = (SyncJobRow.status == JobStatus.WAITING.value, SyncJobRow.priority == bindparam("priority"))
+    waiting = (SyncJobRow.status == JobStatus.WAITING.value, IN_LINE, SyncJobRow.priority == bindparam("priority"))
     served = select(func.min(SyncJobRow.turn)).where(*waiting)
     own = select(func.max(SyncJobRow.turn)).where(
         *waiting,

@@ -14,23 +14,29 @@ from tagferry.sync.model import JobChange, JobStatus, SyncJob
 
 OPEN = tuple(status.value for status in JobStatus if not status.has_ended)
 """The states of jobs that have not ended, as they stand in a row."""
+IN_LINE = SyncJobRow.next_attempt_at.is_(None)
+"""Jobs that do not wait for the time of their next attempt; the index of the queue holds only these."""
 NOW = bindparam("now", callable_=lambda: datetime.now(UTC), type_=UtcDateTime)
 """The time at which a statement is executed, which may have been built long before."""
 
 
 def transition(status: JobStatus, **values: Any) -> Update:
     """Let jobs enter a state, and change these columns with it; a job whose state it may not follow stays as it is."""
-    entered: dict[str, Any] = {"status": status.value, "updated_at": NOW}
+    entered: dict[str, Any] = {"status": status.value, "updated_at": NOW, "next_attempt_at": None}
     if status is not JobStatus.RUNNING:
         entered["worker_id"] = None
     if status.has_ended:
         entered["ended_at"] = NOW
     allowed = [before.value for before in status.may_follow]
-    return _change().where(SyncJobRow.status.in_(allowed)).values(**entered, **values)
+    return _change().where(SyncJobRow.status.in_(allowed)).values(**entered | values)
 
 
 def recorded(change: JobChange, *, worker_id: int) -> tuple[Update, dict[str, Any]]:
-    """Record what a worker tells of a job that it runs, how far it is or how it ended: a statement, its parameters."""
+    """Record what a worker tells of a job that it runs: how far it is, how it ended, or that it has to wait again.
+
+    Returns:
+        A statement and its parameters.
+    """
     told: dict[str, Any] = {
         name: value
         for name in ("reason", "digest", "bytes_total", "bytes_done")
@@ -38,6 +44,10 @@ def recorded(change: JobChange, *, worker_id: int) -> tuple[Update, dict[str, An
     }
     if change.rewritten is not None:
         told["rewritten"] = document(change.rewritten)
+    if (attempt := change.attempt) is not None:
+        told |= {"attempts": attempt.number, "failing_since": attempt.failing_since, "last_error": attempt.error}
+        if attempt.next_at is not None:
+            told["next_attempt_at"] = attempt.next_at
     parameters = {f"new_{name}": value for name, value in told.items()}
     return _recording(change.status, tuple(told)), {**parameters, "job": change.job_id, "worker": worker_id}
 
@@ -45,7 +55,7 @@ def recorded(change: JobChange, *, worker_id: int) -> tuple[Update, dict[str, An
 @cache
 def _recording(status: JobStatus, told: tuple[str, ...]) -> Update:
     values = {name: bindparam(f"new_{name}", type_=SyncJobRow.__table__.c[name].type) for name in told}
-    if status.has_ended:
+    if status is not JobStatus.RUNNING:
         statement = transition(status, **values)
     else:
         statement = _change().where(SyncJobRow.status == JobStatus.RUNNING.value).values(updated_at=NOW, **values)
@@ -82,6 +92,11 @@ def to_job(row: SyncJobRow) -> SyncJob:
         bytes_done=row.bytes_done,
         rewritten=_rewritten(row.rewritten),
         starts=row.starts,
+        attempts=row.attempts,
+        failing_since=row.failing_since,
+        next_attempt_at=row.next_attempt_at,
+        last_error=row.last_error,
+        is_automatic=row.priority > 0,
         deadline_at=row.deadline_at,
         started_at=row.started_at,
         ended_at=row.ended_at,

@@ -1,5 +1,6 @@
 """Synchronizing images, as every door asks for it: start or join, wait, look up, cancel, try again."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,9 @@ from tagferry.sync.model import JobPlace, JobSelection, JobStart, JobStatus, Syn
 from tagferry.sync.regions import Regions
 from tagferry.sync.verdicts import describe
 from tagferry.sync.worker import Worker
+
+_EXAMINE_SECONDS = 20.0
+"""How long a request is looked into before it is accepted, so that its caller is answered in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +273,7 @@ class SyncService:
             route = self._regions.route(request)
             # What stands at the target while another copy goes on there says nothing about what will stand there then.
             free = [tag for tag in wanted if tag not in standing]
-            findings = await self._engine.examine_all(route, free, override=request.override)
+            findings = await self._examined(route, free, override=request.override)
             await self._require_repository(route, findings)
             starts = [_start(tag, findings.get(tag)) for tag in wanted]
             if request.is_automatic:
@@ -286,6 +290,16 @@ class SyncService:
         finally:
             self._starting[user] -= 1
         return places
+
+    async def _examined(
+        self, route: Route, tags: Sequence[Tag], *, override: bool
+    ) -> Mapping[Tag, Finding | TagferryError]:
+        """What is found about the tags in a short time; a registry that takes longer is left to their jobs."""
+        try:
+            async with asyncio.timeout(_EXAMINE_SECONDS):
+                return await self._engine.examine_all(route, tags, override=override)
+        except TimeoutError:
+            return {}
 
     async def _require_repository(self, route: Route, findings: Mapping[Tag, Finding | TagferryError]) -> None:
         """Refuse a source repository that does not exist, before anything is recorded; mostly no question is left."""

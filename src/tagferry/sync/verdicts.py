@@ -1,10 +1,12 @@
 """What becomes of a tag, told for a person: from what was found, what was done, and what went wrong."""
 
+from datetime import timedelta
+
 from tagferry.copy.attachments import NO_GAPS, Gaps
 from tagferry.copy.examine import Verdict
 from tagferry.copy.rewrite import Rewrite
 from tagferry.errors import NotFound, TagferryError
-from tagferry.sync.model import JobStatus
+from tagferry.sync.model import Attempt, JobStatus
 
 _NAMED = 3
 """How many of what was left behind are named."""
@@ -44,11 +46,20 @@ def describe_gaps(gaps: Gaps) -> list[str]:
     return told
 
 
-def failure_reason(error: TagferryError) -> str:
-    """Why a tag failed, for a person."""
+def failure_reason(error: TagferryError, attempt: Attempt | None = None) -> str:
+    """Why a tag failed, for a person, and how often it was tried where that was more than once."""
     if isinstance(error, NotFound) and error.kind == "tag":
         return describe(Verdict.MISSING)[1]
-    return error.message
+    if attempt is None or attempt.number == 1:
+        return error.message
+    return f"{error.message}; tried {attempt.number} times in {_span(attempt.failed_at - attempt.failing_since)}"
+
+
+def _span(time: timedelta) -> str:
+    seconds = round(time.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 2 * 3600 else f"{seconds // 3600} h"
 
 
 def _left(rewritten: Rewrite) -> str:

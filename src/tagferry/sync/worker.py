@@ -23,15 +23,18 @@ from tagferry.db.signals import Signals
 from tagferry.errors import Expired, TagferryError, Unavailable
 from tagferry.sync.hints import Hint
 from tagferry.sync.jobs import CANCELLED, WORK, Claim, Jobs
-from tagferry.sync.model import JobChange, JobStatus, SyncJob
+from tagferry.sync.model import Attempt, JobChange, JobStatus, SyncJob
 from tagferry.sync.queue import Queue
 from tagferry.sync.regions import Regions
+from tagferry.sync.retrying import JobRetry
 from tagferry.sync.verdicts import describe, failure_reason
 
 _REPORT_SECONDS = 0.5
 _LOOK_SECONDS = 1.0
 """How often a worker with free places looks for jobs by itself, in case that a signal was lost or a limit ran out."""
 _WATCH_SECONDS = 2.0
+_RESUME_SECONDS = 5.0
+"""How often a worker looks for jobs to try again, in case that others postponed some and are gone."""
 _RETRY_SECONDS = 1.0
 _HINTS = 1000
 
@@ -57,6 +60,7 @@ class Worker:
         signals: tell of new work and of what is cancelled.
         regions: every region by its id.
         places: jobs that run at once here; none means that this process only accepts them.
+        retry: how a job is tried again whose registry was away.
         leaving: set while what is cancelled here is for other workers to go on with.
     """
 
@@ -70,6 +74,7 @@ class Worker:
         signals: Signals,
         regions: Regions,
         places: int,
+        retry: JobRetry | None = None,
         leaving: asyncio.Event | None = None,
     ) -> None:
         self._engine = engine
@@ -78,11 +83,13 @@ class Worker:
         self._presence = presence
         self._regions = regions
         self._places = places
+        self._retry = retry or JobRetry()
         self._leaving = leaving or asyncio.Event()
         self._id = 0
         self._runs: dict[int, _Run] = {}
         self._hints: dict[int, Hint] = {}
         self._wake = asyncio.Event()
+        self._postponed = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._main: asyncio.Task[None] | None = None
         self._stopping = False
@@ -177,6 +184,7 @@ class Worker:
                     (self._claim, 0.0),
                     (self._report, _REPORT_SECONDS),
                     (self._watch_once, _WATCH_SECONDS),
+                    (self._resume, 0.0),
                 )
             ]
             try:
@@ -239,6 +247,14 @@ class Worker:
         if freed := await self._jobs.unblock():
             log.info("jobs whose way is free go on", jobs=len(freed))
 
+    async def _resume(self) -> None:
+        """Let the jobs go on whose next attempt is due, then wait until there may be more of them."""
+        self._postponed.clear()
+        seconds = await self._jobs.resume()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RESUME_SECONDS if seconds is None else min(seconds, _RESUME_SECONDS)):
+                await self._postponed.wait()
+
     async def _report(self) -> None:
         """Put the progress of running jobs on record, all in one transaction, and stop what is no longer ours."""
         changes = [
@@ -256,6 +272,8 @@ class Worker:
         try:
             change = await self._copy(run)
             await self._record(change, worker_id)
+            if not change.status.has_ended:
+                self._postponed.set()
         except Exception:
             log.exception("a sync job's end could not be recorded", job=run.job.id)
 
@@ -284,11 +302,24 @@ class Worker:
         except TimeoutError:
             if not deadline.expired():
                 raise
-            return _ended(run, JobStatus.TIMEOUT, "the time that its request gave it is over")
+            last = f"; the last error was: {job.last_error}" if job.attempts else ""
+            return _ended(run, JobStatus.TIMEOUT, f"the time that its request gave it is over{last}")
         except TagferryError as error:
+            attempt = self._retry.failed(job, error)
+            if attempt is not None and attempt.next_at is not None:
+                seconds = round((attempt.next_at - attempt.failed_at).total_seconds(), 1)
+                log.warning(
+                    "a tag is tried again later",
+                    job=job.id,
+                    tag=job.tag,
+                    attempts=attempt.number,
+                    seconds=seconds,
+                    reason=attempt.error,
+                )
+                return _changed(run, JobStatus.WAITING, attempt=attempt)
             log.warning("a tag was not synchronized", job=job.id, tag=job.tag, reason=error.message)
             status = JobStatus.TIMEOUT if isinstance(error, Expired) else JobStatus.FAILED
-            return _ended(run, status, failure_reason(error))
+            return _ended(run, status, failure_reason(error, attempt), attempt=attempt)
         except Exception as error:
             log.exception("a sync job failed unexpectedly", job=job.id, tag=job.tag)
             reason = f"internal error ({type(error).__name__}); the server's log tells more"
@@ -341,13 +372,13 @@ def _seconds_left(job: SyncJob) -> float | None:
     return None if job.deadline_at is None else (job.deadline_at - datetime.now(UTC)).total_seconds()
 
 
-def _ended(run: _Run, status: JobStatus, reason: str, outcome: Outcome | None = None) -> JobChange:
-    return JobChange(
-        job_id=run.job.id,
-        status=status,
-        reason=reason,
-        digest=outcome.digest if outcome else None,
-        rewritten=outcome.rewritten if outcome else None,
-        bytes_done=run.progress.bytes_done,
-        bytes_total=run.progress.bytes_total,
-    )
+def _ended(
+    run: _Run, status: JobStatus, reason: str, outcome: Outcome | None = None, attempt: Attempt | None = None
+) -> JobChange:
+    digest, rewritten = (outcome.digest, outcome.rewritten) if outcome else (None, None)
+    return _changed(run, status, reason=reason, digest=digest, rewritten=rewritten, attempt=attempt)
+
+
+def _changed(run: _Run, status: JobStatus, **changes: Any) -> JobChange:
+    progress = run.progress
+    return JobChange(run.job.id, status, bytes_done=progress.bytes_done, bytes_total=progress.bytes_total, **changes)

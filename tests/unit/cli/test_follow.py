@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from tagferry.cli import follow as follow_module
 from tagferry.cli.client import ManagementClient
-from tagferry.cli.follow import Followed, follow
+from tagferry.cli.follow import Followed, follow, waiting_for
 from tagferry.errors import Unavailable
 from tagferry.names import Namespace, Repository
 
@@ -75,3 +76,39 @@ async def test_a_bar_is_silent_about_a_rate_that_the_server_does_not_know():
 async def test_where_there_is_no_terminal_only_ends_are_told():
     told = await shown(RUNNING | {"bytesPerSecond": 1, "secondsLeft": 1}, ENDED, terminal=False)
     assert told == "team/app:v1  success  copied and verified\n"
+
+
+@pytest.mark.parametrize(
+    ("due", "shown"),
+    [
+        ("2030-01-01T12:00:12+00:00", "waiting for attempt 3 in 0:00:12: cannot connect to https://a.example"),
+        ("2030-01-01T11:59:00+00:00", "waiting for attempt 3: cannot connect to https://a.example"),
+        (None, "waiting for attempt 3: cannot connect to https://a.example"),
+    ],
+)
+def test_a_job_whose_registry_is_away_tells_which_attempt_it_waits_for_and_why(due: str | None, shown: str):
+    job = {
+        "status": "waiting",
+        "attempts": 2,
+        "nextAttemptAt": due,
+        "lastError": "cannot connect to https://a.example",
+    }
+    assert waiting_for(job, datetime(2030, 1, 1, 12, tzinfo=UTC)) == shown
+    assert waiting_for({**job, "status": "running"}) == ""
+    assert waiting_for({**job, "attempts": 0}) == ""
+
+
+async def test_each_failed_attempt_is_shown_once():
+    first = {**RUNNING, "status": "waiting", "attempts": 1, "nextAttemptAt": None, "lastError": "away"}
+    first |= {"bytesPerSecond": None, "secondsLeft": None}
+    second = {**first, "attempts": 2, "lastError": "still away"}
+    console = Console(file=io.StringIO(), width=200)
+    server = cast("ManagementClient", Server(first, first, second, ENDED))
+
+    await follow(server, [FOLLOWED], console=console)
+
+    assert cast("io.StringIO", console.file).getvalue().splitlines() == [
+        "team/app:v1  waiting for attempt 2: away",
+        "team/app:v1  waiting for attempt 3: still away",
+        "team/app:v1  success  copied and verified",
+    ]

@@ -228,3 +228,29 @@ async def test_the_first_error_ends_the_work_on_all_other_items():
     # The place of the one that failed may have gone to the next before all are told to end.
     assert begun in ([0, 1], [0, 1, 2])
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_after_a_finishing_error_the_others_end_before_it_is_raised():
+    done: list[str] = []
+
+    async def fail() -> None:
+        raise LookupError("first")
+
+    async def slow() -> None:
+        await asyncio.sleep(0.01)
+        done.append("slow")
+
+    with pytest.raises(LookupError, match="first"):
+        await gather(fail(), slow(), finishing=(LookupError,))
+    assert done == ["slow"]
+
+
+async def test_after_a_finishing_error_another_one_still_cancels_the_rest():
+    async def fail(error: Exception) -> None:
+        raise error
+
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(ValueError, match="second"):
+        await gather(fail(LookupError("first")), fail(ValueError("second")), forever(), finishing=(LookupError,))

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -25,6 +25,7 @@ from tagferry.sync.jobs import Jobs
 from tagferry.sync.model import SyncJob, SyncRequest
 from tagferry.sync.queue import Queue, QueueLimits
 from tagferry.sync.regions import Region, Regions
+from tagferry.sync.retrying import JobRetry
 from tagferry.sync.service import SyncService
 from tagferry.sync.worker import Worker
 from tests.unit.copy.stores import ScriptedStore
@@ -34,6 +35,10 @@ from tests.unit.sync.hooked import OLD, Hooked
 NORTH, SOUTH = RegionId("cn-north-4"), RegionId("cn-south-1")
 TEAM, RELEASE, REPO = Namespace("team"), Namespace("release"), Repository("app")
 V1, V2, V3 = Tag("v1"), Tag("v2"), Tag("v3")
+
+
+ONCE = JobRetry(interactive=timedelta(), automatic=timedelta())
+"""Jobs whose registry is away fail at once, as most tests want it."""
 
 
 class QuickVault(Vault):
@@ -98,6 +103,7 @@ class World:
         places: int = 32,
         limits: QueueLimits | None = None,
         seconds: float | None = None,
+        retry: JobRetry = ONCE,
     ) -> SyncService:
         """Stop the process that runs, if one does, and start one with only the database in common with it."""
         if self.process is not None:
@@ -120,6 +126,7 @@ class World:
             signals=signals,
             regions=regions,
             places=places,
+            retry=retry,
         )
         service = SyncService(
             regions=regions,

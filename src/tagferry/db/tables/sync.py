@@ -16,13 +16,15 @@ class SyncJobRow(Base):
     """One tag's copy to one target: its record, and its place in the queue.
 
     Where it has not ended, `priority` and `turn` say when it is next, `after_id` names the job on the same way that it
-    has to wait for, and `worker_id` who runs it.
+    has to wait for, and `worker_id` who runs it. `next_attempt_at` is set only while it waits for that time, and not
+    for its turn.
     """
 
     __tablename__ = "sync_jobs"
     __table_args__ = (
         Index("ix_sync_jobs_repository", "source_region", "namespace", "repository", "id"),
-        Index("ix_sync_jobs_queue", "status", "priority", "turn", "id"),
+        Index("ix_sync_jobs_queue", "status", "priority", "turn", "id", **rows_where("next_attempt_at IS NULL")),
+        Index("ix_sync_jobs_next_attempt_at", "next_attempt_at", **rows_where("next_attempt_at IS NOT NULL")),
         Index("ix_sync_jobs_operator", "operator_id", **_WHERE_OPEN),
         Index(
             "ix_sync_jobs_way",
@@ -65,6 +67,10 @@ class SyncJobRow(Base):
     after_id: Mapped[int | None] = mapped_column(BigInteger)
     worker_id: Mapped[int | None] = mapped_column(BigInteger)
     starts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    attempts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    failing_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_error: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     deadline_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -79,6 +79,9 @@ class SyncJobItem(BaseModel):
     startedAt: str | None = Field(description="When a worker last began with it.")  # noqa: N815
     endedAt: str | None  # noqa: N815
     starts: int = Field(description="How often a worker began with it.")
+    attempts: int = Field(description="How often in a row it failed because a registry was away.")
+    nextAttemptAt: str | None = Field(description="When it is tried again, while it waits for that.")  # noqa: N815
+    lastError: str | None = Field(description="Why the last of these attempts failed.")  # noqa: N815
     reason: str
     digest: str | None
     bytesTotal: int  # noqa: N815
@@ -291,6 +294,9 @@ def _item(job: SyncJob) -> dict[str, Any]:
         "startedAt": date(job.started_at) if job.started_at else None,
         "endedAt": date(job.ended_at) if job.ended_at else None,
         "starts": job.starts,
+        "attempts": job.attempts,
+        "nextAttemptAt": date(job.next_attempt_at) if job.next_attempt_at else None,
+        "lastError": job.last_error,
         "reason": job.reason,
         "digest": job.digest,
         "bytesTotal": job.bytes_total,

@@ -1,0 +1,62 @@
+"""When a job is tried again whose registry was away, and for how long (docs/decisions/0020)."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from tagferry.errors import Expired, TagferryError, Unavailable
+from tagferry.sync.model import Attempt, SyncJob
+from tagferry.sync.verdicts import failure_reason
+
+ERROR_LIMIT = 1000
+"""Characters of an error that are kept."""
+_LAST_ATTEMPT = timedelta(seconds=5)
+"""How long before its deadline a job is tried the last time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRetry:
+    """How jobs are tried again after faults that may pass by waiting.
+
+    Attributes:
+        interactive: how long a job that a person asked for is tried, from its first failure on; nothing means once.
+        automatic: the same for jobs of rules.
+        shortest: the pause after the first failure; each further one doubles it.
+        longest: no pause is longer, unless the registry asks for it.
+        chance: a number from 0 to 1.
+        clock: the time.
+    """
+
+    interactive: timedelta = timedelta(minutes=15)
+    automatic: timedelta = timedelta(hours=24)
+    shortest: timedelta = timedelta(seconds=2)
+    longest: timedelta = timedelta(minutes=5)
+    chance: Callable[[], float] = random.random
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def failed(self, job: SyncJob, error: TagferryError) -> Attempt | None:
+        """What is recorded of an attempt that failed for now; None for an error that no waiting helps against."""
+        if not isinstance(error, Unavailable) or isinstance(error, Expired) or not error.may_pass:
+            return None
+        now = self.clock()
+        number, since = job.attempts + 1, job.failing_since or now
+        if job.started_at is not None and now - job.started_at > self.longest:
+            # It ran for so long that the trouble of its earlier attempts was over.
+            number, since = 1, now
+        last_error = failure_reason(error)
+        if len(last_error) > ERROR_LIMIT:
+            last_error = f"{last_error[: ERROR_LIMIT - 1]}…"
+        due = self._due(job, number, since, now, timedelta(seconds=error.retry_after or 0))
+        return Attempt(number=number, failing_since=since, failed_at=now, error=last_error, next_at=due)
+
+    def _due(self, job: SyncJob, number: int, since: datetime, now: datetime, asked: timedelta) -> datetime | None:
+        """When to try again, or None where that would be too late."""
+        end = since + (self.automatic if job.is_automatic else self.interactive)
+        if job.deadline_at is not None:
+            end = min(end, job.deadline_at - _LAST_ATTEMPT)
+        pause = min(self.longest, self.shortest * 2.0 ** min(number - 1, 32)) * (0.5 + self.chance() / 2)
+        # The last attempt comes when the time is over, however long the pause before it would have been.
+        latest = max(end, now + max(asked, self.shortest))
+        due = min(now + max(pause, asked * (1 + self.chance() / 20)), latest)
+        return due if due <= end else None

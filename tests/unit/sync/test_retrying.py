@@ -1,0 +1,261 @@
+"""A job whose registry is away waits for its next attempt, and takes nothing from the others meanwhile."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tagferry.db.engine import Database
+from tagferry.errors import (
+    Corrupt,
+    Expired,
+    Invalid,
+    NotFound,
+    Refused,
+    TagferryError,
+    TooLarge,
+    Unavailable,
+    Unsupported,
+)
+from tagferry.names import RepositoryName
+from tagferry.sync.model import Attempt, JobChange, JobStatus, SyncJob
+from tagferry.sync.retrying import ERROR_LIMIT, JobRetry
+from tests.support.deployment import eventually
+from tests.support.images import image, push
+from tests.unit.sync.conftest import V1, V2, World
+from tests.unit.sync.test_queue import ME, OTHER, Line
+
+APP = RepositoryName("team/app")
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+AWAY = Unavailable("registry target could not be reached")
+QUICK = JobRetry(shortest=timedelta(milliseconds=20), longest=timedelta(seconds=1))
+
+
+@pytest.fixture
+def line(database: Database) -> Line:
+    return Line(database)
+
+
+async def a_job(line: Line) -> SyncJob:
+    await line.add(V1)
+    (job,) = await line.claimed()
+    return replace(job, started_at=NOON)
+
+
+def policy(now: datetime = NOON, **terms: timedelta) -> JobRetry:
+    return JobRetry(chance=lambda: 1.0, clock=lambda: now, **terms)
+
+
+def pauses(retry: JobRetry, job: SyncJob, error: Unavailable = AWAY) -> list[float]:
+    """The seconds between the attempts of a job that always fails at once."""
+    waited: list[float] = []
+    calendar = [NOON]
+    retry = replace(retry, clock=lambda: calendar[-1])
+    while True:
+        attempt = retry.failed(job, error)
+        assert attempt is not None
+        if attempt.next_at is None:
+            return waited
+        waited.append((attempt.next_at - calendar[-1]).total_seconds())
+        calendar.append(attempt.next_at)
+        job = replace(job, attempts=attempt.number, failing_since=attempt.failing_since, started_at=attempt.next_at)
+
+
+async def test_pauses_double_up_to_the_longest_until_the_time_is_over(line: Line):
+    job = await a_job(line)
+
+    assert pauses(policy(), job) == [2, 4, 8, 16, 32, 64, 128, 256, 300, 90]
+    assert pauses(policy(interactive=timedelta()), job) == []
+    assert sum(pauses(policy(), replace(job, is_automatic=True))) == 24 * 3600
+
+
+async def test_no_attempt_comes_before_the_registry_asked_for_it_nor_after_the_time_is_over(line: Line):
+    job = await a_job(line)
+
+    assert [round(pause / 600) for pause in pauses(policy(), job, Unavailable("busy", retry_after=600))] == [1]
+    assert pauses(policy(), job, Unavailable("busy", retry_after=3600)) == []
+    hourly = pauses(policy(), replace(job, is_automatic=True), Unavailable("busy", retry_after=3600))
+    assert len(hourly) == 22
+    assert min(hourly) >= 3600
+
+
+async def test_the_deadline_of_the_request_bounds_the_attempts(line: Line):
+    job = replace(await a_job(line), deadline_at=NOON + timedelta(seconds=60))
+
+    assert sum(pauses(policy(), job)) == 55
+
+
+async def test_what_failed_long_after_it_began_counts_as_new_trouble(line: Line):
+    earlier = replace(await a_job(line), attempts=7, failing_since=NOON - timedelta(hours=9))
+
+    attempt = policy(NOON + timedelta(minutes=6)).failed(earlier, AWAY)
+
+    assert attempt is not None
+    assert (attempt.number, attempt.failing_since) == (1, NOON + timedelta(minutes=6))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotFound("tag", "v1"),
+        Refused("401"),
+        Invalid("the request", "was refused"),
+        TooLarge("the request", "is too large"),
+        Unsupported("no"),
+        Corrupt("wrong bytes"),
+        Expired("the time is over"),
+        Unavailable("lost what it took", may_pass=False),
+    ],
+)
+async def test_what_no_waiting_helps_against_is_not_tried_again(line: Line, error: TagferryError):
+    assert policy().failed(await a_job(line), error) is None
+
+
+async def test_a_long_error_is_cut(line: Line):
+    attempt = policy().failed(await a_job(line), Unavailable("x" * 5000))
+
+    assert attempt is not None
+    assert len(attempt.error) == ERROR_LIMIT
+
+
+async def test_a_tag_is_copied_once_its_registry_is_back(world: World):
+    service = await world.start_process(retry=QUICK)
+    sample = image()
+    await push(world.source, APP, sample, V1)
+    world.target.failures[V1] = AWAY
+    started = await service.start(world.request(V1))
+
+    async def has_failed_twice() -> bool:
+        return (await world.recorded())[0].attempts >= 2
+
+    await eventually(has_failed_twice, seconds=20)
+    (job,) = await world.recorded()
+    assert job.status in (JobStatus.WAITING, JobStatus.RUNNING)
+    assert job.last_error == str(AWAY)
+    world.target.failures.clear()
+
+    assert await service.wait(started, seconds=20) == []
+    (job,) = await world.recorded()
+    assert (job.status, job.next_attempt_at) == (JobStatus.SUCCESS, None)
+    assert job.starts == job.attempts + 1
+
+
+async def test_a_tag_whose_registry_stays_away_fails_with_the_last_cause_and_how_long_it_was_tried(world: World):
+    service = await world.start_process(retry=replace(QUICK, interactive=timedelta(milliseconds=200)))
+    await push(world.source, APP, image(), V1)
+    world.target.failures[V1] = AWAY
+
+    assert await service.wait(await service.start(world.request(V1)), seconds=20) == [V1]
+
+    (job,) = await world.recorded()
+    assert job.status is JobStatus.FAILED
+    assert job.reason == f"{AWAY}; tried {job.attempts} times in 0 s"
+    assert job.attempts == job.starts > 2
+
+
+async def test_a_tag_that_does_not_exist_fails_at_once(world: World):
+    service = await world.start_process(retry=QUICK)
+    await push(world.source, APP, image(), V2)
+
+    assert await service.wait(await service.start(world.request(V1)), seconds=20) == [V1]
+
+    (job,) = await world.recorded()
+    assert (job.attempts, job.reason) == (0, "the tag does not exist in the source repository")
+
+
+async def test_a_request_whose_registry_is_away_is_accepted(world: World):
+    service = await world.start_process(retry=QUICK, places=0)
+    await push(world.source, APP, image(), V1)
+    world.target.failures[V1] = AWAY
+
+    await service.start(world.request(V1))
+
+    assert await world.statuses() == [("v1", "waiting")]
+
+
+def postponed(job_id: int, *, seconds: float = 3600.0, number: int = 1) -> JobChange:
+    now = datetime.now(UTC)
+    attempt = Attempt(number, now, now, "away", now + timedelta(seconds=seconds))
+    return JobChange(job_id, JobStatus.WAITING, attempt=attempt)
+
+
+async def test_a_job_that_waits_for_its_next_attempt_is_claimed_by_nobody_and_holds_up_only_its_way(line: Line):
+    first, _ = await line.add(V1, V2)
+    await line.add(V1, override=True)
+    assert await line.claim() == [V1, V2]
+    await line.jobs.end(postponed(first.id), worker_id=ME)
+
+    assert await line.claim() == []
+    await line.add("v3")
+    assert await line.claim() == ["v3"]
+    assert await line.jobs.resume() == pytest.approx(3600, abs=60)
+
+
+async def test_a_job_whose_next_attempt_is_due_goes_on(line: Line):
+    (job,) = await line.add(V1)
+    await line.claim()
+    await line.jobs.end(postponed(job.id, seconds=-1, number=3), worker_id=ME)
+    assert await line.claim() == []
+
+    assert await line.jobs.resume() == 0.0
+
+    (again,) = await line.claimed(worker=OTHER)
+    assert (again.id, again.attempts, again.starts, again.last_error) == (job.id, 3, 2, "away")
+    assert await line.jobs.resume() is None
+
+
+async def test_jobs_that_come_back_take_turns_with_the_other_organizations(line: Line):
+    back = await line.add(*(f"a{number}" for number in range(4)), organization="a")
+    await line.claim()
+    for place in back:
+        await line.jobs.end(postponed(place.id, seconds=-1), worker_id=ME)
+    await line.add(*(f"b{number}" for number in range(12)), organization="b")
+    assert len(await line.claim(8)) == 8
+
+    await line.jobs.resume()
+    await line.add("c0", organization="c")
+
+    assert await line.claim(4) == ["a0", "b8", "c0", "a1"]
+
+
+async def test_the_attempts_stay_on_record_where_the_worker_of_the_next_one_is_gone(line: Line):
+    (job,) = await line.add(V1)
+    await line.claim()
+    await line.jobs.end(postponed(job.id, seconds=-1, number=2), worker_id=ME)
+    await line.jobs.resume()
+    await line.claim(worker=OTHER)
+
+    assert await line.queue.release(OTHER) == 1
+
+    (again,) = await line.claimed()
+    assert (again.attempts, again.last_error, again.starts) == (2, "away", 3)
+
+
+async def test_what_waits_for_its_next_attempt_stays_so_when_its_last_worker_goes(line: Line):
+    (job,) = await line.add(V1)
+    await line.claim()
+    await line.jobs.end(postponed(job.id), worker_id=ME)
+
+    assert await line.queue.release(ME) == 0
+    assert await line.claim(worker=OTHER) == []
+
+
+async def test_a_job_that_waits_for_its_next_attempt_can_be_cancelled(line: Line):
+    (job,) = await line.add(V1)
+    await line.claim()
+    await line.jobs.end(postponed(job.id), worker_id=ME)
+
+    assert await line.jobs.cancel([job.id], reason="carol cancelled it") == [job.id]
+
+    assert await line.jobs.ends([job.id]) == {job.id: JobStatus.CANCEL}
+    assert await line.jobs.resume() is None
+
+
+async def test_a_job_that_was_cancelled_meanwhile_is_not_tried_again(line: Line):
+    (job,) = await line.add(V1)
+    await line.claim()
+    await line.jobs.cancel([job.id], reason="carol cancelled it")
+
+    await line.jobs.end(postponed(job.id), worker_id=ME)
+
+    assert await line.jobs.ends([job.id]) == {job.id: JobStatus.CANCEL}

@@ -12,6 +12,7 @@ from huaweicloudsdkswr.v2 import (
     DeleteRepoRequest,
     DeleteRepoTagRequest,
     ListRepoDetailsRequest,
+    ListReposDetailsRequest,
     ListRetentionHistoriesRequest,
     Rule,
     ShowRepositoryRequest,
@@ -21,7 +22,7 @@ from tagferry.names import Tag
 from tests.support.clock import Calendar
 from tests.support.deployment import NORTH, Deployment, deployed, name_in
 from tests.support.images import image, index
-from tests.support.scripted_registry import scripted_registry
+from tests.support.scripted_registry import error, said, scripted_registry
 from tests.support.sdk_calls import ask, refused
 from tests.support.shelf import Shelf, nothing, that_alone
 
@@ -61,6 +62,18 @@ async def test_what_stays_is_told_and_what_goes_is_gone(at_shelf: tuple[Deployme
     assert (await refused(ferry, "delete_repo", DeleteRepoRequest(**APP)))[:2] == (404, "SVCSTG.SWR.4040010")
     assert (await ask(ferry, "list_repo_details", ListRepoDetailsRequest(namespace="team"))).repos == []
     await ask(ferry, "delete_namespaces", DeleteNamespacesRequest(namespace="team"))
+
+
+async def test_a_repository_whose_tags_may_not_be_listed_hides_no_other(tmp_path: Path):
+    async with scripted_registry() as script:
+        script.always("GET", "/v2/_catalog", said({"repositories": ["team/a", "team/b", "team/c"]}))
+        script.always("GET", "/v2/team/a/tags/list", said({"tags": ["v1"]}))
+        script.always("GET", "/v2/team/b/tags/list", said({"tags": []}))
+        script.always("GET", "/v2/team/c/tags/list", error(403, "DENIED"))
+        async with deployed(tmp_path, regions={NORTH: {"listen": "", "registry": script.url}}) as ferry:
+            listed = await ask(ferry, "list_repos_details", ListReposDetailsRequest(limit=1, offset=0))
+
+    assert [(one.name, one.total_range) for one in listed.body] == [("a", 2)]
 
 
 async def test_a_policy_has_on_record_only_what_is_gone(

@@ -10,7 +10,7 @@ from tagferry.accounts.model import RepositoryRecord
 from tagferry.accounts.repositories import OTHER
 from tagferry.catalog import RepositoryDetails, describe_repository, has_images, list_repositories
 from tagferry.copy.flights import each
-from tagferry.errors import NotFound
+from tagferry.errors import NotFound, TagferryError
 from tagferry.names import RepositoryName, Tag
 from tagferry.web.context import Context
 
@@ -89,7 +89,11 @@ async def list_readable(context: Context, readable: Readable, *, namespace: str 
     ]
 
     async def exists(name: RepositoryName) -> bool:
-        return name in by_name or await has_images(context.region.store, name)
+        try:
+            return name in by_name or await has_images(context.region.store, name)
+        except TagferryError:
+            # Only what is known to have no image is left out.
+            return True
 
     found = await each(names, exists, at_once=_ASKED_AT_ONCE)
     return [

@@ -321,3 +321,21 @@ async def test_a_users_projects_are_listed_for_itself_and_administrators(ferry: 
     assert (await ferry.http("GET", f"/v3/users/{user_id}/projects", headers=admin)).document["projects"] == listed
     other = (await ferry.app.accounts.users.find("admin")).user_id
     assert (await ferry.http("GET", f"/v3/users/{other}/projects", headers=own)).refused()[0] == 403
+
+
+async def test_the_catalogs_services_and_endpoints_are_listed_and_shown(ferry: Deployment, carol: str) -> None:
+    answer = await ask(ferry, by_password(carol))
+    headers = {"X-Auth-Token": answer.headers["X-Subject-Token"]}
+    catalog = answer.document["token"]["catalog"]
+    services = (await ferry.http("GET", "/v3/services", headers=headers)).document["services"]
+    assert [(one["id"], one["type"], one["name"]) for one in services] == [
+        (one["id"], one["type"], one["name"]) for one in catalog
+    ]
+    endpoints = (await ferry.http("GET", "/v3/endpoints", headers=headers)).document["endpoints"]
+    assert [(one["service_id"], one["url"]) for one in endpoints] == [
+        (one["id"], one["endpoints"][0]["url"]) for one in catalog
+    ]
+    for kind, one in (("service", services[1]), ("endpoint", endpoints[2])):
+        shown = await ferry.http("GET", f"/v3/{kind}s/{one['id']}", headers=headers)
+        assert shown.document == {kind: one}
+        assert (await ferry.http("GET", f"/v3/{kind}s/none", headers=headers)).refused()[:2] == (404, "IAM.0004")

@@ -98,9 +98,8 @@ _BY_KIND = {
     "rule": ErrorCode(400, f"{_SWR}4001158"),
     "retention policy to delete": ErrorCode(400, f"{_SWR}4000306"),
     **dict.fromkeys(("permission", "share", "access domain", "retention policy", "trigger"), _MISSING),
-    **dict.fromkeys(
-        ("project", "domain", "token", "user", "group", "access key", "IAM region"), ErrorCode(404, "IAM.0004")
-    ),
+    **dict.fromkeys(("project", "domain", "token", "user", "group", "access key"), ErrorCode(404, "IAM.0004")),
+    **dict.fromkeys(("IAM region", "IAM service", "IAM endpoint"), ErrorCode(404, "IAM.0004")),
 }
 _CONFLICTS = {
     "repository": ErrorCode(409, f"{_SWR}4090006"),

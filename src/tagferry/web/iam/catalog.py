@@ -1,7 +1,7 @@
 """The catalog of services, with the endpoints of the region whose address was called, and the regions.
 
 Source: Keystone's API reference, "Service catalog and endpoints" and "Regions"; IAM API reference,
-KeystoneShowCatalog, KeystoneListRegions and KeystoneShowRegion.
+KeystoneShowCatalog, KeystoneListRegions, KeystoneListServices and KeystoneListEndpoints.
 """
 
 import hashlib
@@ -10,7 +10,6 @@ from typing import Any
 from fastapi import APIRouter
 
 from tagferry.errors import NotFound
-from tagferry.names import RegionId
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.model import links
 
@@ -28,20 +27,41 @@ async def show_catalog(context: RequestContext) -> dict[str, Any]:
 @router.get("/v3/regions", operation_id="KeystoneListRegions")
 async def list_regions(context: RequestContext) -> dict[str, Any]:
     """List the regions that tagferry knows."""
-    return {"regions": [_region(region.id) for region in context.services.regions], "links": links()}
+    return {"regions": _regions(context), "links": links()}
 
 
 @router.get("/v3/regions/{region_id}", operation_id="KeystoneShowRegion")
 async def show_region(region_id: str, context: RequestContext) -> dict[str, Any]:
     """Show a region."""
-    for region in context.services.regions:
-        if region.id == region_id:
-            return {"region": _region(region.id)}
-    raise NotFound("IAM region", repr(region_id), "list them by GET /v3/regions")
+    return {"region": _find("region", region_id, _regions(context))}
+
+
+@router.get("/v3/services", operation_id="KeystoneListServices")
+async def list_services(context: RequestContext) -> dict[str, Any]:
+    """List the services of the catalog."""
+    return {"services": _services(), "links": links()}
+
+
+@router.get("/v3/services/{service_id}", operation_id="KeystoneShowService")
+async def show_service(service_id: str, context: RequestContext) -> dict[str, Any]:
+    """Show a service of the catalog."""
+    return {"service": _find("service", service_id, _services())}
+
+
+@router.get("/v3/endpoints", operation_id="KeystoneListEndpoints")
+async def list_endpoints(context: RequestContext) -> dict[str, Any]:
+    """List the endpoints of the catalog."""
+    return {"endpoints": _endpoints(context), "links": links()}
+
+
+@router.get("/v3/endpoints/{endpoint_id}", operation_id="KeystoneShowEndpoint")
+async def show_endpoint(endpoint_id: str, context: RequestContext) -> dict[str, Any]:
+    """Show an endpoint of the catalog."""
+    return {"endpoint": _find("endpoint", endpoint_id, _endpoints(context))}
 
 
 def catalog(context: Context) -> list[dict[str, Any]]:
-    """The services as tokens list them."""
+    """The services as tokens list them, each with its endpoint in the region whose address was called."""
     region = context.region.id
     return [
         {
@@ -62,17 +82,42 @@ def catalog(context: Context) -> list[dict[str, Any]]:
     ]
 
 
+def _services() -> list[dict[str, Any]]:
+    return [
+        {"id": _id(kind), "type": kind, "name": name, "description": "", "enabled": True, "links": {"self": ""}}
+        for kind, name, _ in _SERVICES
+    ]
+
+
+def _endpoints(context: Context) -> list[dict[str, Any]]:
+    return [
+        {**endpoint, "service_id": service["id"], "enabled": True, "links": {"self": ""}}
+        for service in catalog(context)
+        for endpoint in service["endpoints"]
+    ]
+
+
+def _find(kind: str, wanted: str, known: list[dict[str, Any]]) -> dict[str, Any]:
+    for one in known:
+        if one["id"] == wanted:
+            return one
+    raise NotFound(f"IAM {kind}", repr(wanted), f"list them by GET /v3/{kind}s")
+
+
 def _id(*names: str) -> str:
     """A stable id."""
     return hashlib.sha256("\0".join(("tagferry", "service", *names)).encode()).hexdigest()[:32]
 
 
-def _region(region: RegionId) -> dict[str, Any]:
-    return {
-        "id": region,
-        "type": "public",
-        "description": "",
-        "parent_region_id": None,
-        "locales": {},
-        "links": {"self": ""},
-    }
+def _regions(context: Context) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": region.id,
+            "type": "public",
+            "description": "",
+            "parent_region_id": None,
+            "locales": {},
+            "links": {"self": ""},
+        }
+        for region in context.services.regions
+    ]

@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tagferry.cli.region_check import check_regions
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import ImageStore
@@ -58,6 +59,8 @@ async def test_an_image_crosses_with_its_signatures_there_and_back_and_is_delete
         with counted(south) as asked:
             await sync(ferry, NORTH, APP, SOUTH, TEAM)
         assert len(asked) <= IN_PLACE, asked
+        (checked,) = await check_regions(ferry.settings, [SOUTH], None)
+        assert checked.is_fine, checked.told
 
         await sync(ferry, SOUTH, APP, NORTH, RELEASE)
 
@@ -82,7 +85,7 @@ async def test_an_image_crosses_with_its_signatures_there_and_back_and_is_delete
         {"redirects": True},
         {"called": "access_token"},
         {"told_lifetime": None},
-        {"wrong_answers": [(500, b""), (503, b"<html>later</html>"), (429, b"")]},
+        {"wrong_answers": [(500, b""), (503, b""), (200, b"<html>"), (429, b"")]},
     ],
     ids=["redirecting realm", "access_token", "untold lifetime", "wrong first answers"],
 )
@@ -157,6 +160,8 @@ async def test_what_is_missing_to_reach_a_registry_is_named(
             (job,) = await ferry.ended_jobs(APP, await ferry.start_sync(APP, [Tag(TAG)], TEAM))
 
             assert (job["status"], told in job["reason"]) == ("failed", True), job["reason"]
+            (checked,) = await check_regions(ferry.settings, [SOUTH], None)
+            assert (checked.is_fine, told in checked.told) == (False, True), checked.told
 
 
 async def signed(ferry: Deployment, skopeo: Client, debian: DebianImage) -> dict[str, Digest]:

@@ -326,7 +326,7 @@ class CopyEngine:
         if tag is None:
             await self._ensure_manifest(route, root)
             return
-        standing = await route.target.head_manifest(route.target_repository, tag, certain=not override)
+        standing = await route.target.head_manifest(route.target_repository, tag, for_write=True, certain=not override)
         if standing is None or (override and standing.digest != root.digest):
             await _put(route, root, tag)
 

@@ -72,6 +72,10 @@ class Access:
         """Ask for permission to write to a repository from now on, whatever the question about it."""
         self._auth.expect_writes(repository)
 
+    def expects_writes(self, repository: str) -> bool:
+        """Whether a repository is written to."""
+        return self._auth.expects_writes(repository)
+
     def explained(self, call: Call, error: TagferryError) -> TagferryError:
         """Add to a refusal of the configured user which permission the request needs."""
         repository = repository_of(call.scopes)

@@ -82,6 +82,10 @@ class Authenticator:
         if repository not in self._written:
             _remember(self._written, repository)
 
+    def expects_writes(self, repository: str) -> bool:
+        """Whether a repository is written to."""
+        return repository in self._written
+
     async def authorization(self, scopes: tuple[str, ...]) -> str | None:
         """Return the header's value for a request that needs these scopes, or None to send none.
 

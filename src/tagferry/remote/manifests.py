@@ -119,14 +119,15 @@ class Manifests:
     ) -> Answer:
         """The answer to GET; 404 where a refusal means the same.
 
-        Artifactory refuses to look for signature tags that do not exist. A reader who may read an image may read what
-        is attached to it, too.
+        Artifactory refuses to look for signature tags that do not exist. Whoever may write to a repository and read an
+        image may read what is attached to it, too; of somebody who only reads this is not known.
         """
         try:
             return await self._transport.fetch(self._call("GET", "give", repository, reference, known), once=once)
         except Refused:
             subject = subject_of(reference) if isinstance(reference, Tag) else None
-            if subject is None or await self.head(repository, subject, once=True) is None:
+            is_target = self._transport.expects_writes(repository)
+            if subject is None or not is_target or await self.head(repository, subject, once=True) is None:
                 raise
             return Answer(404, {})
 

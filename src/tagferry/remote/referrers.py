@@ -26,14 +26,16 @@ from tagferry.remote.manifests import Manifests, pulling
 from tagferry.remote.transport import Call, Transport
 
 _NO_API = frozenset({404, 405, 501})
-"""How registries say that they do not have the API; other answers to the same effect are noted."""
-_OF_THE_SUBJECT = frozenset({"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_INVALID"})
+"""How registries say that they do not have the API, which is learned; other answers to that effect are noted."""
+_OF_THE_SUBJECT = frozenset({"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_INVALID", "NOT_FOUND"})
 """Codes of registries that have the API, for a repository or subject that they do not have."""
 _ANY = frozenset({*range(200, 500), 501}) - {408, 425, 429}
 """Every status that trying again would not change."""
 _MAX_PAGES = 100
 _REFUSED_SECONDS = 60.0
-"""For how long a refusal of a repository's referrers, or a fault that outlasted the retries, is not asked for again."""
+"""For how long a repository's referrers are not asked for after a refusal, and only once each after a fault."""
+_ABSENT_SECONDS = 3600.0
+"""For how long the API is not asked for after an answer that may also be that of a registry under maintenance."""
 
 
 class _Listed(NamedTuple):
@@ -74,6 +76,7 @@ class Referrers:
         self._is_probed = False
         self._refusals: dict[RepositoryName, tuple[float, TagferryError]] = {}
         self._impatient_until = 0.0
+        self._absent_until = 0.0
         self._locks: WeakValueDictionary[tuple[RepositoryName, Digest], asyncio.Lock] = WeakValueDictionary()
 
     async def find(
@@ -101,6 +104,7 @@ class Referrers:
         if subject is None:
             return
         tag = referrers_tag(subject.digest)
+        self._transport.expect_writes(repository)
         async with self._lock(repository, subject.digest):
             try:
                 standing = await self._standing(repository, tag)
@@ -139,7 +143,7 @@ class Referrers:
                         return await self._from_api(repository, digest, artifact_type)
                     finally:
                         self._is_probed = True
-        if await self._has_api() is False:
+        if await self._has_api() is False or self._clock() < self._absent_until:
             return _Listed(None)
         refused_until, refusal = self._refusals.get(repository, (0.0, None))
         if refusal is not None and self._clock() < refused_until:
@@ -166,7 +170,7 @@ class Referrers:
                 entries = _entries(page)
                 if entries is None:
                     return await self._judge(repository, call, page, listed)
-                await self._learned.learn(lists_referrers=True)
+                await self._learn_that_it_lists()
                 for entry in entries:
                     try:
                         listed.append(Descriptor.from_json(entry))
@@ -181,7 +185,7 @@ class Referrers:
         return _Listed(listed, unreadable)
 
     async def _ask(self, call: Call) -> Answer:
-        """Send a request, and again after a strange answer: one alone, a proxy's say, proves nothing for a day."""
+        """Send a request, and again after a strange answer: one alone, a proxy's say, proves nothing."""
         answer = await self._fetch(call)
         is_clear = _entries(answer) is not None or answer.status in _NO_API or answer.code in _OF_THE_SUBJECT
         return answer if is_clear else await self._fetch(call)
@@ -215,10 +219,18 @@ class Referrers:
         if listed or await self._has_api():
             # It has the API, so it is only this answer that went wrong; 404 says that it knows nothing of the subject.
             return _Listed(listed or None, None if page.status == 404 else failure)
-        if page.status not in _NO_API:
+        if page.status in _NO_API:
+            await self._learned.learn(lists_referrers=False)
+        else:
             await self._learned.note_unavailable(REFERRERS_API, failure.message)
-        await self._learned.learn(lists_referrers=False)
+            self._absent_until = self._clock() + _ABSENT_SECONDS
         return _Listed(None)
+
+    async def _learn_that_it_lists(self) -> None:
+        await self._learned.learn(lists_referrers=True)
+        if self._absent_until:
+            self._absent_until = 0.0
+            await self._learned.note_available(REFERRERS_API)
 
     async def _refused(self, repository: RepositoryName, refusal: TagferryError, listed: list[Descriptor]) -> _Listed:
         """Whoever may not ask does not know what there is; other repositories may be open."""

@@ -194,6 +194,10 @@ class Transport:
         """Ask for permission to write to a repository from now on, whatever the question about it."""
         self._access.expect_writes(repository)
 
+    def expects_writes(self, repository: str) -> bool:
+        """Whether a repository is written to."""
+        return self._access.expects_writes(repository)
+
     async def user(self, repository: str) -> str:
         """What a message calls the user as whom a repository is asked for."""
         return await self._access.user(repository)

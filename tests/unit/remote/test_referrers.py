@@ -81,8 +81,22 @@ async def test_whatever_stands_in_the_place_of_the_api_means_that_the_tag_is_ask
     assert await found(store) == await found(store) == [SIGNATURE.digest]
 
     assert script.lines().count(f"GET {API}") == 2, "once more, since one strange answer proves nothing, and no more"
-    assert keeper.kept.lists_referrers is False
+    assert keeper.kept.lists_referrers is None, "which is not proven for a day"
     assert "script" in keeper.kept.unavailable[REFERRERS_API]
+
+
+async def test_an_api_that_comes_back_is_found_within_the_hour(script: ScriptedRegistry, opened: Opening):
+    keeper, now = MemoryKeeper(), 0.0
+    script.on("GET", API, HTML, HTML)
+    script.always("GET", API, said(listing(SIGNATURE)))
+    store = opened(keeper=keeper)
+    store._referrers._clock = lambda: now
+    assert await found(store) == await found(store) == []
+
+    now = 3600.0
+
+    assert await found(store) == [SIGNATURE.digest]
+    assert (keeper.kept.lists_referrers, keeper.kept.unavailable) == (True, {})
 
 
 @pytest.mark.parametrize("answer", [*NO_API, pytest.param(error(403, "DENIED"), id="403")])

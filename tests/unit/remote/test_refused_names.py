@@ -22,14 +22,27 @@ def _readable(script: ScriptedRegistry) -> None:
 
 
 @pytest.mark.parametrize("tag", [SIGNATURE, referrers_tag(SUBJECT.digest)])
-async def test_a_refused_signature_tag_does_not_exist_where_its_image_can_be_read(
+async def test_a_refused_signature_tag_does_not_exist_at_a_target_whose_image_can_be_read(
     store: RemoteStore, script: ScriptedRegistry, tag: Tag
 ):
     for method in ("HEAD", "GET"):
         script.always(method, f"/v2/team/app/manifests/{tag}", FORBIDDEN)
     _readable(script)
-    assert await store.head_manifest(APP, tag) is None
-    assert await store.head_manifest(APP, tag, certain=True) is None
+    assert await store.head_manifest(APP, tag, for_write=True) is None
+    assert await store.head_manifest(APP, tag, for_write=True, certain=True) is None
+
+
+@pytest.mark.parametrize("tag", [SIGNATURE, referrers_tag(SUBJECT.digest)])
+async def test_of_a_repository_that_is_only_read_a_refusal_does_not_say_that_nothing_is_there(
+    store: RemoteStore, script: ScriptedRegistry, tag: Tag
+):
+    for method in ("HEAD", "GET"):
+        script.always(method, f"/v2/team/app/manifests/{tag}", FORBIDDEN)
+    _readable(script)
+    with pytest.raises(Refused, match="forbidden"):
+        await store.head_manifest(APP, tag, certain=True)
+    with pytest.raises(Refused, match="forbidden"):
+        await store.get_manifest(APP, tag)
 
 
 async def test_a_refusal_stands_where_the_image_cannot_be_read_either(store: RemoteStore, script: ScriptedRegistry):

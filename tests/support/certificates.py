@@ -18,7 +18,6 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named(name)
         self._signed = _sign(self._name, self._key, self._name, self._key, hosts=(), ca=True)
-        self._issued = 0
 
     def write(self, path: Path) -> Path:
         """Write the authority's own certificate, for who is to trust it."""
@@ -28,7 +27,6 @@ class Authority:
     def issue(self, path: Path, *hosts: str, name: str = "leaf", expired: bool = False) -> Path:
         """Write a file with a certificate for these hosts, names or addresses, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        self._issued += 1
         number = x509.random_serial_number()
         signed = _sign(_named(name), key, self._name, self._key, hosts=hosts, number=number, expired=expired)
         path.write_bytes(_key(key) + signed.public_bytes(serialization.Encoding.PEM))

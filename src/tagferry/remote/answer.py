@@ -8,6 +8,7 @@ from typing import Any
 
 from tagferry.errors import Invalid, NotFound, Refused, TagferryError, TooLarge, Unavailable, Unsupported
 from tagferry.names import Digest
+from tagferry.remote.coding import codings
 from tagferry.remote.explanation import explain
 from tagferry.remote.retry import retry_after
 from tagferry.remote.throttle import DEFAULT_WAIT
@@ -41,7 +42,7 @@ class Answer:
     @property
     def length(self) -> int | None:
         """The content's length in bytes, where it is told; that of compressed content says nothing of it."""
-        if self.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        if codings(self.headers):
             return None
         text = self.headers.get("Content-Length", "")
         return int(text) if text.isascii() and text.isdigit() else None

@@ -1,7 +1,7 @@
 """Undoes the content codings of a body (RFC 9110, section 8.4), which some servers apply without being asked."""
 
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 from tagferry.remote.faults import Broken, Rejected
 from tagferry.remote.headers import Headers
@@ -10,15 +10,22 @@ _STEP = 256 * 1024
 """Bytes of decoded content that are handed out at once, however much a few coded bytes may stand for."""
 _MOST = 4
 """Codings that one body may have."""
+_NOTHING = frozenset({"", "identity", "chunked", "aws-chunked"})
+"""What changes nothing in the bytes that are handed out; the last is what S3 remembers of how it was uploaded to."""
 _GZIP, _DEFLATE = frozenset({"gzip", "x-gzip"}), frozenset({"deflate"})
 
 
-def codings(headers: Headers) -> list[str]:
-    """The codings of a body in the order in which they were applied, without `identity`."""
-    if "Content-Encoding" not in headers:
+def codings(headers: Mapping[str, str]) -> list[str]:
+    """The codings of a body in the order in which they were applied, those of its transfer last; no `identity`."""
+    if "Content-Encoding" not in headers and "Transfer-Encoding" not in headers:
         return []
-    named = (one.strip().lower() for one in ",".join(headers.every("Content-Encoding")).split(","))
-    return [one for one in named if one and one != "identity"]
+    lines = [line for name in ("Content-Encoding", "Transfer-Encoding") for line in _lines(headers, name)]
+    named = (one.strip().lower() for one in ",".join(lines).split(","))
+    return [one for one in named if one not in _NOTHING]
+
+
+def _lines(headers: Mapping[str, str], name: str) -> list[str]:
+    return headers.every(name) if isinstance(headers, Headers) else [headers.get(name, "")]
 
 
 def blob_codings(status: int, headers: Headers, whole: int | None) -> list[str]:

@@ -28,6 +28,9 @@ _TLS = {
 }
 
 
+_CLIENT_REFUSED = frozenset(_TLS) - {"WRONG_VERSION_NUMBER", "HTTP_REQUEST"}
+
+
 class Broken(Exception):
     """The connection failed, or could not be made; the text says how."""
 
@@ -42,6 +45,8 @@ class Rejected(Broken):
 
 def broken(error: Exception) -> Broken:
     """The fault that an error of a socket or of TLS means."""
+    if isinstance(error, ssl.SSLError) and getattr(error, "reason", None) in _CLIENT_REFUSED:
+        return Rejected(reason(error))
     return Silent(reason(error)) if isinstance(error, TimeoutError) else Broken(reason(error))
 
 
@@ -65,7 +70,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         return _tls(error)
     if isinstance(error, socket.gaierror):
-        return f"the host name cannot be resolved ({error.strerror or error.args[-1]})".replace("()", "")
+        return f"the host name cannot be resolved ({error.strerror or error or type(error).__name__})"
     if isinstance(error, TimeoutError) and not error.errno:
         return str(error) or "nothing moved in time"
     if isinstance(error, OSError) and error.errno:

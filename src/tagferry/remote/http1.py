@@ -32,6 +32,7 @@ class Stream:
         idle: seconds in which the other side must take some of it.
         asks_first: whether to let the other side refuse it, or lead it elsewhere, before any of it is sent
             (RFC 9110, section 10.1.1).
+        was_asked_for: whether the other side said something when it was asked first; None while it was not asked.
         has_begun: whether some of it has been taken, so that it cannot be sent again.
     """
 
@@ -39,6 +40,7 @@ class Stream:
     size: int
     idle: float
     asks_first: bool = False
+    was_asked_for: bool | None = None
     has_begun: bool = False
 
 
@@ -99,7 +101,7 @@ class Connection(asyncio.Protocol):
             if isinstance(body, Stream):
                 self._write(head)
                 if body.asks_first:
-                    await self._until_invited(answer)
+                    body.was_asked_for = await self._until_invited(answer)
                 if not answer.begun:
                     await self._send(body, answer)
             else:
@@ -183,12 +185,13 @@ class Connection(asyncio.Protocol):
         self._is_blocked = False
         self.wake()
 
-    async def _until_invited(self, answer: Response) -> None:
-        """Wait for `100 Continue` or the answer, for a moment: a server may not know that it is asked."""
+    async def _until_invited(self, answer: Response) -> bool:
+        """Wait for `100 Continue` or the answer, for a moment; False where the server does not know it is asked."""
         with suppress(TimeoutError):
             async with asyncio.timeout(INVITATION_SECONDS):
                 while not (answer.begun or answer.is_inviting):
                     await self.wait(None)
+        return answer.begun or answer.is_inviting
 
     async def _send(self, body: Stream, answer: Response) -> None:
         body.has_begun = True

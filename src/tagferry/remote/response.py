@@ -41,7 +41,7 @@ class Response:
         self._connection = connection
         self._bodiless = bodiless
         self._silence = silence
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser = self._new_parser()
         self._head = b""
         self._is_odd = False
         self._left: int | None = None
@@ -130,11 +130,17 @@ class Response:
             return
         self._is_odd = False
         self.headers.clear()
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser = self._new_parser()
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail()
+
+    def _new_parser(self) -> httptools.HttpResponseParser:
+        parser = httptools.HttpResponseParser(self)
+        # Old servers pad the sizes of chunks with blanks.
+        parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
+        return parser
 
     def _fail(self) -> None:
         self._connection.fail(Broken("the answer is not HTTP"))

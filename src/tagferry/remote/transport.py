@@ -59,7 +59,7 @@ class Transport:
         origin = origin_of(endpoint.url)
         # A registry on port 80 that leads on to port 443 of the same host is more careful than its configuration.
         self._origins = {origin, ("https", origin[1], 443)} if origin[::2] == ("http", 80) else {origin}
-        self._asks_first = False
+        self._asks_first, self._may_ask_first = False, True
         self._base = f"{self._own.scheme}://{self._own.netloc}"
         self._access = Access(
             endpoint,
@@ -213,6 +213,9 @@ class Transport:
 
     def failure(self, call: Call, answer: Answer) -> TagferryError:
         """The error that an answer means, for callers that accept a status and then do not know what to do."""
+        if answer.url and not (call.is_for_token or self.is_own(answer.url)):
+            # What another host says besides its status may be meant for nobody here.
+            answer = replace(answer, body=b"")
         return self._access.explained(call, failure(self.name, call.task, answer))
 
     async def _redirected(self, call: Call, url: str, authorization: str | None) -> Response:
@@ -231,6 +234,9 @@ class Transport:
             # Storage that is addressed by a signed URL refuses a foreign Authorization, and must not learn it.
             secret = {"Authorization": authorization} if authorization and self._is_same(first, url) else {}
             response = await self._send(call, url, {**call.headers, **secret})
+            if self._may_send_again(call, response):
+                response.close()
+                continue
             location = response.headers.get("Location")
             if response.status not in REDIRECTS or not (call.redirects or call.writes) or not location:
                 return response
@@ -243,17 +249,24 @@ class Transport:
         """What to send where a redirect leads."""
         if status == 303 and call.writes:
             return replace(call, method="GET", headers={}, body=b"", redirects=True)
-        if isinstance(call.body, Stream):
-            self._asks_first = True
-            if call.body.has_begun:
-                told = f"registry {self.name} led to {_place(url)} in the middle, when asked to {call.task}"
-                raise Moved(told, method=call.method, url=url)
+        self._asks_first = self._asks_first or call.writes
+        if isinstance(call.body, Stream) and call.body.has_begun:
+            told = f"registry {self.name} led to {_place(url)} in the middle, when asked to {call.task}"
+            raise Moved(told, method=call.method, url=url)
         return call
+
+    def _may_send_again(self, call: Call, response: Response) -> bool:
+        """Whether a server did not take a stream only because it was asked first, which is not done again."""
+        body = call.body
+        if not isinstance(body, Stream) or response.status != 417 or body.has_begun:
+            return False
+        self._may_ask_first = False
+        return True
 
     async def _send(self, call: Call, url: str, headers: Mapping[str, str]) -> Response:
         body = call.body
         if isinstance(body, Stream):
-            body.asks_first = self._asks_first
+            body.asks_first = self._asks_first and self._may_ask_first
         silence = max(self.endpoint.read_timeout, call.to_check / _SLOWEST_COMMIT)
         elsewhere = None if self.is_own(url) else self._rate_of(url)
         if elsewhere is not None:
@@ -265,6 +278,8 @@ class Transport:
             )
         except Broken as fault:
             raise self._fault(call, fault) from fault
+        if isinstance(body, Stream) and body.was_asked_for is False:
+            self._may_ask_first = False
         if elsewhere is None:
             self._throttle.note(response.status, response.headers)
         else:
@@ -304,9 +319,6 @@ class Transport:
                 raise self._fault(call, fault) from fault
         finally:
             response.close()
-        if not (wanted or call.is_for_token or self.is_own(response.url)):
-            # What another host says besides its status may be meant for nobody here.
-            body.clear()
         answer = Answer(response.status, response.headers, bytes(body[:limit]), url=response.url)
         if not wanted:
             raise self.failure(call, answer)

@@ -119,7 +119,7 @@ async def test_a_registry_that_misses_a_certificate_says_so(tmp_path: Path, auth
         serving = asyncio.create_task(asyncio.to_thread(_shake_hands, server, context))
         endpoint = Endpoint(name="r", url=f"https://127.0.0.1:{server.getsockname()[1]}", ca_file=ca_file)
         store = RemoteStore(endpoint, retry=Retry(attempts=1))
-        with pytest.raises(TagferryError, match="requires a client certificate; set client_certificate"):
+        with pytest.raises(Refused, match="requires a client certificate; set client_certificate"):
             await store.ping()
         await store.close()
         await serving

@@ -45,6 +45,7 @@ def coded(content: bytes, coding: str, **terms) -> Reply:
         ("identity, gzip", gzip.compress(RAW)),
         ("gzip", RAW),
         ("identity", RAW),
+        ("aws-chunked", RAW),
         ("", RAW),
     ],
 )

@@ -63,6 +63,12 @@ async def test_the_value_of_a_folded_line_is_one(http: Connections):
     assert response.headers["X-Info"] == "one two"
 
 
+async def test_the_sizes_of_chunks_may_be_padded(http: Connections):
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2   \r\nok\r\n0  \r\n\r\n"
+    async with listening(answering(answer)) as url:
+        assert await fetched(http, url) == (200, b"ok")
+
+
 async def test_chunks_win_over_a_length_and_end_the_connection(http: Connections):
     seen: list[int] = []
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n2\r\nok\r\n0\r\n\r\n"

@@ -151,6 +151,43 @@ async def test_parts_that_are_led_on_arrive_in_their_order(
     assert stored.has(CONTENT)
 
 
+async def test_a_blob_that_breaks_off_where_it_was_led_goes_on_there(
+    script: ScriptedRegistry, elsewhere: ScriptedRegistry, opened: Opening
+):
+    kept = 1_000_000
+    session = f"/moved{UPLOADS}session"
+    script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
+    leading_early(script, place(script, elsewhere), 307)
+    script.always("GET", f"{UPLOADS}s", Reply(status=307, headers={"Location": f"{place(script, elsewhere)}{session}"}))
+    elsewhere.on("PUT", session, Reply(drop=True), Reply(status=201))
+    elsewhere.always("GET", session, Reply(status=204, headers={"Range": f"0-{kept - 1}"}))
+
+    assert await opened().write_blob(APP, blob(CONTENT), opening(CONTENT)) is BlobOutcome.UPLOADED
+
+    sent = [asked for asked in elsewhere.asked if (asked.method, asked.path) == ("PUT", session)]
+    assert sent[0].body == CONTENT
+    assert sent[1].body == CONTENT[kept:]
+    assert sent[1].headers["Content-Range"] == f"{kept}-{len(CONTENT) - 1}"
+
+
+async def test_a_registry_that_does_not_know_to_be_asked_is_not_asked_again(script: ScriptedRegistry, opened: Opening):
+    stored = Stored(script)
+    script.on("POST", UPLOADS, Reply(status=307, headers={"Location": f"/moved{UPLOADS}"}))
+    script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"/moved{UPLOADS}s"}))
+    script.on("PUT", f"/moved{UPLOADS}session", Reply(status=417, unread=True))
+    store = opened(attempts=1)
+
+    for content in (CONTENT, CONTENT[::-1]):
+        await store.write_blob(APP, blob(content), opening(content))
+        assert stored.has(content)
+
+    assert [asked.headers.get("Expect") for asked in script.asked if asked.method == "PUT"] == [
+        "100-continue",
+        None,
+        None,
+    ]
+
+
 async def test_a_manifest_that_is_led_on_is_stored_and_deleted_there(
     script: ScriptedRegistry, elsewhere: ScriptedRegistry, store: RemoteStore
 ):

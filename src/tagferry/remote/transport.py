@@ -346,8 +346,11 @@ class Transport:
     def _fault(self, call: Call, fault: Broken) -> TagferryError:
         if isinstance(fault, Silent):
             return Unavailable(f"registry {self.name} did not answer in time when asked to {call.task}")
-        error = Refused if isinstance(fault, Rejected) else Unavailable
-        return error(f"registry {self.name} could not be reached to {call.task}: {fault}")
+        does_not_pass = isinstance(fault, Rejected)
+        told = f"registry {self.name} could not be reached to {call.task}: {fault}"
+        error = Unavailable(told, may_pass=not does_not_pass)
+        error.is_final = does_not_pass
+        return error
 
     def _connected(self) -> Connections:
         if self._connections is None:

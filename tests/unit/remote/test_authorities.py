@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tagferry.errors import Invalid, Refused, TagferryError
+from tagferry.errors import Invalid, TagferryError, Unavailable
 from tagferry.names import RepositoryName
 from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry
 from tests.support.certificates import Authority, encrypted_key
@@ -69,7 +69,7 @@ async def test_the_named_authority_is_trusted_besides_those_of_the_system(
             assert await read(store, APP, blob(b"x")) == b"x"
         async with store_at(script, ca_file=ours, ca_only=True) as store:
             await store.ping()
-            with pytest.raises(Refused, match="unknown authority; set ca_file"):
+            with pytest.raises(Unavailable, match="unknown authority; set ca_file"):
                 await read(store, APP, blob(b"x"))
 
 
@@ -86,9 +86,10 @@ async def test_why_a_certificate_is_not_good_is_told(
 ):
     leaf = authority.issue(tmp_path / "leaf.pem", *hosts, expired=expired)
     async with encrypted(leaf) as script, store_at(script, ca_file=authority.write(tmp_path / "ca.pem")) as store:
-        with pytest.raises(Refused) as failure:
+        with pytest.raises(Unavailable) as failure:
             await store.ping()
     assert failure.value.message.endswith(f": cannot connect to {script.url}: {told}")
+    assert not failure.value.may_pass
 
 
 async def test_who_does_not_speak_tls_is_found_out(script: ScriptedRegistry):
@@ -119,7 +120,7 @@ async def test_a_registry_that_misses_a_certificate_says_so(tmp_path: Path, auth
         serving = asyncio.create_task(asyncio.to_thread(_shake_hands, server, context))
         endpoint = Endpoint(name="r", url=f"https://127.0.0.1:{server.getsockname()[1]}", ca_file=ca_file)
         store = RemoteStore(endpoint, retry=Retry(attempts=1))
-        with pytest.raises(Refused, match="requires a client certificate; set client_certificate"):
+        with pytest.raises(Unavailable, match="requires a client certificate; set client_certificate"):
             await store.ping()
         await store.close()
         await serving
@@ -202,7 +203,7 @@ async def test_a_renewed_authority_counts_for_the_next_connection(tmp_path: Path
         encrypted(authority.issue(tmp_path / "leaf.pem", "127.0.0.1")) as script,
         store_at(script, ca_file=current / "ca.pem") as store,
     ):
-        with pytest.raises(Refused, match="unknown authority"):
+        with pytest.raises(Unavailable, match="unknown authority"):
             await store.ping()
         turn(current, to=versions[1])
         await store.ping()

@@ -79,7 +79,7 @@ async def test_a_coding_that_nobody_asked_for_and_that_is_unknown_is_refused_at_
     script: ScriptedRegistry, store: RemoteStore, coding: str
 ):
     script.always("GET", "/v2/team/app/manifests/latest", coded(RAW, coding))
-    with pytest.raises(Refused, match="content coding"):
+    with pytest.raises(Unavailable, match="content coding"):
         await store.get_manifest(APP, LATEST)
     assert len(script.asked) == 1
 

@@ -145,7 +145,7 @@ async def describe_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> Tag
 
 async def find_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> Digest:
     """What a tag points to; raises NotFound of the kind `tag` or `repository`."""
-    found = await store.head_manifest(name, tag)
+    found = await store.head_manifest(name, tag, certain=True)
     if found is None:
         raise await _missing(store, name, tag)
     return found.digest

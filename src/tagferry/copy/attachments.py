@@ -221,7 +221,7 @@ async def are_tags_in_place(route: Route, attachments: Iterable[Attachment], *, 
     async def one(attachment: Attachment) -> bool:
         if attachment.tag is None:
             return True
-        standing = await route.target.head_manifest(route.target_repository, attachment.tag)
+        standing = await route.target.head_manifest(route.target_repository, attachment.tag, certain=True)
         return standing is not None and (not override or standing.digest == attachment.image.root.digest)
 
     return all(await each(attachments, one, at_once=_AT_ONCE))
@@ -260,7 +260,7 @@ async def _listed(
 async def _has_tag(route: Route, tag: Tag, *, same: bool) -> bool:
     """Whether the target has one of cosign's tags, pointing to the source's manifest where it has to be the same."""
     try:
-        target = await route.target.head_manifest(route.target_repository, tag)
+        target = await route.target.head_manifest(route.target_repository, tag, certain=True)
         if target is None or not same:
             return target is not None
         source = await route.source.head_manifest(route.source_repository, tag)

@@ -86,7 +86,7 @@ class Prover:
                 found = await route.target.stat_blob(route.target_repository, part.digest)
                 is_there = found == part.size
             else:
-                manifest = await route.target.head_manifest(route.target_repository, part.digest)
+                manifest = await route.target.head_manifest(route.target_repository, part.digest, certain=True)
                 found = manifest.size if manifest else None
                 # Its bytes are what its digest says, or the registry could not have taken it by that.
                 is_there = manifest is not None

@@ -127,7 +127,8 @@ class ImageStore(Protocol):
                 manifest itself.
             for_write: whether the caller is about to write to the repository, so that permission for that is asked
                 for from now on.
-            certain: whether a tag must not be reported as missing unless reading it shows the same; without `known`.
+            certain: whether a manifest must not be reported as missing unless reading it shows the same; without
+                `known`.
         """
         ...
 

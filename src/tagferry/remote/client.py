@@ -18,12 +18,12 @@ from tagferry.remote.deletions import Deletions, deleting
 from tagferry.remote.download import Downloader
 from tagferry.remote.endpoint import Endpoint
 from tagferry.remote.listing import PAGE_SIZE, NotAList, not_a_list, pages
+from tagferry.remote.lookup import ManifestLookup
 from tagferry.remote.manifests import Manifests, pulling
 from tagferry.remote.outcomes import Write
 from tagferry.remote.referrers import Referrers
 from tagferry.remote.retry import Retry
 from tagferry.remote.sessions import UploadKeeper
-from tagferry.remote.tag_lookup import TagLookup
 from tagferry.remote.tags import Tags
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.uploader import Uploader
@@ -54,7 +54,7 @@ class RemoteStore:
         self._is_hub = is_hub(endpoint.url)
         self._learned = Learned(keeper, registry=endpoint.name)
         self._manifests = Manifests(self._transport, self._learned)
-        self._tags = TagLookup(self._manifests)
+        self._heads = ManifestLookup(self._manifests)
         self._check = Check(self._transport, self._manifests)
         self._referrers = Referrers(self._transport, self._manifests, self._learned)
         self._deletions = Deletions(self._transport, self._manifests, retry.sleep)
@@ -99,11 +99,11 @@ class RemoteStore:
         repository = self._named(repository)
         if for_write:
             self._transport.expect_writes(repository)
-        if certain and known is None and isinstance(reference, Tag):
-            return await self._tags.find(repository, reference)
+        if certain and known is None:
+            return await self._heads.find(repository, reference)
         found = await self._manifests.head(repository, reference, known)
         if found is not None:
-            self._tags.confirm_head(repository)
+            self._heads.confirm_head(repository)
         return found
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
@@ -112,8 +112,9 @@ class RemoteStore:
     async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
         repository = self._named(repository)
         noted = await self._manifests.put(repository, manifest, tag)
-        if tag is not None:
-            self._tags.note_existing(repository, tag)
+        for reference in (manifest.digest, tag):
+            if reference is not None:
+                self._heads.note_existing(repository, reference)
         if not noted and manifest.subject is not None:
             await self._referrers.add(repository, manifest)
 
@@ -242,7 +243,7 @@ class RemoteStore:
     ) -> None:
         for tag in waiting:
             # None: the tag was deleted since it was listed.
-            if descriptor := await self.head_manifest(repository, tag):
+            if descriptor := await self.head_manifest(repository, tag, certain=True):
                 records[tag] = TagRecord(tag=tag, digest=descriptor.digest)
 
 

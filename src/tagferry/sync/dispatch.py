@@ -87,7 +87,7 @@ class Dispatch:
             return await self._compare(rules, source, tag)
 
     async def _compare(self, rules: list[Rule], source: Source, tag: Tag) -> Again:
-        found = await self._regions[source.region].store.head_manifest(source.name, tag)
+        found = await self._regions[source.region].store.head_manifest(source.name, tag, certain=True)
         if found is None:
             return Again()
         handled = await self._rules.handled([rule.id for rule in rules], tag)

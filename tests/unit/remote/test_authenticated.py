@@ -248,6 +248,17 @@ async def test_a_tag_is_certainly_missing_where_reading_it_shows_so(
     assert asked == first + again
 
 
+async def test_tags_are_described_and_parts_found_where_head_misses_them(script: ScriptedRegistry, opened: Opening):
+    registry = TokenRegistry(script)
+    registry.head_misses = True
+    registry.hold(APP, V1, SAMPLE)
+    store = opened(credentials=USER)
+
+    assert [(record.tag, record.digest) for record in await store.describe_tags(APP)] == [(V1, SAMPLE.digest)]
+    assert await store.head_manifest(APP, SAMPLE.digest, certain=True) == SAMPLE.manifest.descriptor
+    assert await store.head_manifest(APP, image(seed="other").digest, certain=True) is None
+
+
 async def test_a_token_server_that_is_busy_is_asked_again_as_often_as_a_registry(
     script: ScriptedRegistry, opened: Opening, pauses: Pauses
 ):

@@ -1,6 +1,6 @@
-"""Whether a tag exists, where a wrong answer would replace an image.
+"""Whether a manifest exists, where a wrong answer would do harm: replace an image, or report one as missing.
 
-Some registries answer HEAD with 404 for manifests that GET returns. So a HEAD that reports a tag as missing counts only
+Some registries answer HEAD with 404 for manifests that GET returns. So a HEAD that reports one as missing counts only
 in repositories in which HEAD has found a manifest before; elsewhere GET decides. One request of a repository finds that
 out for the others, which then cost one request each as well.
 """
@@ -8,12 +8,12 @@ out for the others, which then cost one request each as well.
 import asyncio
 from collections import OrderedDict
 
-from tagferry.names import RepositoryName, Tag
+from tagferry.names import Reference, RepositoryName
 from tagferry.oci.model import Descriptor
 from tagferry.remote.manifests import Manifests
 
 _REPOSITORIES = 4096
-_TAGS = 10_000
+_REFERENCES = 10_000
 
 
 class _Repository:
@@ -22,34 +22,35 @@ class _Repository:
     Attributes:
         finds: True once HEAD has found a manifest, False once it has missed one; None before.
         is_tried: whether HEAD has been sent in order to find out.
-        existing: tags that exist, noted while `finds` is None.
+        existing: manifests that exist, noted while `finds` is None.
     """
 
     def __init__(self) -> None:
         self.finds: bool | None = None
         self.is_tried = False
-        self.existing: set[Tag] = set()
+        self.existing: set[Reference] = set()
         self.trying = asyncio.Lock()
 
 
-class TagLookup:
-    """Finds tags of one registry, certain of those that are missing."""
+class ManifestLookup:
+    """Finds manifests of one registry, certain of those that are missing."""
 
     def __init__(self, manifests: Manifests) -> None:
         self._manifests = manifests
         self._repositories: OrderedDict[RepositoryName, _Repository] = OrderedDict()
 
-    async def find(self, repository: RepositoryName, tag: Tag) -> Descriptor | None:
-        """Return what a tag points to, or None if it certainly does not exist."""
+    async def find(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+        """Return what a reference points to, or None if it certainly does not exist."""
         known = self._known(repository)
         if known.finds is None and not known.is_tried:
             async with known.trying:
                 if known.finds is None and not known.is_tried:
+                    found = await self._head_then_get(repository, reference, known)
                     known.is_tried = True
-                    return await self._head_then_get(repository, tag, known)
-        if known.finds or (known.finds is None and tag in known.existing):
-            return await self._head_then_get(repository, tag, known)
-        return await self._get(repository, tag, known)
+                    return found
+        if known.finds or (known.finds is None and reference in known.existing):
+            return await self._head_then_get(repository, reference, known)
+        return await self._get(repository, reference, known)
 
     def confirm_head(self, repository: RepositoryName) -> None:
         """Note that HEAD has found a manifest."""
@@ -58,28 +59,30 @@ class TagLookup:
             known.finds = True
             known.existing.clear()
 
-    def note_existing(self, repository: RepositoryName, tag: Tag) -> None:
-        """Note that a tag exists, so that HEAD is expected to find it."""
+    def note_existing(self, repository: RepositoryName, reference: Reference) -> None:
+        """Note that a manifest exists, so that HEAD is expected to find it."""
         known = self._known(repository)
-        if known.finds is None and len(known.existing) < _TAGS:
-            known.existing.add(tag)
+        if known.finds is None and len(known.existing) < _REFERENCES:
+            known.existing.add(reference)
 
-    async def _head_then_get(self, repository: RepositoryName, tag: Tag, known: _Repository) -> Descriptor | None:
-        found = await self._manifests.head(repository, tag)
+    async def _head_then_get(
+        self, repository: RepositoryName, reference: Reference, known: _Repository
+    ) -> Descriptor | None:
+        found = await self._manifests.head(repository, reference)
         if found is not None:
             self.confirm_head(repository)
             return found
         if known.finds:
             return None
-        found = await self._get(repository, tag, known)
+        found = await self._get(repository, reference, known)
         if found is not None:
             known.finds = False
         return found
 
-    async def _get(self, repository: RepositoryName, tag: Tag, known: _Repository) -> Descriptor | None:
-        found = await self._manifests.look(repository, tag)
+    async def _get(self, repository: RepositoryName, reference: Reference, known: _Repository) -> Descriptor | None:
+        found = await self._manifests.look(repository, reference)
         if found is not None:
-            self.note_existing(repository, tag)
+            self.note_existing(repository, reference)
         return found
 
     def _known(self, repository: RepositoryName) -> _Repository:

@@ -41,6 +41,8 @@ class Reply:
         truncate_to: send this many bytes of the body, then close the connection.
         drop: close the connection instead of answering.
         unread: answer before the request's body is read.
+        raw: send these bytes instead, head and all, and close the connection.
+        trickle: seconds between the eighths of the body.
     """
 
     status: int = 200
@@ -50,6 +52,8 @@ class Reply:
     truncate_to: int | None = None
     drop: bool = False
     unread: bool = False
+    raw: bytes | None = None
+    trickle: float = 0.0
 
 
 Answering = Reply | Callable[[Asked], Reply]
@@ -107,10 +111,7 @@ class ScriptedRegistry:
         )
         self.asked.append(asked)
         reply = reply(asked) if callable(reply) else reply
-        await asyncio.sleep(reply.delay)
-        if reply.drop:
-            _close(request)
-        return await _send(request, reply)
+        return await send(request, reply)
 
     def _find(self, method: str, path: str) -> Answering:
         for verb, pattern, replies in self._once:
@@ -150,7 +151,15 @@ def _close(request: web.BaseRequest) -> None:
         request.transport.abort()
 
 
-async def _send(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+async def send(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+    """Send a reply, or make the fault that it describes."""
+    await asyncio.sleep(reply.delay)
+    if reply.drop:
+        _close(request)
+    if reply.raw is not None and request.transport is not None:
+        request.transport.write(reply.raw)
+        request.transport.close()
+        return web.StreamResponse()
     headers = dict(reply.headers)
     bodiless = request.method == "HEAD" or reply.status in (204, 304)
     if not bodiless:
@@ -166,9 +175,19 @@ async def _send(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         _close_politely(request)
         return response
     if not bodiless and reply.body:
-        await response.write(reply.body)
+        await _write(response, reply)
     await response.write_eof()
     return response
+
+
+async def _write(response: web.StreamResponse, reply: Reply) -> None:
+    if not reply.trickle:
+        await response.write(reply.body)
+        return
+    size = len(reply.body) // 8 + 1
+    for start in range(0, len(reply.body), size):
+        await response.write(reply.body[start : start + size])
+        await asyncio.sleep(reply.trickle)
 
 
 def _close_politely(request: web.BaseRequest) -> None:

@@ -1,0 +1,63 @@
+"""Every vendor's registry as source and as target, with an image of each kind."""
+
+import pytest
+
+from tests.registries.survey import Direction, Finding, expected, is_as_expected, try_vendor
+from tests.registries.table import PAGE, page_with
+from tests.registries.vendor import Vendor
+from tests.registries.vendors.all_vendors import VENDORS
+
+_READS = ("GET", "HEAD")
+_PER_IMAGE = 8
+"""Requests that one image in place may cost together at both registries, lists included."""
+
+
+@pytest.fixture(scope="module")
+def findings() -> dict[tuple[str, Direction], Finding]:
+    """What has been found so far, so that each vendor is tried once in each direction."""
+    return {}
+
+
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
+async def test_images_cross_or_the_reason_is_told(
+    vendor: Vendor, direction: Direction, findings: dict[tuple[str, Direction], Finding]
+):
+    finding = findings[vendor.name, direction] = await try_vendor(vendor, direction)
+    wanted = expected(vendor, direction)
+    assert finding.outcomes.keys() == wanted.keys()
+    wrong = {name: said for name, said in finding.outcomes.items() if not is_as_expected(said, wanted[name])}
+    assert wrong == {}
+    assert finding.leaks == []
+    assert [line for line in finding.again if not line.startswith(_READS)] == []
+    assert len(finding.again) <= _PER_IMAGE * 5, finding.again
+
+
+@pytest.mark.parametrize(
+    "vendor", [vendor for vendor in VENDORS if vendor.access.scheme == "bearer"], ids=lambda vendor: vendor.name
+)
+async def test_public_images_are_read_without_credentials(vendor: Vendor):
+    finding = await try_vendor(vendor, Direction.SOURCE, anonymously=True)
+    wanted = expected(vendor, Direction.SOURCE)
+    wrong = {name: said for name, said in finding.outcomes.items() if not is_as_expected(said, wanted[name])}
+    assert wrong == {}
+
+
+async def test_the_page_shows_what_the_run_found(findings: dict[tuple[str, Direction], Finding]):
+    for vendor in VENDORS:
+        for direction in Direction:
+            if (vendor.name, direction) not in findings:
+                findings[vendor.name, direction] = await try_vendor(vendor, direction)
+    page = PAGE.read_text("utf-8")
+    assert page == page_with(findings, page), "write it with: python -m tests.registries"
+
+
+@pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
+async def test_every_behavior_is_met_in_some_direction_or_avoided(
+    vendor: Vendor, findings: dict[tuple[str, Direction], Finding]
+):
+    for direction in Direction:
+        if (vendor.name, direction) not in findings:
+            findings[vendor.name, direction] = await try_vendor(vendor, direction)
+    met = {name for direction in Direction for name in findings[vendor.name, direction].met}
+    assert {behavior.name for behavior in vendor.behaviors if not behavior.avoided} == met

@@ -1,0 +1,50 @@
+"""Sonatype Nexus Repository."""
+
+from tests.registries.access import Access
+from tests.registries.behaviors import no_referrers
+from tests.registries.contents import Ask
+from tests.registries.server import Behavior, Registry
+from tests.registries.vendor import Vendor
+from tests.support.scripted_registry import Reply, error
+
+
+def _length_required(registry: Registry, ask: Ask) -> Reply | None:
+    if ask.method != "PUT" or ask.kind != "manifests" or "Content-Length" in ask.headers:
+        return None
+    return error(411, "MANIFEST_INVALID", "manifest upload requires Content-Length")
+
+
+def _head_fails(registry: Registry, ask: Ask) -> Reply | None:
+    repository = registry.contents.find(ask.repository)
+    if ask.method != "HEAD" or ask.kind != "manifests" or ":" not in ask.reference:
+        return None
+    return None if repository and repository.find(ask.reference) else Reply(status=500)
+
+
+NEXUS = Vendor(
+    name="Sonatype Nexus",
+    page="nexus",
+    access=Access(scheme="basic", basic_challenge='BASIC realm="Sonatype Nexus Repository Manager"'),
+    access_source="dotnet/sdk-container-builds#527",
+    behaviors=(
+        *no_referrers(
+            404,
+            effect="Docker repositories follow OCI 1.0, which has no referrers API.",
+            source="dragonflyoss/nydus#1705, quoting help.sonatype.com",
+        ),
+        Behavior(
+            name="length required",
+            effect="A manifest without `Content-Length` is refused with 411.",
+            source="sonatype/nexus-public#1040",
+            instead=_length_required,
+            avoided="the length is sent",
+        ),
+        Behavior(
+            name="500 for absent manifests",
+            effect="In 3.96, HEAD of a manifest by a digest that does not exist is answered with 500.",
+            source="sonatype/nexus-public#1059",
+            instead=_head_fails,
+            avoided="what was just stored is not asked for",
+        ),
+    ),
+)

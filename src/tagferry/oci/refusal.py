@@ -31,6 +31,16 @@ def manifest_refused(store: str, manifest: Manifest, *, told: str = "") -> Unsup
     )
 
 
+def attestation_hint(store: str, manifest: Manifest) -> str:
+    """How to copy images to a store without build attestations; nothing where the manifest has to do with none."""
+    setting = f"set [regions.{store}.accepts] attestations = false to copy images without"
+    if manifest.is_attestation:
+        return f"{setting} their build attestations"
+    if any(is_listed_as_attestation(child) for child in manifest.children):
+        return f"if it does not take the build attestations that this index lists, {setting} them"
+    return ""
+
+
 def _kind(manifest: Manifest) -> str:
     if manifest.is_attestation:
         return f"a build attestation of the type {manifest.media_type}"
@@ -41,13 +51,10 @@ def _kind(manifest: Manifest) -> str:
 
 def _instead(store: str, manifest: Manifest) -> str:
     accepts = f"[regions.{store}.accepts]"
-    if manifest.is_attestation:
-        return f"set {accepts} attestations = false to copy images without their build attestations"
-    if any(is_listed_as_attestation(child) for child in manifest.children):
-        return (
-            f"if it does not take the build attestations that this index lists, set {accepts} attestations = false to "
-            "copy images without them"
-        )
+    if hint := attestation_hint(store, manifest):
+        return hint
+    if manifest.is_index and manifest.blobs:
+        return "it may not take indexes that list blobs; have BuildKit export its cache with image-manifest=true"
     if manifest.media_type == OCI_ARTIFACT_MANIFEST:
         return "push the artifact at the source as an OCI image manifest with an artifactType"
     if manifest.artifact_type not in (None, OCI_CONFIG, DOCKER_CONFIG):

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from urllib.parse import quote
 
-from tagferry.errors import Corrupt, NotFound, Refused, TagferryError, Unavailable
+from tagferry.errors import Corrupt, Invalid, NotFound, Refused, TagferryError, Unavailable
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.attachments import subject_of
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
-from tagferry.oci.refusal import manifest_refused
+from tagferry.oci.refusal import attestation_hint, manifest_refused
 from tagferry.remote.answer import Answer
 from tagferry.remote.blob_size import NO_HEAD
 from tagferry.remote.capabilities import HEAD_MANIFESTS, Learned
@@ -164,7 +164,10 @@ class Manifests:
         )
 
         async def send() -> Answer:
-            answer = await self._transport.fetch(call, once=True)
+            try:
+                answer = await self._transport.fetch(call, once=True)
+            except Refused as refusal:
+                raise self._hinted(refusal, manifest) from None
             if answer.status == 400 and answer.code == "DIGEST_INVALID":
                 # The bytes have the digest, so this is not about them: distribution says so, too, where it reads the
                 # link of one of the blobs while somebody writes it anew.
@@ -194,10 +197,19 @@ class Manifests:
         """Note the refusal of a manifest where it is one of what the manifest is, and return its error."""
         is_of_kind = answer.status in _KIND_REFUSED or answer.code in ("UNSUPPORTED", "MANIFEST_INVALID")
         if not is_of_kind:
-            return self._transport.failure(call, answer)
+            return self._hinted(self._transport.failure(call, answer), manifest)
         await self.refusals.note_refused(manifest, answer.status)
         told = f"{answer.status} {answer.explanation}".strip() + f" when asked to {call.task}"
         return manifest_refused(self._transport.name, manifest, told=told)
+
+    def _hinted(self, failure: TagferryError, manifest: Manifest) -> TagferryError:
+        """A refusal that may be one of attestations, though its status does not say so, with what to do then."""
+        hint = attestation_hint(self._transport.name, manifest)
+        if not hint or not isinstance(failure, Refused | Invalid):
+            return failure
+        told = f"is a build attestation or lists one, and {failure}; {hint}"
+        what = f"manifest {manifest.digest}"
+        return Invalid(what, told) if isinstance(failure, Invalid) else Refused(f"{what} {told}")
 
     def _check(self, answer: Answer, expected: Digest, what: str) -> None:
         told = answer.digest

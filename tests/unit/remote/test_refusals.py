@@ -13,7 +13,7 @@ from tagferry.oci.model import OCI_INDEX
 from tagferry.remote import Capabilities
 from tagferry.remote.capabilities import Learned
 from tagferry.remote.refusals import REFUSED_FOR, Refusals
-from tests.support.images import SampleImage, artifact, attestation, attested, image, index, push
+from tests.support.images import SampleImage, artifact, attestation, attested, image, index, listing_blobs, push
 from tests.support.memory_store import MemoryStore
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error
 from tests.unit.remote.conftest import Opening
@@ -225,11 +225,20 @@ async def test_no_number_of_classes_makes_what_is_kept_grow_without_end(keeper: 
             "attestations = false",
         ),
         (attested(image()), OCI_INDEX, "attestations = false"),
+        (listing_blobs(), OCI_INDEX, "export its cache with image-manifest=true"),
         (artifact(), "artifact type application/vnd.example.signature", "configured to hold such artifacts"),
         (image(), "image.manifest", 'format = "docker" and rewrite = true to convert it'),
         (image(docker=True), "docker.distribution.manifest.v2", 'format = "oci" and rewrite = true'),
     ],
-    ids=["attestation", "attestation as artifact", "index of attestations", "artifact", "image", "docker image"],
+    ids=[
+        "attestation",
+        "attestation as artifact",
+        "index of attestations",
+        "index of blobs",
+        "artifact",
+        "image",
+        "docker image",
+    ],
 )
 async def test_the_error_names_the_manifest_what_was_answered_and_the_setting_that_helps(
     script: ScriptedRegistry, opened: Opening, sample: SampleImage, kind: str, hint: str
@@ -248,3 +257,16 @@ async def test_the_error_names_the_manifest_what_was_answered_and_the_setting_th
     )
     assert hint in said.partition("team/app:v1; ")[2]
     assert "attestations" not in hint or "[regions.script.accepts]" in said
+
+
+@pytest.mark.parametrize("sample", [attestation(), attested(image())], ids=["attestation", "index that lists it"])
+@pytest.mark.parametrize("reply", [error(403, "DENIED", "not here"), error(400, "TAG_INVALID", "not here")])
+async def test_another_refusal_of_an_attestation_names_the_setting_too(
+    script: ScriptedRegistry, opened: Opening, sample: SampleImage, reply: Reply
+):
+    script.always("PUT", "*", reply)
+
+    with pytest.raises(TagferryError, match=r"not here.*set \[regions\.script\.accepts\] attestations = false") as told:
+        await opened().put_manifest(APP, sample.manifest, V1)
+
+    assert str(sample.digest) in told.value.message

@@ -64,7 +64,9 @@ async def test_what_stays_is_told_and_what_goes_is_gone(at_shelf: tuple[Deployme
     await ask(ferry, "delete_namespaces", DeleteNamespacesRequest(namespace="team"))
 
 
-async def test_a_repository_whose_tags_may_not_be_listed_hides_no_other(tmp_path: Path):
+async def test_what_may_not_be_asked_for_tags_or_is_too_many_to_ask_is_listed_as_the_registry_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     async with scripted_registry() as script:
         script.always("GET", "/v2/_catalog", said({"repositories": ["team/a", "team/b", "team/c"]}))
         script.always("GET", "/v2/team/a/tags/list", said({"tags": ["v1"]}))
@@ -73,7 +75,11 @@ async def test_a_repository_whose_tags_may_not_be_listed_hides_no_other(tmp_path
         async with deployed(tmp_path, regions={NORTH: {"listen": "", "registry": script.url}}) as ferry:
             listed = await ask(ferry, "list_repos_details", ListReposDetailsRequest(limit=1, offset=0))
 
+            monkeypatch.setattr("tagferry.web.swr.repository_views._ASKED_AT_MOST", 2)
+            unasked = await ask(ferry, "list_repos_details", ListReposDetailsRequest(limit=1, offset=0))
+
     assert [(one.name, one.total_range) for one in listed.body] == [("a", 2)]
+    assert [(one.name, one.total_range) for one in unasked.body] == [("a", 3)]
 
 
 async def test_a_policy_has_on_record_only_what_is_gone(

@@ -1,6 +1,6 @@
 """What is shown of a repository: what was said of it, and what its region's registry holds of it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,8 +14,9 @@ from tagferry.errors import NotFound, TagferryError
 from tagferry.names import RepositoryName, Tag
 from tagferry.web.context import Context
 
+_ASKED_AT_MOST = 500
+"""Repositories that a registry is asked about for one list, whether they still have an image."""
 _ASKED_AT_ONCE = 16
-"""Repositories that a registry is asked about at the same time, whether they still have an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ class View:
 async def list_readable(context: Context, readable: Readable, *, namespace: str | None = None) -> list[Entry]:
     """The repositories that the caller may read, of one organization or of all, by full name.
 
-    What has neither a record nor a tag is none, although some registries go on naming it.
+    What has neither a record nor a tag is none, although some registries go on naming it. Where there are many
+    without a record, the registry is taken at its word.
 
     Raises:
         Unsupported: the region's registry does not list its repositories.
@@ -88,19 +90,27 @@ async def list_readable(context: Context, readable: Readable, *, namespace: str 
         name for name in sorted(listed) if name in readable and (not namespace or name.partition("/")[0] == namespace)
     ]
 
-    async def exists(name: RepositoryName) -> bool:
-        try:
-            return name in by_name or await has_images(context.region.store, name)
-        except TagferryError:
-            # Only what is known to have no image is left out.
-            return True
-
-    found = await each(names, exists, at_once=_ASKED_AT_ONCE)
+    vacant = await _vacant(context, [name for name in names if name not in by_name])
     return [
         Entry(name, by_name.get(name), domain_name=readable.domain_of(name), downloads=downloads.get(name, 0))
-        for name, is_there in zip(names, found, strict=True)
-        if is_there
+        for name in names
+        if name not in vacant
     ]
+
+
+async def _vacant(context: Context, names: Sequence[RepositoryName]) -> set[RepositoryName]:
+    """Those of these repositories that are known to have no tag; none where there are too many to ask about."""
+    if len(names) > _ASKED_AT_MOST:
+        return set()
+
+    async def is_vacant(name: RepositoryName) -> bool:
+        try:
+            return not await has_images(context.region.store, name)
+        except TagferryError:
+            return False
+
+    found = await each(names, is_vacant, at_once=_ASKED_AT_ONCE)
+    return {name for name, vacant in zip(names, found, strict=True) if vacant}
 
 
 async def view(context: Context, entry: Entry) -> View:

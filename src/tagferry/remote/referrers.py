@@ -25,8 +25,6 @@ from tagferry.remote.listing import not_a_list, pages
 from tagferry.remote.manifests import Manifests, pulling
 from tagferry.remote.transport import Call, Transport
 
-_NO_API = frozenset({404, 405, 501})
-"""How registries say that they do not have the API, which is learned; other answers to that effect are noted."""
 _OF_THE_SUBJECT = frozenset({"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_INVALID", "NOT_FOUND"})
 """Codes of registries that have the API, for a repository or subject that they do not have."""
 _ANY = frozenset({*range(200, 500), 501}) - {408, 425, 429}
@@ -185,10 +183,18 @@ class Referrers:
         return _Listed(listed, unreadable)
 
     async def _ask(self, call: Call) -> Answer:
-        """Send a request, and again after a strange answer: one alone, a proxy's say, proves nothing."""
-        answer = await self._fetch(call)
-        is_clear = _entries(answer) is not None or answer.status in _NO_API or answer.code in _OF_THE_SUBJECT
-        return answer if is_clear else await self._fetch(call)
+        """Send a request, and again after a strange answer: one alone, a proxy's say, proves nothing.
+
+        Raises:
+            Unavailable: it gave two strange answers that differ.
+        """
+        first = await self._fetch(call)
+        if _is_clear(first):
+            return first
+        second = await self._fetch(call)
+        if _is_clear(second) or (first.status, first.media_type) == (second.status, second.media_type):
+            return second
+        raise Unavailable(str(self._failure(call, second)))
 
     async def _fetch(self, call: Call) -> Answer:
         """Send a request; where the registry redirects it to something that does not answer, its redirect counts."""
@@ -209,8 +215,7 @@ class Referrers:
 
     async def _judge(self, repository: RepositoryName, call: Call, page: Answer, listed: list[Descriptor]) -> _Listed:
         """What an answer means that is no list of referrers."""
-        is_list_missing = page.status == 200
-        failure = not_a_list(self._transport, call, page) if is_list_missing else self._transport.failure(call, page)
+        failure = self._failure(call, page)
         # Harbor before 2.8 answers 401 without a challenge to what it does not know.
         if page.status == 403 or (page.status == 401 and page.headers.get("WWW-Authenticate")):
             return await self._refused(repository, failure, listed)
@@ -219,12 +224,16 @@ class Referrers:
         if listed or await self._has_api():
             # It has the API, so it is only this answer that went wrong; 404 says that it knows nothing of the subject.
             return _Listed(listed or None, None if page.status == 404 else failure)
-        if page.status in _NO_API:
+        if page.status == 404:
             await self._learned.learn(lists_referrers=False)
         else:
             await self._learned.note_unavailable(REFERRERS_API, failure.message)
             self._absent_until = self._clock() + _ABSENT_SECONDS
         return _Listed(None)
+
+    def _failure(self, call: Call, page: Answer) -> TagferryError:
+        is_list_missing = page.status == 200
+        return not_a_list(self._transport, call, page) if is_list_missing else self._transport.failure(call, page)
 
     async def _learn_that_it_lists(self) -> None:
         await self._learned.learn(lists_referrers=True)
@@ -246,11 +255,10 @@ class Referrers:
         tag = referrers_tag(digest)
         if tags is not None and tag not in tags:
             return []
-        try:
-            standing = await self._standing(repository, tag)
-        except Unsupported:
-            # What is no index says that there are no referrers (distribution-spec 1.1, "Listing Referrers").
-            return []
+        standing = await self._standing(repository, tag)
+        if standing is None and tags is not None:
+            raise NotFound("tag", f"{repository}:{tag}", f"registry {self._transport.name} lists it")
+        # What is no index says that there are no referrers (distribution-spec 1.1, "Listing Referrers").
         return list(standing.listed) if standing is not None and _is_index_of(standing, digest) else []
 
     async def _standing(self, repository: RepositoryName, tag: Tag) -> Manifest | None:
@@ -265,6 +273,11 @@ def _entries(page: Answer) -> list[Any] | None:
     entries = page.document.get("manifests")
     is_index = page.document.get("mediaType") in (None, "", OCI_INDEX)
     return entries if page.status == 200 and isinstance(entries, list) and is_index else None
+
+
+def _is_clear(page: Answer) -> bool:
+    """Whether an answer is one that a registry gives, with the API or without it (distribution-spec 1.1)."""
+    return page.status == 404 or page.code in _OF_THE_SUBJECT or _entries(page) is not None
 
 
 def _is_index_of(manifest: Manifest | None, subject: Digest) -> bool:

@@ -6,10 +6,20 @@ from typing import Literal
 
 import pytest
 
-from tagferry.copy.attachments import NO_GAPS, Gaps
+from tagferry.copy.attachments import ATTACHMENT_LIMIT, NO_GAPS, Gaps
 from tagferry.copy.examine import Verdict
 from tagferry.copy.run import CopyEngine
-from tagferry.errors import Corrupt, Incomplete, NotFound, Refused, TagferryError, TooLarge, Unavailable, Unsupported
+from tagferry.errors import (
+    Corrupt,
+    Incomplete,
+    Invalid,
+    NotFound,
+    Refused,
+    TagferryError,
+    TooLarge,
+    Unavailable,
+    Unsupported,
+)
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags, referrers_tag
 from tagferry.oci.model import OCI_MANIFEST, Manifest
@@ -279,6 +289,18 @@ async def test_an_attachment_that_gives_a_blob_of_the_image_another_size_is_left
     else:
         with pytest.raises(Refused, match="must be the same wherever"):
             await copying
+
+
+async def test_an_image_with_more_referrers_than_the_limit_fails_and_none_of_them_is_read(
+    signed: ScriptedStore, target: ScriptedStore
+):
+    many = [artifact(payload=f"{number}".encode()).manifest.descriptor for number in range(ATTACHMENT_LIMIT + 1)]
+    signed.dangling[IMAGE.digest] = many
+    signed.counts.clear()
+
+    with pytest.raises(Invalid, match=r"must not have more than 1000 attachments, unless sync\.attachments is false"):
+        await copy(signed, target)
+    assert signed.counts["get_manifest"] == len(IMAGE.all_manifests)
 
 
 async def test_a_referrer_that_cannot_be_read_for_now_is_waited_for(signed: ScriptedStore, target: ScriptedStore):

@@ -46,6 +46,16 @@ async def test_what_refers_to_something_is_deleted_before_it(shelf: Shelf, store
     assert places[LISTED.digest] < min(places[child.digest] for child in LISTED.children)
 
 
+async def test_a_registry_that_refuses_to_list_referrers_still_has_its_repositories_deleted(
+    shelf: Shelf, script: ScriptedRegistry, store: RemoteStore
+):
+    script.always("GET", "/v2/team/app/referrers/*", error(403, "DENIED"))
+
+    await store.delete_repository(APP)
+
+    assert shelf.held == {}
+
+
 async def test_a_repository_that_stays_though_its_deletion_was_accepted_is_told(
     shelf: Shelf, store: RemoteStore, pauses: list[float]
 ):

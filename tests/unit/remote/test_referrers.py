@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tagferry.errors import Conflict, Incomplete, Invalid
+from tagferry.errors import Conflict, Incomplete, Invalid, NotFound, Unsupported
 from tagferry.names import RepositoryName
 from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import DOCKER_LIST, MANIFEST_SIZE_LIMIT, OCI_INDEX, Manifest
@@ -60,7 +60,9 @@ NO_API = [
     pytest.param(Reply(status=302, headers={"Location": "/web?next=/v2/x/referrers/y"}), id="302 to a login"),
     pytest.param(error(400, "UNSUPPORTED"), id="400"),
     pytest.param(Reply(status=401), id="401 without a challenge"),
+    pytest.param(Reply(status=405), id="405"),
     pytest.param(Reply(status=406), id="406"),
+    pytest.param(Reply(status=501), id="501"),
     pytest.param(Reply(status=204), id="204"),
     pytest.param(Reply(body=b'{"manifests": ['), id="cut JSON"),
     pytest.param(said({"errors": []}), id="other JSON"),
@@ -83,6 +85,17 @@ async def test_whatever_stands_in_the_place_of_the_api_means_that_the_tag_is_ask
     assert script.lines().count(f"GET {API}") == 2, "once more, since one strange answer proves nothing, and no more"
     assert keeper.kept.lists_referrers is None, "which is not proven for a day"
     assert "script" in keeper.kept.unavailable[REFERRERS_API]
+
+
+async def test_strange_answers_that_differ_prove_nothing(script: ScriptedRegistry, opened: Opening):
+    keeper = MemoryKeeper()
+    script.on("GET", API, HTML, Reply(status=405))
+    script.always("GET", API, said(listing(SIGNATURE)))
+    store = opened(keeper=keeper)
+
+    assert await found_in_part(store) == []
+    assert await found(store) == [SIGNATURE.digest]
+    assert keeper.kept.unavailable == {}
 
 
 async def test_an_api_that_comes_back_is_found_within_the_hour(script: ScriptedRegistry, opened: Opening):
@@ -110,12 +123,11 @@ async def test_one_strange_answer_does_not_hide_the_api(script: ScriptedRegistry
     assert (keeper.kept.lists_referrers, keeper.kept.unavailable) == (True, {})
 
 
-@pytest.mark.parametrize("status", [404, 405, 501])
 async def test_a_registry_that_says_plainly_that_it_has_no_api_is_not_worth_a_note(
-    script: ScriptedRegistry, opened: Opening, status: int
+    script: ScriptedRegistry, opened: Opening
 ):
     keeper = MemoryKeeper()
-    script.always("GET", API, Reply(status=status))
+    script.always("GET", API, Reply(status=404))
     list_under_tag(script, SIGNATURE)
 
     assert await found(opened(keeper=keeper)) == [SIGNATURE.digest]
@@ -281,11 +293,19 @@ async def test_what_is_no_index_of_referrers_lists_none(
     assert await store.list_referrers(APP, subject) == []
 
 
-async def test_a_referrers_tag_of_an_unknown_type_lists_none(script: ScriptedRegistry, store: RemoteStore):
-    reply = Reply(body=b'{"schemaVersion": 1}', headers={"Content-Type": "application/vnd.example+json"})
+async def test_a_referrers_tag_that_is_listed_and_not_found_does_not_say_that_there_are_none(store: RemoteStore):
+    with pytest.raises(NotFound, match="registry script lists it"):
+        await store.list_referrers(APP, SUBJECT.digest, tags={TAG})
+
+
+async def test_a_referrers_tag_of_an_unknown_type_does_not_say_that_there_are_none(
+    script: ScriptedRegistry, store: RemoteStore
+):
+    reply = Reply(body=b'{"schemaVersion": 2}', headers={"Content-Type": "application/vnd.example+json"})
     script.always("GET", f"/v2/{APP}/manifests/{TAG}", reply)
 
-    assert await found(store) == []
+    with pytest.raises(Unsupported):
+        await found(store)
 
 
 async def test_an_index_with_an_entry_that_cannot_be_read_is_not_taken_for_none(

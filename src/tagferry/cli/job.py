@@ -86,7 +86,10 @@ def retry(
     ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Synchronize again what failed, timed out or was cancelled, and watch it; exit code 1 if a tag does not arrive."""
+    """Synchronize again what failed, timed out, was cancelled or waits for its next attempt, and watch it.
+
+    The exit code is 1 if a tag does not arrive.
+    """
     wanted = _selection(ids, request)
     followed: list[Followed] = []
 

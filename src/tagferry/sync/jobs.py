@@ -142,6 +142,19 @@ class Jobs:
             await self._signals.send(session, WORK, ["1"])
         return 0.0
 
+    async def hasten(self, jobs: Collection[int]) -> None:
+        """Have those of these jobs wait for their turn that wait for their next attempt."""
+        if not jobs:
+            return
+        async with self._database.write() as session:
+            await session.execute(
+                update(SyncJobRow)
+                .where(SyncJobRow.id.in_(jobs), SyncJobRow.next_attempt_at.is_not(None))
+                .values(next_attempt_at=None)
+                .execution_options(synchronize_session=False)
+            )
+            await self._signals.send(session, WORK, ["1"])
+
     async def unblock(self) -> list[int]:
         """Let those go on whose way is free; returns them.
 

@@ -186,32 +186,24 @@ class SyncService:
     async def retry(self, caller: Caller, selection: JobSelection, *, request_id: str) -> list[StartedSync]:
         """Ask again for those of the selected jobs that failed, ran out of time or were cancelled.
 
-        There is one request for each target and override, none where there is nothing to ask for again.
+        Those that wait for their next attempt are tried at once. There is one request for each target and override,
+        none where there is nothing to ask for again.
 
         Raises:
             TagferryError: whatever `start` raises. What it raises for want of permission comes before any is started.
         """
-        failed = await self._selected(caller, selection, [status for status in JobStatus if status.can_be_retried])
-        groups: dict[tuple[RegionId, Namespace, bool], dict[Tag, None]] = {}
-        for job in failed:
-            groups.setdefault((job.target_region, job.target_namespace, job.override), {})[job.tag] = None
-        requests = [
-            SyncRequest(
-                id=request_id,
-                caller=caller,
-                source_region=selection.region,
-                namespace=selection.namespace,
-                repository=selection.repository,
-                tags=tuple(tags),
-                target_region=target_region,
-                target_namespace=target_namespace,
-                override=override,
-            )
-            for (target_region, target_namespace, override), tags in groups.items()
-        ]
-        for request in requests:
+        ended = [status for status in JobStatus if status.can_be_retried]
+        found = await self._selected(caller, selection, [*ended, JobStatus.WAITING])
+        failed = [job for job in found if job.status is not JobStatus.WAITING]
+        postponed = [job for job in found if job.next_attempt_at is not None]
+        again, sooner = (_by_target(caller, selection, request_id, jobs) for jobs in (failed, postponed))
+        for request in (*again, *sooner):
             await self._check(request)
-        return [await self.start(request) for request in requests]
+        await self._jobs.hasten([job.id for job in postponed])
+        return [
+            *[await self.start(request) for request in again],
+            *[StartedSync(request, {job.tag: _place(job) for job in jobs}) for request, jobs in sooner.items()],
+        ]
 
     async def close(self) -> None:
         """Tell everybody who waits that this process stops."""
@@ -326,3 +318,30 @@ def _start(tag: Tag, finding: Finding | TagferryError | None) -> JobStart:
         return JobStart(tag)
     status, reason = describe(finding.verdict, finding.rewritten, finding.gaps)
     return JobStart(tag, status, reason, digest=finding.target, rewritten=finding.rewritten)
+
+
+def _by_target(
+    caller: Caller, selection: JobSelection, request_id: str, jobs: Sequence[SyncJob]
+) -> dict[SyncRequest, list[SyncJob]]:
+    """The jobs by the request that would ask for them: one for each target and override."""
+    groups: dict[tuple[RegionId, Namespace, bool], list[SyncJob]] = {}
+    for job in jobs:
+        groups.setdefault((job.target_region, job.target_namespace, job.override), []).append(job)
+    return {
+        SyncRequest(
+            id=request_id,
+            caller=caller,
+            source_region=selection.region,
+            namespace=selection.namespace,
+            repository=selection.repository,
+            tags=tuple(dict.fromkeys(job.tag for job in group)),
+            target_region=target_region,
+            target_namespace=target_namespace,
+            override=override,
+        ): group
+        for (target_region, target_namespace, override), group in groups.items()
+    }
+
+
+def _place(job: SyncJob) -> JobPlace:
+    return JobPlace(job.id, status=job.status, override=job.override, is_joined=True)

@@ -2,6 +2,9 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -131,6 +134,42 @@ async def test_a_refused_put_is_sent_again_in_its_session(script: ScriptedRegist
     assert outcome is BlobOutcome.UPLOADED
     assert script.lines() == [f"POST {UPLOADS}"] + [f"PUT {SESSION}"] * 6
     assert [len(asked.body) for asked in script.asked[1:]] == [len(CONTENT)] * 6
+
+
+async def test_a_large_put_that_is_refused_unread_is_sent_again_in_its_session(
+    script: ScriptedRegistry, opened: Opening
+):
+    content = bytes(20 * 1024 * 1024)
+    script.on("POST", UPLOADS, OPENED)
+    script.on("PUT", SESSION, *[replace(BUSY, unread=True)] * 3, Reply(status=201))
+
+    await opened(attempts=1).write_blob(APP, blob(content), opening(content))
+
+    sent = [line for line in script.lines() if line.startswith(("PUT", "DELETE", f"GET {SESSION}"))]
+    assert sent == [f"PUT {SESSION}"] * 4
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Reply(status=429),
+        Reply(status=429, headers={"Retry-After": "0"}),
+        Reply(status=429, headers={"Retry-After": "soon"}),
+        Reply(status=503, headers={"Retry-After": "1"}),
+    ],
+)
+async def test_each_way_to_ask_for_a_pause_costs_no_attempt(script: ScriptedRegistry, opened: Opening, refusal: Reply):
+    script.on("GET", TAGS, *[refusal] * 3, said({"tags": ["a"]}))
+
+    assert [tag async for tag in opened(attempts=1).list_tags(APP)] == ["a"]
+
+
+async def test_a_pause_until_a_date_costs_no_attempt(script: ScriptedRegistry, opened: Opening, pauses: Pauses):
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=50), usegmt=True)
+    script.on("GET", TAGS, Reply(status=429, headers={"Retry-After": date}), said({"tags": ["a"]}))
+
+    assert [tag async for tag in opened(attempts=1).list_tags(APP)] == ["a"]
+    assert 30 < pauses[0] <= 50
 
 
 async def test_a_put_refused_for_being_down_goes_on_where_its_session_is(script: ScriptedRegistry, opened: Opening):

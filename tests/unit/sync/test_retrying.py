@@ -18,11 +18,11 @@ from tagferry.errors import (
     Unsupported,
 )
 from tagferry.names import RepositoryName
-from tagferry.sync.model import Attempt, JobChange, JobStatus, SyncJob
+from tagferry.sync.model import Attempt, JobChange, JobSelection, JobStatus, SyncJob
 from tagferry.sync.retrying import ERROR_LIMIT, JobRetry
 from tests.support.deployment import eventually
 from tests.support.images import image, push
-from tests.unit.sync.conftest import V1, V2, World
+from tests.unit.sync.conftest import NORTH, REPO, TEAM, V1, V2, World
 from tests.unit.sync.test_queue import ME, OTHER, Line
 
 APP = RepositoryName("team/app")
@@ -259,3 +259,22 @@ async def test_a_job_that_was_cancelled_meanwhile_is_not_tried_again(line: Line)
     await line.jobs.end(postponed(job.id), worker_id=ME)
 
     assert await line.jobs.ends([job.id]) == {job.id: JobStatus.CANCEL}
+
+
+async def test_a_person_can_have_a_job_tried_at_once_that_waits_for_its_next_attempt(world: World):
+    service = await world.start_process(retry=JobRetry(shortest=timedelta(hours=1), interactive=timedelta(hours=9)))
+    await push(world.source, APP, image(), V1)
+    world.target.failures[V1] = AWAY
+    started = await service.start(world.request(V1))
+
+    async def has_failed() -> bool:
+        return (await world.recorded())[0].next_attempt_at is not None
+
+    await eventually(has_failed, seconds=20)
+    world.target.failures.clear()
+    selection = JobSelection(NORTH, TEAM, REPO, frozenset(started.job_ids.values()))
+
+    (again,) = await service.retry(world.caller, selection, request_id="again")
+
+    assert again.job_ids == started.job_ids
+    assert await service.wait(again, seconds=20) == []

@@ -83,7 +83,10 @@ class Referrers:
         """See `ImageStore.list_referrers`."""
         entries, fault = await self._from_api_if_any(repository, digest, artifact_type)
         if entries is None:
-            entries = await self._from_tag(repository, digest, tags)
+            try:
+                entries = await self._from_tag(repository, digest, tags)
+            except NotFound as error:
+                entries, fault = [], fault or error
         # Filtered here in any case: a registry may leave that to its clients.
         wanted = [entry for entry in entries if artifact_type in (None, entry.artifact_type)]
         if fault is not None:

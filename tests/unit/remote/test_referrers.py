@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tagferry.errors import Conflict, Incomplete, Invalid, NotFound, Unsupported
+from tagferry.errors import Conflict, Incomplete, Invalid, Unsupported
 from tagferry.names import RepositoryName
 from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import DOCKER_LIST, MANIFEST_SIZE_LIMIT, OCI_INDEX, Manifest
@@ -294,7 +294,7 @@ async def test_what_is_no_index_of_referrers_lists_none(
 
 
 async def test_a_referrers_tag_that_is_listed_and_not_found_does_not_say_that_there_are_none(store: RemoteStore):
-    with pytest.raises(NotFound, match="registry script lists it"):
+    with pytest.raises(Incomplete, match="registry script lists it"):
         await store.list_referrers(APP, SUBJECT.digest, tags={TAG})
 
 

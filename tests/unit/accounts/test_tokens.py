@@ -1,0 +1,43 @@
+"""Tokens got by tokens, on either database."""
+
+from datetime import timedelta
+
+import pytest
+
+from tagferry.accounts.model import Caller
+from tagferry.accounts.tokens import Tokens
+from tagferry.accounts.users import Users
+from tagferry.accounts.vault import Vault
+from tagferry.db.engine import Database
+from tagferry.errors import Unauthenticated
+from tests.unit.accounts.conftest import PASSWORD
+
+
+async def owner(tokens: Tokens, value: str) -> Caller:
+    found = await tokens.owner(value)
+    assert found is not None
+    return found
+
+
+async def test_a_revoked_token_ends_all_that_was_got_by_it_and_nothing_else(either: Database, vault: Vault):
+    users, tokens = Users(either, vault), Tokens(either, lifetime=timedelta(hours=1))
+    carol = await users.create("carol", PASSWORD, domain="acme")
+    first, other = await tokens.issue(carol), await tokens.issue(carol)
+    second = await tokens.issue(await owner(tokens, first.value), methods=("token",))
+    sibling = await tokens.issue(await owner(tokens, first.value), methods=("token",))
+    third = await tokens.issue(await owner(tokens, second.value), methods=("token",), is_scoped=False)
+    seen = await tokens.find(second.value)
+    assert seen is not None
+    shown = await owner(tokens, third.value)
+
+    assert seen.methods == ("password", "token")
+    assert third.record.expires_at == first.record.expires_at
+    await tokens.revoke(seen)
+
+    kept = [await tokens.owner(token.value) is not None for token in (first, second, third, sibling, other)]
+    assert kept == [True, False, False, True, True]
+    with pytest.raises(Unauthenticated, match="was revoked or has expired"):
+        await tokens.issue(shown, methods=("token",))
+    await tokens.revoke(seen)
+    assert await users.by_root(carol.user_id, None, shown.proof.token) is None
+    assert await users.by_root(carol.user_id, None, (await owner(tokens, first.value)).proof.token) == carol

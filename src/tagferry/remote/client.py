@@ -57,7 +57,7 @@ class RemoteStore:
         self._heads = ManifestLookup(self._manifests)
         self._check = Check(self._transport, self._manifests)
         self._referrers = Referrers(self._transport, self._manifests, self._learned)
-        self._deletions = Deletions(self._transport, self._manifests, retry.sleep)
+        self._deletions = Deletions(self._transport, self._heads, retry.sleep)
         self._tag_lists = Tags(self._transport, self._learned)
         self._downloader = Downloader(self._transport, self._learned)
         self._sizes = BlobSizes(self._transport, self._learned)
@@ -126,7 +126,7 @@ class RemoteStore:
     ) -> None:
         repository = self._named(repository)
         if seen is not None:
-            found = await self._manifests.head(repository, seen.tag)
+            found = await self._heads.find(repository, seen.tag)
             if found is not None and found.digest != seen.digest:
                 raise written_since(repository, seen.tag)
         await self._deletions.delete(repository, reference)

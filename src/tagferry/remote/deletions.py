@@ -16,7 +16,8 @@ from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.deletion import not_deleted, outlasting
 from tagferry.oci.images import ImageStore
 from tagferry.remote.answer import Answer
-from tagferry.remote.manifests import Manifests, not_found
+from tagferry.remote.lookup import ManifestLookup
+from tagferry.remote.manifests import not_found
 from tagferry.remote.transport import Call, Transport
 
 Item = TypeVar("Item")
@@ -35,13 +36,13 @@ class Deletions:
 
     Args:
         transport: sends the requests.
-        manifests: looks for what was deleted.
+        lookup: looks for what was deleted.
         sleep: waits for seconds.
     """
 
-    def __init__(self, transport: Transport, manifests: Manifests, sleep: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(self, transport: Transport, lookup: ManifestLookup, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._transport = transport
-        self._manifests = manifests
+        self._lookup = lookup
         self._sleep = sleep
 
     async def delete(self, repository: RepositoryName, reference: Reference) -> None:
@@ -127,14 +128,14 @@ class Deletions:
         try:
             answer = await self._transport.retry.run(attempt)
         except Unavailable:
-            if lost and await self._manifests.head(repository, reference) is None:
+            if lost and await self._lookup.find(repository, reference) is None:
                 return "nothing"
             raise
         if answer.status == 404:
             # The attempt before this one has deleted it, though its answer was lost.
             if lost:
                 return "404"
-            if await self._manifests.head(repository, reference) is None:
+            if await self._lookup.find(repository, reference) is None:
                 raise not_found(repository, reference, answer)
         # Distribution before 3.0 takes a tag for a digest, and answers that it does not match.
         no_tags = answer.status == 400 and isinstance(reference, Tag)
@@ -150,7 +151,7 @@ class Deletions:
         asked = list(references)
 
         async def look(reference: Reference) -> Reference | None:
-            return None if await self._manifests.head(repository, reference) is None else reference
+            return None if await self._lookup.find(repository, reference) is None else reference
 
         async def present() -> list[Reference]:
             nonlocal asked

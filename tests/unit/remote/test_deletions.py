@@ -79,6 +79,19 @@ async def test_a_tag_or_manifest_that_stays_though_its_deletion_was_accepted_is_
             await store.delete_manifest(APP, reference)
 
 
+async def test_what_head_misses_is_not_called_deleted(shelf: Shelf, store: RemoteStore, script: ScriptedRegistry):
+    script.on("HEAD", f"/v2/{APP}/manifests/*", *[error(404, "MANIFEST_UNKNOWN")] * 100)
+    shelf.delete = nothing
+    with pytest.raises(NotDeleted, match="still has v1 of team/app"):
+        await store.delete_manifest(APP, V1)
+    with pytest.raises(NotDeleted, match="still has v1, v2, v3, sha256:"):
+        await store.delete_repository(APP)
+
+    shelf.delete = that_alone
+    await store.delete_repository(APP)
+    assert shelf.held == {}
+
+
 async def test_a_registry_that_deletes_a_moment_later_is_asked_again(
     shelf: Shelf, store: RemoteStore, script: ScriptedRegistry, pauses: list[float]
 ):

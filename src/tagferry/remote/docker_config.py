@@ -25,6 +25,7 @@ LOOK_SECONDS = 1.0
 """How often at most it is looked whether the file has changed."""
 RENEW_SECONDS = 5.0
 """How often at most the file and the helpers are asked again because credentials were refused or could not be had."""
+_DEFAULT_PORT = ":443"
 _REMEMBERED = 4096
 """Repositories whose entry is remembered."""
 
@@ -236,7 +237,9 @@ def _load(path: Path) -> dict[str, Any]:
 def _keys(host: str) -> list[str]:
     """The hosts under which a registry's entries may stand, most exact first."""
     host = host.lower()
-    return [host, *sorted(DOCKER_HUB_HOSTS - {host})] if host in DOCKER_HUB_HOSTS else [host]
+    if host in DOCKER_HUB_HOSTS:
+        return [host, *sorted(DOCKER_HUB_HOSTS - {host})]
+    return list(dict.fromkeys([host, host.removesuffix(_DEFAULT_PORT)]))
 
 
 def _helper_keys(hosts: list[str]) -> list[str]:

@@ -51,6 +51,7 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ("https://registry.example/v2", "registry.example"),
         ("http://registry.example", "registry.example"),
         ("Registry.Example", "registry.example"),
+        ("registry.example", "registry.example:443"),
         *(
             (key, "registry-1.docker.io")
             for host in ("docker.io", "index.docker.io", "registry-1.docker.io")

@@ -18,6 +18,7 @@ from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
 from tests.interop.programs import DISTRIBUTION, INTEROP, built, crane_registry
+from tests.support.bare_registry import BareRegistry
 from tests.support.docker_registry import DockerRegistry, docker_registry
 from tests.support.memory_store import MemoryStore
 from tests.support.open_gate import OpenGate
@@ -97,6 +98,16 @@ async def _embedded_registry(folder: Path, fixture: Requesting) -> AsyncIterator
     await served.close()
 
 
+@asynccontextmanager
+async def _bare_registry(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
+    served = await DiskStore.open(folder / "region")
+    async with serving(BareRegistry(RegistryApp(served, OpenGate()))) as url:
+        store = RemoteStore(Endpoint(name="bare", url=url))
+        yield store
+        await store.close()
+    await served.close()
+
+
 _ONE_POOL = "all its repositories have one pool of blobs"
 _CRANE_DIFFERS = {
     "test_a_blob_that_is_there_is_not_sent_again": "it opens an upload for every mount, and a small blob is sent again",
@@ -113,10 +124,13 @@ _DISTRIBUTION_DIFFERS = {
     "test_a_blob_that_an_index_lists_by_an_unknown_type": _ONLY_MANIFESTS,
 }
 
+_BARE_DIFFERS = {"test_a_blob_of_another_repository_is_mounted": "it mounts nothing"}
+
 IMPLEMENTATIONS: dict[str, Implementation] = {
     "memory": Implementation(open=_memory),
     "disk": Implementation(open=_disk),
     "remote to the embedded registry": Implementation(open=_embedded_registry),
+    "remote to a registry without HEAD, mounts and ranges": Implementation(open=_bare_registry, differs=_BARE_DIFFERS),
     "remote to docker-registry": Implementation(open=_docker_registry, keeps_sha512=False, deletes_tags=False),
     "remote to crane's registry": Implementation(
         open=_crane_registry, keeps_sha512=False, marks=INTEROP, differs=_CRANE_DIFFERS

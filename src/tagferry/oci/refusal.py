@@ -14,6 +14,8 @@ from tagferry.oci.model import (
 )
 
 _OTHER_FORMAT = {OCI_MANIFEST: "docker", OCI_INDEX: "docker", DOCKER_MANIFEST: "oci", DOCKER_LIST: "oci"}
+BLOBS_HINT = "it may not take indexes that list blobs; have BuildKit export its cache with image-manifest=true"
+"""What to do where an index that lists blobs is refused, for what it is or because the blobs are no manifests."""
 
 
 def manifest_refused(store: str, manifest: Manifest, *, told: str = "") -> Unsupported:
@@ -54,7 +56,7 @@ def _instead(store: str, manifest: Manifest) -> str:
     if hint := attestation_hint(store, manifest):
         return hint
     if manifest.is_index and manifest.blobs:
-        return "it may not take indexes that list blobs; have BuildKit export its cache with image-manifest=true"
+        return BLOBS_HINT
     if manifest.media_type == OCI_ARTIFACT_MANIFEST:
         return "push the artifact at the source as an OCI image manifest with an artifactType"
     if manifest.artifact_type not in (None, OCI_CONFIG, DOCKER_CONFIG):

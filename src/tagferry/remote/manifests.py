@@ -7,7 +7,7 @@ from tagferry.errors import Corrupt, Invalid, NotFound, Refused, TagferryError, 
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.attachments import subject_of
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
-from tagferry.oci.refusal import attestation_hint, manifest_refused
+from tagferry.oci.refusal import BLOBS_HINT, attestation_hint, manifest_refused
 from tagferry.remote.answer import Answer
 from tagferry.remote.blob_size import NO_HEAD
 from tagferry.remote.capabilities import HEAD_MANIFESTS, Learned
@@ -185,6 +185,8 @@ class Manifests:
         if answer is not None:
             if answer.status == 404 or (answer.status == 400 and answer.code in _MISSING_CODES):
                 hint = f"registry {self._transport.name} refused to {call.task}: {answer.status} {answer.explanation}"
+                if manifest.is_index and manifest.blobs:
+                    hint += f"; {BLOBS_HINT}"
                 kind = "manifest" if answer.code == "MANIFEST_UNKNOWN" or manifest.is_index else "blob"
                 raise NotFound(kind, answer.missing or f"of manifest {manifest.digest}", hint)
             if answer.status not in _STORED:

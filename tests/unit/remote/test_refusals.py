@@ -7,7 +7,7 @@ import pytest
 
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
-from tagferry.errors import TagferryError, Unsupported
+from tagferry.errors import NotFound, TagferryError, Unsupported
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.model import OCI_INDEX
 from tagferry.remote import Capabilities
@@ -270,3 +270,15 @@ async def test_another_refusal_of_an_attestation_names_the_setting_too(
         await opened().put_manifest(APP, sample.manifest, V1)
 
     assert str(sample.digest) in told.value.message
+
+
+async def test_an_index_whose_blobs_are_taken_for_missing_manifests_is_explained(
+    script: ScriptedRegistry, opened: Opening
+):
+    script.always("PUT", "*", error(404, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry"))
+
+    with pytest.raises(NotFound, match="export its cache with image-manifest=true"):
+        await opened().put_manifest(APP, listing_blobs().manifest, V1)
+    with pytest.raises(NotFound) as told:
+        await opened().put_manifest(APP, index().manifest, V1)
+    assert "BuildKit" not in told.value.message

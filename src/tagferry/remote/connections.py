@@ -145,7 +145,7 @@ class Connections:
             async with asyncio.timeout(self._connect_timeout):
                 connection = await dial(route, make, self._tls)
         except TimeoutError:
-            raise Silent(f"cannot connect to {route}: no answer within {self._connect_timeout:g} s") from None
+            raise Broken(f"cannot connect to {route}: no answer within {self._connect_timeout:g} s") from None
         except Invalid as error:
             raise Rejected(error.message) from None
         self._open.add(connection)

@@ -1,10 +1,18 @@
 """How a connection fails, and the reason in words that a person can act on."""
 
+import errno
 import os
 import re
 import socket
 import ssl
 
+_WITHOUT_NUMBER: dict[type[BaseException], int] = {
+    ConnectionResetError: errno.ECONNRESET,
+    ConnectionAbortedError: errno.ECONNABORTED,
+    ConnectionRefusedError: errno.ECONNREFUSED,
+    BrokenPipeError: errno.EPIPE,
+}
+"""What event loops raise by themselves, without telling more than the class."""
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
 """OpenSSL's verification results for a chain that ends in no trusted authority (openssl-verification-options(1))."""
@@ -70,15 +78,17 @@ def reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         return _tls(error)
     if isinstance(error, socket.gaierror):
-        return f"the host name cannot be resolved ({error.strerror or error or type(error).__name__})"
+        return f"the host name cannot be resolved ({error.strerror or str(error) or type(error).__name__})"
     if isinstance(error, TimeoutError) and not error.errno:
         return str(error) or "nothing moved in time"
     if isinstance(error, OSError) and error.errno:
         # The text of a failed connect repeats the address in Python's own form.
         return os.strerror(error.errno).lower()
-    if errnos := _ERRNO.findall(str(error)):
+    if type(error) in _WITHOUT_NUMBER and not str(error):
+        return os.strerror(_WITHOUT_NUMBER[type(error)]).lower()
+    if numbers := _ERRNO.findall(str(error)):
         # Several addresses of a host failed, each in its own way (aiohappyeyeballs).
-        return ", ".join(dict.fromkeys(os.strerror(int(errno)).lower() for errno in errnos))
+        return ", ".join(dict.fromkeys(os.strerror(int(number)).lower() for number in numbers))
     return str(error) or str(error.__cause__ or "") or type(error).__name__
 
 

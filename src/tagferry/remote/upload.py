@@ -133,6 +133,8 @@ class Upload:
                     # Nothing was taken of a request that was refused unseen.
                     await attempts.pause(failure)
                 except Unavailable as failure:
+                    # Where it was led may hold for one request only, as a signed URL does.
+                    self._closing, self._moves = "", 0
                     self._offset = await self._kept_after(failure)
                     if self._offset > begun_at:
                         attempts.progressed()

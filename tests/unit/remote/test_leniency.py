@@ -114,6 +114,9 @@ async def test_what_cannot_be_connected_to_is_told_with_its_reason(http: Connect
     ("error", "told"),
     [
         (OSError(), "OSError"),
+        (ConnectionResetError(), "connection reset by peer"),
+        (socket.gaierror(), "the host name cannot be resolved (gaierror)"),
+        (OSError("Multiple exceptions: [Errno 111] x, [Errno 101] y"), "connection refused, network is unreachable"),
         (TimeoutError(), "nothing moved in time"),
         (ConnectionResetError(104, "x"), "connection reset by peer"),
         (TimeoutError(110, "x"), "connection timed out"),
@@ -185,3 +188,13 @@ async def test_a_location_with_blanks_and_letters_is_followed():
         assert await read(store, RepositoryName("team/app"), blob(b"x")) == b"x"
         await store.close()
     assert paths[1] == b"/gr%C3%B6%C3%9Fe/a%20b"
+
+
+async def test_a_host_that_does_not_take_a_connection_in_time_is_told_with_its_address():
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as server:
+        url = f"https://127.0.0.1:{server.getsockname()[1]}"
+        # It is connected to, and never shakes hands.
+        store = RemoteStore(Endpoint(name="r", url=url, connect_timeout=0.05), retry=Retry(attempts=1))
+        with pytest.raises(Unavailable, match=f"cannot connect to {url}: no answer within 0.05 s"):
+            await store.ping()
+        await store.close()

@@ -278,3 +278,21 @@ async def test_a_person_can_have_a_job_tried_at_once_that_waits_for_its_next_att
 
     assert again.job_ids == started.job_ids
     assert await service.wait(again, seconds=20) == []
+
+
+async def test_a_job_that_waits_for_its_next_attempt_is_tried_by_the_process_that_comes_after(world: World):
+    service = await world.start_process(retry=replace(QUICK, shortest=timedelta(seconds=1)))
+    await push(world.source, APP, image(), V1)
+    world.target.failures[V1] = AWAY
+    started = await service.start(world.request(V1))
+
+    async def waits() -> bool:
+        return (await world.recorded())[0].next_attempt_at is not None
+
+    await eventually(waits, seconds=20)
+    world.target.failures.clear()
+    service = await world.start_process(retry=QUICK)
+
+    assert await service.wait(started, seconds=20) == []
+    (job,) = await world.recorded()
+    assert (job.status, job.attempts) == (JobStatus.SUCCESS, 1)

@@ -89,3 +89,41 @@ async def test_an_image_that_a_source_hides_is_copied(tmp_path: Path, kind: Kind
 
         assert (failed, job["status"]) == ([], "success")
         assert target.at(TARGET, V1) == NEW.digest
+
+
+def refuses_to_read_what_does_not_exist(registry: TokenRegistry) -> None:
+    """As Quay: a token for `pull` alone is of no use in a repository that does not exist yet."""
+    registry.manifests.clear()
+    registry.grants = lambda user, scope: scope.rpartition(":")[2] if "push" in scope or registry.manifests else ""
+
+
+def may_only_be_read(registry: TokenRegistry) -> None:
+    registry.grants = lambda user, scope: "" if "push" in scope else "pull"
+
+
+async def test_a_repository_that_does_not_exist_yet_is_synchronized_to(tmp_path: Path) -> None:
+    async with ferrying(tmp_path, source=hides, target=refuses_to_read_what_does_not_exist) as (deployment, target):
+        failed, job = await synchronize(deployment, override=False)
+
+        assert (failed, job["status"]) == ([], "success")
+        assert target.at(TARGET, V1) == NEW.digest
+        assert set(target.scopes) == {f"repository:{TARGET}:pull,push"}
+
+
+async def test_a_target_that_may_only_be_read_can_be_planned_for_and_says_what_it_lacks(tmp_path: Path) -> None:
+    async with ferrying(tmp_path, source=hides, target=may_only_be_read) as (deployment, target):
+        planned = await deployment.http(
+            "POST",
+            "/v2/manage/namespaces/team/repos/app/sync_plan",
+            body={"imageTag": [V1], "remoteNamespace": RELEASE, "remoteRegionId": SOUTH, "override": True},
+            headers={"X-Auth-Token": await deployment.token()},
+        )
+        assert planned.status == 200, planned.content
+        (plan,) = planned.document["tags"]
+        assert plan["targetDigest"] == OLD.digest
+
+        failed, job = await synchronize(deployment, override=True)
+
+        assert (failed, job["status"]) == ([V1], "failed")
+        assert 'the user "u" needs permission to pull and push in "release/app"' in job["reason"]
+        assert target.at(TARGET, V1) == OLD.digest

@@ -221,7 +221,7 @@ class Upload:
             accept=frozenset({202, 204}),
         )
         self._location = location_of(self._transport, call, await self._transport.fetch(call))
-        self._offset = start + length
+        self._offset, self._moves = start + length, 0
 
     def _follow(self, moved: Moved) -> None:
         """Send what was led elsewhere in the middle there from now on; raises it where that happens too often."""

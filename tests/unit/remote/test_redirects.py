@@ -151,6 +151,26 @@ async def test_parts_that_are_led_on_arrive_in_their_order(
     assert stored.has(CONTENT)
 
 
+async def test_every_part_may_be_led_on_however_many_there_are(
+    script: ScriptedRegistry, elsewhere: ScriptedRegistry, opened: Opening
+):
+    stored = Stored(elsewhere)
+
+    def back(asked: Asked) -> Reply:
+        """Take a part, and send for the next one to where all are led on."""
+        stored._patch(asked)
+        return Reply(status=202, headers={"Location": f"{script.url}{UPLOADS}s?state={asked.query}"})
+
+    elsewhere.on("PATCH", f"/moved{UPLOADS}s", *[back] * 100)
+    script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
+    leading(script, place(script, elsewhere), 307, methods="PATCH PUT")
+    keeper = MemoryKeeper(Capabilities(mounts_from_itself=True, whole_limit=1))
+    store = opened(attempts=1, keeper=keeper, chunk_size=256 * 1024)
+
+    assert await store.write_blob(APP, blob(CONTENT), opening(CONTENT)) is BlobOutcome.UPLOADED
+    assert stored.has(CONTENT)
+
+
 async def test_a_blob_that_breaks_off_where_it_was_led_goes_on_there(
     script: ScriptedRegistry, elsewhere: ScriptedRegistry, opened: Opening
 ):

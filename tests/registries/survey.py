@@ -13,6 +13,7 @@ from tagferry.copy.run import CopyEngine
 from tagferry.errors import TagferryError
 from tagferry.names import RepositoryName, Tag
 from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry
+from tests.registries.access import Access
 from tests.registries.contents import Repository
 from tests.registries.samples import Sample, replacement, samples
 from tests.registries.server import Registry, listening
@@ -82,8 +83,8 @@ async def try_vendor(vendor: Vendor, direction: Direction, *, anonymously: bool 
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(listening(vendor.registry(anonymous=anonymously)))
         plain = await stack.enter_async_context(listening(Registry()))
-        at_vendor = await stack.enter_async_context(_store(registry, vendor))
-        at_plain = await stack.enter_async_context(_store(plain))
+        at_vendor = await stack.enter_async_context(store_at(registry, vendor))
+        at_plain = await stack.enter_async_context(store_at(plain))
         is_source = direction is Direction.SOURCE
         source, target = (registry, plain) if is_source else (plain, registry)
         names = (vendor.repository, PLAIN) if is_source else (PLAIN, vendor.repository)
@@ -190,8 +191,11 @@ def _prepare_target(registry: Registry, vendor: Vendor) -> None:
 
 
 @asynccontextmanager
-async def _store(registry: Registry, vendor: Vendor | None = None) -> AsyncIterator[RemoteStore]:
-    access = registry.tokens.access
+async def store_at(
+    registry: Registry, vendor: Vendor | None = None, *, access: Access | None = None
+) -> AsyncIterator[RemoteStore]:
+    """A store at a registry, with the credentials that it wants, or with those of other terms of access."""
+    access = access or registry.tokens.access
     credentials = None
     if access.refresh_token and not access.anonymous:
         credentials = Credentials(identity_token=access.refresh_token)

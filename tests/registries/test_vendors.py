@@ -1,8 +1,15 @@
 """Every vendor's registry as source and as target, with an image of each kind."""
 
+from dataclasses import replace
+
 import pytest
 
-from tests.registries.survey import Direction, Finding, expected, is_as_expected, try_vendor
+from tagferry.errors import Refused
+from tagferry.names import RepositoryName
+from tests.registries.contents import Repository
+from tests.registries.samples import samples
+from tests.registries.server import listening
+from tests.registries.survey import Direction, Finding, expected, is_as_expected, store_at, try_vendor
 from tests.registries.table import PAGE, page_with
 from tests.registries.vendor import Vendor
 from tests.registries.vendors.all_vendors import VENDORS
@@ -41,6 +48,21 @@ async def test_public_images_are_read_without_credentials(vendor: Vendor):
     wanted = expected(vendor, Direction.SOURCE)
     wrong = {name: said for name, said in finding.outcomes.items() if not is_as_expected(said, wanted[name])}
     assert wrong == {}
+
+
+@pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
+async def test_the_check_of_a_region_succeeds_with_its_credentials_and_fails_with_wrong_ones(vendor: Vendor):
+    async with listening(vendor.registry()) as registry:
+        repository = RepositoryName(vendor.repository)
+        samples()[0].store(registry.contents.repositories.setdefault(repository, Repository()))
+        async with store_at(registry, vendor) as store:
+            assert (await store.check(repository, samples()[0].tag)).asked
+        if vendor.access.scheme == "open":
+            return
+        registry.tokens.access = replace(vendor.access, password="changed", refresh_token="changed")
+        async with store_at(registry, vendor, access=vendor.access) as store:
+            with pytest.raises(Refused, match="401"):
+                await store.check(repository, samples()[0].tag)
 
 
 async def test_the_page_shows_what_the_run_found(findings: dict[tuple[str, Direction], Finding]):

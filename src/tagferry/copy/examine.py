@@ -153,6 +153,9 @@ async def _look(
         if not asking.done():
             asking.cancel()
             await asyncio.wait([asking])
+        elif not asking.cancelled():
+            # Where the source's fault is raised, this one counts as read.
+            asking.exception()
     if target is None:
         return None, None
     return await route.source.head_manifest(route.source_repository, tag, known=target), target

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 from collections.abc import Sequence
 
 import pytest
@@ -181,3 +182,36 @@ async def test_a_fault_of_the_source_ends_the_question_to_a_far_target(source: S
 
     assert caught.value is trouble
     assert len(asyncio.all_tasks()) == 1
+
+
+class LateStore(ScriptedStore):
+    """A store that answers after whatever else is under way."""
+
+    async def head_manifest(
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        known: Descriptor | None = None,
+        for_write: bool = False,
+        certain: bool = False,
+    ) -> Descriptor | None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return await super().head_manifest(repository, reference, known=known, for_write=for_write, certain=certain)
+
+
+async def test_a_fault_of_the_target_is_not_reported_as_unread_where_the_source_fails_too(target: ScriptedStore):
+    source = LateStore("source")
+    source.failures[V1], target.failures[V1] = Unavailable("the source is down"), Unavailable("the target is down")
+    unread: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unread.append(context))
+
+    with pytest.raises(Unavailable):
+        await examine(route(source, target), V1, override=False, asks_source=True)
+    # Their tracebacks keep the task alive that has the other one.
+    source.failures.clear()
+    target.failures.clear()
+    gc.collect()
+
+    assert unread == []

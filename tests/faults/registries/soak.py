@@ -1,0 +1,299 @@
+"""Jobs of a running tagferry between two registries in a storm, and what has to be true of them all the same."""
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from tagferry.cli.client import ManagementClient
+from tagferry.errors import TagferryError
+from tests.faults.registries.rounds import Round, new_round
+from tests.faults.registries.storm import Storm
+from tests.registries.access import Access
+from tests.registries.contents import Ask, Repository
+from tests.registries.samples import Sample
+from tests.registries.server import Behavior, Registry, listening
+from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment, deployed
+from tests.support.scripted_registry import Reply
+
+_OPEN = ("waiting", "running")
+_LEFT_ALONE = "existed"
+_LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How long and how hard.
+
+    Attributes:
+        seconds: how long new jobs are started.
+        seed: makes the images and chooses the faults.
+        rate: the share of requests that meet a fault.
+        away_seconds: how long a registry is away, once in each minute.
+        at_once: requests to tagferry that are open at once.
+        job_seconds: after this long a job that has not ended counts as hung.
+        rounds: requests to tagferry at most; None means as many as fit into the time.
+    """
+
+    seconds: float
+    seed: int
+    rate: float = 0.12
+    away_seconds: float = 0.0
+    at_once: int = 24
+    job_seconds: float = 240.0
+    rounds: int | None = None
+
+
+class Violation(StrEnum):
+    """What must not happen."""
+
+    HUNG = "jobs that hang"
+    REASON = "reasons that name no fault that was met"
+    CONTENTS = "successes with missing or wrong contents"
+    PARTIAL = "tags seen without all below them"
+    REPLACED = "images replaced without override"
+    INTERNAL = "internal errors of tagferry"
+
+
+@dataclass
+class Findings:
+    """What came of a soak.
+
+    Attributes:
+        statuses: jobs by the status in which they ended.
+        reasons: failed jobs by their reason, names and numbers left out.
+        refused: requests that tagferry did not accept, by their reason.
+        sent: bytes of blobs that the target received.
+        needed: bytes of blobs that successful jobs had to send.
+        without_attachments: successful jobs whose record says that a signature or referrer was left behind.
+        violations: what must not happen, by its kind.
+        faults: the same as sentences.
+    """
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    made: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    tags_seen: int = 0
+    sent: int = 0
+    needed: int = 0
+    without_attachments: int = 0
+    violations: Counter[Violation] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[tuple[str, Any]]:
+        """The figures, each with its name."""
+        again = max(self.sent - self.needed, 0)
+        share = f"{100 * again / self.needed:.0f} %" if self.needed else "-"
+        return [
+            ("jobs", sum(self.statuses.values())),
+            *((f"  {status}", count) for status, count in sorted(self.statuses.items())),
+            ("requests refused before a job", sum(self.refused.values())),
+            ("requests to the registries", self.requests),
+            ("requests that met a fault", sum(self.made.values())),
+            ("kinds of faults", len(self.made)),
+            ("tags seen at the target, each complete", self.tags_seen),
+            ("bytes of blobs sent", self.sent),
+            ("of them sent again", f"{again} ({share})"),
+            ("jobs whose record says what was left behind", self.without_attachments),
+            *((str(kind), self.violations[kind]) for kind in Violation),
+        ]
+
+
+class Soak:
+    """A soak under way.
+
+    Args:
+        terms: how long and how hard.
+        tell: says how far it is.
+    """
+
+    def __init__(self, terms: Terms, tell: Callable[[str], None]) -> None:
+        self._terms = terms
+        self._tell = tell
+        self._storm = Storm(seed=terms.seed, rate=terms.rate, away_seconds=terms.away_seconds)
+        self._findings = Findings()
+        access = Access(username="soak", password="s3cret")
+        self._source = Registry(access, [self._storm.over("source")])
+        self._target = Registry(access, [self._storm.over("target"), self._watch()])
+        # It takes any manifest, so that what is missing below a tag is tagferry's fault and can be seen. Only where it
+        # has itself lost a blob that it said it had stored does it check.
+        self._target.contents.checks_references = False
+        self._numbers = iter(range(terms.rounds or 10_000_000))
+
+    async def run(self, folder: Path) -> Findings:
+        """Run it in a folder of its own."""
+        async with AsyncExitStack() as stack:
+            for registry in (self._source, self._target):
+                await stack.enter_async_context(listening(registry))
+            regions: dict[str, dict[str, Any]] = {
+                NORTH: self._region(self._source, listen=True),
+                SOUTH: self._region(self._target, listen=False),
+            }
+            deployment = await stack.enter_async_context(deployed(folder, regions=regions))
+            ends_at = time.monotonic() + self._terms.seconds
+            workers = [self._work(deployment, ends_at) for _ in range(self._terms.at_once)]
+            await asyncio.gather(*workers)
+            self._storm.is_on = False
+        self._findings.made = self._storm.counts
+        self._findings.requests = self._storm.requests
+        return self._findings
+
+    def _region(self, registry: Registry, *, listen: bool) -> dict[str, Any]:
+        access = registry.tokens.access
+        return {
+            **({"listen": ""} if listen else {}),
+            "registry": registry.url,
+            "username": access.username,
+            "password": access.password,
+            "silence_seconds": 2.0,
+            "request_seconds": 15.0,
+            "poll_seconds": 0,
+        }
+
+    def _watch(self) -> Behavior:
+        """Looks at the target after every request: what a tag points to is complete, and bytes are counted."""
+
+        def afterwards(registry: Registry, ask: Ask, reply: Reply) -> Reply | None:
+            if ask.kind == "blobs/uploads":
+                self._findings.sent += len(ask.body)
+            registry.asked.clear()
+            repository = registry.contents.find(ask.repository)
+            if ask.method == "PUT" and ask.kind == "manifests" and repository and ask.reference in repository.tags:
+                self._findings.tags_seen += 1
+                if missing := _missing(repository, repository.tags[ask.reference]):
+                    self._violation(
+                        Violation.PARTIAL, f"{ask.repository}:{ask.reference} was seen without {missing[0]}"
+                    )
+            return None
+
+        return Behavior(name="watch", effect="Watches.", source="", afterwards=afterwards)
+
+    async def _work(self, deployment: Deployment, ends_at: float) -> None:
+        async with deployment.client(NORTH) as client:
+            for number in self._numbers:
+                if time.monotonic() > ends_at:
+                    return
+                await self._round(client, new_round(number, self._terms.seed))
+                if number % 100 == 99:
+                    self._tell(f"{number + 1} requests, {sum(self._findings.statuses.values())} jobs")
+
+    async def _round(self, client: ManagementClient, work: Round) -> None:
+        self._prepare(work)
+        body = {
+            "imageTag": [sample.tag for sample in work.samples],
+            "override": work.override,
+            "remoteNamespace": RELEASE,
+            "remoteRegionId": SOUTH,
+        }
+        try:
+            started = await client.start_sync(TEAM, work.name, body)
+        except TagferryError as refusal:
+            self._findings.refused[_kind_of(refusal.message)] += 1
+            self._check_reason(work, "the request", refusal.message)
+        else:
+            jobs = await self._ended(client, work, list(started.tags))
+            for job in jobs:
+                self._check(work, job)
+            self._findings.needed += work.bytes_for({job["tag"] for job in jobs if job["status"] == "success"})
+        self._source.contents.repositories.pop(work.at_source, None)
+        self._target.contents.repositories.pop(work.at_target, None)
+        self._source.asked.clear()
+        self._storm.forget(f"source {work.at_source}", f"target {work.at_target}")
+
+    def _prepare(self, work: Round) -> None:
+        source = self._source.contents.repositories[work.at_source] = Repository()
+        for sample in work.samples:
+            sample.store(source)
+        if work.standing:
+            target = self._target.contents.repositories[work.at_target] = Repository()
+            for standing in work.standing.values():
+                standing.store(target)
+
+    async def _ended(self, client: ManagementClient, work: Round, job_ids: list[int]) -> list[dict[str, Any]]:
+        deadline = time.monotonic() + self._terms.job_seconds
+        jobs: list[dict[str, Any]] = []
+        while time.monotonic() < deadline:
+            jobs = list((await client.sync_jobs(TEAM, work.name, job_ids)).values())
+            if not any(job["status"] in _OPEN for job in jobs):
+                return jobs
+            await asyncio.sleep(_LOOK_SECONDS)
+        for job in jobs:
+            if job["status"] in _OPEN:
+                self._violation(Violation.HUNG, f"job {job['id']} of {work.at_source}:{job['tag']} hangs: {job}")
+        return [job for job in jobs if job["status"] not in _OPEN]
+
+    def _check(self, work: Round, job: dict[str, Any]) -> None:
+        sample = next(one for one in work.samples if one.tag == job["tag"])
+        status, reason = job["status"], str(job.get("reason", ""))
+        self._findings.statuses[status] += 1
+        target = self._target.contents.find(work.at_target)
+        standing = work.standing.get(sample.tag)
+        if status == "success":
+            self._check_contents(work, sample, reason, target)
+        elif status == _LEFT_ALONE:
+            if standing is None or work.override:
+                self._violation(
+                    Violation.CONTENTS, f"{work.at_target}:{sample.tag} exists, says the job, and does not: {reason}"
+                )
+        else:
+            self._findings.reasons[_kind_of(reason)] += 1
+            self._check_reason(work, f"job {job['id']}", reason)
+        found = target.tags.get(sample.tag) if target else None
+        if standing is not None and not work.override and found != standing.image.digest:
+            self._violation(Violation.REPLACED, f"{work.at_target}:{sample.tag} was replaced without override")
+        allowed = {None, sample.image.digest, standing.image.digest if standing else None}
+        if found not in allowed:
+            self._violation(Violation.CONTENTS, f"{work.at_target}:{sample.tag} points to {found}")
+
+    def _check_contents(self, work: Round, sample: Sample, reason: str, target: Repository | None) -> None:
+        wanted = work.expected(sample)
+        alone = Sample(wanted.name, wanted.tag, wanted.image)
+        if missing := alone.differences(target):
+            self._violation(Violation.CONTENTS, f"{work.at_target}:{sample.tag} is a success and lacks {missing[0]}")
+        elif wanted.differences(target):
+            self._findings.without_attachments += 1
+            if not _says_what_is_left_behind(reason):
+                self._violation(
+                    Violation.CONTENTS,
+                    f"{work.at_target}:{sample.tag} lacks what is attached, and does not say so: {reason}",
+                )
+
+    def _check_reason(self, work: Round, what: str, reason: str) -> None:
+        if "internal error" in reason:
+            self._violation(Violation.INTERNAL, f"{what} of {work.at_source} says {reason!r}")
+        causes = self._storm.causes(f"source {work.at_source}", f"target {work.at_target}")
+        if not any(re.search(fault.says, reason, re.IGNORECASE) for fault in causes):
+            names = sorted({fault.name for fault in causes})
+            self._violation(Violation.REASON, f"{what} of {work.at_source} says {reason!r}, where it met {names}")
+
+    def _violation(self, kind: Violation, sentence: str) -> None:
+        self._findings.violations[kind] += 1
+        self._findings.faults.append(sentence)
+        self._tell(f"VIOLATION: {sentence}")
+
+
+def _missing(repository: Repository, digest: str) -> list[str]:
+    manifest = repository.manifests.get(digest)
+    if manifest is None:
+        return [digest]
+    below = [missing for child in manifest.children for missing in _missing(repository, child.digest)]
+    return below or repository.missing_below(manifest)
+
+
+def _says_what_is_left_behind(reason: str) -> bool:
+    return re.search("behind|signatures|referrers", reason) is not None
+
+
+def _kind_of(reason: str) -> str:
+    """A reason without what differs from job to job."""
+    plain = re.sub(r"sha(256|512)[:-][0-9a-f]+", "DIGEST", reason)
+    plain = re.sub(rf"({TEAM}|{RELEASE})/r\d+(:\w+)?", "REPOSITORY", plain)
+    return re.sub(r"\d{2,}(?!\d)(?<!\b[345]\d\d)", "N", plain)

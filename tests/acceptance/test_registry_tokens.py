@@ -122,18 +122,18 @@ async def synchronize(ferry: Deployment, *tags: Tag) -> None:
     assert {job["status"] for job in jobs} == {"success"}
 
 
-async def test_a_copy_to_an_embedded_registry_costs_two_tokens_and_no_other_request(tmp_path: Path) -> None:
+async def test_a_copy_to_an_embedded_registry_costs_one_token_and_no_other_request(tmp_path: Path) -> None:
     first, *others = TAGS
     logs = {}
     for challenge in (None, BASIC):
         async with two_deployments(tmp_path / str(challenge is None), challenge) as (near, log):
             await synchronize(near, first)
-            assert len(log.tokens) == (2 if challenge is None else 0)
+            assert len(log.tokens) == (1 if challenge is None else 0)
             await synchronize(near, *others)
             await synchronize(near, *TAGS)
             logs[challenge] = log
 
     tokens, logins = logs[None], logs[BASIC]
-    assert scopes(tokens.tokens) == [("repository:team/app:pull",), ("repository:team/app:pull,push",)]
+    assert scopes(tokens.tokens) == [("repository:team/app:pull,push",)]
     assert tokens.answered == logins.answered
     assert [one.status for one in tokens.requests].count(401) == [one.status for one in logins.requests].count(401) == 1

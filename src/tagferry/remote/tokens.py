@@ -162,9 +162,10 @@ class Tokens:
             _ = parts.port
         except ValueError:
             raise Refused(f"registry {name} names a token server whose URL cannot be read") from None
-        if (parts.scheme, parts.hostname, own.scheme) == ("http", own.hostname, "https"):
-            # A registry behind a proxy that ends TLS may call itself http.
-            return parts._replace(scheme="https", netloc=own.netloc).geturl()
+        is_usable = parts.scheme == "https" or (parts.scheme == "http" and own.scheme == "http")
+        if parts.hostname == own.hostname and not is_usable:
+            # A registry behind a proxy that ends TLS may call itself http, and Nexus has called itself null.
+            return parts._replace(scheme=own.scheme, netloc=own.netloc).geturl()
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Refused(f"the realm of registry {name} must be an http or https URL: got {key.realm[:120]!r}")
         if key.credentials is not None and parts.scheme == "http" and own.scheme == "https":

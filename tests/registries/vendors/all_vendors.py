@@ -9,7 +9,7 @@ from tests.registries.vendors.gar import GAR
 from tests.registries.vendors.ghcr import GHCR
 from tests.registries.vendors.gitlab import GITLAB
 from tests.registries.vendors.harbor import HARBOR, HARBOR_PROXY
-from tests.registries.vendors.nexus import NEXUS
+from tests.registries.vendors.nexus import NEXUS, NEXUS_TOKENS
 from tests.registries.vendors.quay import QUAY
 from tests.registries.vendors.registry_k8s import REGISTRY_K8S
 from tests.registries.vendors.swr import SWR
@@ -25,6 +25,7 @@ VENDORS: tuple[Vendor, ...] = (
     HARBOR_PROXY,
     ARTIFACTORY,
     NEXUS,
+    NEXUS_TOKENS,
     DOCKER_HUB,
     REGISTRY_K8S,
     SWR,

@@ -1,5 +1,7 @@
 """Sonatype Nexus Repository."""
 
+from dataclasses import replace
+
 from tests.registries.access import Access
 from tests.registries.behaviors import no_referrers
 from tests.registries.contents import Ask
@@ -19,6 +21,13 @@ def _head_fails(registry: Registry, ask: Ask) -> Reply | None:
     if ask.method != "HEAD" or ask.kind != "manifests" or ":" not in ask.reference:
         return None
     return None if repository and repository.find(ask.reference) else Reply(status=500)
+
+
+def _null_scheme(registry: Registry, ask: Ask, reply: Reply) -> Reply | None:
+    challenge = reply.headers.get("WWW-Authenticate", "")
+    if 'realm="http://' not in challenge:
+        return None
+    return replace(reply, headers={**reply.headers, "WWW-Authenticate": challenge.replace("http://", "null://")})
 
 
 NEXUS = Vendor(
@@ -45,6 +54,21 @@ NEXUS = Vendor(
             source="sonatype/nexus-public#1059",
             instead=_head_fails,
             avoided="what was just stored is not asked for",
+        ),
+    ),
+)
+
+NEXUS_TOKENS = Vendor(
+    name="Sonatype Nexus 3.77, with tokens",
+    page="nexus",
+    access=Access(realm="/v2/token", service="nexus"),
+    access_source="sonatype/nexus-public#580",
+    behaviors=(
+        Behavior(
+            name="token server of no scheme",
+            effect="The challenge names the token server as `null://host/v2/token`.",
+            source="sonatype/nexus-public#580",
+            afterwards=_null_scheme,
         ),
     ),
 )

@@ -188,12 +188,13 @@ async def test_credentials_are_not_sent_in_clear_for_a_registry_that_is_encrypte
     assert server.asked == []
 
 
-async def test_a_registry_that_calls_itself_http_is_asked_for_tokens_as_it_was_configured():
+@pytest.mark.parametrize("scheme", ["http", "null", "ws"])
+async def test_a_registry_that_does_not_know_its_scheme_is_asked_for_tokens_as_it_was_configured(scheme: str):
     server = TokenServer()
     auth = authenticator(
         server, url="https://registry.example:8443", credentials=Credentials(username="u", password="p")
     )
-    await refused(auth, 'Bearer realm="http://registry.example/v2/_token?a=b",service="s"')
+    await refused(auth, f'Bearer realm="{scheme}://registry.example/v2/_token?a=b",service="s"')
 
     assert await auth.authorization(PULL) == "Bearer t1"
     assert server.asked[0].url.startswith("https://registry.example:8443/v2/_token?a=b&service=s&")

@@ -84,7 +84,9 @@ async def test_a_coding_that_nobody_asked_for_and_that_is_unknown_is_refused_at_
     assert len(script.asked) == 1
 
 
-@pytest.mark.parametrize("body", [gzip.compress(RAW)[:-12], gzip.compress(RAW)[:20] + bytes(40)])
+@pytest.mark.parametrize(
+    "body", [gzip.compress(RAW)[:-12], gzip.compress(RAW)[:20] + bytes(40)], ids=["cut", "overwritten"]
+)
 async def test_damaged_content_is_asked_for_again(script: ScriptedRegistry, store: RemoteStore, body: bytes):
     script.on("GET", "/v2/team/app/manifests/latest", coded(body, "gzip"), coded(gzip.compress(RAW), "gzip"))
     assert (await store.get_manifest(APP, LATEST)).raw == RAW

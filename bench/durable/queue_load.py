@@ -32,6 +32,7 @@ from tagferry.sync.jobs import ENDED, Jobs
 from tagferry.sync.model import SyncRequest
 from tagferry.sync.queue import Queue
 from tagferry.sync.regions import Region, Regions
+from tagferry.sync.searches import Searches
 from tagferry.sync.service import StartedSync, SyncService
 from tagferry.sync.worker import Worker
 
@@ -49,7 +50,7 @@ class _Idle(CopyEngine):
         self._gauge = gauge
 
     async def examine_all(
-        self, route: Route, tags: Sequence[Tag], *, override: bool
+        self, route: Route, tags: Sequence[Tag], *, override: bool, thorough: bool = False
     ) -> dict[Tag, Finding | TagferryError]:
         return {}
 
@@ -168,6 +169,7 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
             engine=engine,
             worker=worker,
             endings=endings,
+            searches=Searches(database),
             tag_limit=10_000,
             active_requests=64,
         )

@@ -23,6 +23,7 @@ from tagferry.sync.dispatch import Dispatch
 from tagferry.sync.jobs import ENDED
 from tagferry.sync.rulebook import RuleBook
 from tagferry.sync.rules import Rules
+from tagferry.sync.searches import Searches
 from tagferry.sync.sender import WebhookSender
 from tagferry.sync.triggerbook import TriggerBook
 from tagferry.sync.triggers import Triggers
@@ -56,7 +57,14 @@ async def open_followers(
     watch = Watch(
         followers=[
             announcer,
-            Dispatch(regions=regions, rules=rules, arrivals=arrivals, users=accounts.users, start=syncs.service.start),
+            Dispatch(
+                regions=regions,
+                rules=rules,
+                arrivals=arrivals,
+                searches=Searches(database),
+                users=accounts.users,
+                start=syncs.service.start,
+            ),
         ],
         regions=regions,
         arrivals=arrivals,

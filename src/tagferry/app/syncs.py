@@ -24,6 +24,7 @@ from tagferry.sync.moves import SharedMoves
 from tagferry.sync.queue import Queue, QueueLimits
 from tagferry.sync.regions import Regions
 from tagferry.sync.retrying import JobRetry
+from tagferry.sync.searches import Searches
 from tagferry.sync.service import SyncService
 from tagferry.sync.worker import Worker
 
@@ -83,6 +84,7 @@ async def open_syncs(settings: Settings, accounts: Accounts, *, places: int | No
             engine=engine,
             worker=worker,
             endings=endings,
+            searches=Searches(accounts.database),
             tag_limit=settings.sync.tag_limit,
             active_requests=settings.sync.active_requests,
             seconds=settings.sync.request_seconds,

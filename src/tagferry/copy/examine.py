@@ -19,8 +19,9 @@ _AT_ONCE = 64
 _HEAD_START_SECONDS = 0.1
 """How long a target of which it is not known how far away it is has to answer before the source is asked too."""
 
-IsWhole = Callable[[Route, Tag, bool], Awaitable[bool]]
-"""Tells whether the target holds everything that the source's tag consists of; asked with `override`."""
+IsWhole = Callable[[Route, Tag, bool], Awaitable[Gaps | None]]
+"""Returns what may be missing although the target holds all that the source's tag was found to consist of; None where
+it does not hold that. Asked with `override`."""
 
 
 class Verdict(Enum):
@@ -89,7 +90,10 @@ async def examine(
     # What is attached to the source's root does not go with an image that was rewritten.
     if rewritten is None and search is not None:
         is_complete, gaps = await search.is_in_place(route, tag, source.digest, override=override)
-    if not is_complete or (is_whole is not None and not await is_whole(route, tag, override)):
+    if is_complete and is_whole is not None:
+        more = await is_whole(route, tag, override)
+        is_complete, gaps = more is not None, gaps | (more or NO_GAPS)
+    if not is_complete:
         return Finding(tag=tag, verdict=Verdict.COPY, source=source.digest, target=target.digest, identity=as_whom)
     return Finding(
         tag=tag,

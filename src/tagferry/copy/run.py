@@ -117,8 +117,8 @@ class CopyEngine:
         self._verify = verify
         self._prover = Prover(self._known)
         self._is_whole: IsWhole | None = self._holds_all_of if verify is Verify.ALL else None
-        required = attachments == "required"
-        self._search = AttachmentSearch(required=required, clock=clock) if attachments else None
+        self._required = attachments == "required"
+        self._search = AttachmentSearch(required=self._required, clock=clock) if attachments else None
         self._clock = clock
         self._blobs = Blobs(
             at_once=limits.blobs,
@@ -131,10 +131,18 @@ class CopyEngine:
         self._manifests: Flights[ContentKey, None] = Flights()
 
     async def examine_all(
-        self, route: Route, tags: Sequence[Tag], *, override: bool
+        self, route: Route, tags: Sequence[Tag], *, override: bool, thorough: bool = False
     ) -> dict[Tag, Finding | TagferryError]:
-        """What stands at the target; a tag that cannot be examined is told by its error."""
-        return await examine_all(route, tags, override=override, search=self._search, is_whole=self._is_whole)
+        """What stands at the target; a tag that cannot be examined is told by its error.
+
+        Args:
+            route: from where to where.
+            tags: the tags.
+            override: whether other images under them may be replaced.
+            thorough: search below an image in place too, for what is attached to any part of it.
+        """
+        is_whole = self._examiner(thorough=thorough)
+        return await examine_all(route, tags, override=override, search=self._search, is_whole=is_whole)
 
     async def estimate_all(self, route: Route, tags: Sequence[Tag], *, override: bool) -> Estimates:
         """What `copy` would have to do for each of these tags; nothing is written anywhere."""
@@ -157,6 +165,7 @@ class CopyEngine:
         plan: Awaitable[Plan] | None = None,
         progress: Progress | None = None,
         before_tag: Callable[[], Awaitable[None]] | None = None,
+        thorough: bool = False,
     ) -> Outcome:
         """Make the target's tag point to the source's image, complete.
 
@@ -168,6 +177,7 @@ class CopyEngine:
             plan: what `plan` reads just now, likewise.
             progress: filled while the copy runs.
             before_tag: awaited just before the tag is written.
+            thorough: as for `examine_all`, where there is no finding.
 
         Raises:
             NotFound: the source lacks the tag or a part of its image.
@@ -181,9 +191,8 @@ class CopyEngine:
                 async with deadline:
                     if finding is None:
                         found_at = self._clock()
-                        finding = await examine(
-                            route, tag, override=override, search=self._search, is_whole=self._is_whole
-                        )
+                        is_whole = self._examiner(thorough=thorough)
+                        finding = await examine(route, tag, override=override, search=self._search, is_whole=is_whole)
                     if (outcome := _nothing_to_write(route, finding)) is not None:
                         return outcome
                     return await self._copy(
@@ -281,10 +290,23 @@ class CopyEngine:
             return frozenset()
         return frozenset(flaw.part.digest for flaw in await self._prover.flaws(route, plan))
 
-    async def _holds_all_of(self, route: Route, tag: Tag, override: bool) -> bool:
+    def _examiner(self, *, thorough: bool) -> IsWhole | None:
+        """Return what an image in place is examined by, besides its digest and what is attached to that."""
+        return self._is_whole or (self._searched if thorough and self._search is not None else None)
+
+    async def _holds_all_of(self, route: Route, tag: Tag, override: bool) -> Gaps | None:
         plan = await plan_tag(route, tag, search=self._search)
         tags_stand = await are_tags_in_place(route, plan.attachments, override=override)
-        return tags_stand and not await self._prover.flaws(route, plan)
+        return plan.gaps if tags_stand and not await self._prover.flaws(route, plan) else None
+
+    async def _searched(self, route: Route, tag: Tag, override: bool) -> Gaps | None:
+        """Search for all that is attached; an image in place does not fail because that cannot be done."""
+        try:
+            return await self._holds_all_of(route, tag, override)
+        except TagferryError as error:
+            if self._required:
+                raise
+            return Gaps(unsearched=error.message)
 
     async def _bring(
         self, route: Route, plan: Plan, progress: Progress, *, override: bool, lost: Collection[Digest]

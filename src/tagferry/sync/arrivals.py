@@ -89,18 +89,21 @@ class Arrivals:
         return Arrived(is_open=is_open is not None, latest_id=latest or 0, brought=_arrival(job) if job else None)
 
     async def brought_by(self, job_ids: Collection[int]) -> list[tuple[Source, Tag]]:
-        """Where those of these jobs that ended with success have brought which tag."""
+        """Where those of these jobs that ended with success have brought which tag.
+
+        Where not all signatures could be searched for, it is also where the tag came from: its rules search again.
+        """
         async with self._database.read() as session:
             jobs = await session.scalars(
                 select(SyncJobRow).where(SyncJobRow.id.in_(job_ids), SyncJobRow.status == JobStatus.SUCCESS.value)
             )
-            return [
-                (
-                    Source(RegionId(job.target_region), Namespace(job.target_namespace), Repository(job.repository)),
-                    Tag(job.tag),
-                )
-                for job in jobs
-            ]
+            found = []
+            for job in jobs:
+                name, tag = Repository(job.repository), Tag(job.tag)
+                found.append((Source(RegionId(job.target_region), Namespace(job.target_namespace), name), tag))
+                if job.unsearched is not None:
+                    found.append((Source(RegionId(job.source_region), Namespace(job.namespace), name), tag))
+            return found
 
 
 def latest_arrival(source: Source) -> Select[int | None]:

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from weakref import WeakValueDictionary
 
 import structlog
@@ -16,6 +18,7 @@ from tagferry.sync.arrivals import Arrivals, Arrived, Source, request_id_of
 from tagferry.sync.model import SyncRequest
 from tagferry.sync.regions import Regions
 from tagferry.sync.rules import Handled, Rule, Rules
+from tagferry.sync.searches import Searches, Target
 from tagferry.sync.service import StartedSync
 
 _HOPS = 32
@@ -32,6 +35,7 @@ class Dispatch:
         regions: those that this process knows; rules from or to others rest.
         rules: the rules, and what they have handled.
         arrivals: what sync jobs brought.
+        searches: whose search for signatures was not finished.
         users: in whose names rules act.
         start: accepts a request.
         clock: seconds.
@@ -43,6 +47,7 @@ class Dispatch:
         regions: Regions,
         rules: Rules,
         arrivals: Arrivals,
+        searches: Searches,
         users: Users,
         start: Start,
         clock: Clock = time.monotonic,
@@ -50,8 +55,10 @@ class Dispatch:
         self._regions = regions
         self._rules = rules
         self._arrivals = arrivals
+        self._searches = searches
         self._users = users
         self._start = start
+        self._clock = clock
         self._patience = Patience(shortest=5.0, longest=600.0, clock=clock)
         self._open_jobs = Patience(shortest=1.0, longest=60.0, clock=clock)
         self._locks: WeakValueDictionary[tuple[Repository, Tag], asyncio.Lock] = WeakValueDictionary()
@@ -68,8 +75,16 @@ class Dispatch:
         return await self._rules.sources()
 
     async def handled(self, source: Source) -> list[Mapping[str, str]]:
-        """What the tags of a repository were last handled for, by each of its rules that may do something here."""
-        digests = await self._rules.handled_digests([rule.id for rule in await self.active(source)])
+        """What the tags of a repository were last handled for, by each of its rules that may do something here.
+
+        Tags whose signatures may have to be searched for again count as handled for no digest.
+        """
+        rules = await self.active(source)
+        digests = await self._rules.handled_digests([rule.id for rule in rules])
+        pending = await self._searches.pending(source) if rules else {}
+        for rule in rules:
+            known = digests[rule.id]
+            known |= {tag: "" for tag in pending.get(_target(rule), ()) if tag in known}
         return list(digests.values())
 
     async def forget(self, source: Source, *references: Reference) -> None:
@@ -92,21 +107,21 @@ class Dispatch:
             return Again()
         handled = await self._rules.handled([rule.id for rule in rules], tag)
         changed = [rule for rule in rules if rule.id not in handled or handled[rule.id].digest != found.digest]
+        again = await self._search_again([rule for rule in rules if rule not in changed], handled, tag)
         if not changed:
-            return Again()
+            return again
         # Asked after the registry: what a job has put there is then open, or recorded as brought.
         arrived = await self._arrivals.of(source, tag, found.digest)
         if arrived.is_open:
             return Again(at_tag=self._open_jobs.fail((source, tag))[0])
-        times = []
+        times = [again]
         for rule in changed:
             before = handled.get(rule.id) or Handled(digest=None, arrival_id=rule.arrival_id)
             times.append(await self._apply(rule, tag, found.digest, before, arrived))
-        at_tag = [again.at_tag for again in times if again.at_tag is not None]
-        at_source = [again.at_source for again in times if again.at_source is not None]
-        if not at_tag:
+        earliest = _earliest(times)
+        if earliest.at_tag is None:
             self._open_jobs.succeed((source, tag))
-        return Again(at_tag=min(at_tag, default=None), at_source=min(at_source, default=None))
+        return earliest
 
     async def _apply(self, rule: Rule, tag: Tag, digest: Digest, before: Handled, arrived: Arrived) -> Again:
         """Handle a tag for a rule, or let it rest until the rule can run."""
@@ -116,17 +131,44 @@ class Dispatch:
             # It was there: sent back, it would go round for ever.
             await self._rules.keep(rule.id, tag, done)
             return Again()
-        # Whoever changes a rule may have put right what was wrong with it.
-        version = (rule.id, rule.updated_at)
-        if (until := self._patience.until(version)) is not None:
-            return Again(at_source=until)
-        try:
+
+        async def start() -> bool:
             if before.came_through != came_through:
                 # Whoever meets the copy at the target looks here for where it came from.
                 await self._rules.keep(rule.id, tag, replace(before, came_through=came_through))
             is_handled = await self._start_as_its_creator(rule, tag)
             if is_handled:
                 await self._rules.keep(rule.id, tag, done)
+            return is_handled
+
+        return await self._guarded(rule, tag, start)
+
+    async def _search_again(self, rules: list[Rule], handled: Mapping[int, Handled], tag: Tag) -> Again:
+        """Search for signatures of what rules have handled, where an earlier search was not finished."""
+        # What came from a place was not sent back there.
+        sent = [rule for rule in rules if rule.target_place not in handled[rule.id].came_through]
+        if not sent:
+            return Again()
+        due = await self._searches.due(sent[0].source, tag, [_target(rule) for rule in sent])
+        times = []
+        for rule in sent:
+            if (at := due.get(_target(rule))) is None:
+                continue
+            seconds = (at - datetime.now(UTC)).total_seconds()
+            if seconds > 0:
+                times.append(Again(at_tag=self._clock() + seconds))
+            else:
+                times.append(await self._guarded(rule, tag, partial(self._start_as_its_creator, rule, tag)))
+        return _earliest(times)
+
+    async def _guarded(self, rule: Rule, tag: Tag, start: Callable[[], Awaitable[bool]]) -> Again:
+        """Start a sync, unless the rule has to be left alone for what went wrong before."""
+        # Whoever changes a rule may have put right what was wrong with it.
+        version = (rule.id, rule.updated_at)
+        if (until := self._patience.until(version)) is not None:
+            return Again(at_source=until)
+        try:
+            is_handled = await start()
         except Exception as error:
             until, is_news = self._patience.fail(version, reason_of(error))
             if is_news:
@@ -170,6 +212,16 @@ class Dispatch:
         if started.jobs:
             log.info("a rule synchronizes a tag", **_names(rule), tag=tag)
         return True
+
+
+def _target(rule: Rule) -> Target:
+    return Target(rule.target_region, rule.target_namespace)
+
+
+def _earliest(times: Collection[Again]) -> Again:
+    at_tag = [again.at_tag for again in times if again.at_tag is not None]
+    at_source = [again.at_source for again in times if again.at_source is not None]
+    return Again(at_tag=min(at_tag, default=None), at_source=min(at_source, default=None))
 
 
 def _names(rule: Rule) -> dict[str, object]:

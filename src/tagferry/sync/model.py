@@ -157,6 +157,7 @@ class JobStart:
     reason: str = ""
     digest: Digest | None = None
     rewritten: Rewrite | None = None
+    unsearched: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +204,5 @@ class JobChange:
     bytes_total: int | None = None
     bytes_done: int | None = None
     rewritten: Rewrite | None = None
+    unsearched: str | None = None
     attempt: Attempt | None = None

@@ -90,6 +90,7 @@ def _rows(starts: Iterable[JobStart], standing: dict[Tag, JobPlace], turn: int) 
             "reason": start.reason,
             "digest": start.digest,
             "rewritten": document(start.rewritten),
+            "unsearched": start.unsearched,
             "turn": turn,
             "after_id": earlier.id if earlier is not None and not start.status.has_ended else None,
         }
@@ -147,7 +148,7 @@ def _insert(dialect: str) -> Insert:
             "deadline_at",
         )
     }
-    names = ("tag", "status", "reason", "digest", "rewritten", "turn", "after_id")
+    names = ("tag", "status", "reason", "digest", "rewritten", "unsearched", "turn", "after_id")
     array = bindparam("given_rows", type_=JSON)
     own: dict[str, Any]
     if dialect == "sqlite":

@@ -39,7 +39,7 @@ def recorded(change: JobChange, *, worker_id: int) -> tuple[Update, dict[str, An
     """
     told: dict[str, Any] = {
         name: value
-        for name in ("reason", "digest", "bytes_total", "bytes_done")
+        for name in ("reason", "digest", "bytes_total", "bytes_done", "unsearched")
         if (value := getattr(change, name)) is not None
     }
     if change.rewritten is not None:

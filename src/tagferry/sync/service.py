@@ -15,12 +15,14 @@ from tagferry.copy.run import CopyEngine
 from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.admission import admit, admit_source, admit_target
+from tagferry.sync.arrivals import Source
 from tagferry.sync.endings import Endings
 from tagferry.sync.hints import PLANNED_AHEAD, Hint, planned
 from tagferry.sync.jobs import Jobs
 from tagferry.sync.meetings import Meetings
 from tagferry.sync.model import JobPlace, JobSelection, JobStart, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.regions import Regions
+from tagferry.sync.searches import Searches, Target
 from tagferry.sync.verdicts import describe
 from tagferry.sync.worker import Worker
 
@@ -63,6 +65,7 @@ class SyncService:
         engine: CopyEngine,
         worker: Worker,
         endings: Endings,
+        searches: Searches,
         tag_limit: int,
         active_requests: int,
         seconds: float | None = None,
@@ -73,6 +76,7 @@ class SyncService:
         self._engine = engine
         self._worker = worker
         self._endings = endings
+        self._searches = searches
         self._tag_limit = tag_limit
         self._active_requests = active_requests
         self._seconds = seconds
@@ -265,11 +269,14 @@ class SyncService:
             route = self._regions.route(request)
             # What stands at the target while another copy goes on there says nothing about what will stand there then.
             free = [tag for tag in wanted if tag not in standing]
-            findings = await self._examined(route, free, override=request.override)
+            findings, searched_again = await self._examined(request, route, free)
             await self._require_repository(route, findings)
             starts = [_start(tag, findings.get(tag)) for tag in wanted]
             if request.is_automatic:
-                starts = [start for start in starts if start.status is not JobStatus.SUCCESS]
+                # That a search was made again is recorded, so that the rule knows how it ended.
+                starts = [
+                    start for start in starts if start.status is not JobStatus.SUCCESS or start.tag in searched_again
+                ]
             found = [start.tag for start in starts if not start.status.has_ended and start.tag in findings]
             soon = found[: min(PLANNED_AHEAD, self._worker.free)]
             async with planned(partial(self._engine.plan, route), soon) as plans, self._worker.claiming() as claim:
@@ -284,14 +291,28 @@ class SyncService:
         return places
 
     async def _examined(
-        self, route: Route, tags: Sequence[Tag], *, override: bool
-    ) -> Mapping[Tag, Finding | TagferryError]:
-        """What is found about the tags in a short time; a registry that takes longer is left to their jobs."""
+        self, request: SyncRequest, route: Route, tags: Sequence[Tag]
+    ) -> tuple[Mapping[Tag, Finding | TagferryError], Collection[Tag]]:
+        """What is found about the tags in a short time; a registry that takes longer is left to their jobs.
+
+        Returns:
+            The findings, and the tags that were searched again because an earlier search was unfinished.
+        """
+        source = Source(request.source_region, request.namespace, request.repository)
+        target = Target(request.target_region, request.target_namespace)
         try:
             async with asyncio.timeout(_EXAMINE_SECONDS):
-                return await self._engine.examine_all(route, tags, override=override)
+                findings = await self._engine.examine_all(route, tags, override=request.override)
+                in_place = [
+                    tag
+                    for tag, finding in findings.items()
+                    if isinstance(finding, Finding) and finding.verdict is Verdict.IN_PLACE
+                ]
+                unfinished = sorted(await self._searches.unfinished(source, target, in_place))
+                again = await self._engine.examine_all(route, unfinished, override=request.override, thorough=True)
+                return {**findings, **again}, unfinished
         except TimeoutError:
-            return {}
+            return {}, ()
 
     async def _require_repository(self, route: Route, findings: Mapping[Tag, Finding | TagferryError]) -> None:
         """Refuse a source repository that does not exist, before anything is recorded; mostly no question is left."""
@@ -317,7 +338,14 @@ def _start(tag: Tag, finding: Finding | TagferryError | None) -> JobStart:
     if not isinstance(finding, Finding) or finding.verdict is Verdict.COPY:
         return JobStart(tag)
     status, reason = describe(finding.verdict, finding.rewritten, finding.gaps)
-    return JobStart(tag, status, reason, digest=finding.target, rewritten=finding.rewritten)
+    return JobStart(
+        tag,
+        status,
+        reason,
+        digest=finding.target,
+        rewritten=finding.rewritten,
+        unsearched=finding.gaps.unsearched if status is JobStatus.SUCCESS else None,
+    )
 
 
 def _by_target(

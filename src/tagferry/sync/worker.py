@@ -298,6 +298,8 @@ class Worker:
                     plan=hint.plan if hint else None,
                     progress=run.progress,
                     before_tag=self._until_certain,
+                    # Whoever accepted the job has found something that may be no part of the tag's own manifest.
+                    thorough=True,
                 )
         except TimeoutError:
             if not deadline.expired():
@@ -375,8 +377,12 @@ def _seconds_left(job: SyncJob) -> float | None:
 def _ended(
     run: _Run, status: JobStatus, reason: str, outcome: Outcome | None = None, attempt: Attempt | None = None
 ) -> JobChange:
-    digest, rewritten = (outcome.digest, outcome.rewritten) if outcome else (None, None)
-    return _changed(run, status, reason=reason, digest=digest, rewritten=rewritten, attempt=attempt)
+    if outcome is None:
+        return _changed(run, status, reason=reason, attempt=attempt)
+    unsearched = outcome.gaps.unsearched if status is JobStatus.SUCCESS else None
+    return _changed(
+        run, status, reason=reason, digest=outcome.digest, rewritten=outcome.rewritten, unsearched=unsearched
+    )
 
 
 def _changed(run: _Run, status: JobStatus, **changes: Any) -> JobChange:

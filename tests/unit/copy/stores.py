@@ -24,6 +24,7 @@ class ScriptedStore(MemoryStore):
         outcomes: how each blob came to be.
         failures: raised when this blob, manifest or tag is asked for, read or written.
         referrer_failures: why not all referrers of a manifest can be listed.
+        hidden_referrers: manifests whose referrers are not listed.
         dangling: referrers of a manifest that are listed and do not exist.
         many_tags: it does not list tags at a reasonable cost.
         spoiled: blobs that are read with other bytes than they should have.
@@ -38,6 +39,7 @@ class ScriptedStore(MemoryStore):
         self.outcomes: dict[Digest, BlobOutcome] = {}
         self.failures: dict[str, Exception] = {}
         self.referrer_failures: dict[Digest, TagferryError] = {}
+        self.hidden_referrers: set[Digest] = set()
         self.dangling: dict[Digest, list[Descriptor]] = {}
         self.many_tags = False
         self.spoiled: set[Digest] = set()
@@ -85,7 +87,7 @@ class ScriptedStore(MemoryStore):
         tags: Collection[Tag] | None = None,
     ) -> list[Descriptor]:
         found = await super().list_referrers(repository, digest, artifact_type, tags=tags)
-        found += self.dangling.get(digest, [])
+        found = [] if digest in self.hidden_referrers else found + self.dangling.get(digest, [])
         if digest in self.referrer_failures:
             raise Incomplete(self.referrer_failures[digest], found)
         return found

@@ -20,6 +20,7 @@ from tagferry.sync.model import JobPlace, JobStatus, SyncRequest
 from tagferry.sync.regions import Region, Regions
 from tagferry.sync.rulebook import RuleBook
 from tagferry.sync.rules import Rule, Rules, RuleWish
+from tagferry.sync.searches import Searches, Target
 from tagferry.sync.service import StartedSync
 from tagferry.sync.watch import Watch
 from tests.support.clock import Clock
@@ -50,6 +51,7 @@ class Courier:
         arrivals: where something has arrived, and nobody has looked yet.
         refusal: raised instead of taking a request.
         rewritten: what it makes of an image on its way, by the digest.
+        unsearched: why it does not find all signatures.
     """
 
     database: Database
@@ -60,6 +62,7 @@ class Courier:
     refusal: Exception | None = None
     holding: bool = False
     rewritten: dict[Digest, SampleImage] = field(default_factory=dict)
+    unsearched: str | None = None
     read: dict[int, Digest | None] = field(default_factory=dict)
     samples: dict[Digest, SampleImage] = field(default_factory=dict)
 
@@ -72,7 +75,8 @@ class Courier:
             if replace(earlier, id=request.id) == request:
                 place = JobPlace(id=job_id, status=JobStatus.RUNNING, override=request.override, is_joined=True)
                 return StartedSync(request=request, jobs={request.tags[0]: place})
-        if await self._wanted(request) == await self._standing(request):
+        is_in_place = await self._wanted(request) == await self._standing(request)
+        if is_in_place and not await self._is_unsearched(request):
             return StartedSync(request=request, jobs={})
         row = SyncJobRow(
             request_id=request.id,
@@ -121,8 +125,18 @@ class Courier:
 
     async def _end(self, job_id: int, status: JobStatus, digest: Digest) -> None:
         async with self.database.write() as session:
-            values = {"status": status.value, "digest": digest}
+            values = {
+                "status": status.value,
+                "digest": digest,
+                "unsearched": self.unsearched,
+                "ended_at": datetime.now(UTC),
+            }
             await session.execute(update(SyncJobRow).where(SyncJobRow.id == job_id).values(**values))
+
+    async def _is_unsearched(self, request: SyncRequest) -> bool:
+        way = Source(request.source_region, request.namespace, request.repository)
+        target = Target(request.target_region, request.target_namespace)
+        return bool(await Searches(self.database).unfinished(way, target, request.tags))
 
     async def _wanted(self, request: SyncRequest) -> Digest | None:
         digest = await self.stores[request.source_region].tag(APP, request.tags[0])
@@ -164,6 +178,7 @@ class Circle:
             regions=self.regions,
             rules=self.rules,
             arrivals=arrivals,
+            searches=Searches(self.database),
             users=self.users,
             start=self.courier.start,
             clock=given["clock"],

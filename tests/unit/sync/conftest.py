@@ -26,6 +26,7 @@ from tagferry.sync.model import SyncJob, SyncRequest
 from tagferry.sync.queue import Queue, QueueLimits
 from tagferry.sync.regions import Region, Regions
 from tagferry.sync.retrying import JobRetry
+from tagferry.sync.searches import Searches
 from tagferry.sync.service import SyncService
 from tagferry.sync.worker import Worker
 from tests.unit.copy.stores import ScriptedStore
@@ -135,6 +136,7 @@ class World:
             engine=engine,
             worker=worker,
             endings=Endings(jobs, signals),
+            searches=Searches(self.database),
             tag_limit=tag_limit,
             active_requests=active_requests,
             seconds=seconds,

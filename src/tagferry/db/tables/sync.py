@@ -17,7 +17,7 @@ class SyncJobRow(Base):
 
     Where it has not ended, `priority` and `turn` say when it is next, `after_id` names the job on the same way that it
     has to wait for, and `worker_id` who runs it. `next_attempt_at` is set only while it waits for that time, and not
-    for its turn.
+    for its turn. `unsearched` is why not all signatures and other referrers of the image could be searched for.
     """
 
     __tablename__ = "sync_jobs"
@@ -38,6 +38,13 @@ class SyncJobRow(Base):
         ),
         Index("ix_sync_jobs_after_id", "after_id", **rows_where("after_id IS NOT NULL")),
         Index("ix_sync_jobs_ended_at", "ended_at"),
+        Index(
+            "ix_sync_jobs_unsearched",
+            "source_region",
+            "namespace",
+            "repository",
+            **rows_where("unsearched IS NOT NULL"),
+        ),
         Index("ix_sync_jobs_target", "target_region", "target_namespace", "repository", "tag", "id"),
     )
 
@@ -62,6 +69,7 @@ class SyncJobRow(Base):
     bytes_total: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes_done: Mapped[int] = mapped_column(BigInteger, default=0)
     rewritten: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    unsearched: Mapped[str | None] = mapped_column(Text)
     priority: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
     turn: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     after_id: Mapped[int | None] = mapped_column(BigInteger)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,7 +94,10 @@ class Database:
         except ValueError:
             # SQLAlchemy's text would show what it takes for the port, and that can be a part of the password.
             raise Invalid("database_url", f"{_URL_RULE} (its port is not a number)") from None
+        self._turns: AbstractAsyncContextManager[None] = nullcontext()
         if self._is_sqlite:
+            # SQLite serves writers in no order, and gives one up that it has passed over for too long.
+            self._turns = asyncio.Lock()
             sqlite.prepare(self._engine.sync_engine)
             self._reads = self._engine.execution_options(**{sqlite.BEGIN: ""})
             self._writes = self._engine.execution_options(**{sqlite.BEGIN: "BEGIN IMMEDIATE"})
@@ -162,7 +165,7 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A session whose changes are committed at the end, all or none."""
-        async with self._writing() as session:
+        async with self._turns, self._writing() as session:
             try:
                 yield session
                 await session.commit()

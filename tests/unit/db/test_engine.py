@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
+from tagferry.db import sqlite
 from tagferry.db.engine import Database
 from tagferry.db.tables import DomainRow, TokenRow, UserRow
 from tagferry.errors import Invalid, Unavailable
@@ -301,3 +302,26 @@ async def shut(postgres: PostgresServer, numbers: list[int]) -> None:
     for number in numbers:
         end = f"SELECT pg_terminate_backend({number}, 10000)"
         await asyncio.to_thread(postgres.run, end, database="postgres")
+
+
+async def test_writes_of_one_process_wait_for_each_other_however_long_that_takes(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.0)
+    database = Database(f"sqlite+aiosqlite:///{file}")
+    await database.migrate()
+
+    async def write(number: int) -> None:
+        async with database.write() as session:
+            session.add(DomainRow(id=str(number), name=f"domain {number}"))
+
+    async with database.write() as session:
+        session.add(DomainRow(id="first", name="a first one"))
+        await session.flush()
+        others = [asyncio.create_task(write(number)) for number in range(20)]
+        done, _ = await asyncio.wait(others, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
+        assert not done
+    await asyncio.gather(*others)
+
+    assert len(await names(database)) == 21
+    await database.close()

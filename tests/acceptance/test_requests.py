@@ -58,9 +58,11 @@ class HeldRegistry(RemoteStore):
         super().__init__(Endpoint(name=SOUTH, url=url))
         self.released = asyncio.Event()
 
-    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
+    async def put_manifest(
+        self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None, **terms: Any
+    ) -> None:
         await self.released.wait()
-        await super().put_manifest(repository, manifest, tag)
+        await super().put_manifest(repository, manifest, tag, **terms)
 
 
 @pytest.fixture

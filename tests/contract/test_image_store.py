@@ -300,6 +300,20 @@ async def test_a_tag_moves_and_the_old_manifest_stays(store: ImageStore, reposit
     assert (await store.get_manifest(repository, old.digest)).raw == old.manifest.raw
 
 
+async def test_without_override_a_tag_is_written_over_nothing_itself_and_what_was_seen(
+    store: ImageStore, repository: RepositoryName
+):
+    old, new = image(seed="old"), image(seed="new")
+    await push(store, repository, old)
+    await push(store, repository, new)
+
+    await store.put_manifest(repository, old.manifest, LATEST, override=False)
+    await store.put_manifest(repository, old.manifest, LATEST, override=False)
+    await store.put_manifest(repository, new.manifest, LATEST, override=False, seen=old.digest)
+
+    assert (await store.get_manifest(repository, LATEST)).digest == new.digest
+
+
 async def test_a_manifest_without_a_tag_makes_no_tag(store: ImageStore, repository: RepositoryName):
     await push(store, repository, image(seed="tagged"), LATEST)
     await push(store, repository, image(seed="untagged"))

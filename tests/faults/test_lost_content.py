@@ -108,8 +108,10 @@ class LosingStore(RemoteStore):
         self.registry = registry
         self.has_lost = False
 
-    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
-        await super().put_manifest(repository, manifest, tag)
+    async def put_manifest(
+        self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None, **terms: Any
+    ) -> None:
+        await super().put_manifest(repository, manifest, tag, **terms)
         if manifest.digest == FIRST.digest and not self.has_lost:
             self.registry.lose(repository, Digest.of(SHARED))
             self.has_lost = True

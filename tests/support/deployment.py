@@ -71,9 +71,11 @@ class HeldStore(MemoryStore):
         super().__init__("held")
         self.released = asyncio.Event()
 
-    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
+    async def put_manifest(
+        self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None, **terms: Any
+    ) -> None:
         await self.released.wait()
-        await super().put_manifest(repository, manifest, tag)
+        await super().put_manifest(repository, manifest, tag, **terms)
 
 
 @dataclass(frozen=True)

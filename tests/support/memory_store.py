@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from tagferry.errors import NotFound
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, written_since
+from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, written_since
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.oci.refusal import manifest_refused
 from tagferry.oci.verify import verified
@@ -69,8 +69,19 @@ class MemoryStore:
         await self._enter("get_manifest")
         return self._require(repository, reference)
 
-    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
+    async def put_manifest(
+        self,
+        repository: RepositoryName,
+        manifest: Manifest,
+        tag: Tag | None = None,
+        *,
+        override: bool = True,
+        seen: Digest | None = None,
+    ) -> None:
         await self._enter("put_manifest")
+        standing = self._find(repository, tag) if tag is not None and not override else None
+        if tag is not None and standing is not None and not may_be_replaced(standing.digest, manifest, seen):
+            raise written_since(repository, tag)
         if manifest.media_type in self.refused_types:
             raise manifest_refused(self.name, manifest)
         contents = self._contents(repository)

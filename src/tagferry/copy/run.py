@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -22,7 +23,7 @@ from tagferry.copy.progress import Progress, Transfer
 from tagferry.copy.proof import Prover, Verify, incomplete
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
-from tagferry.errors import Corrupt, Expired, NotFound, TagferryError, Unavailable
+from tagferry.errors import Conflict, Corrupt, Expired, NotFound, TagferryError, Unavailable
 from tagferry.names import Digest, Tag
 from tagferry.oci.model import Descriptor, Manifest
 
@@ -266,7 +267,11 @@ class CopyEngine:
                 return outcome
         if before_tag is not None:
             await before_tag()
-        await _put(route, plan.root, plan.tag)
+        try:
+            await _put(route, plan.root, plan.tag, override=override, seen=finding.target)
+        except Conflict:
+            # Others have written the tag since it was looked at.
+            return Outcome(verdict=Verdict.BLOCKED, digest=None)
         return Outcome(verdict=Verdict.COPY, digest=plan.root.digest, rewritten=plan.rewritten, gaps=plan.gaps)
 
     async def _complete(
@@ -350,7 +355,9 @@ class CopyEngine:
             return
         standing = await route.target.head_manifest(route.target_repository, tag, for_write=True, certain=not override)
         if standing is None or (override and standing.digest != root.digest):
-            await _put(route, root, tag)
+            # What others write meanwhile stays, as what was there before does.
+            with suppress(Conflict):
+                await _put(route, root, tag, override=override)
 
     async def _ensure_manifest(self, route: Route, manifest: Manifest) -> None:
         if self._holds(route, manifest.digest):
@@ -363,9 +370,11 @@ class CopyEngine:
         await self._manifests.share(key_of(route, manifest.digest), put)
 
 
-async def _put(route: Route, manifest: Manifest, tag: Tag | None = None) -> None:
+async def _put(
+    route: Route, manifest: Manifest, tag: Tag | None = None, *, override: bool = True, seen: Digest | None = None
+) -> None:
     try:
-        await route.target.put_manifest(route.target_repository, manifest, tag)
+        await route.target.put_manifest(route.target_repository, manifest, tag, override=override, seen=seen)
     except NotFound as refusal:
         raise _Lacking(refusal) from None
 

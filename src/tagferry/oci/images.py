@@ -141,10 +141,28 @@ class ImageStore(Protocol):
         """
         ...
 
-    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
+    async def put_manifest(
+        self,
+        repository: RepositoryName,
+        manifest: Manifest,
+        tag: Tag | None = None,
+        *,
+        override: bool = True,
+        seen: Digest | None = None,
+    ) -> None:
         """Store the manifest's raw bytes under its digest and, if given, point the tag to it, atomically.
 
+        Args:
+            repository: where to store it.
+            manifest: the manifest.
+            tag: the tag.
+            override: whether the tag may point to any other image. If not, the caller has looked at it. A store that
+                others write to cannot compare and write at once, but looks again before it sends the manifest a second
+                time.
+            seen: what the tag pointed to when the caller looked, which may be replaced; None if it did not exist.
+
         Raises:
+            Conflict: of the kind `tag`; without `override`, it points to another image by now.
             NotFound: the store refuses it because something that it refers to is missing.
             Unsupported: the store does not take manifests of this kind.
             Invalid: the store does not take this manifest.
@@ -277,6 +295,11 @@ class ImageStore(Protocol):
     async def close(self) -> None:
         """Give back connections and files."""
         ...
+
+
+def may_be_replaced(standing: Digest | None, manifest: Manifest, seen: Digest | None) -> bool:
+    """Whether a tag that points to `standing` may be pointed to a manifest without `override`."""
+    return standing is None or standing == seen or manifest.hashes_to(standing)
 
 
 def written_since(repository: RepositoryName, tag: Tag) -> Conflict:

@@ -161,6 +161,10 @@ class Manifest:
         """Bytes of the manifest itself."""
         return len(self.raw)
 
+    def hashes_to(self, digest: Digest) -> bool:
+        """Whether a digest, of whatever algorithm, is one of these bytes."""
+        return digest == self.digest or Digest.of(self.raw, digest.algorithm) == digest
+
     @property
     def is_index(self) -> bool:
         """Whether this lists other manifests: an OCI index or a Docker manifest list."""

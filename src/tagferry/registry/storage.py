@@ -10,7 +10,7 @@ from typing import Self
 
 from tagferry.errors import Corrupt, NotFound, TagferryError
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord
+from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, written_since
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.registry.arrivals import Arrivals
 from tagferry.registry.blobs import BlobFiles
@@ -79,9 +79,20 @@ class DiskStore:
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         return await self._threads.run(self._manifests.read, repository, reference)
 
-    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
+    async def put_manifest(
+        self,
+        repository: RepositoryName,
+        manifest: Manifest,
+        tag: Tag | None = None,
+        *,
+        override: bool = True,
+        seen: Digest | None = None,
+    ) -> None:
         def write() -> None:
             with self._lock(repository):
+                standing = None if override or tag is None else self._manifests.describe(repository, tag)
+                if tag is not None and standing is not None and not may_be_replaced(standing.digest, manifest, seen):
+                    raise written_since(repository, tag)
                 self._manifests.write(repository, manifest, tag)
 
         await self._threads.run(write)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from tagferry.errors import Refused, TagferryError, Unavailable, Unsupported
 from tagferry.remote.answer import Answer, failure
 from tagferry.remote.auth import Authenticator, Refusal
-from tagferry.remote.call import Call
+from tagferry.remote.call import Call, Reauthorized
 from tagferry.remote.challenges import actions_of, repository_of, supported_challenge
 from tagferry.remote.endpoint import Endpoint, FixedCredentials
 from tagferry.remote.http1 import Stream
@@ -136,6 +136,8 @@ class Access:
                     )
                 return response
             response.close()
+            if call.is_guarded:
+                raise Reauthorized(f"registry {self._endpoint.name} asked for a new authorization to {call.task}")
             if isinstance(call.body, Stream) and call.body.has_begun:
                 raise Unavailable(
                     f"registry {self._endpoint.name} asked for a new authorization in the middle: {call.task}"
@@ -163,10 +165,11 @@ class Access:
         token = await self._guest_tokens.get(challenge, challenge.scopes, None)
         return await self._wire.follow(call, response.url, f"Bearer {token}")
 
-    async def _probe(self) -> list[str]:
-        """Ask the registry who may call it; raises Unavailable where it is not able to say."""
+    async def _probe(self, repository: str) -> list[str]:
+        """Ask the registry, or a repository, who may call it; raises Unavailable where it is not able to say."""
         await self._wire.turn()
-        call = Call(method="GET", task="say how it authenticates", url="/v2/", redirects=True)
+        url = f"/v2/{repository}/tags/list?n=1" if repository else "/v2/"
+        call = Call(method="GET", task="say how it authenticates", url=url, redirects=True)
         response = await self._wire.follow(call, self._wire.resolve(call.url, ""), None)
         if response.status in _TEMPORARY:
             await self._wire.read(call, response)

@@ -46,29 +46,28 @@ class Authenticator:
     Args:
         endpoint: the registry and its credentials.
         exchange: sends a token request: see `Tokens`.
-        probe: asks the registry for its challenge (`GET /v2/` without an Authorization) and returns the
-            `WWW-Authenticate` headers of a 401; an empty list for any other answer.
+        probe: asks the registry for its challenge (`GET /v2/` without an Authorization, or the tags of a repository if
+            one is given) and returns the `WWW-Authenticate` headers of a 401; an empty list for any other answer.
         clock: seconds that never go backwards.
 
-    Attributes:
-        identities: how often the identity under which the registry is asked has changed. What was read before the last
-            change may look different after it.
     """
 
     def __init__(
         self,
         endpoint: Endpoint,
         exchange: Callable[[TokenRequest], Awaitable[bytes]],
-        probe: Callable[[], Awaitable[list[str]]],
+        probe: Callable[[str], Awaitable[list[str]]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.identities = 0
+        self._identities = 0
         self._endpoint = endpoint
         self._source = endpoint.credential_source
         self._tokens = Tokens(endpoint, exchange, clock)
         self._probe = probe
         self._probing = Flight()
         self._is_probed = False
+        self._is_presumed = False
+        self._is_repository_probed = False
         self._clock = clock
         self._asked_again_at = -math.inf
         self._known: Challenge | None = None
@@ -76,6 +75,14 @@ class Authenticator:
         self._insisted: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._written: dict[str, None] = {}
         self._read_only: dict[str, None] = {}
+
+    @property
+    def identities(self) -> int:
+        """How often the identity under which the registry is asked has changed, or what that may do.
+
+        What was read before the last change may look different after it.
+        """
+        return self._identities + self._tokens.renewals
 
     def expect_writes(self, repository: str) -> None:
         """Ask for permission to write to a repository from now on, whatever the question about it."""
@@ -128,7 +135,22 @@ class Authenticator:
         if refusal.status == 401:
             # It refuses this scheme and names no other one, so it is asked again.
             self._forget()
-        return await self._renewed(refusal, credentials) or self._narrow(refusal.scopes)
+        if await self._renewed(refusal, credentials) or self._narrow(refusal.scopes):
+            return True
+        return self._is_presumed and refusal.sent.startswith("Basic ") and await self._asks_in(repository)
+
+    async def _asks_in(self, repository: str) -> bool:
+        """Whether a registry that asked for nothing, and refused a password, asks for tokens where it is read.
+
+        Some have nothing at `/v2/`, and refuse to write without naming a challenge.
+        """
+
+        def asked() -> bool | None:
+            return True if self._is_repository_probed else None
+
+        if repository:
+            await self._probing.run(asked, lambda: self._ask_for_challenge(repository))
+        return self._known is not None and self._known.scheme == "bearer"
 
     async def _challenge(self, credentials: Credentials | None) -> Challenge | None:
         """What the registry challenges with; asked for once before anything else if there are credentials."""
@@ -136,18 +158,20 @@ class Authenticator:
             await self._probing.run(lambda: self._is_probed or self._known is not None or None, self._ask_for_challenge)
         return self._known
 
-    async def _ask_for_challenge(self) -> bool:
-        offered = await self._probe()
+    async def _ask_for_challenge(self, repository: str = "") -> bool:
+        offered = await self._probe(repository)
         self._is_probed = True
+        self._is_repository_probed = self._is_repository_probed or bool(repository)
         if (challenge := supported_challenge(offered, f"{self._endpoint.url}/v2/")) is not None:
             self._adopt(challenge)
         return True
 
-    def _adopt(self, challenge: Challenge) -> None:
+    def _adopt(self, challenge: Challenge, *, is_presumed: bool = False) -> None:
+        self._is_presumed = is_presumed
         if not challenge.is_same_as(self._known):
             self._known = challenge
         if not challenge.is_same_as(self._known_last):
-            self.identities += 1
+            self._identities += 1
             self._known_last = challenge
 
     def _forget(self) -> None:
@@ -191,7 +215,7 @@ class Authenticator:
                 f"registry {self._endpoint.name} does not ask who is calling, so that an identity token cannot be sent,"
                 " and what it reports as missing may be hidden; configure a username and a password"
             )
-        self._adopt(_BASIC)
+        self._adopt(_BASIC, is_presumed=True)
         return True
 
     async def _renewed(self, refusal: Refusal, credentials: Credentials | None) -> bool:
@@ -200,7 +224,7 @@ class Authenticator:
     async def _renew(self, scopes: tuple[str, ...], refused: Credentials | None) -> Credentials | None:
         renewed = await self._source.renew(repository_of(scopes), refused)
         if renewed != refused:
-            self.identities += 1
+            self._identities += 1
             self._read_only.clear()
         return renewed
 

@@ -3,8 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tagferry.errors import Unavailable
 from tagferry.oci.model import MANIFEST_SIZE_LIMIT
 from tagferry.remote.http1 import Stream
+
+
+class Reauthorized(Unavailable):
+    """A guarded request was refused for its authorization, and can be sent with another one now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +27,8 @@ class Call:
         to_check: bytes that the registry has to read again before it can answer.
         whole: bytes of the blob that is asked for: a body of as many is taken as it is, however it is labelled.
         is_for_token: whether it goes to the registry's token server, which belongs to it wherever it is.
+        is_guarded: whether the caller has to look at the registry before this is sent as another user, or with another
+            token, than at first; `Reauthorized` is raised instead.
     """
 
     method: str
@@ -36,6 +43,7 @@ class Call:
     to_check: int = 0
     whole: int | None = None
     is_for_token: bool = False
+    is_guarded: bool = False
 
     @property
     def writes(self) -> bool:

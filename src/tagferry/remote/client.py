@@ -19,7 +19,7 @@ from tagferry.remote.download import Downloader
 from tagferry.remote.endpoint import Endpoint
 from tagferry.remote.listing import PAGE_SIZE, NotAList, not_a_list, pages
 from tagferry.remote.lookup import ManifestLookup
-from tagferry.remote.manifests import Manifests, pulling
+from tagferry.remote.manifests import Guard, Manifests, pulling
 from tagferry.remote.outcomes import Write
 from tagferry.remote.referrers import Referrers
 from tagferry.remote.retry import Retry
@@ -109,9 +109,17 @@ class RemoteStore:
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         return await self._manifests.get(self._named(repository), reference)
 
-    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
+    async def put_manifest(
+        self,
+        repository: RepositoryName,
+        manifest: Manifest,
+        tag: Tag | None = None,
+        *,
+        override: bool = True,
+        seen: Digest | None = None,
+    ) -> None:
         repository = self._named(repository)
-        noted = await self._manifests.put(repository, manifest, tag)
+        noted = await self._manifests.put(repository, manifest, tag, guard=None if override else Guard(seen))
         for reference in (manifest.digest, tag):
             if reference is not None:
                 self._heads.note_existing(repository, reference)

@@ -1,11 +1,12 @@
 """Manifests at a registry: read, written and deleted as the bytes that they are."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from tagferry.errors import Corrupt, Invalid, NotFound, Refused, TagferryError, Unavailable
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.attachments import subject_of
+from tagferry.oci.images import may_be_replaced, written_since
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
 from tagferry.oci.refusal import BLOBS_HINT, attestation_hint, manifest_refused
 from tagferry.remote.answer import Answer
@@ -25,6 +26,17 @@ _MISSING_CODES = frozenset({"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_U
 def pulling(repository: RepositoryName) -> str:
     """The scope of requests that read from a repository."""
     return f"repository:{repository}:pull"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A tag is written only over what was seen there.
+
+    Attributes:
+        seen: what it pointed to; None if it did not exist.
+    """
+
+    seen: Digest | None
 
 
 class Manifests:
@@ -131,25 +143,36 @@ class Manifests:
                 raise
             return Answer(404, {})
 
-    async def put(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None) -> bool:
+    async def put(
+        self, repository: RepositoryName, manifest: Manifest, tag: Tag | None, *, guard: Guard | None = None
+    ) -> bool:
         """Store a manifest.
 
         Returns:
             Whether the registry said that it took note of the manifest's subject (`OCI-Subject`).
+
+        Raises:
+            Conflict: the tag does not point to what the guard allows to replace.
         """
         if tag is not None and manifest.digest.algorithm == "sha256":
-            answer = await self._put(repository, manifest, tag)
+            answer = await self._put(repository, manifest, tag, guard=guard)
             return answer is not None and "OCI-Subject" in answer.headers
         # A registry computes sha256 for what is put under a tag; only the URL can tell it another algorithm. One that
         # knows how gives the tag along with it, and says so.
-        answer = await self._put(repository, manifest, manifest.digest, tag)
+        answer = await self._put(repository, manifest, manifest.digest, tag, guard=guard if tag is not None else None)
         told = "" if answer is None else answer.headers.get("OCI-Tag", "")
         if tag is not None and tag not in told.replace(",", " ").split():
-            answer = await self._put(repository, manifest, tag)
+            answer = await self._put(repository, manifest, tag, guard=guard)
         return answer is not None and "OCI-Subject" in answer.headers
 
     async def _put(
-        self, repository: RepositoryName, manifest: Manifest, reference: Reference, named: Tag | None = None
+        self,
+        repository: RepositoryName,
+        manifest: Manifest,
+        reference: Reference,
+        named: Tag | None = None,
+        *,
+        guard: Guard | None = None,
     ) -> Answer | None:
         """Store a manifest under a reference; None where it was stored and the answer was lost."""
         query = "" if named is None else f"?tag={named}"
@@ -161,11 +184,15 @@ class Manifests:
             headers={"Content-Type": manifest.media_type},
             body=manifest.raw,
             accept=_STORED | _KIND_REFUSED | {400, 404},
+            is_guarded=guard is not None,
         )
 
         async def send() -> Answer:
+            # Looked at once, it may be sent with another authorization.
+            nonlocal call
+            sent, call = call, replace(call, is_guarded=False)
             try:
-                answer = await self._transport.fetch(call, once=True)
+                answer = await self._transport.fetch(sent, once=True)
             except Refused as refusal:
                 raise self._hinted(refusal, manifest) from None
             if answer.status == 400 and answer.code == "DIGEST_INVALID":
@@ -175,13 +202,16 @@ class Manifests:
             return answer
 
         async def is_stored() -> bool:
-            found = await self.head(repository, reference, once=True)
-            if found is None:
-                # Some registries answer 404 to HEAD of what they have.
-                found = await self.look(repository, reference, once=True)
-            return found is not None and found.digest == manifest.digest
+            found = await self._standing(repository, reference)
+            if guard is not None:
+                tag = named or Tag(reference)
+                standing = found if named is None else await self._standing(repository, tag)
+                if standing is not None and not may_be_replaced(standing.digest, manifest, guard.seen):
+                    raise written_since(repository, tag)
+            return found is not None and manifest.hashes_to(found.digest)
 
-        answer = await Write(self._transport.retry, send, is_stored).answered()
+        write = Write(self._transport.retry, send, is_stored, is_guarded=guard is not None)
+        answer = await write.answered()
         if answer is not None:
             if answer.status == 404 or (answer.status == 400 and answer.code in _MISSING_CODES):
                 hint = f"registry {self._transport.name} refused to {call.task}: {answer.status} {answer.explanation}"
@@ -194,6 +224,11 @@ class Manifests:
             self._check(answer, manifest.digest, f"manifest {repository}:{reference}")
         await self.refusals.note_accepted(manifest)
         return answer
+
+    async def _standing(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+        """Return what is there, asked once; some registries answer 404 to HEAD of what they have."""
+        found = await self.head(repository, reference, once=True)
+        return found if found is not None else await self.look(repository, reference, once=True)
 
     async def _refusal(self, call: Call, manifest: Manifest, answer: Answer) -> TagferryError:
         """Note the refusal of a manifest where it is one of what the manifest is, and return its error."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
-from tagferry.errors import Invalid, NotFound, Refused, TagferryError, Unavailable, Unsupported
+from tagferry.errors import Conflict, Invalid, NotFound, Refused, TagferryError, Unavailable, Unsupported
 from tagferry.remote.answer import Answer, RateLimited
+from tagferry.remote.call import Reauthorized
 from tagferry.remote.retry import Retries
 
 
@@ -17,16 +18,26 @@ class Write:
     Args:
         retries: the policy by which it is sent again.
         send: sends it once.
-        is_done: asks the registry, once, whether it is as the write leaves it.
+        is_done: asks the registry, once, whether it is as the write leaves it. Raises Conflict where others have
+            written what a guarded write must not replace.
+        is_guarded: whether the registry is looked at before anything is sent a second time, whatever came of the first
+            one, and nothing is sent while that is not possible.
     """
 
     def __init__(
-        self, retries: Retries, send: Callable[[], Awaitable[Answer]], is_done: Callable[[], Awaitable[bool]]
+        self,
+        retries: Retries,
+        send: Callable[[], Awaitable[Answer]],
+        is_done: Callable[[], Awaitable[bool]],
+        *,
+        is_guarded: bool = False,
     ) -> None:
         self._retries = retries
         self._send = send
         self._is_done = is_done
+        self._is_guarded = is_guarded
         self._was_lost = False
+        self._was_sent = False
         self._is_unknown = False
 
     async def answered(self) -> Answer | None:
@@ -37,6 +48,7 @@ class Write:
             refusal after a lost answer is one of the second write, which an immutable tag does not allow.
 
         Raises:
+            Conflict: others have written what a guarded write must not replace.
             TagferryError: as `send` does.
         """
         try:
@@ -47,22 +59,35 @@ class Write:
             raise
 
     async def _attempt(self) -> Answer | None:
-        if self._is_unknown and await self._found_done():
+        if self._is_guarded and self._was_sent:
+            if await self._is_done():
+                return None
+        elif self._is_unknown and await self._found_done():
             return None
+        self._was_sent = True
         try:
             answer = await self._send()
+        except Reauthorized:
+            return await self._attempt()
         except Unavailable as failure:
             self._is_unknown = not isinstance(failure, RateLimited | NotTaken)
             self._was_lost = self._was_lost or self._is_unknown
             raise
         except (Refused, Invalid, Unsupported, NotFound):
-            if self._was_lost and await self._found_done():
+            if self._may_be_done and await self._found_done():
                 return None
             raise
-        return None if answer.status >= 400 and self._was_lost and await self._found_done() else answer
+        return None if answer.status >= 400 and self._may_be_done and await self._found_done() else answer
+
+    @property
+    def _may_be_done(self) -> bool:
+        """Whether a refusal may be one of what is there: by an earlier write whose answer was lost, or by others."""
+        return self._was_lost or self._is_guarded
 
     async def _found_done(self) -> bool:
         try:
             return await self._is_done()
+        except Conflict:
+            raise
         except TagferryError:
             return False

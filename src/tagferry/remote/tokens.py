@@ -23,6 +23,8 @@ DEFAULT_LIFETIME = 60.0
 """Seconds that a token is valid if its server does not say (Token Authentication, "expires_in")."""
 REFUSED_SECONDS = 3.0
 """How long a refusal is the answer to the same question, so that wrong passwords do not lock an account."""
+KEPT_SECONDS = 600.0
+"""How long it is remembered that there was a token, after it was of use the last time."""
 _CLIENT = "tagferry"
 _TOKEN_USER = "<token>"  # noqa: S105 - the user that stands beside an identity token in docker's files
 
@@ -63,6 +65,10 @@ class Tokens:
         exchange: sends a token request and returns the body of the answer. Raises Unavailable for faults that pass,
             NotFound or Unsupported if the server does not know such a request, Refused or Invalid if it refuses it.
         clock: seconds that never go backwards.
+
+    Attributes:
+        renewals: how often a token has taken the place of one that had expired or was refused. A newer token may allow
+            more than the older one did, whatever both were asked to allow.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class Tokens:
         exchange: Callable[[TokenRequest], Awaitable[bytes]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.renewals = 0
         self._endpoint = endpoint
         self._exchange = exchange
         self._clock = clock
@@ -93,12 +100,19 @@ class Tokens:
         return await flight.run(lambda: self._ready(key), lambda: self._renewed(key))
 
     def holds(self, value: str, credentials: Credentials | None) -> bool:
-        """Whether a token was obtained with these credentials and has not been dropped since."""
-        return any(token.value == value and key.credentials == credentials for key, token in self._held.items())
+        """Whether a token was obtained with these credentials, and is what would be sent now."""
+        now = self._clock()
+        return any(
+            token.value == value and token.good_until > now and key.credentials == credentials
+            for key, token in self._held.items()
+        )
 
     def forget(self, value: str) -> None:
-        """Drop a token that a registry refused."""
-        self._held = {key: token for key, token in self._held.items() if token.value != value}
+        """Do not send a token any more that a registry refused."""
+        refused_at = self._clock()
+        for key, token in self._held.items():
+            if token.value == value:
+                self._held[key] = _Token(value, good_until=min(token.good_until, refused_at))
 
     def _ready(self, key: _Key) -> str | None:
         token = self._held.get(key)
@@ -106,12 +120,15 @@ class Tokens:
 
     async def _renewed(self, key: _Key) -> str:
         self._drop_stale()
-        token = self._held[key] = await self._obtain(key)
+        token = await self._obtain(key)
+        if key in self._held:
+            self.renewals += 1
+        self._held[key] = token
         return token.value
 
     def _drop_stale(self) -> None:
         now = self._clock()
-        self._held = {key: token for key, token in self._held.items() if token.good_until > now}
+        self._held = {key: token for key, token in self._held.items() if token.good_until > now - KEPT_SECONDS}
         self._refusals = {key: refusal for key, refusal in self._refusals.items() if refusal[0] > now}
 
     async def _obtain(self, key: _Key) -> _Token:

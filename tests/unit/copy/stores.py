@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from typing import Any
 
 from tagferry.copy.rewrite import Acceptance
 from tagferry.copy.route import Route
@@ -67,11 +68,13 @@ class ScriptedStore(MemoryStore):
         self._fail(reference)
         return found
 
-    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
+    async def put_manifest(
+        self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None, **terms: Any
+    ) -> None:
         self._fail(manifest.digest)
         if tag is not None:
             self._fail(tag)
-        await super().put_manifest(repository, manifest, tag)
+        await super().put_manifest(repository, manifest, tag, **terms)
         self.log.append(f"manifest {manifest.digest}" if tag is None else f"tag {tag}")
 
     async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:

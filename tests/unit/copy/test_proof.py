@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
+from typing import Any
 
 import pytest
 
@@ -65,8 +66,10 @@ class ForgetfulStore(ScriptedStore):
             self.lose(descriptor.digest)
         return outcome
 
-    async def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None) -> None:
-        await super().put_manifest(repository, manifest, tag)
+    async def put_manifest(
+        self, repository: RepositoryName, manifest: Manifest, tag: Tag | None = None, **terms: Any
+    ) -> None:
+        await super().put_manifest(repository, manifest, tag, **terms)
         if tag is None:
             self.clock.now += 61
             for digest in list(self.losses):

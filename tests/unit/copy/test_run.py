@@ -473,3 +473,22 @@ async def test_a_shared_blob_goes_on_for_the_tag_that_is_left(source: ScriptedSt
     assert await target.tag(COPY, V1) is None
     assert source.counts["read_blob"] == 2
     assert not others()
+
+
+@pytest.mark.parametrize("seen", [None, NEW], ids=["free", "in place without its signature"])
+async def test_a_tag_that_others_write_just_before_is_not_replaced(
+    source: ScriptedStore, target: ScriptedStore, seen: SampleImage | None
+):
+    await push(source, APP, NEW, V1)
+    await push(source, APP, artifact(subject=NEW.manifest))
+    if seen is not None:
+        await push(target, COPY, seen, V1)
+
+    async def others_write() -> None:
+        await push(target, COPY, OLD, V1)
+
+    outcome = await CopyEngine().copy(route(source, target), V1, override=False, before_tag=others_write)
+
+    assert outcome.verdict is Verdict.BLOCKED
+    assert await target.tag(COPY, V1) == OLD.digest
+    assert (await CopyEngine().copy(route(source, target), V1, override=True)).verdict is Verdict.COPY

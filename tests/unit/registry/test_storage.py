@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tagferry.errors import Corrupt, NotFound
+from tagferry.errors import Conflict, Corrupt, NotFound
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.registry.storage import DiskStore
 from tests.support.images import blob, image, layer, listing_blobs, opening, push, read
@@ -158,6 +158,21 @@ async def test_pushing_and_emptying_at_once_loses_nothing(store: DiskStore) -> N
 
     await asyncio.gather(*(churn(name) for name in names))
     assert await repositories(store) == []
+
+
+async def test_of_several_images_that_are_put_under_a_free_tag_at_once_the_first_one_stays(store: DiskStore) -> None:
+    samples = [image(seed=str(number)) for number in range(8)]
+    for sample in samples:
+        await push(store, APP, sample)
+
+    results = await asyncio.gather(
+        *(store.put_manifest(APP, sample.manifest, Tag("v1"), override=False) for sample in samples),
+        return_exceptions=True,
+    )
+
+    (winner,) = [sample for sample, result in zip(samples, results, strict=True) if result is None]
+    assert [type(result) for result in results if result is not None] == [Conflict] * 7
+    assert (await store.get_manifest(APP, Tag("v1"))).digest == winner.digest
 
 
 async def test_one_blob_pushed_and_deleted_across_repositories_stays_whole(store: DiskStore) -> None:

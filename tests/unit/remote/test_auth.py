@@ -23,7 +23,7 @@ class Door:
         self.offered = list(offered)
         self.asked = 0
 
-    async def __call__(self) -> list[str]:
+    async def __call__(self, repository: str) -> list[str]:
         self.asked += 1
         await asyncio.sleep(0)
         return self.offered

@@ -109,9 +109,7 @@ async def test_a_job_whose_every_write_lost_its_answer_succeeds(
     assert target.blobs == {str(digest): content for digest, content in sample.all_blobs.items()}
 
 
-async def test_a_job_that_another_image_was_too_quick_for_tells_the_registry_s_refusal(
-    world: World, script: ScriptedRegistry
-):
+async def test_a_job_that_another_image_was_too_quick_for_tells_that_it_exists(world: World, script: ScriptedRegistry):
     target = Immutable(Reply(status=201), IMMUTABLE["400"])
     target.serve(script)
 
@@ -125,8 +123,9 @@ async def test_a_job_that_another_image_was_too_quick_for_tells_the_registry_s_r
     assert await world.sync(V1) == [V1]
 
     (job,) = await world.recorded()
-    assert job.status is JobStatus.FAILED
-    assert "400 TAG_INVALID: immutable" in job.reason
+    assert job.status is JobStatus.EXISTED
+    assert "the target holds another image under this tag" in job.reason
+    assert target.manifests[V1].digest == image(seed="another").digest
 
 
 async def test_a_job_that_its_attestation_failed_names_the_setting_and_harms_no_other(

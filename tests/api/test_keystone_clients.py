@@ -37,7 +37,7 @@ def call(client: session.Session, method: str, path: str, service: str = "identi
     return client.request(path, method, endpoint_filter=endpoint, connect_retries=0)
 
 
-@pytest.mark.parametrize("path", ["", "/", "/v3", "/v3/"])
+@pytest.mark.parametrize("path", ["", "/", "/v3", "/v3/", "/v3//"])
 async def test_the_default_plugin_finds_iam_from_any_of_its_addresses(ferry: Deployment, path: str) -> None:
     plugin = generic.Password(f"{ferry.urls[NORTH]}{path}", **login(ferry))
     client = session.Session(plugin, timeout=30)
@@ -50,6 +50,55 @@ async def test_the_default_plugin_finds_iam_from_any_of_its_addresses(ferry: Dep
     assert [user["name"] for user in users.json()["users"]] == ["admin"]
     organizations = await calling(call, client, "GET", "/v2/manage/namespaces", "swr")
     assert [one["name"] for one in organizations.json()["namespaces"]] == ["release", "team"]
+
+
+@pytest.mark.parametrize("path", ["/identity", "/identity/v3", "/v2.0", "/v2.0/", "/v3.0", "/v3/unknown", "/v4"])
+async def test_an_address_that_is_not_iams_is_not_found_without_credentials(ferry: Deployment, path: str) -> None:
+    # A 401 makes the default plugin authenticate, for which it looks for the versions again, without end.
+    for method in ("GET", "HEAD"):
+        assert (await ferry.http(method, path)).status == 404
+    plugin = generic.Password(f"{ferry.urls[NORTH]}{path}", **login(ferry))
+    with pytest.raises(exceptions.ClientException):
+        await calling(plugin.get_access, session.Session(timeout=30))
+
+
+async def test_what_exists_needs_credentials_still(ferry: Deployment) -> None:
+    for path in ("/v3/auth/catalog", "/v3/users", "/v3/users/", "/v2/manage/namespaces", "/v2/manage/namespaces/team"):
+        for method in ("GET", "HEAD", "PUT", "OPTIONS"):
+            assert (await ferry.http(method, path)).status == 401
+    for path in ("/", "/v3/unknown"):
+        assert (await ferry.http("GET", path, headers={"X-Auth-Token": "unknown"})).status == 401
+
+
+@pytest.mark.parametrize("path", ["/", "/v3", "/v3/", "/healthz", "/v3/regions", "/v2/manage/namespaces/team", "/v2"])
+async def test_head_answers_as_get_does_without_a_body(ferry: Deployment, path: str) -> None:
+    headers = {} if path == "/" else {"X-Auth-Token": await ferry.token()}
+    got, asked = [await ferry.http(method, path, headers=headers) for method in ("GET", "HEAD")]
+    assert (asked.status, asked.headers["Content-Type"]) == (got.status, got.headers["Content-Type"])
+    assert (asked.headers["Content-Length"], asked.content) == (got.headers["Content-Length"], b"")
+
+
+async def test_a_wrong_method_is_told_all_that_the_path_takes(ferry: Deployment) -> None:
+    headers = {"X-Auth-Token": await ferry.token()}
+    for path, methods in (
+        ("/v3", "GET, HEAD"),
+        ("/v3/auth/tokens", "DELETE, GET, HEAD, POST"),
+        ("/v2/manage/namespaces", "GET, HEAD, POST"),
+        ("/v2/manage/namespaces/team/repos/app/access", "DELETE, GET, HEAD, PATCH, POST"),
+    ):
+        answer = await ferry.http("PUT", path, headers=headers)
+        assert (answer.status, answer.headers["Allow"]) == (405, methods)
+        assert answer.refused()[2] == f"there is no API PUT {path}; the path takes {methods}"
+
+
+async def test_iams_paths_may_end_with_a_slash(ferry: Deployment) -> None:
+    user = {"name": "admin", "password": ferry.admin.password}
+    identity = {"methods": ["password"], "password": {"user": user}}
+    got = await ferry.http("POST", "/v3/auth/tokens/", body={"auth": {"identity": identity}})
+    assert got.status == 201
+    headers = {"X-Auth-Token": got.headers["X-Subject-Token"]}
+    for path in ("/v3/users/", "/v3/auth/catalog/", "/v3/regions//", "/v3.0/OS-CREDENTIAL/credentials/"):
+        assert (await ferry.http("GET", path, headers=headers)).status == 200
 
 
 async def test_versions_are_told_to_anybody_with_the_address_that_was_asked(ferry: Deployment) -> None:
@@ -72,8 +121,9 @@ async def test_swrs_clients_sign_the_same_request_and_get_swrs_versions(ferry: D
     token = {"X-Auth-Token": await ferry.token()}
     assert [one["id"] for one in (await ferry.http("GET", "/", headers=token)).document["versions"]] == ["v2"]
     assert (await ferry.http("GET", "/", headers={"X-Auth-Token": "unknown"})).refused()[0] == 401
-    for path in ("/v2/", "/v1", "/v4"):
-        assert (await ferry.http("GET", path)).status == 401
+    assert (await ferry.http("GET", "/v2/")).status == 401
+    for path in ("/v1", "/v4"):
+        assert (await ferry.http("GET", path, headers=token)).refused()[2].endswith("the only one is v2")
     assert (await ferry.http("POST", "/")).refused()[0] == 401
 
 

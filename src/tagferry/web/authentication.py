@@ -5,6 +5,7 @@ request may be looked at before it is known who sent it.
 """
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -22,9 +23,8 @@ from tagferry.web.errors import INTERNAL, INTERNAL_MESSAGE, respond, serialize
 log = structlog.get_logger(__name__)
 
 _SIGNATURE = b"SDK-"
-_WITHOUT_CALLER = frozenset({"/healthz", "/readyz", "/openapi.json", "/notifications", "/v3", "/v3/"})
-_VERSIONS = ("GET", "/")
-"""Clients of IAM ask for its versions before they authenticate; those of SWR sign the same request."""
+_WITHOUT_CALLER = frozenset({"/healthz", "/readyz", "/openapi.json", "/notifications", "/v3"})
+_READING = frozenset({"GET", "HEAD"})
 _PROVES_IN_BODY = ("POST", "/v3/auth/tokens")
 _MAY_PROVE_IN_BODY = ("POST", "/v3.0/OS-CREDENTIAL/securitytokens")
 
@@ -76,12 +76,21 @@ class Authentication:
     """Reads the body up to its limit, and finds out who sent the request.
 
     The caller is then in `scope["state"]["caller"]`, unless the body is to tell who it is.
+
+    Args:
+        app: what is served.
+        authenticator: tells who the caller is.
+        body_limit: in bytes.
+        exists: whether `app` has anything at a request's path.
     """
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, *, body_limit: int) -> None:
+    def __init__(
+        self, app: ASGIApp, authenticator: Authenticator, *, body_limit: int, exists: Callable[[Scope], bool]
+    ) -> None:
         self._app = app
         self._authenticator = authenticator
         self._body_limit = body_limit
+        self._exists = exists
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -114,7 +123,7 @@ class Authentication:
             return await self._authenticator.by_signature(request, authorization, address=client_address(scope))
         if token := request.header("x-auth-token"):
             return await self._authenticator.by_token(token)
-        if _route(scope) in (_MAY_PROVE_IN_BODY, _VERSIONS):
+        if _route(scope) == _MAY_PROVE_IN_BODY or _asks_for_versions(scope) or not self._exists(scope):
             return None
         raise Unauthenticated("the request has neither an AK/SK signature (Authorization) nor an X-Auth-Token")
 
@@ -123,6 +132,16 @@ def has_management_credentials(scope: Scope) -> bool:
     """Whether a request has what the management API authenticates by, right or wrong."""
     headers = dict(scope["headers"])
     return b"x-auth-token" in headers or headers.get(b"authorization", b"").startswith(_SIGNATURE)
+
+
+def _asks_for_versions(scope: Scope) -> bool:
+    """Whether this is for an API's versions, `/`, or for one of them, `/v4`.
+
+    Clients of IAM ask for them before they authenticate; those of SWR sign the same request. Where a client takes such
+    a path for IAM's address, or one that does not exist, it must learn so without credentials: OpenStack's answer a 401
+    by authenticating, for which they ask again.
+    """
+    return scope["method"] in _READING and scope["path"].count("/") == 1
 
 
 def _route(scope: Scope) -> tuple[str, str]:

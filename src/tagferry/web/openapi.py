@@ -1,8 +1,13 @@
-"""The OpenAPI document of a region's address: what the routes tell, and how its embedded registry gives tokens."""
+"""The application of a region's address, and its OpenAPI document.
+
+The document has what the routes tell, and how the region's embedded registry gives tokens.
+"""
 
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from tagferry.web.gate import TOKEN_PATH
 
@@ -51,12 +56,30 @@ _FORM = {
 }
 
 
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+
+
 class Management(FastAPI):
     """A region's management API and IAM; its document tells of the registry's tokens too where the region has them."""
 
     def __init__(self, *, gives_tokens: bool, **settings: Any) -> None:
         super().__init__(**settings)
         self._gives_tokens = gives_tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request; HEAD is served wherever GET is, and the server leaves out the body."""
+        if scope["type"] == "http" and scope["method"] == "HEAD" and not self._takes(scope, "HEAD"):
+            scope = {**scope, "method": "GET"}
+        await super().__call__(scope, receive, send)
+
+    def methods_at(self, scope: Scope) -> list[str]:
+        """Return the methods that the path of this request takes; none where no API has the path."""
+        methods = [method for method in _METHODS if self._takes(scope, method)]
+        return sorted({*methods, "HEAD"}) if "GET" in methods else methods
+
+    def _takes(self, scope: Scope, method: str) -> bool:
+        asked = {**scope, "method": method}
+        return any(route.matches(asked)[0] is Match.FULL for route in self.routes)
 
     def openapi(self) -> dict[str, Any]:
         """The document, which is made once."""

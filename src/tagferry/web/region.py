@@ -24,6 +24,7 @@ from tagferry.web.errors import (
     RESPONSES,
     ErrorCode,
     from_validation,
+    is_iam_path,
     respond,
     serialize,
 )
@@ -35,10 +36,15 @@ from tagferry.web.swr.enterprise import enterprise_refusal, is_enterprise_path
 def region_app(region: Region, services: Services, registry: ASGIApp | None) -> ASGIApp:
     """The ASGI application of a served region; `registry` is its embedded registry, if it has one."""
     settings = services.settings
-    management: ASGIApp = _management(region, services)
+    management = _management(region, services)
+    authenticated: ASGIApp = Authentication(
+        management,
+        services.authenticator,
+        body_limit=settings.limits.body_bytes,
+        exists=lambda scope: bool(management.methods_at(scope)),
+    )
     if placeholder := settings.regions[region.id].placeholder_repository:
-        management = Placeholders(management, RepositoryName(placeholder))
-    authenticated = Authentication(management, services.authenticator, body_limit=settings.limits.body_bytes)
+        authenticated = Placeholders(authenticated, RepositoryName(placeholder))
     return RequestIds(_ByPath(authenticated, registry or _registry_elsewhere(region)), region.id)
 
 
@@ -48,8 +54,17 @@ class _ByPath:
         self._registry = registry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._registry if scope["type"] == "http" and _is_for_the_registry(scope) else self._management
-        await app(scope, receive, send)
+        if scope["type"] == "http":
+            if _is_for_the_registry(scope):
+                await self._registry(scope, receive, send)
+                return
+            scope = {**scope, "path": _without_slashes(scope["path"])}
+        await self._management(scope, receive, send)
+
+
+def _without_slashes(path: str) -> str:
+    """Return the path to route: like Keystone, IAM ignores the slashes at the end that clients are configured with."""
+    return path.rstrip("/") or "/" if is_iam_path(path) or path.startswith("//") else path
 
 
 def _is_for_the_registry(scope: Scope) -> bool:
@@ -67,7 +82,7 @@ def _registry_elsewhere(region: Region) -> ASGIApp:
     return Response(body, status_code=404, media_type="application/json")
 
 
-def _management(region: Region, services: Services) -> FastAPI:
+def _management(region: Region, services: Services) -> Management:
     app = Management(
         gives_tokens=services.settings.regions[region.id].is_embedded,
         title="tagferry",
@@ -130,8 +145,11 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     known = {
         400: (BAD_PARAMETER, f"the body of {route} cannot be read; it must be JSON in UTF-8"),
         404: (NO_SUCH_API, f"there is no API {route}{_hint(request.url.path)}"),
-        405: (METHOD_NOT_ALLOWED, f"there is no API {route}; the path takes {(error.headers or {}).get('allow', '')}"),
     }
+    if error.status_code == 405:
+        methods = ", ".join(request.app.methods_at(request.scope))
+        message = f"there is no API {route}; the path takes {methods}"
+        return serialize(METHOD_NOT_ALLOWED, [message], request.scope, {"Allow": methods})
     code, message = known.get(error.status_code, (ErrorCode(error.status_code, NO_SUCH_API.code), str(error.detail)))
     return serialize(code, [message], request.scope, dict(error.headers or {}))
 

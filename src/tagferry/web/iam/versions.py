@@ -60,7 +60,6 @@ class KeystoneVersions(BaseModel):
 
 
 @router.get("/v3", operation_id="KeystoneShowVersion", response_model=KeystoneShownVersion)
-@router.get("/v3/", include_in_schema=False)
 async def show_version(context: RequestContext) -> dict[str, Any]:
     """Show the version of IAM's API; it needs no credentials."""
     return {"version": _version(context)}

@@ -264,6 +264,22 @@ async def test_a_token_is_revoked_by_its_owner_and_by_administrators_only(ferry:
     assert (await ferry.http("DELETE", TOKENS, headers={"X-Subject-Token": admin})).refused()[0] == 401
 
 
+async def test_an_administrator_revokes_the_token_of_a_user_or_a_key_that_is_disabled(
+    ferry: Deployment, carol: str
+) -> None:
+    key, admin = await ferry.key(carol), await ferry.token()
+    user_id, accounts = (await ferry.app.accounts.users.find(carol)).user_id, ferry.app.accounts
+    left, gone, by_secret = [await get(ferry, how) for how in (by_password(carol), by_password(carol), by_key(key))]
+    await accounts.keys.update(key.access_key, enabled=False)
+    await accounts.users.update(user_id, enabled=False)
+    for token in (gone, by_secret):
+        assert [(await about(ferry, method, token, admin)).status for method in ("GET", "DELETE")] == [404, 204]
+        assert (await about(ferry, "DELETE", token, admin)).status == 404
+    await accounts.users.update(user_id, enabled=True)
+    await accounts.keys.update(key.access_key, enabled=True)
+    assert [await lets_in(ferry, token) for token in (left, gone, by_secret)] == [True, False, False]
+
+
 async def test_a_token_is_checked_without_a_body(ferry: Deployment, carol: str) -> None:
     own, admin = await get(ferry, by_password(carol)), await ferry.token()
     for token in (own, admin):
@@ -339,3 +355,50 @@ async def test_the_catalogs_services_and_endpoints_are_listed_and_shown(ferry: D
         shown = await ferry.http("GET", f"/v3/{kind}s/{one['id']}", headers=headers)
         assert shown.document == {kind: one}
         assert (await ferry.http("GET", f"/v3/{kind}s/none", headers=headers)).refused()[:2] == (404, "IAM.0004")
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("services?type=swr", ["swr"]),
+        ("services?name=keystone", ["keystone"]),
+        ("services?type=swr&name=iam", []),
+        ("services?type=", ["keystone", "iam", "swr"]),
+        ("endpoints?service_id={swr}", ["{swr}"]),
+        ("endpoints?interface=public&region_id=cn-north-4", ["{keystone}", "{iam}", "{swr}"]),
+        ("endpoints?interface=internal", []),
+        ("endpoints?region_id=cn-north-208", []),
+        ("regions?parent_region_id=cn-north-4", []),
+        ("regions?parent_region_id=", [NORTH, SOUTH]),
+        ("projects?enabled=true&name=cn-north-4", [NORTH]),
+        ("projects?enabled=false", []),
+        ("domains?enabled=0", []),
+        ("domains?name=tagferry", ["tagferry"]),
+        ("domains?name=elsewhere", []),
+    ],
+)
+async def test_lists_are_filtered_as_openstacks_clients_ask(ferry: Deployment, query: str, found: list[str]) -> None:
+    headers = {"X-Auth-Token": await ferry.token()}
+    services = (await ferry.http("GET", "/v3/services", headers=headers)).document["services"]
+    ids = {one["name"]: one["id"] for one in services}
+    kind = query.partition("?")[0]
+    listed = (await ferry.http("GET", f"/v3/{query.format(**ids)}", headers=headers)).document[kind]
+    told_by = {"endpoints": "service_id", "regions": "id"}.get(kind, "name")
+    assert [one[told_by] for one in listed] == [name.format(**ids) for name in found]
+
+
+async def test_domains_are_listed_and_shown_all_to_administrators_their_own_to_others(
+    ferry: Deployment, carol: str
+) -> None:
+    partner = await ferry.app.accounts.users.create(f"{carol}-partner", None, domain=f"{carol}-partners")
+    admin, own = [{"X-Auth-Token": token} for token in (await ferry.token(), await get(ferry, by_password(carol)))]
+    everything = (await ferry.http("GET", "/v3/domains", headers=admin)).document["domains"]
+    assert {"tagferry", partner.domain_name} <= {domain["name"] for domain in everything}
+    assert (await ferry.http("GET", "/v3/domains", headers=own)).document == (
+        await ferry.http("GET", "/v3/auth/domains", headers=own)
+    ).document
+    for domain in everything:
+        path = f"/v3/domains/{domain['id']}"
+        assert (await ferry.http("GET", path, headers=admin)).document == {"domain": domain}
+        assert (await ferry.http("GET", path, headers=own)).status == (200 if domain["name"] == "tagferry" else 404)
+    assert (await ferry.http("GET", "/v3/domains/none", headers=admin)).refused()[:2] == (404, "IAM.0004")

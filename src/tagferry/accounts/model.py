@@ -49,6 +49,14 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Domain:
+    """What users belong to."""
+
+    domain_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class UserRecord:
     """A user as it is on record; one that is not enabled is let in nowhere.
 

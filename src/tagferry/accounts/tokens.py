@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import and_, delete, or_, select, true
 
 from tagferry.accounts.model import Caller, Proof, Token, TokenRecord
 from tagferry.accounts.users import caller_of, mark_of
@@ -83,12 +83,18 @@ class Tokens:
         record = TokenRecord(caller, methods, project, is_scoped, issued_at=now, expires_at=expires_at)
         return Token(value=value, record=record)
 
-    async def find(self, value: str) -> TokenRecord | None:
+    async def find(self, value: str, *, even_disabled: bool = False) -> TokenRecord | None:
         """What is on record of a token.
 
+        Args:
+            value: the token.
+            even_disabled: also find one whose user or access key is disabled; it authenticates nobody until they are
+                enabled again.
+
         Returns:
-            None where it is unknown, has expired, or its user or access key is disabled.
+            None where it is unknown, has expired, or is disabled.
         """
+        is_enabled = and_(UserRow.enabled, or_(TokenRow.access_key.is_(None), AccessKeyRow.enabled))
         async with self._database.read() as session:
             rows = await session.execute(
                 select(TokenRow, UserRow, DomainRow)
@@ -98,8 +104,7 @@ class Tokens:
                 .where(
                     TokenRow.token_hash == _hash(value),
                     TokenRow.expires_at > self._clock(),
-                    UserRow.enabled,
-                    or_(TokenRow.access_key.is_(None), AccessKeyRow.enabled),
+                    true() if even_disabled else is_enabled,
                 )
             )
             found = rows.first()

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from tagferry.accounts.model import Caller, Proof, UserRecord
+from tagferry.accounts.model import Caller, Domain, Proof, UserRecord
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
@@ -139,6 +139,12 @@ class Users:
         async with self._database.read() as session:
             found = (await session.execute(_BY_ID, {"user": user_id})).first()
         return caller_of(found[0], found[1]) if found is not None else None
+
+    async def domains(self) -> list[Domain]:
+        """The domains, by name."""
+        async with self._database.read() as session:
+            rows = await session.scalars(select(DomainRow).order_by(DomainRow.name))
+            return [Domain(domain_id=row.id, name=row.name) for row in rows]
 
     async def domain_name(self, domain_id: str) -> str:
         """The name of the domain of this id; raises NotFound."""

@@ -5,9 +5,9 @@ KeystoneShowCatalog, KeystoneListRegions, KeystoneListServices and KeystoneListE
 """
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from tagferry.errors import NotFound
 from tagferry.web.context import Context, RequestContext
@@ -25,9 +25,9 @@ async def show_catalog(context: RequestContext) -> dict[str, Any]:
 
 
 @router.get("/v3/regions", operation_id="KeystoneListRegions")
-async def list_regions(context: RequestContext) -> dict[str, Any]:
-    """List the regions that tagferry knows."""
-    return {"regions": _regions(context), "links": links()}
+async def list_regions(context: RequestContext, parent_region_id: str = "") -> dict[str, Any]:
+    """List the regions that tagferry knows; none of them has a parent."""
+    return {"regions": _matching(_regions(context), parent_region_id=parent_region_id), "links": links()}
 
 
 @router.get("/v3/regions/{region_id}", operation_id="KeystoneShowRegion")
@@ -37,9 +37,11 @@ async def show_region(region_id: str, context: RequestContext) -> dict[str, Any]
 
 
 @router.get("/v3/services", operation_id="KeystoneListServices")
-async def list_services(context: RequestContext) -> dict[str, Any]:
-    """List the services of the catalog."""
-    return {"services": _services(), "links": links()}
+async def list_services(
+    context: RequestContext, type_: Annotated[str, Query(alias="type")] = "", name: str = ""
+) -> dict[str, Any]:
+    """List the services of the catalog, or those of a type or a name."""
+    return {"services": _matching(_services(), type=type_, name=name), "links": links()}
 
 
 @router.get("/v3/services/{service_id}", operation_id="KeystoneShowService")
@@ -49,9 +51,12 @@ async def show_service(service_id: str, context: RequestContext) -> dict[str, An
 
 
 @router.get("/v3/endpoints", operation_id="KeystoneListEndpoints")
-async def list_endpoints(context: RequestContext) -> dict[str, Any]:
-    """List the endpoints of the catalog."""
-    return {"endpoints": _endpoints(context), "links": links()}
+async def list_endpoints(
+    context: RequestContext, service_id: str = "", interface: str = "", region_id: str = ""
+) -> dict[str, Any]:
+    """List the endpoints of the catalog, or those of a service, an interface or a region."""
+    endpoints = _matching(_endpoints(context), service_id=service_id, interface=interface, region_id=region_id)
+    return {"endpoints": endpoints, "links": links()}
 
 
 @router.get("/v3/endpoints/{endpoint_id}", operation_id="KeystoneShowEndpoint")
@@ -95,6 +100,11 @@ def _endpoints(context: Context) -> list[dict[str, Any]]:
         for service in catalog(context)
         for endpoint in service["endpoints"]
     ]
+
+
+def _matching(known: list[dict[str, Any]], **wanted: str) -> list[dict[str, Any]]:
+    """Those that have all these values; an empty one is not asked for."""
+    return [one for one in known if all(value in ("", one[field]) for field, value in wanted.items())]
 
 
 def _find(kind: str, wanted: str, known: list[dict[str, Any]]) -> dict[str, Any]:

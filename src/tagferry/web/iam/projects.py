@@ -20,10 +20,10 @@ router = APIRouter()
 
 @router.get("/v3/projects", operation_id="KeystoneListProjects")
 async def list_projects(
-    context: RequestContext, name: str | None = None, domain_id: str | None = None
+    context: RequestContext, name: str | None = None, domain_id: str | None = None, enabled: bool | None = None
 ) -> dict[str, Any]:
-    """List the projects, one a region; `name` picks one."""
-    mine = domain_id in (None, "", context.caller.domain_id)
+    """List the projects, one a region, all of them enabled; `name` picks one."""
+    mine = domain_id in (None, "", context.caller.domain_id) and enabled is not False
     regions = [region for region in _regions(context) if mine and name in (None, "", region)]
     return {"links": links(), "projects": [_project(region, context.caller.domain_id) for region in regions]}
 
@@ -52,8 +52,33 @@ async def show_project(project_id: str, context: RequestContext) -> dict[str, An
 @router.get("/v3/auth/domains", operation_id="KeystoneListAuthDomains")
 async def list_domains(context: RequestContext) -> dict[str, Any]:
     """List the domains that the caller may act in: its own."""
-    domain = {**domain_of(context.caller), "enabled": True, "description": "", "links": {"self": ""}}
-    return {"links": links(), "domains": [domain]}
+    return {"links": links(), "domains": [_domain(domain_of(context.caller))]}
+
+
+@router.get("/v3/domains", operation_id="KeystoneListDomains")
+async def list_all_domains(context: RequestContext, name: str = "", enabled: bool | None = None) -> dict[str, Any]:
+    """List the domains, of which all are enabled: for administrators all, for others their own."""
+    wanted = [one for one in await _visible_domains(context) if name in ("", one["name"]) and enabled is not False]
+    return {"links": links(), "domains": [_domain(one) for one in wanted]}
+
+
+@router.get("/v3/domains/{domain_id}", operation_id="KeystoneShowDomain")
+async def show_domain(domain_id: str, context: RequestContext) -> dict[str, Any]:
+    """Show a domain: for administrators any, for others their own."""
+    for one in await _visible_domains(context):
+        if one["id"] == domain_id:
+            return {"domain": _domain(one)}
+    raise NotFound("domain", repr(domain_id), "list them by GET /v3/domains")
+
+
+async def _visible_domains(context: Context) -> list[dict[str, str]]:
+    if not context.caller.is_admin:
+        return [domain_of(context.caller)]
+    return [{"id": one.domain_id, "name": one.name} for one in await context.services.users.domains()]
+
+
+def _domain(domain: dict[str, str]) -> dict[str, Any]:
+    return {**domain, "enabled": True, "description": "", "links": {"self": ""}}
 
 
 def find_project(

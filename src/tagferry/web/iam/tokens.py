@@ -105,16 +105,16 @@ async def check_token(context: RequestContext, x_subject_token: SubjectToken = "
 @router.delete(_TOKENS, operation_id="KeystoneRevokeToken", status_code=204)
 async def revoke_token(context: RequestContext, x_subject_token: SubjectToken = "") -> Response:
     """Revoke a token and all that was got by it: the caller's own, or for administrators any."""
-    found = await _find(x_subject_token, context)
+    found = await _find(x_subject_token, context, even_disabled=True)
     await context.services.tokens.revoke(found)
     return Response(status_code=204)
 
 
-async def _find(value: str, context: Context) -> TokenRecord:
+async def _find(value: str, context: Context, *, even_disabled: bool = False) -> TokenRecord:
     """What is on record of a token of the caller's, or for administrators of any."""
     if not value:
         raise MissingField("X-Subject-Token")
-    found = await context.services.tokens.find(value)
+    found = await context.services.tokens.find(value, even_disabled=even_disabled)
     if found is None:
         raise NotFound("token", "in X-Subject-Token", "it is unknown, expired or revoked")
     audit.concerns(user=found.owner.name)

@@ -135,6 +135,22 @@ async def test_permissions_that_are_gone_already_are_deleted_without_fault(world
     await resource.delete(world.provider, {**where, "users": []}, "")
 
 
+@pytest.mark.parametrize("resource", [Permissions(), ImagePermissions()], ids=["organization", "image"])
+async def test_permissions_of_no_users_are_given_changed_and_deleted(world: World, resource: Resource) -> None:
+    where = {"organization": "team"} | ({"repository": "app"} if isinstance(resource, ImagePermissions) else {})
+    some = {**where, "users": [{"user_id": world.users["zoe"], "permission": "Read"}]}
+    none: Config = {**where, "users": []}
+    await follow(world, resource, none, some, none)
+    path = f"/v2/manage/namespaces/team{'/repos/app' if 'repository' in where else ''}/access"
+    resource_id = await resource.create(world.provider, some)
+    bodies: list[Any] = [[], b"null"]
+    for body in bodies:
+        for method, status in (("POST", 201), ("PATCH", 201), ("DELETE", 204)):
+            await world.provider.call(method, path, body, status=status)
+    await unchanged(world, resource, some, resource_id, frozenset())
+    await resource.delete(world.provider, some, resource_id)
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -265,3 +281,23 @@ async def test_organizations_are_listed_with_their_users_and_repositories(world:
     grants = [{"user_id": world.users[user], "auth": 1} for user in ("zoe", "ada")]
     await provider.call("POST", f"/v2/manage/namespaces/{name}/access", grants, status=201)
     assert await counts() == (3, 2)
+
+
+async def test_repositories_are_listed_by_what_the_data_sources_filter(world: World) -> None:
+    provider, names = world.provider, [fresh("listed") for _ in range(2)]
+    for name, is_public in zip(names, (True, False), strict=True):
+        said = {"repository": name, "is_public": is_public, "category": "linux"}
+        await provider.call("POST", "/v2/manage/namespaces/release/repos", said, status=201)
+    for query, found in (
+        ("namespace=release", names),
+        ("namespace=release&is_public=true", names[:1]),
+        ("namespace=release&is_public=false", names[1:]),
+        ("namespace=release&category=linux&is_public=True", names[:1]),
+        ("namespace=release&category=other", []),
+    ):
+        v2 = await provider.read(f"/v2/manage/repos?{query}")
+        v3 = (await provider.read(f"/v3/manage/repos?{query}"))["repos"]
+        assert {one["name"] for one in v2} == {one["name"] for one in v3} == set(found)
+    assert [one["name"] for one in await provider.read("/v2/manage/repos?filter=is_public::true")] == names[:1]
+    refused = await provider.request("GET", "/v2/manage/repos?is_public=maybe")
+    assert refused.refused()[2] == "is_public must be true or false: got 'maybe'"

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tagferry.accounts.grants import Grant
 from tagferry.accounts.model import Caller, Organization, Permission, RepositoryRecord
@@ -19,7 +19,7 @@ router = APIRouter(tags=["permissions"])
 _IN_ORGANIZATION = "/v2/manage/namespaces/{namespace}/access"
 _IN_REPOSITORY = f"{REPOSITORY_PATH}/access"
 _MOST_USERS = 500
-"""Users that one request may name."""
+"""Users that one request may name; one that names none changes nothing, and succeeds."""
 
 
 class UserAuth(BaseModel):
@@ -51,8 +51,13 @@ class RepositoryAuths(BaseModel):
     others_auths: list[UserAuth] = Field(description="What others were permitted in this repository alone.")
 
 
-UserAuths = Annotated[list[UserAuth], Body()]
-UserIds = Annotated[list[str], Body()]
+def _as_list(body: Any) -> Any:
+    """Go's clients, Terraform's provider among them, write `null` for a list without elements."""
+    return [] if body is None else body
+
+
+UserAuths = Annotated[list[UserAuth], BeforeValidator(_as_list), Body()]
+UserIds = Annotated[list[str], BeforeValidator(_as_list), Body()]
 
 
 @router.post(
@@ -94,11 +99,8 @@ async def update_in_organization(namespace: str, body: UserAuths, context: Reque
     _IN_ORGANIZATION, operation_id="DeleteNamespaceAuth", status_code=204, dependencies=[Depends(require_json)]
 )
 async def delete_in_organization(namespace: str, body: UserIds, context: RequestContext) -> Response:
-    """Permit users nothing in an organization any more; what a single repository lets them do is left.
-
-    No users at all are as good as any.
-    """
-    user_ids = _user_ids(body, least=0)
+    """Permit users nothing in an organization any more; what a single repository lets them do is left."""
+    user_ids = _user_ids(body)
     organization = await _organization(context, namespace, Permission.MANAGE)
     await context.services.organization_grants.remove(organization.id, user_ids)
     return Response(status_code=204)
@@ -142,11 +144,8 @@ async def update_in_repository(namespace: str, repository: str, body: UserAuths,
     _IN_REPOSITORY, operation_id="DeleteUserRepositoryAuth", status_code=204, dependencies=[Depends(require_json)]
 )
 async def delete_in_repository(namespace: str, repository: str, body: UserIds, context: RequestContext) -> Response:
-    """Permit users nothing in a repository alone any more; what its organization lets them do is left.
-
-    No users at all are as good as any.
-    """
-    user_ids = _user_ids(body, least=0)
+    """Permit users nothing in a repository alone any more; what its organization lets them do is left."""
+    user_ids = _user_ids(body)
     await context.services.repository_grants.remove(await record_to_manage(context, namespace, repository), user_ids)
     return Response(status_code=204)
 
@@ -198,9 +197,9 @@ def _grants(body: list[UserAuth]) -> list[Grant]:
     return [Grant(one.user_id, one.user_name, Permission(one.auth)) for one in body]
 
 
-def _user_ids(named: list[str], *, least: int = 1) -> list[str]:
-    if not least <= len(named) <= _MOST_USERS:
-        raise Invalid("body", f"must name {least} to {_MOST_USERS} users", len(named))
+def _user_ids(named: list[str]) -> list[str]:
+    if len(named) > _MOST_USERS:
+        raise Invalid("body", f"must name at most {_MOST_USERS} users", len(named))
     for place, user_id in enumerate(named):
         if user_id in named[:place]:
             raise Invalid(f"body[{place}]", "must not name a user again", user_id)

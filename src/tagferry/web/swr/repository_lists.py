@@ -73,6 +73,7 @@ async def list_page(
     namespace: str | None = None,
     name: str | None = None,
     category: str | None = None,
+    is_public: str | None = None,
     limit: str | None = None,
     offset: str | None = None,
     order_column: str | None = None,
@@ -84,6 +85,7 @@ async def list_page(
         "namespace": namespace,
         "name": name,
         "category": category,
+        "is_public": is_public,
         "limit": limit,
         "offset": offset,
         "order_column": order_column,
@@ -114,12 +116,7 @@ async def list_from_marker(
         "marker": marker,
         "is_public": is_public,
     }
-    wanted = parse_flag(parameters, "is_public")
-
-    async def find() -> list[Entry]:
-        return [one for one in await _matching(context, parameters) if wanted in (None, one.is_public)]
-
-    return await page_behind_marker(context, parameters, find)
+    return await page_behind_marker(context, parameters, partial(_matching, context, parameters))
 
 
 async def page_of(
@@ -171,11 +168,14 @@ async def _matching(context: Context, parameters: Mapping[str, str | None]) -> l
     namespace, part, category = (parameters.get(name) for name in ("namespace", "name", "category"))
     if category:
         check_category(category)
+    is_public = parse_flag(parameters, "is_public")
     readable = await context.services.access.readable(context.caller, context.region.id)
     return [
         entry
         for entry in await list_readable(context, readable, namespace=namespace)
-        if (not part or part in entry.name.partition("/")[2]) and (not category or category == entry.category)
+        if (not part or part in entry.name.partition("/")[2])
+        and (not category or category == entry.category)
+        and is_public in (None, entry.is_public)
     ]
 
 

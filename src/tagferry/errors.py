@@ -144,6 +144,7 @@ class Unavailable(TagferryError):
         retry_after: seconds that the other party asked to wait, if it did.
         may_pass: whether the same is worth trying again later.
         is_final: whether it was tried again as often as it may be, so that callers do not do so once more.
+        is_optional: whether an image could be copied without what failed.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None, may_pass: bool = True) -> None:
@@ -151,6 +152,7 @@ class Unavailable(TagferryError):
         self.retry_after = retry_after
         self.may_pass = may_pass
         self.is_final = False
+        self.is_optional = False
 
 
 class Incomplete(Unavailable):

@@ -4,7 +4,8 @@ They are found through the referrers API, through the tag schema that stands in 
 is attached to an attachment is found too.
 
 An image does not fail for them. Where the source cannot be searched, or lists what cannot be read there, the rest is
-copied, and `Gaps` says what may be missing. Only a fault that may pass, of an attachment that is there, is raised.
+copied, and `Gaps` says what may be missing. Only a fault that may pass, of an attachment that is there, is raised, so
+that it is tried again; a copy's last attempt leaves that attachment behind.
 """
 
 import time
@@ -22,7 +23,7 @@ from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import ImageStore
 
 ATTACHMENT_LIMIT = 1000
-"""Attachments that one image may have."""
+"""Attachments of one image that are copied; further ones stay behind."""
 _AT_ONCE = 8
 
 
@@ -51,13 +52,21 @@ class Gaps:
     Attributes:
         unsearched: why there may be more than was found; None where all was found.
         left_behind: the digests, or cosign's tags, of what the source lists and cannot give, each with the reason.
+        may_pass: why it could not give one of these that it may give later.
     """
 
     unsearched: str | None = None
     left_behind: Mapping[str, str] = field(default_factory=dict)
+    may_pass: str | None = None
+
+    @property
+    def unfinished(self) -> str | None:
+        """Why another search may find or bring more; None where it would not."""
+        return self.unsearched or self.may_pass
 
     def __or__(self, other: "Gaps") -> "Gaps":
-        return Gaps(self.unsearched or other.unsearched, {**self.left_behind, **other.left_behind})
+        left_behind = {**self.left_behind, **other.left_behind}
+        return Gaps(self.unsearched or other.unsearched, left_behind, self.may_pass or other.may_pass)
 
 
 NO_GAPS = Gaps()
@@ -81,19 +90,23 @@ class AttachmentSearch:
 
     Args:
         required: raise what would make a gap, but for what the source has lost itself.
+        lenient: leave behind what cannot be read for now, where that is raised else.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, *, required: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, required: bool = False, lenient: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._required = required
+        self.lenient = lenient
         self._tags = TagLists(clock=clock)
 
     async def find(self, route: Route, tag: Tag, subjects: Iterable[Digest]) -> tuple[tuple[Attachment, ...], Gaps]:
         """Everything attached to these manifests of a tag at the source; what is attached to comes first.
 
         Raises:
-            Invalid: there is more than the limit.
             Unavailable: something that is attached cannot be read for now.
+            Refused: everything that is attached is required, and there is more than the limit.
         """
         found: dict[Digest | Tag, Attachment] = {}
         gaps = NO_GAPS
@@ -103,12 +116,8 @@ class AttachmentSearch:
             references = await self._at_source(route, tag, waiting)
             gaps |= references.gaps
             named = [name for name in references.all if name not in found and name not in gaps.left_behind]
-            if len(found) + len(named) > ATTACHMENT_LIMIT:
-                raise Invalid(
-                    "image",
-                    f"must not have more than {ATTACHMENT_LIMIT} attachments, unless sync.attachments is false",
-                    waiting[0],
-                )
+            named, excess = self._within_limit(named, ATTACHMENT_LIMIT - len(found))
+            gaps |= excess
             attachments, left_behind = await self._read(route, named)
             found |= attachments
             gaps |= left_behind
@@ -150,9 +159,20 @@ class AttachmentSearch:
         at_source = await self._at_source(route, tag, [subject])
         if not at_source.all:
             return True, at_source.gaps
+        _, excess = self._within_limit(at_source.all, ATTACHMENT_LIMIT)
         missing = await self._missing(route, tag, subject, at_source, override=override)
-        attachments, left_behind = await self._read(route, missing)
-        return not attachments, at_source.gaps | left_behind
+        attachments, left_behind = await self._read(route, [name for name in missing if name not in excess.left_behind])
+        return not attachments, at_source.gaps | excess | left_behind
+
+    def _within_limit(self, names: list[Digest | Tag], limit: int) -> tuple[list[Digest | Tag], Gaps]:
+        """Return what is copied of this, cosign's tags first, and what stays behind because it is too much."""
+        if len(names) <= limit:
+            return names, NO_GAPS
+        reason = f"only {ATTACHMENT_LIMIT} referrers of an image are copied"
+        if self._required:
+            raise _not_searched(Refused(reason))
+        ordered = sorted(names, key=lambda name: isinstance(name, Digest))
+        return ordered[:limit], Gaps(left_behind=dict.fromkeys(ordered[limit:], reason))
 
     async def _at_source(self, route: Route, tag: Tag, subjects: list[Digest]) -> _References:
         """What refers to any of these manifests."""
@@ -192,7 +212,7 @@ class AttachmentSearch:
         """What stands under these names at the source, and what of it is not to be had.
 
         Raises:
-            Unavailable: the source cannot be read for now.
+            Unavailable: the source cannot be read for now; `is_optional`.
         """
 
         async def one(name: Digest | Tag) -> Attachment | TagferryError:
@@ -200,11 +220,17 @@ class AttachmentSearch:
                 image = await read_image(route.source, route.source_repository, name)
             except (NotFound, Corrupt, Invalid, Unsupported, Refused) as error:
                 return error
+            except Unavailable as error:
+                error.is_optional = not self._required
+                if not self.lenient:
+                    raise
+                return error
             return Attachment(image, tag=name if isinstance(name, Tag) else None)
 
         wanted = list(names)
         attachments: dict[Digest | Tag, Attachment] = {}
         left_behind: dict[str, str] = {}
+        may_pass: str | None = None
         for name, found in zip(wanted, await each(wanted, one, at_once=_AT_ONCE), strict=True):
             if isinstance(found, Attachment):
                 attachments[name] = found
@@ -212,7 +238,8 @@ class AttachmentSearch:
                 raise _not_searched(found)
             else:
                 left_behind[name] = found.message
-        return attachments, Gaps(left_behind=left_behind)
+                may_pass = found.message if isinstance(found, Refused | Unavailable) else may_pass
+        return attachments, Gaps(left_behind=left_behind, may_pass=may_pass)
 
 
 async def are_tags_in_place(route: Route, attachments: Iterable[Attachment], *, override: bool) -> bool:

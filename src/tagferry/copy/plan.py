@@ -33,6 +33,7 @@ class Plan(NamedTuple):
         blobs: every blob of all of them, each once.
         rewritten: what differs from the source; None where everything is bit-identical.
         gaps: what may be missing of what is attached at the source.
+        lenient: whether what is attached stays behind where its blobs cannot be read for now.
     """
 
     tag: Tag
@@ -42,6 +43,7 @@ class Plan(NamedTuple):
     blobs: tuple[Descriptor, ...]
     rewritten: Rewrite | None = None
     gaps: Gaps = NO_GAPS
+    lenient: bool = False
 
     @property
     def root(self) -> Manifest:
@@ -64,8 +66,14 @@ class Plan(NamedTuple):
         needed = {blob.digest for manifest in self.image.manifests for blob in manifest.blobs}
         return frozenset(blob.digest for blob in self.blobs) - needed
 
-    def without(self, blob: Digest, reason: str) -> "Plan":
-        """This plan without the attachments that need a blob, and those attached to them: left behind for a reason."""
+    def without(self, blob: Digest, reason: str, *, may_pass: bool = False) -> "Plan":
+        """This plan without the attachments that need a blob, and those attached to them: left behind for a reason.
+
+        Args:
+            blob: what cannot be read.
+            reason: why.
+            may_pass: whether it may be read later.
+        """
         kept: list[Attachment] = []
         dropped: dict[str, str] = {}
         subjects: set[Digest] = set()
@@ -86,7 +94,7 @@ class Plan(NamedTuple):
         return self._replace(
             attachments=tuple(kept),
             blobs=tuple(one for one in self.blobs if one.digest in needed),
-            gaps=self.gaps | Gaps(left_behind=dropped),
+            gaps=self.gaps | Gaps(left_behind=dropped, may_pass=reason if may_pass else None),
         )
 
     @property
@@ -129,7 +137,14 @@ async def plan_tag(route: Route, tag: Tag, *, search: AttachmentSearch | None = 
     blobs = distinct_blobs([image, *(one.image for one in attachments)], foreign_layers=route.accepts.foreign_layers)
     await _check_foreign_layers(route, blobs)
     return Plan(
-        tag=tag, source=source, image=image, attachments=attachments, blobs=blobs, rewritten=rewritten, gaps=gaps
+        tag=tag,
+        source=source,
+        image=image,
+        attachments=attachments,
+        blobs=blobs,
+        rewritten=rewritten,
+        gaps=gaps,
+        lenient=search is not None and search.lenient,
     )
 
 

@@ -72,12 +72,13 @@ class _Lacking(Exception):
 
 
 class _Unreadable(Exception):
-    """The source does not have a blob that only attachments need."""
+    """The source does not give a blob that only attachments need."""
 
-    def __init__(self, blob: Digest, reason: str) -> None:
+    def __init__(self, blob: Digest, reason: str, *, may_pass: bool) -> None:
         super().__init__(reason)
         self.blob = blob
         self.reason = reason
+        self.may_pass = may_pass
 
 
 class CopyEngine:
@@ -120,6 +121,7 @@ class CopyEngine:
         self._is_whole: IsWhole | None = self._holds_all_of if verify is Verify.ALL else None
         self._required = attachments == "required"
         self._search = AttachmentSearch(required=self._required, clock=clock) if attachments else None
+        self._lenient_search = AttachmentSearch(lenient=True, clock=clock)
         self._clock = clock
         self._blobs = Blobs(
             at_once=limits.blobs,
@@ -152,7 +154,10 @@ class CopyEngine:
 
     async def plan(self, route: Route, tag: Tag) -> Plan:
         """What the tag's copy consists of, read at the source, and recall where its blobs are; raises as `plan_tag`."""
-        plan = await plan_tag(route, tag, search=self._search)
+        return await self._plan(route, tag, self._search)
+
+    async def _plan(self, route: Route, tag: Tag, search: AttachmentSearch | None) -> Plan:
+        plan = await plan_tag(route, tag, search=search)
         await self._blobs.recall_homes(route, plan.blobs)
         return plan
 
@@ -167,6 +172,7 @@ class CopyEngine:
         progress: Progress | None = None,
         before_tag: Callable[[], Awaitable[None]] | None = None,
         thorough: bool = False,
+        is_last: Callable[[TagferryError], bool] = lambda _: False,
     ) -> Outcome:
         """Make the target's tag point to the source's image, complete.
 
@@ -179,6 +185,8 @@ class CopyEngine:
             progress: filled while the copy runs.
             before_tag: awaited just before the tag is written.
             thorough: as for `examine_all`, where there is no finding.
+            is_last: whether the copy is not tried again after this error: then it leaves what is attached and cannot
+                be read for now behind, rather than fail.
 
         Raises:
             NotFound: the source lacks the tag or a part of its image.
@@ -186,25 +194,37 @@ class CopyEngine:
             TagferryError: whatever either store raises; the target's tag is as it was.
         """
         found_at = self._clock()
+
+        async def attempt(
+            search: AttachmentSearch | None, finding: Finding | None = None, plan: Awaitable[Plan] | None = None
+        ) -> Outcome:
+            since = found_at
+            if finding is None:
+                since = self._clock()
+                is_whole = self._examiner(thorough=thorough)
+                finding = await examine(route, tag, override=override, search=search, is_whole=is_whole)
+            if (outcome := _nothing_to_write(route, finding)) is not None:
+                return outcome
+            return await self._copy(
+                route,
+                finding,
+                plan or self._plan(route, tag, search),
+                override=override,
+                found_at=since,
+                progress=progress,
+                before_tag=before_tag,
+            )
+
         async with self._tag_slots:
             deadline = asyncio.timeout(self._tag_seconds)
             try:
                 async with deadline:
-                    if finding is None:
-                        found_at = self._clock()
-                        is_whole = self._examiner(thorough=thorough)
-                        finding = await examine(route, tag, override=override, search=self._search, is_whole=is_whole)
-                    if (outcome := _nothing_to_write(route, finding)) is not None:
-                        return outcome
-                    return await self._copy(
-                        route,
-                        finding,
-                        plan,
-                        override=override,
-                        found_at=found_at,
-                        progress=progress,
-                        before_tag=before_tag,
-                    )
+                    try:
+                        return await attempt(self._search, finding, plan)
+                    except Unavailable as error:
+                        if not error.is_optional or not is_last(error):
+                            raise
+                        return await attempt(self._lenient_search)
             except TimeoutError:
                 if not deadline.expired():
                     raise
@@ -214,7 +234,7 @@ class CopyEngine:
         self,
         route: Route,
         finding: Finding,
-        planned: Awaitable[Plan] | None,
+        planned: Awaitable[Plan],
         *,
         override: bool,
         found_at: float,
@@ -222,7 +242,7 @@ class CopyEngine:
         before_tag: Callable[[], Awaitable[None]] | None,
     ) -> Outcome:
         progress = progress if progress is not None else Progress()
-        plan = await (planned or self.plan(route, finding.tag))
+        plan = await planned
         while True:
             run = partial(
                 self._run, route, plan, finding, progress, override=override, found_at=found_at, before_tag=before_tag
@@ -230,7 +250,7 @@ class CopyEngine:
             try:
                 return await self._run_until_whole(route, plan, run)
             except _Unreadable as unreadable:
-                plan = plan.without(unreadable.blob, unreadable.reason)
+                plan = plan.without(unreadable.blob, unreadable.reason, may_pass=unreadable.may_pass)
 
     async def _run_until_whole(self, route: Route, plan: Plan, run: Callable[..., Awaitable[Outcome]]) -> Outcome:
         """Run a plan, and once more where the target then lacks what it was seen to hold."""
@@ -337,7 +357,13 @@ class CopyEngine:
         except (NotFound, Corrupt) as error:
             is_lost = isinstance(error, Corrupt) or error.kind == "blob"
             if is_lost and blob.digest in plan.attached_blobs:
-                raise _Unreadable(blob.digest, error.message) from None
+                raise _Unreadable(blob.digest, error.message, may_pass=False) from None
+            raise
+        except Unavailable as error:
+            if blob.digest in plan.attached_blobs and not self._required:
+                error.is_optional = True
+                if plan.lenient:
+                    raise _Unreadable(blob.digest, error.message, may_pass=True) from None
             raise
 
     def _holds(self, route: Route, digest: Digest) -> bool:

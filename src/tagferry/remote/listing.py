@@ -17,6 +17,10 @@ _NEXT = re.compile(r'<([^<>]*)>\s*;[^,<]*?\brel="?next\b"?', re.IGNORECASE)
 Fetch = Callable[[Call], Awaitable[Answer]]
 
 
+class Astray(Unavailable):
+    """Pages of a list that name each other without an end."""
+
+
 class NotAList(Unavailable):
     """An answer that is not the list that was asked for, though its status says so."""
 
@@ -36,7 +40,7 @@ async def pages(
         most: how many pages there may be.
 
     Raises:
-        Unavailable: the links lead astray, so the list would not be complete.
+        Astray: the links have no end, so the list would not be complete.
     """
     fetch = fetch or transport.fetch
     seen = {first.url, transport.resolve(first.url)}
@@ -49,10 +53,10 @@ async def pages(
             return
         url = _at_same_host(transport, link, answer.url or transport.resolve(call.url))
         if url in seen:
-            raise Unavailable(f"registry {transport.name} named a next page that leads astray: asked to {call.task}")
+            raise Astray(f"registry {transport.name} named a next page that leads astray: asked to {call.task}")
         seen.add(url)
         call = replace(call, url=url)
-    raise Unavailable(f"registry {transport.name} named more than {most} pages when asked to {call.task}")
+    raise Astray(f"registry {transport.name} named more than {most} pages when asked to {call.task}")
 
 
 def goes_on(page: Answer) -> bool:

@@ -20,6 +20,8 @@ from tagferry.remote.transport import Call, Transport
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _KIND_REFUSED = frozenset({405, 406, 415, 422, 501})
 _STORED = frozenset({200, 201, 202, 204})
+_OF_MANIFESTS = frozenset({"schemaVersion", "mediaType", "config", "layers", "fsLayers", "manifests", "blobs"})
+"""Members of which every manifest has one, of whatever kind."""
 _MISSING_CODES = frozenset({"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 
 
@@ -91,7 +93,11 @@ class Manifests:
         if answer.status == 404:
             raise not_found(repository, reference, answer)
         expected = reference if isinstance(reference, Digest) else answer.digest
-        return Manifest.parse(answer.body, answer.media_type, digest=expected)
+        try:
+            return Manifest.parse(answer.body, answer.media_type, digest=expected)
+        except Invalid as error:
+            what = f"manifest {repository}:{reference}"
+            raise Invalid(what, f"of registry {self._transport.name} is invalid: {error.message}") from error
 
     async def look(
         self,
@@ -110,7 +116,7 @@ class Manifests:
             return None
         if answer.status == 304:
             return known
-        if not answer.document:
+        if answer.document.keys().isdisjoint(_OF_MANIFESTS):
             task = f"give manifest {repository}:{reference}"
             raise Unavailable(f"registry {self._transport.name} answered with no manifest when asked to {task}")
         if isinstance(reference, Digest):

@@ -21,7 +21,7 @@ from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest
 from tagferry.remote.answer import Answer
 from tagferry.remote.capabilities import REFERRERS_API, Learned
-from tagferry.remote.listing import not_a_list, pages
+from tagferry.remote.listing import Astray, goes_on, not_a_list, pages
 from tagferry.remote.manifests import Manifests, pulling
 from tagferry.remote.transport import Call, Transport
 
@@ -30,6 +30,8 @@ _OF_THE_SUBJECT = frozenset({"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_INVAL
 _ANY = frozenset({*range(200, 500), 501}) - {408, 425, 429}
 """Every status that trying again would not change."""
 _MAX_PAGES = 100
+_BARREN_PAGES = 3
+"""After more pages than this that list nothing new, one after another, a list is taken to have no end."""
 _REFUSED_SECONDS = 60.0
 """For how long a repository's referrers are not asked for after a refusal, and only once each after a fault."""
 _ABSENT_SECONDS = 3600.0
@@ -109,7 +111,7 @@ class Referrers:
         async with self._lock(repository, subject.digest):
             try:
                 standing = await self._standing(repository, tag)
-            except Unsupported as error:
+            except (Unsupported, Invalid) as error:
                 raise self._taken(repository, tag, referrer, error.message) from error
             index = standing if _is_index_of(standing, subject.digest) else None
             # A registry that takes such a tag for a digest gives the subject itself, and loses nothing by the index.
@@ -166,18 +168,25 @@ class Referrers:
         )
         listed: list[Descriptor] = []
         unreadable: TagferryError | None = None
+        barren = 0
         try:
             async for page in pages(self._transport, call, fetch=self._ask, most=_MAX_PAGES):
                 entries = _entries(page)
                 if entries is None:
                     return await self._judge(repository, call, page, listed)
                 await self._learn_that_it_lists()
+                before = len(listed)
                 for entry in entries:
                     try:
                         listed.append(Descriptor.from_json(entry))
                     except Invalid as error:
                         unreadable = Unavailable(f"{not_a_list(self._transport, call, page)}: {error.message}")
-        except Refused as refusal:
+                listed = list(dict.fromkeys(listed))
+                barren = 0 if len(listed) > before else barren + 1
+                if barren > _BARREN_PAGES and goes_on(page):
+                    raise Astray(f"registry {self._transport.name} repeats its pages when asked to {call.task}")
+        except (Refused, Astray) as refusal:
+            # Nor is it asked again at once where its pages have no end: that costs a hundred requests each time.
             return await self._refused(repository, refusal, listed)
         except TagferryError as fault:
             if isinstance(fault, Unavailable):

@@ -50,6 +50,11 @@ class JobRetry:
         due = self._due(job, number, since, now, timedelta(seconds=error.retry_after or 0))
         return Attempt(number=number, failing_since=since, failed_at=now, error=last_error, next_at=due)
 
+    def is_over(self, job: SyncJob, error: TagferryError) -> bool:
+        """Whether a job that fails now with this error is not tried again."""
+        attempt = self.failed(job, error)
+        return attempt is None or attempt.next_at is None
+
     def _due(self, job: SyncJob, number: int, since: datetime, now: datetime, asked: timedelta) -> datetime | None:
         """When to try again, or None where that would be too late."""
         end = since + (self.automatic if job.is_automatic else self.interactive)

@@ -344,7 +344,7 @@ def _start(tag: Tag, finding: Finding | TagferryError | None) -> JobStart:
         reason,
         digest=finding.target,
         rewritten=finding.rewritten,
-        unsearched=finding.gaps.unsearched if status is JobStatus.SUCCESS else None,
+        unsearched=finding.gaps.unfinished if status is JobStatus.SUCCESS else None,
     )
 
 

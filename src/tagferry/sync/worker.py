@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -300,6 +301,7 @@ class Worker:
                     before_tag=self._until_certain,
                     # Whoever accepted the job has found something that may be no part of the tag's own manifest.
                     thorough=True,
+                    is_last=partial(self._retry.is_over, job),
                 )
         except TimeoutError:
             if not deadline.expired():
@@ -379,7 +381,7 @@ def _ended(
 ) -> JobChange:
     if outcome is None:
         return _changed(run, status, reason=reason, attempt=attempt)
-    unsearched = outcome.gaps.unsearched if status is JobStatus.SUCCESS else None
+    unsearched = outcome.gaps.unfinished if status is JobStatus.SUCCESS else None
     return _changed(
         run, status, reason=reason, digest=outcome.digest, rewritten=outcome.rewritten, unsearched=unsearched
     )

@@ -103,6 +103,7 @@ class ScriptedStore(MemoryStore):
         self.most_reads = max(self.most_reads, self.open_reads)
         try:
             self.being_read.set()
+            self._fail(descriptor.digest)
             await self.reading.wait()
             async with super().read_blob(repository, descriptor, offset=offset) as chunks:
                 yield _spoil(chunks) if descriptor.digest in self.spoiled else chunks

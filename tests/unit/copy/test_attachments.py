@@ -12,7 +12,6 @@ from tagferry.copy.run import CopyEngine
 from tagferry.errors import (
     Corrupt,
     Incomplete,
-    Invalid,
     NotFound,
     Refused,
     TagferryError,
@@ -182,6 +181,37 @@ async def test_an_image_whose_attachments_are_required_fails_where_they_cannot_b
         await engine.copy(route(signed, target), V1, override=False)
 
 
+@pytest.mark.parametrize("part", [SIGNATURE.digest, next(iter(SIGNATURE.blobs)), list(SIGNATURE.blobs)[-1]])
+async def test_the_last_attempt_leaves_behind_what_is_attached_and_cannot_be_read_for_now(
+    signed: ScriptedStore, target: ScriptedStore, part: Digest
+):
+    signed.failures[part] = Unavailable("the registry answered 500")
+    copying = CopyEngine()
+    with pytest.raises(Unavailable):
+        await copying.copy(route(signed, target), V1, override=False)
+
+    outcome = await copying.copy(route(signed, target), V1, override=False, is_last=lambda _: True)
+
+    assert await target.tag(COPY, V1) == IMAGE.digest
+    assert SIGNATURE.digest in outcome.gaps.left_behind
+    assert outcome.gaps.unfinished == "the registry answered 500"
+    assert SIGNATURE.digest not in await referrers(target, IMAGE.digest)
+
+
+@pytest.mark.parametrize("attachments", [True, "required"])
+async def test_the_last_attempt_fails_for_the_image_itself_or_where_signatures_are_required(
+    signed: ScriptedStore, target: ScriptedStore, attachments: Literal[True, "required"]
+):
+    part = SIGNATURE.digest if attachments == "required" else next(iter(IMAGE.all_blobs))
+    signed.failures[part] = Unavailable("the registry answered 500")
+
+    with pytest.raises(Unavailable):
+        await CopyEngine(attachments=attachments).copy(
+            route(signed, target), V1, override=False, is_last=lambda _: True
+        )
+    assert await target.tag(COPY, V1) is None
+
+
 LOST = artifact(subject=IMAGE.manifest, payload=b"lost")
 UNREADABLE = [
     None,
@@ -291,16 +321,25 @@ async def test_an_attachment_that_gives_a_blob_of_the_image_another_size_is_left
             await copying
 
 
-async def test_an_image_with_more_referrers_than_the_limit_fails_and_none_of_them_is_read(
+async def test_of_more_referrers_than_the_limit_the_first_ones_are_copied_and_the_others_named(
     signed: ScriptedStore, target: ScriptedStore
 ):
     many = [artifact(payload=f"{number}".encode()).manifest.descriptor for number in range(ATTACHMENT_LIMIT + 1)]
     signed.dangling[IMAGE.digest] = many
     signed.counts.clear()
 
-    with pytest.raises(Invalid, match=r"must not have more than 1000 attachments, unless sync\.attachments is false"):
-        await copy(signed, target)
-    assert signed.counts["get_manifest"] == len(IMAGE.all_manifests)
+    first = await CopyEngine().copy(route(signed, target), V1, override=False)
+    assert signed.counts["get_manifest"] <= len(IMAGE.all_manifests) + ATTACHMENT_LIMIT + 1
+    second = await CopyEngine().copy(route(signed, target), V1, override=False)
+
+    assert (first.verdict, second.verdict) == (Verdict.COPY, Verdict.IN_PLACE)
+    for outcome in (first, second):
+        assert outcome.gaps.left_behind[many[-1].digest] == "only 1000 referrers of an image are copied"
+        assert outcome.gaps.unfinished is None
+    assert await referrers(target, IMAGE.digest) == {SIGNATURE.digest}
+    assert await target.tag(COPY, SIG) == COSIGN.digest
+    with pytest.raises(Refused, match="required"):
+        await CopyEngine(attachments="required").copy(route(signed, target), V1, override=False)
 
 
 async def test_a_referrer_that_cannot_be_read_for_now_is_waited_for(signed: ScriptedStore, target: ScriptedStore):

@@ -256,14 +256,22 @@ async def test_pages_are_followed_at_the_same_registry_whatever_host_they_name(
     assert [asked.query for asked in script.asked] == ["", "page=2"]
 
 
-async def test_pages_without_end_are_given_up_with_what_was_found(script: ScriptedRegistry, store: RemoteStore):
+@pytest.mark.parametrize(("repeated", "requests"), [(True, 5), (False, 100)])
+async def test_pages_without_end_are_given_up_with_what_was_found_and_not_asked_for_again_soon(
+    script: ScriptedRegistry, store: RemoteStore, repeated: bool, requests: int
+):
     def page(asked: Asked) -> Reply:
-        return said(listing(SIGNATURE), headers={"Link": f"<{API}?{len(script.asked)}>; rel=next"})
+        number = 0 if repeated else len(script.asked)
+        one = artifact(subject=SUBJECT.manifest, payload=f"{number}".encode())
+        return said(listing(SIGNATURE, one), headers={"Link": f"<{asked.path}?{len(script.asked)}>; rel=next"})
 
-    script.always("GET", API, page)
+    script.always("GET", f"/v2/{APP}/referrers/*", page)
 
-    assert set(await found_in_part(store)) == {SIGNATURE.digest}
-    assert len(script.asked) == 100
+    assert SIGNATURE.digest in await found_in_part(store)
+    assert len(script.asked) == requests
+    with pytest.raises(Incomplete):
+        await store.list_referrers(APP, SECOND.digest)
+    assert len(script.asked) <= requests + 2
 
 
 async def test_a_registry_may_have_its_api_at_another_host(script: ScriptedRegistry, store: RemoteStore):
@@ -316,7 +324,7 @@ async def test_an_index_with_an_entry_that_cannot_be_read_is_not_taken_for_none(
     reply = said(document, headers={"Content-Type": OCI_INDEX})
     script.always("GET", f"/v2/{APP}/manifests/{TAG}", reply)
 
-    with pytest.raises(Invalid):
+    with pytest.raises(Invalid, match=f"manifest {APP}:{TAG} of registry script is invalid: "):
         await found(store)
 
 
@@ -346,3 +354,11 @@ async def test_a_referrers_tag_that_points_to_something_else_is_not_overwritten(
     assert [line for line in script.lines() if line.startswith("PUT")] == [
         f"PUT /v2/{APP}/manifests/{SIGNATURE.digest}"
     ]
+
+
+async def test_a_referrers_tag_that_cannot_be_read_is_not_overwritten(script: ScriptedRegistry, store: RemoteStore):
+    script.always("GET", f"/v2/{APP}/manifests/{TAG}", said({"tags": ["v1"]}, headers={"Content-Type": OCI_INDEX}))
+    script.always("PUT", "/v2/*", Reply(status=201))
+
+    with pytest.raises(Conflict, match="delete that tag there"):
+        await store.put_manifest(APP, SIGNATURE.manifest)

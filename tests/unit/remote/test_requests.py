@@ -3,6 +3,7 @@
 import base64
 import secrets
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -294,6 +295,17 @@ async def test_a_manifest_whose_bytes_do_not_match_is_corrupt(script: ScriptedRe
     for reference in (LATEST, Digest.of(b"else")):
         with pytest.raises(Corrupt):
             await store.get_manifest(APP, reference)
+
+
+@pytest.mark.parametrize("document", [{"errors": []}, {"tags": ["v1"]}, {}, {"status": "ok"}])
+async def test_a_document_that_is_no_manifest_says_nothing_about_a_tag(
+    script: ScriptedRegistry, store: RemoteStore, document: dict[str, Any]
+):
+    script.always("HEAD", f"/v2/{APP}/manifests/v1", Reply(headers={"Content-Type": "application/json"}))
+    script.always("GET", f"/v2/{APP}/manifests/v1", said(document, headers={"Content-Type": "application/json"}))
+
+    with pytest.raises(Unavailable, match="answered with no manifest"):
+        await store.head_manifest(APP, Tag("v1"), certain=True)
 
 
 async def test_a_manifest_beyond_the_limit_is_not_read(script: ScriptedRegistry, store: RemoteStore):

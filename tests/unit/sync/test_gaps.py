@@ -171,6 +171,19 @@ async def test_referrers_that_the_source_has_lost_are_named_in_the_job_s_reason(
     assert await is_signed(world)
 
 
+async def test_a_signature_that_cannot_be_read_in_time_stays_behind_and_is_named(
+    world: World, script: ScriptedRegistry
+):
+    sign(script, SIGNATURE)
+    script.on("GET", f"/v2/{APP}/manifests/{SIGNATURE.digest}", *[Reply(status=500)] * 12)
+
+    first, second = await synced(world), await synced(world)
+
+    assert first.status is JobStatus.SUCCESS
+    assert f"copied and verified; 1 referrer could not be copied and stayed behind: {SIGNATURE.digest}" in first.reason
+    assert second.status is JobStatus.SUCCESS
+
+
 async def test_a_registry_that_takes_the_referrers_tag_for_a_digest_has_no_referrers(
     world: World, script: ScriptedRegistry
 ):

@@ -17,7 +17,8 @@ class SyncJobRow(Base):
 
     Where it has not ended, `priority` and `turn` say when it is next, `after_id` names the job on the same way that it
     has to wait for, and `worker_id` who runs it. `next_attempt_at` is set only while it waits for that time, and not
-    for its turn. `unsearched` is why not all signatures and other referrers of the image could be searched for.
+    for its turn. `unsearched` is why not all signatures and other referrers of the image could be found or read,
+    where another search may succeed.
     """
 
     __tablename__ = "sync_jobs"

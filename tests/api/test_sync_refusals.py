@@ -296,7 +296,7 @@ async def test_a_permission_holds_in_its_own_region_only(ferry: Deployment) -> N
         ("OPTIONS", SYNC, 405),
         ("PROPFIND", SYNC, 405),
         ("POST", "/v2/manage/regions", 405),
-        ("DELETE", "/v3/auth/tokens", 405),
+        ("PUT", "/v3/auth/tokens", 405),
         ("PUT", "/healthz", 405),
     ],
 )
@@ -318,10 +318,14 @@ async def test_who_sent_it_is_asked_before_anything_of_the_request_is_looked_at(
     ferry: Deployment, token: str | None, body: bytes
 ) -> None:
     headers = {"Content-Type": "text/plain"} | ({} if token is None else {"X-Auth-Token": token})
-    for path in (SYNC, "/v2/manage/namespaces/a..b/repos/app/sync_images", "/v2/manage/nothing"):
+    for path in (SYNC, "/v2/manage/namespaces/a..b/repos/app/sync_images"):
         answer = await ferry.http("POST", path, body=body, headers=headers)
         assert answer.refused()[:2] == (401, "SVCSTG.SWR.4010000")
     await assert_nothing_happened(ferry)
+
+
+async def test_a_path_that_no_api_has_is_reported_without_credentials(ferry: Deployment) -> None:
+    assert (await ferry.http("POST", "/v2/manage/nothing", body=b"{")).refused()[:2] == (404, NO_API)
 
 
 async def test_a_request_without_credentials_is_told_what_it_lacks(ferry: Deployment) -> None:

@@ -6,10 +6,13 @@ into the form that it reads; what could mean two things stays refused.
 
 import re
 
+TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+"""How a server's first bytes begin that speaks TLS: an alert, or a handshake."""
 _END = re.compile(rb"\r?\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _LINE = re.compile(rb"\r?\n")
-_INTERIM = re.compile(rb"\s*HTTP/1\.[01] 1\d\d")
+_STATUS = re.compile(rb"\s*HTTP/(\d\.\d) +(?=\d{3}(?: |$))")
+_INTERIM = re.compile(rb"\s*HTTP/\d\.\d +1\d\d")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -17,8 +20,9 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 def mended(data: bytes) -> bytes | None:
     """What the parser reads instead of these bytes, which begin with an answer's head; None where that has no end yet.
 
-    Folded lines become one, equal Content-Length headers become one, a bare line feed ends a line, blanks around a
-    name and lines that hold no header go, and control characters become blanks.
+    A version that is unknown counts as the one that is spoken here. Folded lines become one, equal Content-Length
+    headers become one, a bare line feed ends a line, blanks around a name and lines that hold no header go, and control
+    characters become blanks.
     """
     heads = b""
     while True:
@@ -33,10 +37,21 @@ def mended(data: bytes) -> bytes | None:
 
 def _mended(head: bytes) -> bytes:
     status, *lines = _LINE.split(_FOLD.sub(b" ", head))
+    status = _STATUS.sub(_version, status, count=1)
     parted = (line.partition(b":") for line in lines)
     fields = [(name.strip(), _CONTROL.sub(b" ", value).strip()) for name, _, value in parted]
     fields = _framed([(name, value) for name, value in fields if _NAME.fullmatch(name)])
     return b"\r\n".join([status, *(name + b": " + value for name, value in fields)]) + b"\r\n\r\n"
+
+
+def may_be_http(beginning: bytes) -> bool:
+    """Whether an answer that begins so may be one of HTTP."""
+    word = beginning.lstrip()[:5]
+    return b"HTTP/".startswith(word)
+
+
+def _version(match: re.Match[bytes]) -> bytes:
+    return b"HTTP/1.0 " if match[1] == b"1.0" else b"HTTP/1.1 "
 
 
 def _framed(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

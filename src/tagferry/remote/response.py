@@ -9,14 +9,14 @@ import httptools
 from tagferry.oci.images import Flow
 from tagferry.remote.faults import Broken, broken
 from tagferry.remote.headers import Headers
-from tagferry.remote.heads import mended
+from tagferry.remote.heads import TLS_RECORDS, may_be_http, mended
 from tagferry.remote.splice import BodyFlow
 
 if TYPE_CHECKING:
     from tagferry.remote.http1 import Connection
 
 HEAD_LIMIT = 64 * 1024
-"""Bytes that an answer may have before its body begins."""
+"""Bytes that an answer may have before its body begins, and between two parts of its body."""
 READ_AHEAD = 256 * 1024
 """Bytes of an answer that wait to be read, beyond which its sender is stopped."""
 
@@ -47,6 +47,8 @@ class Response:
         self._left: int | None = None
         self._until_closed = False
         self._keep = False
+        self._around = 0
+        self._is_at_last_chunk = False
         self._chunks: deque[bytes] = deque()
         self._waiting = 0
         self._is_paused = False
@@ -105,6 +107,7 @@ class Response:
             return
         if not self.begun:
             self._head += data
+        self._around += len(data)
         try:
             if not self._is_odd:
                 self._parser.feed_data(data)
@@ -112,7 +115,7 @@ class Response:
             self._fail()
         except httptools.HttpParserError:
             if self.begun:
-                self._fail()
+                self._end_or_fail()
             self._is_odd = not self.begun
         if self._is_odd:
             self._feed_mended()
@@ -120,6 +123,8 @@ class Response:
             self._head = b""
         if not self.begun and len(self._head) > HEAD_LIMIT:
             self._connection.fail(Broken(f"the answer's head has more than {HEAD_LIMIT} bytes"))
+        elif self.begun and not self.ended and self._around > HEAD_LIMIT:
+            self._connection.fail(Broken(f"the answer has more than {HEAD_LIMIT} bytes between two parts of its body"))
         elif self.begun and not self.ended and self._left is None:
             self._left = self._announced()
 
@@ -127,6 +132,8 @@ class Response:
         """Read a head that the parser refused in the form that it can read, once all of it is there."""
         data = mended(self._head)
         if data is None:
+            if not may_be_http(self._head):
+                self._fail()
             return
         self._is_odd = False
         self.headers.clear()
@@ -142,8 +149,18 @@ class Response:
         parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
         return parser
 
+    def _end_or_fail(self) -> None:
+        """End the body where it has come in whole, however odd the trailer behind it is; else fail."""
+        if self._is_at_last_chunk and not self.ended:
+            self._keep = False
+            self._end()
+        else:
+            self._fail()
+
     def _fail(self) -> None:
-        self._connection.fail(Broken("the answer is not HTTP"))
+        is_tls = self._head.startswith(TLS_RECORDS)
+        told = "is TLS, so the address begins with https://" if is_tls else "is not HTTP"
+        self._connection.fail(Broken(f"the answer {told}"))
 
     def feed_end(self) -> None:
         """Take note that nothing more comes."""
@@ -176,11 +193,18 @@ class Response:
         self.begun = True
         if self._bodiless:
             self._end()
-        elif "Content-Length" not in self.headers and "Transfer-Encoding" not in self.headers:
+        elif (
+            "Content-Length" not in self.headers and "chunked" not in self.headers.get("Transfer-Encoding", "").lower()
+        ):
             self._until_closed = status not in (204, 304)
         self._connection.wake()
 
+    def on_chunk_header(self) -> None:
+        # The last one is the one that no bytes follow.
+        self._is_at_last_chunk = True
+
     def on_body(self, body: bytes) -> None:
+        self._around, self._is_at_last_chunk = 0, False
         if self.ended:
             self._keep = False
         else:

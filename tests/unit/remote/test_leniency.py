@@ -28,6 +28,8 @@ HEADS = {
     "blank-before-colon": b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok",
     "control-character": b"HTTP/1.1 200 OK\r\nX-Info: a\x01b\r\nContent-Length: 2\r\n\r\nok",
     "no-colon": b"HTTP/1.1 200 OK\r\nnonsense\r\nContent-Length: 2\r\n\r\nok",
+    "two-blanks": b"HTTP/1.1  200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "later-version": b"HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok",
     "no-reason": b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok",
     "empty-length": b"HTTP/1.1 200 OK\r\nContent-Length:\r\nContent-Length: 2\r\n\r\nok",
     "identity": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nok",
@@ -76,6 +78,67 @@ async def test_chunks_win_over_a_length_and_end_the_connection(http: Connections
         assert await fetched(http, url) == (200, b"ok")
         assert await fetched(http, url) == (200, b"ok")
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        b"X-Info: one\r\n",
+        b"Content-Length: 3\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"two words: x\r\n",
+        b"nonsense\r\n",
+    ],
+)
+async def test_what_follows_the_last_chunk_takes_nothing_from_the_body(http: Connections, trailer: bytes):
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n" + trailer + b"\r\n"
+    async with listening(answering(answer, answer)) as url:
+        assert await fetched(http, url) == (200, b"ok")
+        assert await fetched(http, url) == (200, b"ok")
+
+
+@pytest.mark.parametrize("damaged", [b"2\r\nok\r\nzz\r\n", b"2\r\nokk\r\n0\r\n\r\n", b"2\r\nok\r\n1\r\n"])
+async def test_a_body_that_breaks_before_its_last_chunk_is_broken(http: Connections, damaged: bytes):
+    async with listening(answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + damaged)) as url:
+        with pytest.raises(Broken):
+            await fetched(http, url)
+
+
+@pytest.mark.parametrize("endless", [b"2;" + b"x" * 400_000, b"0" * 400_000, b"2\r\nok\r\n0\r\nX: " + b"x" * 400_000])
+async def test_what_surrounds_the_chunks_of_a_body_is_bounded(http: Connections, endless: bytes):
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + endless)
+        await reader.read()
+
+    async with listening(handle) as url:
+        with pytest.raises(Broken, match="the answer has more than 65536 bytes between two parts of its body"):
+            await fetched(http, url)
+
+
+async def test_a_body_of_no_known_length_ends_with_the_connection_also_as_identity(http: Connections):
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok"
+    async with listening(answering(answer)) as url:
+        assert await fetched(http, url) == (200, b"ok")
+
+
+@pytest.mark.parametrize(
+    ("greeting", "told"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the answer is not HTTP"),
+        (b"220 mail.example.com ESMTP\r\n", "the answer is not HTTP"),
+        (b"\x15\x03\x01\x00\x02\x02\x16", "the answer is TLS, so the address begins with https://"),
+    ],
+)
+async def test_who_speaks_something_else_is_not_waited_for(http: Connections, greeting: bytes, told: str):
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.read()
+
+    async with listening(handle) as url:
+        with pytest.raises(Broken, match=told):
+            await fetched(http, url)
 
 
 @pytest.mark.parametrize(

@@ -3,23 +3,27 @@
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import NamedTuple, TypeVar, cast
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from tagferry.remote.faults import Broken, Rejected, unconnected
+from tagferry.remote.faults import EXPIRED, NOT_YET_VALID, Broken, Rejected, unconnected
 from tagferry.remote.http1 import Connection
 from tagferry.remote.proxies import Proxy
 from tagferry.remote.urls import Origin, authority
-from tagferry.tls import ClientContexts
+from tagferry.tls import ClientContexts, ClientTls
 
 P = TypeVar("P", bound=asyncio.Protocol)
 _HEAD_START_SECONDS = 0.25
 """What one address of a host has before the next is tried too (RFC 8305)."""
 _HEAD_LIMIT = 16 * 1024
 """Bytes that a proxy's answer to CONNECT may have."""
+_SECOND_LOOK_SECONDS = 2.0
+"""How long a certificate is looked at again for its date, where it was refused for it."""
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: ([^\r\n]*))?")
 _FAULTS = (OSError, UnicodeError, RuntimeError, ExceptionGroup)
 
@@ -58,19 +62,20 @@ async def dial(route: Route, make: Callable[[], Connection], contexts: ClientCon
         try:
             return (await _opened(route.origin, make, contexts, identified=route.identified))[1]
         except _FAULTS as error:
-            raise unconnected(str(route), error) from error
+            raise unconnected(str(route), error, await _validity(route, error)) from error
     try:
         if route.is_relayed:
             return (await _opened(route.proxy.origin, make, contexts))[1]
         transport, tunnel = await _opened(route.proxy.origin, _Tunnel, contexts)
     except _FAULTS as error:
-        raise unconnected(f"proxy {route.proxy}", error) from error
+        told = await _validity(Route(route.proxy.origin), error)
+        raise unconnected(f"proxy {route.proxy}", error, told) from error
     try:
         await tunnel.lead(route.proxy, route.origin)
         return await _encrypted(transport, make(), route, contexts)
     except _FAULTS as error:
         transport.abort()
-        raise unconnected(str(route), error) from error
+        raise unconnected(str(route), error, await _validity(route, error)) from error
     except BaseException:
         transport.abort()
         raise
@@ -100,6 +105,35 @@ async def _encrypted(
         raise Broken(f"cannot connect to {route}: the connection was closed")
     connection.connection_made(inner)
     return connection
+
+
+async def _validity(route: Route, error: BaseException) -> str:
+    """The date that a certificate was refused for, or nothing; it is seen by connecting again, and nothing is sent."""
+    if not isinstance(error, ssl.SSLCertVerificationError) or error.verify_code not in (NOT_YET_VALID, EXPIRED):
+        return ""
+    try:
+        async with asyncio.timeout(_SECOND_LOOK_SECONDS):
+            connection = await dial(
+                route._replace(identified=False),
+                lambda: Connection(on_lost=lambda _: None, on_free=lambda _: None),
+                ClientContexts(ClientTls(ca_only=True, skip_verify=True)),
+            )
+    except (Broken, TimeoutError):
+        return ""
+    shown = connection.peer_certificate
+    connection.abort()
+    # Loaded here: it takes some time, and is needed only here.
+    from cryptography.x509 import load_der_x509_certificate
+
+    try:
+        certificate = load_der_x509_certificate(shown or b"")
+    except ValueError:
+        return ""
+    now, begin, end = datetime.now(UTC), certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    # Where it is in time itself, one between it and its authority is not.
+    if error.verify_code == EXPIRED:
+        return f"notAfter {end:%Y-%m-%d}" if end < now else ""
+    return f"notBefore {begin:%Y-%m-%d}" if begin > now else ""
 
 
 class _Tunnel(asyncio.Protocol):

@@ -16,9 +16,11 @@ _WITHOUT_NUMBER: dict[type[BaseException], int] = {
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
 """OpenSSL's verification results for a chain that ends in no trusted authority (openssl-verification-options(1))."""
+NOT_YET_VALID, EXPIRED = 9, 10
+"""Verification results of a certificate that is not good now."""
 _VERIFICATION = {
-    9: "certificate is not valid yet",
-    10: "certificate has expired",
+    NOT_YET_VALID: "certificate is not valid yet",
+    EXPIRED: "certificate has expired",
     23: "certificate has been revoked",
     62: "certificate is for another host name",
     64: "certificate is for another IP address",
@@ -58,14 +60,15 @@ def broken(error: Exception) -> Broken:
     return Silent(reason(error)) if isinstance(error, TimeoutError) else Broken(reason(error))
 
 
-def unconnected(where: str, error: BaseException) -> Broken:
+def unconnected(where: str, error: BaseException, detail: str = "") -> Broken:
     """The fault of a connection that could not be made.
 
     Args:
         where: scheme, host and port of the other side.
         error: why.
+        detail: what else is known of the reason.
     """
-    told = f"cannot connect to {where}: {reason(error)}"
+    told = f"cannot connect to {where}: {reason(error)}{f' ({detail})' if detail else ''}"
     return Rejected(told) if isinstance(error, ssl.SSLCertVerificationError) else Broken(told)
 
 

@@ -79,6 +79,12 @@ class Connection(asyncio.Protocol):
             return None
         return int(self._transport.get_extra_info("socket").fileno())
 
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The certificate that the other side showed, in DER; None without TLS."""
+        encryption = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        return None if encryption is None else encryption.getpeercert(binary_form=True)
+
     async def request(self, head: bytes, body: bytes | Stream, *, url: str, bodiless: bool, silence: float) -> Response:
         """Send a request and wait until its answer's head is there.
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tagferry.names import RepositoryName
 from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry
 from tests.support.certificates import Authority, encrypted_key
 from tests.support.images import blob, read
+from tests.support.scripted_proxy import scripted_proxy
 from tests.support.scripted_registry import Reply, ScriptedRegistry, said, scripted_registry
 
 APP = RepositoryName("team/app")
@@ -76,7 +79,7 @@ async def test_the_named_authority_is_trusted_besides_those_of_the_system(
 @pytest.mark.parametrize(
     ("hosts", "expired", "told"),
     [
-        (("127.0.0.1",), True, "certificate has expired"),
+        (("127.0.0.1",), True, "certificate has expired (notAfter {date})"),
         (("127.0.0.2",), False, "certificate is for another IP address"),
         (("registry.example.com",), False, "certificate is for another IP address"),
     ],
@@ -88,8 +91,44 @@ async def test_why_a_certificate_is_not_good_is_told(
     async with encrypted(leaf) as script, store_at(script, ca_file=authority.write(tmp_path / "ca.pem")) as store:
         with pytest.raises(Unavailable) as failure:
             await store.ping()
+    told = told.format(date=f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%d}")
     assert failure.value.message.endswith(f": cannot connect to {script.url}: {told}")
     assert not failure.value.may_pass
+
+
+async def test_since_when_a_certificate_behind_a_proxy_or_of_a_proxy_is_not_good_is_told(
+    tmp_path: Path, authority: Authority
+):
+    expired = authority.issue(tmp_path / "expired.pem", "127.0.0.1", expired=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(expired)
+    ca_file = authority.write(tmp_path / "ca.pem")
+    async with encrypted(expired) as script, scripted_proxy() as plain, scripted_proxy(tls=context) as secure:
+        for proxy, told in (
+            (plain, f"cannot connect to {script.url} through proxy {plain.url}: certificate has expired (notAfter 20"),
+            (secure, f"cannot connect to proxy {secure.url}: certificate has expired (notAfter 20"),
+        ):
+            async with store_at(script, ca_file=ca_file, proxy=proxy.url) as store:
+                with pytest.raises(Unavailable, match=re.escape(told)):
+                    await store.ping()
+    assert script.asked == []
+
+
+async def test_a_certificate_that_cannot_be_seen_again_is_told_without_its_date(tmp_path: Path, authority: Authority):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(authority.issue(tmp_path / "leaf.pem", "127.0.0.1", expired=True))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        serving = asyncio.create_task(asyncio.to_thread(_shake_hands_once, server, context))
+        endpoint = Endpoint(
+            name="r",
+            url=f"https://127.0.0.1:{server.getsockname()[1]}",
+            ca_file=authority.write(tmp_path / "ca.pem"),
+        )
+        store = RemoteStore(endpoint, retry=Retry(attempts=1))
+        with pytest.raises(Unavailable, match=r"certificate has expired$"):
+            await store.ping()
+        await store.close()
+        await serving
 
 
 async def test_who_does_not_speak_tls_is_found_out(script: ScriptedRegistry):
@@ -124,6 +163,13 @@ async def test_a_registry_that_misses_a_certificate_says_so(tmp_path: Path, auth
             await store.ping()
         await store.close()
         await serving
+
+
+def _shake_hands_once(server: socket.socket, context: ssl.SSLContext) -> None:
+    accepted, _ = server.accept()
+    server.close()
+    with suppress(OSError), context.wrap_socket(accepted, server_side=True):
+        pass
 
 
 def _shake_hands(server: socket.socket, context: ssl.SSLContext) -> None:

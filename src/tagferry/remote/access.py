@@ -17,6 +17,8 @@ from tagferry.remote.response import Response
 from tagferry.remote.tokens import TokenRequest, Tokens
 from tagferry.remote.urls import origin_of
 
+ROOT = "/v2/"
+"""What is asked to find out whether a registry is there, and who may call it."""
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEPING_METHOD = frozenset({307, 308})
@@ -98,7 +100,8 @@ class Access:
         Raises:
             Refused: the credentials are not accepted, or are needed and not configured.
         """
-        call = Call(method="GET", task="let its user in", url="/v2/", accept=frozenset({200, 401, 403, 404, 405, 501}))
+        accepted = frozenset({200, 401, 403, 404, 405, 501})
+        call = Call(method="GET", task="let its user in", url=ROOT, accept=accepted, redirects=True)
         response = await self.send(call)
         if await self._auth.show_password():
             response.close()
@@ -168,7 +171,7 @@ class Access:
     async def _probe(self, repository: str) -> list[str]:
         """Ask the registry, or a repository, who may call it; raises Unavailable where it is not able to say."""
         await self._wire.turn()
-        url = f"/v2/{repository}/tags/list?n=1" if repository else "/v2/"
+        url = f"/v2/{repository}/tags/list?n=1" if repository else ROOT
         call = Call(method="GET", task="say how it authenticates", url=url, redirects=True)
         response = await self._wire.follow(call, self._wire.resolve(call.url, ""), None)
         if response.status in _TEMPORARY:

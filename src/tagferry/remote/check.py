@@ -97,7 +97,11 @@ class Check:
 
     async def _catalog(self) -> list[Sample]:
         call = Call(
-            method="GET", task="list its repositories", url=f"/v2/_catalog?n={_SAMPLES}", scopes=("registry:catalog:*",)
+            method="GET",
+            task="list its repositories",
+            url=f"/v2/_catalog?n={_SAMPLES}",
+            scopes=("registry:catalog:*",),
+            redirects=True,
         )
         try:
             names = (await self._transport.fetch(call)).document.get("repositories")

@@ -11,6 +11,7 @@ from tagferry.errors import InvalidName, NotFound, Refused, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, written_since
 from tagferry.oci.model import Descriptor, Manifest
+from tagferry.remote.access import ROOT
 from tagferry.remote.blob_size import BlobSizes
 from tagferry.remote.capabilities import CapabilityKeeper, Learned
 from tagferry.remote.check import Check, Checked, Sample
@@ -77,7 +78,7 @@ class RemoteStore:
 
     async def ping(self) -> None:
         """Check that the registry can be reached and lets us in (distribution-spec, "Determining Support")."""
-        await self._transport.fetch(Call(method="GET", task="say that it is there", url="/v2/"))
+        await self._transport.fetch(Call(method="GET", task="say that it is there", url=ROOT, redirects=True))
 
     async def check(self, repository: RepositoryName, tag: Tag | None = None) -> Checked:
         """Ask for what a synchronization of this repository would ask for first; raises as `Check.ask_for`."""
@@ -196,6 +197,7 @@ class RemoteStore:
             url=f"/v2/_catalog?n={PAGE_SIZE}",
             scopes=("registry:catalog:*",),
             accept=frozenset({200, 404, 405}),
+            redirects=True,
         )
         names: set[RepositoryName] = set()
         try:

@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from tagferry import __version__
 from tagferry.errors import Invalid, Refused, TagferryError, TooLarge, Unavailable
-from tagferry.remote.access import MAX_REDIRECTS, REDIRECTS, Access, Wire
+from tagferry.remote.access import MAX_REDIRECTS, REDIRECTS, ROOT, Access, Wire
 from tagferry.remote.answer import ERROR_LIMIT, Answer, failure
 from tagferry.remote.body import Body
 from tagferry.remote.call import Call as Call
@@ -327,9 +327,9 @@ class Transport:
         return answer
 
     def _is_page(self, call: Call, response: Response) -> bool:
-        """Whether a write has been led to a web page, as to log in, whose status says nothing."""
+        """Whether a write, or a login, has been led to a web page for people, whose status says nothing."""
         is_html = response.status == 200 and response.headers.get("Content-Type", "").startswith("text/html")
-        return is_html and call.writes and response.url != self.resolve(call.url)
+        return is_html and (call.writes or call.url == ROOT) and response.url != self.resolve(call.url)
 
     @asynccontextmanager
     async def _deadline(self, call: Call) -> AsyncIterator[None]:

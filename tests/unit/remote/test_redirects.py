@@ -14,7 +14,7 @@ from tagferry.oci.images import BlobOutcome
 from tagferry.remote import Capabilities, Credentials, Endpoint, RemoteStore, Retry
 from tests.support.certificates import loopback_certificate
 from tests.support.images import blob, image, opening
-from tests.support.scripted_registry import Answering, Asked, Reply, ScriptedRegistry, error, scripted_registry
+from tests.support.scripted_registry import Answering, Asked, Reply, ScriptedRegistry, error, said, scripted_registry
 from tests.unit.remote.conftest import Opening
 from tests.unit.remote.test_capabilities import MemoryKeeper
 from tests.unit.remote.test_trust import CONTENT as LARGE_CONTENT
@@ -260,6 +260,33 @@ async def test_a_page_to_log_in_is_no_success(script: ScriptedRegistry, opened: 
     for _ in range(2):
         with pytest.raises(Unavailable, match="answered 200 Please log in when asked to store manifest"):
             await opened(attempts=1).put_manifest(APP, image().manifest, LATEST)
+
+
+async def test_what_a_registry_has_is_asked_where_it_leads(script: ScriptedRegistry, store: RemoteStore):
+    script.always("GET", "/v2/_catalog", Reply(status=301, headers={"Location": "/moved/v2/_catalog?n=7"}))
+    script.always("GET", "/moved/v2/_catalog", said({"repositories": ["team/app"]}))
+    script.always("GET", "/v2/team/app/tags/list", Reply(status=301, headers={"Location": "/moved/tags"}))
+    script.always("GET", "/moved/tags", said({"name": "team/app", "tags": ["latest"]}))
+    assert [name async for name in store.list_repositories()] == [APP]
+    assert (await store.check_any(())).asked == "the tags of team/app"
+
+
+async def test_a_registry_that_leads_on_from_its_root_lets_its_user_in(script: ScriptedRegistry, store: RemoteStore):
+    script.always("GET", "/v2/_catalog", Reply(status=404))
+    script.always("GET", "/v2/", Reply(status=308, headers={"Location": "/moved/v2/"}))
+    script.always("GET", "/moved/v2/", Reply())
+    assert (await store.check_any(())).asked.startswith("/v2/ alone")
+    await store.ping()
+
+
+async def test_a_page_to_log_in_lets_nobody_in(script: ScriptedRegistry, opened: Opening):
+    script.always("GET", "/v2/_catalog", Reply(status=404))
+    script.always("GET", "/v2/", Reply(status=302, headers={"Location": "/login"}))
+    script.always("GET", "/login", Reply(body=b"<title>Please log in</title>", headers={"Content-Type": "text/html"}))
+    store = opened(attempts=1)
+    for asking in (lambda: store.check_any(()), store.ping):
+        with pytest.raises(Unavailable, match="answered 200 Please log in when asked to"):
+            await asking()
 
 
 async def test_a_circle_is_left(script: ScriptedRegistry, opened: Opening):

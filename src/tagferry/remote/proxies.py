@@ -98,6 +98,9 @@ def parse(text: str, name: str) -> Proxy:
             raise Invalid(name, "must be the URL of an HTTP proxy; SOCKS is not supported")
         if parts.scheme not in PORTS:
             raise Invalid(name, "must be the URL of a proxy, which starts with http:// or https://")
+        if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+            # What is the beginning of a password would be taken for a port, and looked up with its host.
+            raise Invalid(name, "must be the URL of a proxy; percent-encode its user and password")
         origin = origin_of(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
     except ValueError:
         raise Invalid(name, "must be the URL of a proxy, as http://proxy.example.com:3128") from None
@@ -141,30 +144,42 @@ class _Exempt:
             host, port = _split_port(entry)
             if (network := _network(host)) is not None:
                 self._networks.append((network, port))
-            elif host := host.removeprefix("*").rstrip("."):
+            elif host := _ascii(host.removeprefix("*").rstrip(".")):
                 # `.example.com` is said of what is below it alone, `example.com` of itself, too.
                 self._domains.append((f".{host.removeprefix('.')}", not host.startswith("."), port))
 
 
 def _split_port(entry: str) -> tuple[str, int | None]:
     host, colon, port = entry.rpartition(":")
-    if colon and port.isascii() and port.isdigit():
-        return host.strip("[]"), int(port)
+    if colon and (not port or (port.isascii() and port.isdigit())):
+        return host.strip("[]"), int(port) if port else None
     return entry.strip("[]"), None
 
 
 def _network(text: str) -> _Network | None:
     try:
-        return ip_network(text, strict=False)
+        network = ip_network(text, strict=False)
     except ValueError:
         return None
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if mapped is None or network.prefixlen < 128 else ip_network(mapped)
 
 
 def _address(host: str) -> _Address | None:
+    """An address, of IPv4 where it is one in the form of IPv6; None for a name."""
     try:
-        return ip_address(host)
+        address = ip_address(host)
     except ValueError:
         return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def _ascii(name: str) -> str:
+    """A name as it is looked up, and as origins have it."""
+    try:
+        return name if name.isascii() else name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return name
 
 
 def _is_loopback(host: str) -> bool:

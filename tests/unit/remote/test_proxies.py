@@ -99,6 +99,10 @@ def test_the_environment_names_the_proxy(url: str, environment: dict[str, str], 
         ("fd00::/8", ["https://[fd12::1]"], ["https://[fe80::1]", "https://10.0.0.1"]),
         ("[fd00::1]:5000", ["https://[fd00::1]:5000"], ["https://[fd00::1]"]),
         ("fd00::1", ["https://[fd00::1]:5000"], []),
+        ("10.0.0.0/8", ["https://[::ffff:10.1.2.3]"], ["https://[::ffff:11.1.2.3]"]),
+        ("::ffff:10.1.2.3", ["https://10.1.2.3"], ["https://10.1.2.4"]),
+        ("bücher.example", ["https://bücher.example", "https://a.xn--bcher-kva.example"], ["https://xbücher.example"]),
+        ("r.example:", ["https://r.example", "https://r.example:5000"], ["https://xr.example"]),
         (",,", [], ["https://r.example"]),
     ],
 )
@@ -124,6 +128,9 @@ def test_a_region_s_own_setting_wins_over_the_environment():
         ("ftp://u:secret@p.example", "starts with http:// or https://"),
         ("http://u:secret@", "must be the URL of a proxy"),
         ("http://p.example:port", "must be the URL of a proxy"),
+        ("http://u:12/secret@p.example", "percent-encode its user and password"),
+        ("http://u:12?secret@p.example", "percent-encode its user and password"),
+        ("u:12#secret@p.example", "percent-encode its user and password"),
     ],
 )
 def test_what_is_no_proxy_is_refused_by_the_name_of_its_variable(value: str, told: str):

@@ -224,10 +224,13 @@ class Upload:
         self._offset, self._moves = start + length, 0
 
     def _follow(self, moved: Moved) -> None:
-        """Send what was led elsewhere in the middle there from now on; raises it where that happens too often."""
+        """Send what was led elsewhere in the middle there from now on; a circle ends, each round costs the whole."""
         self._moves += 1
         if self._moves > MAX_REDIRECTS:
-            raise moved
+            told = f"redirected {self._named()} more than {MAX_REDIRECTS} times, each time after it was sent"
+            failure = Unavailable(f"registry {self._transport.name} {told}", may_pass=False)
+            failure.is_final = True
+            raise failure from moved
         if moved.method == "PUT":
             self._closing = moved.url
         else:

@@ -305,6 +305,27 @@ async def test_a_stream_in_a_circle_is_left(script: ScriptedRegistry, opened: Op
     assert len(script.asked) < 20
 
 
+@pytest.mark.parametrize("chunk_size", [None, 1024 * 1024], ids=["whole", "parts"])
+async def test_a_blob_that_is_led_on_after_all_of_it_is_not_sent_for_ever(
+    script: ScriptedRegistry, opened: Opening, chunk_size: int | None
+):
+    def lead_on(asked: Asked) -> Reply:
+        bodies.append(len(asked.body))
+        return Reply(status=307, headers={"Location": f"{UPLOADS}{len(bodies)}"})
+
+    bodies: list[int] = []
+    script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
+    script.always("PUT" if chunk_size is None else "PATCH", f"{UPLOADS}*", lead_on)
+    if chunk_size is not None:
+        script.always("PUT", f"{UPLOADS}*", Reply(status=413))
+    store = opened(attempts=5, chunk_size=chunk_size or 1)
+    told = f"redirected blob {blob(CONTENT).digest} in team/app more than 5 times, each time after it was sent"
+    with pytest.raises(Unavailable, match=told) as failure:
+        await store.write_blob(APP, blob(CONTENT), opening(CONTENT))
+    assert not failure.value.may_pass
+    assert bodies == [chunk_size or len(CONTENT)] * 6
+
+
 async def test_what_is_written_is_not_sent_in_clear_by_a_registry_with_tls(tmp_path: Path):
     certificate = loopback_certificate(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

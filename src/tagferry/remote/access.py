@@ -41,6 +41,7 @@ class Wire:
         resolve: makes a Location absolute, given the URL that named it.
         is_own: whether the registry itself answers at a URL.
         turn: waits until the registry may be sent another request under a slot that is held.
+        shown: what a message calls the registry where it has answered at a URL.
     """
 
     follow: Callable[[Call, str, str | None], Awaitable[Response]]
@@ -49,6 +50,7 @@ class Wire:
     resolve: Callable[[str, str], str]
     is_own: Callable[[str], bool]
     turn: Callable[[], Awaitable[None]]
+    shown: Callable[[str], str]
 
 
 class Access:
@@ -109,7 +111,7 @@ class Access:
         answer = await self._wire.read(call, response)
         shown = await self._auth.authorization(())
         if answer.status != 200 and not (shown or "").startswith("Bearer "):
-            raise failure(self._endpoint.name, call.task, answer)
+            raise failure(self._wire.shown(answer.url), call.task, answer)
 
     async def send(self, call: Call) -> Response:
         """Send as the configured user; again where the answer asks for another authorization or does not count."""
@@ -134,9 +136,8 @@ class Access:
             if not is_repeated:
                 if offered and sent is None and response.status == 401:
                     response.close()
-                    raise Refused(
-                        f"registry {self._endpoint.name} asks for credentials to {call.task}; none is configured"
-                    )
+                    shown = self._wire.shown(response.url)
+                    raise Refused(f"registry {shown} asks for credentials to {call.task}; none is configured")
                 return response
             response.close()
             if call.is_guarded:

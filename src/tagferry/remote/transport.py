@@ -70,12 +70,14 @@ class Transport:
                 resolve=self.resolve,
                 is_own=self.is_own,
                 turn=self.turn,
+                shown=self._shown,
             ),
         )
         self._patience = retry.patience
         self._sleep = retry.sleep
         self._throttle = Throttle(endpoint.max_connections, patience=retry.patience, sleep=retry.sleep)
         self._rates: dict[Origin, RequestRate] = {}
+        self._proxies = Proxies(endpoint.proxy)
         self._connections: Connections | None = None
         self.round_trip: float | None = None
         """Seconds that the quickest answer so far took to begin; None before the first."""
@@ -216,7 +218,15 @@ class Transport:
         if answer.url and not (call.is_for_token or self.is_own(answer.url)):
             # What another host says besides its status may be meant for nobody here.
             answer = replace(answer, body=b"")
-        return self._access.explained(call, failure(self.name, call.task, answer))
+        return self._access.explained(call, failure(self._shown(answer.url), call.task, answer))
+
+    def _shown(self, url: str) -> str:
+        """What a message calls the registry; with the proxy that may be what really answered at the URL."""
+        try:
+            proxy = self._proxies.find(origin_of(url)) if url.startswith("http:") else None
+        except Invalid:
+            proxy = None
+        return self.name if proxy is None else f"{self.name} (through proxy {proxy})"
 
     async def _redirected(self, call: Call, url: str, authorization: str | None) -> Response:
         """Send, and follow redirects with the same method and body, as Go's client does for 307 and 308.
@@ -356,7 +366,7 @@ class Transport:
         if self._connections is None:
             self._connections = Connections(
                 tls=ClientContexts(self.endpoint.tls),
-                proxies=Proxies(self.endpoint.proxy),
+                proxies=self._proxies,
                 headers={"User-Agent": f"tagferry/{__version__}", "Accept-Encoding": "identity"},
                 connect_timeout=self.endpoint.connect_timeout,
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from tagferry.errors import Invalid, Unavailable
+from tagferry.errors import Invalid, TagferryError, Unavailable
 from tagferry.names import RepositoryName
 from tagferry.oci.images import BlobOutcome
 from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry
@@ -237,6 +237,26 @@ async def test_a_proxy_gets_its_login_and_is_named_where_that_is_wrong(script: S
                 f"{HOST}:{target[2]}: 407 Proxy Authentication Required"
             )
             assert len(proxy.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"HTTP/1.0 500 Unable to connect\r\n\r\n", "answered 500 when asked to say that it is there"),
+        (b"HTTP/1.0 403 Filtered\r\n\r\n", "answered 403 when asked to say that it is there"),
+        (
+            b'HTTP/1.0 401 Unauthorized\r\nWWW-Authenticate: Basic realm="proxy"\r\n\r\n',
+            "asks for credentials to say that it is there; none is configured",
+        ),
+    ],
+)
+async def test_a_proxy_that_answers_in_place_of_the_registry_is_named(opened: Opening, answer: bytes, told: str):
+    async with scripted_proxy() as proxy:
+        proxy.refusal = answer
+        store = opened(url=f"http://{HOST}", proxy=proxy.url.replace("://", "://u:secret@"), attempts=1)
+        with pytest.raises(TagferryError) as failure:
+            await store.ping()
+    assert failure.value.message == f"registry script (through proxy {proxy.url}) {told}"
 
 
 @pytest.mark.parametrize(

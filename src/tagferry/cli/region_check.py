@@ -67,6 +67,8 @@ async def _used(settings: Settings, region: RegionId) -> Sequence[Sample]:
 def _advice(region: RegionId, error: TagferryError) -> str:
     section = f"[regions.{region}]"
     match error:
+        case _ if "certificate" in error.message.lower():
+            return f"check ca_file, client_certificate and client_key in {section}"
         case NotFound():
             return "name a repository that exists there, and that its user may read, with --repository ORG/REPO"
         case Refused():

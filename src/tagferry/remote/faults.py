@@ -16,6 +16,8 @@ _WITHOUT_NUMBER: dict[type[BaseException], int] = {
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
 """OpenSSL's verification results for a chain that ends in no trusted authority (openssl-verification-options(1))."""
+_INCOMPLETE_CHAIN = frozenset({20, 21})
+"""Those where a certificate between the server's and its authority may be missing."""
 NOT_YET_VALID, EXPIRED = 9, 10
 """Verification results of a certificate that is not good now."""
 _VERIFICATION = {
@@ -97,7 +99,9 @@ def reason(error: BaseException) -> str:
 
 def _verification(error: ssl.SSLCertVerificationError) -> str:
     if error.verify_code in _UNKNOWN_AUTHORITY:
-        return "certificate is signed by an unknown authority; set ca_file to trust it"
+        told = "certificate is signed by an unknown authority; set ca_file to trust it"
+        is_alone = error.verify_code in _INCOMPLETE_CHAIN
+        return f"{told}, or have the server send its intermediate certificates" if is_alone else told
     return _VERIFICATION.get(error.verify_code, f"certificate is not trusted: {error.verify_message or error.reason}")
 
 

@@ -172,6 +172,22 @@ async def test_a_registry_that_wants_a_user_fails_without_one(tmp_path: Path, re
     assert "asks for credentials" in result.told
 
 
+async def test_a_registry_that_wants_a_certificate_is_told_with_its_settings(
+    tmp_path: Path, registry: TokenRegistry
+) -> None:
+    page = b"<html><head><title>400 No required SSL certificate was sent</title></head></html>"
+    reply = Reply(status=400, body=page, headers={"Content-Type": "text/html"})
+    registry.script.on("GET", "/v2/", reply)
+
+    result = await check(settings(tmp_path, registry))
+
+    assert not result.is_fine
+    assert result.told.endswith(
+        "answered 400 No required SSL certificate was sent; check ca_file, client_certificate and client_key in"
+        " [regions.hub]"
+    )
+
+
 async def test_a_region_that_is_not_configured_is_not_found(tmp_path: Path, registry: TokenRegistry) -> None:
     with pytest.raises(NotFound, match="the known regions are hub, own"):
         await check_regions(settings(tmp_path, registry), ["elsewhere"], None)

@@ -221,13 +221,18 @@ async def delete_tag(
         NotDeleted: the registry still has it.
         Unsupported: the registry does not delete.
     """
+    is_accepted = False
     try:
         await store.delete_manifest(name, tag, seen=seen)
-    except (Unsupported, NotDeleted):
+    except (Unsupported, NotDeleted) as error:
+        is_accepted = isinstance(error, NotDeleted)
         records = await store.describe_tags(name)
     else:
         return [tag]
     digest = next((record.digest for record in records if record.tag == tag), None)
+    if digest is None and is_accepted:
+        # It went while the tags were looked at.
+        return [tag]
     if digest is None:
         raise NotFound("tag", f"{name}:{tag}") if records else NotFound("repository", name)
     if seen is not None and digest != seen.digest:

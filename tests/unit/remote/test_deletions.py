@@ -128,6 +128,20 @@ async def test_a_tag_that_stays_goes_with_its_manifest_unless_another_would_lose
     assert shelf.tags() == [V1, V2]
 
 
+async def test_a_tag_that_goes_after_the_last_look_is_deleted_and_not_missing(
+    shelf: Shelf, store: RemoteStore, script: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
+):
+    def listed(asked: Asked) -> Reply:
+        shelf.held.pop(V3, None)
+        return said({"tags": shelf.tags()})
+
+    shelf.delete = nothing
+    script.on("GET", f"/v2/{APP}/tags/list", listed)
+    monkeypatch.setattr("tagferry.oci.deletion._PAUSES", (0.0,))
+
+    assert await delete_tag(store, APP, V3) == [V3]
+
+
 async def test_a_tag_that_outlasts_its_manifest_is_not_called_deleted(
     shelf: Shelf, store: RemoteStore, monkeypatch: pytest.MonkeyPatch
 ):

@@ -198,11 +198,23 @@ class Access:
             if method == "POST" and response.status not in _KEEPING_METHOD:
                 raise Unsupported(f"registry {self._endpoint.name} redirected the request to {task} to a page")
             goal = self._wire.resolve(location, url)
-            if request.is_secret and not goal.startswith("https:") and origin_of(goal) != origin_of(url):
-                raise Refused(
-                    f"registry {self._endpoint.name} redirected the credentials in clear when asked to {task}"
-                )
+            if request.is_secret and not self._may_learn(goal, request.url):
+                raise Refused(self._kept_secret(goal, task))
             url = goal
         raise Unavailable(
             f"registry {self._endpoint.name} redirected more than {MAX_REDIRECTS} times when asked to {task}"
         )
+
+    def _may_learn(self, url: str, realm: str) -> bool:
+        """Whether what is secret may go on to a URL that a token server leads to: within its domain, over TLS."""
+        if self._wire.is_own(url):
+            return True
+        named, goal = origin_of(realm), origin_of(url)
+        return goal == named or (goal[0] == "https" and f".{goal[1]}".endswith(f".{named[1]}"))
+
+    def _kept_secret(self, url: str, task: str) -> str:
+        name = self._endpoint.name
+        if not url.startswith("https:"):
+            return f"registry {name} redirected the credentials in clear when asked to {task}"
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        return f"registry {name} redirected to {host}, which the credentials are not sent to, when asked to {task}"

@@ -241,8 +241,10 @@ class Transport:
         for _ in range(MAX_REDIRECTS + 1):
             if call.writes and self._own.scheme == "https" and url.startswith("http:"):
                 raise Refused(f"registry {self.name} leads to {_place(url)}, without TLS, when asked to {call.task}")
-            # Storage that is addressed by a signed URL refuses a foreign Authorization, and must not learn it.
-            secret = {"Authorization": authorization} if authorization and self._is_same(first, url) else {}
+            # Storage that is addressed by a signed URL refuses a foreign Authorization, and must not learn it. Nor may
+            # it have something done in our name by leading back, so what was left behind once stays so.
+            authorization = authorization if self._is_same(first, url) else None
+            secret = {"Authorization": authorization} if authorization else {}
             response = await self._send(call, url, {**call.headers, **secret})
             if self._may_send_again(call, response):
                 response.close()

@@ -1,14 +1,18 @@
 """Who a registry is asked as: before the first answer that decides something, for the permissions that are needed."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tagferry.errors import Refused, Unavailable
 from tagferry.names import RepositoryName, Tag
 from tagferry.remote import Credentials, RemoteStore
+from tests.support.certificates import Authority
 from tests.support.images import blob, image, opening, push, read
+from tests.support.scripted_proxy import scripted_proxy
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said, scripted_registry
 from tests.support.token_registry import TokenRegistry
 from tests.unit.remote.conftest import Opening, Pauses
@@ -301,6 +305,49 @@ async def test_credentials_do_not_follow_a_token_server_to_another_host_in_clear
         with pytest.raises(Refused, match="in clear"):
             await opened(credentials=USER).head_manifest(APP, V1)
         assert other.asked == []
+
+
+@pytest.mark.parametrize(
+    ("goal", "may"),
+    [
+        ("auth.example.com:8443", True),
+        ("eu.auth.example.com", True),
+        ("registry.example.com", True),
+        ("example.com", False),
+        ("evil-auth.example.com", False),
+        ("auth.example.com.evil.example", False),
+        ("auth.example.com@evil.example", False),
+    ],
+)
+@pytest.mark.parametrize("credentials", [USER, Credentials(identity_token="refresh")], ids=["user", "identity"])
+async def test_credentials_follow_a_token_server_within_its_domain_only(
+    tmp_path: Path, opened: Opening, credentials: Credentials, goal: str, may: bool
+):
+    host = goal.rpartition("@")[2]
+    names = {"registry.example.com", "auth.example.com", host.partition(":")[0]}
+    authority, context = Authority(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(authority.issue(tmp_path / "server.pem", *names))
+    async with scripted_registry(tls=context) as served, scripted_proxy() as proxy:
+        proxy.hosts = dict.fromkeys([*(f"{name}:443" for name in names), host], served.url.partition("://")[2])
+        realm = {"WWW-Authenticate": 'Bearer realm="https://auth.example.com/token"'}
+        served.on("GET", "/v2/*", Reply(status=401, headers=realm))
+        served.always("GET", "/v2/*", Reply(status=404))
+        for method in ("GET", "POST"):
+            served.always(method, "/token", Reply(status=307, headers={"Location": f"https://{goal}/goal"}))
+            served.always(method, "/goal", said({"token": "t"}))
+        store = opened(
+            url="https://registry.example.com",
+            proxy=proxy.url,
+            ca_file=authority.write(tmp_path / "ca.pem"),
+            credentials=credentials,
+            attempts=1,
+        )
+        if may:
+            assert await store.head_manifest(APP, V1) is None
+        else:
+            with pytest.raises(Refused, match=f"redirected to {host}, which the credentials are not sent to"):
+                await store.head_manifest(APP, V1)
+    assert any(asked.path == "/goal" for asked in served.asked) is may
 
 
 async def test_an_anonymous_request_for_a_token_may_be_redirected_anywhere(script: ScriptedRegistry, opened: Opening):

@@ -234,6 +234,18 @@ async def test_another_host_never_learns_the_credentials(script: ScriptedRegistr
     assert all("Authorization" not in asked.headers for asked in other.asked)
 
 
+async def test_another_host_cannot_lead_back_with_the_credentials(script: ScriptedRegistry, opened: Opening):
+    script.on("PUT", "/v2/team/app/manifests/latest", Reply(status=401, headers={"WWW-Authenticate": "Basic realm=x"}))
+    async with scripted_registry() as other:
+        other.always("PUT", "/away", Reply(status=307, headers={"Location": f"{script.url}/v2/secret/manifests/v1"}))
+        script.on("PUT", "/v2/team/app/manifests/latest", Reply(status=307, headers={"Location": f"{other.url}/away"}))
+        script.on("PUT", "/v2/secret/manifests/v1", Reply(status=201))
+        await opened(credentials=USER).put_manifest(APP, image().manifest, LATEST)
+    assert "Authorization" in script.asked[-2].headers
+    assert script.asked[-1].path == "/v2/secret/manifests/v1"
+    assert "Authorization" not in script.asked[-1].headers
+
+
 async def test_the_own_host_gets_the_credentials_wherever_it_leads(script: ScriptedRegistry, opened: Opening):
     stored = Stored(script)
     script.on("POST", UPLOADS, Reply(status=401, headers={"WWW-Authenticate": "Basic realm=x"}))

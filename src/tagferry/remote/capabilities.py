@@ -1,13 +1,13 @@
 """What a registry can do, learned from its answers once and kept, so that nothing is asked or sent in vain."""
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, Self
 
 from tagferry.events import Events
+from tagferry.remote.explanation import without_secrets
 
 KEPT_FOR = timedelta(days=1)
 """After this long all is forgotten, so that a registry that was upgraded is asked again."""
@@ -20,10 +20,6 @@ RANGES = "ranges of blobs"
 """These name questions that a copy can do without, for `Learned.note_unavailable`."""
 _MAX_QUESTIONS = 32
 _MAX_REASON = 300
-_SECRETS = re.compile(
-    r"(?<=://)[^\s/@]+@|\?[^\s\"']+=[^\s\"']*|(?i:(?<=bearer )|(?<=basic ))\S{8,}|eyJ[\w-]+(\.[\w-]*)+"
-)
-"""Credentials in addresses, queries (of signed addresses), authorizations and JSON web tokens."""
 
 log = Events(__name__)
 
@@ -188,5 +184,5 @@ class Learned:
 
 
 def _one_line(reason: str) -> str:
-    shown = " ".join("".join(one if one.isprintable() else " " for one in _SECRETS.sub("…", reason)).split())
+    shown = " ".join("".join(one if one.isprintable() else " " for one in without_secrets(reason)).split())
     return shown if len(shown) <= _MAX_REASON else f"{shown[:_MAX_REASON]}…"

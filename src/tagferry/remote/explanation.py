@@ -10,7 +10,17 @@ _TITLE_WITHIN = 4096
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title\s*>", re.IGNORECASE | re.DOTALL)
 _HIDDEN = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|$)|<!--.*?(?:-->|$)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*>?")
-_KEYS = ("code", "error", "errors", "message", "error_description", "error_msg", "details", "detail")
+_KEYS = ("code", "error", "errors", "title", "message", "error_description", "error_msg", "details", "detail")
+
+_SECRETS = re.compile(
+    r"(?<=://)[^\s/@]+@|\?[^\s\"']+=[^\s\"']*|(?i:(?<=bearer )|(?<=basic ))\S{8,}|eyJ[\w-]+(\.[\w-]*)+"
+)
+"""Credentials in addresses, queries (of signed addresses), authorizations and JSON web tokens."""
+
+
+def without_secrets(text: str) -> str:
+    """A text without what could be credentials, since some servers repeat the request that they refuse."""
+    return _SECRETS.sub("…", text)
 
 
 def explain(document: dict[str, Any], body: bytes, media_type: str) -> str:
@@ -23,7 +33,7 @@ def explain(document: dict[str, Any], body: bytes, media_type: str) -> str:
     """
     if told := _told(document):
         return ": ".join(dict.fromkeys(told))
-    text = body.decode("utf-8", "replace")
+    text = _decoded(body)
     if not media_type.startswith(("text/", "application/")) and media_type:
         return ""
     if "\x00" in text or text.count("\ufffd") > len(text) // 10:
@@ -31,6 +41,15 @@ def explain(document: dict[str, Any], body: bytes, media_type: str) -> str:
     if text.lstrip()[:1] == "<":
         return _page(text)
     return " ".join(text.split())
+
+
+def _decoded(body: bytes) -> str:
+    """Text as UTF-8, or else as the older coding of web servers, unless there is what no text has."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        is_text = not re.search(rb"[\x00-\x08\x0e-\x1a\x80-\x9f]", body)
+        return body.decode("latin-1" if is_text else "utf-8", "replace")
 
 
 def _told(part: Any, depth: int = 0) -> list[str]:

@@ -317,6 +317,7 @@ class Transport:
     async def _read(self, call: Call, response: Response) -> Answer:
         """Read an answer's body, which is bounded; raises what an answer that the caller does not accept means."""
         wanted = response.status in call.accept and not self._is_page(call, response)
+        is_refusal = response.status >= 400
         limit = call.limit if wanted else ERROR_LIMIT
         body = bytearray()
         chunks, applied = response.chunks(), codings(response.headers)
@@ -327,14 +328,14 @@ class Transport:
                     break
         except Broken as fault:
             # An error's status says enough; its words may be lost where the registry hung up on an upload.
-            if wanted:
+            if wanted and not (is_refusal and isinstance(fault, Rejected)):
                 raise self._fault(call, fault) from fault
         finally:
             response.close()
         answer = Answer(response.status, response.headers, bytes(body[:limit]), url=response.url)
         if not wanted:
             raise self.failure(call, answer)
-        if len(body) > limit:
+        if len(body) > limit and not is_refusal:
             raise TooLarge(f"the answer of registry {self.name} to {call.task}", f"must have at most {limit} bytes")
         return answer
 

@@ -1,11 +1,13 @@
 """What a registry says of an error is quoted in whatever form it says it, and never what another host says."""
 
+import gzip
+
 import pytest
 
-from tagferry.errors import Refused, TagferryError, Unavailable
+from tagferry.errors import Invalid, Refused, TagferryError, Unavailable
 from tagferry.names import RepositoryName, Tag
 from tagferry.remote import Credentials
-from tests.support.images import blob, read
+from tests.support.images import blob, image, read
 from tests.support.scripted_registry import Reply, ScriptedRegistry, said, scripted_registry
 from tests.unit.remote.conftest import Opening
 
@@ -28,6 +30,14 @@ HTML = {"Content-Type": "text/html"}
         (b'{"error": {"code": 403, "message": "billing is off"}}', JSON, "billing is off"),
         (b'{"details": "incorrect username or password"}', JSON, "incorrect username or password"),
         (b'{"reason": "unknown"}', JSON, '{"reason": "unknown"}'),
+        (b'{"title": "Quota", "detail": "exceeded", "status": 403}', JSON, "Quota: exceeded"),
+        ("Größe falsch".encode("latin-1"), {"Content-Type": "text/plain"}, "Größe falsch"),
+        (
+            b"refused: Authorization: Basic dTpzZWNyZXQ= from 10.0.0.1",
+            TEXT,
+            "refused: Authorization: Basic … from 10.0.0.1",
+        ),
+        (b'{"message": "no access by Bearer eyJhbGciOi.eyJhIjox.c2ln"}', JSON, "no access by Bearer …"),
         (b'["a"]', JSON, '["a"]'),
         (b"access\tdenied\r\n by policy 7\x1b\n", TEXT, "access denied by policy 7"),
         (b"no type at all", {}, "no type at all"),
@@ -51,6 +61,18 @@ async def test_the_reason_is_quoted(
     assert failure.value.message == (
         f"registry script answered 403{said_so} when asked to give manifest team/app:latest"
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "coding"), [(gzip.compress(bytes(5 * 1024 * 1024)), "gzip"), (b"x", "br"), (b"x" * (5 * 1024 * 1024), "")]
+)
+async def test_a_refusal_is_one_whatever_its_body_is(
+    script: ScriptedRegistry, opened: Opening, body: bytes, coding: str
+):
+    headers = {"Content-Encoding": coding} if coding else {}
+    script.always("PUT", "/v2/team/app/manifests/latest", Reply(status=400, body=body, headers=headers))
+    with pytest.raises(Invalid, match="was refused by registry script, which answered 400"):
+        await opened(attempts=1).put_manifest(APP, image().manifest, LATEST)
 
 
 async def test_a_status_that_is_repeated_is_told_once(script: ScriptedRegistry, opened: Opening):

@@ -214,3 +214,32 @@ async def test_probes_need_no_login_and_tell_nothing(ferry: Deployment) -> None:
     for path in ("/healthz", "/readyz"):
         answer = await ferry.http("GET", path)
         assert (answer.status, answer.document) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\0b"], ids=["half a character", "NUL"])
+async def test_text_that_no_database_holds_is_refused_in_permissions_and_shares(ferry: Deployment, text: str) -> None:
+    headers = {"X-Auth-Token": await ferry.token()}
+    body = {"repository": f"odd{ord(text[0])}", "is_public": False}
+    assert (await ferry.http("POST", f"{TEAM}/repos", body=body, headers=headers)).status == 201
+    repository = f"{TEAM}/repos/{body['repository']}"
+    share = {"permit": "read", "deadline": "forever", "access_domain": "tagferry", "description": "x"}
+    shares = f"{TEAM}/repositories/{body['repository']}/access-domains"
+    known = {"user_id": (await ferry.app.accounts.users.find("admin")).user_id, "auth": 1}
+    calls: list[tuple[str, str, Any, str]] = [
+        (method, f"{where}/access", [known, {"user_id": text, "auth": 1}], "body[1].user_id must be text")
+        for method in ("POST", "PATCH")
+        for where in (TEAM, repository)
+    ]
+    calls += [("DELETE", f"{where}/access", ["a", text], "body[1] must be text") for where in (TEAM, repository)]
+    calls += [
+        ("POST", shares, share | {field: text}, f"{field} must be text") for field in ("access_domain", "description")
+    ]
+    calls.append(("PATCH", f"{shares}/tagferry", share | {"description": text}, "description must be text"))
+    for method, path, wrong, told in calls:
+        status, _, message = (await ferry.http(method, path, body=wrong, headers=headers)).refused()
+        assert (status, message.startswith(told)) == (400, True), message
+    odd = [known | {"user_name": text}]
+    assert (await ferry.http("POST", f"{TEAM}/access", body=odd, headers=headers)).status in (400, 404)
+    path = f"{shares}/{quote(text.encode('utf-8', 'surrogatepass'))}"
+    for method in ("GET", "PATCH", "DELETE"):
+        assert (await ferry.http(method, path, body=share, headers=headers)).status in (400, 404)

@@ -225,10 +225,11 @@ _TYPES = {
 
 
 def _field_name(where: str | int, path: list[str | int]) -> str:
-    if not path or (where == "body" and isinstance(path[0], int) and len(path) == 1):
-        return str(where)
-    name = str(path[0])
-    for part in path[1:]:
+    if not path or isinstance(path[0], int):
+        name, parts = str(where), path
+    else:
+        name, parts = path[0], path[1:]
+    for part in parts:
         name += f"[{part}]" if isinstance(part, int) else f".{part}"
     return name
 

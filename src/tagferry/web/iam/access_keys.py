@@ -10,9 +10,10 @@ from tagferry.errors import NotFound
 from tagferry.web import audit
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.authorize import require_lasting, require_own
-from tagferry.web.iam.model import Strict, Text
+from tagferry.web.iam.model import Strict
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.synchronization import require_json
+from tagferry.web.text import Text
 
 router = APIRouter()
 _KEYS = "/v3.0/OS-CREDENTIAL/credentials"

@@ -4,7 +4,8 @@ from tagferry.accounts.model import Caller
 from tagferry.errors import Invalid, MissingField, Unauthenticated
 from tagferry.web.authentication import client_address
 from tagferry.web.context import Context
-from tagferry.web.iam.model import Strict, Text
+from tagferry.web.iam.model import Strict
+from tagferry.web.text import Text
 
 _PASSWORD, _KEY, _TOKEN = "password", "hw_ak_sk", "token"
 _POSSIBLE = ({_PASSWORD}, {_KEY}, {_TOKEN}, {_PASSWORD, _TOKEN}, {_KEY, _TOKEN})

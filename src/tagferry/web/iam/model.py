@@ -1,18 +1,6 @@
 """What the bodies of IAM's requests and answers have in common."""
 
-from typing import Annotated
-
-from pydantic import AfterValidator, BaseModel, ConfigDict
-
-
-def _utf8(text: str) -> str:
-    """JSON can name half a character (a lone surrogate), which no text holds."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("must be text that UTF-8 can hold")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_utf8)]
+from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):

@@ -11,12 +11,13 @@ from tagferry.web import audit
 from tagferry.web.authentication import client_address
 from tagferry.web.context import RequestContext
 from tagferry.web.iam.authorize import require_administrator, require_lasting, require_own
-from tagferry.web.iam.model import Strict, Text, links
+from tagferry.web.iam.model import Strict, links
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.synchronization import require_json
+from tagferry.web.text import StoredText, Text
 
 router = APIRouter()
-Kept = Annotated[Text, Field(max_length=255)]
+Kept = Annotated[StoredText, Field(max_length=255)]
 _PROFILE: dict[str, str | bool] = {
     **dict.fromkeys(("email", "areacode", "phone", "xuser_id", "xuser_type"), ""),
     "pwd_status": False,

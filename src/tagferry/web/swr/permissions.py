@@ -14,6 +14,7 @@ from tagferry.names import Namespace, RepositoryName
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import number
 from tagferry.web.swr.synchronization import REPOSITORY_PATH, require_json
+from tagferry.web.text import StoredText, Text
 
 router = APIRouter(tags=["permissions"])
 _IN_ORGANIZATION = "/v2/manage/namespaces/{namespace}/access"
@@ -27,8 +28,8 @@ class UserAuth(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    user_id: str
-    user_name: str = Field("", description="Must be the user's name where it is given.")
+    user_id: StoredText
+    user_name: Text = Field("", description="Must be the user's name where it is given.")
     auth: int
 
 
@@ -57,7 +58,7 @@ def _as_list(body: Any) -> Any:
 
 
 UserAuths = Annotated[list[UserAuth], BeforeValidator(_as_list), Body()]
-UserIds = Annotated[list[str], BeforeValidator(_as_list), Body()]
+UserIds = Annotated[list[StoredText], BeforeValidator(_as_list), Body()]
 
 
 @router.post(

@@ -17,6 +17,7 @@ from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.permissions import find_record, record_to_manage
 from tagferry.web.swr.synchronization import require_json
+from tagferry.web.text import StoredText
 
 router = APIRouter(tags=["sharing"])
 _DOMAINS = "/v2/manage/namespaces/{namespace}/repositories/{repository:path}/access-domains"
@@ -31,7 +32,7 @@ class UpdateRepoDomainsBody(BaseModel):
 
     permit: str = Field(description="Must be `read`.")
     deadline: str = Field(description="`forever`, or the last day as an ISO 8601 date, with or without a time.")
-    description: str | None = None
+    description: StoredText | None = None
 
     def parse_deadline(self) -> datetime | None:
         """The deadline, None for `forever`; raises Invalid for what is wrong with it or with the permission."""
@@ -43,7 +44,7 @@ class UpdateRepoDomainsBody(BaseModel):
 class CreateRepoDomainsBody(UpdateRepoDomainsBody):
     """The body of CreateRepoDomains."""
 
-    access_domain: str = Field(description="The domain to share with.")
+    access_domain: StoredText = Field(description="The domain to share with.")
 
 
 class SharedDomain(BaseModel):
@@ -87,7 +88,7 @@ async def list_all(namespace: str, repository: str, context: RequestContext) -> 
 
 
 @router.get(_DOMAIN, operation_id="ShowAccessDomain", response_model=ShownDomain)
-async def show(namespace: str, repository: str, access_domain: str, context: RequestContext) -> dict[str, Any]:
+async def show(namespace: str, repository: str, access_domain: StoredText, context: RequestContext) -> dict[str, Any]:
     """Show how a repository is shared with a domain."""
     name = RepositoryName.from_path(namespace, repository)
     for share in await _visible(context, name):
@@ -98,7 +99,7 @@ async def show(namespace: str, repository: str, access_domain: str, context: Req
 
 @router.patch(_DOMAIN, operation_id="UpdateRepoDomains", status_code=201, dependencies=[Depends(require_json)])
 async def update(
-    namespace: str, repository: str, access_domain: str, body: UpdateRepoDomainsBody, context: RequestContext
+    namespace: str, repository: str, access_domain: StoredText, body: UpdateRepoDomainsBody, context: RequestContext
 ) -> Response:
     """Share until another day."""
     deadline = body.parse_deadline()
@@ -108,7 +109,7 @@ async def update(
 
 
 @router.delete(_DOMAIN, operation_id="DeleteRepoDomains", status_code=204)
-async def delete(namespace: str, repository: str, access_domain: str, context: RequestContext) -> Response:
+async def delete(namespace: str, repository: str, access_domain: StoredText, context: RequestContext) -> Response:
     """Share no longer."""
     record = await record_to_manage(context, namespace, repository)
     await context.services.shares.delete(record, access_domain)

@@ -272,6 +272,10 @@ async def test_a_configured_repository_stands_for_the_samples_placeholders(tmp_p
             ("GET", "/v2/manage/namespaces/", 200),
             ("GET", "/v2/manage/namespaces/release/repos//tags", 400),
             ("GET", "/v2/manage/namespaces///repos//tags", 404),
+            ("DELETE", "/v2/manage/namespaces//repos/", 404),
+            ("DELETE", "/v2/manage/namespaces//repos//tags/v1", 404),
+            ("DELETE", "/v2/manage/namespaces/{namespace}/repos/{repository}", 400),
+            ("DELETE", "/v2/manage/namespaces/", 404),
         ):
             assert (await ferry.http(method, path, headers=headers)).status == status, path
 

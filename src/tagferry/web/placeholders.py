@@ -2,7 +2,8 @@
 
 The published samples never set the organization and the repository. The SDK for Python then sends the path's
 placeholders literally, the one for Go sends empty names. Where a region's configuration says which repository they
-stand for, that one is meant; otherwise they are refused.
+stand for, that one is meant; otherwise they are refused. A DELETE is refused always: an empty name may also come from a
+mistake, which must not delete anything.
 """
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,7 +24,7 @@ class Placeholders:
         self._repository = repository.repository.replace("/", "$")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(_PREFIXES):
+        if scope["type"] == "http" and scope["method"] != "DELETE" and scope["path"].startswith(_PREFIXES):
             scope = {**scope, "path": self._replaced(scope["path"])}
         await self._app(scope, receive, send)
 

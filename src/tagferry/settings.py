@@ -30,6 +30,7 @@ from tagferry.names import Namespace, RegionId, RepositoryName
 
 EMBEDDED = "embedded"
 _POLL_SECONDS = 60.0
+_YEAR_MINUTES = 366 * 24 * 60.0
 
 
 def _region_id(value: str) -> str:
@@ -274,9 +275,9 @@ class SyncSettings(_Frozen):
     """How long one tag's copy may take once it runs; without it there is no limit."""
     request_seconds: float | None = Field(None, gt=0)
     """How long the tags of a request may take, waiting included; a request may ask for less."""
-    retry_minutes: float = Field(15.0, ge=0)
+    retry_minutes: float = Field(15.0, ge=0, le=_YEAR_MINUTES)
     """How long a tag is tried again whose registry does not answer, from its first failure on; 0 means once."""
-    automatic_retry_minutes: float = Field(24 * 60.0, ge=0)
+    automatic_retry_minutes: float = Field(24 * 60.0, ge=0, le=_YEAR_MINUTES)
     """The same for tags that a rule synchronizes."""
     tags_in_flight: PositiveInt = 32
     """Tags whose copies run at once in one process."""

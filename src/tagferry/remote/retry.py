@@ -18,6 +18,9 @@ from tagferry.errors import Unavailable
 
 T = TypeVar("T")
 
+_LONGEST = 1e9
+"""Seconds; what asks to wait for longer than some 30 years is not distinguished."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
@@ -194,8 +197,8 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+    return min(_LONGEST, max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()))

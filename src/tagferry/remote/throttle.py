@@ -163,7 +163,7 @@ def rate_limit_pause(headers: Mapping[str, str], now: Callable[[], float] = time
     combined = headers.get("RateLimit", "")
     if combined:
         remaining, reset = _REMAINING.search(combined), _RESET.search(combined)
-        return float(reset[1][:9]) if remaining and reset and int(remaining[1]) == 0 else 0.0
+        return float(reset[1][:9]) if remaining and reset and not remaining[1].strip("0") else 0.0
     for prefix in ("RateLimit", "X-RateLimit"):
         if f"{prefix}-Remaining" not in headers:
             continue
@@ -171,5 +171,5 @@ def rate_limit_pause(headers: Mapping[str, str], now: Callable[[], float] = time
         until = headers.get(f"{prefix}-Reset", "").partition(";")[0].strip()
         if left.isascii() and left.isdigit() and until.isascii() and until.isdigit():
             seconds = float(until[:12])
-            return 0.0 if int(left) else max(0.0, seconds - now() if seconds > _EPOCH else seconds)
+            return 0.0 if left.strip("0") else max(0.0, seconds - now() if seconds > _EPOCH else seconds)
     return 0.0

@@ -29,6 +29,10 @@ async def tags_of(store: RemoteStore) -> list[str]:
         ("soon", None),
         ("-5", None),
         ("", None),
+        ("9" * 5000, 999_999_999.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 1e9),
+        ("Tue, 01 Jan 2030 12:00:30 +99999999999999", None),
+        ("Tue, 99999999999999999999 Jan 2030 12:00:30", None),
     ],
 )
 def test_both_forms_of_retry_after_are_understood(header: str, seconds: float | None):

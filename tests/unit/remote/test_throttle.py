@@ -121,6 +121,9 @@ async def test_who_comes_next_keeps_the_pause_that_another_was_told(
         ({"RateLimit-Remaining": "0;w=21600"}, 0.0),
         ({"RateLimit-Remaining": "76;w=21600", "RateLimit-Reset": "20"}, 0.0),
         ({"RateLimit-Remaining": "none", "RateLimit-Reset": "20"}, 0.0),
+        ({"RateLimit-Remaining": "9" * 5000, "RateLimit-Reset": "20"}, 0.0),
+        ({"RateLimit": f"r={'9' * 5000};t=20"}, 0.0),
+        ({"RateLimit": "r=00;t=20"}, 20.0),
         ({}, 0.0),
     ],
 )

@@ -35,14 +35,21 @@ class JobRetry:
     chance: Callable[[], float] = random.random
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    def failed(self, job: SyncJob, error: TagferryError) -> Attempt | None:
-        """What is recorded of an attempt that failed for now; None for an error that no waiting helps against."""
+    def failed(self, job: SyncJob, error: TagferryError, *, bytes_done: int = 0) -> Attempt | None:
+        """Return what is recorded of an attempt that failed for now; None for an error that waiting does not help.
+
+        Args:
+            job: as it was when the attempt began.
+            error: why the attempt failed.
+            bytes_done: bytes of the image that the attempt had copied by then.
+        """
         if not isinstance(error, Unavailable) or isinstance(error, Expired) or not error.may_pass:
             return None
         now = self.clock()
         number, since = job.attempts + 1, job.failing_since or now
-        if job.started_at is not None and now - job.started_at > self.longest:
-            # It ran for so long that the trouble of its earlier attempts was over.
+        if job.started_at is not None and now - job.started_at > self.longest and bytes_done > job.bytes_done:
+            # It copied for so long that the trouble of its earlier attempts was over. Time alone does not tell: a
+            # registry that accepts requests and answers none takes as long to fail them.
             number, since = 1, now
         last_error = failure_reason(error)
         if len(last_error) > ERROR_LIMIT:

@@ -309,7 +309,7 @@ class Worker:
             last = f"; the last error was: {job.last_error}" if job.attempts else ""
             return _ended(run, JobStatus.TIMEOUT, f"the time that its request gave it is over{last}")
         except TagferryError as error:
-            attempt = self._retry.failed(job, error)
+            attempt = self._retry.failed(job, error, bytes_done=run.progress.bytes_done)
             if attempt is not None and attempt.next_at is not None:
                 seconds = round((attempt.next_at - attempt.failed_at).total_seconds(), 1)
                 log.warning(

@@ -88,10 +88,19 @@ async def test_the_deadline_of_the_request_bounds_the_attempts(line: Line):
 async def test_what_failed_long_after_it_began_counts_as_new_trouble(line: Line):
     earlier = replace(await a_job(line), attempts=7, failing_since=NOON - timedelta(hours=9))
 
-    attempt = policy(NOON + timedelta(minutes=6)).failed(earlier, AWAY)
+    attempt = policy(NOON + timedelta(minutes=6)).failed(earlier, AWAY, bytes_done=earlier.bytes_done + 1)
 
     assert attempt is not None
     assert (attempt.number, attempt.failing_since) == (1, NOON + timedelta(minutes=6))
+
+
+async def test_an_attempt_that_only_took_long_to_fail_is_the_same_trouble(line: Line):
+    earlier = replace(await a_job(line), attempts=7, failing_since=NOON - timedelta(minutes=10), bytes_done=5000)
+
+    attempt = policy(NOON + timedelta(minutes=6)).failed(earlier, AWAY, bytes_done=5000)
+
+    assert attempt is not None
+    assert (attempt.number, attempt.failing_since, attempt.next_at) == (8, NOON - timedelta(minutes=10), None)
 
 
 @pytest.mark.parametrize(

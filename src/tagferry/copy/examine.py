@@ -11,9 +11,8 @@ from tagferry.copy.plan import read_accepted
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import NotFound, TagferryError
-from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.oci.images import ImageStore
-from tagferry.oci.model import Descriptor
+from tagferry.names import Digest, Tag
+from tagferry.oci.model import Descriptor, Manifest
 
 _AT_ONCE = 64
 _HEAD_START_SECONDS = 0.1
@@ -46,6 +45,7 @@ class Finding(NamedTuple):
         rewritten: how the image in place differs from the source's, where it has to.
         identity: as whom the target was asked (`ImageStore.identity`).
         gaps: what an image in place may lack of what is attached at the source.
+        found_at: when that was asked, by the clock of the engine that did; None where it was just before.
     """
 
     tag: Tag
@@ -55,6 +55,7 @@ class Finding(NamedTuple):
     rewritten: Rewrite | None = None
     identity: int = 0
     gaps: Gaps = NO_GAPS
+    found_at: float | None = None
 
 
 async def examine(
@@ -188,10 +189,12 @@ async def _is_same_image(route: Route, source: Descriptor, target: Descriptor) -
     if source.digest.algorithm == target.digest.algorithm:
         return False
     # A registry may answer for the same bytes by another algorithm, so the bytes themselves decide.
-    return await _raw(route.source, route.source_repository, source) == await _raw(
-        route.target, route.target_repository, target
-    )
+    manifest = await route.source.get_manifest(route.source_repository, source.digest)
+    return await holds_bytes(route, manifest, target)
 
 
-async def _raw(store: ImageStore, repository: RepositoryName, descriptor: Descriptor) -> bytes:
-    return (await store.get_manifest(repository, descriptor.digest)).raw
+async def holds_bytes(route: Route, manifest: Manifest, target: Descriptor) -> bool:
+    """Whether what the target describes in this way is a manifest, byte for byte."""
+    if manifest.digest.algorithm == target.digest.algorithm:
+        return manifest.digest == target.digest
+    return (await route.target.get_manifest(route.target_repository, target.digest)).raw == manifest.raw

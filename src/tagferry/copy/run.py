@@ -11,7 +11,7 @@ from typing import Literal
 from tagferry.copy.attachments import NO_GAPS, Attachment, AttachmentSearch, Gaps, are_tags_in_place
 from tagferry.copy.blobs import Blobs, ContentKey, key_of
 from tagferry.copy.estimate import Estimates, estimate_all
-from tagferry.copy.examine import Finding, IsWhole, Verdict, examine, examine_all
+from tagferry.copy.examine import Finding, IsWhole, Verdict, examine, examine_all, holds_bytes
 from tagferry.copy.flights import Flights, gather
 from tagferry.copy.homes import BlobHomes
 from tagferry.copy.image import Image
@@ -145,7 +145,12 @@ class CopyEngine:
             thorough: search below an image in place too, for what is attached to any part of it.
         """
         is_whole = self._examiner(thorough=thorough)
-        return await examine_all(route, tags, override=override, search=self._search, is_whole=is_whole)
+        found_at = self._clock()
+        findings = await examine_all(route, tags, override=override, search=self._search, is_whole=is_whole)
+        return {
+            tag: found._replace(found_at=found_at) if isinstance(found, Finding) else found
+            for tag, found in findings.items()
+        }
 
     async def estimate_all(self, route: Route, tags: Sequence[Tag], *, override: bool) -> Estimates:
         """What `copy` would have to do for each of these tags; nothing is written anywhere."""
@@ -180,7 +185,7 @@ class CopyEngine:
             route: from where to where.
             tag: the tag, which has the same name on both sides.
             override: whether a different image under that tag may be replaced.
-            finding: what `examine` found just before, so that it is not asked again.
+            finding: what `examine` found before, so that it is not asked again.
             plan: what `plan` reads just now, likewise.
             progress: filled while the copy runs.
             before_tag: awaited just before the tag is written.
@@ -203,6 +208,8 @@ class CopyEngine:
                 since = self._clock()
                 is_whole = self._examiner(thorough=thorough)
                 finding = await examine(route, tag, override=override, search=search, is_whole=is_whole)
+            elif finding.found_at is not None:
+                since = finding.found_at
             if (outcome := _nothing_to_write(route, finding)) is not None:
                 return outcome
             return await self._copy(
@@ -280,11 +287,8 @@ class CopyEngine:
     ) -> Outcome:
         await self._complete(route, plan, progress, override=override, lost=lost)
         is_stale = self._clock() - found_at > _STALE_SECONDS or finding.identity != route.target.identity
-        if not override and is_stale:
-            standing = await examine(route, plan.tag, override=False, search=self._search)
-            has_changed = standing.target != finding.target
-            if has_changed and (outcome := _nothing_to_write(route, standing)) is not None:
-                return outcome
+        if not override and is_stale and (outcome := await _written_meanwhile(route, plan, finding)) is not None:
+            return outcome
         if before_tag is not None:
             await before_tag()
         try:
@@ -403,6 +407,16 @@ async def _put(
         await route.target.put_manifest(route.target_repository, manifest, tag, override=override, seen=seen)
     except NotFound as refusal:
         raise _Lacking(refusal) from None
+
+
+async def _written_meanwhile(route: Route, plan: Plan, finding: Finding) -> Outcome | None:
+    """How a copy ends whose tag somebody else has written since it was looked for; the target alone is asked."""
+    standing = await route.target.head_manifest(route.target_repository, plan.tag, for_write=True, certain=True)
+    if standing is None or standing.digest == finding.target:
+        return None
+    if not await holds_bytes(route, plan.root, standing):
+        return Outcome(verdict=Verdict.BLOCKED, digest=standing.digest)
+    return Outcome(verdict=Verdict.IN_PLACE, digest=standing.digest, rewritten=plan.rewritten, gaps=plan.gaps)
 
 
 def _nothing_to_write(route: Route, finding: Finding) -> Outcome | None:

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from tagferry.copy.examine import Verdict, examine
+from tagferry.copy.examine import Finding, Verdict, examine
 from tagferry.copy.progress import Progress
 from tagferry.copy.run import CopyEngine, Limits, Outcome
 from tagferry.errors import Corrupt, NotFound, Refused, Unavailable
@@ -335,9 +335,9 @@ async def test_a_tag_that_the_source_lost_meanwhile_replaces_nothing(target: Scr
     source.other, source.loses_tag = (target, OLD), True
     engine = CopyEngine(clock=clock)
 
-    with pytest.raises(NotFound, match="tag team/app:v1"):
-        await engine.copy(route(source, target), V1, override=False)
+    outcome = await engine.copy(route(source, target), V1, override=False)
 
+    assert outcome == Outcome(verdict=Verdict.BLOCKED, digest=OLD.digest)
     assert await target.tag(COPY, V1) == OLD.digest
 
 
@@ -372,6 +372,34 @@ async def test_what_was_found_grows_stale_while_the_copy_waits_for_its_turn(
 
     assert await second == Outcome(verdict=Verdict.BLOCKED, digest=OLD.digest)
     assert await target.tag(COPY, V1) == OLD.digest
+
+
+@pytest.mark.parametrize(
+    ("standing", "outcome"),
+    [
+        (OLD, Outcome(verdict=Verdict.BLOCKED, digest=OLD.digest)),
+        (NEW, Outcome(verdict=Verdict.IN_PLACE, digest=NEW.digest)),
+        (None, Outcome(verdict=Verdict.COPY, digest=NEW.digest)),
+    ],
+    ids=["another image", "the same image", "nothing"],
+)
+async def test_what_was_found_grows_stale_while_the_job_waits_in_the_queue(
+    source: ScriptedStore, target: ScriptedStore, standing: SampleImage | None, outcome: Outcome
+):
+    await push(source, APP, NEW, V1)
+    engine, way = CopyEngine(clock=(clock := Clock())), route(source, target)
+    found = (await engine.examine_all(way, [V1], override=False))[V1]
+    assert isinstance(found, Finding)
+    clock.now += 60
+    if standing is not None:
+        await push(target, COPY, standing, V1)
+    source.counts.clear()
+
+    assert await engine.copy(way, V1, override=False, finding=found) == outcome
+
+    # Only what stands at the target matters by then.
+    assert source.counts["head_manifest"] == 0
+    assert await target.tag(COPY, V1) == outcome.digest
 
 
 async def test_progress_tells_all_bytes_at_once_and_those_done_as_they_come(

@@ -7,7 +7,7 @@ from functools import partial
 
 from tagferry.errors import Invalid
 from tagferry.remote.dialing import Route, dial, refused
-from tagferry.remote.faults import Broken, Rejected, Silent
+from tagferry.remote.faults import Broken, Rejected, Silent, Unconnected
 from tagferry.remote.http1 import Connection, Stream
 from tagferry.remote.proxies import Proxies
 from tagferry.remote.response import Response
@@ -145,7 +145,7 @@ class Connections:
             async with asyncio.timeout(self._connect_timeout):
                 connection = await dial(route, make, self._tls)
         except TimeoutError:
-            raise Broken(f"cannot connect to {route}: no answer within {self._connect_timeout:g} s") from None
+            raise Unconnected(f"cannot connect to {route}: no answer within {self._connect_timeout:g} s") from None
         except Invalid as error:
             raise Rejected(error.message) from None
         self._open.add(connection)

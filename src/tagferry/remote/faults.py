@@ -51,6 +51,14 @@ class Silent(Broken):
     """The other side moved no byte for too long."""
 
 
+class Unconnected(Silent):
+    """No connection could be made in time."""
+
+
+class Unheard(Broken):
+    """Nothing was sent, because the other side answers nothing at present."""
+
+
 class Rejected(Broken):
     """It cannot be made for a reason that does not pass by waiting, such as a certificate."""
 

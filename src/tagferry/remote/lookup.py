@@ -8,6 +8,7 @@ out for the others, which then cost one request each as well.
 import asyncio
 from collections import OrderedDict
 
+from tagferry.errors import TagferryError
 from tagferry.names import Reference, RepositoryName
 from tagferry.oci.model import Descriptor
 from tagferry.remote.manifests import Manifests
@@ -28,8 +29,13 @@ class _Repository:
     def __init__(self) -> None:
         self.finds: bool | None = None
         self.is_tried = False
+        self.has_failed = False
         self.existing: set[Reference] = set()
         self.trying = asyncio.Lock()
+
+    @property
+    def is_untried(self) -> bool:
+        return self.finds is None and not self.is_tried
 
 
 class ManifestLookup:
@@ -42,12 +48,13 @@ class ManifestLookup:
     async def find(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
         """Return what a reference points to, or None if it certainly does not exist."""
         known = self._known(repository)
-        if known.finds is None and not known.is_tried:
+        if known.is_untried and not known.has_failed:
             async with known.trying:
-                if known.finds is None and not known.is_tried:
-                    found = await self._head_then_get(repository, reference, known)
-                    known.is_tried = True
-                    return found
+                if known.is_untried and not known.has_failed:
+                    return await self._try(repository, reference, known)
+        if known.is_untried:
+            # Where a registry is away, nobody waits for one after another to find that out.
+            return await self._try(repository, reference, known)
         if known.finds or (known.finds is None and reference in known.existing):
             return await self._head_then_get(repository, reference, known)
         return await self._get(repository, reference, known)
@@ -64,6 +71,15 @@ class ManifestLookup:
         known = self._known(repository)
         if known.finds is None and len(known.existing) < _REFERENCES:
             known.existing.add(reference)
+
+    async def _try(self, repository: RepositoryName, reference: Reference, known: _Repository) -> Descriptor | None:
+        try:
+            found = await self._head_then_get(repository, reference, known)
+        except TagferryError:
+            known.has_failed = True
+            raise
+        known.is_tried = True
+        return found
 
     async def _head_then_get(
         self, repository: RepositoryName, reference: Reference, known: _Repository

@@ -7,8 +7,8 @@ sentence names the registry and what it was asked to do.
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from urllib.parse import urljoin, urlsplit
@@ -22,12 +22,13 @@ from tagferry.remote.call import Call as Call
 from tagferry.remote.coding import codings, decoded
 from tagferry.remote.connections import Connections
 from tagferry.remote.endpoint import Endpoint
-from tagferry.remote.faults import Broken, Rejected, Silent
+from tagferry.remote.faults import Broken, Rejected, Silent, Unconnected, Unheard
 from tagferry.remote.http1 import Stream
 from tagferry.remote.proxies import Proxies
 from tagferry.remote.rate import RequestRate
 from tagferry.remote.response import Response
 from tagferry.remote.retry import Budget, Retries, Retry
+from tagferry.remote.silence import Silences
 from tagferry.remote.throttle import Slots, Throttle, note
 from tagferry.remote.urls import PORTS, Origin, encoded, origin_of
 from tagferry.tls import ClientContexts
@@ -78,6 +79,7 @@ class Transport:
         self._throttle = Throttle(endpoint.max_connections, patience=retry.patience, sleep=retry.sleep)
         self._rates: dict[Origin, RequestRate] = {}
         self._proxies = Proxies(endpoint.proxy)
+        self._silences = Silences()
         self._connections: Connections | None = None
         self.round_trip: float | None = None
         """Seconds that the quickest answer so far took to begin; None before the first."""
@@ -159,8 +161,9 @@ class Transport:
             return await self._read(call, await self._access.send(call))
 
         async def attempt() -> Answer:
-            async with nullcontext() if holds_slot else self._throttle.requests, self._deadline(call):
-                return await self._read(call, await self._access.send(call))
+            with self._probing(call):
+                async with nullcontext() if holds_slot else self._throttle.requests, self._deadline(call):
+                    return await self._read(call, await self._access.send(call))
 
         return await attempt() if once else await self.retry.run(attempt)
 
@@ -174,13 +177,14 @@ class Transport:
         """
 
         async def attempt() -> tuple[AsyncExitStack, Response]:
-            async with AsyncExitStack() as held:
-                await held.enter_async_context(self._throttle.requests)
-                response = await self._access.send(call)
-                if response.status not in call.accept:
-                    await self._read(call, response)
-                held.callback(response.close)
-                return held.pop_all(), response
+            with self._probing(call):
+                async with AsyncExitStack() as held:
+                    await held.enter_async_context(self._throttle.requests)
+                    response = await self._access.send(call)
+                    if response.status not in call.accept:
+                        await self._read(call, response)
+                    held.callback(response.close)
+                    return held.pop_all(), response
 
         held, response = await (attempt() if once else self.retry.run(attempt))
         async with held:
@@ -283,13 +287,18 @@ class Transport:
         elsewhere = None if self.is_own(url) else self._rate_of(url)
         if elsewhere is not None:
             await elsewhere.turn()
-        started = time.monotonic()
+        started, origin = time.monotonic(), origin_of(url)
         try:
-            response = await self._connected().send(
-                call.method, url, headers, body, silence=silence, identified=self._may_identify(call, url)
-            )
+            with self._silences.listening(origin, is_needed=elsewhere is None or call.is_for_token):
+                response = await self._connected().send(
+                    call.method, url, headers, body, silence=silence, identified=self._may_identify(call, url)
+                )
         except Broken as fault:
-            raise self._fault(call, fault) from fault
+            error = self._fault(call, fault)
+            if isinstance(error, Unavailable) and self._silences.is_silent(origin):
+                # To go on waiting is up to the caller, who may hold what others need meanwhile.
+                error.is_final = True
+            raise error from fault
         if isinstance(body, Stream) and body.was_asked_for is False:
             self._may_ask_first = False
         if elsewhere is None:
@@ -299,6 +308,15 @@ class Transport:
         if not isinstance(body, Stream):
             self.round_trip = min(self.round_trip or math.inf, time.monotonic() - started)
         return response
+
+    @contextmanager
+    def _probing(self, call: Call) -> Iterator[None]:
+        """Make an attempt; raises Unavailable, before waiting for a slot or a token, where nothing is answered."""
+        try:
+            with self._silences.attempt():
+                yield
+        except Unheard as fault:
+            raise self._fault(call, fault) from None
 
     def _rate_of(self, url: str) -> RequestRate:
         """How often a storage host or token server of this registry may be asked."""
@@ -357,12 +375,13 @@ class Transport:
             raise self._fault(call, Silent()) from None
 
     def _fault(self, call: Call, fault: Broken) -> TagferryError:
-        if isinstance(fault, Silent):
+        if isinstance(fault, Silent) and not isinstance(fault, Unconnected):
             return Unavailable(f"registry {self.name} did not answer in time when asked to {call.task}")
-        does_not_pass = isinstance(fault, Rejected)
         told = f"registry {self.name} could not be reached to {call.task}: {fault}"
-        error = Unavailable(told, may_pass=not does_not_pass)
-        error.is_final = does_not_pass
+        if isinstance(fault, Unheard):
+            told = f"registry {self.name} was not asked to {call.task}, since it answers nothing at present: {fault}"
+        error = Unavailable(told, may_pass=not isinstance(fault, Rejected))
+        error.is_final = isinstance(fault, Rejected | Unheard)
         return error
 
     def _connected(self) -> Connections:

@@ -1,6 +1,7 @@
 """The records of sync jobs: made, joined, changed, ended and looked up."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ Claim = Callable[[AsyncSession], Awaitable[Collection[int]]]
 """Takes jobs within a transaction; gives their ids."""
 
 _ASKED_AT_ONCE = 1000
+_RESUMED_AT_ONCE = 1000
+"""Jobs that one transaction puts into line, which must not keep others from the database for long."""
 
 
 class Jobs:
@@ -127,10 +130,10 @@ class Jobs:
         return expired
 
     async def resume(self) -> float | None:
-        """Have those jobs wait for their turn whose next attempt is due.
+        """Have those jobs wait for their turn whose next attempt is due, or as many of them as go at once.
 
         Returns:
-            Seconds until the next one is due; None where there is none.
+            Seconds until more are due; None where there are none.
         """
         now = datetime.now(UTC)
         async with self._database.read() as session:
@@ -138,8 +141,11 @@ class Jobs:
         if first is None or first > now:
             return None if first is None else (first - now).total_seconds()
         async with self._database.write() as session:
-            await session.execute(_RESUMED, {"due_at": now})
-            await self._signals.send(session, WORK, ["1"])
+            turns = await self._turns_again(session, now)
+            if turns:
+                resumed = [{"job": job_id, "new_turn": turn, "due_at": now} for job_id, turn in turns.items()]
+                await (await session.connection()).execute(_RESUMED, resumed)
+                await self._signals.send(session, WORK, ["1"])
         return 0.0
 
     async def hasten(self, jobs: Collection[int]) -> None:
@@ -235,6 +241,24 @@ class Jobs:
             )
             return [to_job(row) for row in rows], total or 0
 
+    async def _turns_again(self, session: AsyncSession, now: datetime) -> dict[int, int]:
+        """The turns of the jobs whose next attempt is due.
+
+        Those whose turn passed meanwhile come in the turns that are served now, one a turn, as organizations are
+        served.
+        """
+        due = sorted((await session.execute(_DUE, {"due_at": now})).all(), key=lambda row: (row[4], row[0]))
+        served = {
+            priority: await session.scalar(_SERVED, {"priority": priority}) or 0 for priority in {row[3] for row in due}
+        }
+        turns: dict[int, int] = {}
+        before: Counter[tuple[str, str, int]] = Counter()
+        for job_id, region, namespace, priority, turn in due:
+            line = (region, namespace, priority)
+            turns[job_id] = max(turn, served[priority] + before[line])
+            before[line] += 1
+        return turns
+
     async def _let_one_in(self, session: AsyncSession, request: SyncRequest) -> None:
         """Let nobody else look for and make jobs on the same ways; SQLite lets only one write at all."""
         if self._database.is_shared:
@@ -280,34 +304,20 @@ _EXPIRED = case(
     else_="its time was over before it could be tried again: " + SyncJobRow.last_error,
 )
 _NEXT_ATTEMPT = select(func.min(SyncJobRow.next_attempt_at)).where(SyncJobRow.next_attempt_at.is_not(None))
-_ahead = aliased(SyncJobRow)
-_served = (
-    select(func.min(_ahead.turn))
-    .where(_ahead.status == JobStatus.WAITING.value, _ahead.next_attempt_at.is_(None))
-    .where(_ahead.priority == SyncJobRow.priority)
-    .scalar_subquery()
-)
-_due = (
-    select(
-        SyncJobRow.id,
-        func.row_number()
-        .over(
-            partition_by=(SyncJobRow.source_region, SyncJobRow.namespace, SyncJobRow.priority),
-            order_by=(SyncJobRow.turn, SyncJobRow.id),
-        )
-        .label("place"),
-    )
+_DUE = (
+    select(SyncJobRow.id, SyncJobRow.source_region, SyncJobRow.namespace, SyncJobRow.priority, SyncJobRow.turn)
     .where(SyncJobRow.next_attempt_at <= bindparam("due_at", type_=UtcDateTime))
-    .subquery()
+    .order_by(SyncJobRow.next_attempt_at)
+    .limit(_RESUMED_AT_ONCE)
 )
-# Those whose turn passed meanwhile come in the turns that are served now, one a turn, as organizations are served.
+_SERVED = select(func.min(SyncJobRow.turn)).where(
+    SyncJobRow.status == JobStatus.WAITING.value, IN_LINE, SyncJobRow.priority == bindparam("priority")
+)
+# Where two processes do so at once, the second one leaves alone what has been postponed again meanwhile.
 _RESUMED = (
     update(SyncJobRow)
-    .where(SyncJobRow.id == _due.c.id)
-    .values(
-        next_attempt_at=None,
-        turn=case((SyncJobRow.turn < _served + _due.c.place - 1, _served + _due.c.place - 1), else_=SyncJobRow.turn),
-    )
+    .where(SyncJobRow.id == bindparam("job"), SyncJobRow.next_attempt_at <= bindparam("due_at", type_=UtcDateTime))
+    .values(next_attempt_at=None, turn=bindparam("new_turn"))
     .execution_options(synchronize_session=False)
 )
 _ENDS = select(SyncJobRow.id, SyncJobRow.status).where(

@@ -21,7 +21,7 @@ async def next_turn(session: AsyncSession, request: SyncRequest, *, limit: int) 
     organizations are served in turns, whatever each of them has waiting.
 
     Raises:
-        Throttled: a person has as many requests with open jobs as the limit says.
+        Throttled: a person has as many active requests as the limit says.
     """
     parameters = {
         "user": request.caller.user_id,
@@ -103,12 +103,17 @@ def _priority(request: SyncRequest) -> int:
 
 
 def _turns() -> Select[int, int | None, int | None]:
-    """The user's requests with open jobs besides this one; the turn that is served, and the organization's last one."""
+    """The user's active requests besides this one; the turn that is served, and the organization's last one.
+
+    A request is active while it has open jobs. Those whose registry is away do not count, which would keep the user
+    from all others for as long as they are tried again.
+    """
     active = select(func.count(SyncJobRow.request_id.distinct())).where(
         SyncJobRow.operator_id == bindparam("user"),
         SyncJobRow.request_id != bindparam("request"),
         SyncJobRow.priority == 0,
         SyncJobRow.status.in_(OPEN),
+        SyncJobRow.attempts == 0,
     )
     waiting = (SyncJobRow.status == JobStatus.WAITING.value, IN_LINE, SyncJobRow.priority == bindparam("priority"))
     served = select(func.min(SyncJobRow.turn)).where(*waiting)

@@ -22,7 +22,7 @@ from tagferry.sync.model import Attempt, JobChange, JobSelection, JobStatus, Syn
 from tagferry.sync.retrying import ERROR_LIMIT, JobRetry
 from tests.support.deployment import eventually
 from tests.support.images import image, push
-from tests.unit.sync.conftest import NORTH, REPO, TEAM, V1, V2, World
+from tests.unit.sync.conftest import NORTH, REPO, TEAM, V1, V2, V3, World
 from tests.unit.sync.test_queue import ME, OTHER, Line
 
 APP = RepositoryName("team/app")
@@ -305,3 +305,34 @@ async def test_a_job_that_waits_for_its_next_attempt_is_tried_by_the_process_tha
     assert await service.wait(started, seconds=20) == []
     (job,) = await world.recorded()
     assert (job.status, job.attempts) == (JobStatus.SUCCESS, 1)
+
+
+async def test_more_jobs_than_one_transaction_takes_are_put_into_line_one_batch_after_another(
+    line: Line,
+):
+    places = await line.add(*(f"t{number}" for number in range(1100)))
+    assert len(await line.claim(1100)) == 1100
+    for place in places:
+        await line.jobs.end(postponed(place.id, seconds=-1), worker_id=ME)
+
+    assert await line.jobs.resume() == 0.0
+    assert len(await line.claim(1100)) == 1000
+    assert await line.jobs.resume() == 0.0
+    assert len(await line.claim(1100)) == 100
+    assert await line.jobs.resume() is None
+
+
+async def test_requests_whose_registry_is_away_do_not_keep_their_user_from_others(world: World):
+    service = await world.start_process(retry=replace(QUICK, shortest=timedelta(minutes=1)), active_requests=2)
+    for tag in (V1, V2):
+        await push(world.source, APP, image(seed=tag), tag)
+        world.target.failures[tag] = AWAY
+        await service.start(world.request(tag))
+
+    async def all_wait() -> bool:
+        return all(job.next_attempt_at is not None for job in await world.recorded())
+
+    await eventually(all_wait, seconds=20)
+    await push(world.source, APP, image(seed="other"), V3)
+
+    assert await world.sync(V3) == []

@@ -11,7 +11,7 @@ that it is tried again; a copy's last attempt leaves that attachment behind.
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tagferry.copy.flights import each
 from tagferry.copy.image import Image, read_image
@@ -22,9 +22,14 @@ from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import ImageStore
 
-ATTACHMENT_LIMIT = 1000
-"""Attachments of one image that are copied; further ones stay behind."""
+REFERRER_LIMIT = 1000
+"""Referrers of one manifest that are copied; further ones stay behind."""
+ATTACHMENT_LIMIT = 5000
+"""Attachments of one image that are copied, with what is attached to them."""
 _AT_ONCE = 8
+
+
+Name = TypeVar("Name", bound=str)
 
 
 class Attachment(NamedTuple):
@@ -116,7 +121,9 @@ class AttachmentSearch:
             references = await self._at_source(route, tag, waiting)
             gaps |= references.gaps
             named = [name for name in references.all if name not in found and name not in gaps.left_behind]
-            named, excess = self._within_limit(named, ATTACHMENT_LIMIT - len(found))
+            named, excess = self._first(
+                named, ATTACHMENT_LIMIT - len(found), f"{ATTACHMENT_LIMIT} referrers of an image"
+            )
             gaps |= excess
             attachments, left_behind = await self._read(route, named)
             found |= attachments
@@ -159,20 +166,18 @@ class AttachmentSearch:
         at_source = await self._at_source(route, tag, [subject])
         if not at_source.all:
             return True, at_source.gaps
-        _, excess = self._within_limit(at_source.all, ATTACHMENT_LIMIT)
         missing = await self._missing(route, tag, subject, at_source, override=override)
-        attachments, left_behind = await self._read(route, [name for name in missing if name not in excess.left_behind])
-        return not attachments, at_source.gaps | excess | left_behind
+        attachments, left_behind = await self._read(route, missing)
+        return not attachments, at_source.gaps | left_behind
 
-    def _within_limit(self, names: list[Digest | Tag], limit: int) -> tuple[list[Digest | Tag], Gaps]:
-        """Return what is copied of this, cosign's tags first, and what stays behind because it is too much."""
+    def _first(self, names: list[Name], limit: int, what: str) -> tuple[list[Name], Gaps]:
+        """Return what is copied of this, and what stays behind because it is too much."""
         if len(names) <= limit:
             return names, NO_GAPS
-        reason = f"only {ATTACHMENT_LIMIT} referrers of an image are copied"
+        reason = f"only {what} are copied"
         if self._required:
             raise _not_searched(Refused(reason))
-        ordered = sorted(names, key=lambda name: isinstance(name, Digest))
-        return ordered[:limit], Gaps(left_behind=dict.fromkeys(ordered[limit:], reason))
+        return names[:limit], Gaps(left_behind=dict.fromkeys(names[limit:], reason))
 
     async def _at_source(self, route: Route, tag: Tag, subjects: list[Digest]) -> _References:
         """What refers to any of these manifests."""
@@ -186,7 +191,9 @@ class AttachmentSearch:
         tags: dict[Tag, None] = {}
         gaps = NO_GAPS
         for found, fault in await each(subjects, one, at_once=_AT_ONCE):
-            referrers |= dict.fromkeys(found.referrers)
+            kept, excess = self._first(found.referrers, REFERRER_LIMIT, f"{REFERRER_LIMIT} referrers of a manifest")
+            gaps |= excess
+            referrers |= dict.fromkeys(kept)
             tags |= dict.fromkeys(found.tags)
             if fault is not None and self._required:
                 raise _not_searched(fault)

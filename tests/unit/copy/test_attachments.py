@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from tagferry.copy.attachments import ATTACHMENT_LIMIT, NO_GAPS, Gaps
+from tagferry.copy.attachments import NO_GAPS, REFERRER_LIMIT, Gaps
 from tagferry.copy.examine import Verdict
 from tagferry.copy.run import CopyEngine
 from tagferry.errors import (
@@ -324,22 +324,33 @@ async def test_an_attachment_that_gives_a_blob_of_the_image_another_size_is_left
 async def test_of_more_referrers_than_the_limit_the_first_ones_are_copied_and_the_others_named(
     signed: ScriptedStore, target: ScriptedStore
 ):
-    many = [artifact(payload=f"{number}".encode()).manifest.descriptor for number in range(ATTACHMENT_LIMIT + 1)]
+    many = [artifact(payload=f"{number}".encode()).manifest.descriptor for number in range(REFERRER_LIMIT + 1)]
     signed.dangling[IMAGE.digest] = many
     signed.counts.clear()
 
     first = await CopyEngine().copy(route(signed, target), V1, override=False)
-    assert signed.counts["get_manifest"] <= len(IMAGE.all_manifests) + ATTACHMENT_LIMIT + 1
+    assert signed.counts["get_manifest"] < len(IMAGE.all_manifests) + REFERRER_LIMIT + 10
     second = await CopyEngine().copy(route(signed, target), V1, override=False)
 
     assert (first.verdict, second.verdict) == (Verdict.COPY, Verdict.IN_PLACE)
     for outcome in (first, second):
-        assert outcome.gaps.left_behind[many[-1].digest] == "only 1000 referrers of an image are copied"
+        assert outcome.gaps.left_behind[many[-1].digest] == "only 1000 referrers of a manifest are copied"
         assert outcome.gaps.unfinished is None
     assert await referrers(target, IMAGE.digest) == {SIGNATURE.digest}
     assert await target.tag(COPY, SIG) == COSIGN.digest
     with pytest.raises(Refused, match="required"):
         await CopyEngine(attachments="required").copy(route(signed, target), V1, override=False)
+
+
+async def test_all_that_is_attached_to_an_image_and_its_attachments_is_limited(
+    signed: ScriptedStore, target: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.copy.attachments.ATTACHMENT_LIMIT", 3)
+
+    outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
+
+    assert outcome.gaps.left_behind == {SBOM_SIGNATURE.digest: "only 3 referrers of an image are copied"}
+    assert await referrers(target, IMAGE.digest) == {SIGNATURE.digest}
 
 
 async def test_a_referrer_that_cannot_be_read_for_now_is_waited_for(signed: ScriptedStore, target: ScriptedStore):

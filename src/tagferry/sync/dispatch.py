@@ -149,16 +149,15 @@ class Dispatch:
         sent = [rule for rule in rules if rule.target_place not in handled[rule.id].came_through]
         if not sent:
             return Again()
-        due = await self._searches.due(sent[0].source, tag, [_target(rule) for rule in sent])
-        times = []
-        for rule in sent:
-            if (at := due.get(_target(rule))) is None:
-                continue
-            seconds = (at - datetime.now(UTC)).total_seconds()
-            if seconds > 0:
-                times.append(Again(at_tag=self._clock() + seconds))
-            else:
-                times.append(await self._guarded(rule, tag, partial(self._start_as_its_creator, rule, tag)))
+        source, targets = sent[0].source, [_target(rule) for rule in sent]
+        due = await self._searches.due(source, tag, targets)
+        overdue = [rule for rule in sent if (at := due.get(_target(rule))) is not None and at <= datetime.now(UTC)]
+        times = [await self._guarded(rule, tag, partial(self._start_as_its_creator, rule, tag)) for rule in overdue]
+        if overdue:
+            # A search that found the image in place has ended, and nobody tells of its end.
+            due = await self._searches.due(source, tag, targets)
+        waits = [(at - datetime.now(UTC)).total_seconds() for at in due.values()]
+        times += [Again(at_tag=self._clock() + seconds) for seconds in waits if seconds > 0]
         return _earliest(times)
 
     async def _guarded(self, rule: Rule, tag: Tag, start: Callable[[], Awaitable[bool]]) -> Again:

@@ -1,5 +1,6 @@
 """A search for signatures that was not finished is made again: for rules by itself, for people when they ask again."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.errors import Refused, Unavailable
 from tagferry.sync.model import JobStatus
 from tagferry.sync.searches import LONGEST_PAUSE, SEARCH_LIMIT, SHORTEST_PAUSE
+from tests.support.deployment import eventually
 from tests.support.images import artifact, image, index, push
 from tests.unit.copy.stores import APP as SOURCE
 from tests.unit.copy.stores import COPY
@@ -70,6 +72,19 @@ async def test_a_scan_finds_what_has_to_be_searched_again_as_after_a_restart(unf
     await unfinished.new_watch().scan(source(A))
 
     assert unfinished.courier.ways() == ["a>b"] * 2
+
+
+async def test_searches_follow_each_other_though_nothing_tells_of_their_ends(
+    unfinished: Circle, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.sync.searches.SHORTEST_PAUSE", timedelta(milliseconds=20))
+    unfinished.watch = unfinished.new_watch(clock=time.monotonic)
+    unfinished.watch.start()
+
+    async def are_made() -> bool:
+        return len(unfinished.courier.requests) >= 5
+
+    await eventually(are_made)
 
 
 async def test_searches_of_a_rule_are_bounded(unfinished: Circle):

@@ -19,6 +19,7 @@ TagferryError
 ├── Unsupported          understood, and not done here
 ├── Corrupt              bytes that do not match their digest or size
 └── Unavailable          another party failed for now; the same call may succeed later
+    ├── Untrusted        no connection before somebody acts, as for a certificate that has expired
     ├── Incomplete       a search could not be finished; has what it found
     └── Expired          a deadline passed
 ```
@@ -153,6 +154,14 @@ class Unavailable(TagferryError):
         self.may_pass = may_pass
         self.is_final = False
         self.is_optional = False
+
+
+class Untrusted(Unavailable):
+    """A connection that cannot be made before somebody acts, as for a certificate that has expired."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, may_pass=False)
+        self.is_final = True
 
 
 class Incomplete(Unavailable):

@@ -14,7 +14,7 @@ from functools import partial
 from urllib.parse import urljoin, urlsplit
 
 from tagferry import __version__
-from tagferry.errors import Invalid, Refused, TagferryError, TooLarge, Unavailable
+from tagferry.errors import Invalid, Refused, TagferryError, TooLarge, Unavailable, Untrusted
 from tagferry.remote.access import MAX_REDIRECTS, REDIRECTS, ROOT, Access, Wire
 from tagferry.remote.answer import ERROR_LIMIT, Answer, failure
 from tagferry.remote.body import Body
@@ -380,8 +380,10 @@ class Transport:
         told = f"registry {self.name} could not be reached to {call.task}: {fault}"
         if isinstance(fault, Unheard):
             told = f"registry {self.name} was not asked to {call.task}, since it answers nothing at present: {fault}"
-        error = Unavailable(told, may_pass=not isinstance(fault, Rejected))
-        error.is_final = isinstance(fault, Rejected | Unheard)
+        if isinstance(fault, Rejected):
+            return Untrusted(told)
+        error = Unavailable(told)
+        error.is_final = isinstance(fault, Unheard)
         return error
 
     def _connected(self) -> Connections:

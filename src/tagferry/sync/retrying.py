@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from tagferry.errors import Expired, TagferryError, Unavailable
+from tagferry.errors import Expired, TagferryError, Unavailable, Untrusted
 from tagferry.sync.model import Attempt, SyncJob
 from tagferry.sync.verdicts import failure_reason
 
@@ -43,7 +43,11 @@ class JobRetry:
             error: why the attempt failed.
             bytes_done: bytes of the image that the attempt had copied by then.
         """
-        if not isinstance(error, Unavailable) or isinstance(error, Expired) or not error.may_pass:
+        if not isinstance(error, Unavailable) or isinstance(error, Expired):
+            return None
+        # Who waits for an answer is told at once that somebody has to act. A rule starts its tag only once, so its job
+        # waits until somebody has.
+        if not error.may_pass and not (job.is_automatic and isinstance(error, Untrusted)):
             return None
         now = self.clock()
         number, since = job.attempts + 1, job.failing_since or now

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tagferry.errors import Invalid, TagferryError, Unavailable
+from tagferry.errors import Invalid, TagferryError, Unavailable, Untrusted
 from tagferry.names import RepositoryName
 from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry
 from tests.support.certificates import Authority, encrypted_key
@@ -93,7 +93,7 @@ async def test_why_a_certificate_is_not_good_is_told(
             await store.ping()
     told = told.format(date=f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%d}")
     assert failure.value.message.endswith(f": cannot connect to {script.url}: {told}")
-    assert not failure.value.may_pass
+    assert isinstance(failure.value, Untrusted)
 
 
 async def test_since_when_a_certificate_behind_a_proxy_or_of_a_proxy_is_not_good_is_told(

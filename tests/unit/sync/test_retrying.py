@@ -16,6 +16,7 @@ from tagferry.errors import (
     TooLarge,
     Unavailable,
     Unsupported,
+    Untrusted,
 )
 from tagferry.names import RepositoryName
 from tagferry.sync.model import Attempt, JobChange, JobSelection, JobStatus, SyncJob
@@ -114,10 +115,21 @@ async def test_an_attempt_that_only_took_long_to_fail_is_the_same_trouble(line: 
         Corrupt("wrong bytes"),
         Expired("the time is over"),
         Unavailable("lost what it took", may_pass=False),
+        Untrusted("the certificate has expired"),
     ],
 )
 async def test_what_no_waiting_helps_against_is_not_tried_again(line: Line, error: TagferryError):
     assert policy().failed(await a_job(line), error) is None
+
+
+async def test_what_a_rule_started_waits_until_a_certificate_is_renewed(line: Line):
+    job = replace(await a_job(line), is_automatic=True)
+
+    attempt = policy().failed(job, Untrusted("the certificate has expired"))
+
+    assert attempt is not None
+    assert attempt.next_at is not None
+    assert policy().failed(job, Unavailable("lost what it took", may_pass=False)) is None
 
 
 async def test_a_long_error_is_cut(line: Line):

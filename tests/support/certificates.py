@@ -24,11 +24,20 @@ class Authority:
         path.write_bytes(self._signed.public_bytes(serialization.Encoding.PEM))
         return path
 
-    def issue(self, path: Path, *hosts: str, name: str = "leaf", expired: bool = False) -> Path:
-        """Write a file with a certificate for these hosts, names or addresses, and its key."""
+    def issue(self, path: Path, *hosts: str, name: str = "leaf", expired: bool = False, early: bool = False) -> Path:
+        """Write a file with a certificate for these hosts, names or addresses, and its key.
+
+        Args:
+            path: the file.
+            hosts: names and addresses.
+            name: whose certificate it is.
+            expired: whether it was valid until an hour ago.
+            early: whether it will be valid in two days only.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         number = x509.random_serial_number()
-        signed = _sign(_named(name), key, self._name, self._key, hosts=hosts, number=number, expired=expired)
+        end = -_HOUR if expired else 51 * _HOUR if early else _HOUR
+        signed = _sign(_named(name), key, self._name, self._key, hosts=hosts, number=number, end=end)
         path.write_bytes(_key(key) + signed.public_bytes(serialization.Encoding.PEM))
         return path
 
@@ -68,14 +77,14 @@ def _sign(
     hosts: tuple[str, ...],
     ca: bool = False,
     number: int = 1,
-    expired: bool = False,
+    end: timedelta = _HOUR,
 ) -> x509.Certificate:
-    end = datetime.now(UTC) + (-_HOUR if expired else _HOUR)
+    until = datetime.now(UTC) + end
     builder = (
         x509.CertificateBuilder(issuer_name=issuer, subject_name=subject, public_key=key.public_key())
         .serial_number(number)
-        .not_valid_before(end - 3 * _HOUR)
-        .not_valid_after(end)
+        .not_valid_before(until - 3 * _HOUR)
+        .not_valid_after(until)
         .add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True)
     )
     if hosts:

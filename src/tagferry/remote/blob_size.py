@@ -43,6 +43,7 @@ class BlobSizes:
             scopes=(scope,),
             accept=NO_HEAD | {200, 404},
             redirects=True,
+            is_content=True,
         )
         answer = await self._transport.fetch(call, once=once)
         if answer.status == 404:
@@ -64,6 +65,7 @@ class BlobSizes:
             headers={"Range": "bytes=0-0"},
             accept=frozenset({200, 206, 404, 416}),
             redirects=True,
+            is_content=True,
         )
         # The body is not read: the connection is closed where there is more of it than one byte.
         async with self._transport.open(call, once=once) as (answer, _):

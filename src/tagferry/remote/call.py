@@ -26,6 +26,7 @@ class Call:
         limit: bytes that the answer's body may have.
         to_check: bytes that the registry has to read again before it can answer.
         whole: bytes of the blob that is asked for: a body of as many is taken as it is, however it is labelled.
+        is_content: whether the answer is verified by its digest, so that it may come from storage without TLS.
         is_for_token: whether it goes to the registry's token server, which belongs to it wherever it is.
         is_guarded: whether the caller has to look at the registry before this is sent as another user, or with another
             token, than at first; `Reauthorized` is raised instead.
@@ -42,6 +43,7 @@ class Call:
     limit: int = MANIFEST_SIZE_LIMIT
     to_check: int = 0
     whole: int | None = None
+    is_content: bool = False
     is_for_token: bool = False
     is_guarded: bool = False
 

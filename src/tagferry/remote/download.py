@@ -184,6 +184,7 @@ class _Span:
             headers={} if whole else {"Range": self._range()},
             accept=frozenset({200, 206, 404} if whole else {200, 206, 404, 416}),
             redirects=True,
+            is_content=True,
             whole=self._descriptor.size,
         )
 

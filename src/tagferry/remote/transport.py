@@ -243,7 +243,7 @@ class Transport:
         """
         first = url
         for _ in range(MAX_REDIRECTS + 1):
-            if call.writes and self._own.scheme == "https" and url.startswith("http:"):
+            if not call.is_content and self._own.scheme == "https" and url.startswith("http:"):
                 raise Refused(f"registry {self.name} leads to {_place(url)}, without TLS, when asked to {call.task}")
             # Storage that is addressed by a signed URL refuses a foreign Authorization, and must not learn it. Nor may
             # it have something done in our name by leading back, so what was left behind once stays so.

@@ -96,6 +96,15 @@ async def test_why_a_certificate_is_not_good_is_told(
     assert isinstance(failure.value, Untrusted)
 
 
+async def test_from_when_on_a_certificate_is_good_is_told(tmp_path: Path, authority: Authority):
+    leaf = authority.issue(tmp_path / "leaf.pem", "127.0.0.1", early=True)
+    async with encrypted(leaf) as script, store_at(script, ca_file=authority.write(tmp_path / "ca.pem")) as store:
+        with pytest.raises(Unavailable) as failure:
+            await store.ping()
+    day = f"{datetime.now(UTC) + timedelta(hours=48):%Y-%m-%d}"
+    assert failure.value.message.endswith(f"certificate is not valid yet (notBefore {day})")
+
+
 async def test_since_when_a_certificate_behind_a_proxy_or_of_a_proxy_is_not_good_is_told(
     tmp_path: Path, authority: Authority
 ):

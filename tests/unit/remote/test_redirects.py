@@ -13,7 +13,7 @@ from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.remote import Capabilities, Credentials, Endpoint, RemoteStore, Retry
 from tests.support.certificates import loopback_certificate
-from tests.support.images import blob, image, opening
+from tests.support.images import blob, image, opening, read
 from tests.support.scripted_registry import Answering, Asked, Reply, ScriptedRegistry, error, said, scripted_registry
 from tests.unit.remote.conftest import Opening
 from tests.unit.remote.test_capabilities import MemoryKeeper
@@ -336,6 +336,27 @@ async def test_a_blob_that_is_led_on_after_all_of_it_is_not_sent_for_ever(
         await store.write_blob(APP, blob(CONTENT), opening(CONTENT))
     assert not failure.value.may_pass
     assert bodies == [chunk_size or len(CONTENT)] * 6
+
+
+async def test_only_what_its_digest_verifies_is_read_in_clear_by_a_registry_with_tls(tmp_path: Path):
+    certificate = loopback_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    async with scripted_registry(tls=context) as encrypted, scripted_registry() as clear:
+        clear_url = clear.url.replace("127.0.0.1", "localhost")
+        encrypted.always("GET", "/v2/*", Reply(status=307, headers={"Location": f"{clear_url}/stored"}))
+        encrypted.always("HEAD", "/v2/*", Reply(status=307, headers={"Location": f"{clear_url}/stored"}))
+        clear.always("GET", "/stored", Reply(body=b"x"))
+        store = RemoteStore(Endpoint(name="r", url=encrypted.url, ca_file=certificate), retry=Retry(attempts=1))
+        assert await read(store, APP, blob(b"x")) == b"x"
+        clear.asked.clear()
+        for ask in (store.get_manifest, store.head_manifest):
+            with pytest.raises(Refused, match=f"leads to {clear_url}, without TLS, when asked to"):
+                await ask(APP, LATEST)
+        with pytest.raises(Refused, match="without TLS"):
+            _ = [tag async for tag in store.list_tags(APP)]
+        await store.close()
+        assert clear.asked == []
 
 
 async def test_what_is_written_is_not_sent_in_clear_by_a_registry_with_tls(tmp_path: Path):

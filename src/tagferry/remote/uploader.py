@@ -14,6 +14,7 @@ from tagferry.errors import Corrupt, Invalid, TagferryError, TooLarge, Unavailab
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor
+from tagferry.remote.answer import Answer, RateLimited
 from tagferry.remote.blob_size import BlobSizes
 from tagferry.remote.capabilities import MOUNT, Learned
 from tagferry.remote.mounts import MountOrigins
@@ -141,11 +142,13 @@ class Uploader:
         """Ask for a mount: it is done, or a session is opened instead, or None where the registry does neither."""
         call = _mounting(repository, digest, origin)
         try:
-            answer = await self._transport.fetch(call, once=True)
+            answer = await self._unless_limited(call)
             if answer.status == 202:
                 session = Session.opened(self._transport, call, answer)
                 self._origins.note_success(origin)
                 return session
+        except RateLimited:
+            raise
         except Unavailable as failure:
             self._origins.note_fault(origin)
             await self._learned.note_unavailable(MOUNT, str(failure))
@@ -162,6 +165,15 @@ class Uploader:
         if answer.status != 404 or origin == repository:
             self._origins.note_refusal(origin)
         return None
+
+    async def _unless_limited(self, call: Call) -> Answer:
+        """Send a request once, and again only where it was refused unseen, which says nothing about mounts."""
+        with self._transport.retry.operation() as attempts:
+            while True:
+                try:
+                    return await self._transport.fetch(call, once=True)
+                except RateLimited as refusal:
+                    await attempts.pause(refusal)
 
     async def _is_found_by_mounts(self, descriptor: Descriptor) -> bool:
         """Whether a mount of it from the repository itself is to be relied on."""

@@ -115,6 +115,21 @@ async def test_one_fault_is_no_reason_to_mount_nothing_more(script: ScriptedRegi
     assert keeper.kept.unavailable == {}
 
 
+async def test_a_mount_that_is_refused_for_coming_too_often_is_asked_for_again(
+    script: ScriptedRegistry, opened: Opening
+):
+    keeper = MemoryKeeper()
+    store = opened(keeper=keeper)
+    limited = Reply(status=429, headers={"Retry-After": "1"})
+    for content in (b"one", b"two", b"three"):
+        script.on("POST", UPLOADS, *[limited] * 4, Reply(status=201))
+
+        written = await store.write_blob(APP, blob(content), opening(content), mount_from=BASE)
+
+        assert written is BlobOutcome.MOUNTED
+    assert keeper.kept.unavailable == {}
+
+
 def test_a_repository_is_asked_again_after_a_while():
     now = 0.0
     origins = MountOrigins(clock=lambda: now)

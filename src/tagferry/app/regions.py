@@ -14,6 +14,7 @@ from tagferry.registry.storage import DiskStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tagferry.remote.docker_config import DockerCredentials
 from tagferry.remote.endpoint import CredentialSource
+from tagferry.remote.urls import PORTS
 from tagferry.settings import RegionSettings, Settings
 from tagferry.sync.capabilities import KeptCapabilities
 from tagferry.sync.regions import Region, Regions
@@ -79,8 +80,9 @@ def _credentials(name: RegionId, region: RegionSettings) -> Credentials | Creden
         return Credentials(username=region.username, password=region.password.get_secret_value())
     if region.docker_config is None:
         return None
-    host = region.registry.partition("://")[2]
-    return DockerCredentials(region.docker_config, host, setting=f"regions.{name}.docker_config")
+    scheme, _, host = region.registry.partition("://")
+    setting = f"regions.{name}.docker_config"
+    return DockerCredentials(region.docker_config, host, default_port=PORTS[scheme], setting=setting)
 
 
 def _check(endpoint: Endpoint) -> None:

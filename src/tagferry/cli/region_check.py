@@ -10,6 +10,7 @@ from tagferry.errors import NotFound, Refused, TagferryError, Unavailable
 from tagferry.names import RegionId, RepositoryName, Tag
 from tagferry.remote import RemoteStore
 from tagferry.remote.check import Sample
+from tagferry.remote.credential_helper import HelperFailed
 from tagferry.settings import Settings
 from tagferry.sync.regions import Region
 from tagferry.sync.used import used_repositories
@@ -67,8 +68,12 @@ async def _used(settings: Settings, region: RegionId) -> Sequence[Sample]:
 def _advice(region: RegionId, error: TagferryError) -> str:
     section = f"[regions.{region}]"
     match error:
+        case HelperFailed():
+            return f"renew what it needs (log in again), or check docker_config in {section}"
         case _ if "certificate" in error.message.lower():
             return f"check ca_file, client_certificate and client_key in {section}"
+        case NotFound(kind="resource"):
+            return f"check registry in {section}: no registry answers there"
         case NotFound():
             return "name a repository that exists there, and that its user may read, with --repository ORG/REPO"
         case Refused():

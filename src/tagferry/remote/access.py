@@ -101,6 +101,7 @@ class Access:
 
         Raises:
             Refused: the credentials are not accepted, or are needed and not configured.
+            Unsupported: a web site answers, not a registry.
         """
         accepted = frozenset({200, 401, 403, 404, 405, 501})
         call = Call(method="GET", task="let its user in", url=ROOT, accept=accepted, redirects=True)
@@ -109,6 +110,8 @@ class Access:
             response.close()
             response = await self.send(call)
         answer = await self._wire.read(call, response)
+        if answer.status == 200 and answer.media_type == "text/html":
+            raise Unsupported(f"registry {self._endpoint.name} answered with a web page when asked to {call.task}")
         shown = await self._auth.authorization(())
         if answer.status != 200 and not (shown or "").startswith("Bearer "):
             raise failure(self._wire.shown(answer.url), call.task, answer)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tagferry.errors import InvalidName, NotFound, TagferryError, Unavailable
 from tagferry.names import RepositoryName, Tag
+from tagferry.remote.listing import NotAList, not_a_list
 from tagferry.remote.manifests import Manifests, pulling
 from tagferry.remote.transport import Call, Transport
 
@@ -55,9 +56,9 @@ class Check:
             return Checked(f"the manifest {repository}:{tag}", user)
         try:
             await self._list(repository)
-        except (NotFound, Unavailable):
-            raise
-        except TagferryError:
+        except TagferryError as refusal:
+            if isinstance(refusal, NotFound | Unavailable) and not isinstance(refusal, NotAList):
+                raise
             # A synchronization can do without the list: it asks for the manifests of the tags that it is given.
             await self._manifests.head(repository, _NO_TAG)
             return Checked(f"the manifest {repository}:{_NO_TAG}, since the tags are not listed", user)
@@ -73,7 +74,8 @@ class Check:
         if checked is not None:
             return checked
         await self._transport.sign_in()
-        return Checked("/v2/ alone, since no repository is known", await self._transport.user(""))
+        asked = "/v2/ alone, since no repository is known (name one with --repository ORG/REPO)"
+        return Checked(asked, await self._transport.user(""))
 
     async def _first_of(self, samples: Sequence[Sample]) -> Checked | None:
         for sample in samples:
@@ -92,8 +94,11 @@ class Check:
             accept=frozenset({200, 404}),
             redirects=True,
         )
-        if (await self._transport.fetch(call)).status == 404:
+        answer = await self._transport.fetch(call)
+        if answer.status == 404:
             raise NotFound("repository", repository)
+        if not isinstance(answer.document.get("tags", False), list | None):
+            raise not_a_list(self._transport, call, answer)
 
     async def _catalog(self) -> list[Sample]:
         call = Call(

@@ -9,7 +9,9 @@ import os
 import re
 import shutil
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from tagferry.errors import Refused, Unavailable
 from tagferry.remote.endpoint import Credentials
@@ -17,12 +19,18 @@ from tagferry.remote.endpoint import Credentials
 HELPER_TIMEOUT = 30.0
 """Seconds that a credential helper may take."""
 _OUTPUT_LIMIT = 64 * 1024
-"""Bytes that a helper may write to each of its outputs."""
+"""Bytes that a helper may write to its output, and that are read of its complaints."""
 _END_SECONDS = 5.0
 _SHOWN = 300
 _TOKEN_USER = "<token>"  # noqa: S105 - how helpers mark an identity token
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _NOT_FOUND = "not found"
+_OBJECT = re.compile(r"^\s*{", re.MULTILINE)
+_DECODER = json.JSONDecoder()
+
+
+class HelperFailed(Unavailable):
+    """A credential helper that gives no credentials for now, as where those that it works with have expired."""
 
 
 async def ask_helper(helper: str, key: str, *, timeout: float = HELPER_TIMEOUT) -> Credentials | None:
@@ -34,8 +42,8 @@ async def ask_helper(helper: str, key: str, *, timeout: float = HELPER_TIMEOUT) 
         timeout: seconds that the helper may take.
 
     Raises:
-        Unavailable: it fails, or takes too long.
-        Refused: it is not installed, or answers something else than credentials.
+        HelperFailed: it fails, or takes too long.
+        Refused: it is not installed, or answers no credentials.
     """
     if not _NAME.fullmatch(helper):
         raise Refused(f"credential helper {helper!r} must be named by letters, digits, '-', '_' and '.'")
@@ -50,33 +58,34 @@ async def ask_helper(helper: str, key: str, *, timeout: float = HELPER_TIMEOUT) 
         if _NOT_FOUND in said.lower():
             return None
         reason = f": {said}" if said else ""
-        raise Unavailable(f"credential helper {name} failed for {key} with exit code {code}{reason}")
+        raise HelperFailed(f"credential helper {name} failed for {key} with exit code {code}{reason}")
     return _read(name, output)
 
 
 async def _run(name: str, program: str, key: str, timeout: float) -> tuple[int, bytes, bytes]:
-    """Run a helper; gives its exit code and what it wrote to both outputs."""
+    """Run a helper; gives its exit code, what it wrote, and the beginning of what it complained of."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            "get",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+        with _pipe_with(key) as question:
+            process = await asyncio.create_subprocess_exec(
+                program,
+                "get",
+                stdin=question,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
     except OSError as error:
         raise Refused(f"credential helper {name} cannot be run: {error.strerror}") from None
     try:
         async with asyncio.timeout(timeout):
-            outputs = await _exchange(process, key)
+            outputs = await _outputs(process)
             return await process.wait(), *outputs
     except TimeoutError:
         await _kill(process)
-        raise Unavailable(f"credential helper {name} did not answer within {timeout:g} seconds") from None
+        raise HelperFailed(f"credential helper {name} did not answer within {timeout:g} seconds") from None
     except ValueError:
         await _kill(process)
-        raise Unavailable(f"credential helper {name} wrote more than {_OUTPUT_LIMIT} bytes") from None
+        raise HelperFailed(f"credential helper {name} wrote more than {_OUTPUT_LIMIT} bytes") from None
     except BaseException:
         await _kill(process)
         raise
@@ -92,15 +101,27 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
             await process.communicate()
 
 
-async def _exchange(process: asyncio.subprocess.Process, key: str) -> tuple[bytes, bytes]:
-    stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
-    if stdin is None or stdout is None or stderr is None:
-        raise AssertionError("all three are pipes")
-    with suppress(ConnectionError):
-        stdin.write(key.encode())
-        await stdin.drain()
-    stdin.close()
-    reading = [asyncio.ensure_future(_bounded(stream)) for stream in (stdout, stderr)]
+@contextmanager
+def _pipe_with(key: str) -> Iterator[int]:
+    """The reading end of a pipe that holds a key.
+
+    It is filled before the helper runs, which may end without having read it.
+    """
+    reading, writing = os.pipe()
+    try:
+        # A pipe takes at least 4 KiB (pipe(7)); a host has 253 characters at most.
+        os.write(writing, key.encode()[:4096])
+        os.close(writing)
+        yield reading
+    finally:
+        os.close(reading)
+
+
+async def _outputs(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+    stdout, stderr = process.stdout, process.stderr
+    if stdout is None or stderr is None:
+        raise AssertionError("both are pipes")
+    reading = [asyncio.ensure_future(_bounded(stdout)), asyncio.ensure_future(_shown(stderr))]
     try:
         output, complaint = await asyncio.gather(*reading)
     finally:
@@ -108,6 +129,14 @@ async def _exchange(process: asyncio.subprocess.Process, key: str) -> tuple[byte
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
     return output, complaint
+
+
+async def _shown(stream: asyncio.StreamReader) -> bytes:
+    """Read a stream to its end; gives its beginning."""
+    read = bytearray()
+    while chunk := await stream.read(8192):
+        read += chunk[: max(0, _OUTPUT_LIMIT - len(read))]
+    return bytes(read)
 
 
 async def _bounded(stream: asyncio.StreamReader) -> bytes:
@@ -121,14 +150,26 @@ async def _bounded(stream: asyncio.StreamReader) -> bytes:
 
 
 def _read(name: str, output: bytes) -> Credentials | None:
-    try:
-        document = json.loads(output)
-        username, secret = document["Username"], document["Secret"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise Refused(f"credential helper {name} answered something else than credentials") from None
+    document = _answer(output)
+    username, secret = document.get("Username"), document.get("Secret")
+    if not isinstance(username, str) or not isinstance(secret, str):
+        raise Refused(f"credential helper {name} answered no credentials; run it with `get` to see what it answers")
     if username == _TOKEN_USER:
-        return Credentials(identity_token=str(secret))
-    return Credentials(username=str(username), password=str(secret)) if username else None
+        return Credentials(identity_token=secret)
+    return Credentials(username=username, password=secret) if username else None
+
+
+def _answer(output: bytes) -> dict[str, Any]:
+    """The first JSON object that begins a line, as some helpers print warnings and notices around it."""
+    text = output.decode("utf-8-sig", "replace")
+    for start in _OBJECT.finditer(text):
+        try:
+            document, _ = _DECODER.raw_decode(text, start.end() - 1)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(document, dict):
+            return document
+    return {}
 
 
 def _readable(output: bytes) -> str:

@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ LOOK_SECONDS = 1.0
 """How often at most it is looked whether the file has changed."""
 RENEW_SECONDS = 5.0
 """How often at most the file and the helpers are asked again because credentials were refused or could not be had."""
-_DEFAULT_PORT = ":443"
+_SCHEME = re.compile(r"^https?://", re.IGNORECASE)
 _REMEMBERED = 4096
 """Repositories whose entry is remembered."""
 
@@ -64,6 +65,7 @@ class DockerCredentials:
     Args:
         path: the file.
         host: the registry's `host[:port]`.
+        default_port: the port of `host` where it has none.
         setting: what an error at the start calls the file.
         timeout: seconds that a credential helper may take.
         clock: seconds that never go backwards.
@@ -77,12 +79,13 @@ class DockerCredentials:
         path: Path,
         host: str,
         *,
+        default_port: int = 443,
         setting: str = "docker_config",
         timeout: float = HELPER_TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
-        self._keys = _keys(host)
+        self._keys = _keys(host, default_port)
         self._timeout = timeout
         self._clock = clock
         self._looked_at = clock()
@@ -100,6 +103,8 @@ class DockerCredentials:
 
     @property
     def origin(self) -> str:
+        if self._helper() is None and next(self._entries(), None) is None:
+            return f"anonymous user ({self._path} has no entry for {self._keys[0]})"
         return f"user of {self._path}"
 
     async def find(self, repository: str) -> Credentials | None:
@@ -155,7 +160,8 @@ class DockerCredentials:
             for key in self._keys:
                 for spelled, helper in helpers.items():
                     if spelled == key or _place(spelled) == (key, ""):
-                        return str(helper)
+                        # An empty name takes the registry out of the store, as docker reads it.
+                        return str(helper) if helper else None
         store = self._document.get("credsStore")
         return str(store) if store else None
 
@@ -234,12 +240,14 @@ def _load(path: Path) -> dict[str, Any]:
     return document
 
 
-def _keys(host: str) -> list[str]:
+def _keys(host: str, default_port: int) -> list[str]:
     """The hosts under which a registry's entries may stand, most exact first."""
     host = host.lower()
     if host in DOCKER_HUB_HOSTS:
         return [host, *sorted(DOCKER_HUB_HOSTS - {host})]
-    return list(dict.fromkeys([host, host.removesuffix(_DEFAULT_PORT)]))
+    # The colons of an IPv6 address stand in brackets.
+    has_port = ":" in host.rpartition("]")[2]
+    return [host, *({host.removesuffix(f":{default_port}")} - {host} if has_port else [f"{host}:{default_port}"])]
 
 
 def _helper_keys(hosts: list[str]) -> list[str]:
@@ -254,7 +262,7 @@ def _place(key: str) -> tuple[str, str]:
 
     Docker has written URLs and hosts: `https://host/v1/` and `host` mean all of the registry.
     """
-    host, _, path = key.strip().removeprefix("https://").removeprefix("http://").partition("/")
+    host, _, path = _SCHEME.sub("", key.strip(), count=1).partition("/")
     path = path.strip("/")
     return host.lower(), "" if path in ("v1", "v2") else path
 
@@ -278,7 +286,7 @@ def _read_entry(entry: _Entry) -> Credentials | None:
 
 def _decode(key: str, auth: str) -> tuple[str, str]:
     try:
-        decoded = base64.b64decode(auth, validate=True).decode()
+        decoded = base64.b64decode("".join(auth.split()), validate=True).decode()
     except (binascii.Error, ValueError):
         decoded = ""
     username, separator, password = decoded.partition(":")

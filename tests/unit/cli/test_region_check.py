@@ -57,7 +57,7 @@ async def test_a_registry_that_refuses_everyone_at_its_door_passes(tmp_path: Pat
     result = await check(settings(tmp_path, registry, **USER))
 
     assert (result.told, result.is_fine) == (
-        'ok  asked for /v2/ alone, since no repository is known, as user "u"',
+        'ok  asked for /v2/ alone, since no repository is known (name one with --repository ORG/REPO), as user "u"',
         True,
     )
 
@@ -145,7 +145,7 @@ async def test_an_expired_helper_fails(
     tmp_path: Path, registry: TokenRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program, config = tmp_path / "docker-credential-old", tmp_path / "config.json"
-    program.write_text("#!/bin/sh\ncat >/dev/null; echo session expired >&2; exit 1\n")
+    program.write_text("#!/bin/sh\necho session expired >&2; exit 1\n")
     program.chmod(0o755)
     config.write_text(json.dumps({"credsStore": "old"}))
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -153,7 +153,41 @@ async def test_an_expired_helper_fails(
     result = await check(settings(tmp_path, registry, docker_config=str(config)))
 
     assert not result.is_fine
-    assert re.search("docker-credential-old failed for .* session expired; check ", result.told)
+    assert re.search("docker-credential-old failed for .* session expired; renew what it needs", result.told)
+    assert result.told.endswith("or check docker_config in [regions.hub]")
+
+
+async def test_a_file_without_an_entry_is_named(tmp_path: Path, registry: TokenRegistry) -> None:
+    config = tmp_path / "config.json"
+    config.write_text("{}")
+
+    result = await check(settings(tmp_path, registry, docker_config=str(config)), "team/app")
+
+    assert not result.is_fine
+    assert re.search(r"the anonymous user \(.*config\.json has no entry for 127\.0\.0\.1:\d+\) needs", result.told)
+
+
+@pytest.mark.parametrize("repository", [None, "team/app", "team/app:v1"])
+async def test_a_web_site_is_no_registry(tmp_path: Path, repository: str | None) -> None:
+    page = Reply(body=b"<html><title>Welcome</title></html>", headers={"Content-Type": "text/html"})
+    async with scripted_registry() as site:
+        for method in ("GET", "HEAD"):
+            site.on(method, "*", *[page] * 50)
+
+        result = await check(settings(tmp_path, TokenRegistry(site), **USER), repository)
+
+    assert not result.is_fine
+    assert result.told.endswith("in [regions.hub]") or "check registry" in result.told
+
+
+async def test_an_address_where_nothing_is_known_is_told_with_what_to_do(tmp_path: Path) -> None:
+    async with scripted_registry() as nothing:
+        nothing.on("GET", "*", *[Reply(status=404)] * 50)
+
+        result = await check(settings(tmp_path, TokenRegistry(nothing), **USER))
+
+    assert not result.is_fine
+    assert result.told.endswith("; check registry in [regions.hub]: no registry answers there")
 
 
 async def test_what_is_missing_is_told_with_what_to_do(tmp_path: Path, registry: TokenRegistry) -> None:

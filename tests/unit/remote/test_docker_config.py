@@ -1,8 +1,10 @@
+import asyncio
 import base64
 import json
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tagferry.errors import Invalid, Refused, Unavailable
 from tagferry.remote import Credentials
@@ -45,6 +47,7 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     ("key", "host"),
     [
         ("registry.example:5000", "registry.example:5000"),
+        ("HTTPS://R.example/v1/", "r.example"),
         ("https://registry.example", "registry.example"),
         ("https://registry.example/", "registry.example"),
         ("https://registry.example/v1/", "registry.example"),
@@ -274,3 +277,100 @@ async def test_a_helper_that_is_not_installed_is_named(config):
 async def test_a_helper_cannot_be_a_path(config):
     with pytest.raises(Refused, match="must be named by letters"):
         await DockerCredentials(config({"credsStore": "../../bin/evil"}), HOST).find(APP)
+
+
+@pytest.mark.parametrize(
+    ("key", "host", "port"),
+    [
+        ("r.example:443", "r.example", 443),
+        ("https://r.example:443/v1/", "r.example", 443),
+        ("r.example:80", "r.example", 80),
+        ("r.example", "r.example:80", 80),
+        ("[::1]:443", "[::1]", 443),
+        ("[::1]", "[::1]:443", 443),
+        ("[FE80::1]:5000", "[fe80::1]:5000", 443),
+    ],
+)
+async def test_an_entry_is_found_with_and_without_the_default_port(config, key: str, host: str, port: int):
+    found = await DockerCredentials(config({"auths": {key: {"auth": PAIR}}}), host, default_port=port).find(APP)
+
+    assert found == USER
+
+
+@pytest.mark.parametrize(("key", "port"), [("r.example:80", 443), ("r.example:443", 80)])
+async def test_an_entry_for_the_other_scheme_s_port_is_another_registry(config, key: str, port: int):
+    path = config({"auths": {key: {"auth": PAIR}}})
+
+    assert await DockerCredentials(path, HOST, default_port=port).find(APP) is None
+
+
+async def test_a_registry_may_be_left_out_of_the_store(config, helper):
+    helper("echo must not be asked; exit 1")
+    path = config({"credsStore": "test", "credHelpers": {HOST: ""}, "auths": {HOST: {"auth": PAIR}}})
+
+    assert await DockerCredentials(path, HOST).find(APP) == USER
+
+
+ANSWER = '{"Username":"user","Secret":"pass:word"}'
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        f"echo 'WARNING: this version is old'; echo '{ANSWER}'",
+        f"echo '{ANSWER}'; echo 'To update, run: update'",
+        f"echo '[notice] {{see docs}}'; echo ' {ANSWER}'",
+        f"head -c 200000 /dev/zero | tr '\\0' x >&2; echo '{ANSWER}'",
+        f"echo 'debug: reading the cache' >&2; echo '{ANSWER}'",
+    ],
+    ids=["warning before", "notice after", "braces before", "long debug output", "debug output"],
+)
+async def test_a_helper_that_talks_is_understood(config, helper, script: str):
+    helper(f"cat >/dev/null; {script}")
+
+    assert await DockerCredentials(config({"credsStore": "test"}), HOST).find(APP) == USER
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["", "null", "[]", "{}", '{"Username":"u"}', '{"Username":"u","Secret":null}', '{"Username":5,"Secret":"s"}', "{{"],
+)
+async def test_a_helper_that_answers_no_credentials_is_refused(config, helper, answer: str):
+    helper(f"cat >/dev/null; echo '{answer}'")
+
+    with pytest.raises(Refused, match="docker-credential-test answered no credentials"):
+        await DockerCredentials(config({"credsStore": "test"}), HOST).find(APP)
+
+
+async def test_line_breaks_in_an_entry_are_no_part_of_it(config):
+    path = config({"auths": {HOST: {"auth": f"{PAIR[:4]}\n{PAIR[4:]}\n"}}})
+
+    assert await DockerCredentials(path, HOST).find(APP) == USER
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_helper_that_ends_without_reading_its_question_is_quoted(config, helper, loop):
+    helper("echo session expired; exit 1")
+
+    async def ask_often() -> None:
+        for _ in range(20):
+            with pytest.raises(Unavailable, match="session expired"):
+                await DockerCredentials(config({"credsStore": "test"}), HOST).find(APP)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(ask_often())
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({}, "anonymous user ({path} has no entry for r.example)"),
+        ({"auths": {"other.example": {"auth": PAIR}, HOST: {}}}, "anonymous user ({path} has no entry for r.example)"),
+        ({"auths": {f"{HOST}/team": {"auth": PAIR}}}, "user of {path}"),
+        ({"credsStore": "test"}, "user of {path}"),
+    ],
+)
+def test_a_file_without_an_entry_is_told_from_a_user_without_permission(config, document: object, expected: str):
+    path = config(document)
+
+    assert DockerCredentials(path, HOST).origin == expected.format(path=path)

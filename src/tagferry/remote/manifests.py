@@ -193,9 +193,11 @@ class Manifests:
             is_guarded=guard is not None,
         )
 
+        misses_something = False
+
         async def send() -> Answer:
             # Looked at once, it may be sent with another authorization.
-            nonlocal call
+            nonlocal call, misses_something
             sent, call = call, replace(call, is_guarded=False)
             try:
                 answer = await self._transport.fetch(sent, once=True)
@@ -205,21 +207,27 @@ class Manifests:
                 # The bytes have the digest, so this is not about them: distribution says so, too, where it reads the
                 # link of one of the blobs while somebody writes it anew.
                 raise NotTaken(str(self._transport.failure(call, answer)))
+            misses_something = _is_about_content(answer)
             return answer
 
         async def is_stored() -> bool:
+            if misses_something and guard is None:
+                return False
             found = await self._standing(repository, reference)
             if guard is not None:
                 tag = named or Tag(reference)
                 standing = found if named is None else await self._standing(repository, tag)
                 if standing is not None and not may_be_replaced(standing.digest, manifest, guard.seen):
                     raise written_since(repository, tag)
-            return found is not None and manifest.hashes_to(found.digest)
+            # What is refused for its content is not done by pointing to the manifest.
+            return found is not None and manifest.hashes_to(found.digest) and not misses_something
 
-        write = Write(self._transport.retry, send, is_stored, is_guarded=guard is not None)
+        # Registries with immutable tags also refuse the image that a tag points to already.
+        names_tag = named is not None or isinstance(reference, Tag)
+        write = Write(self._transport.retry, send, is_stored, is_guarded=guard is not None, may_be_done=names_tag)
         answer = await write.answered()
         if answer is not None:
-            if answer.status == 404 or (answer.status == 400 and answer.code in _MISSING_CODES):
+            if _is_about_content(answer):
                 hint = f"registry {self._transport.name} refused to {call.task}: {answer.status} {answer.explanation}"
                 if manifest.is_index and manifest.blobs:
                     hint += f"; {BLOBS_HINT}"
@@ -274,6 +282,11 @@ class Manifests:
             accept=frozenset({200, 404} if known is None else {200, 304, 404}),
             redirects=True,
         )
+
+
+def _is_about_content(answer: Answer) -> bool:
+    """Whether a manifest is refused because something that it refers to is missing."""
+    return answer.status == 404 or (answer.status == 400 and answer.code in _MISSING_CODES)
 
 
 def not_found(repository: RepositoryName, reference: Reference, answer: Answer) -> NotFound:

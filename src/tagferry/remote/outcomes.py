@@ -22,6 +22,7 @@ class Write:
             written what a guarded write must not replace.
         is_guarded: whether the registry is looked at before anything is sent a second time, whatever came of the first
             one, and nothing is sent while that is not possible.
+        may_be_done: whether the registry may refuse the write because it is as the write leaves it already.
     """
 
     def __init__(
@@ -31,12 +32,13 @@ class Write:
         is_done: Callable[[], Awaitable[bool]],
         *,
         is_guarded: bool = False,
+        may_be_done: bool = False,
     ) -> None:
         self._retries = retries
         self._send = send
         self._is_done = is_done
         self._is_guarded = is_guarded
-        self._was_lost = False
+        self._may_be_done = may_be_done or is_guarded
         self._was_sent = False
         self._is_unknown = False
 
@@ -44,8 +46,9 @@ class Write:
         """Send until there is an answer.
 
         Returns:
-            The answer, or None where an earlier answer was lost and the registry is found as the write leaves it. A
-            refusal after a lost answer is one of the second write, which an immutable tag does not allow.
+            The answer, or None where an earlier answer was lost, or the write refused, and the registry is found as the
+            write leaves it. A refusal after a lost answer is one of the second write, which an immutable tag does not
+            allow.
 
         Raises:
             Conflict: others have written what a guarded write must not replace.
@@ -71,18 +74,13 @@ class Write:
             return await self._attempt()
         except Unavailable as failure:
             self._is_unknown = not isinstance(failure, RateLimited | NotTaken)
-            self._was_lost = self._was_lost or self._is_unknown
+            self._may_be_done = self._may_be_done or self._is_unknown
             raise
         except (Refused, Invalid, Unsupported, NotFound):
             if self._may_be_done and await self._found_done():
                 return None
             raise
         return None if answer.status >= 400 and self._may_be_done and await self._found_done() else answer
-
-    @property
-    def _may_be_done(self) -> bool:
-        """Whether a refusal may be one of what is there: by an earlier write whose answer was lost, or by others."""
-        return self._was_lost or self._is_guarded
 
     async def _found_done(self) -> bool:
         try:

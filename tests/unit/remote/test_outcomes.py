@@ -126,15 +126,39 @@ async def test_a_tag_that_has_another_image_after_all_is_the_registry_s_refusal(
 
 
 @pytest.mark.parametrize("refusal", IMMUTABLE.values(), ids=IMMUTABLE)
-async def test_a_refusal_of_the_first_one_is_not_looked_up(
+async def test_a_refusal_is_no_failure_where_the_tag_points_to_the_image_already(
     script: ScriptedRegistry, store: RemoteStore, refusal: Reply
 ):
     script.always("PUT", AT_V1, refusal)
+    script.always("GET", AT_V1, Reply(body=MANIFEST.raw, headers={"Content-Type": OCI_MANIFEST}))
+
+    await store.put_manifest(APP, MANIFEST, V1)
+
+    assert [asked.method for asked in script.asked] == ["PUT", "HEAD", "GET"]
+
+
+@pytest.mark.parametrize("refusal", IMMUTABLE.values(), ids=IMMUTABLE)
+async def test_a_refusal_of_what_is_not_there_is_one(script: ScriptedRegistry, store: RemoteStore, refusal: Reply):
+    script.always("PUT", "/v2/team/app/manifests/*", refusal)
 
     with pytest.raises(TagferryError, match="the tag is immutable"):
         await store.put_manifest(APP, MANIFEST, V1)
+    with pytest.raises(TagferryError, match="the tag is immutable"):
+        await store.put_manifest(APP, MANIFEST)
 
-    assert [asked.method for asked in script.asked] == ["PUT"]
+    assert [asked.method for asked in script.asked] == ["PUT", "HEAD", "GET", "PUT"]
+
+
+@pytest.mark.parametrize("override", [True, False])
+@pytest.mark.parametrize("refusal", [error(404, "BLOB_UNKNOWN"), error(400, "MANIFEST_BLOB_UNKNOWN")])
+async def test_an_image_whose_content_the_registry_has_lost_is_not_there_though_its_tag_is(
+    script: ScriptedRegistry, store: RemoteStore, refusal: Reply, override: bool
+):
+    script.always("PUT", AT_V1, refusal)
+    script.always("HEAD", AT_V1, has(MANIFEST))
+
+    with pytest.raises(NotFound):
+        await store.put_manifest(APP, MANIFEST, V1, override=override, seen=MANIFEST.digest)
 
 
 async def test_what_the_last_attempt_stored_is_a_success(script: ScriptedRegistry, store: RemoteStore):

@@ -157,16 +157,28 @@ class Tokens:
             except (NotFound, Unsupported):
                 # Servers without the OAuth2 form take the identity token as a password, as docker sends it.
                 pass
-        return _parse(await self._exchange(_get(realm, key)), realm)
+        try:
+            return _parse(await self._exchange(_get(realm, key)), realm)
+        except Unsupported:
+            if credentials is None or credentials.identity_token:
+                raise
+            # Some have the OAuth2 form alone.
+            return _parse(await self._exchange(self._post(realm, key, credentials)), realm)
 
     def _post(self, realm: str, key: _Key, credentials: Credentials) -> TokenRequest:
+        if credentials.identity_token:
+            grant = {
+                "grant_type": "refresh_token",
+                "access_type": "offline",
+                "refresh_token": self._rotated.get(credentials, credentials.identity_token),
+            }
+        else:
+            grant = {"grant_type": "password", "username": credentials.username, "password": credentials.password}
         form = {
-            "grant_type": "refresh_token",
+            **grant,
             "client_id": _CLIENT,
-            "access_type": "offline",
             **({"service": key.service} if key.service else {}),
             "scope": " ".join(key.scopes),
-            "refresh_token": self._rotated.get(credentials, credentials.identity_token or ""),
         }
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return TokenRequest(method="POST", url=realm, headers=headers, body=urlencode(form).encode(), is_secret=True)

@@ -2,10 +2,11 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs
 
 import pytest
 
-from tagferry.errors import Refused, Unavailable
+from tagferry.errors import Refused, Unavailable, Unsupported
 from tagferry.remote import Credentials, Endpoint
 from tagferry.remote.auth import Authenticator, Refusal
 from tagferry.remote.challenges import Challenge, parse_challenges
@@ -176,6 +177,25 @@ async def test_an_identity_token_is_exchanged_by_post():
     assert (asked.method, asked.url) == ("POST", "https://auth.example/token")
     assert b"refresh_token=long-lived" in (asked.body or b"")
     assert b"grant_type=refresh_token" in (asked.body or b"")
+
+
+async def test_a_token_server_that_takes_only_post_gets_the_password_by_it():
+    asked: list[TokenRequest] = []
+
+    async def post_only(request: TokenRequest) -> bytes:
+        asked.append(request)
+        if request.method == "GET":
+            raise Unsupported("405")
+        return b'{"access_token": "t"}'
+
+    auth = authenticator(post_only, credentials=Credentials(username="u", password="p w"))
+    assert await refused(auth, BEARER)
+
+    assert await auth.authorization(PULL) == "Bearer t"
+    form = parse_qs(asked[-1].body.decode())
+    assert (form["grant_type"], form["username"], form["password"]) == (["password"], ["u"], ["p w"])
+    assert (form["service"], form["scope"]) == (["registry.example"], [*PULL])
+    assert asked[-1].is_secret
 
 
 async def test_credentials_are_not_sent_in_clear_for_a_registry_that_is_encrypted():

@@ -145,12 +145,21 @@ class Authenticator:
         Some have nothing at `/v2/`, and refuse to write without naming a challenge.
         """
 
-        def asked() -> bool | None:
-            return True if self._is_repository_probed else None
+        def asks_for_tokens() -> bool:
+            return self._known is not None and self._known.scheme == "bearer"
+
+        def is_settled() -> bool | None:
+            return True if self._is_repository_probed or asks_for_tokens() else None
+
+        async def ask() -> bool:
+            await self._ask_for_challenge(repository)
+            # What was found is asked for again when it has been forgotten.
+            self._is_repository_probed = not asks_for_tokens()
+            return True
 
         if repository:
-            await self._probing.run(asked, lambda: self._ask_for_challenge(repository))
-        return self._known is not None and self._known.scheme == "bearer"
+            await self._probing.run(is_settled, ask)
+        return asks_for_tokens()
 
     async def _challenge(self, credentials: Credentials | None) -> Challenge | None:
         """What the registry challenges with; asked for once before anything else if there are credentials."""
@@ -161,7 +170,6 @@ class Authenticator:
     async def _ask_for_challenge(self, repository: str = "") -> bool:
         offered = await self._probe(repository)
         self._is_probed = True
-        self._is_repository_probed = self._is_repository_probed or bool(repository)
         if (challenge := supported_challenge(offered, f"{self._endpoint.url}/v2/")) is not None:
             self._adopt(challenge)
         return True

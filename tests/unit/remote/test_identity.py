@@ -93,6 +93,25 @@ async def test_a_registry_that_asks_only_where_its_repositories_are_read_is_aske
     assert script.lines().count("GET /v2/team/app/tags/list") == 1
 
 
+async def test_a_registry_that_asks_only_there_is_asked_again_after_its_token_server_failed(
+    script: ScriptedRegistry, opened: Opening
+):
+    def write(asked: Asked) -> Reply:
+        is_known = asked.headers.get("Authorization") == "Bearer t"
+        return Reply(status=201) if is_known else error(401, "DENIED")
+
+    challenge = {"WWW-Authenticate": f'Bearer realm="{script.url}/token",service="r"'}
+    script.on("GET", "/token", Reply(status=500))
+    script.always("GET", "/token", said({"token": "t"}))
+    script.always("GET", "/v2/", Reply(status=404))
+    script.always("GET", "/v2/team/app/tags/list", error(401, "UNAUTHORIZED", headers=challenge))
+    script.always("PUT", "/v2/team/app/manifests/*", write)
+
+    await opened(credentials=USER).put_manifest(APP, NEW.manifest, V1)
+
+    assert script.lines().count("GET /v2/team/app/tags/list") == 2
+
+
 async def test_a_registry_that_never_asks_is_not_asked_for_each_refusal(script: ScriptedRegistry, opened: Opening):
     script.always("GET", "/v2/", Reply())
     script.always("PUT", "/v2/team/app/manifests/*", error(403, "DENIED"))

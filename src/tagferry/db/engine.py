@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Executable, Row, make_url, text
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
 
 from tagferry import __version__
 from tagferry.db import postgres, sqlite
@@ -150,8 +150,27 @@ class Database:
 
         There is no transaction around them, which would cost two more turns to the database.
         """
-        async with self._reading() as session:
-            yield session
+        if self._is_sqlite:
+            async with self._reading() as session:
+                yield session
+        else:
+            async with self._connected() as connection, self._reading(bind=connection) as session:
+                yield session
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to PostgreSQL for reading.
+
+        It is taken to the end even if the caller is cancelled: SQLAlchemy loses a connection that is being set to
+        autocommit at that moment.
+        """
+        connection = self._reads.connect()
+        try:
+            await _to_its_end(connection.start())
+            yield connection
+        finally:
+            if connection.sync_connection is not None:
+                await _to_its_end(connection.close())
 
     async def rows(self, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[*tuple[Any, ...]]]:
         """What one statement selects, of columns only; it takes two thirds of what it takes with `read`."""
@@ -159,7 +178,7 @@ class Database:
         return await (_to_its_end(work) if self._is_sqlite else work)
 
     async def _rows(self, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[*tuple[Any, ...]]]:
-        async with self._reads.connect() as connection:
+        async with self._reads.connect() if self._is_sqlite else self._connected() as connection:
             return (await connection.execute(statement, parameters)).all()
 
     @asynccontextmanager
@@ -193,7 +212,7 @@ class Database:
     async def ping(self) -> None:
         """Ask the database something; raises Unavailable where it does not answer."""
         try:
-            async with self._reading() as session:
+            async with self.read() as session:
                 await session.execute(text("SELECT 1"))
         except OperationalError as error:
             raise Unavailable(f"the database does not answer: {error.orig}") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from tagferry.db import sqlite
 from tagferry.db.engine import Database
@@ -324,4 +325,25 @@ async def test_writes_of_one_process_wait_for_each_other_however_long_that_takes
     await asyncio.gather(*others)
 
     assert len(await names(database)) == 21
+    await database.close()
+
+
+async def test_a_reader_that_is_cancelled_at_any_moment_gives_its_connection_back(postgres: PostgresServer):
+    database = Database(postgres.url("postgres"))
+
+    async def read() -> None:
+        async with database.read() as session:
+            await session.scalar(text("SELECT 1"))
+
+    # A connection that is being made, or set up for reading, must not be lost either.
+    for pause in (0.0, 0.0002, 0.0005) * 3:
+        for turns in range(20):
+            reading = asyncio.create_task(read())
+            for _ in range(turns):
+                await asyncio.sleep(pause)
+            reading.cancel()
+            await asyncio.wait([reading])
+            pool = database._engine.pool
+            assert isinstance(pool, AsyncAdaptedQueuePool)
+            assert pool.checkedout() == 0
     await database.close()

@@ -3,7 +3,6 @@
 Nested settings are named with two underscores in the environment: `TAGFERRY_SYNC__TAG_LIMIT=50`.
 """
 
-import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -24,79 +23,13 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from tagferry.docker_hub import registry_url
-from tagferry.errors import Invalid, InvalidName, NotFound
-from tagferry.names import Namespace, RegionId, RepositoryName
+from tagferry import setting_rules
+from tagferry.errors import Invalid, NotFound
+from tagferry.names import RegionId
+from tagferry.setting_rules import EMBEDDED
 
-EMBEDDED = "embedded"
 _POLL_SECONDS = 60.0
 _YEAR_MINUTES = 366 * 24 * 60.0
-
-
-def _region_id(value: str) -> str:
-    try:
-        return RegionId(value)
-    except InvalidName as error:
-        raise ValueError(error.rule) from None
-
-
-def _address(value: str) -> str:
-    host, colon, port = value.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError("must have the form HOST:PORT")
-    return value
-
-
-def _http_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")) or len(value.split("://", 1)[1]) == 0:
-        raise ValueError("must be a URL that starts with http:// or https://")
-    if "@" in value:
-        raise ValueError("must not hold credentials; give them as username and password")
-    return value.rstrip("/")
-
-
-def _flag(value: Any) -> Any:
-    """A boolean as environment variables write it; other values as they are."""
-    return {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower(), value)
-
-
-def _webhook_url(value: str) -> str:
-    _http_url(value)
-    if not re.fullmatch(r"[\x21-\x7e]+", value) or "#" in value:
-        raise ValueError("must be encoded as a URL, without a fragment")
-    return value
-
-
-def _proxy(value: str) -> str:
-    if value != "none" and not re.fullmatch(r"https?://[\x21-\x7e]+", value):
-        raise ValueError('must be "none", or a URL that starts with http:// or https:// (SOCKS is not supported)')
-    return value
-
-
-def _organization(value: str) -> str:
-    try:
-        return Namespace(value)
-    except InvalidName as error:
-        raise ValueError(error.rule) from None
-
-
-def _repository_name(value: str) -> str:
-    try:
-        name = RepositoryName(value)
-        _ = name.namespace, name.repository
-    except InvalidName as error:
-        raise ValueError(f"must have the form ORG/REPO ({error.message})") from None
-    return value
-
-
-def _registry(value: str) -> str:
-    return value if value == EMBEDDED else _http_url(registry_url(value))
-
-
-def _platform(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9]+(/[a-z0-9_.-]+){1,2}", value):
-        raise ValueError("must have the form os/architecture or os/architecture/variant")
-    return value
 
 
 def _check_authorities(ca_file: Path | None, *, only: bool) -> None:
@@ -145,7 +78,7 @@ class _Frozen(BaseModel):
 class AcceptsSettings(_Frozen):
     """What a region takes as the target of a synchronization; by default every image, bit-identically."""
 
-    platforms: tuple[Annotated[str, AfterValidator(_platform)], ...] = ()
+    platforms: tuple[Annotated[str, AfterValidator(setting_rules.platform)], ...] = ()
     """The only platforms that it takes, as `linux/amd64` or `linux/arm/v7`; none means all."""
     format: Literal["oci", "docker"] | None = None
     """The only format of manifests that it takes, where it does not take both."""
@@ -168,11 +101,11 @@ class AcceptsSettings(_Frozen):
 class RegionSettings(_Frozen):
     """A region: where its registry is, and, if this process serves it, on which address."""
 
-    listen: Annotated[str, AfterValidator(_address)] | None = None
+    listen: Annotated[str, AfterValidator(setting_rules.address)] | None = None
     """HOST:PORT on which this process serves the region's APIs; without it the region is only a target."""
-    registry: Annotated[str, AfterValidator(_registry)] = EMBEDDED
+    registry: Annotated[str, AfterValidator(setting_rules.registry)] = EMBEDDED
     """`embedded`, or the registry's URL; `docker.io` for Docker Hub."""
-    public_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    public_url: Annotated[str, AfterValidator(setting_rules.http_url)] | None = None
     """The URL under which clients reach `listen`, where it is not that address itself."""
     username: str | None = None
     password: SecretStr | None = None
@@ -189,7 +122,7 @@ class RegionSettings(_Frozen):
     """PEM file with the certificate that the registry's host and its token server are shown (mutual TLS)."""
     client_key: Path | None = None
     """PEM file with the key of `client_certificate`, not encrypted."""
-    proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(None, repr=False)
+    proxy: Annotated[str, AfterValidator(setting_rules.proxy)] | None = Field(None, repr=False)
     """The URL of the proxy for all requests to the registry, or `none`; by default the environment decides."""
     max_connections: PositiveInt = 64
     """Requests at the same time; a registry that throttles gets fewer."""
@@ -214,7 +147,7 @@ class RegionSettings(_Frozen):
     organizations: Literal["managed", "open"] = "managed"
     """Who governs the region's organizations. `managed`: tagferry, so that only those created in it exist. `open`: the
     registry; administrators may use any that it has, and let others into one by putting it on record."""
-    placeholder_repository: Annotated[str, AfterValidator(_repository_name)] | None = None
+    placeholder_repository: Annotated[str, AfterValidator(setting_rules.repository_name)] | None = None
     """ORG/REPO that a literal `{namespace}/{repository}` in a path stands for, as the vendor's samples send it."""
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -288,7 +221,7 @@ class SyncSettings(_Frozen):
     """How long a process that is told to stop lets copies under way come to their end; the rest go on elsewhere."""
     history_days: float = Field(30.0, gt=0)
     """How long the records of jobs are kept after their end, and those of what retention policies deleted."""
-    attachments: Annotated[Literal[True, False, "required"], BeforeValidator(_flag)] = True
+    attachments: Annotated[Literal[True, False, "required"], BeforeValidator(setting_rules.flag)] = True
     """Whether signatures, attestations and bills of materials go with their images; with `required`, an image fails
     where the source cannot be searched for them, or one of them cannot be copied."""
     blob_locations: PositiveInt = 1_000_000
@@ -327,7 +260,7 @@ class LimitSettings(_Frozen):
 class WebhookSettings(_Frozen):
     """What triggers call: those that meet all that is said here of them. Nobody else can name an address."""
 
-    url: Annotated[str, AfterValidator(_webhook_url)]
+    url: Annotated[str, AfterValidator(setting_rules.webhook_url)]
     """Where it is; redirects are not followed."""
     secret: SecretStr | None = Field(None, min_length=16)
     """What its calls are signed with."""
@@ -335,7 +268,7 @@ class WebhookSettings(_Frozen):
     """PEM file with authorities to trust for it, in addition to the system's."""
     ca_only: bool = False
     """Trust the authorities in `ca_file` alone."""
-    proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(None, repr=False)
+    proxy: Annotated[str, AfterValidator(setting_rules.proxy)] | None = Field(None, repr=False)
     """The URL of the proxy for its calls, or `none`; by default the environment decides."""
     seconds: float = Field(10.0, gt=0, le=300)
     """How long a call may take."""
@@ -347,7 +280,7 @@ class WebhookSettings(_Frozen):
     """Which cluster a trigger must name by its id."""
     cluster_name: str | None = Field(None, min_length=1)
     """Which cluster a trigger must name by its name."""
-    organizations: tuple[Annotated[str, AfterValidator(_organization)], ...] = ()
+    organizations: tuple[Annotated[str, AfterValidator(setting_rules.organization)], ...] = ()
     """Those whose triggers may call it; none means all."""
 
     @model_validator(mode="after")
@@ -384,7 +317,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     audit_log: Path | None = None
     """A file for lines of JSON that tell who did what, which the log tells too; relative to the file's folder."""
-    regions: dict[Annotated[str, AfterValidator(_region_id)], RegionSettings]
+    regions: dict[Annotated[str, AfterValidator(setting_rules.region_id)], RegionSettings]
     sync: SyncSettings = SyncSettings()
     retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()

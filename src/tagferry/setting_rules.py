@@ -1,0 +1,86 @@
+"""The rules that single settings keep: each takes a value as it was given, and returns it as it is used."""
+
+import re
+from typing import Any
+
+from tagferry.docker_hub import registry_url
+from tagferry.errors import InvalidName
+from tagferry.names import Namespace, RegionId, RepositoryName
+
+EMBEDDED = "embedded"
+"""What `registry` says for tagferry's own registry."""
+
+
+def region_id(value: str) -> str:
+    """A region's id; raises ValueError with the rule that it breaks, as all of these do."""
+    try:
+        return RegionId(value)
+    except InvalidName as error:
+        raise ValueError(error.rule) from None
+
+
+def address(value: str) -> str:
+    """An address to listen on, as HOST:PORT."""
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("must have the form HOST:PORT")
+    return value
+
+
+def http_url(value: str) -> str:
+    """An http or https URL without credentials; a slash at its end is dropped."""
+    if not value.startswith(("http://", "https://")) or len(value.split("://", 1)[1]) == 0:
+        raise ValueError("must be a URL that starts with http:// or https://")
+    if "@" in value:
+        raise ValueError("must not hold credentials; give them as username and password")
+    return value.rstrip("/")
+
+
+def flag(value: Any) -> Any:
+    """A boolean as environment variables write it; other values as they are."""
+    return {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower(), value)
+
+
+def webhook_url(value: str) -> str:
+    """An http or https URL that can be sent as it is."""
+    http_url(value)
+    if not re.fullmatch(r"[\x21-\x7e]+", value) or "#" in value:
+        raise ValueError("must be encoded as a URL, without a fragment")
+    return value
+
+
+def proxy(value: str) -> str:
+    """A proxy's URL, or "none"."""
+    if value != "none" and not re.fullmatch(r"https?://[\x21-\x7e]+", value):
+        raise ValueError('must be "none", or a URL that starts with http:// or https:// (SOCKS is not supported)')
+    return value
+
+
+def organization(value: str) -> str:
+    """An organization's name."""
+    try:
+        return Namespace(value)
+    except InvalidName as error:
+        raise ValueError(error.rule) from None
+
+
+def repository_name(value: str) -> str:
+    """A repository's name with its organization, as ORG/REPO."""
+    try:
+        name = RepositoryName(value)
+        _ = name.namespace, name.repository
+    except InvalidName as error:
+        raise ValueError(f"must have the form ORG/REPO ({error.message})") from None
+    return value
+
+
+def registry(value: str) -> str:
+    """A registry's URL, or the word for tagferry's own; Docker Hub's spellings become one."""
+    return value if value == EMBEDDED else http_url(registry_url(value))
+
+
+def platform(value: str) -> str:
+    """A platform, as os/architecture or os/architecture/variant."""
+    if not re.fullmatch(r"[a-z0-9]+(/[a-z0-9_.-]+){1,2}", value):
+        raise ValueError("must have the form os/architecture or os/architecture/variant")
+    return value

@@ -19,8 +19,9 @@ from tagferry import logs
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
 from tagferry.copy.examine import Finding, Verdict
+from tagferry.copy.outcome import Outcome
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine, Outcome
+from tagferry.copy.run import CopyEngine
 from tagferry.db.engine import Database
 from tagferry.db.presence import presence_of
 from tagferry.db.signals import signals_of

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from tagferry.copy.attachments import NO_GAPS, Attachment, AttachmentSearch, Gaps, are_tags_in_place
+from tagferry.copy.attachments import Attachment, AttachmentSearch, Gaps, are_tags_in_place
 from tagferry.copy.blobs import Blobs, ContentKey, key_of
 from tagferry.copy.estimate import Estimates, estimate_all
-from tagferry.copy.examine import Finding, IsWhole, Verdict, examine, examine_all, holds_bytes
+from tagferry.copy.examine import Finding, IsWhole, Verdict, examine, examine_all
 from tagferry.copy.flights import Flights, gather
 from tagferry.copy.homes import BlobHomes
 from tagferry.copy.image import Image
 from tagferry.copy.known import KnownContent
 from tagferry.copy.moves import LonelyMoves, Moves
+from tagferry.copy.outcome import Outcome, nothing_to_write, written_meanwhile
 from tagferry.copy.pace import Pace
 from tagferry.copy.plan import Plan, plan_tag
 from tagferry.copy.progress import Progress, Transfer
 from tagferry.copy.proof import Prover, Verify, incomplete
-from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import Conflict, Corrupt, Expired, NotFound, TagferryError, Unavailable
 from tagferry.names import Digest, Tag
@@ -44,23 +44,6 @@ class Limits:
     tags: int = 32
     blobs: int = 32
     tag_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a tag's copy ended.
-
-    Attributes:
-        verdict: COPY where the tag was written; otherwise why there was nothing to write.
-        digest: what the tag points to at the target.
-        rewritten: how that differs from the source, where it has to.
-        gaps: what may be missing at the target of what is attached at the source.
-    """
-
-    verdict: Verdict
-    digest: Digest | None
-    rewritten: Rewrite | None = None
-    gaps: Gaps = NO_GAPS
 
 
 class _Lacking(Exception):
@@ -210,7 +193,7 @@ class CopyEngine:
                 finding = await examine(route, tag, override=override, search=search, is_whole=is_whole)
             elif finding.found_at is not None:
                 since = finding.found_at
-            if (outcome := _nothing_to_write(route, finding)) is not None:
+            if (outcome := nothing_to_write(route, finding)) is not None:
                 return outcome
             return await self._copy(
                 route,
@@ -287,7 +270,7 @@ class CopyEngine:
     ) -> Outcome:
         await self._complete(route, plan, progress, override=override, lost=lost)
         is_stale = self._clock() - found_at > _STALE_SECONDS or finding.identity != route.target.identity
-        if not override and is_stale and (outcome := await _written_meanwhile(route, plan, finding)) is not None:
+        if not override and is_stale and (outcome := await written_meanwhile(route, plan, finding)) is not None:
             return outcome
         if before_tag is not None:
             await before_tag()
@@ -407,22 +390,3 @@ async def _put(
         await route.target.put_manifest(route.target_repository, manifest, tag, override=override, seen=seen)
     except NotFound as refusal:
         raise _Lacking(refusal) from None
-
-
-async def _written_meanwhile(route: Route, plan: Plan, finding: Finding) -> Outcome | None:
-    """How a copy ends whose tag somebody else has written since it was looked for; the target alone is asked."""
-    standing = await route.target.head_manifest(route.target_repository, plan.tag, for_write=True, certain=True)
-    if standing is None or standing.digest == finding.target:
-        return None
-    if not await holds_bytes(route, plan.root, standing):
-        return Outcome(verdict=Verdict.BLOCKED, digest=standing.digest)
-    return Outcome(verdict=Verdict.IN_PLACE, digest=standing.digest, rewritten=plan.rewritten, gaps=plan.gaps)
-
-
-def _nothing_to_write(route: Route, finding: Finding) -> Outcome | None:
-    """How a copy ends by what was found alone; raises NotFound where the source lacks the tag."""
-    if finding.verdict is Verdict.MISSING:
-        raise NotFound("tag", f"{route.source_repository}:{finding.tag}")
-    if finding.verdict is Verdict.COPY:
-        return None
-    return Outcome(verdict=finding.verdict, digest=finding.target, rewritten=finding.rewritten, gaps=finding.gaps)

@@ -17,8 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.copy.examine import Verdict
+from tagferry.copy.outcome import Outcome
 from tagferry.copy.progress import Progress, Pulse
-from tagferry.copy.run import CopyEngine, Outcome
+from tagferry.copy.run import CopyEngine
 from tagferry.db.presence import Presence
 from tagferry.db.signals import Signals
 from tagferry.errors import Expired, TagferryError, Unavailable

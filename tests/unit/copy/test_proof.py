@@ -8,10 +8,11 @@ import pytest
 
 from tagferry.copy.estimate import Estimate
 from tagferry.copy.examine import Verdict
+from tagferry.copy.outcome import Outcome
 from tagferry.copy.progress import Progress
 from tagferry.copy.proof import Verify
 from tagferry.copy.rewrite import Acceptance
-from tagferry.copy.run import CopyEngine, Outcome
+from tagferry.copy.run import CopyEngine
 from tagferry.errors import Corrupt, Unavailable
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags

@@ -3,8 +3,9 @@ import asyncio
 import pytest
 
 from tagferry.copy.examine import Finding, Verdict, examine
+from tagferry.copy.outcome import Outcome
 from tagferry.copy.progress import Progress
-from tagferry.copy.run import CopyEngine, Limits, Outcome
+from tagferry.copy.run import CopyEngine, Limits
 from tagferry.errors import Corrupt, NotFound, Refused, Unavailable
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome

@@ -1,0 +1,47 @@
+"""How a tag's copy ends: what its caller learns, and the ends that come without anything being written."""
+
+from dataclasses import dataclass
+
+from tagferry.copy.attachments import NO_GAPS, Gaps
+from tagferry.copy.examine import Finding, Verdict, holds_bytes
+from tagferry.copy.plan import Plan
+from tagferry.copy.rewrite import Rewrite
+from tagferry.copy.route import Route
+from tagferry.errors import NotFound
+from tagferry.names import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a tag's copy ended.
+
+    Attributes:
+        verdict: COPY where the tag was written; otherwise why there was nothing to write.
+        digest: what the tag points to at the target.
+        rewritten: how that differs from the source, where it has to.
+        gaps: what may be missing at the target of what is attached at the source.
+    """
+
+    verdict: Verdict
+    digest: Digest | None
+    rewritten: Rewrite | None = None
+    gaps: Gaps = NO_GAPS
+
+
+async def written_meanwhile(route: Route, plan: Plan, finding: Finding) -> Outcome | None:
+    """How a copy ends whose tag somebody else has written since it was looked for; the target alone is asked."""
+    standing = await route.target.head_manifest(route.target_repository, plan.tag, for_write=True, certain=True)
+    if standing is None or standing.digest == finding.target:
+        return None
+    if not await holds_bytes(route, plan.root, standing):
+        return Outcome(verdict=Verdict.BLOCKED, digest=standing.digest)
+    return Outcome(verdict=Verdict.IN_PLACE, digest=standing.digest, rewritten=plan.rewritten, gaps=plan.gaps)
+
+
+def nothing_to_write(route: Route, finding: Finding) -> Outcome | None:
+    """How a copy ends by what was found alone; raises NotFound where the source lacks the tag."""
+    if finding.verdict is Verdict.MISSING:
+        raise NotFound("tag", f"{route.source_repository}:{finding.tag}")
+    if finding.verdict is Verdict.COPY:
+        return None
+    return Outcome(verdict=finding.verdict, digest=finding.target, rewritten=finding.rewritten, gaps=finding.gaps)

@@ -142,12 +142,12 @@ class AttachmentSearch:
         self, image: Image, attachments: tuple[Attachment, ...]
     ) -> tuple[tuple[Attachment, ...], Gaps]:
         """Leave behind what lists a blob with another size than the image or another attachment does."""
-        sizes = {blob.digest: blob.size for manifest in image.manifests for blob in manifest.blobs}
+        sizes = {blob.digest: blob.size for blob in image.blobs}
         kept: list[Attachment] = []
         left_behind: dict[str, str] = {}
         for one in attachments:
-            blobs = [blob for manifest in one.image.manifests for blob in manifest.blobs]
-            conflict = next((blob for blob in blobs if sizes.setdefault(blob.digest, blob.size) != blob.size), None)
+            others = (blob for blob in one.image.blobs if sizes.setdefault(blob.digest, blob.size) != blob.size)
+            conflict = next(others, None)
             if conflict is None:
                 kept.append(one)
                 continue

@@ -63,7 +63,7 @@ class Plan(NamedTuple):
     @property
     def attached_blobs(self) -> frozenset[Digest]:
         """The blobs that only attachments need."""
-        needed = {blob.digest for manifest in self.image.manifests for blob in manifest.blobs}
+        needed = {blob.digest for blob in self.image.blobs}
         return frozenset(blob.digest for blob in self.blobs) - needed
 
     def without(self, blob: Digest, reason: str, *, may_pass: bool = False) -> "Plan":
@@ -78,19 +78,13 @@ class Plan(NamedTuple):
         dropped: dict[str, str] = {}
         subjects: set[Digest] = set()
         for one in self.attachments:
-            manifests = list(one.image.manifests)
-            needs_it = any(part.digest == blob for manifest in manifests for part in manifest.blobs)
+            needs_it = any(part.digest == blob for part in one.image.blobs)
             if needs_it or one.is_attached_to(subjects):
-                subjects.update(manifest.digest for manifest in manifests)
+                subjects.update(manifest.digest for manifest in one.image.manifests)
                 dropped[one.tag or one.image.root.digest] = reason
             else:
                 kept.append(one)
-        needed = {
-            part.digest
-            for image in (self.image, *(one.image for one in kept))
-            for manifest in image.manifests
-            for part in manifest.blobs
-        }
+        needed = {part.digest for image in (self.image, *(one.image for one in kept)) for part in image.blobs}
         return self._replace(
             attachments=tuple(kept),
             blobs=tuple(one for one in self.blobs if one.digest in needed),

@@ -2,13 +2,14 @@
 
 import pytest
 
+from tagferry.copy.attachments import AttachmentSearch
 from tagferry.copy.examine import Verdict
 from tagferry.copy.plan import plan_tag
 from tagferry.copy.rewrite import Acceptance
 from tagferry.copy.run import CopyEngine
 from tagferry.errors import NotFound, Unsupported
 from tagferry.names import Digest
-from tests.support.images import SampleImage, blob, image, index, layer, listing_blobs, push, read
+from tests.support.images import SampleImage, artifact, blob, image, index, layer, listing_blobs, push, read
 from tests.unit.copy.stores import APP, COPY, V1, ScriptedStore, route
 
 UNKNOWN = "application/vnd.example.thing+json"
@@ -59,6 +60,20 @@ async def test_a_blob_that_the_target_loses_is_sent_again_before_the_tag(source:
     await engine.copy(route(source, target), V1, override=False)
 
     assert await target.stat_blob(COPY, lost) is not None
+
+
+async def test_a_listed_blob_is_the_image_s_own_and_stays_where_a_signature_is_left_behind(
+    source: ScriptedStore, target: ScriptedStore
+):
+    signature = artifact(subject=MIXED.manifest, payload=b"signature")
+    await push(source, APP, MIXED, V1)
+    await push(source, APP, signature)
+    plan = await plan_tag(route(source, target), V1, search=AttachmentSearch())
+    listed, payload = Digest.of(b"[]"), signature.manifest.layers[0].digest
+
+    assert payload in plan.attached_blobs
+    assert listed not in plan.attached_blobs
+    assert {one.digest for one in plan.without(payload, "it is lost").blobs} == set(MIXED.all_blobs)
 
 
 async def test_what_is_neither_a_manifest_nor_a_blob_is_missing(source: ScriptedStore, target: ScriptedStore):

@@ -15,7 +15,7 @@ from tagferry.remote.endpoint import Endpoint, FixedCredentials
 from tagferry.remote.http1 import Stream
 from tagferry.remote.response import Response
 from tagferry.remote.tokens import TokenRequest, Tokens
-from tagferry.remote.urls import origin_of
+from tagferry.remote.urls import origin_of, redacted
 
 ROOT = "/v2/"
 """What is asked to find out whether a registry is there, and who may call it."""
@@ -187,7 +187,7 @@ class Access:
     async def _exchange(self, request: TokenRequest, *, is_guest: bool = False) -> bytes:
         """Send a token request; outside of the slots, because the request that needs the token holds one."""
         url, method, body = request.url.partition("#")[0], request.method, request.body
-        task = f"give a token at {urlsplit(url)._replace(query='').geturl()}"
+        task = f"give a token at {redacted(url)}"
         for _ in range(MAX_REDIRECTS + 1):
             is_named = not is_guest and origin_of(url) == origin_of(request.url)
             call = Call(method=method, task=task, url=url, body=body, limit=_TOKEN_LIMIT, is_for_token=is_named)

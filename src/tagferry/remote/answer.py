@@ -9,7 +9,7 @@ from typing import Any
 from tagferry.errors import Invalid, NotFound, Refused, TagferryError, TooLarge, Unavailable, Unsupported
 from tagferry.names import Digest
 from tagferry.remote.coding import codings
-from tagferry.remote.explanation import explain, without_secrets
+from tagferry.remote.explanation import explain, one_line, without_secrets
 from tagferry.remote.retry import retry_after
 from tagferry.remote.throttle import DEFAULT_WAIT
 
@@ -79,7 +79,7 @@ class Answer:
         """The registry's own code and message, or what its body says in another form, as short as a sentence bears."""
         parts = (self.code, str(self._error.get("message") or ""))
         told = ": ".join(part for part in parts if part) or explain(self.document, self.body, self.media_type)
-        return _printable(without_secrets(told))
+        return one_line(without_secrets(told))
 
     @property
     def _error(self) -> dict[str, Any]:
@@ -122,8 +122,3 @@ def _digest(text: str) -> Digest | None:
         return Digest(text)
     except Invalid:
         return None
-
-
-def _printable(text: str, limit: int = 300) -> str:
-    shown = "".join(character if character.isprintable() else " " for character in text)
-    return shown if len(shown) <= limit else f"{shown[:limit]}…"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, Self
 
 from tagferry.events import Events
-from tagferry.remote.explanation import without_secrets
+from tagferry.remote.explanation import one_line, without_secrets
 
 KEPT_FOR = timedelta(days=1)
 """After this long all is forgotten, so that a registry that was upgraded is asked again."""
@@ -19,7 +19,6 @@ HEAD_BLOBS = "HEAD of blobs"
 RANGES = "ranges of blobs"
 """These name questions that a copy can do without, for `Learned.note_unavailable`."""
 _MAX_QUESTIONS = 32
-_MAX_REASON = 300
 
 log = Events(__name__)
 
@@ -167,7 +166,7 @@ class Learned:
         known = (await self.known()).unavailable
         if question in known or len(known) >= _MAX_QUESTIONS:
             return
-        shown = _one_line(reason)
+        shown = one_line(without_secrets(reason))
         if question not in noted:
             log.warning("registry question not available", registry=self._registry, question=question, reason=shown)
         await self.learn(unavailable={**known, question: shown})
@@ -181,8 +180,3 @@ class Learned:
     def _unless_old(self, known: Capabilities) -> Capabilities:
         is_old = known.learned_at is not None and self._clock() - known.learned_at > KEPT_FOR
         return Capabilities() if is_old else known
-
-
-def _one_line(reason: str) -> str:
-    shown = " ".join("".join(one if one.isprintable() else " " for one in without_secrets(reason)).split())
-    return shown if len(shown) <= _MAX_REASON else f"{shown[:_MAX_REASON]}…"

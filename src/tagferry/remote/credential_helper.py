@@ -15,13 +15,13 @@ from typing import Any
 
 from tagferry.errors import Refused, Unavailable
 from tagferry.remote.endpoint import Credentials
+from tagferry.remote.explanation import one_line
 
 HELPER_TIMEOUT = 30.0
 """Seconds that a credential helper may take."""
 _OUTPUT_LIMIT = 64 * 1024
 """Bytes that a helper may write to its output, and that are read of its complaints."""
 _END_SECONDS = 5.0
-_SHOWN = 300
 _TOKEN_USER = "<token>"  # noqa: S105 - how helpers mark an identity token
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _NOT_FOUND = "not found"
@@ -177,5 +177,4 @@ def _readable(output: bytes) -> str:
     text = output.decode(errors="replace")
     if re.search(r"secret|password|token\"?\s*[:=]", text, re.IGNORECASE) and re.search(r"[{=]", text):
         return ""
-    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+    return one_line(text)

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
+from tagferry.remote.explanation import one_line
 from tagferry.remote.faults import EXPIRED, NOT_YET_VALID, Broken, Rejected, unconnected
 from tagferry.remote.http1 import Connection
 from tagferry.remote.proxies import Proxy
@@ -173,8 +174,7 @@ class _Tunnel(asyncio.Protocol):
 
 def refused(proxy: Proxy, target: str, status: int, phrase: str = "") -> Broken:
     """The fault where a proxy does not let a request through to `target`, a host and port."""
-    shown = "".join(character if character.isprintable() else " " for character in phrase)[:100]
-    told = f"proxy {proxy} refused the connection to {target}: {status} {shown}".rstrip()
+    told = f"proxy {proxy} refused the connection to {target}: {status} {one_line(phrase, 100)}".rstrip()
     # What the proxy says of the host behind it may pass; what it does not allow does not.
     return Rejected(told) if status in (401, 403, 405, 407) else Broken(told)
 

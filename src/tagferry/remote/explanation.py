@@ -1,4 +1,4 @@
-"""What the body of an error says, where it is not in the form of the distribution-spec."""
+"""The texts of other programs in a form for messages: the reason in an error's body, in one line, without secrets."""
 
 import re
 from typing import Any
@@ -19,8 +19,14 @@ _SECRETS = re.compile(
 
 
 def without_secrets(text: str) -> str:
-    """A text without what could be credentials, since some servers repeat the request that they refuse."""
+    """Return a text without anything that could be credentials: some servers repeat the request that they refuse."""
     return _SECRETS.sub("…", text)
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """Return a text as one line of printable characters, cut after so many of them."""
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return line if len(line) <= limit else f"{line[:limit]}…"
 
 
 def explain(document: dict[str, Any], body: bytes, media_type: str) -> str:
@@ -71,5 +77,4 @@ def _page(text: str) -> str:
 
     title = _TITLE.search(text, 0, _TITLE_WITHIN)
     shown = title[1] if title and title[1].strip() else _TAG.sub(" ", _HIDDEN.sub(" ", text))
-    told = " ".join(unescape(shown).split())
-    return told if len(told) <= _PAGE_LIMIT else f"{told[:_PAGE_LIMIT]}…"
+    return one_line(unescape(shown), _PAGE_LIMIT)

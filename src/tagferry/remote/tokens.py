@@ -18,6 +18,7 @@ from tagferry.errors import NotFound, Refused, TagferryError, Unavailable, Unsup
 from tagferry.remote.challenges import Challenge
 from tagferry.remote.endpoint import Credentials, Endpoint
 from tagferry.remote.flight import Flight
+from tagferry.remote.urls import redacted
 
 DEFAULT_LIFETIME = 60.0
 """Seconds that a token is valid if its server does not say (Token Authentication, "expires_in")."""
@@ -198,14 +199,15 @@ class Tokens:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Refused(f"the realm of registry {name} must be an http or https URL: got {key.realm[:120]!r}")
         if key.credentials is not None and parts.scheme == "http" and own.scheme == "https":
-            shown = parts._replace(query="", netloc=parts.netloc.rpartition("@")[2]).geturl()
-            raise Refused(f"registry {name} asks to send the credentials in clear to {shown}, which is refused")
+            raise Refused(
+                f"registry {name} asks to send the credentials in clear to {redacted(key.realm)}, which is refused"
+            )
         return key.realm
 
     def _read(self, document: dict[str, Any], realm: str, credentials: Credentials | None) -> _Token:
         value = document.get("token") or document.get("access_token")
         if not isinstance(value, str) or not value.isascii() or not value.isprintable():
-            raise Unavailable(f"the token server {_shown(realm)} answered without a token")
+            raise Unavailable(f"the token server {redacted(realm)} answered without a token")
         rotated = document.get("refresh_token")
         if credentials is not None and credentials.identity_token and isinstance(rotated, str) and rotated:
             self._rotated[credentials] = rotated
@@ -236,7 +238,7 @@ def _parse(answer: bytes, realm: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise Unavailable(f"the token server {_shown(realm)} did not answer with a JSON object")
+        raise Unavailable(f"the token server {redacted(realm)} did not answer with a JSON object")
     return document
 
 
@@ -255,8 +257,3 @@ def _lifetime(document: Mapping[str, Any]) -> float:
         return lifetime
     # An age outside the token's life shows that the clocks differ, not that the token is of no use.
     return lifetime - age if 0 < age < lifetime else lifetime
-
-
-def _shown(realm: str) -> str:
-    parts = urlsplit(realm)
-    return parts._replace(query="", netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,4 +1,7 @@
-"""URLs as registries write them in headers, brought into the form that is sent (RFC 3986, section 2)."""
+"""URLs as registries write them in headers, in the form that is sent, and in the form that messages show.
+
+Source: RFC 3986, section 2.
+"""
 
 import re
 from functools import lru_cache
@@ -67,6 +70,12 @@ def _origin(beginning: str) -> Origin:
     if not host.isascii():
         host = host.encode("idna").decode("ascii")
     return parts.scheme, host, parts.port or PORTS[parts.scheme]
+
+
+def redacted(url: str) -> str:
+    """Return a URL for messages: without credentials, query and fragment, which may be secret."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def authority(origin: Origin, *, with_port: bool = False) -> str:

@@ -1,6 +1,5 @@
 """TLS contexts that follow their files: what is renewed counts for the next connection, without a restart."""
 
-import os
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from tagferry.errors import Invalid
 from tagferry.events import Events
+from tagferry.file_stamp import FileStamp, file_stamp
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 log = Events(__name__)
-
-_Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class Followed:
@@ -32,11 +30,11 @@ class Followed:
         self._build = build
         self._files = tuple(files)
         self._context: ssl.SSLContext | None = None
-        self._seen: _Stamp = ()
+        self._seen: tuple[FileStamp | None, ...] = ()
 
     def current(self) -> ssl.SSLContext:
         """The context for a new connection; raises Invalid where there never was one."""
-        seen = tuple(_stamp(file) for file in self._files)
+        seen = tuple(file_stamp(file) for file in self._files)
         if self._context is None:
             self._context, self._seen = self._build(), seen
         elif seen != self._seen:
@@ -175,12 +173,3 @@ def _readable(file: "Path", field: str) -> bytes:
 def _why(error: OSError) -> str:
     reason = error.reason if isinstance(error, ssl.SSLError) and error.reason else error.strerror
     return str(reason or error).replace("_", " ").lower()
-
-
-def _stamp(file: "Path") -> tuple[int, int, int] | None:
-    """What changes with a file, also where a link to it is turned elsewhere; None where it is not there."""
-    try:
-        found = os.stat(file)  # noqa: PTH116
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size

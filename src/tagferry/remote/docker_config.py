@@ -7,7 +7,6 @@ import asyncio
 import base64
 import binascii
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import structlog
 from tagferry.docker_hub import HOSTS as DOCKER_HUB_HOSTS
 from tagferry.docker_hub import LOGIN_KEY as DOCKER_HUB_KEY
 from tagferry.errors import Invalid, Refused, TagferryError, Unavailable
+from tagferry.file_stamp import file_stamp
 from tagferry.remote.credential_helper import HELPER_TIMEOUT, ask_helper
 from tagferry.remote.endpoint import Credentials
 
@@ -53,12 +53,6 @@ class _Answer(NamedTuple):
     at: float
 
 
-class _Stamp(NamedTuple):
-    inode: int
-    size: int
-    modified: int
-
-
 class DockerCredentials:
     """The credentials of one registry, as docker and podman would find them; read again as they change.
 
@@ -89,7 +83,7 @@ class DockerCredentials:
         self._timeout = timeout
         self._clock = clock
         self._looked_at = clock()
-        self._stamp = _stamp(path)
+        self._stamp = file_stamp(path)
         try:
             self._document = _load(path)
         except (OSError, ValueError) as error:
@@ -136,11 +130,11 @@ class DockerCredentials:
         if now - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at = now
-        if _stamp(self._path) != self._stamp:
+        if file_stamp(self._path) != self._stamp:
             self._reload()
 
     def _reload(self) -> None:
-        stamp = _stamp(self._path)
+        stamp = file_stamp(self._path)
         is_new, self._stamp = stamp != self._stamp, stamp
         try:
             document = _load(self._path)
@@ -215,15 +209,6 @@ class DockerCredentials:
             if host in self._keys and isinstance(content, dict) and _holds_something(content):
                 rank = self._keys.index(host) if key != DOCKER_HUB_KEY else -1
                 yield _Entry(path, rank, key, content)
-
-
-def _stamp(path: Path) -> _Stamp | None:
-    """What changes with a file; a link, as Kubernetes mounts secrets, counts as what it points to."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - called for each request, more or less
-    except OSError:
-        return None
-    return _Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -57,7 +57,7 @@ async def _follow_one(client: ManagementClient, followed: Followed, show: Show) 
 
 
 def waiting_for(job: Mapping[str, Any], now: datetime | None = None) -> str:
-    """What a job waits for whose registry is away: the number of its next attempt, when that is, and why."""
+    """Describe what a job waits for if its registry is unavailable: its next attempt, when that is, and why."""
     if not job.get("attempts") or job["status"] != "waiting":
         return ""
     due = job.get("nextAttemptAt")
@@ -67,7 +67,7 @@ def waiting_for(job: Mapping[str, Any], now: datetime | None = None) -> str:
 
 
 class _Board:
-    """What is shown: a bar for each image on a terminal, else a line for each that has ended or is tried again."""
+    """The display: a bar for each image on a terminal, else a line for each that has ended or is retried."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -101,12 +101,12 @@ class _Board:
             speed=_speed(job),
             status=f"[{COLOURS.get(status, 'red')}]{status}",
         )
-        self._tell_attempt(label, job)
+        self._print_attempt(label, job)
         if status in _ENDED and not self._console.is_terminal:
             self._console.print(f"{label}  {status}  {job['reason']}", soft_wrap=True, markup=False)
 
-    def _tell_attempt(self, label: str, job: Mapping[str, Any]) -> None:
-        """Say once for each failed attempt why it is tried again, on a terminal above the bars."""
+    def _print_attempt(self, label: str, job: Mapping[str, Any]) -> None:
+        """Print once for each failed attempt why it is retried, on a terminal above the bars."""
         waits = waiting_for(job)
         if waits and self._attempts.get(label) != job["attempts"]:
             self._attempts[label] = job["attempts"]

@@ -1,4 +1,4 @@
-"""Whether a manifest exists, where a wrong answer would do harm: replace an image, or report one as missing.
+"""Looks up manifests where a wrong answer would do harm: replace an image, or report one as missing.
 
 Some registries answer HEAD with 404 for manifests that GET returns. So a HEAD that reports one as missing counts only
 in repositories in which HEAD has found a manifest before; elsewhere GET decides. One request of a repository finds that
@@ -18,11 +18,12 @@ _REFERENCES = 10_000
 
 
 class _Repository:
-    """What is known about the answers to HEAD in one repository.
+    """The known answers to HEAD in one repository.
 
     Attributes:
         finds: True once HEAD has found a manifest, False once it has missed one; None before.
         is_tried: whether HEAD has been sent in order to find out.
+        has_failed: whether sending it has failed.
         existing: manifests that exist, noted while `finds` is None.
     """
 
@@ -53,11 +54,11 @@ class ManifestLookup:
                 if known.is_untried and not known.has_failed:
                     return await self._try(repository, reference, known)
         if known.is_untried:
-            # Where a registry is away, nobody waits for one after another to find that out.
+            # While a registry is unavailable, requests do not wait for each other to find that out.
             return await self._try(repository, reference, known)
         if known.finds or (known.finds is None and reference in known.existing):
             return await self._head_then_get(repository, reference, known)
-        return await self._get(repository, reference, known)
+        return await self._get(repository, reference)
 
     def confirm_head(self, repository: RepositoryName) -> None:
         """Note that HEAD has found a manifest."""
@@ -90,12 +91,12 @@ class ManifestLookup:
             return found
         if known.finds:
             return None
-        found = await self._get(repository, reference, known)
+        found = await self._get(repository, reference)
         if found is not None:
             known.finds = False
         return found
 
-    async def _get(self, repository: RepositoryName, reference: Reference, known: _Repository) -> Descriptor | None:
+    async def _get(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
         found = await self._manifests.look(repository, reference)
         if found is not None:
             self.note_existing(repository, reference)

@@ -19,7 +19,7 @@ TagferryError
 ├── Unsupported          understood, and not done here
 ├── Corrupt              bytes that do not match their digest or size
 └── Unavailable          another party failed for now; the same call may succeed later
-    ├── Untrusted        no connection before somebody acts, as for a certificate that has expired
+    ├── Untrusted        no connection until an operator acts, such as for an expired certificate
     ├── Incomplete       a search could not be finished; has what it found
     └── Expired          a deadline passed
 ```
@@ -157,7 +157,7 @@ class Unavailable(TagferryError):
 
 
 class Untrusted(Unavailable):
-    """A connection that cannot be made before somebody acts, as for a certificate that has expired."""
+    """A connection that cannot be made until an operator acts, such as for an expired certificate."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, may_pass=False)

@@ -1,4 +1,4 @@
-"""Log events of modules that every copy loads: the logging library is loaded with the first event."""
+"""Log events of modules that every command loads; the logging library is loaded with the first event."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class Events:
         self._logger().info(event, **fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Log what somebody should look at."""
+        """Log what an operator should look at."""
         self._logger().warning(event, **fields)
 
     def _logger(self) -> Any:

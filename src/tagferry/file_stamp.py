@@ -1,4 +1,4 @@
-"""Whether a file has changed since it was read."""
+"""Detects that a file has changed since it was read."""
 
 import os
 from typing import TYPE_CHECKING, NamedTuple

@@ -8,7 +8,7 @@ from tagferry.errors import InvalidName
 from tagferry.names import Namespace, RegionId, RepositoryName
 
 EMBEDDED = "embedded"
-"""What `registry` says for tagferry's own registry."""
+"""The value of `registry` for tagferry's own registry."""
 
 
 def region_id(value: str) -> str:

@@ -83,7 +83,7 @@ class AcceptsSettings(_Frozen):
     format: Literal["oci", "docker"] | None = None
     """The only format of manifests that it takes, where it does not take both."""
     attestations: bool = True
-    """Whether it takes BuildKit's build attestations. If false, images are copied without them, and so under a new
+    """Accept BuildKit's build attestations. If false, images are copied without them, and so under a new
     digest of their index, whatever `rewrite` says; nothing else is changed."""
     foreign_layers: bool = False
     """Copy non-distributable layers too, where the source's registry holds them, instead of leaving them where their
@@ -209,7 +209,7 @@ class SyncSettings(_Frozen):
     request_seconds: float | None = Field(None, gt=0)
     """How long the tags of a request may take, waiting included; a request may ask for less."""
     retry_minutes: float = Field(15.0, ge=0, le=_YEAR_MINUTES)
-    """How long a tag is tried again whose registry does not answer, from its first failure on; 0 means once."""
+    """How long to retry a tag whose registry does not answer, counted from its first failure; 0 means no retry."""
     automatic_retry_minutes: float = Field(24 * 60.0, ge=0, le=_YEAR_MINUTES)
     """The same for tags that a rule synchronizes."""
     tags_in_flight: PositiveInt = 32
@@ -222,8 +222,8 @@ class SyncSettings(_Frozen):
     history_days: float = Field(30.0, gt=0)
     """How long the records of jobs are kept after their end, and those of what retention policies deleted."""
     attachments: Annotated[Literal[True, False, "required"], BeforeValidator(setting_rules.flag)] = True
-    """Whether signatures, attestations and bills of materials go with their images; with `required`, an image fails
-    where the source cannot be searched for them, or one of them cannot be copied."""
+    """Copy signatures, attestations and bills of materials with their images; with `required`, an image fails if the
+    source cannot be searched for them, or one of them cannot be copied."""
     blob_locations: PositiveInt = 1_000_000
     """How many places the database remembers from which a registry can take a blob that it has already."""
     verify: Literal["copied", "all", "off"] = "copied"

@@ -22,7 +22,7 @@ class Followed:
     stays in use, which is logged once, until they have changed again.
 
     Args:
-        build: makes the context; raises Invalid where a file is of no use.
+        build: makes the context; raises Invalid if a file cannot be used.
         files: what it is made of.
     """
 
@@ -53,7 +53,7 @@ class ClientTls:
     """Whom a client trusts, and what it shows of itself.
 
     Attributes:
-        ca_file: PEM file with authorities to trust besides the system's.
+        ca_file: PEM file with authorities to trust in addition to the system's.
         ca_only: trust those in `ca_file` alone.
         skip_verify: take any certificate.
         certificate: PEM file with the client's certificate and those between it and its authority.
@@ -150,7 +150,7 @@ def _load_pair(context: ssl.SSLContext, certificate: "Path", key: "Path", *, pre
             raise Invalid(field, f"must be a PEM file with {what}", str(file))
 
     def no_password() -> str:
-        raise Invalid(fields[1], "must not be encrypted: there is nobody to ask for its password", str(key))
+        raise Invalid(fields[1], "must not be encrypted, since tagferry has no password for it", str(key))
 
     try:
         context.load_cert_chain(certificate, key, password=no_password)

@@ -50,7 +50,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """What users belong to."""
+    """A domain, to which users belong."""
 
     domain_id: str
     name: str
@@ -58,10 +58,10 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class UserRecord:
-    """A user as it is on record; one that is not enabled is let in nowhere.
+    """A stored user; one that is not enabled cannot authenticate.
 
     Attributes:
-        profile: what clients keep with the user, which has no effect here, as an e-mail address.
+        profile: what clients store with the user, such as an e-mail address; it has no effect here.
     """
 
     user_id: str

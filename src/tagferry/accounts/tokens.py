@@ -16,7 +16,7 @@ from tagferry.errors import Unauthenticated
 from tagferry.names import RegionId
 
 _AND = ","
-"""What joins the methods that a token was got by."""
+"""Separates the methods by which a token was issued."""
 
 
 def utc_now() -> datetime:
@@ -43,14 +43,14 @@ class Tokens:
         """Make a token for a user; expired ones of the same user are dropped on the way.
 
         Args:
-            caller: whoever has just proved who it is; the token ends with the access key or the token that it did so
-                by, and does not outlive it.
-            methods: how it did so, in IAM's words; those of the token that it showed are added.
+            caller: the user who has just authenticated; the token ends with the access key or the token that
+                authenticated it, and does not outlive it.
+            methods: how the user authenticated, in IAM's words; those of the token that it showed are added.
             project: the region whose project it is for; None for the domain.
             is_scoped: False for a token that is for neither.
 
         Raises:
-            Unauthenticated: the user, or the password or token that it showed, is gone or disabled by now.
+            Unauthenticated: the user, or the password or token that it showed, no longer exists or is disabled.
         """
         now = self._clock()
         proof = caller.proof
@@ -88,8 +88,8 @@ class Tokens:
 
         Args:
             value: the token.
-            even_disabled: also find one whose user or access key is disabled; it authenticates nobody until they are
-                enabled again.
+            even_disabled: also find a token whose user or access key is disabled; it authenticates no request until
+                they are enabled again.
 
         Returns:
             None where it is unknown, has expired, or is disabled.
@@ -127,11 +127,11 @@ class Tokens:
         )
 
     async def revoke(self, token: TokenRecord) -> None:
-        """End a token, and all that was got by it; the next request with one of them is refused."""
+        """Revoke a token and all tokens issued by it; the next request with one of them is refused."""
         revoked = select(TokenRow.token_hash).where(TokenRow.token_hash == token.owner.proof.token).cte(recursive=True)
         revoked = revoked.union(select(TokenRow.token_hash).where(TokenRow.parent == revoked.c.token_hash))
         async with self._database.write() as session:
-            # A token that is being got by this one is on record before, or not at all.
+            # A token that is being issued by this one is stored before this, or not at all.
             await session.get(UserRow, token.owner.user_id, with_for_update=True)
             await session.execute(delete(TokenRow).where(TokenRow.token_hash.in_(select(revoked.c.token_hash))))
 

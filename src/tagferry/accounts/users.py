@@ -64,7 +64,7 @@ class Users:
             is_admin: whether the user is an administrator.
             enabled: whether the user is let in.
             description: what people should know about the user.
-            profile: what clients keep with the user, which has no effect here.
+            profile: what clients store with the user; it has no effect here.
 
         Raises:
             Invalid: a name, the password or the description breaks a rule.

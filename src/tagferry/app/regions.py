@@ -75,7 +75,7 @@ async def _store(name: RegionId, region: RegionSettings, settings: Settings, mem
 
 
 def _credentials(name: RegionId, region: RegionSettings) -> Credentials | CredentialSource | None:
-    """What is sent to a region's registry. Credential helpers are not run before the registry is asked something."""
+    """Return the credentials for a region's registry. Credential helpers are not run before its first request."""
     if region.username is not None and region.password is not None:
         return Credentials(username=region.username, password=region.password.get_secret_value())
     if region.docker_config is None:
@@ -86,7 +86,7 @@ def _credentials(name: RegionId, region: RegionSettings) -> Credentials | Creden
 
 
 def _check(endpoint: Endpoint) -> None:
-    """Raise Invalid where a file or proxy is of no use; names the setting, or the environment's variable."""
+    """Raise Invalid if a file or proxy cannot be used; it names the setting or the environment variable."""
     try:
         endpoint.check()
     except Invalid as error:

@@ -41,7 +41,7 @@ class ManagementClient:
         endpoint: the region's address, `http://HOST:PORT` or https.
         access_key: who signs.
         secret_key: what it signs with.
-        ca_file: PEM file with authorities to trust besides the system's.
+        ca_file: PEM file with authorities to trust in addition to the system's.
     """
 
     def __init__(self, endpoint: str, access_key: str, secret_key: str, *, ca_file: Path | None = None) -> None:

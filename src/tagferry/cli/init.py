@@ -37,14 +37,14 @@ data_dir = "tagferry-data"
 # tags_in_flight = 32
 # blobs_in_flight = 32
 # attachments = true       # signatures, attestations and bills of materials go with their images; "required": a tag
-#                          # fails where its source cannot be searched for them; false: they are left
+#                          # fails where its source cannot be searched for them; false: they are not copied
 # blob_locations = 1000000 # remembered in the database, so that a target is not sent a blob that it has elsewhere
 # verify = "copied"        # proves that all below a copied tag is there; "all": below tags in place too; "off"
 # splice = true            # large blobs between registries without TLS are verified by the target alone, once it is
 #                          # found to refuse wrong bytes; it is faster, and false has all bytes verified here too
 # tag_seconds = 3600       # after which the copy of one tag is given up
-# retry_minutes = 15       # how long a tag is tried again whose registry does not answer; 0: once
-# automatic_retry_minutes = 1440 # the same for what rules synchronize
+# retry_minutes = 15       # how long to retry a tag whose registry does not answer; 0: no retry
+# automatic_retry_minutes = 1440 # the same for tags that rules synchronize
 # active_requests = 64     # of one user
 # history_days = 30        # for which it is on record what became of each tag, and what retention deleted
 
@@ -77,7 +77,7 @@ _TAIL = """# tls_certificate = "server.pem"
 # registry = "https://registry.example.com"
 # username = "robot"
 # password = "…"           # or TAGFERRY_REGIONS__EU-WEST-1__PASSWORD, or docker_config = "~/.docker/config.json"
-# ca_file = "ca.pem"         # authorities to trust besides the system's; ca_only = true: instead of them
+# ca_file = "ca.pem"         # authorities to trust in addition to the system's; ca_only = true: only these
 # client_certificate = "client.pem"   # what the registry is shown where it asks for one, with client_key
 # client_key = "client.key"
 # proxy = "http://proxy.example.com:3128"   # or "none"; by default HTTPS_PROXY, HTTP_PROXY and NO_PROXY decide

@@ -21,7 +21,7 @@ AccessKey = Annotated[str, typer.Option("--ak", envvar="CLOUD_SDK_AK", help="The
 SecretKey = Annotated[
     str, typer.Option("--sk", envvar="CLOUD_SDK_SK", help="The secret key; better given by the environment.")
 ]
-CaFile = Annotated[Path | None, typer.Option(help="Authorities to trust besides the system's, as a PEM file.")]
+CaFile = Annotated[Path | None, typer.Option(help="Authorities to trust in addition to the system's, as a PEM file.")]
 DEFAULT_CONFIG = Path("tagferry.toml")
 
 out = Console(highlight=False)

@@ -1,4 +1,4 @@
-"""What `tagferry region check` asks the registries."""
+"""The checks of `tagferry region check`."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

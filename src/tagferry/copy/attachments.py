@@ -43,7 +43,7 @@ class Attachment(NamedTuple):
     tag: Tag | None
 
     def is_attached_to(self, digests: Collection[Digest]) -> bool:
-        """Whether this refers to one of these manifests."""
+        """Return whether this refers to one of these manifests."""
         if self.tag is not None:
             return any(self.tag in cosign_tags(digest) for digest in digests)
         subject = self.image.root.subject
@@ -52,12 +52,12 @@ class Attachment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """What a copy may lack of what is attached to its image.
+    """Referrers of an image that its copy may lack.
 
     Attributes:
-        unsearched: why there may be more than was found; None where all was found.
-        left_behind: the digests, or cosign's tags, of what the source lists and cannot give, each with the reason.
-        may_pass: why it could not give one of these that it may give later.
+        unsearched: why there may be more than were found; None if all were found.
+        left_behind: the digests, or cosign's tags, that the source lists and cannot return, each with the reason.
+        may_pass: why it could not return one of these that it may return later.
     """
 
     unsearched: str | None = None
@@ -66,7 +66,7 @@ class Gaps:
 
     @property
     def unfinished(self) -> str | None:
-        """Why another search may find or bring more; None where it would not."""
+        """Why another search may find or copy more; None if it would not."""
         return self.unsearched or self.may_pass
 
     def __or__(self, other: "Gaps") -> "Gaps":
@@ -78,7 +78,7 @@ NO_GAPS = Gaps()
 
 
 class _References(NamedTuple):
-    """What refers to manifests at a store."""
+    """The references to manifests at a store."""
 
     referrers: list[Digest]
     tags: list[Tag]
@@ -134,7 +134,7 @@ class AttachmentSearch:
         return tuple(found.values()), gaps
 
     async def names(self, route: Route, tag: Tag, subjects: Iterable[Digest]) -> tuple[tuple[str, ...], Gaps]:
-        """The digests, or cosign's tags, of what is attached to these manifests themselves at the source."""
+        """Return the digests, or cosign's tags, of the referrers of these manifests themselves at the source."""
         references = await self._at_source(route, tag, list(subjects))
         return tuple(references.all), references.gaps
 
@@ -158,7 +158,7 @@ class AttachmentSearch:
         return tuple(kept), Gaps(left_behind=left_behind)
 
     async def is_in_place(self, route: Route, tag: Tag, subject: Digest, *, override: bool) -> tuple[bool, Gaps]:
-        """Whether the target has what is attached to a tag's manifest at the source, one level deep.
+        """Return whether the target has the referrers of a tag's manifest at the source, one level deep.
 
         Without `override`, one of cosign's tags that points elsewhere at the target counts as in place: it is the
         target's own, and must not be replaced. What the source cannot give does not count as missing.
@@ -180,7 +180,7 @@ class AttachmentSearch:
         return names[:limit], Gaps(left_behind=dict.fromkeys(names[limit:], reason))
 
     async def _at_source(self, route: Route, tag: Tag, subjects: list[Digest]) -> _References:
-        """What refers to any of these manifests."""
+        """Return the references to any of these manifests."""
         store, repository = route.source, route.source_repository
         known = await self._tags.of(store, repository, holding=tag, subjects=len(subjects))
 
@@ -204,7 +204,7 @@ class AttachmentSearch:
     async def _missing(
         self, route: Route, tag: Tag, subject: Digest, at_source: _References, *, override: bool
     ) -> list[Digest | Tag]:
-        """What the target lacks of this, as far as it tells."""
+        """Return which of these the target lacks, as far as it reports that."""
         store, repository = route.target, route.target_repository
         known = await self._tags.of(store, repository, holding=tag)
         there, _ = await _listed(store, repository, subject, known)
@@ -216,7 +216,7 @@ class AttachmentSearch:
         return missing
 
     async def _read(self, route: Route, names: Iterable[Digest | Tag]) -> tuple[dict[Digest | Tag, Attachment], Gaps]:
-        """What stands under these names at the source, and what of it is not to be had.
+        """Read the attachments of these names at the source; return them, and which of them cannot be read.
 
         Raises:
             Unavailable: the source cannot be read for now; `is_optional`.
@@ -264,7 +264,7 @@ async def are_tags_in_place(route: Route, attachments: Iterable[Attachment], *, 
 async def _references(
     store: ImageStore, repository: RepositoryName, subject: Digest, known: frozenset[Tag] | None
 ) -> tuple[_References, TagferryError | None]:
-    """What names this manifest as its subject, those of its tags that cosign made, and why there may be more."""
+    """Return the referrers of a manifest, its tags that cosign made, and why there may be more."""
     referrers, fault = await _listed(store, repository, subject, known)
     if known is not None:
         return _References(list(referrers), [tag for tag in cosign_tags(subject) if tag in known], NO_GAPS), fault
@@ -292,7 +292,7 @@ async def _listed(
 
 
 async def _has_tag(route: Route, tag: Tag, *, same: bool) -> bool:
-    """Whether the target has one of cosign's tags, pointing to the source's manifest where it has to be the same."""
+    """Return whether the target has one of cosign's tags; with `same`, one that points to the source's manifest."""
     try:
         target = await route.target.head_manifest(route.target_repository, tag, certain=True)
         if target is None or not same:
@@ -304,7 +304,7 @@ async def _has_tag(route: Route, tag: Tag, *, same: bool) -> bool:
 
 
 def _not_searched(fault: TagferryError) -> TagferryError:
-    """The error of an image whose attachments are required, and are not all to be had."""
+    """The error of an image whose attachments are required, if not all are available."""
     kind = Unavailable if isinstance(fault, Unavailable) else Refused
     return kind(
         f"not all signatures and other referrers could be found and read, and sync.attachments is "

@@ -30,7 +30,7 @@ class Estimate(NamedTuple):
         to_mount: what the target can take from another of its repositories.
         to_move: what must be sent.
         rewritten: what would differ at the target, or does so already.
-        gaps: what may be missing of what is attached at the source.
+        gaps: referrers at the source that may be missing.
     """
 
     tag: Tag

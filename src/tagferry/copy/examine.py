@@ -44,7 +44,7 @@ class Finding(NamedTuple):
         target: what the tag points to at the target, None where there is no such tag.
         rewritten: how the image in place differs from the source's, where it has to.
         identity: as whom the target was asked (`ImageStore.identity`).
-        gaps: what an image in place may lack of what is attached at the source.
+        gaps: referrers at the source that an image in place may lack.
         found_at: when that was asked, by the clock of the engine that did; None where it was just before.
     """
 
@@ -194,7 +194,7 @@ async def _is_same_image(route: Route, source: Descriptor, target: Descriptor) -
 
 
 async def holds_bytes(route: Route, manifest: Manifest, target: Descriptor) -> bool:
-    """Whether what the target describes in this way is a manifest, byte for byte."""
+    """Return whether the target's manifest of this descriptor is the given one, byte for byte."""
     if manifest.digest.algorithm == target.digest.algorithm:
         return manifest.digest == target.digest
     return (await route.target.get_manifest(route.target_repository, target.digest)).raw == manifest.raw

@@ -64,7 +64,7 @@ async def gather(*work: Awaitable[Any], finishing: tuple[type[Exception], ...] =
 
     Args:
         work: what is done at the same time.
-        finishing: errors after which the rest goes on to its end before the first of them is raised.
+        finishing: errors after which the rest still runs to its end, before the first of them is raised.
     """
     late: list[Exception] = []
 

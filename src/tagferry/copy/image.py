@@ -23,7 +23,7 @@ class Image(NamedTuple):
         root: its own manifest.
         levels: the manifests below the root, deepest level first; every manifest of a level refers only to blobs
             and to manifests of earlier levels.
-        listed_blobs: what its indexes list and only the store could tell to be blobs, not manifests.
+        listed_blobs: entries of its indexes that the store found to be blobs, not manifests.
     """
 
     root: Manifest
@@ -80,7 +80,7 @@ async def _descend(
 ) -> tuple[tuple[tuple[Manifest, ...], ...], tuple[Descriptor, ...]]:
     """The levels below the root, deepest first, and what turned out to be blobs.
 
-    A manifest that is listed twice stands in its deepest level.
+    A manifest that is listed twice belongs to its deepest level.
     """
     found: dict[Digest, Manifest] = {}
     blobs: dict[Digest, Descriptor] = {}
@@ -111,9 +111,9 @@ async def _descend(
 
 
 async def _manifest_if_any(store: ImageStore, repository: RepositoryName, child: Descriptor) -> Manifest | None:
-    """Read what an index lists; None where its type does not tell what it is, and the store holds it as a blob.
+    """Read an entry of an index; None if its type does not say what it is, and the store holds it as a blob.
 
-    Some registries answer a question for a manifest by the digest of a blob with an error of their own.
+    Some registries answer a request for a manifest by the digest of a blob with an error of their own.
     """
     if child.is_known_manifest:
         return await store.get_manifest(repository, child.digest)

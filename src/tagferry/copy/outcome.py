@@ -1,4 +1,4 @@
-"""How a tag's copy ends: what its caller learns, and the ends that come without anything being written."""
+"""The outcome of a tag's copy, and the cases in which nothing is written."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Outcome:
         verdict: COPY where the tag was written; otherwise why there was nothing to write.
         digest: what the tag points to at the target.
         rewritten: how that differs from the source, where it has to.
-        gaps: what may be missing at the target of what is attached at the source.
+        gaps: referrers at the source that may be missing at the target.
     """
 
     verdict: Verdict
@@ -29,7 +29,7 @@ class Outcome:
 
 
 async def written_meanwhile(route: Route, plan: Plan, finding: Finding) -> Outcome | None:
-    """How a copy ends whose tag somebody else has written since it was looked for; the target alone is asked."""
+    """The end of a copy whose tag another client has written since the last look; asks the target only."""
     standing = await route.target.head_manifest(route.target_repository, plan.tag, for_write=True, certain=True)
     if standing is None or standing.digest == finding.target:
         return None
@@ -39,7 +39,7 @@ async def written_meanwhile(route: Route, plan: Plan, finding: Finding) -> Outco
 
 
 def nothing_to_write(route: Route, finding: Finding) -> Outcome | None:
-    """How a copy ends by what was found alone; raises NotFound where the source lacks the tag."""
+    """The end of a copy that has nothing to write; raises NotFound if the source lacks the tag."""
     if finding.verdict is Verdict.MISSING:
         raise NotFound("tag", f"{route.source_repository}:{finding.tag}")
     if finding.verdict is Verdict.COPY:

@@ -32,7 +32,7 @@ class Plan(NamedTuple):
         attachments: what is attached to the image from outside, what is attached to before what attaches to it.
         blobs: every blob of all of them, each once.
         rewritten: what differs from the source; None where everything is bit-identical.
-        gaps: what may be missing of what is attached at the source.
+        gaps: referrers at the source that may be missing.
         lenient: whether what is attached stays behind where its blobs cannot be read for now.
     """
 
@@ -155,7 +155,7 @@ async def read_accepted(route: Route, reference: Reference) -> tuple[Digest, Ima
 
 
 def _without_dropped(attachments: Iterable[Attachment], dropped: frozenset[str]) -> Iterator[Attachment]:
-    """Leave out attestations that no longer stand in the index and also name their subject, and what is about them."""
+    """Leave out attestations that are no longer in the index and also name their subject, and what refers to them."""
     for one in attachments:
         subject = one.image.root.subject
         if one.image.root.digest not in dropped and (subject is None or subject.digest not in dropped):

@@ -106,7 +106,7 @@ class _Selection:
         self._places: dict[Digest, list[int]] = {}
 
     def places(self, index: Manifest) -> list[int]:
-        """The places in the index of what is taken; an attestation follows what it is about."""
+        """The positions in the index of the accepted entries; an attestation follows its subject."""
         if index.digest not in self._places:
             others = {child.digest for child in index.listed if not attested_by(child) and not self._takes(child)}
             self._places[index.digest] = [
@@ -128,7 +128,7 @@ class _Selection:
         return child.platform or self._platforms.get(child.digest)
 
     def drops(self, child: Descriptor) -> bool:
-        """Whether a child is an attestation that the target does not take."""
+        """Return whether a child is an attestation that the target does not accept."""
         if self._accepts.attestations:
             return False
         manifest = self._manifests.get(child.digest)

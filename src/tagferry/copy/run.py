@@ -119,7 +119,7 @@ class CopyEngine:
     async def examine_all(
         self, route: Route, tags: Sequence[Tag], *, override: bool, thorough: bool = False
     ) -> dict[Tag, Finding | TagferryError]:
-        """What stands at the target; a tag that cannot be examined is told by its error.
+        """Compare the target with the source; for a tag that cannot be examined, return its error.
 
         Args:
             route: from where to where.
@@ -303,7 +303,7 @@ class CopyEngine:
         return frozenset(flaw.part.digest for flaw in await self._prover.flaws(route, plan))
 
     def _examiner(self, *, thorough: bool) -> IsWhole | None:
-        """Return what an image in place is examined by, besides its digest and what is attached to that."""
+        """Return how an image in place is examined, in addition to its digest and the referrers of that."""
         return self._is_whole or (self._searched if thorough and self._search is not None else None)
 
     async def _holds_all_of(self, route: Route, tag: Tag, override: bool) -> Gaps | None:

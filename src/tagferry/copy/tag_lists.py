@@ -19,7 +19,7 @@ _Key = tuple[str, RepositoryName]
 
 @dataclass(slots=True)
 class _List:
-    """What is known of a repository's tags.
+    """The known tags of a repository.
 
     Attributes:
         tags: all of them; None where they were not listed.
@@ -36,8 +36,8 @@ class _List:
 class TagLists:
     """The tags of repositories, listed once for all the tags of a request.
 
-    A repository with few tags is listed by one request. Of one with many, or whose list is not permitted, each name is
-    asked for by whoever wants to know, until that has cost more than a longer list would.
+    A repository with few tags is listed by one request. In one with many, or whose list is not permitted, callers ask
+    for single names, until that has cost more than a longer list would.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,4 @@
-"""BuildKit's attestations: manifests beside the images of an index that tell how each was built.
+"""BuildKit's attestations: manifests beside the images of an index that document how each was built.
 
 Source: BuildKit, docs/attestations/attestation-storage.md.
 """
@@ -6,7 +6,7 @@ Source: BuildKit, docs/attestations/attestation-storage.md.
 from tagferry.oci.model import Descriptor
 
 UNKNOWN_PLATFORM = "unknown/unknown"
-"""The platform of attestations, and of images that do not tell theirs."""
+"""The platform of attestations, and of images that do not declare theirs."""
 _TYPE = "vnd.docker.reference.type"
 _SUBJECT = "vnd.docker.reference.digest"
 

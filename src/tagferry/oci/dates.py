@@ -19,7 +19,7 @@ _DATE_TIME = re.compile(
 
 
 def parse_date(value: object) -> datetime | None:
-    """Return the moment that a JSON value stands for, in UTC, or None where it is unknown.
+    """Return the moment that a JSON value means, in UTC, or None if it is unknown.
 
     Fractions of a second are cut to microseconds, and a leap second is the first one of the next minute. A date without
     a zone is in UTC.

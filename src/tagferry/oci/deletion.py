@@ -1,4 +1,4 @@
-"""What a store still has although it said that it would delete it."""
+"""Deletions that a store accepted and did not do."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -33,7 +33,7 @@ async def outlasting(
 
 
 def not_deleted(store: str, repository: RepositoryName, left: Sequence[Reference], why: str) -> NotDeleted:
-    """The error of a store that still has some of what it was asked to delete.
+    """The error of a store that still has something that it was asked to delete.
 
     Args:
         store: its name.

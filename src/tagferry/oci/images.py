@@ -250,7 +250,7 @@ class ImageStore(Protocol):
         ...
 
     async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
-        """All the repository's tags, where at most this many requests tell them; else None, and where it is refused.
+        """All tags of a repository if at most this many requests list them; else None, and also if that is refused.
 
         For callers that can also ask for single tags: a tag that is not among them does not exist, None says nothing.
         """
@@ -298,7 +298,7 @@ class ImageStore(Protocol):
 
 
 def may_be_replaced(standing: Digest | None, manifest: Manifest, seen: Digest | None) -> bool:
-    """Whether a tag that points to `standing` may be pointed to a manifest without `override`."""
+    """Return whether a tag that points to `standing` may be moved to a manifest without `override`."""
     return standing is None or standing == seen or manifest.hashes_to(standing)
 
 

@@ -64,7 +64,7 @@ class Descriptor:
 
     @property
     def may_be_manifest(self) -> bool:
-        """Whether what an index lists so is a manifest, or may be one by its media type.
+        """Return whether an entry of an index is a manifest, or may be one by its media type.
 
         BuildKit's cache indexes list blobs: layers, and a config (`application/vnd.buildkit.cacheconfig.v0`). Every
         type of manifest is one of JSON.
@@ -76,7 +76,7 @@ class Descriptor:
 
     @property
     def is_known_manifest(self) -> bool:
-        """Whether its media type is one of a manifest."""
+        """Return whether its media type is that of a manifest."""
         media_type = _plain_type(self.media_type)
         return media_type in MANIFEST_TYPES or media_type in _SCHEMA_1
 
@@ -162,7 +162,7 @@ class Manifest:
         return len(self.raw)
 
     def hashes_to(self, digest: Digest) -> bool:
-        """Whether a digest, of whatever algorithm, is one of these bytes."""
+        """Return whether these bytes have a digest, of any algorithm."""
         return digest == self.digest or Digest.of(self.raw, digest.algorithm) == digest
 
     @property
@@ -216,7 +216,7 @@ class Manifest:
 
     @property
     def is_attestation(self) -> bool:
-        """Whether this is what BuildKit attests of an image, in either form in which BuildKit writes it.
+        """Return whether this is an attestation of an image by BuildKit, in either of its two forms.
 
         Source: BuildKit, docs/attestations/attestation-storage.md.
         """
@@ -229,7 +229,7 @@ class Manifest:
 
     @property
     def artifact_class(self) -> str:
-        """What a registry may accept or refuse as a kind: the media type, a blank, and the kind of artifact."""
+        """The class of manifests that a registry accepts or refuses: the media type, a blank, and the artifact type."""
         kind = ATTESTATION if self.is_attestation else self.artifact_type
         plain = "(blobs)" if self.is_index and self.blobs else "(plain)"
         return f"{self.media_type} {kind or plain}"

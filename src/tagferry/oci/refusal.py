@@ -15,7 +15,7 @@ from tagferry.oci.model import (
 
 _OTHER_FORMAT = {OCI_MANIFEST: "docker", OCI_INDEX: "docker", DOCKER_MANIFEST: "oci", DOCKER_LIST: "oci"}
 BLOBS_HINT = "it may not take indexes that list blobs; have BuildKit export its cache with image-manifest=true"
-"""What to do where an index that lists blobs is refused, for what it is or because the blobs are no manifests."""
+"""The advice for an index that lists blobs, if it is refused as such or because the blobs are no manifests."""
 
 
 def manifest_refused(store: str, manifest: Manifest, *, told: str = "") -> Unsupported:
@@ -24,7 +24,7 @@ def manifest_refused(store: str, manifest: Manifest, *, told: str = "") -> Unsup
     Args:
         store: its name, which is the region's id.
         manifest: the manifest.
-        told: what the store itself said; nothing where it was not asked, because it refused others of this kind.
+        told: the answer of the store; empty if it was not asked, because it refused others of this kind.
     """
     reason = f"it answered {told}" if told else "it refused others of this kind within the last minutes"
     return Unsupported(

@@ -18,12 +18,12 @@ from tagferry.remote.tokens import TokenRequest, Tokens
 from tagferry.remote.urls import origin_of, redacted
 
 ROOT = "/v2/"
-"""What is asked to find out whether a registry is there, and who may call it."""
+"""The path that shows whether a registry is there, and how it authenticates callers."""
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEPING_METHOD = frozenset({307, 308})
 _UNAUTHORIZED = frozenset({401, 403, 404})
-"""What a registry answers to a caller that it does not know."""
+"""The statuses with which registries answer callers whom they have not authenticated."""
 _TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
 _MOST_ROUNDS = 4
 """Times that a request is sent: for the first challenge, an expired token, renewed credentials, a narrower scope."""
@@ -32,7 +32,7 @@ _TOKEN_LIMIT = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
-    """What sends the requests.
+    """The functions that send requests.
 
     Attributes:
         follow: sends a request to a URL with an Authorization, and follows redirects; only the URL's own host gets it.
@@ -77,7 +77,7 @@ class Access:
         self._auth.expect_writes(repository)
 
     def expects_writes(self, repository: str) -> bool:
-        """Whether a repository is written to."""
+        """Return whether a repository is written to."""
         return self._auth.expects_writes(repository)
 
     def explained(self, call: Call, error: TagferryError) -> TagferryError:
@@ -90,7 +90,7 @@ class Access:
         return Refused(f'{error.message}; the {who} needs permission to {needed} in "{repository}"')
 
     async def user(self, repository: str) -> str:
-        """What a message calls the user as whom a repository is asked for."""
+        """Return how a message names the user whose credentials are used for a repository."""
         return FixedCredentials(await self._endpoint.credential_source.find(repository)).origin
 
     async def sign_in(self) -> None:
@@ -104,7 +104,7 @@ class Access:
             Unsupported: a web site answers, not a registry.
         """
         accepted = frozenset({200, 401, 403, 404, 405, 501})
-        call = Call(method="GET", task="let its user in", url=ROOT, accept=accepted, redirects=True)
+        call = Call(method="GET", task="authenticate its user", url=ROOT, accept=accepted, redirects=True)
         response = await self.send(call)
         if await self._auth.show_password():
             response.close()
@@ -209,7 +209,7 @@ class Access:
         )
 
     def _may_learn(self, url: str, realm: str) -> bool:
-        """Whether what is secret may go on to a URL that a token server leads to: within its domain, over TLS."""
+        """Return whether a token server's redirect may receive the credentials: within its domain, over TLS."""
         if self._wire.is_own(url):
             return True
         named, goal = origin_of(realm), origin_of(url)

@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def length(self) -> int | None:
-        """The content's length in bytes, where it is told; that of compressed content says nothing of it."""
+        """The content's length in bytes; None if it is not declared, or is the length of compressed content."""
         if codings(self.headers):
             return None
         text = self.headers.get("Content-Length", "")

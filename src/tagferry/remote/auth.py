@@ -90,7 +90,7 @@ class Authenticator:
             _remember(self._written, repository)
 
     def expects_writes(self, repository: str) -> bool:
-        """Whether a repository is written to."""
+        """Return whether a repository is written to."""
         return repository in self._written
 
     async def authorization(self, scopes: tuple[str, ...]) -> str | None:
@@ -140,7 +140,7 @@ class Authenticator:
         return self._is_presumed and refusal.sent.startswith("Basic ") and await self._asks_in(repository)
 
     async def _asks_in(self, repository: str) -> bool:
-        """Whether a registry that asked for nothing, and refused a password, asks for tokens where it is read.
+        """Return whether a registry that asked for nothing, and refused a password, asks readers for tokens.
 
         Some have nothing at `/v2/`, and refuse to write without naming a challenge.
         """
@@ -162,7 +162,7 @@ class Authenticator:
         return asks_for_tokens()
 
     async def _challenge(self, credentials: Credentials | None) -> Challenge | None:
-        """What the registry challenges with; asked for once before anything else if there are credentials."""
+        """Return the registry's challenge; if there are credentials, it is requested once, before anything else."""
         if self._known is None and credentials is not None and not self._is_probed:
             await self._probing.run(lambda: self._is_probed or self._known is not None or None, self._ask_for_challenge)
         return self._known
@@ -203,14 +203,14 @@ class Authenticator:
         return await self._renewed(refusal, credentials) or self._narrow(refusal.scopes)
 
     def _is_current(self, sent: str, credentials: Credentials | None) -> bool:
-        """Whether it is what would be sent now; while it was under way, another request may have renewed it."""
+        """Return whether it is what would be sent now; while it was under way, another request may have renewed it."""
         scheme, _, value = sent.partition(" ")
         if scheme == "Basic":
             return credentials is not None and sent == basic(credentials)
         return self._tokens.holds(value, credentials)
 
     def _presume_basic(self, refusal: Refusal, credentials: Credentials | None) -> bool:
-        """Send the credentials unasked where an answer to nobody in particular does not count."""
+        """Send the credentials unasked if the answer to an anonymous request does not count."""
         if credentials is None:
             return False
         if self._known is not None:

@@ -6,11 +6,11 @@ from tagferry.remote.capabilities import HEAD_BLOBS, Learned
 from tagferry.remote.transport import Call, Transport
 
 NO_HEAD = frozenset({400, 403, 405, 406, 501})
-"""Statuses by which a registry, or what stands before it, may mean the method HEAD; GET tells whether it does."""
+"""Statuses by which a registry, or a proxy before it, may refuse the method HEAD as such; GET decides."""
 
 
 class BlobSizes:
-    """The sizes of one registry's blobs, by HEAD, or by a GET of one byte where HEAD does not tell."""
+    """The sizes of one registry's blobs, by HEAD, or by a GET of one byte if HEAD does not report them."""
 
     def __init__(self, transport: Transport, learned: Learned) -> None:
         self._transport = transport
@@ -24,7 +24,7 @@ class BlobSizes:
         """Return a blob's size in bytes, or None where the repository does not hold it; `once` does not try again.
 
         Raises:
-            Unavailable: the registry holds it and does not tell its size.
+            Unavailable: the registry holds it and does not report its size.
         """
         found = await self._find(repository, digest, scope=scope, once=once)
         if found is None or found > 0 or digest == Digest.of(b"", digest.algorithm):
@@ -33,7 +33,7 @@ class BlobSizes:
         return await self._by_get(repository, digest, scope=scope, once=once)
 
     async def _find(self, repository: RepositoryName, digest: Digest, *, scope: str, once: bool) -> int | None:
-        """Return the size that HEAD tells, 0 where it tells none; None where there is no such blob."""
+        """Return the size that HEAD reports, 0 if it reports none; None if there is no such blob."""
         if HEAD_BLOBS in (await self._learned.known()).unavailable:
             return await self._by_get(repository, digest, scope=scope, once=once)
         call = Call(

@@ -25,12 +25,12 @@ class Body:
 
     @property
     def is_coded(self) -> bool:
-        """Whether it comes compressed, so that a range of it is none of the content."""
+        """Return whether it comes compressed, so that a range of it is not a range of the content."""
         return bool(self._codings)
 
     @property
     def can_flow(self) -> bool:
-        """Whether there are flows among its pieces."""
+        """Return whether there are flows among its pieces."""
         return not self.is_coded and self._response.can_flow
 
     def chunks(self) -> AsyncIterator[bytes]:

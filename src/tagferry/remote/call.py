@@ -49,5 +49,5 @@ class Call:
 
     @property
     def writes(self) -> bool:
-        """Whether it asks for a change."""
+        """Return whether it asks for a change."""
         return self.method not in ("GET", "HEAD")

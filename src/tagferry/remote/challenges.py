@@ -37,7 +37,7 @@ class Challenge:
         return tuple(self.parameters.get("scope", "").split())
 
     def is_same_as(self, other: "Challenge | None") -> bool:
-        """Whether the answer to both is the same, apart from the scopes."""
+        """Return whether the answer to both is the same, apart from the scopes."""
         return other is not None and _server(self) == _server(other)
 
 
@@ -105,7 +105,7 @@ def _challenges(header: str) -> Iterator[Challenge]:
 
 
 def _covers(ours: str, asked: str) -> bool:
-    """Whether a scope `type:name:action,action` grants everything that another one asks for."""
+    """Return whether a scope `type:name:action,action` grants everything that another one asks for."""
     return ours.rpartition(":")[0] == asked.rpartition(":")[0] and actions_of(asked) <= actions_of(ours)
 
 

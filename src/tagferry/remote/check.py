@@ -1,4 +1,4 @@
-"""Whether a registry answers what a synchronization would ask, as the configured user."""
+"""Checks that a registry answers the requests of a synchronization, as the configured user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Sample = tuple[RepositoryName, Tag | None]
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a registry answered.
+    """The result of a check.
 
     Attributes:
         asked: what it was asked for.
@@ -46,7 +46,7 @@ class Check:
         """Ask for a manifest, or the tags of a repository if no tag is given.
 
         Raises:
-            NotFound: the configured user is told that it does not exist.
+            NotFound: the registry reports to the configured user that it does not exist.
             TagferryError: whatever else the registry answers, or why it cannot be asked.
         """
         user = await self._transport.user(repository)

@@ -7,11 +7,11 @@ from tagferry.remote.faults import Broken, Rejected
 from tagferry.remote.headers import Headers
 
 _STEP = 256 * 1024
-"""Bytes of decoded content that are handed out at once, however much a few coded bytes may stand for."""
+"""Bytes of decoded content that are handed out at once, however much a few coded bytes decode to."""
 _MOST = 4
 """Codings that one body may have."""
 _NOTHING = frozenset({"", "identity", "chunked", "aws-chunked"})
-"""What changes nothing in the bytes that are handed out; the last is what S3 remembers of how it was uploaded to."""
+"""Codings that leave the content unchanged; S3 reports the last one, which was that of the upload."""
 _GZIP, _DEFLATE = frozenset({"gzip", "x-gzip"}), frozenset({"deflate"})
 
 
@@ -86,7 +86,7 @@ async def _inflated(chunks: AsyncIterator[bytes], *, is_gzip: bool) -> AsyncIter
 
 
 def _window(beginning: bytes, *, is_gzip: bool) -> int | None:
-    """What zlib has to expect (`wbits`); None where this is not coded at all."""
+    """Return what zlib has to expect (`wbits`); None if this is not coded at all."""
     if is_gzip:
         return 16 + zlib.MAX_WBITS if beginning.startswith(b"\x1f\x8b") else None
     has_header = beginning[0] & 0x0F == 8 and int.from_bytes(beginning[:2], "big") % 31 == 0

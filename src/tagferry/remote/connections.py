@@ -59,8 +59,8 @@ class Connections:
     ) -> Response:
         """Send a request and wait for its answer's head; the caller closes the answer.
 
-        A kept connection that turns out to be dead is replaced at once, unless the body is a stream, or a second
-        deletion would be told that there is nothing to delete.
+        A kept connection that turns out to be dead is replaced at once, unless the body is a stream, or the outcome
+        of a write has to be looked up first.
 
         Args:
             method: in capitals.

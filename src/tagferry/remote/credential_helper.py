@@ -63,7 +63,7 @@ async def ask_helper(helper: str, key: str, *, timeout: float = HELPER_TIMEOUT) 
 
 
 async def _run(name: str, program: str, key: str, timeout: float) -> tuple[int, bytes, bytes]:
-    """Run a helper; gives its exit code, what it wrote, and the beginning of what it complained of."""
+    """Run a helper; return its exit code, its output, and the beginning of its standard error."""
     try:
         with _pipe_with(key) as question:
             process = await asyncio.create_subprocess_exec(
@@ -173,7 +173,7 @@ def _answer(output: bytes) -> dict[str, Any]:
 
 
 def _readable(output: bytes) -> str:
-    """What a helper said about its failure, in one line; nothing where it may hold a secret."""
+    """Return a helper's account of its failure, in one line; empty if it may hold a secret."""
     text = output.decode(errors="replace")
     if re.search(r"secret|password|token\"?\s*[:=]", text, re.IGNORECASE) and re.search(r"[{=]", text):
         return ""

@@ -53,8 +53,8 @@ class Deletions:
     async def delete_repository(self, store: ImageStore, repository: RepositoryName) -> None:
         """Delete a repository's tags and what they lead to: manifests, what these list, and what is attached to any.
 
-        What refers to something is deleted before it, so that whoever looks meanwhile finds nothing incomplete: first
-        the tags, where the registry deletes them by name. An error leaves the rest for another attempt.
+        Manifests are deleted before those that they refer to, so that readers find nothing incomplete meanwhile: first
+        the tags, if the registry deletes them by name. An error leaves the rest for another attempt.
 
         Args:
             store: this registry.
@@ -86,7 +86,7 @@ class Deletions:
         asked = _Asked()
 
         async def ask(reference: Reference) -> None:
-            # Some registries take what is attached along, and somebody else may delete too.
+            # Some registries delete referrers with their subject, and other clients may delete too.
             with suppress(NotFound):
                 if asked.refusal is None:
                     try:
@@ -164,7 +164,7 @@ class Deletions:
 
 @dataclass
 class _Asked:
-    """What a registry answered to several deletions."""
+    """A registry's answers to several deletions."""
 
     statuses: list[str] = field(default_factory=list)
     refusal: Unsupported | None = None
@@ -191,7 +191,7 @@ async def _levels(
 
 
 async def _below(store: ImageStore, repository: RepositoryName, digest: Digest, tags: Collection[Tag]) -> list[Digest]:
-    """What a manifest lists, and what is attached to it; a manifest that cannot be read lists nothing."""
+    """Return the manifests that a manifest lists, and its referrers; one that cannot be read lists none."""
     children: list[Digest] = []
     with suppress(NotFound, Unsupported, Invalid, Corrupt):
         children = [child.digest for child in (await store.get_manifest(repository, digest)).children]

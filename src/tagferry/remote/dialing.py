@@ -24,7 +24,7 @@ _HEAD_START_SECONDS = 0.25
 _HEAD_LIMIT = 16 * 1024
 """Bytes that a proxy's answer to CONNECT may have."""
 _SECOND_LOOK_SECONDS = 2.0
-"""How long a certificate is looked at again for its date, where it was refused for it."""
+"""The time limit of the second connection that reads the date for which a certificate was refused."""
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: ([^\r\n]*))?")
 _FAULTS = (OSError, UnicodeError, RuntimeError, ExceptionGroup)
 
@@ -44,7 +44,7 @@ class Route(NamedTuple):
 
     @property
     def is_relayed(self) -> bool:
-        """Whether a proxy reads the requests themselves, as it does without TLS."""
+        """Return whether a proxy reads the requests themselves, as it does without TLS."""
         return self.proxy is not None and self.origin[0] == "http"
 
     def __str__(self) -> str:

@@ -226,17 +226,17 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _keys(host: str, default_port: int) -> list[str]:
-    """The hosts under which a registry's entries may stand, most exact first."""
+    """Return the hosts under which a registry's entries are stored, the most exact first."""
     host = host.lower()
     if host in DOCKER_HUB_HOSTS:
         return [host, *sorted(DOCKER_HUB_HOSTS - {host})]
-    # The colons of an IPv6 address stand in brackets.
+    # The colons of an IPv6 address are in brackets.
     has_port = ":" in host.rpartition("]")[2]
     return [host, *({host.removesuffix(f":{default_port}")} - {host} if has_port else [f"{host}:{default_port}"])]
 
 
 def _helper_keys(hosts: list[str]) -> list[str]:
-    """What a helper is asked for: docker's own key for Docker Hub, else the host."""
+    """Return the keys for which a helper is asked: docker's own key for Docker Hub, else the host."""
     if hosts[0] in DOCKER_HUB_HOSTS:
         return [DOCKER_HUB_KEY, *hosts]
     return [hosts[0], f"https://{hosts[0]}"]

@@ -60,7 +60,7 @@ class Downloader:
 
 
 class _Blob(NamedTuple):
-    """What is read, and from where."""
+    """A blob that is read, and its source."""
 
     transport: Transport
     learned: Learned
@@ -79,10 +79,10 @@ class _Span:
         blob: the blob.
         start: its first byte that is wanted.
         end: the byte after the last one that is wanted.
-        is_piece: other spans bring what is before it, so that reading the whole blob for it is not worth it.
+        is_piece: other spans read what is before it, so that reading the whole blob for it is not worth it.
 
     Attributes:
-        is_whole: whether the last answer brings all of the blob.
+        is_whole: whether the last answer has all of the blob.
     """
 
     def __init__(self, blob: _Blob, start: int, end: int, *, is_piece: bool = False) -> None:
@@ -163,9 +163,9 @@ class _Span:
         await self._learned.note_available(RANGES)
 
     def _begins_at(self, answer: Answer, body: Body) -> int | None:
-        """The first byte that an answer other than 200 brings; None where what is wanted next is not in it."""
+        """The position of the first byte of an answer other than 200; None if the next byte needed is not in it."""
         media_type = answer.headers.get("Content-Type", "").lower()
-        # A range of what was compressed on the way is none of the blob.
+        # A range of content that was compressed in transit is not a range of the blob.
         if answer.status != 206 or body.is_coded or media_type.startswith("multipart/"):
             return None
         told = answer.headers.get("Content-Range", "")

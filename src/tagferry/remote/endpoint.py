@@ -27,7 +27,7 @@ class CredentialSource(Protocol):
 
     @property
     def origin(self) -> str:
-        """What a message calls the credentials, such as `user "robot"`."""
+        """The name of the credentials in messages, such as `user "robot"`."""
         ...
 
     async def find(self, repository: str) -> Credentials | None:
@@ -76,7 +76,7 @@ class Endpoint:
         name: what to call the registry to a person; unique in the process.
         url: `https://host[:port]` or `http://host[:port]`, with neither path nor query.
         credentials: what is sent to the registry, or where that comes from; None to call anonymously.
-        ca_file: PEM file with authorities to trust besides the system's.
+        ca_file: PEM file with authorities to trust in addition to the system's.
         ca_only: trust those in `ca_file` alone.
         insecure_skip_verify: take any TLS certificate.
         client_certificate: PEM file with the certificate that the registry's host and its token server may see.

@@ -12,7 +12,7 @@ _WITHOUT_NUMBER: dict[type[BaseException], int] = {
     ConnectionRefusedError: errno.ECONNREFUSED,
     BrokenPipeError: errno.EPIPE,
 }
-"""What event loops raise by themselves, without telling more than the class."""
+"""Errors that event loops raise by themselves, with nothing but their class."""
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
 """OpenSSL's verification results for a chain that ends in no trusted authority (openssl-verification-options(1))."""

@@ -1,7 +1,7 @@
 """Makes a proper head of an answer out of one that only lenient clients read (RFC 9112, sections 2.2, 5 and 6.3).
 
-Registries stand behind proxies and appliances of all ages. The parser is strict, so that what it refuses is brought
-into the form that it reads; what could mean two things stays refused.
+Registries are behind proxies and appliances of all ages. The parser is strict, so that heads that it refuses are
+rewritten in the form that it reads; a head that could mean two things stays refused.
 """
 
 import re
@@ -18,7 +18,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def mended(data: bytes) -> bytes | None:
-    """What the parser reads instead of these bytes, which begin with an answer's head; None where that has no end yet.
+    """Rewrite bytes that begin with an answer's head in the form that the parser reads; None if the head is incomplete.
 
     A version that is unknown counts as the one that is spoken here. Folded lines become one, equal Content-Length
     headers become one, a bare line feed ends a line, blanks around a name and lines that hold no header go, and control
@@ -45,7 +45,7 @@ def _mended(head: bytes) -> bytes:
 
 
 def may_be_http(beginning: bytes) -> bool:
-    """Whether an answer that begins so may be one of HTTP."""
+    """Return whether an answer with this beginning may be HTTP."""
     word = beginning.lstrip()[:5]
     return b"HTTP/".startswith(word)
 
@@ -62,7 +62,7 @@ def _framed(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     if codings == [b"identity"]:
         others = [(name, value) for name, value in others if name.lower() != b"transfer-encoding"]
     elif codings and lengths:
-        # The chunks tell the end; what follows them on the connection is not to be relied on.
+        # The chunks show the end; whatever follows them on the connection is not reliable.
         return [*others, (b"Connection", b"close")]
     lengths.discard(b"")
     if len(lengths) > 1:

@@ -17,7 +17,7 @@ from tagferry.remote.splice import IS_AVAILABLE, BodyFlow, Splice
 from tagferry.remote.waiting import Waiting
 
 INVITATION_SECONDS = 1.0
-"""How long a body that asks first is held back, as curl does it."""
+"""The longest wait for an invitation before a body that asks first is sent, as curl does it."""
 WRITE_AHEAD = 256 * 1024
 """Bytes of a request that wait to be sent, beyond which its source is stopped."""
 

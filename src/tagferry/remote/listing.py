@@ -60,7 +60,7 @@ async def pages(
 
 
 def goes_on(page: Answer) -> bool:
-    """Whether a page names a next one."""
+    """Return whether a page has a link to a next one."""
     return _next(page) is not None
 
 

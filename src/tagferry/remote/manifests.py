@@ -84,7 +84,7 @@ class Manifests:
             return Descriptor(media_type=answer.media_type, digest=digest, size=answer.length)
         found = await self.look(repository, reference, known, once=once)
         if found is not None:
-            await self._learned.note_unavailable(HEAD_MANIFESTS, "it tells no digest, type or length")
+            await self._learned.note_unavailable(HEAD_MANIFESTS, "it reports no digest, type or length")
         return found
 
     async def get(self, repository: RepositoryName, reference: Reference) -> Manifest:
@@ -137,8 +137,8 @@ class Manifests:
     ) -> Answer:
         """The answer to GET; 404 where a refusal means the same.
 
-        Artifactory refuses to look for signature tags that do not exist. Whoever may write to a repository and read an
-        image may read what is attached to it, too; of somebody who only reads this is not known.
+        Artifactory refuses to look for signature tags that do not exist. A user who may write to a repository and read
+        an image may read its referrers too; for a user who only reads, this is not known.
         """
         try:
             return await self._transport.fetch(self._call("GET", "give", repository, reference, known), once=once)
@@ -240,12 +240,12 @@ class Manifests:
         return answer
 
     async def _standing(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
-        """Return what is there, asked once; some registries answer 404 to HEAD of what they have."""
+        """Return the current manifest, asked once; some registries answer 404 to HEAD of manifests that they have."""
         found = await self.head(repository, reference, once=True)
         return found if found is not None else await self.look(repository, reference, once=True)
 
     async def _refusal(self, call: Call, manifest: Manifest, answer: Answer) -> TagferryError:
-        """Note the refusal of a manifest where it is one of what the manifest is, and return its error."""
+        """Return the error of a refusal, and note the refusal if it is about the kind of manifest."""
         is_of_kind = answer.status in _KIND_REFUSED or answer.code in ("UNSUPPORTED", "MANIFEST_INVALID")
         if not is_of_kind:
             return self._hinted(self._transport.failure(call, answer), manifest)
@@ -285,7 +285,7 @@ class Manifests:
 
 
 def _is_about_content(answer: Answer) -> bool:
-    """Whether a manifest is refused because something that it refers to is missing."""
+    """Return whether a manifest is refused because something that it refers to is missing."""
     return answer.status == 404 or (answer.status == 400 and answer.code in _MISSING_CODES)
 
 

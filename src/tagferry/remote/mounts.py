@@ -1,4 +1,4 @@
-"""From which repositories of a registry blobs can be mounted, so that this is not asked in vain for each blob."""
+"""The repositories of a registry from which blobs can be mounted, so that no mount is requested in vain."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _FAULTS = 2
 
 
 class MountOrigins:
-    """What became of mounts from each repository of one registry.
+    """The outcomes of mounts from each repository of one registry.
 
     Args:
         clock: seconds, monotonic.

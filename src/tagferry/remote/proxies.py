@@ -111,7 +111,7 @@ def parse(text: str, name: str) -> Proxy:
 
 
 class _Exempt:
-    """What `NO_PROXY` says: hosts, domains, addresses and networks, each with a port if only that one is meant."""
+    """The exemptions in `NO_PROXY`: hosts, domains, addresses and networks, each for all ports or one."""
 
     def __init__(self, text: str) -> None:
         self._everything = False
@@ -145,7 +145,7 @@ class _Exempt:
             if (network := _network(host)) is not None:
                 self._networks.append((network, port))
             elif host := _ascii(host.removeprefix("*").rstrip(".")):
-                # `.example.com` is said of what is below it alone, `example.com` of itself, too.
+                # `.example.com` covers only the names below it, `example.com` also itself.
                 self._domains.append((f".{host.removeprefix('.')}", not host.startswith("."), port))
 
 

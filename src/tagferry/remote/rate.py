@@ -13,7 +13,7 @@ SLOWEST = 1.0
 RESTART = 10.0
 """Requests a second with which to begin again at a host that was down, which says nothing about how many it grants."""
 _MARGIN = 0.9
-"""The part of what was granted that is used next."""
+"""The part of the granted rate that is used next."""
 _LARGEST_CUT = 0.7
 """The part of a known rate that is kept at least: what was granted lately may say too little."""
 _ACCELERATION = 0.05
@@ -71,7 +71,7 @@ class RequestRate:
 
         Args:
             seconds: how long the host asks to be left alone.
-            slowest: requests a second to go on with at least.
+            slowest: requests a second to continue with at least.
 
         Returns:
             Whether this is a new refusal; those that follow at once belong to requests that were under way by then.
@@ -124,5 +124,5 @@ class RequestRate:
         self._grown_at = now
 
     def _is_awaited(self, now: float) -> bool:
-        """Whether a request that came now would have to wait."""
+        """Return whether a request that came now would have to wait."""
         return self._next_at > now or self._line.locked()

@@ -39,7 +39,7 @@ _ABSENT_SECONDS = 3600.0
 
 
 class _Listed(NamedTuple):
-    """What the API listed.
+    """The answer of the API.
 
     Attributes:
         entries: None where it listed nothing, so that the tag is asked.
@@ -226,7 +226,7 @@ class Referrers:
             return answer
 
     async def _judge(self, repository: RepositoryName, call: Call, page: Answer, listed: list[Descriptor]) -> _Listed:
-        """What an answer means that is no list of referrers."""
+        """Interpret an answer that is not a list of referrers."""
         failure = self._failure(call, page)
         # Harbor before 2.8 answers 401 without a challenge to what it does not know.
         if page.status == 403 or (page.status == 401 and page.headers.get("WWW-Authenticate")):
@@ -254,7 +254,7 @@ class Referrers:
             await self._learned.note_available(REFERRERS_API)
 
     async def _refused(self, repository: RepositoryName, refusal: TagferryError, listed: list[Descriptor]) -> _Listed:
-        """Whoever may not ask does not know what there is; other repositories may be open."""
+        """Note that the API is refused for a repository; other repositories may be open."""
         await self._learned.note_unavailable(REFERRERS_API, refusal.message)
         now = self._clock()
         self._refusals = {name: one for name, one in self._refusals.items() if now < one[0]}
@@ -288,12 +288,12 @@ def _entries(page: Answer) -> list[Any] | None:
 
 
 def _is_clear(page: Answer) -> bool:
-    """Whether an answer is one that a registry gives, with the API or without it (distribution-spec 1.1)."""
+    """Return whether an answer is as specified for registries with or without the API (distribution-spec 1.1)."""
     return page.status == 404 or page.code in _OF_THE_SUBJECT or _entries(page) is not None
 
 
 def _is_index_of(manifest: Manifest | None, subject: Digest) -> bool:
-    """Whether this can be the index of a subject's referrers; a registry may give the subject itself instead."""
+    """Return whether this can be the index of a subject's referrers; a registry may give the subject itself instead."""
     return manifest is not None and manifest.media_type == OCI_INDEX and manifest.digest != subject
 
 

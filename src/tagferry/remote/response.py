@@ -70,7 +70,7 @@ class Response:
 
     @property
     def can_flow(self) -> bool:
-        """Whether what has not come in yet can be had as a flow."""
+        """Return whether the rest of the body can be read as a flow."""
         return bool(self._left) and self._connection.plain_socket is not None
 
     async def pieces(self) -> AsyncIterator[bytes | Flow]:

@@ -31,7 +31,7 @@ class Retry:
         shortest: seconds; the first pause is a random part of it, and each further one doubles the range.
         longest: seconds; no pause of our own choosing is longer.
         patience: seconds that one operation waits in all because the registry asked for it. Beyond them it fails, and
-            the error tells when to come back.
+            the error says when to come back.
         sleep: waits for seconds.
         chance: a number from 0 to 1.
     """
@@ -51,7 +51,7 @@ class Retry:
 
 
 class Budget:
-    """What one registry's retries may cost together, so that retries do not overload a struggling registry.
+    """The limit on all retries at one registry, so that retries do not overload a struggling registry.
 
     Args:
         most: retries that may follow one another at once.

@@ -33,7 +33,7 @@ class _Silence:
 
     @property
     def is_silent(self) -> bool:
-        """Whether that is enough."""
+        """Return whether there are enough of them for the host to count as silent."""
         return self.count >= _ENOUGH
 
     @contextmanager
@@ -89,14 +89,14 @@ class Silences:
         except Unheard:
             raise
         except Broken:
-            # It is gone and no longer silent, which costs nobody time.
+            # The host fails at once and is no longer silent, so that no request waits for it.
             self._silent.pop(origin, None)
             raise
         else:
             self._silent.pop(origin, None)
 
     def is_silent(self, origin: Origin) -> bool:
-        """Whether a host has lately answered nothing."""
+        """Return whether a host has not answered its last requests."""
         silence = self._silent.get(origin)
         return silence is not None and silence.is_silent
 

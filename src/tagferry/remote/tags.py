@@ -1,7 +1,8 @@
 """The tags of a repository (distribution-spec 1.1, "Listing Tags").
 
-Two kinds of callers ask for them. People and rules want the list itself: what is not a list of tags is an error. A
-copy wants to know whether a few names exist, which it can also ask one by one, so that it goes on without the list.
+Two kinds of callers ask for them. People and rules want the list itself: an answer that is not a list of tags is
+an error. A copy wants to know whether a few names exist. It can also ask for them one by one, so that it continues
+without the list.
 """
 
 from collections.abc import Iterable, Sequence
@@ -76,7 +77,7 @@ class Tags:
         return frozenset(self._tags(repository, {name for names in lists for name in names}))
 
     async def _rest(self, repository: RepositoryName, names: list[str]) -> list[list[str]]:
-        """What comes after the last name of a list that may have been cut without a link to the rest."""
+        """Return the names after the last one of a list that may have been cut without a link to the rest."""
         lists, seen = [], set(names)
         while _may_be_cut(names):
             call = self._call(repository, last=names[-1])
@@ -108,7 +109,7 @@ class Tags:
         )
 
     def _names(self, page: Answer, call: Call, repository: RepositoryName, *, is_first: bool) -> list[str]:
-        """The names on a page; null stands for none, as an empty list is written in Go."""
+        """Return the names on a page; null means none, as Go writes an empty list."""
         if page.status == 404 and is_first:
             raise NotFound("repository", repository)
         names = page.document.get("tags", "")
@@ -147,7 +148,7 @@ def _is_sorted_beyond(names: Sequence[str], name: str) -> bool:
 
 
 def _is_directory(page: Answer, names: Sequence[str]) -> bool:
-    """Whether this is how distribution 2 lists a directory: whole, and in no order, neither by name nor by date."""
+    """Return whether this is a directory as distribution 2 lists it: whole, and sorted neither by name nor by date."""
     if page.headers.get("Docker-Distribution-Api-Version") != "registry/2.0":
         return False
     ascents = sum(first < second for first, second in pairwise(names))

@@ -1,4 +1,4 @@
-"""What a registry bears, learned from its answers: how many requests at once, how many a second, and from when on.
+"""The load that a registry accepts, learned from its answers: requests at once, requests a second, and from when on.
 
 A registry that throttles is believed for all requests of the process, not only for the one that it refused.
 """

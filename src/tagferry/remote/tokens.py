@@ -23,11 +23,11 @@ from tagferry.remote.urls import redacted
 DEFAULT_LIFETIME = 60.0
 """Seconds that a token is valid if its server does not say (Token Authentication, "expires_in")."""
 REFUSED_SECONDS = 3.0
-"""How long a refusal is the answer to the same question, so that wrong passwords do not lock an account."""
+"""For how long a refusal answers the same request too, so that wrong passwords do not lock an account."""
 KEPT_SECONDS = 600.0
-"""How long it is remembered that there was a token, after it was of use the last time."""
+"""For how long an expired token is remembered, to tell a renewal from a first token."""
 _CLIENT = "tagferry"
-_TOKEN_USER = "<token>"  # noqa: S105 - the user that stands beside an identity token in docker's files
+_TOKEN_USER = "<token>"  # noqa: S105 - the user of an identity token in docker's files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class Tokens:
         return await flight.run(lambda: self._ready(key), lambda: self._renewed(key))
 
     def holds(self, value: str, credentials: Credentials | None) -> bool:
-        """Whether a token was obtained with these credentials, and is what would be sent now."""
+        """Return whether a token was obtained with these credentials, and is what would be sent now."""
         now = self._clock()
         return any(
             token.value == value and token.good_until > now and key.credentials == credentials

@@ -42,7 +42,7 @@ _SLOWEST_COMMIT = 20e6
 
 
 class Moved(Unavailable):
-    """A stream has been led elsewhere after some of it was gone: send it from its beginning to `url`."""
+    """A stream was redirected after some of it had been sent: send it from its beginning to `url`."""
 
     def __init__(self, message: str, *, method: str, url: str) -> None:
         super().__init__(message)
@@ -138,7 +138,7 @@ class Transport:
         return origin_of(url) in self._origins
 
     def _is_same(self, first: str, url: str) -> bool:
-        """Whether what a request to the first URL is authorized by may be sent to the other one."""
+        """Return whether the authorization of a request to the first URL may be sent to the other one."""
         return self.is_own(url) if self.is_own(first) else origin_of(url) == origin_of(first)
 
     def _is_at_base(self, base: str) -> bool:
@@ -201,11 +201,11 @@ class Transport:
         self._access.expect_writes(repository)
 
     def expects_writes(self, repository: str) -> bool:
-        """Whether a repository is written to."""
+        """Return whether a repository is written to."""
         return self._access.expects_writes(repository)
 
     async def user(self, repository: str) -> str:
-        """What a message calls the user as whom a repository is asked for."""
+        """Return how a message names the user whose credentials are used for a repository."""
         return await self._access.user(repository)
 
     async def sign_in(self) -> None:
@@ -220,12 +220,12 @@ class Transport:
     def failure(self, call: Call, answer: Answer) -> TagferryError:
         """The error that an answer means, for callers that accept a status and then do not know what to do."""
         if answer.url and not (call.is_for_token or self.is_own(answer.url)):
-            # What another host says besides its status may be meant for nobody here.
+            # The text of another host's error may hold what no user here should read, so that only its status counts.
             answer = replace(answer, body=b"")
         return self._access.explained(call, failure(self._shown(answer.url), call.task, answer))
 
     def _shown(self, url: str) -> str:
-        """What a message calls the registry; with the proxy that may be what really answered at the URL."""
+        """Return how a message names the registry; with the proxy that may have answered at the URL instead."""
         try:
             proxy = self._proxies.find(origin_of(url)) if url.startswith("http:") else None
         except Invalid:
@@ -262,7 +262,7 @@ class Transport:
         raise Unavailable(f"registry {self.name} redirected more than {MAX_REDIRECTS} times when asked to {call.task}")
 
     def _led_on(self, call: Call, status: int, url: str) -> Call:
-        """What to send where a redirect leads."""
+        """Return the request to send to the address of a redirect."""
         if status == 303 and call.writes:
             return replace(call, method="GET", headers={}, body=b"", redirects=True)
         self._asks_first = self._asks_first or call.writes
@@ -272,7 +272,7 @@ class Transport:
         return call
 
     def _may_send_again(self, call: Call, response: Response) -> bool:
-        """Whether a server did not take a stream only because it was asked first, which is not done again."""
+        """Return whether a server refused a stream only because it was asked first, and note not to do that again."""
         body = call.body
         if not isinstance(body, Stream) or response.status != 417 or body.has_begun:
             return False
@@ -296,7 +296,7 @@ class Transport:
         except Broken as fault:
             error = self._fault(call, fault)
             if isinstance(error, Unavailable) and self._silences.is_silent(origin):
-                # To go on waiting is up to the caller, who may hold what others need meanwhile.
+                # The caller decides whether to wait further, since it may hold what others need meanwhile.
                 error.is_final = True
             raise error from fault
         if isinstance(body, Stream) and body.was_asked_for is False:
@@ -328,7 +328,7 @@ class Transport:
         return self._rates[origin]
 
     def _may_identify(self, call: Call, url: str) -> bool:
-        """Whether the client's certificate may be seen there: by the registry's host, and by its token server."""
+        """Return whether to show the client's certificate there: to the registry's host, and to its token server."""
         has_one = self.endpoint.client_certificate is not None
         return has_one and (call.is_for_token or urlsplit(url).hostname == self._own.hostname)
 
@@ -358,7 +358,7 @@ class Transport:
         return answer
 
     def _is_page(self, call: Call, response: Response) -> bool:
-        """Whether a write, or a login, has been led to a web page for people, whose status says nothing."""
+        """Return whether a write, or a login, was redirected to a web page for people, whose status says nothing."""
         is_html = response.status == 200 and response.headers.get("Content-Type", "").startswith("text/html")
         return is_html and (call.writes or call.url == ROOT) and response.url != self.resolve(call.url)
 

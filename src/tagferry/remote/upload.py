@@ -161,7 +161,7 @@ class Upload:
         """How many bytes the session holds (distribution-spec 1.1, "Pushing a blob in chunks").
 
         Returns:
-            None where the session is gone, or holds something else than this blob.
+            None if the session no longer exists, or holds something else than this blob.
 
         Raises:
             Unavailable: the registry does not tell.

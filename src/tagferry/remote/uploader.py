@@ -114,7 +114,7 @@ class Uploader:
             mounted = await self._mount(repository, digest, mount_from)
             if isinstance(mounted, BlobOutcome):
                 return mounted
-            # A mount from elsewhere that failed does not tell whether the blob is here.
+            # A failed mount from another repository does not show whether the blob is here.
             if mounted is not None:
                 if not await self._is_there(repository, digest):
                     return mounted
@@ -210,7 +210,7 @@ class Uploader:
         return await self._sizes.exists(repository, digest, scope=pushing(repository))
 
     async def _was_stored(self, repository: RepositoryName, descriptor: Descriptor) -> bool:
-        """Whether a blob is there after an upload of which only the answer may have been lost; asked once."""
+        """Return whether a blob exists after an upload whose answer may have been lost; asked once."""
         try:
             size = await self._sizes.size(repository, descriptor.digest, scope=pushing(repository), once=True)
         except TagferryError:

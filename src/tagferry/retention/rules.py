@@ -45,7 +45,7 @@ class Sighting:
 
     Attributes:
         pushed_at: when it was pushed, or first seen where its registry does not tell.
-        built_at: when its image was built, where that is known; it tells apart what was first seen together.
+        built_at: when its image was built, if that is known; it orders tags that were first seen together.
         is_attachment: whether it is a signature or the like, which belongs to an image and is none itself.
     """
 

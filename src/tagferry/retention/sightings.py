@@ -27,7 +27,7 @@ from tagferry.retention.rules import Sighting
 _READ_AT_ONCE = 8
 _WRITTEN_AT_ONCE = 500
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
-"""What stands in the database where it is not known when an image was built."""
+"""The value in the database if it is not known when an image was built."""
 
 
 async def look(

@@ -89,9 +89,9 @@ class Arrivals:
         return Arrived(is_open=is_open is not None, latest_id=latest or 0, brought=_arrival(job) if job else None)
 
     async def brought_by(self, job_ids: Collection[int]) -> list[tuple[Source, Tag]]:
-        """Where those of these jobs that ended with success have brought which tag.
+        """Return the repositories and tags to which those of these jobs that succeeded have copied.
 
-        Where not all signatures could be searched for, it is also where the tag came from: its rules search again.
+        If not all signatures could be searched for, the source of the tag is among them: its rules search again.
         """
         async with self._database.read() as session:
             jobs = await session.scalars(

@@ -144,7 +144,7 @@ class Dispatch:
         return await self._guarded(rule, tag, start)
 
     async def _search_again(self, rules: list[Rule], handled: Mapping[int, Handled], tag: Tag) -> Again:
-        """Search for signatures of what rules have handled, where an earlier search was not finished."""
+        """Search for signatures of tags that rules have handled, if an earlier search was not finished."""
         # What came from a place was not sent back there.
         sent = [rule for rule in rules if rule.target_place not in handled[rule.id].came_through]
         if not sent:
@@ -154,7 +154,7 @@ class Dispatch:
         overdue = [rule for rule in sent if (at := due.get(_target(rule))) is not None and at <= datetime.now(UTC)]
         times = [await self._guarded(rule, tag, partial(self._start_as_its_creator, rule, tag)) for rule in overdue]
         if overdue:
-            # A search that found the image in place has ended, and nobody tells of its end.
+            # A search that found the image in place has ended, and no signal reports that.
             due = await self._searches.due(source, tag, targets)
         waits = [(at - datetime.now(UTC)).total_seconds() for at in due.values()]
         times += [Again(at_tag=self._clock() + seconds) for seconds in waits if seconds > 0]
@@ -162,7 +162,7 @@ class Dispatch:
 
     async def _guarded(self, rule: Rule, tag: Tag, start: Callable[[], Awaitable[bool]]) -> Again:
         """Start a sync, unless the rule has to be left alone for what went wrong before."""
-        # Whoever changes a rule may have put right what was wrong with it.
+        # A change of the rule may have corrected what was wrong with it.
         version = (rule.id, rule.updated_at)
         if (until := self._patience.until(version)) is not None:
             return Again(at_source=until)

@@ -103,7 +103,7 @@ def _priority(request: SyncRequest) -> int:
 
 
 def _turns() -> Select[int, int | None, int | None]:
-    """The user's active requests besides this one; the turn that is served, and the organization's last one.
+    """The user's other active requests; the turn that is served, and the organization's last one.
 
     A request is active while it has open jobs. Those whose registry is away do not count, which would keep the user
     from all others for as long as they are tried again.

@@ -32,7 +32,7 @@ def transition(status: JobStatus, **values: Any) -> Update:
 
 
 def recorded(change: JobChange, *, worker_id: int) -> tuple[Update, dict[str, Any]]:
-    """Record what a worker tells of a job that it runs: how far it is, how it ended, or that it has to wait again.
+    """Record a worker's report about a job that it runs: its progress, its end, or that it has to wait again.
 
     Returns:
         A statement and its parameters.

@@ -1,4 +1,4 @@
-"""When a job is tried again whose registry was away, and for how long (docs/decisions/0020)."""
+"""When, and for how long, a job is retried whose registry was unavailable (docs/decisions/0020)."""
 
 import random
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from tagferry.sync.verdicts import failure_reason
 ERROR_LIMIT = 1000
 """Characters of an error that are kept."""
 _LAST_ATTEMPT = timedelta(seconds=5)
-"""How long before its deadline a job is tried the last time."""
+"""The time between a job's last attempt and its deadline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +45,14 @@ class JobRetry:
         """
         if not isinstance(error, Unavailable) or isinstance(error, Expired):
             return None
-        # Who waits for an answer is told at once that somebody has to act. A rule starts its tag only once, so its job
-        # waits until somebody has.
+        # A user who waits for an answer learns at once that an operator has to act. A rule starts its tag only once, so
+        # its job waits until that has happened.
         if not error.may_pass and not (job.is_automatic and isinstance(error, Untrusted)):
             return None
         now = self.clock()
         number, since = job.attempts + 1, job.failing_since or now
         if job.started_at is not None and now - job.started_at > self.longest and bytes_done > job.bytes_done:
-            # It copied for so long that the trouble of its earlier attempts was over. Time alone does not tell: a
+            # It copied for so long that the trouble of its earlier attempts was over. Time alone does not show that: a
             # registry that accepts requests and answers none takes as long to fail them.
             number, since = 1, now
         last_error = failure_reason(error)
@@ -62,7 +62,7 @@ class JobRetry:
         return Attempt(number=number, failing_since=since, failed_at=now, error=last_error, next_at=due)
 
     def is_over(self, job: SyncJob, error: TagferryError) -> bool:
-        """Whether a job that fails now with this error is not tried again."""
+        """Return whether a job that fails now with this error is not retried."""
         attempt = self.failed(job, error)
         return attempt is None or attempt.next_at is None
 

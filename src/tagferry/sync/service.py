@@ -27,7 +27,7 @@ from tagferry.sync.verdicts import describe
 from tagferry.sync.worker import Worker
 
 _EXAMINE_SECONDS = 20.0
-"""How long a request is looked into before it is accepted, so that its caller is answered in time."""
+"""The time limit for examining a request before it is accepted, so that its caller is answered in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +293,7 @@ class SyncService:
     async def _examined(
         self, request: SyncRequest, route: Route, tags: Sequence[Tag]
     ) -> tuple[Mapping[Tag, Finding | TagferryError], Collection[Tag]]:
-        """What is found about the tags in a short time; a registry that takes longer is left to their jobs.
+        """Examine the tags for a short time; if a registry takes longer, their jobs examine them.
 
         Returns:
             The findings, and the tags that were searched again because an earlier search was unfinished.
@@ -329,7 +329,7 @@ async def _require_source(route: Route) -> None:
     except NotFound:
         raise
     except TagferryError:
-        # That the source does not answer this tells nothing about the repository; each tag's job finds out.
+        # A source that does not answer this says nothing about the repository; each tag's job finds out.
         return
 
 

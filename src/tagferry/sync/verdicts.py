@@ -9,7 +9,7 @@ from tagferry.errors import NotFound, TagferryError
 from tagferry.sync.model import Attempt, JobStatus
 
 _NAMED = 3
-"""How many of what was left behind are named."""
+"""The number of names in a list of referrers that were left behind."""
 
 
 def describe(verdict: Verdict, rewritten: Rewrite | None = None, gaps: Gaps = NO_GAPS) -> tuple[JobStatus, str]:
@@ -33,7 +33,7 @@ def describe(verdict: Verdict, rewritten: Rewrite | None = None, gaps: Gaps = NO
 
 
 def describe_gaps(gaps: Gaps) -> list[str]:
-    """What may be missing of an image's signatures and the like, and why; nothing where all of them are there."""
+    """Describe which referrers of an image may be missing, and why; empty if all of them are there."""
     told: list[str] = []
     if gaps.unsearched is not None:
         told.append(f"signatures and other referrers could not be searched for: {gaps.unsearched}")

@@ -36,7 +36,7 @@ _LOOK_SECONDS = 1.0
 """How often a worker with free places looks for jobs by itself, in case that a signal was lost or a limit ran out."""
 _WATCH_SECONDS = 2.0
 _RESUME_SECONDS = 5.0
-"""How often a worker looks for jobs to try again, in case that others postponed some and are gone."""
+"""How often a worker looks for jobs to retry, in case other workers postponed some and were lost."""
 _RETRY_SECONDS = 1.0
 _HINTS = 1000
 
@@ -250,7 +250,7 @@ class Worker:
             log.info("jobs whose way is free go on", jobs=len(freed))
 
     async def _resume(self) -> None:
-        """Let the jobs go on whose next attempt is due, then wait until there may be more of them."""
+        """Queue the jobs whose next attempt is due, then wait until there may be more of them."""
         self._postponed.clear()
         seconds = await self._jobs.resume()
         with suppress(TimeoutError):
@@ -300,7 +300,7 @@ class Worker:
                     plan=hint.plan if hint else None,
                     progress=run.progress,
                     before_tag=self._until_certain,
-                    # Whoever accepted the job has found something that may be no part of the tag's own manifest.
+                    # What the request found to be missing may not be part of the tag's own manifest.
                     thorough=True,
                     is_last=partial(self._retry.is_over, job),
                 )

@@ -79,7 +79,7 @@ class Authentication:
 
     Args:
         app: what is served.
-        authenticator: tells who the caller is.
+        authenticator: identifies the caller.
         body_limit: in bytes.
         exists: whether `app` has anything at a request's path.
     """
@@ -109,7 +109,7 @@ class Authentication:
         await self._app(scope, _replay(body, receive), send)
 
     async def _authenticate(self, scope: Scope, body: bytes) -> Caller | None:
-        """Who sent the request; None where no header says it, if the body may, or if anybody may ask."""
+        """Return the caller; None if no header identifies one, and the body may, or the request needs none."""
         request = signing.Request(
             method=scope["method"],
             path=_text(scope["raw_path"]),
@@ -135,7 +135,7 @@ def has_management_credentials(scope: Scope) -> bool:
 
 
 def _asks_for_versions(scope: Scope) -> bool:
-    """Whether this is for an API's versions, `/`, or for one of them, `/v4`.
+    """Return whether this requests the versions of an API, `/`, or one of them, `/v4`.
 
     Clients of IAM ask for them before they authenticate; those of SWR sign the same request. Where a client takes such
     a path for IAM's address, or one that does not exist, it must learn so without credentials: OpenStack's answer a 401

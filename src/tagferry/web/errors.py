@@ -179,7 +179,7 @@ def serialize(
 
 
 def is_iam_path(path: str) -> bool:
-    """Whether a path belongs to IAM: `/v3` and `/v3.0` without `/v3/manage`, which is SWR's."""
+    """Return whether a path belongs to IAM: `/v3` and `/v3.0` without `/v3/manage`, which is SWR's."""
     version, _, rest = path.removeprefix("/").partition("/")
     return version in ("v3", "v3.0") and rest.partition("/")[0] != "manage"
 

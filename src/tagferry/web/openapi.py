@@ -1,6 +1,6 @@
 """The application of a region's address, and its OpenAPI document.
 
-The document has what the routes tell, and how the region's embedded registry gives tokens.
+The document has the operations of the routes, and the token service of the region's embedded registry.
 """
 
 from typing import Any

@@ -1,9 +1,9 @@
 """Lets the vendor's SDK samples run as they are.
 
 The published samples never set the organization and the repository. The SDK for Python then sends the path's
-placeholders literally, the one for Go sends empty names. Where a region's configuration says which repository they
-stand for, that one is meant; otherwise they are refused. A DELETE is refused always: an empty name may also come from a
-mistake, which must not delete anything.
+placeholders literally, the one for Go sends empty names. If a region's configuration names a repository for them,
+they are replaced by it; otherwise they are refused. A DELETE is always refused: an empty name may also be a mistake,
+which must not delete anything.
 """
 
 from starlette.types import ASGIApp, Receive, Scope, Send

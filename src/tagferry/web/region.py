@@ -155,7 +155,7 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _hint(path: str) -> str:
-    """What to do about a path that no API has, as an SDK sends one whose names were not set."""
+    """Return the advice for a path that no API has, such as an SDK sends if its names were not set."""
     if "//" not in path:
         return ""
     return "; a name in the path is empty: set the organization and the repository in the request"

@@ -20,9 +20,9 @@ class DomainRow(Base):
 
 
 class UserRow(Base):
-    """A user; the password is kept as an argon2 hash. One that is not enabled is let in nowhere.
+    """A user; the password is kept as an argon2 hash. A user who is not enabled cannot authenticate.
 
-    `profile` is what clients keep with the user, which has no effect here.
+    `profile` is what clients store with the user; it has no effect here.
     """
 
     __tablename__ = "users"

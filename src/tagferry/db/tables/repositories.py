@@ -25,7 +25,7 @@ class OrganizationRow(Base):
 
 
 class OrganizationPermissionRow(Base):
-    """What a user may do in an organization: 1 read, 3 edit, 7 manage; `position` counts the order of giving."""
+    """A user's permission in an organization: 1 read, 3 edit, 7 manage; `position` counts the order of granting."""
 
     __tablename__ = "organization_permissions"
 
@@ -59,9 +59,9 @@ class RepositoryRow(Base):
 
 
 class RepositoryPermissionRow(Base):
-    """What a user may do in a repository, besides what the organization lets the user do: 1 read, 3 edit, 7 manage.
+    """A user's permission in a repository, in addition to the organization's: 1 read, 3 edit, 7 manage.
 
-    `position` counts the order of giving.
+    `position` counts the order of granting.
     """
 
     __tablename__ = "repository_permissions"

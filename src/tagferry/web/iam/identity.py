@@ -1,4 +1,4 @@
-"""Who asks for a token: a user identified by one method, or by a token and one method more."""
+"""Identifies the user who requests a token: by one method, or by a token and one more method."""
 
 from tagferry.accounts.model import Caller
 from tagferry.errors import Invalid, MissingField, Unauthenticated
@@ -97,7 +97,7 @@ async def identify(identity: Identity, context: Context) -> tuple[tuple[str, ...
 
 
 def is_domain(wanted: NameOrId, caller: Caller) -> bool:
-    """Whether this is the caller's domain, by all that is given of it."""
+    """Return whether this is the caller's domain, by every given field."""
     return wanted.name in (None, "", caller.domain_name) and wanted.id in (None, "", caller.domain_id)
 
 

@@ -1,4 +1,4 @@
-"""Tokens: got, validated and revoked.
+"""Tokens: issued, validated and revoked.
 
 Source: IAM API reference, "Token management"; Keystone's API reference, "Authentication and token management".
 """
@@ -34,7 +34,7 @@ class ProjectScope(NameOrId):
 
 
 class Scope(Strict):
-    """What the token is for: a project, the domain, or nothing."""
+    """The scope of the token: a project, the domain, or none."""
 
     project: ProjectScope | None = None
     domain: NameOrId | None = None
@@ -111,7 +111,7 @@ async def revoke_token(context: RequestContext, x_subject_token: SubjectToken = 
 
 
 async def _find(value: str, context: Context, *, even_disabled: bool = False) -> TokenRecord:
-    """What is on record of a token of the caller's, or for administrators of any."""
+    """Return the record of one of the caller's tokens, or for administrators of any token."""
     if not value:
         raise MissingField("X-Subject-Token")
     found = await context.services.tokens.find(value, even_disabled=even_disabled)
@@ -145,7 +145,7 @@ def _scope_document(project: RegionId | None, owner: Caller) -> dict[str, Any]:
 
 
 def _scope(scope: Scope | None, caller: Caller, context: Context) -> tuple[bool, RegionId | None]:
-    """Whether the token has a scope, and the region whose project that is; None for the domain.
+    """Return whether the token has a scope, and the region of its project; None for the domain.
 
     Raises:
         NotFound: the caller's domain has no such project, or is another one.

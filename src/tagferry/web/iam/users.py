@@ -22,7 +22,7 @@ _PROFILE: dict[str, str | bool] = {
     **dict.fromkeys(("email", "areacode", "phone", "xuser_id", "xuser_type"), ""),
     "pwd_status": False,
 }
-"""What is only kept of a user, and what is shown where nothing was given."""
+"""The fields of a user that are only stored, with the values that are shown if none were given."""
 
 
 class UserOptions(Strict):
@@ -46,7 +46,7 @@ class UserOptions(Strict):
 
     @property
     def profile(self) -> dict[str, Any]:
-        """What is given of that which is only kept."""
+        """The given values of the fields that are only stored."""
         given = {field: getattr(self, field) for field in _PROFILE}
         return {field: value for field, value in given.items() if value is not None}
 

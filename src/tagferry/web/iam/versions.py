@@ -23,7 +23,7 @@ class Link(BaseModel):
 
 
 class MediaType(BaseModel):
-    """What a version's documents are written in."""
+    """The media type of a version's documents."""
 
     base: str
     type: str

@@ -22,7 +22,7 @@ from tagferry.web.swr.synchronization import require_json
 router = APIRouter(tags=["organizations"])
 _ORGANIZATIONS = "/v2/manage/namespaces"
 _COUNT_SECONDS = 5.0
-"""How long a list waits for its registry to tell how many repositories there are."""
+"""The longest wait of a list for the registry's number of repositories."""
 
 
 class CreateNamespaceBody(BaseModel):

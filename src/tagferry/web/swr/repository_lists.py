@@ -18,7 +18,7 @@ from tagferry.web.swr.repository_views import Entry, View, list_readable, view
 router = APIRouter(tags=["repositories"])
 
 Order = Callable[[View, bool], Any]
-"""A sort key for a list, which is told whether that is in descending order."""
+"""A sort key; the second argument says whether the list is in descending order."""
 ORDERS: Mapping[str, Order] = {
     "name": lambda view, descending: view.entry.name,
     "updated_time": lambda view, descending: by_date(view.updated, descending=descending),

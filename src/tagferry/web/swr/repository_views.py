@@ -73,8 +73,8 @@ class View:
 async def list_readable(context: Context, readable: Readable, *, namespace: str | None = None) -> list[Entry]:
     """The repositories that the caller may read, of one organization or of all, by full name.
 
-    What has neither a record nor a tag is none, although some registries go on naming it. Where there are many
-    without a record, the registry is taken at its word.
+    A name with neither a record nor a tag is not a repository, although some registries keep listing it. If many
+    names have no record, the registry's list counts.
 
     Raises:
         Unsupported: the region's registry does not list its repositories.

@@ -20,9 +20,10 @@ DEFAULT_REGIONS = ["cn-north-4=127.0.0.1:5004", "cn-north-208=127.0.0.1:5208"]
 
 _HEAD = """\
 # tagferry's configuration. Every setting can also be given by an environment variable, which wins over this file:
-# TAGFERRY_SYNC__TAG_LIMIT=50 is tag_limit under [sync].
+# TAGFERRY_SYNC__TAG_LIMIT=50 is tag_limit under [sync]. Relative paths are relative to this file's folder; "~" is the
+# home folder.
 
-# Where the embedded registries, the database and the key file live; relative to this file's folder.
+# Where the embedded registries, the database and the key file live.
 data_dir = "tagferry-data"
 
 # The database: an SQLite file in data_dir by default, or PostgreSQL.
@@ -36,14 +37,14 @@ data_dir = "tagferry-data"
 # wait_seconds = 55        # how long sync_images waits before it answers 504 while the synchronization goes on
 # tags_in_flight = 32
 # blobs_in_flight = 32
-# attachments = true       # signatures, attestations and bills of materials go with their images; "required": a tag
-#                          # fails where its source cannot be searched for them; false: they are not copied
+# attachments = true       # copy signatures, attestations and bills of materials too; "required": fail the tag if they
+#                          # cannot be searched for or copied; false: leave them
 # blob_locations = 1000000 # remembered in the database, so that a target is not sent a blob that it has elsewhere
 # verify = "copied"        # proves that all below a copied tag is there; "all": below tags in place too; "off"
 # splice = true            # large blobs between registries without TLS are verified by the target alone, once it is
 #                          # found to refuse wrong bytes; it is faster, and false has all bytes verified here too
 # tag_seconds = 3600       # after which the copy of one tag is given up
-# retry_minutes = 15       # how long to retry a tag whose registry does not answer; 0: no retry
+# retry_minutes = 15       # how long to retry a tag while a registry is unavailable; 0: one attempt
 # automatic_retry_minutes = 1440 # the same for tags that rules synchronize
 # active_requests = 64     # of one user
 # history_days = 30        # for which it is on record what became of each tag, and what retention deleted
@@ -70,17 +71,18 @@ _TAIL = """# tls_certificate = "server.pem"
 # tls_key = "server.key"
 # public_url = "https://registry.example.com"   # how clients reach it, behind a proxy say
 # notifications_token = "…"                     # 16 characters or more; lets the registry tell of pushes
-# placeholder_repository = "team/app"           # what the vendor's SDK samples mean, which set no names
+# placeholder_repository = "team/app"           # for the vendor's SDK samples, which set no names
 
 # A registry elsewhere is a region too. Without "listen" it is only a target.
 # [regions.eu-west-1]
 # registry = "https://registry.example.com"
 # username = "robot"
 # password = "…"           # or TAGFERRY_REGIONS__EU-WEST-1__PASSWORD, or docker_config = "~/.docker/config.json"
-# ca_file = "ca.pem"         # authorities to trust in addition to the system's; ca_only = true: only these
-# client_certificate = "client.pem"   # what the registry is shown where it asks for one, with client_key
+# ca_file = "ca.pem"         # authorities to trust in addition to the system's
+# ca_only = true             # trust only those in ca_file
+# client_certificate = "client.pem"   # for a registry that requires mutual TLS; with client_key, not encrypted
 # client_key = "client.key"
-# proxy = "http://proxy.example.com:3128"   # or "none"; by default HTTPS_PROXY, HTTP_PROXY and NO_PROXY decide
+# proxy = "http://proxy.example.com:3128"   # or "none"; default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY
 # bytes_per_second = 50000000
 # request_seconds = 120        # a request as a whole, unless it carries a blob
 # silence_seconds = 60         # without a byte moving, before it is tried again
@@ -91,7 +93,7 @@ _TAIL = """# tls_certificate = "server.pem"
 # [regions.eu-west-1.accepts]
 # platforms = ["linux/amd64", "linux/arm64"]
 # format = "docker"        # or "oci"
-# attestations = false     # copy images without their build attestations, which some registries refuse
+# attestations = false     # copy images without build attestations, which some registries refuse
 # rewrite = true           # make what is not taken into what is, under new digests, without its signatures
 # foreign_layers = true    # hold non-distributable layers too, where the source's registry does
 
@@ -103,7 +105,7 @@ _TAIL = """# tls_certificate = "server.pem"
 # organizations = ["team"]   # whose triggers may call it; all of them by default
 # seconds = 10               # for one call
 # attempts = 30
-# ca_file = "ca.pem"         # and ca_only and proxy, as for a region
+# ca_file = "ca.pem"         # also ca_only and proxy, as for a region
 """
 
 

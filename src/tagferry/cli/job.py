@@ -86,9 +86,9 @@ def retry(
     ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Synchronize again what failed, timed out, was cancelled or waits for its next attempt, and watch it.
+    """Retry jobs that failed, timed out, were cancelled or wait for their next attempt, and watch them.
 
-    The exit code is 1 if a tag does not arrive.
+    The exit code is 1 if a tag is not copied.
     """
     wanted = _selection(ids, request)
     followed: list[Followed] = []

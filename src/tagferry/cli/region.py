@@ -64,13 +64,13 @@ def check(
         list[str] | None, typer.Argument(metavar="[REGION]...", help="Check these regions; by default all.")
     ] = None,
     repository: Annotated[
-        str | None, typer.Option(metavar="ORG/REPO[:TAG]", help="Ask for this repository, which must exist there.")
+        str | None, typer.Option(metavar="ORG/REPO[:TAG]", help="Read this repository, which must exist.")
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Authenticate at the registries and ask for what a sync asks for; exit code 1 if one refuses.
+    """Authenticate at the registries and read what a sync reads; exit code 1 if one of them fails.
 
-    By default it asks for a repository that a sync has used, else one of the registry's catalog.
+    By default it reads a repository that a sync has used, or one in the registry's catalog. It does not test pushes.
     """
     wanted = parse_image(repository) if repository is not None else None
     results = run(check_regions(Settings.load(config), regions or (), wanted))

@@ -75,7 +75,7 @@ def _advice(region: RegionId, error: TagferryError) -> str:
         case NotFound(kind="resource"):
             return f"check registry in {section}: no registry answers there"
         case NotFound():
-            return "name a repository that exists there, and that its user may read, with --repository ORG/REPO"
+            return "name a repository that exists and that the user may read, with --repository ORG/REPO"
         case Refused():
             return f"check username and password, or docker_config, in {section}"
         case Unavailable():

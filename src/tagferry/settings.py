@@ -83,8 +83,8 @@ class AcceptsSettings(_Frozen):
     format: Literal["oci", "docker"] | None = None
     """The only format of manifests that it takes, where it does not take both."""
     attestations: bool = True
-    """Accept BuildKit's build attestations. If false, images are copied without them, and so under a new
-    digest of their index, whatever `rewrite` says; nothing else is changed."""
+    """Accept BuildKit's build attestations. If false, images are copied without them, under a new digest of their
+    index, whatever `rewrite` says; nothing else changes."""
     foreign_layers: bool = False
     """Copy non-distributable layers too, where the source's registry holds them, instead of leaving them where their
     `urls` point."""
@@ -110,8 +110,8 @@ class RegionSettings(_Frozen):
     username: str | None = None
     password: SecretStr | None = None
     docker_config: Path | None = None
-    """docker's `config.json`, or podman's `auth.json`, to take the credentials from, instead of `username` and
-    `password`. It is read again when it changes; the credential helpers that it names, when credentials are refused."""
+    """docker's `config.json`, or podman's `auth.json`, with the credentials, instead of `username` and `password`. It
+    is read again when it changes; its credential helpers are called again when credentials are refused."""
     ca_file: Path | None = None
     """PEM file with authorities to trust for the registry, and where it redirects to, in addition to the system's."""
     ca_only: bool = False
@@ -119,7 +119,7 @@ class RegionSettings(_Frozen):
     insecure_skip_verify: bool = False
     """Do not verify the registry's TLS certificate."""
     client_certificate: Path | None = None
-    """PEM file with the certificate that the registry's host and its token server are shown (mutual TLS)."""
+    """PEM file with the certificate for mutual TLS, sent to the registry's host and its token server."""
     client_key: Path | None = None
     """PEM file with the key of `client_certificate`, not encrypted."""
     proxy: Annotated[str, AfterValidator(setting_rules.proxy)] | None = Field(None, repr=False)
@@ -209,7 +209,7 @@ class SyncSettings(_Frozen):
     request_seconds: float | None = Field(None, gt=0)
     """How long the tags of a request may take, waiting included; a request may ask for less."""
     retry_minutes: float = Field(15.0, ge=0, le=_YEAR_MINUTES)
-    """How long to retry a tag whose registry does not answer, counted from its first failure; 0 means no retry."""
+    """How long to retry a tag while a registry is unavailable, from its first failure on; 0 means one attempt."""
     automatic_retry_minutes: float = Field(24 * 60.0, ge=0, le=_YEAR_MINUTES)
     """The same for tags that a rule synchronizes."""
     tags_in_flight: PositiveInt = 32
@@ -222,8 +222,8 @@ class SyncSettings(_Frozen):
     history_days: float = Field(30.0, gt=0)
     """How long the records of jobs are kept after their end, and those of what retention policies deleted."""
     attachments: Annotated[Literal[True, False, "required"], BeforeValidator(setting_rules.flag)] = True
-    """Copy signatures, attestations and bills of materials with their images; with `required`, an image fails if the
-    source cannot be searched for them, or one of them cannot be copied."""
+    """Copy signatures, attestations and bills of materials with their images. With `required`, an image fails if the
+    source cannot be searched for them or one of them cannot be copied."""
     blob_locations: PositiveInt = 1_000_000
     """How many places the database remembers from which a registry can take a blob that it has already."""
     verify: Literal["copied", "all", "off"] = "copied"

@@ -79,8 +79,8 @@ class SyncJobItem(BaseModel):
     startedAt: str | None = Field(description="When a worker last began with it.")  # noqa: N815
     endedAt: str | None  # noqa: N815
     starts: int = Field(description="How often a worker began with it.")
-    attempts: int = Field(description="How often in a row it failed because a registry was away.")
-    nextAttemptAt: str | None = Field(description="When it is tried again, while it waits for that.")  # noqa: N815
+    attempts: int = Field(description="Consecutive failures because a registry was unavailable.")
+    nextAttemptAt: str | None = Field(description="When it is tried again; null unless it waits for that time.")  # noqa: N815
     lastError: str | None = Field(description="Why the last of these attempts failed.")  # noqa: N815
     reason: str
     digest: str | None

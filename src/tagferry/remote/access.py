@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from urllib.parse import urlsplit
 
 from tagferry.errors import Refused, TagferryError, Unavailable, Unsupported
 from tagferry.remote.answer import Answer, failure
@@ -15,7 +14,7 @@ from tagferry.remote.endpoint import Endpoint, FixedCredentials
 from tagferry.remote.http1 import Stream
 from tagferry.remote.response import Response
 from tagferry.remote.tokens import TokenRequest, Tokens
-from tagferry.remote.urls import origin_of, redacted
+from tagferry.remote.urls import host_of, origin_of, redacted
 
 ROOT = "/v2/"
 """The path that shows whether a registry is there, and how it authenticates callers."""
@@ -164,7 +163,7 @@ class Access:
             return response
         response.close()
         if challenge.scheme == "basic":
-            host, own = urlsplit(response.url).netloc, urlsplit(self._endpoint.url).netloc
+            host, own = host_of(response.url), host_of(self._endpoint.url)
             raise Refused(
                 f"registry {self._endpoint.name} redirected to {host}, which asks for a username and a password of its"
                 f" own when asked to {call.task}; the configured credentials are only sent to {own}"
@@ -219,5 +218,6 @@ class Access:
         name = self._endpoint.name
         if not url.startswith("https:"):
             return f"registry {name} redirected the credentials in clear when asked to {task}"
-        host = urlsplit(url).netloc.rpartition("@")[2]
-        return f"registry {name} redirected to {host}, which the credentials are not sent to, when asked to {task}"
+        return (
+            f"registry {name} redirected to {host_of(url)}, which the credentials are not sent to, when asked to {task}"
+        )

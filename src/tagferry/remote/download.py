@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from tagferry.errors import Corrupt, NotFound, Unavailable
 from tagferry.names import RepositoryName
@@ -22,6 +21,7 @@ from tagferry.remote.body import Body
 from tagferry.remote.capabilities import RANGES, Learned
 from tagferry.remote.manifests import pulling
 from tagferry.remote.transport import Call, Transport
+from tagferry.remote.urls import host_of
 
 _RANGE = re.compile(r"\s*bytes[ =]\s*(\d+)-(\d+)", re.ASCII)
 PIECE = 4 * 1024 * 1024
@@ -156,8 +156,9 @@ class _Span:
         return _Coming(call, body, skipped=self._position - begins_at)
 
     async def _note_ignored(self, answer: Answer, told: str) -> None:
-        place = urlsplit(answer.url).netloc
-        await self._learned.note_unavailable(RANGES, f"{place} answered {answer.status} to a range and {told}")
+        await self._learned.note_unavailable(
+            RANGES, f"{host_of(answer.url)} answered {answer.status} to a range and {told}"
+        )
 
     async def _note_taken(self) -> None:
         await self._learned.note_available(RANGES)

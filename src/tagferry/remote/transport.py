@@ -30,7 +30,7 @@ from tagferry.remote.response import Response
 from tagferry.remote.retry import Budget, Retries, Retry
 from tagferry.remote.silence import Silences
 from tagferry.remote.throttle import Slots, Throttle, note
-from tagferry.remote.urls import PORTS, Origin, encoded, origin_of
+from tagferry.remote.urls import PORTS, Origin, encoded, host_of, origin_of
 from tagferry.tls import ClientContexts
 
 FAR_SECONDS = 0.01
@@ -244,7 +244,9 @@ class Transport:
         first = url
         for _ in range(MAX_REDIRECTS + 1):
             if not call.is_content and self._own.scheme == "https" and url.startswith("http:"):
-                raise Refused(f"registry {self.name} leads to {_place(url)}, without TLS, when asked to {call.task}")
+                raise Refused(
+                    f"registry {self.name} leads to http://{host_of(url)}, without TLS, when asked to {call.task}"
+                )
             # Storage that is addressed by a signed URL refuses a foreign Authorization, and must not learn it. Nor may
             # it have something done in our name by leading back, so what was left behind once stays so.
             authorization = authorization if self._is_same(first, url) else None
@@ -267,7 +269,7 @@ class Transport:
             return replace(call, method="GET", headers={}, body=b"", redirects=True)
         self._asks_first = self._asks_first or call.writes
         if isinstance(call.body, Stream) and call.body.has_begun:
-            told = f"registry {self.name} led to {_place(url)} in the middle, when asked to {call.task}"
+            told = f"registry {self.name} led to {host_of(url)} in the middle, when asked to {call.task}"
             raise Moved(told, method=call.method, url=url)
         return call
 
@@ -395,9 +397,3 @@ class Transport:
                 connect_timeout=self.endpoint.connect_timeout,
             )
         return self._connections
-
-
-def _place(url: str) -> str:
-    """A URL's scheme, host and port, without what may be secret in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

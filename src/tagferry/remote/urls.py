@@ -74,8 +74,12 @@ def _origin(beginning: str) -> Origin:
 
 def redacted(url: str) -> str:
     """Return a URL for messages: without credentials, query and fragment, which may be secret."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    return urlsplit(url)._replace(netloc=host_of(url), query="", fragment="").geturl()
+
+
+def host_of(url: str) -> str:
+    """Return a URL's host for messages, with the port that it names and without credentials."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def authority(origin: Origin, *, with_port: bool = False) -> str:

@@ -1,6 +1,5 @@
 """What a store holds, told as people ask for it: repositories with sizes, tags with digests and dates."""
 
-import asyncio
 import contextlib
 import json
 import secrets
@@ -8,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from tagferry.concurrency import each
 from tagferry.errors import Conflict, Invalid, NotDeleted, NotFound, TagferryError, Unsupported
 from tagferry.names import Digest, Namespace, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_kind, cosign_tags
@@ -292,16 +292,14 @@ async def describe_tags(
         records: the tags.
         blobs: filled with the size of every distinct blob, where given.
     """
-    gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(record: TagRecord) -> TagDetails | None:
-        async with gate:
-            try:
-                return await _describe(store, name, record, blobs if blobs is not None else {})
-            except (NotFound, Unsupported):
-                return None
+        try:
+            return await _describe(store, name, record, blobs if blobs is not None else {})
+        except (NotFound, Unsupported):
+            return None
 
-    found = await asyncio.gather(*(one(record) for record in records))
+    found = await each(records, one, at_once=_AT_ONCE)
     return [details for details in found if details is not None]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tagferry.copy.flights import gather
+from tagferry.concurrency import gather
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
 from tagferry.names import RepositoryName, Tag

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from tagferry.copy.flights import each
+from tagferry.concurrency import each
 from tagferry.copy.image import Image, read_image
 from tagferry.copy.route import Route
 from tagferry.copy.tag_lists import TagLists

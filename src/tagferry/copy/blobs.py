@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from tagferry.copy.flights import Flights
+from tagferry.concurrency import Flights
 from tagferry.copy.homes import BlobHomes
 from tagferry.copy.known import KnownContent
 from tagferry.copy.moves import Moves

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from tagferry.concurrency import each
 from tagferry.copy.attachments import NO_GAPS, AttachmentSearch, Gaps
 from tagferry.copy.examine import Finding, Verdict
-from tagferry.copy.flights import each
 from tagferry.copy.homes import BlobHomes
 from tagferry.copy.plan import Plan, plan_tag
 from tagferry.copy.rewrite import Rewrite

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from tagferry.concurrency import each
 from tagferry.copy.attachments import NO_GAPS, AttachmentSearch, Gaps
-from tagferry.copy.flights import each
 from tagferry.copy.plan import read_accepted
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route

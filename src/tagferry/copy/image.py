@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tagferry.copy.flights import each
+from tagferry.concurrency import each
 from tagferry.errors import Invalid, TagferryError
 from tagferry.names import Digest, Reference, RepositoryName
 from tagferry.oci.images import ImageStore

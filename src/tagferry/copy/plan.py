@@ -6,8 +6,8 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from tagferry.concurrency import each
 from tagferry.copy.attachments import NO_GAPS, Attachment, AttachmentSearch, Gaps
-from tagferry.copy.flights import each
 from tagferry.copy.image import Image, distinct_blobs, read_image
 from tagferry.copy.rewrite import Rewrite, rewrite, undeclared
 from tagferry.copy.route import Route

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from enum import Enum
 from typing import NamedTuple
 
-from tagferry.copy.flights import Flights, each
+from tagferry.concurrency import Flights, each
 from tagferry.copy.known import KnownContent
 from tagferry.copy.plan import Plan
 from tagferry.copy.route import Route

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from tagferry.concurrency import Flights, gather
 from tagferry.copy.attachments import Attachment, AttachmentSearch, Gaps, are_tags_in_place
 from tagferry.copy.blobs import Blobs, ContentKey, key_of
 from tagferry.copy.estimate import Estimates, estimate_all
 from tagferry.copy.examine import Finding, IsWhole, Verdict, examine, examine_all
-from tagferry.copy.flights import Flights, gather
 from tagferry.copy.homes import BlobHomes
 from tagferry.copy.image import Image
 from tagferry.copy.known import KnownContent

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tagferry.copy.flights import Flights
+from tagferry.concurrency import Flights
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 

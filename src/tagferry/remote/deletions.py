@@ -5,12 +5,11 @@ the tags that point to it, another deletes no manifest while a tag points to it.
 afterwards, a few times over some seconds.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
 
+from tagferry.concurrency import each
 from tagferry.errors import Corrupt, Incomplete, Invalid, NotFound, Unavailable, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.deletion import not_deleted, outlasting
@@ -19,9 +18,6 @@ from tagferry.remote.answer import Answer
 from tagferry.remote.lookup import ManifestLookup
 from tagferry.remote.manifests import not_found
 from tagferry.remote.transport import Call, Transport
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 _AT_ONCE = 8
 
@@ -94,7 +90,7 @@ class Deletions:
                     except Unsupported as refusal:
                         asked.refusal = refusal
 
-        await _each(references, ask)
+        await each(references, ask, at_once=_AT_ONCE)
         return asked
 
     async def _ask(self, repository: RepositoryName, reference: Reference) -> str:
@@ -155,7 +151,7 @@ class Deletions:
 
         async def present() -> list[Reference]:
             nonlocal asked
-            asked = [one for one in await _each(asked, look) if one is not None]
+            asked = [one for one in await each(asked, look, at_once=_AT_ONCE) if one is not None]
             return asked
 
         if left := await outlasting(present, sleep=self._sleep):
@@ -184,7 +180,9 @@ async def _levels(
         return await _below(store, repository, digest, tags)
 
     while levels[-1]:
-        found = dict.fromkeys(digest for digests in await _each(levels[-1], below) for digest in digests)
+        found = dict.fromkeys(
+            digest for digests in await each(levels[-1], below, at_once=_AT_ONCE) for digest in digests
+        )
         levels.append([digest for digest in found if digest not in seen])
         seen.update(levels[-1])
     return levels
@@ -201,19 +199,3 @@ async def _below(store: ImageStore, repository: RepositoryName, digest: Digest, 
         # What cannot be looked for keeps no image from being deleted.
         referrers = list(error.found)
     return [*children, *(referrer.digest for referrer in referrers)]
-
-
-async def _each(items: Iterable[Item], work: Callable[[Item], Awaitable[Result]]) -> list[Result]:
-    """Do the work for every item, a few at once; results in the items' order, or the first error."""
-    gate = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(item: Item) -> Result:
-        async with gate:
-            return await work(item)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(item)) for item in items]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]

@@ -15,7 +15,7 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from tagferry.catalog import TagDetails, describe_tags
-from tagferry.copy.flights import each
+from tagferry.concurrency import each
 from tagferry.db.engine import Database
 from tagferry.db.tables import RetentionTagRow
 from tagferry.errors import Corrupt, Invalid

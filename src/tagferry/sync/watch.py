@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from tagferry.copy.flights import each
+from tagferry.concurrency import each
 from tagferry.errors import InvalidName, NotFound
 from tagferry.names import Digest, Reference, RegionId, RepositoryName, Tag
 from tagferry.sync.agenda import Again, Agenda, Clock, Patience, reason_of, tell

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from tagferry.copy.flights import each
+from tagferry.concurrency import each
 from tagferry.errors import NotFound
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.versions import KeystoneVersions, list_versions

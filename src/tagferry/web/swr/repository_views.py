@@ -9,7 +9,7 @@ from tagferry.accounts.access import Readable
 from tagferry.accounts.model import RepositoryRecord
 from tagferry.accounts.repositories import OTHER
 from tagferry.catalog import RepositoryDetails, describe_repository, has_images, list_repositories
-from tagferry.copy.flights import each
+from tagferry.concurrency import each
 from tagferry.errors import NotFound, TagferryError
 from tagferry.names import RepositoryName, Tag
 from tagferry.web.context import Context

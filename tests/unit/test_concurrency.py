@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from tagferry.copy.flights import Flights, each, gather
+from tagferry.concurrency import Flights, each, gather
 
 
 class Work:

@@ -23,6 +23,7 @@ _FACTS = {
     "whole_limit": "refused a whole blob of this many bytes",
     "part_limit": "takes parts of a blob up to this many bytes",
     "shortest_part": "takes parts of a blob from this many bytes on",
+    "requests_a_second": "limited requests a second to",
     "accepted_classes": "accepts manifests of the kinds",
     "refused_classes": "refused manifests of the kinds",
     "unavailable": "does not answer",

@@ -35,6 +35,7 @@ class Capabilities:
         whole_limit: bytes of the smallest blob that it refused to take in one request.
         part_limit: bytes of the largest part of an upload that it took after it had refused larger ones.
         shortest_part: bytes that each part but the last must have (`OCI-Chunk-Min-Length`).
+        requests_a_second: how many requests it granted when it last limited them.
         accepted_classes: classes of manifests (`Manifest.artifact_class`) of which it took one.
         refused_classes: classes, or whole media types, of manifests that it refused, each with the time of the last
             refusal in ISO 8601.
@@ -48,6 +49,7 @@ class Capabilities:
     whole_limit: int | None = None
     part_limit: int | None = None
     shortest_part: int | None = None
+    requests_a_second: float | None = None
     accepted_classes: frozenset[str] = frozenset()
     refused_classes: Mapping[str, str] = field(default_factory=dict)
     unavailable: Mapping[str, str] = field(default_factory=dict)
@@ -82,6 +84,8 @@ class Capabilities:
                 known[name] = {key: note for key, note in notes.items() if isinstance(note, str)}
         for moment in known.get("refused_classes", {}).values():
             datetime.fromisoformat(moment)
+        if "requests_a_second" in known:
+            known["requests_a_second"] = float(known["requests_a_second"])
         if "learned_at" in known:
             known["learned_at"] = datetime.fromisoformat(known["learned_at"])
         return cls(**known)
@@ -105,6 +109,7 @@ class Learned:
     Args:
         keeper: keeps it beyond this process; without it, it lives as long as this object.
         registry: the registry's name, for the log.
+        on_loaded: called with what an earlier process has learned, once that is loaded.
         clock: tells the time.
     """
 
@@ -113,10 +118,12 @@ class Learned:
         keeper: CapabilityKeeper | None = None,
         *,
         registry: str = "",
+        on_loaded: Callable[[Capabilities], None] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._keeper = keeper
         self._registry = registry
+        self._on_loaded = on_loaded
         self._clock = clock
         self._known = Capabilities()
         self._is_loaded = keeper is None
@@ -127,10 +134,17 @@ class Learned:
         if not self._is_loaded and self._keeper is not None:
             async with self._keeping:
                 if not self._is_loaded:
-                    self._known = await self._keeper.load()
+                    self._known = self._unless_old(await self._keeper.load())
                     self._is_loaded = True
+                    if self._on_loaded is not None:
+                        self._on_loaded(self._known)
         self._known = self._unless_old(self._known)
         return self._known
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether what an earlier process has learned is known, as it is once anything was asked."""
+        return self._is_loaded
 
     def now(self) -> datetime:
         """Return the time by which facts are dated."""

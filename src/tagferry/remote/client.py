@@ -13,7 +13,7 @@ from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, written_since
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.remote.access import ROOT
 from tagferry.remote.blob_size import BlobSizes
-from tagferry.remote.capabilities import CapabilityKeeper, Learned
+from tagferry.remote.capabilities import Capabilities, CapabilityKeeper, Learned
 from tagferry.remote.check import Check, Checked, Sample
 from tagferry.remote.deletions import Deletions, deleting
 from tagferry.remote.download import Downloader
@@ -53,7 +53,7 @@ class RemoteStore:
         retry = retry or Retry()
         self._transport = Transport(endpoint, retry=retry)
         self._is_hub = is_hub(endpoint.url)
-        self._learned = Learned(keeper, registry=endpoint.name)
+        self._learned = Learned(keeper, registry=endpoint.name, on_loaded=self._expect_limit)
         self._manifests = Manifests(self._transport, self._learned)
         self._heads = ManifestLookup(self._manifests)
         self._check = Check(self._transport, self._manifests)
@@ -242,7 +242,15 @@ class RemoteStore:
             raise NotFound("blob", f"{repository}@{digest}")
 
     async def close(self) -> None:
+        # It is kept at the end only, because it changes with every answer while requests are limited.
+        if self._learned.is_loaded:
+            limit = self._transport.rate.limit
+            await self._learned.learn(requests_a_second=None if limit is None else round(limit, 2))
         await self._transport.close()
+
+    def _expect_limit(self, known: Capabilities) -> None:
+        if known.requests_a_second is not None:
+            self._transport.rate.expect(known.requests_a_second)
 
     def _named(self, repository: RepositoryName) -> RepositoryName:
         """The name that the registry knows the repository by."""

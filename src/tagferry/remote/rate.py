@@ -56,6 +56,12 @@ class RequestRate:
         self._acceleration = _FIRST_ACCELERATION
         self.limit: float | None = None
 
+    def expect(self, limit: float) -> None:
+        """Begin with a limit that an earlier process has found, in requests a second; it grows as any other."""
+        if self.limit is None and self._refused_at is None and limit < _UNLIMITED:
+            self.limit = max(limit, SLOWEST)
+            self._settled_at = self._grown_at = self._clock()
+
     def grant(self) -> None:
         """Note that a request was not refused."""
         now = self._clock()

@@ -104,6 +104,11 @@ class Transport:
         """What a request with a stream for a body is sent under; taken before the stream's source is opened."""
         return self._throttle.uploads
 
+    @property
+    def rate(self) -> RequestRate:
+        """How many requests a second the registry itself grants."""
+        return self._throttle.rate
+
     async def turn(self) -> None:
         """Wait until another request may start under a slot that is held."""
         await self._throttle.rate.turn()

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tagferry.errors import TooLarge
-from tagferry.names import RepositoryName
+from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import OCI_INDEX, OCI_MANIFEST
 from tagferry.remote import Capabilities
@@ -325,3 +325,32 @@ async def test_the_reason_is_one_printable_line_without_secrets(reason: str, sho
 @pytest.mark.parametrize("unavailable", [None, [], "text", {"tag list": 1}])
 def test_notes_of_another_version_are_passed_over(unavailable: object):
     assert Capabilities.from_json({"whole_limit": 1, "unavailable": unavailable}) == Capabilities(whole_limit=1)
+
+
+async def test_the_rate_that_a_registry_granted_is_kept_and_forgotten_once_it_limits_no_more(
+    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+):
+    script.always("HEAD", "/v2/team/app/manifests/*", error(404, "MANIFEST_UNKNOWN"))
+    script.on("HEAD", "/v2/team/app/manifests/*", error(429, "TOOMANYREQUESTS", headers={"Retry-After": "1"}))
+    first = opened(keeper=keeper)
+    await first.head_manifest(APP, Tag("v1"))
+    await first.close()
+    granted = keeper.kept.requests_a_second
+    assert granted is not None
+    assert Capabilities.from_json(keeper.kept.to_json()) == keeper.kept
+
+    second = opened(keeper=keeper)
+    assert second._transport.rate.limit is None
+    await second.head_manifest(APP, Tag("v1"))
+    assert second._transport.rate.limit == pytest.approx(granted, rel=0.5)
+
+    second._transport.rate.limit = None
+    await second.close()
+    assert keeper.kept.requests_a_second is None
+
+
+async def test_a_store_that_was_asked_nothing_keeps_what_was_learned_before(opened: Opening):
+    keeper = MemoryKeeper(Capabilities(requests_a_second=9.0, learned_at=datetime.now(UTC)))
+    await opened(keeper=keeper).close()
+    assert keeper.kept.requests_a_second == 9.0
+    assert keeper.loads == 0

@@ -113,3 +113,27 @@ async def test_the_rate_comes_close_to_what_is_granted_with_few_refusals(
 
     assert clock.now - begun_at < seconds
     assert refused < 600 * 0.05
+
+
+async def test_a_limit_that_is_expected_holds_from_the_first_request_on_and_grows(rate: RequestRate, clock: Clock):
+    rate.expect(0.2)
+    assert rate.limit == SLOWEST
+    for _ in range(5):
+        waiting = [asyncio.create_task(rate.turn()) for _ in range(3)]
+        await asyncio.gather(*waiting)
+        rate.grant()
+        waiting = [asyncio.create_task(rate.turn())]
+        rate.grant()
+        await asyncio.gather(*waiting)
+    assert clock.slept
+    assert rate.limit > SLOWEST
+
+
+async def test_an_expected_limit_does_not_replace_what_was_found_meanwhile(rate: RequestRate, clock: Clock):
+    for _ in range(20):
+        rate.grant()
+    rate.refuse(2.0)
+    await rate.turn()
+    found = rate.limit
+    rate.expect(2.0)
+    assert rate.limit == found

@@ -1,7 +1,7 @@
-"""Work that several callers want at the same time is done once; much work is done a bounded amount at a time.
+"""Shares work that several callers request at the same time, and bounds how much work runs at once.
 
-A flight is somebody's work under a key. Whoever asks for the same key meanwhile shares its result, or its error.
-It is cancelled only when the last of those who wait for it is.
+A flight is work under a key. Callers that request the same key meanwhile share its result, or its error. It is
+cancelled only when the last caller that waits for it is.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Manifests at a registry: read, written and deleted as the bytes that they are."""
+"""Manifests at a registry, read and written as the bytes that they are; `deletions` deletes them."""
 
 from dataclasses import dataclass, replace
 from urllib.parse import quote

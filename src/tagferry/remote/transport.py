@@ -1,4 +1,6 @@
-"""One request to a registry, with everything that callers need not know: connections, auth, retries, errors.
+"""One request to a registry, with everything that callers need not know: connections, redirects, retries, errors.
+
+Authorization is in `access`, which sends each request through this module.
 
 What leaves this module is an answer whose status the caller asked for, or one of tagferry's errors. Every error's
 sentence names the registry and what it was asked to do.

@@ -1,4 +1,4 @@
-"""The records of sync jobs: made, joined, changed, ended and looked up."""
+"""The records of sync jobs: made, joined, changed, retried, ended and looked up."""
 
 import asyncio
 from collections import Counter

@@ -204,6 +204,8 @@ _SOON = {"Retry-After": "1"}
 LOOP = Reply(status=307, headers={"Location": "/v2/loop/manifests/again"})
 """Leads to where it is given again."""
 
+DENIED = "404 flap of a manifest"
+"""The name of the fault by which a source denies once that it has a manifest."""
 AWAY = Fault(name="registry away", says=_CONNECTION, instead=_answer(Reply(drop=True)), everywhere=True)
 """Every connection is closed, for some seconds."""
 
@@ -249,7 +251,7 @@ FAULTS: tuple[Fault, ...] = (
         instead=_answer(Reply(headers={"Content-Type": "text/html"}, body=_HTML)),
     ),
     Fault(
-        name="404 flap of a manifest",
+        name=DENIED,
         says=_ABSENT,
         hits=manifests,
         instead=_answer(error(404, "MANIFEST_UNKNOWN")),

@@ -13,6 +13,7 @@ from typing import Any
 
 from tagferry.cli.client import ManagementClient
 from tagferry.errors import TagferryError
+from tests.faults.registries.faults import DENIED
 from tests.faults.registries.rounds import Round, new_round
 from tests.faults.registries.storm import Storm
 from tests.registries.access import Access
@@ -71,7 +72,8 @@ class Findings:
         refused: requests that tagferry did not accept, by their reason.
         sent: bytes of blobs that the target received.
         needed: bytes of blobs that successful jobs had to send.
-        without_attachments: successful jobs whose record says that a signature or referrer was left behind.
+        without_attachments: successful jobs without a signature or referrer, which their record says, unless the source
+            denied that it has it.
         violations: what must not happen, by its kind.
         faults: the same as sentences.
     """
@@ -102,7 +104,7 @@ class Findings:
             ("tags seen at the target, each complete", self.tags_seen),
             ("bytes of blobs sent", self.sent),
             ("of them sent again", f"{again} ({share})"),
-            ("jobs whose record says what was left behind", self.without_attachments),
+            ("successes without all that is attached", self.without_attachments),
             *((str(kind), self.violations[kind]) for kind in Violation),
         ]
 
@@ -260,7 +262,9 @@ class Soak:
             self._violation(Violation.CONTENTS, f"{work.at_target}:{sample.tag} is a success and lacks {missing[0]}")
         elif wanted.differences(target):
             self._findings.without_attachments += 1
-            if not _says_what_is_left_behind(reason):
+            # Where a source is asked for a signature by its name and denies it, there is nothing to be reported.
+            is_denied = any(fault.name == DENIED for fault in self._storm.causes(f"source {work.at_source}"))
+            if not (is_denied or _says_what_is_left_behind(reason)):
                 self._violation(
                     Violation.CONTENTS,
                     f"{work.at_target}:{sample.tag} lacks what is attached, and does not say so: {reason}",

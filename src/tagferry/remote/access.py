@@ -6,7 +6,7 @@ from functools import partial
 from itertools import count
 
 from tagferry.errors import Refused, TagferryError, Unavailable, Unsupported
-from tagferry.remote.answer import Answer, failure
+from tagferry.remote.answer import Answer, NotAuthenticated, failure
 from tagferry.remote.auth import Authenticator, Refusal
 from tagferry.remote.call import Call, Reauthorized
 from tagferry.remote.challenges import actions_of, repository_of, supported_challenge
@@ -86,7 +86,8 @@ class Access:
             return error
         needed = " and ".join(sorted(actions_of(call.scopes[0])))
         who = self._endpoint.credential_source.origin
-        return Refused(f'{error.message}; the {who} needs permission to {needed} in "{repository}"')
+        kind = NotAuthenticated if isinstance(error, NotAuthenticated) else Refused
+        return kind(f'{error.message}; the {who} needs permission to {needed} in "{repository}"')
 
     async def user(self, repository: str) -> str:
         """Return how a message names the user whose credentials are used for a repository."""

@@ -21,6 +21,10 @@ class RateLimited(Unavailable):
     """A registry refused a request unseen, because there were too many of them (429)."""
 
 
+class NotAuthenticated(Refused):
+    """A registry, or its token server, does not accept who is asking (401), whatever was asked."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A status, headers and a body of bounded length.
@@ -100,7 +104,9 @@ def failure(registry: str, task: str, answer: Answer) -> TagferryError:
     sentence = f"registry {registry} answered {told} when asked to {task}"
     wait = retry_after(answer.headers)
     match answer.status:
-        case 401 | 403:
+        case 401:
+            return NotAuthenticated(sentence)
+        case 403:
             return Refused(sentence)
         case 404:
             return NotFound("resource", f"at registry {registry}", f"it answered {told} when asked to {task}")

@@ -9,7 +9,7 @@ from tagferry.oci.attachments import subject_of
 from tagferry.oci.images import may_be_replaced, written_since
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
 from tagferry.oci.refusal import BLOBS_HINT, attestation_hint, manifest_refused
-from tagferry.remote.answer import Answer
+from tagferry.remote.answer import Answer, NotAuthenticated
 from tagferry.remote.blob_size import NO_HEAD
 from tagferry.remote.capabilities import HEAD_MANIFESTS, Learned
 from tagferry.remote.outcomes import NotTaken, Write
@@ -256,7 +256,7 @@ class Manifests:
     def _hinted(self, failure: TagferryError, manifest: Manifest) -> TagferryError:
         """A refusal that may be one of attestations, though its status does not say so, with what to do then."""
         hint = attestation_hint(self._transport.name, manifest)
-        if not hint or not isinstance(failure, Refused | Invalid):
+        if not hint or not isinstance(failure, Refused | Invalid) or isinstance(failure, NotAuthenticated):
             return failure
         told = f"is a build attestation or lists one, and {failure}; {hint}"
         what = f"manifest {manifest.digest}"

@@ -7,7 +7,7 @@ import pytest
 
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
-from tagferry.errors import NotFound, TagferryError, Unsupported
+from tagferry.errors import NotFound, Refused, TagferryError, Unsupported
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.model import OCI_INDEX
 from tagferry.remote import Capabilities
@@ -282,3 +282,10 @@ async def test_an_index_whose_blobs_are_taken_for_missing_manifests_is_explained
     with pytest.raises(NotFound) as told:
         await opened().put_manifest(APP, index().manifest, V1)
     assert "BuildKit" not in told.value.message
+
+
+async def test_a_refusal_of_the_user_says_nothing_about_attestations(script: ScriptedRegistry, opened: Opening):
+    script.always("PUT", "/v2/team/app/manifests/*", error(401, "UNAUTHORIZED", "who are you"))
+    with pytest.raises(Refused, match="who are you") as refused:
+        await opened().put_manifest(APP, attestation().manifest)
+    assert "attestations" not in refused.value.message

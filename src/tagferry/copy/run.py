@@ -54,6 +54,10 @@ class _Lacking(Exception):
         self.refusal = refusal
 
 
+class _Overtaken(Exception):
+    """Others have written the tag at the target since it was looked at."""
+
+
 class _Unreadable(Exception):
     """The source does not give a blob that only attachments need."""
 
@@ -276,8 +280,7 @@ class CopyEngine:
             await before_tag()
         try:
             await _put(route, plan.root, plan.tag, override=override, seen=finding.target)
-        except Conflict:
-            # Others have written the tag since it was looked at.
+        except _Overtaken:
             return Outcome(verdict=Verdict.BLOCKED, digest=None)
         return Outcome(verdict=Verdict.COPY, digest=plan.root.digest, rewritten=plan.rewritten, gaps=plan.gaps)
 
@@ -369,7 +372,7 @@ class CopyEngine:
         standing = await route.target.head_manifest(route.target_repository, tag, for_write=True, certain=not override)
         if standing is None or (override and standing.digest != root.digest):
             # What others write meanwhile stays, as what was there before does.
-            with suppress(Conflict):
+            with suppress(_Overtaken):
                 await _put(route, root, tag, override=override)
 
     async def _ensure_manifest(self, route: Route, manifest: Manifest) -> None:
@@ -390,3 +393,8 @@ async def _put(
         await route.target.put_manifest(route.target_repository, manifest, tag, override=override, seen=seen)
     except NotFound as refusal:
         raise _Lacking(refusal) from None
+    except Conflict as conflict:
+        # Another kind is about something else than this tag, and has to be reported.
+        if conflict.kind != "tag":
+            raise
+        raise _Overtaken from None

@@ -162,7 +162,8 @@ class ImageStore(Protocol):
             seen: what the tag pointed to when the caller looked, which may be replaced; None if it did not exist.
 
         Raises:
-            Conflict: of the kind `tag`; without `override`, it points to another image by now.
+            Conflict: of the kind `tag`; without `override`, it points to another image by now. Of the kind
+                `referrers tag`; the manifest is stored, but cannot be listed as a referrer of its subject.
             NotFound: the store refuses it because something that it refers to is missing.
             Unsupported: the store does not take manifests of this kind.
             Invalid: the store does not take this manifest.

@@ -101,7 +101,7 @@ class Referrers:
         Callers of this process take turns; the specification offers no way to exclude other processes.
 
         Raises:
-            Conflict: of the kind `tag`; that tag points to something else.
+            Conflict: of the kind `referrers tag`; that tag points to something else.
         """
         subject = referrer.subject
         if subject is None:
@@ -125,7 +125,7 @@ class Referrers:
 
     def _taken(self, repository: RepositoryName, tag: Tag, referrer: Manifest, what: str) -> Conflict:
         return Conflict(
-            "tag",
+            "referrers tag",
             f"registry {self._transport.name} does not list referrers, and the tag {repository}:{tag}, under which "
             f"{referrer.digest} has to be listed instead, is no index of referrers ({what}); delete that tag there, "
             "or set sync.attachments to false",

@@ -104,6 +104,7 @@ _BY_KIND = {
 _CONFLICTS = {
     "repository": ErrorCode(409, f"{_SWR}4090006"),
     "tag": ErrorCode(409, f"{_SWR}4090048"),
+    "referrers tag": ErrorCode(409, f"{_SWR}4090048"),
     "permission": ErrorCode(409, f"{_SWR}4090000"),
     "share": ErrorCode(409, f"{_SWR}4090000"),
     "retention policy": ErrorCode(409, f"{_SWR}4090000"),

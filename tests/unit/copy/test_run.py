@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -6,9 +7,11 @@ from tagferry.copy.examine import Finding, Verdict, examine
 from tagferry.copy.outcome import Outcome
 from tagferry.copy.progress import Progress
 from tagferry.copy.run import CopyEngine, Limits
-from tagferry.errors import Corrupt, NotFound, Refused, Unavailable
+from tagferry.errors import Conflict, Corrupt, NotFound, Refused, Unavailable
 from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import BlobOutcome
+from tagferry.oci.model import Manifest
 from tests.support.clock import Clock
 from tests.support.images import OCI_ZSTD_LAYER, SampleImage, artifact, attested, image, index, layer, push, read
 from tests.support.memory_store import CHUNK
@@ -521,3 +524,35 @@ async def test_a_tag_that_others_write_just_before_is_not_replaced(
     assert outcome.verdict is Verdict.BLOCKED
     assert await target.tag(COPY, V1) == OLD.digest
     assert (await CopyEngine().copy(route(source, target), V1, override=True)).verdict is Verdict.COPY
+
+
+class TakenReferrersTagStore(ScriptedStore):
+    """A target without the referrers API, where the tags that stand in for it point to something else."""
+
+    async def put_manifest(
+        self,
+        repository: RepositoryName,
+        manifest: Manifest,
+        tag: Tag | None = None,
+        **terms: Any,
+    ) -> None:
+        await super().put_manifest(repository, manifest, tag, **terms)
+        if manifest.subject is not None:
+            raise Conflict("referrers tag", "the tag of the referrers is taken; delete that tag there")
+
+
+@pytest.mark.parametrize("override", [False, True])
+async def test_a_referrer_that_cannot_be_listed_fails_with_its_own_reason(override: bool):
+    source, target = ScriptedStore("source"), TakenReferrersTagStore("target")
+    await push(source, APP, artifact(subject=NEW.manifest), V1)
+    with pytest.raises(Conflict, match="delete that tag there"):
+        await copy(source, target, override=override)
+
+
+@pytest.mark.parametrize("override", [False, True])
+async def test_a_signature_that_cannot_be_listed_is_not_left_out_silently(override: bool):
+    source, target = ScriptedStore("source"), TakenReferrersTagStore("target")
+    await push(source, APP, NEW, V1)
+    await push(source, APP, artifact(subject=OLD.manifest), cosign_tags(NEW.digest)[0])
+    with pytest.raises(Conflict, match="delete that tag there"):
+        await copy(source, target, override=override)

@@ -6,8 +6,10 @@ by one at a little less than the rate that it granted before, and faster and fas
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 
+HOSTS = 32
+"""Other hosts than the registry's own whose limits are remembered."""
 SLOWEST = 1.0
 """Requests a second that are tried at least, however few were granted: one refusal more costs less than the wait."""
 RESTART = 10.0
@@ -132,3 +134,23 @@ class RequestRate:
     def _is_awaited(self, now: float) -> bool:
         """Return whether a request that came now would have to wait."""
         return self._next_at > now or self._line.locked()
+
+
+class HostRates:
+    """The rates of the other hosts that a registry leads to: its storage and its token server.
+
+    Args:
+        sleep: waits for seconds.
+    """
+
+    def __init__(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._sleep = sleep
+        self._rates: dict[Hashable, RequestRate] = {}
+
+    def of(self, host: Hashable) -> RequestRate:
+        """Return a host's rate; of more hosts than `HOSTS`, the one that was met first is forgotten."""
+        if host not in self._rates:
+            while len(self._rates) >= HOSTS:
+                del self._rates[next(iter(self._rates))]
+            self._rates[host] = RequestRate(sleep=self._sleep)
+        return self._rates[host]

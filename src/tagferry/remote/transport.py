@@ -27,18 +27,16 @@ from tagferry.remote.endpoint import Endpoint
 from tagferry.remote.faults import Broken, Rejected, Silent, Unconnected, Unheard
 from tagferry.remote.http1 import Stream
 from tagferry.remote.proxies import Proxies
-from tagferry.remote.rate import RequestRate
+from tagferry.remote.rate import HostRates, RequestRate
 from tagferry.remote.response import Response
 from tagferry.remote.retry import Budget, Retries, Retry
 from tagferry.remote.silence import Silences
 from tagferry.remote.throttle import Slots, Throttle, note
-from tagferry.remote.urls import PORTS, Origin, encoded, host_of, origin_of
+from tagferry.remote.urls import PORTS, encoded, host_of, origin_of
 from tagferry.tls import ClientContexts
 
 FAR_SECONDS = 0.01
 """A registry whose answers take at least this long to begin counts as far away."""
-_HOSTS = 32
-"""Other hosts than the registry's own whose limits are remembered."""
 _SLOWEST_COMMIT = 20e6
 """Bytes a second that a registry is expected to check and store at least, once it has a whole blob."""
 
@@ -77,9 +75,8 @@ class Transport:
             ),
         )
         self._patience = retry.patience
-        self._sleep = retry.sleep
         self._throttle = Throttle(endpoint.max_connections, patience=retry.patience, sleep=retry.sleep)
-        self._rates: dict[Origin, RequestRate] = {}
+        self._rates = HostRates(sleep=retry.sleep)
         self._proxies = Proxies(endpoint.proxy)
         self._silences = Silences()
         self._connections: Connections | None = None
@@ -293,7 +290,7 @@ class Transport:
         if isinstance(body, Stream):
             body.asks_first = self._asks_first and self._may_ask_first
         silence = max(self.endpoint.read_timeout, call.to_check / _SLOWEST_COMMIT)
-        elsewhere = None if self.is_own(url) else self._rate_of(url)
+        elsewhere = None if self.is_own(url) else self._rates.of(origin_of(url))
         if elsewhere is not None:
             await elsewhere.turn()
         started, origin = time.monotonic(), origin_of(url)
@@ -326,15 +323,6 @@ class Transport:
                 yield
         except Unheard as fault:
             raise self._fault(call, fault) from None
-
-    def _rate_of(self, url: str) -> RequestRate:
-        """How often a storage host or token server of this registry may be asked."""
-        origin = origin_of(url)
-        if origin not in self._rates:
-            while len(self._rates) >= _HOSTS:
-                del self._rates[next(iter(self._rates))]
-            self._rates[origin] = RequestRate(sleep=self._sleep)
-        return self._rates[origin]
 
     def _may_identify(self, call: Call, url: str) -> bool:
         """Return whether to show the client's certificate there: to the registry's host, and to its token server."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from tagferry import bounds
 from tagferry.concurrency import each
 from tagferry.errors import Conflict, Invalid, NotDeleted, NotFound, TagferryError, Unsupported
 from tagferry.names import Digest, Namespace, RepositoryName, Tag
@@ -14,7 +15,7 @@ from tagferry.oci.attachments import cosign_kind, cosign_tags
 from tagferry.oci.dates import parse_date
 from tagferry.oci.deletion import not_deleted, outlasting
 from tagferry.oci.images import ImageStore, TagRecord, written_since
-from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest
+from tagferry.oci.model import Descriptor, Manifest
 
 _AT_ONCE = 8
 _NAMED = 5
@@ -347,7 +348,7 @@ async def _reachable(store: ImageStore, name: RepositoryName, manifest: Manifest
 
 
 async def _created(store: ImageStore, name: RepositoryName, config: Descriptor) -> datetime | None:
-    if config.size > MANIFEST_SIZE_LIMIT:
+    if config.size > bounds.MANIFEST_BYTES:
         return None
     try:
         async with store.read_blob(name, config) as chunks:

@@ -247,7 +247,9 @@ class LimitSettings(_Frozen):
     """What the management API accepts."""
 
     body_bytes: PositiveInt = 1024 * 1024
+    """Bytes of the body of a request to the management API."""
     token_hours: float = Field(24.0, gt=0)
+    """How long an IAM token lasts."""
     login_hours: float = Field(6.0, gt=0, le=24)
     """How long a login secret of SWR's API lets into the registry, unless the call asks for another time."""
     registry_token_minutes: float = Field(30.0, ge=1, le=60)
@@ -255,6 +257,7 @@ class LimitSettings(_Frozen):
     failed_attempts: PositiveInt = 5
     """Failed authentications from one address after which a name or key is locked for `lock_seconds`."""
     lock_seconds: float = Field(300.0, ge=0)
+    """How long that lasts after the last failure."""
 
 
 class WebhookSettings(_Frozen):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
+from tagferry import bounds
 from tagferry.concurrency import each
 from tagferry.copy.image import Image, read_image
 from tagferry.copy.route import Route
@@ -22,10 +23,6 @@ from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import ImageStore
 
-REFERRER_LIMIT = 1000
-"""Referrers of one manifest that are copied; further ones stay behind."""
-ATTACHMENT_LIMIT = 5000
-"""Attachments of one image that are copied, with what is attached to them."""
 _AT_ONCE = 8
 
 
@@ -122,7 +119,7 @@ class AttachmentSearch:
             gaps |= references.gaps
             named = [name for name in references.all if name not in found and name not in gaps.left_behind]
             named, excess = self._first(
-                named, ATTACHMENT_LIMIT - len(found), f"{ATTACHMENT_LIMIT} referrers of an image"
+                named, bounds.ATTACHMENTS - len(found), f"{bounds.ATTACHMENTS} referrers of an image"
             )
             gaps |= excess
             attachments, left_behind = await self._read(route, named)
@@ -191,7 +188,7 @@ class AttachmentSearch:
         tags: dict[Tag, None] = {}
         gaps = NO_GAPS
         for found, fault in await each(subjects, one, at_once=_AT_ONCE):
-            kept, excess = self._first(found.referrers, REFERRER_LIMIT, f"{REFERRER_LIMIT} referrers of a manifest")
+            kept, excess = self._first(found.referrers, bounds.REFERRERS, f"{bounds.REFERRERS} referrers of a manifest")
             gaps |= excess
             referrers |= dict.fromkeys(kept)
             tags |= dict.fromkeys(found.tags)

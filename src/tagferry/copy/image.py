@@ -3,16 +3,13 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from tagferry import bounds
 from tagferry.concurrency import each
 from tagferry.errors import Invalid, TagferryError
 from tagferry.names import Digest, Reference, RepositoryName
 from tagferry.oci.images import ImageStore
-from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest
+from tagferry.oci.model import Descriptor, Manifest
 
-MANIFEST_LIMIT = 1000
-"""Manifests that one image may refer to, so that no index can keep a copy busy for ever."""
-DEPTH_LIMIT = 8
-"""How deep indexes may nest."""
 _AT_ONCE = 8
 
 
@@ -95,11 +92,11 @@ async def _descend(
 
     parents, depth = [root], 1
     while wanted := {child.digest: child for parent in parents for child in parent.children}:
-        if depth > DEPTH_LIMIT:
-            raise Invalid("index", f"must not nest deeper than {DEPTH_LIMIT} levels", root.digest)
+        if depth > bounds.INDEX_DEPTH:
+            raise Invalid("index", f"must not nest deeper than {bounds.INDEX_DEPTH} levels", root.digest)
         depth_of.update(dict.fromkeys(wanted, depth))
-        if len(depth_of) > MANIFEST_LIMIT:
-            raise Invalid("index", f"must not refer to more than {MANIFEST_LIMIT} manifests", root.digest)
+        if len(depth_of) > bounds.IMAGE_MANIFESTS:
+            raise Invalid("index", f"must not refer to more than {bounds.IMAGE_MANIFESTS} manifests", root.digest)
         unknown = [child for digest, child in wanted.items() if digest not in found and digest not in blobs]
         await each(unknown, fetch, at_once=_AT_ONCE)
         parents, depth = [found[digest] for digest in wanted if digest in found], depth + 1
@@ -117,7 +114,7 @@ async def _manifest_if_any(store: ImageStore, repository: RepositoryName, child:
     """
     if child.is_known_manifest:
         return await store.get_manifest(repository, child.digest)
-    if child.size > MANIFEST_SIZE_LIMIT:
+    if child.size > bounds.MANIFEST_BYTES:
         return None
     try:
         return await store.get_manifest(repository, child.digest)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from tagferry import bounds
 from tagferry.concurrency import each
 from tagferry.copy.attachments import NO_GAPS, Attachment, AttachmentSearch, Gaps
 from tagferry.copy.image import Image, distinct_blobs, read_image
@@ -14,12 +15,10 @@ from tagferry.copy.route import Route
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Digest, Reference, Tag
 from tagferry.oci.attestations import UNKNOWN_PLATFORM
-from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest, platform_name
+from tagferry.oci.model import Descriptor, Manifest, platform_name
 from tagferry.oci.refusal import manifest_refused
 from tagferry.oci.verify import verified
 
-CONFIG_SIZE_LIMIT = MANIFEST_SIZE_LIMIT
-"""Bytes of a config that is read for its platform."""
 _AT_ONCE = 8
 
 
@@ -167,8 +166,10 @@ async def _platform(route: Route, manifest: Manifest) -> str:
     config = manifest.config
     if config is None:
         return UNKNOWN_PLATFORM
-    if config.size > CONFIG_SIZE_LIMIT:
-        raise Invalid("config", f"must have at most {CONFIG_SIZE_LIMIT} bytes to be read for its platform", config.size)
+    if config.size > bounds.CONFIG_BYTES:
+        raise Invalid(
+            "config", f"must have at most {bounds.CONFIG_BYTES} bytes to be read for its platform", config.size
+        )
     async with route.source.read_blob(route.source_repository, config) as chunks:
         content = b"".join([chunk async for chunk in verified(chunks, config)])
     try:

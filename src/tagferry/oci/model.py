@@ -41,9 +41,6 @@ _UNTELLING = frozenset(
 )
 """Content types with which storages serve what they know nothing about."""
 
-MANIFEST_SIZE_LIMIT = 4 * 1024 * 1024
-"""Bytes. The distribution-spec asks registries to take at least this much for a manifest."""
-
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:

@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from tagferry import bounds
 from tagferry.errors import Corrupt, InvalidName, NotFound
 from tagferry.names import Digest, Reference, Tag, parse_reference
-from tagferry.oci.model import MANIFEST_SIZE_LIMIT, OCI_INDEX, Manifest
+from tagferry.oci.model import OCI_INDEX, Manifest
 from tagferry.registry.asgi import Response
 from tagferry.registry.errors import Damaged, InvalidPage, TooManyTags
 from tagferry.registry.exchange import Exchange
@@ -43,7 +44,7 @@ async def put_manifest(exchange: Exchange) -> Response:
     """Store a manifest under its digest, and under the path's tag or those that the query gives to a digest."""
     reference = parse_reference(exchange.reference)
     named = [] if isinstance(reference, Tag) else _named_tags(exchange)
-    raw = await exchange.request.body("manifest", limit=MANIFEST_SIZE_LIMIT)
+    raw = await exchange.request.body("manifest", limit=bounds.MANIFEST_BYTES)
     media_type = exchange.request.headers.get("content-type")
     tag, digest = (reference, None) if isinstance(reference, Tag) else (None, reference)
     manifest = Manifest.parse(raw, media_type, digest=digest)

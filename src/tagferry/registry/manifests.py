@@ -7,11 +7,12 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
+from tagferry import bounds
 from tagferry.errors import NotFound, TooLarge
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.dates import date_of
 from tagferry.oci.images import TagRecord, written_since
-from tagferry.oci.model import MANIFEST_SIZE_LIMIT, Descriptor, Manifest
+from tagferry.oci.model import Descriptor, Manifest
 from tagferry.registry.blobs import BlobFiles
 from tagferry.registry.errors import MissingReference
 from tagferry.registry.files import entries, files_below, replace_file, sync_directory
@@ -55,8 +56,8 @@ class ManifestFiles:
 
     def write(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None) -> None:
         """Store a manifest and point a tag to it; raises MissingReference and TooLarge."""
-        if manifest.size > MANIFEST_SIZE_LIMIT:
-            raise TooLarge("manifest", f"must be at most {MANIFEST_SIZE_LIMIT} bytes long", manifest.size)
+        if manifest.size > bounds.MANIFEST_BYTES:
+            raise TooLarge("manifest", f"must be at most {bounds.MANIFEST_BYTES} bytes long", manifest.size)
         self._require_content(repository, manifest)
         # A referrer's entry counts only once its manifest is there, so it is written first.
         if manifest.subject is not None:

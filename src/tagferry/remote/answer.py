@@ -13,9 +13,6 @@ from tagferry.remote.explanation import explain, one_line, without_secrets
 from tagferry.remote.retry import retry_after
 from tagferry.remote.throttle import DEFAULT_WAIT
 
-ERROR_LIMIT = 16 * 1024
-"""Bytes of an error's body that are read."""
-
 
 class RateLimited(Unavailable):
     """A registry refused a request unseen, because there were too many of them (429)."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tagferry import bounds
 from tagferry.errors import Unavailable
-from tagferry.oci.model import MANIFEST_SIZE_LIMIT
 from tagferry.remote.http1 import Stream
 
 
@@ -40,7 +40,7 @@ class Call:
     body: bytes | Stream = b""
     accept: frozenset[int] = frozenset({200})
     redirects: bool = False
-    limit: int = MANIFEST_SIZE_LIMIT
+    limit: int = bounds.MANIFEST_BYTES
     to_check: int = 0
     whole: int | None = None
     is_content: bool = False

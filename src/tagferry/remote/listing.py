@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from tagferry import bounds
 from tagferry.errors import Unavailable
 from tagferry.remote.answer import Answer
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.urls import origin_of
 
 PAGE_SIZE = 1000
-MAX_PAGES = 10_000
 _NEXT = re.compile(r'<([^<>]*)>\s*;[^,<]*?\brel="?next\b"?', re.IGNORECASE)
 
 Fetch = Callable[[Call], Awaitable[Answer]]
@@ -26,7 +26,7 @@ class NotAList(Unavailable):
 
 
 async def pages(
-    transport: Transport, first: Call, *, fetch: Fetch | None = None, most: int = MAX_PAGES
+    transport: Transport, first: Call, *, fetch: Fetch | None = None, most: int = bounds.TAG_LIST_PAGES
 ) -> AsyncIterator[Answer]:
     """The answers to a request and to those that its Link headers lead to.
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
+from tagferry import bounds
 from tagferry.errors import Conflict, Incomplete, Invalid, NotFound, Refused, TagferryError, Unavailable, Unsupported
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import referrers_tag
@@ -29,7 +30,6 @@ _OF_THE_SUBJECT = frozenset({"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_INVAL
 """Codes of registries that have the API, for a repository or subject that they do not have."""
 _ANY = frozenset({*range(200, 500), 501}) - {408, 425, 429}
 """Every status that trying again would not change."""
-_MAX_PAGES = 100
 _BARREN_PAGES = 3
 """After more pages than this that list nothing new, one after another, a list is taken to have no end."""
 _REFUSED_SECONDS = 60.0
@@ -170,7 +170,7 @@ class Referrers:
         unreadable: TagferryError | None = None
         barren = 0
         try:
-            async for page in pages(self._transport, call, fetch=self._ask, most=_MAX_PAGES):
+            async for page in pages(self._transport, call, fetch=self._ask, most=bounds.REFERRER_PAGES):
                 entries = _entries(page)
                 if entries is None:
                     return await self._judge(repository, call, page, listed)

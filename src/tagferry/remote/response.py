@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import httptools
 
+from tagferry import bounds
 from tagferry.oci.images import Flow
 from tagferry.remote.faults import Broken, broken
 from tagferry.remote.headers import Headers
@@ -15,8 +16,6 @@ from tagferry.remote.splice import BodyFlow
 if TYPE_CHECKING:
     from tagferry.remote.http1 import Connection
 
-HEAD_LIMIT = 64 * 1024
-"""Bytes that an answer may have before its body begins, and between two parts of its body."""
 READ_AHEAD = 256 * 1024
 """Bytes of an answer that wait to be read, beyond which its sender is stopped."""
 
@@ -121,10 +120,12 @@ class Response:
             self._feed_mended()
         if self.begun:
             self._head = b""
-        if not self.begun and len(self._head) > HEAD_LIMIT:
-            self._connection.fail(Broken(f"the answer's head has more than {HEAD_LIMIT} bytes"))
-        elif self.begun and not self.ended and self._around > HEAD_LIMIT:
-            self._connection.fail(Broken(f"the answer has more than {HEAD_LIMIT} bytes between two parts of its body"))
+        if not self.begun and len(self._head) > bounds.ANSWER_HEAD_BYTES:
+            self._connection.fail(Broken(f"the answer's head has more than {bounds.ANSWER_HEAD_BYTES} bytes"))
+        elif self.begun and not self.ended and self._around > bounds.ANSWER_HEAD_BYTES:
+            self._connection.fail(
+                Broken(f"the answer has more than {bounds.ANSWER_HEAD_BYTES} bytes between two parts of its body")
+            )
         elif self.begun and not self.ended and self._left is None:
             self._left = self._announced()
 

@@ -9,18 +9,16 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from urllib.parse import quote
 
+from tagferry import bounds
 from tagferry.errors import InvalidName, NotFound, TagferryError, Unavailable
 from tagferry.events import Events
 from tagferry.names import RepositoryName, Tag
-from tagferry.oci.model import MANIFEST_SIZE_LIMIT
 from tagferry.remote.answer import Answer
 from tagferry.remote.capabilities import TAG_LIST, Learned
 from tagferry.remote.listing import PAGE_SIZE, NotAList, goes_on, not_a_list, pages
 from tagferry.remote.manifests import pulling
 from tagferry.remote.transport import Call, Transport
 
-_LIST_LIMIT = 32 * 1024 * 1024
-"""Bytes of one answer: a registry that ignores `n` puts all tags into one."""
 _ROUND = 50
 """The lengths at which registries cut their lists are multiples of this."""
 _AFTER_DIGESTS = "sha512-g"
@@ -55,7 +53,7 @@ class Tags:
 
     async def within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
         """See `ImageStore.list_tags_within`; that the registry refuses to list tags is noted."""
-        call = self._call(repository, limit=MANIFEST_SIZE_LIMIT)
+        call = self._call(repository, limit=bounds.MANIFEST_BYTES)
         lists: list[list[str]] = []
         is_directory = False
         try:
@@ -96,7 +94,7 @@ class Tags:
     async def _fetch_once(self, call: Call) -> Answer:
         return await self._transport.fetch(call, once=True)
 
-    def _call(self, repository: RepositoryName, *, last: str | None = None, limit: int = _LIST_LIMIT) -> Call:
+    def _call(self, repository: RepositoryName, *, last: str | None = None, limit: int = bounds.TAG_LIST_BYTES) -> Call:
         after = "" if last is None else f"&last={quote(last, safe='')}"
         return Call(
             method="GET",

@@ -15,10 +15,10 @@ from dataclasses import replace
 from functools import partial
 from urllib.parse import urljoin, urlsplit
 
-from tagferry import __version__
+from tagferry import __version__, bounds
 from tagferry.errors import Invalid, Refused, TagferryError, TooLarge, Unavailable, Untrusted
 from tagferry.remote.access import MAX_REDIRECTS, REDIRECTS, ROOT, Access, Wire
-from tagferry.remote.answer import ERROR_LIMIT, Answer, failure
+from tagferry.remote.answer import Answer, failure
 from tagferry.remote.body import Body
 from tagferry.remote.call import Call as Call
 from tagferry.remote.coding import codings, decoded
@@ -333,7 +333,7 @@ class Transport:
         """Read an answer's body, which is bounded; raises what an answer that the caller does not accept means."""
         wanted = response.status in call.accept and not self._is_page(call, response)
         is_refusal = response.status >= 400
-        limit = call.limit if wanted else ERROR_LIMIT
+        limit = call.limit if wanted else bounds.ERROR_BODY_BYTES
         body = bytearray()
         chunks, applied = response.chunks(), codings(response.headers)
         try:

@@ -6,10 +6,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as WebRoute
 
+from tagferry import bounds
 from tagferry.copy.estimate import Estimate
 from tagferry.copy.examine import Finding, Verdict, examine
 from tagferry.copy.outcome import Outcome
-from tagferry.copy.plan import CONFIG_SIZE_LIMIT, plan_tag
+from tagferry.copy.plan import plan_tag
 from tagferry.copy.rewrite import Acceptance, Rewrite
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
@@ -83,7 +84,7 @@ async def test_an_image_whose_config_tells_no_platform_is_of_an_unknown_one(
 
 
 async def test_a_config_is_read_only_up_to_a_limit(source: ScriptedStore, target: ScriptedStore):
-    await push(source, APP, configured(b" " * (CONFIG_SIZE_LIMIT + 1)), V1)
+    await push(source, APP, configured(b" " * (bounds.CONFIG_BYTES + 1)), V1)
 
     with pytest.raises(Invalid, match="config must have at most 4194304 bytes to be read for its platform"):
         await copy(source, target, ONLY_AMD)

@@ -6,7 +6,8 @@ from typing import Literal
 
 import pytest
 
-from tagferry.copy.attachments import NO_GAPS, REFERRER_LIMIT, Gaps
+from tagferry import bounds
+from tagferry.copy.attachments import NO_GAPS, Gaps
 from tagferry.copy.examine import Verdict
 from tagferry.copy.run import CopyEngine
 from tagferry.errors import (
@@ -324,12 +325,12 @@ async def test_an_attachment_that_gives_a_blob_of_the_image_another_size_is_left
 async def test_of_more_referrers_than_the_limit_the_first_ones_are_copied_and_the_others_named(
     signed: ScriptedStore, target: ScriptedStore
 ):
-    many = [artifact(payload=f"{number}".encode()).manifest.descriptor for number in range(REFERRER_LIMIT + 1)]
+    many = [artifact(payload=f"{number}".encode()).manifest.descriptor for number in range(bounds.REFERRERS + 1)]
     signed.dangling[IMAGE.digest] = many
     signed.counts.clear()
 
     first = await CopyEngine().copy(route(signed, target), V1, override=False)
-    assert signed.counts["get_manifest"] < len(IMAGE.all_manifests) + REFERRER_LIMIT + 10
+    assert signed.counts["get_manifest"] < len(IMAGE.all_manifests) + bounds.REFERRERS + 10
     second = await CopyEngine().copy(route(signed, target), V1, override=False)
 
     assert (first.verdict, second.verdict) == (Verdict.COPY, Verdict.IN_PLACE)
@@ -345,7 +346,7 @@ async def test_of_more_referrers_than_the_limit_the_first_ones_are_copied_and_th
 async def test_all_that_is_attached_to_an_image_and_its_attachments_is_limited(
     signed: ScriptedStore, target: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.copy.attachments.ATTACHMENT_LIMIT", 3)
+    monkeypatch.setattr("tagferry.copy.attachments.bounds.ATTACHMENTS", 3)
 
     outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
 

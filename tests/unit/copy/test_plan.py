@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagferry.copy.image import DEPTH_LIMIT, MANIFEST_LIMIT
+from tagferry import bounds
 from tagferry.copy.plan import plan_tag
 from tagferry.errors import Invalid, NotFound
 from tagferry.oci.model import OCI_EMPTY_CONFIG, OCI_MANIFEST, Manifest
@@ -97,27 +97,27 @@ async def test_a_child_of_two_levels_stands_in_the_deepest(source: ScriptedStore
 
 
 async def test_indexes_may_nest_up_to_a_limit(source: ScriptedStore, target: ScriptedStore):
-    await push(source, APP, nested(DEPTH_LIMIT), V1)
+    await push(source, APP, nested(bounds.INDEX_DEPTH), V1)
 
-    assert len((await plan_tag(route(source, target), V1)).levels) == DEPTH_LIMIT
+    assert len((await plan_tag(route(source, target), V1)).levels) == bounds.INDEX_DEPTH
 
-    await push(source, APP, nested(DEPTH_LIMIT + 1), V1)
-    with pytest.raises(Invalid, match=rf"index must not nest deeper than {DEPTH_LIMIT} levels"):
+    await push(source, APP, nested(bounds.INDEX_DEPTH + 1), V1)
+    with pytest.raises(Invalid, match=rf"index must not nest deeper than {bounds.INDEX_DEPTH} levels"):
         await plan_tag(route(source, target), V1)
 
 
 async def test_an_index_may_list_manifests_up_to_a_limit(source: ScriptedStore, target: ScriptedStore):
     shared = layer("shared")
-    children = [image(shared, seed=str(number)) for number in range(MANIFEST_LIMIT + 1)]
+    children = [image(shared, seed=str(number)) for number in range(bounds.IMAGE_MANIFESTS + 1)]
     await push(source, APP, index(*children), V1)
     source.counts.clear()
 
-    with pytest.raises(Invalid, match=f"index must not refer to more than {MANIFEST_LIMIT} manifests"):
+    with pytest.raises(Invalid, match=f"index must not refer to more than {bounds.IMAGE_MANIFESTS} manifests"):
         await plan_tag(route(source, target), V1)
 
     assert source.counts["get_manifest"] == 1
     await push(source, APP, index(*children[1:]), V1)
-    assert len((await plan_tag(route(source, target), V1)).levels[0]) == MANIFEST_LIMIT
+    assert len((await plan_tag(route(source, target), V1)).levels[0]) == bounds.IMAGE_MANIFESTS
 
 
 async def test_layers_that_stay_elsewhere_are_left_out_and_others_of_their_type_are_not(
@@ -162,7 +162,9 @@ async def test_a_tag_that_the_source_lacks_is_not_found(source: ScriptedStore, t
         await plan_tag(route(source, target), V1)
 
 
-@given(choices=st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=4), min_size=1, max_size=DEPTH_LIMIT - 1))
+@given(
+    choices=st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=4), min_size=1, max_size=bounds.INDEX_DEPTH - 1)
+)
 def test_every_manifest_of_a_plan_comes_after_all_that_it_refers_to(choices: list[list[int]]):
     known = [image(seed=name) for name in ("a", "b", "c")]
     for chosen in choices:

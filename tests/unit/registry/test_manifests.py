@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from tagferry import bounds
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.oci.model import MANIFEST_SIZE_LIMIT, OCI_INDEX, OCI_MANIFEST
+from tagferry.oci.model import OCI_INDEX, OCI_MANIFEST
 from tests.support.images import SampleImage, artifact, image, index, listing_blobs, push
 
 from .conftest import Registry
@@ -126,7 +127,7 @@ async def test_a_foreign_layer_need_not_be_there(registry: Registry) -> None:
         (b"{}", OCI_MANIFEST, Digest.of(b"other"), 400, "DIGEST_INVALID"),
         (b"{}", OCI_MANIFEST, "sha256:short", 400, "DIGEST_INVALID"),
         (b'{"schemaVersion": 1}', OCI_MANIFEST, "v1", 415, "UNSUPPORTED"),
-        (b" " * (MANIFEST_SIZE_LIMIT + 1), OCI_MANIFEST, "v1", 413, "MANIFEST_INVALID"),
+        (b" " * (bounds.MANIFEST_BYTES + 1), OCI_MANIFEST, "v1", 413, "MANIFEST_INVALID"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")

@@ -6,10 +6,10 @@ import zlib
 
 import pytest
 
+from tagferry import bounds
 from tagferry.errors import Corrupt, Refused, TooLarge, Unavailable
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import Spliceable
-from tagferry.oci.model import MANIFEST_SIZE_LIMIT
 from tagferry.remote import RemoteStore
 from tests.support.images import blob, image, read
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, said
@@ -66,11 +66,11 @@ async def test_a_list_that_was_compressed_is_one(script: ScriptedRegistry, store
 async def test_a_few_bytes_that_stand_for_many_are_not_all_unpacked(
     script: ScriptedRegistry, store: RemoteStore, layers: int
 ):
-    bomb = bytes(MANIFEST_SIZE_LIMIT * 20)
+    bomb = bytes(bounds.MANIFEST_BYTES * 20)
     for _ in range(layers):
         bomb = gzip.compress(bomb)
     script.on("GET", "/v2/team/app/manifests/latest", coded(bomb, ", ".join(["gzip"] * layers)))
-    with pytest.raises(TooLarge, match=f"at most {MANIFEST_SIZE_LIMIT} bytes"):
+    with pytest.raises(TooLarge, match=f"at most {bounds.MANIFEST_BYTES} bytes"):
         await store.get_manifest(APP, LATEST)
 
 

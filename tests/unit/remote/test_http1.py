@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tagferry import bounds
 from tagferry.remote.connections import Connections
 from tagferry.remote.faults import Broken, Silent
 from tagferry.remote.http1 import Stream
-from tagferry.remote.response import HEAD_LIMIT, READ_AHEAD
+from tagferry.remote.response import READ_AHEAD
 from tests.support.raw_server import Handler, listening
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -147,7 +148,7 @@ async def test_a_body_that_ends_early_is_told(http: Connections):
         b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nContent-Length: minus\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\nX: " + b"x" * (HEAD_LIMIT + 1),
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * (bounds.ANSWER_HEAD_BYTES + 1),
     ],
     ids=["not-http", "two-lengths", "no-number", "long-head"],
 )

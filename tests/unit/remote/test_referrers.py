@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from tagferry import bounds
 from tagferry.errors import Conflict, Incomplete, Invalid, Unsupported
 from tagferry.names import RepositoryName
 from tagferry.oci.attachments import referrers_tag
-from tagferry.oci.model import DOCKER_LIST, MANIFEST_SIZE_LIMIT, OCI_INDEX, Manifest
+from tagferry.oci.model import DOCKER_LIST, OCI_INDEX, Manifest
 from tagferry.remote import Credentials, RemoteStore
 from tagferry.remote.capabilities import REFERRERS_API
 from tests.support.images import SampleImage, artifact, image, index
@@ -168,7 +169,7 @@ async def test_a_refusal_says_nothing_about_other_repositories_and_that_there_ma
     [
         pytest.param(Reply(status=500), id="500"),
         pytest.param(Reply(drop=True), id="reset"),
-        pytest.param(Reply(body=bytes(MANIFEST_SIZE_LIMIT + 1)), id="too large"),
+        pytest.param(Reply(body=bytes(bounds.MANIFEST_BYTES + 1)), id="too large"),
         pytest.param(Reply(body=b"{}", truncate_to=1), id="cut"),
     ],
 )

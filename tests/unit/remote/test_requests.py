@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tagferry import __version__
+from tagferry import __version__, bounds
 from tagferry.errors import Corrupt, Refused, TooLarge, Unavailable, Unsupported
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
-from tagferry.oci.model import MANIFEST_SIZE_LIMIT, OCI_INDEX, OCI_MANIFEST
+from tagferry.oci.model import OCI_INDEX, OCI_MANIFEST
 from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry
 from tests.support.docker_registry import PASSWORD, USERNAME, docker_registry
 from tests.support.images import artifact, blob, image, opening, push, read
@@ -309,7 +309,7 @@ async def test_a_document_that_is_no_manifest_says_nothing_about_a_tag(
 
 
 async def test_a_manifest_beyond_the_limit_is_not_read(script: ScriptedRegistry, store: RemoteStore):
-    script.always("GET", "/v2/*", Reply(body=bytes(MANIFEST_SIZE_LIMIT + 1), headers={"Content-Type": OCI_MANIFEST}))
+    script.always("GET", "/v2/*", Reply(body=bytes(bounds.MANIFEST_BYTES + 1), headers={"Content-Type": OCI_MANIFEST}))
 
     with pytest.raises(TooLarge):
         await store.get_manifest(APP, LATEST)

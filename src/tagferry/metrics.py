@@ -1,0 +1,14 @@
+"""What this process counts, by the names and in the form of Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter
+
+REGISTRY = CollectorRegistry()
+"""Everything that is counted here; the library's own default, which tells about Python, is left alone."""
+
+BOUND_REACHED = Counter(
+    "tagferry_bound_reached",
+    "How often a request, a connection or content was refused or ended because a bound was reached.",
+    ["bound"],
+    registry=REGISTRY,
+)
+"""Its label is one of a fixed set of names; `docs/limits.md` has them."""

@@ -320,6 +320,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     audit_log: Path | None = None
     """A file for lines of JSON that tell who did what, which the log tells too; relative to the file's folder."""
+    metrics_listen: Annotated[str, AfterValidator(setting_rules.address)] | None = None
+    """HOST:PORT on which `/metrics` is served in the form of Prometheus, to anyone who can connect: use a loopback
+    address, or a network of your own. Without it there is no such listener."""
     regions: dict[Annotated[str, AfterValidator(setting_rules.region_id)], RegionSettings]
     sync: SyncSettings = SyncSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -31,6 +31,7 @@ data_dir = "tagferry-data"
 
 # log_format = "console"   # or "json"
 # log_level = "info"
+# metrics_listen = "127.0.0.1:9090"   # where Prometheus finds /metrics, without a login
 
 [sync]
 # tag_limit = 500          # tags that one request may name

@@ -13,6 +13,7 @@ from tagferry.cli.init import DEFAULT_REGIONS, initialize
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run
 from tagferry.errors import Invalid
 from tagferry.settings import Settings
+from tagferry.web.metrics_page import metrics_listeners
 from tagferry.web.server import listening, until_signalled
 
 app = typer.Typer()
@@ -43,7 +44,10 @@ async def _serve(config: Path, workers: int | None) -> None:
         admin = await ensure_admin(accounts)
     if admin is not None:
         show_first_admin(admin)
-    async with open_app(settings, places=workers) as app, listening(app.listeners):
+    async with (
+        open_app(settings, places=workers) as app,
+        listening([*app.listeners, *metrics_listeners(settings)]),
+    ):
         for name, region in settings.served_regions.items():
             log.info("serving", region=name, address=region.listen, registry=region.registry)
         await until_signalled()

@@ -11,7 +11,8 @@ from tagferry.app import open_app
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run
 from tagferry.errors import Invalid
 from tagferry.settings import Settings
-from tagferry.web.server import until_signalled
+from tagferry.web.metrics_page import metrics_listeners
+from tagferry.web.server import listening, until_signalled
 
 app = typer.Typer()
 
@@ -22,7 +23,7 @@ Places = Annotated[int | None, typer.Option(min=1, help="Tags that are copied at
 
 @app.command()
 def worker(config: ConfigFile = DEFAULT_CONFIG, places: Places = None) -> None:
-    """Work on the synchronizations of every process with the same PostgreSQL database; serves nothing itself."""
+    """Work on the synchronizations of every process with the same PostgreSQL database; serves no region itself."""
     run(_work(config, places))
 
 
@@ -31,7 +32,7 @@ async def _work(config: Path, places: int | None) -> None:
     if not settings.has_shared_database:
         raise Invalid("database_url", "must name a PostgreSQL database that workers share; with SQLite use serve alone")
     logs.configure(style=settings.log_format, level=settings.log_level)
-    async with open_app(settings, places=places) as app:
+    async with open_app(settings, places=places) as app, listening(metrics_listeners(settings)):
         log.info("working", places=places or settings.sync.tags_in_flight)
         await until_signalled()
         log.info("stopping; synchronizations that do not end in time go on with another worker")

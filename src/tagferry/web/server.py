@@ -17,6 +17,7 @@ from tagferry.web.spelling import SpelledHeaders
 
 _DRAIN_SECONDS = 10
 _TICK_SECONDS = 1.0
+_BACKLOG = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ def _server(listener: Listener) -> _Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        backlog=_BACKLOG,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
@@ -120,6 +122,8 @@ def _bind(address: str) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, int(port)))
+        # From here on clients can connect, although the first is accepted a moment later.
+        bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
         raise Unavailable(f"{address} cannot be listened on: {error.strerror or error}") from None

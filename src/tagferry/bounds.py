@@ -6,6 +6,19 @@ it can be read in one place. `docs/limits.md` lists both.
 
 MANIFEST_BYTES = 4 * 1024 * 1024
 """Bytes of a manifest, pushed or read. The distribution-spec asks registries to take at least this much."""
+CONTENT_BYTES = 1 << 50
+"""Bytes that a manifest may refer to: of one descriptor, and of all of them together. It is more than any storage takes
+as one object, and the sum over an image of as many manifests as are copied still fits a database's integer."""
+DESCRIPTORS = 10_000
+"""Layers of a manifest, or entries of an index. Images have at most 127 layers where they are to be run."""
+DESCRIPTOR_URLS = 100
+"""Addresses of one descriptor."""
+MEDIA_TYPE_CHARACTERS = 255
+"""Characters of a media type or an artifact type, as RFC 6838, section 4.2, has them, or of a part of a platform."""
+PARSED_AT_ONCE_BYTES = 64 * 1024
+"""Bytes of the largest manifest that is parsed on the event loop, which takes about three milliseconds."""
+JSON_DEPTH = 64
+"""Objects and arrays of a JSON document that may be nested in each other."""
 CONFIG_BYTES = MANIFEST_BYTES
 """Bytes of an image's configuration where it has to be read."""
 IMAGE_MANIFESTS = 1000

@@ -17,6 +17,7 @@ _LOWER_ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyz0123456789"
 _DIGEST_HEX_LENGTH = {"sha256": 64, "sha512": 128}
 _OCI_NAME = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_KNOWN_DIGEST = re.compile("|".join(f"{name}:[0-9a-f]{{{length}}}" for name, length in _DIGEST_HEX_LENGTH.items()))
 _DIGEST = re.compile(r"[a-z0-9]+([+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -108,15 +109,15 @@ class Digest(str):
     __slots__ = ()
 
     def __new__(cls, value: str, *, field: str = "digest") -> Self:
+        if _KNOWN_DIGEST.fullmatch(value):
+            return super().__new__(cls, value)
         if not _DIGEST.fullmatch(value):
             raise InvalidName(field, "must have the form algorithm:encoded", value)
-        algorithm, _, encoded = value.partition(":")
+        algorithm = value.partition(":")[0]
         if algorithm not in _DIGEST_HEX_LENGTH:
             raise InvalidName(field, "must use the algorithm sha256 or sha512", value)
         length = _DIGEST_HEX_LENGTH[algorithm]
-        if not re.fullmatch(rf"[0-9a-f]{{{length}}}", encoded):
-            raise InvalidName(field, f"must be followed by {length} lowercase hexadecimal digits", value)
-        return super().__new__(cls, value)
+        raise InvalidName(field, f"must be followed by {length} lowercase hexadecimal digits", value)
 
     @classmethod
     def of(cls, content: bytes, algorithm: str = "sha256") -> Self:

@@ -3,14 +3,17 @@
 A `Manifest` keeps the bytes that were received: they are never serialized anew, so digests stay what they were.
 """
 
-import json
+import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
+from tagferry import bounds
 from tagferry.errors import Corrupt, Invalid, Unsupported
 from tagferry.names import Digest
+from tagferry.oci.strict_json import parse_object
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -40,6 +43,8 @@ _UNTELLING = frozenset(
     {"", "application/json", "text/json", "text/plain", "application/octet-stream", "binary/octet-stream"}
 )
 """Content types with which storages serve what they know nothing about."""
+_NOT_PRINTED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and halves of characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +96,18 @@ class Descriptor:
         digest = document.get("digest")
         if not isinstance(digest, str):
             raise Invalid(f"{field}.digest", "must be a string", digest)
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise Invalid(f"{field}.size", "must be a number of bytes, 0 or more", size)
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= bounds.CONTENT_BYTES:
+            raise Invalid(f"{field}.size", f"must be a number of bytes, 0 to {bounds.CONTENT_BYTES}", size)
         if not isinstance(media_type, str):
             raise Invalid(f"{field}.mediaType", "must be a string", media_type)
         return cls(
-            media_type=media_type,
+            media_type=_plain_text(media_type, field, "mediaType"),
             digest=Digest(digest, field=f"{field}.digest"),
             size=size,
-            urls=_urls(document.get("urls")),
-            artifact_type=_optional_text(document.get("artifactType")),
-            annotations=_annotations(document),
-            platform=platform_name(document.get("platform")),
+            urls=_urls(document["urls"], field) if "urls" in document else (),
+            artifact_type=_optional_text(document, field, "artifactType"),
+            annotations=_annotations(document, field) if "annotations" in document else {},
+            platform=platform_name(document["platform"]) if "platform" in document else None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -143,15 +148,19 @@ class Manifest:
         actual = Digest.of(raw, digest.algorithm if digest else "sha256")
         if digest is not None and actual != digest:
             raise Corrupt(f"the manifest's bytes hash to {actual} instead of {digest}")
-        manifest = cls(raw=raw, media_type=_settle_media_type(raw, media_type), digest=actual)
+        document = parse_object(raw, field="manifest")
+        manifest = cls(raw=raw, media_type=_settle_media_type(document, media_type), digest=actual)
+        # What was parsed just now need not be parsed again.
+        manifest.__dict__["document"] = document
         _check_shape(manifest)
-        _ = manifest.listed, manifest.blobs, manifest.subject
+        _check_sizes(manifest)
+        _ = manifest.subject, manifest.artifact_type, manifest.annotations
         return manifest
 
     @cached_property
     def document(self) -> dict[str, Any]:
         """The manifest's JSON object."""
-        return _load_object(self.raw)
+        return parse_object(self.raw, field="manifest")
 
     @property
     def size(self) -> int:
@@ -206,7 +215,7 @@ class Manifest:
     @property
     def artifact_type(self) -> str | None:
         """What kind of artifact this is, as the referrers API reports it (distribution-spec 1.1)."""
-        declared = _optional_text(self.document.get("artifactType"))
+        declared = _optional_text(self.document, "", "artifactType")
         if declared or self.is_index:
             return declared
         return self.config.media_type if self.config else None
@@ -234,7 +243,7 @@ class Manifest:
     @property
     def annotations(self) -> Mapping[str, str]:
         """The manifest's own annotations."""
-        return _annotations(self.document)
+        return _annotations(self.document, "")
 
     @property
     def descriptor(self) -> Descriptor:
@@ -253,10 +262,16 @@ class Manifest:
         )
 
 
-def _settle_media_type(raw: bytes, declared: str | None) -> str:
-    document = _load_object(raw)
-    embedded = _plain_type(document.get("mediaType"))
-    header = _plain_type(declared)
+async def parsed(raw: bytes, media_type: str | None, *, digest: Digest | None = None) -> Manifest:
+    """Read a manifest as `Manifest.parse` does, and a large one in a thread, so that the event loop goes on."""
+    if len(raw) <= bounds.PARSED_AT_ONCE_BYTES:
+        return Manifest.parse(raw, media_type, digest=digest)
+    return await asyncio.to_thread(Manifest.parse, raw, media_type, digest=digest)
+
+
+def _settle_media_type(document: dict[str, Any], declared: str | None) -> str:
+    embedded = _plain_type(_optional_text(document, "", "mediaType"))
+    header = _plain_type(_plain_text(declared or "", "", "Content-Type"))
     if header in _SCHEMA_1 or document.get("schemaVersion") == 1:
         raise Unsupported(
             "Docker image manifests of schema 1 are not supported; push the image again with a current "
@@ -298,14 +313,10 @@ def _media_type_by_shape(document: dict[str, Any]) -> str:
     raise Invalid("manifest", "must have a config or manifests where no media type is declared")
 
 
-def _load_object(raw: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise Invalid("manifest", "must be JSON") from None
-    if not isinstance(document, dict):
-        raise Invalid("manifest", "must be a JSON object")
-    return document
+def _check_sizes(manifest: Manifest) -> None:
+    """Refuse what nothing can hold, so that sizes can be added up and recorded everywhere."""
+    if sum(one.size for one in (*manifest.blobs, *manifest.children)) > bounds.CONTENT_BYTES:
+        raise Invalid("manifest", f"must refer to at most {bounds.CONTENT_BYTES} bytes in all")
 
 
 def _descriptors(document: dict[str, Any], name: str) -> tuple[Descriptor, ...]:
@@ -314,27 +325,57 @@ def _descriptors(document: dict[str, Any], name: str) -> tuple[Descriptor, ...]:
         return ()
     if not isinstance(entries, list):
         raise Invalid(name, "must be an array of descriptors", entries)
+    if len(entries) > bounds.DESCRIPTORS:
+        raise Invalid(name, f"must have at most {bounds.DESCRIPTORS} entries", len(entries))
     return tuple(Descriptor.from_json(entry, field=f"{name}[{place}]") for place, entry in enumerate(entries))
 
 
-def _urls(urls: Any) -> tuple[str, ...]:
-    return tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else ()
+def _urls(urls: Any, field: str) -> tuple[str, ...]:
+    if not isinstance(urls, list):
+        return ()
+    if len(urls) > bounds.DESCRIPTOR_URLS:
+        raise Invalid(f"{field}.urls", f"must have at most {bounds.DESCRIPTOR_URLS} entries", len(urls))
+    return tuple(url for url in urls if isinstance(url, str))
 
 
-def _annotations(document: dict[str, Any]) -> dict[str, str]:
+def _annotations(document: dict[str, Any], field: str) -> dict[str, str]:
     annotations = document.get("annotations")
     if not isinstance(annotations, dict):
         return {}
+    for key, value in annotations.items():
+        if "\0" in key or (isinstance(value, str) and "\0" in value):
+            raise Invalid(_inside(field, "annotations"), "must not hold the character U+0000", key)
     return {key: value for key, value in annotations.items() if isinstance(value, str)}
 
 
-def _optional_text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _optional_text(document: dict[str, Any], field: str, name: str) -> str | None:
+    value = document.get(name)
+    return _plain_text(value, field, name) if isinstance(value, str) and value else None
+
+
+def _plain_text(text: str, field: str, name: str) -> str:
+    """A text that can be shown, recorded and sent everywhere; raises Invalid."""
+    if len(text) > bounds.MEDIA_TYPE_CHARACTERS:
+        raise Invalid(_inside(field, name), f"must be at most {bounds.MEDIA_TYPE_CHARACTERS} characters long", text)
+    if not text.isprintable() and _NOT_PRINTED.search(text):
+        raise Invalid(_inside(field, name), "must not hold control characters or halves of characters", text)
+    return text
+
+
+def _inside(field: str, name: str) -> str:
+    return f"{field}.{name}" if field else name
 
 
 def platform_name(document: Any) -> str | None:
-    """`os/architecture[/variant]` of a descriptor's `platform`, or of an image's config; None where it tells none."""
+    """`os/architecture[/variant]` of a descriptor's `platform`, or of an image's config; None where it tells none.
+
+    A part that is no text to be shown is left out.
+    """
     if not isinstance(document, dict):
         return None
     parts = (document.get("os"), document.get("architecture"), document.get("variant"))
-    return "/".join(part for part in parts if isinstance(part, str) and part) or None
+    return "/".join(part for part in parts if isinstance(part, str) and _is_name(part)) or None
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= bounds.MEDIA_TYPE_CHARACTERS and not _NOT_PRINTED.search(text)

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from tagferry import bounds
 from tagferry.errors import Corrupt, InvalidName, NotFound
 from tagferry.names import Digest, Reference, Tag, parse_reference
-from tagferry.oci.model import OCI_INDEX, Manifest
+from tagferry.oci.model import OCI_INDEX, parsed
 from tagferry.registry.asgi import Response
 from tagferry.registry.errors import Damaged, InvalidPage, TooManyTags
 from tagferry.registry.exchange import Exchange
@@ -47,7 +47,7 @@ async def put_manifest(exchange: Exchange) -> Response:
     raw = await exchange.request.body("manifest", limit=bounds.MANIFEST_BYTES)
     media_type = exchange.request.headers.get("content-type")
     tag, digest = (reference, None) if isinstance(reference, Tag) else (None, reference)
-    manifest = Manifest.parse(raw, media_type, digest=digest)
+    manifest = await parsed(raw, media_type, digest=digest)
     tags: list[Tag | None] = [*named] or [tag]
     for each in tags:
         await exchange.store.put_manifest(exchange.repository, manifest, each)

@@ -1,5 +1,6 @@
 """Manifests are read as the specifications draw them, and keep the bytes in which they came."""
 
+import asyncio
 import json
 from contextlib import suppress
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tagferry import bounds
 from tagferry.errors import Corrupt, Invalid, InvalidName, TagferryError, Unsupported
 from tagferry.names import Digest
 from tagferry.oci.model import (
@@ -20,6 +22,8 @@ from tagferry.oci.model import (
     OCI_MANIFEST,
     Descriptor,
     Manifest,
+    parsed,
+    platform_name,
 )
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -249,15 +253,19 @@ def test_an_index_has_only_the_artifact_type_that_it_declares():
     assert Manifest.parse(encode(index(artifactType="a/b")), None).artifact_type == "a/b"
 
 
+printed = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=bounds.MEDIA_TYPE_CHARACTERS)
+any_text = st.text(st.characters(exclude_characters="\0"))
+
+
 @given(
     st.builds(
         Descriptor,
-        media_type=st.text(),
+        media_type=printed,
         digest=st.binary().map(Digest.of),
-        size=st.integers(min_value=0),
-        urls=st.lists(st.text()).map(tuple),
-        artifact_type=st.none() | st.text(min_size=1),
-        annotations=st.dictionaries(st.text(), st.text()),
+        size=st.integers(min_value=0, max_value=bounds.CONTENT_BYTES),
+        urls=st.lists(st.text(), max_size=bounds.DESCRIPTOR_URLS).map(tuple),
+        artifact_type=st.none() | printed.filter(bool),
+        annotations=st.dictionaries(any_text, any_text),
     )
 )
 def test_a_descriptor_reads_back_from_its_own_json(descriptor):
@@ -305,6 +313,108 @@ def test_what_is_not_json_is_refused(raw):
     with pytest.raises(Invalid) as refusal:
         Manifest.parse(raw, OCI_MANIFEST)
     assert refusal.value.field == "manifest"
+
+
+# --- bounds of what a document may hold
+
+NUL, HALF, ESCAPE = "\0", "\ud800", "\x1b"
+LONG = "a/" + "b" * bounds.MEDIA_TYPE_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        (image(config=entry("c", size=bounds.CONTENT_BYTES + 1)), "config.size"),
+        (image(layers=[entry("a", size=2**63)]), "layers[0].size"),
+        (image(layers=[entry("a", size=10**400)]), "layers[0].size"),
+        (image(layers=[entry("a", size=bounds.CONTENT_BYTES)] * 2), "manifest"),
+        (image(subject=entry("s", size=2**63)), "subject.size"),
+        (index(manifests=[entry("a", OCI_MANIFEST, size=2**63)]), "manifests[0].size"),
+        (image(layers=[entry("a")] * (bounds.DESCRIPTORS + 1)), "layers"),
+        (index(manifests=[entry("a", OCI_MANIFEST)] * (bounds.DESCRIPTORS + 1)), "manifests"),
+        (image(layers=[entry("a", urls=["u"] * (bounds.DESCRIPTOR_URLS + 1))]), "layers[0].urls"),
+        *((image(config=entry("c", f"a/b{bad}")), "config.mediaType") for bad in (NUL, ESCAPE, LONG)),
+        *((image(mediaType=f"a/b{bad}"), "mediaType") for bad in (NUL, ESCAPE, LONG)),
+        *((image(artifactType=f"a/b{bad}"), "artifactType") for bad in (NUL, ESCAPE, LONG)),
+        *((index(artifactType=f"a/b{bad}"), "artifactType") for bad in (NUL, ESCAPE, LONG)),
+        *((image(layers=[entry("a", artifactType=bad)]), "layers[0].artifactType") for bad in (NUL, ESCAPE, LONG)),
+        (image(annotations={"org.example": NUL}), "annotations"),
+        (image(annotations={NUL: "value"}), "annotations"),
+        (image(layers=[entry("a", annotations={"org.example": NUL})]), "layers[0].annotations"),
+        *((image(**{name: HALF}), "manifest") for name in ("artifactType", "org.example.unknown", HALF)),
+        (image(annotations={"org.example": {"deep": [HALF]}}), "manifest"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_document_past_a_bound_is_refused_by_the_name_of_its_field(document, field):
+    with pytest.raises(Invalid) as refusal:
+        Manifest.parse(encode(document), None if field == "mediaType" else document["mediaType"])
+    assert refusal.value.field == field
+    assert len(refusal.value.message) < 400
+
+
+def test_a_document_at_every_bound_is_read():
+    half, name = bounds.CONTENT_BYTES // 2, "a/" + "b" * (bounds.MEDIA_TYPE_CHARACTERS - 2)
+    layers = [entry("a", name, size=half, urls=["u"] * bounds.DESCRIPTOR_URLS)]
+    layers += [entry(str(number), size=0) for number in range(bounds.DESCRIPTORS - 1)]
+    manifest = Manifest.parse(encode(image(config=entry("c", size=half), layers=layers, artifactType=name)), None)
+    assert (manifest.artifact_type, len(manifest.layers)) == (name, bounds.DESCRIPTORS)
+    assert sum(blob.size for blob in manifest.blobs) == bounds.CONTENT_BYTES
+
+
+def test_what_images_and_their_referrers_weigh_fits_a_databases_integer():
+    assert bounds.CONTENT_BYTES * (bounds.IMAGE_MANIFESTS + bounds.ATTACHMENTS) < 2**63
+
+
+@pytest.mark.parametrize(
+    "text", ["two\nlines\tand tabs", "\N{PILE OF POO}", "\N{HIRAGANA LETTER A}", "x" * 100_000, ESCAPE]
+)
+@pytest.mark.parametrize("escaped", [True, False])
+def test_annotations_may_hold_any_other_text(text, escaped):
+    raw = json.dumps(image(annotations={"org.example": text}), ensure_ascii=escaped).encode()
+    assert Manifest.parse(raw, None).annotations == {"org.example": text}
+
+
+@pytest.mark.parametrize("size", ["NaN", "Infinity", "-Infinity", "1e999", "1" * 5_000, "1.5", "-0.0", "1e3"])
+def test_a_size_that_is_no_whole_number_is_refused(size):
+    raw = encode(image(config=entry("c", size="SIZE"))).replace(b'"SIZE"', size.encode())
+    with pytest.raises(Invalid):
+        Manifest.parse(raw, OCI_MANIFEST)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
+def test_numbers_that_are_none_are_refused_wherever_they_are(value):
+    raw = encode(image(annotations={"deep": ["VALUE"]})).replace(b'"VALUE"', value.encode())
+    with pytest.raises(Invalid, match="finite numbers"):
+        Manifest.parse(raw, OCI_MANIFEST)
+
+
+@pytest.mark.parametrize("place", ["", ',"config":{"digest":1,"digest":2}', ',"annotations":{"a":"1","\\u0061":"2"}'])
+def test_a_name_that_is_given_twice_is_refused(place):
+    raw = encode(image()).rstrip(b"}\n ") + (place or ',"schemaVersion":2').encode() + b"}"
+    with pytest.raises(Invalid, match="must not give a name twice"):
+        Manifest.parse(raw, OCI_MANIFEST)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "latin-1"])
+def test_other_encodings_than_utf_8_are_refused(encoding):
+    text = json.dumps(image(annotations={"org.example": "\xe9"}), ensure_ascii=False)
+    with pytest.raises(Invalid, match="must be JSON in UTF-8"):
+        Manifest.parse(text.encode(encoding), OCI_MANIFEST)
+
+
+def test_nesting_has_a_bound_and_its_last_level_is_read():
+    def nested(depth: int) -> bytes:
+        return encode(image()).rstrip(b"}\n ") + b',"x":' + b"[" * depth + b"]" * depth + b"}"
+
+    assert Manifest.parse(nested(bounds.JSON_DEPTH - 1), OCI_MANIFEST)
+    with pytest.raises(Invalid, match="levels deep"):
+        Manifest.parse(nested(bounds.JSON_DEPTH), OCI_MANIFEST)
+
+
+@pytest.mark.parametrize("part", [NUL, HALF, LONG, 5, ""])
+def test_a_part_of_a_platform_that_is_no_text_to_be_shown_is_left_out(part):
+    assert platform_name({"os": "linux", "architecture": "arm", "variant": part}) == "linux/arm"
 
 
 odd_values = st.recursive(
@@ -355,3 +465,22 @@ def test_deep_nesting_is_refused_at_any_depth():
         raw = b'{"config": ' + b"[" * depth + b"]" * depth + b"}"
         with pytest.raises(Invalid):
             Manifest.parse(raw, OCI_MANIFEST)
+
+
+# --- beside the event loop
+
+
+async def test_a_large_manifest_is_parsed_in_a_thread_and_the_loop_goes_on():
+    raw = encode(image(layers=[entry(str(number)) for number in range(bounds.DESCRIPTORS)]))
+    work = asyncio.create_task(parsed(raw, None))
+    turns = 0
+    while not work.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert (await work) == Manifest.parse(raw, None)
+    assert turns > 3
+
+
+async def test_a_large_document_that_is_no_manifest_is_refused_as_a_small_one():
+    with pytest.raises(Invalid, match="must have at most"):
+        await parsed(encode(image(layers=[entry("a")] * (bounds.DESCRIPTORS + 1))), None)

@@ -1,0 +1,75 @@
+"""JSON that every reader understands alike, as I-JSON (RFC 7493) has it.
+
+Documents of strangers are read with this. What one program accepts and another reads differently, or cannot store or
+send on, is refused where it comes in: names that are given twice, text that is no Unicode, numbers that are none.
+"""
+
+import json
+import math
+import re
+from typing import Any
+
+from tagferry import bounds
+from tagferry.errors import Invalid
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def parse_object(raw: bytes, *, field: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        raw: its bytes, in UTF-8 without a byte order mark.
+        field: what to call the document in errors.
+
+    Raises:
+        Invalid: it is no such object, or breaks one of the rules above.
+    """
+    try:
+        document = _DECODER.decode(raw.decode("utf-8"))
+        if _SURROGATE.search(raw):
+            # Escapes may stand for the two halves of a character, and for half of one.
+            json.dumps(document, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        rule = str(error) if isinstance(error, _Broken) else "must be JSON in UTF-8"
+        raise Invalid(field, rule) from None
+    if not isinstance(document, dict):
+        raise Invalid(field, "must be a JSON object")
+    if _is_deep(document):
+        raise Invalid(field, f"must not nest objects and arrays more than {bounds.JSON_DEPTH} levels deep")
+    return document
+
+
+class _Broken(ValueError):
+    """A rule that the text breaks."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise _Broken("must not give a name twice in one object")
+    return document
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _Broken("must hold finite numbers only")
+    return number
+
+
+def _constant(_text: str) -> float:
+    raise _Broken("must hold finite numbers only")
+
+
+def _is_deep(document: dict[str, Any]) -> bool:
+    level: list[Any] = [document]
+    for _ in range(bounds.JSON_DEPTH):
+        values = (value for one in level for value in (one.values() if isinstance(one, dict) else one))
+        level = [value for value in values if isinstance(value, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_constant=_constant)

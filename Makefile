@@ -5,6 +5,7 @@
 #   make test-sdks      the SWR SDKs of four languages; Go, Java with Maven, and Node where they are installed
 #   make test-interop   crane, regctl, the OCI's conformance tests and registries of others, where Go is installed
 #   make fuzz           requests made up from the OpenAPI document
+#   make fuzz-parsers   bytes made up for every parser of what strangers send; Linux only
 #   make check          ruff, mypy, import-linter
 #   make bench          the benchmarks       ARGS goes to them
 #   make bench-durable  those of the queue   ARGS goes to them
@@ -29,7 +30,7 @@ BUILD_REQUIREMENTS := import tomllib; \
 	print(*requires, "editables", sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-sdks test-interop fuzz check bench bench-durable lock clean
+.PHONY: help demo test test-sdks test-interop fuzz fuzz-parsers check bench bench-durable lock clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -49,6 +50,9 @@ test-interop: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzzing $(ARGS)
+
+fuzz-parsers: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzzing.parsers $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -72,6 +76,8 @@ lock:
 		--output-file requirements/dev.txt
 	$(LOCK_VENV)/bin/python -c '$(BUILD_REQUIREMENTS)' | $(COMPILE) --constraint requirements/dev.txt \
 		--no-annotate $(ARGS) --output-file requirements/runtime.txt
+	$(LOCK_VENV)/bin/uv pip compile --group fuzz --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --quiet --custom-compile-command 'make lock' $(ARGS) --output-file requirements/fuzz.txt
 	rm -rf $(LOCK_VENV)
 
 clean:
@@ -90,6 +96,10 @@ $(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	$(INSTALL_LOCKED) requirements/dev.txt
 	$(INSTALL_TAGFERRY)
+	@touch $@
+
+$(VENV)/.fuzz: requirements/fuzz.txt | $(VENV)/.dev
+	$(INSTALL_LOCKED) requirements/fuzz.txt
 	@touch $@
 
 define require_python

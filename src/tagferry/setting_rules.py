@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from tagferry.digits import whole_number
 from tagferry.docker_hub import registry_url
 from tagferry.errors import InvalidName
 from tagferry.names import Namespace, RegionId, RepositoryName
@@ -22,7 +23,8 @@ def region_id(value: str) -> str:
 def address(value: str) -> str:
     """An address to listen on, as HOST:PORT."""
     host, colon, port = value.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+    number = whole_number(port)
+    if not colon or not host or number is None or number > 65535:
         raise ValueError("must have the form HOST:PORT")
     return value
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
+from tagferry.digits import whole_number
 from tagferry.errors import TooLarge
 from tagferry.registry.access import Login
 
@@ -76,8 +77,7 @@ class Request:
     @property
     def content_length(self) -> int | None:
         """Bytes of the body, if the client says."""
-        text = self.headers.get("content-length", "")
-        return int(text) if text.isascii() and text.isdigit() else None
+        return whole_number(self.headers.get("content-length", ""))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives; raises ClientGone."""

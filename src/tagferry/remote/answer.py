@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from tagferry.digits import whole_number
 from tagferry.errors import Invalid, NotFound, Refused, TagferryError, TooLarge, Unavailable, Unsupported
 from tagferry.names import Digest
 from tagferry.remote.coding import codings
@@ -45,8 +46,7 @@ class Answer:
         """The content's length in bytes; None if it is not declared, or is the length of compressed content."""
         if codings(self.headers):
             return None
-        text = self.headers.get("Content-Length", "")
-        return int(text) if text.isascii() and text.isdigit() else None
+        return whole_number(self.headers.get("Content-Length", ""))
 
     @property
     def media_type(self) -> str:

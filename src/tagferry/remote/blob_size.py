@@ -1,5 +1,6 @@
 """Asks a registry whether it holds a blob, and how large it is there (distribution-spec 1.1, "Pulling blobs")."""
 
+from tagferry.digits import whole_number
 from tagferry.errors import Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.remote.capabilities import HEAD_BLOBS, Learned
@@ -71,9 +72,9 @@ class BlobSizes:
         async with self._transport.open(call, once=once) as (answer, _):
             if answer.status == 404:
                 return None
-            total = answer.headers.get("Content-Range", "").rpartition("/")[2]
-            if answer.status != 200 and total.isascii() and total.isdigit():
-                return int(total)
+            total = whole_number(answer.headers.get("Content-Range", "").rpartition("/")[2])
+            if answer.status != 200 and total is not None:
+                return total
             if answer.status == 200 and answer.length is not None:
                 return answer.length
         raise Unavailable(f"registry {self._transport.name} told no size when asked to {call.task}")

@@ -23,7 +23,7 @@ from tagferry.remote.manifests import pulling
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.urls import host_of
 
-_RANGE = re.compile(r"\s*bytes[ =]\s*(\d+)-(\d+)", re.ASCII)
+_RANGE = re.compile(r"\s*bytes[ =]\s*(\d{1,18})-(\d{1,18})(?!\d)", re.ASCII)
 PIECE = 4 * 1024 * 1024
 """Bytes of one range of a blob that is read in several."""
 PIECES_AT_ONCE = 8

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote, urlsplit
 
+from tagferry.digits import whole_number
 from tagferry.errors import Invalid
 from tagferry.remote.urls import PORTS, Origin, authority, origin_of
 
@@ -151,8 +152,8 @@ class _Exempt:
 
 def _split_port(entry: str) -> tuple[str, int | None]:
     host, colon, port = entry.rpartition(":")
-    if colon and (not port or (port.isascii() and port.isdigit())):
-        return host.strip("[]"), int(port) if port else None
+    if colon and (not port or whole_number(port) is not None):
+        return host.strip("[]"), whole_number(port)
     return entry.strip("[]"), None
 
 

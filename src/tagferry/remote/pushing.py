@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote
 
+from tagferry.digits import whole_number
 from tagferry.errors import TagferryError, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.remote.answer import Answer
@@ -30,10 +31,9 @@ class Session:
     @classmethod
     def opened(cls, transport: Transport, call: Call, answer: Answer) -> Self:
         """The session that a registry has opened with this answer; raises Unavailable where it names no Location."""
-        shortest = answer.headers.get("OCI-Chunk-Min-Length", "")
         return cls(
             location=location_of(transport, call, answer),
-            shortest_chunk=int(shortest) if shortest.isascii() and shortest.isdigit() else 0,
+            shortest_chunk=whole_number(answer.headers.get("OCI-Chunk-Min-Length", "")) or 0,
         )
 
 

@@ -246,7 +246,7 @@ def _lifetime(document: Mapping[str, Any]) -> float:
     """Return the seconds that are left of a token's life."""
     try:
         lifetime = float(document.get("expires_in") or 0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         lifetime = 0.0
     if not 0 < lifetime < float("inf"):
         lifetime = DEFAULT_LIFETIME

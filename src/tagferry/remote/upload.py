@@ -180,7 +180,7 @@ class Upload:
             raise
         except TagferryError:
             return None
-        match = re.fullmatch(r"(?:bytes[= ])?0-(\d+)", answer.headers.get("Range", ""))
+        match = re.fullmatch(r"(?:bytes[= ])?0-(\d{1,18})", answer.headers.get("Range", ""))
         kept = int(match[1]) + 1 if match else 0
         if answer.status not in (200, 202, 204) or kept > self._descriptor.size:
             return None

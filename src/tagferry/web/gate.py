@@ -1,7 +1,6 @@
 """Lets tagferry's accounts into the embedded registry."""
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -157,7 +156,7 @@ def _parse_basic(authorization: str) -> tuple[str, str]:
         raise Unauthenticated(f"this registry takes Basic logins, and tokens that are got with them at {TOKEN_PATH}")
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         raise Unauthenticated("the Basic login cannot be read; it must be base64 of username:password") from None
     username, separator, password = decoded.partition(":")
     if not separator:

@@ -1,0 +1,13 @@
+"""`python -m tests.fuzzing.parsers.one NAME …`: lets atheris fuzz one target; what follows is for libFuzzer."""
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["tagferry"]):
+    from tests.fuzzing.parsers.targets import TARGETS
+
+if __name__ == "__main__":
+    name = sys.argv.pop(1)
+    atheris.Setup(sys.argv, TARGETS[name])
+    atheris.Fuzz()

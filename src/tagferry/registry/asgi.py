@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from tagferry.digits import whole_number
 from tagferry.errors import TooLarge
 from tagferry.registry.access import Login
+from tagferry.registry.errors import ClientStalled
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -26,7 +27,7 @@ def origin(scheme: str, host: str) -> str | None:
 
 
 class ClientGone(Exception):
-    """The client closed the connection, or sent nothing for too long, before its request was complete."""
+    """The client closed the connection before its request was complete, or before it had the whole answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +81,14 @@ class Request:
         return whole_number(self.headers.get("content-length", ""))
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives; raises ClientGone."""
+        """The body as it arrives; raises ClientGone, and ClientStalled where nothing comes for `idle_seconds`."""
         more = True
         while more:
             try:
                 async with asyncio.timeout(self.idle_seconds):
                     message = await self.receive()
             except TimeoutError:
-                raise ClientGone from None
+                raise ClientStalled("body", self.idle_seconds) from None
             if message["type"] != "http.request":
                 raise ClientGone
             more = message.get("more_body", False)
@@ -95,15 +96,18 @@ class Request:
                 yield body
 
     async def body(self, field: str, *, limit: int) -> bytes:
-        """The whole body; raises TooLarge, by this name, where it has more bytes than the limit, and ClientGone."""
+        """The whole body; raises TooLarge, by this name, where it has more bytes than the limit, and as `chunks`."""
         rule = f"must be at most {limit} bytes long"
         if (self.content_length or 0) > limit:
             raise TooLarge(field, rule, self.content_length)
         gathered = bytearray()
-        async for chunk in self.chunks():
-            gathered += chunk
-            if len(gathered) > limit:
-                raise TooLarge(field, rule)
+        try:
+            async for chunk in self.chunks():
+                gathered += chunk
+                if len(gathered) > limit:
+                    raise TooLarge(field, rule)
+        except ClientStalled:
+            raise ClientStalled(field, self.idle_seconds) from None
         return bytes(gathered)
 
 
@@ -116,8 +120,12 @@ class Response:
     body: bytes = b""
     stream: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]] | None = None
 
-    async def send(self, send: Send, *, method: str) -> None:
-        """Send everything; a HEAD request gets the headers only."""
+    async def send(self, send: Send, receive: Receive, *, method: str) -> None:
+        """Send everything; a HEAD request gets the headers only.
+
+        Raises:
+            ClientGone: the client closed the connection; nothing more is read for it.
+        """
         if self.stream is None or method == "HEAD":
             await self._start(send)
             await send({"type": "http.response.body", "body": b"" if method == "HEAD" else self.body})
@@ -125,9 +133,7 @@ class Response:
         # Opened before the status is sent: what cannot be opened is still answered with an error.
         async with self.stream() as chunks:
             await self._start(send)
-            async for chunk in chunks:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+            await _send_all(chunks, send, receive)
 
     async def _start(self, send: Send) -> None:
         headers = dict(self.headers)
@@ -135,3 +141,25 @@ class Response:
             headers["Content-Length"] = str(len(self.body))
         encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": encoded})
+
+
+async def _send_all(chunks: AsyncIterator[bytes], send: Send, receive: Receive) -> None:
+    """Send a body; raises ClientGone once the client has closed the connection, which `send` does not tell."""
+    gone: asyncio.Task[None] | None = None
+    try:
+        async for chunk in chunks:
+            if gone is not None and gone.done():
+                raise ClientGone
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if gone is None:
+                gone = asyncio.create_task(_disconnected(receive))
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        if gone is not None:
+            gone.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Wait until the client closes the connection; what it still sends is left alone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

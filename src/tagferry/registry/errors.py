@@ -45,6 +45,13 @@ class SizeMismatch(Invalid):
     """A body of another length than its headers say."""
 
 
+class ClientStalled(Invalid):
+    """A request whose body stopped coming in."""
+
+    def __init__(self, field: str, seconds: float) -> None:
+        super().__init__(field, f"stopped: nothing came for {seconds:g} seconds; send the rest, or all of it again")
+
+
 class OutOfOrder(Invalid):
     """A chunk that does not begin where the upload stands.
 
@@ -101,6 +108,8 @@ _TABLE: tuple[tuple[type[TagferryError], str | None, int, str], ...] = (
     (NotFound, "upload", 404, "BLOB_UPLOAD_UNKNOWN"),
     (NotFound, None, 404, "NAME_UNKNOWN"),
     (NotAllowed, None, 405, "UNSUPPORTED"),
+    (ClientStalled, "manifest", 408, "MANIFEST_INVALID"),
+    (ClientStalled, None, 408, "BLOB_UPLOAD_INVALID"),
     (OutOfOrder, None, 416, "BLOB_UPLOAD_INVALID"),
     (RangeNotSatisfiable, None, 416, "SIZE_INVALID"),
     (SizeMismatch, None, 400, "SIZE_INVALID"),
@@ -136,6 +145,8 @@ def error_headers(error: TagferryError) -> dict[str, str]:
     """What an error says in the response's headers."""
     if isinstance(error, NotAllowed):
         return {"Allow": ", ".join(error.allowed)}
+    if isinstance(error, ClientStalled):
+        return {"Connection": "close"}
     if isinstance(error, OutOfOrder):
         return {"Range": uploaded_range(error.received)}
     if isinstance(error, RangeNotSatisfiable):

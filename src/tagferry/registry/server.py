@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -91,7 +92,7 @@ class RegistryApp:
             on_push: awaited after every stored manifest; what it raises is logged, the push stands.
             on_delete: awaited after every deletion of a tag or manifest; what it raises is logged too.
             on_pull: called before a manifest is sent, but not where only its headers are.
-            idle_seconds: a client that sends nothing for so long in the middle of a body counts as gone.
+            idle_seconds: a client that sends nothing for so long in the middle of a body is answered 408.
         """
         self._store = store
         self._gate = gate
@@ -105,16 +106,17 @@ class RegistryApp:
             raise NotImplementedError(f"the registry does not speak {scope['type']}")
         request = Request.of(scope, receive, idle_seconds=self._idle_seconds)
         answer = _Answer(send)
-        try:
-            response = await self._respond(request)
-            await response.send(answer, method=request.method)
-        except ClientGone:
-            return
-        except Exception as error:
-            if answer.started:
+        with suppress(ClientGone):
+            try:
+                response = await self._respond(request)
+                await response.send(answer, receive, method=request.method)
+            except ClientGone:
                 raise
-            response = refusal(error, partial(self._challenge, request))
-            await response.send(answer, method=request.method)
+            except Exception as error:
+                if answer.started:
+                    raise
+                response = refusal(error, partial(self._challenge, request))
+                await response.send(answer, receive, method=request.method)
 
     async def _respond(self, request: Request) -> Response:
         route, parts = _find_route(request.path)

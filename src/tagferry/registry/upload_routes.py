@@ -3,10 +3,10 @@
 import contextlib
 import re
 
-from tagferry.errors import InvalidName, NotFound, TagferryError
+from tagferry.errors import InvalidName, NotFound
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.access import Action
-from tagferry.registry.asgi import ClientGone, Response
+from tagferry.registry.asgi import Response
 from tagferry.registry.errors import InvalidUpload, SizeMismatch, uploaded_range
 from tagferry.registry.exchange import Exchange
 
@@ -73,7 +73,7 @@ async def _upload_at_once(exchange: Exchange, digest: Digest) -> Response:
     identifier = await uploads.start(exchange.repository)
     try:
         await uploads.finish(exchange.repository, identifier, digest, exchange.request.chunks())
-    except (ClientGone, TagferryError):
+    except Exception:
         # The client was never told of this upload, so it cannot resume it.
         with contextlib.suppress(NotFound):
             await uploads.cancel(exchange.repository, identifier)

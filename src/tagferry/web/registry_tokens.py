@@ -83,7 +83,7 @@ class RegistryTokens:
             return
         except Exception as error:
             response = refusal(error, _challenge)
-        await response.send(send, method=request.method)
+        await response.send(send, receive, method=request.method)
 
     async def _read(self, request: Request, query: str) -> _Order:
         if request.method == "GET":

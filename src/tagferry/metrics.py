@@ -12,3 +12,11 @@ BOUND_REACHED = Counter(
     registry=REGISTRY,
 )
 """Its label is one of a fixed set of names; `docs/limits.md` has them."""
+
+DAMAGED_CONTENT = Counter(
+    "tagferry_damaged_content",
+    "How often stored content of an embedded registry was found damaged.",
+    ["kind"],
+    registry=REGISTRY,
+)
+"""By what it was: `blob`, `manifest`, `tag`, `referrer`."""

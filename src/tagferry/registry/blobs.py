@@ -2,28 +2,55 @@
 
 All of this blocks; it runs in the disk's threads. Links are atomic, so repositories need no lock between them: a
 link that fails because its source has just gone means that the source was absent.
+
+A damaged file is not held (`integrity`). Whoever brings the content again puts a new file into the pool, in one
+rename; every other repository's link is led to that when it is next looked at.
 """
 
 import contextlib
 import errno
 import os
 import time
+import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from tagferry.errors import NotFound
 from tagferry.names import Digest, RepositoryName
-from tagferry.registry.files import make_directory, sync_directory
-from tagferry.registry.layout import Layout
+from tagferry.registry.files import entries, make_directory, sync_directory
+from tagferry.registry.integrity import READ_WHOLE, Damage, Integrity, is_marked, recorded_size, renew
+from tagferry.registry.layout import Layout, digest_of
 
 _FRESH_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedBlob:
+    """A blob that is open to be read.
+
+    Attributes:
+        found: what the system told of the file when it was opened.
+        content: all of it, verified, where it is small and was not known to be right.
+        is_right: whether it need not be verified.
+    """
+
+    file: BinaryIO
+    found: os.stat_result
+    content: bytes | None
+    is_right: bool
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
 
 
 class BlobFiles:
     """The blobs of one registry."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, integrity: Integrity) -> None:
         self._layout = layout
+        self._integrity = integrity
 
     def size(self, repository: RepositoryName, digest: Digest) -> int | None:
         """A blob's bytes, or None where the repository does not hold it.
@@ -31,38 +58,82 @@ class BlobFiles:
         Who is told that a blob is there may refer to it without sending it again, so this renews its age: the
         garbage collection's grace period counts from here.
         """
-        path = self._layout.blob(repository, digest)
-        try:
-            found = path.stat()
-            if time.time() - found.st_mtime > _FRESH_SECONDS:
-                os.utime(path)
-        except FileNotFoundError:
+        found = self.find(repository, digest)
+        if found is None:
+            return None
+        if time.time() - found.st_mtime > _FRESH_SECONDS and not self._renew(
+            self._layout.blob(repository, digest), found
+        ):
             return None
         return found.st_size
 
-    def holds(self, repository: RepositoryName, digest: Digest) -> bool:
-        """Whether the repository holds a blob."""
-        return self._layout.blob(repository, digest).exists()
+    def find(
+        self, repository: RepositoryName, digest: Digest, *, size: int | None = None, thorough: bool = False
+    ) -> os.stat_result | None:
+        """What the system tells of a blob's file, or None where the repository does not hold it undamaged.
 
-    def open(self, repository: RepositoryName, digest: Digest) -> BinaryIO:
+        Args:
+            repository: where.
+            digest: the blob's.
+            size: bytes that it should have; where it has others, all of it is read.
+            thorough: whether all of it is read in any case, unless it is known to be right.
+        """
+        path = self._layout.blob(repository, digest)
+        for _ in range(2):
+            try:
+                found = path.stat()
+                if self._is_sound(path, digest, found, size=size, thorough=thorough):
+                    return found
+            except FileNotFoundError:
+                return None
+            if not self._lead_to_pool(path, digest, found):
+                return None
+        return None
+
+    def holds(self, repository: RepositoryName, digest: Digest, size: int) -> bool:
+        """Whether the repository holds a blob that should have so many bytes."""
+        return self.find(repository, digest, size=size) is not None
+
+    def open(self, repository: RepositoryName, digest: Digest) -> OpenedBlob:
         """Open a blob to read; raises NotFound."""
-        try:
-            return self._layout.blob(repository, digest).open("rb", buffering=0)
-        except FileNotFoundError:
-            raise NotFound("blob", digest) from None
+        path = self._layout.blob(repository, digest)
+        for _ in range(3):
+            try:
+                file = path.open("rb", buffering=0)
+            except FileNotFoundError:
+                break
+            try:
+                opened = self._opened(file, digest)
+            except BaseException:
+                file.close()
+                raise
+            if opened is not None:
+                return opened
+            found = os.fstat(file.fileno())
+            file.close()
+            is_right = not is_marked(found) and self._integrity.check(path, digest)
+            if not is_right and not self._lead_to_pool(path, digest, found):
+                break
+        raise NotFound("blob", digest)
 
     def mount(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
         """Take a blob over from another repository, if that holds it."""
-        return self._link(self._layout.blob(source, digest), self._layout.blob(repository, digest))
+        return self._put(self._layout.blob(source, digest), self._layout.blob(repository, digest), digest)
 
     def commit(self, spooled: Path, repository: RepositoryName, digest: Digest) -> None:
-        """Make a verified, durable file the content of a blob of this repository, and remove the file."""
+        """Make a verified, durable file the content of a blob of this repository, and remove the file.
+
+        What was there already is read first, and replaced where it is damaged.
+        """
         pooled, member = self._layout.pooled(digest), self._layout.blob(repository, digest)
-        self._link(spooled, pooled)
-        if not self._link(pooled, member):
+        in_pool = self._put(spooled, pooled, digest, thorough=True)
+        if not (in_pool and self._put(pooled, member, digest, thorough=True)):
             # The pool's file went between the two links, or has as many links as the file system allows.
-            self._link(spooled, member)
+            self._put(spooled, member, digest, thorough=True)
         spooled.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            self._integrity.remember(member.stat())
+        self._integrity.healed(Damage("blob", digest))
 
     def delete(self, repository: RepositoryName, digest: Digest) -> int:
         """Take a blob out of a repository and return the bytes that this freed; raises NotFound."""
@@ -75,23 +146,134 @@ class BlobFiles:
         sync_directory(path.parent)
         return size if self._release(self._layout.pooled(digest)) else 0
 
-    def _link(self, source: Path, target: Path) -> bool:
+    def sweep_pool(self, older_than: float) -> int:
+        """Remove pool files without a repository, last used before this time (seconds since 1970); bytes freed."""
+        freed = 0
+        for path in self.pool_files():
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                continue
+            if found.st_nlink == 1 and found.st_mtime < older_than and self._release(path):
+                freed += found.st_size
+        return freed
+
+    def pool_files(self) -> list[Path]:
+        """Every blob's file in the pool, in the order of their digests; what else lies there is left alone."""
+        return [
+            path
+            for algorithm in entries(self._layout.pool)
+            for folder in entries(self._layout.pool / algorithm)
+            for name in entries(self._layout.pool / algorithm / folder)
+            if (digest := digest_of(algorithm, name)) and (path := self._layout.pooled(digest)).parent.name == folder
+        ]
+
+    def _opened(self, file: BinaryIO, digest: Digest) -> OpenedBlob | None:
+        """An open file, read and verified where it is small; None where it is damaged."""
+        found = os.fstat(file.fileno())
+        if is_marked(found):
+            return None
+        if self._integrity.is_right(found):
+            return OpenedBlob(file, found, None, is_right=True)
+        if found.st_size > READ_WHOLE:
+            return OpenedBlob(file, found, None, is_right=False)
+        content = _read_whole(file)
+        if content is None or Digest.of(content, digest.algorithm) != digest:
+            return None
+        self._integrity.remember(found)
+        return OpenedBlob(file, found, content, is_right=True)
+
+    def _is_sound(
+        self, path: Path, digest: Digest, found: os.stat_result, *, size: int | None = None, thorough: bool = False
+    ) -> bool:
+        if is_marked(found):
+            return False
+        if self._integrity.is_right(found):
+            return True
+        is_doubtful = (
+            thorough
+            or found.st_size <= READ_WHOLE
+            or size not in (None, found.st_size)
+            or recorded_size(path) not in (None, found.st_size)
+        )
+        return not is_doubtful or self._integrity.check(path, digest)
+
+    def _lead_to_pool(self, member: Path, digest: Digest, found: os.stat_result) -> bool:
+        """Link a repository to the pool's file instead of its own damaged one; False where that is no better."""
+        pooled = self._layout.pooled(digest)
+        try:
+            there = pooled.stat()
+        except FileNotFoundError:
+            return False
+        if there.st_ino == found.st_ino or is_marked(there):
+            return False
+        try:
+            return self._replace(pooled, member)
+        except OSError:
+            # Whoever only reads is not to fail because nothing can be written.
+            return False
+
+    def _put(self, source: Path, target: Path, digest: Digest, *, thorough: bool = False) -> bool:
+        """Link a file to its place, unless an undamaged one is there; False where the source is gone or cannot."""
         make_directory(target.parent)
         try:
             target.hardlink_to(source)
         except FileExistsError:
-            with contextlib.suppress(FileNotFoundError):
-                os.utime(target)
-            return True
+            try:
+                found = target.stat()
+                if self._is_sound(target, digest, found, thorough=thorough):
+                    return self._renew(target, found)
+            except FileNotFoundError:
+                return self._put(source, target, digest, thorough=thorough)
+            return self._replace(source, target)
         except FileNotFoundError:
             return False
         except OSError as error:
             if error.errno == errno.EMLINK:
                 return False
             raise
-        os.utime(target)
-        sync_directory(target.parent)
+        self._settle(target)
         return True
+
+    def _replace(self, source: Path, target: Path) -> bool:
+        """Put a link to the source in place of a file, in one step."""
+        draft = self._layout.temporary / uuid.uuid4().hex
+        try:
+            draft.hardlink_to(source)
+            draft.replace(target)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno == errno.EMLINK:
+                return False
+            raise
+        finally:
+            # Where both were links of one file already, replacing does nothing.
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+        self._settle(target)
+        return True
+
+    def _settle(self, target: Path) -> None:
+        """Make a new link durable; where that fails it goes, so that nobody takes it for durable later."""
+        try:
+            known = self._integrity.is_right(target.stat())
+            found = renew(target)
+            sync_directory(target.parent)
+        except OSError:
+            with contextlib.suppress(OSError):
+                target.unlink(missing_ok=True)
+            raise
+        if known and found is not None:
+            self._integrity.remember(found)
+
+    def _renew(self, path: Path, found: os.stat_result) -> bool:
+        """Set a file's age to nothing; False where it has gone."""
+        known = self._integrity.is_right(found)
+        now = renew(path)
+        if now is not None and known:
+            self._integrity.remember(now)
+        return now is not None
 
     @staticmethod
     def _release(pooled: Path) -> bool:
@@ -104,15 +286,13 @@ class BlobFiles:
             return False
         return True
 
-    def sweep_pool(self, older_than: float) -> int:
-        """Remove pool files without a repository, last used before this time (seconds since 1970); bytes freed."""
-        freed = 0
-        for folder, _, names in os.walk(self._layout.pool):
-            for path in (Path(folder, name) for name in names):
-                try:
-                    found = path.stat()
-                except FileNotFoundError:
-                    continue
-                if found.st_nlink == 1 and found.st_mtime < older_than and self._release(path):
-                    freed += found.st_size
-        return freed
+
+def _read_whole(file: BinaryIO) -> bytes | None:
+    """A small file's content; None where the disk does not give it back."""
+    pieces = []
+    try:
+        while piece := file.read(READ_WHOLE + 1):
+            pieces.append(piece)
+    except OSError:
+        return None
+    return b"".join(pieces)

@@ -107,6 +107,7 @@ _TABLE: tuple[tuple[type[TagferryError], str | None, int, str], ...] = (
     (NotFound, "blob", 404, "BLOB_UNKNOWN"),
     (NotFound, "upload", 404, "BLOB_UPLOAD_UNKNOWN"),
     (NotFound, None, 404, "NAME_UNKNOWN"),
+    (Damaged, None, 404, "MANIFEST_UNKNOWN"),
     (NotAllowed, None, 405, "UNSUPPORTED"),
     (ClientStalled, "manifest", 408, "MANIFEST_INVALID"),
     (ClientStalled, None, 408, "BLOB_UPLOAD_INVALID"),

@@ -84,8 +84,23 @@ def sync_file(path: Path) -> None:
 
 def entries(directory: Path) -> list[str]:
     """The names in a directory in lexical order; none if there is no such directory."""
+    return sorted(unsorted_entries(directory))
+
+
+def unsorted_entries(directory: Path) -> Iterator[str]:
+    """The names in a directory, read as they are asked for; none if there is no such directory."""
     try:
-        return sorted(entry.name for entry in os.scandir(directory))
+        with os.scandir(directory) as found:
+            for entry in found:
+                yield entry.name
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def file_names(directory: Path) -> list[str]:
+    """The names of the files in a directory in lexical order; none if there is no such directory."""
+    try:
+        return sorted(entry.name for entry in os.scandir(directory) if entry.is_file(follow_symlinks=False))
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -95,7 +110,7 @@ def is_empty(directory: Path) -> bool:
     try:
         with os.scandir(directory) as found:
             return next(found, None) is None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
 
 

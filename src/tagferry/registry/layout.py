@@ -11,7 +11,9 @@ repositories/<name>/_blobs/<algorithm>/<hex>          a hard link into the pool:
 temporary/                               files that are being written
 ```
 
-A name's parts cannot begin with an underscore, so a repository `a/_tags` cannot exist.
+A name's parts cannot begin with an underscore, so a repository `a/_tags` cannot exist. Files of other names, as an
+editor or a file system leaves them, are passed over. A blob or manifest whose file has the sticky bit is damaged, and
+counts as not there (`integrity`).
 """
 
 import os
@@ -21,7 +23,7 @@ from pathlib import Path
 
 from tagferry.errors import InvalidName
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.registry.files import entries, is_empty
+from tagferry.registry.files import entries, unsorted_entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +88,21 @@ class Layout:
         return self.upload(repository, f"{digest.algorithm}-{digest.encoded}")
 
     def digests(self, repository: RepositoryName, kind: str) -> Iterator[Digest]:
-        """The digests of a repository's `_blobs` or `_manifests`."""
+        """The digests of a repository's `_blobs` or `_manifests`; what else lies there is no content."""
         directory = self.repository(repository) / kind
         for algorithm in entries(directory):
             for encoded in entries(directory / algorithm):
-                yield Digest(f"{algorithm}:{encoded}")
+                if digest := digest_of(algorithm, encoded):
+                    yield digest
 
     def holds_images(self, repository: RepositoryName) -> bool:
         """Whether a repository exists: it holds a manifest or a blob."""
         directory = self.repository(repository)
         return any(
-            not is_empty(directory / kind / algorithm)
+            digest_of(algorithm, name)
             for kind in ("_manifests", "_blobs")
             for algorithm in ("sha256", "sha512")
+            for name in unsorted_entries(directory / kind / algorithm)
         )
 
     def names(self) -> list[RepositoryName]:
@@ -109,6 +113,14 @@ class Layout:
                 found.append(Path(folder).relative_to(self.repositories).as_posix())
             directories[:] = [name for name in directories if not name.startswith("_")]
         return sorted(name for text in found if (name := _repository(text)))
+
+
+def digest_of(algorithm: str, encoded: str) -> Digest | None:
+    """The digest that a file is named after; None where the file is somebody else's."""
+    try:
+        return Digest(f"{algorithm}:{encoded}")
+    except InvalidName:
+        return None
 
 
 def _repository(text: str) -> RepositoryName | None:

@@ -3,56 +3,64 @@
 All of this blocks; it runs in the disk's threads, and what changes a repository runs under that repository's lock.
 """
 
+import contextlib
+import errno
 import json
+import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 from tagferry import bounds
-from tagferry.errors import NotFound, TooLarge
+from tagferry.errors import Corrupt, InvalidName, NotFound, TagferryError, TooLarge
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.dates import date_of
 from tagferry.oci.images import TagRecord, written_since
-from tagferry.oci.model import Descriptor, Manifest
+from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
 from tagferry.registry.blobs import BlobFiles
 from tagferry.registry.errors import MissingReference
-from tagferry.registry.files import entries, files_below, replace_file, sync_directory
-from tagferry.registry.layout import Layout
+from tagferry.registry.files import file_names, files_below, replace_file, sync_directory
+from tagferry.registry.integrity import Damage, Integrity, is_marked
+from tagferry.registry.layout import Layout, digest_of
 
-_LONGEST_MEDIA_TYPE = 255
+_LONGEST_HEAD = bounds.MEDIA_TYPE_CHARACTERS + 1
+_LONGEST_TAG_FILE = 200
+
+
+class _Stored(NamedTuple):
+    """A manifest's file: its media type, the bytes of the manifest, and these themselves where they were read."""
+
+    media_type: str
+    size: int
+    raw: bytes
 
 
 class ManifestFiles:
     """The manifests of one registry."""
 
-    def __init__(self, layout: Layout, blobs: BlobFiles) -> None:
+    def __init__(self, layout: Layout, blobs: BlobFiles, integrity: Integrity) -> None:
         self._layout = layout
         self._blobs = blobs
+        self._integrity = integrity
 
     def describe(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
-        """What a reference points to, or None."""
+        """What a reference points to, or None; a damaged manifest is none."""
         digest = self._resolve(repository, reference)
         if digest is None:
             return None
-        path = self._layout.manifest(repository, digest)
         try:
-            with path.open("rb") as file:
-                media_type = file.readline(_LONGEST_MEDIA_TYPE + 1)
-                size = path.stat().st_size - len(media_type)
-        except FileNotFoundError:
+            stored = self._load(repository, digest, only_head=True)
+        except Corrupt:
             return None
-        return Descriptor(media_type=media_type.decode().rstrip("\n"), digest=digest, size=size)
+        return stored and Descriptor(media_type=stored.media_type, digest=digest, size=stored.size)
 
     def read(self, repository: RepositoryName, reference: Reference) -> Manifest:
         """The manifest, verified; raises NotFound and Corrupt."""
         digest = self._resolve(repository, reference)
-        try:
-            if digest is None:
-                raise FileNotFoundError
-            content = self._layout.manifest(repository, digest).read_bytes()
-        except FileNotFoundError:
-            raise self._not_found(repository, reference) from None
-        media_type, _, raw = content.partition(b"\n")
-        return Manifest.parse(raw, media_type.decode(), digest=digest)
+        stored = self._load(repository, digest) if digest is not None else None
+        if stored is None:
+            raise self._not_found(repository, reference)
+        return Manifest.parse(stored.raw, stored.media_type, digest=digest)
 
     def write(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None) -> None:
         """Store a manifest and point a tag to it; raises MissingReference and TooLarge."""
@@ -65,10 +73,13 @@ class ManifestFiles:
             self._replace(entry, json.dumps(manifest.referrer_descriptor.to_json()).encode())
         content = manifest.media_type.encode() + b"\n" + manifest.raw
         path = self._layout.manifest(repository, manifest.digest)
-        if not path.exists() or path.read_bytes() != content:
+        if not _holds(path, content):
             self._replace(path, content)
+            self._integrity.remember(path.stat())
+            self._integrity.healed(Damage("manifest", manifest.digest, repository))
         if tag is not None:
             self._replace(self._layout.tag(repository, tag), manifest.digest.encode())
+            self._integrity.healed(Damage("tag", tag, repository))
 
     def delete(self, repository: RepositoryName, reference: Reference, seen: TagRecord | None = None) -> None:
         """Delete a tag, or a manifest with its tags and its referrer entry.
@@ -84,18 +95,22 @@ class ManifestFiles:
             return
         path = self._layout.manifest(repository, reference)
         try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            raise self._not_found(repository, reference) from None
+            stored = self._load(repository, reference)
+        except Corrupt:
+            entries_of_it = self._entries_of(repository, reference)
+        else:
+            if stored is None:
+                raise self._not_found(repository, reference)
+            subject = _subject(stored.raw)
+            entries_of_it = [self._layout.referrer(repository, subject, reference)] if subject is not None else []
         # Tags go first: one that points to nothing is never to be seen.
         for record in self.tags(repository):
             if record.digest == reference:
                 self._delete_tag(repository, record.tag)
         path.unlink(missing_ok=True)
         sync_directory(path.parent)
-        subject = _subject(content.partition(b"\n")[2])
-        if subject is not None:
-            self._layout.referrer(repository, subject, reference).unlink(missing_ok=True)
+        for entry in entries_of_it:
+            entry.unlink(missing_ok=True)
 
     def delete_all(self, repository: RepositoryName) -> None:
         """Delete every tag, manifest and referrer entry; raises NotFound where there is no such repository."""
@@ -117,23 +132,21 @@ class ManifestFiles:
 
     def tag_names(self, repository: RepositoryName) -> list[Tag]:
         """The tags' names in lexical order; raises NotFound."""
-        names = entries(self._layout.tags(repository))
+        names = file_names(self._layout.tags(repository))
         if not names and not self._layout.holds_images(repository):
             raise NotFound("repository", repository)
-        return [Tag(name) for name in names]
+        return [tag for name in names if (tag := _tag(name)) is not None]
 
     def referrers(self, repository: RepositoryName, subject: Digest) -> list[Descriptor]:
         """The manifests whose subject is this digest."""
         directory = self._layout.referrers(repository, subject)
-        found = []
-        for name in entries(directory):
-            try:
-                descriptor = Descriptor.from_json(json.loads((directory / name).read_bytes()))
-            except FileNotFoundError:
-                continue
-            if self._layout.manifest(repository, descriptor.digest).exists():
-                found.append(descriptor)
-        return found
+        return [
+            descriptor
+            for name in file_names(directory)
+            if (digest := digest_of(*name.partition("-")[::2])) is not None
+            and self._is_unmarked(repository, digest)
+            and (descriptor := self._referrer(repository, subject, digest)) is not None
+        ]
 
     def referenced_blobs(self, repository: RepositoryName) -> set[Digest]:
         """Every blob that some manifest of the repository needs; manifests that an index lists are named along."""
@@ -142,30 +155,110 @@ class ManifestFiles:
 
     def _require_content(self, repository: RepositoryName, manifest: Manifest) -> None:
         for blob in manifest.blobs:
-            if not self._blobs.holds(repository, blob.digest) and not (blob.is_foreign and blob.urls):
+            if not self._blobs.holds(repository, blob.digest, blob.size) and not (blob.is_foreign and blob.urls):
                 hint = f"push it to {repository} before the manifest"
                 raise MissingReference("blob", blob.digest, hint)
         for child in manifest.children:
-            is_blob = not child.is_known_manifest and self._blobs.holds(repository, child.digest)
-            if not is_blob and not self._layout.manifest(repository, child.digest).exists():
+            is_blob = not child.is_known_manifest and self._blobs.holds(repository, child.digest, child.size)
+            if not is_blob and self.describe(repository, child.digest) is None:
                 hint = f"push it to {repository} before the index"
                 raise MissingReference("manifest", child.digest, hint)
+
+    def _load(self, repository: RepositoryName, digest: Digest, *, only_head: bool = False) -> _Stored | None:
+        """A manifest's file, verified; None where there is none.
+
+        Args:
+            repository: where.
+            digest: the manifest's.
+            only_head: whether the bytes are left out, where they are known to be right.
+
+        Raises:
+            Corrupt: the file is damaged; it is marked then.
+        """
+        path = self._layout.manifest(repository, digest)
+        for _ in range(2):
+            content = b""
+            try:
+                with path.open("rb", buffering=0) as file:
+                    found = os.fstat(file.fileno())
+                    if is_marked(found):
+                        break
+                    is_right = self._integrity.is_right(found)
+                    content = file.read(_LONGEST_HEAD if only_head and is_right else -1)
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+            head, _, raw = content.partition(b"\n")
+            media_type = head.decode("latin-1")
+            if media_type not in MANIFEST_TYPES:
+                self._integrity.mark(path, Damage("manifest", digest, repository))
+                break
+            if is_right:
+                return _Stored(media_type, found.st_size - len(head) - 1, raw)
+            if Digest.of(raw, digest.algorithm) == digest:
+                self._integrity.remember(found)
+                return _Stored(media_type, len(raw), raw)
+            if not self._integrity.check(path, digest, kind="manifest", repository=repository):
+                break
+        raise Corrupt(f"manifest {digest} of {repository} is damaged on the registry's disk")
+
+    def _is_unmarked(self, repository: RepositoryName, digest: Digest) -> bool:
+        try:
+            return not is_marked(self._layout.manifest(repository, digest).stat())
+        except FileNotFoundError:
+            return False
+
+    def _referrer(self, repository: RepositoryName, subject: Digest, digest: Digest) -> Descriptor | None:
+        """What is listed of a referrer; where that is damaged it is made again from its manifest."""
+        entry = self._layout.referrer(repository, subject, digest)
+        try:
+            descriptor = Descriptor.from_json(json.loads(entry.read_bytes()))
+            if descriptor.digest == digest:
+                return descriptor
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError, TagferryError):
+            pass
+        damage = Damage("referrer", digest, repository)
+        self._integrity.report(damage)
+        try:
+            manifest = self.read(repository, digest)
+        except TagferryError:
+            return None
+        if manifest.subject is None or manifest.subject.digest != subject:
+            return None
+        descriptor = manifest.referrer_descriptor
+        # Who only lists is not to fail because nothing can be written.
+        with contextlib.suppress(OSError):
+            self._replace(entry, json.dumps(descriptor.to_json()).encode())
+            self._integrity.healed(damage)
+        return descriptor
+
+    def _entries_of(self, repository: RepositoryName, digest: Digest) -> list[Path]:
+        """Every entry of a referrer whose manifest does not tell its subject any more."""
+        directory = self._layout.repository(repository) / "_referrers"
+        return [path for path in files_below(directory) if path.name == f"{digest.algorithm}-{digest.encoded}"]
 
     def _resolve(self, repository: RepositoryName, reference: Reference) -> Digest | None:
         if isinstance(reference, Digest):
             return reference
-        try:
-            return Digest(self._layout.tag(repository, reference).read_text())
-        except FileNotFoundError:
-            return None
+        record = self._record(repository, reference)
+        return record and record.digest
 
     def _record(self, repository: RepositoryName, tag: Tag) -> TagRecord | None:
-        path = self._layout.tag(repository, tag)
+        """What a tag points to; None where there is none, or only what is left of one."""
         try:
-            with path.open() as file:
-                digest = Digest(file.read())
-                updated = date_of(path.stat().st_mtime)
-        except FileNotFoundError:
+            with self._layout.tag(repository, tag).open("rb", buffering=0) as file:
+                content = file.read(_LONGEST_TAG_FILE)
+                updated = date_of(os.fstat(file.fileno()).st_mtime)
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        try:
+            digest = Digest(content.decode("latin-1"))
+        except InvalidName:
+            self._integrity.report(Damage("tag", tag, repository))
             return None
         return TagRecord(tag=tag, digest=digest, updated=updated)
 
@@ -173,7 +266,7 @@ class ManifestFiles:
         path = self._layout.tag(repository, tag)
         try:
             path.unlink()
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             raise self._not_found(repository, tag) from None
         sync_directory(path.parent)
 
@@ -185,6 +278,22 @@ class ManifestFiles:
 
     def _replace(self, path: Path, content: bytes) -> None:
         replace_file(path, content, temporary=self._layout.temporary)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether a file is there, unmarked, with just this content."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return not is_marked(os.fstat(file.fileno())) and file.read() == content
+    except OSError:
+        return False
+
+
+def _tag(name: str) -> Tag | None:
+    try:
+        return Tag(name)
+    except InvalidName:
+        return None
 
 
 def _subject(raw: bytes) -> Digest | None:

@@ -3,13 +3,14 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from tagferry.errors import Corrupt
 from tagferry.names import Digest
 from tagferry.registry.files import sync_file
+from tagferry.registry.integrity import record_size
 from tagferry.registry.threads import DiskThreads, settled
 
 PIECE = 512 * 1024
@@ -122,6 +123,7 @@ class Spool:
         actual = f"{digest.algorithm}:{self._hash.hexdigest()}"
         if actual != digest:
             raise Corrupt(f"{digest} arrived with the digest {actual}")
+        record_size(self.path)
         sync_file(self.path)
 
 
@@ -193,6 +195,39 @@ async def read_ahead(
         if ahead is not None and not isinstance(ahead, bytes):
             # The file is closed next; a thread must not read from a descriptor that means another file by then.
             await asyncio.wait((ahead,))
+
+
+async def verified_ahead(
+    chunks: AsyncGenerator[bytes, None], digest: Digest, threads: DiskThreads, *, on_right: Callable[[], None]
+) -> AsyncGenerator[bytes, None]:
+    """Pass a whole blob's pieces on while they are hashed in a thread.
+
+    Args:
+        chunks: the blob's pieces, from its beginning to its end.
+        digest: the blob's.
+        threads: where they are hashed.
+        on_right: called before the last piece is given, where the digest is right.
+
+    Raises:
+        Corrupt: in place of the last piece, where it is not.
+    """
+    running = hashlib.new(digest.algorithm)
+    hashing: asyncio.Future[None] | None = None
+    held: bytes | None = None
+    async for piece in chunks:
+        if hashing is not None:
+            await settled(hashing)
+        hashing = threads.submit(running.update, piece)
+        if held is not None:
+            yield held
+        held = piece
+    if hashing is not None:
+        await settled(hashing)
+    if running.hexdigest() != digest.encoded:
+        raise Corrupt(f"{digest} is stored with the digest {digest.algorithm}:{running.hexdigest()}")
+    on_right()
+    if held is not None:
+        yield held
 
 
 def _read_cached(descriptor: int, size: int, offset: int) -> bytes | None:

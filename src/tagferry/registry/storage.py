@@ -2,8 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Self
@@ -15,9 +16,10 @@ from tagferry.oci.model import Descriptor, Manifest
 from tagferry.registry.arrivals import Arrivals
 from tagferry.registry.blobs import BlobFiles
 from tagferry.registry.files import files_below, is_empty, make_directory, remove_empty_directories
+from tagferry.registry.integrity import Integrity
 from tagferry.registry.layout import Layout
 from tagferry.registry.manifests import ManifestFiles
-from tagferry.registry.spool import Spool, read_ahead
+from tagferry.registry.spool import Spool, read_ahead, verified_ahead
 from tagferry.registry.threads import DiskThreads
 from tagferry.registry.uploads import Uploads
 
@@ -37,8 +39,9 @@ class DiskStore:
         self._name = name
         self._layout = Layout(root)
         self._threads = DiskThreads()
-        self._blobs = BlobFiles(self._layout)
-        self._manifests = ManifestFiles(self._layout, self._blobs)
+        self._integrity = Integrity()
+        self._blobs = BlobFiles(self._layout, self._integrity)
+        self._manifests = ManifestFiles(self._layout, self._blobs, self._integrity)
         # Held by threads, not by tasks: a cancelled task leaves its thread running, and that still needs the lock.
         self._locks = tuple(Lock() for _ in range(_LOCKS))
         self.uploads = Uploads(self._layout, self._threads, self._commit)
@@ -124,13 +127,34 @@ class DiskStore:
     async def read_blob(
         self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0, length: int | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Open a blob as the contract says; `length` limits the bytes."""
-        file = await self._threads.open(self._blobs.open, repository, descriptor.digest)
-        with file:
-            chunks = read_ahead(file, self._threads, offset=offset, length=length)
+        """Open a blob as the contract says; `length` limits the bytes.
+
+        A blob that is not known to be right is verified: a small one before anything is given, another one while it is
+        read from its beginning to its end, with the last piece held back. Only a part of a large one is given as it is.
+
+        Raises:
+            Corrupt: while it is read; the blob is damaged, and not held any more.
+        """
+        digest = descriptor.digest
+        opened = await self._threads.open(self._blobs.open, repository, digest)
+        with contextlib.closing(opened):
+            if opened.content is not None:
+                yield _piece(opened.content, offset, length)
+                return
+            chunks = read_ahead(opened.file, self._threads, offset=offset, length=length)
+            is_whole = not offset and (length is None or length >= opened.found.st_size)
+            given = chunks
+            if is_whole and not opened.is_right:
+                on_right = partial(self._integrity.remember, opened.found)
+                given = verified_ahead(chunks, digest, self._threads, on_right=on_right)
             try:
-                yield chunks
+                yield given
+            except Corrupt:
+                # Whoever read it found it wrong, here or further on.
+                await self._threads.run(self._blobs.find, repository, digest, thorough=True)
+                raise
             finally:
+                await given.aclose()
                 await chunks.aclose()
 
     async def write_blob(
@@ -142,10 +166,9 @@ class DiskStore:
         mount_from: RepositoryName | None = None,
         anew: bool = False,
     ) -> BlobOutcome:
-        digest = descriptor.digest
         if not anew and await self._holds(repository, descriptor):
             return BlobOutcome.PRESENT
-        if not anew and mount_from is not None and await self.mount_blob(repository, digest, mount_from):
+        if not anew and mount_from is not None and await self._mounts(repository, descriptor, mount_from):
             return BlobOutcome.MOUNTED
         await self._arrivals.receive(repository, descriptor, source)
         return BlobOutcome.UPLOADED
@@ -223,8 +246,13 @@ class DiskStore:
         for repository, identifier in gone:
             self.uploads.forget(repository, identifier)
 
+    async def _mounts(self, repository: RepositoryName, descriptor: Descriptor, source: RepositoryName) -> bool:
+        return await self._holds(source, descriptor) and await self.mount_blob(repository, descriptor.digest, source)
+
     async def _holds(self, repository: RepositoryName, descriptor: Descriptor) -> bool:
-        size = await self.stat_blob(repository, descriptor.digest)
+        """Whether a repository holds a blob; what a synchronization calls verified was read at least once."""
+        found = await self._threads.run(self._blobs.find, repository, descriptor.digest, thorough=True)
+        size = await self.stat_blob(repository, descriptor.digest) if found is not None else None
         if size is not None and size != descriptor.size:
             raise Corrupt(f"{descriptor.digest} has {size} bytes, not {descriptor.size}")
         return size is not None
@@ -248,11 +276,11 @@ class DiskStore:
                 return 0
             freed = 0
             for digest in self._layout.digests(repository, "_blobs"):
-                if digest in needed or self._layout.blob(repository, digest).stat().st_mtime >= older_than:
-                    continue
                 try:
+                    if digest in needed or self._layout.blob(repository, digest).stat().st_mtime >= older_than:
+                        continue
                     freed += self._blobs.delete(repository, digest)
-                except NotFound:
+                except (NotFound, FileNotFoundError):
                     continue
             self._prune(repository)
             return freed
@@ -279,6 +307,12 @@ class DiskStore:
             for path in files_below(self._layout.repository(repository) / "_uploads")
             if _remove_if_older(path, older_than)
         ]
+
+
+async def _piece(content: bytes, offset: int, length: int | None) -> AsyncGenerator[bytes, None]:
+    piece = content[offset : None if length is None else offset + length]
+    if piece:
+        yield piece
 
 
 def _remove_if_older(path: Path, older_than: float) -> bool:

@@ -4,12 +4,23 @@ import asyncio
 import errno
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, BinaryIO, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from tagferry.errors import Unavailable
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
+
+
+class Closable(Protocol):
+    """A file, or what holds one."""
+
+    def close(self) -> None:
+        """Give the file back."""
+        ...
+
+
+_Opened = TypeVar("_Opened", bound=Closable)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -52,8 +63,8 @@ class DiskThreads:
         return await settled(self.submit(work, *args, **kwargs))
 
     async def open(
-        self, work: Callable[_Parameters, BinaryIO], *args: _Parameters.args, **kwargs: _Parameters.kwargs
-    ) -> BinaryIO:
+        self, work: Callable[_Parameters, _Opened], *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> _Opened:
         """Run work that opens a file; who is cancelled meanwhile need not care for it."""
         opening = self.submit(work, *args, **kwargs)
         try:
@@ -86,6 +97,6 @@ async def settled(future: asyncio.Future[_Result]) -> _Result:
         raise
 
 
-def _close(opening: asyncio.Future[BinaryIO]) -> None:
+def _close(opening: asyncio.Future[_Opened]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()

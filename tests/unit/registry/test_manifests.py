@@ -154,13 +154,14 @@ async def test_what_does_not_exist_is_told_by_its_kind(registry: Registry) -> No
     assert codes((await registry.get("/v2/org/app/manifests/v1"))[1]) == ["MANIFEST_UNKNOWN"]
 
 
-async def test_a_damaged_manifest_is_the_registrys_fault(registry: Registry) -> None:
+async def test_a_damaged_manifest_is_not_there_and_the_answer_says_what_to_do(registry: Registry) -> None:
     sample = image()
     await push_over_http(registry, sample, "v1")
     path = registry.root / "repositories/org/app/_manifests/sha256" / sample.digest.encoded
     path.write_bytes(path.read_bytes() + b" ")
     response, body = await registry.get("/v2/org/app/manifests/v1")
-    assert (response.status, codes(body)) == (500, ["UNKNOWN"])
+    assert (response.status, codes(body)) == (404, ["MANIFEST_UNKNOWN"])
+    assert b"is damaged in this registry's storage; push the image again" in body
 
 
 async def test_deleting_a_tag_leaves_the_manifest(registry: Registry) -> None:

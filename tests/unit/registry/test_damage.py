@@ -1,0 +1,373 @@
+"""Content that is damaged on the disk is never served, never counts as held, and heals by whatever sends it again."""
+
+import asyncio
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tagferry.errors import Corrupt
+from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.oci.images import BlobOutcome
+from tagferry.oci.model import OCI_MANIFEST, Descriptor
+from tagferry.registry import integrity
+from tagferry.registry.integrity import is_marked
+from tagferry.registry.storage import DiskStore
+from tests.support.images import artifact, blob, image, layer, opening, push, read
+
+from .conftest import Registry
+
+APP, OTHER = RepositoryName("org/app"), RepositoryName("org/other")
+SMALL = b"a small blob " * 100
+Damaging = Callable[[Path], None]
+LARGE = bytes(range(256)) * 12_000  # more than is read whole, three pieces
+
+
+def flip(path: Path, position: int = -1) -> None:
+    """Change one bit, as a disk does: the file keeps its size and the time of its last change."""
+    before = path.stat()
+    clock = path.with_name("clock")
+    while not clock.exists() or clock.stat().st_ctime_ns <= before.st_ctime_ns:
+        # Where the kernel's clock ticks in milliseconds, a test is faster.
+        clock.write_bytes(b"")
+    clock.unlink()
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def drop(path: Path) -> None:
+    """Replace the content by nothing, as a file system does that lost it."""
+    os.truncate(path, 0)
+
+
+def pooled(root: Path, digest: Digest) -> Path:
+    return root / "blobs" / digest.algorithm / digest.encoded[:2] / digest.encoded
+
+
+def manifest_file(root: Path, digest: Digest, repository: str = APP) -> Path:
+    return root / "repositories" / repository / "_manifests" / digest.algorithm / digest.encoded
+
+
+async def restarted(store: DiskStore, root: Path) -> DiskStore:
+    await store.close()
+    return await DiskStore.open(root)
+
+
+@pytest.mark.parametrize("damage", [flip, cut, drop])
+async def test_a_damaged_small_blob_is_not_there_for_any_door(registry: Registry, damage: Damaging) -> None:
+    digest = await registry.push_blob(SMALL)
+    await registry.push_blob(SMALL, "org/other")
+    damage(pooled(registry.root, digest))
+
+    for repository in (APP, OTHER):
+        async with registry.http.head(f"/v2/{repository}/blobs/{digest}") as response:
+            assert response.status == 404
+        assert (await registry.get(f"/v2/{repository}/blobs/{digest}"))[0].status == 404
+        assert (await registry.get(f"/v2/{repository}/blobs/{digest}", Range="bytes=0-0"))[0].status == 404
+    async with registry.http.post(f"/v2/org/third/blobs/uploads/?mount={digest}&from={APP}") as response:
+        assert response.status == 202
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+@pytest.mark.parametrize("damage", [flip, cut, drop])
+async def test_pushing_the_right_content_again_heals_every_repository(
+    registry: Registry, damage: Damaging, content: bytes
+) -> None:
+    digest = await registry.push_blob(content)
+    await registry.push_blob(content, "org/other")
+    damage(pooled(registry.root, digest))
+
+    await registry.push_blob(content)
+
+    for repository in (APP, OTHER):
+        response, body = await registry.get(f"/v2/{repository}/blobs/{digest}")
+        assert (response.status, body) == (200, content)
+    members = [registry.root / "repositories" / name / "_blobs/sha256" / digest.encoded for name in (APP, OTHER)]
+    assert {path.stat().st_ino for path in members} == {pooled(registry.root, digest).stat().st_ino}
+
+
+async def test_a_damaged_large_blob_never_arrives_whole_and_is_gone_then(registry: Registry) -> None:
+    digest = await registry.push_blob(LARGE)
+    flip(pooled(registry.root, digest), 0)
+
+    with pytest.raises(aiohttp.ClientError):
+        await registry.get(f"/v2/org/app/blobs/{digest}")
+
+    async with registry.http.head(f"/v2/org/app/blobs/{digest}") as response:
+        assert response.status == 404
+
+
+@pytest.mark.parametrize("damage", [cut, drop])
+async def test_a_large_blob_of_another_size_is_not_there(registry: Registry, damage: Damaging) -> None:
+    digest = await registry.push_blob(LARGE)
+    damage(pooled(registry.root, digest))
+    async with registry.http.head(f"/v2/org/app/blobs/{digest}") as response:
+        assert response.status == 404
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+@pytest.mark.parametrize("damage", [flip, cut, drop])
+async def test_a_synchronization_sends_what_is_damaged_again(
+    store: DiskStore, tmp_path: Path, damage: Damaging, content: bytes
+) -> None:
+    root, wanted = tmp_path / "region", blob(content)
+    await store.write_blob(APP, wanted, opening(content))
+    damage(pooled(root, wanted.digest))
+    store = await restarted(store, root)
+
+    assert await store.write_blob(APP, wanted, opening(content)) is BlobOutcome.UPLOADED
+    assert await read(store, APP, wanted) == content
+    assert await store.write_blob(APP, wanted, opening(content)) is BlobOutcome.PRESENT
+    await store.close()
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+async def test_a_synchronization_does_not_mount_what_is_damaged(
+    store: DiskStore, tmp_path: Path, content: bytes
+) -> None:
+    wanted = blob(content)
+    await store.write_blob(APP, wanted, opening(content))
+    flip(pooled(tmp_path / "region", wanted.digest))
+
+    outcome = await store.write_blob(OTHER, wanted, opening(content), mount_from=APP)
+
+    assert outcome is BlobOutcome.UPLOADED
+    assert await read(store, OTHER, wanted) == content
+    assert await read(store, APP, wanted) == content
+
+
+async def test_a_mark_outlives_the_process_and_is_seen_by_others(store: DiskStore, tmp_path: Path) -> None:
+    root, wanted = tmp_path / "region", blob(LARGE)
+    await store.write_blob(APP, wanted, opening(LARGE))
+    other = await DiskStore.open(root)
+    assert await other.stat_blob(APP, wanted.digest) == len(LARGE)
+    flip(pooled(root, wanted.digest))
+    with pytest.raises(Exception, match="digest"):
+        await read(store, APP, wanted)
+
+    assert is_marked(pooled(root, wanted.digest).stat())
+    assert await other.stat_blob(APP, wanted.digest) is None
+    assert await other.write_blob(OTHER, wanted, opening(LARGE)) is BlobOutcome.UPLOADED
+    assert await store.stat_blob(APP, wanted.digest) == len(LARGE)
+    await other.close()
+
+
+async def test_a_manifest_on_a_damaged_blob_is_refused_until_it_is_sent_again(registry: Registry) -> None:
+    sample = image(LARGE)
+    for content in sample.blobs.values():
+        await registry.push_blob(content)
+    cut(pooled(registry.root, Digest.of(LARGE)))
+
+    response, body = await registry.put_manifest(sample.manifest.raw, OCI_MANIFEST, "v1")
+    assert (response.status, b"MANIFEST_BLOB_UNKNOWN" in body) == (404, True)
+
+    await registry.push_blob(LARGE)
+    assert (await registry.push_manifest(sample.manifest.raw, OCI_MANIFEST, "v1")).status == 201
+
+
+async def test_a_manifest_that_lies_about_a_size_does_no_harm_to_the_blob(registry: Registry) -> None:
+    digest = await registry.push_blob(LARGE)
+    lying = Descriptor(media_type="application/octet-stream", digest=digest, size=5)
+    await registry.store.mount_blob(OTHER, digest, APP)
+    assert await registry.store.stat_blob(APP, digest) == len(LARGE)
+    with pytest.raises(Exception, match="bytes"):
+        await registry.store.write_blob(APP, lying, opening(LARGE))
+    assert await registry.store.stat_blob(APP, digest) == len(LARGE)
+
+
+@pytest.mark.parametrize("damage", [flip, cut, drop])
+async def test_a_damaged_manifest_is_not_there_until_it_is_pushed_again(registry: Registry, damage: Damaging) -> None:
+    sample = image()
+    await push(registry.store, APP, sample, Tag("v1"))
+    await push(registry.store, APP, image(seed="other"), Tag("v2"))
+    damage(manifest_file(registry.root, sample.digest))
+
+    for reference in ("v1", sample.digest):
+        response, body = await registry.get(f"/v2/org/app/manifests/{reference}")
+        assert (response.status, b"MANIFEST_UNKNOWN" in body) == (404, True)
+        async with registry.http.head(f"/v2/org/app/manifests/{reference}") as response:
+            assert response.status == 404
+    assert await registry.store.head_manifest(APP, Tag("v1")) is None
+    assert (await registry.get("/v2/org/app/manifests/v2"))[0].status == 200
+    assert await registry.store.collect_garbage(grace_seconds=0) == 0
+
+    assert (await registry.push_manifest(sample.manifest.raw, OCI_MANIFEST, "v1")).status == 201
+    response, body = await registry.get("/v2/org/app/manifests/v1")
+    assert (response.status, body) == (200, sample.manifest.raw)
+
+
+async def test_a_manifest_under_a_damaged_media_type_is_not_there(registry: Registry) -> None:
+    sample = image()
+    await push(registry.store, APP, sample, Tag("v1"))
+    flip(manifest_file(registry.root, sample.digest), 0)
+    assert (await registry.get("/v2/org/app/manifests/v1"))[0].status == 404
+    await push(registry.store, APP, sample, Tag("v1"))
+    assert (await registry.get("/v2/org/app/manifests/v1"))[0].status == 200
+
+
+async def test_a_damaged_manifest_can_be_deleted(registry: Registry) -> None:
+    subject, signature = image(), artifact(subject=image().manifest)
+    await push(registry.store, APP, subject, Tag("v1"))
+    await push(registry.store, APP, signature)
+    drop(manifest_file(registry.root, signature.digest))
+    async with registry.http.delete(f"/v2/org/app/manifests/{signature.digest}") as response:
+        assert response.status == 202
+    assert await registry.store.list_referrers(APP, subject.digest) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe\x00", b"sha256:12"])
+async def test_a_damaged_tag_is_not_there_until_it_is_written_again(registry: Registry, content: bytes) -> None:
+    sample = image()
+    for tag in ("v1", "v2"):
+        await push(registry.store, APP, sample, Tag(tag))
+    (registry.root / "repositories/org/app/_tags/v1").write_bytes(content)
+
+    assert (await registry.get("/v2/org/app/manifests/v1"))[0].status == 404
+    assert [record.tag for record in await registry.store.describe_tags(APP)] == ["v2"]
+    assert (await registry.get("/v2/org/app/tags/list"))[0].status == 200
+    assert await registry.store.collect_garbage(grace_seconds=0) == 0
+
+    await push(registry.store, APP, sample, Tag("v1"))
+    assert (await registry.get("/v2/org/app/manifests/v1"))[0].status == 200
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"mediaType": 1}', b"\xff"])
+async def test_a_damaged_entry_of_a_referrer_is_made_again_from_its_manifest(
+    registry: Registry, content: bytes
+) -> None:
+    subject = image()
+    signatures = [artifact(subject=subject.manifest, payload=payload) for payload in (b"one", b"two")]
+    for sample in (subject, *signatures):
+        await push(registry.store, APP, sample)
+    before = await registry.store.list_referrers(APP, subject.digest)
+    entry = registry.root / "repositories/org/app/_referrers/sha256" / subject.digest.encoded
+    (entry / f"sha256-{signatures[0].digest.encoded}").write_bytes(content)
+
+    for _ in range(2):
+        assert await registry.store.list_referrers(APP, subject.digest) == before
+
+
+async def test_foreign_files_break_nothing(registry: Registry) -> None:
+    sample, subject = image(), image(seed="subject")
+    await push(registry.store, APP, subject)
+    await push(registry.store, APP, sample, Tag("v1"))
+    await push(registry.store, APP, artifact(subject=subject.manifest))
+    repository = registry.root / "repositories/org/app"
+    for folder in (
+        registry.root,
+        registry.root / "blobs",
+        registry.root / "blobs/sha256",
+        registry.root / "repositories",
+        *(repository / name for name in ("", "_blobs", "_manifests", "_tags", "_referrers")),
+        *(repository / name / "sha256" for name in ("_blobs", "_manifests", "_referrers")),
+        repository / "_referrers/sha256" / subject.digest.encoded,
+    ):
+        (folder / "lost+found").mkdir()
+        (folder / ".DS_Store").write_bytes(b"\x00")
+        (folder / "v1~").write_bytes(b"backup")
+        (folder / "a-directory").mkdir()
+    old = registry.root / "blobs/sha256/lost+found/#1234"
+    old.write_bytes(b"what fsck found")
+    os.utime(old, (1, 1))
+
+    assert [name async for name in registry.store.list_repositories()] == [APP]
+    assert [tag async for tag in registry.store.list_tags(APP)] == ["v1"]
+    assert [record.tag for record in await registry.store.describe_tags(APP)] == ["v1"]
+    assert len(await registry.store.list_referrers(APP, subject.digest)) == 1
+    assert await registry.store.collect_garbage(grace_seconds=0) == 0
+    assert old.exists()
+    assert (await registry.get("/v2/org/app/manifests/v1"))[0].status == 200
+    await registry.store.delete_repository(APP)
+    assert [name async for name in registry.store.list_repositories()] == []
+
+
+async def test_a_directory_in_place_of_a_file_is_nothing(registry: Registry) -> None:
+    sample = image()
+    await push(registry.store, APP, sample, Tag("v1"))
+    (registry.root / "repositories/org/app/_tags/dir").mkdir()
+    assert (await registry.get("/v2/org/app/manifests/dir"))[0].status == 404
+    assert [tag async for tag in registry.store.list_tags(APP)] == ["v1"]
+
+
+async def test_many_pushes_of_a_damaged_blob_at_once_leave_one_right_file(registry: Registry) -> None:
+    digest = await registry.push_blob(LARGE)
+    names = [f"org/r{number}" for number in range(8)]
+    for name in names:
+        await registry.push_blob(LARGE, name)
+    flip(pooled(registry.root, digest))
+
+    async def pull(name: str) -> bytes | None:
+        try:
+            response, body = await registry.get(f"/v2/{name}/blobs/{digest}")
+        except aiohttp.ClientError:
+            return None
+        return body if response.status == 200 else None
+
+    pulled = await asyncio.gather(*(registry.push_blob(LARGE, name) for name in names), *(pull(name) for name in names))
+    assert set(pulled[len(names) :]) <= {LARGE, None}
+    for name in names:
+        assert (await registry.get(f"/v2/{name}/blobs/{digest}"))[1] == LARGE
+
+
+async def test_what_was_verified_and_did_not_change_is_not_read_again(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = [await registry.push_blob(content) for content in (SMALL, LARGE)]
+    read_again: list[Path] = []
+    monkeypatch.setattr(integrity, "hash_file", lambda path, *_, **__: read_again.append(path))
+    for digest, content in zip(digests, (SMALL, LARGE), strict=True):
+        async with registry.http.head(f"/v2/org/app/blobs/{digest}") as response:
+            assert response.status == 200
+        await registry.push_blob(content)
+        await registry.push_blob(content, "org/other")
+    assert read_again == []
+
+
+async def test_a_read_that_is_given_up_proves_nothing(store: DiskStore, tmp_path: Path) -> None:
+    wanted = blob(LARGE)
+    await store.write_blob(APP, wanted, opening(LARGE))
+    flip(pooled(tmp_path / "region", wanted.digest), 0)
+    async with store.read_blob(APP, wanted) as chunks:
+        await anext(aiter(chunks))
+    with pytest.raises(Corrupt):
+        await read(store, APP, wanted)
+
+
+async def test_sha512_is_verified_too(registry: Registry) -> None:
+    digest = Digest.of(LARGE, "sha512")
+    url = f"/v2/org/app/blobs/uploads/?digest={digest}"
+    async with registry.http.post(url, data=io.BytesIO(LARGE)) as response:
+        assert response.status == 201
+    flip(pooled(registry.root, digest))
+    with pytest.raises(aiohttp.ClientError):
+        await registry.get(f"/v2/org/app/blobs/{digest}")
+    async with registry.http.post(url, data=io.BytesIO(LARGE)) as response:
+        assert response.status == 201
+    assert (await registry.get(f"/v2/org/app/blobs/{digest}"))[1] == LARGE
+
+
+async def test_a_referrer_of_a_damaged_manifest_is_not_listed(store: DiskStore, tmp_path: Path) -> None:
+    subject = image()
+    signature = artifact(subject=subject.manifest)
+    await push(store, APP, subject)
+    await push(store, APP, signature)
+    flip(manifest_file(tmp_path / "region", signature.digest))
+    assert await store.head_manifest(APP, signature.digest) is None
+    assert await store.list_referrers(APP, subject.digest) == []
+
+
+async def test_a_layer_can_be_pushed_beside_a_damaged_one(registry: Registry) -> None:
+    first, second = layer("first"), layer("second")
+    digest = await registry.push_blob(first)
+    drop(pooled(registry.root, digest))
+    await registry.push_blob(second)
+    assert (await registry.get(f"/v2/org/app/blobs/{Digest.of(second)}"))[1] == second

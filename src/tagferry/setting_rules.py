@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from tagferry.digits import whole_number
 from tagferry.docker_hub import registry_url
@@ -36,6 +37,18 @@ def http_url(value: str) -> str:
     if "@" in value:
         raise ValueError("must not hold credentials; give them as username and password")
     return value.rstrip("/")
+
+
+def host(value: str) -> str:
+    """A host, with or without a port, as HOST or HOST:PORT; an IPv6 address in brackets."""
+    try:
+        parts = urlsplit(f"//{value}")
+        is_host = parts.netloc == value and "@" not in value and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_host = False
+    if not is_host or not re.fullmatch(r"[^\s,*/\\]+", value):
+        raise ValueError("must have the form HOST or HOST:PORT, without https:// and without *")
+    return value.lower()
 
 
 def flag(value: Any) -> Any:

@@ -124,6 +124,11 @@ class RegionSettings(_Frozen):
     """PEM file with the key of `client_certificate`, not encrypted."""
     proxy: Annotated[str, AfterValidator(setting_rules.proxy)] | None = Field(None, repr=False)
     """The URL of the proxy for all requests to the registry, or `none`; by default the environment decides."""
+    token_hosts: tuple[Annotated[str, AfterValidator(setting_rules.host)], ...] = ()
+    """Other hosts that the registry may name as its token server and that get its credentials then, as HOST or
+    HOST:PORT. The registry's own host, and with https the hosts of its domain, need not be named."""
+    redirect_hosts: tuple[Annotated[str, AfterValidator(setting_rules.host)], ...] = ()
+    """Hosts at private, link-local or loopback addresses to which a registry that is not there itself may redirect."""
     max_connections: PositiveInt = 64
     """Requests at the same time; a registry that throttles gets fewer."""
     request_seconds: PositiveFloat = 120.0

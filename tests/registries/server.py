@@ -78,6 +78,11 @@ class Registry:
                 reply = changed
         return reply
 
+    @property
+    def token_hosts(self) -> tuple[str, ...]:
+        """The token server's host, where that is another one; the addresses of a test are of no domain."""
+        return (self.elsewhere.partition("://")[2],) if self.tokens.access.realm_elsewhere else ()
+
     def stored_elsewhere(self, ask: Ask) -> str:
         """The signed URL of a blob on the second host."""
         return f"{self.elsewhere}/storage/{ask.repository}/{ask.reference}?signature=abc%2Fdef%3D"

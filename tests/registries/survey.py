@@ -203,7 +203,8 @@ async def store_at(
         credentials = Credentials(username=access.username, password=access.password)
     name = vendor.page if vendor else "plain"
     store = RemoteStore(
-        Endpoint(name=name, url=registry.url, credentials=credentials), retry=Retry(shortest=0.01, attempts=4)
+        Endpoint(name=name, url=registry.url, credentials=credentials, token_hosts=registry.token_hosts),
+        retry=Retry(shortest=0.01, attempts=4),
     )
     try:
         yield store

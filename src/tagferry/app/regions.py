@@ -62,6 +62,8 @@ async def _store(name: RegionId, region: RegionSettings, settings: Settings, mem
         client_certificate=region.client_certificate,
         client_key=region.client_key,
         proxy=region.proxy,
+        token_hosts=region.token_hosts,
+        redirect_hosts=region.redirect_hosts,
         max_connections=region.max_connections,
         request_timeout=region.request_seconds,
         read_timeout=region.silence_seconds,

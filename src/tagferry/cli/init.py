@@ -84,6 +84,8 @@ _TAIL = """# tls_certificate = "server.pem"
 # client_certificate = "client.pem"   # for a registry that requires mutual TLS; with client_key, not encrypted
 # client_key = "client.key"
 # proxy = "http://proxy.example.com:3128"   # or "none"; default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY
+# token_hosts = ["sso.example.org"]   # hosts of other domains that get the credentials as token servers
+# redirect_hosts = ["minio.internal"]   # hosts at private addresses that a public registry may redirect to
 # bytes_per_second = 50000000
 # request_seconds = 120        # a request as a whole, unless it carries a blob
 # silence_seconds = 60         # without a byte moving, before it is tried again

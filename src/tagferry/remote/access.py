@@ -12,9 +12,10 @@ from tagferry.remote.call import Call, Reauthorized
 from tagferry.remote.challenges import actions_of, repository_of, supported_challenge
 from tagferry.remote.endpoint import Endpoint, FixedCredentials
 from tagferry.remote.http1 import Stream
+from tagferry.remote.rate import HOSTS
 from tagferry.remote.response import Response
 from tagferry.remote.tokens import TokenRequest, Tokens
-from tagferry.remote.urls import host_of, origin_of, redacted
+from tagferry.remote.urls import Origin, host_of, origin_of, redacted
 
 ROOT = "/v2/"
 """The path that shows whether a registry is there, and how it authenticates callers."""
@@ -64,7 +65,7 @@ class Access:
         self._endpoint = endpoint
         self._wire = wire
         self._auth = Authenticator(endpoint, self._exchange, self._probe)
-        self._guest_tokens = Tokens(endpoint, partial(self._exchange, is_guest=True))
+        self._guest_tokens: dict[Origin, Tokens] = {}
 
     @property
     def identity(self) -> int:
@@ -169,8 +170,16 @@ class Access:
                 f"registry {self._endpoint.name} redirected to {host}, which asks for a username and a password of its"
                 f" own when asked to {call.task}; the configured credentials are only sent to {own}"
             )
-        token = await self._guest_tokens.get(challenge, challenge.scopes, None)
+        token = await self._guest_tokens_of(origin_of(response.url)).get(challenge, challenge.scopes, None)
         return await self._wire.follow(call, response.url, f"Bearer {token}")
+
+    def _guest_tokens_of(self, origin: Origin) -> Tokens:
+        """The tokens for one host, which never go to another one, whatever token server that names."""
+        if origin not in self._guest_tokens:
+            while len(self._guest_tokens) >= HOSTS:
+                del self._guest_tokens[next(iter(self._guest_tokens))]
+            self._guest_tokens[origin] = Tokens(self._endpoint, partial(self._exchange, is_guest=True))
+        return self._guest_tokens[origin]
 
     async def _probe(self, repository: str) -> list[str]:
         """Ask the registry, or a repository, who may call it; raises Unavailable where it is not able to say."""
@@ -209,8 +218,8 @@ class Access:
         )
 
     def _may_learn(self, url: str, realm: str) -> bool:
-        """Return whether a token server's redirect may receive the credentials: within its domain, over TLS."""
-        if self._wire.is_own(url):
+        """Return whether a token server's redirect may receive the credentials: below its own host, over TLS."""
+        if self._wire.is_own(url) or self._endpoint.names_token_server(url):
             return True
         named, goal = origin_of(realm), origin_of(url)
         return goal == named or (goal[0] == "https" and f".{goal[1]}".endswith(f".{named[1]}"))

@@ -10,6 +10,7 @@ from tagferry.remote.dialing import Route, dial, refused
 from tagferry.remote.faults import Broken, Rejected, Silent, Unconnected
 from tagferry.remote.http1 import Connection, Stream
 from tagferry.remote.proxies import Proxies
+from tagferry.remote.reach import ANYWHERE, Reach
 from tagferry.remote.response import Response
 from tagferry.remote.urls import authority, split
 from tagferry.tls import ClientContexts
@@ -56,6 +57,7 @@ class Connections:
         *,
         silence: float,
         identified: bool = False,
+        reach: Reach = ANYWHERE,
     ) -> Response:
         """Send a request and wait for its answer's head; the caller closes the answer.
 
@@ -69,13 +71,15 @@ class Connections:
             body: sent with its length.
             silence: seconds without a byte of the answer after which it is given up.
             identified: whether the other side may see the client's certificate.
+            reach: the addresses at which the connection may end.
 
         Raises:
             Broken: the connection could not be made, or failed before the answer began; Silent where that took
                 too long, Rejected where waiting does not help.
+            OutOfReach: the host is at an address that is not allowed.
         """
         try:
-            route, head = self._head(method, url, headers, body, identified=identified)
+            route, head = self._head(method, url, headers, body, identified=identified, reach=reach)
         except ValueError as error:
             raise Broken(f"the request cannot be sent: {error}") from None
         except Invalid as error:
@@ -107,12 +111,19 @@ class Connections:
             await asyncio.wait([connection.closed for connection in open_now], timeout=1.0)
 
     def _head(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Stream, *, identified: bool
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Stream,
+        *,
+        identified: bool,
+        reach: Reach,
     ) -> tuple[Route, bytes]:
         origin, target = split(url)
         if not _TARGET.fullmatch(target):
             raise ValueError("the address holds what no address may hold")
-        route = Route(origin, self._proxies.find(origin), identified)
+        route = Route(origin, self._proxies.find(origin), identified, reach)
         fields = {"Host": authority(origin), **self._headers, **headers}
         if route.is_relayed and route.proxy is not None:
             target = f"http://{authority(origin)}{target}"

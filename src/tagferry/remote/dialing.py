@@ -4,7 +4,7 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import NamedTuple, TypeVar, cast
@@ -15,6 +15,7 @@ from tagferry.remote.explanation import one_line
 from tagferry.remote.faults import EXPIRED, NOT_YET_VALID, Broken, Rejected, unconnected
 from tagferry.remote.http1 import Connection
 from tagferry.remote.proxies import Proxy
+from tagferry.remote.reach import ANYWHERE, OutOfReach, Reach, zone_of, zone_of_host
 from tagferry.remote.urls import Origin, authority
 from tagferry.tls import ClientContexts, ClientTls
 
@@ -36,11 +37,14 @@ class Route(NamedTuple):
         origin: where they go.
         proxy: what they go through.
         identified: whether the client's certificate is shown there.
+        reach: the addresses at which connections may end. What a proxy connects to is not known here, so that with one
+            only a host that is an address itself is checked.
     """
 
     origin: Origin
     proxy: Proxy | None = None
     identified: bool = False
+    reach: Reach = ANYWHERE
 
     @property
     def is_relayed(self) -> bool:
@@ -57,11 +61,15 @@ async def dial(route: Route, make: Callable[[], Connection], contexts: ClientCon
 
     Raises:
         Broken: it cannot be made; Rejected where waiting does not help.
+        OutOfReach: the host is at an address that is not allowed.
         TimeoutError, and what else the caller's own deadline raises.
     """
+    zone = zone_of_host(route.origin[1])
+    if zone is not None and not route.reach.allows(zone):
+        raise OutOfReach(zone)
     if route.proxy is None:
         try:
-            return (await _opened(route.origin, make, contexts, identified=route.identified))[1]
+            return (await _opened(route.origin, make, contexts, identified=route.identified, reach=route.reach))[1]
         except _FAULTS as error:
             raise unconnected(str(route), error, await _validity(route, error)) from error
     try:
@@ -83,7 +91,12 @@ async def dial(route: Route, make: Callable[[], Connection], contexts: ClientCon
 
 
 async def _opened(
-    origin: Origin, make: Callable[[], P], contexts: ClientContexts, *, identified: bool = False
+    origin: Origin,
+    make: Callable[[], P],
+    contexts: ClientContexts,
+    *,
+    identified: bool = False,
+    reach: Reach = ANYWHERE,
 ) -> tuple[asyncio.Transport, P]:
     scheme, host, port = origin
     loop = asyncio.get_running_loop()
@@ -91,7 +104,8 @@ async def _opened(
     name = host if tls else None
     if _is_address(host):
         return await loop.create_connection(make, host, port, ssl=tls, server_hostname=name)
-    sock = await start_connection(await _addresses(host, port), happy_eyeballs_delay=_HEAD_START_SECONDS, interleave=1)
+    addresses = within(reach, await _addresses(host, port))
+    sock = await start_connection(addresses, happy_eyeballs_delay=_HEAD_START_SECONDS, interleave=1)
     return await loop.create_connection(make, sock=sock, ssl=tls, server_hostname=name)
 
 
@@ -177,6 +191,17 @@ def refused(proxy: Proxy, target: str, status: int, phrase: str = "") -> Broken:
     told = f"proxy {proxy} refused the connection to {target}: {status} {one_line(phrase, 100)}".rstrip()
     # What the proxy says of the host behind it may pass; what it does not allow does not.
     return Rejected(told) if status in (401, 403, 405, 407) else Broken(told)
+
+
+def within(reach: Reach, addresses: Sequence[AddrInfoType]) -> list[AddrInfoType]:
+    """Those addresses of a host at which connections may end; raises OutOfReach where there is none."""
+    if reach.zone is None:
+        return list(addresses)
+    zones = [zone_of(str(address[4][0])) for address in addresses]
+    allowed = [address for address, zone in zip(addresses, zones, strict=True) if reach.allows(zone)]
+    if zones and not allowed:
+        raise OutOfReach(zones[0])
+    return allowed
 
 
 def _is_address(host: str) -> bool:

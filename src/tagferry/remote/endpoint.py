@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from tagferry.errors import Invalid
+from tagferry.remote.hosts import HostList, may_get_credentials
 from tagferry.remote.proxies import Proxies
 from tagferry.remote.urls import origin_of
 from tagferry.tls import ClientTls
@@ -83,6 +84,8 @@ class Endpoint:
         client_key: PEM file with its key.
         proxy: the URL of a proxy for everything, also where the registry leads elsewhere; `none` for no proxy; None
             for what the environment says.
+        token_hosts: other hosts that may get the credentials as token servers, and may be at any address.
+        redirect_hosts: hosts to which the registry may lead whatever their addresses are.
         connect_timeout: seconds to wait for a connection.
         read_timeout: seconds without a byte moving after which a request is given up.
         request_timeout: seconds that a request may take as a whole, unless it carries a blob.
@@ -100,6 +103,8 @@ class Endpoint:
     client_certificate: "Path | None" = None
     client_key: "Path | None" = None
     proxy: str | None = field(default=None, repr=False)
+    token_hosts: tuple[str, ...] = ()
+    redirect_hosts: tuple[str, ...] = ()
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
     request_timeout: float = 120.0
@@ -120,6 +125,14 @@ class Endpoint:
             raise Invalid("url", "must hold no path, query or credentials", f"{parts.scheme}://{parts.hostname}")
         if self.max_connections < 1:
             raise Invalid("max_connections", "must be at least 1", self.max_connections)
+
+    def may_get_credentials(self, url: str) -> bool:
+        """Return whether a token server at this URL may get the credentials, and be quoted."""
+        return may_get_credentials(origin_of(self.url), origin_of(url), HostList(self.token_hosts))
+
+    def names_token_server(self, url: str) -> bool:
+        """Return whether the configuration itself names a token server at this URL."""
+        return HostList(self.token_hosts).covers(origin_of(url)) and self.may_get_credentials(url)
 
     @property
     def tls(self) -> ClientTls:

@@ -80,6 +80,12 @@ class Connection(asyncio.Protocol):
         return int(self._transport.get_extra_info("socket").fileno())
 
     @property
+    def peer(self) -> str | None:
+        """The IP address of the other side; None where it has none."""
+        name = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(name[0]) if isinstance(name, tuple) else None
+
+    @property
     def peer_certificate(self) -> bytes | None:
         """The certificate that the other side showed, in DER; None without TLS."""
         encryption = self._transport.get_extra_info("ssl_object") if self._transport is not None else None

@@ -53,6 +53,11 @@ class Response:
         self._is_paused = False
         self._is_released = False
 
+    @property
+    def peer(self) -> str | None:
+        """The IP address that the answer comes from, which may be that of a proxy."""
+        return self._connection.peer
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body's bytes as they come in; raises Broken where they do not come to their end."""
         while True:

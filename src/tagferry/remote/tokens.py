@@ -18,7 +18,7 @@ from tagferry.errors import NotFound, Refused, TagferryError, Unavailable, Unsup
 from tagferry.remote.challenges import Challenge
 from tagferry.remote.endpoint import Credentials, Endpoint
 from tagferry.remote.flight import Flight
-from tagferry.remote.urls import redacted
+from tagferry.remote.urls import host_of, redacted
 
 DEFAULT_LIFETIME = 60.0
 """Seconds that a token is valid if its server does not say (Token Authentication, "expires_in")."""
@@ -85,7 +85,7 @@ class Tokens:
         self._held: dict[_Key, _Token] = {}
         self._refusals: dict[_Key, tuple[float, Refused]] = {}
         self._flights: WeakValueDictionary[_Key, Flight] = WeakValueDictionary()
-        self._rotated: dict[Credentials, str] = {}
+        self._rotated: dict[tuple[str, Credentials], str] = {}
 
     async def get(self, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None) -> str:
         """Return a token for these scopes.
@@ -144,11 +144,11 @@ class Tokens:
         except TagferryError as failure:
             # A rotated refresh token may be what was refused; the configured one is tried next.
             if key.credentials is not None:
-                self._rotated.pop(key.credentials, None)
+                self._rotated.pop((key.realm, key.credentials), None)
             refusal = failure if isinstance(failure, Refused) else Refused(failure.message)
             self._refusals[key] = (self._clock() + REFUSED_SECONDS, refusal)
             raise refusal from failure
-        return self._read(document, realm, key.credentials)
+        return self._read(document, realm, key)
 
     async def _ask(self, realm: str, key: _Key) -> dict[str, Any]:
         credentials = key.credentials
@@ -171,7 +171,7 @@ class Tokens:
             grant = {
                 "grant_type": "refresh_token",
                 "access_type": "offline",
-                "refresh_token": self._rotated.get(credentials, credentials.identity_token),
+                "refresh_token": self._rotated.get((key.realm, credentials), credentials.identity_token),
             }
         else:
             grant = {"grant_type": "password", "username": credentials.username, "password": credentials.password}
@@ -202,15 +202,22 @@ class Tokens:
             raise Refused(
                 f"registry {name} asks to send the credentials in clear to {redacted(key.realm)}, which is refused"
             )
+        if key.credentials is not None and not self._endpoint.may_get_credentials(key.realm):
+            host = host_of(key.realm)
+            raise Refused(
+                f"registry {name} names {host} as its token server, which the credentials are not sent to; if that is "
+                f'right, add "{host}" to token_hosts of its region'
+            )
         return key.realm
 
-    def _read(self, document: dict[str, Any], realm: str, credentials: Credentials | None) -> _Token:
+    def _read(self, document: dict[str, Any], realm: str, key: _Key) -> _Token:
         value = document.get("token") or document.get("access_token")
         if not isinstance(value, str) or not value.isascii() or not value.isprintable():
             raise Unavailable(f"the token server {redacted(realm)} answered without a token")
         rotated = document.get("refresh_token")
-        if credentials is not None and credentials.identity_token and isinstance(rotated, str) and rotated:
-            self._rotated[credentials] = rotated
+        if key.credentials is not None and key.credentials.identity_token and isinstance(rotated, str) and rotated:
+            # It is the one token server's that gave it, and is sent to no other one.
+            self._rotated[key.realm, key.credentials] = rotated
         lifetime = _lifetime(document)
         # Renewed a little early, so that it does not expire on its way to the registry.
         return _Token(value, good_until=self._clock() + lifetime - min(10.0, lifetime / 4))

@@ -25,14 +25,16 @@ from tagferry.remote.coding import codings, decoded
 from tagferry.remote.connections import Connections
 from tagferry.remote.endpoint import Endpoint
 from tagferry.remote.faults import Broken, Rejected, Silent, Unconnected, Unheard
+from tagferry.remote.hosts import HostList
 from tagferry.remote.http1 import Stream
 from tagferry.remote.proxies import Proxies
 from tagferry.remote.rate import HostRates, RequestRate
+from tagferry.remote.reach import ANYWHERE, OutOfReach, Reach, Zone, zone_of, zone_of_host
 from tagferry.remote.response import Response
 from tagferry.remote.retry import Budget, Retries, Retry
 from tagferry.remote.silence import Silences
 from tagferry.remote.throttle import Slots, Throttle, note
-from tagferry.remote.urls import PORTS, encoded, host_of, origin_of
+from tagferry.remote.urls import PORTS, Origin, encoded, host_of, origin_of
 from tagferry.tls import ClientContexts
 
 FAR_SECONDS = 0.01
@@ -61,6 +63,9 @@ class Transport:
         # A registry on port 80 that leads on to port 443 of the same host is more careful than its configuration.
         self._origins = {origin, ("https", origin[1], 443)} if origin[::2] == ("http", 80) else {origin}
         self._asks_first, self._may_ask_first = False, True
+        self._origin = origin
+        self._token_hosts, self._redirect_hosts = HostList(endpoint.token_hosts), HostList(endpoint.redirect_hosts)
+        self._zone: Zone | None = None
         self._base = f"{self._own.scheme}://{self._own.netloc}"
         self._access = Access(
             endpoint,
@@ -223,7 +228,8 @@ class Transport:
 
     def failure(self, call: Call, answer: Answer) -> TagferryError:
         """The error that an answer means, for callers that accept a status and then do not know what to do."""
-        if answer.url and not (call.is_for_token or self.is_own(answer.url)):
+        is_trusted = call.is_for_token and self.endpoint.may_get_credentials(answer.url)
+        if answer.url and not (is_trusted or self.is_own(answer.url)):
             # The text of another host's error may hold what no user here should read, so that only its status counts.
             answer = replace(answer, body=b"")
         return self._access.explained(call, failure(self._shown(answer.url), call.task, answer))
@@ -290,15 +296,24 @@ class Transport:
         if isinstance(body, Stream):
             body.asks_first = self._asks_first and self._may_ask_first
         silence = max(self.endpoint.read_timeout, call.to_check / _SLOWEST_COMMIT)
-        elsewhere = None if self.is_own(url) else self._rates.of(origin_of(url))
+        is_own = self.is_own(url)
+        elsewhere = None if is_own else self._rates.of(origin_of(url))
         if elsewhere is not None:
             await elsewhere.turn()
         started, origin = time.monotonic(), origin_of(url)
         try:
             with self._silences.listening(origin, is_needed=elsewhere is None or call.is_for_token):
                 response = await self._connected().send(
-                    call.method, url, headers, body, silence=silence, identified=self._may_identify(call, url)
+                    call.method,
+                    url,
+                    headers,
+                    body,
+                    silence=silence,
+                    identified=self._may_identify(call, url),
+                    reach=ANYWHERE if is_own else self._reach(origin),
                 )
+        except OutOfReach as fault:
+            raise self._out_of_reach(call, url, fault) from None
         except Broken as fault:
             error = self._fault(call, fault)
             if isinstance(error, Unavailable) and self._silences.is_silent(origin):
@@ -307,6 +322,8 @@ class Transport:
             raise error from fault
         if isinstance(body, Stream) and body.was_asked_for is False:
             self._may_ask_first = False
+        if is_own and self._zone is not Zone.PUBLIC:
+            self._note_zone(response)
         if elsewhere is None:
             self._throttle.note(response.status, response.headers)
         else:
@@ -314,6 +331,28 @@ class Transport:
         if not isinstance(body, Stream):
             self.round_trip = min(self.round_trip or math.inf, time.monotonic() - started)
         return response
+
+    def _note_zone(self, response: Response) -> None:
+        """Note where the registry is; one that was at a public address once counts as public from then on."""
+        if self._proxies.find(origin_of(response.url)) is not None or response.peer is None:
+            zone = zone_of_host(self._origin[1]) or Zone.PUBLIC
+        else:
+            zone = zone_of(response.peer)
+        self._zone = zone if self._zone is None else min(zone, self._zone)
+
+    def _reach(self, origin: Origin) -> Reach:
+        """Where a host that the registry leads to may be."""
+        if self._token_hosts.covers(origin) or self._redirect_hosts.covers(origin):
+            return ANYWHERE
+        return Reach(self._zone or Zone.PUBLIC)
+
+    def _out_of_reach(self, call: Call, url: str, fault: OutOfReach) -> Refused:
+        host = urlsplit(url).hostname
+        setting = "token_hosts" if call.is_for_token else "redirect_hosts"
+        return Refused(
+            f"registry {self.name} leads to {host_of(url)}, which is at a {fault.zone} address, when asked to "
+            f'{call.task}; if that is right, add "{host}" to {setting} of its region'
+        )
 
     @contextmanager
     def _probing(self, call: Call) -> Iterator[None]:
@@ -327,7 +366,9 @@ class Transport:
     def _may_identify(self, call: Call, url: str) -> bool:
         """Return whether to show the client's certificate there: to the registry's host, and to its token server."""
         has_one = self.endpoint.client_certificate is not None
-        return has_one and (call.is_for_token or urlsplit(url).hostname == self._own.hostname)
+        if not has_one or urlsplit(url).hostname == self._own.hostname:
+            return has_one
+        return call.is_for_token and self.endpoint.may_get_credentials(url)
 
     async def _read(self, call: Call, response: Response) -> Answer:
         """Read an answer's body, which is bounded; raises what an answer that the caller does not accept means."""

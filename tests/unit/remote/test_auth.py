@@ -14,7 +14,7 @@ from tagferry.remote.tokens import TokenRequest
 from tests.support.clock import Clock
 
 PULL = ("repository:team/app:pull",)
-BEARER = 'Bearer realm="https://auth.example/token",service="registry.example"'
+BEARER = 'Bearer realm="https://auth.registry.example/token",service="registry.example"'
 
 
 class Door:
@@ -112,7 +112,9 @@ async def test_a_token_is_asked_for_once_and_kept():
     assert set(values) == {"Bearer t1"}
     assert len(server.asked) == 1
     asked = server.asked[0]
-    assert asked.url == "https://auth.example/token?service=registry.example&scope=repository%3Ateam%2Fapp%3Apull"
+    assert (
+        asked.url == "https://auth.registry.example/token?service=registry.example&scope=repository%3Ateam%2Fapp%3Apull"
+    )
     assert asked.headers["Authorization"] == "Basic dTpw"
 
 
@@ -174,7 +176,7 @@ async def test_an_identity_token_is_exchanged_by_post():
 
     assert await auth.authorization(PULL) == "Bearer t1"
     asked = server.asked[0]
-    assert (asked.method, asked.url) == ("POST", "https://auth.example/token")
+    assert (asked.method, asked.url) == ("POST", "https://auth.registry.example/token")
     assert b"refresh_token=long-lived" in (asked.body or b"")
     assert b"grant_type=refresh_token" in (asked.body or b"")
 
@@ -246,7 +248,7 @@ async def test_secrets_are_not_shown():
     [
         ("/token", "https://registry.example/token?service=s&scope="),
         ("token?a=b", "https://registry.example/v2/token?a=b&service=s&scope="),
-        ("//auth.example/t#x", "https://auth.example/t?service=s&scope="),
+        ("//auth.registry.example/t#x", "https://auth.registry.example/t?service=s&scope="),
     ],
 )
 async def test_a_realm_may_be_relative_and_hold_a_query(realm: str, asked: str):
@@ -259,7 +261,9 @@ async def test_a_realm_may_be_relative_and_hold_a_query(realm: str, asked: str):
     assert server.asked[0].url.startswith(asked)
 
 
-@pytest.mark.parametrize("realm", ["ftp://auth.example", "https://[broken", "https://auth.example:port/", "mailto:a"])
+@pytest.mark.parametrize(
+    "realm", ["ftp://auth.registry.example", "https://[broken", "https://auth.registry.example:port/", "mailto:a"]
+)
 async def test_a_realm_that_is_no_address_is_refused(realm: str):
     server = TokenServer()
     auth = authenticator(server)
@@ -316,5 +320,5 @@ async def test_a_token_server_that_gives_no_token_is_named(answer: bytes):
     auth = authenticator(serve)
     await refused(auth, BEARER)
 
-    with pytest.raises(Unavailable, match=r"the token server https://auth\.example/token"):
+    with pytest.raises(Unavailable, match=r"the token server https://auth\.registry\.example/token"):
         await auth.authorization(PULL)

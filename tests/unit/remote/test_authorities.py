@@ -215,6 +215,7 @@ async def test_the_certificate_is_shown_to_the_registry_and_its_token_server_alo
             "client_certificate": client,
             "client_key": client,
             "credentials": user,
+            "token_hosts": ("localhost",),
         }
         async with store_at(script, **terms) as store:
             assert await read(store, APP, blob(b"x")) == b"x"

@@ -303,7 +303,10 @@ async def test_token_servers_storage_and_webhooks_go_through_it_too(
     script.always("GET", "/blob", Reply(body=CONTENT))
     script.always("POST", "/hook", Reply())
     user = Credentials(username="u", password="p")
-    store = RemoteStore(Endpoint(name="r", url=f"http://{HOST}", credentials=user), retry=Retry(attempts=1))
+    store = RemoteStore(
+        Endpoint(name="r", url=f"http://{HOST}", credentials=user, token_hosts=("tokens.example.com",)),
+        retry=Retry(attempts=1),
+    )
     assert await read(store, APP, blob(CONTENT)) == CONTENT
     await store.close()
     assert await Poster("http://hooks.example.com/hook").post(b"{}", {}) == 200

@@ -5,6 +5,7 @@ Source: RFC 3986, section 2.
 
 import re
 from functools import lru_cache
+from ipaddress import ip_address
 from urllib.parse import quote, urlsplit
 
 from tagferry.errors import Invalid
@@ -15,6 +16,7 @@ Origin = tuple[str, str, int]
 PORTS = {"http": 80, "https": 443}
 """The schemes that are spoken, and the port of each where a URL names none."""
 _URL = re.compile(r"(https?://[^/?#]+)([^#]*)", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z0-9._~-]+")
 _PROPER = re.compile(r"[\x21-\x5b\x5d-\x7e]*")
 _AUTHORITY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*")
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "\\")
@@ -69,6 +71,10 @@ def _origin(beginning: str) -> Origin:
         raise ValueError("it names no host")
     if not host.isascii():
         host = host.encode("idna").decode("ascii")
+    if ":" in host:
+        ip_address(host)
+    elif _NAME.fullmatch(host) is None:
+        raise ValueError("its host is no name")
     return parts.scheme, host, parts.port or PORTS[parts.scheme]
 
 

@@ -177,7 +177,7 @@ def location(data: bytes) -> None:
     assert origin[1]
     assert " " not in target
     urls.authority(origin)
-    assert "@" not in urlsplit(urls.redacted(encoded)).netloc
+    assert "@" not in urls.host_of(urls.redacted(encoded))
 
 
 @_target

@@ -40,3 +40,6 @@ TAG_LIST_PAGES = 10_000
 """Pages of a list of tags or repositories that are followed."""
 REFERRER_PAGES = 100
 """Pages of a list of referrers that are followed."""
+
+RECORDED_TEXT = 4000
+"""Characters of a text that quotes others, such as the reason of a job, that are kept in the database."""

@@ -31,11 +31,17 @@ status codes, each in one table.
 from collections.abc import Iterable
 from typing import Any
 
+from tagferry.printable import printable
+
 
 class TagferryError(Exception):
-    """Whatever tagferry tells a caller went wrong; its text is one sentence that says what to do next."""
+    """Whatever tagferry tells a caller went wrong; its text is one sentence that says what to do next.
+
+    Characters in it that no terminal, log or database takes as they are, which it may quote, are escaped.
+    """
 
     def __init__(self, message: str) -> None:
+        message = printable(message)
         super().__init__(message)
         self.message = message
 
@@ -146,10 +152,14 @@ class Unavailable(TagferryError):
         may_pass: whether the same is worth trying again later.
         is_final: whether it was tried again as often as it may be, so that callers do not do so once more.
         is_optional: whether an image could be copied without what failed.
+        silent: the name of the registry that did not answer at all, if that is why.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None, may_pass: bool = True) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, may_pass: bool = True, silent: str | None = None
+    ) -> None:
         super().__init__(message)
+        self.silent = silent
         self.retry_after = retry_after
         self.may_pass = may_pass
         self.is_final = False
@@ -173,7 +183,7 @@ class Incomplete(Unavailable):
     """
 
     def __init__(self, cause: TagferryError, found: Iterable[Any] = ()) -> None:
-        super().__init__(cause.message)
+        super().__init__(cause.message, silent=cause.silent if isinstance(cause, Unavailable) else None)
         self.found = tuple(found)
         self.cause = cause
 

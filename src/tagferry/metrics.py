@@ -20,3 +20,11 @@ DAMAGED_CONTENT = Counter(
     registry=REGISTRY,
 )
 """By what it was: `blob`, `manifest`, `tag`, `referrer`."""
+
+RECORDS_REFUSED = Counter(
+    "tagferry_records_refused",
+    "Records that the database could not take, or that could not be read, and that were left out or marked as failed.",
+    ["kind"],
+    registry=REGISTRY,
+)
+"""Its label is what the record is about: `job`, `job end`, `job progress`, `blob location`, `download count`."""

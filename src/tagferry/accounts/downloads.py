@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 
 import structlog
 from sqlalchemy import delete, select, text
-from sqlalchemy.exc import SQLAlchemyError
 
+from tagferry.db.batches import reason_of, write_apart
 from tagferry.db.engine import Database
 from tagferry.db.tables import RepositoryDownloadsRow
 from tagferry.names import Namespace, RegionId, Repository, RepositoryName
@@ -92,19 +92,19 @@ class Downloads:
 
     async def _write(self) -> None:
         async with self._writing:
-            # In the key's order: two processes that write the same rows must not wait for each other in a circle.
-            batch = sorted(self._counted.items())
-            rows = [
-                {"region": region, "namespace": name.namespace, "name": name.repository, "downloads": number}
-                for (region, name), number in batch
-            ]
-            if not rows:
-                return
-            try:
-                async with self._database.write() as session:
-                    await session.execute(_ADD, rows)
-            except SQLAlchemyError as error:
-                log.warning("downloads are not on record yet", repositories=len(rows), reason=str(error))
-                return
+            batch = await write_apart(self._counted.items(), self._add, kind="download count")
+            if batch.refused:
+                log.error("downloads cannot be counted", repositories=len(batch.refused), reason=batch.refused[0][1])
+            if batch.error is not None:
+                log.warning("downloads are not on record yet", reason=reason_of(batch.error))
             # More may have been counted meanwhile.
-            self._counted -= Counter(dict(batch))
+            self._counted -= Counter(dict([*batch.written, *(one for one, _ in batch.refused)]))
+
+    async def _add(self, counted: list[tuple[tuple[RegionId, RepositoryName], int]]) -> None:
+        # In the key's order: two processes that write the same rows must not wait for each other in a circle.
+        rows = [
+            {"region": region, "namespace": name.namespace, "name": name.repository, "downloads": number}
+            for (region, name), number in sorted(counted)
+        ]
+        async with self._database.write() as session:
+            await session.execute(_ADD, rows)

@@ -5,8 +5,8 @@ from collections import OrderedDict
 from collections.abc import Collection
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
+from tagferry.db.batches import reason_of
 from tagferry.db.signals import Signals
 from tagferry.errors import Unavailable
 from tagferry.sync.jobs import ENDED, Jobs
@@ -82,8 +82,9 @@ class Endings:
             self._told.clear()
             try:
                 ends = await self._jobs.ends(list(self._awaited))
-            except SQLAlchemyError as error:
-                log.warning("the ends of jobs could not be read", reason=str(error))
+            except Exception as error:
+                # Whatever it is, those who wait are told once it has passed, or when their time is over.
+                log.warning("the ends of jobs could not be read", reason=reason_of(error))
                 await asyncio.sleep(_LOOK_SECONDS)
                 continue
             for job_id, status in ends.items():

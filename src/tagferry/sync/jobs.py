@@ -7,10 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
 from sqlalchemy import ColumnElement, Row, bindparam, case, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from tagferry.db.batches import write_apart
 from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
 from tagferry.db.pruning import prune
@@ -19,7 +21,7 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.model import JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.recording import insert_jobs, next_turn
-from tagferry.sync.records import IN_LINE, OPEN, recorded, to_job, transition
+from tagferry.sync.records import IN_LINE, OPEN, UNRECORDABLE, readable, recorded, status_of, transition
 
 WORK = "work"
 """The topic of signals that there are jobs to run."""
@@ -35,6 +37,8 @@ _ASKED_AT_ONCE = 1000
 _RESUMED_AT_ONCE = 1000
 """Jobs that one transaction puts into line, which must not keep others from the database for long."""
 
+log = structlog.get_logger(__name__)
+
 
 class Jobs:
     """Sync jobs on record. Ends that come at the same time share one transaction."""
@@ -44,6 +48,7 @@ class Jobs:
         self._signals = signals
         self._ending: list[tuple[JobChange, int]] = []
         self._writing = asyncio.Lock()
+        self._unreportable: set[int] = set()
 
     async def joinable(self, request: SyncRequest) -> dict[Tag, JobPlace]:
         """The latest open job of each of the request's tags on the same way, whatever its override."""
@@ -84,22 +89,39 @@ class Jobs:
     async def end(self, change: JobChange, *, worker_id: int) -> None:
         """Record how a job ended that this worker runs, or that it waits again; it is on disk when this returns.
 
-        What another worker has taken over, or somebody cancelled, is left as it is.
+        What another worker has taken over, or somebody cancelled, is left as it is. What cannot be recorded becomes a
+        failure that says so.
+
+        Raises:
+            Exception: the database does not take anything for now; the same call records it later.
         """
         entry = (change, worker_id)
-        self._ending.append(entry)
+        if entry not in self._ending:
+            self._ending.append(entry)
         async with self._writing:
             if entry in self._ending:
                 await self._write_ends()
 
     async def report(self, changes: Sequence[JobChange], *, worker_id: int) -> list[int]:
         """Record the progress of jobs that this worker runs; returns those that are no longer its own."""
-        lost = []
-        async with self._database.write() as session:
-            for change in changes:
-                changed = await session.execute(*recorded(change, worker_id=worker_id))
-                if not changed.rowcount:  # type: ignore[attr-defined]
-                    lost.append(change.job_id)
+        lost: list[int] = []
+
+        async def write(part: list[JobChange]) -> None:
+            gone = []
+            async with self._database.write() as session:
+                for change in part:
+                    changed = await session.execute(*recorded(change, worker_id=worker_id))
+                    if not changed.rowcount:  # type: ignore[attr-defined]
+                        gone.append(change.job_id)
+            lost.extend(gone)
+
+        wanted = [change for change in changes if change.job_id not in self._unreportable]
+        batch = await write_apart(wanted, write, kind="job progress")
+        for change, reason in batch.refused:
+            self._unreportable.add(change.job_id)
+            log.error("a sync job's progress cannot be recorded", job=change.job_id, reason=reason)
+        if batch.error is not None:
+            raise batch.error
         return lost
 
     async def cancel(self, jobs: Collection[int], *, reason: str) -> list[int]:
@@ -185,7 +207,7 @@ class Jobs:
         found: dict[int, JobStatus] = {}
         for start in range(0, len(wanted), _ASKED_AT_ONCE):
             rows = await self._database.rows(_ENDS, {"jobs": wanted[start : start + _ASKED_AT_ONCE]})
-            found |= {job_id: JobStatus(status) for job_id, status in rows}
+            found |= {job_id: status_of(status) for job_id, status in rows}
         return found
 
     async def prune(self, *, ended_before: datetime) -> int:
@@ -239,7 +261,7 @@ class Jobs:
             rows = await session.scalars(
                 select(SyncJobRow).where(*conditions).order_by(order).limit(limit).offset(offset)
             )
-            return [to_job(row) for row in rows], total or 0
+            return readable(rows)[0], total or 0
 
     async def _turns_again(self, session: AsyncSession, now: datetime) -> dict[int, int]:
         """The turns of the jobs whose next attempt is due.
@@ -267,18 +289,35 @@ class Jobs:
             await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 5))"), {"key": key})
 
     async def _write_ends(self) -> None:
-        batch, self._ending = self._ending, []
+        """Record the ends that have come up; those that cannot be recorded as failures, so that they block nothing."""
+        pending, self._ending = self._ending, []
         try:
-            async with self._database.write() as session:
-                ended = []
-                for change, worker_id in batch:
-                    changed = await session.execute(*recorded(change, worker_id=worker_id))
-                    if changed.rowcount and change.status.has_ended:  # type: ignore[attr-defined]
-                        ended.append(change.job_id)
-                await announce_ends(session, self._signals, ended)
-        except BaseException:
-            self._ending = batch + self._ending
-            raise
+            batch = await write_apart(pending, self._record_ends, kind="job end")
+            self._unreportable.difference_update(change.job_id for change, _ in batch.written)
+            pending = [entry for entry in pending if entry not in batch.written]
+            for entry, reason in batch.refused:
+                change, worker_id = entry
+                log.error(
+                    "a sync job's end cannot be recorded, so it counts as failed", job=change.job_id, reason=reason
+                )
+                pending[pending.index(entry)] = (JobChange(change.job_id, JobStatus.FAILED, UNRECORDABLE), worker_id)
+            if batch.refused and batch.error is None:
+                batch = await write_apart(pending, self._record_ends, kind="job")
+                pending = [entry for entry in pending if batch.error is not None and entry not in batch.written]
+            if batch.error is not None:
+                raise batch.error
+            pending = []
+        finally:
+            self._ending = pending + self._ending
+
+    async def _record_ends(self, entries: Sequence[tuple[JobChange, int]]) -> None:
+        async with self._database.write() as session:
+            ended = []
+            for change, worker_id in entries:
+                changed = await session.execute(*recorded(change, worker_id=worker_id))
+                if changed.rowcount and change.status.has_ended:  # type: ignore[attr-defined]
+                    ended.append(change.job_id)
+            await announce_ends(session, self._signals, ended)
 
 
 async def announce_ends(session: AsyncSession, signals: Signals, ended: Collection[int]) -> None:

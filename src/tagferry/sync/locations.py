@@ -1,7 +1,7 @@
 """Where blobs were seen, on record: it outlives a restart, and all processes on one database share it."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy import bindparam, delete, func, select, text, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
+from tagferry.db.batches import reason_of, write_apart
 from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
 from tagferry.db.tables import BlobLocationRow
@@ -112,21 +113,28 @@ class KeptLocations:
         """Write in short transactions, so that nobody who writes something of worth waits for long."""
         try:
             while self._pending:
-                batch = dict(islice(self._pending.items(), _WRITTEN_AT_ONCE))
-                await self._write(batch)
-                for place, seen_at in batch.items():
+                wanted = dict(islice(self._pending.items(), _WRITTEN_AT_ONCE))
+                batch = await write_apart(wanted.items(), self._write, kind="blob location")
+                for place, seen_at in (*batch.written, *(one for one, _ in batch.refused)):
                     if self._pending.get(place, ...) is seen_at:
                         del self._pending[place]
-                self._until_pruning -= len(batch)
+                if batch.refused:
+                    log.warning(
+                        "locations of blobs cannot be kept", lost=len(batch.refused), reason=batch.refused[0][1]
+                    )
+                if batch.error is not None:
+                    raise batch.error
+                self._until_pruning -= len(wanted)
                 if self._until_pruning <= 0:
                     self._until_pruning = _PRUNING_INTERVAL
                     await self._prune()
-        except SQLAlchemyError as error:
-            log.warning("the locations of blobs could not be kept", lost=len(self._pending), reason=str(error))
+        except Exception as error:
+            log.warning("the locations of blobs could not be kept", lost=len(self._pending), reason=reason_of(error))
             self._pending.clear()
 
-    async def _write(self, batch: Mapping[Place, datetime | None]) -> None:
+    async def _write(self, changes: Iterable[tuple[Place, datetime | None]]) -> None:
         # In the key's order: two processes that write the same rows must not wait for each other in a circle.
+        batch = dict(changes)
         places = sorted(batch)
         seen = [_row(place, seen_at) for place in places if (seen_at := batch[place]) is not None]
         gone = [place for place in places if batch[place] is None]

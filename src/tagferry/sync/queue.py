@@ -17,9 +17,9 @@ from tagferry.db.presence import Presence
 from tagferry.db.signals import Signals
 from tagferry.db.tables import SyncJobRow, WorkerRow
 from tagferry.names import RegionId
-from tagferry.sync.jobs import WORK
+from tagferry.sync.jobs import WORK, announce_ends
 from tagferry.sync.model import JobStatus, SyncJob
-from tagferry.sync.records import IN_LINE, NOW, to_job, transition
+from tagferry.sync.records import IN_LINE, NOW, UNREADABLE, readable, transition
 
 _CLAIMS = 0x7A67
 """The lock under which jobs are claimed, so that limits of all workers together hold exactly."""
@@ -102,7 +102,11 @@ class Queue:
             return []
         # One that was cancelled since it was chosen stays cancelled.
         rows = await session.scalars(_BEGUN, {"worker": worker_id, "chosen": chosen})
-        return sorted((to_job(row) for row in rows), key=lambda job: chosen.index(job.id))
+        jobs, damaged = readable(rows)
+        if damaged:
+            await session.execute(transition(JobStatus.FAILED, reason=UNREADABLE).where(SyncJobRow.id.in_(damaged)))
+            await announce_ends(session, self._signals, damaged)
+        return sorted(jobs, key=lambda job: chosen.index(job.id))
 
     async def release(self, worker_id: int) -> int:
         """Let the jobs of a worker wait again, and forget the worker; returns how many they were."""

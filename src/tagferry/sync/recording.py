@@ -7,9 +7,11 @@ from typing import Any
 from sqlalchemy import JSON, Insert, Select, bindparam, case, column, func, insert, null, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from tagferry import bounds
 from tagferry.db.tables import SyncJobRow
 from tagferry.errors import Throttled
 from tagferry.names import Tag
+from tagferry.printable import printable
 from tagferry.sync.model import JobPlace, JobStart, JobStatus, SyncRequest
 from tagferry.sync.records import IN_LINE, OPEN, document
 
@@ -87,10 +89,10 @@ def _rows(starts: Iterable[JobStart], standing: dict[Tag, JobPlace], turn: int) 
         yield {
             "tag": start.tag,
             "status": start.status.value,
-            "reason": start.reason,
+            "reason": printable(start.reason, bounds.RECORDED_TEXT),
             "digest": start.digest,
             "rewritten": document(start.rewritten),
-            "unsearched": start.unsearched,
+            "unsearched": None if start.unsearched is None else printable(start.unsearched, bounds.RECORDED_TEXT),
             "turn": turn,
             "after_id": earlier.id if earlier is not None and not start.status.has_ended else None,
         }

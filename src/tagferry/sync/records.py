@@ -1,14 +1,17 @@
 """A job's row: how it is read, and how its state changes. No other module writes a job's state."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+import structlog
 from sqlalchemy import Update, bindparam, update
 
 from tagferry.copy.rewrite import Rewrite
 from tagferry.db.columns import UtcDateTime
 from tagferry.db.tables import SyncJobRow
+from tagferry.metrics import RECORDS_REFUSED
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 from tagferry.sync.model import JobChange, JobStatus, SyncJob
 
@@ -18,6 +21,15 @@ IN_LINE = SyncJobRow.next_attempt_at.is_(None)
 """Jobs that do not wait for the time of their next attempt; the index of the queue holds only these."""
 NOW = bindparam("now", callable_=lambda: datetime.now(UTC), type_=UtcDateTime)
 """The time at which a statement is executed, which may have been built long before."""
+UNRECORDABLE = "its end could not be recorded as it was; the server's log has the reason"
+"""The reason of a job whose end the database does not take."""
+UNREADABLE = "its record is damaged; start the synchronization again"
+"""The reason of a job that cannot be run because its record cannot be read."""
+_REMEMBERED = 10_000
+"""Damaged records that have been logged and are not logged again."""
+
+log = structlog.get_logger(__name__)
+_logged: set[int] = set()
 
 
 def transition(status: JobStatus, **values: Any) -> Update:
@@ -67,8 +79,34 @@ def _change() -> Update:
     return update(SyncJobRow).execution_options(synchronize_session=False)
 
 
+def readable(rows: Iterable[SyncJobRow]) -> tuple[list[SyncJob], list[int]]:
+    """Return the jobs of these rows, and the ids of those rows that are damaged; each of them is logged once."""
+    jobs, damaged = [], []
+    for row in rows:
+        try:
+            jobs.append(to_job(row))
+        # Whatever can be wrong with a row, it must not keep the others from being read.
+        except Exception as error:
+            damaged.append(row.id)
+            if row.id not in _logged and len(_logged) < _REMEMBERED:
+                _logged.add(row.id)
+                RECORDS_REFUSED.labels(kind="job").inc()
+                log.warning("the record of a sync job is damaged and left out", job=row.id, reason=str(error))
+    return jobs, damaged
+
+
+def status_of(text: str) -> JobStatus:
+    """Return the state that a row of an ended job names; an unknown one counts as failed."""
+    try:
+        return JobStatus(text)
+    except ValueError:
+        return JobStatus.FAILED
+
+
 def to_job(row: SyncJobRow) -> SyncJob:
-    """A row as the rest of tagferry knows it."""
+    """A row as the rest of tagferry knows it; raises what reading a damaged row raises."""
+    if row.created_at is None or row.updated_at is None:
+        raise ValueError("its times cannot be read")
     return SyncJob(
         id=row.id,
         request_id=row.request_id,

@@ -59,7 +59,7 @@ class KeptUploads:
         try:
             async with self._database.read() as session:
                 row = await session.get(BlobUploadRow, (self._address, repository, digest))
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError) as error:
             self._warn(error)
             return None
         return row.location if row is not None and row.updated_at >= self._clock() - KEPT_FOR else None
@@ -78,7 +78,7 @@ class KeptUploads:
             async with self._database.write() as session:
                 await session.execute(_UPSERT, row)
                 await session.execute(delete(BlobUploadRow).where(BlobUploadRow.updated_at < now - KEPT_FOR))
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError) as error:
             self._warn(error)
 
     async def forget(self, repository: RepositoryName, digest: Digest) -> None:
@@ -87,10 +87,10 @@ class KeptUploads:
         try:
             async with self._database.write() as session:
                 await session.execute(delete(BlobUploadRow).filter_by(**key))
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError) as error:
             self._warn(error)
 
-    def _warn(self, error: SQLAlchemyError) -> None:
+    def _warn(self, error: Exception) -> None:
         # SQLAlchemy's own text shows a statement's parameters, and PostgreSQL's next line the row, location and all.
         reason = str(error.orig).partition("\n")[0] if isinstance(error, DBAPIError) else type(error).__name__
         log.warning("an upload session could not be kept or looked up", registry=self._address, reason=reason)

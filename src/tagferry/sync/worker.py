@@ -20,6 +20,7 @@ from tagferry.copy.examine import Verdict
 from tagferry.copy.outcome import Outcome
 from tagferry.copy.progress import Progress, Pulse
 from tagferry.copy.run import CopyEngine
+from tagferry.db.batches import reason_of
 from tagferry.db.presence import Presence
 from tagferry.db.signals import Signals
 from tagferry.errors import Expired, TagferryError, Unavailable
@@ -273,19 +274,21 @@ class Worker:
         worker_id = self._id
         try:
             change = await self._copy(run)
-            await self._record(change, worker_id)
-            if not change.status.has_ended:
-                self._postponed.set()
-        except Exception:
-            log.exception("a sync job's end could not be recorded", job=run.job.id)
+        except Exception as error:
+            log.exception("a sync job failed unexpectedly", job=run.job.id, tag=run.job.tag)
+            reason = f"internal error ({type(error).__name__}); the server's log tells more"
+            change = JobChange(run.job.id, JobStatus.FAILED, reason)
+        await self._record(change, worker_id)
+        if not change.status.has_ended:
+            self._postponed.set()
 
     async def _record(self, change: JobChange, worker_id: int) -> None:
         """Record an end, for as long as this worker may: then somebody else finds the tag in place."""
         while True:
             try:
                 return await self._jobs.end(change, worker_id=worker_id)
-            except SQLAlchemyError as error:
-                log.warning("a sync job's end cannot be recorded yet", job=change.job_id, reason=str(error))
+            except Exception as error:
+                log.warning("a sync job's end cannot be recorded yet", job=change.job_id, reason=reason_of(error))
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _copy(self, run: _Run) -> JobChange:
@@ -325,10 +328,6 @@ class Worker:
             log.warning("a tag was not synchronized", job=job.id, tag=job.tag, reason=error.message)
             status = JobStatus.TIMEOUT if isinstance(error, Expired) else JobStatus.FAILED
             return _ended(run, status, failure_reason(error, attempt), attempt=attempt)
-        except Exception as error:
-            log.exception("a sync job failed unexpectedly", job=job.id, tag=job.tag)
-            reason = f"internal error ({type(error).__name__}); the server's log tells more"
-            return _ended(run, JobStatus.FAILED, reason)
         if outcome.verdict is Verdict.COPY and (rewritten := outcome.rewritten) is not None:
             log.info(
                 "an image was rewritten as its target accepts it",

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from tagferry import signing
 from tagferry.errors import Invalid, TagferryError

@@ -276,7 +276,9 @@ async def test_not_even_a_registry_on_loopback_leads_to_the_metadata_of_a_cloud(
         await read(opened(attempts=1), APP, blob(b"x"))
 
 
-@pytest.mark.parametrize("value", ["https://sso.example.org", "*.example.org", "a b", "u@h", "h:port", "h/p", "", "h:0"])
+@pytest.mark.parametrize(
+    "value", ["https://sso.example.org", "*.example.org", "a b", "u@h", "h:port", "h/p", "", "h:0"]
+)
 def test_a_host_in_the_settings_is_only_a_host(value: str):
     with pytest.raises(ValueError, match="must have the form HOST or HOST:PORT"):
         setting_rules.host(value)

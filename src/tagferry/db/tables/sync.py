@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, SmallInteger, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, SmallInteger, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tagferry.db.columns import Identifier, UtcDateTime, rows_where
+from tagferry.db.columns import ByteCount, Document, FreeText, Identifier, UtcDateTime, rows_where
 from tagferry.db.tables.base import Base
 
 _WHERE_OPEN = rows_where("status IN ('waiting', 'running')")
@@ -65,12 +65,12 @@ class SyncJobRow(Base):
     target_namespace: Mapped[str] = mapped_column(String(64))
     override: Mapped[bool]
     status: Mapped[str] = mapped_column(String(16))
-    reason: Mapped[str] = mapped_column(Text, default="")
+    reason: Mapped[str] = mapped_column(FreeText, default="")
     digest: Mapped[str | None] = mapped_column(String(140))
-    bytes_total: Mapped[int] = mapped_column(BigInteger, default=0)
-    bytes_done: Mapped[int] = mapped_column(BigInteger, default=0)
-    rewritten: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    unsearched: Mapped[str | None] = mapped_column(Text)
+    bytes_total: Mapped[int] = mapped_column(ByteCount, default=0)
+    bytes_done: Mapped[int] = mapped_column(ByteCount, default=0)
+    rewritten: Mapped[dict[str, Any] | None] = mapped_column(Document)
+    unsearched: Mapped[str | None] = mapped_column(FreeText)
     priority: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
     turn: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     after_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -79,7 +79,7 @@ class SyncJobRow(Base):
     attempts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     failing_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
     next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    last_error: Mapped[str | None] = mapped_column(Text)
+    last_error: Mapped[str | None] = mapped_column(FreeText)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     deadline_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tagferry.db.columns import Identifier, UtcDateTime, rows_where
+from tagferry.db.columns import FreeText, Identifier, UtcDateTime, rows_where
 from tagferry.db.tables.base import Base
 
 
@@ -69,4 +69,4 @@ class DeliveryRow(Base):
     attempts: Mapped[int] = mapped_column(Integer)
     due_at: Mapped[datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    detail: Mapped[str] = mapped_column(Text)
+    detail: Mapped[str] = mapped_column(FreeText)

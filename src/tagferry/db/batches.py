@@ -1,0 +1,90 @@
+"""Writing what has piled up: a record that the database cannot take keeps none of the others from it."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, SQLAlchemyError, StatementError
+
+from tagferry.errors import Unavailable
+from tagferry.metrics import RECORDS_REFUSED
+from tagferry.printable import printable
+
+Item = TypeVar("Item")
+
+_REFUSING_STATES = ("22", "23", "54")
+"""PostgreSQL's classes of errors about what a statement was given: data, constraints, and limits of the program."""
+_REASON_LENGTH = 200
+
+
+@dataclass(slots=True)
+class Batch(Generic[Item]):
+    """What became of records that were to be written.
+
+    Attributes:
+        written: those that the database has now.
+        refused: those that it cannot take, with the reason.
+        error: why the others could not be written for now, if there are any.
+    """
+
+    written: list[Item] = field(default_factory=list)
+    refused: list[tuple[Item, str]] = field(default_factory=list)
+    error: Exception | None = None
+
+
+async def write_apart(
+    items: Iterable[Item], write: Callable[[list[Item]], Awaitable[None]], *, kind: str
+) -> Batch[Item]:
+    """Write records in as few transactions as it takes to keep apart those that cannot be written.
+
+    Args:
+        items: the records.
+        write: writes records in one transaction, or raises and has written none.
+        kind: what refused records are counted as.
+    """
+    batch: Batch[Item] = Batch()
+    await _write(list(items), write, batch)
+    if batch.refused:
+        RECORDS_REFUSED.labels(kind=kind).inc(len(batch.refused))
+    return batch
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether the database cannot take what it was given; otherwise the same may succeed later."""
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return False
+        state = getattr(error.orig, "sqlstate", None) or ""
+        return isinstance(error, DataError | IntegrityError | NotSupportedError) or state[:2] in _REFUSING_STATES
+    if isinstance(error, StatementError):
+        return not isinstance(error.orig, OSError)
+    # What is none of the database's errors came up while the record was made ready for it.
+    return not isinstance(error, SQLAlchemyError | OSError | Unavailable)
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a statement failed, in one short line without what it was given."""
+    cause: BaseException = (error.orig if isinstance(error, StatementError) else None) or error
+    line = str(cause).partition("\n")[0]
+    return printable(f"{type(cause).__name__}: {line}", _REASON_LENGTH)
+
+
+async def _write(items: list[Item], write: Callable[[list[Item]], Awaitable[None]], batch: Batch[Item]) -> None:
+    if not items:
+        return
+    try:
+        await write(items)
+    except Exception as error:
+        if not is_refusal(error):
+            batch.error = error
+            return
+        if len(items) == 1:
+            batch.refused.append((items[0], reason_of(error)))
+            return
+    else:
+        batch.written += items
+        return
+    middle = len(items) // 2
+    for half in (items[:middle], items[middle:]):
+        if batch.error is None:
+            await _write(half, write, batch)

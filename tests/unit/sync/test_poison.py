@@ -1,0 +1,223 @@
+"""One record that the database cannot take, or give back, keeps no other one waiting."""
+
+import asyncio
+import json
+
+import pytest
+from sqlalchemy import text, update
+
+from tagferry.copy.rewrite import Acceptance, Rewrite
+from tagferry.db.engine import Database
+from tagferry.db.signals import LocalSignals
+from tagferry.db.tables import SyncJobRow
+from tagferry.errors import Invalid
+from tagferry.metrics import RECORDS_REFUSED
+from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.oci.model import Manifest
+from tagferry.sync.jobs import Jobs
+from tagferry.sync.model import JobChange, JobStatus
+from tagferry.sync.regions import Region
+from tests.support.images import image, push
+from tests.unit.sync.conftest import NORTH, REPO, SOUTH, TEAM, V1, V2, V3, World
+from tests.unit.sync.test_jobs import WORKER, run
+
+APP = RepositoryName("team/app")
+STRANGE = "a\x00b\ud800c\x1bd\u202ee"
+DIGEST = Digest.of(b"content")
+
+
+@pytest.fixture
+def jobs(database: Database) -> Jobs:
+    return Jobs(database, LocalSignals())
+
+
+async def recorded(jobs: Jobs) -> dict[str, tuple[str, str]]:
+    found, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=100)
+    return {job.tag: (job.status.value, job.reason) for job in found}
+
+
+async def test_a_reason_with_characters_that_no_database_takes_is_recorded_with_them_made_visible(
+    jobs: Jobs, database: Database
+):
+    (job_id,) = await run(jobs, database, "v1")
+
+    await jobs.end(JobChange(job_id, JobStatus.FAILED, reason=STRANGE), worker_id=WORKER)
+
+    assert await recorded(jobs) == {"v1": ("failed", "a\\x00b\\ud800c\\x1bd\\u202ee")}
+
+
+async def test_a_number_of_bytes_that_no_database_takes_is_recorded_as_the_largest_one(jobs: Jobs, database: Database):
+    (job_id,) = await run(jobs, database, "v1")
+
+    await jobs.end(JobChange(job_id, JobStatus.SUCCESS, bytes_total=2**63, bytes_done=2**80), worker_id=WORKER)
+
+    (job,), _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=100)
+    assert (job.status, job.bytes_total, job.bytes_done) == (JobStatus.SUCCESS, 2**63 - 1, 2**63 - 1)
+
+
+async def test_an_end_that_cannot_be_recorded_becomes_a_failure_and_the_ends_beside_it_stay_as_they_are(
+    jobs: Jobs, database: Database
+):
+    ids = await run(jobs, database, *(f"v{number}" for number in range(9)))
+    # No text, and so nothing that cleaning texts would help.
+    unwritable = Rewrite(digests={DIGEST: object()})  # type: ignore[dict-item]
+    before = RECORDS_REFUSED.labels(kind="job end")._value.get()
+
+    changes = [JobChange(job_id, JobStatus.SUCCESS, reason="copied") for job_id in ids]
+    changes[4] = JobChange(ids[4], JobStatus.SUCCESS, reason="copied", rewritten=unwritable)
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(jobs.end(change, worker_id=WORKER) for change in changes))
+
+    found = await recorded(jobs)
+    status, reason = found.pop("v4")
+    assert status == "failed"
+    assert "could not be recorded" in reason
+    assert set(found.values()) == {("success", "copied")}
+    assert RECORDS_REFUSED.labels(kind="job end")._value.get() == before + 1
+
+
+async def test_progress_that_cannot_be_recorded_keeps_no_other_progress_waiting(jobs: Jobs, database: Database):
+    first, second = await run(jobs, database, "v1", "v2")
+    unwritable = JobChange(first, JobStatus.RUNNING, rewritten=Rewrite(digests={DIGEST: object()}))  # type: ignore[dict-item]
+
+    for done in (5, 6):
+        lost = await jobs.report([unwritable, JobChange(second, JobStatus.RUNNING, bytes_done=done)], worker_id=WORKER)
+        assert lost == []
+        found, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=100, only=[second])
+        assert found[0].bytes_done == done
+
+
+async def test_ends_wait_for_a_database_that_is_away_and_are_all_recorded_once_it_is_back(
+    jobs: Jobs, database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    first, second = await run(jobs, database, "v1", "v2")
+
+    def away() -> None:
+        raise OSError("the database is away")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(database, "write", away)
+        ends = [
+            jobs.end(JobChange(job_id, JobStatus.SUCCESS, reason="copied"), worker_id=WORKER)
+            for job_id in (first, second)
+        ]
+        assert [type(one) for one in await asyncio.gather(*ends, return_exceptions=True)] == [OSError, OSError]
+    await jobs.end(JobChange(first, JobStatus.SUCCESS, reason="copied"), worker_id=WORKER)
+
+    assert await recorded(jobs) == {"v1": ("success", "copied"), "v2": ("success", "copied")}
+
+
+@pytest.mark.parametrize("status", ["waiting", "success"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"rewritten": {"digests": 5}},
+        {"tag": "no tag at all/"},
+        {"namespace": TEAM, "digest": "no digest", "reason": "x"},
+    ],
+)
+async def test_a_record_that_cannot_be_read_is_left_out_of_lists(
+    jobs: Jobs, database: Database, status: str, damage: dict[str, object]
+):
+    first, _ = await run(jobs, database, "v1", "v2")
+    async with database.write() as session:
+        await session.execute(
+            update(SyncJobRow).where(SyncJobRow.id == first).values(status=status, worker_id=None, **damage)
+        )
+
+    found, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=100)
+
+    assert [job.tag for job in found] == ["v2"]
+
+
+async def test_a_job_in_a_state_that_nobody_knows_counts_as_failed_to_those_who_wait_for_it(
+    jobs: Jobs, database: Database
+):
+    first, second = await run(jobs, database, "v1", "v2")
+    async with database.write() as session:
+        await session.execute(update(SyncJobRow).where(SyncJobRow.id == first).values(status="strange"))
+
+    assert await jobs.ends([first, second]) == {first: JobStatus.FAILED}
+    found, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=100)
+    assert [job.tag for job in found] == ["v2"]
+
+
+@pytest.mark.parametrize("column", ["rewritten", "created_at", "failing_since"])
+async def test_a_column_that_was_damaged_on_sqlites_disk_spoils_no_list(jobs: Jobs, database: Database, column: str):
+    if database.is_shared:
+        pytest.skip("PostgreSQL checks what its columns hold")
+    first, _ = await run(jobs, database, "v1", "v2")
+    async with database.write() as session:
+        await session.execute(text(f"UPDATE sync_jobs SET {column} = '{{damaged' WHERE id = {first}"))  # noqa: S608
+
+    found, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=100)
+
+    # What is not needed to understand the rest is read as if it were not there.
+    assert [job.tag for job in found] == (["v2"] if column == "created_at" else ["v2", "v1"])
+
+
+async def test_a_waiting_job_that_cannot_be_read_fails_once_and_the_others_run(world: World):
+    service = await world.start_process(places=0)
+    for tag in (V1, V2, V3):
+        await push(world.source, APP, image(seed=tag), tag)
+    started = await service.start(world.request(V1, V2, V3))
+    async with world.database.write() as session:
+        await session.execute(
+            update(SyncJobRow).where(SyncJobRow.id == started.jobs[V2].id).values(rewritten={"digests": 5})
+        )
+
+    service = await world.start_process()
+    failed = await service.wait(await service.start(world.request(V1, V3)), seconds=60)
+
+    assert failed == []
+    assert await world.jobs.ends([started.jobs[V2].id]) == {started.jobs[V2].id: JobStatus.FAILED}
+
+
+def manifest(*, size: int = 5, media_type: str = "application/vnd.oci.image.layer.v1.tar") -> Manifest:
+    """A manifest that no store here checks."""
+    config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": DIGEST, "size": 2}
+    document = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": config,
+        "layers": [{"mediaType": media_type, "digest": DIGEST, "size": size}],
+    }
+    return Manifest.parse(json.dumps(document).encode(), None)
+
+
+def put_past_every_check(world: World, tag: Tag, odd: Manifest) -> None:
+    """Let the source hold a manifest as a registry may that checks nothing."""
+    found = world.source._find
+    world.source._find = (  # type: ignore[method-assign]
+        lambda repository, reference: odd if reference in (tag, odd.digest) else found(repository, reference)
+    )
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"size": 2**63},
+        {"size": 10**400},
+        {"media_type": "application/x\ud800"},
+        {"media_type": "application/\x00x"},
+    ],
+    ids=["2^63 bytes", "400 digits", "lone surrogate", "NUL"],
+)
+async def test_an_odd_manifest_fails_alone_and_every_other_tag_is_synchronized(world: World, odd: dict[str, object]):
+    service = await world.start_process()
+    assert world.process is not None
+    if "media_type" in odd:
+        accepts = Acceptance(format="docker", rewrite=True)
+        target = Region(id=SOUTH, url="https://south.example:5000", store=world.target, accepts=accepts)
+        world.process.worker._regions._regions[SOUTH] = target
+    for tag in (V1, V2, V3):
+        await push(world.source, APP, image(seed=tag), tag)
+    try:
+        put_past_every_check(world, V2, manifest(**odd))  # type: ignore[arg-type]
+    except Invalid as refusal:
+        # So a registry's client refuses it, whoever asks for it.
+        world.source.failures[V2] = refusal
+
+    async with asyncio.timeout(60):
+        assert await service.wait(await service.start(world.request(V1, V2, V3)), seconds=30) == [V2]
+    assert [status for _, status in await world.statuses()] == ["success", "failed", "success"]

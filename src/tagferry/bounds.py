@@ -32,6 +32,8 @@ ATTACHMENTS = 5000
 
 ANSWER_HEAD_BYTES = 64 * 1024
 """Bytes that a registry's answer may have before its body begins, and between two parts of its body."""
+PROGRESS_BYTES = 64 * 1024
+"""Bytes by which a transfer that breaks off has to get further for its earlier failures not to count any more."""
 ERROR_BODY_BYTES = 16 * 1024
 """Bytes that are read of a registry's answer that tells of an error."""
 TAG_LIST_BYTES = 32 * 1024 * 1024

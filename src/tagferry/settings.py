@@ -135,6 +135,9 @@ class RegionSettings(_Frozen):
     """How long a request may take as a whole, unless it carries a blob."""
     silence_seconds: PositiveFloat = 60.0
     """How long a request, or a blob on its way, may stand still before it is tried again."""
+    min_bytes_per_second: int = Field(1024, ge=0)
+    """The slowest rate of a blob on its way, measured over `silence_seconds` of waiting for the registry, before it is
+    tried again; 0 for none. What `bytes_per_second`, or the other side of a copy, holds up does not count."""
     bytes_per_second: PositiveInt | None = None
     """The bandwidth that synchronizations from and to this region may use together; without it there is no limit."""
     jobs_in_flight: PositiveInt | None = None

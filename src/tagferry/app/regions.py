@@ -67,6 +67,7 @@ async def _store(name: RegionId, region: RegionSettings, settings: Settings, mem
         max_connections=region.max_connections,
         request_timeout=region.request_seconds,
         read_timeout=region.silence_seconds,
+        min_bytes_per_second=region.min_bytes_per_second,
     )
     _check(endpoint)
     return RemoteStore(

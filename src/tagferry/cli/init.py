@@ -89,6 +89,7 @@ _TAIL = """# tls_certificate = "server.pem"
 # bytes_per_second = 50000000
 # request_seconds = 120        # a request as a whole, unless it carries a blob
 # silence_seconds = 60         # without a byte moving, before it is tried again
+# min_bytes_per_second = 1024   # the slowest rate of a blob, over that time; 0: none
 # poll_seconds = 60            # between two looks for what was pushed to repositories with a rule; 0: never
 # organizations = "open"   # the registry governs its organizations; "managed": only those created in tagferry exist
 

@@ -56,6 +56,7 @@ class Connections:
         body: bytes | Stream = b"",
         *,
         silence: float,
+        slowest: float = 0.0,
         identified: bool = False,
         reach: Reach = ANYWHERE,
     ) -> Response:
@@ -70,6 +71,7 @@ class Connections:
             headers: besides those that every request has.
             body: sent with its length.
             silence: seconds without a byte of the answer after which it is given up.
+            slowest: bytes a second of the answer's body below which it is given up, measured over `silence`.
             identified: whether the other side may see the client's certificate.
             reach: the addresses at which the connection may end.
 
@@ -87,7 +89,9 @@ class Connections:
         while True:
             connection = self._reused(route) or await self._connect(route)
             try:
-                response = await connection.request(head, body, url=url, bodiless=method == "HEAD", silence=silence)
+                response = await connection.request(
+                    head, body, url=url, bodiless=method == "HEAD", silence=silence, slowest=slowest
+                )
             except Broken as fault:
                 is_stale = connection.exchanges > 1 and not isinstance(fault, Silent)
                 # What a write has done whose answer was lost must be looked up before it is sent again.

@@ -120,7 +120,7 @@ class _Span:
             except Unavailable as failure:
                 # What has to read again all that came before gets no nearer to its end by that.
                 if self._position > begun_at and not coming.skipped:
-                    self._attempts.progressed()
+                    self._attempts.progressed(self._position - begun_at)
                 await self._attempts.pause(failure)
                 coming = await self._connect()
             else:

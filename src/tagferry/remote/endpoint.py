@@ -88,6 +88,8 @@ class Endpoint:
         redirect_hosts: hosts to which the registry may lead whatever their addresses are.
         connect_timeout: seconds to wait for a connection.
         read_timeout: seconds without a byte moving after which a request is given up.
+        min_bytes_per_second: the slowest rate of a body while it is waited for, measured over `read_timeout` seconds; 0
+            for none.
         request_timeout: seconds that a request may take as a whole, unless it carries a blob.
         max_connections: requests at the same time; uploads have as many again of their own, because an upload may
             wait for a download from the same registry.
@@ -107,6 +109,7 @@ class Endpoint:
     redirect_hosts: tuple[str, ...] = ()
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
+    min_bytes_per_second: int = 1024
     request_timeout: float = 120.0
     max_connections: int = 64
     chunk_size: int = 16 * 1024 * 1024

@@ -51,6 +51,13 @@ class Silent(Broken):
     """The other side moved no byte for too long."""
 
 
+class Slow(Broken):
+    """The other side moves bytes, and so few of them that the end is not in sight."""
+
+    def __init__(self) -> None:
+        super().__init__("bytes came more slowly than min_bytes_per_second")
+
+
 class Unconnected(Silent):
     """No connection could be made in time."""
 
@@ -63,10 +70,16 @@ class Rejected(Broken):
     """It cannot be made for a reason that does not pass by waiting, such as a certificate."""
 
 
+class TooSlow(OSError):
+    """A flow of bytes came to less than the slowest rate."""
+
+
 def broken(error: Exception) -> Broken:
     """The fault that an error of a socket or of TLS means."""
     if isinstance(error, ssl.SSLError) and getattr(error, "reason", None) in _CLIENT_REFUSED:
         return Rejected(reason(error))
+    if isinstance(error, TooSlow):
+        return Slow()
     return Silent(reason(error)) if isinstance(error, TimeoutError) else Broken(reason(error))
 
 

@@ -30,6 +30,7 @@ class Stream:
         pieces: chunks, and flows that are spliced where both connections bear it.
         size: bytes in all.
         idle: seconds in which the other side must take some of it.
+        slowest: bytes a second that it must take at least, measured over `idle`.
         asks_first: whether to let the other side refuse it, or lead it elsewhere, before any of it is sent
             (RFC 9110, section 10.1.1).
         was_asked_for: whether the other side said something when it was asked first; None while it was not asked.
@@ -39,6 +40,7 @@ class Stream:
     pieces: AsyncIterator[bytes | Flow]
     size: int
     idle: float
+    slowest: float = 0.0
     asks_first: bool = False
     was_asked_for: bool | None = None
     has_begun: bool = False
@@ -91,7 +93,16 @@ class Connection(asyncio.Protocol):
         encryption = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
         return None if encryption is None else encryption.getpeercert(binary_form=True)
 
-    async def request(self, head: bytes, body: bytes | Stream, *, url: str, bodiless: bool, silence: float) -> Response:
+    async def request(
+        self,
+        head: bytes,
+        body: bytes | Stream,
+        *,
+        url: str,
+        bodiless: bool,
+        silence: float,
+        slowest: float = 0.0,
+    ) -> Response:
         """Send a request and wait until its answer's head is there.
 
         Where the answer comes before the body has been sent, the rest of the body is not sent.
@@ -102,11 +113,12 @@ class Connection(asyncio.Protocol):
             url: where the answer comes from.
             bodiless: whether the answer has no body whatever its headers say (HEAD).
             silence: seconds to wait for the answer's head, and later for each part of its body.
+            slowest: bytes a second that its body must bring at least, measured over `silence`.
 
         Raises:
             Broken: the connection failed before an answer was there.
         """
-        answer = self._answer = Response(self, url=url, bodiless=bodiless, silence=silence)
+        answer = self._answer = Response(self, url=url, bodiless=bodiless, silence=silence, slowest=slowest)
         self._sent = False
         self.exchanges += 1
         try:
@@ -119,8 +131,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._write(head + body)
                 self._sent = True
-            while not answer.begun:
-                await self.wait(silence)
+            await self._until(lambda: answer.begun, silence)
         except BaseException:
             self.abort()
             raise
@@ -131,6 +142,13 @@ class Connection(asyncio.Protocol):
         if self._fault is not None:
             raise self._fault
         await self._waiting.wait(seconds)
+
+    async def _until(self, is_over: Callable[[], bool], seconds: float) -> None:
+        """Wait until something is over; what else happens meanwhile, such as an interim answer, gives no more time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while not is_over():
+            await self.wait(max(0.0, deadline - loop.time()))
 
     def wake(self) -> None:
         """Let who waits look again."""
@@ -212,13 +230,13 @@ class Connection(asyncio.Protocol):
                 return
             if isinstance(piece, bytes):
                 self._write(piece)
-                while self._is_blocked and not answer.begun:
-                    await self.wait(body.idle)
-            elif isinstance(piece, BodyFlow) and not await self._splice(piece, body.idle, answer):
+                if self._is_blocked:
+                    await self._until(lambda: answer.begun or not self._is_blocked, body.idle)
+            elif isinstance(piece, BodyFlow) and not await self._splice(piece, body, answer):
                 return
         self._sent = True
 
-    async def _splice(self, flow: BodyFlow, idle: float, answer: Response) -> bool:
+    async def _splice(self, flow: BodyFlow, body: Stream, answer: Response) -> bool:
         """Let the kernel bring a flow after all that was written before; where it cannot, the flow is left.
 
         Returns:
@@ -227,13 +245,12 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self.plain_socket is None:
             return True
         self._transport.set_write_buffer_limits(high=0)
-        while self._is_blocked and not answer.begun:
-            await self.wait(idle)
+        await self._until(lambda: answer.begun or not self._is_blocked, body.idle)
         self._transport.set_write_buffer_limits(high=WRITE_AHEAD)
         source, target = flow.socket(), self.plain_socket
         if source is None or target is None:
             return True
-        with Splice(flow, source, target, silence=idle, on_end=self.wake) as way:
+        with Splice(flow, source, target, silence=body.idle, slowest=body.slowest, on_end=self.wake) as way:
             while not (way.has_ended or answer.begun):
                 await self.wait(None)
         if way.target_fault is not None and not answer.begun:

@@ -1,5 +1,6 @@
 """An answer as it comes in on a connection: its head, and its body (RFC 9112, sections 4 to 7)."""
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -8,9 +9,10 @@ import httptools
 
 from tagferry import bounds
 from tagferry.oci.images import Flow
-from tagferry.remote.faults import Broken, broken
+from tagferry.remote.faults import Broken, Slow, broken
 from tagferry.remote.headers import Headers
 from tagferry.remote.heads import TLS_RECORDS, may_be_http, mended
+from tagferry.remote.minimum_rate import MinimumRate
 from tagferry.remote.splice import BodyFlow
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ class Response:
         is_inviting: whether the other side waits for the body of the request.
     """
 
-    def __init__(self, connection: "Connection", *, url: str, bodiless: bool, silence: float) -> None:
+    def __init__(
+        self, connection: "Connection", *, url: str, bodiless: bool, silence: float, slowest: float = 0.0
+    ) -> None:
         self.url = url
         self.status = 0
         self.headers = Headers()
@@ -39,7 +43,8 @@ class Response:
         self.is_inviting = False
         self._connection = connection
         self._bodiless = bodiless
-        self._silence = silence
+        self._silence, self._slowest = silence, slowest
+        self._rate = MinimumRate(slowest, silence)
         self._parser = self._new_parser()
         self._head = b""
         self._is_odd = False
@@ -70,6 +75,15 @@ class Response:
                 yield chunk
             if self.ended:
                 return
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Wait for more of the body; raises Broken where too little of it comes."""
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        await self._connection.wait(self._silence)
+        if self._rate.waited(loop.time() - began_at) and not self.ended:
+            self._connection.fail(Slow())
             await self._connection.wait(self._silence)
 
     @property
@@ -85,7 +99,9 @@ class Response:
                 chunk = self._chunks.popleft()
                 self._waiting -= len(chunk)
                 yield chunk
-            flow = BodyFlow(lambda: self._connection.plain_socket, self._left or 0, silence=self._silence)
+            flow = BodyFlow(
+                lambda: self._connection.plain_socket, self._left or 0, silence=self._silence, slowest=self._slowest
+            )
             yield flow
             if flow.fault is not None:
                 raise broken(flow.fault)
@@ -239,6 +255,7 @@ class Response:
     def _append(self, data: bytes) -> None:
         self._chunks.append(data)
         self._waiting += len(data)
+        self._rate.note(len(data))
         if self._waiting > READ_AHEAD:
             self._pause()
         self._connection.wake()

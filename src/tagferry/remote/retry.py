@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from tagferry import bounds
 from tagferry.errors import Unavailable
 
 T = TypeVar("T")
@@ -103,15 +104,18 @@ class Attempts:
         self._budget = budget
         self._failures = 0
         self._waited = 0.0
+        self._gained = 0
 
     @property
     def left(self) -> int:
         """How many attempts there may still be, the current one included."""
         return self._policy.attempts - self._failures
 
-    def progressed(self) -> None:
-        """Note that the operation got further, so that earlier failures no longer count."""
-        self._failures = 0
+    def progressed(self, size: int) -> None:
+        """Note by how many bytes the operation got further; once they are enough, earlier failures no longer count."""
+        self._gained += size
+        if self._gained >= bounds.PROGRESS_BYTES:
+            self._failures = self._gained = 0
 
     async def pause(self, failure: Unavailable) -> None:
         """Wait before the next attempt.

@@ -13,6 +13,9 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
+from tagferry.remote.faults import TooSlow
+from tagferry.remote.minimum_rate import MinimumRate
+
 if sys.platform == "linux":
     import fcntl
 
@@ -34,16 +37,18 @@ class BodyFlow:
         socket: gives the socket's descriptor, or None where its bytes cannot be taken from there.
         size: how many bytes.
         silence: seconds without any of them after which they are given up.
+        slowest: bytes a second that must come at least, measured over `silence`.
 
     Attributes:
         moved: bytes that are where they go.
         fault: why the others cannot be brought any more.
     """
 
-    def __init__(self, socket: Callable[[], int | None], size: int, *, silence: float) -> None:
+    def __init__(self, socket: Callable[[], int | None], size: int, *, silence: float, slowest: float = 0.0) -> None:
         self.socket = socket
         self.size = size
         self.silence = silence
+        self.slowest = slowest
         self.moved = 0
         self.fault: Exception | None = None
         self._counts: list[Callable[[int], None]] = []
@@ -69,6 +74,7 @@ class Splice:
         source: the descriptor of the socket that it lies in, which does not block.
         target: that of the socket to bring it to, likewise.
         silence: seconds in which the target must take something.
+        slowest: bytes a second that it must take at least, measured over `silence`.
         on_end: called when there is nothing more to wait for.
 
     Attributes:
@@ -76,12 +82,23 @@ class Splice:
         target_fault: why the target takes no more, where that is so.
     """
 
-    def __init__(self, flow: BodyFlow, source: int, target: int, *, silence: float, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        flow: BodyFlow,
+        source: int,
+        target: int,
+        *,
+        silence: float,
+        slowest: float = 0.0,
+        on_end: Callable[[], None],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._flow = flow
         self._numbers = (source, target)
         self._silence = silence
         self._on_end = on_end
+        self._source_rate = MinimumRate(flow.slowest, flow.silence)
+        self._target_rate = MinimumRate(slowest, silence)
         self._left = flow.size
         self._held = 0
         self._files = ExitStack()
@@ -96,7 +113,7 @@ class Splice:
         except OSError as error:
             self._end(source_fault=error)
         else:
-            self._moved_at = self._loop.time()
+            self._moved_at = self._looked_at = self._loop.time()
             self._watch = self._loop.call_later(0, self._look)
         return self
 
@@ -136,6 +153,7 @@ class Splice:
         if not self._held:
             return self._end(source_fault=EOFError("the connection was closed by the other side"))
         self._left -= self._held
+        self._source_rate.note(self._held)
         self._moved_at = self._loop.time()
         return True
 
@@ -149,13 +167,21 @@ class Splice:
             except OSError as error:
                 return self._end(target_fault=error)
             self._held -= taken
+            self._target_rate.note(taken)
             self._moved_at = self._loop.time()
             self._flow.move(taken)
         return self._left > 0 or self._end()
 
     def _look(self) -> None:
         limit = self._silence if self._held else self._flow.silence
-        if self._loop.time() - self._moved_at < limit:
+        now = self._loop.time()
+        rate = self._target_rate if self._held else self._source_rate
+        is_too_slow = rate.waited(now - self._looked_at)
+        self._looked_at = now
+        if is_too_slow:
+            fault = TooSlow()
+            self._end(target_fault=fault) if self._held else self._end(source_fault=fault)
+        elif now - self._moved_at < limit:
             self._watch = self._loop.call_later(min(_LOOK_SECONDS, limit), self._look)
             self._pump()
         elif self._held:

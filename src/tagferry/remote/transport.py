@@ -24,7 +24,7 @@ from tagferry.remote.call import Call as Call
 from tagferry.remote.coding import codings, decoded
 from tagferry.remote.connections import Connections
 from tagferry.remote.endpoint import Endpoint
-from tagferry.remote.faults import Broken, Rejected, Silent, Unconnected, Unheard
+from tagferry.remote.faults import Broken, Rejected, Silent, Slow, Unconnected, Unheard
 from tagferry.remote.hosts import HostList
 from tagferry.remote.http1 import Stream
 from tagferry.remote.proxies import Proxies
@@ -309,6 +309,7 @@ class Transport:
                     headers,
                     body,
                     silence=silence,
+                    slowest=self.endpoint.min_bytes_per_second,
                     identified=self._may_identify(call, url),
                     reach=ANYWHERE if is_own else self._reach(origin),
                 )
@@ -415,6 +416,12 @@ class Transport:
     def _fault(self, call: Call, fault: Broken) -> TagferryError:
         if isinstance(fault, Silent) and not isinstance(fault, Unconnected):
             return Unavailable(f"registry {self.name} did not answer in time when asked to {call.task}")
+        if isinstance(fault, Slow):
+            least = self.endpoint.min_bytes_per_second
+            return Unavailable(
+                f"registry {self.name} moved fewer than {least} bytes a second (min_bytes_per_second of its region) "
+                f"when asked to {call.task}"
+            )
         told = f"registry {self.name} could not be reached to {call.task}: {fault}"
         if isinstance(fault, Unheard):
             told = f"registry {self.name} was not asked to {call.task}, since it answers nothing at present: {fault}"

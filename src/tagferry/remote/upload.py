@@ -137,7 +137,7 @@ class Upload:
                     self._closing, self._moves = "", 0
                     self._offset = await self._kept_after(failure)
                     if self._offset > begun_at:
-                        attempts.progressed()
+                        attempts.progressed(self._offset - begun_at)
                     elif self._offset == self._left > 0 and attempts.left <= 2:
                         # It may be the session that was left here which is in the way: the last attempt is without it.
                         raise
@@ -271,7 +271,8 @@ class Upload:
             raise Corrupt(f"registry {self._transport.name} stored {stored} when asked to store {self._named()}")
 
     def _stream(self, pieces: AsyncIterator[bytes | Flow], size: int) -> Stream:
-        return Stream(pieces, size, idle=self._transport.endpoint.read_timeout)
+        endpoint = self._transport.endpoint
+        return Stream(pieces, size, idle=endpoint.read_timeout, slowest=endpoint.min_bytes_per_second)
 
     @asynccontextmanager
     async def _ending(self) -> AsyncIterator[None]:

@@ -1,0 +1,32 @@
+"""The rate below which a body is given up: one that trickles would else hold its job, and a slot, for ever."""
+
+
+class MinimumRate:
+    """Measures a body over windows of time in which it was waited for.
+
+    Only waiting counts: whoever does not read, because its own rate is limited or its target is slow, has not been
+    kept waiting by the sender.
+
+    Args:
+        bytes_per_second: the slowest rate; 0 for none.
+        window: seconds of waiting over which it is measured.
+    """
+
+    def __init__(self, bytes_per_second: float, window: float) -> None:
+        self._least = bytes_per_second * window
+        self._window = window
+        self._bytes = 0
+        self._waited = 0.0
+
+    def note(self, size: int) -> None:
+        """Count bytes that have come, or gone."""
+        self._bytes += size
+
+    def waited(self, seconds: float) -> bool:
+        """Count time that was waited; return whether a window has ended in which too little came."""
+        self._waited += seconds
+        if self._waited < self._window:
+            return False
+        is_too_slow = self._bytes < self._least
+        self._bytes, self._waited = 0, 0.0
+        return is_too_slow

@@ -1,0 +1,192 @@
+"""A body that trickles is given up, in either direction and through the kernel, and who is slow otherwise is not."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tagferry.errors import Unavailable
+from tagferry.names import RepositoryName
+from tagferry.remote.connections import Connections
+from tagferry.remote.faults import Broken, Silent, Slow
+from tagferry.remote.http1 import Stream
+from tagferry.remote.minimum_rate import MinimumRate
+from tests.support.images import blob, opening, read
+from tests.support.raw_server import Handler, listening
+from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry
+from tests.unit.remote.conftest import Opening
+
+APP = RepositoryName("team/app")
+CONTENT = bytes(range(256)) * 1024
+UPLOADS = "/v2/team/app/blobs/uploads/"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+WINDOW, STEP = 0.2, 0.01
+
+
+def test_what_is_waited_for_is_measured_over_windows():
+    rate = MinimumRate(100, window=10.0)
+    rate.note(1000)
+    assert not rate.waited(10.0)
+    rate.note(999)
+    assert not rate.waited(9.9)
+    assert rate.waited(0.1)
+
+
+def test_time_in_which_nothing_is_waited_for_does_not_count():
+    rate = MinimumRate(100, window=10.0)
+    assert not any(rate.waited(0.0) for _ in range(1000))
+
+
+def test_without_a_rate_nothing_is_too_slow():
+    assert not MinimumRate(0, window=1.0).waited(100.0)
+
+
+def trickling(content: bytes = CONTENT, *, step: int = 1, asked: list[bytes] | None = None) -> Handler:
+    """Give a few bytes at a time, to a request for a range from where that begins."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if asked is not None:
+            asked.append(head.split(b"\r\n")[0])
+        begin = re.search(rb"Range: bytes=(\d+)-", head)
+        start = int(begin[1]) if begin else 0
+        if begin:
+            told = b"bytes %d-%d/%d" % (start, len(content) - 1, len(content))
+            writer.write(b"HTTP/1.1 206 Partial Content\r\nContent-Range: " + told + b"\r\n")
+            writer.write(b"Content-Length: %d\r\n\r\n" % (len(content) - start))
+        else:
+            writer.write(HEAD % len(content))
+        for place in range(start, len(content), step):
+            writer.write(content[place : place + step])
+            await writer.drain()
+            await asyncio.sleep(STEP)
+
+    return handle
+
+
+async def test_a_blob_that_trickles_is_given_up_after_as_many_attempts_as_any(opened: Opening):
+    asked: list[bytes] = []
+    async with listening(trickling(asked=asked)) as url:
+        store = opened(url=url, attempts=3, read_timeout=WINDOW, min_bytes_per_second=10_000)
+        with pytest.raises(Unavailable, match=r"fewer than 10000 bytes a second \(min_bytes_per_second"):
+            await read(store, APP, blob(CONTENT))
+    assert len(asked) == 3
+
+
+async def test_a_blob_that_comes_at_the_slowest_rate_arrives(opened: Opening):
+    async with listening(trickling(CONTENT[:32768], step=1024)) as url:
+        store = opened(url=url, attempts=1, read_timeout=WINDOW, min_bytes_per_second=1)
+        assert await read(store, APP, blob(CONTENT[:32768])) == CONTENT[:32768]
+
+
+async def test_the_rate_is_the_sources_own(script: ScriptedRegistry, opened: Opening):
+    """Whoever takes the content slowly, for its own limit or its target's, does not have it given up."""
+    script.always("GET", "/v2/*", Reply(body=CONTENT))
+    store = opened(attempts=1, read_timeout=0.05, min_bytes_per_second=1_000_000_000)
+    taken = b""
+    async with store.read_blob(APP, blob(CONTENT)) as chunks:
+        async for chunk in chunks:
+            taken += chunk
+            await asyncio.sleep(0.02)
+    assert taken == CONTENT
+
+
+async def test_a_blob_that_gets_no_further_by_its_attempts_is_given_up(script: ScriptedRegistry, opened: Opening):
+    """One byte for each request would else be progress, and never end."""
+
+    def one_byte(asked: Asked) -> Reply:
+        begin = int(asked.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        headers = {"Content-Range": f"bytes {begin}-{len(CONTENT) - 1}/{len(CONTENT)}"} if begin else {}
+        return Reply(status=206 if begin else 200, body=CONTENT[begin:], headers=headers, truncate_to=1)
+
+    script.always("GET", "/v2/*", one_byte)
+    with pytest.raises(Unavailable):
+        await read(opened(attempts=4), APP, blob(CONTENT))
+    assert len(script.asked) == 4
+
+
+async def test_an_upload_of_which_a_session_takes_little_each_time_is_given_up(
+    script: ScriptedRegistry, opened: Opening
+):
+    kept = 0
+
+    def take_a_little(asked: Asked) -> Reply:
+        nonlocal kept
+        kept += 10
+        return Reply(drop=True)
+
+    script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
+    script.always("PUT", f"{UPLOADS}s", take_a_little)
+    script.always("GET", f"{UPLOADS}s", lambda _: Reply(status=204, headers={"Range": f"0-{kept - 1}"}))
+    script.always("DELETE", f"{UPLOADS}s", Reply(status=204))
+    with pytest.raises(Unavailable):
+        await opened(attempts=4).write_blob(APP, blob(CONTENT), opening(CONTENT))
+    assert script.lines().count(f"PUT {UPLOADS}s") == 4
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[Connections]:
+    connections = Connections(headers={}, connect_timeout=5.0)
+    yield connections
+    await connections.close()
+
+
+async def content(size: int) -> AsyncIterator[bytes]:
+    for _ in range(size // len(CONTENT)):
+        yield CONTENT
+
+
+@pytest.mark.parametrize("reads", [0, 1], ids=["reads nothing", "reads a byte at a time"])
+async def test_a_target_that_takes_a_byte_now_and_then_is_given_up(http: Connections, reads: int):
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        while True:
+            # An interim answer shows that it is there, and must not give it more time.
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            await asyncio.sleep(STEP)
+            if reads:
+                await reader.read(1)
+
+    async with listening(handle) as url:
+        body = Stream(content(64 * len(CONTENT)), 64 * len(CONTENT), idle=WINDOW)
+        with pytest.raises(Silent):
+            await http.send("PUT", url, {}, body, silence=30.0)
+
+
+async def test_interim_answers_without_end_are_no_answer(http: Connections):
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            await asyncio.sleep(STEP)
+
+    async with listening(handle) as url:
+        with pytest.raises(Broken):
+            await http.send("GET", url, {}, silence=WINDOW)
+
+
+@pytest.mark.parametrize("slow", ["source", "target"])
+async def test_what_the_kernel_brings_is_given_up_too(http: Connections, slow: str):
+    size = 64 * len(CONTENT)
+
+    async def source(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD % size)
+        while True:
+            writer.write(b"x" if slow == "source" else CONTENT)
+            await writer.drain()
+            await asyncio.sleep(STEP)
+
+    async def target(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            if not await reader.read(1 if slow == "target" else 1 << 20):
+                return
+            await asyncio.sleep(STEP if slow == "target" else 0)
+
+    async with listening(source) as from_url, listening(target) as to_url:
+        response = await http.send("GET", from_url, {}, silence=WINDOW, slowest=100_000.0)
+        body = Stream(response.pieces(), size, idle=WINDOW, slowest=100_000.0)
+        with pytest.raises(Broken) as failure:
+            await http.send("PUT", to_url, {}, body, silence=5.0)
+        response.close()
+    assert isinstance(failure.value, Slow if slow == "source" else Slow | Silent)

@@ -30,6 +30,38 @@ REFERRERS = 1000
 ATTACHMENTS = 5000
 """Attachments of one image that are copied, with what is attached to them."""
 
+AUTHORIZATION_BYTES = 16 * 1024
+"""Bytes of the Authorization header of a signed request."""
+SIGNED_HEADERS = 100
+"""Names in `SignedHeaders`; each names a header once."""
+PATH_BYTES = 8 * 1024
+"""Bytes of the path of a request to the management API, as it is sent."""
+QUERY_PARAMETERS = 200
+"""Parameters in the query of a request to the management API, or to the token service of an embedded registry."""
+PASSWORD_CHARACTERS = 4096
+"""Characters of a password."""
+TOKEN_CHARACTERS = 255
+"""Characters of an IAM token; they have 64."""
+SEALED_BYTES = 16 * 1024
+"""Bytes of a login secret, a security token or a token of an embedded registry."""
+BODY_MARKS = 50_000
+"""Brackets, braces, commas and quotation marks in the JSON body of a request to the management API."""
+ERRORS_TOLD = 20
+"""Errors of one request that its answer lists."""
+
+PASSWORDS_WAITING = 128
+"""Logins that may wait for their password to be verified, of all addresses together."""
+PASSWORDS_WAITING_OF_ADDRESS = 16
+"""Such logins from one address; of an IPv6 address the first 64 bits count."""
+LOCKED_NAMES = 20
+"""Names or access keys of which failed authentications are remembered for one address."""
+LOCKOUT_ADDRESSES = 10_000
+"""Addresses for which failed authentications are remembered."""
+FORWARDED_HOPS = 16
+"""Addresses in `X-Forwarded-For` that are looked at, from the right."""
+SIGNATURES_OF_USER = 100_000
+"""Changing requests that one user may sign within 15 minutes, since each signature is remembered for so long."""
+
 ANSWER_HEAD_BYTES = 64 * 1024
 """Bytes that a registry's answer may have before its body begins, and between two parts of its body."""
 PROGRESS_BYTES = 64 * 1024

@@ -6,20 +6,23 @@ SDKs 3.1.219 do them.
 
 import hashlib
 import hmac
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Self
 from urllib.parse import parse_qsl, quote, unquote
 
+from tagferry import bounds
 from tagferry.errors import BadSignature, Unauthenticated
+from tagferry.metrics import BOUND_REACHED
 
 ALGORITHM = "SDK-HMAC-SHA256"
 TOLERANCE = timedelta(minutes=15)
 _DATE_FORMAT = "%Y%m%dT%H%M%SZ"
+_DATE_LENGTH = len("20260228T235959Z")
 _UNSIGNED = "UNSIGNED-PAYLOAD"
-_AUTHORIZATION = re.compile(r"(?P<algorithm>\S+)\s+(?P<parameters>.*)", re.DOTALL)
+_SHOWN = 40
+"""Characters of a wrong value that an error quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,18 @@ class Request:
     query: str
     headers: Sequence[tuple[str, str]]
     body: bytes
+    _by_name: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        values: dict[str, list[str]] = {}
+        for name, value in self.headers:
+            values.setdefault(name.lower(), []).append(value.strip())
+        # Read once, so that no look at a header costs more than the next.
+        object.__setattr__(self, "_by_name", {name: ",".join(found) for name, found in values.items()})
 
     def header(self, name: str) -> str | None:
         """The value of a header by its case-insensitive name; repeated ones are joined by a comma."""
-        values = [value.strip() for key, value in self.headers if key.lower() == name.lower()]
-        return ",".join(values) if values else None
+        return self._by_name.get(name.lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +66,30 @@ class Authorization:
     @classmethod
     def parse(cls, header: str) -> Self:
         """Read the header; raises Unauthenticated naming what is wrong with it."""
-        match = _AUTHORIZATION.fullmatch(header.strip())
-        if match is None:
+        _require_at_most("AUTHORIZATION_BYTES", len(header), "Authorization", "characters")
+        algorithm, *rest = header.strip().split(None, 1) or [""]
+        if not rest:
             raise Unauthenticated(f"Authorization must have the form '{ALGORITHM} Access=…, SignedHeaders=…, …'")
-        if match["algorithm"] != ALGORITHM:
-            raise Unauthenticated(f"Authorization uses {match['algorithm']}; the supported algorithm is {ALGORITHM}")
-        pairs = (part.strip().partition("=") for part in match["parameters"].split(","))
+        if algorithm != ALGORITHM:
+            shown = algorithm[:_SHOWN]
+            raise Unauthenticated(f"Authorization uses {shown}; the supported algorithm is {ALGORITHM}")
+        pairs = (part.strip().partition("=") for part in rest[0].split(","))
         parameters = {name: value for name, _, value in pairs}
         missing = [name for name in ("Access", "SignedHeaders", "Signature") if not parameters.get(name)]
         if missing:
             raise Unauthenticated(f"Authorization has no {' and no '.join(missing)}")
-        return cls(
-            access_key=parameters["Access"],
-            signed_headers=tuple(parameters["SignedHeaders"].lower().split(";")),
-            signature=parameters["Signature"],
-        )
+        signed_headers = tuple(parameters["SignedHeaders"].lower().split(";"))
+        _require_at_most("SIGNED_HEADERS", len(signed_headers), "SignedHeaders", "names")
+        if len(set(signed_headers)) < len(signed_headers):
+            raise Unauthenticated("SignedHeaders must name each header once")
+        return cls(access_key=parameters["Access"], signed_headers=signed_headers, signature=parameters["Signature"])
+
+
+def check_head(request: Request, authorization: Authorization, *, now: datetime) -> None:
+    """Check what needs neither the secret key nor the body; raises BadSignature, as `verify` does."""
+    _check_date(request.header("x-sdk-date"), now)
+    if "x-sdk-date" not in authorization.signed_headers:
+        raise BadSignature("SignedHeaders must include x-sdk-date")
 
 
 def verify(request: Request, authorization: Authorization, secret_key: str, *, now: datetime) -> None:
@@ -79,13 +98,12 @@ def verify(request: Request, authorization: Authorization, secret_key: str, *, n
     Raises:
         BadSignature: the signature, the body's hash or the date does not hold.
     """
-    _check_date(request.header("x-sdk-date"), now)
-    if "x-sdk-date" not in authorization.signed_headers:
-        raise BadSignature("SignedHeaders must include x-sdk-date")
+    check_head(request, authorization, now=now)
     given = authorization.signature.lower().encode("utf-8", "replace")
+    head = _canonical_head(request, authorization.signed_headers)
+    date = request.header("x-sdk-date") or ""
     expected = [
-        _signature(request, authorization.signed_headers, body_hash, secret_key).encode()
-        for body_hash in _acceptable_body_hashes(request)
+        _signature(date, head + body_hash, secret_key).encode() for body_hash in _acceptable_body_hashes(request)
     ]
     if not any(hmac.compare_digest(signature, given) for signature in expected):
         raise BadSignature(
@@ -105,37 +123,42 @@ def sign(request: Request, access_key: str, secret_key: str, *, now: datetime) -
         body=request.body,
     )
     signed = tuple(sorted({name.lower() for name, _ in dated.headers}))
-    signature = _signature(dated, signed, hashlib.sha256(request.body).hexdigest(), secret_key)
+    canonical = _canonical_head(dated, signed) + hashlib.sha256(request.body).hexdigest()
+    signature = _signature(date, canonical, secret_key)
     value = f"{ALGORITHM} Access={access_key}, SignedHeaders={';'.join(signed)}, Signature={signature}"
     return {"X-Sdk-Date": date, "Authorization": value}
 
 
 def canonical_path(raw_path: str) -> str:
     """The raw path with each segment decoded and encoded anew, always ending in a slash."""
-    encoded = "/".join(_quote(segment) for segment in unquote(raw_path).split("/"))
+    encoded = quote(unquote(raw_path), safe="/~", errors="surrogateescape")
     return encoded if encoded.endswith("/") else f"{encoded}/"
 
 
 def canonical_query(raw_query: str) -> str:
-    """The query's parameters decoded, sorted by name and value, and encoded anew with `%20` for a space."""
+    """The query's parameters decoded, sorted by name and value, and encoded anew with `%20` for a space.
+
+    Raises:
+        Unauthenticated: there are more than can be signed.
+    """
+    _require_at_most("QUERY_PARAMETERS", raw_query.count("&") + 1, "the query", "parameters")
     pairs = sorted(parse_qsl(raw_query, keep_blank_values=True))
     return "&".join(f"{_quote(name)}={_quote(value)}" for name, value in pairs)
 
 
-def canonical_request(request: Request, signed_headers: Iterable[str], body_hash: str) -> str:
-    """The text whose hash is signed."""
+def _canonical_head(request: Request, signed_headers: Sequence[str]) -> str:
+    """The text whose hash is signed, up to the hash of the body with which it ends."""
     names = sorted(signed_headers)
     headers = "".join(f"{name}:{request.header(name) or ''}\n" for name in names)
-    return "\n".join(
-        (
-            request.method.upper(),
-            canonical_path(request.path),
-            canonical_query(request.query),
-            headers,
-            ";".join(names),
-            body_hash,
-        )
+    lines = (
+        request.method.upper(),
+        canonical_path(request.path),
+        canonical_query(request.query),
+        headers,
+        ";".join(names),
+        "",
     )
+    return "\n".join(lines)
 
 
 def login_password(access_key: str, secret_key: str) -> str:
@@ -154,20 +177,27 @@ def _encode(text: str) -> bytes:
     return text.encode(errors="surrogateescape")
 
 
-def _signature(request: Request, signed_headers: Sequence[str], body_hash: str, secret_key: str) -> str:
-    canonical = canonical_request(request, signed_headers, body_hash)
-    date = request.header("x-sdk-date") or ""
+def _signature(date: str, canonical: str, secret_key: str) -> str:
     to_sign = f"{ALGORITHM}\n{date}\n{hashlib.sha256(_encode(canonical)).hexdigest()}"
     return hmac.new(secret_key.encode(), _encode(to_sign), hashlib.sha256).hexdigest()
+
+
+def _require_at_most(bound: str, given: int, what: str, unit: str) -> None:
+    limit: int = getattr(bounds, bound)
+    if given > limit:
+        BOUND_REACHED.labels(bound=bound.lower()).inc()
+        raise Unauthenticated(f"{what} must have at most {limit} {unit} in a signed request: got {given}")
 
 
 def _check_date(value: str | None, now: datetime) -> None:
     if value is None:
         raise BadSignature("X-Sdk-Date is missing; a signed request carries the time of its signature")
     try:
+        if len(value) != _DATE_LENGTH or not value.isascii():
+            raise ValueError
         date = datetime.strptime(value, _DATE_FORMAT).replace(tzinfo=UTC)
     except ValueError:
-        raise BadSignature(f"X-Sdk-Date must have the form YYYYMMDDTHHMMSSZ: got {value!r}") from None
+        raise BadSignature(f"X-Sdk-Date must have the form YYYYMMDDTHHMMSSZ: got {value[:_SHOWN]!r}") from None
     if abs(now - date) > TOLERANCE:
         raise BadSignature(
             f"X-Sdk-Date {value} is more than 15 minutes from the server's time "

@@ -12,6 +12,7 @@ from huaweicloudsdkcore.signer.signer import Signer
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tagferry import bounds
 from tagferry.errors import BadSignature, Unauthenticated
 from tagferry.signing import Authorization, Request, canonical_path, canonical_query, login_password, sign, verify
 
@@ -277,6 +278,63 @@ def test_an_incomplete_header_is_refused_by_what_it_lacks(header, reason):
 def test_a_header_without_spaces_after_its_commas_is_read():
     read = Authorization.parse("SDK-HMAC-SHA256 Access=a,SignedHeaders=Host;X-Sdk-Date,Signature=0f")
     assert read == Authorization(access_key="a", signed_headers=("host", "x-sdk-date"), signature="0f")
+
+
+def naming(*names: str) -> str:
+    return f"SDK-HMAC-SHA256 Access=a, SignedHeaders={';'.join(names)}, Signature=00"
+
+
+def test_a_signature_names_at_most_so_many_headers_each_once():
+    names = [f"x-{number}" for number in range(bounds.SIGNED_HEADERS)]
+    assert Authorization.parse(naming(*names)).signed_headers == tuple(names)
+
+    with pytest.raises(Unauthenticated, match="SignedHeaders must have at most 100 names in a signed request: got 101"):
+        Authorization.parse(naming(*names, "host"))
+    with pytest.raises(Unauthenticated, match="SignedHeaders must name each header once"):
+        Authorization.parse(naming("host", "x-sdk-date", "Host"))
+
+
+def test_an_authorization_header_has_at_most_so_many_bytes():
+    header = naming("host")
+    assert Authorization.parse(header + "," * (bounds.AUTHORIZATION_BYTES - len(header))).access_key == "a"
+
+    with pytest.raises(Unauthenticated, match="Authorization must have at most 16384 characters"):
+        Authorization.parse(header + "," * (bounds.AUTHORIZATION_BYTES - len(header) + 1))
+
+
+def test_a_signed_query_has_at_most_so_many_parameters():
+    query = "&".join(f"a={number}" for number in range(bounds.QUERY_PARAMETERS))
+    check(signed_request(request=replace(plain_request(), query=query)))
+
+    with pytest.raises(Unauthenticated, match="the query must have at most 200 parameters"):
+        check(replace(signed_request(), query=f"{query}&b=1"))
+
+
+class CountedHeaders(list[tuple[str, str]]):
+    """Headers that count how often they are gone through."""
+
+    times = 0
+
+    def __iter__(self):
+        self.times += 1
+        return super().__iter__()
+
+
+def test_however_many_headers_are_named_all_are_gone_through_once():
+    names = [f"x-{number}" for number in range(90)]
+    request = signed_request(request=replace(plain_request(), headers=[(name, "1" * 500) for name in names]))
+    headers = CountedHeaders(request.headers)
+
+    check(replace(request, headers=headers))
+
+    assert headers.times == 1
+
+
+def test_an_error_does_not_repeat_what_is_long():
+    for header, value in (("X-Sdk-Date", "9" * 60_000), ("Authorization", "A" * 10_000 + " b")):
+        with pytest.raises(Unauthenticated) as refused:
+            check(with_header(signed_request(), header, value))
+        assert len(refused.value.message) < 200
 
 
 junk = (

@@ -251,7 +251,7 @@ async def test_a_key_of_any_bytes_is_unknown_and_told_as_text(authenticator: Aut
     with pytest.raises(BadSignature) as refused:
         await authenticator.by_signature(request, authorization, address=HOME)
 
-    assert refused.value.message.encode() == b"the access key \\udcff\0 is unknown or disabled"
+    assert refused.value.message.encode() == b"the access key \\udcff\\x00 is unknown or disabled"
 
 
 async def test_an_unknown_key_or_an_unreadable_signature_lets_nobody_in(authenticator: Authenticator):

@@ -5,14 +5,17 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from tagferry import signing
+from tagferry import bounds, signing
 from tagferry.accounts.keys import AccessKeys
-from tagferry.accounts.lockout import Lockout
+from tagferry.accounts.lockout import Lockout, source_of
 from tagferry.accounts.model import Caller, RegistryBearer
 from tagferry.accounts.temporary import PREFIX, TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
+from tagferry.accounts.turns import Turns
 from tagferry.accounts.users import Users
 from tagferry.errors import BadSignature, Throttled, Unauthenticated
 from tagferry.names import RegionId
@@ -32,10 +35,24 @@ class Authenticator:
         self._tokens = tokens
         self._temporary = temporary
         self._lockout = lockout
+        self._turns = Turns()
         self._recent = _RecentLogins()
 
-    async def by_signature(self, request: signing.Request, authorization: str, *, address: str) -> Caller:
+    async def by_signature(
+        self,
+        request: signing.Request,
+        authorization: str,
+        *,
+        address: str,
+        read_body: Callable[[], Awaitable[bytes]] | None = None,
+    ) -> Caller:
         """Whoever signed this request.
+
+        Args:
+            request: what was signed.
+            authorization: the signature.
+            address: where the connection comes from.
+            read_body: reads the body, which `request` then has not: only once the rest may be right.
 
         Raises:
             Unauthenticated: the header cannot be read, or the key is temporary and has expired.
@@ -45,14 +62,18 @@ class Authenticator:
         parsed = signing.Authorization.parse(authorization)
         # A header can hold any bytes, and what is told about them must be text.
         access_key = parsed.access_key.encode("ascii", "backslashreplace").decode()
-        self._lockout.check(access_key, address)
+        self._lockout.check(access_key, address, is_key=True)
+        now = datetime.now(UTC)
         try:
             caller, secret_key = await self._by_key(access_key, request.header("x-security-token"))
-            signing.verify(request, parsed, secret_key, now=datetime.now(UTC))
+            signing.check_head(request, parsed, now=now)
+            if read_body is not None:
+                request = replace(request, body=await read_body())
+            signing.verify(request, parsed, secret_key, now=now)
         except BadSignature:
-            self._lockout.failed(access_key, address)
+            self._lockout.failed(access_key, address, is_key=True)
             raise
-        self._lockout.succeeded(access_key, address)
+        self._lockout.succeeded(access_key, address, is_key=True)
         if not caller.proof.is_temporary_key:
             self._keys.used(access_key)
         return caller
@@ -71,12 +92,12 @@ class Authenticator:
 
     async def by_secret_key(self, access_key: str, secret_key: str, *, address: str) -> Caller:
         """The owner of this permanent access key and secret; raises Unauthenticated or Throttled."""
-        self._lockout.check(access_key, address)
+        self._lockout.check(access_key, address, is_key=True)
         found = await self._keys.by_key(access_key)
         if found is None or not _same(found[1], secret_key):
-            self._lockout.failed(access_key, address)
+            self._lockout.failed(access_key, address, is_key=True)
             raise Unauthenticated("the access key or its secret is wrong")
-        self._lockout.succeeded(access_key, address)
+        self._lockout.succeeded(access_key, address, is_key=True)
         self._keys.used(access_key)
         return found[0]
 
@@ -104,22 +125,32 @@ class Authenticator:
             ) from None
 
     async def by_password(self, name: str, password: str, *, address: str) -> Caller:
-        """The user of this name and password; raises Unauthenticated or Throttled."""
+        """The user of this name and password.
+
+        Passwords are slow to verify. One that was right is not verified again within a minute, but for whether it is
+        the user's still.
+
+        Raises:
+            Unauthenticated: one of them is wrong.
+            Throttled: the name is locked for this address after too many failures, or too many wait to be verified.
+        """
         self._lockout.check(name, address)
-        caller = await self._users.by_password(name, password)
-        # Guesses that come all at once pass the first check together, and are verified one after another.
-        self._lockout.check(name, address)
+        if (known := await self._still_right(name, password)) is not None:
+            return known
+        async with self._turns.turn(source_of(address), is_suspect=self._lockout.is_suspect(address)):
+            # Guesses that come all at once pass the first check together, and are verified one after another.
+            self._lockout.check(name, address)
+            caller = await self._users.by_password(name, password)
+            if caller is None:
+                self._lockout.failed(name, address)
         if caller is None:
-            self._lockout.failed(name, address)
             raise Unauthenticated("the user name or the password is wrong")
         self._lockout.succeeded(name, address)
+        self._recent.put(name, password, caller)
         return caller
 
     async def by_login(self, username: str, password: str, *, address: str) -> Caller:
         """Whoever logs into the registry: a user by password, or `region@AK` with a login secret or derived password.
-
-        Registry clients send a password with every request, and it is slow to verify. One that was right is not
-        verified again within a minute, but for whether it is the user's still. Login secrets are cheap to verify.
 
         Args:
             username: who somebody claims to be.
@@ -128,22 +159,16 @@ class Authenticator:
 
         Raises:
             Unauthenticated: the login is wrong.
-            Throttled: the name is locked for this address after too many failures.
+            Throttled: as for `by_password`.
         """
-        known = await self._still_right(username, password)
-        if known is not None:
-            return known
         if "@" not in username:
-            caller = await self.by_password(username, password, address=address)
-        else:
-            access_key = username.rpartition("@")[2]
-            self._lockout.check(access_key, address)
-            if (temporary := await self._temporary.by_login(access_key, password)) is not None:
-                self._lockout.succeeded(access_key, address)
-                return temporary
-            caller = await self._by_derived_password(access_key, password, address=address)
-        self._recent.put(username, password, caller)
-        return caller
+            return await self.by_password(username, password, address=address)
+        access_key = username.rpartition("@")[2]
+        self._lockout.check(access_key, address, is_key=True)
+        if (temporary := await self._temporary.by_login(access_key, password)) is not None:
+            self._lockout.succeeded(access_key, address, is_key=True)
+            return temporary
+        return await self._by_derived_password(access_key, password, address=address)
 
     async def by_registry_token(self, token: str, region: RegionId) -> RegistryBearer:
         """Whoever shows a token of a region's registry; raises Unauthenticated."""
@@ -159,12 +184,12 @@ class Authenticator:
             raise Unauthenticated("the refresh token is not one of this registry, or is no more valid; log in again")
         return caller
 
-    async def _still_right(self, username: str, password: str) -> Caller | None:
-        """Whoever this login let in a moment ago, as that user is now; None where it has to be verified."""
-        before = self._recent.get(username, password)
+    async def _still_right(self, name: str, password: str) -> Caller | None:
+        """Whoever this password let in a moment ago, as that user is now; None where it has to be verified."""
+        before = self._recent.get(name, password)
         if before is None:
             return None
-        now = await self._users.by_root(before.user_id, before.proof.access_key)
+        now = await self._users.by_root(before.user_id, None)
         is_same = now is not None and (now.name, now.proof.mark) == (before.name, before.proof.mark)
         return now if is_same else None
 
@@ -174,10 +199,10 @@ class Authenticator:
             caller, secret_key = found
             expected = signing.login_password(access_key, secret_key)
             if _same(expected, password):
-                self._lockout.succeeded(access_key, address)
+                self._lockout.succeeded(access_key, address, is_key=True)
                 self._keys.used(access_key)
                 return caller
-        self._lockout.failed(access_key, address)
+        self._lockout.failed(access_key, address, is_key=True)
         raise Unauthenticated("the access key or its login password is wrong")
 
 
@@ -192,16 +217,18 @@ class _RecentLogins:
         self._key = secrets.token_bytes(32)
         self._logins: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
 
-    def get(self, username: str, password: str) -> Caller | None:
-        found = self._logins.get(self._hash(username, password))
+    def get(self, name: str, password: str) -> Caller | None:
+        if not self._logins or len(password) > bounds.PASSWORD_CHARACTERS:
+            return None
+        found = self._logins.get(self._hash(name, password))
         if found is None or time.monotonic() > found[0]:
             return None
         return found[1]
 
-    def put(self, username: str, password: str, caller: Caller) -> None:
-        self._logins[self._hash(username, password)] = (time.monotonic() + _REMEMBER_SECONDS, caller)
+    def put(self, name: str, password: str, caller: Caller) -> None:
+        self._logins[self._hash(name, password)] = (time.monotonic() + _REMEMBER_SECONDS, caller)
         if len(self._logins) > _REMEMBER_LIMIT:
             self._logins.popitem(last=False)
 
-    def _hash(self, username: str, password: str) -> bytes:
-        return hmac.digest(self._key, f"{username}\0{password}".encode("utf-8", "surrogatepass"), hashlib.sha256)
+    def _hash(self, name: str, password: str) -> bytes:
+        return hmac.digest(self._key, f"{name}\0{password}".encode("utf-8", "surrogatepass"), hashlib.sha256)

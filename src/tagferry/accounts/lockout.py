@@ -1,15 +1,39 @@
-"""Failed authentications are counted, and too many of them lock the name or key for a while."""
+"""Failed authentications are counted, and too many of them lock the name or key for a while.
+
+What failed is kept for each address by itself, so that made-up names from one address forget nothing about another.
+"""
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
+from itertools import islice
 
+from tagferry import bounds
 from tagferry.errors import Throttled
+from tagferry.metrics import BOUND_REACHED
 
-_LIMIT = 10_000
 _LONGEST = 64
 """So long is the longest name or key; of what is longer the beginning counts, so that it takes no more memory."""
+_NETWORK_BITS = 64
+"""Of an IPv6 address: whoever has one has all that begin with the same bits."""
+_EVICTION_SEARCH = 100
+
+
+@lru_cache(maxsize=1024)
+def source_of(address: str) -> str:
+    """The address as failures are counted: of IPv6 the network, so that nobody has more tries than one machine has."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address[:_LONGEST]
+    if not isinstance(parsed, IPv6Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ip_network((int(parsed), _NETWORK_BITS), strict=False))
 
 
 @dataclass(slots=True)
@@ -18,8 +42,17 @@ class _Failures:
     last: float
 
 
+_Names = OrderedDict[str, _Failures]
+"""What failed from one address, by who was claimed, the last one at the end."""
+
+
 class Lockout:
-    """Counts by who is claimed and from which address, so that nobody can lock out somebody else from afar."""
+    """Counts by who is claimed and from which address, so that nobody can lock out somebody else from afar.
+
+    Each address has its own tables of bounded size, one for names and one for access keys. Where all names in it are
+    locked, a further one is refused, since it would have to take the place of a lock. An access key takes the place of
+    the first one: its secret cannot be found by trying.
+    """
 
     def __init__(
         self, *, attempts: int = 5, seconds: float = 300.0, clock: Callable[[], float] = time.monotonic
@@ -27,33 +60,80 @@ class Lockout:
         self._attempts = attempts
         self._seconds = seconds
         self._clock = clock
-        self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
+        self._sources: OrderedDict[tuple[str, bool], _Names] = OrderedDict()
 
-    def check(self, claimed: str, address: str) -> None:
+    def check(self, claimed: str, address: str, *, is_key: bool = False) -> None:
         """Let an attempt pass; raises Throttled while locked."""
-        claimed = claimed[:_LONGEST]
-        failures = self._failures.get((claimed, address))
-        if failures is None:
+        names = self._sources.get((source_of(address), is_key)) if self._sources else None
+        if names is None:
             return
-        left = failures.last + self._seconds - self._clock()
-        if left <= 0:
-            del self._failures[claimed, address]
+        claimed = claimed[:_LONGEST]
+        failures = names.get(claimed)
+        if failures is None:
+            if not is_key and len(names) >= bounds.LOCKED_NAMES:
+                self._require_room(names, address)
+        elif (left := self._left(failures)) <= 0:
+            del names[claimed]
         elif failures.count >= self._attempts:
             raise Throttled(
                 f"{claimed} is locked after {failures.count} failed authentications; try again in {left:.0f} s",
                 retry_after=left,
             )
 
-    def failed(self, claimed: str, address: str) -> None:
+    def failed(self, claimed: str, address: str, *, is_key: bool = False) -> None:
         """Count a failed attempt."""
-        claimed = claimed[:_LONGEST]
-        failures = self._failures.setdefault((claimed, address), _Failures(count=0, last=0.0))
+        source, claimed = (source_of(address), is_key), claimed[:_LONGEST]
+        names = self._sources.setdefault(source, OrderedDict())
+        self._sources.move_to_end(source)
+        if claimed not in names and len(names) >= bounds.LOCKED_NAMES:
+            self._forget_one(names)
+        failures = names.setdefault(claimed, _Failures(count=0, last=0.0))
         failures.count += 1
         failures.last = self._clock()
-        self._failures.move_to_end((claimed, address))
-        if len(self._failures) > _LIMIT:
-            self._failures.popitem(last=False)
+        names.move_to_end(claimed)
+        if len(self._sources) > bounds.LOCKOUT_ADDRESSES:
+            self._evict()
 
-    def succeeded(self, claimed: str, address: str) -> None:
+    def succeeded(self, claimed: str, address: str, *, is_key: bool = False) -> None:
         """Forget the failures."""
-        self._failures.pop((claimed[:_LONGEST], address), None)
+        if not self._sources:
+            return
+        source = source_of(address), is_key
+        names = self._sources.get(source)
+        if names is not None:
+            names.pop(claimed[:_LONGEST], None)
+            if not names:
+                del self._sources[source]
+
+    def is_suspect(self, address: str) -> bool:
+        """Whether a password from this address was wrong lately."""
+        names = self._sources.get((source_of(address), False)) if self._sources else None
+        return names is not None and any(self._left(failures) > 0 for failures in names.values())
+
+    def _left(self, failures: _Failures) -> float:
+        return failures.last + self._seconds - self._clock()
+
+    def _is_locked(self, failures: _Failures) -> bool:
+        return failures.count >= self._attempts and self._left(failures) > 0
+
+    def _require_room(self, names: _Names, address: str) -> None:
+        left = min(self._left(failures) for failures in names.values())
+        if all(map(self._is_locked, names.values())):
+            BOUND_REACHED.labels(bound="locked_names").inc()
+            raise Throttled(
+                f"{len(names)} names are locked for {address} after failed authentications, so no other one is taken "
+                f"from there; try again in {left:.0f} s",
+                retry_after=left,
+            )
+
+    def _forget_one(self, names: _Names) -> None:
+        """Make room for another name: locks go last."""
+        open_ones = (name for name, failures in names.items() if not self._is_locked(failures))
+        del names[next(open_ones, next(iter(names)))]
+
+    def _evict(self) -> None:
+        """Forget an address from which nobody failed for long; those without a lock go first."""
+        oldest = islice(self._sources.items(), _EVICTION_SEARCH)
+        free = (source for source, names in oldest if not any(map(self._is_locked, names.values())))
+        del self._sources[next(free, next(iter(self._sources)))]
+        BOUND_REACHED.labels(bound="lockout_addresses").inc()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import and_, delete, or_, select, true
 
+from tagferry import bounds
 from tagferry.accounts.model import Caller, Proof, Token, TokenRecord
 from tagferry.accounts.users import caller_of, mark_of
 from tagferry.db.engine import Database
@@ -94,6 +95,8 @@ class Tokens:
         Returns:
             None where it is unknown, has expired, or is disabled.
         """
+        if len(value) > bounds.TOKEN_CHARACTERS:
+            return None
         is_enabled = and_(UserRow.enabled, or_(TokenRow.access_key.is_(None), AccessKeyRow.enabled))
         async with self._database.read() as session:
             rows = await session.execute(

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
+from tagferry import bounds
 from tagferry.accounts.model import Caller, Domain, Proof, UserRecord
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
@@ -246,6 +247,8 @@ class Users:
     async def _hash(self, password: str) -> str:
         if len(password) < PASSWORD_MINIMUM:
             raise Invalid("password", f"must be at least {PASSWORD_MINIMUM} characters long")
+        if len(password) > bounds.PASSWORD_CHARACTERS:
+            raise Invalid("password", f"must be at most {bounds.PASSWORD_CHARACTERS} characters long")
         return await self._vault.hash_password(password)
 
 

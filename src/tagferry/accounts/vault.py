@@ -11,9 +11,13 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from tagferry import bounds
 from tagferry.errors import Invalid, Unavailable
 
-# OWASP's minimum for argon2id: 19 MiB and two passes. One at a time, so that logins cannot exhaust the memory.
+# OWASP's minimum for argon2id: 19 MiB and two passes.
+HASHING_THREADS = min(4, max(1, (os.cpu_count() or 1) // 2))
+"""Passwords hashed at once, so that logins can exhaust neither the memory nor the processors."""
+
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
@@ -26,7 +30,7 @@ class Vault:
         except ValueError:
             rule = "must be Fernet keys (32 bytes, URL-safe base64), comma-separated, newest first"
             raise Invalid("secret_key", rule) from None
-        self._hashing = asyncio.Semaphore(1)
+        self._hashing = asyncio.Semaphore(HASHING_THREADS)
 
     @classmethod
     def open(cls, configured: str | None, key_file: Path) -> "Vault":
@@ -56,6 +60,8 @@ class Vault:
 
     def unseal(self, sealed: str) -> dict[str, Any] | None:
         """The document, or None where this is nothing that was sealed."""
+        if len(sealed) > bounds.SEALED_BYTES:
+            return None
         try:
             document = json.loads(self._fernet.decrypt(_bytes(sealed)))
         except (InvalidToken, ValueError):

@@ -1,5 +1,6 @@
 import pytest
 
+from tagferry import bounds
 from tagferry.accounts.lockout import Lockout
 from tagferry.errors import Throttled
 from tests.support.clock import Clock
@@ -92,16 +93,96 @@ def test_a_single_attempt_can_be_all_there_is(clock: Clock):
         lockout.check("carol", HOME)
 
 
-def test_only_so_many_names_are_remembered(lockout: Lockout, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tagferry.accounts.lockout._LIMIT", 2)
-    fail(lockout, 3, "carol")
-    fail(lockout, 3, "dave")
-    fail(lockout, 3, "erin")
+def test_made_up_names_from_other_addresses_open_no_lock(lockout: Lockout):
+    fail(lockout, 3)
+    for host in range(5):
+        for number in range(bounds.LOCKED_NAMES + 5):
+            lockout.failed(f"made-up-{number}", f"203.0.113.{host}")
 
+    with pytest.raises(Throttled):
+        lockout.check("carol", HOME)
+
+
+def test_made_up_names_from_the_same_address_open_no_lock(lockout: Lockout):
+    fail(lockout, 3)
+    for number in range(1000):
+        lockout.failed(f"made-up-{number}", HOME)
+
+    with pytest.raises(Throttled):
+        lockout.check("carol", HOME)
+    assert len(lockout._sources[HOME, False]) == bounds.LOCKED_NAMES
+
+
+def test_an_address_for_which_all_names_that_fit_are_locked_is_refused_further_ones_until_a_lock_ends(
+    lockout: Lockout, clock: Clock
+):
+    for number in range(bounds.LOCKED_NAMES):
+        lockout.check(f"name-{number}", HOME)
+        fail(lockout, 3, f"name-{number}")
+        clock.now += 1
+
+    with pytest.raises(Throttled, match=f"20 names are locked for {HOME} .* try again in 40 s") as refused:
+        lockout.check("carol", HOME)
+    assert refused.value.retry_after == pytest.approx(40)
+    lockout.check("carol", AWAY)
+    clock.now += 40
     lockout.check("carol", HOME)
-    for name in ("dave", "erin"):
-        with pytest.raises(Throttled):
-            lockout.check(name, HOME)
+    fail(lockout, 3)
+    with pytest.raises(Throttled):
+        lockout.check("name-1", HOME)
+
+
+def test_access_keys_do_not_use_up_the_room_for_names_and_a_further_one_is_always_taken(lockout: Lockout):
+    for number in range(bounds.LOCKED_NAMES + 1):
+        for _ in range(3):
+            lockout.check(f"AK{number}", HOME, is_key=True)
+            lockout.failed(f"AK{number}", HOME, is_key=True)
+
+    lockout.check("AK0", HOME, is_key=True)
+    lockout.check("AKNEW", HOME, is_key=True)
+    lockout.check("carol", HOME)
+    with pytest.raises(Throttled):
+        lockout.check("AK1", HOME, is_key=True)
+
+
+def test_only_so_many_addresses_are_remembered_and_those_with_a_lock_the_longest(
+    lockout: Lockout, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.bounds.LOCKOUT_ADDRESSES", 3)
+    fail(lockout, 3, address=HOME)
+    for host in range(10):
+        fail(lockout, 2, address=f"203.0.113.{host}")
+
+    assert len(lockout._sources) == 3
+    with pytest.raises(Throttled):
+        lockout.check("carol", HOME)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::2%eth0"),
+    ],
+)
+def test_addresses_of_one_machine_count_as_one(lockout: Lockout, first: str, second: str):
+    fail(lockout, 3, address=first)
+
+    with pytest.raises(Throttled):
+        lockout.check("carol", second)
+    lockout.check("carol", "2001:db8:1:3::1")
+    lockout.check("carol", "192.0.2.2")
+
+
+def test_an_address_is_suspect_while_a_failure_counts(lockout: Lockout, clock: Clock):
+    assert not lockout.is_suspect(HOME)
+    fail(lockout, 1)
+
+    assert lockout.is_suspect(HOME)
+    assert not lockout.is_suspect(AWAY)
+    clock.now += 60
+    assert not lockout.is_suspect(HOME)
 
 
 def test_of_what_is_longer_than_any_name_the_beginning_is_kept(clock: Clock):
@@ -112,4 +193,4 @@ def test_of_what_is_longer_than_any_name_the_beginning_is_kept(clock: Clock):
     with pytest.raises(Throttled) as locked:
         lockout.check("x" * 1_000_000, HOME)
     assert len(locked.value.message) < 200
-    assert sum(len(claimed) for claimed, _ in lockout._failures) == 64
+    assert list(lockout._sources[HOME, False]) == ["x" * 64]

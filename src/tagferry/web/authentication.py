@@ -6,7 +6,6 @@ request may be looked at before it is known who sent it.
 
 import uuid
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 from starlette.datastructures import MutableHeaders
@@ -15,9 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tagferry import signing
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.model import Caller
-from tagferry.errors import TagferryError, TooLarge, Unauthenticated, Unavailable
+from tagferry.errors import TagferryError, Unauthenticated
 from tagferry.names import RegionId
 from tagferry.web import audit
+from tagferry.web.body import Body, check_head, check_json
 from tagferry.web.errors import INTERNAL, INTERNAL_MESSAGE, respond, serialize
 
 log = structlog.get_logger(__name__)
@@ -73,7 +73,9 @@ class RequestIds:
 
 
 class Authentication:
-    """Reads the body up to its limit, and finds out who sent the request.
+    """Finds out who sent the request, and reads its body up to the limit.
+
+    A body is read only once its sender may be somebody.
 
     The caller is then in `scope["state"]["caller"]`, unless the body is to tell who it is.
 
@@ -96,31 +98,35 @@ class Authentication:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        body = Body(scope, receive, self._body_limit)
         try:
-            body = await _read_body(scope, receive, self._body_limit)
+            check_head(scope)
             if scope["path"] not in _WITHOUT_CALLER and _route(scope) != _PROVES_IN_BODY:
                 caller = await self._authenticate(scope, body)
                 if caller is not None:
                     scope["state"]["caller"] = caller
                     audit.known_as(caller.name)
+            content = await body.read()
+            check_json(content)
         except TagferryError as error:
             await respond(error, scope)(scope, receive, send)
             return
-        await self._app(scope, _replay(body, receive), send)
+        await self._app(scope, _replay(content, receive), send)
 
-    async def _authenticate(self, scope: Scope, body: bytes) -> Caller | None:
+    async def _authenticate(self, scope: Scope, body: Body) -> Caller | None:
         """Return the caller; None if no header identifies one, and the body may, or the request needs none."""
         request = signing.Request(
             method=scope["method"],
             path=_text(scope["raw_path"]),
             query=_text(scope["query_string"]),
             headers=[(_text(name), _text(value)) for name, value in scope["headers"]],
-            body=body,
+            body=b"",
         )
         if authorization := request.header("authorization"):
             if not _is_text(authorization):
                 raise Unauthenticated("Authorization must be text in UTF-8")
-            return await self._authenticator.by_signature(request, authorization, address=client_address(scope))
+            address = client_address(scope)
+            return await self._authenticator.by_signature(request, authorization, address=address, read_body=body.read)
         if token := request.header("x-auth-token"):
             return await self._authenticator.by_token(token)
         if _route(scope) == _MAY_PROVE_IN_BODY or _asks_for_versions(scope) or not self._exists(scope):
@@ -162,22 +168,6 @@ def client_address(scope: Scope) -> str:
     """The address that the connection comes from."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
-
-
-async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if declared.isdigit() and int(declared) > limit:
-        raise TooLarge("body", f"must be at most {limit} bytes", int(declared))
-    body = bytearray()
-    while True:
-        message: dict[str, Any] = dict(await receive())
-        if message["type"] == "http.disconnect":
-            raise Unavailable("the client closed the connection before its request was complete")
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise TooLarge("body", f"must be at most {limit} bytes")
-        if not message.get("more_body", False):
-            return bytes(body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

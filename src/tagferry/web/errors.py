@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from starlette.types import Scope
 
-from tagferry import errors
+from tagferry import bounds, errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +186,8 @@ def is_iam_path(path: str) -> bool:
 
 
 def from_validation(validation: RequestValidationError) -> list[errors.TagferryError]:
-    """What the framework found wrong with a request, in our own words, in the order found."""
-    return [_translate(error) for error in validation.errors()]
+    """What the framework found wrong with a request, in our own words, in the order found; of many the first ones."""
+    return [_translate(error) for error in validation.errors()[: bounds.ERRORS_TOLD]]
 
 
 def _translate(error: dict[str, Any]) -> errors.TagferryError:

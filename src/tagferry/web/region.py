@@ -32,6 +32,9 @@ from tagferry.web.openapi import Management
 from tagferry.web.placeholders import Placeholders
 from tagferry.web.swr.enterprise import enterprise_refusal, is_enterprise_path
 
+_SHOWN = 500
+"""Characters of a path that an error quotes."""
+
 
 def region_app(region: Region, services: Services, registry: ASGIApp | None) -> ASGIApp:
     """The ASGI application of a served region; `registry` is its embedded registry, if it has one."""
@@ -139,7 +142,8 @@ async def _on_unexpected(request: Request, _error: Exception) -> JSONResponse:
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
-    route = f"{request.method} {request.url.path}"
+    path = request.url.path
+    route = f"{request.method} {path if len(path) <= _SHOWN else f'{path[:_SHOWN]}…'}"
     if error.status_code == 404 and is_enterprise_path(request.url.path):
         return respond(enterprise_refusal(route), request.scope)
     known = {

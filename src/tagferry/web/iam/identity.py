@@ -5,6 +5,7 @@ from tagferry.errors import Invalid, MissingField, Unauthenticated
 from tagferry.web.authentication import client_address
 from tagferry.web.context import Context
 from tagferry.web.iam.model import Strict
+from tagferry.web.items import Items
 from tagferry.web.text import Text
 
 _PASSWORD, _KEY, _TOKEN = "password", "hw_ak_sk", "token"
@@ -62,7 +63,7 @@ class TokenMethod(Strict):
 class Identity(Strict):
     """How the user is identified."""
 
-    methods: list[str]
+    methods: Items[str]
     password: PasswordMethod | None = None
     hw_ak_sk: KeyMethod | None = None
     token: TokenMethod | None = None

@@ -13,6 +13,7 @@ from tagferry.errors import Invalid, Unauthenticated
 from tagferry.web import audit
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.model import Strict
+from tagferry.web.items import Items
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.synchronization import require_json
 
@@ -34,7 +35,7 @@ class IdentityToken(Strict):
 class TokenIdentity(Strict):
     """How the user is identified."""
 
-    methods: list[str]
+    methods: Items[str]
     token: IdentityToken | None = None
     policy: dict[str, Any] | None = None
 

@@ -8,6 +8,7 @@ from tagferry.errors import Invalid, MissingField
 from tagferry.names import Namespace, Repository
 from tagferry.sync.model import JobSelection
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.items import Items
 from tagferry.web.swr.synchronization import REPOSITORY_PATH, accepted, require_json
 
 router = APIRouter(tags=["synchronization"], dependencies=[Depends(require_json)])
@@ -19,7 +20,7 @@ class JobsBody(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    jobs: list[int] | None = Field(
+    jobs: Items[int] | None = Field(
         None, description="Ids of jobs; those that the repository does not have are ignored."
     )
     request_id: str | None = Field(None, alias="requestId", description="The request whose jobs are meant.")

@@ -12,6 +12,7 @@ from tagferry.catalog import describe_repository
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Namespace, RepositoryName
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.items import Items
 from tagferry.web.swr.formats import number
 from tagferry.web.swr.synchronization import REPOSITORY_PATH, require_json
 from tagferry.web.text import StoredText, Text
@@ -57,8 +58,8 @@ def _as_list(body: Any) -> Any:
     return [] if body is None else body
 
 
-UserAuths = Annotated[list[UserAuth], BeforeValidator(_as_list), Body()]
-UserIds = Annotated[list[StoredText], BeforeValidator(_as_list), Body()]
+UserAuths = Annotated[Items[UserAuth], BeforeValidator(_as_list), Body()]
+UserIds = Annotated[Items[StoredText], BeforeValidator(_as_list), Body()]
 
 
 @router.post(

@@ -15,6 +15,7 @@ from tagferry.retention.history import Deletion
 from tagferry.retention.policies import Policy, absent
 from tagferry.retention.rules import RuleSet
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.items import Items
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.permissions import find_record, record_to_manage
 from tagferry.web.swr.queries import Page, parse_filter
@@ -47,7 +48,7 @@ class RetentionRule(BaseModel):
         description="`days`, 1 to 365, for `date_rule`: what was pushed before goes; `num`, 1 to 1000, for `tag_rule`: "
         "all but so many of the newest go. A text or a number."
     )
-    tag_selectors: list[TagSelector] = Field([], description="The exceptions: tags that the rule does not look at.")
+    tag_selectors: Items[TagSelector] = Field([], description="The exceptions: tags that the rule does not look at.")
 
 
 class RetentionBody(BaseModel):
@@ -56,7 +57,7 @@ class RetentionBody(BaseModel):
     model_config = ConfigDict(strict=True)
 
     algorithm: str = Field(description="Must be `or`.")
-    rules: list[RetentionRule] = Field(description="A tag goes if any of them lets it go.")
+    rules: Items[RetentionRule] = Field(description="A tag goes if any of them lets it go.")
 
     async def parse(self) -> RuleSet:
         """The rules; raises Invalid."""

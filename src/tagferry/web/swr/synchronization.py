@@ -19,6 +19,7 @@ from tagferry.sync.model import JobStatus, SyncJob, SyncRequest
 from tagferry.sync.service import StartedSync
 from tagferry.sync.verdicts import describe, describe_gaps
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.items import Items
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.queries import Page, is_descending, parse_filter
 
@@ -32,7 +33,7 @@ class SyncImagesBody(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    image_tags: list[str] = Field(alias="imageTag", description="The tags to synchronize.")
+    image_tags: Items[str] = Field(alias="imageTag", description="The tags to synchronize.")
     override: bool | None = Field(None, description="Whether a different image under the same tag is replaced.")
     remote_namespace: str = Field(alias="remoteNamespace", description="The target organization.")
     remote_region_id: str = Field(alias="remoteRegionId", description="The target region.")

@@ -4,6 +4,31 @@ What operators may want to set is a setting instead (`[limits]`); everything els
 it can be read in one place. `docs/limits.md` lists both.
 """
 
+HEAD_BYTES = 64 * 1024
+"""Bytes of a request's head, from its method to the empty line."""
+HEADERS = 100
+"""Headers of a request, and fields of its trailer."""
+PIPELINED_REQUESTS = 64
+"""Requests that a connection may send before the first of them is answered. Further ones are not read: the connection
+is closed after the last answer."""
+FRAMING_BYTES = 64 * 1024
+"""Bytes of a chunked body that are not content (sizes and extensions of chunks, the trailer), beyond an eighth of the
+content."""
+UNREAD_BODY_BYTES = 1024 * 1024
+"""Bytes of a body that are read and dropped after its request was answered; then the connection is closed."""
+BODY_PIECES = 4000
+"""Chunks of a body, beyond one for every 64 bytes of content."""
+LINGER_SECONDS = 5.0
+"""How long a connection that is to be closed may stay open so that its client can read the last answer."""
+TRANSFER_RATE = 256
+"""Bytes a second, on average over `stall_seconds`, that a client has to send of a body, or take of an answer."""
+ACCEPTS_AT_ONCE = 8
+"""Connections that a listener accepts before other work gets its turn."""
+DESCRIPTOR_RESERVE = 64
+"""File descriptors that are left to the disk, the database and registries; half of the others are for connections."""
+READINESS_SECONDS = 5.0
+"""How long `/readyz` waits for the database."""
+
 MANIFEST_BYTES = 4 * 1024 * 1024
 """Bytes of a manifest, pushed or read. The distribution-spec asks registries to take at least this much."""
 CONTENT_BYTES = 1 << 50

@@ -266,6 +266,16 @@ class LimitSettings(_Frozen):
     """Failed authentications from one address after which a name or key is locked for `lock_seconds`."""
     lock_seconds: float = Field(300.0, ge=0)
     """How long that lasts after the last failure."""
+    connections: PositiveInt = 4096
+    """Connections to all listeners of this process; fewer where it may not have the file descriptors for them."""
+    connections_per_address: PositiveInt = 1024
+    """Connections from one address, or one IPv6 network of /64; at most half of those that there may be."""
+    head_seconds: PositiveFloat = 30.0
+    """How long a client may take to connect with TLS, to begin a request on a new connection, and to send its head."""
+    stall_seconds: PositiveFloat = 60.0
+    """How long a client may send less of a body, or take less of an answer, than `TRANSFER_RATE`."""
+    keep_alive_seconds: PositiveFloat = 75.0
+    """How long a connection may wait for its next request."""
 
 
 class WebhookSettings(_Frozen):

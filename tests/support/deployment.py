@@ -249,7 +249,7 @@ async def deployed(
         name: f"{'https' if region.tls_certificate else 'http'}://{region.listen}"
         for name, region in parsed.served_regions.items()
     }
-    async with open_app(parsed) as app, listening(app.listeners):
+    async with open_app(parsed) as app, listening(app.listeners, parsed.limits):
         admin = await ensure_admin(app.accounts)
         assert admin is not None
         deployment = Deployment(app=app, settings=parsed, admin=admin, urls=urls)

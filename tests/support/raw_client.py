@@ -75,6 +75,11 @@ class RawClient:
                 body = await self._body(headers)
             return RawAnswer(status, headers, body)
 
+    async def answer_begins(self) -> None:
+        """Wait for the head of the next answer."""
+        async with asyncio.timeout(_WAIT_SECONDS):
+            await self.reader.readuntil(b"\r\n\r\n")
+
     async def rest(self) -> bytes:
         """Everything up to the server's close, or its reset."""
         gathered = bytearray()

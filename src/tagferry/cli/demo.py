@@ -95,7 +95,7 @@ async def _stage(directory: Path) -> AsyncIterator[Stage]:
     addresses = {region: f"127.0.0.1:{_free_port(port)}" for region, port in _PORTS.items()}
     regions = {region: {"listen": address} for region, address in addresses.items()}
     settings = Settings.parse({"data_dir": directory / "data", "regions": regions})
-    async with open_app(settings) as app, listening(app.listeners):
+    async with open_app(settings) as app, listening(app.listeners, settings.limits):
         admin = await ensure_admin(app.accounts)
         assert admin is not None  # noqa: S101
         urls = {region: f"http://{address}" for region, address in addresses.items()}

@@ -60,6 +60,9 @@ data_dir = "tagferry-data"
 # registry_token_minutes = 30 # how long a token of the embedded registry lasts; clients renew it by themselves
 # failed_attempts = 5      # after which a name or key is locked for the address that failed
 # lock_seconds = 300
+# connections = 4096       # of clients, to all regions of this process
+# connections_per_address = 1024 # raise it where all clients come through one proxy
+# stall_seconds = 60       # after which a client that sends or takes almost nothing is cut off
 
 # A region with "listen" is served by this process: the management API and IAM on that address, and, as its
 # registry is embedded by default, docker push and pull too.

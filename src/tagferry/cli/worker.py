@@ -32,7 +32,7 @@ async def _work(config: Path, places: int | None) -> None:
     if not settings.has_shared_database:
         raise Invalid("database_url", "must name a PostgreSQL database that workers share; with SQLite use serve alone")
     logs.configure(style=settings.log_format, level=settings.log_level)
-    async with open_app(settings, places=places) as app, listening(metrics_listeners(settings)):
+    async with open_app(settings, places=places) as app, listening(metrics_listeners(settings), settings.limits):
         log.info("working", places=places or settings.sync.tags_in_flight)
         await until_signalled()
         log.info("stopping; synchronizations that do not end in time go on with another worker")

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -12,7 +13,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from tagferry.errors import Unavailable
+from tagferry.settings import LimitSettings
 from tagferry.tls import server_context
+from tagferry.web.accepting import Acceptor
+from tagferry.web.connections import Connections, Slot, affordable, descriptors
+from tagferry.web.http_protocol import BoundedProtocol
+from tagferry.web.refusals import NOSNIFF
 from tagferry.web.spelling import SpelledHeaders
 
 _DRAIN_SECONDS = 10
@@ -37,13 +43,43 @@ class Listener:
 class _Server(uvicorn.Server):
     """A server that leaves signals alone, since there may be several in the process, and sleeps while nothing comes in.
 
+    Args:
+        listener: what is served.
+        listening: its socket.
+        number: the listener's among all in the process.
+        connections: the slots that they share.
+        limits: settings.
+
     Attributes:
         leaving: set to end it.
     """
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
+    def __init__(
+        self, listener: Listener, listening: socket.socket, number: int, connections: Connections, limits: LimitSettings
+    ) -> None:
+        super().__init__(_config(listener))
         self.leaving = asyncio.Event()
+        self._listening = listening
+        self._number = number
+        self._connections = connections
+        self._limits = limits
+        self._tls = _tls(listener)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.lifespan.startup()
+        acceptor = Acceptor(
+            self._listening,
+            self._connections,
+            self._number,
+            self._protocol,
+            tls=self._tls,
+            handshake_seconds=self._limits.head_seconds,
+        )
+        self.servers = [acceptor]  # type: ignore[list-item]  # all that is asked of them is to close
+        self.started = True
+
+    def _protocol(self, slot: Slot) -> BoundedProtocol:
+        return BoundedProtocol(self.config, self.server_state, slot, self._limits)
 
     async def main_loop(self) -> None:
         # Every tenth tick, of which this always is one, renews the Date header.
@@ -51,6 +87,25 @@ class _Server(uvicorn.Server):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_SECONDS):
                     await self.leaving.wait()
+            self._check_connections()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        checking = asyncio.create_task(self._keep_checking())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            checking.cancel()
+
+    async def _keep_checking(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            self._check_connections()
+
+    def _check_connections(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for protocol in list(self.server_state.connections):
+            assert isinstance(protocol, BoundedProtocol)  # noqa: S101
+            protocol.check(now)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -58,28 +113,39 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def listening(listeners: Sequence[Listener]) -> AsyncIterator[None]:
+async def listening(listeners: Sequence[Listener], limits: LimitSettings | None = None) -> AsyncIterator[None]:
     """Serve while the context is open; requests under way are given ten seconds at the end.
+
+    Args:
+        listeners: what is served, and where.
+        limits: how much clients may take; by default what the settings have as defaults.
 
     Raises:
         Unavailable: an address is in use or not this machine's; nothing is served then.
         Invalid: a certificate or key is missing or of no use.
     """
-    bound: list[tuple[_Server, socket.socket]] = []
+    limits = limits or LimitSettings()
+    most = affordable(limits.connections, descriptors())
+    per_address = min(limits.connections_per_address, max(most // 2, 1))
+    connections = Connections(most, per_address, listeners=len(listeners))
+    bound: list[socket.socket] = []
     try:
-        bound.extend((_server(listener), _bind(listener.address)) for listener in listeners)
+        servers = []
+        for number, listener in enumerate(listeners):
+            bound.append(_bind(listener.address))
+            servers.append(_Server(listener, bound[-1], number, connections, limits))
     except BaseException:
-        for _, bound_socket in bound:
+        for bound_socket in bound:
             bound_socket.close()
         raise
-    tasks = [asyncio.create_task(server.serve(sockets=[bound_socket])) for server, bound_socket in bound]
+    tasks = [asyncio.create_task(server.serve()) for server in servers]
     try:
         yield
     finally:
-        for server, _ in bound:
+        for server in servers:
             server.leaving.set()
         await asyncio.gather(*tasks)
-        for _, bound_socket in bound:
+        for bound_socket in bound:
             bound_socket.close()
 
 
@@ -96,22 +162,26 @@ async def until_signalled() -> None:
             loop.remove_signal_handler(number)
 
 
-def _server(listener: Listener) -> _Server:
+def _config(listener: Listener) -> uvicorn.Config:
     config = uvicorn.Config(
         SpelledHeaders(listener.app),
-        http="httptools",
+        http=BoundedProtocol,
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=75,
+        headers=[(NOSNIFF[0].decode(), NOSNIFF[1].decode())],
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     config.load()
-    if listener.tls_certificate is not None and listener.tls_key is not None:
-        config.ssl = server_context(listener.tls_certificate, listener.tls_key)
-    return _Server(config)
+    return config
+
+
+def _tls(listener: Listener) -> ssl.SSLContext | None:
+    if listener.tls_certificate is None or listener.tls_key is None:
+        return None
+    return server_context(listener.tls_certificate, listener.tls_key)
 
 
 def _bind(address: str) -> socket.socket:

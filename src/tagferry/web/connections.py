@@ -1,0 +1,168 @@
+"""How many connections clients may hold: in all, on each listener, and from each address.
+
+A connection that waits for a request, or for the rest of its head, gives way to a new one where a limit is reached, so
+that only connections with requests under way can keep others out.
+"""
+
+import ipaddress
+import resource
+from collections.abc import Callable
+from typing import Literal
+
+from tagferry.bounds import DESCRIPTOR_RESERVE
+from tagferry.events import SparseEvents
+from tagferry.metrics import BOUND_REACHED
+
+log = SparseEvents(__name__)
+
+_LEAST = 16
+
+
+class Slot:
+    """The place of one connection.
+
+    Attributes:
+        listener: the number of the listener that accepted it.
+        address: whose limit it counts for.
+        close: ends the connection at once; set by whoever holds the slot.
+    """
+
+    __slots__ = ("_connections", "address", "close", "is_held", "listener")
+
+    def __init__(self, connections: "Connections", listener: int, address: str) -> None:
+        self._connections = connections
+        self.listener = listener
+        self.address = address
+        self.close: Callable[[], object] = _nothing
+        self.is_held = True
+
+    def working(self) -> None:
+        """A request is under way: the connection no longer gives way to others."""
+        self._connections.set_idle(self, is_idle=False)
+
+    def idle(self) -> None:
+        """No request is under way: the connection gives way to a new one, after all that were idle before."""
+        self._connections.set_idle(self, is_idle=True)
+
+    def release(self) -> None:
+        """The connection has ended; later calls do nothing."""
+        self._connections.release(self)
+
+
+class _Address:
+    __slots__ = ("held", "idle")
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.idle: dict[Slot, None] = {}
+
+
+class Connections:
+    """The slots of all listeners in this process.
+
+    Args:
+        limit: slots in all.
+        per_address: slots that connections from one address may take; an IPv6 network of /64 counts as one.
+        listeners: how many listeners share them. Each can always take half of an equal share.
+    """
+
+    def __init__(self, limit: int, per_address: int, *, listeners: int = 1) -> None:
+        self._limit = limit
+        self._per_address = per_address
+        self._guaranteed = limit // (2 * max(listeners, 1))
+        self._held = [0] * max(listeners, 1)
+        self._addresses: dict[str, _Address] = {}
+        self._idle: dict[Slot, None] = {}
+
+    @property
+    def held(self) -> int:
+        """Slots that are taken."""
+        return sum(self._held)
+
+    def take(self, listener: int, host: str) -> Slot | None:
+        """A slot for a new connection, which is idle at first; None where it has to be refused."""
+        key = _address_key(host)
+        address = self._addresses.get(key)
+        if address is not None and address.held >= self._per_address:
+            if not self._close_oldest(address.idle, "connections_per_address", host):
+                return None
+        elif not self._has_room(listener) and not self._close_oldest(self._idle, "connections", host):
+            return None
+        slot = Slot(self, listener, key)
+        self._held[listener] += 1
+        address = self._addresses.setdefault(key, _Address())
+        address.held += 1
+        self.set_idle(slot, is_idle=True)
+        return slot
+
+    def set_idle(self, slot: Slot, *, is_idle: bool) -> None:
+        """Whether a slot's connection gives way to a new one."""
+        if not slot.is_held:
+            return
+        address = self._addresses[slot.address]
+        if is_idle:
+            self._idle[slot] = address.idle[slot] = None
+        else:
+            self._idle.pop(slot, None)
+            address.idle.pop(slot, None)
+
+    def release(self, slot: Slot) -> None:
+        """Give a slot back."""
+        if not slot.is_held:
+            return
+        self.set_idle(slot, is_idle=False)
+        slot.is_held = False
+        self._held[slot.listener] -= 1
+        address = self._addresses[slot.address]
+        address.held -= 1
+        if not address.held:
+            del self._addresses[slot.address]
+
+    def _has_room(self, listener: int) -> bool:
+        if self._held[listener] < self._guaranteed:
+            return True
+        return sum(max(held, self._guaranteed) for held in self._held) < self._limit
+
+    def _close_oldest(
+        self, idle: dict[Slot, None], bound: Literal["connections", "connections_per_address"], host: str
+    ) -> bool:
+        """Close the connection that has been idle for longest; False where there is none."""
+        BOUND_REACHED.labels(bound=bound).inc()
+        slot = next(iter(idle), None)
+        if slot is None:
+            log.warning("refused a connection", limit=bound, address=host, held=self.held)
+            return False
+        log.warning("closed an idle connection to make room for a new one", limit=bound, address=host, held=self.held)
+        slot.release()
+        slot.close()
+        return True
+
+
+def descriptors() -> int:
+    """Raise the limit of file descriptors as far as this process may, and return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            # Some systems have a lower limit that they do not tell of.
+            return soft
+    return hard if hard != resource.RLIM_INFINITY else 1 << 20
+
+
+def affordable(wanted: int, available: int) -> int:
+    """The connections that so many file descriptors are enough for, as each may also read or write a file."""
+    return max(_LEAST, min(wanted, (available - DESCRIPTOR_RESERVE) // 2))
+
+
+def _address_key(host: str) -> str:
+    if ":" not in host:
+        return host
+    network = ipaddress.IPv6Address(host.partition("%")[0])
+    if network.ipv4_mapped is not None:
+        return str(network.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(network) >> 64 << 64, 64)))
+
+
+def _nothing() -> None:
+    """A connection that is not there yet has nothing to close."""

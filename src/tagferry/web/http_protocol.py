@@ -1,0 +1,396 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol, with bounds on everything that a client sends or leaves undone.
+
+It relies on parts of uvicorn's protocol that are not documented; `tests/unit/web/test_http_protocol.py` names them.
+"""
+
+import asyncio
+import contextvars
+import math
+import re
+import socket
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from tagferry import bounds
+from tagferry.events import SparseEvents
+from tagferry.metrics import BOUND_REACHED
+from tagferry.settings import LimitSettings
+from tagferry.web.connections import Slot
+from tagferry.web.refusals import raw_refusal
+
+log = SparseEvents(__name__)
+
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_VERSIONS = frozenset({"1.0", "1.1"})
+# `tcpi_bytes_acked` of Linux's `struct tcp_info`.
+_ACKNOWLEDGED = slice(120, 128)
+_LINE_BYTES = 4  # the colon, a space, and the end of the line
+
+
+class _Refused(Exception):
+    """What a client sends is not taken.
+
+    Attributes:
+        bound: the name of the bound that was reached, if it was one.
+    """
+
+    def __init__(self, status: int, message: str, bound: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.bound = bound
+
+
+class _Progress:
+    """Whether bytes move at the least rate, measured over windows of time."""
+
+    __slots__ = ("_mark", "_seconds", "_since")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: float | None = None
+        self._mark = 0
+
+    def restart(self) -> None:
+        """Begin a new window with the next look."""
+        self._since = None
+
+    def is_stalled(self, now: float, moved: int) -> bool:
+        """Look at the bytes that have moved by now in all; whether a whole window had too few."""
+        if self._since is None:
+            self._since, self._mark = now, moved
+        elif now - self._since >= self._seconds:
+            if moved - self._mark < bounds.TRANSFER_RATE * self._seconds:
+                return True
+            self._since, self._mark = now, moved
+        return False
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection.
+
+    A request's head is bounded in bytes, headers and time, its body by progress, and so is what the client takes of
+    the answers. `check` has to be called about once a second.
+
+    Args:
+        config: uvicorn's.
+        server_state: uvicorn's.
+        slot: the connection's place; it is given back with the end of the connection.
+        limits: settings.
+    """
+
+    def __init__(self, config: Config, server_state: ServerState, slot: Slot, limits: LimitSettings) -> None:
+        super().__init__(config, server_state, app_state={}, _loop=asyncio.get_running_loop())
+        self._slot = slot
+        self._limits = limits
+        self._answering: RequestResponseCycle | None = None
+        self._deadline = math.inf
+        self._refused: _Refused | None = None
+        self._is_dropping = False
+        # Of the message that is being read:
+        self._messages = 0
+        self._in_head = self._in_body = self._is_last = self._is_upgrade = False
+        self._head_bytes = self._unparsed_bytes = 0
+        self._body_bytes = self._framing_bytes = self._pieces = self._trailers = self._unread_bytes = 0
+        self._sending = _Progress(limits.stall_seconds)
+        self._taking = _Progress(limits.stall_seconds)
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._slot.close = transport.abort
+        self._deadline = self.loop.time() + self._limits.head_seconds
+        if not self._slot.is_held:
+            # It has given way while it shook hands.
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._slot.release()
+        super().connection_lost(exc)
+        if self._answering is not None:
+            # uvicorn tells the last request only, which another one may have been pipelined behind.
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        self.pipeline.clear()
+
+    def check(self, now: float) -> None:
+        """End what has lasted too long."""
+        if self._is_not_taken(now):
+            self._count("stall_seconds", "a client did not take its answer")
+            self.transport.abort()
+        elif self._is_dropping or self.transport.is_closing():
+            if now > self._deadline and not self.transport.get_write_buffer_size():
+                self.transport.abort()
+        elif self.flow.read_paused:
+            self._sending.restart()
+            if self._in_head:
+                self._deadline = now + self._limits.head_seconds
+        elif self._in_body and not self.cycle.response_complete:
+            if self.cycle.waiting_for_100_continue:
+                self._sending.restart()
+            elif self._sending.is_stalled(now, self._body_bytes):
+                self._refuse(
+                    _Refused(408, "the body arrives too slowly; check the connection and try again", "stall_seconds")
+                )
+        elif now > self._deadline:
+            self._expire()
+
+    def _expire(self) -> None:
+        if self._in_head:
+            self._refuse(
+                _Refused(408, "the request's head was not complete in time; send it in one piece", "head_seconds")
+            )
+        elif self._in_body:
+            self._linger()
+        else:
+            if self._messages == 0:
+                self._count("head_seconds", "a client connected and sent no request")
+            self.transport.close()
+
+    def _is_not_taken(self, now: float) -> bool:
+        """Whether the client has taken too little of what was written for it."""
+        taken = _taken(self.transport) if self.transport.get_write_buffer_size() else None
+        if taken is None:
+            self._taking.restart()
+            return False
+        return self._taking.is_stalled(now, taken)
+
+    # What arrives
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_dropping:
+            self._unread_bytes += len(data)
+            if self._unread_bytes > bounds.UNREAD_BODY_BYTES:
+                self.transport.abort()
+            return
+        messages, body_bytes = self._messages, self._body_bytes
+        try:
+            self._feed(data)
+            if messages == self._messages:
+                self._check_unparsed(len(data), self._body_bytes - body_bytes)
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause if isinstance(cause, _Refused) else _Refused(400, "the request is not valid HTTP/1.1"))
+        except _Refused as error:
+            self._refuse(error)
+
+    def _feed(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while len(rest) and not self._is_dropping:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                # The parser has skipped the body. The request is read again as one that asks for no upgrade, which
+                # servers may ignore; otherwise its body would be taken for the next request.
+                rest = rest[upgrade.args[0] :]
+                self._is_upgrade = False
+                self.parser.feed_data(self._head_without_upgrade())
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        request_line = b"%s %s HTTP/1.1\r\n" % (self.scope["method"].encode(), self.url)
+        lines = [name + b": " + value + b"\r\n" for name, value in self.headers if name != b"upgrade"]
+        return b"".join([request_line, *lines, b"\r\n"])
+
+    def _check_unparsed(self, received: int, content: int) -> None:
+        """Bound what belongs to one message, and of which the parser has told nothing yet."""
+        if self._in_head:
+            self._unparsed_bytes += received
+            if self._unparsed_bytes > bounds.HEAD_BYTES:
+                raise _head_too_long(self.url)
+        elif self._in_body:
+            self._framing_bytes += received - content
+            if self._framing_bytes > bounds.FRAMING_BYTES + self._body_bytes // 8:
+                raise _Refused(400, "the body has too much beside its content", "framing_bytes")
+
+    def on_message_begin(self) -> None:
+        if self._is_last:
+            raise _Refused(400, "the request before this one was to be the connection's last")
+        if len(self.pipeline) >= bounds.PIPELINED_REQUESTS:
+            raise _Refused(503, "too many requests at once on this connection", "pipelined_requests")
+        super().on_message_begin()
+        self._messages += 1
+        self._in_head = True
+        self._head_bytes = self._unparsed_bytes = 0
+        self._body_bytes = self._framing_bytes = self._pieces = self._trailers = self._unread_bytes = 0
+        self._sending.restart()
+        self._deadline = self.loop.time() + self._limits.head_seconds
+
+    def on_url(self, url: bytes) -> None:
+        self._head_bytes += len(url)
+        super().on_url(url)
+        if self._head_bytes > bounds.HEAD_BYTES:
+            raise _url_too_long()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            # A trailer's fields are dropped: nothing here reads them, and they must not pass for headers.
+            self._trailers += 1
+            if self._trailers > bounds.HEADERS:
+                raise _Refused(431, f"the trailer must have at most {bounds.HEADERS} fields", "headers")
+            return
+        self._head_bytes += len(name) + len(value) + _LINE_BYTES
+        if self._head_bytes > bounds.HEAD_BYTES:
+            raise _head_too_long(b"")
+        if len(self.headers) >= bounds.HEADERS:
+            raise _Refused(431, f"the request must have at most {bounds.HEADERS} headers", "headers")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        version = self.parser.get_http_version()
+        self._check_head(version)
+        if self.parser.should_upgrade():
+            self.scope["method"] = self.parser.get_method().decode("ascii")
+            if self.scope["method"] == "CONNECT":
+                raise _Refused(405, "this is no proxy: CONNECT is not supported")
+            self._is_upgrade = True
+            return
+        super().on_headers_complete()
+        self._in_head, self._in_body = False, True
+        self._deadline = math.inf
+        self._is_last = not self.cycle.keep_alive
+
+    def _check_head(self, version: str) -> None:
+        if version not in _VERSIONS:
+            raise _Refused(505, f"HTTP/{version} is not supported; use HTTP/1.1")
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and version == "1.1"):
+            raise _Refused(400, f"the request must have one Host header: got {len(hosts)}")
+        if hosts and not _HOST.fullmatch(hosts[0]):
+            raise _Refused(400, "the Host header must be HOST or HOST:PORT")
+        if codings := [value for name, value in self.headers if name == b"transfer-encoding"]:
+            if version == "1.0":
+                raise _Refused(400, "HTTP/1.0 has no Transfer-Encoding; use Content-Length")
+            if len(codings) > 1 or codings[0].lower() != b"chunked":
+                raise _Refused(501, "Transfer-Encoding must be chunked")
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        self._pieces += 1
+        if self._pieces > bounds.BODY_PIECES + self._body_bytes // 64:
+            raise _Refused(400, "the body has too many small chunks; send larger ones", "body_pieces")
+        if self.cycle.response_complete:
+            self._unread_bytes += len(body)
+            if self._unread_bytes > bounds.UNREAD_BODY_BYTES:
+                raise _Refused(413, "the body goes on after its request was answered", "unread_body_bytes")
+            return
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._is_upgrade:
+            return
+        super().on_message_complete()
+        self._in_body = False
+        if self._answering is None and not self._is_dropping:
+            # The answer was there before the end of the body.
+            self._await_request()
+
+    # What is answered
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        self._slot.working()
+        # Whatever the request before has noted in its context, such as who made it, is not this one's.
+        task = self.loop.create_task(cycle.run_asgi(app), context=contextvars.Context())
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        self._answering = None
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            if not self.pipeline:
+                self.flow.resume_reading()
+        elif self._refused is not None:
+            self._answer_refused(self._refused)
+        else:
+            self.flow.resume_reading()
+            if self._in_body and self.expect_100_continue and self._body_bytes == 0:
+                # The client was not told to send its body, so what it sends next could be that or another request.
+                self._linger()
+            elif self._in_body:
+                # What is left of the body is read, unless it is much, so that the connection can be used again.
+                self._deadline = self.loop.time() + bounds.LINGER_SECONDS
+            elif not self._in_head:
+                self._await_request()
+
+    def _await_request(self) -> None:
+        self._slot.idle()
+        self._deadline = self.loop.time() + self._limits.keep_alive_seconds
+
+    def _refuse(self, refused: _Refused) -> None:
+        """Answer an error and close, once the requests before it are answered; what arrives is dropped from here on."""
+        self._is_dropping = True
+        self._deadline = math.inf
+        if refused.bound is not None:
+            self._count(refused.bound, "refused a request", message=refused.message)
+        broken = self.cycle if self._in_body else None
+        if broken is not None and broken.response_complete:
+            self._linger()
+        elif broken is not None and broken is self._answering:
+            self._answering = None
+            broken.disconnected = True
+            broken.message_event.set()
+            if broken.response_started:
+                self.transport.abort()
+            else:
+                self._answer_refused(refused)
+        else:
+            if broken is not None and self.pipeline:
+                self.pipeline.popleft()
+            if self._answering is None:
+                self._answer_refused(refused)
+            else:
+                self._refused = refused
+                self.flow.resume_reading()
+
+    def _answer_refused(self, refused: _Refused) -> None:
+        path = self.url.decode("latin-1") if self._messages else "/"
+        self.transport.write(raw_refusal(refused.status, refused.message, path, self.server_state.default_headers))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close for writing and read on for a while, since a close with data unread could lose the answer."""
+        self._is_dropping = True
+        self._unread_bytes = 0
+        self._deadline = self.loop.time() + bounds.LINGER_SECONDS
+        self._slot.idle()
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _count(self, bound: str, event: str, **fields: object) -> None:
+        BOUND_REACHED.labels(bound=bound).inc()
+        log.warning(event, limit=bound, address=self._slot.address, **fields)
+
+
+def _url_too_long() -> _Refused:
+    return _Refused(414, f"the URL must be shorter than {bounds.HEAD_BYTES} bytes", "head_bytes")
+
+
+def _head_too_long(url: bytes) -> _Refused:
+    if len(url) > bounds.HEAD_BYTES // 2:
+        return _url_too_long()
+    return _Refused(431, f"the request's head must have at most {bounds.HEAD_BYTES} bytes", "head_bytes")
+
+
+def _taken(transport: asyncio.Transport) -> int | None:
+    """Return how many bytes the client's system has taken in all; None where the system does not know."""
+    connection: socket.socket | None = transport.get_extra_info("socket")
+    if connection is None or not hasattr(socket, "TCP_INFO"):
+        return None
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED.stop)
+    except OSError:
+        return None
+    return int.from_bytes(info[_ACKNOWLEDGED], "little") if len(info) == _ACKNOWLEDGED.stop else None

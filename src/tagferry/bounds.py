@@ -50,6 +50,18 @@ IMAGE_MANIFESTS = 1000
 """Manifests that one image may refer to, at any depth, so that no index can keep a copy busy for ever."""
 INDEX_DEPTH = 8
 """Indexes that may be nested in each other."""
+QUESTION_TAGS = 100_000
+"""Tags that one question for a list looks at over all repositories; behind them, repositories have no size or dates."""
+QUESTION_MANIFESTS = 5000
+"""Manifests that one question for a list reads; what was read before is remembered, and does not count."""
+QUESTION_BYTES = 64 * 1024 * 1024
+"""Bytes of manifests and configurations that it reads."""
+LISTED_IMAGE_DESCRIPTORS = 20_000
+"""Layers and children of one image that lists count; an image of more is shown with the size of these."""
+LISTED_DESCRIPTORS = 100_000
+"""Layers and children that are remembered of a store's images, so that lists need not read them again."""
+LISTED_TEXT_BYTES = 8 * 1024 * 1024
+"""Bytes of manifests that one list of tags shows; further tags are shown without."""
 REFERRERS = 1000
 """Referrers of one manifest that are copied; further ones stay behind."""
 ATTACHMENTS = 5000

@@ -74,7 +74,7 @@ async def test_an_image_is_as_large_as_its_distinct_blobs(store: MemoryStore):
 
     details = await describe_tag(store, APP, V1)
 
-    assert (details.tag, details.manifest.digest) == (V1, sample.digest)
+    assert (details.tag, details.digest) == (V1, sample.digest)
     assert details.size == bytes_of(sample)
     assert len(sample.blobs) == 3
 
@@ -213,7 +213,7 @@ async def test_a_config_that_the_store_lacks_leaves_the_date_unknown():
 
 
 async def test_a_config_that_is_far_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tagferry.catalog.bounds.MANIFEST_BYTES", 10)
+    monkeypatch.setattr("tagferry.catalog.contents.bounds.CONFIG_BYTES", 10)
     await push(store := UndatedStore(), APP, built("2024-01-01T00:00:00Z"), V1)
 
     assert (await describe_tag(store, APP, V1)).created is None

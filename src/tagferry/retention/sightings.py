@@ -6,7 +6,6 @@ stands for does not change, so that it is read once.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,11 +13,11 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from tagferry.catalog import TagDetails, describe_tags
+from tagferry.catalog import describe_tags
+from tagferry.catalog.contents import Image
 from tagferry.concurrency import each
 from tagferry.db.engine import Database
 from tagferry.db.tables import RetentionTagRow
-from tagferry.errors import Corrupt, Invalid
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import is_attachment_tag
 from tagferry.oci.images import ImageStore, TagRecord
@@ -53,21 +52,21 @@ async def look(
             news.append(record)
 
     async def read(record: TagRecord) -> None:
-        # What is damaged is not for a rule to judge, and keeps none from judging the rest.
-        with suppress(Corrupt, Invalid):
-            for details in await describe_tags(store, name, [record]):
-                seen[record] = _sighting(record, details, now)
+        for details in await describe_tags(store, name, [record]):
+            # What is damaged is not for a rule to judge, and keeps none from judging the rest.
+            if details.image is not None:
+                seen[record] = _sighting(record, details.image, now)
 
     await each(news, read, at_once=_READ_AT_ONCE)
     return seen
 
 
-def _sighting(record: TagRecord, details: TagDetails, now: datetime) -> Sighting:
+def _sighting(record: TagRecord, image: Image, now: datetime) -> Sighting:
     return Sighting(
         digest=record.digest,
         pushed_at=record.updated or now,
-        built_at=details.built,
-        is_attachment=details.manifest.subject is not None or is_attachment_tag(record.tag),
+        built_at=image.built,
+        is_attachment=image.is_attached or is_attachment_tag(record.tag),
     )
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from tagferry.accounts.model import Permission
 from tagferry.catalog import AttachmentDetails, describe_attachment, find_tag, list_attached_to, list_attachments
+from tagferry.catalog.contents import Question
 from tagferry.names import RepositoryName, Tag
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import date, number
@@ -67,7 +68,9 @@ async def list_accessories(
     async with naming_tag(context, name, wanted):
         subject = await find_tag(store, name, wanted)
     found = await list_attachments(store, name, subject)
-    described = [await describe_attachment(store, name, one) for one in found[page.offset : page.offset + page.limit]]
+    question = Question(store)
+    shown = found[page.offset : page.offset + page.limit]
+    described = [await describe_attachment(store, name, one, question) for one in shown]
     return {
         "total": len(found),
         "accessories": [_accessory(context, name, details) for details in described if details is not None],

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from tagferry.catalog.contents import Question
 from tagferry.concurrency import each
 from tagferry.errors import NotFound
 from tagferry.web.context import Context, RequestContext
@@ -94,7 +95,8 @@ async def overview(context: RequestContext) -> dict[str, Any]:
     """Count what the caller may read in this region; a blob counts once in each repository."""
     readable = await context.services.access.readable(context.caller, context.region.id)
     entries = await list_readable(context, readable)
-    views = await each(entries, lambda entry: view(context, entry), at_once=_AT_ONCE)
+    question = Question(context.region.store)
+    views = await each(entries, lambda entry: view(context, entry, question), at_once=_AT_ONCE)
     return {
         "domain_id": context.caller.domain_id,
         "domain_name": context.caller.domain_name,

@@ -9,14 +9,18 @@ from tagferry.accounts.access import Readable
 from tagferry.accounts.model import RepositoryRecord
 from tagferry.accounts.repositories import OTHER
 from tagferry.catalog import RepositoryDetails, describe_repository, has_images, list_repositories
+from tagferry.catalog.contents import Question
 from tagferry.concurrency import each
-from tagferry.errors import NotFound, TagferryError
+from tagferry.errors import Corrupt, Invalid, NotFound, TagferryError
+from tagferry.events import SparseEvents
 from tagferry.names import RepositoryName, Tag
 from tagferry.web.context import Context
 
 _ASKED_AT_MOST = 500
 """Repositories that a registry is asked about for one list, whether they still have an image."""
 _ASKED_AT_ONCE = 16
+
+log = SparseEvents(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +117,22 @@ async def _vacant(context: Context, names: Sequence[RepositoryName]) -> set[Repo
     return {name for name, vacant in zip(names, found, strict=True) if vacant}
 
 
-async def view(context: Context, entry: Entry) -> View:
-    """A listed repository; where its images have gone meanwhile, or may not be read any more, there are none."""
+async def view(context: Context, entry: Entry, question: Question | None = None) -> View:
+    """A listed repository; where its images have gone meanwhile, or may not or cannot be read, there are none.
+
+    Args:
+        context: the request's.
+        entry: the repository.
+        question: bounds what is read for all repositories of a list.
+    """
     if entry.is_shared is False:
         return View(entry, RepositoryDetails(entry.name))
     try:
-        details = await describe_repository(context.region.store, entry.name)
+        details = await describe_repository(context.region.store, entry.name, question)
     except NotFound:
+        details = RepositoryDetails(entry.name)
+    except (Corrupt, Invalid, OSError) as error:
+        log.warning("list.repository.unreadable", region=context.region.id, repository=entry.name, reason=str(error))
         details = RepositoryDetails(entry.name)
     return View(entry, details)
 

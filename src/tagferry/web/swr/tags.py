@@ -1,6 +1,7 @@
 """Tags: list, show, create and delete."""
 
 import base64
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.model import Permission
 from tagferry.catalog import TagDetails, delete_tag, describe_tag, describe_tags
+from tagferry.catalog.contents import Question
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import RepositoryName, Tag
+from tagferry.oci.images import TagRecord
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.swr.formats import by_date, date, number
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag
@@ -39,7 +42,7 @@ class _TagFields(BaseModel):
     id: int
     repo_id: int
     image_id: str
-    manifest: str
+    manifest: str = Field(description="Empty where it cannot be read, or where the list shows 8 MiB of them already.")
     digest: str
     schema_: int = Field(alias="schema")
     path: str
@@ -93,14 +96,15 @@ async def list_page(
     column = _column(parameters.get("order_column"), _COLUMNS)
     descending = is_descending(parameters, "order_type", default=True)
     name = await _allowed(namespace, repository, context, Permission.READ)
-    details = await _matching(context, name, parameters.get("tag") or "")
-    details.sort(
-        key=lambda one: one.tag if column == "name" else (*by_date(one.updated, descending=descending), one.tag),
+    records = await _matching(context, name, parameters.get("tag") or "")
+    updates = await _updates(context, name, records) if column == "updated_at" else {}
+    records.sort(
+        key=lambda one: one.tag if column == "name" else (*by_date(updates[one.tag], descending=descending), one.tag),
         reverse=descending,
     )
-    shown = details[page.offset : page.offset + page.limit]
+    shown = await _shown(context, name, records[page.offset : page.offset + page.limit])
     items = [_item(context, name, one) | {"Tag": one.tag, "deleted": None, "scanned": False} for one in shown]
-    return JSONResponse(items, headers=page.content_range(count=len(items), total=len(details)))
+    return JSONResponse(items, headers=page.content_range(count=len(items), total=len(records)))
 
 
 @router.get(
@@ -132,18 +136,20 @@ async def list_from_marker(
     def place(updated: str, tag: str) -> tuple[bool, str, str]:
         return (True, "", tag) if by_name else ((updated != date(None)) == descending, updated, tag)
 
-    def place_of(one: TagDetails) -> tuple[bool, str, str]:
-        return place(date(one.updated), one.tag)
+    def place_of(one: TagRecord) -> tuple[bool, str, str]:
+        return place(date(updates.get(one.tag)), one.tag)
 
-    found = sorted(await _matching(context, name, tag or ""), key=place_of, reverse=descending)
+    found = await _matching(context, name, tag or "")
+    updates = {} if by_name else await _updates(context, name, found)
+    found.sort(key=place_of, reverse=descending)
     if after is not None:
         last = place(*after)
         found = [one for one in found if (place_of(one) < last if descending else place_of(one) > last)]
     has_more = len(found) > size
-    items = [_item(context, name, one) | {"tag": one.tag} for one in found[:size]]
+    shown = await _shown(context, name, found[:size], with_texts=with_manifests)
     return {
-        "tags": items if with_manifests else [item | {"manifest": ""} for item in items],
-        "nextMarker": _marker(found[size - 1]) if has_more else None,
+        "tags": [_item(context, name, one) | {"tag": one.tag} for one in shown],
+        "nextMarker": _marker(date(updates.get(found[size - 1].tag)), found[size - 1].tag) if has_more else None,
         "has_more": has_more,
     }
 
@@ -190,14 +196,30 @@ async def _allowed(namespace: str, repository: str, context: Context, permission
     return name
 
 
-async def _matching(context: Context, name: RepositoryName, part: str) -> list[TagDetails]:
+async def _matching(context: Context, name: RepositoryName, part: str) -> list[TagRecord]:
     try:
         records = await context.region.store.describe_tags(name)
     except NotFound:
         records = []
     if not records and await context.services.repositories.find(context.region.id, name) is None:
         raise NotFound("repository", name)
-    return await describe_tags(context.region.store, name, [record for record in records if part in record.tag])
+    return [record for record in records if part in record.tag]
+
+
+async def _updates(
+    context: Context, name: RepositoryName, records: Sequence[TagRecord]
+) -> Mapping[Tag, datetime | None]:
+    """When tags were updated, which takes reading their images only where the registry does not know."""
+    undated = [record for record in records if record.updated is None]
+    read = await describe_tags(context.region.store, name, undated)
+    return {record.tag: record.updated for record in records} | {one.tag: one.updated for one in read}
+
+
+async def _shown(
+    context: Context, name: RepositoryName, records: Sequence[TagRecord], *, with_texts: bool = True
+) -> list[TagDetails]:
+    store = context.region.store
+    return await describe_tags(store, name, records, question=Question(store, with_texts=with_texts))
 
 
 def _column(name: str | None, known: tuple[str, ...]) -> str:
@@ -207,8 +229,8 @@ def _column(name: str | None, known: tuple[str, ...]) -> str:
     return column
 
 
-def _marker(last: TagDetails) -> str:
-    return base64.urlsafe_b64encode(f"{date(last.updated)} {last.tag}".encode()).decode()
+def _marker(updated: str, tag: Tag) -> str:
+    return base64.urlsafe_b64encode(f"{updated} {tag}".encode()).decode()
 
 
 def _parse_marker(marker: str) -> tuple[str, str]:
@@ -221,14 +243,14 @@ def _parse_marker(marker: str) -> tuple[str, str]:
 
 
 def _item(context: Context, name: RepositoryName, details: TagDetails) -> dict[str, Any]:
-    manifest = details.manifest
+    image = details.image
     path = f"{context.region.registry_host}/{name}:{details.tag}"
     return {
         "id": number(context.region.id, name, details.tag),
         "repo_id": number(context.region.id, name),
-        "image_id": (manifest.config.digest if manifest.config else manifest.digest).encoded,
-        "manifest": manifest.raw.decode("utf-8", "replace"),
-        "digest": manifest.digest,
+        "image_id": ((image.config if image else None) or details.digest).encoded,
+        "manifest": details.text,
+        "digest": details.digest,
         "schema": 2,
         "path": path,
         "internal_path": path,
@@ -237,5 +259,5 @@ def _item(context: Context, name: RepositoryName, details: TagDetails) -> dict[s
         "created": date(details.created),
         "updated": date(details.updated),
         "domain_id": context.caller.domain_id,
-        "tag_type": int(manifest.is_index),
+        "tag_type": int(image is not None and image.is_index),
     }

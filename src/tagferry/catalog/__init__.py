@@ -1,25 +1,21 @@
 """What a store holds, told as people ask for it: repositories with sizes, tags with digests and dates."""
 
 import contextlib
-import json
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from tagferry import bounds
+from tagferry.catalog.contents import Image, Question, union
 from tagferry.concurrency import each
-from tagferry.errors import Conflict, Invalid, NotDeleted, NotFound, TagferryError, Unsupported
+from tagferry.errors import Conflict, Incomplete, NotDeleted, NotFound, Unsupported
 from tagferry.names import Digest, Namespace, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_kind, cosign_tags
-from tagferry.oci.dates import parse_date
 from tagferry.oci.deletion import not_deleted, outlasting
 from tagferry.oci.images import ImageStore, TagRecord, written_since
-from tagferry.oci.model import Descriptor, Manifest
 
 _AT_ONCE = 8
 _NAMED = 5
-_CREATED = "org.opencontainers.image.created"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +23,27 @@ class TagDetails:
     """A tag and its image.
 
     Attributes:
-        size: bytes of every distinct blob of the image, over all its platforms.
-        built: when the image was built, by its config or the manifest's annotation, as far as that can be believed.
+        digest: what it points to.
+        image: None where that cannot be read.
         written: when the tag was written, where the store knows.
+        text: the manifest, where it was asked for and is to be had.
     """
 
     tag: Tag
-    manifest: Manifest
-    size: int
-    built: datetime | None
+    digest: Digest
+    image: Image | None
     written: datetime | None
+    text: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of every distinct blob of the image, over all its platforms, as far as they are known."""
+        return self.image.size if self.image else 0
+
+    @property
+    def built(self) -> datetime | None:
+        """When the image was built, by its config or the manifest's annotation, as far as that can be believed."""
+        return self.image.built if self.image else None
 
     @property
     def created(self) -> datetime | None:
@@ -118,27 +125,39 @@ async def has_images(store: ImageStore, name: RepositoryName) -> bool:
     return False
 
 
-async def describe_repository(store: ImageStore, name: RepositoryName) -> RepositoryDetails:
-    """A repository's tags, size and dates; raises NotFound where it has no tag, even if the registry still names it."""
+async def describe_repository(
+    store: ImageStore, name: RepositoryName, question: Question | None = None
+) -> RepositoryDetails:
+    """A repository's tags, size and dates; raises NotFound where it has no tag, even if the registry still names it.
+
+    Args:
+        store: where the repository is.
+        name: the repository.
+        question: bounds what is read for a list of repositories.
+    """
+    question = question or Question(store)
     records = await store.describe_tags(name)
     if not records:
         raise NotFound("repository", name)
-    blobs: dict[Digest, int] = {}
-    details = await describe_tags(store, name, records, blobs)
+    tags = tuple(record.tag for record in records)
+    if not question.may_name(len(tags)):
+        return RepositoryDetails(name=name, tags=tags)
+    details = await describe_tags(store, name, records, question=question)
     moments = [moment for detail in details for moment in (detail.built, detail.written) if moment]
     updates = [detail.updated for detail in details if detail.updated]
     return RepositoryDetails(
         name=name,
-        tags=tuple(record.tag for record in records),
-        size=sum(blobs.values()),
+        tags=tags,
+        size=sum(union(detail.image for detail in details).values()),
         created=min(moments, default=None),
         updated=max(updates, default=None),
     )
 
 
 async def describe_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> TagDetails:
-    """One tag; raises NotFound of the kind `tag` or `repository`."""
-    details = await describe_tags(store, name, await store.describe_tags(name, only=[tag]))
+    """One tag with its manifest; raises NotFound of the kind `tag` or `repository`."""
+    question = Question(store, with_texts=True)
+    details = await describe_tags(store, name, await store.describe_tags(name, only=[tag]), question=question)
     if details:
         return details[0]
     raise await _missing(store, name, tag)
@@ -164,22 +183,26 @@ async def list_attachments(store: ImageStore, name: RepositoryName, subject: Dig
         Attachment(subject, record.digest, f"{cosign_kind(record.tag)}.cosign", record.tag, record.updated)
         for record in records
     ]
-    referrers = await store.list_referrers(name, subject)
+    try:
+        referrers = await store.list_referrers(name, subject)
+    except Incomplete as error:
+        referrers = list(error.found)
     found = {one.digest: Attachment(subject, one.digest, one.artifact_type or one.media_type) for one in referrers}
     return sorted([*found.values(), *tagged], key=lambda one: (one.digest, one.tag or ""))
 
 
 async def describe_attachment(
-    store: ImageStore, name: RepositoryName, attachment: Attachment
+    store: ImageStore, name: RepositoryName, attachment: Attachment, question: Question | None = None
 ) -> AttachmentDetails | None:
-    """An attachment with its size and dates; None where it has vanished, or is of a type that is not understood."""
+    """An attachment with its size and dates as far as it can be read; None where it has vanished."""
     try:
-        _, blobs, built = await _contents(store, name, attachment.digest)
+        image = await (question or Question(store)).image(name, attachment.digest)
     except (NotFound, Unsupported):
         return None
+    built = image.built if image else None
     return AttachmentDetails(
         attachment=attachment,
-        size=sum(blobs.values()),
+        size=image.size if image else 0,
         created=built or attachment.updated,
         updated=attachment.updated or built,
     )
@@ -270,12 +293,10 @@ async def _leads_to(
     if root == digest:
         return True
     if root not in lists:
-        try:
-            manifest = await store.get_manifest(name, root)
-        except (NotFound, Unsupported):
-            lists[root] = frozenset([root])
-        else:
-            lists[root] = frozenset(image.digest for image in await _reachable(store, name, manifest))
+        found = await Question(store).manifests(name, root)
+        if found is None:
+            return True
+        lists[root] = found
     return digest in lists[root]
 
 
@@ -283,7 +304,8 @@ async def describe_tags(
     store: ImageStore,
     name: RepositoryName,
     records: Sequence[TagRecord],
-    blobs: dict[Digest, int] | None = None,
+    *,
+    question: Question | None = None,
 ) -> list[TagDetails]:
     """Describe these tags; one that vanishes meanwhile, or is of a type that is not understood, is left out.
 
@@ -291,69 +313,18 @@ async def describe_tags(
         store: where the repository is.
         name: the repository.
         records: the tags.
-        blobs: filled with the size of every distinct blob, where given.
+        question: bounds what is read; by default these tags alone are one question.
     """
+    asked = question or Question(store)
 
     async def one(record: TagRecord) -> TagDetails | None:
         try:
-            return await _describe(store, name, record, blobs if blobs is not None else {})
+            image = await asked.image(name, record.digest)
         except (NotFound, Unsupported):
             return None
+        text = await asked.text(name, record.digest)
+        return TagDetails(record.tag, record.digest, image, record.updated, text)
 
     found = await each(records, one, at_once=_AT_ONCE)
+    asked.settle()
     return [details for details in found if details is not None]
-
-
-async def _describe(
-    store: ImageStore, name: RepositoryName, record: TagRecord, all_blobs: dict[Digest, int]
-) -> TagDetails:
-    manifest, blobs, built = await _contents(store, name, record.digest)
-    all_blobs.update(blobs)
-    return TagDetails(
-        tag=record.tag,
-        manifest=manifest,
-        size=sum(blobs.values()),
-        built=built,
-        written=record.updated,
-    )
-
-
-async def _contents(
-    store: ImageStore, name: RepositoryName, digest: Digest
-) -> tuple[Manifest, dict[Digest, int], datetime | None]:
-    """A manifest, the sizes of its and its children's blobs, and when it was built, if it says so; raises NotFound."""
-    manifest = await store.get_manifest(name, digest)
-    manifests = {one.digest: one for one in await _reachable(store, name, manifest)}
-    blobs = {blob.digest: blob.size for one in manifests.values() for blob in one.blobs}
-    listed = (child for one in manifests.values() for child in one.children if child.digest not in manifests)
-    blobs |= {child.digest: child.size for child in listed if not child.is_known_manifest}
-    config = next((one.config for one in manifests.values() if not one.is_index and one.config), None)
-    built = await _created(store, name, config) if config else None
-    return manifest, blobs, built or parse_date(manifest.annotations.get(_CREATED))
-
-
-async def _reachable(store: ImageStore, name: RepositoryName, manifest: Manifest) -> list[Manifest]:
-    """A manifest and those that it lists over all its levels; what the store lacks is left out."""
-    found: dict[Digest, Manifest] = {manifest.digest: manifest}
-    waiting = [manifest]
-    while waiting:
-        for child in waiting.pop().children:
-            if child.digest not in found:
-                # What is no manifest by its type may be a blob, of which some stores say so in other ways.
-                others = () if child.is_known_manifest else (Invalid, Unsupported)
-                with contextlib.suppress(NotFound, *others):
-                    found[child.digest] = await store.get_manifest(name, child.digest)
-                    waiting.append(found[child.digest])
-    return list(found.values())
-
-
-async def _created(store: ImageStore, name: RepositoryName, config: Descriptor) -> datetime | None:
-    if config.size > bounds.MANIFEST_BYTES:
-        return None
-    try:
-        async with store.read_blob(name, config) as chunks:
-            raw = b"".join([chunk async for chunk in chunks])
-        document = json.loads(raw)
-    except (TagferryError, ValueError, RecursionError):
-        return None
-    return parse_date(document.get("created")) if isinstance(document, dict) else None

@@ -1,0 +1,338 @@
+"""What lists tell of images, read within bounds.
+
+Lists are asked for by anybody who may read, and are made of what anybody who may push has pushed. So one question reads
+a bounded number of manifests and bytes, one image counts up to a bound, and what was read once is kept by its digest.
+What cannot be read, or not any more within the bounds, is shown with what else is known of it.
+"""
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from tagferry import bounds
+from tagferry.concurrency import Flights
+from tagferry.errors import Corrupt, Invalid, NotFound, TagferryError, Unsupported
+from tagferry.events import SparseEvents
+from tagferry.metrics import BOUND_REACHED
+from tagferry.names import Digest, RepositoryName
+from tagferry.oci.dates import parse_date
+from tagferry.oci.images import ImageStore
+from tagferry.oci.model import Descriptor, Manifest
+
+_NEAR_AT_ONCE = 4
+_FAR_AT_ONCE = 8
+"""Manifests that the lists of one store read at once; each may take memory of many times its size."""
+_FAILURES = 3
+"""Manifests that a registry may fail to give before a question counts as failed itself."""
+_CREATED = "org.opencontainers.image.created"
+_UNREADABLE = (Invalid, Corrupt, Unsupported, OSError)
+
+log = SparseEvents(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What lists tell of an image, or of anything else that a manifest or an index describes.
+
+    Attributes:
+        config: of an image manifest.
+        blobs: every distinct blob with its bytes, over all platforms.
+        built: when it was built, as far as that can be believed.
+        is_attached: whether it refers to a subject.
+    """
+
+    digest: Digest
+    is_index: bool
+    config: Digest | None
+    blobs: dict[Digest, int]
+    built: datetime | None
+    is_attached: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of every distinct blob."""
+        return sum(self.blobs.values())
+
+
+class _Child(NamedTuple):
+    digest: Digest
+    size: int
+    is_known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is kept of one manifest."""
+
+    is_index: bool
+    is_attached: bool
+    config: Descriptor | None
+    blobs: tuple[tuple[Digest, int], ...]
+    children: tuple[_Child, ...]
+    annotated: datetime | None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "_Part":
+        config = None if manifest.is_index else manifest.config
+        return cls(
+            is_index=manifest.is_index,
+            is_attached=manifest.subject is not None,
+            config=config and Descriptor(config.media_type, config.digest, config.size),
+            blobs=tuple((blob.digest, blob.size) for blob in manifest.blobs),
+            children=tuple(_Child(one.digest, one.size, one.is_known_manifest) for one in manifest.children),
+            annotated=parse_date(manifest.annotations.get(_CREATED)),
+        )
+
+    @property
+    def weight(self) -> int:
+        return 1 + len(self.blobs) + len(self.children)
+
+
+_Key = tuple[int, RepositoryName, Digest]
+
+
+class _Known:
+    """What was read of one store, the least recently used of it forgotten beyond a bound."""
+
+    def __init__(self, *, at_once: int) -> None:
+        self.reading = asyncio.Semaphore(at_once)
+        self.flights: Flights[_Key, _Part | None] = Flights()
+        self._kept: OrderedDict[_Key, _Part | datetime | None] = OrderedDict()
+        self._weight = 0
+
+    def part(self, key: _Key) -> _Part | None:
+        found = self._kept.get(key)
+        return found if isinstance(found, _Part) else None
+
+    def date(self, key: _Key) -> tuple[datetime | None] | None:
+        """A config's date in a tuple, None where it was not read yet."""
+        if key not in self._kept:
+            return None
+        found = self._kept[key]
+        return None if isinstance(found, _Part) else (found,)
+
+    def keep(self, key: _Key, what: _Part | datetime | None) -> None:
+        self._forget(key)
+        self._kept[key] = what
+        self._weight += _weight(what)
+        while self._weight > bounds.LISTED_DESCRIPTORS:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, key: _Key) -> None:
+        if key in self._kept:
+            self._weight -= _weight(self._kept.pop(key))
+
+
+_known: WeakKeyDictionary[ImageStore, _Known] = WeakKeyDictionary()
+
+
+class Question:
+    """What one question reads of a store.
+
+    Args:
+        store: the store.
+        with_texts: whether manifests are to be shown themselves.
+    """
+
+    def __init__(self, store: ImageStore, *, with_texts: bool = False) -> None:
+        self.store = store
+        if store not in _known:
+            _known[store] = _Known(at_once=_FAR_AT_ONCE if store.is_far else _NEAR_AT_ONCE)
+        self._known = _known[store]
+        self._manifests = bounds.QUESTION_MANIFESTS
+        self._bytes = bounds.QUESTION_BYTES
+        self._tags = bounds.QUESTION_TAGS
+        self._failures: list[TagferryError] = []
+        self._has_succeeded = False
+        self._is_cut = False
+        self._text_bytes = bounds.LISTED_TEXT_BYTES if with_texts else 0
+
+    def may_name(self, tags: int) -> bool:
+        """Count so many tags whose pointers were read; False once there were too many for one question."""
+        self._tags -= tags
+        if self._tags < 0:
+            self._reached("QUESTION_TAGS")
+        return self._tags >= 0
+
+    async def image(self, name: RepositoryName, digest: Digest) -> Image | None:
+        """Tell of an image; None where it cannot be read, or not any more by this question.
+
+        Raises:
+            NotFound, Unsupported: as `ImageStore.get_manifest`.
+            TagferryError: the registry fails more than now and then.
+        """
+        try:
+            root = await self._part(name, digest)
+            if root is None:
+                return None
+            parts, absent = await self._below(name, digest, root)
+        except (NotFound, Unsupported):
+            raise
+        except (TagferryError, OSError) as error:
+            self._tolerate(name, digest, error)
+            return None
+        config = next((one.config for one in parts.values() if one.config), None)
+        built = await self._built(name, config) if config else None
+        blobs = {blob: size for one in parts.values() for blob, size in one.blobs}
+        blobs |= {one.digest: one.size for one in absent if not one.is_known}
+        return Image(
+            digest=digest,
+            is_index=root.is_index,
+            config=root.config.digest if root.config else None,
+            blobs=blobs,
+            built=built or root.annotated,
+            is_attached=root.is_attached,
+        )
+
+    async def manifests(self, name: RepositoryName, digest: Digest) -> frozenset[Digest] | None:
+        """A manifest and everything that it lists, at any depth; None where that is more than can be told.
+
+        What cannot be read lists nothing.
+        """
+        root = await self._child(name, _Child(digest, 0, is_known=True))
+        if root is None:
+            return None if self._is_cut else frozenset([digest])
+        found, _ = await self._below(name, digest, root)
+        listed = {child.digest for part in found.values() for child in part.children}
+        return None if self._is_cut else frozenset({digest, *listed})
+
+    async def text(self, name: RepositoryName, digest: Digest) -> str:
+        """A manifest as it was pushed; nothing where it cannot be read, or where enough of them are shown already."""
+        if self._text_bytes <= 0:
+            return ""
+        try:
+            async with self._known.reading:
+                manifest = await self.store.get_manifest(name, digest)
+        except (TagferryError, OSError):
+            return ""
+        self._text_bytes -= manifest.size
+        if self._text_bytes < 0:
+            self._reached("LISTED_TEXT_BYTES")
+            return ""
+        return manifest.raw.decode("utf-8", "replace")
+
+    def settle(self) -> None:
+        """Raise what the registry failed with, where it gave nothing at all."""
+        if self._failures and not self._has_succeeded:
+            raise self._failures[0]
+
+    async def _part(self, name: RepositoryName, digest: Digest) -> _Part | None:
+        """A manifest; None where this question has read enough."""
+        key = (self.store.identity, name, digest)
+        if known := self._known.part(key):
+            self._has_succeeded = True
+            return known
+        part = await self._known.flights.share(key, lambda: self._read(key))
+        if part is None and self._manifests > 0 and self._bytes > 0:
+            # It was another question that had read enough.
+            part = await self._read(key)
+        self._has_succeeded |= part is not None
+        return part
+
+    async def _read(self, key: _Key) -> _Part | None:
+        _, name, digest = key
+        async with self._known.reading:
+            if not self._may_read():
+                return None
+            self._manifests -= 1
+            manifest = await self.store.get_manifest(name, digest)
+            self._bytes -= manifest.size
+            part = _Part.of(manifest)
+        self._known.keep(key, part)
+        return part
+
+    async def _below(
+        self, name: RepositoryName, digest: Digest, root: _Part
+    ) -> tuple[dict[Digest, _Part], list[_Child]]:
+        """An image's manifests over all its levels, and those of its children that cannot be read."""
+        found: dict[Digest, _Part] = {digest: root}
+        absent: list[_Child] = []
+        level = [root]
+        left = bounds.LISTED_IMAGE_DESCRIPTORS - root.weight
+        for _ in range(bounds.INDEX_DEPTH):
+            children = {child.digest: child for one in level for child in one.children if child.digest not in found}
+            level = []
+            for child in children.values():
+                if left < 0 or len(found) >= bounds.IMAGE_MANIFESTS:
+                    self._reached("LISTED_IMAGE_DESCRIPTORS" if left < 0 else "IMAGE_MANIFESTS")
+                    return found, absent
+                part = await self._child(name, child)
+                if part is None:
+                    absent.append(child)
+                    continue
+                found[child.digest] = part
+                level.append(part)
+                left -= part.weight
+            if not level:
+                return found, absent
+        self._reached("INDEX_DEPTH")
+        return found, absent
+
+    async def _child(self, name: RepositoryName, child: _Child) -> _Part | None:
+        try:
+            return await self._part(name, child.digest)
+        except (NotFound, *_UNREADABLE):
+            # What is no manifest by its type may be a blob, of which some stores say so in other ways.
+            return None
+
+    async def _built(self, name: RepositoryName, config: Descriptor) -> datetime | None:
+        key = (self.store.identity, name, config.digest)
+        if (known := self._known.date(key)) is not None:
+            return known[0]
+        if config.size > bounds.CONFIG_BYTES:
+            return None
+        try:
+            async with self._known.reading:
+                if not self._may_read():
+                    return None
+                self._bytes -= config.size
+                async with self.store.read_blob(name, config) as chunks:
+                    raw = b"".join([chunk async for chunk in chunks])
+        except (TagferryError, OSError):
+            return None
+        built = await asyncio.to_thread(_created, raw) if len(raw) > bounds.PARSED_AT_ONCE_BYTES else _created(raw)
+        self._known.keep(key, built)
+        return built
+
+    def _may_read(self) -> bool:
+        may = self._manifests > 0 and self._bytes > 0
+        if not may:
+            self._reached("QUESTION_MANIFESTS" if self._bytes > 0 else "QUESTION_BYTES")
+        return may
+
+    def _reached(self, bound: str) -> None:
+        self._is_cut = True
+        BOUND_REACHED.labels(bound=bound).inc()
+        log.warning("list.incomplete", store=self.store.name, bound=bound)
+
+    def _tolerate(self, name: RepositoryName, digest: Digest, error: TagferryError | OSError) -> None:
+        """Let an item go without its manifest; raises the error where that is not about this item alone."""
+        if isinstance(error, _UNREADABLE):
+            where = f"{name}@{digest}"
+            log.warning("list.manifest.unreadable", store=self.store.name, manifest=where, reason=str(error))
+            return
+        self._failures.append(error)
+        if len(self._failures) > _FAILURES:
+            raise error
+
+
+def _weight(what: _Part | datetime | None) -> int:
+    return what.weight if isinstance(what, _Part) else 1
+
+
+def _created(raw: bytes) -> datetime | None:
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return parse_date(document.get("created")) if isinstance(document, dict) else None
+
+
+def union(images: Iterable[Image | None]) -> dict[Digest, int]:
+    """The distinct blobs of images with their bytes."""
+    return {digest: size for image in images if image is not None for digest, size in image.blobs.items()}

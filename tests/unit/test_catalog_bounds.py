@@ -1,0 +1,241 @@
+"""Lists hold whatever was pushed: one odd image hides no other, and no number or size of them keeps a list busy."""
+
+import logging
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tagferry import bounds
+from tagferry.catalog import delete_tag, describe_attachment, describe_repository, describe_tags, list_attachments
+from tagferry.catalog.contents import Question
+from tagferry.errors import Conflict, Corrupt, Incomplete, Invalid, TagferryError, Unavailable, Unsupported
+from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.model import Manifest
+from tests.support.images import SampleImage, artifact, image, index, push
+from tests.support.memory_store import MemoryStore
+
+APP = RepositoryName("team/app")
+TAGS = [Tag(f"v{number}") for number in range(6)]
+
+
+class OddStore(MemoryStore):
+    """Counts how often each manifest is read, and fails to give some."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.odd: dict[Digest, Exception] = {}
+        self.read: Counter[Reference] = Counter()
+        self.user = 0
+
+    @property
+    def identity(self) -> int:
+        return self.user
+
+    async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        self.read[reference] += 1
+        if isinstance(reference, Digest) and reference in self.odd:
+            raise self.odd[reference]
+        return await super().get_manifest(repository, reference)
+
+
+@pytest.fixture
+def store() -> OddStore:
+    return OddStore()
+
+
+async def filled(store: OddStore) -> list[SampleImage]:
+    samples = [image(seed=tag) for tag in TAGS]
+    for tag, sample in zip(TAGS, samples, strict=True):
+        await push(store, APP, sample, tag)
+    store.read.clear()
+    return samples
+
+
+ODD = [Invalid("layers[0].size", "is no size"), Corrupt("damaged"), OSError(5, "Input/output error")]
+
+
+@pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
+async def test_an_image_that_cannot_be_read_is_shown_with_what_is_known_of_it(store: OddStore, error: Exception):
+    samples = await filled(store)
+    store.odd[samples[0].digest] = error
+
+    details = await describe_tags(store, APP, await store.describe_tags(APP))
+    repository = await describe_repository(store, APP)
+
+    assert [(one.tag, one.digest) for one in details] == [(t, s.digest) for t, s in zip(TAGS, samples, strict=True)]
+    assert [one.image is None for one in details] == [True, *[False] * 5]
+    assert (details[0].size, details[0].updated) == (0, details[0].written)
+    assert (repository.tags, repository.size) == (tuple(TAGS), sum(one.size for one in details))
+
+
+@pytest.mark.parametrize("error", [*ODD, Unsupported("schema 1")], ids=lambda error: type(error).__name__)
+async def test_a_platform_that_cannot_be_read_is_left_out_of_its_index(store: OddStore, error: Exception):
+    right, odd = image(seed="right"), image(seed="odd")
+    await push(store, APP, index(right, odd), TAGS[0])
+    store.odd[odd.digest] = error
+
+    (details,) = await describe_tags(store, APP, await store.describe_tags(APP))
+
+    assert details.image is not None
+    assert set(details.image.blobs) == set(right.all_blobs)
+
+
+async def test_a_registry_that_fails_now_and_then_hides_no_more_than_that(store: OddStore):
+    samples = await filled(store)
+    for sample in samples[:3]:
+        store.odd[sample.digest] = Unavailable("it answered 500")
+    details = await describe_tags(store, APP, await store.describe_tags(APP))
+    assert [one.image is None for one in details] == [True] * 3 + [False] * 3
+
+    store.odd[samples[3].digest] = Unavailable("it answered 500")
+    with pytest.raises(Unavailable):
+        await describe_tags(store, APP, await store.describe_tags(APP), question=forgetful(store))
+
+
+def forgetful(store: OddStore) -> Question:
+    """A question that knows nothing of earlier ones, as one of another user is."""
+    store.user += 1
+    return Question(store)
+
+
+@pytest.mark.parametrize(("bound", "value", "shown"), [("QUESTION_MANIFESTS", 4, 4), ("QUESTION_BYTES", 1, 1)])
+async def test_one_question_reads_up_to_a_bound_and_the_next_one_goes_on(
+    store: OddStore, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, shown: int
+):
+    await filled(store)
+    monkeypatch.setattr(bounds, bound, value)
+    monkeypatch.setattr("tagferry.catalog.contents._NEAR_AT_ONCE", 1)
+    monkeypatch.setattr("tagferry.catalog.contents._FAR_AT_ONCE", 1)
+    records = await store.describe_tags(APP)
+
+    first = await describe_tags(store, APP, records)
+    assert [one.tag for one in first] == TAGS
+    assert sum(one.image is not None for one in first) == sum(store.read.values()) == shown
+
+    for _ in range(20):
+        last = await describe_tags(store, APP, records)
+    assert all(one.image is not None for one in last)
+    assert set(store.read.values()) == {1}
+
+
+async def test_repositories_behind_too_many_tags_are_shown_without_their_sizes(
+    store: OddStore, monkeypatch: pytest.MonkeyPatch
+):
+    await filled(store)
+    monkeypatch.setattr(bounds, "QUESTION_TAGS", 2 * len(TAGS) - 1)
+    question = Question(store)
+    assert (await describe_repository(store, APP, question)).size > 0
+    assert (await describe_repository(store, APP, question)) == (await describe_repository(store, APP, question))
+    assert (await describe_repository(store, APP, question)).size == 0
+    assert (await describe_repository(store, APP, question)).tags == tuple(TAGS)
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "reads"),
+    [("IMAGE_MANIFESTS", 4, 4), ("LISTED_IMAGE_DESCRIPTORS", 20, 8), ("INDEX_DEPTH", 1, 21)],
+)
+async def test_one_image_counts_up_to_a_bound(
+    store: OddStore, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, reads: int
+):
+    children = [image(seed=str(number)) for number in range(20)]
+    await push(store, APP, index(*children, index(image(seed="deep"))), TAGS[0])
+    store.read.clear()
+    monkeypatch.setattr(bounds, bound, value)
+
+    (details,) = await describe_tags(store, APP, await store.describe_tags(APP))
+
+    assert details.image is not None
+    assert details.image.is_index
+    assert sum(store.read.values()) <= reads + 1
+
+
+async def test_what_was_read_is_remembered_up_to_a_bound(store: OddStore, monkeypatch: pytest.MonkeyPatch):
+    await filled(store)
+    for _ in range(3):
+        assert (await describe_repository(store, APP)).size > 0
+    assert set(store.read.values()) == {1}
+
+    monkeypatch.setattr(bounds, "LISTED_DESCRIPTORS", 4)
+    question = forgetful(store)
+    for _ in range(2):
+        await describe_repository(store, APP, question)
+    assert sum(store.read.values()) > 2 * len(TAGS)
+
+
+async def test_images_that_several_lists_want_at_once_are_read_once(store: OddStore):
+    shared = image(seed="shared")
+    for tag in TAGS:
+        await push(store, APP, index(shared, image(seed=tag)), tag)
+    store.read.clear()
+    await describe_repository(store, APP)
+    assert store.read[shared.digest] == 1
+
+
+async def test_a_list_shows_manifests_up_to_a_bound(store: OddStore, monkeypatch: pytest.MonkeyPatch):
+    samples = await filled(store)
+    records = await store.describe_tags(APP)
+    monkeypatch.setattr(bounds, "LISTED_TEXT_BYTES", sum(one.manifest.size for one in samples[:3]))
+    details = await describe_tags(store, APP, records, question=Question(store, with_texts=True))
+    assert sum(bool(one.text) for one in details) == 3
+    assert not any(one.text for one in await describe_tags(store, APP, records))
+
+
+@pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
+async def test_an_attachment_that_cannot_be_read_is_shown_with_what_is_known_of_it(store: OddStore, error: Exception):
+    await push(store, APP, subject := image(), TAGS[0])
+    await push(store, APP, referrer := artifact(subject=subject.manifest))
+    store.odd[referrer.digest] = error
+
+    (attachment,) = await list_attachments(store, APP, subject.digest)
+    details = await describe_attachment(store, APP, attachment)
+
+    assert details is not None
+    assert (details.attachment.digest, details.size) == (referrer.digest, 0)
+
+
+async def test_referrers_that_cannot_all_be_found_are_listed_as_far_as_they_were(store: OddStore, monkeypatch: Any):
+    await push(store, APP, subject := image(), TAGS[0])
+    await push(store, APP, referrer := artifact(subject=subject.manifest))
+    found = await store.list_referrers(APP, subject.digest)
+
+    async def cut(*_: object, **__: object) -> None:
+        raise Incomplete(TagferryError("there are too many"), found)
+
+    monkeypatch.setattr(store, "list_referrers", cut)
+    assert [one.digest for one in await list_attachments(store, APP, subject.digest)] == [referrer.digest]
+
+
+@pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
+async def test_what_cannot_be_read_keeps_no_other_tag_from_being_deleted(
+    store: OddStore, error: Exception, monkeypatch: pytest.MonkeyPatch
+):
+    samples = await filled(store)
+    store.odd[samples[0].digest] = error
+    delete_manifest = store.delete_manifest
+
+    async def refuse_tags(repository: RepositoryName, reference: Reference, **terms: Any) -> None:
+        if isinstance(reference, Tag):
+            raise Unsupported("registry memory deletes no tag alone")
+        await delete_manifest(repository, reference, **terms)
+
+    monkeypatch.setattr(store, "delete_manifest", refuse_tags)
+    assert await delete_tag(store, APP, TAGS[5]) == [TAGS[5]]
+
+    monkeypatch.setattr(bounds, "QUESTION_MANIFESTS", 0)
+    store.user += 1
+    with pytest.raises(Conflict):
+        await delete_tag(store, APP, TAGS[4])
+
+
+async def test_an_odd_image_is_logged_once_however_often_it_is_listed(
+    store: OddStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    samples = await filled(store)
+    store.odd[samples[0].digest] = Corrupt("damaged")
+    lines: list[str] = []
+    monkeypatch.setattr("tagferry.events.Events.warning", lambda _, event, **__: lines.append(event))
+    for _ in range(20):
+        await describe_repository(store, APP)
+    assert lines.count("list.manifest.unreadable") <= 1
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -7,11 +7,12 @@ import bisect
 import json
 import logging
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
 from tagferry import bounds
-from tagferry.errors import Corrupt, InvalidName, NotFound
+from tagferry.errors import Corrupt, Invalid, InvalidName, NotFound
 from tagferry.names import Digest, Reference, Tag, parse_reference
 from tagferry.oci.model import OCI_INDEX, parsed
 from tagferry.registry.asgi import Response
@@ -28,7 +29,7 @@ async def get_manifest(exchange: Exchange) -> Response:
     """Send a manifest as it was stored; it is never converted to what Accept asks for."""
     reference = _existing_reference(exchange)
     try:
-        manifest = await exchange.store.get_manifest(exchange.repository, reference)
+        manifest = await exchange.store.get_stored_manifest(exchange.repository, reference)
     except Corrupt:
         raise Damaged(reference) from None
     etag = f'"{manifest.digest}"'
@@ -36,7 +37,8 @@ async def get_manifest(exchange: Exchange) -> Response:
     if exchange.matches(etag):
         return Response(304, headers)
     if exchange.on_pull is not None and exchange.request.method == "GET":
-        exchange.on_pull(exchange.repository, manifest)
+        with suppress(Invalid):
+            exchange.on_pull(exchange.repository, manifest)
     return Response(200, headers, manifest.raw)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tagferry import bounds
-from tagferry.errors import Corrupt, InvalidName, NotFound, TagferryError, TooLarge
+from tagferry.errors import Corrupt, Invalid, InvalidName, NotFound, TagferryError, TooLarge
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.dates import date_of
 from tagferry.oci.images import TagRecord, written_since
@@ -55,12 +55,25 @@ class ManifestFiles:
         return stored and Descriptor(media_type=stored.media_type, digest=digest, size=stored.size)
 
     def read(self, repository: RepositoryName, reference: Reference) -> Manifest:
-        """The manifest, verified; raises NotFound and Corrupt."""
+        """The manifest, verified; raises NotFound, Corrupt and what `Manifest.parse` does."""
+        stored = self.read_stored(repository, reference)
+        return Manifest.parse(stored.raw, stored.media_type, digest=stored.digest)
+
+    def read_stored(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        """The manifest as it was stored, verified, but not held to what is asked of manifests today.
+
+        Raises:
+            NotFound, Corrupt: as `read`.
+        """
         digest = self._resolve(repository, reference)
         stored = self._load(repository, digest) if digest is not None else None
-        if stored is None:
+        if digest is None or stored is None:
             raise self._not_found(repository, reference)
-        return Manifest.parse(stored.raw, stored.media_type, digest=digest)
+        manifest = Manifest(raw=stored.raw, media_type=stored.media_type, digest=digest)
+        with contextlib.suppress(Invalid):
+            # What callers may ask for takes parsing, which is not for the event loop.
+            _ = manifest.subject
+        return manifest
 
     def write(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None) -> None:
         """Store a manifest and point a tag to it; raises MissingReference and TooLarge."""
@@ -101,8 +114,7 @@ class ManifestFiles:
         else:
             if stored is None:
                 raise self._not_found(repository, reference)
-            subject = _subject(stored.raw)
-            entries_of_it = [self._layout.referrer(repository, subject, reference)] if subject is not None else []
+            entries_of_it = self._entries_by(repository, Manifest(stored.raw, stored.media_type, reference))
         # Tags go first: one that points to nothing is never to be seen.
         for record in self.tags(repository):
             if record.digest == reference:
@@ -236,6 +248,14 @@ class ManifestFiles:
             self._integrity.healed(damage)
         return descriptor
 
+    def _entries_by(self, repository: RepositoryName, manifest: Manifest) -> list[Path]:
+        """The entry that a manifest has as a referrer, if it is one."""
+        try:
+            subject = manifest.subject
+        except Invalid:
+            return self._entries_of(repository, manifest.digest)
+        return [self._layout.referrer(repository, subject.digest, manifest.digest)] if subject is not None else []
+
     def _entries_of(self, repository: RepositoryName, digest: Digest) -> list[Path]:
         """Every entry of a referrer whose manifest does not tell its subject any more."""
         directory = self._layout.repository(repository) / "_referrers"
@@ -294,9 +314,3 @@ def _tag(name: str) -> Tag | None:
         return Tag(name)
     except InvalidName:
         return None
-
-
-def _subject(raw: bytes) -> Digest | None:
-    document = json.loads(raw)
-    subject = document.get("subject")
-    return Descriptor.from_json(subject).digest if subject is not None else None

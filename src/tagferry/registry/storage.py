@@ -82,6 +82,10 @@ class DiskStore:
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         return await self._threads.run(self._manifests.read, repository, reference)
 
+    async def get_stored_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        """A manifest as it was stored, also where it could no longer be pushed; raises NotFound and Corrupt."""
+        return await self._threads.run(self._manifests.read_stored, repository, reference)
+
     async def put_manifest(
         self,
         repository: RepositoryName,

@@ -48,6 +48,13 @@ CONFIG_BYTES = MANIFEST_BYTES
 """Bytes of an image's configuration where it has to be read."""
 IMAGE_MANIFESTS = 1000
 """Manifests that one image may refer to, at any depth, so that no index can keep a copy busy for ever."""
+IMAGE_MANIFEST_BYTES = 16 * 1024 * 1024
+"""Bytes of all manifests of one image, and of all that is attached to it, each. In memory they take about five times
+as many."""
+MANIFESTS_HELD_BYTES = 64 * 1024 * 1024
+"""Bytes of the manifests that all copies of a process hold at once; who would hold more is tried again later."""
+GUARANTEED_MANIFEST_BYTES = 1024 * 1024
+"""Bytes of one image's manifests, and of all that is attached to it, for which there is always room beside others'."""
 INDEX_DEPTH = 8
 """Indexes that may be nested in each other."""
 QUESTION_TAGS = 100_000
@@ -105,10 +112,16 @@ PROGRESS_BYTES = 64 * 1024
 """Bytes by which a transfer that breaks off has to get further for its earlier failures not to count any more."""
 ERROR_BODY_BYTES = 16 * 1024
 """Bytes that are read of a registry's answer that tells of an error."""
-TAG_LIST_BYTES = 32 * 1024 * 1024
-"""Bytes of one page of tags: a registry that ignores `n` puts all tags into one."""
+TAG_LIST_BYTES = 16 * 1024 * 1024
+"""Bytes of a list of tags or repositories, over all of its pages: a registry that ignores `n` puts all into one."""
+TAG_LIST_NAMES = 200_000
+"""Names in such a list."""
 TAG_LIST_PAGES = 10_000
 """Pages of a list of tags or repositories that are followed."""
+REFERRER_LIST_BYTES = 8 * 1024 * 1024
+"""Bytes of a list of referrers, over all of its pages."""
+LISTED_REFERRERS = 10_000
+"""Entries of such a list."""
 REFERRER_PAGES = 100
 """Pages of a list of referrers that are followed."""
 

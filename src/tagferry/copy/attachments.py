@@ -11,11 +11,13 @@ that it is tried again; a copy's last attempt leaves that attachment behind.
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from tagferry import bounds
 from tagferry.concurrency import each
 from tagferry.copy.image import Image, read_image
+from tagferry.copy.manifest_budget import ManifestBudget
 from tagferry.copy.route import Route
 from tagferry.copy.tag_lists import TagLists
 from tagferry.errors import Corrupt, Incomplete, Invalid, NotFound, Refused, TagferryError, Unavailable, Unsupported
@@ -67,7 +69,8 @@ class Gaps:
         return self.unsearched or self.may_pass
 
     def __or__(self, other: "Gaps") -> "Gaps":
-        left_behind = {**self.left_behind, **other.left_behind}
+        # Of more than are ever copied, the first ones tell enough.
+        left_behind = dict(islice({**self.left_behind, **other.left_behind}.items(), bounds.ATTACHMENTS))
         return Gaps(self.unsearched or other.unsearched, left_behind, self.may_pass or other.may_pass)
 
 
@@ -112,6 +115,7 @@ class AttachmentSearch:
         """
         found: dict[Digest | Tag, Attachment] = {}
         gaps = NO_GAPS
+        budget = _budget()
         waiting = list(dict.fromkeys(subjects))
         seen = set(waiting)
         while waiting:
@@ -122,7 +126,7 @@ class AttachmentSearch:
                 named, bounds.ATTACHMENTS - len(found), f"{bounds.ATTACHMENTS} referrers of an image"
             )
             gaps |= excess
-            attachments, left_behind = await self._read(route, named)
+            attachments, left_behind = await self._read(route, named, budget)
             found |= attachments
             gaps |= left_behind
             waiting = list(dict.fromkeys(one.image.root.digest for one in attachments.values()))
@@ -164,7 +168,7 @@ class AttachmentSearch:
         if not at_source.all:
             return True, at_source.gaps
         missing = await self._missing(route, tag, subject, at_source, override=override)
-        attachments, left_behind = await self._read(route, missing)
+        attachments, left_behind = await self._read(route, missing, _budget())
         return not attachments, at_source.gaps | left_behind
 
     def _first(self, names: list[Name], limit: int, what: str) -> tuple[list[Name], Gaps]:
@@ -174,15 +178,23 @@ class AttachmentSearch:
         reason = f"only {what} are copied"
         if self._required:
             raise _not_searched(Refused(reason))
-        return names[:limit], Gaps(left_behind=dict.fromkeys(names[limit:], reason))
+        return names[:limit], Gaps(left_behind=dict.fromkeys(names[limit : limit + bounds.ATTACHMENTS], reason))
 
     async def _at_source(self, route: Route, tag: Tag, subjects: list[Digest]) -> _References:
         """Return the references to any of these manifests."""
         store, repository = route.source, route.source_repository
         known = await self._tags.of(store, repository, holding=tag, subjects=len(subjects))
 
+        listed = 0
+
         async def one(subject: Digest) -> tuple[_References, TagferryError | None]:
-            return await _references(store, repository, subject, known)
+            nonlocal listed
+            if listed > bounds.ATTACHMENTS:
+                # No more of them would be copied, and each list may be as long as the others.
+                return _References([], [], NO_GAPS), Refused(f"only {bounds.ATTACHMENTS} referrers are looked for")
+            found, fault = await _references(store, repository, subject, known)
+            listed += len(found.all)
+            return found, fault
 
         referrers: dict[Digest, None] = {}
         tags: dict[Tag, None] = {}
@@ -212,7 +224,9 @@ class AttachmentSearch:
                 missing.append(name)
         return missing
 
-    async def _read(self, route: Route, names: Iterable[Digest | Tag]) -> tuple[dict[Digest | Tag, Attachment], Gaps]:
+    async def _read(
+        self, route: Route, names: Iterable[Digest | Tag], budget: ManifestBudget
+    ) -> tuple[dict[Digest | Tag, Attachment], Gaps]:
         """Read the attachments of these names at the source; return them, and which of them cannot be read.
 
         Raises:
@@ -221,7 +235,7 @@ class AttachmentSearch:
 
         async def one(name: Digest | Tag) -> Attachment | TagferryError:
             try:
-                image = await read_image(route.source, route.source_repository, name)
+                image = await read_image(route.source, route.source_repository, name, budget)
             except (NotFound, Corrupt, Invalid, Unsupported, Refused) as error:
                 return error
             except Unavailable as error:
@@ -244,6 +258,10 @@ class AttachmentSearch:
                 left_behind[name] = found.message
                 may_pass = found.message if isinstance(found, Refused | Unavailable) else may_pass
         return attachments, Gaps(left_behind=left_behind, may_pass=may_pass)
+
+
+def _budget() -> ManifestBudget:
+    return ManifestBudget("what is attached to an image", manifests=bounds.ATTACHMENTS + bounds.IMAGE_MANIFESTS)
 
 
 async def are_tags_in_place(route: Route, attachments: Iterable[Attachment], *, override: bool) -> bool:

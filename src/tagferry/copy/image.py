@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from tagferry import bounds
 from tagferry.concurrency import each
+from tagferry.copy.manifest_budget import ManifestBudget
 from tagferry.errors import Invalid, TagferryError
 from tagferry.names import Digest, Reference, RepositoryName
 from tagferry.oci.images import ImageStore
@@ -42,16 +43,27 @@ class Image(NamedTuple):
         yield from self.listed_blobs
 
 
-async def read_image(store: ImageStore, repository: RepositoryName, reference: Reference) -> Image:
+async def read_image(
+    store: ImageStore, repository: RepositoryName, reference: Reference, budget: ManifestBudget | None = None
+) -> Image:
     """Read a manifest, and every manifest below it.
+
+    Args:
+        store: where it is.
+        repository: its repository.
+        reference: its digest or tag.
+        budget: how many manifests may be read, and how large ones; by default those of one image.
 
     Raises:
         NotFound: the store lacks it, or something that its index lists.
         Unsupported: it is of a type that cannot be copied bit-identically.
         Invalid: an index nests too deep or lists too much.
+        Unavailable: too much of other images is being read for its large manifests.
     """
-    root = await store.get_manifest(repository, reference)
-    levels, blobs = await _descend(store, repository, root)
+    budget = budget or ManifestBudget()
+    budget.require()
+    root = budget.take(await store.get_manifest(repository, reference))
+    levels, blobs = await _descend(store, repository, root, budget)
     return Image(root=root, levels=levels, listed_blobs=blobs)
 
 
@@ -73,7 +85,7 @@ def distinct_blobs(images: Iterable[Image], *, foreign_layers: bool = False) -> 
 
 
 async def _descend(
-    store: ImageStore, repository: RepositoryName, root: Manifest
+    store: ImageStore, repository: RepositoryName, root: Manifest, budget: ManifestBudget
 ) -> tuple[tuple[tuple[Manifest, ...], ...], tuple[Descriptor, ...]]:
     """The levels below the root, deepest first, and what turned out to be blobs.
 
@@ -88,7 +100,7 @@ async def _descend(
         if manifest is None:
             blobs[child.digest] = child
         else:
-            found[child.digest] = manifest
+            found[child.digest] = budget.take(manifest)
 
     parents, depth = [root], 1
     while wanted := {child.digest: child for parent in parents for child in parent.children}:
@@ -98,6 +110,7 @@ async def _descend(
         if len(depth_of) > bounds.IMAGE_MANIFESTS:
             raise Invalid("index", f"must not refer to more than {bounds.IMAGE_MANIFESTS} manifests", root.digest)
         unknown = [child for digest, child in wanted.items() if digest not in found and digest not in blobs]
+        budget.require(len(unknown))
         await each(unknown, fetch, at_once=_AT_ONCE)
         parents, depth = [found[digest] for digest in wanted if digest in found], depth + 1
     levels = tuple(

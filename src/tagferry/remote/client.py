@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
+from tagferry import bounds
 from tagferry.docker_hub import full_name, is_hub
 from tagferry.errors import InvalidName, NotFound, Refused, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
@@ -18,7 +19,7 @@ from tagferry.remote.check import Check, Checked, Sample
 from tagferry.remote.deletions import Deletions, deleting
 from tagferry.remote.download import Downloader
 from tagferry.remote.endpoint import Endpoint
-from tagferry.remote.listing import PAGE_SIZE, NotAList, not_a_list, pages
+from tagferry.remote.listing import PAGE_SIZE, NotAList, not_a_list, pages, require_few, too_many_names
 from tagferry.remote.lookup import ManifestLookup
 from tagferry.remote.manifests import Guard, Manifests, pulling
 from tagferry.remote.outcomes import Write
@@ -198,16 +199,20 @@ class RemoteStore:
             scopes=("registry:catalog:*",),
             accept=frozenset({200, 404, 405}),
             redirects=True,
+            limit=bounds.TAG_LIST_BYTES,
         )
         names: set[RepositoryName] = set()
         try:
             async for page in pages(self._transport, call):
+                require_few(self._transport, call, page)
                 entries = page.document.get("repositories", "")
                 if page.status != 200:
                     raise Unsupported(f"registry {self.name} does not tell which repositories it has")
                 if entries is not None and not isinstance(entries, list):
                     raise not_a_list(self._transport, call, page)
                 names.update(_repositories(entries or []))
+                if len(names) > bounds.TAG_LIST_NAMES:
+                    raise too_many_names(self._transport, call)
         except (NotAList, Refused) as refusal:
             raise Unsupported(f"registry {self.name} does not tell which repositories it has: {refusal}") from refusal
         for name in sorted(names):

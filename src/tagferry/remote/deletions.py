@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from tagferry import bounds
 from tagferry.concurrency import each
-from tagferry.errors import Corrupt, Incomplete, Invalid, NotFound, Unavailable, Unsupported
+from tagferry.errors import Corrupt, Incomplete, Invalid, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.deletion import not_deleted, outlasting
 from tagferry.oci.images import ImageStore
@@ -20,6 +21,8 @@ from tagferry.remote.manifests import not_found
 from tagferry.remote.transport import Call, Transport
 
 _AT_ONCE = 8
+_MOST_LEVELS = 2 * bounds.INDEX_DEPTH
+"""Indexes within indexes, and what is attached to what is attached."""
 
 
 def deleting(repository: RepositoryName) -> str:
@@ -185,6 +188,11 @@ async def _levels(
         )
         levels.append([digest for digest in found if digest not in seen])
         seen.update(levels[-1])
+        if len(levels) > _MOST_LEVELS or len(seen) > bounds.TAG_LIST_NAMES:
+            raise Refused(
+                f"repository {repository} of registry {store.name} refers to more than {bounds.TAG_LIST_NAMES} "
+                f"manifests, or nests them deeper than {_MOST_LEVELS} levels; delete its tags one by one"
+            )
     return levels
 
 

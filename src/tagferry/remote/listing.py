@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from tagferry import bounds
 from tagferry.errors import Unavailable
+from tagferry.metrics import BOUND_REACHED
 from tagferry.remote.answer import Answer
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.urls import origin_of
@@ -21,12 +22,22 @@ class Astray(Unavailable):
     """Pages of a list that name each other without an end."""
 
 
+class TooMuch(Astray):
+    """A list that is longer than any that is read."""
+
+
 class NotAList(Unavailable):
     """An answer that is not the list that was asked for, though its status says so."""
 
 
 async def pages(
-    transport: Transport, first: Call, *, fetch: Fetch | None = None, most: int = bounds.TAG_LIST_PAGES
+    transport: Transport,
+    first: Call,
+    *,
+    fetch: Fetch | None = None,
+    most: int = bounds.TAG_LIST_PAGES,
+    most_bytes: int = bounds.TAG_LIST_BYTES,
+    bound: str = "tag_list_bytes",
 ) -> AsyncIterator[Answer]:
     """The answers to a request and to those that its Link headers lead to.
 
@@ -38,15 +49,22 @@ async def pages(
         first: the request for the first page.
         fetch: sends one request; `transport.fetch` by default.
         most: how many pages there may be.
+        most_bytes: how many bytes all pages may have together.
+        bound: the name of that bound.
 
     Raises:
         Astray: the links have no end, so the list would not be complete.
+        TooMuch: the pages have too many bytes.
     """
     fetch = fetch or transport.fetch
     seen = {first.url, transport.resolve(first.url)}
     call = first
+    left = most_bytes
     for _ in range(most):
         answer = await fetch(call)
+        left -= len(answer.body)
+        if left < 0:
+            raise too_much(transport, call, f"more than {most_bytes} bytes", bound=bound)
         yield answer
         link = _next(answer)
         if link is None:
@@ -62,6 +80,27 @@ async def pages(
 def goes_on(page: Answer) -> bool:
     """Return whether a page has a link to a next one."""
     return _next(page) is not None
+
+
+def too_much(transport: Transport, call: Call, what: str, *, bound: str) -> TooMuch:
+    """The error of a list that is too long, with what there is too much of, and the name of the bound."""
+    BOUND_REACHED.labels(bound=bound).inc()
+    return TooMuch(f"registry {transport.name} answered {what} when asked to {call.task}", may_pass=False)
+
+
+def too_many_names(transport: Transport, call: Call) -> TooMuch:
+    """The error of a list of too many names."""
+    return too_much(transport, call, f"more than {bounds.TAG_LIST_NAMES} names", bound="tag_list_names")
+
+
+def require_few(transport: Transport, call: Call, page: Answer) -> None:
+    """Make sure that a page has not too many names, before it is parsed: each takes much more memory then.
+
+    Raises:
+        TooMuch: it has more.
+    """
+    if page.body.count(b",") > bounds.TAG_LIST_NAMES:
+        raise too_many_names(transport, call)
 
 
 def not_a_list(transport: Transport, call: Call, page: Answer) -> NotAList:

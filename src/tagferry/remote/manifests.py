@@ -7,7 +7,7 @@ from tagferry.errors import Corrupt, Invalid, NotFound, Refused, TagferryError, 
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.attachments import subject_of
 from tagferry.oci.images import may_be_replaced, written_since
-from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
+from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest, parsed
 from tagferry.oci.refusal import BLOBS_HINT, attestation_hint, manifest_refused
 from tagferry.remote.answer import Answer, NotAuthenticated
 from tagferry.remote.blob_size import NO_HEAD
@@ -94,7 +94,7 @@ class Manifests:
             raise not_found(repository, reference, answer)
         expected = reference if isinstance(reference, Digest) else answer.digest
         try:
-            return Manifest.parse(answer.body, answer.media_type, digest=expected)
+            return await parsed(answer.body, answer.media_type, digest=expected)
         except Invalid as error:
             what = f"manifest {repository}:{reference}"
             raise Invalid(what, f"of registry {self._transport.name} is invalid: {error.message}") from error

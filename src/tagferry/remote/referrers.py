@@ -19,10 +19,10 @@ from tagferry import bounds
 from tagferry.errors import Conflict, Incomplete, Invalid, NotFound, Refused, TagferryError, Unavailable, Unsupported
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import referrers_tag
-from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest
+from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest, parsed
 from tagferry.remote.answer import Answer
 from tagferry.remote.capabilities import REFERRERS_API, Learned
-from tagferry.remote.listing import Astray, goes_on, not_a_list, pages
+from tagferry.remote.listing import Astray, goes_on, not_a_list, pages, too_much
 from tagferry.remote.manifests import Manifests, pulling
 from tagferry.remote.transport import Call, Transport
 
@@ -32,6 +32,8 @@ _ANY = frozenset({*range(200, 500), 501}) - {408, 425, 429}
 """Every status that trying again would not change."""
 _BARREN_PAGES = 3
 """After more pages than this that list nothing new, one after another, a list is taken to have no end."""
+_AT_ONCE = 256
+"""Entries that are read before others have their turn in the event loop."""
 _REFUSED_SECONDS = 60.0
 """For how long a repository's referrers are not asked for after a refusal, and only once each after a fault."""
 _ABSENT_SECONDS = 3600.0
@@ -121,7 +123,7 @@ class Referrers:
                 return
             document = _with_entry(index, referrer)
             raw = json.dumps(document, separators=(",", ":")).encode()
-            await self._manifests.put(repository, Manifest.parse(raw, OCI_INDEX), tag)
+            await self._manifests.put(repository, await parsed(raw, OCI_INDEX), tag)
 
     def _taken(self, repository: RepositoryName, tag: Tag, referrer: Manifest, what: str) -> Conflict:
         return Conflict(
@@ -166,33 +168,48 @@ class Referrers:
             headers={"Accept": OCI_INDEX},
             accept=_ANY,
         )
-        listed: list[Descriptor] = []
+        listed: dict[Descriptor, None] = {}
         unreadable: TagferryError | None = None
         barren = 0
         try:
-            async for page in pages(self._transport, call, fetch=self._ask, most=bounds.REFERRER_PAGES):
+            async for page in pages(
+                self._transport,
+                call,
+                fetch=self._ask,
+                most=bounds.REFERRER_PAGES,
+                most_bytes=bounds.REFERRER_LIST_BYTES,
+                bound="referrer_list_bytes",
+            ):
                 entries = _entries(page)
                 if entries is None:
-                    return await self._judge(repository, call, page, listed)
+                    return await self._judge(repository, call, page, list(listed))
                 await self._learn_that_it_lists()
                 before = len(listed)
-                for entry in entries:
+                for place, entry in enumerate(entries):
+                    if place % _AT_ONCE == _AT_ONCE - 1:
+                        await asyncio.sleep(0)
                     try:
-                        listed.append(Descriptor.from_json(entry))
+                        listed.setdefault(Descriptor.from_json(entry))
                     except Invalid as error:
                         unreadable = Unavailable(f"{not_a_list(self._transport, call, page)}: {error.message}")
-                listed = list(dict.fromkeys(listed))
+                    if len(listed) > bounds.LISTED_REFERRERS:
+                        raise too_much(
+                            self._transport,
+                            call,
+                            f"more than {bounds.LISTED_REFERRERS} entries",
+                            bound="listed_referrers",
+                        )
                 barren = 0 if len(listed) > before else barren + 1
                 if barren > _BARREN_PAGES and goes_on(page):
                     raise Astray(f"registry {self._transport.name} repeats its pages when asked to {call.task}")
         except (Refused, Astray) as refusal:
             # Nor is it asked again at once where its pages have no end: that costs a hundred requests each time.
-            return await self._refused(repository, refusal, listed)
+            return await self._refused(repository, refusal, list(listed))
         except TagferryError as fault:
             if isinstance(fault, Unavailable):
                 self._impatient_until = self._clock() + _REFUSED_SECONDS
-            return _Listed(listed or None, fault)
-        return _Listed(listed, unreadable)
+            return _Listed(list(listed) or None, fault)
+        return _Listed(list(listed), unreadable)
 
     async def _ask(self, call: Call) -> Answer:
         """Send a request, and again after a strange answer: one alone, a proxy's say, proves nothing.

@@ -5,7 +5,8 @@ an error. A copy wants to know whether a few names exist. It can also ask for th
 without the list.
 """
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from urllib.parse import quote
 
@@ -15,7 +16,17 @@ from tagferry.events import Events
 from tagferry.names import RepositoryName, Tag
 from tagferry.remote.answer import Answer
 from tagferry.remote.capabilities import TAG_LIST, Learned
-from tagferry.remote.listing import PAGE_SIZE, NotAList, goes_on, not_a_list, pages
+from tagferry.remote.listing import (
+    PAGE_SIZE,
+    Astray,
+    NotAList,
+    goes_on,
+    not_a_list,
+    pages,
+    require_few,
+    too_many_names,
+    too_much,
+)
 from tagferry.remote.manifests import pulling
 from tagferry.remote.transport import Call, Transport
 
@@ -23,6 +34,11 @@ _ROUND = 50
 """The lengths at which registries cut their lists are multiples of this."""
 _AFTER_DIGESTS = "sha512-g"
 """Sorts after every tag that is made from a digest."""
+
+_AT_ONCE = 5000
+"""Names that are looked at on the event loop, which takes some milliseconds."""
+_BARREN_PAGES = 50
+"""After more pages than this without a new name, one after another, a list is taken to have no end."""
 
 log = Events(__name__)
 
@@ -42,54 +58,58 @@ class Tags:
             NotAList: the registry answered something else.
         """
         call = self._call(repository)
-        lists: list[list[str]] = []
+        found = _Names(self._transport, call)
         is_linked = False
         async for page in pages(self._transport, call):
-            lists.append(self._names(page, call, repository, is_first=not lists))
+            found.add(self._names(page, call, repository, is_first=not found.pages), page)
             is_linked = is_linked or goes_on(page)
         if not is_linked:
-            lists += await self._rest(repository, lists[0])
-        return sorted(self._tags(repository, {name for names in lists for name in names}))
+            await self._add_rest(repository, found)
+        return await self._sorted_tags(repository, found.names)
 
     async def within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
         """See `ImageStore.list_tags_within`; that the registry refuses to list tags is noted."""
         call = self._call(repository, limit=bounds.MANIFEST_BYTES)
-        lists: list[list[str]] = []
+        found = _Names(self._transport, call)
         is_directory = False
         try:
             async for page in pages(self._transport, call, fetch=self._fetch_once):
-                lists.append(self._names(page, call, repository, is_first=not lists))
-                is_directory = _is_directory(page, lists[0])
-                if goes_on(page) and len(lists) >= requests:
+                found.add(self._names(page, call, repository, is_first=not found.pages), page)
+                is_directory = _is_directory(page, found.first)
+                if goes_on(page) and found.pages >= requests:
                     return None
         except NotFound:
             return None
         except TagferryError as error:
-            if isinstance(error, NotAList) or not isinstance(error, Unavailable):
+            if isinstance(error, NotAList | Astray) or not isinstance(error, Unavailable):
                 await self._learned.note_unavailable(TAG_LIST, error.message)
             return None
         # Tags that are made from digests cannot be missing where the list goes beyond them in order.
-        is_whole = len(lists) > 1 or is_directory or _is_sorted_beyond(lists[0], _AFTER_DIGESTS)
-        if not is_whole and _may_be_cut(lists[0]):
+        is_whole = found.pages > 1 or is_directory or _is_sorted_beyond(found.first, _AFTER_DIGESTS)
+        if not is_whole and _may_be_cut(found.first):
             return None
-        return frozenset(self._tags(repository, {name for names in lists for name in names}))
+        return frozenset(await self._sorted_tags(repository, found.names))
 
-    async def _rest(self, repository: RepositoryName, names: list[str]) -> list[list[str]]:
-        """Return the names after the last one of a list that may have been cut without a link to the rest."""
-        lists, seen = [], set(names)
+    async def _add_rest(self, repository: RepositoryName, found: "_Names") -> None:
+        """Add the names after the last one of a list that may have been cut without a link to the rest."""
+        names = found.first
         while _may_be_cut(names):
             call = self._call(repository, last=names[-1])
             try:
-                names = self._names(await self._transport.fetch(call), call, repository, is_first=False)
+                page = await self._transport.fetch(call)
+                names = self._names(page, call, repository, is_first=False)
             except TagferryError as error:
                 if isinstance(error, Unavailable) and not isinstance(error, NotAList):
                     raise
                 break
-            if seen.issuperset(names):
+            if not found.add(names, page):
                 break
-            seen.update(names)
-            lists.append(names)
-        return lists
+
+    async def _sorted_tags(self, repository: RepositoryName, names: Collection[str]) -> list[Tag]:
+        """The tags among the names; many names are looked at in a thread, so that the event loop goes on."""
+        if len(names) <= _AT_ONCE:
+            return sorted(self._tags(repository, names))
+        return await asyncio.to_thread(lambda: sorted(self._tags(repository, names)))
 
     async def _fetch_once(self, call: Call) -> Answer:
         return await self._transport.fetch(call, once=True)
@@ -108,6 +128,7 @@ class Tags:
 
     def _names(self, page: Answer, call: Call, repository: RepositoryName, *, is_first: bool) -> list[str]:
         """Return the names on a page; null means none, as Go writes an empty list."""
+        require_few(self._transport, call, page)
         if page.status == 404 and is_first:
             raise NotFound("repository", repository)
         names = page.document.get("tags", "")
@@ -135,6 +156,50 @@ class Tags:
                 first=min(odd)[:100],
             )
         return tags
+
+
+class _Names:
+    """The names of one list, over all of its pages.
+
+    Attributes:
+        names: each once.
+        first: those of the first page.
+        pages: how many there were.
+    """
+
+    def __init__(self, transport: Transport, call: Call) -> None:
+        self._transport = transport
+        self._call = call
+        self._bytes = 0
+        self._barren = 0
+        self.names: set[str] = set()
+        self.first: list[str] = []
+        self.pages = 0
+
+    def add(self, names: list[str], page: Answer) -> bool:
+        """Take the names of a page; return whether some are new.
+
+        Raises:
+            TooMuch: they are too many, or have too many bytes.
+            Astray: one page after the other repeats what came before.
+        """
+        known = len(self.names)
+        if not self.pages:
+            self.first = names
+        self.pages += 1
+        self.names.update(names)
+        self._bytes += len(page.body)
+        if len(self.names) > bounds.TAG_LIST_NAMES:
+            raise too_many_names(self._transport, self._call)
+        if self._bytes > bounds.TAG_LIST_BYTES:
+            raise too_much(
+                self._transport, self._call, f"more than {bounds.TAG_LIST_BYTES} bytes", bound="tag_list_bytes"
+            )
+        is_new = len(self.names) > known
+        self._barren = 0 if is_new else self._barren + 1
+        if self._barren > _BARREN_PAGES:
+            raise Astray(f"registry {self._transport.name} repeats its pages when asked to {self._call.task}")
+        return is_new
 
 
 def _may_be_cut(names: Sequence[str]) -> bool:

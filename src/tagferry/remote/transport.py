@@ -17,6 +17,7 @@ from urllib.parse import urljoin, urlsplit
 
 from tagferry import __version__, bounds
 from tagferry.errors import Invalid, Refused, TagferryError, TooLarge, Unavailable, Untrusted
+from tagferry.metrics import BOUND_REACHED
 from tagferry.remote.access import MAX_REDIRECTS, REDIRECTS, ROOT, Access, Wire
 from tagferry.remote.answer import Answer, failure
 from tagferry.remote.body import Body
@@ -417,6 +418,7 @@ class Transport:
         if isinstance(fault, Silent) and not isinstance(fault, Unconnected):
             return Unavailable(f"registry {self.name} did not answer in time when asked to {call.task}")
         if isinstance(fault, Slow):
+            BOUND_REACHED.labels(bound="min_bytes_per_second").inc()
             least = self.endpoint.min_bytes_per_second
             return Unavailable(
                 f"registry {self.name} moved fewer than {least} bytes a second (min_bytes_per_second of its region) "

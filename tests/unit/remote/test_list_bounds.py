@@ -1,0 +1,136 @@
+"""Lists of registries end, however many pages, names and bytes a registry has for them."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tagferry import bounds
+from tagferry.errors import Incomplete, TagferryError, TooLarge, Unavailable
+from tagferry.names import RepositoryName
+from tagferry.oci.model import OCI_INDEX
+from tests.support.images import artifact, image
+from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, said
+from tests.unit.remote.conftest import Opening
+
+APP = RepositoryName("team/app")
+TAGS, CATALOG = "/v2/team/app/tags/list", "/v2/_catalog"
+SUBJECT = image(b"layer").digest
+
+
+def endless(script: ScriptedRegistry, path: str, member: str, page: Callable[[int], list[str]]) -> None:
+    """Answer with one page after the other, each with a link to the next one."""
+
+    def answer(asked: Asked) -> Reply:
+        number = int(asked.query.partition("page=")[2] or 0)
+        return said({member: page(number)}, headers={"Link": f'<{path}?page={number + 1}>; rel="next"'})
+
+    script.always("GET", path, answer)
+
+
+async def tags(opened: Opening) -> list[str]:
+    return [tag async for tag in opened(attempts=1).list_tags(APP)]
+
+
+async def repositories(opened: Opening) -> list[str]:
+    return [name async for name in opened(attempts=1).list_repositories()]
+
+
+@pytest.mark.parametrize(("path", "member", "listed"), [(TAGS, "tags", tags), (CATALOG, "repositories", repositories)])
+async def test_an_endless_list_ends_at_so_many_names(
+    script: ScriptedRegistry,
+    opened: Opening,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    member: str,
+    listed: Callable[[Opening], object],
+):
+    monkeypatch.setattr(bounds, "TAG_LIST_NAMES", 5000)
+    endless(script, path, member, lambda page: [f"n{page * 1000 + number}" for number in range(1000)])
+    with pytest.raises(TagferryError, match="more than 5000 names"):
+        await listed(opened)  # type: ignore[misc]
+    assert len(script.asked) == 6
+
+
+async def test_a_list_of_as_many_names_as_may_be_is_read(
+    script: ScriptedRegistry, opened: Opening, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bounds, "TAG_LIST_NAMES", 5000)
+    script.always("GET", TAGS, said({"tags": [f"n{number}" for number in range(4999)]}))
+    assert len(await tags(opened)) == 4999
+
+
+async def test_a_page_of_too_many_names_is_not_even_parsed(
+    script: ScriptedRegistry, opened: Opening, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bounds, "TAG_LIST_NAMES", 5000)
+    script.always("GET", TAGS, Reply(body=b'{"tags": [' + b'"a",' * 5001 + b"this is no JSON"))
+    with pytest.raises(TagferryError, match="more than 5000 names"):
+        await tags(opened)
+
+
+@pytest.mark.parametrize(("path", "member", "listed"), [(TAGS, "tags", tags), (CATALOG, "repositories", repositories)])
+async def test_an_endless_list_ends_at_so_many_bytes(
+    script: ScriptedRegistry, opened: Opening, path: str, member: str, listed: Callable[[Opening], object]
+):
+    endless(script, path, member, lambda page: [f"{page}".ljust(1024 * 1024, "x")])
+    with pytest.raises(TagferryError, match=f"more than {bounds.TAG_LIST_BYTES} bytes"):
+        await listed(opened)  # type: ignore[misc]
+    assert len(script.asked) == bounds.TAG_LIST_BYTES // 1024 // 1024
+
+
+async def test_one_page_of_more_bytes_is_not_read_to_its_end(script: ScriptedRegistry, opened: Opening):
+    script.always("GET", TAGS, Reply(body=b'{"tags": ["' + b"x" * bounds.TAG_LIST_BYTES + b'"]}'))
+    with pytest.raises(TooLarge, match=f"at most {bounds.TAG_LIST_BYTES} bytes"):
+        await tags(opened)
+
+
+async def test_pages_that_repeat_each_other_are_left(script: ScriptedRegistry, opened: Opening):
+    endless(script, TAGS, "tags", lambda page: ["v1", "v2"])
+    with pytest.raises(Unavailable, match="repeats its pages"):
+        await tags(opened)
+    assert len(script.asked) < 100
+
+
+def entries(page: int, size: int, note: str = "") -> list[dict[str, object]]:
+    shown = artifact().manifest.descriptor.to_json()
+    annotations = {"annotations": {"note": note}} if note else {}
+    return [{**shown, "digest": f"sha256:{page * size + number:064x}", **annotations} for number in range(size)]
+
+
+def endless_referrers(script: ScriptedRegistry, size: int, note: str = "") -> None:
+    path = f"/v2/team/app/referrers/{SUBJECT}"
+
+    def answer(asked: Asked) -> Reply:
+        number = int(asked.query.partition("page=")[2] or 0)
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries(number, size, note)}
+        link = {"Link": f'<{path}?page={number + 1}>; rel="next"', "Content-Type": OCI_INDEX}
+        return Reply(body=json.dumps(index).encode(), headers=link)
+
+    script.always("GET", path, answer)
+
+
+async def test_an_endless_list_of_referrers_ends_at_so_many_entries(script: ScriptedRegistry, opened: Opening):
+    endless_referrers(script, 4000)
+    with pytest.raises(Incomplete, match=f"more than {bounds.LISTED_REFERRERS} entries") as failure:
+        await opened(attempts=1).list_referrers(APP, SUBJECT)
+    assert len(failure.value.found) == bounds.LISTED_REFERRERS + 1
+    assert len(script.asked) == 3
+
+
+async def test_an_endless_list_of_referrers_ends_at_so_many_bytes(script: ScriptedRegistry, opened: Opening):
+    endless_referrers(script, 30, note="x" * 100_000)
+    with pytest.raises(Incomplete, match=f"more than {bounds.REFERRER_LIST_BYTES} bytes"):
+        await opened(attempts=1).list_referrers(APP, SUBJECT)
+    assert len(script.asked) == 3
+
+
+async def test_a_list_of_referrers_that_had_no_end_is_not_asked_for_again_at_once(
+    script: ScriptedRegistry, opened: Opening
+):
+    endless_referrers(script, 4000)
+    store = opened(attempts=1)
+    for _ in range(3):
+        with pytest.raises(Incomplete):
+            await store.list_referrers(APP, SUBJECT)
+    assert sum("/referrers/" in line for line in script.lines()) == 3

@@ -19,6 +19,7 @@ TagferryError
 ├── Unsupported          understood, and not done here
 ├── Corrupt              bytes that do not match their digest or size
 └── Unavailable          another party failed for now; the same call may succeed later
+    ├── StorageUnavailable    a disk of this installation is full, read-only or failing
     ├── Untrusted        no connection until an operator acts, such as for an expired certificate
     ├── Incomplete       a search could not be finished; has what it found
     └── Expired          a deadline passed
@@ -164,6 +165,10 @@ class Unavailable(TagferryError):
         self.may_pass = may_pass
         self.is_final = False
         self.is_optional = False
+
+
+class StorageUnavailable(Unavailable):
+    """A disk of this installation does not take, or give, what it should at present."""
 
 
 class Untrusted(Unavailable):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from tagferry.errors import StorageUnavailable
 from tagferry.registry.storage import DiskStore
 from tagferry.retention.history import History
 from tagferry.sync.deliveries import Deliveries
@@ -45,7 +46,7 @@ async def keep_house(
                 continue
             try:
                 freed = await region.store.collect_garbage(_GRACE_SECONDS)
-            except OSError:
+            except (OSError, StorageUnavailable):
                 log.exception("garbage could not be collected", region=region.id)
             else:
                 log.info("collected garbage", region=region.id, bytes_freed=freed)

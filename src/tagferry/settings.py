@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -276,6 +277,9 @@ class LimitSettings(_Frozen):
     """How long a client may send less of a body, or take less of an answer, than `TRANSFER_RATE`."""
     keep_alive_seconds: PositiveFloat = 75.0
     """How long a connection may wait for its next request."""
+    disk_reserve: NonNegativeInt | None = None
+    """Bytes of an embedded registry's disk that pushes and synchronizations leave free, for the database, logs and
+    deletions; by default a twentieth of the disk, and at most 1 GiB."""
 
 
 class WebhookSettings(_Frozen):

@@ -51,7 +51,8 @@ async def open_regions(settings: Settings, memory: Memory | None = None) -> Asyn
 
 async def _store(name: RegionId, region: RegionSettings, settings: Settings, memory: Memory | None) -> ImageStore:
     if region.is_embedded:
-        return await DiskStore.open(settings.data_dir / "registries" / name, name=name)
+        root = settings.data_dir / "registries" / name
+        return await DiskStore.open(root, name=name, reserve=settings.limits.disk_reserve)
     endpoint = Endpoint(
         name=name,
         url=region.registry,

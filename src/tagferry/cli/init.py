@@ -63,6 +63,7 @@ data_dir = "tagferry-data"
 # connections = 4096       # of clients, to all regions of this process
 # connections_per_address = 1024 # raise it where all clients come through one proxy
 # stall_seconds = 60       # after which a client that sends or takes almost nothing is cut off
+# disk_reserve = 1073741824   # bytes of an embedded registry's disk that pushes leave free
 
 # A region with "listen" is served by this process: the management API and IAM on that address, and, as its
 # registry is embedded by default, docker push and pull too.

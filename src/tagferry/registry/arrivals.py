@@ -10,8 +10,9 @@ from tagferry.oci.images import OpenBlob
 from tagferry.oci.model import Descriptor
 from tagferry.registry.files import make_file
 from tagferry.registry.layout import Layout
+from tagferry.registry.room import Room
 from tagferry.registry.spool import Spool
-from tagferry.registry.threads import DiskFull, DiskThreads
+from tagferry.registry.threads import DiskRefuses, DiskThreads
 from tagferry.registry.uploads import Commit
 
 WORTH_KEEPING = 16 * 1024 * 1024
@@ -21,9 +22,10 @@ WORTH_KEEPING = 16 * 1024 * 1024
 class Arrivals:
     """The blobs that are on their way into one registry. One process at a time may have a registry's arrivals."""
 
-    def __init__(self, layout: Layout, threads: DiskThreads, commit: Commit) -> None:
+    def __init__(self, layout: Layout, threads: DiskThreads, room: Room, commit: Commit) -> None:
         self._layout = layout
         self._threads = threads
+        self._room = room
         self._commit = commit
         self._taken: set[Path] = set()
 
@@ -32,7 +34,7 @@ class Arrivals:
 
         Raises:
             Corrupt: the size or the digest differs, also when nothing is built on what was left.
-            DiskFull: there is no room; what has arrived is given up to make some.
+            DiskRefuses: the disk takes no more; what has arrived is given up, to make room.
         """
         kept = self._layout.arriving(repository, descriptor.digest)
         if descriptor.size < WORTH_KEEPING or kept in self._taken:
@@ -65,13 +67,13 @@ class Arrivals:
                 # A machine that lost its power may have left anything. What arrives now tells.
                 await spool.cut(0)
                 await self._fill(spool, 0, repository, descriptor, source)
-        except (Corrupt, DiskFull):
+        except (Corrupt, DiskRefuses):
             await self._threads.run(path.unlink, missing_ok=True)
             raise
         except (TagferryError, asyncio.CancelledError):
             raise
         except BaseException:
-            # The disk, which may have lost what it took, or nobody knows what.
+            # Nobody knows what happened to what has arrived.
             await self._threads.run(path.unlink, missing_ok=True)
             raise
 
@@ -80,6 +82,8 @@ class Arrivals:
     ) -> None:
         received, size, digest = offset, descriptor.size, descriptor.digest
         if not offset or offset < size:
+            # Before the source is asked for anything.
+            await self._threads.run(self._room.require, size - offset)
             async with source(offset) as chunks:
                 received = await spool.extend(chunks)
         if received != size:
@@ -88,4 +92,4 @@ class Arrivals:
         await self._threads.run(self._commit, spool, repository, digest)
 
     def _spool(self, path: Path, descriptor: Descriptor) -> Spool:
-        return Spool(path, self._threads, algorithm=descriptor.digest.algorithm, limit=descriptor.size)
+        return Spool(path, self._threads, room=self._room, algorithm=descriptor.digest.algorithm, limit=descriptor.size)

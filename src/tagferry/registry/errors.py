@@ -23,6 +23,7 @@ from tagferry.errors import (
 )
 from tagferry.names import Digest
 from tagferry.registry.access import InvalidTokenRequest
+from tagferry.registry.threads import DiskFull
 
 
 class MissingReference(NotFound):
@@ -129,6 +130,7 @@ _TABLE: tuple[tuple[type[TagferryError], str | None, int, str], ...] = (
     (Conflict, None, 409, "DENIED"),
     (Unsupported, None, 415, "UNSUPPORTED"),
     (Throttled, None, 429, "TOOMANYREQUESTS"),
+    (DiskFull, None, 507, "UNAVAILABLE"),
     (Unavailable, None, 503, "UNAVAILABLE"),
     (TagferryError, None, 500, "UNKNOWN"),
 )

@@ -16,6 +16,7 @@ def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
         temporary: a directory of the same file system for the file while it is written.
     """
     draft = temporary / uuid.uuid4().hex
+    is_new = not os.path.lexists(path)
     try:
         with draft.open("wb") as file:
             file.write(content)
@@ -26,7 +27,14 @@ def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    try:
+        sync_directory(path.parent)
+    except OSError:
+        # Nobody may take it for durable later. What an older file said cannot be had back.
+        if is_new:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise
 
 
 def make_directory(path: Path) -> None:
@@ -46,9 +54,16 @@ def make_directory(path: Path) -> None:
         except FileNotFoundError:
             if attempt == 9:
                 raise
-    for directory in missing:
-        with contextlib.suppress(FileNotFoundError):
-            sync_directory(directory.parent)
+    try:
+        for directory in missing:
+            with contextlib.suppress(FileNotFoundError):
+                sync_directory(directory.parent)
+    except OSError:
+        # The next attempt makes and syncs them again.
+        for directory in missing:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        raise
 
 
 def make_file(path: Path) -> None:

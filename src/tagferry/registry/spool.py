@@ -11,6 +11,7 @@ from tagferry.errors import Corrupt
 from tagferry.names import Digest
 from tagferry.registry.files import sync_file
 from tagferry.registry.integrity import record_size
+from tagferry.registry.room import Room
 from tagferry.registry.threads import DiskThreads, settled
 
 PIECE = 512 * 1024
@@ -28,9 +29,16 @@ class Spool:
     """
 
     def __init__(
-        self, path: Path, threads: DiskThreads, *, algorithm: str = "sha256", limit: int | None = None
+        self,
+        path: Path,
+        threads: DiskThreads,
+        *,
+        room: Room | None = None,
+        algorithm: str = "sha256",
+        limit: int | None = None,
     ) -> None:
         self.path = path
+        self._room = room
         self.lock = asyncio.Lock()
         self._threads = threads
         self._limit = limit
@@ -53,6 +61,7 @@ class Spool:
 
         Raises:
             FileNotFoundError: the file is gone.
+            DiskRefuses: the disk takes no more.
             Corrupt: there are more bytes than the limit.
         """
         file = await self._threads.open(self._open)
@@ -102,6 +111,8 @@ class Spool:
         piece = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if self._limit is not None and self._hashed + len(piece) > self._limit:
             raise Corrupt(f"the blob is longer than its {self._limit} bytes")
+        if self._room is not None:
+            self._room.require(len(piece))
         rest = memoryview(piece)
         while rest:
             rest = rest[file.write(rest) :]

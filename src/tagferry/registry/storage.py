@@ -19,8 +19,9 @@ from tagferry.registry.files import files_below, is_empty, make_directory, remov
 from tagferry.registry.integrity import Integrity
 from tagferry.registry.layout import Layout
 from tagferry.registry.manifests import ManifestFiles
+from tagferry.registry.room import Room
 from tagferry.registry.spool import Spool, read_ahead, verified_ahead
-from tagferry.registry.threads import DiskThreads
+from tagferry.registry.threads import DiskFailed, DiskThreads, ignoring_read_only
 from tagferry.registry.uploads import Uploads
 
 _LEFTOVER_SECONDS = 24 * 3600.0
@@ -34,8 +35,14 @@ class DiskStore:
         uploads: the upload sessions of the registry's clients.
     """
 
-    def __init__(self, root: Path, *, name: str = "disk") -> None:
-        """Use a root directory, which is made if it does not exist; `name` is what people call the store."""
+    def __init__(self, root: Path, *, name: str = "disk", reserve: int | None = None) -> None:
+        """Use a root directory.
+
+        Args:
+            root: the directory, which is made if it does not exist.
+            name: what people call the store.
+            reserve: bytes of the disk that are left free; see `Room`.
+        """
         self._name = name
         self._layout = Layout(root)
         self._threads = DiskThreads()
@@ -44,15 +51,18 @@ class DiskStore:
         self._manifests = ManifestFiles(self._layout, self._blobs, self._integrity)
         # Held by threads, not by tasks: a cancelled task leaves its thread running, and that still needs the lock.
         self._locks = tuple(Lock() for _ in range(_LOCKS))
-        self.uploads = Uploads(self._layout, self._threads, self._commit)
-        self._arrivals = Arrivals(self._layout, self._threads, self._commit)
+        self._room = Room(root, reserve)
+        self.uploads = Uploads(self._layout, self._threads, self._room, self._commit)
+        self._arrivals = Arrivals(self._layout, self._threads, self._room, self._commit)
         for directory in (self._layout.repositories, self._layout.pool, self._layout.temporary):
-            make_directory(directory)
+            # What cannot be made on a disk that is read-only is not needed to read.
+            with ignoring_read_only():
+                make_directory(directory)
 
     @classmethod
-    async def open(cls, root: Path, *, name: str = "disk") -> Self:
+    async def open(cls, root: Path, *, name: str = "disk", reserve: int | None = None) -> Self:
         """Use a root directory, and clean what an earlier process left unfinished more than a day ago."""
-        store = cls(root, name=name)
+        store = cls(root, name=name, reserve=reserve)
         await store.remove_leftovers()
         return store
 
@@ -100,6 +110,7 @@ class DiskStore:
                 standing = None if override or tag is None else self._manifests.describe(repository, tag)
                 if tag is not None and standing is not None and not may_be_replaced(standing.digest, manifest, seen):
                     raise written_since(repository, tag)
+                self._room.require(manifest.size)
                 self._manifests.write(repository, manifest, tag)
 
         await self._threads.run(write)
@@ -153,7 +164,7 @@ class DiskStore:
                 given = verified_ahead(chunks, digest, self._threads, on_right=on_right)
             try:
                 yield given
-            except Corrupt:
+            except (Corrupt, DiskFailed):
                 # Whoever read it found it wrong, here or further on.
                 await self._threads.run(self._blobs.find, repository, digest, thorough=True)
                 raise
@@ -226,6 +237,10 @@ class DiskStore:
                 self._prune(repository)
 
         await self._threads.run(delete)
+
+    async def complaint(self) -> str | None:
+        """Why nothing can be written to the disk at present, for a person; None where something can."""
+        return await self._threads.run(self._room.complaint)
 
     async def close(self) -> None:
         self._threads.close()
@@ -324,6 +339,7 @@ def _remove_if_older(path: Path, older_than: float) -> bool:
         if path.stat().st_mtime >= older_than:
             return False
         path.unlink()
-    except FileNotFoundError:
+    except OSError:
+        # It has gone, or nobody may take it away.
         return False
     return True

@@ -2,11 +2,15 @@
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from tagferry.errors import Unavailable
+from tagferry.errors import StorageUnavailable
+from tagferry.events import SparseEvents
+
+_log = SparseEvents(__name__)
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -21,11 +25,34 @@ class Closable(Protocol):
 
 
 _Opened = TypeVar("_Opened", bound=Closable)
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+DISK_FULL = "the registry's disk is full; free space or enlarge it, then try again"
+DISK_READ_ONLY = "the registry's disk is read-only; make it writable, then try again"
 
 
-class DiskFull(Unavailable):
+class DiskRefuses(StorageUnavailable):
+    """The registry's disk does not take, or give, what it should at present."""
+
+
+class DiskFull(DiskRefuses):
     """There is no room for what was to be written."""
+
+
+class DiskReadOnly(DiskRefuses):
+    """The disk takes nothing."""
+
+
+class DiskFailed(DiskRefuses):
+    """The disk reported a fault, and may have lost what it took."""
+
+
+_REFUSALS: dict[int, tuple[type[DiskRefuses], str]] = {
+    errno.ENOSPC: (DiskFull, DISK_FULL),
+    errno.EDQUOT: (DiskFull, "the registry's disk quota is exhausted; free space or raise it, then try again"),
+    errno.EFBIG: (DiskFull, "the registry's file system, or a limit of its process, takes no file of this size"),
+    errno.EROFS: (DiskReadOnly, DISK_READ_ONLY),
+    errno.EIO: (DiskFailed, "the registry's disk failed; its operator has to check it"),
+}
 
 
 class DiskThreads:
@@ -58,7 +85,7 @@ class DiskThreads:
         """Run work to its end.
 
         Raises:
-            DiskFull: there is no room.
+            DiskRefuses: there is no room, or the disk is read-only or failing.
         """
         return await settled(self.submit(work, *args, **kwargs))
 
@@ -86,15 +113,27 @@ async def settled(future: asyncio.Future[_Result]) -> _Result:
     """Wait for a thread's result without cancelling the future: a thread cannot be cancelled, only abandoned.
 
     Raises:
-        DiskFull: there is no room.
+        DiskRefuses: there is no room, or the disk is read-only or failing.
     """
     await asyncio.wait((future,))
     try:
         return future.result()
     except OSError as error:
-        if error.errno in _FULL:
-            raise DiskFull("the registry's disk is full; free space or enlarge it, then try again") from error
-        raise
+        if error.errno not in _REFUSALS:
+            raise
+        kind, message = _REFUSALS[error.errno]
+        _log.warning(message, error=error.strerror, path=error.filename)
+        raise kind(message) from error
+
+
+@contextmanager
+def ignoring_read_only() -> Iterator[None]:
+    """Leave undone what cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
 
 
 def _close(opening: asyncio.Future[_Opened]) -> None:

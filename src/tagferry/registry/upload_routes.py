@@ -28,7 +28,12 @@ async def append_to_upload(exchange: Exchange) -> Response:
     """Take a chunk; without Content-Range, whatever comes is appended."""
     offset, length = _content_range(exchange)
     received = await exchange.store.uploads.append(
-        exchange.repository, exchange.reference, exchange.request.chunks(), offset=offset, length=length
+        exchange.repository,
+        exchange.reference,
+        exchange.request.chunks(),
+        offset=offset,
+        length=length,
+        announced=exchange.request.content_length,
     )
     return _progress(exchange, 202, exchange.reference, received)
 
@@ -40,7 +45,13 @@ async def finish_upload(exchange: Exchange) -> Response:
     digest = Digest(exchange.request.query["digest"])
     offset, length = _content_range(exchange)
     await exchange.store.uploads.finish(
-        exchange.repository, exchange.reference, digest, exchange.request.chunks(), offset=offset, length=length
+        exchange.repository,
+        exchange.reference,
+        digest,
+        exchange.request.chunks(),
+        offset=offset,
+        length=length,
+        announced=exchange.request.content_length,
     )
     return _created(exchange, digest)
 
@@ -72,7 +83,8 @@ async def _upload_at_once(exchange: Exchange, digest: Digest) -> Response:
     uploads = exchange.store.uploads
     identifier = await uploads.start(exchange.repository)
     try:
-        await uploads.finish(exchange.repository, identifier, digest, exchange.request.chunks())
+        chunks, announced = exchange.request.chunks(), exchange.request.content_length
+        await uploads.finish(exchange.repository, identifier, digest, chunks, announced=announced)
     except Exception:
         # The client was never told of this upload, so it cannot resume it.
         with contextlib.suppress(NotFound):

@@ -3,15 +3,17 @@
 import asyncio
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 from tagferry.errors import NotFound, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.errors import OutOfOrder, SizeMismatch
 from tagferry.registry.files import make_file
 from tagferry.registry.layout import Layout
+from tagferry.registry.room import Room
 from tagferry.registry.spool import Spool
-from tagferry.registry.threads import DiskThreads
+from tagferry.registry.threads import DiskRefuses, DiskThreads
 
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 _STATUS_PATIENCE_SECONDS = 5.0
@@ -23,22 +25,27 @@ Commit = Callable[[Spool, RepositoryName, Digest], None]
 class Uploads:
     """The uploads of one registry. One request at a time moves an upload forward; others wait for it."""
 
-    def __init__(self, layout: Layout, threads: DiskThreads, commit: Commit) -> None:
+    def __init__(self, layout: Layout, threads: DiskThreads, room: Room, commit: Commit) -> None:
         self._layout = layout
         self._threads = threads
+        self._room = room
         self._commit = commit
         self._spools: dict[tuple[RepositoryName, str], Spool] = {}
 
     async def start(self, repository: RepositoryName) -> str:
-        """Begin an upload and return its identifier."""
+        """Begin an upload and return its identifier; raises DiskFull where the disk takes nothing more."""
         identifier = uuid.uuid4().hex
         path = self._layout.upload(repository, identifier)
 
+        def begin() -> None:
+            self._room.require(0)
+            make_file(path)
+
         try:
-            await self._threads.run(make_file, path)
+            await self._threads.run(begin)
         except FileNotFoundError:
             raise Unavailable("the upload could not be started; try again") from None
-        self._spools[repository, identifier] = Spool(path, self._threads)
+        self._spools[repository, identifier] = Spool(path, self._threads, room=self._room)
         return identifier
 
     async def size(self, repository: RepositoryName, identifier: str) -> int:
@@ -64,6 +71,7 @@ class Uploads:
         *,
         offset: int | None = None,
         length: int | None = None,
+        announced: int | None = None,
     ) -> int:
         """Add bytes and return how many the upload holds then.
 
@@ -73,15 +81,17 @@ class Uploads:
             chunks: the bytes; where this fails, what came until then is kept.
             offset: where the bytes belong; None appends.
             length: how many bytes come; None takes all.
+            announced: bytes of the body as the client says, which is refused at once where they do not fit.
 
         Raises:
             NotFound: of the kind `upload`.
             OutOfOrder: `offset` is not where the upload stands.
             SizeMismatch: more or fewer bytes came than `length`; none of them is kept.
+            DiskRefuses: the disk takes no more. The upload ends, since what it holds would keep the disk full.
         """
         spool = self._spool(repository, identifier)
-        async with spool.lock:
-            return await self._append(repository, identifier, spool, chunks, offset, length)
+        async with spool.lock, self._ended_by_the_disk(repository, identifier, spool):
+            return await self._append(repository, identifier, spool, chunks, offset, length, announced)
 
     async def finish(
         self,
@@ -92,16 +102,18 @@ class Uploads:
         *,
         offset: int | None = None,
         length: int | None = None,
+        announced: int | None = None,
     ) -> None:
         """Add the last bytes, verify the whole and make it a blob of the repository; the upload ends.
 
         Raises:
             NotFound, OutOfOrder, SizeMismatch: as `append`; the upload stays.
+            DiskRefuses: as `append`; the upload ends.
             Corrupt: the content has another digest; the upload ends, since it can never match.
         """
         spool = self._spool(repository, identifier)
-        async with spool.lock:
-            await self._append(repository, identifier, spool, chunks, offset, length)
+        async with spool.lock, self._ended_by_the_disk(repository, identifier, spool):
+            await self._append(repository, identifier, spool, chunks, offset, length, announced)
             try:
                 await spool.verify(digest)
                 await self._threads.run(self._commit, spool, repository, digest)
@@ -129,10 +141,13 @@ class Uploads:
         chunks: AsyncIterator[bytes],
         offset: int | None,
         length: int | None,
+        announced: int | None,
     ) -> int:
         before = await self._received(repository, identifier, spool)
         if offset is not None and offset != before:
             raise OutOfOrder(offset, before)
+        if announced:
+            await self._threads.run(self._room.require, announced)
         try:
             after = await spool.extend(chunks)
         except FileNotFoundError:
@@ -148,7 +163,7 @@ class Uploads:
         known = self._spools.get((repository, identifier))
         if known is not None:
             return known
-        spool = Spool(self._layout.upload(repository, identifier), self._threads)
+        spool = Spool(self._layout.upload(repository, identifier), self._threads, room=self._room)
         self._spools[repository, identifier] = spool
         return spool
 
@@ -158,6 +173,17 @@ class Uploads:
         except FileNotFoundError:
             self.forget(repository, identifier)
             raise NotFound("upload", identifier) from None
+
+    @asynccontextmanager
+    async def _ended_by_the_disk(
+        self, repository: RepositoryName, identifier: str, spool: Spool
+    ) -> AsyncGenerator[None]:
+        try:
+            yield
+        except DiskRefuses:
+            with suppress(DiskRefuses):
+                await self._drop(repository, identifier, spool)
+            raise
 
     async def _drop(self, repository: RepositoryName, identifier: str, spool: Spool) -> None:
         self.forget(repository, identifier)

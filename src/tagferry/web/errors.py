@@ -1,9 +1,9 @@
 """How errors leave the management and IAM APIs: one table, one serializer.
 
 The codes are SWR's, the API gateway's and IAM's. Where SWR publishes none, one within its scheme is chosen: 5040021 for
-a wait that ran out, 5010001 for what is not supported, 4130014 for a body over the limit, 4090048 for a tag that is
-in the way, 4040000 and 4090000 for permissions, shares, retention policies and triggers that are missing or there
-already, and for domains to share with.
+a wait that ran out, 5010001 for what is not supported, 5030000 for a disk that is full or read-only, 4130014 for a body
+over the limit, 4090048 for a tag that is in the way, 4040000 and 4090000 for permissions, shares, retention policies
+and triggers that are missing or there already, and for domains to share with.
 """
 
 from collections.abc import Iterable
@@ -129,6 +129,7 @@ _TABLE: tuple[tuple[type[errors.TagferryError], ErrorCode], ...] = (
     (errors.Expired, ErrorCode(504, f"{_SWR}5040021")),
     (errors.Refused, ErrorCode(500, f"{_SWR}5000021")),
     (errors.Corrupt, ErrorCode(500, f"{_SWR}5000021")),
+    (errors.StorageUnavailable, ErrorCode(503, f"{_SWR}5030000")),
     (errors.Unavailable, ErrorCode(500, f"{_SWR}5000021")),
 )
 

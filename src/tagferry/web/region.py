@@ -1,16 +1,18 @@
 """A region's address: the management API, IAM and, for an embedded region, the OCI registry, by path."""
 
 import json
+from typing import Annotated, Literal
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tagferry import __version__
-from tagferry.errors import TagferryError
+from tagferry.errors import StorageUnavailable, TagferryError
 from tagferry.names import RepositoryName
+from tagferry.registry.storage import DiskStore
 from tagferry.sync.regions import Region
 from tagferry.web import iam, notifications, swr
 from tagferry.web.authentication import Authentication, RequestIds, has_management_credentials
@@ -118,9 +120,15 @@ def _add_probes(app: FastAPI, services: Services) -> None:
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["probes"])
-    async def readyz() -> dict[str, str]:
-        """Whether requests can be served: the database answers."""
+    async def readyz(exclude: Annotated[Literal["disk"] | None, Query()] = None) -> dict[str, str]:
+        """Whether requests can be served: the database answers, and embedded registries can write to their disks.
+
+        Where they are full or read-only, pulls still work: `exclude=disk` leaves them out.
+        """
         await services.database.ping()
+        for region in services.regions if exclude is None else ():
+            if isinstance(region.store, DiskStore) and (complaint := await region.store.complaint()):
+                raise StorageUnavailable(f"region {region.id}: {complaint}")
         return {"status": "ok"}
 
 

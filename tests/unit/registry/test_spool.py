@@ -16,7 +16,7 @@ from tagferry.names import Digest
 from tagferry.registry import spool as spool_module
 from tagferry.registry.files import sync_file
 from tagferry.registry.spool import PIECE, Spool, read_ahead
-from tagferry.registry.threads import DiskThreads
+from tagferry.registry.threads import DiskFailed, DiskThreads
 
 LARGE = 40
 
@@ -75,7 +75,7 @@ async def test_nothing_builds_on_bytes_that_the_disk_has_lost(spool: Spool, monk
 
     monkeypatch.setattr(spool_module, "sync_file", lose)
 
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(DiskFailed, match="disk failed"):
         await spool.extend(pieces(LARGE))
     with pytest.raises(FileNotFoundError):
         await spool.size()

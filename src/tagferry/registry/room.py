@@ -1,0 +1,52 @@
+"""How much a registry's disk still takes."""
+
+import os
+from pathlib import Path
+
+from tagferry.metrics import BOUND_REACHED
+from tagferry.registry.threads import DISK_FULL, DISK_READ_ONLY, DiskFull
+
+_LARGEST_RESERVE = 1024 * 1024 * 1024
+_RESERVED_PART = 20
+_MARGIN = 16 * 1024 * 1024
+_LEAST = 1024 * 1024
+
+
+class Room:
+    """The room on the disk of one registry. All of this blocks, for microseconds.
+
+    Args:
+        root: a directory on the disk.
+        reserve: bytes that are left free, so that the database, logs and deletions still work; by default a twentieth
+            of the disk, and at most 1 GiB.
+    """
+
+    def __init__(self, root: Path, reserve: int | None = None) -> None:
+        self._root = root
+        self._reserve = reserve
+
+    def require(self, size: int) -> None:
+        """Raise DiskFull where so many bytes do not fit beside the reserve."""
+        disk = os.statvfs(self._root)
+        if disk.f_bavail * disk.f_frsize - size < self._reserved(disk):
+            BOUND_REACHED.labels(bound="disk_reserve").inc()
+            raise DiskFull(DISK_FULL)
+
+    def complaint(self) -> str | None:
+        """Why nothing can be written; None where something can."""
+        try:
+            disk = os.statvfs(self._root)
+        except OSError as error:
+            return f"the registry's disk cannot be used ({error.strerror})"
+        if disk.f_flag & os.ST_RDONLY or not os.access(self._root, os.W_OK):
+            return DISK_READ_ONLY
+        # A little earlier than pushes are refused, so that a disk that takes only the smallest of them is full, too.
+        reserved = self._reserved(disk)
+        if disk.f_bavail * disk.f_frsize < reserved + max(_LEAST, min(_MARGIN, reserved)):
+            return DISK_FULL
+        return None
+
+    def _reserved(self, disk: os.statvfs_result) -> int:
+        if self._reserve is not None:
+            return self._reserve
+        return min(_LARGEST_RESERVE, disk.f_blocks * disk.f_frsize // _RESERVED_PART)

@@ -1,0 +1,41 @@
+"""Small disks, disks that are read-only, and users who may not write: for tests of what a full or failing disk does."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+IS_ROOT = os.geteuid() == 0
+NOBODY = 65534
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[None]:
+    """Mount a disk of so many bytes at a folder; only root may."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let nothing under a folder be written: for root as a disk that is mounted so, for others by its modes."""
+    if IS_ROOT:
+        subprocess.run(["mount", "--bind", folder, folder], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
+        return
+    below = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    for path in below:
+        path.chmod(0o500)
+    try:
+        yield
+    finally:
+        for path in below:
+            path.chmod(0o700)

@@ -137,6 +137,13 @@ class ManifestFiles:
             for folder in {path.parent for path in files}:
                 sync_directory(folder)
 
+    def drop_vanished_referrers(self, repository: RepositoryName) -> None:
+        """Remove the entries of referrers that have no manifest: an interrupted push or deletion leaves them."""
+        for entry in list(files_below(self._layout.repository(repository) / "_referrers")):
+            digest = digest_of(*entry.name.partition("-")[::2])
+            if digest is not None and not self._layout.manifest(repository, digest).exists():
+                entry.unlink(missing_ok=True)
+
     def tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         """The tags in lexical order, or just those of `only` that exist; raises NotFound where all are asked for."""
         names = self.tag_names(repository) if only is None else sorted(only)

@@ -288,6 +288,7 @@ class DiskStore:
 
     def _collect(self, repository: RepositoryName, older_than: float) -> int:
         with self._lock(repository):
+            self._manifests.drop_vanished_referrers(repository)
             try:
                 needed = self._manifests.referenced_blobs(repository)
             except TagferryError:

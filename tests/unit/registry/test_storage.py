@@ -63,6 +63,20 @@ async def test_a_referrer_whose_manifest_was_never_written_is_not_listed(store: 
     assert await store.list_referrers(APP, subject.digest) == []
 
 
+async def test_garbage_collection_removes_the_entry_of_a_vanished_referrer(store: DiskStore, tmp_path: Path) -> None:
+    subject = image(seed="subject")
+    vanished, present = image(seed="vanished", subject=subject.manifest), image(seed="p", subject=subject.manifest)
+    for sample in (subject, vanished, present):
+        await push(store, APP, sample)
+    repository = tmp_path / "region/repositories/org/app"
+    (repository / "_manifests/sha256" / vanished.digest.encoded).unlink()
+
+    await store.collect_garbage(grace_seconds=0)
+
+    assert [path.name for path in files(repository / "_referrers")] == [f"sha256-{present.digest.encoded}"]
+    assert [one.digest for one in await store.list_referrers(APP, subject.digest)] == [present.digest]
+
+
 async def test_a_failed_write_leaves_no_file(store: DiskStore, tmp_path: Path) -> None:
     content = layer("content")
     for wrong in (content[:-1], content + b"x", b"y" * len(content)):

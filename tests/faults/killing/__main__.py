@@ -29,7 +29,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.fault == "losses" and _OWN_NETWORK not in os.environ:
         command = ["unshare", "-n", "--", sys.executable, "-m", "tests.faults.killing", *sys.argv[1:]]
-        os.execvpe(command[0], command, {**os.environ, _OWN_NETWORK: "1"})  # noqa: S606
+        os.execvpe(command[0], command, {**os.environ, _OWN_NETWORK: "1"})
     tell(f"--seed {arguments.seed}")
     with tempfile.TemporaryDirectory(prefix="tagferry-faults-") as temporary:
         folder = arguments.keep or Path(temporary)

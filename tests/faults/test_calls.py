@@ -1,0 +1,27 @@
+"""Faults at system calls; `python -m tests.faults.calls` makes all kinds, and as many kills as one likes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.calls.random_kills import Plan, kill_at_random
+from tests.support.programs import require_program
+
+
+@pytest.mark.timeout(600)
+def test_a_registry_bears_a_kill_and_a_full_disk_at_every_call():
+    require_program("cc")
+    command = [sys.executable, "-m", "tests.faults.calls", "every", "--few"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=590, check=False)
+    assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-4000:]
+
+
+@pytest.mark.timeout(600)
+def test_what_was_acknowledged_outlives_kills_at_random_calls(tmp_path: Path):
+    require_program("cc")
+    findings = kill_at_random(tmp_path, Plan(kills=6, seed=4711, users=3, at_start=0.5), tell=print)
+    assert findings.faults == []
+    assert findings.kills >= 6
+    assert findings.figures.looks

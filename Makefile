@@ -6,6 +6,7 @@
 #   make test-interop   crane, regctl, the OCI's conformance tests and registries of others, where Go is installed
 #   make fuzz           requests made up from the OpenAPI document
 #   make fuzz-parsers   bytes made up for every parser of what strangers send; Linux only
+#   make faults         kills and errors at system calls, and a soak of three minutes; KILLS and MINUTES say how much
 #   make check          ruff, mypy, import-linter
 #   make bench          the benchmarks       ARGS goes to them
 #   make bench-durable  those of the queue   ARGS goes to them
@@ -14,6 +15,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+KILLS ?= 100
+MINUTES ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,7 +33,7 @@ BUILD_REQUIREMENTS := import tomllib; \
 	print(*requires, "editables", sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-sdks test-interop fuzz fuzz-parsers check bench bench-durable lock clean
+.PHONY: help demo test test-sdks test-interop fuzz faults fuzz-parsers check bench bench-durable lock clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -53,6 +56,11 @@ fuzz: $(VENV)/.dev
 
 fuzz-parsers: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzzing.parsers $(ARGS)
+
+faults: $(VENV)/.dev
+	$(BIN)/python -m tests.faults.calls every
+	$(BIN)/python -m tests.faults.calls random --kills $(KILLS)
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

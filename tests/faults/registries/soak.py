@@ -4,8 +4,8 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.registries.access import Access
 from tests.registries.contents import Ask, Repository
 from tests.registries.samples import Sample
 from tests.registries.server import Behavior, Registry, listening
-from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment, deployed
+from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, deployed
 from tests.support.scripted_registry import Reply
 
 _OPEN = ("waiting", "running")
@@ -115,11 +115,13 @@ class Soak:
     Args:
         terms: how long and how hard.
         tell: says how far it is.
+        target: the name of the region that is synchronized to.
     """
 
-    def __init__(self, terms: Terms, tell: Callable[[str], None]) -> None:
+    def __init__(self, terms: Terms, tell: Callable[[str], None], *, target: str = SOUTH) -> None:
         self._terms = terms
         self._tell = tell
+        self._target_region = target
         self._storm = Storm(seed=terms.seed, rate=terms.rate, away_seconds=terms.away_seconds)
         self._findings = Findings()
         access = Access(username="soak", password="s3cret")
@@ -132,26 +134,29 @@ class Soak:
 
     async def run(self, folder: Path) -> Findings:
         """Run it in a folder of its own."""
-        async with AsyncExitStack() as stack:
-            for registry in (self._source, self._target):
-                await stack.enter_async_context(listening(registry))
-            regions: dict[str, dict[str, Any]] = {
-                NORTH: self._region(self._source, listen=True),
-                SOUTH: self._region(self._target, listen=False),
-            }
-            deployment = await stack.enter_async_context(deployed(folder, regions=regions))
-            ends_at = time.monotonic() + self._terms.seconds
-            workers = [self._work(deployment, ends_at) for _ in range(self._terms.at_once)]
-            await asyncio.gather(*workers)
-            self._storm.is_on = False
+        async with self.registries() as (source, target):
+            regions: dict[str, dict[str, Any]] = {NORTH: {"listen": "", **source}, SOUTH: target}
+            async with deployed(folder, regions=regions) as deployment:
+                return await self.synchronize(lambda: deployment.client(NORTH))
+
+    @asynccontextmanager
+    async def registries(self) -> AsyncIterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """Have both registries listen; yields how the source's and the target's region are configured."""
+        async with listening(self._source), listening(self._target):
+            yield self._region(self._source), self._region(self._target)
+
+    async def synchronize(self, client: Callable[[], ManagementClient]) -> Findings:
+        """Make requests to the source's region of a running tagferry."""
+        ends_at = time.monotonic() + self._terms.seconds
+        await asyncio.gather(*(self._work(client, ends_at) for _ in range(self._terms.at_once)))
+        self._storm.is_on = False
         self._findings.made = self._storm.counts
         self._findings.requests = self._storm.requests
         return self._findings
 
-    def _region(self, registry: Registry, *, listen: bool) -> dict[str, Any]:
+    def _region(self, registry: Registry) -> dict[str, Any]:
         access = registry.tokens.access
         return {
-            **({"listen": ""} if listen else {}),
             "registry": registry.url,
             "username": access.username,
             "password": access.password,
@@ -178,8 +183,8 @@ class Soak:
 
         return Behavior(name="watch", effect="Watches.", source="", afterwards=afterwards)
 
-    async def _work(self, deployment: Deployment, ends_at: float) -> None:
-        async with deployment.client(NORTH) as client:
+    async def _work(self, connect: Callable[[], ManagementClient], ends_at: float) -> None:
+        async with connect() as client:
             for number in self._numbers:
                 if time.monotonic() > ends_at:
                     return
@@ -193,7 +198,7 @@ class Soak:
             "imageTag": [sample.tag for sample in work.samples],
             "override": work.override,
             "remoteNamespace": RELEASE,
-            "remoteRegionId": SOUTH,
+            "remoteRegionId": self._target_region,
         }
         try:
             started = await client.start_sync(TEAM, work.name, body)

@@ -5,6 +5,7 @@ fault. What must hold besides is asserted.
 """
 
 import asyncio
+import itertools
 import json
 import tempfile
 import tomllib
@@ -15,7 +16,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from tagferry import signing
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from tagferry import bounds, signing
 from tagferry.errors import Invalid, TagferryError
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag, parse_reference
 from tagferry.oci.dates import parse_date
@@ -30,8 +34,10 @@ from tagferry.remote.faults import Broken, Rejected
 from tagferry.remote.response import Response
 from tagferry.remote.retry import retry_after
 from tagferry.retention.rules import RuleSet
-from tagferry.settings import Settings
+from tagferry.settings import LimitSettings, Settings
 from tagferry.web import gate, notifications, registry_tokens
+from tagferry.web.connections import Connections
+from tagferry.web.http_protocol import BoundedProtocol
 from tagferry.web.swr import queries, synchronization, tags
 
 Target = Callable[[bytes], None]
@@ -132,6 +138,83 @@ class _Connection:
 
     def pause_reading(self) -> None:
         pass
+
+
+@_target
+def request(data: bytes) -> None:
+    """What clients send on a connection, in two parts: the number of bytes of the first one, then all bytes."""
+    size, rest = (data[0] * 16 if data else 0), data[1:]
+    _LOOP.run_until_complete(_serve(rest[:size], rest[size:]))
+
+
+async def _serve(*parts: bytes) -> None:
+    scopes: list[dict[str, Any]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(scope)
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    config = Config(app, lifespan="off", log_config=None, ws="none", access_log=False)
+    config.loaded_app = app
+    slot = Connections(10, 10).take(0, "192.0.2.1")
+    assert slot is not None
+    protocol = BoundedProtocol(config, ServerState(), slot, LimitSettings())
+    client = _Client()
+    protocol.connection_made(cast("Any", client))
+    for part in parts:
+        if part and not client.is_closing():
+            protocol.data_received(part)
+        for _ in range(4):
+            await asyncio.sleep(0)
+    protocol.connection_lost(None)
+    await asyncio.gather(*protocol.tasks)
+    written = b"".join(client.written)
+    assert written.startswith(b"HTTP/1.1 ") or not written
+    # Whatever is answered was asked for or refused, once each.
+    answers = written.count(b"HTTP/1.1 ") - written.count(b"HTTP/1.1 100 ")
+    assert answers <= len(scopes) + 1
+    for scope in scopes:
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        assert len(hosts) == 1 or (scope["http_version"] == "1.0" and not hosts)
+        assert len(scope["headers"]) <= bounds.HEADERS
+        assert sum(map(len, itertools.chain(*scope["headers"]))) + len(scope["raw_path"]) <= bounds.HEAD_BYTES
+
+
+class _Client(asyncio.Transport):
+    """The transport of a connection whose client sends what the fuzzer makes up, and takes every answer."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("192.0.2.1", 1), "sockname": ("192.0.2.2", 80)})
+        self.written: list[bytes] = []
+        self._is_closing = False
+
+    def write(self, data: Any) -> None:
+        self.written.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def close(self) -> None:
+        self._is_closing = True
+
+    abort = close
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        pass
+
+    resume_reading = pause_reading
+
+
+_LOOP = asyncio.new_event_loop()
 
 
 @_target

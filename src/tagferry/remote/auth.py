@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
-from tagferry.errors import Refused, Unavailable
+from tagferry.errors import Refused, TagferryError, Unavailable
 from tagferry.remote.challenges import Challenge, actions_of, missing_scopes, repository_of, supported_challenge
 from tagferry.remote.endpoint import Credentials, Endpoint
 from tagferry.remote.flight import Flight
@@ -20,6 +20,8 @@ _AGAIN_SECONDS = 5.0
 """While a token server refuses, the registry is asked whether it names another one, and this seldom at most."""
 _REMEMBERED = 4096
 """Repositories whose role is remembered."""
+_MOST_INSISTED, _LONGEST_INSISTED = 8, 512
+"""Scopes that a registry may insist on beside those of a request, and their characters."""
 
 
 class Refusal(NamedTuple):
@@ -69,6 +71,7 @@ class Authenticator:
         self._is_presumed = False
         self._is_repository_probed = False
         self._clock = clock
+        self._asking_again = Flight()
         self._asked_again_at = -math.inf
         self._known: Challenge | None = None
         self._known_last: Challenge | None = None
@@ -102,6 +105,15 @@ class Authenticator:
         """
         credentials = await self._source.find(repository_of(scopes))
         challenge = await self._challenge(credentials)
+        if challenge is None:
+            return None
+        if challenge.scheme == "basic" and credentials is not None and not credentials.username:
+            challenge = await self._asked_again(challenge, repository_of(scopes))
+        return await self._answer_to(challenge, scopes, credentials)
+
+    async def _answer_to(
+        self, challenge: Challenge | None, scopes: tuple[str, ...], credentials: Credentials | None
+    ) -> str | None:
         if challenge is None:
             return None
         if challenge.scheme == "basic":
@@ -168,11 +180,13 @@ class Authenticator:
         return self._known
 
     async def _ask_for_challenge(self, repository: str = "") -> bool:
+        """Ask the registry, or a repository, for its challenge; return whether it named one."""
         offered = await self._probe(repository)
         self._is_probed = True
-        if (challenge := supported_challenge(offered, f"{self._endpoint.url}/v2/")) is not None:
+        challenge = supported_challenge(offered, f"{self._endpoint.url}/v2/")
+        if challenge is not None:
             self._adopt(challenge)
-        return True
+        return challenge is not None
 
     def _adopt(self, challenge: Challenge, *, is_presumed: bool = False) -> None:
         self._is_presumed = is_presumed
@@ -250,18 +264,58 @@ class Authenticator:
         asked = self._asked(scopes)
         try:
             return f"Bearer {await self._tokens.get(challenge, asked, credentials)}"
-        except Unavailable:
-            # The token server may have moved: the registry is asked again for its challenge.
-            if self._known is challenge:
-                self._forget()
-            raise
+        except Unavailable as failure:
+            return await self._bearer_elsewhere(failure, challenge, scopes, credentials)
         except Refused as refusal:
             return await self._bearer_otherwise(refusal, challenge, scopes, credentials)
+
+    async def _bearer_elsewhere(
+        self, failure: Unavailable, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None
+    ) -> str | None:
+        """Ask the registry whether its token server has moved; raises the failure where it has not."""
+        if failure.retry_after is not None:
+            # It is there, and says when to come back.
+            if self._known is challenge:
+                self._forget()
+            raise failure
+        try:
+            known = await self._asked_again(challenge, repository_of(scopes))
+        except TagferryError:
+            self._forget()
+            raise failure from None
+        if known is None or known.is_same_as(challenge):
+            raise failure
+        if known.scheme == "basic":
+            return self._basic(credentials) if credentials is not None else None
+        return f"Bearer {await self._tokens.get(known, self._asked(scopes), credentials)}"
+
+    async def _asked_again(self, failed: Challenge, repository: str) -> Challenge | None:
+        """Ask for the challenge again, since nothing can be had with this one, unless that was done just now.
+
+        Returns:
+            The challenge to answer now; None where neither the registry nor the repository names one any more.
+        """
+
+        def settled() -> bool | None:
+            is_recent = self._clock() - self._asked_again_at < _AGAIN_SECONDS
+            return True if is_recent or not failed.is_same_as(self._known) else None
+
+        async def ask() -> bool:
+            self._asked_again_at = self._clock()
+            is_named = await self._ask_for_challenge()
+            if not is_named and repository:
+                is_named = await self._ask_for_challenge(repository)
+            if not is_named and failed.is_same_as(self._known):
+                self._known = None
+            return True
+
+        await self._asking_again.run(settled, ask)
+        return self._known
 
     async def _bearer_otherwise(
         self, refusal: Refused, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None
     ) -> str | None:
-        """Try newer credentials, fewer permissions, and another token server, in this order."""
+        """Try newer credentials, fewer permissions, and another challenge, in this order."""
         renewed = await self._renew(scopes, credentials)
         if renewed != credentials:
             try:
@@ -273,10 +327,13 @@ class Authenticator:
                 return f"Bearer {await self._tokens.get(challenge, self._asked(scopes), renewed)}"
             except Refused:
                 self._read_only.pop(repository_of(scopes), None)
-        if self._known is challenge and self._clock() - self._asked_again_at >= _AGAIN_SECONDS:
-            self._asked_again_at = self._clock()
-            await self._ask_for_challenge()
-        known = self._known
+        if self._insisted.pop(scopes, None):
+            # What the registry insisted on may be what is refused.
+            try:
+                return f"Bearer {await self._tokens.get(challenge, self._asked(scopes), renewed)}"
+            except Refused as third:
+                refusal = third
+        known = await self._asked_again(challenge, repository_of(scopes))
         if known is None or known.is_same_as(challenge):
             raise refusal
         if known.scheme == "basic":
@@ -305,10 +362,14 @@ class Authenticator:
 
     def _widen(self, scopes: tuple[str, ...], insisted: Iterable[str]) -> bool:
         held = self._asked(scopes)
-        missing = missing_scopes(held, insisted)
-        if not missing or len(self._insisted) >= _REMEMBERED:
+        before = self._insisted.get(scopes, ())
+        missing = [one for one in missing_scopes(held, insisted) if len(one) <= _LONGEST_INSISTED]
+        missing = missing[: _MOST_INSISTED - len(before)]
+        if not missing:
             return False
-        self._insisted[scopes] = (*self._insisted.get(scopes, ()), *missing)
+        while scopes not in self._insisted and len(self._insisted) >= _REMEMBERED:
+            del self._insisted[next(iter(self._insisted))]
+        self._insisted[scopes] = (*before, *missing)
         return True
 
 

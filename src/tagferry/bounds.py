@@ -69,6 +69,14 @@ LISTED_DESCRIPTORS = 100_000
 """Layers and children that are remembered of a store's images, so that lists need not read them again."""
 LISTED_TEXT_BYTES = 8 * 1024 * 1024
 """Bytes of manifests that one list of tags shows; further tags are shown without."""
+LISTED_NAMES = 10_000
+"""Tags or repositories on one page of an embedded registry's lists; a link leads to the next one."""
+REMEMBERED_TAGS = 200_000
+"""Names of tags that an embedded registry remembers, so that pages of them need not read the directory again."""
+REFERRER_PAGE_BYTES = 4 * 1024 * 1024
+"""Bytes after which an embedded registry ends a page of referrers; a link leads to the next one."""
+REFERRER_LIST_BYTES = 32 * 1024 * 1024
+"""Bytes of referrers of one manifest that are read at once from an embedded registry's disk."""
 REFERRERS = 1000
 """Referrers of one manifest that are copied; further ones stay behind."""
 ATTACHMENTS = 5000

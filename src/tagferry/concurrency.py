@@ -59,6 +59,34 @@ class Flights(Generic[Key, Result]):
         await asyncio.wait([flight.task])
 
 
+class LatestResult(Generic[Result]):
+    """Work without arguments whose result everybody wants, as new as their own question.
+
+    While it runs, all that ask wait together for one more run.
+
+    Args:
+        work: the work.
+    """
+
+    def __init__(self, work: Callable[[], Awaitable[Result]]) -> None:
+        self._work = work
+        self._running = asyncio.Lock()
+        self._next: asyncio.Task[Result] | None = None
+
+    async def result(self) -> Result:
+        """Return the result of a run that began after this call."""
+        task = self._next
+        if task is None:
+            task = self._next = asyncio.create_task(self._run())
+        return await asyncio.shield(task)
+
+    async def _run(self) -> Result:
+        async with self._running:
+            # Who asks from here on may see what this run does not.
+            self._next = None
+            return await self._work()
+
+
 async def gather(*work: Awaitable[Any], finishing: tuple[type[Exception], ...] = ()) -> None:
     """Wait for all of them; the first error cancels the rest, waits for their end and is raised as it is.
 

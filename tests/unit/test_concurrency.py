@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from tagferry.concurrency import Flights, each, gather
+from tagferry.concurrency import Flights, LatestResult, each, gather
 
 
 class Work:
@@ -254,3 +254,41 @@ async def test_after_a_finishing_error_another_one_still_cancels_the_rest():
 
     with pytest.raises(ValueError, match="second"):
         await gather(fail(LookupError("first")), fail(ValueError("second")), forever(), finishing=(LookupError,))
+
+
+async def test_those_that_ask_while_work_runs_share_one_more_run():
+    started, may_end = asyncio.Queue[int](), asyncio.Event()
+    runs = 0
+
+    async def work() -> int:
+        nonlocal runs
+        runs += 1
+        started.put_nowait(runs)
+        await may_end.wait()
+        return runs
+
+    latest = LatestResult(work)
+    first = asyncio.create_task(latest.result())
+    await started.get()
+    later = [asyncio.create_task(latest.result()) for _ in range(10)]
+    later[0].cancel()
+    await asyncio.sleep(0)
+    may_end.set()
+
+    assert await first == 1
+    assert await asyncio.gather(*later[1:]) == [2] * 9
+    assert await latest.result() == 3
+
+
+async def test_a_run_that_failed_fails_those_that_waited_for_it_only():
+    async def work() -> int:
+        if failing:
+            raise ValueError("failed")
+        return 1
+
+    failing = True
+    latest = LatestResult(work)
+    with pytest.raises(ValueError, match="failed"):
+        await latest.result()
+    failing = False
+    assert await latest.result() == 1

@@ -6,12 +6,13 @@ A manifest that is pushed by its digest may be given tags in the same request, a
 import bisect
 import json
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
 from tagferry import bounds
+from tagferry.digits import whole_number
 from tagferry.errors import Corrupt, Invalid, InvalidName, NotFound
 from tagferry.names import Digest, Reference, Tag, parse_reference
 from tagferry.oci.model import OCI_INDEX, parsed
@@ -77,16 +78,27 @@ async def delete_manifest(exchange: Exchange) -> Response:
 
 async def list_tags(exchange: Exchange) -> Response:
     """List tags in lexical order, in pages of `n`."""
-    tags = [tag async for tag in exchange.store.list_tags(exchange.repository)]
-    page, headers = _page(exchange, tags)
+    page, headers = _page(exchange, await exchange.store.tag_names(exchange.repository))
     return _json({"name": exchange.repository, "tags": page}, headers)
 
 
 async def list_referrers(exchange: Exchange) -> Response:
-    """List what refers to a digest, as an index; unknown digests have no referrers, which is no error."""
-    artifact_type = exchange.request.query.get("artifactType")
-    found = await exchange.store.list_referrers(exchange.repository, Digest(exchange.reference), artifact_type)
+    """List what refers to a digest, as an index, in pages of some bytes.
+
+    Unknown digests have no referrers, which is no error.
+    """
+    query = exchange.request.query
+    artifact_type, last = query.get("artifactType"), query.get("last")
+    found, has_more = await exchange.store.list_referrers_page(
+        exchange.repository,
+        Digest(exchange.reference),
+        artifact_type,
+        after=Digest(last, field="last") if last is not None else None,
+        limit=bounds.REFERRER_PAGE_BYTES,
+    )
     headers = {"Content-Type": OCI_INDEX}
+    if has_more:
+        headers |= _next_page(exchange, {**query, "last": found[-1].digest})
     if artifact_type is not None:
         headers["OCI-Filters-Applied"] = "artifactType"
     manifests = [descriptor.to_json() for descriptor in found]
@@ -133,17 +145,20 @@ def _page(exchange: Exchange, names: Sequence[str]) -> tuple[list[str], dict[str
     """The names after `last`, at most `n`, and the Link to the next page if there is one."""
     query = exchange.request.query
     start = bisect.bisect_right(names, query["last"]) if "last" in query else 0
-    if "n" not in query:
-        return list(names[start:]), {}
-    text = query["n"]
-    if not (text.isascii() and text.isdigit()) or len(text) > 9:
-        raise InvalidPage("n", "must be a number, 0 or more", text)
-    count = int(text)
+    count = bounds.LISTED_NAMES
+    if "n" in query:
+        asked = whole_number(query["n"])
+        if asked is None:
+            raise InvalidPage("n", "must be a number, 0 or more", query["n"])
+        count = min(asked, count)
     page = list(names[start : start + count])
     if not page or start + count >= len(names):
         return page, {}
-    following = urlencode({"n": count, "last": page[-1]})
-    return page, {"Link": f'<{exchange.request.path}?{following}>; rel="next"'}
+    return page, _next_page(exchange, {"n": str(count), "last": page[-1]})
+
+
+def _next_page(exchange: Exchange, query: Mapping[str, str]) -> dict[str, str]:
+    return {"Link": f'<{exchange.request.path}?{urlencode(query)}>; rel="next"'}
 
 
 def _json(document: dict[str, Any], headers: dict[str, str]) -> Response:

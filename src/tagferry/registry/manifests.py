@@ -22,6 +22,7 @@ from tagferry.registry.errors import MissingReference
 from tagferry.registry.files import file_names, files_below, replace_file, sync_directory
 from tagferry.registry.integrity import Damage, Integrity, is_marked
 from tagferry.registry.layout import Layout, digest_of
+from tagferry.registry.tag_names import TagNames
 
 _LONGEST_HEAD = bounds.MEDIA_TYPE_CHARACTERS + 1
 _LONGEST_TAG_FILE = 200
@@ -42,6 +43,7 @@ class ManifestFiles:
         self._layout = layout
         self._blobs = blobs
         self._integrity = integrity
+        self._tag_names = TagNames()
 
     def describe(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
         """What a reference points to, or None; a damaged manifest is none."""
@@ -151,21 +153,44 @@ class ManifestFiles:
 
     def tag_names(self, repository: RepositoryName) -> list[Tag]:
         """The tags' names in lexical order; raises NotFound."""
-        names = file_names(self._layout.tags(repository))
+        names = self._tag_names.inside(self._layout.tags(repository))
         if not names and not self._layout.holds_images(repository):
             raise NotFound("repository", repository)
-        return [tag for name in names if (tag := _tag(name)) is not None]
+        return names
 
-    def referrers(self, repository: RepositoryName, subject: Digest) -> list[Descriptor]:
-        """The manifests whose subject is this digest."""
-        directory = self._layout.referrers(repository, subject)
-        return [
-            descriptor
-            for name in file_names(directory)
-            if (digest := digest_of(*name.partition("-")[::2])) is not None
-            and self._is_unmarked(repository, digest)
-            and (descriptor := self._referrer(repository, subject, digest)) is not None
-        ]
+    def referrers(
+        self,
+        repository: RepositoryName,
+        subject: Digest,
+        artifact_type: str | None = None,
+        *,
+        after: Digest | None = None,
+        limit: int,
+    ) -> tuple[list[Descriptor], bool]:
+        """Manifests whose subject is this digest, in the order of their digests, and whether there are more.
+
+        Args:
+            repository: where they are.
+            subject: the digest.
+            artifact_type: of which type; None for all.
+            after: only those behind this one.
+            limit: bytes of their descriptions after which it ends.
+        """
+        found: list[Descriptor] = []
+        left = limit
+        behind = _entry_name(after) if after is not None else ""
+        for name in file_names(self._layout.referrers(repository, subject)):
+            digest = digest_of(*name.partition("-")[::2])
+            if name <= behind or digest is None or not self._is_unmarked(repository, digest):
+                continue
+            descriptor = self._referrer(repository, subject, digest)
+            if descriptor is None or artifact_type not in (None, descriptor.artifact_type):
+                continue
+            if left <= 0:
+                return found, True
+            found.append(descriptor)
+            left -= _described_bytes(descriptor)
+        return found, False
 
     def referenced_blobs(self, repository: RepositoryName) -> set[Digest]:
         """Every blob that some manifest of the repository needs; manifests that an index lists are named along."""
@@ -266,7 +291,7 @@ class ManifestFiles:
     def _entries_of(self, repository: RepositoryName, digest: Digest) -> list[Path]:
         """Every entry of a referrer whose manifest does not tell its subject any more."""
         directory = self._layout.repository(repository) / "_referrers"
-        return [path for path in files_below(directory) if path.name == f"{digest.algorithm}-{digest.encoded}"]
+        return [path for path in files_below(directory) if path.name == _entry_name(digest)]
 
     def _resolve(self, repository: RepositoryName, reference: Reference) -> Digest | None:
         if isinstance(reference, Digest):
@@ -316,8 +341,10 @@ def _holds(path: Path, content: bytes) -> bool:
         return False
 
 
-def _tag(name: str) -> Tag | None:
-    try:
-        return Tag(name)
-    except InvalidName:
-        return None
+def _entry_name(digest: Digest) -> str:
+    return f"{digest.algorithm}-{digest.encoded}"
+
+
+def _described_bytes(descriptor: Descriptor) -> int:
+    """About how many bytes a descriptor takes as JSON."""
+    return 300 + sum(len(key) + len(value) for key, value in descriptor.annotations.items())

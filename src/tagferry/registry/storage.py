@@ -9,7 +9,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Self
 
-from tagferry.errors import Corrupt, NotFound, TagferryError
+from tagferry import bounds
+from tagferry.concurrency import LatestResult
+from tagferry.errors import Corrupt, Incomplete, NotFound, TagferryError, TooLarge
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, written_since
 from tagferry.oci.model import Descriptor, Manifest
@@ -54,6 +56,7 @@ class DiskStore:
         self._room = Room(root, reserve)
         self.uploads = Uploads(self._layout, self._threads, self._room, self._commit)
         self._arrivals = Arrivals(self._layout, self._threads, self._room, self._commit)
+        self._walk = LatestResult(lambda: self._threads.run(self._existing))
         for directory in (self._layout.repositories, self._layout.pool, self._layout.temporary):
             # What cannot be made on a disk that is read-only is not needed to read.
             with ignoring_read_only():
@@ -200,7 +203,7 @@ class DiskStore:
         return await self._threads.run(mount)
 
     async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
-        for tag in await self._threads.run(self._manifests.tag_names, repository):
+        for tag in await self.tag_names(repository):
             yield tag
 
     async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
@@ -213,7 +216,7 @@ class DiskStore:
         return await self._threads.run(self._manifests.tags, repository, only)
 
     async def list_repositories(self) -> AsyncIterator[RepositoryName]:
-        for repository in await self._threads.run(self._existing):
+        for repository in await self._walk.result():
             yield repository
 
     async def list_referrers(
@@ -224,8 +227,33 @@ class DiskStore:
         *,
         tags: Collection[Tag] | None = None,
     ) -> list[Descriptor]:
-        found = await self._threads.run(self._manifests.referrers, repository, digest)
-        return [descriptor for descriptor in found if artifact_type in (None, descriptor.artifact_type)]
+        found, has_more = await self.list_referrers_page(
+            repository, digest, artifact_type, limit=bounds.REFERRER_LIST_BYTES
+        )
+        if has_more:
+            most = f"more than {bounds.REFERRER_LIST_BYTES} bytes of referrers"
+            raise Incomplete(
+                TooLarge("referrers", f"cannot be listed at once: {repository}@{digest} has {most}"), found
+            )
+        return found
+
+    async def list_referrers_page(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        artifact_type: str | None = None,
+        *,
+        after: Digest | None = None,
+        limit: int,
+    ) -> tuple[list[Descriptor], bool]:
+        """The referrers behind one of them up to a number of bytes, and whether there are more."""
+        return await self._threads.run(
+            self._manifests.referrers, repository, digest, artifact_type, after=after, limit=limit
+        )
+
+    async def tag_names(self, repository: RepositoryName) -> list[Tag]:
+        """The tags in lexical order, which the caller does not change; raises NotFound as `list_tags`."""
+        return await self._threads.run(self._manifests.tag_names, repository)
 
     async def refuses(self, manifest: Manifest) -> bool:
         return False

@@ -1,0 +1,142 @@
+"""Lists of any length: pages follow each other, cost what they show, and are as new as the question."""
+
+import json
+import os
+import re
+import time
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tagferry import bounds
+from tagferry.errors import Incomplete
+from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.registry.files import file_names
+from tagferry.registry.storage import DiskStore
+from tagferry.registry.tag_names import TagNames
+from tests.support.images import artifact, image, push
+from tests.unit.registry.conftest import Registry
+
+APP = RepositoryName("org/app")
+LINK = re.compile(r'<(.*)>; rel="next"')
+
+
+async def paged(registry: Registry, path: str, key: str) -> list[list[Any]]:
+    """The pages of a list, as a client that follows links sees them."""
+    pages: list[list[Any]] = []
+    following = path
+    while following:
+        response, body = await registry.get(following)
+        assert response.status == 200, body
+        pages.append(json.loads(body)[key])
+        link = response.headers.get("Link")
+        match = LINK.fullmatch(link) if link else None
+        following = match[1] if match else ""
+    return pages
+
+
+def tagged(registry: Registry, count: int) -> list[str]:
+    """Give the repository's image so many more tags, past the API; gives the names of all."""
+    folder = registry.root / "repositories" / APP / "_tags"
+    names = [f"t{number:06}" for number in range(count)]
+    for name in names:
+        os.link(folder / "v1", folder / name)
+    return [*names, "v1"]
+
+
+def settle(folder: Path) -> None:
+    """Let a directory have been changed some time ago."""
+    past = time.time() - 60
+    os.utime(folder, (past, past))
+
+
+async def test_tags_come_in_pages_of_a_bound_without_n_and_with_a_larger_one(registry, monkeypatch):
+    await push(registry.store, APP, image(), Tag("v1"))
+    names = tagged(registry, 24)
+    monkeypatch.setattr(bounds, "LISTED_NAMES", 10)
+    for query, sizes in (("", [10, 10, 5]), ("?n=1000", [10, 10, 5]), ("?n=7", [7, 7, 7, 4])):
+        pages = await paged(registry, f"/v2/{APP}/tags/list{query}", "tags")
+        assert ([len(page) for page in pages], list(chain(*pages))) == (sizes, names)
+
+
+async def test_repositories_come_in_pages_of_a_bound(registry, monkeypatch):
+    names = [f"org/app{number}" for number in range(5)]
+    for name in names:
+        await push(registry.store, RepositoryName(name), image(), Tag("v1"))
+    monkeypatch.setattr(bounds, "LISTED_NAMES", 2)
+    assert await paged(registry, "/v2/_catalog", "repositories") == [names[:2], names[2:4], names[4:]]
+
+
+async def test_pages_of_many_tags_read_the_directory_once(registry, monkeypatch):
+    await push(registry.store, APP, image(), Tag("v1"))
+    names = tagged(registry, 300)
+    settle(registry.root / "repositories" / APP / "_tags")
+    reads: list[Path] = []
+
+    def counted(folder: Path) -> list[str]:
+        reads.append(folder)
+        return file_names(folder)
+
+    monkeypatch.setattr("tagferry.registry.tag_names.file_names", counted)
+
+    assert list(chain(*await paged(registry, f"/v2/{APP}/tags/list?n=10", "tags"))) == names
+    assert len(reads) == 1
+
+
+async def test_a_tag_that_was_just_written_or_deleted_is_never_missed(store: DiskStore):
+    folder = store._layout.tags(APP)
+    await push(store, APP, image(), Tag("v1"))
+    for number in range(300):
+        os.link(folder / "v1", folder / f"t{number}")
+    for round_ in range(20):
+        if round_ % 2:
+            settle(folder)
+            assert len(await store.tag_names(APP)) == 301
+        await push(store, APP, image(), Tag("new"))
+        assert Tag("new") in await store.tag_names(APP)
+        await store.delete_manifest(APP, Tag("new"))
+        assert Tag("new") not in await store.tag_names(APP)
+
+
+def test_names_are_remembered_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bounds, "REMEMBERED_TAGS", 500)
+    names = TagNames()
+    for number in range(10):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for tag in range(200):
+            (folder / f"t{tag}").touch()
+        settle(folder)
+        assert len(names.inside(folder)) == 200
+    assert len(names._kept) == 2
+
+
+async def test_referrers_come_in_pages_of_some_bytes_and_all_of_them_once(registry, monkeypatch):
+    await push(registry.store, APP, subject := image(), Tag("v1"))
+    wanted = []
+    for number in range(9):
+        kind = "application/vnd.example.even" if number % 2 == 0 else "application/vnd.example.odd"
+        sample = artifact(subject=subject.manifest, artifact_type=kind, payload=str(number).encode())
+        await push(registry.store, APP, sample)
+        wanted.append(sample.digest)
+    monkeypatch.setattr(bounds, "REFERRER_PAGE_BYTES", 500)
+    path = f"/v2/{APP}/referrers/{subject.digest}"
+    pages = await paged(registry, path, "manifests")
+    assert [len(page) for page in pages] == [2, 2, 2, 2, 1]
+    assert [one["digest"] for page in pages for one in page] == sorted(wanted)
+    even = await paged(registry, f"{path}?artifactType=application/vnd.example.even", "manifests")
+    assert sorted(one["digest"] for page in even for one in page) == sorted(wanted[::2])
+    assert (await registry.get(f"{path}?last=nothing"))[0].status == 400
+
+
+async def test_referrers_that_are_too_many_to_list_at_once_are_told_as_far_as_they_are(store, monkeypatch):
+    await push(store, APP, subject := image(), Tag("v1"))
+    for number in range(5):
+        await push(store, APP, artifact(subject=subject.manifest, payload=str(number).encode()))
+    monkeypatch.setattr(bounds, "REFERRER_LIST_BYTES", 500)
+    with pytest.raises(Incomplete) as cut:
+        await store.list_referrers(APP, subject.digest)
+    assert len(cut.value.found) == 2
+    assert await store.list_referrers(APP, Digest.of(b"nobody")) == []

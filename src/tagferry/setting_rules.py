@@ -1,6 +1,7 @@
 """The rules that single settings keep: each takes a value as it was given, and returns it as it is used."""
 
 import re
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,14 @@ def address(value: str) -> str:
     if not colon or not host or number is None or number > 65535:
         raise ValueError("must have the form HOST:PORT")
     return value
+
+
+def network(value: str) -> str:
+    """An IP address, or a network as ADDRESS/BITS."""
+    try:
+        return str(ip_network(value))
+    except ValueError as error:
+        raise ValueError(f"must be an IP address or a network such as 10.0.0.0/8 ({error})") from None
 
 
 def http_url(value: str) -> str:

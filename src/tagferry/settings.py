@@ -108,6 +108,9 @@ class RegionSettings(_Frozen):
     """`embedded`, or the registry's URL; `docker.io` for Docker Hub."""
     public_url: Annotated[str, AfterValidator(setting_rules.http_url)] | None = None
     """The URL under which clients reach `listen`, where it is not that address itself."""
+    hosts: tuple[Annotated[str, AfterValidator(setting_rules.host)], ...] = ()
+    """Further names, as HOST or HOST:PORT, under which clients reach `listen`, such as a load balancer's. A signature
+    that was made for the `Host` of another region, or of none, is refused."""
     username: str | None = None
     password: SecretStr | None = None
     docker_config: Path | None = None
@@ -345,6 +348,8 @@ class Settings(BaseSettings):
     metrics_listen: Annotated[str, AfterValidator(setting_rules.address)] | None = None
     """HOST:PORT on which `/metrics` is served in the form of Prometheus, to anyone who can connect: use a loopback
     address, or a network of your own. Without it there is no such listener."""
+    trusted_proxies: tuple[Annotated[str, AfterValidator(setting_rules.network)], ...] = ()
+    """Addresses or networks (CIDR) of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
     regions: dict[Annotated[str, AfterValidator(setting_rules.region_id)], RegionSettings]
     sync: SyncSettings = SyncSettings()
     retention: RetentionSettings = RetentionSettings()

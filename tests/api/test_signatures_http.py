@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from tagferry import signing
 from tagferry.accounts.model import AccessKey
+from tagferry.names import RegionId
 from tests.support.deployment import NORTH, SOUTH, Answer, Deployment, deployed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -41,9 +42,10 @@ def signed(
     body: bytes = b"",
     headers: dict[str, str] | None = None,
     age: timedelta = timedelta(),
+    region: RegionId = NORTH,
 ) -> dict[str, str]:
     """The headers of a signed request."""
-    sent = {"Host": ferry.urls[NORTH].removeprefix("http://"), **(headers or {})}
+    sent = {"Host": ferry.urls[region].removeprefix("http://"), **(headers or {})}
     request = signing.Request(method=method, path=path, query=query, headers=list(sent.items()), body=body)
     return sent | signing.sign(request, key.access_key, key.secret_key, now=datetime.now(UTC) - age)
 
@@ -126,6 +128,31 @@ async def test_a_signature_of_one_region_does_not_hold_in_another(ferry: Deploym
     headers = signed(ferry, key) | {"Host": ferry.urls[SOUTH].removeprefix("http://")}
     answer = await ferry.http("GET", NAMESPACES, region=SOUTH, headers=headers)
     assert answer.refused()[:2] == MISMATCH
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_a_request_that_was_signed_for_one_region_is_refused_at_another(
+    ferry: Deployment, key: AccessKey, method: str
+) -> None:
+    headers = signed(ferry, key, method, f"{NAMESPACES}/release")
+
+    answer = await ferry.http(method, f"{NAMESPACES}/release", region=SOUTH, headers=headers)
+
+    status, code, message = answer.refused()
+    assert (status, code) == MISMATCH
+    assert f'signed for the Host "{headers["Host"]}"' in message
+    assert f"regions.{SOUTH}.hosts" in message
+    assert (await ferry.http("GET", NAMESPACES, region=SOUTH, headers=signed(ferry, key, region=SOUTH))).status == 200
+
+
+async def test_a_request_that_was_signed_for_no_host_is_refused(ferry: Deployment, key: AccessKey) -> None:
+    request = signing.Request(method="GET", path=NAMESPACES, query="", headers=(), body=b"")
+    headers = signing.sign(request, key.access_key, key.secret_key, now=datetime.now(UTC))
+
+    status, code, message = (await ferry.http("GET", NAMESPACES, headers=headers)).refused()
+
+    assert (status, code) == MISMATCH
+    assert "SignedHeaders must include host" in message
 
 
 async def test_the_querys_order_and_encoding_do_not_matter(ferry: Deployment, key: AccessKey) -> None:

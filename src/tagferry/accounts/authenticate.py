@@ -45,6 +45,7 @@ class Authenticator:
         *,
         address: str,
         read_body: Callable[[], Awaitable[bytes]] | None = None,
+        check_host: Callable[[str | None], None] | None = None,
     ) -> Caller:
         """Whoever signed this request.
 
@@ -53,6 +54,8 @@ class Authenticator:
             authorization: the signature.
             address: where the connection comes from.
             read_body: reads the body, which `request` then has not: only once the rest may be right.
+            check_host: is given the signed host, None where it is not signed, and raises BadSignature where the
+                signature is not for this address.
 
         Raises:
             Unauthenticated: the header cannot be read, or the key is temporary and has expired.
@@ -74,6 +77,8 @@ class Authenticator:
             self._lockout.failed(access_key, address, is_key=True)
             raise
         self._lockout.succeeded(access_key, address, is_key=True)
+        if check_host is not None:
+            check_host(request.header("host") if "host" in parsed.signed_headers else None)
         if not caller.proof.is_temporary_key:
             self._keys.used(access_key)
         return caller

@@ -29,6 +29,8 @@ data_dir = "tagferry-data"
 # The database: an SQLite file in data_dir by default, or PostgreSQL.
 # database_url = "postgresql+psycopg://tagferry:PASSWORD@db.example.com/tagferry"
 
+# trusted_proxies = ["10.0.0.5"]   # addresses or networks whose X-Forwarded-For is believed; none by default
+
 # log_format = "console"   # or "json"
 # log_level = "info"
 # metrics_listen = "127.0.0.1:9090"   # where Prometheus finds /metrics, without a login
@@ -75,6 +77,7 @@ listen = "{address}"
 _TAIL = """# tls_certificate = "server.pem"
 # tls_key = "server.key"
 # public_url = "https://registry.example.com"   # how clients reach it, behind a proxy say
+# hosts = ["registry.internal:8443"]            # further names; signed requests for any other are refused
 # notifications_token = "…"                     # 16 characters or more; lets the registry tell of pushes
 # placeholder_repository = "team/app"           # for the vendor's SDK samples, which set no names
 

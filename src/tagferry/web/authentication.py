@@ -19,6 +19,7 @@ from tagferry.names import RegionId
 from tagferry.web import audit
 from tagferry.web.body import Body, check_head, check_json
 from tagferry.web.errors import INTERNAL, INTERNAL_MESSAGE, respond, serialize
+from tagferry.web.hosts import OwnHosts
 
 log = structlog.get_logger(__name__)
 
@@ -82,15 +83,23 @@ class Authentication:
     Args:
         app: what is served.
         authenticator: identifies the caller.
+        hosts: the region's, of which a signed one must be.
         body_limit: in bytes.
         exists: whether `app` has anything at a request's path.
     """
 
     def __init__(
-        self, app: ASGIApp, authenticator: Authenticator, *, body_limit: int, exists: Callable[[Scope], bool]
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        *,
+        hosts: OwnHosts,
+        body_limit: int,
+        exists: Callable[[Scope], bool],
     ) -> None:
         self._app = app
         self._authenticator = authenticator
+        self._hosts = hosts
         self._body_limit = body_limit
         self._exists = exists
 
@@ -125,8 +134,13 @@ class Authentication:
         if authorization := request.header("authorization"):
             if not _is_text(authorization):
                 raise Unauthenticated("Authorization must be text in UTF-8")
-            address = client_address(scope)
-            return await self._authenticator.by_signature(request, authorization, address=address, read_body=body.read)
+            return await self._authenticator.by_signature(
+                request,
+                authorization,
+                address=client_address(scope),
+                read_body=body.read,
+                check_host=self._hosts.require,
+            )
         if token := request.header("x-auth-token"):
             return await self._authenticator.by_token(token)
         if _route(scope) == _MAY_PROVE_IN_BODY or _asks_for_versions(scope) or not self._exists(scope):
@@ -165,7 +179,7 @@ def _is_text(decoded: str) -> bool:
 
 
 def client_address(scope: Scope) -> str:
-    """The address that the connection comes from."""
+    """The address that the request comes from; see `tagferry.web.proxies`."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
 

@@ -30,8 +30,10 @@ from tagferry.web.errors import (
     respond,
     serialize,
 )
+from tagferry.web.hosts import OwnHosts
 from tagferry.web.openapi import Management
 from tagferry.web.placeholders import Placeholders
+from tagferry.web.proxies import TrustedProxies
 from tagferry.web.swr.enterprise import enterprise_refusal, is_enterprise_path
 
 _SHOWN = 500
@@ -45,12 +47,14 @@ def region_app(region: Region, services: Services, registry: ASGIApp | None) -> 
     authenticated: ASGIApp = Authentication(
         management,
         services.authenticator,
+        hosts=OwnHosts(region.id, settings.regions),
         body_limit=settings.limits.body_bytes,
         exists=lambda scope: bool(management.methods_at(scope)),
     )
     if placeholder := settings.regions[region.id].placeholder_repository:
         authenticated = Placeholders(authenticated, RepositoryName(placeholder))
-    return RequestIds(_ByPath(authenticated, registry or _registry_elsewhere(region)), region.id)
+    served = RequestIds(_ByPath(authenticated, registry or _registry_elsewhere(region)), region.id)
+    return TrustedProxies(served, settings.trusted_proxies)
 
 
 class _ByPath:

@@ -172,6 +172,7 @@ def _config(listener: Listener) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         headers=[(NOSNIFF[0].decode(), NOSNIFF[1].decode())],
+        proxy_headers=False,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     config.load()

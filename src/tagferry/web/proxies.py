@@ -1,0 +1,96 @@
+"""Where a request comes from: the connection's other end, or what proxies that are trusted say of it.
+
+The last address in `X-Forwarded-For` that is no trusted proxy's counts: what stands before it anybody may have written.
+`Forwarded` (RFC 7239) is not read.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tagferry import bounds
+from tagferry.events import SparseEvents
+
+_FOR, _PROTO = b"x-forwarded-for", b"x-forwarded-proto"
+_MAPPED = "::ffff:"
+_SCHEMES = frozenset({"http", "https"})
+
+log = SparseEvents(__name__, seconds=3600.0)
+
+_Address = IPv4Address | IPv6Address
+
+
+class TrustedProxies:
+    """Puts the client's address and scheme into each request's scope.
+
+    Args:
+        app: what is served.
+        networks: the trusted proxies', as CIDRs or single addresses.
+    """
+
+    def __init__(self, app: ASGIApp, networks: Iterable[str]) -> None:
+        self._app = app
+        self._networks = tuple(ip_network(network) for network in networks)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        if client is not None:
+            address = str(client[0])
+            if address.startswith(_MAPPED):
+                # An IPv4 client of a listener on [::].
+                scope["client"] = client = (str(_parsed(address) or address), client[1])
+            self._read_headers(scope, str(client[0]))
+        await self._app(scope, receive, send)
+
+    def _read_headers(self, scope: Scope, peer: str) -> None:
+        forwarded = [value for name, value in scope["headers"] if name == _FOR]
+        if not self._is_trusted(peer):
+            if forwarded:
+                log.warning("X-Forwarded-For is ignored: its sender is not in trusted_proxies", address=peer)
+            return
+        client = self._client(b",".join(forwarded))
+        if client is not None:
+            scope["client"] = (str(client), 0)
+        schemes = [value for name, value in scope["headers"] if name == _PROTO]
+        scheme = schemes[-1].rpartition(b",")[2].strip().lower().decode("latin-1") if schemes else ""
+        if scheme in _SCHEMES:
+            scope["scheme"] = scheme
+
+    def _client(self, forwarded: bytes) -> _Address | None:
+        """The last address that is no trusted proxy's; the first one of a row of trusted ones; None without one."""
+        found: _Address | None = None
+        hops = forwarded.decode("latin-1").rsplit(",", bounds.FORWARDED_HOPS)[-bounds.FORWARDED_HOPS :]
+        for hop in reversed(hops):
+            address = _parsed(hop)
+            if address is None:
+                # What this proxy was told by the one before it is nothing that can be checked.
+                return found
+            found = address
+            if not self._is_trusted(str(address)):
+                return found
+        return found
+
+    def _is_trusted(self, address: str) -> bool:
+        return bool(self._networks) and _is_in(self._networks, address)
+
+
+@lru_cache(maxsize=1024)
+def _is_in(networks: Sequence[IPv4Network | IPv6Network], address: str) -> bool:
+    parsed = _parsed(address)
+    return parsed is not None and any(parsed in network for network in networks)
+
+
+def _parsed(text: str) -> _Address | None:
+    """An address as proxies write it: with a port or without, IPv6 in brackets or without; None where it is none."""
+    text = text.strip(' \t"')[:64]
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

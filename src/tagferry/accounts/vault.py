@@ -93,7 +93,7 @@ def _read_or_create(key_file: Path) -> str:
     try:
         return key_file.read_text("utf-8", "replace")
     except FileNotFoundError:
-        key_file.parent.mkdir(parents=True, exist_ok=True)
+        key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = Fernet.generate_key().decode()
     try:
         handle = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

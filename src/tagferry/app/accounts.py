@@ -11,6 +11,7 @@ from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.users import Users, random_password
 from tagferry.accounts.vault import Vault
+from tagferry.app.protection import protect
 from tagferry.db.engine import Database
 from tagferry.names import RegionId
 from tagferry.settings import Settings
@@ -43,9 +44,12 @@ class FirstAdmin:
 @asynccontextmanager
 async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
     """Open the database, brought up to date, with the accounts in it."""
+    protect(settings)
     database = Database(settings.effective_database_url)
     try:
         await database.migrate()
+        # What the database's library made is as open as the process lets it be, in a directory that is not.
+        protect(settings)
         open_regions = frozenset(
             RegionId(name) for name, region in settings.regions.items() if region.organizations == "open"
         )

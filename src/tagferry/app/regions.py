@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from tagferry.copy.rewrite import Acceptance
 from tagferry.db.engine import Database
 from tagferry.errors import Invalid
 from tagferry.names import RegionId
 from tagferry.oci.images import ImageStore
+from tagferry.registry.lock import RootLock
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tagferry.remote.docker_config import DockerCredentials
@@ -37,11 +39,18 @@ class Memory:
 async def open_regions(settings: Settings, memory: Memory | None = None) -> AsyncIterator[Regions]:
     """All the regions with their stores; no network is used before a store is asked something.
 
-    Without a memory nothing is known of registries elsewhere from earlier, and nothing that is learned is kept.
+    Without a memory nothing is known of registries elsewhere from earlier, and nothing that is learned is kept; then
+    the embedded registries are not this process's alone, and only reading them, or what `verify` does, is safe.
+
+    Raises:
+        Unavailable: another process serves an embedded registry of the same directory.
     """
     async with AsyncExitStack() as stack:
         regions = []
         for name, region in settings.regions.items():
+            if region.is_embedded and memory is not None:
+                lock = await asyncio.to_thread(RootLock.take, _root(settings, name))
+                stack.callback(lock.release)
             store = await _store(RegionId(name), region, settings, memory)
             stack.push_async_callback(store.close)
             accepts = Acceptance(**region.accepts.model_dump())
@@ -49,10 +58,14 @@ async def open_regions(settings: Settings, memory: Memory | None = None) -> Asyn
         yield Regions(regions)
 
 
+def _root(settings: Settings, name: str) -> Path:
+    """The directory of an embedded registry."""
+    return settings.data_dir / "registries" / name
+
+
 async def _store(name: RegionId, region: RegionSettings, settings: Settings, memory: Memory | None) -> ImageStore:
     if region.is_embedded:
-        root = settings.data_dir / "registries" / name
-        return await DiskStore.open(root, name=name, reserve=settings.limits.disk_reserve)
+        return await DiskStore.open(_root(settings, name), name=name, reserve=settings.limits.disk_reserve)
     endpoint = Endpoint(
         name=name,
         url=region.registry,

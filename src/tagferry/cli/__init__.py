@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import os
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -58,6 +59,8 @@ def tagferry(
 
 def main() -> None:
     """Run the command line; an error is one sentence on standard error, and exit code 1."""
+    # What libraries make, such as the database's files and the audit log, is for this user alone from the beginning.
+    os.umask(0o077)
     try:
         app()
     except TagferryError as error:

@@ -8,7 +8,7 @@ from tagferry.errors import Corrupt, TagferryError
 from tagferry.names import RepositoryName
 from tagferry.oci.images import OpenBlob
 from tagferry.oci.model import Descriptor
-from tagferry.registry.files import make_file
+from tagferry.registry.files import FILE_MODE, make_file
 from tagferry.registry.layout import Layout
 from tagferry.registry.room import Room
 from tagferry.registry.spool import Spool
@@ -48,7 +48,7 @@ class Arrivals:
 
     async def _receive_at_once(self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob) -> None:
         spool = self._spool(self._layout.temporary / uuid.uuid4().hex, descriptor)
-        await self._threads.run(spool.path.touch)
+        await self._threads.run(spool.path.touch, FILE_MODE)
         try:
             await self._fill(spool, 0, repository, descriptor, source)
         finally:

@@ -6,6 +6,10 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+"""What is stored is for nobody but the registry's own user, from the moment that it is made."""
+
 
 def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
     """Write a whole file durably; who reads sees the old content or the new, never a part.
@@ -18,7 +22,7 @@ def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
     draft = temporary / uuid.uuid4().hex
     is_new = not os.path.lexists(path)
     try:
-        with draft.open("wb") as file:
+        with open(draft, "wb", opener=_private) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -37,6 +41,10 @@ def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
         raise
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, FILE_MODE)
+
+
 def make_directory(path: Path) -> None:
     """Make a directory and those above it, durably."""
     missing = []
@@ -49,7 +57,8 @@ def make_directory(path: Path) -> None:
     # Another thread may take an emptied parent away between two steps; the next attempt makes it again.
     for attempt in range(10):
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            for directory in (*reversed(missing), path):
+                directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
             break
         except FileNotFoundError:
             if attempt == 9:
@@ -72,7 +81,7 @@ def make_file(path: Path) -> None:
     for attempt in range(10):
         make_directory(path.parent)
         try:
-            path.touch()
+            path.touch(mode=FILE_MODE)
             break
         except FileNotFoundError:
             if attempt == 9:

@@ -1,0 +1,66 @@
+"""Keeps the data directory from other local users."""
+
+import os
+import stat
+from pathlib import Path
+
+import structlog
+
+from tagferry.errors import Invalid
+from tagferry.settings import Settings
+
+_OTHERS = 0o077
+
+log = structlog.get_logger(__name__)
+
+
+def protect(settings: Settings) -> None:
+    """Make the data directory, and see that only its owner may enter it and read what lies in it.
+
+    What is made is made so; what is there from before is tightened where it is ours. Below a registry's directory
+    nothing is looked at, since nobody else gets there.
+
+    Raises:
+        Invalid: every local user may write to what is not ours to tighten.
+    """
+    folder = settings.data_dir
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise Invalid("data_dir", "must be a directory", str(folder)) from None
+    registries = folder / "registries"
+    for path in (
+        folder,
+        registries,
+        *(registries / name for name, region in settings.regions.items() if region.is_embedded),
+        folder / "secret.key",
+        *sorted(folder.glob("tagferry.db*")),
+    ):
+        _tighten(path)
+
+
+def _tighten(path: Path) -> None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    if not found.st_mode & _OTHERS:
+        return
+    if found.st_mode & stat.S_ISVTX and stat.S_ISDIR(found.st_mode):
+        # Such as /tmp: it is everybody's on purpose, and what lies in it is looked at by itself.
+        log.warning("data_dir is a directory that all local users share; give tagferry one of its own", path=str(path))
+        return
+    try:
+        path.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
+    except OSError as error:
+        if found.st_mode & stat.S_IWOTH:
+            rule = f'must not hold what every local user may write to: "{path}" belongs to user {found.st_uid}'
+            raise Invalid("data_dir", f"{rule}; give it to user {os.geteuid()}, or take that right away") from None
+        log.warning(
+            "other local users may read what tagferry stores, and it is not tagferry's to change",
+            path=str(path),
+            mode=f"{stat.S_IMODE(found.st_mode):o}",
+            error=error.strerror,
+        )
+    else:
+        log.info("took the rights of other local users away", path=str(path), mode=f"{stat.S_IMODE(found.st_mode):o}")

@@ -1,0 +1,78 @@
+"""Sees to it that one process at a time writes to a registry's root directory."""
+
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+from pathlib import Path
+from typing import Self
+
+from tagferry.errors import Unavailable
+from tagferry.registry.files import make_directory
+
+LOCK_FILE = "lock"
+_LONGEST = 300
+
+
+class RootLock:
+    """A lock on a root directory, which goes with its process. The file tells whose it is, while it is held.
+
+    Attributes:
+        was_abandoned: whether the process that held it before was killed, or lost its power.
+    """
+
+    def __init__(self, descriptor: int | None, *, was_abandoned: bool = False) -> None:
+        self._descriptor = descriptor
+        self.was_abandoned = was_abandoned
+
+    @classmethod
+    def take(cls, root: Path) -> Self:
+        """Take the lock; on a disk that is read-only there is none, since nobody writes there.
+
+        Raises:
+            Unavailable: another process has it; names the process.
+        """
+        try:
+            make_directory(root)
+            descriptor = os.open(root / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and root.is_dir():
+                return cls(None)
+            raise
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(descriptor, _LONGEST, 0).decode("utf-8", "replace").strip() or "another process"
+            os.close(descriptor)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            raise Unavailable(
+                f'the registry directory "{root}" is in use by {holder}; one process at a time may serve it: give each '
+                "its own data_dir, or reach the region by its address (registry = …)"
+            ) from None
+        was_abandoned = bool(os.pread(descriptor, 1, 0))
+        if was_abandoned:
+            _sync(descriptor)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        return cls(descriptor, was_abandoned=was_abandoned)
+
+    def release(self) -> None:
+        """Give it back; the next one sees that nothing was left undone."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _sync(descriptor: int) -> None:
+    """Make everything on the disk durable: a process that was killed may have made entries and not synced them yet."""
+    try:
+        result = ctypes.CDLL(None, use_errno=True).syncfs(descriptor)
+    except (AttributeError, OSError):
+        os.sync()
+        return
+    if result:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

@@ -1,0 +1,123 @@
+"""Who may read what is stored, and who may serve it."""
+
+import asyncio
+import os
+import re
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from tagferry.app import open_accounts, open_app
+from tagferry.errors import Unavailable
+from tagferry.names import RegionId, RepositoryName, Tag
+from tagferry.registry.lock import RootLock
+from tagferry.settings import Settings
+from tests.support.disks import read_only
+from tests.support.images import artifact, image, push
+from tests.support.processes import free_port
+
+REGION = RegionId("cn-north-4")
+APP = RepositoryName("team/app")
+
+
+def settings_in(folder: Path) -> Settings:
+    return Settings.parse({"data_dir": folder, "regions": {REGION: {"listen": f"127.0.0.1:{free_port()}"}}})
+
+
+def open_to_others(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): f"{stat.S_IMODE(path.stat().st_mode):o}"
+        for path in (folder, *folder.rglob("*"))
+        if path.stat().st_mode & 0o077
+    }
+
+
+@pytest.fixture
+def generous_umask():
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("generous_umask")
+async def test_everything_that_is_stored_is_for_its_owner_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    async with open_app(settings_in(folder)) as app:
+        store = app.services.regions[REGION].store
+        sample = image(os.urandom(17 * 1024 * 1024))
+        await push(store, APP, sample, Tag("v1"))
+        await push(store, APP, artifact(subject=sample.manifest))
+        await store.uploads.start(APP)  # type: ignore[attr-defined]
+        assert open_to_others(folder) == {}
+    assert open_to_others(folder) == {}
+
+
+@pytest.mark.usefixtures("generous_umask")
+async def test_what_an_older_version_left_open_is_closed_at_the_start(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    settings = settings_in(folder)
+    async with open_app(settings) as app:
+        await push(app.services.regions[REGION].store, APP, image(), Tag("v1"))
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+
+    async with open_accounts(settings):
+        pass
+
+    for name in ("", "registries", f"registries/{REGION}"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o700, name
+    for path in (folder / "secret.key", *folder.glob("tagferry.db*")):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+async def test_a_shared_directory_is_left_to_those_who_share_it(tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o1777)  # noqa: S103, PTH101
+    async with open_accounts(settings_in(tmp_path)):
+        assert open_to_others(tmp_path) == {".": "1777"}
+
+
+async def test_a_second_process_is_told_who_serves_the_directory(tmp_path: Path) -> None:
+    root = tmp_path / "registry"
+    program = f"""
+import sys, time
+from pathlib import Path
+from tagferry.registry.lock import RootLock
+RootLock.take(Path({str(root)!r}))
+print("taken", flush=True)
+time.sleep(600)
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"taken\n"
+        with pytest.raises(Unavailable, match=re.escape(f'"{root}" is in use by process {process.pid} on ')):
+            RootLock.take(root)
+    finally:
+        process.kill()
+        await process.wait()
+    after = RootLock.take(root)
+    assert after.was_abandoned
+    after.release()
+    again = RootLock.take(root)
+    assert not again.was_abandoned
+    again.release()
+
+
+async def test_two_apps_on_one_directory_are_refused_whatever_their_databases(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path / "data")
+    other = settings.model_copy(update={"database_url": f"sqlite+aiosqlite:///{tmp_path / 'other.db'}"})
+    async with open_app(settings):
+        with pytest.raises(Unavailable, match="is in use by process"):
+            async with open_app(other):
+                pass
+    async with open_app(other):
+        pass
+
+
+async def test_nobody_needs_the_lock_of_a_disk_that_is_read_only(tmp_path: Path) -> None:
+    with read_only(tmp_path):
+        first, second = RootLock.take(tmp_path), RootLock.take(tmp_path)
+    first.release()
+    second.release()

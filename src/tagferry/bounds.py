@@ -116,6 +116,12 @@ SIGNATURES_OF_USER = 100_000
 
 ANSWER_HEAD_BYTES = 64 * 1024
 """Bytes that a registry's answer may have before its body begins, and between two parts of its body."""
+TOKEN_ANSWER_BYTES = 256 * 1024
+"""Bytes of a token server's answer."""
+TOKEN_CHARACTERS = 32 * 1024
+"""Characters of a token: hardly any server takes a header as long as this."""
+ADDRESS_CHARACTERS = 16 * 1024
+"""Characters of an address that a registry names, signed ones of its storage included."""
 PROGRESS_BYTES = 64 * 1024
 """Bytes by which a transfer that breaks off has to get further for its earlier failures not to count any more."""
 ERROR_BODY_BYTES = 16 * 1024

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 
+from tagferry import bounds
 from tagferry.errors import Refused, TagferryError, Unavailable, Unsupported
 from tagferry.remote.answer import Answer, NotAuthenticated, failure
 from tagferry.remote.auth import Authenticator, Refusal
@@ -27,7 +28,6 @@ _UNAUTHORIZED = frozenset({401, 403, 404})
 _TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
 _MOST_ROUNDS = 4
 """Times that a request is sent: for the first challenge, an expired token, renewed credentials, a narrower scope."""
-_TOKEN_LIMIT = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +199,9 @@ class Access:
         task = f"give a token at {redacted(url)}"
         for _ in range(MAX_REDIRECTS + 1):
             is_named = not is_guest and origin_of(url) == origin_of(request.url)
-            call = Call(method=method, task=task, url=url, body=body, limit=_TOKEN_LIMIT, is_for_token=is_named)
+            call = Call(
+                method=method, task=task, url=url, body=body, limit=bounds.TOKEN_ANSWER_BYTES, is_for_token=is_named
+            )
             if self._wire.is_own(url):
                 await self._wire.turn()
             response = await self._wire.send(call, url, request.headers)

@@ -6,11 +6,14 @@ Sources: RFC 9110 section 11, and the distribution project's "Token Authenticati
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from urllib.parse import urljoin
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's name for a word
 _SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?=\s|,|$)")
 _PARAMETER = re.compile(rf'[\s,]*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
+_MOST = 32
+"""Challenges of one answer that are read."""
 _UNREADABLE = re.compile(r"[\s,]*[^,]+(?=,|$)")
 
 
@@ -43,7 +46,7 @@ class Challenge:
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
     """Read `WWW-Authenticate` headers. Each may hold several challenges; unreadable parts are skipped."""
-    return [challenge for header in headers for challenge in _challenges(header)]
+    return list(islice((challenge for header in headers for challenge in _challenges(header)), _MOST))
 
 
 def supported_challenge(headers: Iterable[str], base: str) -> Challenge | None:

@@ -1,5 +1,6 @@
 """Undoes the content codings of a body (RFC 9110, section 8.4), which some servers apply without being asked."""
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 
@@ -12,6 +13,8 @@ _MOST = 4
 """Codings that one body may have."""
 _NOTHING = frozenset({"", "identity", "chunked", "aws-chunked"})
 """Codings that leave the content unchanged; S3 reports the last one, which was that of the upload."""
+_EXPANSION = 4
+"""By how much content that is coded once more may grow where a coding is undone: what is compressed hardly shrinks."""
 _GZIP, _DEFLATE = frozenset({"gzip", "x-gzip"}), frozenset({"deflate"})
 
 
@@ -50,22 +53,24 @@ async def decoded(chunks: AsyncIterator[bytes], applied: list[str]) -> AsyncIter
 
     Raises:
         Rejected: a coding is unknown, or there are too many.
-        Broken: the coded bytes are damaged or end early.
+        Broken: the coded bytes are damaged, end early, or decode to far too many that are coded themselves.
     """
     if len(applied) > _MOST:
         raise Rejected(f"the answer has more than {_MOST} content codings")
-    for coding in reversed(applied):
+    for place, coding in reversed(list(enumerate(applied))):
         if coding not in _GZIP | _DEFLATE:
             raise Rejected(f'the answer has the content coding "{coding[:40]}", which is not supported')
-        chunks = _inflated(chunks, is_gzip=coding in _GZIP)
+        chunks = _inflated(chunks, is_gzip=coding in _GZIP, is_last=place == 0)
     async for chunk in chunks:
         yield chunk
 
 
-async def _inflated(chunks: AsyncIterator[bytes], *, is_gzip: bool) -> AsyncIterator[bytes]:
+async def _inflated(chunks: AsyncIterator[bytes], *, is_gzip: bool, is_last: bool) -> AsyncIterator[bytes]:
     inflater: _Inflater | None = None
+    taken = given = 0
     beginning = b""
     async for chunk in chunks:
+        taken += len(chunk)
         if inflater is None:
             beginning += chunk
             if len(beginning) < 2:
@@ -78,7 +83,12 @@ async def _inflated(chunks: AsyncIterator[bytes], *, is_gzip: bool) -> AsyncIter
                 return
             inflater, chunk = _Inflater(window), beginning
         for piece in inflater.feed(chunk):
+            given += len(piece)
+            if not is_last and given > _STEP + _EXPANSION * taken:
+                raise Broken("the coded answer decodes to far more than what is coded again can be")
             yield piece
+            # A few bytes may decode to many pieces, and others have their turn in between.
+            await asyncio.sleep(0)
     if inflater is None:
         yield beginning
     else:

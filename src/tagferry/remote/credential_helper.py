@@ -11,6 +11,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any
 
 from tagferry.errors import Refused, Unavailable
@@ -25,6 +26,8 @@ _END_SECONDS = 5.0
 _TOKEN_USER = "<token>"  # noqa: S105 - how helpers mark an identity token
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _NOT_FOUND = "not found"
+_MOST_OBJECTS = 16
+"""Beginnings of objects that are tried in a helper's output."""
 _OBJECT = re.compile(r"^\s*{", re.MULTILINE)
 _DECODER = json.JSONDecoder()
 
@@ -162,7 +165,7 @@ def _read(name: str, output: bytes) -> Credentials | None:
 def _answer(output: bytes) -> dict[str, Any]:
     """The first JSON object that begins a line, as some helpers print warnings and notices around it."""
     text = output.decode("utf-8-sig", "replace")
-    for start in _OBJECT.finditer(text):
+    for start in islice(_OBJECT.finditer(text), _MOST_OBJECTS):
         try:
             document, _ = _DECODER.raw_decode(text, start.end() - 1)
         except (ValueError, RecursionError):

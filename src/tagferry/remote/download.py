@@ -19,6 +19,7 @@ from tagferry.oci.model import Descriptor
 from tagferry.remote.answer import Answer
 from tagferry.remote.body import Body
 from tagferry.remote.capabilities import RANGES, Learned
+from tagferry.remote.explanation import one_line
 from tagferry.remote.manifests import pulling
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.urls import host_of
@@ -137,7 +138,7 @@ class _Span:
         is_asked = "Range" in call.headers
         begins_at = 0 if answer.status == 200 else self._begins_at(answer, body)
         if begins_at is None:
-            told = answer.headers.get("Content-Range") or answer.headers.get("Content-Type") or "nothing"
+            told = one_line(answer.headers.get("Content-Range") or answer.headers.get("Content-Type") or "nothing", 100)
             if not is_asked:
                 raise Unavailable(
                     f"registry {self._transport.name} sent {told} instead of bytes {self._position}- "

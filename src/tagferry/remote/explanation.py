@@ -5,6 +5,8 @@ from typing import Any
 
 _PAGE_LIMIT = 100
 """Characters of a web page that are quoted: what comes after its title is of use to browsers only."""
+_READ = 2000
+"""Characters of a text that are looked at, which are more than a message shows."""
 _TITLE_WITHIN = 4096
 """Characters of a web page among which its title is looked for."""
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title\s*>", re.IGNORECASE | re.DOTALL)
@@ -13,13 +15,16 @@ _TAG = re.compile(r"<[^>]*>?")
 _KEYS = ("code", "error", "errors", "title", "message", "error_description", "error_msg", "details", "detail")
 
 _SECRETS = re.compile(
-    r"(?<=://)[^\s/@]+@|\?[^\s\"']+=[^\s\"']*|(?i:(?<=bearer )|(?<=basic ))\S{8,}|eyJ[\w-]+(\.[\w-]*)+"
+    r"(?<=://)[^\s/@]+@|\?[^\s\"'?]+=[^\s\"']*|(?i:(?<=bearer )|(?<=basic ))\S{8,}|eyJ[\w-]+(\.[\w-]*)+"
 )
 """Credentials in addresses, queries (of signed addresses), authorizations and JSON web tokens."""
 
 
 def without_secrets(text: str) -> str:
     """Return a text without anything that could be credentials: some servers repeat the request that they refuse."""
+    if len(text) > _READ:
+        # What is cut off may be a part of a secret, so the word that it belongs to goes too.
+        text = text[:_READ].rpartition(" ")[0] or text[:_READ]
     return _SECRETS.sub("…", text)
 
 

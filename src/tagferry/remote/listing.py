@@ -9,6 +9,7 @@ from tagferry import bounds
 from tagferry.errors import Unavailable
 from tagferry.metrics import BOUND_REACHED
 from tagferry.remote.answer import Answer
+from tagferry.remote.explanation import one_line
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.urls import origin_of
 
@@ -105,7 +106,7 @@ def require_few(transport: Transport, call: Call, page: Answer) -> None:
 
 def not_a_list(transport: Transport, call: Call, page: Answer) -> NotAList:
     """The error of an answer that is not the list that was asked for."""
-    told = page.media_type or "no media type"
+    told = one_line(page.media_type, 100) or "no media type"
     return NotAList(f"registry {transport.name} answered {page.status} with no list ({told}) when asked to {call.task}")
 
 

@@ -10,15 +10,16 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 from urllib.parse import urlencode, urlsplit
 from weakref import WeakValueDictionary
 
+from tagferry import bounds
 from tagferry.errors import NotFound, Refused, TagferryError, Unavailable, Unsupported
 from tagferry.remote.challenges import Challenge
 from tagferry.remote.endpoint import Credentials, Endpoint
 from tagferry.remote.flight import Flight
-from tagferry.remote.urls import host_of, redacted
+from tagferry.remote.urls import LONGEST_HOST, PORTS, host_of, origin_of, redacted
 
 DEFAULT_LIFETIME = 60.0
 """Seconds that a token is valid if its server does not say (Token Authentication, "expires_in")."""
@@ -26,6 +27,10 @@ REFUSED_SECONDS = 3.0
 """For how long a refusal answers the same request too, so that wrong passwords do not lock an account."""
 KEPT_SECONDS = 600.0
 """For how long an expired token is remembered, to tell a renewal from a first token."""
+_LONGEST_LIFETIME = 24 * 3600.0
+"""Seconds for which a token is used at most, whatever its server says."""
+_MOST_HELD = 4096
+"""Tokens of one registry that are kept."""
 _CLIENT = "tagferry"
 _TOKEN_USER = "<token>"  # noqa: S105 - the user of an identity token in docker's files
 
@@ -130,6 +135,8 @@ class Tokens:
     def _drop_stale(self) -> None:
         now = self._clock()
         self._held = {key: token for key, token in self._held.items() if token.good_until > now - KEPT_SECONDS}
+        while len(self._held) >= _MOST_HELD:
+            del self._held[next(iter(self._held))]
         self._refusals = {key: refusal for key, refusal in self._refusals.items() if refusal[0] > now}
 
     async def _obtain(self, key: _Key) -> _Token:
@@ -189,6 +196,8 @@ class Tokens:
         name = self._endpoint.name
         try:
             parts, own = urlsplit(key.realm), urlsplit(self._endpoint.url)
+            if parts.scheme in PORTS and parts.hostname:
+                origin_of(key.realm)
             _ = parts.port
         except ValueError:
             raise Refused(f"registry {name} names a token server whose URL cannot be read") from None
@@ -196,7 +205,7 @@ class Tokens:
         if parts.hostname == own.hostname and not is_usable:
             # A registry behind a proxy that ends TLS may call itself http, and Nexus has called itself null.
             return parts._replace(scheme=own.scheme, netloc=own.netloc).geturl()
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or len(parts.hostname) > LONGEST_HOST:
             raise Refused(f"the realm of registry {name} must be an http or https URL: got {key.realm[:120]!r}")
         if key.credentials is not None and parts.scheme == "http" and own.scheme == "https":
             raise Refused(
@@ -214,13 +223,22 @@ class Tokens:
         value = document.get("token") or document.get("access_token")
         if not isinstance(value, str) or not value.isascii() or not value.isprintable():
             raise Unavailable(f"the token server {redacted(realm)} answered without a token")
+        if len(value) > bounds.TOKEN_CHARACTERS:
+            raise Unavailable(
+                f"the token server {redacted(realm)} answered with a token of more than {bounds.TOKEN_CHARACTERS} "
+                "characters"
+            )
         rotated = document.get("refresh_token")
-        if key.credentials is not None and key.credentials.identity_token and isinstance(rotated, str) and rotated:
+        if key.credentials is not None and key.credentials.identity_token and _is_refresh_token(rotated):
             # It is the one token server's that gave it, and is sent to no other one.
             self._rotated[key.realm, key.credentials] = rotated
         lifetime = _lifetime(document)
         # Renewed a little early, so that it does not expire on its way to the registry.
         return _Token(value, good_until=self._clock() + lifetime - min(10.0, lifetime / 4))
+
+
+def _is_refresh_token(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= bounds.TOKEN_CHARACTERS
 
 
 def basic(credentials: Credentials) -> str:
@@ -257,6 +275,7 @@ def _lifetime(document: Mapping[str, Any]) -> float:
         lifetime = 0.0
     if not 0 < lifetime < float("inf"):
         lifetime = DEFAULT_LIFETIME
+    lifetime = min(lifetime, _LONGEST_LIFETIME)
     try:
         issued = datetime.fromisoformat(str(document.get("issued_at")))
         age = (datetime.now(UTC) - (issued if issued.tzinfo else issued.replace(tzinfo=UTC))).total_seconds()

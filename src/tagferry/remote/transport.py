@@ -35,7 +35,7 @@ from tagferry.remote.response import Response
 from tagferry.remote.retry import Budget, Retries, Retry
 from tagferry.remote.silence import Silences
 from tagferry.remote.throttle import Slots, Throttle, note
-from tagferry.remote.urls import PORTS, Origin, encoded, host_of, origin_of
+from tagferry.remote.urls import LONGEST_HOST, PORTS, Origin, encoded, host_of, origin_of
 from tagferry.tls import ClientContexts
 
 FAR_SECONDS = 0.01
@@ -127,6 +127,10 @@ class Transport:
         Raises:
             Unavailable: this is no http or https address.
         """
+        if len(location) > bounds.ADDRESS_CHARACTERS:
+            raise Unavailable(
+                f"registry {self.name} named an address of more than {bounds.ADDRESS_CHARACTERS} characters"
+            )
         try:
             location = encoded(location)
             if location.startswith("/") and not location.startswith("//") and self._is_at_base(base):
@@ -134,10 +138,11 @@ class Transport:
             if location.startswith(f"{self._base}/"):
                 return location.partition("#")[0]
             url = urlsplit(urljoin(urljoin(self._base, base), location))
-            _ = url.port
+            if url.scheme in PORTS and url.hostname:
+                origin_of(url.geturl())
         except (ValueError, Invalid):
             raise Unavailable(f"registry {self.name} named an address that cannot be read") from None
-        if url.scheme not in PORTS or not url.hostname:
+        if url.scheme not in PORTS or not url.hostname or len(url.hostname) > LONGEST_HOST:
             raise Unavailable(f"registry {self.name} named an address that is not of the web")
         if self._own.scheme == "https" and url.scheme == "http" and url.hostname == self._own.hostname:
             url = url._replace(scheme="https", netloc=self._own.netloc)

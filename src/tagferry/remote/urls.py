@@ -19,6 +19,10 @@ _URL = re.compile(r"(https?://[^/?#]+)([^#]*)", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9._~-]+")
 _PROPER = re.compile(r"[\x21-\x5b\x5d-\x7e]*")
 _AUTHORITY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*")
+LONGEST_HOST = 253
+"""Characters of a host's name (RFC 1035, section 2.3.4)."""
+_SHOWN = 300
+"""Characters of an address that a message shows."""
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "\\")
 
 
@@ -79,13 +83,15 @@ def _origin(beginning: str) -> Origin:
 
 
 def redacted(url: str) -> str:
-    """Return a URL for messages: without credentials, query and fragment, which may be secret."""
-    return urlsplit(url)._replace(netloc=host_of(url), query="", fragment="").geturl()
+    """Return a URL for messages: without credentials, query and fragment, which may be secret, and not too long."""
+    shown = urlsplit(url)._replace(netloc=host_of(url), query="", fragment="").geturl()
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
 
 
 def host_of(url: str) -> str:
     """Return a URL's host for messages, with the port that it names and without credentials."""
-    return urlsplit(url).netloc.rpartition("@")[2]
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    return host if len(host) <= _SHOWN else f"{host[:_SHOWN]}…"
 
 
 def authority(origin: Origin, *, with_port: bool = False) -> str:

@@ -69,6 +69,10 @@ LISTED_DESCRIPTORS = 100_000
 """Layers and children that are remembered of a store's images, so that lists need not read them again."""
 LISTED_TEXT_BYTES = 8 * 1024 * 1024
 """Bytes of manifests that one list of tags shows; further tags are shown without."""
+OPEN_UPLOADS = 4096
+"""Upload sessions of an embedded registry that are kept in memory; the files of others are read again to go on."""
+UPLOAD_TURN_SECONDS = 75.0
+"""How long a request waits for another one that writes to the same upload."""
 LISTED_NAMES = 10_000
 """Tags or repositories on one page of an embedded registry's lists; a link leads to the next one."""
 REMEMBERED_TAGS = 200_000

@@ -42,6 +42,13 @@ class InvalidUpload(Invalid):
     """An upload request that breaks the protocol."""
 
 
+class UploadBusy(Conflict):
+    """An upload that another request still moves forward."""
+
+    def __init__(self, identifier: str) -> None:
+        super().__init__("upload", f"upload {identifier} is being written by another request; end that first")
+
+
 class SizeMismatch(Invalid):
     """A body of another length than its headers say."""
 
@@ -127,6 +134,7 @@ _TABLE: tuple[tuple[type[TagferryError], str | None, int, str], ...] = (
     (InvalidName, "digest", 400, "DIGEST_INVALID"),
     (Invalid, None, 400, "MANIFEST_INVALID"),
     (Corrupt, None, 400, "DIGEST_INVALID"),
+    (UploadBusy, None, 409, "BLOB_UPLOAD_INVALID"),
     (Conflict, None, 409, "DENIED"),
     (Unsupported, None, 415, "UNSUPPORTED"),
     (Throttled, None, 429, "TOOMANYREQUESTS"),

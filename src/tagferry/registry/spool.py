@@ -18,6 +18,7 @@ PIECE = 512 * 1024
 """Bytes that are hashed and written, or read, at once: as many as a core's own cache holds between the two, and enough
 for the turn to the thread not to count."""
 
+_SMALL = 4096
 _WRITE_OUT = 16 * 1024 * 1024
 """Bytes after which the disk is made to write, while further ones arrive."""
 
@@ -67,11 +68,11 @@ class Spool:
         file = await self._threads.open(self._open)
         write_out = _WriteOut(self.path, self._threads)
         writing: asyncio.Future[None] | None = None
-        gathered: list[bytes] = []
+        gathered: list[bytes | bytearray] = []
         size = 0
         try:
             async for chunk in chunks:
-                gathered.append(chunk)
+                _gather(gathered, chunk)
                 size += len(chunk)
                 if size < PIECE:
                     continue
@@ -107,8 +108,11 @@ class Spool:
             self._rehash(self._hash.name)
         return file
 
-    def _write(self, file: BinaryIO, chunks: list[bytes]) -> None:
+    def _write(self, file: BinaryIO, chunks: list[bytes | bytearray]) -> None:
         piece = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if not os.fstat(file.fileno()).st_nlink:
+            # It was cancelled meanwhile: what is written here would fill the disk, and nobody could see why.
+            raise FileNotFoundError(self.path)
         if self._limit is not None and self._hashed + len(piece) > self._limit:
             raise Corrupt(f"the blob is longer than its {self._limit} bytes")
         if self._room is not None:
@@ -136,6 +140,16 @@ class Spool:
             raise Corrupt(f"{digest} arrived with the digest {actual}")
         record_size(self.path)
         sync_file(self.path)
+
+
+def _gather(gathered: list[bytes | bytearray], chunk: bytes) -> None:
+    """Add a chunk; small ones go together, since each alone would take many times its memory."""
+    if len(chunk) >= _SMALL:
+        gathered.append(chunk)
+    elif gathered and isinstance(last := gathered[-1], bytearray):
+        last += chunk
+    else:
+        gathered.append(bytearray(chunk))
 
 
 class _WriteOut:

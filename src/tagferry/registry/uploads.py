@@ -6,9 +6,10 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+from tagferry import bounds
 from tagferry.errors import NotFound, Unavailable
 from tagferry.names import Digest, RepositoryName
-from tagferry.registry.errors import OutOfOrder, SizeMismatch
+from tagferry.registry.errors import OutOfOrder, SizeMismatch, UploadBusy
 from tagferry.registry.files import make_file
 from tagferry.registry.layout import Layout
 from tagferry.registry.room import Room
@@ -45,7 +46,7 @@ class Uploads:
             await self._threads.run(begin)
         except FileNotFoundError:
             raise Unavailable("the upload could not be started; try again") from None
-        self._spools[repository, identifier] = Spool(path, self._threads, room=self._room)
+        self._remember(repository, identifier, Spool(path, self._threads, room=self._room))
         return identifier
 
     async def size(self, repository: RepositoryName, identifier: str) -> int:
@@ -85,12 +86,13 @@ class Uploads:
 
         Raises:
             NotFound: of the kind `upload`.
+            UploadBusy: another request still writes to it.
             OutOfOrder: `offset` is not where the upload stands.
             SizeMismatch: more or fewer bytes came than `length`; none of them is kept.
             DiskRefuses: the disk takes no more. The upload ends, since what it holds would keep the disk full.
         """
         spool = self._spool(repository, identifier)
-        async with spool.lock, self._ended_by_the_disk(repository, identifier, spool):
+        async with self._turn(identifier, spool), self._ended_by_the_disk(repository, identifier, spool):
             return await self._append(repository, identifier, spool, chunks, offset, length, announced)
 
     async def finish(
@@ -107,12 +109,12 @@ class Uploads:
         """Add the last bytes, verify the whole and make it a blob of the repository; the upload ends.
 
         Raises:
-            NotFound, OutOfOrder, SizeMismatch: as `append`; the upload stays.
+            NotFound, UploadBusy, OutOfOrder, SizeMismatch: as `append`; the upload stays.
             DiskRefuses: as `append`; the upload ends.
             Corrupt: the content has another digest; the upload ends, since it can never match.
         """
         spool = self._spool(repository, identifier)
-        async with spool.lock, self._ended_by_the_disk(repository, identifier, spool):
+        async with self._turn(identifier, spool), self._ended_by_the_disk(repository, identifier, spool):
             await self._append(repository, identifier, spool, chunks, offset, length, announced)
             try:
                 await spool.verify(digest)
@@ -164,8 +166,28 @@ class Uploads:
         if known is not None:
             return known
         spool = Spool(self._layout.upload(repository, identifier), self._threads, room=self._room)
-        self._spools[repository, identifier] = spool
+        self._remember(repository, identifier, spool)
         return spool
+
+    def _remember(self, repository: RepositoryName, identifier: str, spool: Spool) -> None:
+        self._spools[repository, identifier] = spool
+        if len(self._spools) > bounds.OPEN_UPLOADS:
+            # What is forgotten is read again from the file, if it goes on at all.
+            idle = (key for key, one in self._spools.items() if one is not spool and not one.lock.locked())
+            if (oldest := next(idle, None)) is not None:
+                del self._spools[oldest]
+
+    @asynccontextmanager
+    async def _turn(self, identifier: str, spool: Spool) -> AsyncGenerator[None]:
+        try:
+            async with asyncio.timeout(bounds.UPLOAD_TURN_SECONDS):
+                await spool.lock.acquire()
+        except TimeoutError:
+            raise UploadBusy(identifier) from None
+        try:
+            yield
+        finally:
+            spool.lock.release()
 
     async def _received(self, repository: RepositoryName, identifier: str, spool: Spool) -> int:
         try:

@@ -13,12 +13,12 @@ from math import ceil
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from starlette.types import Scope
 
 from tagferry import bounds, errors
+from tagferry.web.json_response import JSONResponse
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 
 from tagferry.errors import Denied, InvalidName, Unauthenticated, WrongType
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.json_response import JSONResponse
 
 router = APIRouter(tags=["notifications"])
 

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -31,6 +30,7 @@ from tagferry.web.errors import (
     serialize,
 )
 from tagferry.web.hosts import OwnHosts
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.openapi import Management
 from tagferry.web.placeholders import Placeholders
 from tagferry.web.proxies import TrustedProxies

@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Response
-from fastapi.responses import JSONResponse
 
 from tagferry.accounts.model import KeyRecord
 from tagferry.errors import NotFound
@@ -11,6 +10,7 @@ from tagferry.web import audit
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.authorize import require_lasting, require_own
 from tagferry.web.iam.model import Strict
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.synchronization import require_json
 from tagferry.web.text import Text

@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
-from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator
 
 from tagferry.accounts.model import Caller
@@ -14,6 +13,7 @@ from tagferry.web import audit
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.model import Strict
 from tagferry.web.items import Items
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.synchronization import require_json
 

@@ -6,7 +6,6 @@ Source: IAM API reference, "Token management"; Keystone's API reference, "Authen
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Response
-from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, Field
 
 from tagferry.accounts.model import Caller, TokenRecord
@@ -19,6 +18,7 @@ from tagferry.web.iam.catalog import catalog
 from tagferry.web.iam.identity import Identity, NameOrId, identify, is_domain
 from tagferry.web.iam.model import Strict
 from tagferry.web.iam.projects import domain_of, find_project, id_of_project
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.synchronization import require_json
 

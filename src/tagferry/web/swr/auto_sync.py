@@ -3,13 +3,13 @@
 from typing import Any
 
 from fastapi import APIRouter, Depends, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.names import Namespace, RegionId, Repository
 from tagferry.sync.arrivals import Source
 from tagferry.sync.rules import Rule, RuleWish
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.synchronization import require_json
 

@@ -1,7 +1,6 @@
 """Cancelling sync jobs, and trying failed ones again; tagferry's own operations."""
 
 from fastapi import APIRouter, Depends, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.errors import Invalid, MissingField
@@ -9,6 +8,7 @@ from tagferry.names import Namespace, Repository
 from tagferry.sync.model import JobSelection
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.items import Items
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.synchronization import REPOSITORY_PATH, accepted, require_json
 
 router = APIRouter(tags=["synchronization"], dependencies=[Depends(require_json)])

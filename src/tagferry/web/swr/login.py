@@ -5,12 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from tagferry.accounts.temporary import lifetime_of
 from tagferry.errors import Invalid, Unsupported
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.formats import date
 
 router = APIRouter(tags=["login"])

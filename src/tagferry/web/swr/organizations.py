@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
 from tagferry.accounts.model import Organization, Permission
@@ -15,6 +14,7 @@ from tagferry.catalog import has_images, list_repositories
 from tagferry.errors import Conflict, Denied, Invalid, InvalidName, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Namespace
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.formats import number
 from tagferry.web.swr.queries import parse_filter
 from tagferry.web.swr.synchronization import require_json

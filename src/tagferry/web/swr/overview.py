@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from tagferry.catalog.contents import Question
@@ -11,6 +10,7 @@ from tagferry.concurrency import each
 from tagferry.errors import NotFound
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.versions import KeystoneVersions, list_versions
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.repository_views import list_readable, view
 
 router = APIRouter(tags=["overview"])

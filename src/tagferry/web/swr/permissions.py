@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tagferry.accounts.grants import Grant
@@ -13,6 +12,7 @@ from tagferry.errors import Invalid, NotFound
 from tagferry.names import Namespace, RepositoryName
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.items import Items
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.formats import number
 from tagferry.web.swr.synchronization import REPOSITORY_PATH, require_json
 from tagferry.web.text import StoredText, Text

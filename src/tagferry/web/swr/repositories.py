@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Depends, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.access import Access
@@ -14,6 +13,7 @@ from tagferry.catalog import has_images
 from tagferry.errors import NotFound
 from tagferry.names import Namespace, Repository, RepositoryName
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.formats import date, number
 from tagferry.web.swr.paths import REPOSITORIES, REPOSITORY
 from tagferry.web.swr.repository_views import find

@@ -4,7 +4,6 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.model import Permission, RepositoryRecord
@@ -16,6 +15,7 @@ from tagferry.retention.policies import Policy, absent
 from tagferry.retention.rules import RuleSet
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.items import Items
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.permissions import find_record, record_to_manage
 from tagferry.web.swr.queries import Page, parse_filter

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Depends, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.access import today
@@ -14,6 +13,7 @@ from tagferry.accounts.shares import Share
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import RepositoryName
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.permissions import find_record, record_to_manage
 from tagferry.web.swr.synchronization import require_json

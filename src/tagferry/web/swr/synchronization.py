@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.copy.estimate import Estimate
@@ -20,6 +19,7 @@ from tagferry.sync.service import StartedSync
 from tagferry.sync.verdicts import describe, describe_gaps
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.items import Items
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.queries import Page, is_descending, parse_filter
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from fastapi import APIRouter, Depends, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.model import Permission
@@ -13,6 +12,7 @@ from tagferry.sync.arrivals import Source
 from tagferry.sync.deliveries import Call
 from tagferry.sync.triggers import Trigger, TriggerSpec
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.formats import date
 from tagferry.web.swr.permissions import find_record, record_to_change
 from tagferry.web.swr.synchronization import require_json

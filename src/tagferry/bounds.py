@@ -69,6 +69,8 @@ LISTED_DESCRIPTORS = 100_000
 """Layers and children that are remembered of a store's images, so that lists need not read them again."""
 LISTED_TEXT_BYTES = 8 * 1024 * 1024
 """Bytes of manifests that one list of tags shows; further tags are shown without."""
+NESTED_INDEX_BYTES = 16 * 1024 * 1024
+"""Bytes of the indexes that an index leads to, at any depth, when it is pushed to an embedded registry."""
 OPEN_UPLOADS = 4096
 """Upload sessions of an embedded registry that are kept in memory; the files of others are read again to go on."""
 UPLOAD_TURN_SECONDS = 75.0

@@ -16,7 +16,7 @@ from tagferry.errors import Corrupt, Invalid, InvalidName, NotFound, TagferryErr
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.dates import date_of
 from tagferry.oci.images import TagRecord, written_since
-from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest
+from tagferry.oci.model import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest
 from tagferry.registry.blobs import BlobFiles
 from tagferry.registry.errors import MissingReference
 from tagferry.registry.files import file_names, files_below, replace_file, sync_directory
@@ -82,6 +82,7 @@ class ManifestFiles:
         if manifest.size > bounds.MANIFEST_BYTES:
             raise TooLarge("manifest", f"must be at most {bounds.MANIFEST_BYTES} bytes long", manifest.size)
         self._require_content(repository, manifest)
+        self._require_shallow(repository, manifest)
         # A referrer's entry counts only once its manifest is there, so it is written first.
         if manifest.subject is not None:
             entry = self._layout.referrer(repository, manifest.subject.digest, manifest.digest)
@@ -207,6 +208,24 @@ class ManifestFiles:
             if not is_blob and self.describe(repository, child.digest) is None:
                 hint = f"push it to {repository} before the index"
                 raise MissingReference("manifest", child.digest, hint)
+
+    def _require_shallow(self, repository: RepositoryName, manifest: Manifest) -> None:
+        """Refuse an index that nests so deep, or so much, that it could not be copied; raises Invalid."""
+        level, seen, left = _indexes(manifest), set[Digest](), bounds.NESTED_INDEX_BYTES
+        for _ in range(bounds.INDEX_DEPTH - 1):
+            below: set[Digest] = set()
+            for digest in level - seen:
+                with contextlib.suppress(TagferryError):
+                    index = self.read(repository, digest)
+                    left -= index.size
+                    below |= _indexes(index)
+                if left < 0 or len(seen) >= bounds.IMAGE_MANIFESTS:
+                    most = f"{bounds.IMAGE_MANIFESTS} indexes of {bounds.NESTED_INDEX_BYTES} bytes together"
+                    raise Invalid("manifests", f"must not lead to more than {most}")
+                seen.add(digest)
+            level = below
+        if level:
+            raise Invalid("manifests", f"must not nest indexes more than {bounds.INDEX_DEPTH} levels deep")
 
     def _load(self, repository: RepositoryName, digest: Digest, *, only_head: bool = False) -> _Stored | None:
         """A manifest's file, verified; None where there is none.
@@ -339,6 +358,10 @@ def _holds(path: Path, content: bytes) -> bool:
             return not is_marked(os.fstat(file.fileno())) and file.read() == content
     except OSError:
         return False
+
+
+def _indexes(manifest: Manifest) -> set[Digest]:
+    return {child.digest for child in manifest.children if child.media_type in INDEX_TYPES}
 
 
 def _entry_name(digest: Digest) -> str:

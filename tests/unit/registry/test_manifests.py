@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tagferry import bounds
+from tagferry.errors import Invalid
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.model import OCI_INDEX, OCI_MANIFEST
 from tests.support.images import SampleImage, artifact, image, index, listing_blobs, push
@@ -295,3 +296,23 @@ async def test_the_catalog_shows_what_the_caller_may_pull(registry: Registry) ->
     response, body = await registry.get(response.headers["Link"].partition(">")[0].removeprefix("<"))
     assert json.loads(body)["repositories"] == ["org/a/b", "org/b"]
     assert "Link" not in response.headers
+
+
+async def test_indexes_nest_up_to_a_bound(registry: Registry) -> None:
+    nested = image()
+    for _ in range(bounds.INDEX_DEPTH):
+        nested = index(nested)
+        await push(registry.store, APP, nested, Tag("v1"))
+    with pytest.raises(Invalid, match="levels deep"):
+        await push(registry.store, APP, index(nested), Tag("v1"))
+    assert (await registry.store.describe_tags(APP))[0].digest == nested.digest
+
+
+@pytest.mark.parametrize("bound", ["IMAGE_MANIFESTS", "NESTED_INDEX_BYTES"])
+async def test_an_index_that_leads_to_too_many_indexes_is_refused(registry, monkeypatch, bound: str) -> None:
+    wide = index(*(index(image(seed=str(number))) for number in range(5)))
+    monkeypatch.setattr(bounds, bound, 4)
+    with pytest.raises(Invalid, match="must not lead to more than"):
+        await push(registry.store, APP, wide, Tag("v1"))
+    raw = wide.manifest.raw
+    assert (await registry.push_manifest(raw, wide.manifest.media_type, "v1")).status == 400

@@ -26,6 +26,17 @@ ACCEPTS_AT_ONCE = 8
 """Connections that a listener accepts before other work gets its turn."""
 DESCRIPTOR_RESERVE = 64
 """File descriptors that are left to the disk, the database and registries; half of the others are for connections."""
+ANONYMOUS_BODIES_BYTES = 64 * 1024 * 1024
+"""Bytes of bodies, of all requests to the management API whose senders are not known yet; a quarter of it from one
+address. Further ones are answered with 503."""
+ANONYMOUS_BODY_SECONDS = 60.0
+"""How long such a body may take to arrive."""
+LOOP_LAG_SECONDS = 0.1
+"""How late the event loop may be, for half a second on end, before new requests are answered with 503."""
+SHED_SECONDS = 2.0
+"""How long a connection is not read after a request on it was refused for overload."""
+MANAGEMENT_RESERVE = 32
+"""Requests beyond `requests` that are let in where they have credentials of the management API."""
 READINESS_SECONDS = 5.0
 """How long `/readyz` waits for the database."""
 

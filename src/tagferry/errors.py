@@ -22,7 +22,8 @@ TagferryError
     ├── StorageUnavailable    a disk of this installation is full, read-only or failing
     ├── Untrusted        no connection until an operator acts, such as for an expired certificate
     ├── Incomplete       a search could not be finished; has what it found
-    └── Expired          a deadline passed
+    ├── Expired          a deadline passed
+    └── Overloaded       this server has too much to do: try again after `retry_after` seconds
 ```
 
 The domain raises these and knows no HTTP; `tagferry.web.errors` and `tagferry.registry.errors` map them to
@@ -195,6 +196,10 @@ class Incomplete(Unavailable):
 
 class Expired(Unavailable):
     """A deadline passed."""
+
+
+class Overloaded(Unavailable):
+    """This server has too much to do; the same call may succeed after `retry_after` seconds."""
 
 
 def _shorten(value: Any) -> str:

@@ -274,6 +274,9 @@ class LimitSettings(_Frozen):
     """Connections to all listeners of this process; fewer where it may not have the file descriptors for them."""
     connections_per_address: PositiveInt = 1024
     """Connections from one address, or one IPv6 network of /64; at most half of those that there may be."""
+    requests: PositiveInt = 128
+    """Requests that this process works on at once. Those that wait for their client or for a synchronization do not
+    count."""
     head_seconds: PositiveFloat = 30.0
     """How long a client may take to connect with TLS, to begin a request on a new connection, and to send its head."""
     stall_seconds: PositiveFloat = 60.0

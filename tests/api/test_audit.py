@@ -12,6 +12,7 @@ from tagferry.names import Tag
 from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tests.support import images
 from tests.support.deployment import NORTH, Deployment, name_in
+from tests.support.raw_client import connected
 
 ORGANIZATIONS = "/v2/manage/namespaces"
 
@@ -37,6 +38,20 @@ async def test_a_change_is_told_with_its_caller_and_the_id_of_its_request(ferry:
     fields = "caller", "method", "path", "status", "region", "address", "request_id"
     expected = (ferry.admin.name, "POST", ORGANIZATIONS, 201, NORTH, "127.0.0.1", made.headers["X-Request-Id"])
     assert told(lines, *fields) == [expected]
+
+
+async def test_a_pipelined_request_is_not_told_as_its_predecessors(ferry: Deployment, lines: list[Any]):
+    token = await ferry.token()
+    lines.clear()
+    body = b'{"namespace": "pipelined"}'
+    head = f"POST {ORGANIZATIONS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
+    sized = b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+    async with connected(ferry.urls[NORTH]) as client:
+        await client.send(head + f"X-Auth-Token: {token}\r\n".encode() + sized + head + sized)
+        assert [(await client.answer()).status for _ in range(2)] == [201, 401]
+
+    assert told(lines, "caller", "status") == [(ferry.admin.name, 201), (None, 401)]
 
 
 async def test_what_was_refused_is_told_whoever_asked_for_it(ferry: Deployment, lines: list[Any]):

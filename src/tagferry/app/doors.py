@@ -27,8 +27,10 @@ from tagferry.settings import RegionSettings, Settings
 from tagferry.sync.regions import Region
 from tagferry.sync.watch import Watch
 from tagferry.sync.worker import Worker
+from tagferry.web.admission import Load
 from tagferry.web.context import Services
 from tagferry.web.gate import AccountsGate
+from tagferry.web.held_bodies import HeldBodies
 from tagferry.web.region import region_app
 from tagferry.web.registry_tokens import RegistryTokens
 from tagferry.web.server import Listener
@@ -102,6 +104,8 @@ def _services(
         retention=followers.retention,
         retention_policies=followers.policies,
         retention_history=followers.history,
+        load=Load(settings.limits.requests),
+        held_bodies=HeldBodies(),
     )
 
 

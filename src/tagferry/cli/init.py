@@ -63,7 +63,8 @@ data_dir = "tagferry-data"
 # failed_attempts = 5      # after which a name or key is locked for the address that failed
 # lock_seconds = 300
 # connections = 4096       # of clients, to all regions of this process
-# connections_per_address = 1024 # raise it where all clients come through one proxy
+# connections_per_address = 1024
+# requests = 128           # worked on at once; more are answered with 503
 # stall_seconds = 60       # after which a client that sends or takes almost nothing is cut off
 # disk_reserve = 1073741824   # bytes of an embedded registry's disk that pushes leave free
 

@@ -46,7 +46,7 @@ async def _serve(config: Path, workers: int | None) -> None:
         show_first_admin(admin)
     async with (
         open_app(settings, places=workers) as app,
-        listening([*app.listeners, *metrics_listeners(settings)], settings.limits),
+        listening([*app.listeners, *metrics_listeners(settings)], settings.limits, proxies=settings.trusted_proxies),
     ):
         for name, region in settings.served_regions.items():
             log.info("serving", region=name, address=region.listen, registry=region.registry)

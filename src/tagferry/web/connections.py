@@ -64,9 +64,18 @@ class Connections:
         limit: slots in all.
         per_address: slots that connections from one address may take; an IPv6 network of /64 counts as one.
         listeners: how many listeners share them. Each can always take half of an equal share.
+        is_exempt: tells the addresses that have no limit of their own, such as those of proxies.
     """
 
-    def __init__(self, limit: int, per_address: int, *, listeners: int = 1) -> None:
+    def __init__(
+        self,
+        limit: int,
+        per_address: int,
+        *,
+        listeners: int = 1,
+        is_exempt: Callable[[str], bool] = lambda _address: False,
+    ) -> None:
+        self._is_exempt = is_exempt
         self._limit = limit
         self._per_address = per_address
         self._guaranteed = limit // (2 * max(listeners, 1))
@@ -83,7 +92,7 @@ class Connections:
         """A slot for a new connection, which is idle at first; None where it has to be refused."""
         key = _address_key(host)
         address = self._addresses.get(key)
-        if address is not None and address.held >= self._per_address:
+        if address is not None and address.held >= self._per_address and not self._is_exempt(host):
             if not self._close_oldest(address.idle, "connections_per_address", host):
                 return None
         elif not self._has_room(listener) and not self._close_oldest(self._idle, "connections", host):

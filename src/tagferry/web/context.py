@@ -28,6 +28,8 @@ from tagferry.sync.rulebook import RuleBook
 from tagferry.sync.service import SyncService
 from tagferry.sync.triggerbook import TriggerBook
 from tagferry.sync.watch import Watch
+from tagferry.web.admission import Admitted, Load
+from tagferry.web.held_bodies import HeldBodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Services:
     retention: Retention
     retention_policies: Policies
     retention_history: History
+    load: Load
+    held_bodies: HeldBodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,12 @@ class Context:
         settings = self.services.settings.regions[self.region.id]
         asked = origin(self.request.scope.get("scheme", "http"), self.request.headers.get("host", ""))
         return settings.public_url or asked or settings.listening_url
+
+    @property
+    def waiting(self) -> Admitted:
+        """The context in which this request waits for others, and does not count as work of this process."""
+        admitted: Admitted = self.request.state.admitted
+        return admitted
 
     @property
     def request_id(self) -> str:

@@ -1,9 +1,9 @@
 """How errors leave the management and IAM APIs: one table, one serializer.
 
 The codes are SWR's, the API gateway's and IAM's. Where SWR publishes none, one within its scheme is chosen: 5040021 for
-a wait that ran out, 5010001 for what is not supported, 5030000 for a disk that is full or read-only, 4130014 for a body
-over the limit, 4090048 for a tag that is in the way, 4040000 and 4090000 for permissions, shares, retention policies
-and triggers that are missing or there already, and for domains to share with.
+a wait that ran out, 5010001 for what is not supported, 5030000 for overload, what is not ready, and a disk that is full
+or read-only, 4130014 for a body over the limit, 4090048 for a tag that is in the way, 4040000 and 4090000 for
+permissions, shares, retention policies and triggers that are missing or there already, and for domains to share with.
 """
 
 from collections.abc import Iterable
@@ -81,6 +81,7 @@ MISSING_PARAMETER = ErrorCode(400, f"{_SWR}4001014")
 BODY_TYPE = ErrorCode(400, f"{_SWR}4001018")
 INTERNAL = ErrorCode(500, f"{_SWR}5000007")
 INTERNAL_MESSAGE = "internal error; the server's log tells more"
+OVERLOADED = ErrorCode(503, f"{_SWR}5030000")
 NO_SUCH_API = ErrorCode(404, "APIGW.0101")
 METHOD_NOT_ALLOWED = ErrorCode(405, "APIGW.0101")
 
@@ -126,6 +127,7 @@ _TABLE: tuple[tuple[type[errors.TagferryError], ErrorCode], ...] = (
     (errors.Conflict, ErrorCode(409, f"{_SWR}4090006")),
     (errors.Throttled, ErrorCode(429, "APIGW.0308")),
     (errors.Unsupported, ErrorCode(501, f"{_SWR}5010001")),
+    (errors.Overloaded, OVERLOADED),
     (errors.Expired, ErrorCode(504, f"{_SWR}5040021")),
     (errors.Refused, ErrorCode(500, f"{_SWR}5000021")),
     (errors.Corrupt, ErrorCode(500, f"{_SWR}5000021")),
@@ -156,7 +158,7 @@ def respond(error: errors.TagferryError, scope: Scope, others: Iterable[errors.T
         others: further errors of the same request.
     """
     headers = {}
-    if isinstance(error, errors.Throttled):
+    if isinstance(error, errors.Throttled | errors.Overloaded) and error.retry_after is not None:
         headers["Retry-After"] = str(ceil(error.retry_after))
     return serialize(code_of(error), [error.message, *(other.message for other in others)], scope, headers)
 

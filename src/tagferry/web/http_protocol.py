@@ -303,6 +303,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
+        is_shed = self._answering is not None and self._answering.scope["state"].get("is_shed", False)
         self._answering = None
         if self.transport.is_closing():
             return
@@ -323,6 +324,10 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._deadline = self.loop.time() + bounds.LINGER_SECONDS
             elif not self._in_head:
                 self._await_request()
+                if is_shed:
+                    # A client that does not wait as it was told is not read meanwhile: refusing costs time too.
+                    self.flow.pause_reading()
+                    self.loop.call_later(bounds.SHED_SECONDS, self.flow.resume_reading)
 
     def _await_request(self) -> None:
         self._slot.idle()

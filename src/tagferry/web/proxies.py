@@ -4,7 +4,7 @@ The last address in `X-Forwarded-For` that is no trusted proxy's counts: what st
 `Forwarded` (RFC 7239) is not read.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -22,6 +22,12 @@ log = SparseEvents(__name__, seconds=3600.0)
 _Address = IPv4Address | IPv6Address
 
 
+def trust(networks: Iterable[str]) -> Callable[[str], bool]:
+    """Return what tells whether an address is in one of these networks, given as CIDRs or single addresses."""
+    parsed = tuple(ip_network(network) for network in networks)
+    return lambda address: bool(parsed) and _is_in(parsed, address)
+
+
 class TrustedProxies:
     """Puts the client's address and scheme into each request's scope.
 
@@ -32,7 +38,7 @@ class TrustedProxies:
 
     def __init__(self, app: ASGIApp, networks: Iterable[str]) -> None:
         self._app = app
-        self._networks = tuple(ip_network(network) for network in networks)
+        self._is_trusted = trust(networks)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
@@ -71,9 +77,6 @@ class TrustedProxies:
             if not self._is_trusted(str(address)):
                 return found
         return found
-
-    def _is_trusted(self, address: str) -> bool:
-        return bool(self._networks) and _is_in(self._networks, address)
 
 
 @lru_cache(maxsize=1024)

@@ -1,19 +1,18 @@
 """A region's address: the management API, IAM and, for an embedded region, the OCI registry, by path."""
 
 import json
-from typing import Annotated, Literal
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tagferry import __version__
-from tagferry.errors import StorageUnavailable, TagferryError
+from tagferry.errors import TagferryError
 from tagferry.names import RepositoryName
-from tagferry.registry.storage import DiskStore
 from tagferry.sync.regions import Region
 from tagferry.web import iam, notifications, swr
+from tagferry.web.admission import Admission
 from tagferry.web.authentication import Authentication, RequestIds, has_management_credentials
 from tagferry.web.context import Services
 from tagferry.web.errors import (
@@ -29,10 +28,12 @@ from tagferry.web.errors import (
     respond,
     serialize,
 )
+from tagferry.web.held_bodies import BoundBodies, KnownBodies
 from tagferry.web.hosts import OwnHosts
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.openapi import Management
 from tagferry.web.placeholders import Placeholders
+from tagferry.web.probes import Readiness, add_probes
 from tagferry.web.proxies import TrustedProxies
 from tagferry.web.swr.enterprise import enterprise_refusal, is_enterprise_path
 
@@ -45,7 +46,7 @@ def region_app(region: Region, services: Services, registry: ASGIApp | None) -> 
     settings = services.settings
     management = _management(region, services)
     authenticated: ASGIApp = Authentication(
-        management,
+        KnownBodies(management),
         services.authenticator,
         hosts=OwnHosts(region.id, settings.regions),
         body_limit=settings.limits.body_bytes,
@@ -53,8 +54,9 @@ def region_app(region: Region, services: Services, registry: ASGIApp | None) -> 
     )
     if placeholder := settings.regions[region.id].placeholder_repository:
         authenticated = Placeholders(authenticated, RepositoryName(placeholder))
+    authenticated = BoundBodies(authenticated, services.held_bodies)
     served = RequestIds(_ByPath(authenticated, registry or _registry_elsewhere(region)), region.id)
-    return TrustedProxies(served, settings.trusted_proxies)
+    return Admission(TrustedProxies(served, settings.trusted_proxies), services.load)
 
 
 class _ByPath:
@@ -105,7 +107,7 @@ def _management(region: Region, services: Services) -> Management:
     )
     app.state.region = region
     app.state.services = services
-    _add_probes(app, services)
+    add_probes(app, Readiness(services.database, services.regions, services.load))
     app.include_router(iam.router)
     app.include_router(notifications.router)
     # SWR's last, since one of its operations takes any path of one part for a version.
@@ -115,25 +117,6 @@ def _management(region: Region, services: Services) -> Management:
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_unexpected)
     return app
-
-
-def _add_probes(app: FastAPI, services: Services) -> None:
-    @app.get("/healthz", tags=["probes"])
-    async def healthz() -> dict[str, str]:
-        """Whether the process is alive."""
-        return {"status": "ok"}
-
-    @app.get("/readyz", tags=["probes"])
-    async def readyz(exclude: Annotated[Literal["disk"] | None, Query()] = None) -> dict[str, str]:
-        """Whether requests can be served: the database answers, and embedded registries can write to their disks.
-
-        Where they are full or read-only, pulls still work: `exclude=disk` leaves them out.
-        """
-        await services.database.ping()
-        for region in services.regions if exclude is None else ():
-            if isinstance(region.store, DiskStore) and (complaint := await region.store.complaint()):
-                raise StorageUnavailable(f"region {region.id}: {complaint}")
-        return {"status": "ok"}
 
 
 async def _on_error(request: Request, error: Exception) -> JSONResponse:

@@ -18,6 +18,7 @@ from tagferry.tls import server_context
 from tagferry.web.accepting import Acceptor
 from tagferry.web.connections import Connections, Slot, affordable, descriptors
 from tagferry.web.http_protocol import BoundedProtocol
+from tagferry.web.proxies import trust
 from tagferry.web.refusals import NOSNIFF
 from tagferry.web.spelling import SpelledHeaders
 
@@ -113,12 +114,15 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def listening(listeners: Sequence[Listener], limits: LimitSettings | None = None) -> AsyncIterator[None]:
+async def listening(
+    listeners: Sequence[Listener], limits: LimitSettings | None = None, *, proxies: Sequence[str] = ()
+) -> AsyncIterator[None]:
     """Serve while the context is open; requests under way are given ten seconds at the end.
 
     Args:
         listeners: what is served, and where.
         limits: how much clients may take; by default what the settings have as defaults.
+        proxies: networks whose connections are many clients', so that they have no limit of their own.
 
     Raises:
         Unavailable: an address is in use or not this machine's; nothing is served then.
@@ -127,7 +131,7 @@ async def listening(listeners: Sequence[Listener], limits: LimitSettings | None 
     limits = limits or LimitSettings()
     most = affordable(limits.connections, descriptors())
     per_address = min(limits.connections_per_address, max(most // 2, 1))
-    connections = Connections(most, per_address, listeners=len(listeners))
+    connections = Connections(most, per_address, listeners=len(listeners), is_exempt=trust(proxies))
     bound: list[socket.socket] = []
     try:
         servers = []

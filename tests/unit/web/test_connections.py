@@ -16,6 +16,7 @@ from tagferry.bounds import DESCRIPTOR_RESERVE
 from tagferry.settings import LimitSettings
 from tagferry.web import accepting
 from tagferry.web.connections import Connections, Slot, affordable, descriptors
+from tagferry.web.proxies import trust
 from tagferry.web.server import Listener, listening
 from tests.support.certificates import Authority
 from tests.support.processes import free_port
@@ -65,6 +66,14 @@ def test_one_address_has_its_own_limit_and_its_own_connections_give_way():
     assert other.is_held
     assert connections.take(0, "10.0.0.2") is None
     taken(connections, "10.0.0.3")
+
+
+def test_a_trusted_proxy_has_no_limit_of_its_own():
+    connections = Connections(100, 1, is_exempt=trust(["10.0.0.0/24"]))
+    for _ in range(50):
+        taken(connections, "10.0.0.1")
+    taken(connections, "10.0.1.1")
+    assert connections.take(0, "10.0.1.1") is None
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,8 @@ async def sync_images(
     settings = context.services.settings.sync
     preferred = _preferred_wait(prefer)
     seconds = settings.wait_seconds if preferred is None else min(preferred, settings.max_wait_seconds)
-    failed = await sync.wait(started, seconds=seconds)
+    with context.waiting:
+        failed = await sync.wait(started, seconds=seconds)
     headers = {} if preferred is None else {"Preference-Applied": f"wait={seconds:g}"}
     return JSONResponse(failed, headers=headers)
 

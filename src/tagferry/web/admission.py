@@ -1,0 +1,165 @@
+"""How many requests this process works on at once: those above are answered with 503 at once, so that others are quick.
+
+A request counts while it is worked on here. It does not count while it waits for its client, to send the rest of its
+body or to take its answer, nor while it waits for a synchronization to end: those cost neither time nor a turn.
+"""
+
+import asyncio
+from types import TracebackType
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tagferry import bounds
+from tagferry.events import SparseEvents
+from tagferry.metrics import BOUND_REACHED
+from tagferry.web.authentication import client_address, has_management_credentials
+from tagferry.web.refusals import refusal
+
+log = SparseEvents(__name__)
+
+PROBES = frozenset({"/healthz", "/readyz"})
+"""Paths that are always answered."""
+
+_SAMPLE_SECONDS = 0.1
+_SAMPLES = 5
+_SHEDDING_SECONDS = 5.0
+_LEAST_ADMITTED = 8
+
+
+class Load:
+    """What this process is working on.
+
+    Args:
+        limit: requests that are worked on at once.
+
+    Attributes:
+        busy: how many are now.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.busy = 0
+        self._limit = limit
+        self._shed_at = float("-inf")
+        self._lags = [0.0] * _SAMPLES
+        self._is_sampling = False
+        self._admitted = 0
+        self._allowed: int | None = None
+
+    @property
+    def is_shedding(self) -> bool:
+        """Whether a request was refused within the last seconds."""
+        return asyncio.get_running_loop().time() - self._shed_at < _SHEDDING_SECONDS
+
+    def admits(self, scope: Scope) -> bool:
+        """Whether a request may begin.
+
+        Some are kept for requests with credentials of the management API: when registry clients are too many,
+        operators can still work.
+        """
+        if not self._is_sampling:
+            self._sample_later()
+        has_room = self.busy < self._limit and (self._allowed is None or self._admitted < self._allowed)
+        if has_room or (self.busy < self._limit + bounds.MANAGEMENT_RESERVE and has_management_credentials(scope)):
+            self._admitted += 1
+            return True
+        self._shed_at = asyncio.get_running_loop().time()
+        BOUND_REACHED.labels(bound="requests").inc()
+        log.warning(
+            "refused a request: overloaded",
+            address=client_address(scope),
+            busy=self.busy,
+            lag=round(min(self._lags), 3),
+        )
+        return False
+
+    def _sample_later(self) -> None:
+        """Measure how late the event loop calls what is due; it sleeps while there is nothing to do."""
+        self._is_sampling = True
+        loop = asyncio.get_running_loop()
+        due = loop.time() + _SAMPLE_SECONDS
+        loop.call_at(due, self._sample, due)
+
+    def _sample(self, due: float) -> None:
+        self._is_sampling = False
+        late = asyncio.get_running_loop().time() - due
+        self._lags = [*self._lags[1:], late]
+        is_late = min(self._lags) > bounds.LOOP_LAG_SECONDS
+        # Requests may be cheap, and too many nevertheless: while the loop is late, half as many are let in each time.
+        self._allowed = max(self._admitted // 2, _LEAST_ADMITTED) if is_late else None
+        if self.busy or self._admitted:
+            self._sample_later()
+        else:
+            self._lags = [0.0] * _SAMPLES
+        self._admitted = 0
+
+
+class Admitted:
+    """One request that is worked on; within its context it waits for something else."""
+
+    __slots__ = ("_is_over", "_load", "_receive", "_send", "_waits")
+
+    def __init__(self, load: Load, receive: Receive, send: Send) -> None:
+        self._load = load
+        self._receive = receive
+        self._send = send
+        self._waits = 0
+        self._is_over = False
+        load.busy += 1
+
+    def __enter__(self) -> None:
+        if self._waits == 0 and not self._is_over:
+            self._load.busy -= 1
+        self._waits += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._waits -= 1
+        if self._waits == 0 and not self._is_over:
+            self._load.busy += 1
+
+    async def receive(self) -> Message:
+        """Receive from the client, and count again after that."""
+        with self:
+            return await self._receive()
+
+    async def send(self, message: Message) -> None:
+        """Send to the client, and count again after that."""
+        with self:
+            await self._send(message)
+
+    def end(self) -> None:
+        """Count no longer."""
+        if self._waits == 0 and not self._is_over:
+            self._load.busy -= 1
+        self._is_over = True
+
+
+class Admission:
+    """Lets requests in while the process can take them; the others are refused in the form of their path."""
+
+    def __init__(self, app: ASGIApp, load: Load) -> None:
+        self._app = app
+        self._load = load
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in PROBES:
+            await self._app(scope, receive, send)
+            return
+        if not self._load.admits(scope):
+            scope.setdefault("state", {})["is_shed"] = True
+            await _refuse(scope["path"], send)
+            return
+        admitted = Admitted(self._load, receive, send)
+        scope.setdefault("state", {})["admitted"] = admitted
+        try:
+            await self._app(scope, admitted.receive, admitted.send)
+        finally:
+            admitted.end()
+
+
+async def _refuse(path: str, send: Send) -> None:
+    headers, body = refusal(503, "the server is overloaded; try again later", path)
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

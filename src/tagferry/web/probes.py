@@ -1,0 +1,88 @@
+"""What an orchestrator asks: whether the process is alive, and whether it should be sent requests.
+
+Anybody may ask, so that an answer says what is wrong, and nothing of what it is made of.
+"""
+
+import asyncio
+from typing import Annotated, Literal
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from tagferry import bounds
+from tagferry.concurrency import Flights
+from tagferry.db.engine import Database
+from tagferry.events import SparseEvents
+from tagferry.registry.storage import DiskStore
+from tagferry.sync.regions import Regions
+from tagferry.web.admission import Load
+from tagferry.web.errors import OVERLOADED, serialize
+
+log = SparseEvents(__name__)
+
+_FRESH_SECONDS = 1.0
+
+
+class Readiness:
+    """Whether requests can be served.
+
+    Args:
+        database: has to answer; it is asked once a second at most, however often the probe is.
+        regions: whose embedded registries must be able to write.
+        load: must not be too high.
+    """
+
+    def __init__(self, database: Database, regions: Regions, load: Load) -> None:
+        self._database = database
+        self._regions = regions
+        self._load = load
+        self._flights: Flights[str, bool] = Flights()
+        self._asked_at = float("-inf")
+        self._answered = False
+
+    async def problem(self, *, with_disk: bool) -> str | None:
+        """What is wrong, with the disks too if they are asked for; None if nothing is."""
+        if self._load.is_shedding:
+            return "overloaded: requests are refused"
+        if not await self._database_answers():
+            return "the database does not answer"
+        for region in self._regions if with_disk else ():
+            if isinstance(region.store, DiskStore) and (complaint := await region.store.complaint()):
+                return f"region {region.id}: {complaint}"
+        return None
+
+    async def _database_answers(self) -> bool:
+        if asyncio.get_running_loop().time() - self._asked_at < _FRESH_SECONDS:
+            return self._answered
+        return await self._flights.share("database", self._ask)
+
+    async def _ask(self) -> bool:
+        self._answered = False
+        try:
+            async with asyncio.timeout(bounds.READINESS_SECONDS):
+                await self._database.ping()
+            self._answered = True
+        except Exception as error:
+            log.warning("the database does not answer", reason=str(error) or type(error).__name__)
+        self._asked_at = asyncio.get_running_loop().time()
+        return self._answered
+
+
+def add_probes(app: FastAPI, readiness: Readiness) -> None:
+    """Add the routes of the probes."""
+
+    @app.get("/healthz", tags=["probes"])
+    async def healthz() -> dict[str, str]:
+        """Whether the process is alive."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["probes"], response_model=dict[str, str])
+    async def readyz(request: Request, exclude: Annotated[Literal["disk"] | None, Query()] = None) -> Response:
+        """Whether requests can be served.
+
+        The process is not overloaded, the database answers, and embedded registries can write to their disks. Where
+        disks are full or read-only, pulls still work: `exclude=disk` leaves them out.
+        """
+        if problem := await readiness.problem(with_disk=exclude is None):
+            return serialize(OVERLOADED, [problem], request.scope)
+        return JSONResponse({"status": "ok"})

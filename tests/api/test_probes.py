@@ -1,0 +1,106 @@
+"""Probes say whether the process should be sent requests, and nothing of what it is made of."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tagferry.db.engine import Database
+from tagferry.errors import Unavailable
+from tests.support.deployment import NORTH, Deployment, eventually
+
+SECRET = 'connection to server at "10.1.2.3", port 5432 failed: password authentication failed for user "ferry"'
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ping(_database: Database) -> None:
+        raise Unavailable(SECRET)
+
+    monkeypatch.setattr(Database, "ping", ping)
+
+
+async def readiness(ferry: Deployment) -> tuple[int, str]:
+    answer = await ferry.http("GET", "/readyz")
+    return (answer.status, "ok") if answer.status == 200 else (answer.status, answer.refused()[2])
+
+
+@pytest.mark.usefixtures("failing")
+async def test_a_database_that_fails_is_told_without_its_address(ferry: Deployment):
+    with capture_logs() as logs:
+        assert await readiness(ferry) == (503, "the database does not answer")
+    assert [entry["reason"] for entry in logs if entry["event"] == "the database does not answer"] in ([SECRET], [])
+    assert (await ferry.http("GET", "/healthz")).status == 200
+
+
+@pytest.mark.parametrize("error", [RuntimeError(SECRET), TimeoutError(), OSError(SECRET)], ids=repr)
+async def test_whatever_the_database_fails_with_is_not_told(
+    ferry: Deployment, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    async def ping(_database: Database) -> None:
+        raise error
+
+    monkeypatch.setattr(Database, "ping", ping)
+    assert await readiness(ferry) == (503, "the database does not answer")
+
+
+async def test_a_silent_database_is_not_waited_for(ferry: Deployment, monkeypatch: pytest.MonkeyPatch):
+    async def ping(_database: Database) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Database, "ping", ping)
+    monkeypatch.setattr("tagferry.bounds.READINESS_SECONDS", 0.1)
+    assert await readiness(ferry) == (503, "the database does not answer")
+
+
+async def test_the_database_is_asked_once_however_many_probes_there_are(
+    ferry: Deployment, monkeypatch: pytest.MonkeyPatch
+):
+    asked = 0
+
+    async def ping(_database: Database) -> None:
+        nonlocal asked
+        asked += 1
+
+    monkeypatch.setattr(Database, "ping", ping)
+    monkeypatch.setattr("tagferry.web.probes._FRESH_SECONDS", 1000)
+    answers = await asyncio.gather(*(readiness(ferry) for _ in range(50)))
+    assert set(answers) == {(200, "ok")}
+    assert asked == 1
+
+
+async def test_overload_is_told_until_it_is_over(ferry: Deployment, monkeypatch: pytest.MonkeyPatch):
+    load: Any = ferry.app.services.load
+    load.busy += 1000
+    answer = await ferry.http("GET", "/v2/manage/regions")
+    status, code, message = answer.status, answer.document["error_code"], answer.document["error_msg"]
+    assert (status, code) == (503, "SVCSTG.SWR.5030000")
+    assert "overloaded" in message
+    assert int(answer.headers["Retry-After"]) > 0
+    assert await readiness(ferry) == (503, "overloaded: requests are refused")
+    registry = await ferry.http("GET", "/v2/team/app/tags/list")
+    assert (registry.status, registry.document["errors"][0]["code"]) == (503, "UNAVAILABLE")
+    load.busy -= 1000
+    monkeypatch.setattr("tagferry.web.admission._SHEDDING_SECONDS", 0.1)
+
+    async def ready() -> bool:
+        return await readiness(ferry) == (200, "ok")
+
+    await eventually(ready)
+
+
+async def test_bodies_of_strangers_that_are_too_many_are_refused_for_a_while(ferry: Deployment):
+    held: Any = ferry.app.services.held_bodies
+    held._limit = 10
+    answer = await ferry.http("POST", "/v3/auth/tokens", body={"auth": {"identity": {}}})
+    assert answer.refused()[:2] == (503, "SVCSTG.SWR.5030000")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert (await ferry.http("GET", "/readyz")).status == 200
+
+
+async def test_every_answer_forbids_to_guess_its_type(ferry: Deployment):
+    for path in ("/healthz", "/v2/", "/v2/team/app/tags/list", "/v2/manage/regions", "/nothing", "/openapi.json"):
+        answer = await ferry.http("GET", path)
+        assert answer.headers["X-Content-Type-Options"] == "nosniff", path
+    assert NORTH in ferry.urls

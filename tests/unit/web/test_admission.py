@@ -1,0 +1,141 @@
+"""A process that has too much to do answers 503 at once, and keeps what it has let in quick."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tagferry import bounds
+from tagferry.metrics import REGISTRY
+from tagferry.settings import LimitSettings
+from tagferry.web.admission import Admission, Admitted, Load
+from tagferry.web.server import Listener, listening
+from tests.support.processes import free_port
+from tests.support.raw_client import connected
+from tests.unit.web.front import GET, Application, until
+
+HELD = b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def scope(*headers: tuple[bytes, bytes]) -> dict[str, Any]:
+    return {"type": "http", "path": "/", "headers": list(headers), "client": ("10.0.0.1", 1), "state": {}}
+
+
+async def nothing(*_: Any) -> Any:
+    return {"type": "http.disconnect"}
+
+
+@pytest.fixture
+def app() -> Application:
+    return Application()
+
+
+@pytest.fixture
+def load() -> Load:
+    return Load(2)
+
+
+@pytest.fixture
+async def url(app: Application, load: Load) -> AsyncIterator[str]:
+    address = f"127.0.0.1:{free_port()}"
+    async with listening([Listener(Admission(app, load), address)], LimitSettings()):
+        yield f"http://{address}"
+
+
+async def test_above_the_limit_a_request_is_refused_at_once(url: str, app: Application, load: Load):
+    before = REGISTRY.get_sample_value("tagferry_bound_reached_total", {"bound": "requests"}) or 0
+    async with connected(url) as first, connected(url) as second, connected(url) as third:
+        for client in (first, second):
+            await client.send(HELD)
+        await until(lambda: len(app.scopes) == 2)
+        before_it = load.is_shedding
+        await third.send(GET)
+        answer = await third.answer()
+        assert answer.status == 503
+        assert int(answer.headers["retry-after"]) > 0
+        assert (before_it, load.is_shedding) == (False, True)
+        assert REGISTRY.get_sample_value("tagferry_bound_reached_total", {"bound": "requests"}) == before + 1
+        for path in (b"/healthz", b"/readyz"):
+            async with connected(url) as probe:
+                await probe.send(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert (await probe.answer()).status == 200
+        app.released.set()
+        assert (await first.answer()).status == (await second.answer()).status == 200
+    async with connected(url) as client:
+        await client.send(GET)
+        assert (await client.answer()).status == 200
+    assert load.busy == 0
+
+
+async def test_a_client_that_does_not_wait_is_not_read_for_a_while(
+    url: str, app: Application, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bounds, "SHED_SECONDS", 1000)
+    async with connected(url) as first, connected(url) as second, connected(url) as third:
+        for client in (first, second):
+            await client.send(HELD)
+        await until(lambda: len(app.scopes) == 2)
+        await third.send(GET)
+        assert (await third.answer()).status == 503
+        app.released.set()
+        assert (await first.answer()).status == 200
+        await third.send(GET)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(third.reader.read(1), 0.5)
+
+
+async def test_requests_that_wait_for_their_clients_do_not_count(url: str, app: Application, load: Load):
+    slow = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345"
+    unread = b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with connected(url) as first, connected(url) as second, connected(url, buffer=4096) as third:
+        await first.send(slow)
+        await second.send(slow)
+        await third.send(unread)
+        await until(lambda: len(app.scopes) == 3)
+        await until(lambda: load.busy == 0)
+        async with connected(url) as client:
+            await client.send(GET)
+            assert (await client.answer()).status == 200
+    await until(lambda: app.left == 4)
+    assert load.busy == 0
+
+
+async def test_some_requests_are_kept_for_the_management_api(load: Load):
+    signed = scope((b"authorization", b"SDK-HMAC-SHA256 Access=x"))
+    for _ in range(2):
+        Admitted(load, nothing, nothing)
+    assert not load.admits(scope())
+    for _ in range(bounds.MANAGEMENT_RESERVE):
+        assert load.admits(signed)
+        Admitted(load, nothing, nothing)
+    assert not load.admits(signed)
+
+
+async def test_a_request_that_waits_in_several_ways_counts_once_again(load: Load):
+    admitted = Admitted(load, nothing, nothing)
+    assert load.busy == 1
+    with admitted:
+        await admitted.receive()
+        assert load.busy == 0
+    assert load.busy == 1
+    with admitted:
+        admitted.end()
+        assert load.busy == 0
+    assert load.busy == 0
+
+
+async def test_while_the_event_loop_is_late_less_and_less_is_let_in():
+    load = Load(1000)
+    loop = asyncio.get_running_loop()
+    for _ in range(100):
+        load.admits(scope())
+    for _ in range(4):
+        load._sample(loop.time() - 10 * bounds.LOOP_LAG_SECONDS)
+        assert sum(load.admits(scope()) for _ in range(100)) == 100
+    load._sample(loop.time() - 10 * bounds.LOOP_LAG_SECONDS)
+    assert sum(load.admits(scope()) for _ in range(100)) == 50
+    load._sample(loop.time() - 10 * bounds.LOOP_LAG_SECONDS)
+    assert sum(load.admits(scope()) for _ in range(100)) == 25
+    load._sample(loop.time())
+    assert sum(load.admits(scope()) for _ in range(100)) == 100

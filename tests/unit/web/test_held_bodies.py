@@ -1,0 +1,112 @@
+"""Bodies of unknown callers share a budget of memory and a deadline; those of known callers leave it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from tagferry import bounds
+from tagferry.errors import Expired, Overloaded
+from tagferry.web.held_bodies import BoundBodies, HeldBodies, KnownBodies
+
+
+def scope(address: str = "10.0.0.1") -> dict[str, Any]:
+    return {"type": "http", "client": (address, 1), "headers": [], "state": {}}
+
+
+def body(size: int) -> Receive:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"a" * size, "more_body": True}
+
+    return receive
+
+
+async def send(_message: Any) -> None:
+    pass
+
+
+class Reading:
+    """Reads so many parts of every body, and notes what is held then."""
+
+    def __init__(self, held: HeldBodies, parts: int = 1) -> None:
+        self.held = held
+        self.parts = parts
+        self.seen: list[int] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        for _ in range(self.parts):
+            await receive()
+        self.seen.append(self.held._held)
+
+
+async def test_a_body_is_held_until_its_request_has_ended():
+    held = HeldBodies(1000, 1000)
+    app = Reading(held, parts=3)
+    await BoundBodies(app, held)(scope(), body(100), send)
+    assert app.seen == [300]
+    assert held._held == 0
+    assert not held._by_address
+
+
+async def test_more_than_the_budget_is_refused_with_a_time_to_try_again():
+    held = HeldBodies(1000, 1000)
+    held.take("10.0.0.9", 800)
+    with pytest.raises(Overloaded) as refused:
+        await BoundBodies(Reading(held, parts=3), held)(scope(), body(100), send)
+    assert refused.value.retry_after
+    assert held._held == 800
+    await BoundBodies(Reading(held, parts=2), held)(scope(), body(100), send)
+
+
+async def test_one_address_gets_a_part_of_the_budget_only():
+    held = HeldBodies(1000, 200)
+    held.take("10.0.0.1", 200)
+    with pytest.raises(Overloaded):
+        await BoundBodies(Reading(held), held)(scope("10.0.0.1"), body(1), send)
+    await BoundBodies(Reading(held), held)(scope("10.0.0.2"), body(200), send)
+
+
+async def test_when_the_budget_is_used_up_nothing_of_a_body_is_read():
+    held = HeldBodies(1000, 1000)
+    held.take("10.0.0.9", 1000)
+
+    async def never() -> dict[str, Any]:
+        raise AssertionError("it was read")
+
+    with pytest.raises(Overloaded):
+        await BoundBodies(Reading(held), held)(scope(), never, send)
+
+
+async def test_the_body_of_a_known_caller_is_not_held():
+    held = HeldBodies(1000, 1000)
+    inside = Reading(held, parts=0)
+
+    async def authentication(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        assert held._held == 100
+        scope["state"]["caller"] = "somebody"
+        await receive()
+        assert held._held == 100
+        await KnownBodies(inside)(scope, receive, send)
+
+    await BoundBodies(authentication, held)(scope(), body(100), send)
+    assert inside.seen == [0]
+    assert held._held == 0
+
+
+async def test_a_body_that_does_not_arrive_in_time_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bounds, "ANONYMOUS_BODY_SECONDS", 0.05)
+    held = HeldBodies(1000, 1000)
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        while True:
+            await receive()
+
+    async def silent() -> dict[str, Any]:
+        await asyncio.sleep(0.03)
+        return {"type": "http.request", "body": b"a", "more_body": True}
+
+    with pytest.raises(Expired, match="did not arrive within"):
+        await BoundBodies(endless, held)(scope(), silent, send)
+    assert held._held == 0

@@ -286,6 +286,8 @@ class LimitSettings(_Frozen):
     disk_reserve: NonNegativeInt | None = None
     """Bytes of an embedded registry's disk that pushes and synchronizations leave free, for the database, logs and
     deletions; by default a twentieth of the disk, and at most 1 GiB."""
+    scrub_days: float = Field(30.0, ge=0)
+    """How long it takes to read and verify everything that an embedded registry stores, over and over; 0: never."""
 
 
 class WebhookSettings(_Frozen):

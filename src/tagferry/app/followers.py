@@ -11,10 +11,12 @@ from tagferry.app.accounts import Accounts
 from tagferry.app.syncs import Syncs
 from tagferry.housekeeping import keep_house
 from tagferry.names import RegionId
+from tagferry.registry.storage import DiskStore
 from tagferry.retention.history import History
 from tagferry.retention.policies import Policies
 from tagferry.retention.runs import Retention
 from tagferry.retention.sightings import Sightings
+from tagferry.scrubbing import Restorer, Scrubber
 from tagferry.settings import Settings, WebhookSettings
 from tagferry.sync.announcer import Announcer
 from tagferry.sync.arrivals import Arrivals
@@ -88,6 +90,11 @@ async def open_followers(
     async with AsyncExitStack() as stack:
         house = keep_house(regions, syncs.jobs, history, deliveries, kept=timedelta(days=settings.sync.history_days))
         stack.push_async_callback(_cancel, asyncio.create_task(house))
+        restorer = Restorer(regions, syncs.locations)
+        for region in regions:
+            if isinstance(region.store, DiskStore):
+                scrubber = Scrubber(region, restorer, days=settings.limits.scrub_days)
+                stack.push_async_callback(_cancel, asyncio.create_task(scrubber.run()))
         syncs.signals.subscribe(ENDED, watch.notice_ends)
         for each in (watch, retention, sender):
             stack.push_async_callback(each.close)

@@ -39,6 +39,7 @@ class Syncs:
     jobs: Jobs
     worker: Worker
     service: SyncService
+    locations: KeptLocations
 
 
 @asynccontextmanager
@@ -89,7 +90,7 @@ async def open_syncs(settings: Settings, accounts: Accounts, *, places: int | No
             active_requests=settings.sync.active_requests,
             seconds=settings.sync.request_seconds,
         )
-        yield Syncs(regions, signals, presence, jobs, worker, service)
+        yield Syncs(regions, signals, presence, jobs, worker, service, locations)
 
 
 def _engine(settings: Settings, homes: BlobHomes, moves: Moves | None) -> CopyEngine:

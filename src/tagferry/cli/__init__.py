@@ -14,7 +14,7 @@ from typer.main import get_command
 from tagferry import __version__
 from tagferry.errors import TagferryError
 
-_COMMANDS = ("init", "serve", "worker", "sync", "job", "demo", "user", "key", "org", "region")
+_COMMANDS = ("init", "serve", "worker", "sync", "job", "demo", "user", "key", "org", "region", "registry")
 
 
 class _Commands(TyperGroup):

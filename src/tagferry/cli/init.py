@@ -67,6 +67,7 @@ data_dir = "tagferry-data"
 # requests = 128           # worked on at once; more are answered with 503
 # stall_seconds = 60       # after which a client that sends or takes almost nothing is cut off
 # disk_reserve = 1073741824   # bytes of an embedded registry's disk that pushes leave free
+# scrub_days = 30          # in which everything that an embedded registry stores is verified once; 0: never
 
 # A region with "listen" is served by this process: the management API and IAM on that address, and, as its
 # registry is embedded by default, docker push and pull too.

@@ -120,6 +120,16 @@ class BlobFiles:
         """Take a blob over from another repository, if that holds it."""
         return self._put(self._layout.blob(source, digest), self._layout.blob(repository, digest), digest)
 
+    def link_to_pool(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Have a repository hold a blob again that the pool still has; False where it has none undamaged."""
+        pooled = self._layout.pooled(digest)
+        try:
+            if not self._is_sound(pooled, digest, pooled.stat()):
+                return False
+        except FileNotFoundError:
+            return False
+        return self._put(pooled, self._layout.blob(repository, digest), digest)
+
     def commit(self, spooled: Path, repository: RepositoryName, digest: Digest) -> None:
         """Make a verified, durable file the content of a blob of this repository, and remove the file.
 

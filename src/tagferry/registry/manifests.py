@@ -159,6 +159,11 @@ class ManifestFiles:
             raise NotFound("repository", repository)
         return names
 
+    def damaged_tags(self, repository: RepositoryName) -> list[Tag]:
+        """The tags whose file does not tell what they point to."""
+        names = self._tag_names.inside(self._layout.tags(repository))
+        return [tag for tag in names if self._record(repository, tag) is None]
+
     def referrers(
         self,
         repository: RepositoryName,

@@ -18,10 +18,11 @@ from tagferry.oci.model import Descriptor, Manifest
 from tagferry.registry.arrivals import Arrivals
 from tagferry.registry.blobs import BlobFiles
 from tagferry.registry.files import files_below, is_empty, make_directory, remove_empty_directories
-from tagferry.registry.integrity import Integrity
+from tagferry.registry.integrity import Damage, Integrity
 from tagferry.registry.layout import Layout
 from tagferry.registry.manifests import ManifestFiles
 from tagferry.registry.room import Room
+from tagferry.registry.scrub import Scrub
 from tagferry.registry.spool import Spool, read_ahead, verified_ahead
 from tagferry.registry.threads import DiskFailed, DiskThreads, ignoring_read_only
 from tagferry.registry.uploads import Uploads
@@ -265,6 +266,14 @@ class DiskStore:
                 self._prune(repository)
 
         await self._threads.run(delete)
+
+    def damaged(self) -> list[Damage]:
+        """What was found damaged, by whoever read it, and has not been brought again."""
+        return self._integrity.reported()
+
+    def scrub(self, *, bytes_per_second: float | None = None) -> Scrub:
+        """Begin to read everything; closing it is the caller's."""
+        return Scrub(self._layout, self._blobs, self._manifests, self._integrity, bytes_per_second=bytes_per_second)
 
     async def complaint(self) -> str | None:
         """Why nothing can be written to the disk at present, for a person; None where something can."""

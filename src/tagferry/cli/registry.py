@@ -1,0 +1,103 @@
+"""`tagferry registry`: what embedded registries store."""
+
+import json
+from typing import Annotated, NamedTuple
+
+import typer
+
+from tagferry import logs
+from tagferry.app import open_accounts, open_regions
+from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
+from tagferry.errors import Invalid, NotFound
+from tagferry.registry.integrity import Damage
+from tagferry.registry.storage import DiskStore
+from tagferry.scrubbing import Restorer, verify
+from tagferry.settings import Settings
+from tagferry.sync.locations import KeptLocations
+
+app = typer.Typer(help="Embedded registries.", no_args_is_help=True)
+
+_RATE = 64 * 1024 * 1024
+
+
+class Verified(NamedTuple):
+    """What reading a region's registry showed."""
+
+    region: str
+    files: int
+    bytes: int
+    damages: dict[Damage, str | None]
+
+    @property
+    def left(self) -> int:
+        """How much is damaged still."""
+        return sum(source is None for source in self.damages.values())
+
+
+@app.callback()
+def registry() -> None:
+    """Embedded registries."""
+
+
+@app.command("verify")
+def verify_all(
+    regions: Annotated[
+        list[str] | None, typer.Argument(metavar="[REGION]...", help="Verify these; by default all embedded regions.")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Restore damaged content from other regions.")] = False,
+    bytes_per_second: Annotated[int, typer.Option(min=1, help="How much is read at most.")] = _RATE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Read everything that is stored, also while tagferry serves it; exit code 1 if something damaged remains.
+
+    What is damaged is marked, and no longer served. --repair brings it again from a region that holds it: from the
+    repository of the same name, or from where a sync has seen it.
+    """
+    settings = Settings.load(config)
+    logs.configure(style=settings.log_format, level=settings.log_level)
+    results = run(_verify(settings, regions or [], bytes_per_second, repair=repair))
+    if as_json:
+        out.print_json(json.dumps([_document(result) for result in results]))
+    else:
+        for result in results:
+            _show(result)
+    if any(result.left for result in results):
+        raise typer.Exit(1)
+
+
+async def _verify(settings: Settings, names: list[str], rate: int, *, repair: bool) -> list[Verified]:
+    for name in names:
+        if name not in settings.regions:
+            raise NotFound("region", name, f"the known regions are {', '.join(settings.regions)}")
+        if not settings.regions[name].is_embedded:
+            raise Invalid("REGION", "must have an embedded registry", name)
+    results = []
+    async with open_accounts(settings) as accounts, open_regions(settings) as regions:
+        addresses = {region.store.name: region.url for region in regions}
+        restorer = Restorer(regions, KeptLocations(accounts.database, addresses)) if repair else None
+        for region in regions:
+            if not isinstance(region.store, DiskStore) or (names and region.id not in names):
+                continue
+            scrub = region.store.scrub(bytes_per_second=rate)
+            try:
+                damages = await verify(region, scrub, restorer)
+            finally:
+                scrub.close()
+            results.append(Verified(region.id, scrub.files_read, scrub.bytes_read, damages))
+    return results
+
+
+def _show(result: Verified) -> None:
+    for damage, source in result.damages.items():
+        where = f" of {damage.repository}" if damage.repository else ""
+        became = f"restored from {source}" if source else "damaged; push the image again, or synchronize it"
+        out.print(f"{result.region}  {damage.kind} {damage.name}{where}: {became}", soft_wrap=True, markup=False)
+    restored = len(result.damages) - result.left
+    told = f"{result.files} files, {result.bytes} bytes read; {result.left} damaged, {restored} restored"
+    out.print(f"{result.region}  {told}", soft_wrap=True, markup=False)
+
+
+def _document(result: Verified) -> dict[str, object]:
+    damages = [damage._asdict() | {"restored_from": source} for damage, source in result.damages.items()]
+    return {"region": result.region, "files": result.files, "bytes": result.bytes, "damaged": damages}

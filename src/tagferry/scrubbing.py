@@ -1,0 +1,189 @@
+"""Finds damaged content of embedded registries in the background, and restores it from other regions that hold it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import structlog
+
+from tagferry.errors import TagferryError
+from tagferry.names import Digest, RepositoryName
+from tagferry.oci.images import ImageStore, OpenBlob
+from tagferry.oci.model import Descriptor
+from tagferry.registry.integrity import Damage
+from tagferry.registry.scrub import Progress, Scrub
+from tagferry.registry.storage import DiskStore
+from tagferry.sync.regions import Region, Regions
+
+SCRUB_BYTES_PER_SECOND = 16 * 1024 * 1024
+"""How fast a section is read: 30 days are enough for 40 TB."""
+_PAUSE_SECONDS = 60.0
+_BEHIND_SECONDS = 1.0
+_RETRY_SECONDS = 3600.0
+_DAY_SECONDS = 24 * 3600.0
+_BLOB = "application/octet-stream"
+
+log = structlog.get_logger(__name__)
+
+
+class Locations(Protocol):
+    """Where blobs were seen."""
+
+    async def find(self, store: str, digests: list[Digest]) -> dict[Digest, list[RepositoryName]]:
+        """The repositories of a store that held these blobs."""
+        ...
+
+
+class Restorer:
+    """Brings damaged content again from other regions, by its digest.
+
+    Args:
+        regions: where to look.
+        locations: what is remembered of where blobs are.
+    """
+
+    def __init__(self, regions: Regions, locations: Locations) -> None:
+        self._regions = regions
+        self._locations = locations
+
+    async def restore(self, region: Region, damages: Iterable[Damage]) -> dict[Damage, str]:
+        """Restore what can be; gives the region that each came from. A tag is not content, and is left alone."""
+        # Manifests are accepted once all that they refer to is there, and indexes once their images are.
+        wanted = {damage for damage in damages if damage.kind in ("blob", "manifest")}
+        left = sorted(wanted, key=str)
+        restored: dict[Damage, str] = {}
+        while left:
+            came = {damage: source for damage in left if (source := await self._restore(region, damage, wanted))}
+            if not came:
+                break
+            restored |= came
+            left = [damage for damage in left if damage not in came]
+        return restored
+
+    async def _restore(self, region: Region, damage: Damage, damages: Iterable[Damage]) -> str | None:
+        digest = Digest(damage.name)
+        # What is damaged in several repositories here may lie in any of them elsewhere.
+        same = [one.repository for one in damages if one.name == damage.name and one.repository is not None]
+        for other in self._regions:
+            if other.id == region.id or damage.repository is None:
+                continue
+            try:
+                seen = await self._locations.find(other.store.name, [digest])
+                for repository in dict.fromkeys([damage.repository, *sorted(same), *seen.get(digest, [])]):
+                    if await _bring(damage, damage.repository, region.store, other.store, repository):
+                        log.info("restored damaged content", region=region.id, source=other.id, **damage._asdict())
+                        return other.id
+            except (TagferryError, OSError) as error:
+                reason = str(error)
+                log.info("content could not be restored", region=region.id, source=other.id, reason=reason)
+        return None
+
+
+async def _bring(
+    damage: Damage, to: RepositoryName, target: ImageStore, source: ImageStore, repository: RepositoryName
+) -> bool:
+    """Copy a blob, or a manifest with its blobs, from a repository elsewhere; False where that does not hold it."""
+    digest = Digest(damage.name)
+    if damage.kind == "blob":
+        size = await source.stat_blob(repository, digest)
+        if size is None:
+            return False
+        blob = Descriptor(media_type=_BLOB, digest=digest, size=size)
+        await target.write_blob(to, blob, _opening(source, repository, blob))
+        return True
+    if await source.head_manifest(repository, digest) is None:
+        return False
+    manifest = await source.get_manifest(repository, digest)
+    for blob in manifest.blobs:
+        if not blob.is_elsewhere:
+            await target.write_blob(to, blob, _opening(source, repository, blob))
+    await target.put_manifest(to, manifest)
+    return True
+
+
+def _opening(source: ImageStore, repository: RepositoryName, blob: Descriptor) -> OpenBlob:
+    def open_blob(offset: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return source.read_blob(repository, blob, offset=offset)
+
+    return open_blob
+
+
+class Scrubber:
+    """Reads everything that an embedded region stores once in so many days, and restores what is damaged.
+
+    Args:
+        region: the region.
+        restorer: what restores.
+        days: how long it takes; 0 restores only what others find.
+    """
+
+    def __init__(self, region: Region, restorer: Restorer, *, days: float) -> None:
+        assert isinstance(region.store, DiskStore)  # noqa: S101
+        self._region = region
+        self._store = region.store
+        self._restorer = restorer
+        self._days = days
+        self._scrub = region.store.scrub(bytes_per_second=SCRUB_BYTES_PER_SECOND)
+        self._tried_at: dict[Damage, float] = {}
+
+    async def run(self) -> None:
+        """Go on for ever."""
+        pause = _PAUSE_SECONDS
+        try:
+            while True:
+                await asyncio.sleep(pause)
+                pause = _PAUSE_SECONDS
+                # Nothing can be marked, restored or written down on a disk that takes nothing.
+                if await self._store.complaint() is not None:
+                    continue
+                try:
+                    await self._restore_reported()
+                    if self._days and await self.advance(time.time()):
+                        pause = _BEHIND_SECONDS
+                except (OSError, TagferryError) as error:
+                    log.warning("stored content could not be verified", region=self._region.id, reason=str(error))
+        finally:
+            self._scrub.close()
+
+    async def advance(self, now: float) -> bool:
+        """Read the next section if it is due, in seconds since 1970; tells whether it was."""
+        begun_at, done = await self._scrub.progress()
+        sections = await self._scrub.sections()
+        period = self._days * _DAY_SECONDS
+        is_over = begun_at <= now - period and not any(one > done for one in sections)
+        if not begun_at or begun_at > now or is_over:
+            begun_at, done = now, ""
+        left = [section for section in sections if section > done]
+        if not left:
+            return False
+        if now < begun_at + period * (len(sections) - len(left)) / len(sections):
+            return False
+        damages = await self._scrub.check(left[0])
+        await self._scrub.save(Progress(begun_at, left[0]))
+        await self._restorer.restore(self._region, damages)
+        if len(left) == 1:
+            log.info("verified all stored content", region=self._region.id, bytes=self._scrub.bytes_read)
+        return True
+
+    async def _restore_reported(self) -> None:
+        """Restore what was found by whoever read it."""
+        now = time.monotonic()
+        reported = [damage for damage in self._store.damaged() if damage.kind in ("blob", "manifest")]
+        self._tried_at = {damage: self._tried_at[damage] for damage in reported if damage in self._tried_at}
+        for damage in reported:
+            if now - self._tried_at.get(damage, -_RETRY_SECONDS) >= _RETRY_SECONDS:
+                self._tried_at[damage] = now
+                await self._restorer.restore(self._region, await self._scrub.holders(damage))
+
+
+async def verify(region: Region, scrub: Scrub, restorer: Restorer | None) -> dict[Damage, str | None]:
+    """Read everything at once; gives what is damaged, and which region it was restored from where it was."""
+    damages: dict[Damage, str | None] = {}
+    for section in await scrub.sections():
+        for damage in await scrub.check(section):
+            damages[damage] = None
+    if restorer is not None:
+        damages |= await restorer.restore(region, damages)
+    return damages

@@ -1,0 +1,228 @@
+"""Damage is found before somebody needs what is damaged, and restored from another region."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tagferry.cli import app as cli
+from tagferry.names import Digest, RegionId, RepositoryName, Tag
+from tagferry.registry.storage import DiskStore
+from tagferry.scrubbing import Restorer, Scrubber, verify
+from tagferry.sync.regions import Region, Regions
+from tests.support.images import SampleImage, artifact, blob, image, index, push, read
+from tests.support.processes import free_port
+
+APP, MIRROR = RepositoryName("team/app"), RepositoryName("release/app")
+LAYER = bytes(range(256)) * 12_000
+DAYS = 30.0
+
+
+class Seen:
+    """Where syncs have seen blobs."""
+
+    def __init__(self) -> None:
+        self.places: dict[Digest, list[RepositoryName]] = {}
+
+    async def find(self, store: str, digests: list[Digest]) -> dict[Digest, list[RepositoryName]]:
+        return {digest: self.places[digest] for digest in digests if digest in self.places}
+
+
+def damage(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def pooled(root: Path, digest: Digest) -> Path:
+    return root / "blobs" / digest.algorithm / digest.encoded[:2] / digest.encoded
+
+
+def manifest_file(root: Path, repository: str, digest: Digest) -> Path:
+    return root / "repositories" / repository / "_manifests" / digest.algorithm / digest.encoded
+
+
+class Two:
+    """Two embedded regions: what is damaged lies in the first."""
+
+    def __init__(self, here: DiskStore, there: DiskStore, root: Path) -> None:
+        self.root = root
+        self.here = Region(id=RegionId("cn-north-4"), url="http://here", store=here)
+        self.there = Region(id=RegionId("cn-north-208"), url="http://there", store=there)
+        self.store, self.other = here, there
+        self.seen = Seen()
+        self.restorer = Restorer(Regions([self.here, self.there]), self.seen)
+
+    async def verify(self, *, repair: bool) -> dict[str, str | None]:
+        scrub = self.store.scrub()
+        try:
+            found = await verify(self.here, scrub, self.restorer if repair else None)
+        finally:
+            scrub.close()
+        return {f"{one.kind} {one.repository} {one.name}": source for one, source in found.items()}
+
+
+@pytest.fixture
+async def two(tmp_path: Path) -> AsyncIterator[Two]:
+    here = await DiskStore.open(tmp_path / "here", name="cn-north-4")
+    there = await DiskStore.open(tmp_path / "there", name="cn-north-208")
+    yield Two(here, there, tmp_path / "here")
+    await here.close()
+    await there.close()
+
+
+async def both(two: Two, sample: SampleImage, *, there: RepositoryName = APP) -> None:
+    for repository in (APP, MIRROR):
+        await push(two.store, repository, sample, Tag("v1"))
+    await push(two.other, there, sample, Tag("v1"))
+
+
+async def test_nothing_is_wrong_with_what_is_right(two: Two) -> None:
+    subject = index()
+    await both(two, subject)
+    await push(two.store, APP, artifact(subject=subject.manifest))
+    assert await two.verify(repair=True) == {}
+
+
+async def test_a_bit_that_flipped_is_found_in_every_repository_and_restored(two: Two) -> None:
+    sample = image(LAYER)
+    await both(two, sample)
+    digest = Digest.of(LAYER)
+    damage(pooled(two.root, digest))
+
+    found = await two.verify(repair=False)
+    assert found == {f"blob {repository} {digest}": None for repository in (APP, MIRROR)}
+    assert await two.store.stat_blob(APP, digest) is None
+    assert set((await two.verify(repair=True)).values()) == {"cn-north-208"}
+    for repository in (APP, MIRROR):
+        assert await read(two.store, repository, blob(LAYER)) == LAYER
+    assert await two.verify(repair=False) == {}
+
+
+async def test_content_that_is_lost_altogether_is_restored_with_its_manifests(two: Two) -> None:
+    sample = index()
+    await both(two, sample)
+    lost = next(iter(sample.all_blobs))
+    pooled(two.root, lost).unlink()
+    for repository in (APP, MIRROR):
+        (two.root / "repositories" / repository / "_blobs" / lost.algorithm / lost.encoded).unlink()
+    for manifest in sample.all_manifests:
+        damage(manifest_file(two.root, APP, manifest.digest))
+    found = await two.verify(repair=True)
+    # What a damaged manifest needs is known once it is back.
+    found |= await two.verify(repair=True)
+    assert found
+    assert None not in {source for name, source in found.items() if MIRROR not in name}
+    assert (await two.store.get_manifest(APP, Tag("v1"))).raw == sample.manifest.raw
+    assert await two.store.stat_blob(MIRROR, lost) is not None
+    assert await two.verify(repair=False) == {}
+
+
+async def test_another_repository_that_holds_the_blob_is_found_by_what_syncs_have_seen(two: Two) -> None:
+    sample, elsewhere = image(LAYER), RepositoryName("other/name")
+    await both(two, sample, there=elsewhere)
+    digest = Digest.of(LAYER)
+    damage(pooled(two.root, digest))
+    assert set((await two.verify(repair=True)).values()) == {None}
+    two.seen.places[digest] = [elsewhere]
+    assert set((await two.verify(repair=True)).values()) == {"cn-north-208"}
+
+
+async def test_what_no_region_holds_stays_damaged_and_is_named(two: Two) -> None:
+    sample = image(LAYER)
+    await push(two.store, APP, sample, Tag("v1"))
+    damage(pooled(two.root, Digest.of(LAYER)))
+    (two.root / "repositories/team/app/_tags/v1").write_bytes(b"")
+    found = await two.verify(repair=True)
+    assert found == {f"blob {APP} {Digest.of(LAYER)}": None, f"tag {APP} v1": None}
+
+
+async def test_a_damaged_source_restores_nothing(two: Two, tmp_path: Path) -> None:
+    await both(two, image(LAYER))
+    for root in (two.root, tmp_path / "there"):
+        damage(pooled(root, Digest.of(LAYER)))
+    assert set((await two.verify(repair=True)).values()) == {None}
+    assert await two.store.stat_blob(APP, Digest.of(LAYER)) is None
+
+
+async def test_a_mark_on_what_is_right_is_taken_away(two: Two) -> None:
+    await both(two, image(LAYER))
+    path = pooled(two.root, Digest.of(LAYER))
+    path.chmod(0o1600)
+    assert await two.store.stat_blob(APP, Digest.of(LAYER)) is None
+    assert await two.verify(repair=False) == {}
+    assert await two.store.stat_blob(APP, Digest.of(LAYER)) == len(LAYER)
+
+
+async def test_reading_keeps_to_its_rate(two: Two) -> None:
+    await push(two.store, APP, image(LAYER), Tag("v1"))
+    scrub = two.store.scrub(bytes_per_second=len(LAYER) * 2)
+    begun = time.monotonic()
+    await verify(two.here, scrub, None)
+    scrub.close()
+    assert scrub.bytes_read > len(LAYER)
+    assert time.monotonic() - begun > 0.4
+
+
+async def test_everything_is_read_once_in_the_days_that_are_set_also_across_restarts(two: Two) -> None:
+    for number in range(8):
+        await both(two, image(seed=f"image {number}"))
+    damage(pooled(two.root, next(iter(image(seed="image 3").all_blobs))))
+    now, advanced = 1_000_000_000.0, 0
+    sections = len(await two.store.scrub().sections())
+    for _ in range(2 * sections):
+        scrubber = Scrubber(two.here, two.restorer, days=DAYS)
+        advanced += await scrubber.advance(now)
+        # What is not due yet is left for later, whoever asks.
+        assert not await scrubber.advance(now)
+        scrubber._scrub.close()
+        if advanced == sections:
+            break
+        now += DAYS * 24 * 3600 / sections
+    assert advanced == sections
+    assert await two.verify(repair=False) == {}
+
+
+async def test_what_a_reader_finds_is_restored_in_the_background(two: Two) -> None:
+    await both(two, image(LAYER))
+    digest = Digest.of(LAYER)
+    damage(pooled(two.root, digest))
+    with pytest.raises(Exception, match="digest"):
+        await read(two.store, APP, blob(LAYER))
+    scrubber = Scrubber(two.here, two.restorer, days=0)
+    await scrubber._restore_reported()
+    scrubber._scrub.close()
+    assert await read(two.store, MIRROR, blob(LAYER)) == LAYER
+    assert two.store.damaged() == []
+
+
+def test_verify_tells_what_it_found_and_restores_it(tmp_path: Path) -> None:
+    config = tmp_path / "tagferry.toml"
+    regions = [f'[regions.{name}]\nlisten = "127.0.0.1:{free_port()}"\n' for name in ("cn-north-4", "cn-north-208")]
+    config.write_text("".join(regions))
+    run = CliRunner().invoke
+    assert run(cli, ["registry", "verify", "-c", str(config)]).exit_code == 0
+    registries = tmp_path / "tagferry-data/registries"
+    _push_both(registries, image(LAYER))
+    damage(pooled(registries / "cn-north-4", Digest.of(LAYER)))
+
+    found = run(cli, ["registry", "verify", "cn-north-4", "-c", str(config), "--json"])
+    assert found.exit_code == 1
+    (region,) = json.loads(found.stdout)
+    assert [one["name"] for one in region["damaged"]] == [Digest.of(LAYER)]
+    repaired = run(cli, ["registry", "verify", "-c", str(config), "--repair"])
+    assert (repaired.exit_code, "restored from cn-north-208" in repaired.stdout) == (0, True)
+    assert run(cli, ["registry", "verify", "nowhere", "-c", str(config)]).exit_code == 1
+
+
+def _push_both(registries: Path, sample: SampleImage) -> None:
+    async def work() -> None:
+        for name in ("cn-north-4", "cn-north-208"):
+            store = await DiskStore.open(registries / name)
+            await push(store, APP, sample, Tag("v1"))
+            await store.close()
+
+    asyncio.run(work())

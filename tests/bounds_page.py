@@ -25,8 +25,9 @@ def written(page: str) -> str:
 def _bounds() -> str:
     source = Path(tagferry.bounds.__file__).read_text("utf-8")
     values = vars(tagferry.bounds)
+    documented = _documented(ast.parse(source).body)
     return "| bound | value | of what |\n|---|---|---|\n" + "".join(
-        f"| `{name}` | {_readable(values[name])} | {text} |\n" for name, text in _documented(ast.parse(source).body)
+        f"| `{name}` | {_readable(name, values[name])} | {text} |\n" for name, text in documented
     )
 
 
@@ -39,12 +40,12 @@ def _settings() -> str:
     )
     fields = LimitSettings.model_fields
     return "| setting | default | what it limits |\n|---|---|---|\n" + "".join(
-        f"| `{name}` | {_readable(fields[name].default)} | {text} |\n" for name, text in _documented(body)
+        f"| `{name}` | {_readable(name, fields[name].default)} | {text} |\n" for name, text in _documented(body)
     )
 
 
 def _documented(body: list[ast.stmt]) -> list[tuple[str, str]]:
-    found = []
+    found: list[tuple[str, str]] = []
     for index, node in enumerate(body):
         target: ast.expr | None = node.target if isinstance(node, ast.AnnAssign) else None
         if isinstance(node, ast.Assign):
@@ -54,14 +55,16 @@ def _documented(body: list[ast.stmt]) -> list[tuple[str, str]]:
         after = body[index + 1] if index + 1 < len(body) else None
         text = ast.literal_eval(after.value) if isinstance(after, ast.Expr) else ""
         assert text, f"{target.id} has no docstring"
+        assert target.id not in dict(found), f"{target.id} is there twice"
         found.append((target.id, " ".join(text.split())))
     return found
 
 
-def _readable(value: object) -> str:
-    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if isinstance(value, int) and value >= unit and value % unit == 0:
-            return f"{value // unit} {name}"
+def _readable(name: str, value: object) -> str:
+    if name.upper().endswith("BYTES") and isinstance(value, int):
+        for unit, symbol in ((1 << 50, "PiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+            if value >= unit and value % unit == 0:
+                return f"{value // unit} {symbol}"
     if value is None:
         return "none"
     return f"{value:,g}" if isinstance(value, float) else f"{value:,}"

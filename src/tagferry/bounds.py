@@ -92,7 +92,7 @@ REMEMBERED_TAGS = 200_000
 """Names of tags that an embedded registry remembers, so that pages of them need not read the directory again."""
 REFERRER_PAGE_BYTES = 4 * 1024 * 1024
 """Bytes after which an embedded registry ends a page of referrers; a link leads to the next one."""
-REFERRER_LIST_BYTES = 32 * 1024 * 1024
+REFERRERS_READ_BYTES = 32 * 1024 * 1024
 """Bytes of referrers of one manifest that are read at once from an embedded registry's disk."""
 REFERRERS = 1000
 """Referrers of one manifest that are copied; further ones stay behind."""
@@ -109,7 +109,7 @@ QUERY_PARAMETERS = 200
 """Parameters in the query of a request to the management API, or to the token service of an embedded registry."""
 PASSWORD_CHARACTERS = 4096
 """Characters of a password."""
-TOKEN_CHARACTERS = 255
+IAM_TOKEN_CHARACTERS = 255
 """Characters of an IAM token; they have 64."""
 SEALED_BYTES = 16 * 1024
 """Bytes of a login secret, a security token or a token of an embedded registry."""
@@ -135,7 +135,7 @@ ANSWER_HEAD_BYTES = 64 * 1024
 """Bytes that a registry's answer may have before its body begins, and between two parts of its body."""
 TOKEN_ANSWER_BYTES = 256 * 1024
 """Bytes of a token server's answer."""
-TOKEN_CHARACTERS = 32 * 1024
+REGISTRY_TOKEN_CHARACTERS = 32 * 1024
 """Characters of a token: hardly any server takes a header as long as this."""
 ADDRESS_CHARACTERS = 16 * 1024
 """Characters of an address that a registry names, signed ones of its storage included."""

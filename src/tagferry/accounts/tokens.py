@@ -95,7 +95,7 @@ class Tokens:
         Returns:
             None where it is unknown, has expired, or is disabled.
         """
-        if len(value) > bounds.TOKEN_CHARACTERS:
+        if len(value) > bounds.IAM_TOKEN_CHARACTERS:
             return None
         is_enabled = and_(UserRow.enabled, or_(TokenRow.access_key.is_(None), AccessKeyRow.enabled))
         async with self._database.read() as session:

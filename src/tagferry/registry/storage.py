@@ -229,10 +229,10 @@ class DiskStore:
         tags: Collection[Tag] | None = None,
     ) -> list[Descriptor]:
         found, has_more = await self.list_referrers_page(
-            repository, digest, artifact_type, limit=bounds.REFERRER_LIST_BYTES
+            repository, digest, artifact_type, limit=bounds.REFERRERS_READ_BYTES
         )
         if has_more:
-            most = f"more than {bounds.REFERRER_LIST_BYTES} bytes of referrers"
+            most = f"more than {bounds.REFERRERS_READ_BYTES} bytes of referrers"
             raise Incomplete(
                 TooLarge("referrers", f"cannot be listed at once: {repository}@{digest} has {most}"), found
             )

@@ -223,10 +223,10 @@ class Tokens:
         value = document.get("token") or document.get("access_token")
         if not isinstance(value, str) or not value.isascii() or not value.isprintable():
             raise Unavailable(f"the token server {redacted(realm)} answered without a token")
-        if len(value) > bounds.TOKEN_CHARACTERS:
+        if len(value) > bounds.REGISTRY_TOKEN_CHARACTERS:
             raise Unavailable(
-                f"the token server {redacted(realm)} answered with a token of more than {bounds.TOKEN_CHARACTERS} "
-                "characters"
+                f"the token server {redacted(realm)} answered with a token of more than "
+                f"{bounds.REGISTRY_TOKEN_CHARACTERS} characters"
             )
         rotated = document.get("refresh_token")
         if key.credentials is not None and key.credentials.identity_token and _is_refresh_token(rotated):
@@ -238,7 +238,7 @@ class Tokens:
 
 
 def _is_refresh_token(value: Any) -> TypeGuard[str]:
-    return isinstance(value, str) and 0 < len(value) <= bounds.TOKEN_CHARACTERS
+    return isinstance(value, str) and 0 < len(value) <= bounds.REGISTRY_TOKEN_CHARACTERS
 
 
 def basic(credentials: Credentials) -> str:

@@ -135,7 +135,7 @@ async def test_referrers_that_are_too_many_to_list_at_once_are_told_as_far_as_th
     await push(store, APP, subject := image(), Tag("v1"))
     for number in range(5):
         await push(store, APP, artifact(subject=subject.manifest, payload=str(number).encode()))
-    monkeypatch.setattr(bounds, "REFERRER_LIST_BYTES", 500)
+    monkeypatch.setattr(bounds, "REFERRERS_READ_BYTES", 500)
     with pytest.raises(Incomplete) as cut:
         await store.list_referrers(APP, subject.digest)
     assert len(cut.value.found) == 2

@@ -58,8 +58,8 @@ def test_a_token_lives_for_a_day_at_most(expires: object):
 async def test_a_token_that_is_longer_than_any_header_is_refused(script: ScriptedRegistry, opened: Opening):
     headers = {"WWW-Authenticate": f'Bearer realm="{script.url}/token"'}
     script.always("GET", "/v2/*", Reply(status=401, headers=headers))
-    script.always("GET", "/token", said({"token": "x" * (bounds.TOKEN_CHARACTERS + 1)}))
-    with pytest.raises(Unavailable, match=f"a token of more than {bounds.TOKEN_CHARACTERS} characters"):
+    script.always("GET", "/token", said({"token": "x" * (bounds.REGISTRY_TOKEN_CHARACTERS + 1)}))
+    with pytest.raises(Unavailable, match=f"a token of more than {bounds.REGISTRY_TOKEN_CHARACTERS} characters"):
         await opened(attempts=1, credentials=USER).get_manifest(APP, V1)
 
 

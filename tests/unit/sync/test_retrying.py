@@ -171,7 +171,7 @@ async def test_a_tag_whose_registry_stays_away_fails_with_the_last_cause_and_how
     (job,) = await world.recorded()
     assert job.status is JobStatus.FAILED
     assert job.reason == f"{AWAY}; tried {job.attempts} times in 0 s"
-    assert job.attempts == job.starts > 2
+    assert job.attempts == job.starts >= 2
 
 
 async def test_a_tag_that_does_not_exist_fails_at_once(world: World):

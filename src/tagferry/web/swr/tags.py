@@ -1,8 +1,10 @@
 """Tags: list, show, create and delete."""
 
+import asyncio
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -25,6 +27,8 @@ router = APIRouter(tags=["tags"])
 _REPOSITORY = "manage/namespaces/{namespace}/repos/{repository:path}"
 _TAGS = f"/v2/{_REPOSITORY}/tags"
 _COLUMNS = ("name", "updated_at")
+_SORTED_AT_ONCE = 1000
+"""Tags that are sorted on the event loop, which takes some milliseconds."""
 _MARKED_COLUMNS = ("tag", "updated_at")
 
 
@@ -98,10 +102,11 @@ async def list_page(
     name = await _allowed(namespace, repository, context, Permission.READ)
     records = await _matching(context, name, parameters.get("tag") or "")
     updates = await _updates(context, name, records) if column == "updated_at" else {}
-    records.sort(
-        key=lambda one: one.tag if column == "name" else (*by_date(updates[one.tag], descending=descending), one.tag),
-        reverse=descending,
-    )
+
+    def key(one: TagRecord) -> Any:
+        return one.tag if column == "name" else (*by_date(updates[one.tag], descending=descending), one.tag)
+
+    records = await _sorted(records, key, descending=descending)
     shown = await _shown(context, name, records[page.offset : page.offset + page.limit])
     items = [_item(context, name, one) | {"Tag": one.tag, "deleted": None, "scanned": False} for one in shown]
     return JSONResponse(items, headers=page.content_range(count=len(items), total=len(records)))
@@ -141,10 +146,8 @@ async def list_from_marker(
 
     found = await _matching(context, name, tag or "")
     updates = {} if by_name else await _updates(context, name, found)
-    found.sort(key=place_of, reverse=descending)
-    if after is not None:
-        last = place(*after)
-        found = [one for one in found if (place_of(one) < last if descending else place_of(one) > last)]
+    last = place(*after) if after is not None else None
+    found = await _sorted(found, place_of, descending=descending, after=last)
     has_more = len(found) > size
     shown = await _shown(context, name, found[:size], with_texts=with_manifests)
     return {
@@ -213,6 +216,20 @@ async def _updates(
     undated = [record for record in records if record.updated is None]
     read = await describe_tags(context.region.store, name, undated)
     return {record.tag: record.updated for record in records} | {one.tag: one.updated for one in read}
+
+
+async def _sorted(
+    records: Sequence[TagRecord], key: Callable[[TagRecord], Any], *, descending: bool, after: Any = None
+) -> list[TagRecord]:
+    """Sort tags, and leave out those that do not come after a key; many of them in a thread."""
+
+    def work() -> list[TagRecord]:
+        keyed = [(key(one), one) for one in records]
+        if after is not None:
+            keyed = [pair for pair in keyed if (pair[0] < after if descending else pair[0] > after)]
+        return [one for _, one in sorted(keyed, key=itemgetter(0), reverse=descending)]
+
+    return work() if len(records) <= _SORTED_AT_ONCE else await asyncio.to_thread(work)
 
 
 async def _shown(

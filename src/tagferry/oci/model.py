@@ -6,8 +6,9 @@ A `Manifest` keeps the bytes that were received: they are never serialized anew,
 import asyncio
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 
 from tagferry import bounds
@@ -38,6 +39,8 @@ _SCHEMA_1 = frozenset(
     }
 )
 
+_PARSING = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tagferry-manifests")
+"""Large manifests are parsed one after another: threads share one interpreter, and the event loop waits for each."""
 _CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG, OCI_EMPTY_CONFIG})
 _UNTELLING = frozenset(
     {"", "application/json", "text/json", "text/plain", "application/octet-stream", "binary/octet-stream"}
@@ -263,10 +266,15 @@ class Manifest:
 
 
 async def parsed(raw: bytes, media_type: str | None, *, digest: Digest | None = None) -> Manifest:
-    """Read a manifest as `Manifest.parse` does, and a large one in a thread, so that the event loop goes on."""
+    """Read a manifest as `Manifest.parse` does, and a large one in a thread, so that the event loop goes on.
+
+    Raises:
+        Corrupt, Unsupported, Invalid: as `Manifest.parse`.
+    """
     if len(raw) <= bounds.PARSED_AT_ONCE_BYTES:
         return Manifest.parse(raw, media_type, digest=digest)
-    return await asyncio.to_thread(Manifest.parse, raw, media_type, digest=digest)
+    parse = partial(Manifest.parse, raw, media_type, digest=digest)
+    return await asyncio.get_running_loop().run_in_executor(_PARSING, parse)
 
 
 def _settle_media_type(document: dict[str, Any], declared: str | None) -> str:

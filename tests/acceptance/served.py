@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tagferry.cli.client import ManagementClient
@@ -77,8 +79,18 @@ def tagferry(
 
 
 @contextmanager
-def serving(folder: Path, url: str, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
-    """Serve a folder's installation until it answers on this URL; unless killed, it must stop at the end when asked."""
+def serving(
+    folder: Path, url: str, environment: Mapping[str, str] | None = None, *, files: int | None = None
+) -> Iterator[Served]:
+    """Serve a folder's installation until it answers on this URL; unless killed, it must stop at the end when asked.
+
+    Args:
+        folder: where the configuration is.
+        url: of the region that has to answer.
+        environment: more variables.
+        files: how many file descriptors it may have.
+    """
+    limit = None if files is None else partial(resource.setrlimit, resource.RLIMIT_NOFILE, (files, files))
     log = folder / "serve.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -88,6 +100,7 @@ def serving(folder: Path, url: str, environment: Mapping[str, str] | None = None
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            preexec_fn=limit,
         )
         try:
             _wait_until_healthy(process, url, log)

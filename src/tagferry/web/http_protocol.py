@@ -327,7 +327,11 @@ class BoundedProtocol(HttpToolsProtocol):
                 if is_shed:
                     # A client that does not wait as it was told is not read meanwhile: refusing costs time too.
                     self.flow.pause_reading()
-                    self.loop.call_later(bounds.SHED_SECONDS, self.flow.resume_reading)
+                    self.loop.call_later(bounds.SHED_SECONDS, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def _await_request(self) -> None:
         self._slot.idle()

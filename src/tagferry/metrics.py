@@ -1,6 +1,6 @@
 """What this process counts, by the names and in the form of Prometheus."""
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 REGISTRY = CollectorRegistry()
 """Everything that is counted here; the library's own default, which tells about Python, is left alone."""
@@ -28,3 +28,11 @@ RECORDS_REFUSED = Counter(
     registry=REGISTRY,
 )
 """Its label is what the record is about: `job`, `job end`, `job progress`, `blob location`, `download count`."""
+
+REGIONS_PAUSED = Gauge(
+    "tagferry_region_paused",
+    "Whether this process lets the synchronizations of a region wait because the region does not answer.",
+    ["region"],
+    registry=REGISTRY,
+)
+"""Its label is a region of the configuration."""

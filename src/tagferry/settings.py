@@ -225,8 +225,9 @@ class SyncSettings(_Frozen):
     automatic_retry_minutes: float = Field(24 * 60.0, ge=0, le=_YEAR_MINUTES)
     """The same for tags that a rule synchronizes."""
     tags_in_flight: PositiveInt = 32
-    """Tags whose copies run at once in one process."""
+    """Tags whose copies run at once in one process. Copies that make no progress count up to half of this."""
     blobs_in_flight: PositiveInt = 32
+    """Blobs on their way at once from one region to another, in one process."""
     jobs_in_flight: PositiveInt | None = None
     """Tags whose copies run at once in all processes together; without it each fills its own places."""
     drain_seconds: float = Field(20.0, ge=0)
@@ -288,6 +289,8 @@ class LimitSettings(_Frozen):
     deletions; by default a twentieth of the disk, and at most 1 GiB."""
     scrub_days: float = Field(30.0, ge=0)
     """How long it takes to read and verify everything that an embedded registry stores, over and over; 0: never."""
+    answer_seconds: PositiveFloat = 30.0
+    """How long a request to the management API that changes nothing may take, such as a list of a remote region."""
 
 
 class WebhookSettings(_Frozen):

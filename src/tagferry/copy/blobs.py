@@ -1,6 +1,7 @@
 """Brings blobs to targets, each once, by the cheapest way."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
@@ -24,7 +25,7 @@ class Blobs:
     """The blobs on their way in this process, so that what tags share is moved once.
 
     Args:
-        at_once: how many are moved at once.
+        at_once: how many are moved at once between two stores, so that a silent one keeps no others waiting.
         known: what the targets are known to hold.
         homes: where the targets are known to have blobs.
         moves: lets one mover at a time bring a blob, where other processes do so too.
@@ -42,7 +43,7 @@ class Blobs:
         paces: Mapping[str, Pace],
         splice: bool,
     ) -> None:
-        self._slots = asyncio.Semaphore(at_once)
+        self._slots: dict[tuple[str, str], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(at_once))
         self._known = known
         self._homes = homes
         self._moves = moves
@@ -87,7 +88,7 @@ class Blobs:
                 if turn.home == route.target_repository and not anew:
                     self._known.remember(route.target, route.target_repository, blob.digest, is_proof=False)
                     return
-            async with self._slots:
+            async with self._slots[route.source.name, route.target.name]:
                 home = None if anew else await self._mount_from(route, blob)
                 outcome = await route.target.write_blob(
                     route.target_repository, blob, source, mount_from=home, anew=anew

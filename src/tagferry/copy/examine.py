@@ -10,7 +10,7 @@ from tagferry.copy.attachments import NO_GAPS, AttachmentSearch, Gaps
 from tagferry.copy.plan import read_accepted
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
-from tagferry.errors import NotFound, TagferryError
+from tagferry.errors import Expired, NotFound, TagferryError
 from tagferry.names import Digest, Tag
 from tagferry.oci.model import Descriptor, Manifest
 
@@ -113,25 +113,33 @@ async def examine_all(
     override: bool,
     search: AttachmentSearch | None = None,
     is_whole: IsWhole | None = None,
+    until: float | None = None,
 ) -> dict[Tag, Finding | TagferryError]:
     """Examine several tags at once; a tag that cannot be examined is told by its error and harms no other.
 
-    Of the first one it is known afterwards whether the source has it.
+    Of the first one it is known afterwards whether the source has it. What has not been found out at the time `until`,
+    by the event loop's clock, is `Expired`.
     """
     first = tags[0] if tags else None
 
     async def one(tag: Tag) -> Finding | TagferryError:
+        deadline = asyncio.timeout_at(until)
         try:
-            return await examine(
-                route,
-                tag,
-                override=override,
-                search=search,
-                is_whole=is_whole,
-                asks_source=tag == first,
-            )
+            async with deadline:
+                return await examine(
+                    route,
+                    tag,
+                    override=override,
+                    search=search,
+                    is_whole=is_whole,
+                    asks_source=tag == first,
+                )
         except TagferryError as error:
             return error
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            return Expired("the registries have not answered yet")
 
     return dict(zip(tags, await each(tags, one, at_once=_AT_ONCE), strict=True))
 

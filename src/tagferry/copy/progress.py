@@ -84,6 +84,12 @@ class Progress:
         """Bytes that the target holds or is just receiving."""
         return sum(transfer.done for transfer in self.transfers)
 
+    @property
+    def mark(self) -> tuple[int, ...]:
+        """What changes whenever the copy makes progress."""
+        settled = sum(transfer.settled for transfer in self.transfers)
+        return len(self.transfers), settled, self._read
+
     def pulse(self) -> Pulse:
         """How the copy is now.
 

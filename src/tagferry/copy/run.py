@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ class CopyEngine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         limits = limits or Limits()
-        self._tag_slots = asyncio.Semaphore(limits.tags)
+        self._tag_slots: dict[tuple[str, str], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limits.tags))
         self._tag_seconds = limits.tag_seconds
         self._known = known or KnownContent(clock=clock)
         self._homes = homes or BlobHomes()
@@ -121,7 +122,13 @@ class CopyEngine:
         self._manifests: Flights[ContentKey, None] = Flights()
 
     async def examine_all(
-        self, route: Route, tags: Sequence[Tag], *, override: bool, thorough: bool = False
+        self,
+        route: Route,
+        tags: Sequence[Tag],
+        *,
+        override: bool,
+        thorough: bool = False,
+        until: float | None = None,
     ) -> dict[Tag, Finding | TagferryError]:
         """Compare the target with the source; for a tag that cannot be examined, return its error.
 
@@ -130,10 +137,13 @@ class CopyEngine:
             tags: the tags.
             override: whether other images under them may be replaced.
             thorough: search below an image in place too, for what is attached to any part of it.
+            until: when to leave it at what is known by then, by the event loop's clock.
         """
         is_whole = self._examiner(thorough=thorough)
         found_at = self._clock()
-        findings = await examine_all(route, tags, override=override, search=self._search, is_whole=is_whole)
+        findings = await examine_all(
+            route, tags, override=override, search=self._search, is_whole=is_whole, until=until
+        )
         return {
             tag: found._replace(found_at=found_at) if isinstance(found, Finding) else found
             for tag, found in findings.items()
@@ -209,7 +219,7 @@ class CopyEngine:
                 before_tag=before_tag,
             )
 
-        async with self._tag_slots:
+        async with self._tag_slots[route.source.name, route.target.name]:
             deadline = asyncio.timeout(self._tag_seconds)
             try:
                 async with deadline:

@@ -421,7 +421,8 @@ class Transport:
 
     def _fault(self, call: Call, fault: Broken) -> TagferryError:
         if isinstance(fault, Silent) and not isinstance(fault, Unconnected):
-            return Unavailable(f"registry {self.name} did not answer in time when asked to {call.task}")
+            told = f"registry {self.name} did not answer in time when asked to {call.task}"
+            return Unavailable(told, silent=self.name)
         if isinstance(fault, Slow):
             BOUND_REACHED.labels(bound="min_bytes_per_second").inc()
             least = self.endpoint.min_bytes_per_second
@@ -434,7 +435,7 @@ class Transport:
             told = f"registry {self.name} was not asked to {call.task}, since it answers nothing at present: {fault}"
         if isinstance(fault, Rejected):
             return Untrusted(told)
-        error = Unavailable(told)
+        error = Unavailable(told, silent=self.name if isinstance(fault, Silent | Unheard) else None)
         error.is_final = isinstance(fault, Unheard)
         return error
 

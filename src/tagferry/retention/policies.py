@@ -82,12 +82,17 @@ class Policies:
         if not deleted.rowcount:
             raise NotFound("retention policy to delete", str(policy_id))
 
-    async def due(self, *, ran_before: datetime) -> list[int]:
-        """The ids of the policies that were last carried out before that or, as they are now, never."""
+    async def due(self, *, ran_before: datetime) -> list[tuple[int, RegionId]]:
+        """The policies that were last carried out before that or, as they are now, never: their ids and regions."""
         ran_at = RetentionPolicyRow.ran_at
-        waiting = select(RetentionPolicyRow.id).where(or_(ran_at.is_(None), ran_at < ran_before))
+        waiting = (
+            select(RetentionPolicyRow.id, RepositoryRow.region)
+            .join(RepositoryRow, RepositoryRow.id == RetentionPolicyRow.repository_id)
+            .where(or_(ran_at.is_(None), ran_at < ran_before))
+        )
         async with self._database.read() as session:
-            return list(await session.scalars(waiting.order_by(ran_at, RetentionPolicyRow.id)))
+            rows = await session.execute(waiting.order_by(ran_at, RetentionPolicyRow.id))
+            return [(policy_id, RegionId(region)) for policy_id, region in rows]
 
     async def is_current(self, policy: Policy) -> bool:
         """Whether a policy is still there, and as it was."""

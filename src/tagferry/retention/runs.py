@@ -18,16 +18,16 @@ from tagferry.retention.history import History
 from tagferry.retention.policies import Policies, Policy
 from tagferry.retention.rules import Departure, Rule, RuleSet, departures
 from tagferry.retention.sightings import Sightings, look
-from tagferry.sync.agenda import Agenda, Patience, reason_of, tell
+from tagferry.sync.agenda import Lanes, Patience, reason_of, tell
 from tagferry.sync.regions import Regions
 
 _RUNS = 4
-"""Policies that are carried out at the same time."""
+"""Policies of one region that are carried out at the same time."""
 _RUN_SECONDS = 3600.0
 """After which one that has not come to its end is left for later."""
 _TICK_SECONDS = 5.0
 _AGENDA_LIMIT = 10_000
-"""Policies that wait their turn; what is more is found by the next look."""
+"""Policies of one region that wait their turn; what is more is found by the next look."""
 _LAST_SECONDS = 10.0
 """How long, at the end, a deletion under way may take to get on record."""
 
@@ -76,7 +76,7 @@ class Retention:
         self._interval = interval
         self._clock = clock
         self._patience = Patience(shortest=60.0, longest=3600.0)
-        self._agenda: Agenda[int] = Agenda(_AGENDA_LIMIT)
+        self._agenda: Lanes[tuple[int, RegionId]] = Lanes(_AGENDA_LIMIT, lambda due: due[1])
         self._running: set[int] = set()
         self._woken = asyncio.Event()
         self._deleting: set[asyncio.Task[list[Tag]]] = set()
@@ -181,17 +181,16 @@ class Retention:
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll())
-            for _ in range(_RUNS):
-                group.create_task(self._take_what_is_due())
+            group.create_task(self._agenda.serve(self._run_due, at_once=_RUNS))
 
     async def _poll(self) -> None:
         while True:
             self._woken.clear()
             try:
                 if await self._leads():
-                    for policy_id in await self._policies.due(ran_before=self._clock() - self._interval):
-                        if policy_id not in self._running and self._patience.until(policy_id) is None:
-                            self._agenda.add(policy_id)
+                    for due in await self._policies.due(ran_before=self._clock() - self._interval):
+                        if due[0] not in self._running and self._patience.until(due[0]) is None:
+                            self._agenda.add(due)
             except Exception as error:
                 if self._patience.fail(self, reason_of(error))[1]:
                     tell(error, "retention policies cannot be looked up")
@@ -201,14 +200,13 @@ class Retention:
                 async with asyncio.timeout(min(_TICK_SECONDS, self._interval.total_seconds())):
                     await self._woken.wait()
 
-    async def _take_what_is_due(self) -> None:
-        while True:
-            policy_id = await self._agenda.take()
-            self._running.add(policy_id)
-            try:
-                await self._guarded(policy_id)
-            finally:
-                self._running.discard(policy_id)
+    async def _run_due(self, due: tuple[int, RegionId]) -> None:
+        policy_id, _ = due
+        self._running.add(policy_id)
+        try:
+            await self._guarded(policy_id)
+        finally:
+            self._running.discard(policy_id)
 
     async def _guarded(self, policy_id: int) -> None:
         """Carry a policy out; if that goes wrong, try again later."""

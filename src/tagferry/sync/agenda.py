@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from itertools import count
 from typing import Generic, TypeVar
@@ -74,6 +74,48 @@ class Agenda(Generic[Work]):
         """Let the heap begin with what is on the agenda for that time."""
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
+
+
+class Lanes(Generic[Work]):
+    """Agendas side by side, each with workers of its own, so that works which take long keep only their lane waiting.
+
+    Args:
+        limit: works that each lane holds.
+        lane_of: the lane of a work, such as the region that it asks.
+        clock: seconds.
+    """
+
+    def __init__(self, limit: int, lane_of: Callable[[Work], Hashable], clock: Clock = time.monotonic) -> None:
+        self._limit = limit
+        self._lane_of = lane_of
+        self._clock = clock
+        self._lanes: dict[Hashable, Agenda[Work]] = {}
+        self._has_more = asyncio.Event()
+
+    def add(self, work: Work, at: float | None = None) -> bool:
+        """See `Agenda.add`."""
+        lane = self._lane_of(work)
+        if lane not in self._lanes:
+            self._lanes[lane] = Agenda(self._limit, self._clock)
+            self._has_more.set()
+        return self._lanes[lane].add(work, at)
+
+    async def serve(self, do: Callable[[Work], Awaitable[None]], *, at_once: int) -> None:
+        """Do what is due, a number of works of each lane at once; it does not end by itself."""
+        served: set[Hashable] = set()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._has_more.clear()
+                for lane in self._lanes.keys() - served:
+                    served.add(lane)
+                    for _ in range(at_once):
+                        group.create_task(_serve(self._lanes[lane], do))
+                await self._has_more.wait()
+
+
+async def _serve(agenda: Agenda[Work], do: Callable[[Work], Awaitable[None]]) -> None:
+    while True:
+        await do(await agenda.take())
 
 
 @dataclass(slots=True)

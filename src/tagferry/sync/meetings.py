@@ -21,28 +21,36 @@ class Meetings:
         self._deciding: dict[tuple[object, ...], _Decision] = {}
 
     @asynccontextmanager
-    async def enter(self, request: SyncRequest) -> AsyncIterator[dict[Tag, JobPlace]]:
+    async def enter(self, request: SyncRequest, *, until: float) -> AsyncIterator[dict[Tag, JobPlace]]:
         """Wait for requests that want some of the same, then be the only one; yields what was decided meanwhile.
 
         What is in the mapping at the end is told to those who wait for this request.
+
+        Args:
+            request: the request.
+            until: when to wait no longer, by the event loop's clock; the database then sees to it that tags are joined.
         """
+        loop = asyncio.get_running_loop()
         keys = {_key(request, tag) for tag in request.tags}
         places: dict[Tag, JobPlace] = {}
         while deciding := {self._deciding[key] for key in keys if key in self._deciding}:
-            await asyncio.wait(deciding)
-            for decision in deciding:
+            decided, late = await asyncio.wait(deciding, timeout=max(0.0, until - loop.time()))
+            for decision in decided:
                 places |= {
                     tag: replace(place, is_joined=True)
                     for tag, place in decision.result().items()
                     if tag in request.tags and place.override == request.override
                 }
-        decision = asyncio.get_running_loop().create_future()
+            if late:
+                break
+        decision = loop.create_future()
         self._deciding |= dict.fromkeys(keys, decision)
         try:
             yield places
         finally:
             for key in keys:
-                del self._deciding[key]
+                if self._deciding.get(key) is decision:
+                    del self._deciding[key]
             decision.set_result(places)
 
 

@@ -20,6 +20,7 @@ from tagferry.names import RegionId
 from tagferry.sync.jobs import WORK, announce_ends
 from tagferry.sync.model import JobStatus, SyncJob
 from tagferry.sync.records import IN_LINE, NOW, UNREADABLE, readable, transition
+from tagferry.sync.slots import Room
 
 _CLAIMS = 0x7A67
 """The lock under which jobs are claimed, so that limits of all workers together hold exactly."""
@@ -28,11 +29,14 @@ _CLAIM_ALONE = "SELECT pg_advisory_xact_lock(:key) FROM workers WHERE id = :work
 _MINUTE = timedelta(minutes=1)
 
 # What every claim asks is built once.
+_BETWEEN = ">"
+_WAY = SyncJobRow.source_region + _BETWEEN + SyncJobRow.target_region
 _NEXT = (
-    select(SyncJobRow.id, SyncJobRow.target_region)
+    select(SyncJobRow.id, SyncJobRow.source_region, SyncJobRow.target_region)
     .where(SyncJobRow.status == JobStatus.WAITING.value, IN_LINE, SyncJobRow.after_id.is_(None))
     .where(SyncJobRow.source_region.in_(bindparam("regions", expanding=True)))
     .where(SyncJobRow.target_region.in_(bindparam("open_regions", expanding=True)))
+    .where(_WAY.not_in(bindparam("closed_ways", expanding=True)))
     .where(SyncJobRow.id.not_in(bindparam("chosen", expanding=True)))
     .order_by(SyncJobRow.priority, SyncJobRow.turn, SyncJobRow.id)
     .limit(bindparam("places", type_=Integer))
@@ -85,18 +89,26 @@ class Queue:
         self._regions = list(regions)
         self._limits = limits or QueueLimits()
 
-    async def claim(self, worker_id: int, places: int) -> list[SyncJob]:
-        """Take the next jobs for this worker, at most that many; they are on record as running."""
-        async with self._database.write() as session:
-            return await self.claim_within(session, worker_id, places)
+    async def claim(self, worker_id: int, places: int, room: Room | None = None) -> list[SyncJob]:
+        """Take the next jobs for this worker, at most that many; they are on record as running.
 
-    async def claim_within(self, session: AsyncSession, worker_id: int, places: int) -> list[SyncJob]:
+        Args:
+            worker_id: the worker.
+            places: how many jobs it takes at most.
+            room: how many of them may come from and go to which regions; by default any number.
+        """
+        async with self._database.write() as session:
+            return await self.claim_within(session, worker_id, places, room)
+
+    async def claim_within(
+        self, session: AsyncSession, worker_id: int, places: int, room: Room | None = None
+    ) -> list[SyncJob]:
         """As `claim`, within a transaction; a worker that counts as gone gets nothing."""
         if self._database.is_shared:
             present = await session.execute(text(_CLAIM_ALONE), {"key": _CLAIMS, "worker": worker_id})
             if present.first() is None:
                 return []
-        free = await self._free(session, places)
+        free = await self._free(session, places, room or Room(share=places, unsure=places))
         chosen = await self._choose(session, free)
         if not chosen:
             return []
@@ -147,7 +159,7 @@ class Queue:
             await self._signals.send(session, WORK, ["1"])
         return count
 
-    async def _free(self, session: AsyncSession, places: int) -> "_Free":
+    async def _free(self, session: AsyncSession, places: int, room: Room) -> "_Free":
         limits = self._limits
         running: Counter[str] = Counter()
         if limits.jobs is not None or limits.region_jobs:
@@ -168,24 +180,27 @@ class Queue:
             )
             regions[region] = min(regions.get(region, limit), limit - (begun or 0))
         if limits.jobs is not None:
-            places = min(places, limits.jobs - running.total())
-        return _Free(places, regions)
+            # What waits for a silent region takes no places from others, as it takes none in this process.
+            counted = sum(min(n, room.share) if region in room.silent else n for region, n in running.items())
+            places = min(places, limits.jobs - counted)
+        return _Free(places, regions, room)
 
     async def _choose(self, session: AsyncSession, free: "_Free") -> list[int]:
         """The next jobs in turn; where a region has no place left, those behind it go ahead."""
         chosen: list[int] = []
         while free.places > 0:
-            open_regions = [region for region in self._regions if free.regions.get(region, 1) > 0]
+            sources = [region for region in self._regions if free.room.regions.get(region, 1) > 0]
             parameters = {
-                "regions": self._regions,
-                "open_regions": open_regions,
+                "regions": sources,
+                "open_regions": [region for region in sources if free.regions.get(region, 1) > 0],
+                "closed_ways": [_BETWEEN.join(way) for way in free.room.closed(self._regions)],
                 "chosen": chosen,
                 "places": free.places,
             }
             rows = await session.execute(_NEXT, parameters)
             found = rows.all()
             wanted = free.places
-            chosen += [job_id for job_id, region in found if free.take(region)]
+            chosen += [job_id for job_id, source, target in found if free.take(source, target)]
             if len(found) < wanted or free.places == wanted:
                 break
         return chosen
@@ -193,15 +208,16 @@ class Queue:
 
 @dataclass(slots=True)
 class _Free:
-    """How many more jobs may begin, in all and by limited region."""
+    """How many more jobs may begin, in all, by limited region and by way."""
 
     places: int
     regions: dict[str, int]
+    room: Room
 
-    def take(self, region: str) -> bool:
-        if self.regions.get(region, 1) <= 0:
+    def take(self, source: str, target: str) -> bool:
+        if self.regions.get(target, 1) <= 0 or not self.room.take((RegionId(source), RegionId(target))):
             return False
-        if region in self.regions:
-            self.regions[region] -= 1
+        if target in self.regions:
+            self.regions[target] -= 1
         self.places -= 1
         return True

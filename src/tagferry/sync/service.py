@@ -1,9 +1,11 @@
 """Synchronizing images, as every door asks for it: start or join, wait, look up, cancel, try again."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tagferry.accounts.access import AccessControl
@@ -23,11 +25,13 @@ from tagferry.sync.meetings import Meetings
 from tagferry.sync.model import JobPlace, JobSelection, JobStart, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.regions import Regions
 from tagferry.sync.searches import Searches, Target
-from tagferry.sync.verdicts import describe
+from tagferry.sync.verdicts import describe, waiting_reason
 from tagferry.sync.worker import Worker
 
-_EXAMINE_SECONDS = 20.0
-"""The time limit for examining a request before it is accepted, so that its caller is answered in time."""
+EXAMINE_SECONDS = 5.0
+"""How long registries may be asked about a request before it is recorded; what is not known then, its jobs find out."""
+EXAMINE_BRIEFLY = 2.0
+"""The same where the caller does not wait for the tags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,12 @@ class StartedSync:
 
     Attributes:
         jobs: the job of each tag; an automatic request has none for a tag that is in place already.
+        arrived_at: when the request came, in seconds of the monotonic clock.
     """
 
     request: SyncRequest
     jobs: Mapping[Tag, JobPlace]
+    arrived_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def job_ids(self) -> dict[Tag, int]:
@@ -83,8 +89,12 @@ class SyncService:
         self._starting: Counter[str] = Counter()
         self._meetings = Meetings()
 
-    async def start(self, request: SyncRequest) -> StartedSync:
+    async def start(self, request: SyncRequest, *, seconds: float = EXAMINE_SECONDS) -> StartedSync:
         """Accept a request: check it, decide what is in place already, and start or join the rest.
+
+        Args:
+            request: what is asked for.
+            seconds: how long this may take because of registries; at most `EXAMINE_SECONDS`.
 
         Raises:
             Invalid: a field breaks a rule; nothing has changed.
@@ -92,14 +102,18 @@ class SyncService:
             Denied: the caller may not read the source or not write the target.
             Throttled: the caller has too many requests in flight.
         """
+        arrived_at = time.monotonic()
         await self._check(request)
         request = self._bounded(request)
-        async with self._meetings.enter(request) as places:
+        most = EXAMINE_BRIEFLY if request.is_automatic else EXAMINE_SECONDS
+        until = asyncio.get_running_loop().time() + min(seconds, most)
+        async with self._meetings.enter(request, until=until) as places:
             standing = await self._jobs.joinable(request)
             places.update((tag, place) for tag, place in standing.items() if place.override == request.override)
             if wanted := [tag for tag in dict.fromkeys(request.tags) if tag not in places]:
-                places.update(await self._start(request, wanted, standing))
-        return StartedSync(request=request, jobs={tag: places[tag] for tag in request.tags if tag in places})
+                places.update(await self._start(request, wanted, standing, until))
+        jobs = {tag: places[tag] for tag in request.tags if tag in places}
+        return StartedSync(request=request, jobs=jobs, arrived_at=arrived_at)
 
     async def plan(self, request: SyncRequest) -> Estimates:
         """What `start` would have to do; raises what it raises, and changes nothing."""
@@ -116,6 +130,10 @@ class SyncService:
     async def wait(self, started: StartedSync, *, seconds: float) -> list[Tag]:
         """Wait until every tag has ended; returns those that failed, in the order in which they were named.
 
+        Args:
+            started: the request.
+            seconds: how long to wait, counted from the request's arrival.
+
         Raises:
             Expired: some have not ended after that many seconds; they go on.
             Unavailable: this process stopped before they ended; others, or the next one, take them up.
@@ -123,7 +141,8 @@ class SyncService:
         ends = {place.id: place.status for place in started.jobs.values() if place.status.has_ended}
         awaited = [place.id for place in started.jobs.values() if place.id not in ends]
         if awaited:
-            ends |= await self._endings.wait(awaited, seconds=seconds)
+            left = seconds - (time.monotonic() - started.arrived_at)
+            ends |= await self._endings.wait(awaited, seconds=left)
         if len(ends) < len({place.id for place in started.jobs.values()}):
             raise Expired(
                 f"the synchronization goes on after {seconds:g} s; the same call joins it, and sync_job tells how "
@@ -164,7 +183,7 @@ class SyncService:
             statuses=statuses,
             domain_id=caller.domain_id if source.is_guest else None,
         )
-        return [job if job.status.has_ended else replace(job, pulse=self._worker.pulse(job.id)) for job in jobs], total
+        return [job if job.status.has_ended else self._as_it_is_now(job) for job in jobs], total
 
     async def cancel(self, caller: Caller, selection: JobSelection) -> list[int]:
         """End those of the selected jobs that have not ended; returns their ids. Who runs them stops within a second.
@@ -205,13 +224,21 @@ class SyncService:
             await self._check(request)
         await self._jobs.hasten([job.id for job in postponed])
         return [
-            *[await self.start(request) for request in again],
+            *[await self.start(request, seconds=EXAMINE_BRIEFLY) for request in again],
             *[StartedSync(request, {job.tag: _place(job) for job in jobs}) for request, jobs in sooner.items()],
         ]
 
     async def close(self) -> None:
         """Tell everybody who waits that this process stops."""
         await self._endings.close()
+
+    def _as_it_is_now(self, job: SyncJob) -> SyncJob:
+        """An open job with what only this process knows of it."""
+        pauses = self._worker.pauses
+        paused = next((region for region in (job.target_region, job.source_region) if region in pauses), None)
+        if job.status is JobStatus.WAITING and paused is not None:
+            return replace(job, reason=waiting_reason(paused, pauses[paused].since, pauses[paused].reason))
+        return replace(job, pulse=self._worker.pulse(job.id))
 
     async def _check(self, request: SyncRequest) -> None:
         if not request.tags:
@@ -253,7 +280,7 @@ class SyncService:
         return replace(request, seconds=min(limits)) if limits else request
 
     async def _start(
-        self, request: SyncRequest, wanted: Sequence[Tag], standing: Mapping[Tag, JobPlace]
+        self, request: SyncRequest, wanted: Sequence[Tag], standing: Mapping[Tag, JobPlace], until: float
     ) -> dict[Tag, JobPlace]:
         """Record jobs for what nobody works on yet: those with nothing to do as ended, the others to be run."""
         user = request.caller.user_id
@@ -269,8 +296,8 @@ class SyncService:
             route = self._regions.route(request)
             # What stands at the target while another copy goes on there says nothing about what will stand there then.
             free = [tag for tag in wanted if tag not in standing]
-            findings, searched_again = await self._examined(request, route, free)
-            await self._require_repository(route, findings)
+            findings, searched_again = await self._examined(request, route, free, until)
+            await self._require_repository(route, findings, until)
             starts = [_start(tag, findings.get(tag)) for tag in wanted]
             if request.is_automatic:
                 # That a search was made again is recorded, so that the rule knows how it ended.
@@ -291,34 +318,35 @@ class SyncService:
         return places
 
     async def _examined(
-        self, request: SyncRequest, route: Route, tags: Sequence[Tag]
+        self, request: SyncRequest, route: Route, tags: Sequence[Tag], until: float
     ) -> tuple[Mapping[Tag, Finding | TagferryError], Collection[Tag]]:
         """Examine the tags for a short time; if a registry takes longer, their jobs examine them.
 
         Returns:
             The findings, and the tags that were searched again because an earlier search was unfinished.
         """
+        if not self._worker.hears(request.source_region, request.target_region):
+            return {}, ()
         source = Source(request.source_region, request.namespace, request.repository)
         target = Target(request.target_region, request.target_namespace)
-        try:
-            async with asyncio.timeout(_EXAMINE_SECONDS):
-                findings = await self._engine.examine_all(route, tags, override=request.override)
-                in_place = [
-                    tag
-                    for tag, finding in findings.items()
-                    if isinstance(finding, Finding) and finding.verdict is Verdict.IN_PLACE
-                ]
-                unfinished = sorted(await self._searches.unfinished(source, target, in_place))
-                again = await self._engine.examine_all(route, unfinished, override=request.override, thorough=True)
-                return {**findings, **again}, unfinished
-        except TimeoutError:
-            return {}, ()
+        findings = await self._engine.examine_all(route, tags, override=request.override, until=until)
+        found = [finding for finding in findings.values() if isinstance(finding, Finding)]
+        if found and len(found) == len(findings):
+            self._worker.heard(request.source_region, request.target_region)
+        in_place = [finding.tag for finding in found if finding.verdict is Verdict.IN_PLACE]
+        unfinished = sorted(await self._searches.unfinished(source, target, in_place))
+        again = await self._engine.examine_all(route, unfinished, override=request.override, thorough=True, until=until)
+        return {**findings, **again}, unfinished
 
-    async def _require_repository(self, route: Route, findings: Mapping[Tag, Finding | TagferryError]) -> None:
+    async def _require_repository(
+        self, route: Route, findings: Mapping[Tag, Finding | TagferryError], until: float
+    ) -> None:
         """Refuse a source repository that does not exist, before anything is recorded; mostly no question is left."""
         found = [finding for finding in findings.values() if isinstance(finding, Finding)]
         if found and all(finding.source is None for finding in found):
-            await _require_source(route)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await _require_source(route)
 
 
 async def _require_source(route: Route) -> None:

@@ -1,6 +1,6 @@
 """What becomes of a tag, told for a person: from what was found, what was done, and what went wrong."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tagferry.copy.attachments import NO_GAPS, Gaps
 from tagferry.copy.examine import Verdict
@@ -53,6 +53,11 @@ def failure_reason(error: TagferryError, attempt: Attempt | None = None) -> str:
     if attempt is None or attempt.number == 1:
         return error.message
     return f"{error.message}; tried {attempt.number} times in {_span(attempt.failed_at - attempt.failing_since)}"
+
+
+def waiting_reason(region: str, since: datetime, error: str) -> str:
+    """Why a job waits whose region is paused."""
+    return f"waiting: region {region} has not answered since {since:%Y-%m-%dT%H:%M:%SZ}: {error}"
 
 
 def _span(time: timedelta) -> str:

@@ -14,14 +14,14 @@ import structlog
 from tagferry.concurrency import each
 from tagferry.errors import InvalidName, NotFound
 from tagferry.names import Digest, Reference, RegionId, RepositoryName, Tag
-from tagferry.sync.agenda import Again, Agenda, Clock, Patience, reason_of, tell
+from tagferry.sync.agenda import Again, Clock, Lanes, Patience, reason_of, tell
 from tagferry.sync.arrivals import Arrivals, Source
 from tagferry.sync.regions import Regions
 
 _CHECKS = 8
-"""Tags that are looked at at the same time because of an event."""
+"""Tags of one region that are looked at at the same time because of an event."""
 _SCANS = 4
-"""Repositories that are polled at the same time."""
+"""Repositories of one region that are polled at the same time."""
 _HEADS = 8
 """Tags of one of them that are asked for at the same time."""
 _TICK_SECONDS = 5.0
@@ -74,8 +74,8 @@ class Watch:
         on_push: records a push before whoever pushed is answered.
         poll_seconds: the regions to poll, and how long after a poll of a repository the next one is due.
         leads: whether this process does the polls, and follows the ends of jobs.
-        agenda_limit: tags, repositories, and ends of jobs, that wait to be looked at; what is more is found by a full
-            round.
+        agenda_limit: tags and repositories of a region, and ends of jobs, that wait to be looked at; what is more is
+            found by a full round.
         clock: seconds.
     """
 
@@ -98,8 +98,8 @@ class Watch:
         self._poll_seconds = poll_seconds
         self._leads = leads
         self._clock = clock
-        self._tags: Agenda[_TagWork] = Agenda(agenda_limit, clock)
-        self._sources: Agenda[Source] = Agenda(agenda_limit, clock)
+        self._tags: Lanes[_TagWork] = Lanes(agenda_limit, lambda work: work[0].region, clock)
+        self._sources: Lanes[Source] = Lanes(agenda_limit, lambda source: source.region, clock)
         self._polled_at: dict[Source, float] = {}
         self._being_scanned: set[Source] = set()
         self._agenda_limit = agenda_limit
@@ -209,28 +209,23 @@ class Watch:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll())
             group.create_task(self._follow_ends())
-            for _ in range(_CHECKS):
-                group.create_task(self._check_what_is_due())
-            for _ in range(_SCANS):
-                group.create_task(self._scan_what_is_due())
+            group.create_task(self._tags.serve(self._check_due, at_once=_CHECKS))
+            group.create_task(self._sources.serve(self._scan_due, at_once=_SCANS))
 
-    async def _check_what_is_due(self) -> None:
-        while True:
-            source, tag = await self._tags.take()
-            await self._guarded(source, self.check(source, tag))
+    async def _check_due(self, work: _TagWork) -> None:
+        source, tag = work
+        await self._guarded(source, self.check(source, tag))
 
-    async def _scan_what_is_due(self) -> None:
-        while True:
-            source = await self._sources.take()
-            if source in self._being_scanned:
-                self._lost_track |= not self._sources.add(source, self._clock() + _TICK_SECONDS)
-                continue
-            self._being_scanned.add(source)
-            try:
-                await self._guarded(source, self.scan(source))
-            finally:
-                self._being_scanned.discard(source)
-                self._polled_at[source] = self._clock()
+    async def _scan_due(self, source: Source) -> None:
+        if source in self._being_scanned:
+            self._lost_track |= not self._sources.add(source, self._clock() + _TICK_SECONDS)
+            return
+        self._being_scanned.add(source)
+        try:
+            await self._guarded(source, self.scan(source))
+        finally:
+            self._being_scanned.discard(source)
+            self._polled_at[source] = self._clock()
 
     async def _guarded(self, source: Source, work: Awaitable[None]) -> None:
         """Do a work at a source; if that goes wrong, look at all of the source again later."""

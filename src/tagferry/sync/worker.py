@@ -5,7 +5,7 @@ A worker that can no longer be sure that it counts as present stops all it does 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,12 +24,15 @@ from tagferry.db.batches import reason_of
 from tagferry.db.presence import Presence
 from tagferry.db.signals import Signals
 from tagferry.errors import Expired, TagferryError, Unavailable
+from tagferry.names import RegionId
+from tagferry.sync.breaker import Pause
 from tagferry.sync.hints import Hint
 from tagferry.sync.jobs import CANCELLED, WORK, Claim, Jobs
 from tagferry.sync.model import Attempt, JobChange, JobStatus, SyncJob
 from tagferry.sync.queue import Queue
 from tagferry.sync.regions import Regions
 from tagferry.sync.retrying import JobRetry
+from tagferry.sync.slots import JobSlots
 from tagferry.sync.verdicts import describe, failure_reason
 
 _REPORT_SECONDS = 0.5
@@ -41,6 +44,8 @@ _RESUME_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _HINTS = 1000
 
+_UNTOUCHED = Progress().mark
+
 log = structlog.get_logger(__name__)
 
 
@@ -50,6 +55,14 @@ class _Run:
     hint: Hint | None = None
     progress: Progress = field(default_factory=Progress)
     task: asyncio.Task[None] | None = None
+    error: TagferryError | None = None
+    is_known: bool = False
+    seen: tuple[int, ...] = ()
+
+    def has_moved(self) -> bool:
+        """Return whether the copy has made progress since this was asked last."""
+        before, self.seen = self.seen, self.progress.mark
+        return self.seen != (before or _UNTOUCHED)
 
 
 class Worker:
@@ -86,6 +99,7 @@ class Worker:
         self._presence = presence
         self._regions = regions
         self._places = places
+        self._slots = JobSlots(places)
         self._retry = retry or JobRetry()
         self._leaving = leaving or asyncio.Event()
         self._id = 0
@@ -131,7 +145,20 @@ class Worker:
     @property
     def free(self) -> int:
         """How many more jobs could run here now."""
-        return 0 if self._main is None or self._stopping else max(0, self._places - len(self._runs))
+        return 0 if self._main is None or self._stopping else self._slots.free
+
+    @property
+    def pauses(self) -> Mapping[RegionId, Pause]:
+        """The regions whose jobs wait because they do not answer this process."""
+        return self._slots.pauses
+
+    def hears(self, source: RegionId, target: RegionId) -> bool:
+        """Return whether it makes sense to ask these regions something whose answer somebody waits for."""
+        return self._slots.answers((source, target))
+
+    def heard(self, source: RegionId, target: RegionId) -> None:
+        """Note that both regions have answered just now."""
+        self._slots.heard((source, target))
 
     @asynccontextmanager
     async def claiming(self) -> AsyncIterator[Claim | None]:
@@ -148,7 +175,8 @@ class Worker:
 
             async def claim(session: AsyncSession) -> list[int]:
                 if not lost.is_set() and self.free:
-                    claimed.extend(await self._queue.claim_within(session, worker_id, self.free))
+                    room = self._slots.room()
+                    claimed.extend(await self._queue.claim_within(session, worker_id, self.free, room))
                 return [job.id for job in claimed]
 
             yield claim
@@ -221,7 +249,7 @@ class Worker:
         self._wake.clear()
         async with self._claiming:
             free = self.free
-            claimed = await self._queue.claim(self._id, free) if free else []
+            claimed = await self._queue.claim(self._id, free, self._slots.room()) if free else []
             for job in claimed:
                 self._launch(job)
         if not claimed or len(claimed) < free:
@@ -232,9 +260,11 @@ class Worker:
     def _launch(self, job: SyncJob) -> None:
         def landed(_: asyncio.Task[None]) -> None:
             del self._runs[job.id]
+            self._slots.end(job, error=run.error, is_known=run.is_known)
             self._wake.set()
 
         run = self._runs[job.id] = _Run(job, self._hints.pop(job.id, None))
+        self._slots.begin(job)
         run.task = asyncio.create_task(self._run(run), name=f"sync job {job.id}")
         run.task.add_done_callback(landed)
 
@@ -260,6 +290,8 @@ class Worker:
 
     async def _report(self) -> None:
         """Put the progress of running jobs on record, all in one transaction, and stop what is no longer ours."""
+        if self._slots.watch([run.job for run in self._runs.values() if run.has_moved()]):
+            self._wake.set()
         changes = [
             JobChange(
                 job_id, JobStatus.RUNNING, bytes_done=run.progress.bytes_done, bytes_total=run.progress.bytes_total
@@ -313,6 +345,7 @@ class Worker:
             last = f"; the last error was: {job.last_error}" if job.attempts else ""
             return _ended(run, JobStatus.TIMEOUT, f"the time that its request gave it is over{last}")
         except TagferryError as error:
+            run.error, run.is_known = error, True
             attempt = self._retry.failed(job, error, bytes_done=run.progress.bytes_done)
             if attempt is not None and attempt.next_at is not None:
                 seconds = round((attempt.next_at - attempt.failed_at).total_seconds(), 1)
@@ -328,6 +361,7 @@ class Worker:
             log.warning("a tag was not synchronized", job=job.id, tag=job.tag, reason=error.message)
             status = JobStatus.TIMEOUT if isinstance(error, Expired) else JobStatus.FAILED
             return _ended(run, status, failure_reason(error, attempt), attempt=attempt)
+        run.is_known = True
         if outcome.verdict is Verdict.COPY and (rewritten := outcome.rewritten) is not None:
             log.info(
                 "an image was rewritten as its target accepts it",

@@ -15,6 +15,7 @@ from tagferry.web import iam, notifications, swr
 from tagferry.web.admission import Admission
 from tagferry.web.authentication import Authentication, RequestIds, has_management_credentials
 from tagferry.web.context import Services
+from tagferry.web.deadline import Deadline
 from tagferry.web.errors import (
     BAD_PARAMETER,
     INTERNAL,
@@ -46,7 +47,7 @@ def region_app(region: Region, services: Services, registry: ASGIApp | None) -> 
     settings = services.settings
     management = _management(region, services)
     authenticated: ASGIApp = Authentication(
-        KnownBodies(management),
+        KnownBodies(Deadline(management, settings.limits.answer_seconds)),
         services.authenticator,
         hosts=OwnHosts(region.id, settings.regions),
         body_limit=settings.limits.body_bytes,

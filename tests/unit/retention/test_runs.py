@@ -252,7 +252,7 @@ async def test_what_fails_is_left_alone_for_a_while_and_keeps_no_other_policy_wa
         return keeper.retention._patience.until(policy.id) is not None
 
     await eventually(has_failed)
-    assert await keeper.policies.due(ran_before=datetime.now(UTC)) == [policy.id]
+    assert await keeper.policies.due(ran_before=datetime.now(UTC)) == [(policy.id, NORTH)]
     assert await keeper.tags() == ["v1"]
 
 
@@ -291,7 +291,7 @@ async def test_a_policy_does_not_wait_for_one_that_takes_long(keeper: Keeper):
     keeper.retention.wake()
 
     async def has_run() -> bool:
-        return await keeper.policies.due(ran_before=datetime.now(UTC) - timedelta(days=1)) == [slow.id]
+        return await keeper.policies.due(ran_before=datetime.now(UTC) - timedelta(days=1)) == [(slow.id, NORTH)]
 
     await eventually(has_run)
     keeper.store.slow.set()

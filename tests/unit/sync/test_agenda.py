@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tagferry.sync.agenda import Agenda, Patience
+from tagferry.sync.agenda import Agenda, Lanes, Patience
 from tests.support.clock import Clock
 
 
@@ -98,3 +98,38 @@ def test_a_reason_is_news_once(clock: Clock):
     ]
     patience.succeed("rule")
     assert patience.fail("rule", "gone")[1]
+
+
+async def test_works_that_never_end_keep_only_their_own_lane_waiting():
+    lanes: Lanes[tuple[str, int]] = Lanes(100, lambda work: work[0])
+    begun: list[tuple[str, int]] = []
+    all_done = asyncio.Event()
+
+    async def do(work: tuple[str, int]) -> None:
+        begun.append(work)
+        if work[0] == "silent":
+            await asyncio.Event().wait()
+        if work == ("late", 9):
+            all_done.set()
+
+    serving = asyncio.create_task(lanes.serve(do, at_once=2))
+    for lane in ("silent", "quick"):
+        for number in range(10):
+            assert lanes.add((lane, number))
+    await asyncio.sleep(0)
+    for number in range(10):
+        lanes.add(("late", number))
+    async with asyncio.timeout(30):
+        await all_done.wait()
+    serving.cancel()
+    await asyncio.wait([serving])
+
+    assert [work for work in begun if work[0] == "silent"] == [("silent", 0), ("silent", 1)]
+    assert len([work for work in begun if work[0] == "quick"]) == 10
+    assert len([work for work in begun if work[0] == "late"]) == 10
+
+
+def test_each_lane_has_room_of_its_own():
+    lanes: Lanes[tuple[str, int]] = Lanes(1, lambda work: work[0])
+
+    assert [lanes.add(work) for work in (("a", 1), ("b", 1), ("a", 2), ("b", 2))] == [True, True, False, False]

@@ -15,7 +15,7 @@ from tagferry.copy.rewrite import Rewrite
 from tagferry.errors import Invalid, InvalidFilter, TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.model import JobStatus, SyncJob, SyncRequest
-from tagferry.sync.service import StartedSync
+from tagferry.sync.service import EXAMINE_BRIEFLY, StartedSync
 from tagferry.sync.verdicts import describe, describe_gaps
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.items import Items
@@ -137,13 +137,14 @@ async def sync_images(
     prefer: Annotated[str, Header(description="RFC 7240: `wait=N` (seconds), `respond-async`")] = "",
 ) -> Response:
     """Synchronize tags to another region; answers the tags that failed."""
-    sync = context.services.sync
-    started = await sync.start(_sync_request(namespace, repository, body, context))
+    sync, settings = context.services.sync, context.services.settings.sync
+    request = _sync_request(namespace, repository, body, context)
     if _prefers_async(prefer):
+        started = await sync.start(request, seconds=EXAMINE_BRIEFLY)
         return accepted(context, [started], headers={"Preference-Applied": "respond-async"})
-    settings = context.services.settings.sync
     preferred = _preferred_wait(prefer)
     seconds = settings.wait_seconds if preferred is None else min(preferred, settings.max_wait_seconds)
+    started = await sync.start(request, seconds=seconds / 2)
     with context.waiting:
         failed = await sync.wait(started, seconds=seconds)
     headers = {} if preferred is None else {"Preference-Applied": f"wait={seconds:g}"}

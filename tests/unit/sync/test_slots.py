@@ -1,0 +1,231 @@
+"""A region that does not answer holds a share of the slots, is paused, and is probed by one job at a time."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
+
+import pytest
+
+from tagferry.errors import Expired, NotFound, TagferryError, Unavailable
+from tagferry.metrics import REGISTRY
+from tagferry.names import Namespace, RegionId, Repository, Tag
+from tagferry.sync.breaker import Breakers
+from tagferry.sync.model import JobStatus, SyncJob
+from tagferry.sync.slots import PROVEN_SECONDS, QUIET_SECONDS, JobSlots
+from tests.support.clock import Clock
+
+NORTH, EAST, WEST, SOUTH = (RegionId(name) for name in ("cn-north-4", "cn-east-3", "cn-west-1", "cn-south-1"))
+SLOTS = 32
+_numbers = count(1)
+_JOB = SyncJob(
+    id=0,
+    request_id="call",
+    created_at=datetime.now(UTC),
+    updated_at=datetime.now(UTC),
+    domain_id="",
+    domain_name="",
+    operator_id="",
+    operator_name="",
+    source_region=NORTH,
+    namespace=Namespace("team"),
+    repository=Repository("app"),
+    tag=Tag("v1"),
+    target_region=EAST,
+    target_namespace=Namespace("team"),
+    override=False,
+    status=JobStatus.RUNNING,
+    reason="",
+    digest=None,
+    bytes_total=0,
+    bytes_done=0,
+    rewritten=None,
+)
+
+
+SILENT = Unavailable("it said nothing", silent=EAST)
+
+
+def job(target: RegionId, source: RegionId = NORTH) -> SyncJob:
+    return replace(_JOB, id=next(_numbers), source_region=source, target_region=target)
+
+
+def fill(slots: JobSlots, target: RegionId, source: RegionId = NORTH) -> list[SyncJob]:
+    """Begin as many jobs on a way as may begin now, as a claim does."""
+    room, begun = slots.room(), []
+    for _ in range(slots.free):
+        if not room.take((source, target)):
+            break
+        begun.append(job(target, source))
+        slots.begin(begun[-1])
+    return begun
+
+
+def paused(region: RegionId) -> float | None:
+    return REGISTRY.get_sample_value("tagferry_region_paused", {"region": region})
+
+
+def test_a_way_of_which_nothing_is_known_gets_a_share_and_all_such_ways_half():
+    slots = JobSlots(SLOTS, clock=Clock())
+
+    assert [len(fill(slots, target)) for target in (EAST, WEST, SOUTH)] == [8, 8, 0]
+    assert slots.free == 16
+
+
+def test_a_way_on_which_something_moves_gets_every_slot():
+    slots = JobSlots(SLOTS, clock=Clock())
+    slots.heard((NORTH, EAST))
+
+    assert len(fill(slots, EAST)) == SLOTS
+    assert slots.free == 0
+
+
+def test_slots_of_jobs_that_make_no_progress_are_there_for_other_ways_after_a_moment():
+    slots = JobSlots(SLOTS, clock=(clock := Clock()))
+    slots.heard((NORTH, EAST))
+    stuck = fill(slots, EAST)
+
+    clock.now += QUIET_SECONDS + 0.1
+    assert slots.watch([]) is True
+    assert slots.free == SLOTS // 2
+    assert fill(slots, EAST) == []
+    slots.heard((NORTH, SOUTH))
+    assert len(fill(slots, SOUTH)) == SLOTS // 2
+
+    slots.watch([stuck[0]])
+    assert slots.free == 0
+
+
+def test_however_many_regions_fall_silent_the_jobs_in_all_are_bounded():
+    slots, clock = JobSlots(SLOTS, clock=(clock := Clock())), clock
+    begun = 0
+    for number in range(20):
+        target = RegionId(f"region-{number}")
+        slots.heard((NORTH, target))
+        begun += len(fill(slots, target))
+        clock.now += QUIET_SECONDS + 0.1
+
+    assert begun == 4 * SLOTS
+
+
+def test_with_one_slot_a_silent_region_leaves_room_for_a_job_of_another():
+    slots = JobSlots(1, clock=(clock := Clock()))
+
+    assert len(fill(slots, EAST)) == 1
+    clock.now += QUIET_SECONDS + 0.1
+    assert len(fill(slots, SOUTH)) == 1
+
+
+def test_what_was_heard_long_ago_proves_nothing():
+    slots = JobSlots(SLOTS, clock=(clock := Clock()))
+    slots.heard((NORTH, EAST))
+    clock.now += PROVEN_SECONDS + 1
+
+    assert len(fill(slots, EAST)) == SLOTS // 4
+
+
+def test_a_region_that_does_not_answer_is_paused_and_probed_by_one_job_at_a_time():
+    slots = JobSlots(SLOTS, clock=(clock := Clock()))
+    for one in fill(slots, EAST):
+        slots.end(one, error=SILENT)
+    assert slots.pauses[EAST].reason == "it said nothing"
+    assert paused(EAST) == 1
+    assert fill(slots, EAST) == []
+    assert len(fill(slots, SOUTH)) == 8
+
+    for _ in range(3):
+        clock.now += 31
+        (probe,) = fill(slots, EAST)
+        assert fill(slots, EAST) == []
+        slots.end(probe, error=SILENT)
+        assert fill(slots, EAST) == []
+
+    clock.now += 31
+    (probe,) = fill(slots, EAST)
+    slots.end(probe)
+    assert slots.pauses == {}
+    assert paused(EAST) == 0
+    assert len(fill(slots, EAST)) > 8
+
+
+def test_a_probe_that_makes_progress_need_not_end_first():
+    slots = JobSlots(SLOTS, clock=(clock := Clock()))
+    (first, *_) = fill(slots, EAST)
+    slots.end(first, error=SILENT)
+    clock.now += 31
+    (probe,) = fill(slots, EAST)
+
+    slots.watch([probe])
+
+    assert slots.pauses == {}
+
+
+def test_a_probe_that_was_cancelled_leaves_its_place_to_another_one():
+    slots = JobSlots(SLOTS, clock=(clock := Clock()))
+    (first, *others) = fill(slots, EAST)
+    slots.end(first, error=SILENT)
+    for other in others:
+        slots.end(other, is_known=False)
+    clock.now += 31
+    (probe,) = fill(slots, EAST)
+
+    slots.end(probe, is_known=False)
+
+    assert EAST in slots.pauses
+    assert len(fill(slots, EAST)) == 1
+
+
+def test_one_job_that_gets_no_answer_pauses_no_region_that_answers_others():
+    slots = JobSlots(SLOTS, clock=Clock())
+    first, second, *_ = fill(slots, EAST)
+    slots.end(first)
+
+    slots.end(second, error=SILENT)
+
+    assert slots.pauses == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "is_known", "room"),
+    [
+        (None, True, SLOTS),
+        (NotFound("tag", "v1"), True, SLOTS),
+        (Unavailable("it cannot be reached"), True, SLOTS // 4),
+        (Expired("it took too long"), True, SLOTS // 4),
+        (None, False, SLOTS // 4),
+    ],
+    ids=["success", "no such tag", "unreachable", "too slow", "cancelled"],
+)
+def test_only_a_job_that_shows_that_both_regions_answer_opens_a_way(
+    error: TagferryError | None, is_known: bool, room: int
+):
+    slots = JobSlots(SLOTS, clock=Clock())
+    for one in fill(slots, EAST):
+        slots.end(one, error=error, is_known=is_known)
+
+    assert slots.pauses == {}
+    assert len(fill(slots, EAST)) == room
+
+
+def test_a_silent_source_is_paused_with_all_its_ways_and_no_others():
+    slots = JobSlots(SLOTS, clock=Clock())
+    (first, *_) = fill(slots, SOUTH, source=EAST)
+
+    slots.end(first, error=SILENT)
+
+    assert fill(slots, WEST, source=EAST) == []
+    assert fill(slots, NORTH, source=EAST) == []
+    assert len(fill(slots, SOUTH, source=NORTH)) > 0
+
+
+def test_the_pause_between_probes_grows_to_half_a_minute():
+    breakers = Breakers(clock=(clock := Clock()))
+    breakers.fail(EAST, "silent")
+    pauses = []
+    for _ in range(6):
+        began = clock.now
+        while breakers.room()[EAST] == 0:
+            clock.now += 1
+        pauses.append(clock.now - began)
+        breakers.fail(EAST, "silent")
+
+    assert pauses == [2, 4, 8, 16, 30, 30]

@@ -158,3 +158,5 @@ REFERRER_PAGES = 100
 
 RECORDED_TEXT = 4000
 """Characters of a text that quotes others, such as the reason of a job, that are kept in the database."""
+JOB_LOSSES = 5
+"""How often a job is started again after its worker was lost while it ran; then it fails."""

@@ -8,10 +8,13 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import structlog
 from sqlalchemy import ColumnElement, Integer, bindparam, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from tagferry import bounds
 from tagferry.db.engine import Database
 from tagferry.db.presence import Presence
 from tagferry.db.signals import Signals
@@ -27,16 +30,21 @@ _CLAIMS = 0x7A67
 _CLAIM_ALONE = "SELECT pg_advisory_xact_lock(:key) FROM workers WHERE id = :worker FOR KEY SHARE"
 """Nobody else claims, and nobody declares this worker gone, before the transaction ends."""
 _MINUTE = timedelta(minutes=1)
+_SUSPECTED = 2
+"""Jobs whose workers were lost more often than this run one at a time, so that those beside one that ends its worker do
+not share its fate until they are given up with it."""
+_GIVEN_UP = f"given up: its worker was lost {bounds.JOB_LOSSES} times; the image may need more memory than there is"
 
 # What every claim asks is built once.
 _BETWEEN = ">"
 _WAY = SyncJobRow.source_region + _BETWEEN + SyncJobRow.target_region
 _NEXT = (
-    select(SyncJobRow.id, SyncJobRow.source_region, SyncJobRow.target_region)
+    select(SyncJobRow.id, SyncJobRow.source_region, SyncJobRow.target_region, SyncJobRow.losses)
     .where(SyncJobRow.status == JobStatus.WAITING.value, IN_LINE, SyncJobRow.after_id.is_(None))
     .where(SyncJobRow.source_region.in_(bindparam("regions", expanding=True)))
     .where(SyncJobRow.target_region.in_(bindparam("open_regions", expanding=True)))
     .where(_WAY.not_in(bindparam("closed_ways", expanding=True)))
+    .where(SyncJobRow.losses <= bindparam("most_losses", type_=Integer))
     .where(SyncJobRow.id.not_in(bindparam("chosen", expanding=True)))
     .order_by(SyncJobRow.priority, SyncJobRow.turn, SyncJobRow.id)
     .limit(bindparam("places", type_=Integer))
@@ -46,6 +54,8 @@ _BEGUN = (
     .where(SyncJobRow.id.in_(bindparam("chosen", expanding=True)))
     .returning(SyncJobRow)
 )
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +155,31 @@ class Queue:
         for worker_id in await self._presence.absent():
             async with self._database.write() as session:
                 if await self._presence.bar(session, worker_id):
-                    taken[worker_id] = await self._forget(session, worker_id)
+                    taken[worker_id] = await self._forget(session, worker_id, is_lost=True)
         return taken
 
-    async def _forget(self, session: AsyncSession, worker_id: int) -> int:
+    async def _forget(self, session: AsyncSession, worker_id: int, *, is_lost: bool = False) -> int:
         await session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
-        return await self._release(session, SyncJobRow.worker_id == worker_id, IN_LINE)
+        its = (SyncJobRow.worker_id == worker_id, IN_LINE)
+        if is_lost:
+            await self._give_up(session, *its)
+            return await self._release(session, *its, losses=SyncJobRow.losses + 1)
+        return await self._release(session, *its)
 
-    async def _release(self, session: AsyncSession, *conditions: ColumnElement[bool]) -> int:
-        released = await session.execute(transition(JobStatus.WAITING).where(*conditions))
+    async def _give_up(self, session: AsyncSession, *conditions: ColumnElement[bool]) -> None:
+        """End those jobs that have lost a worker as often as they may, and now lose another one."""
+        ended = await session.execute(
+            transition(JobStatus.FAILED, reason=_GIVEN_UP, losses=SyncJobRow.losses + 1)
+            .where(*conditions, SyncJobRow.losses >= bounds.JOB_LOSSES - 1)
+            .returning(SyncJobRow.id)
+        )
+        given_up = list(ended.scalars())
+        if given_up:
+            log.error("jobs were given up whose worker was lost again and again", jobs=given_up)
+        await announce_ends(session, self._signals, given_up)
+
+    async def _release(self, session: AsyncSession, *conditions: ColumnElement[bool], **values: Any) -> int:
+        released = await session.execute(transition(JobStatus.WAITING, **values).where(*conditions))
         count: int = released.rowcount  # type: ignore[attr-defined]
         if count:
             await self._signals.send(session, WORK, ["1"])
@@ -194,30 +220,49 @@ class Queue:
                 "regions": sources,
                 "open_regions": [region for region in sources if free.regions.get(region, 1) > 0],
                 "closed_ways": [_BETWEEN.join(way) for way in free.room.closed(self._regions)],
+                "most_losses": _SUSPECTED if free.suspects == 0 else bounds.JOB_LOSSES,
                 "chosen": chosen,
                 "places": free.places,
             }
             rows = await session.execute(_NEXT, parameters)
             found = rows.all()
             wanted = free.places
-            chosen += [job_id for job_id, source, target in found if free.take(source, target)]
+            if free.suspects is None and any(losses > _SUSPECTED for *_, losses in found):
+                free.suspects = await self._free_for_suspects(session)
+            chosen += [job_id for job_id, source, target, losses in found if free.take(source, target, losses=losses)]
             if len(found) < wanted or free.places == wanted:
                 break
         return chosen
 
+    async def _free_for_suspects(self, session: AsyncSession) -> int:
+        """How many jobs may begin that are suspected of ending their workers."""
+        running = select(SyncJobRow.id).where(
+            SyncJobRow.status == JobStatus.RUNNING.value, IN_LINE, SyncJobRow.losses > _SUSPECTED
+        )
+        return 1 if await session.scalar(running.limit(1)) is None else 0
+
 
 @dataclass(slots=True)
 class _Free:
-    """How many more jobs may begin, in all, by limited region and by way."""
+    """How many more jobs may begin, in all, by limited region and by way.
+
+    Attributes:
+        suspects: of those that are suspected of ending their workers; None while nobody has asked.
+    """
 
     places: int
     regions: dict[str, int]
     room: Room
+    suspects: int | None = None
 
-    def take(self, source: str, target: str) -> bool:
+    def take(self, source: str, target: str, *, losses: int) -> bool:
+        if losses > _SUSPECTED and not self.suspects:
+            return False
         if self.regions.get(target, 1) <= 0 or not self.room.take((RegionId(source), RegionId(target))):
             return False
         if target in self.regions:
             self.regions[target] -= 1
+        if losses > _SUSPECTED:
+            self.suspects = 0
         self.places -= 1
         return True

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tagferry import bounds
 from tagferry.accounts.model import Caller
 from tagferry.db.engine import Database
 from tagferry.db.presence import presence_of
@@ -244,3 +245,49 @@ async def test_jobs_whose_claim_was_never_answered_wait_again(line: Line):
     assert await line.queue.release_others(ME, [first.id]) == 1
 
     assert await line.claim(2) == ["t2"]
+
+
+async def lose_the_worker(line: Line) -> None:
+    """Let the worker be gone, as a process is that the system kills."""
+    async with line.database.write() as session:
+        assert line.queue is not None
+        await line.queue._forget(session, ME, is_lost=True)
+
+
+async def test_a_job_whose_worker_is_lost_again_and_again_is_given_up(line: Line):
+    (killer,) = await line.add("killer")
+    for _ in range(bounds.JOB_LOSSES - 1):
+        assert await line.claim() == ["killer"]
+        await lose_the_worker(line)
+        assert await line.jobs.ends([killer.id]) == {}
+    assert await line.claim() == ["killer"]
+
+    await lose_the_worker(line)
+
+    assert await line.jobs.ends([killer.id]) == {killer.id: JobStatus.FAILED}
+    (job,), _ = await line.jobs.of_repository(NORTH, TEAM, REPO, limit=1)
+    assert job.reason.startswith("given up: its worker was lost 5 times")
+
+
+async def test_jobs_beside_one_that_ends_its_worker_are_not_given_up_with_it(line: Line):
+    places = await line.add("killer", "t1", "t2", "t3")
+    rounds: list[list[str]] = []
+    while claimed := await line.claimed():
+        rounds.append([job.tag for job in claimed])
+        if "killer" in rounds[-1]:
+            await lose_the_worker(line)
+        else:
+            for job in claimed:
+                await line.end(job.id)
+        assert len(rounds) < 20
+
+    ends = await line.jobs.ends([place.id for place in places])
+    assert [ends[place.id] for place in places] == [JobStatus.FAILED, *[JobStatus.SUCCESS] * 3]
+    assert rounds[:3] == [["killer", "t1", "t2", "t3"]] * 3
+
+
+async def test_a_worker_that_stops_by_itself_is_not_held_against_its_jobs(line: Line):
+    await line.add("t1")
+    for _ in range(2 * bounds.JOB_LOSSES):
+        assert await line.claim() == ["t1"]
+        assert await line.queue.release(ME) == 1

@@ -15,10 +15,10 @@ _WHERE_OPEN = rows_where("status IN ('waiting', 'running')")
 class SyncJobRow(Base):
     """One tag's copy to one target: its record, and its place in the queue.
 
-    Where it has not ended, `priority` and `turn` say when it is next, `after_id` names the job on the same way that it
-    has to wait for, and `worker_id` who runs it. `next_attempt_at` is set only while it waits for that time, and not
-    for its turn. `unsearched` is why not all signatures and other referrers of the image could be found or read,
-    where another search may succeed.
+    Where it has not ended, `priority` and `turn` say when it is next, `after_id` names the job on the same way that
+    it has to wait for, and `worker_id` who runs it. `next_attempt_at` is set only while it waits for that time, and
+    not for its turn. `losses` is how often its worker was lost while it ran. `unsearched` is why not all signatures
+    and other referrers of the image could be found or read, where another search may succeed.
     """
 
     __tablename__ = "sync_jobs"
@@ -76,6 +76,7 @@ class SyncJobRow(Base):
     after_id: Mapped[int | None] = mapped_column(BigInteger)
     worker_id: Mapped[int | None] = mapped_column(BigInteger)
     starts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    losses: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     attempts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     failing_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
     next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

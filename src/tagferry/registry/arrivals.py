@@ -8,7 +8,7 @@ from tagferry.errors import Corrupt, TagferryError
 from tagferry.names import RepositoryName
 from tagferry.oci.images import OpenBlob
 from tagferry.oci.model import Descriptor
-from tagferry.registry.files import FILE_MODE, make_file
+from tagferry.registry.files import make_file
 from tagferry.registry.layout import Layout
 from tagferry.registry.room import Room
 from tagferry.registry.spool import Spool
@@ -48,7 +48,7 @@ class Arrivals:
 
     async def _receive_at_once(self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob) -> None:
         spool = self._spool(self._layout.temporary / uuid.uuid4().hex, descriptor)
-        await self._threads.run(spool.path.touch, FILE_MODE)
+        await self._threads.run(self._begin, spool.path, descriptor.size)
         try:
             await self._fill(spool, 0, repository, descriptor, source)
         finally:
@@ -56,8 +56,8 @@ class Arrivals:
 
     async def _go_on(self, path: Path, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob) -> None:
         spool = self._spool(path, descriptor)
-        await self._threads.run(make_file, path)
         try:
+            await self._threads.run(self._begin, path, descriptor.size)
             left = await spool.reread()
             try:
                 await self._fill(spool, left, repository, descriptor, source)
@@ -82,14 +82,21 @@ class Arrivals:
     ) -> None:
         received, size, digest = offset, descriptor.size, descriptor.digest
         if not offset or offset < size:
-            # Before the source is asked for anything.
-            await self._threads.run(self._room.require, size - offset)
             async with source(offset) as chunks:
                 received = await spool.extend(chunks)
         if received != size:
             raise Corrupt(f"{digest} ended after {received} of its {size} bytes")
         await spool.verify(digest)
         await self._threads.run(self._commit, spool, repository, digest)
+
+    def _begin(self, path: Path, size: int) -> None:
+        """Make the file, where its content will fit, before the source is asked for anything."""
+        make_file(path)
+        try:
+            self._room.require(max(0, size - path.stat().st_size))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
     def _spool(self, path: Path, descriptor: Descriptor) -> Spool:
         return Spool(path, self._threads, room=self._room, algorithm=descriptor.digest.algorithm, limit=descriptor.size)

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from tagferry.errors import NotFound
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.files import entries, make_directory, sync_directory
-from tagferry.registry.integrity import READ_WHOLE, Damage, Integrity, is_marked, recorded_size, renew
+from tagferry.registry.integrity import READ_WHOLE, Damage, Integrity, is_marked, recorded_size, touch
 from tagferry.registry.layout import Layout, digest_of
 
 _FRESH_SECONDS = 60
@@ -31,7 +31,7 @@ class OpenedBlob:
 
     Attributes:
         found: what the system told of the file when it was opened.
-        content: all of it, verified, where it is small and was not known to be right.
+        content: all of it, verified, where it is small.
         is_right: whether it need not be verified.
     """
 
@@ -52,13 +52,13 @@ class BlobFiles:
         self._layout = layout
         self._integrity = integrity
 
-    def size(self, repository: RepositoryName, digest: Digest) -> int | None:
-        """A blob's bytes, or None where the repository does not hold it.
+    def size(self, repository: RepositoryName, digest: Digest, *, thorough: bool = False) -> int | None:
+        """A blob's bytes, or None where the repository does not hold it; `thorough` as for `find`.
 
         Who is told that a blob is there may refer to it without sending it again, so this renews its age: the
         garbage collection's grace period counts from here.
         """
-        found = self.find(repository, digest)
+        found = self.find(repository, digest, thorough=thorough)
         if found is None:
             return None
         if time.time() - found.st_mtime > _FRESH_SECONDS and not self._renew(
@@ -118,7 +118,16 @@ class BlobFiles:
 
     def mount(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
         """Take a blob over from another repository, if that holds it."""
-        return self._put(self._layout.blob(source, digest), self._layout.blob(repository, digest), digest)
+        held, member = self._layout.blob(source, digest), self._layout.blob(repository, digest)
+        try:
+            is_right = self._integrity.is_right(held.stat())
+            if not self._put(held, member, digest):
+                return False
+            if is_right:
+                self._integrity.remember(member.stat())
+        except FileNotFoundError:
+            return False
+        return True
 
     def link_to_pool(self, repository: RepositoryName, digest: Digest) -> bool:
         """Have a repository hold a blob again that the pool still has; False where it has none undamaged."""
@@ -183,14 +192,14 @@ class BlobFiles:
         found = os.fstat(file.fileno())
         if is_marked(found):
             return None
-        if self._integrity.is_right(found):
-            return OpenedBlob(file, found, None, is_right=True)
+        is_right = self._integrity.is_right(found)
         if found.st_size > READ_WHOLE:
-            return OpenedBlob(file, found, None, is_right=False)
+            return OpenedBlob(file, found, None, is_right=is_right)
         content = _read_whole(file)
-        if content is None or Digest.of(content, digest.algorithm) != digest:
+        if content is None or (not is_right and Digest.of(content, digest.algorithm) != digest):
             return None
-        self._integrity.remember(found)
+        if not is_right:
+            self._integrity.remember(found)
         return OpenedBlob(file, found, content, is_right=True)
 
     def _is_sound(
@@ -264,26 +273,27 @@ class BlobFiles:
         self._settle(target)
         return True
 
-    def _settle(self, target: Path) -> None:
+    @staticmethod
+    def _settle(target: Path) -> None:
         """Make a new link durable; where that fails it goes, so that nobody takes it for durable later."""
         try:
-            known = self._integrity.is_right(target.stat())
-            found = renew(target)
+            touch(target)
             sync_directory(target.parent)
         except OSError:
             with contextlib.suppress(OSError):
                 target.unlink(missing_ok=True)
             raise
-        if known and found is not None:
-            self._integrity.remember(found)
 
     def _renew(self, path: Path, found: os.stat_result) -> bool:
         """Set a file's age to nothing; False where it has gone."""
         known = self._integrity.is_right(found)
-        now = renew(path)
-        if now is not None and known:
-            self._integrity.remember(now)
-        return now is not None
+        try:
+            touch(path)
+            if known:
+                self._integrity.remember(path.stat())
+        except FileNotFoundError:
+            return False
+        return True
 
     @staticmethod
     def _release(pooled: Path) -> bool:
@@ -299,10 +309,7 @@ class BlobFiles:
 
 def _read_whole(file: BinaryIO) -> bytes | None:
     """A small file's content; None where the disk does not give it back."""
-    pieces = []
     try:
-        while piece := file.read(READ_WHOLE + 1):
-            pieces.append(piece)
+        return file.read()
     except OSError:
         return None
-    return b"".join(pieces)

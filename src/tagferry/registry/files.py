@@ -4,6 +4,7 @@ import contextlib
 import os
 import uuid
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 DIRECTORY_MODE = 0o700
@@ -47,29 +48,25 @@ def _private(path: str, flags: int) -> int:
 
 def make_directory(path: Path) -> None:
     """Make a directory and those above it, durably."""
-    missing = []
-    for directory in (path, *path.parents):
-        if directory.is_dir():
-            break
-        missing.append(directory)
-    if not missing:
-        return
+    made: list[Path] = []
     # Another thread may take an emptied parent away between two steps; the next attempt makes it again.
     for attempt in range(10):
+        missing = list(takewhile(lambda directory: not directory.is_dir(), (path, *path.parents)))
+        made = list(dict.fromkeys([*made, *missing]))
         try:
-            for directory in (*reversed(missing), path):
+            for directory in reversed(missing):
                 directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
             break
         except FileNotFoundError:
             if attempt == 9:
                 raise
     try:
-        for directory in missing:
+        for directory in made:
             with contextlib.suppress(FileNotFoundError):
                 sync_directory(directory.parent)
     except OSError:
         # The next attempt makes and syncs them again.
-        for directory in missing:
+        for directory in made:
             with contextlib.suppress(OSError):
                 directory.rmdir()
         raise

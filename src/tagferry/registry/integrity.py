@@ -7,6 +7,7 @@ with the `stat` that each request makes anyway. Marked content counts as not hel
 All of this blocks; it runs in the disk's threads.
 """
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -200,14 +201,14 @@ def forget_cached(path: Path) -> None:
 
 
 def record_size(path: Path) -> None:
-    """Write down a complete file's size with it, where the file system can: it tells later that the file was cut."""
-    if hasattr(os, "setxattr"):
-        try:
-            os.setxattr(path, _SIZE_ATTRIBUTE, str(path.stat().st_size).encode())
-        except FileNotFoundError:
-            raise
-        except OSError:
-            return
+    """Write down a complete file's size with it, where the file system can: it tells later that the file was cut.
+
+    What is small is always read whole, which tells it too.
+    """
+    size = path.stat().st_size
+    if size > READ_WHOLE and hasattr(os, "setxattr"):
+        with contextlib.suppress(OSError):
+            os.setxattr(path, _SIZE_ATTRIBUTE, str(size).encode())
 
 
 def recorded_size(path: Path) -> int | None:
@@ -220,8 +221,8 @@ def recorded_size(path: Path) -> int | None:
         return None
 
 
-def renew(path: Path) -> os.stat_result | None:
-    """Set a file's age to nothing, where it may be written to; None where there is no such file.
+def touch(path: Path) -> None:
+    """Set a file's age to nothing, where it may be written to; raises FileNotFoundError.
 
     The time is given to the nanosecond: what the kernel would write, which counts in milliseconds, could not be told
     from a change right after it.
@@ -230,19 +231,11 @@ def renew(path: Path) -> os.stat_result | None:
     try:
         os.utime(path, ns=(now, now))
     except FileNotFoundError:
-        return None
+        raise
     except PermissionError:
         # A group may write, and not give a time.
-        try:
+        with contextlib.suppress(PermissionError):
             os.utime(path)
-        except FileNotFoundError:
-            return None
-        except OSError:
-            pass
-    except OSError:
+    except OSError as error:
         # Reads never need to write: of a disk that is read-only nothing is collected either.
-        pass
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        return None
+        log.debug("a file's age could not be renewed", path=str(path), error=error.strerror)

@@ -307,8 +307,7 @@ class DiskStore:
 
     async def _holds(self, repository: RepositoryName, descriptor: Descriptor) -> bool:
         """Whether a repository holds a blob; what a synchronization calls verified was read at least once."""
-        found = await self._threads.run(self._blobs.find, repository, descriptor.digest, thorough=True)
-        size = await self.stat_blob(repository, descriptor.digest) if found is not None else None
+        size = await self._threads.run(self._blobs.size, repository, descriptor.digest, thorough=True)
         if size is not None and size != descriptor.size:
             raise Corrupt(f"{descriptor.digest} has {size} bytes, not {descriptor.size}")
         return size is not None

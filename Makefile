@@ -6,7 +6,7 @@
 #   make test-interop   crane, regctl, the OCI's conformance tests and registries of others, where Go is installed
 #   make fuzz           requests made up from the OpenAPI document
 #   make fuzz-parsers   bytes made up for every parser of what strangers send; Linux only
-#   make faults         kills and errors at system calls, and a soak of three minutes; KILLS and MINUTES say how much
+#   make faults         kills and errors at system calls, attacks, and a soak; KILLS=1000 MINUTES=60 for more
 #   make check          ruff, mypy, import-linter
 #   make bench          the benchmarks       ARGS goes to them
 #   make bench-durable  those of the queue   ARGS goes to them
@@ -60,6 +60,7 @@ fuzz-parsers: $(VENV)/.fuzz
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.calls every
 	$(BIN)/python -m tests.faults.calls random --kills $(KILLS)
+	$(BIN)/python -m tests.faults.attacks
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
 check: $(VENV)/.dev

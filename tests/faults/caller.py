@@ -6,6 +6,7 @@ import http.client
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import Message
@@ -92,7 +93,9 @@ class Caller:
                 self._address, timeout=_SECONDS, source_address=(self._source, 0)
             )
         try:
-            self._connection.request(method, path, body=body, headers=dict(headers))
+            # A server may refuse a body before it has read it, and close: what it answered counts.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self._connection.request(method, path, body=body, headers=dict(headers))
             response = self._connection.getresponse()
             answer = Answer(response.status, response.headers, response.read())
         except (OSError, http.client.HTTPException) as error:

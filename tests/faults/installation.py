@@ -1,12 +1,13 @@
 """An installation of tagferry in a folder, for processes of its own: configured, with users who have organizations."""
 
 import json
+import re
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,22 @@ class Installation:
         python: with the tagferry that is used.
         urls: the address of each region that is served.
         logins: by the user's name; the administrator is `admin`.
+        elsewhere: the management addresses of regions whose registries are others'.
     """
 
     folder: Path
     python: Path
     urls: Mapping[str, str]
     logins: Mapping[str, Login]
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def data(self) -> Path:
         return self.folder / "data"
+
+    @property
+    def path(self) -> Mapping[str, str]:
+        return _path_for(self.python)
 
     def start(self, log: Path, environment: Mapping[str, str] | None = None, **more: Any) -> subprocess.Popen[bytes]:
         """Start `tagferry serve`, and append what it writes to a file."""
@@ -79,7 +86,7 @@ class Installation:
             return subprocess.Popen(
                 [str(self.python.with_name("tagferry")), "serve"],
                 cwd=self.folder,
-                env=clean_environment(environment or {}),
+                env=clean_environment({**self.path, **(environment or {})}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -128,7 +135,7 @@ def install(
     prepared = subprocess.run(
         [str(python), "-c", _PREPARE, json.dumps({name: list(of) for name, of in users.items()}), json.dumps(regions)],
         cwd=folder,
-        env=clean_environment({}),
+        env=clean_environment(_path_for(python)),
         capture_output=True,
         text=True,
         timeout=_PREPARE_SECONDS,
@@ -137,7 +144,19 @@ def install(
     if prepared.returncode:
         raise RuntimeError(f"the accounts could not be made: {prepared.stderr[-2000:]}")
     logins = {name: Login(*parts) for name, parts in json.loads(prepared.stdout.splitlines()[-1]).items()}
-    return Installation(folder, python, {region: f"http://{address}" for region, address in addresses.items()}, logins)
+    others = {
+        region: f"http://{listen[1]}"
+        for region, table in (elsewhere or {}).items()
+        if (listen := re.search(r'^listen = "(.*)"', table, re.MULTILINE))
+    }
+    return Installation(
+        folder, python, {region: f"http://{address}" for region, address in addresses.items()}, logins, others
+    )
+
+
+def _path_for(python: Path) -> Mapping[str, str]:
+    """The tagferry of another environment is found there only."""
+    return {} if python == Path(sys.executable) else {"PYTHONPATH": ""}
 
 
 def is_healthy(url: str) -> bool:

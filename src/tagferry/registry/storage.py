@@ -12,6 +12,7 @@ from typing import Self
 from tagferry import bounds
 from tagferry.concurrency import LatestResult
 from tagferry.errors import Corrupt, Incomplete, NotFound, TagferryError, TooLarge
+from tagferry.events import SparseEvents
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, written_since
 from tagferry.oci.model import Descriptor, Manifest
@@ -24,8 +25,10 @@ from tagferry.registry.manifests import ManifestFiles
 from tagferry.registry.room import Room
 from tagferry.registry.scrub import Scrub
 from tagferry.registry.spool import Spool, read_ahead, verified_ahead
-from tagferry.registry.threads import DiskFailed, DiskThreads, ignoring_read_only
+from tagferry.registry.threads import DiskFailed, DiskRefuses, DiskThreads, ignoring_read_only
 from tagferry.registry.uploads import Uploads
+
+_log = SparseEvents(__name__)
 
 _LEFTOVER_SECONDS = 24 * 3600.0
 _LOCKS = 64
@@ -291,7 +294,11 @@ class DiskStore:
         older_than = time.time() - grace_seconds
         freed = 0
         for repository in await self._threads.run(self._layout.names):
-            freed += await self._threads.run(self._collect, repository, older_than)
+            try:
+                freed += await self._threads.run(self._collect, repository, older_than)
+            except (OSError, DiskRefuses) as error:
+                # What cannot be read in one repository keeps no other one full.
+                _log.warning("garbage of a repository could not be collected", repository=repository, reason=str(error))
         freed += await self._threads.run(self._blobs.sweep_pool, older_than)
         await self.remove_leftovers()
         return freed
@@ -320,7 +327,14 @@ class DiskStore:
         return self._locks[hash(repository) % _LOCKS]
 
     def _existing(self) -> list[RepositoryName]:
-        return [name for name in self._layout.names() if self._layout.holds_images(name)]
+        return [name for name in self._layout.names() if self._exists(name)]
+
+    def _exists(self, repository: RepositoryName) -> bool:
+        try:
+            return self._layout.holds_images(repository)
+        except OSError as error:
+            _log.warning("a repository could not be read", repository=repository, reason=str(error))
+            return False
 
     def _collect(self, repository: RepositoryName, older_than: float) -> int:
         with self._lock(repository):

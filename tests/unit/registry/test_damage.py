@@ -371,3 +371,18 @@ async def test_a_layer_can_be_pushed_beside_a_damaged_one(registry: Registry) ->
     drop(pooled(registry.root, digest))
     await registry.push_blob(second)
     assert (await registry.get(f"/v2/org/app/blobs/{Digest.of(second)}"))[1] == second
+
+
+async def test_a_repository_that_cannot_be_read_stops_no_other(store: DiskStore, tmp_path: Path) -> None:
+    await push(store, APP, image(), Tag("v1"))
+    waste = blob(SMALL)
+    await store.write_blob(APP, waste, opening(SMALL))
+    unreadable = tmp_path / "region/repositories/org/another"
+    await asyncio.to_thread(unreadable.mkdir)
+    for name in ("_blobs", "_manifests"):
+        await asyncio.to_thread((unreadable / name).symlink_to, unreadable / name)
+    # A link is no directory to a walk, so that the repository has one of its own too.
+    await asyncio.to_thread((unreadable / "_tags").mkdir)
+
+    assert [name async for name in store.list_repositories()] == [APP]
+    assert await store.collect_garbage(grace_seconds=0) == len(SMALL)

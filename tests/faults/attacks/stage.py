@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ HONEST, MALLORY = "honest", "mallory"
 ATTACKER = "127.0.0.66"
 _MIB = 1024 * 1024
 _JOB_SECONDS = 30.0
+_THREADS = 128
 _PLACED = image(b"placed layer", seed="placed")
 
 
@@ -257,6 +259,8 @@ class Theater:
         self._folder = folder
         self._hostile = hostile
         self._shim = Shim(folder)
+        # Calls block, some of them for as long as an attack lasts, and may not keep others from their turn.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         template = folder / "template"
         template.mkdir()
         table = (

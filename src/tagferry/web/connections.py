@@ -24,13 +24,17 @@ class Slot:
     Attributes:
         listener: the number of the listener that accepted it.
         address: whose limit it counts for.
+        address_idle: the slots of this address whose connections give way.
         close: ends the connection at once; set by whoever holds the slot.
     """
 
-    __slots__ = ("_connections", "address", "close", "is_held", "listener")
+    __slots__ = ("_connections", "address", "address_idle", "close", "is_held", "listener")
 
-    def __init__(self, connections: "Connections", listener: int, address: str) -> None:
+    def __init__(
+        self, connections: "Connections", listener: int, address: str, address_idle: dict["Slot", None]
+    ) -> None:
         self._connections = connections
+        self.address_idle = address_idle
         self.listener = listener
         self.address = address
         self.close: Callable[[], object] = _nothing
@@ -97,9 +101,9 @@ class Connections:
                 return None
         elif not self._has_room(listener) and not self._close_oldest(self._idle, "connections", host):
             return None
-        slot = Slot(self, listener, key)
-        self._held[listener] += 1
         address = self._addresses.setdefault(key, _Address())
+        slot = Slot(self, listener, key, address.idle)
+        self._held[listener] += 1
         address.held += 1
         self.set_idle(slot, is_idle=True)
         return slot
@@ -108,12 +112,11 @@ class Connections:
         """Whether a slot's connection gives way to a new one."""
         if not slot.is_held:
             return
-        address = self._addresses[slot.address]
         if is_idle:
-            self._idle[slot] = address.idle[slot] = None
+            self._idle[slot] = slot.address_idle[slot] = None
         else:
             self._idle.pop(slot, None)
-            address.idle.pop(slot, None)
+            slot.address_idle.pop(slot, None)
 
     def release(self, slot: Slot) -> None:
         """Give a slot back."""

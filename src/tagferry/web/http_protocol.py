@@ -7,7 +7,6 @@ import asyncio
 import contextvars
 import math
 import re
-import socket
 from typing import Any
 
 import httptools
@@ -20,14 +19,13 @@ from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
 from tagferry.settings import LimitSettings
 from tagferry.web.connections import Slot
+from tagferry.web.progress import Progress, taken
 from tagferry.web.refusals import raw_refusal
 
 log = SparseEvents(__name__)
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _VERSIONS = frozenset({"1.0", "1.1"})
-# `tcpi_bytes_acked` of Linux's `struct tcp_info`.
-_ACKNOWLEDGED = slice(120, 128)
 _LINE_BYTES = 4  # the colon, a space, and the end of the line
 
 
@@ -43,31 +41,6 @@ class _Refused(Exception):
         self.status = status
         self.message = message
         self.bound = bound
-
-
-class _Progress:
-    """Whether bytes move at the least rate, measured over windows of time."""
-
-    __slots__ = ("_mark", "_seconds", "_since")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._since: float | None = None
-        self._mark = 0
-
-    def restart(self) -> None:
-        """Begin a new window with the next look."""
-        self._since = None
-
-    def is_stalled(self, now: float, moved: int) -> bool:
-        """Look at the bytes that have moved by now in all; whether a whole window had too few."""
-        if self._since is None:
-            self._since, self._mark = now, moved
-        elif now - self._since >= self._seconds:
-            if moved - self._mark < bounds.TRANSFER_RATE * self._seconds:
-                return True
-            self._since, self._mark = now, moved
-        return False
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -94,10 +67,12 @@ class BoundedProtocol(HttpToolsProtocol):
         # Of the message that is being read:
         self._messages = 0
         self._in_head = self._in_body = self._is_last = self._is_upgrade = False
+        self._hosts: list[bytes] = []
+        self._codings: list[bytes] = []
         self._head_bytes = self._unparsed_bytes = 0
         self._body_bytes = self._framing_bytes = self._pieces = self._trailers = self._unread_bytes = 0
-        self._sending = _Progress(limits.stall_seconds)
-        self._taking = _Progress(limits.stall_seconds)
+        self._sending = Progress(limits.stall_seconds)
+        self._taking = Progress(limits.stall_seconds)
 
     # The connection
 
@@ -154,11 +129,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _is_not_taken(self, now: float) -> bool:
         """Whether the client has taken too little of what was written for it."""
-        taken = _taken(self.transport) if self.transport.get_write_buffer_size() else None
-        if taken is None:
+        moved = taken(self.transport) if self.transport.get_write_buffer_size() else None
+        if moved is None:
             self._taking.restart()
             return False
-        return self._taking.is_stalled(now, taken)
+        return self._taking.is_stalled(now, moved)
 
     # What arrives
 
@@ -216,6 +191,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _Refused(503, "too many requests at once on this connection", "pipelined_requests")
         super().on_message_begin()
         self._messages += 1
+        self._hosts, self._codings = [], []
         self._in_head = True
         self._head_bytes = self._unparsed_bytes = 0
         self._body_bytes = self._framing_bytes = self._pieces = self._trailers = self._unread_bytes = 0
@@ -240,7 +216,15 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _head_too_long(b"")
         if len(self.headers) >= bounds.HEADERS:
             raise _Refused(431, f"the request must have at most {bounds.HEADERS} headers", "headers")
-        super().on_header(name, value)
+        # As uvicorn's, without the call: this is where a short request spends its time.
+        name = name.lower()
+        if name == b"host":
+            self._hosts.append(value)
+        elif name == b"transfer-encoding":
+            self._codings.append(value)
+        elif name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         version = self.parser.get_http_version()
@@ -259,15 +243,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def _check_head(self, version: str) -> None:
         if version not in _VERSIONS:
             raise _Refused(505, f"HTTP/{version} is not supported; use HTTP/1.1")
-        hosts = [value for name, value in self.headers if name == b"host"]
+        hosts = self._hosts
         if len(hosts) > 1 or (not hosts and version == "1.1"):
             raise _Refused(400, f"the request must have one Host header: got {len(hosts)}")
         if hosts and not _HOST.fullmatch(hosts[0]):
             raise _Refused(400, "the Host header must be HOST or HOST:PORT")
-        if codings := [value for name, value in self.headers if name == b"transfer-encoding"]:
+        if self._codings:
             if version == "1.0":
                 raise _Refused(400, "HTTP/1.0 has no Transfer-Encoding; use Content-Length")
-            if len(codings) > 1 or codings[0].lower() != b"chunked":
+            if len(self._codings) > 1 or self._codings[0].lower() != b"chunked":
                 raise _Refused(501, "Transfer-Encoding must be chunked")
 
     def on_body(self, body: bytes) -> None:
@@ -391,15 +375,3 @@ def _head_too_long(url: bytes) -> _Refused:
     if len(url) > bounds.HEAD_BYTES // 2:
         return _url_too_long()
     return _Refused(431, f"the request's head must have at most {bounds.HEAD_BYTES} bytes", "head_bytes")
-
-
-def _taken(transport: asyncio.Transport) -> int | None:
-    """Return how many bytes the client's system has taken in all; None where the system does not know."""
-    connection: socket.socket | None = transport.get_extra_info("socket")
-    if connection is None or not hasattr(socket, "TCP_INFO"):
-        return None
-    try:
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED.stop)
-    except OSError:
-        return None
-    return int.from_bytes(info[_ACKNOWLEDGED], "little") if len(info) == _ACKNOWLEDGED.stop else None

@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tagferry.app import App, ensure_admin, open_app
+from tagferry.app import App, open_app
 from tagferry.names import Namespace, RegionId, Repository, RepositoryName, Tag
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
@@ -16,7 +16,7 @@ from tests.support import images
 from tests.support.deployment import eventually
 from tests.support.docker_registry import DockerRegistry, docker_registry
 from tests.support.processes import free_port
-from tests.support.schemas import JOBS, add_jobs, inspected, migrate_to
+from tests.support.schemas import JOBS, add_accounts, add_jobs, inspected, migrate_to
 
 NORTH, TEAM, APP = RegionId("north"), Namespace("team"), Repository("app")
 SHARED, LARGE = images.layer("shared"), images.layer("large", repeat=1000)
@@ -73,11 +73,11 @@ async def test_jobs_that_waited_or_ran_in_the_version_before_the_queue_are_ended
         }
         parsed = Settings.parse({"data_dir": tmp_path / "data", "regions": regions, **settings})
         inspected(parsed.effective_database_url, lambda connection: migrate_to(connection, "0004"))
+        inspected(parsed.effective_database_url, add_accounts)
         inspected(parsed.effective_database_url, add_jobs)
 
         async with open_app(parsed) as app:
-            await ensure_admin(app.accounts)
-            await app.accounts.organizations.create(await app.accounts.users.find("admin"), NORTH, TEAM)
+            await app.accounts.users.create("admin", None, domain="acme", is_admin=True)
             jobs = await all_ended(app)
 
         uploaded = [seen.path for seen in await registry.requests() if seen.method == "PUT" and "/blobs/" in seen.path]

@@ -127,15 +127,15 @@ async def test_who_may_not_start_a_synchronization_may_not_stop_or_repeat_it(fer
     assert len(await call(key, "retry", [allowed])) == 1
 
 
-async def test_what_goes_to_an_organization_that_is_gone_can_still_be_cancelled(ferry: Deployment, token: str) -> None:
+async def test_what_goes_to_an_organization_that_is_deleted_is_cancelled_with_it(ferry: Deployment, token: str) -> None:
     await ferry.organization(SOUTH, Namespace("other"))
     ferry.hold(SOUTH)
     (job,) = await started(ferry, "v1", to="other")
+
     await ferry.app.accounts.organizations.delete(SOUTH, Namespace("other"))
 
-    answer = await post(ferry, f"{JOBS}/cancel", {"jobs": [job]}, token)
-
-    assert answer.document == {"cancelled": [job]}
+    (told,) = await listed(ferry, jobs=str(job))
+    assert (told["status"], told["reason"]) == ("cancel", "the organization other of cn-north-208 was deleted")
 
 
 async def test_only_what_failed_is_tried_again_each_as_it_was_asked_for(ferry: Deployment, token: str) -> None:

@@ -1,14 +1,21 @@
 """Organizations of the regions on record, and who was permitted what in them."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.accounts.model import Caller, Organization, Permission
 from tagferry.db.engine import Database
-from tagferry.db.tables import OrganizationPermissionRow, OrganizationRow, UserRow
+from tagferry.db.tables import (
+    OrganizationNumberRow,
+    OrganizationPermissionRow,
+    OrganizationRow,
+    RepositoryDownloadsRow,
+    UserRow,
+)
 from tagferry.errors import Conflict, InvalidName, NotFound
 from tagferry.names import Namespace, RegionId
 
@@ -16,20 +23,27 @@ RESERVED = frozenset({"manage"})
 """Names that would collide with the management API's own paths."""
 
 
+OnDelete = Callable[[AsyncSession, int, str], Awaitable[None]]
+"""Ends what belongs to an organization, told by its id and name, within the transaction that deletes it."""
+
+
 class Organizations:
     """Creates, lists and deletes the records of organizations; `AccessControl` guards them.
 
     Args:
         database: where they are kept.
+        on_delete: called for every one that is deleted.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, on_delete: OnDelete | None = None) -> None:
         self._database = database
+        self._on_delete = on_delete
 
     async def create(self, caller: Caller, region: RegionId, name: Namespace) -> Organization:
         """Create an organization, which its creator manages; raises InvalidName or Conflict."""
         if name in RESERVED:
             raise InvalidName("namespace", "must not be a name that the API uses itself", str(name))
+        number = OrganizationNumberRow()
         row = OrganizationRow(
             region=region,
             name=name,
@@ -40,6 +54,10 @@ class Organizations:
         )
         try:
             async with self._database.write() as session:
+                session.add(number)
+                await session.flush()
+                row.id = number.id
+                await session.delete(number)
                 session.add(row)
                 await session.flush()
                 session.add(
@@ -66,6 +84,12 @@ class Organizations:
             )
             return [organization_of(row, Permission.MANAGE) for row in rows]
 
+    async def exists(self, region: RegionId, name: Namespace) -> bool:
+        """Whether an organization is on record."""
+        wanted = select(OrganizationRow.id).where(OrganizationRow.region == region, OrganizationRow.name == name)
+        async with self._database.read() as session:
+            return await session.scalar(wanted) is not None
+
     async def users_in(self, region: RegionId) -> dict[Namespace, int]:
         """How many users were permitted something in each organization of a region."""
         counted = (
@@ -78,9 +102,14 @@ class Organizations:
             return {Namespace(name): count for name, count in await session.execute(counted)}
 
     async def delete(self, region: RegionId, name: Namespace) -> None:
-        """Delete an organization's record; raises NotFound."""
+        """Delete an organization's record, and end what belongs to it; raises NotFound."""
         async with self._database.write() as session:
-            row = await _row(session, region, name)
+            # Nothing that belongs to it is recorded from here on.
+            row = await _row(session, region, name, lock=True)
+            if self._on_delete is not None:
+                await self._on_delete(session, row.id, f"{name} of {region}")
+            downloads = RepositoryDownloadsRow
+            await session.execute(delete(downloads).where(downloads.region == region, downloads.namespace == name))
             await session.delete(row)
 
     async def grant(self, region: RegionId, name: Namespace, user: str, permission: Permission) -> None:
@@ -122,11 +151,9 @@ def held_by(caller: Caller, auth: int | None) -> Permission | None:
     return Permission(auth) if auth is not None else None
 
 
-async def _row(session: AsyncSession, region: RegionId, name: Namespace) -> OrganizationRow:
-    rows = await session.scalars(
-        select(OrganizationRow).where(OrganizationRow.region == region, OrganizationRow.name == name)
-    )
-    row = rows.first()
+async def _row(session: AsyncSession, region: RegionId, name: Namespace, *, lock: bool = False) -> OrganizationRow:
+    wanted = select(OrganizationRow).where(OrganizationRow.region == region, OrganizationRow.name == name)
+    row = (await session.scalars(wanted.with_for_update() if lock else wanted)).first()
     if row is None:
         raise NotFound("organization", f"{name} in {region}")
     return row

@@ -1,6 +1,6 @@
 """What is said of repositories besides their images, which their region's registry has."""
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -54,15 +54,21 @@ def check_category(category: str) -> None:
         raise Invalid("category", f"must be one of {', '.join(CATEGORIES)}", category)
 
 
+OnDelete = Callable[[AsyncSession, RegionId, RepositoryName], Awaitable[None]]
+"""Ends what belongs to a repository, within the transaction that deletes its record."""
+
+
 class Repositories:
     """The records of repositories; whether the registry has the repository is not asked here.
 
     Args:
         database: where they are kept.
+        on_delete: called for every one that is deleted, whether or not it has a record.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, on_delete: OnDelete | None = None) -> None:
         self._database = database
+        self._on_delete = on_delete
 
     async def find(self, region: RegionId, name: RepositoryName) -> RepositoryRecord | None:
         """A repository's record, or None where nothing was said of it."""
@@ -123,8 +129,10 @@ class Repositories:
         return _record(row)
 
     async def delete(self, region: RegionId, name: RepositoryName) -> None:
-        """Forget what was said of a repository, with who may use it; where nothing was, there is nothing to do."""
+        """Forget what was said of a repository, with who may use it, and end what belongs to it."""
         async with self._database.write() as session:
+            if self._on_delete is not None:
+                await self._on_delete(session, region, name)
             await session.execute(delete(RepositoryRow).where(_at(region, name)))
 
     async def _insert(

@@ -13,8 +13,10 @@ from tagferry.accounts.users import Users, random_password
 from tagferry.accounts.vault import Vault
 from tagferry.app.protection import protect
 from tagferry.db.engine import Database
+from tagferry.db.signals import Signals, signals_of
 from tagferry.names import RegionId
 from tagferry.settings import Settings
+from tagferry.sync.closing import Closing
 
 DEFAULT_DOMAIN = "tagferry"
 ADMIN = "admin"
@@ -25,6 +27,7 @@ class Accounts:
     """Everything about who may do what, on an open database."""
 
     database: Database
+    signals: Signals
     users: Users
     keys: AccessKeys
     organizations: Organizations
@@ -54,13 +57,14 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
             RegionId(name) for name, region in settings.regions.items() if region.organizations == "open"
         )
         vault = _vault(settings)
-        users, keys = Users(database, vault), AccessKeys(database, vault)
+        users, keys, signals = Users(database, vault), AccessKeys(database, vault), signals_of(database)
         try:
             yield Accounts(
                 database=database,
+                signals=signals,
                 users=users,
                 keys=keys,
-                organizations=Organizations(database),
+                organizations=Organizations(database, on_delete=Closing(signals).organization),
                 temporary=TemporaryCredentials(users, vault),
                 access=AccessControl(database, open_regions=open_regions),
             )

@@ -24,6 +24,7 @@ from tagferry.oci.model import Manifest
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tagferry.settings import RegionSettings, Settings
+from tagferry.sync.closing import Closing
 from tagferry.sync.regions import Region
 from tagferry.sync.watch import Watch
 from tagferry.sync.worker import Worker
@@ -59,7 +60,8 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
     """
     async with AsyncExitStack() as stack:
         accounts = await stack.enter_async_context(open_accounts(settings))
-        repositories, downloads = Repositories(accounts.database), Downloads(accounts.database)
+        repositories = Repositories(accounts.database, on_delete=Closing(accounts.signals).repository)
+        downloads = Downloads(accounts.database)
         stack.push_async_callback(downloads.close)
         syncs = await stack.enter_async_context(open_syncs(settings, accounts, places=places))
         followers = await stack.enter_async_context(open_followers(settings, accounts, repositories, syncs))

@@ -14,7 +14,7 @@ from tagferry.copy.pace import Pace
 from tagferry.copy.proof import Verify
 from tagferry.copy.run import CopyEngine, Limits
 from tagferry.db.presence import Presence, presence_of
-from tagferry.db.signals import Signals, signals_of
+from tagferry.db.signals import Signals
 from tagferry.names import RegionId
 from tagferry.settings import Settings
 from tagferry.sync.endings import Endings
@@ -51,7 +51,7 @@ async def open_syncs(settings: Settings, accounts: Accounts, *, places: int | No
         addresses = {region.store.name: region.url for region in regions}
         locations = KeptLocations(database, addresses, limit=settings.sync.blob_locations)
         stack.push_async_callback(locations.close)
-        signals, presence = signals_of(database), presence_of(database)
+        signals, presence = accounts.signals, presence_of(database)
         await signals.open()
         stack.push_async_callback(signals.close)
         jobs = Jobs(database, signals)

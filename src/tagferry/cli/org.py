@@ -66,7 +66,7 @@ def grant(place: Place, user: str, permission: PermissionName, config: ConfigFil
 
 @app.command()
 def delete(place: Place, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Delete an organization's record; its images stay in the registry."""
+    """Delete an organization's record, and cancel its open jobs; its images stay in the registry."""
 
     async def work() -> None:
         region, name = _parse(place, Settings.load(config))

@@ -105,10 +105,14 @@ class Layout:
             for name in unsorted_entries(directory / kind / algorithm)
         )
 
-    def names(self) -> list[RepositoryName]:
-        """Every directory that can be a repository, in lexical order, whether it holds anything or not."""
+    def names(self, below: str = "") -> list[RepositoryName]:
+        """Every directory that can be a repository, in lexical order, whether it holds anything or not.
+
+        Args:
+            below: the first part of their names; any by default.
+        """
         found = []
-        for folder, directories, _ in os.walk(self.repositories):
+        for folder, directories, _ in os.walk(self.repositories / below):
             if any(name.startswith("_") for name in directories):
                 found.append(Path(folder).relative_to(self.repositories).as_posix())
             directories[:] = [name for name in directories if not name.startswith("_")]

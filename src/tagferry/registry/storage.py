@@ -13,7 +13,7 @@ from tagferry import bounds
 from tagferry.concurrency import LatestResult
 from tagferry.errors import Corrupt, Incomplete, NotFound, TagferryError, TooLarge
 from tagferry.events import SparseEvents
-from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, written_since
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.registry.arrivals import Arrivals
@@ -135,12 +135,17 @@ class DiskStore:
     async def delete_repository(self, repository: RepositoryName) -> None:
         def delete() -> None:
             with self._lock(repository):
-                self._manifests.delete_all(repository)
-                for digest in self._layout.digests(repository, "_blobs"):
-                    self._blobs.delete(repository, digest)
+                self._delete_all(repository)
                 self._prune(repository)
 
         await self._threads.run(delete)
+
+    async def clear_organization(self, namespace: Namespace) -> list[RepositoryName]:
+        """Remove whatever no tag refers to in an organization, uploads too; returns the repositories that have tags."""
+        held, ended = await self._threads.run(self._clear, namespace)
+        for repository, identifier in ended:
+            self.uploads.forget(repository, identifier)
+        return held
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
         return await self._threads.run(self._blobs.size, repository, digest)
@@ -318,6 +323,26 @@ class DiskStore:
         if size is not None and size != descriptor.size:
             raise Corrupt(f"{descriptor.digest} has {size} bytes, not {descriptor.size}")
         return size is not None
+
+    def _clear(self, namespace: Namespace) -> tuple[list[RepositoryName], list[tuple[RepositoryName, str]]]:
+        held, ended = [], []
+        for repository in self._layout.names(namespace):
+            with self._lock(repository):
+                if not is_empty(self._layout.tags(repository)):
+                    held.append(repository)
+                    continue
+                for path in files_below(self._layout.repository(repository) / "_uploads"):
+                    path.unlink(missing_ok=True)
+                    ended.append((repository, path.name))
+                if self._layout.holds_images(repository):
+                    self._delete_all(repository)
+                self._prune(repository)
+        return held, ended
+
+    def _delete_all(self, repository: RepositoryName) -> None:
+        self._manifests.delete_all(repository)
+        for digest in self._layout.digests(repository, "_blobs"):
+            self._blobs.delete(repository, digest)
 
     def _commit(self, spool: Spool, repository: RepositoryName, digest: Digest) -> None:
         with self._lock(repository):

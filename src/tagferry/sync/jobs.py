@@ -20,7 +20,7 @@ from tagferry.db.signals import Signals
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.model import JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
-from tagferry.sync.recording import insert_jobs, next_turn
+from tagferry.sync.recording import insert_jobs, next_turn, require_organizations
 from tagferry.sync.records import IN_LINE, OPEN, UNRECORDABLE, readable, recorded, status_of, transition
 
 WORK = "work"
@@ -64,11 +64,13 @@ class Jobs:
 
         Raises:
             Throttled: the caller has that many requests with open jobs.
+            NotFound: an organization was deleted since the caller was let in.
         """
         if not starts:
             return {}
         async with self._database.write() as session:
             await self._let_one_in(session, request)
+            await require_organizations(session, request)
             standing = _places(await session.execute(_OPEN_JOBS, _asked(request)))
             joined = {tag: place for tag, place in standing.items() if place.override == request.override}
             wanted = [start for start in starts if start.tag not in joined]
@@ -227,6 +229,7 @@ class Jobs:
         request_id: str | None = None,
         statuses: Collection[JobStatus] = (),
         domain_id: str | None = None,
+        organization_id: int | None = None,
     ) -> tuple[list[SyncJob], int]:
         """A page of a repository's jobs, and how many there are in all.
 
@@ -241,6 +244,7 @@ class Jobs:
             request_id: the request to restrict the jobs to.
             statuses: states to restrict the jobs to; empty means all.
             domain_id: the domain to whose users' jobs to restrict them.
+            organization_id: the organization to whose jobs to restrict them, of all that had its name.
         """
         conditions: list[ColumnElement[bool]] = [
             SyncJobRow.source_region == region,
@@ -253,6 +257,8 @@ class Jobs:
             conditions.append(SyncJobRow.request_id == request_id)
         if domain_id is not None:
             conditions.append(SyncJobRow.domain_id == domain_id)
+        if organization_id is not None:
+            conditions.append(SyncJobRow.source_organization_id == organization_id)
         if statuses:
             conditions.append(SyncJobRow.status.in_([status.value for status in statuses]))
         order = SyncJobRow.id.desc() if descending else SyncJobRow.id.asc()

@@ -62,6 +62,8 @@ class SyncRequest:
         id: the id of the call that asked for it.
         is_automatic: nobody waits for it: people's requests go first, and what is in place already is not recorded.
         seconds: how long its tags may take from now on, waiting included; None means without limit.
+        source_organization_id: the organization that the caller may read; None where only its registry has it.
+        target_organization_id: the one that the caller may write to; as above.
     """
 
     id: str
@@ -75,6 +77,8 @@ class SyncRequest:
     override: bool = False
     is_automatic: bool = False
     seconds: float | None = None
+    source_organization_id: int | None = None
+    target_organization_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

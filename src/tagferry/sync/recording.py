@@ -8,8 +8,8 @@ from sqlalchemy import JSON, Insert, Select, bindparam, case, column, func, inse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry import bounds
-from tagferry.db.tables import SyncJobRow
-from tagferry.errors import Throttled
+from tagferry.db.tables import OrganizationRow, SyncJobRow
+from tagferry.errors import NotFound, Throttled
 from tagferry.names import Tag
 from tagferry.printable import printable
 from tagferry.sync.model import JobPlace, JobStart, JobStatus, SyncRequest
@@ -39,6 +39,24 @@ async def next_turn(session: AsyncSession, request: SyncRequest, *, limit: int) 
             retry_after=5.0,
         )
     return max((served or 1) - 1, own or 0) + 1
+
+
+async def require_organizations(session: AsyncSession, request: SyncRequest) -> None:
+    """Keep the organizations that the caller was let into from being deleted before the transaction ends.
+
+    Raises:
+        NotFound: one of them was deleted since.
+    """
+    ends = {
+        request.source_organization_id: (request.namespace, request.source_region),
+        request.target_organization_id: (request.target_namespace, request.target_region),
+    }
+    ends.pop(None, None)
+    if ends:
+        standing = set(await session.scalars(_STANDING, {"organizations": list(ends)}))
+        for organization_id, (name, region) in ends.items():
+            if organization_id not in standing:
+                raise NotFound("organization", f"{name} in {region}", "it was deleted just now")
 
 
 async def insert_jobs(
@@ -74,6 +92,8 @@ async def insert_jobs(
         "given_repository": request.repository,
         "given_target_region": request.target_region,
         "given_target_namespace": request.target_namespace,
+        "given_source_organization_id": request.source_organization_id,
+        "given_target_organization_id": request.target_organization_id,
         "given_override": request.override,
         "given_priority": _priority(request),
         "given_deadline_at": now + timedelta(seconds=request.seconds) if request.seconds is not None else None,
@@ -150,6 +170,8 @@ def _insert(dialect: str) -> Insert:
             "repository",
             "target_region",
             "target_namespace",
+            "source_organization_id",
+            "target_organization_id",
             "override",
             "priority",
             "deadline_at",
@@ -171,5 +193,10 @@ def _insert(dialect: str) -> Insert:
 
 
 # What every request asks is built once.
+_STANDING = (
+    select(OrganizationRow.id)
+    .where(OrganizationRow.id.in_(bindparam("organizations", expanding=True)))
+    .with_for_update(read=True, key_share=True)
+)
 _TURNS = _turns()
 _INSERT = {dialect: _insert(dialect) for dialect in ("sqlite", "postgresql")}

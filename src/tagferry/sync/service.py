@@ -103,8 +103,7 @@ class SyncService:
             Throttled: the caller has too many requests in flight.
         """
         arrived_at = time.monotonic()
-        await self._check(request)
-        request = self._bounded(request)
+        request = self._bounded(await self._check(request))
         most = EXAMINE_BRIEFLY if request.is_automatic else EXAMINE_SECONDS
         until = asyncio.get_running_loop().time() + min(seconds, most)
         async with self._meetings.enter(request, until=until) as places:
@@ -182,6 +181,7 @@ class SyncService:
             request_id=request_id,
             statuses=statuses,
             domain_id=caller.domain_id if source.is_guest else None,
+            organization_id=source.owner.id if source.owner is not None else None,
         )
         return [job if job.status.has_ended else self._as_it_is_now(job) for job in jobs], total
 
@@ -240,18 +240,25 @@ class SyncService:
             return replace(job, reason=waiting_reason(paused, pauses[paused].since, pauses[paused].reason))
         return replace(job, pulse=self._worker.pulse(job.id))
 
-    async def _check(self, request: SyncRequest) -> None:
+    async def _check(self, request: SyncRequest) -> SyncRequest:
+        """Let the caller pass; returns the request with the organizations that its names stand for now."""
         if not request.tags:
             raise Invalid("imageTag", "must name at least one tag")
         if len(request.tags) > self._tag_limit:
             raise TooLarge("imageTag", f"must name at most {self._tag_limit} tags", len(request.tags))
-        await admit(
+        admitted = await admit(
             self._regions,
             self._access,
             request.caller,
             repository=request.repository,
             source=(request.source_region, request.namespace),
             target=(request.target_region, request.target_namespace),
+        )
+        source, target = admitted.source.owner, admitted.target.owner
+        return replace(
+            request,
+            source_organization_id=source.id if source is not None else None,
+            target_organization_id=target.id if target is not None else None,
         )
 
     async def _selected(
@@ -272,6 +279,7 @@ class SyncService:
             request_id=selection.request_id,
             statuses=statuses,
             domain_id=caller.domain_id if source.is_guest else None,
+            organization_id=source.owner.id if source.owner is not None else None,
         )
         return found
 

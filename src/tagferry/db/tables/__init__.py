@@ -4,6 +4,7 @@ from tagferry.db.tables.accounts import AccessKeyRow, DomainRow, TokenRow, UserR
 from tagferry.db.tables.base import Base
 from tagferry.db.tables.registries import BlobLocationRow, BlobUploadRow, RegistryCapabilitiesRow
 from tagferry.db.tables.repositories import (
+    OrganizationNumberRow,
     OrganizationPermissionRow,
     OrganizationRow,
     RepositoryDownloadsRow,
@@ -22,6 +23,7 @@ __all__ = [
     "BlobUploadRow",
     "DeliveryRow",
     "DomainRow",
+    "OrganizationNumberRow",
     "OrganizationPermissionRow",
     "OrganizationRow",
     "RegistryCapabilitiesRow",

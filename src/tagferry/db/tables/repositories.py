@@ -24,6 +24,18 @@ class OrganizationRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class OrganizationNumberRow(Base):
+    """Gives organizations their ids. SQLite would give that of the last one again once it is deleted.
+
+    A row is deleted once its id was given.
+    """
+
+    __tablename__ = "organization_numbers"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True, autoincrement=True)
+
+
 class OrganizationPermissionRow(Base):
     """A user's permission in an organization: 1 read, 3 edit, 7 manage; `position` counts the order of granting."""
 

@@ -19,10 +19,22 @@ class SyncJobRow(Base):
     it has to wait for, and `worker_id` who runs it. `next_attempt_at` is set only while it waits for that time, and
     not for its turn. `losses` is how often its worker was lost while it ran. `unsearched` is why not all signatures
     and other referrers of the image could be found or read, where another search may succeed.
+    The ids of its organizations are empty where tagferry does not manage them, and once they, or the source's
+    repository, were deleted: a job belongs to those, not to their names.
     """
 
     __tablename__ = "sync_jobs"
     __table_args__ = (
+        Index(
+            "ix_sync_jobs_source_organization_id",
+            "source_organization_id",
+            **rows_where("source_organization_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_sync_jobs_target_organization_id",
+            "target_organization_id",
+            **rows_where("target_organization_id IS NOT NULL"),
+        ),
         Index("ix_sync_jobs_repository", "source_region", "namespace", "repository", "id"),
         Index("ix_sync_jobs_queue", "status", "priority", "turn", "id", **rows_where("next_attempt_at IS NULL")),
         Index("ix_sync_jobs_next_attempt_at", "next_attempt_at", **rows_where("next_attempt_at IS NOT NULL")),
@@ -63,6 +75,8 @@ class SyncJobRow(Base):
     tag: Mapped[str] = mapped_column(String(128))
     target_region: Mapped[str] = mapped_column(String(64))
     target_namespace: Mapped[str] = mapped_column(String(64))
+    source_organization_id: Mapped[int | None] = mapped_column(BigInteger)
+    target_organization_id: Mapped[int | None] = mapped_column(BigInteger)
     override: Mapped[bool]
     status: Mapped[str] = mapped_column(String(16))
     reason: Mapped[str] = mapped_column(FreeText, default="")

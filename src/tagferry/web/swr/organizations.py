@@ -13,6 +13,7 @@ from tagferry.accounts.model import Organization, Permission
 from tagferry.catalog import has_images, list_repositories
 from tagferry.errors import Conflict, Denied, Invalid, InvalidName, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Namespace
+from tagferry.registry.storage import DiskStore
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.formats import number
@@ -60,6 +61,7 @@ async def create(body: CreateNamespaceBody, context: RequestContext) -> Response
     """Create an organization, which its creator manages; where the registry governs them, put one on record."""
     name = Namespace(body.namespace)
     context.services.access.require_creation(context.caller, context.region.id, name)
+    await _require_unused(context, name)
     await context.services.organizations.create(context.caller, context.region.id, name)
     return JSONResponse({}, status_code=201)
 
@@ -114,6 +116,20 @@ async def delete(namespace: str, context: RequestContext) -> Response:
         await context.services.downloads.forget(region, name)
     await context.services.organizations.delete(region, name)
     return Response(status_code=204)
+
+
+async def _require_unused(context: Context, name: Namespace) -> None:
+    """Raise Conflict where images of a former organization of this name are left; other leftovers are cleared away."""
+    store, region = context.region.store, context.region.id
+    # The one that there is keeps what it has; that it exists already is found out later.
+    if not isinstance(store, DiskStore) or await context.services.organizations.exists(region, name):
+        return
+    if held := await store.clear_organization(name):
+        raise Conflict(
+            "organization in use",
+            f'the registry of "{region}" still holds images of a former organization "{name}", as "{held[0]}"; an '
+            f"administrator can hand them to a new one with: tagferry org create {region}/{name}",
+        )
 
 
 async def _require_empty(context: Context, name: Namespace) -> None:

@@ -21,6 +21,7 @@ TagferryError
 └── Unavailable          another party failed for now; the same call may succeed later
     ├── StorageUnavailable    a disk of this installation is full, read-only or failing
     ├── Untrusted        no connection until an operator acts, such as for an expired certificate
+    ├── DatabaseUnavailable    the database does not answer, or is damaged
     ├── Incomplete       a search could not be finished; has what it found
     ├── Expired          a deadline passed
     └── Overloaded       this server has too much to do: try again after `retry_after` seconds
@@ -178,6 +179,20 @@ class Untrusted(Unavailable):
     def __init__(self, message: str) -> None:
         super().__init__(message, may_pass=False)
         self.is_final = True
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer, or is damaged. Its text is for anybody.
+
+    Attributes:
+        detail: what an operator has to know and to do, with names that are not for everybody.
+        is_damaged: whether it has to be restored.
+    """
+
+    def __init__(self, message: str, *, detail: str = "", is_damaged: bool = False) -> None:
+        super().__init__(message, retry_after=None if is_damaged else 5.0)
+        self.detail = detail or message
+        self.is_damaged = is_damaged
 
 
 class Incomplete(Unavailable):

@@ -13,6 +13,7 @@ from tagferry.accounts.users import Users, random_password
 from tagferry.accounts.vault import Vault
 from tagferry.app.protection import protect
 from tagferry.db.engine import Database
+from tagferry.db.faults import emptied
 from tagferry.db.signals import Signals, signals_of
 from tagferry.names import RegionId
 from tagferry.settings import Settings
@@ -49,6 +50,7 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
     """Open the database, brought up to date, with the accounts in it."""
     protect(settings)
     database = Database(settings.effective_database_url)
+    _require_content(settings)
     try:
         await database.migrate()
         # What the database's library made is as open as the process lets it be, in a directory that is not.
@@ -81,6 +83,19 @@ async def ensure_admin(accounts: Accounts) -> FirstAdmin | None:
     password = random_password()
     admin = await accounts.users.create(ADMIN, password, domain=DEFAULT_DOMAIN, is_admin=True)
     return FirstAdmin(name=ADMIN, password=password, key=await accounts.keys.create(admin.user_id))
+
+
+def _require_content(settings: Settings) -> None:
+    """Refuse an empty file where a database was: it would be taken for a first start, with a new administrator.
+
+    Raises:
+        Unavailable: nothing was changed.
+    """
+    file = settings.data_dir / "tagferry.db"
+    if settings.database_url or not file.is_file() or file.stat().st_size:
+        return
+    if (settings.data_dir / "secret.key").exists():
+        raise emptied(file)
 
 
 def _vault(settings: Settings) -> Vault:

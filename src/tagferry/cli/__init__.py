@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from tagferry import __version__
-from tagferry.errors import TagferryError
+from tagferry.errors import DatabaseUnavailable, TagferryError
 
 _COMMANDS = ("init", "serve", "worker", "sync", "job", "demo", "user", "key", "org", "region", "registry")
 
@@ -63,6 +63,8 @@ def main() -> None:
     os.umask(0o077)
     try:
         app()
+    except DatabaseUnavailable as error:
+        _fail(error.detail)
     except TagferryError as error:
         _fail(error.message)
     except OSError as error:

@@ -11,13 +11,17 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Executable, Row, make_url, text
-from sqlalchemy.exc import ArgumentError, InvalidRequestError, OperationalError
+from sqlalchemy import URL, Connection, Executable, Row, event, inspect, make_url, text
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import ArgumentError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
 
 from tagferry import __version__
 from tagferry.db import postgres, sqlite
-from tagferry.errors import Invalid, Unavailable
+from tagferry.db.faults import OLDEST_POSTGRES, fault_of, not_ours, too_old
+from tagferry.db.tables import Base
+from tagferry.errors import DatabaseUnavailable, Invalid, Unavailable
+from tagferry.events import SparseEvents
 
 Result = TypeVar("Result")
 
@@ -25,6 +29,9 @@ _URL_RULE = "must be a SQLAlchemy URL, as sqlite+aiosqlite:///FILE or postgresql
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATING = 0x7A68
 """The lock under which the schema is brought up to date."""
+
+
+_log = SparseEvents(__name__)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
@@ -105,6 +112,8 @@ class Database:
             postgres.prepare(self._engine.sync_engine)
             self._reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
             self._writes = self._engine
+        self._damage: DatabaseUnavailable | None = None
+        event.listen(self._engine.sync_engine, "handle_error", self._translate)
         kind = _SteadySession if self._is_sqlite else AsyncSession
         self._reading = async_sessionmaker(self._reads, class_=kind, expire_on_commit=False)
         self._writing = async_sessionmaker(self._writes, class_=kind, expire_on_commit=False)
@@ -135,14 +144,28 @@ class Database:
             if self._is_sqlite:
                 await self._use_a_log()
             async with self._engine.connect() as connection:
+                if self.is_shared:
+                    await _require_version(connection)
                 is_newest = await connection.run_sync(_is_newest)
             if not is_newest:
                 async with self._writes.begin() as connection:
                     if self.is_shared:
                         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
                     await connection.run_sync(_upgrade)
-        except OperationalError as error:
-            raise Unavailable(f"the database cannot be used: {error.orig}") from None
+        except DatabaseUnavailable as error:
+            raise Unavailable(error.detail) from None
+        except SQLAlchemyError as error:
+            raise Unavailable(f"the database cannot be used: {error}") from None
+
+    def _translate(self, context: ExceptionContext) -> BaseException | None:
+        """Say what is wrong with the database instead of what the driver says, once a minute in the log too."""
+        fault = fault_of(context.original_exception, self._url)
+        if fault is None:
+            return None
+        if fault.is_damaged:
+            self._damage = fault
+        _log.warning(fault.message, reason=fault.detail)
+        return fault
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -202,35 +225,51 @@ class Database:
             while True:
                 try:
                     await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-                except OperationalError:
-                    if time.monotonic() > deadline:
+                except DatabaseUnavailable as error:
+                    if "locked" not in error.detail or time.monotonic() > deadline:
                         raise
                     await asyncio.sleep(sqlite.BUSY_SECONDS / 100)
                 else:
                     return
 
     async def ping(self) -> None:
-        """Ask the database something; raises Unavailable where it does not answer."""
-        try:
-            async with self.read() as session:
-                await session.execute(text("SELECT 1"))
-        except OperationalError as error:
-            raise Unavailable(f"the database does not answer: {error.orig}") from None
+        """Ask the database something; raises DatabaseUnavailable where it does not answer, or was found damaged."""
+        if self._damage is not None:
+            raise self._damage
+        async with self.read() as session:
+            await session.execute(text("SELECT 1"))
 
     async def close(self) -> None:
         """Give the connections back."""
         await self._engine.dispose()
 
 
+async def _require_version(connection: AsyncConnection) -> None:
+    version = int(await connection.scalar(text("SHOW server_version_num")) or 0)
+    if version < OLDEST_POSTGRES:
+        raise too_old(version)
+
+
 def _is_newest(connection: Connection) -> bool:
     scripts = ScriptDirectory.from_config(_config())
     revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None:
+        _require_no_others_tables(connection)
     if revision is not None and revision not in {script.revision for script in scripts.walk_revisions()}:
         raise Unavailable(
             f"the database is at revision {revision}, which tagferry {__version__} does not know; a newer version has "
             "worked with it, so use that one, or restore the backup from before"
         )
     return revision == scripts.get_current_head()
+
+
+def _require_no_others_tables(connection: Connection) -> None:
+    """Refuse another program's SQLite file, and a PostgreSQL schema whose tables have the names of ours."""
+    tables = set(inspect(connection).get_table_names())
+    if connection.dialect.name != "sqlite":
+        tables &= set(Base.metadata.tables)
+    if tables:
+        raise not_ours(connection.engine.url, min(tables))
 
 
 def _upgrade(connection: Connection) -> None:

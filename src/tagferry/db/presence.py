@@ -145,11 +145,13 @@ class SolePresence:
 
     async def leave(self) -> None:
         """See `Presence.leave`."""
-        if self._id is not None:
-            async with self._database.write() as session:
-                await session.execute(delete(WorkerRow).where(WorkerRow.id == self._id))
+        try:
+            if self._id is not None:
+                async with self._database.write() as session:
+                    await session.execute(delete(WorkerRow).where(WorkerRow.id == self._id))
+        finally:
             self._id = None
-        self._let_go()
+            self._let_go()
 
     def _let_go(self) -> None:
         if self._file is not None:

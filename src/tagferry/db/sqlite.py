@@ -56,6 +56,15 @@ class _Connection(aiosqlite.Connection):
     def cursor(self) -> "_Cursor":  # type: ignore[override]
         return _Cursor(self)
 
+    async def _connect(self) -> Self:
+        try:
+            await super()._connect()
+        except sqlite3.Error:
+            # It has told the event loop all that it has to; later, there may be no loop to tell.
+            self._thread.join(BUSY_SECONDS)
+            raise
+        return self
+
     async def rollback(self) -> None:
         if self.in_transaction:
             await super().rollback()

@@ -140,7 +140,8 @@ class Worker:
         with suppress(SQLAlchemyError):
             if released := await self._queue.release(self._id):
                 log.info("synchronizations go on with another worker, or at the next start", jobs=released)
-        await self._presence.leave()
+        with suppress(SQLAlchemyError):
+            await self._presence.leave()
 
     @property
     def free(self) -> int:

@@ -1,8 +1,9 @@
 """How errors leave the management and IAM APIs: one table, one serializer.
 
 The codes are SWR's, the API gateway's and IAM's. Where SWR publishes none, one within its scheme is chosen: 5040021 for
-a wait that ran out, 5010001 for what is not supported, 5030000 for overload, what is not ready, and a disk that is full
-or read-only, 4130014 for a body over the limit, 4090048 for a tag that is in the way, 4040000 and 4090000 for
+a wait that ran out, 5010001 for what is not supported, 5030000 for overload, what is not ready, a disk that is full or
+read-only and a database that cannot be used, 4130014 for a body over the limit, 4090048 for a tag that is in the way,
+4040000 and 4090000 for
 permissions, shares, retention policies and triggers that are missing or there already, and for domains to share with.
 """
 
@@ -132,6 +133,7 @@ _TABLE: tuple[tuple[type[errors.TagferryError], ErrorCode], ...] = (
     (errors.Refused, ErrorCode(500, f"{_SWR}5000021")),
     (errors.Corrupt, ErrorCode(500, f"{_SWR}5000021")),
     (errors.StorageUnavailable, ErrorCode(503, f"{_SWR}5030000")),
+    (errors.DatabaseUnavailable, ErrorCode(503, f"{_SWR}5030000")),
     (errors.Unavailable, ErrorCode(500, f"{_SWR}5000021")),
 )
 
@@ -158,7 +160,8 @@ def respond(error: errors.TagferryError, scope: Scope, others: Iterable[errors.T
         others: further errors of the same request.
     """
     headers = {}
-    if isinstance(error, errors.Throttled | errors.Overloaded) and error.retry_after is not None:
+    waits = errors.Throttled | errors.Overloaded | errors.DatabaseUnavailable
+    if isinstance(error, waits) and error.retry_after is not None:
         headers["Retry-After"] = str(ceil(error.retry_after))
     return serialize(code_of(error), [error.message, *(other.message for other in others)], scope, headers)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from tagferry.db import sqlite
 from tagferry.db.engine import Database
 from tagferry.db.tables import DomainRow, TokenRow, UserRow
-from tagferry.errors import Invalid, Unavailable
+from tagferry.errors import DatabaseUnavailable, Invalid, Unavailable
 from tests.support.postgres import PostgresServer
 
 
@@ -183,7 +183,7 @@ async def test_a_database_that_answers_is_there(database: Database):
 async def test_a_database_that_does_not_answer_is_unavailable(tmp_path: Path):
     nowhere = Database(f"sqlite+aiosqlite:///{tmp_path / 'none' / 'tagferry.db'}")
 
-    with pytest.raises(Unavailable, match="the database does not answer"):
+    with pytest.raises(Unavailable, match="the database cannot be used"):
         await nowhere.ping()
     await nowhere.close()
     await workers_ended()
@@ -193,7 +193,7 @@ async def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path):
     (tmp_path / "folder").mkdir()
     broken = Database(f"sqlite+aiosqlite:///{tmp_path / 'folder'}")
 
-    with pytest.raises(Unavailable, match="the database cannot be used"):
+    with pytest.raises(Unavailable, match='folder" is a directory; name a file in database_url'):
         await broken.migrate()
     await broken.close()
     await workers_ended()
@@ -290,7 +290,7 @@ async def test_where_a_connection_fails_that_was_used_just_now_all_are_made_anew
     before = await processes(database, 3)
     await shut(postgres, before)
 
-    with pytest.raises(OperationalError):
+    with pytest.raises(DatabaseUnavailable, match="the database does not answer"):
         await processes(database, 1)
     after = await processes(database, 3)
 

@@ -1,0 +1,132 @@
+"""What is wrong with the database, as an operator is told it: one sentence that says what to do.
+
+Everybody else learns only that the database cannot be used, or is damaged.
+"""
+
+import re
+from pathlib import Path
+
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from tagferry.errors import DatabaseUnavailable
+
+_CODE = 0xFF
+"""The part of SQLite's extended error codes that says what kind it is."""
+_SQLITE = {
+    5: 'the database "{name}" is locked by another process; stop that one, or try again later',
+    6: 'the database "{name}" is locked by another process; stop that one, or try again later',
+    8: 'the database "{name}" cannot be written; give the user who runs tagferry write access to it and to its folder',
+    10: 'the disk of the database "{name}" failed ({text}); check it, and restore the database from a backup if needed',
+    11: 'the database "{name}" is damaged; stop tagferry and restore it from a backup',
+    13: 'the disk of the database "{name}" is full; free some space',
+    14: 'the database "{name}" cannot be opened; give the user who runs tagferry access to it and to its folder',
+    26: '"{name}" is no SQLite database, or damaged; restore it from a backup, or name another file in database_url',
+}
+_DAMAGES = frozenset({11, 26})
+_POSTGRES = {
+    "28": "PostgreSQL refused the login ({text}); check the user and the password in database_url",
+    "3D000": "PostgreSQL has no such database ({text}); create it with: createdb, or change database_url",
+    "42501": "PostgreSQL refused access ({text}); make the user in database_url the owner of the database",
+    "53300": "PostgreSQL accepts no more connections ({text}); raise its max_connections, or run fewer processes",
+    "53100": "the disk of the database is full; free some space",
+    "25006": "PostgreSQL accepts no writes ({text}); name the primary server in database_url, not a standby",
+    "XX001": "the database is damaged ({text}); stop tagferry and restore it from a backup",
+    "XX002": "an index of the database is damaged ({text}); repair it with REINDEX, or restore the database",
+    "42P01": "the database lacks a table ({text}); restore it from a backup",
+}
+# A login that is refused comes without a code, with the text alone.
+_POSTGRES_TEXTS = {
+    "too many clients": "53300",
+    "too many connections": "53300",
+    "remaining connection slots": "53300",
+    "read-only transaction": "25006",
+    "password authentication failed": "28",
+    "no password supplied": "28",
+    "no pg_hba.conf entry": "28",
+    'role "': "28",
+    'database "': "3D000",
+    "permission denied": "42501",
+}
+OLDEST_POSTGRES = 120000
+"""As `server_version_num` has it."""
+
+
+class DatabaseFault(DatabaseUnavailable, SQLAlchemyError):
+    """What the driver said, as tagferry says it; whoever expects an error of SQLAlchemy's gets one."""
+
+
+def fault_of(error: BaseException, url: URL) -> DatabaseFault | None:
+    """Translate an error of a driver; None where the statement is to blame, and not the database."""
+    if isinstance(error, DBAPIError):
+        error = error.orig or error
+    text = _first_line(error)
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None:
+        return _sqlite_fault(code & _CODE, text, url)
+    if "sqlstate" in dir(error):
+        return _postgres_fault(error, text)
+    return None
+
+
+def not_ours(url: URL, table: str) -> DatabaseFault:
+    """The error of a database that another program uses."""
+    detail = f'{_shown(url)} holds tables of another program, as "{table}"; name another database in database_url'
+    return DatabaseFault("the database cannot be used", detail=detail)
+
+
+def too_old(version: int) -> DatabaseFault:
+    """The error of a PostgreSQL that lacks what is needed."""
+    detail = f"PostgreSQL {version // 10000} is too old; tagferry needs version {OLDEST_POSTGRES // 10000} or later"
+    return DatabaseFault("the database cannot be used", detail=detail)
+
+
+def emptied(file: Path) -> DatabaseFault:
+    """The error of a file that held a database once."""
+    detail = (
+        f'the database "{file}" is empty, although there is data beside it; restore it from a backup, or delete the '
+        "file to begin with no users and organizations"
+    )
+    return DatabaseFault("the database is damaged", detail=detail, is_damaged=True)
+
+
+def _sqlite_fault(code: int, text: str, url: URL) -> DatabaseFault | None:
+    name = url.database or ""
+    if code == 1 and (missing := re.match(r"no such (table|column): (\S+)", text)):
+        detail = f'the database "{name}" lacks the {missing[1]} {missing[2]}; restore it from a backup'
+        return DatabaseFault("the database is damaged", detail=detail, is_damaged=True)
+    if code not in _SQLITE:
+        return None
+    if code == 14 and Path(name).is_dir():
+        detail = f'the database "{name}" is a directory; name a file in database_url'
+    else:
+        detail = _SQLITE[code].format(name=name, text=text)
+    is_damaged = code in _DAMAGES
+    message = "the database is damaged" if is_damaged else "the database cannot be used"
+    return DatabaseFault(message, detail=detail, is_damaged=is_damaged)
+
+
+def _postgres_fault(error: BaseException, text: str) -> DatabaseFault | None:
+    if isinstance(error, IntegrityError):
+        return None
+    state = getattr(error, "sqlstate", None) or next(
+        (state for part, state in _POSTGRES_TEXTS.items() if part in text), ""
+    )
+    template = _POSTGRES.get(state) or _POSTGRES.get(state[:2])
+    if template is not None:
+        is_damaged = state in ("XX001", "XX002", "42P01")
+        message = "the database is damaged" if is_damaged else "the database cannot be used"
+        return DatabaseFault(message, detail=template.format(text=text), is_damaged=is_damaged)
+    if type(error).__name__ in ("OperationalError", "ConnectionTimeout") or state[:2] in ("08", "57"):
+        return DatabaseFault("the database does not answer", detail=f"the database does not answer: {text}")
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    """What the driver said, in one line; it holds no password."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).removeprefix("connection failed: ")
+
+
+def _shown(url: URL) -> str:
+    return f'"{url.database}"' if url.get_backend_name() == "sqlite" else f"the database {url.database}"

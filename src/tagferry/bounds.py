@@ -160,3 +160,6 @@ RECORDED_TEXT = 4000
 """Characters of a text that quotes others, such as the reason of a job, that are kept in the database."""
 JOB_LOSSES = 5
 """How often a job is started again after its worker was lost while it ran; then it fails."""
+
+RECORDS_PRUNED = 100_000
+"""Old records of one kind (jobs, deletions, calls) that are deleted in one hour, whatever the clock says."""

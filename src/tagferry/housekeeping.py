@@ -1,6 +1,7 @@
 """What is done now and then, so that what nobody needs any more does not fill the database and the disk."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -21,7 +22,13 @@ log = structlog.get_logger(__name__)
 
 
 async def keep_house(
-    regions: Regions, jobs: Jobs, history: History, deliveries: Deliveries, *, kept: timedelta
+    regions: Regions,
+    jobs: Jobs,
+    history: History,
+    deliveries: Deliveries,
+    *,
+    kept: timedelta,
+    is_plausible: Callable[[], Awaitable[bool]] | None = None,
 ) -> None:
     """Forget old records, and free the disk of embedded registries from what was deleted or never finished, for ever.
 
@@ -31,11 +38,14 @@ async def keep_house(
         history: the records of what retention deleted.
         deliveries: the records of webhooks' calls.
         kept: how long a record is kept.
+        is_plausible: whether the time may be believed now; where not, nothing is deleted.
     """
     while True:
         await asyncio.sleep(_PAUSE_SECONDS)
-        before = datetime.now(UTC) - kept
         try:
+            if is_plausible is not None and not await is_plausible():
+                continue
+            before = datetime.now(UTC) - kept
             log.info("deleted the records of old jobs", jobs=await jobs.prune(ended_before=before))
             log.info("deleted the records of old deletions", deletions=await history.prune(before=before))
             log.info("deleted the records of old calls", calls=await deliveries.prune(ended_before=before))

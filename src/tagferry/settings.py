@@ -254,6 +254,10 @@ class RetentionSettings(_Frozen):
 
     interval_hours: PositiveFloat = 24.0
     """How long after a policy was carried out the next time is due."""
+    tags_per_run: PositiveInt = 100
+    """Tags that a policy deletes at most when it is carried out; the rest follow in runs an hour apart."""
+    settling_minutes: float = Field(60.0, ge=0)
+    """How long nothing is deleted by its age after the clock jumped, or after nothing ran for more than an hour."""
 
 
 class LimitSettings(_Frozen):

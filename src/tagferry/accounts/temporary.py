@@ -13,7 +13,7 @@ from typing import Any
 
 from tagferry.accounts.keys import random_key
 from tagferry.accounts.model import Caller, LoginSecret, RegistryBearer, RegistryToken, TemporaryKey
-from tagferry.accounts.tokens import utc_now
+from tagferry.accounts.tokens import CLOCKS_DIFFER_BY, utc_now
 from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
 from tagferry.errors import Invalid, Unauthenticated
@@ -99,7 +99,7 @@ class TemporaryCredentials:
         document: dict[str, Any] = {"kind": _REGISTRY, "region": region, "scopes": list(scopes)}
         if caller is None:
             expires_at = issued_at + lifetime
-            sealed = self._vault.seal(document | {"expires": expires_at.timestamp()})
+            sealed = self._vault.seal(document | {"issued": issued_at.timestamp(), "expires": expires_at.timestamp()})
         else:
             expires_at = self._end(caller, lifetime)
             sealed = await self._seal(caller, expires_at, document)
@@ -175,6 +175,7 @@ class TemporaryCredentials:
                 "user": caller.user_id,
                 "root": caller.proof.access_key,
                 "holds": owner.proof.mark,
+                "issued": self._clock().timestamp(),
                 "expires": expires_at.timestamp() if expires_at is not None else None,
             }
             | ({"token": caller.proof.token} if caller.proof.token is not None else {})
@@ -187,8 +188,11 @@ class TemporaryCredentials:
         return document
 
     def _require_time_left(self, document: dict[str, Any], message: str) -> None:
-        if document["expires"] is not None and self._clock().timestamp() >= document["expires"]:
+        now = self._clock()
+        if document["expires"] is not None and now.timestamp() >= document["expires"]:
             raise Unauthenticated(message)
+        if document.get("issued", 0) > (now + CLOCKS_DIFFER_BY).timestamp():
+            raise Unauthenticated("the credential was issued later than now by this server's clock; get a new one")
 
     async def _owner(self, document: dict[str, Any]) -> Caller | None:
         owner = await self._users.by_root(document["user"], document["root"], document.get("token"))

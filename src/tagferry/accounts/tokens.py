@@ -20,6 +20,10 @@ _AND = ","
 """Separates the methods by which a token was issued."""
 
 
+CLOCKS_DIFFER_BY = timedelta(minutes=5)
+"""By so much may the clock of the process that issued something be ahead."""
+
+
 def utc_now() -> datetime:
     """The time."""
     return datetime.now(UTC)
@@ -93,10 +97,12 @@ class Tokens:
                 they are enabled again.
 
         Returns:
-            None where it is unknown, has expired, or is disabled.
+            None where it is unknown, has expired, or is disabled, and where it was issued later than now: then the
+            clock was wrong or is, and would bring back what had expired.
         """
         if len(value) > bounds.IAM_TOKEN_CHARACTERS:
             return None
+        now = self._clock()
         is_enabled = and_(UserRow.enabled, or_(TokenRow.access_key.is_(None), AccessKeyRow.enabled))
         async with self._database.read() as session:
             rows = await session.execute(
@@ -106,7 +112,8 @@ class Tokens:
                 .outerjoin(AccessKeyRow, AccessKeyRow.access_key == TokenRow.access_key)
                 .where(
                     TokenRow.token_hash == _hash(value),
-                    TokenRow.expires_at > self._clock(),
+                    TokenRow.expires_at > now,
+                    TokenRow.issued_at <= now + CLOCKS_DIFFER_BY,
                     true() if even_disabled else is_enabled,
                 )
             )

@@ -9,6 +9,7 @@ from datetime import timedelta
 from tagferry.accounts.repositories import Repositories
 from tagferry.app.accounts import Accounts
 from tagferry.app.syncs import Syncs
+from tagferry.db.clock import Clock
 from tagferry.housekeeping import keep_house
 from tagferry.names import RegionId
 from tagferry.registry.storage import DiskStore
@@ -74,6 +75,7 @@ async def open_followers(
         poll_seconds={name: pause for name, pause in pauses.items() if pause is not None},
         leads=leads,
     )
+    clock = Clock(database, settling=timedelta(minutes=settings.retention.settling_minutes))
     retention = Retention(
         regions=regions,
         policies=policies,
@@ -82,13 +84,22 @@ async def open_followers(
         forget=watch.forget,
         leads=leads,
         interval=timedelta(hours=settings.retention.interval_hours),
+        is_plausible=clock.is_plausible,
+        most=settings.retention.tags_per_run,
     )
     webhooks = Webhooks(map(_webhook, settings.webhooks))
     sender = WebhookSender(
         deliveries=deliveries, webhooks=webhooks, regions=regions, signals=syncs.signals, leads=leads
     )
     async with AsyncExitStack() as stack:
-        house = keep_house(regions, syncs.jobs, history, deliveries, kept=timedelta(days=settings.sync.history_days))
+        house = keep_house(
+            regions,
+            syncs.jobs,
+            history,
+            deliveries,
+            kept=timedelta(days=settings.sync.history_days),
+            is_plausible=clock.is_plausible,
+        )
         stack.push_async_callback(_cancel, asyncio.create_task(house))
         restorer = Restorer(regions, syncs.locations)
         for region in regions:

@@ -65,7 +65,8 @@ def _root(settings: Settings, name: str) -> Path:
 
 async def _store(name: RegionId, region: RegionSettings, settings: Settings, memory: Memory | None) -> ImageStore:
     if region.is_embedded:
-        return await DiskStore.open(_root(settings, name), name=name, reserve=settings.limits.disk_reserve)
+        # What earlier processes left is removed by its age, later, when the clock is known to be plausible.
+        return DiskStore(_root(settings, name), name=name, reserve=settings.limits.disk_reserve)
     endpoint = Endpoint(
         name=name,
         url=region.registry,

@@ -54,6 +54,8 @@ data_dir = "tagferry-data"
 
 [retention]
 # interval_hours = 24      # from one time that a retention policy is carried out to the next
+# tags_per_run = 100       # that a policy deletes at most when it is carried out; the rest an hour later
+# settling_minutes = 60    # after the clock jumped, for which nothing is deleted by its age
 
 [limits]
 # body_bytes = 1048576

@@ -28,6 +28,8 @@ _RUN_SECONDS = 3600.0
 _TICK_SECONDS = 5.0
 _AGENDA_LIMIT = 10_000
 """Policies of one region that wait their turn; what is more is found by the next look."""
+_REST = timedelta(hours=1)
+"""How long after a run that deleted as much as it may the next one is due."""
 _LAST_SECONDS = 10.0
 """How long, at the end, a deletion under way may take to get on record."""
 
@@ -53,6 +55,8 @@ class Retention:
         leads: whether this process does it.
         interval: how long after a policy was carried out the next time is due.
         clock: the time.
+        is_plausible: whether that may be believed now.
+        most: tags that one run deletes at most; the rest is deleted by those that follow.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class Retention:
         leads: Callable[[], Awaitable[bool]],
         interval: timedelta,
         clock: Callable[[], datetime] = now_utc,
+        is_plausible: Callable[[], Awaitable[bool]] | None = None,
+        most: int = 100,
     ) -> None:
         self._regions = regions
         self._policies = policies
@@ -75,6 +81,8 @@ class Retention:
         self._leads = leads
         self._interval = interval
         self._clock = clock
+        self._is_plausible = is_plausible
+        self._most = most
         self._patience = Patience(shortest=60.0, longest=3600.0)
         self._agenda: Lanes[tuple[int, RegionId]] = Lanes(_AGENDA_LIMIT, lambda due: due[1])
         self._running: set[int] = set()
@@ -118,7 +126,10 @@ class Retention:
         return await asyncio.to_thread(departures, seen, rules, now)
 
     async def carry_out(self, policy: Policy) -> int:
-        """Delete what a policy lets go now; returns how many tags. Raises what the repository's registry raises."""
+        """Delete what a policy lets go now, as much as one run may; returns how many tags.
+
+        Raises what the repository's registry raises.
+        """
         store, now = self._regions[policy.region].store, self._clock()
         known = await self._sightings.of(policy.id)
         try:
@@ -138,7 +149,17 @@ class Retention:
         for tag in going:
             if tag in deleted:
                 continue
-            if not await self._policies.is_current(policy):
+            if len(deleted) >= self._most:
+                log.warning(
+                    "retention leaves tags to its next run",
+                    policy=policy.id,
+                    region=policy.region,
+                    repository=policy.name,
+                    deleted=len(deleted),
+                    left=len(going) - len(deleted),
+                )
+                break
+            if not await self._policies.is_current(policy) or not await self._trusts_the_clock():
                 break
             work = asyncio.create_task(self._delete(policy, tag, going, lists))
             self._deleting.add(work)
@@ -187,7 +208,7 @@ class Retention:
         while True:
             self._woken.clear()
             try:
-                if await self._leads():
+                if await self._leads() and await self._trusts_the_clock():
                     for due in await self._policies.due(ran_before=self._clock() - self._interval):
                         if due[0] not in self._running and self._patience.until(due[0]) is None:
                             self._agenda.add(due)
@@ -208,16 +229,22 @@ class Retention:
         finally:
             self._running.discard(policy_id)
 
+    async def _trusts_the_clock(self) -> bool:
+        return self._is_plausible is None or await self._is_plausible()
+
     async def _guarded(self, policy_id: int) -> None:
         """Carry a policy out; if that goes wrong, try again later."""
         try:
             async with asyncio.timeout(_RUN_SECONDS):
                 policy = await self._policies.find(policy_id)
-                if policy is None or not await self._leads():
+                if policy is None or not await self._leads() or not await self._trusts_the_clock():
                     return
                 now = self._clock()
                 deleted = await self.carry_out(policy)
                 log.info("a retention policy was carried out", policy=policy_id, name=policy.name, deleted=deleted)
+                if deleted >= self._most:
+                    # What is left goes sooner than in the next interval.
+                    now = min(now, now - self._interval + _REST)
                 await self._policies.ran(policy, now)
         except Exception as error:
             if self._patience.fail(policy_id, reason_of(error))[1]:

@@ -88,11 +88,12 @@ class Keeper:
         self.calendar = Calendar()
         self.forgotten: list[tuple[RegionId, RepositoryName, Tag]] = []
         self.leading = True
+        self.plausible = True
         self.asked = 0
         self.retention = self.new_retention()
         self.repository_id = 0
 
-    def new_retention(self, *, interval: timedelta = timedelta(days=1)) -> Retention:
+    def new_retention(self, *, interval: timedelta = timedelta(days=1), most: int = 100) -> Retention:
         return Retention(
             regions=self.regions,
             policies=self.policies,
@@ -102,6 +103,8 @@ class Keeper:
             leads=self._leads,
             interval=interval,
             clock=self.calendar,
+            is_plausible=self._is_plausible,
+            most=most,
         )
 
     async def push(self, *tags: str, days: float | None = None) -> None:
@@ -149,6 +152,9 @@ class Keeper:
 
     async def _forget(self, region: RegionId, name: RepositoryName, tag: Tag) -> None:
         self.forgotten.append((region, name, tag))
+
+    async def _is_plausible(self) -> bool:
+        return self.plausible
 
     async def _leads(self) -> bool:
         self.asked += 1

@@ -327,3 +327,50 @@ async def test_old_records_are_forgotten(keeper: Keeper):
     assert await keeper.history.prune(before=datetime.now(UTC) - timedelta(days=1)) == 0
     assert await keeper.history.prune(before=datetime.now(UTC) + timedelta(days=1)) == 1
     assert await keeper.deleted() == []
+
+
+async def test_nothing_is_deleted_while_the_clock_is_in_doubt_and_everything_once_it_is_not(keeper: Keeper):
+    await keeper.push("v1", "v2", days=1)
+    await keeper.policy(rule("date_rule", 30))
+    keeper.plausible = False
+    keeper.calendar.ahead = timedelta(days=365)
+    keeper.retention.start()
+    try:
+        for _ in range(20):
+            keeper.retention.wake()
+            await asyncio.sleep(0)
+        assert await keeper.tags() == ["v1", "v2"]
+
+        keeper.plausible = True
+        keeper.retention.wake()
+
+        await eventually(lambda: _is_empty(keeper))
+    finally:
+        await keeper.retention.close()
+
+
+async def test_a_clock_that_jumps_in_the_middle_of_a_run_ends_it(keeper: Keeper):
+    await keeper.push("v1", "v2", "v3", days=9)
+    policy = await keeper.policy(rule("date_rule", 1))
+    keeper.plausible = False
+
+    assert await keeper.retention.carry_out(policy) == 0
+    assert await keeper.tags() == ["v1", "v2", "v3"]
+
+
+async def test_one_run_deletes_so_many_tags_and_the_next_one_is_due_within_the_hour(keeper: Keeper):
+    await keeper.push("v1", "v2", "v3", days=9)
+    policy = await keeper.policy(rule("date_rule", 1))
+    retention = keeper.new_retention(most=2)
+    await retention._guarded(policy.id)
+    assert len(await keeper.tags()) == 1
+    now = keeper.calendar()
+
+    assert await keeper.policies.due(ran_before=now - timedelta(days=1)) == []
+    assert await keeper.policies.due(ran_before=now - timedelta(hours=22, minutes=59)) == [(policy.id, NORTH)]
+    await retention._guarded(policy.id)
+    assert await keeper.tags() == []
+
+
+async def _is_empty(keeper: Keeper) -> bool:
+    return await keeper.tags() == []

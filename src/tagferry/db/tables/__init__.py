@@ -2,6 +2,7 @@
 
 from tagferry.db.tables.accounts import AccessKeyRow, DomainRow, TokenRow, UserRow
 from tagferry.db.tables.base import Base
+from tagferry.db.tables.clock import ClockRow
 from tagferry.db.tables.registries import BlobLocationRow, BlobUploadRow, RegistryCapabilitiesRow
 from tagferry.db.tables.repositories import (
     OrganizationNumberRow,
@@ -21,6 +22,7 @@ __all__ = [
     "Base",
     "BlobLocationRow",
     "BlobUploadRow",
+    "ClockRow",
     "DeliveryRow",
     "DomainRow",
     "OrganizationNumberRow",

@@ -1,0 +1,125 @@
+"""Whether the time can be believed by those who delete what is old; see decision 25.
+
+A clock that is years ahead makes everything old. Machines start with such clocks, and correct them a moment later. So
+nothing is deleted by its age while the database's clock differs from this machine's, and not before an hour has passed
+since the time was seen to jump: while the process runs, against the time since the machine was started, and over a
+restart, against the last time that the database has on record.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, select, text
+
+from tagferry.db.columns import UtcDateTime
+from tagferry.db.engine import Database
+from tagferry.db.tables import ClockRow, RetentionPolicyRow, SyncJobRow, UserRow
+from tagferry.events import SparseEvents
+
+TOLERANCE = timedelta(minutes=1)
+"""By so much may two clocks differ."""
+LONGEST_GAP = timedelta(hours=1)
+"""So long may nothing have run without a doubt whether it was so long."""
+_WRITTEN_EVERY = timedelta(minutes=1)
+_ROW = 1
+
+log = SparseEvents(__name__)
+
+
+def since_boot() -> float:
+    """Seconds since the machine was started, those in which it slept included; nobody sets this clock."""
+    boot = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(boot)
+
+
+def utc_now() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
+
+
+class Clock:
+    """Tells when the time has been plausible for long enough.
+
+    Args:
+        database: has the last time on record, and perhaps a clock of its own.
+        settling: how long the time is not believed after it jumped.
+        now: this machine's clock.
+        elapsed: seconds that nobody sets.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        settling: timedelta,
+        now: Callable[[], datetime] = utc_now,
+        elapsed: Callable[[], float] = since_boot,
+    ) -> None:
+        self._database = database
+        self._settling = settling.total_seconds()
+        self._now = now
+        self._elapsed = elapsed
+        self._seen: tuple[datetime, float] | None = None
+        self._written: datetime | None = None
+        self._trusted_at = 0.0
+        self._doubt = ""
+
+    async def is_plausible(self) -> bool:
+        """Whether what is old by this clock may be deleted now; where not, the log says why, and until when."""
+        now, elapsed = self._now(), self._elapsed()
+        if self._seen is None:
+            await self._compare_with_record(now, elapsed)
+        else:
+            before, then = self._seen
+            jump = (now - before).total_seconds() - (elapsed - then)
+            if abs(jump) > TOLERANCE.total_seconds():
+                self._distrust(elapsed, f"it jumped by {timedelta(seconds=round(jump))}")
+        self._seen = (now, elapsed)
+        await self._compare_with_database(elapsed)
+        if elapsed < self._trusted_at:
+            seconds = round(self._trusted_at - elapsed)
+            log.warning(
+                "nothing is deleted by its age, since the clock is in doubt", reason=self._doubt, seconds=seconds
+            )
+            return False
+        if self._written is None or abs(now - self._written) >= _WRITTEN_EVERY:
+            await self._write(now)
+        return True
+
+    def _distrust(self, elapsed: float, reason: str) -> None:
+        self._trusted_at, self._doubt = elapsed + self._settling, reason
+
+    async def _compare_with_record(self, now: datetime, elapsed: float) -> None:
+        last = await self._last_recorded()
+        if last is None:
+            return
+        if now < last - TOLERANCE:
+            self._distrust(elapsed, f"it says {now:%Y-%m-%d %H:%M}, before {last:%Y-%m-%d %H:%M}, which was on record")
+        elif now - last > LONGEST_GAP:
+            self._distrust(elapsed, f"{now - last} have passed since the last time on record, if it is right")
+
+    async def _compare_with_database(self, elapsed: float) -> None:
+        if not self._database.is_shared:
+            return
+        async with self._database.read() as session:
+            theirs: datetime | None = await session.scalar(select(text("clock_timestamp()")))
+        if theirs is not None and abs(theirs - self._now()) > TOLERANCE:
+            self._distrust(elapsed, f"the clock of the database says {theirs.astimezone(UTC):%Y-%m-%d %H:%M}")
+
+    async def _last_recorded(self) -> datetime | None:
+        """The last time on record; before any was written on purpose, that of what happened last."""
+        async with self._database.read() as session:
+            row = await session.get(ClockRow, _ROW)
+            if row is not None:
+                return row.seen_at
+            last_job = select(SyncJobRow.updated_at).order_by(SyncJobRow.id.desc()).limit(1)
+            last_run = select(func.max(RetentionPolicyRow.ran_at, type_=UtcDateTime()))
+            last_user = select(func.max(UserRow.created_at, type_=UtcDateTime()))
+            found = [await session.scalar(wanted) for wanted in (last_job, last_run, last_user)]
+        return max((moment for moment in found if moment is not None), default=None)
+
+    async def _write(self, now: datetime) -> None:
+        async with self._database.write() as session:
+            await session.merge(ClockRow(id=_ROW, seen_at=now))
+        self._written = now

@@ -11,6 +11,7 @@ TagferryError
 ├── Unauthenticated      nobody, or somebody who cannot prove it
 │   └── BadSignature     an AK/SK signature that does not verify
 ├── Denied               known, and not permitted
+│   └── QuotaExceeded    an organization or a user has as much as it may
 ├── Refused              a registry does not let tagferry itself in, or not do what it was asked to do there
 │   └── NotDeleted       a registry accepted a deletion, and still has what was to be deleted
 ├── NotFound             the resource does not exist
@@ -93,6 +94,10 @@ class BadSignature(Unauthenticated):
 
 class Denied(TagferryError):
     """Known, and not permitted."""
+
+
+class QuotaExceeded(Denied):
+    """An organization or a user has as much as it may have."""
 
 
 class Refused(TagferryError):

@@ -260,6 +260,19 @@ class RetentionSettings(_Frozen):
     """How long nothing is deleted by its age after the clock jumped, or after nothing ran for more than an hour."""
 
 
+class QuotaSettings(_Frozen):
+    """How much there may be, unless an administrator says otherwise of an organization; 0 means without limit."""
+
+    organizations: int = Field(100, ge=0)
+    """Organizations of a region that one user may have created; administrators create any number."""
+    repositories: int = Field(10_000, ge=0)
+    """Repositories of an organization."""
+    bytes: int = Field(0, ge=0)
+    """Bytes of an organization's images in an embedded region, each blob once a repository."""
+    uploads: int = Field(1_000, ge=0)
+    """Upload sessions of an organization in an embedded region that were begun and not ended."""
+
+
 class LimitSettings(_Frozen):
     """What the management API accepts."""
 
@@ -366,6 +379,7 @@ class Settings(BaseSettings):
     sync: SyncSettings = SyncSettings()
     retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
+    quotas: QuotaSettings = QuotaSettings()
     webhooks: tuple[WebhookSettings, ...] = ()
     """What triggers call; of several that a trigger meets the first one is called."""
 

@@ -66,8 +66,14 @@ async def test_the_overview_counts_single_repositories_that_the_caller_may_read_
     await ask(ferry, "update_repo", UpdateRepoRequest(namespace="team", repository="app", body=body))
 
 
-async def test_there_are_no_quotas_and_no_reports(ferry: Deployment) -> None:
-    assert (await ask(ferry, "list_quotas", ListQuotasRequest())).quotas == []
+async def test_there_are_quotas_and_no_reports(ferry: Deployment) -> None:
+    quotas = (await ask(ferry, "list_quotas", ListQuotasRequest())).quotas
+    assert [(one.quota_key, one.quota_limit, one.unit) for one in quotas] == [
+        ("namespace", -1, ""),
+        ("repository", 10_000, ""),
+        ("storage", -1, "B"),
+        ("upload", 1_000, ""),
+    ]
     request = ShowDomainResourceReportsRequest(resource_type="store", frequency="daily")
     assert not (await ask(ferry, "show_domain_resource_reports", request)).body
     request = ShowDomainResourceReportsRequest(resource_type="weather", frequency="daily")

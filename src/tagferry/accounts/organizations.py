@@ -16,7 +16,7 @@ from tagferry.db.tables import (
     RepositoryDownloadsRow,
     UserRow,
 )
-from tagferry.errors import Conflict, InvalidName, NotFound
+from tagferry.errors import Conflict, InvalidName, NotFound, QuotaExceeded
 from tagferry.names import Namespace, RegionId
 
 RESERVED = frozenset({"manage"})
@@ -39,8 +39,22 @@ class Organizations:
         self._database = database
         self._on_delete = on_delete
 
-    async def create(self, caller: Caller, region: RegionId, name: Namespace) -> Organization:
-        """Create an organization, which its creator manages; raises InvalidName or Conflict."""
+    async def create(
+        self, caller: Caller, region: RegionId, name: Namespace, *, limit: int | None = None
+    ) -> Organization:
+        """Create an organization, which its creator manages.
+
+        Args:
+            caller: the creator.
+            region: where it is.
+            name: its name.
+            limit: how many of the region the creator may have created; None means any number.
+
+        Raises:
+            InvalidName: the name cannot be that of an organization.
+            Conflict: there is one of this name.
+            QuotaExceeded: the creator has as many as it may.
+        """
         if name in RESERVED:
             raise InvalidName("namespace", "must not be a name that the API uses itself", str(name))
         number = OrganizationNumberRow()
@@ -54,6 +68,7 @@ class Organizations:
         )
         try:
             async with self._database.write() as session:
+                await _require_fewer(session, caller, region, limit)
                 session.add(number)
                 await session.flush()
                 row.id = number.id
@@ -130,6 +145,20 @@ class Organizations:
                     organization_id=row.id, user_id=user_id, auth=int(permission), position=(last or 0) + 1
                 )
             )
+
+
+async def _require_fewer(session: AsyncSession, caller: Caller, region: RegionId, limit: int | None) -> None:
+    if limit is None:
+        return
+    # Two requests at once count one after the other.
+    await session.execute(select(UserRow.id).where(UserRow.id == caller.user_id).with_for_update())
+    mine = select(func.count()).where(OrganizationRow.region == region, OrganizationRow.creator_id == caller.user_id)
+    created = await session.scalar(mine) or 0
+    if created >= limit:
+        raise QuotaExceeded(
+            f"quota exceeded: {caller.name} has created {created} of {limit} organizations in {region}; delete one, or "
+            "ask an administrator to create it"
+        )
 
 
 def with_permission(caller: Caller, region: RegionId) -> Select[OrganizationRow, int]:

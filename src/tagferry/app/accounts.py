@@ -8,6 +8,7 @@ from tagferry.accounts.access import AccessControl
 from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.model import AccessKey
 from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.quotas import OrganizationQuotas
 from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.users import Users, random_password
 from tagferry.accounts.vault import Vault
@@ -16,6 +17,7 @@ from tagferry.db.engine import Database
 from tagferry.db.faults import emptied
 from tagferry.db.signals import Signals, signals_of
 from tagferry.names import RegionId
+from tagferry.quotas import Limits
 from tagferry.settings import Settings
 from tagferry.sync.closing import Closing
 
@@ -32,6 +34,7 @@ class Accounts:
     users: Users
     keys: AccessKeys
     organizations: Organizations
+    quotas: OrganizationQuotas
     temporary: TemporaryCredentials
     access: AccessControl
 
@@ -67,6 +70,7 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
                 users=users,
                 keys=keys,
                 organizations=Organizations(database, on_delete=Closing(signals).organization),
+                quotas=OrganizationQuotas(database, _quotas(settings)),
                 temporary=TemporaryCredentials(users, vault),
                 access=AccessControl(database, open_regions=open_regions),
             )
@@ -96,6 +100,11 @@ def _require_content(settings: Settings) -> None:
         return
     if (settings.data_dir / "secret.key").exists():
         raise emptied(file)
+
+
+def _quotas(settings: Settings) -> Limits:
+    given = settings.quotas
+    return Limits(bytes=given.bytes or None, repositories=given.repositories or None, uploads=given.uploads or None)
 
 
 def _vault(settings: Settings) -> Vault:

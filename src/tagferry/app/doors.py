@@ -12,6 +12,7 @@ from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.downloads import Downloads
 from tagferry.accounts.grants import Grants
 from tagferry.accounts.lockout import Lockout
+from tagferry.accounts.quotas import OrganizationQuotas
 from tagferry.accounts.repositories import Repositories
 from tagferry.accounts.shares import Shares
 from tagferry.accounts.tokens import Tokens
@@ -21,6 +22,7 @@ from tagferry.app.syncs import Syncs, open_syncs
 from tagferry.db.tables import OrganizationPermissionRow, RepositoryPermissionRow
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.oci.model import Manifest
+from tagferry.quotas import Limits
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tagferry.settings import RegionSettings, Settings
@@ -64,12 +66,29 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
         downloads = Downloads(accounts.database)
         stack.push_async_callback(downloads.close)
         syncs = await stack.enter_async_context(open_syncs(settings, accounts, places=places))
+        for region in syncs.regions:
+            if isinstance(region.store, DiskStore):
+                region.store.quotas.allowances = _Allowances(accounts.quotas, region.id)
         followers = await stack.enter_async_context(open_followers(settings, accounts, repositories, syncs))
         services = _services(settings, accounts, repositories, downloads, syncs, followers)
         listeners = [
             _listener(syncs.regions[name], region, services) for name, region in settings.served_regions.items()
         ]
         yield App(accounts=accounts, services=services, worker=syncs.worker, listeners=tuple(listeners))
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowances:
+    """The quotas of a region's organizations, as its registry asks for them."""
+
+    quotas: OrganizationQuotas
+    region: RegionId
+
+    async def limits(self, namespace: str) -> Limits:
+        return await self.quotas.limits(self.region, namespace)
+
+    async def recorded(self, namespace: str) -> set[str]:
+        return await self.quotas.recorded(self.region, namespace)
 
 
 def _services(
@@ -88,6 +107,7 @@ def _services(
         database=database,
         regions=syncs.regions,
         organizations=accounts.organizations,
+        quotas=accounts.quotas,
         users=accounts.users,
         keys=accounts.keys,
         access=accounts.access,

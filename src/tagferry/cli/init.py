@@ -57,6 +57,12 @@ data_dir = "tagferry-data"
 # tags_per_run = 100       # that a policy deletes at most when it is carried out; the rest an hour later
 # settling_minutes = 60    # after the clock jumped, for which nothing is deleted by its age
 
+[quotas]
+# organizations = 100      # of a region that one user may have created; 0: any number, here and below
+# repositories = 10000     # of an organization
+# bytes = 0                # of an organization's images in an embedded region
+# uploads = 1000           # upload sessions of an organization that were begun and not ended
+
 [limits]
 # body_bytes = 1048576
 # token_hours = 24

@@ -1,5 +1,6 @@
 """`tagferry org`: organizations of the regions."""
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
@@ -9,8 +10,9 @@ from rich.table import Table
 from tagferry.accounts.model import Permission
 from tagferry.cli.accounts import accounts_of
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
-from tagferry.errors import NotFound
+from tagferry.errors import Invalid, NotFound
 from tagferry.names import Namespace, RegionId
+from tagferry.quotas import UNLIMITED, readable
 from tagferry.settings import Settings
 
 app = typer.Typer(help="Organizations.", no_args_is_help=True)
@@ -65,6 +67,31 @@ def grant(place: Place, user: str, permission: PermissionName, config: ConfigFil
 
 
 @app.command()
+def quota(
+    place: Place,
+    config: ConfigFile = DEFAULT_CONFIG,
+    size: Annotated[str | None, typer.Option("--bytes", help="As 100GiB; or unlimited, or default.")] = None,
+    repositories: Annotated[str | None, typer.Option(help="A number; or unlimited, or default.")] = None,
+    uploads: Annotated[str | None, typer.Option(help="Upload sessions at once, as --repositories.")] = None,
+) -> None:
+    """Show the quotas of an organization, or change those that are given; it takes five seconds to be seen."""
+    given = {"bytes": size, "repositories": repositories, "uploads": uploads}
+    said = {kind: _limit(kind, text) for kind, text in given.items() if text is not None}
+
+    async def work() -> None:
+        region, name = _parse(place, Settings.load(config))
+        async with accounts_of(config) as accounts:
+            await accounts.quotas.set(region, name, said)
+            limits = await accounts.quotas.limits(region, name)
+        for kind in given:
+            limit = getattr(limits, kind)
+            shown = "unlimited" if limit is None else readable(limit) if kind == "bytes" else str(limit)
+            out.print(f"{kind:<12}  {shown}", soft_wrap=True)
+
+    run(work())
+
+
+@app.command()
 def delete(place: Place, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Delete an organization's record, and cancel its open jobs; its images stay in the registry."""
 
@@ -79,6 +106,17 @@ def delete(place: Place, config: ConfigFile = DEFAULT_CONFIG) -> None:
 def _parse(place: str, settings: Settings) -> tuple[RegionId, Namespace]:
     region, _, name = place.partition("/")
     return _known(RegionId(region), settings), Namespace(name, field="ORG")
+
+
+def _limit(kind: str, text: str) -> int | None:
+    if text in ("unlimited", "default"):
+        return UNLIMITED if text == "unlimited" else None
+    match = re.fullmatch(r"(\d{1,15})(?:([KMGT])iB|B)?", text)
+    if match is None or (match[2] and kind != "bytes"):
+        rule = "must be a number of bytes, as 100GiB" if kind == "bytes" else "must be a number"
+        raise Invalid(f"--{kind}", f"{rule}, or unlimited or default", text)
+    exponent = " KMGT".index(match[2]) if match[2] else 0
+    return int(match[1]) << (10 * exponent)
 
 
 def _known(region: RegionId, settings: Settings) -> RegionId:

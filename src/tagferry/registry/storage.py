@@ -22,6 +22,7 @@ from tagferry.registry.files import files_below, is_empty, make_directory, remov
 from tagferry.registry.integrity import Damage, Integrity
 from tagferry.registry.layout import Layout
 from tagferry.registry.manifests import ManifestFiles
+from tagferry.registry.quotas import Quotas
 from tagferry.registry.room import Room
 from tagferry.registry.scrub import Scrub
 from tagferry.registry.spool import Spool, read_ahead, verified_ahead
@@ -39,6 +40,7 @@ class DiskStore:
 
     Attributes:
         uploads: the upload sessions of the registry's clients.
+        quotas: what organizations hold, and may hold.
     """
 
     def __init__(self, root: Path, *, name: str = "disk", reserve: int | None = None) -> None:
@@ -58,7 +60,8 @@ class DiskStore:
         # Held by threads, not by tasks: a cancelled task leaves its thread running, and that still needs the lock.
         self._locks = tuple(Lock() for _ in range(_LOCKS))
         self._room = Room(root, reserve)
-        self.uploads = Uploads(self._layout, self._threads, self._room, self._commit)
+        self.quotas = Quotas(self._layout, self._threads)
+        self.uploads = Uploads(self._layout, self._threads, self._room, self.quotas, self._commit)
         self._arrivals = Arrivals(self._layout, self._threads, self._room, self._commit)
         self._walk = LatestResult(lambda: self._threads.run(self._existing))
         for directory in (self._layout.repositories, self._layout.pool, self._layout.temporary):
@@ -120,7 +123,8 @@ class DiskStore:
                 self._room.require(manifest.size)
                 self._manifests.write(repository, manifest, tag)
 
-        await self._threads.run(write)
+        async with self.quotas.storing(repository, manifest.size):
+            await self._threads.run(write)
 
     async def delete_manifest(
         self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
@@ -131,6 +135,7 @@ class DiskStore:
                 self._prune(repository)
 
         await self._threads.run(delete)
+        self.quotas.freed(repository)
 
     async def delete_repository(self, repository: RepositoryName) -> None:
         def delete() -> None:
@@ -139,12 +144,14 @@ class DiskStore:
                 self._prune(repository)
 
         await self._threads.run(delete)
+        self.quotas.freed(repository)
 
     async def clear_organization(self, namespace: Namespace) -> list[RepositoryName]:
         """Remove whatever no tag refers to in an organization, uploads too; returns the repositories that have tags."""
         held, ended = await self._threads.run(self._clear, namespace)
         for repository, identifier in ended:
             self.uploads.forget(repository, identifier)
+        self.quotas.freed()
         return held
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
@@ -197,7 +204,8 @@ class DiskStore:
             return BlobOutcome.PRESENT
         if not anew and mount_from is not None and await self._mounts(repository, descriptor, mount_from):
             return BlobOutcome.MOUNTED
-        await self._arrivals.receive(repository, descriptor, source)
+        async with self.quotas.storing(repository, descriptor.size):
+            await self._arrivals.receive(repository, descriptor, source)
         return BlobOutcome.UPLOADED
 
     async def mount_blob(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
@@ -207,9 +215,11 @@ class DiskStore:
             with self._lock(repository):
                 return self._blobs.mount(repository, digest, source)
 
-        if await self.stat_blob(source, digest) is None:
+        size = await self.stat_blob(source, digest)
+        if size is None:
             return False
-        return await self._threads.run(mount)
+        async with self.quotas.storing(repository, size):
+            return await self._threads.run(mount)
 
     async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
         for tag in await self.tag_names(repository):
@@ -274,6 +284,7 @@ class DiskStore:
                 self._prune(repository)
 
         await self._threads.run(delete)
+        self.quotas.freed(repository)
 
     def damaged(self) -> list[Damage]:
         """What was found damaged, by whoever read it, and has not been brought again."""
@@ -306,6 +317,7 @@ class DiskStore:
                 _log.warning("garbage of a repository could not be collected", repository=repository, reason=str(error))
         freed += await self._threads.run(self._blobs.sweep_pool, older_than)
         await self.remove_leftovers()
+        self.quotas.freed()
         return freed
 
     async def remove_leftovers(self) -> None:

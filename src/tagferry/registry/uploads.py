@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from tagferry import bounds
-from tagferry.errors import NotFound, Unavailable
+from tagferry.errors import NotFound, QuotaExceeded, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.errors import OutOfOrder, SizeMismatch, UploadBusy
 from tagferry.registry.files import make_file
 from tagferry.registry.layout import Layout
+from tagferry.registry.quotas import Quotas
 from tagferry.registry.room import Room
 from tagferry.registry.spool import Spool
 from tagferry.registry.threads import DiskRefuses, DiskThreads
@@ -26,15 +27,16 @@ Commit = Callable[[Spool, RepositoryName, Digest], None]
 class Uploads:
     """The uploads of one registry. One request at a time moves an upload forward; others wait for it."""
 
-    def __init__(self, layout: Layout, threads: DiskThreads, room: Room, commit: Commit) -> None:
+    def __init__(self, layout: Layout, threads: DiskThreads, room: Room, quotas: Quotas, commit: Commit) -> None:
         self._layout = layout
         self._threads = threads
         self._room = room
+        self._quotas = quotas
         self._commit = commit
         self._spools: dict[tuple[RepositoryName, str], Spool] = {}
 
     async def start(self, repository: RepositoryName) -> str:
-        """Begin an upload and return its identifier; raises DiskFull where the disk takes nothing more."""
+        """Begin an upload and return its identifier; raises DiskFull or QuotaExceeded where nothing more is taken."""
         identifier = uuid.uuid4().hex
         path = self._layout.upload(repository, identifier)
 
@@ -42,10 +44,14 @@ class Uploads:
             self._room.require(0)
             make_file(path)
 
+        await self._quotas.begin(repository, identifier)
         try:
             await self._threads.run(begin)
-        except FileNotFoundError:
-            raise Unavailable("the upload could not be started; try again") from None
+        except BaseException as error:
+            self._quotas.ended(repository, identifier)
+            if isinstance(error, FileNotFoundError):
+                raise Unavailable("the upload could not be started; try again") from None
+            raise
         self._remember(repository, identifier, Spool(path, self._threads, room=self._room))
         return identifier
 
@@ -90,9 +96,10 @@ class Uploads:
             OutOfOrder: `offset` is not where the upload stands.
             SizeMismatch: more or fewer bytes came than `length`; none of them is kept.
             DiskRefuses: the disk takes no more. The upload ends, since what it holds would keep the disk full.
+            QuotaExceeded: the organization may hold no more. The upload ends, too.
         """
         spool = self._spool(repository, identifier)
-        async with self._turn(identifier, spool), self._ended_by_the_disk(repository, identifier, spool):
+        async with self._turn(identifier, spool), self._ended_by_fullness(repository, identifier, spool):
             return await self._append(repository, identifier, spool, chunks, offset, length, announced)
 
     async def finish(
@@ -114,11 +121,13 @@ class Uploads:
             Corrupt: the content has another digest; the upload ends, since it can never match.
         """
         spool = self._spool(repository, identifier)
-        async with self._turn(identifier, spool), self._ended_by_the_disk(repository, identifier, spool):
+        async with self._turn(identifier, spool), self._ended_by_fullness(repository, identifier, spool):
             await self._append(repository, identifier, spool, chunks, offset, length, announced)
             try:
                 await spool.verify(digest)
+                size = await spool.size()
                 await self._threads.run(self._commit, spool, repository, digest)
+                self._quotas.stored(repository, size)
             except FileNotFoundError:
                 # Cancelled by another request meanwhile.
                 raise NotFound("upload", identifier) from None
@@ -134,6 +143,7 @@ class Uploads:
     def forget(self, repository: RepositoryName, identifier: str) -> None:
         """Give up what memory keeps of an upload whose file is gone."""
         self._spools.pop((repository, identifier), None)
+        self._quotas.ended(repository, identifier)
 
     async def _append(
         self,
@@ -150,8 +160,9 @@ class Uploads:
             raise OutOfOrder(offset, before)
         if announced:
             await self._threads.run(self._room.require, announced)
+            await self._quotas.require(repository, announced)
         try:
-            after = await spool.extend(chunks)
+            after = await spool.extend(await self._quotas.metered(repository, identifier, chunks))
         except FileNotFoundError:
             raise NotFound("upload", identifier) from None
         if length is not None and after - before != length:
@@ -197,12 +208,12 @@ class Uploads:
             raise NotFound("upload", identifier) from None
 
     @asynccontextmanager
-    async def _ended_by_the_disk(
+    async def _ended_by_fullness(
         self, repository: RepositoryName, identifier: str, spool: Spool
     ) -> AsyncGenerator[None]:
         try:
             yield
-        except DiskRefuses:
+        except (DiskRefuses, QuotaExceeded):
             with suppress(DiskRefuses):
                 await self._drop(repository, identifier, spool)
             raise

@@ -12,6 +12,7 @@ from tagferry.accounts.grants import Grants
 from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.model import Caller
 from tagferry.accounts.organizations import Organizations
+from tagferry.accounts.quotas import OrganizationQuotas
 from tagferry.accounts.repositories import Repositories
 from tagferry.accounts.shares import Shares
 from tagferry.accounts.temporary import TemporaryCredentials
@@ -40,6 +41,7 @@ class Services:
     database: Database
     regions: Regions
     organizations: Organizations
+    quotas: OrganizationQuotas
     users: Users
     keys: AccessKeys
     access: AccessControl

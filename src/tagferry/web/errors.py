@@ -1,10 +1,10 @@
 """How errors leave the management and IAM APIs: one table, one serializer.
 
 The codes are SWR's, the API gateway's and IAM's. Where SWR publishes none, one within its scheme is chosen: 5040021 for
-a wait that ran out, 5010001 for what is not supported, 5030000 for overload, what is not ready, a disk that is full or
-read-only and a database that cannot be used, 4130014 for a body over the limit, 4090048 for a tag that is in the way,
-4040000 and 4090000 for
-permissions, shares, retention policies and triggers that are missing or there already, and for domains to share with.
+a wait that ran out, 4030001 for a quota, 5010001 for what is not supported, 5030000 for overload, what is not ready, a
+disk that is full or read-only and a database that cannot be used, 4130014 for a body over the limit, 4090048 for a tag
+that is in the way, 4040000 and 4090000 for permissions, shares, retention policies and triggers that are missing or
+there already, and for domains to share with.
 """
 
 from collections.abc import Iterable
@@ -123,6 +123,7 @@ _TABLE: tuple[tuple[type[errors.TagferryError], ErrorCode], ...] = (
     (errors.Invalid, BAD_PARAMETER),
     (errors.BadSignature, ErrorCode(401, f"{_SWR}4000031")),
     (errors.Unauthenticated, ErrorCode(401, f"{_SWR}4010000")),
+    (errors.QuotaExceeded, ErrorCode(403, f"{_SWR}4030001")),
     (errors.Denied, ErrorCode(403, f"{_SWR}4039002")),
     (errors.NotFound, ErrorCode(404, f"{_SWR}4040010")),
     (errors.Conflict, ErrorCode(409, f"{_SWR}4090006")),

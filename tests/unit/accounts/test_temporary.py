@@ -230,3 +230,13 @@ def test_a_lifetime_is_from_a_quarter_of_an_hour_to_a_day():
     for wrong in (899, 86401, 0, -1):
         with pytest.raises(Invalid, match="duration_seconds must be 900 to 86400 seconds"):
             lifetime_of("duration_seconds", wrong)
+
+
+async def test_a_clock_that_goes_back_revives_no_credential_that_had_expired(
+    authenticator: Authenticator, temporary: TemporaryCredentials, calendar: Calendar, carol: Caller
+):
+    secret = await temporary.create_login(carol, HOUR)
+    calendar.ahead = timedelta(days=-365)
+
+    with pytest.raises(Unauthenticated, match="issued later than now by this server's clock"):
+        await authenticator.by_login(f"x@{secret.access_key}", secret.password, address=HOME)

@@ -10,6 +10,7 @@ from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.errors import Unauthenticated
+from tests.support.clock import Calendar
 from tests.unit.accounts.conftest import PASSWORD
 
 
@@ -41,3 +42,17 @@ async def test_a_revoked_token_ends_all_that_was_got_by_it_and_nothing_else(eith
     await tokens.revoke(seen)
     assert await users.by_root(carol.user_id, None, shown.proof.token) is None
     assert await users.by_root(carol.user_id, None, (await owner(tokens, first.value)).proof.token) == carol
+
+
+async def test_a_clock_that_goes_back_revives_no_token_that_had_expired(either: Database, vault: Vault):
+    calendar = Calendar()
+    users = Users(either, vault)
+    tokens = Tokens(either, lifetime=timedelta(hours=1), clock=calendar)
+    token = await tokens.issue(await users.create("carol", PASSWORD, domain="acme"))
+
+    calendar.ahead = timedelta(hours=2)
+    assert await tokens.find(token.value) is None
+    calendar.ahead = timedelta(days=-365)
+    assert await tokens.find(token.value) is None
+    calendar.ahead = timedelta(minutes=-4)
+    assert await tokens.find(token.value) is not None

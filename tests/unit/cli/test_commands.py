@@ -230,3 +230,17 @@ def test_an_error_is_one_sentence_and_exit_code_1(
         assert str(config) in shown
         assert words in shown
         assert shown.count("\n") == 1
+
+
+def test_quotas_of_an_organization_are_shown_set_and_given_back(home: Path) -> None:
+    succeed("org", "create", "cn-north-4/team")
+    assert re.search(r"^bytes +unlimited$", succeed("org", "quota", "cn-north-4/team"), re.MULTILINE)
+
+    shown = succeed("org", "quota", "cn-north-4/team", "--bytes", "100GiB", "--repositories", "50")
+
+    assert re.search(r"^bytes +100 GiB$", shown, re.MULTILINE)
+    assert re.search(r"^repositories +50$", shown, re.MULTILINE)
+    shown = succeed("org", "quota", "cn-north-4/team", "--bytes", "default", "--repositories", "unlimited")
+    assert re.search(r"^bytes +unlimited\nrepositories +unlimited\nuploads +1000$", shown, re.MULTILINE)
+    assert "must be a number of bytes, as 100GiB" in fail(Invalid, "org", "quota", "cn-north-4/team", "--bytes", "lots")
+    assert "nosuch" in fail(NotFound, "org", "quota", "cn-north-4/nosuch", "--bytes", "1")

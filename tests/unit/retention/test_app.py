@@ -1,9 +1,12 @@
 """The application carries policies out by itself, as often as its settings say, and goes on after a restart."""
 
+import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tagferry.accounts.repositories import Saying
-from tagferry.app import App, ensure_admin, open_app
+from tagferry.app import App, ensure_admin, open_accounts, open_app
+from tagferry.db.tables import ClockRow
 from tagferry.names import Namespace, RegionId, RepositoryName, Tag
 from tagferry.retention.rules import RuleSet
 from tagferry.settings import Settings
@@ -53,3 +56,25 @@ async def test_policies_run_again_and_again_and_after_a_restart(tmp_path: Path):
             return [one.tag for one in deletions] == ["v3", "v2", "v1"]
 
         await eventually(all_are_told)
+
+
+async def test_after_a_year_without_a_trace_nothing_is_deleted_at_the_start(tmp_path: Path):
+    sqlite_in(tmp_path)
+    regions = {NORTH: {"listen": "127.0.0.1:5004"}}
+    settings = Settings.parse({"data_dir": tmp_path, "regions": regions, "retention": {"interval_hours": 1e-5}})
+    async with open_accounts(settings) as accounts, accounts.database.write() as session:
+        session.add(ClockRow(id=1, seen_at=datetime.now(UTC) - timedelta(days=365)))
+    async with open_app(settings) as app:
+        await ensure_admin(app.accounts)
+        admin = await app.accounts.users.find("admin")
+        await app.accounts.organizations.create(admin, NORTH, TEAM)
+        await push_all(app, "v1", "v2")
+        record = await app.services.repositories.create(admin, NORTH, APP, Saying())
+        policy = await app.services.retention_policies.create(record.id, RULES)
+
+        for _ in range(5):
+            app.services.retention.wake()
+            await asyncio.sleep(0.05)
+
+        assert await app.services.retention_policies.due(ran_before=datetime.now(UTC)) == [(policy, NORTH)]
+        assert [one async for one in app.services.regions[NORTH].store.list_tags(APP)] == ["v1", "v2"]

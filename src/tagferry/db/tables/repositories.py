@@ -10,7 +10,10 @@ from tagferry.db.tables.base import Base
 
 
 class OrganizationRow(Base):
-    """An organization (SWR: namespace) of a region."""
+    """An organization (SWR: namespace) of a region.
+
+    Its limits are empty where the configuration's hold, and -1 where there are none.
+    """
 
     __tablename__ = "organizations"
     __table_args__ = (UniqueConstraint("region", "name", name="uq_organizations_region_name"),)
@@ -22,6 +25,9 @@ class OrganizationRow(Base):
     creator_id: Mapped[str] = mapped_column(String(32))
     creator_name: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    byte_limit: Mapped[int | None] = mapped_column(BigInteger)
+    repository_limit: Mapped[int | None] = mapped_column(BigInteger)
+    upload_limit: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class OrganizationNumberRow(Base):

@@ -62,7 +62,8 @@ async def create(body: CreateNamespaceBody, context: RequestContext) -> Response
     name = Namespace(body.namespace)
     context.services.access.require_creation(context.caller, context.region.id, name)
     await _require_unused(context, name)
-    await context.services.organizations.create(context.caller, context.region.id, name)
+    limit = organization_limit(context)
+    await context.services.organizations.create(context.caller, context.region.id, name, limit=limit)
     return JSONResponse({}, status_code=201)
 
 
@@ -116,6 +117,11 @@ async def delete(namespace: str, context: RequestContext) -> Response:
         await context.services.downloads.forget(region, name)
     await context.services.organizations.delete(region, name)
     return Response(status_code=204)
+
+
+def organization_limit(context: Context) -> int | None:
+    """How many organizations of the region the caller may create; None for any number."""
+    return None if context.caller.is_admin else context.services.settings.quotas.organizations or None
 
 
 async def _require_unused(context: Context, name: Namespace) -> None:

@@ -5,16 +5,23 @@ from typing import Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from tagferry.accounts.model import Permission
 from tagferry.catalog.contents import Question
 from tagferry.concurrency import each
 from tagferry.errors import NotFound
+from tagferry.names import Namespace
+from tagferry.quotas import UNLIMITED, Limits
+from tagferry.registry.quotas import Usage
+from tagferry.registry.storage import DiskStore
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.versions import KeystoneVersions, list_versions
 from tagferry.web.json_response import JSONResponse
+from tagferry.web.swr.organizations import organization_limit
 from tagferry.web.swr.repository_views import list_readable, view
 
 router = APIRouter(tags=["overview"])
 _AT_ONCE = 4
+_OWN = 100
 _VERSION = "v2"
 
 
@@ -30,10 +37,19 @@ class Overview(BaseModel):
     downflow_size: float | None = None
 
 
+class QuotaItem(BaseModel):
+    """A quota: how much of it is used, and its limit, -1 where there is none."""
+
+    quota_key: Literal["namespace", "repository", "storage", "upload"]
+    quota_limit: int
+    used: int
+    unit: str = ""
+
+
 class Quotas(BaseModel):
     """The answer of ListQuotas."""
 
-    quotas: list[dict[str, Any]]
+    quotas: list[QuotaItem]
 
 
 class FeatureGates(BaseModel):
@@ -108,9 +124,41 @@ async def overview(context: RequestContext) -> dict[str, Any]:
 
 
 @router.get("/v2/manage/projects/{project_id}/quotas", operation_id="ListQuotas", response_model=Quotas)
-async def quotas(project_id: str, context: RequestContext) -> dict[str, Any]:
-    """List the quotas, of which there are none."""
-    return {"quotas": []}
+async def quotas(project_id: str, context: RequestContext, namespace: str | None = None) -> dict[str, Any]:
+    """List the caller's quota of organizations, and those of one organization.
+
+    Without `namespace` it is the one of the caller's own that holds most; of the first hundred, by name.
+    """
+    region, services = context.region, context.services
+    created = await services.quotas.created_by(region.id, context.caller.user_id)
+    listed = [_quota("namespace", organization_limit(context), created)]
+    if namespace:
+        name = Namespace(namespace)
+        await services.access.require_organization(context.caller, region.id, name, Permission.READ)
+        return {"quotas": [*listed, *await _quotas_of(context, name)]}
+    mine = await services.organizations.list_for(context.caller, region.id)
+    own = [one.name for one in mine if one.creator_id == context.caller.user_id][:_OWN]
+    each_of = [await _quotas_of(context, name) for name in own] or [_listed(Limits(), Usage(), set())]
+    fullest = max(each_of, key=lambda items: [item["used"] for item in items if item["quota_key"] == "storage"])
+    return {"quotas": [*listed, *fullest]}
+
+
+async def _quotas_of(context: Context, name: Namespace) -> list[dict[str, Any]]:
+    quotas, region = context.services.quotas, context.region
+    usage = await region.store.quotas.usage(name) if isinstance(region.store, DiskStore) else Usage()
+    return _listed(await quotas.limits(region.id, name), usage, await quotas.recorded(region.id, name))
+
+
+def _listed(limits: Limits, usage: Usage, recorded: set[str]) -> list[dict[str, Any]]:
+    return [
+        _quota("repository", limits.repositories, len(usage.repositories | recorded)),
+        _quota("storage", limits.bytes, usage.bytes, unit="B"),
+        _quota("upload", limits.uploads, len(usage.uploads)),
+    ]
+
+
+def _quota(key: str, limit: int | None, used: int, *, unit: str = "") -> dict[str, Any]:
+    return {"quota_key": key, "quota_limit": UNLIMITED if limit is None else limit, "used": used, "unit": unit}
 
 
 @router.get(

@@ -12,6 +12,8 @@ from tagferry.accounts.repositories import Saying, already_there
 from tagferry.catalog import has_images
 from tagferry.errors import NotFound
 from tagferry.names import Namespace, Repository, RepositoryName
+from tagferry.quotas import too_many
+from tagferry.registry.storage import DiskStore
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.formats import date, number
@@ -74,6 +76,7 @@ async def create(namespace: str, body: CreateRepoBody, context: RequestContext) 
     await _require(context, name, Permission.MANAGE if said.is_public else Permission.EDIT)
     if await has_images(context.region.store, name):
         raise already_there(context.region.id, name)
+    await _require_room(context, name)
     await context.services.repositories.create(context.caller, context.region.id, name, said)
     return JSONResponse({}, status_code=201)
 
@@ -149,6 +152,19 @@ async def delete(namespace: str, repository: str, context: RequestContext) -> Re
     await context.services.repositories.delete(region.id, name)
     await context.services.downloads.forget(region.id, name.namespace, name.repository)
     return Response(status_code=204)
+
+
+async def _require_room(context: Context, name: RepositoryName) -> None:
+    """Raise QuotaExceeded where the organization has as many repositories as it may."""
+    quotas, region, namespace = context.services.quotas, context.region, name.namespace
+    limit = (await quotas.limits(region.id, namespace)).repositories
+    if limit is None:
+        return
+    names = await quotas.recorded(region.id, namespace)
+    if isinstance(region.store, DiskStore):
+        names |= (await region.store.quotas.usage(namespace)).repositories
+    if name not in names and len(names) >= limit:
+        raise too_many(namespace, "repositories", len(names), limit)
 
 
 async def _require(context: Context, name: RepositoryName, permission: Permission) -> Access:

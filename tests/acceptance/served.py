@@ -32,7 +32,7 @@ class Secrets:
 
     @classmethod
     def read(cls, shown: str) -> "Secrets":
-        """Find them in the program's output, where each stands once."""
+        """Find them in the program's output, or in the file that a first `serve` writes, where each stands once."""
         found = {}
         for name in ("password", "access key", "secret key"):
             (found[name],) = re.findall(rf"^ *{name} +(\S+)$", shown, re.MULTILINE)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tagferry.cli.accounts import FIRST_ADMIN_FILE
 from tagferry.names import Namespace, RegionId, Repository, RepositoryName, Tag
 from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tests.acceptance.served import Secrets, client, serving, tagferry
@@ -135,7 +136,13 @@ async def test_a_first_serve_configures_itself_and_takes_the_environment_into_ac
     audit_log = tmp_path / "audit.log"
 
     with serving(tmp_path, url, {**listen, "TAGFERRY_AUDIT_LOG": str(audit_log)}) as served:
-        secrets = Secrets.read(served.log.read_text())
+        kept = tmp_path / "tagferry-data" / FIRST_ADMIN_FILE
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+        secrets = Secrets.read(kept.read_text())
+        log = served.log.read_text()
+        assert f"secrets are in {kept}" in log
+        for secret in (secrets.password, secrets.access_key, secrets.secret_key):
+            assert secret not in log
         async with client(url, secrets) as management:
             await management.create_organization(Namespace("first"))
 

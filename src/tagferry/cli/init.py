@@ -138,21 +138,25 @@ def init(
     ] = None,
 ) -> None:
     """Write a commented configuration, create the administrator and show its secrets once."""
-    run(initialize(config, region or DEFAULT_REGIONS))
+    run(_init(config, region or DEFAULT_REGIONS))
 
 
-async def initialize(config: Path, regions: list[str]) -> None:
-    """Do what `init` does; also the first step of a first `serve`."""
+async def _init(config: Path, regions: list[str]) -> None:
+    write_configuration(config, regions)
+    async with accounts_of(config) as accounts:
+        admin = await ensure_admin(accounts)
+    if admin is not None:
+        show_first_admin(admin)
+
+
+def write_configuration(config: Path, regions: list[str]) -> None:
+    """Write a commented configuration of these regions; raises Conflict where there is one."""
     names = [region.partition("=")[0] for region in regions]
     if len(set(names)) < len(names):
         raise Invalid("--region", "must name each region once", " ".join(names))
     sections = [_section(region) for region in regions]
     _write(config, _HEAD + "".join(sections) + _TAIL)
     out.print(f"Wrote {config}", soft_wrap=True, markup=False)
-    async with accounts_of(config) as accounts:
-        admin = await ensure_admin(accounts)
-    if admin is not None:
-        show_first_admin(admin)
 
 
 def _section(region: str) -> str:

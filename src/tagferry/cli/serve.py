@@ -8,8 +8,8 @@ import typer
 
 from tagferry import logs
 from tagferry.app import ensure_admin, open_accounts, open_app
-from tagferry.cli.accounts import show_first_admin
-from tagferry.cli.init import DEFAULT_REGIONS, initialize
+from tagferry.cli.accounts import hand_over_first_admin
+from tagferry.cli.init import DEFAULT_REGIONS, write_configuration
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run
 from tagferry.errors import Invalid
 from tagferry.settings import Settings
@@ -31,7 +31,7 @@ Workers = Annotated[
 def serve(config: ConfigFile = DEFAULT_CONFIG, workers: Workers = None) -> None:
     """Serve every region that has a listen address; the first start writes a configuration if there is none."""
     if not config.exists():
-        run(initialize(config, DEFAULT_REGIONS))
+        write_configuration(config, DEFAULT_REGIONS)
     run(_serve(config, workers))
 
 
@@ -43,7 +43,7 @@ async def _serve(config: Path, workers: int | None) -> None:
     async with open_accounts(settings) as accounts:
         admin = await ensure_admin(accounts)
     if admin is not None:
-        show_first_admin(admin)
+        hand_over_first_admin(admin, settings.data_dir)
     async with (
         open_app(settings, places=workers) as app,
         listening([*app.listeners, *metrics_listeners(settings)], settings.limits, proxies=settings.trusted_proxies),

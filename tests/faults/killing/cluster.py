@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tagferry.cli.accounts import FIRST_ADMIN_FILE
 from tagferry.cli.client import ManagementClient
 from tagferry.errors import TagferryError
 from tagferry.names import Namespace, Repository
@@ -92,7 +93,7 @@ class Cluster:
                 raise RuntimeError(f"tagferry serve did not come up: {program.log.read_text()[-2000:]}")
             time.sleep(0.03)
         if self.secrets is None:
-            self.secrets = Secrets.read(program.log.read_text())
+            self.secrets = Secrets.read((self.folder / "data" / FIRST_ADMIN_FILE).read_text())
         return program
 
     def kill(self, program: Program) -> None:

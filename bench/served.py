@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import secrets
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,7 @@ class Tagferry:
         ).encode()
         path = f"/v2/manage/namespaces/{ORGANIZATION}/repos/{repository}/sync_images"
         headers = {"Host": self.address, "Content-Type": "application/json", "Prefer": f"wait={_TIMEOUT:.0f}"}
+        headers["X-Request-Nonce"] = secrets.token_hex(8)
         request = signing.Request(method="POST", path=path, query="", headers=list(headers.items()), body=body)
         headers |= signing.sign(request, self.access_key, self.secret_key, now=datetime.now(UTC))
         begun = time.perf_counter()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ async def sync_images(installation: Installation, repository: str, tags: Sequenc
         "Content-Length": str(len(body)),
         "Prefer": f"wait={_TIMEOUT:.0f}",
         "Connection": "close",
+        "X-Request-Nonce": secrets.token_hex(8),
     }
     request = signing.Request(method="POST", path=path, query="", headers=list(headers.items()), body=body)
     key = installation.key

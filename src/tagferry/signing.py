@@ -87,9 +87,22 @@ class Authorization:
 
 def check_head(request: Request, authorization: Authorization, *, now: datetime) -> None:
     """Check what needs neither the secret key nor the body; raises BadSignature, as `verify` does."""
-    _check_date(request.header("x-sdk-date"), now)
+    _check_date(request, now)
     if "x-sdk-date" not in authorization.signed_headers:
         raise BadSignature("SignedHeaders must include x-sdk-date")
+
+
+def date_of(request: Request) -> datetime:
+    """When a request says that it was signed; raises BadSignature where it does not say it."""
+    value = request.header("x-sdk-date")
+    if value is None:
+        raise BadSignature("X-Sdk-Date is missing; a signed request carries the time of its signature")
+    try:
+        if len(value) != _DATE_LENGTH or not value.isascii():
+            raise ValueError
+        return datetime.strptime(value, _DATE_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        raise BadSignature(f"X-Sdk-Date must have the form YYYYMMDDTHHMMSSZ: got {value[:_SHOWN]!r}") from None
 
 
 def verify(request: Request, authorization: Authorization, secret_key: str, *, now: datetime) -> None:
@@ -189,18 +202,11 @@ def _require_at_most(bound: str, given: int, what: str, unit: str) -> None:
         raise Unauthenticated(f"{what} must have at most {limit} {unit} in a signed request: got {given}")
 
 
-def _check_date(value: str | None, now: datetime) -> None:
-    if value is None:
-        raise BadSignature("X-Sdk-Date is missing; a signed request carries the time of its signature")
-    try:
-        if len(value) != _DATE_LENGTH or not value.isascii():
-            raise ValueError
-        date = datetime.strptime(value, _DATE_FORMAT).replace(tzinfo=UTC)
-    except ValueError:
-        raise BadSignature(f"X-Sdk-Date must have the form YYYYMMDDTHHMMSSZ: got {value[:_SHOWN]!r}") from None
+def _check_date(request: Request, now: datetime) -> None:
+    date = date_of(request)
     if abs(now - date) > TOLERANCE:
         raise BadSignature(
-            f"X-Sdk-Date {value} is more than 15 minutes from the server's time "
+            f"X-Sdk-Date {date.strftime(_DATE_FORMAT)} is more than 15 minutes from the server's time "
             f"{now.strftime(_DATE_FORMAT)}; set the client's clock"
         )
 

@@ -145,6 +145,43 @@ async def test_a_request_that_was_signed_for_one_region_is_refused_at_another(
     assert (await ferry.http("GET", NAMESPACES, region=SOUTH, headers=signed(ferry, key, region=SOUTH))).status == 200
 
 
+async def test_a_signature_that_changes_something_is_good_once(ferry: Deployment, key: AccessKey) -> None:
+    body = b'{"namespace": "once"}'
+    create = signed(ferry, key, "POST", body=body)
+    made = await ferry.http("POST", NAMESPACES, body=body, headers=create)
+    delete = signed(ferry, key, "DELETE", f"{NAMESPACES}/once")
+    deleted = await ferry.http("DELETE", f"{NAMESPACES}/once", headers=delete)
+    assert (made.status, deleted.status) == (201, 204)
+
+    again = await ferry.http("POST", NAMESPACES, body=body, headers=create)
+    spelled = create["Authorization"][:-64] + create["Authorization"][-64:].upper()
+    other_spelling = await ferry.http("POST", NAMESPACES, body=body, headers=create | {"Authorization": spelled})
+    assert (await ferry.http("GET", f"{NAMESPACES}/once", headers=signed(ferry, key))).status != 200
+
+    for answer in (again, other_spelling):
+        status, code, message = answer.refused()
+        assert (status, code) == MISMATCH
+        assert "was used already; sign the request again" in message
+    signed_again = signed(ferry, key, "POST", body=body, headers={"X-Request-Nonce": "1"})
+    assert (await ferry.http("POST", NAMESPACES, body=body, headers=signed_again)).status == 201
+    assert (await ferry.http("DELETE", f"{NAMESPACES}/once", headers=delete)).refused()[0] == 401
+    await ferry.http("DELETE", f"{NAMESPACES}/once", headers={"X-Auth-Token": await ferry.token()})
+
+
+async def test_a_signature_that_reads_is_good_again_and_replays_lock_nobody_out(
+    ferry: Deployment, key: AccessKey
+) -> None:
+    headers = signed(ferry, key)
+    assert [(await ferry.http("GET", NAMESPACES, headers=headers)).status for _ in range(3)] == [200] * 3
+
+    body = b'{"namespace": "team"}'
+    headers = signed(ferry, key, "POST", body=body)
+    answers = [await ferry.http("POST", NAMESPACES, body=body, headers=headers) for _ in range(8)]
+
+    assert [answer.status for answer in answers] == [409] + [401] * 7
+    assert (await attempt(ferry, key)).status == 200
+
+
 async def test_a_request_that_was_signed_for_no_host_is_refused(ferry: Deployment, key: AccessKey) -> None:
     request = signing.Request(method="GET", path=NAMESPACES, query="", headers=(), body=b"")
     headers = signing.sign(request, key.access_key, key.secret_key, now=datetime.now(UTC))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -173,7 +174,7 @@ class Deployment:
     ) -> Any:
         """The SWR SDK's client for a region, which waits so long for an answer; its calls block: see `calling`."""
         key = key or self.admin.key
-        config = HttpConfig.get_default_config()
+        config = _http_config()
         config.timeout = (5, seconds)
         builder = SwrClient.new_builder().with_http_config(config).with_endpoints([self.urls[region]])
         credentials = BasicCredentials(key.access_key, key.secret_key, "a" * 32)
@@ -187,7 +188,7 @@ class Deployment:
         credentials = GlobalCredentials(key.access_key, key.secret_key, "d" * 32)
         if security_token is not None:
             credentials = credentials.with_security_token(security_token)
-        config = HttpConfig.get_default_config()
+        config = _http_config()
         config.timeout = (5, 60)
         builder = IamClient.new_builder().with_http_config(config).with_endpoints([self.urls[NORTH]])
         return builder.with_credentials(credentials).build()
@@ -257,6 +258,13 @@ async def deployed(
             for organization in (TEAM, RELEASE):
                 await deployment.organization(RegionId(name), organization)
         yield deployment
+
+
+def _http_config() -> HttpConfig:
+    """The SDK's settings, as of another program each time: equal requests of one second are signed alike otherwise."""
+    config = HttpConfig.get_default_config()
+    config.user_agent = secrets.token_hex(8)
+    return config
 
 
 async def calling(call: Callable[..., Result], *arguments: Any) -> Result:

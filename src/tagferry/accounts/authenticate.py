@@ -13,6 +13,7 @@ from tagferry import bounds, signing
 from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.lockout import Lockout, source_of
 from tagferry.accounts.model import Caller, RegistryBearer
+from tagferry.accounts.signatures import UsedSignatures
 from tagferry.accounts.temporary import PREFIX, TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.turns import Turns
@@ -20,6 +21,7 @@ from tagferry.accounts.users import Users
 from tagferry.errors import BadSignature, Throttled, Unauthenticated
 from tagferry.names import RegionId
 
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _REMEMBER_SECONDS = 60.0
 _REMEMBER_LIMIT = 1000
 
@@ -28,13 +30,20 @@ class Authenticator:
     """Every door asks here, so that all of them let in the same people and lock out the same attempts."""
 
     def __init__(
-        self, users: Users, keys: AccessKeys, tokens: Tokens, temporary: TemporaryCredentials, lockout: Lockout
+        self,
+        users: Users,
+        keys: AccessKeys,
+        tokens: Tokens,
+        temporary: TemporaryCredentials,
+        lockout: Lockout,
+        signatures: UsedSignatures | None = None,
     ) -> None:
         self._users = users
         self._keys = keys
         self._tokens = tokens
         self._temporary = temporary
         self._lockout = lockout
+        self._signatures = signatures
         self._turns = Turns()
         self._recent = _RecentLogins()
 
@@ -46,6 +55,7 @@ class Authenticator:
         address: str,
         read_body: Callable[[], Awaitable[bytes]] | None = None,
         check_host: Callable[[str | None], None] | None = None,
+        connection: str = "",
     ) -> Caller:
         """Whoever signed this request.
 
@@ -56,10 +66,12 @@ class Authenticator:
             read_body: reads the body, which `request` then has not: only once the rest may be right.
             check_host: is given the signed host, None where it is not signed, and raises BadSignature where the
                 signature is not for this address.
+            connection: a name of the connection, unlike that of any other open one.
 
         Raises:
             Unauthenticated: the header cannot be read, or the key is temporary and has expired.
-            BadSignature: the key is unknown, the security token is not the key's, or the signature does not verify.
+            BadSignature: the key is unknown, the security token is not the key's, or the signature does not verify, or
+                was used already for a request that changes something.
             Throttled: the key is locked for this address after too many failures.
         """
         parsed = signing.Authorization.parse(authorization)
@@ -79,6 +91,11 @@ class Authenticator:
         self._lockout.succeeded(access_key, address, is_key=True)
         if check_host is not None:
             check_host(request.header("host") if "host" in parsed.signed_headers else None)
+        if self._signatures is not None and request.method not in _READING:
+            signed_at = signing.date_of(request)
+            await self._signatures.use(
+                parsed.signature, user_id=caller.user_id, signed_at=signed_at, connection=connection
+            )
         if not caller.proof.is_temporary_key:
             self._keys.used(access_key)
         return caller

@@ -15,6 +15,7 @@ from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.quotas import OrganizationQuotas
 from tagferry.accounts.repositories import Repositories
 from tagferry.accounts.shares import Shares
+from tagferry.accounts.signatures import UsedSignatures, open_signatures
 from tagferry.accounts.tokens import Tokens
 from tagferry.app.accounts import Accounts, open_accounts
 from tagferry.app.followers import Followers, open_followers
@@ -70,7 +71,8 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
             if isinstance(region.store, DiskStore):
                 region.store.quotas.allowances = _Allowances(accounts.quotas, region.id)
         followers = await stack.enter_async_context(open_followers(settings, accounts, repositories, syncs))
-        services = _services(settings, accounts, repositories, downloads, syncs, followers)
+        signatures = await stack.enter_async_context(open_signatures(accounts.database))
+        services = _services(settings, accounts, signatures, repositories, downloads, syncs, followers)
         listeners = [
             _listener(syncs.regions[name], region, services) for name, region in settings.served_regions.items()
         ]
@@ -94,6 +96,7 @@ class _Allowances:
 def _services(
     settings: Settings,
     accounts: Accounts,
+    signatures: UsedSignatures,
     repositories: Repositories,
     downloads: Downloads,
     syncs: Syncs,
@@ -118,7 +121,7 @@ def _services(
         shares=Shares(database),
         tokens=tokens,
         temporary=accounts.temporary,
-        authenticator=Authenticator(accounts.users, accounts.keys, tokens, accounts.temporary, lockout),
+        authenticator=Authenticator(accounts.users, accounts.keys, tokens, accounts.temporary, lockout, signatures),
         sync=syncs.service,
         rulebook=followers.rulebook,
         triggerbook=followers.triggerbook,

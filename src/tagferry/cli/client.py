@@ -1,6 +1,7 @@
 """A client of the management API, as the commands use it: signed with AK/SK, JSON in and out."""
 
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -130,6 +131,9 @@ class ManagementClient:
         sent = {"Host": self._host, "User-Agent": f"tagferry/{__version__}", **(headers or {})}
         if body is not None:
             sent["Content-Type"] = "application/json"
+        if method != "GET":
+            # Dates count seconds, and a signature is good once: two equal requests must not have the same.
+            sent["X-Request-Nonce"] = secrets.token_hex(8)
         request = signing.Request(method=method, path=path, query=query, headers=list(sent.items()), body=content)
         sent |= signing.sign(request, self._access_key, self._secret_key, now=datetime.now(UTC)) | self._proxy_headers
         url = f"{self._base}{path}" + (f"?{query}" if query else "")

@@ -140,6 +140,7 @@ class Authentication:
                 address=client_address(scope),
                 read_body=body.read,
                 check_host=self._hosts.require,
+                connection=_connection(scope),
             )
         if token := request.header("x-auth-token"):
             return await self._authenticator.by_token(token)
@@ -176,6 +177,12 @@ def _text(raw: bytes) -> str:
 def _is_text(decoded: str) -> bool:
     """Whether what `_text` gave stands for UTF-8, and not for bytes that no database takes as text."""
     return not any("\ud800" <= character <= "\udfff" for character in decoded)
+
+
+def _connection(scope: Scope) -> str:
+    """A name of the connection that a request came over."""
+    client = scope.get("client")
+    return f"{client[0]} {client[1]}" if client else ""
 
 
 def client_address(scope: Scope) -> str:

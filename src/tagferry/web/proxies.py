@@ -58,7 +58,8 @@ class TrustedProxies:
             return
         client = self._client(b",".join(forwarded))
         if client is not None:
-            scope["client"] = (str(client), 0)
+            # The port remains that of the proxy's connection, and tells connections apart.
+            scope["client"] = (str(client), scope["client"][1])
         schemes = [value for name, value in scope["headers"] if name == _PROTO]
         scheme = schemes[-1].rpartition(b",")[2].strip().lower().decode("latin-1") if schemes else ""
         if scheme in _SCHEMES:

@@ -1,6 +1,6 @@
 """All the tables."""
 
-from tagferry.db.tables.accounts import AccessKeyRow, DomainRow, TokenRow, UserRow
+from tagferry.db.tables.accounts import AccessKeyRow, DomainRow, TokenRow, UsedSignatureRow, UserRow
 from tagferry.db.tables.base import Base
 from tagferry.db.tables.clock import ClockRow
 from tagferry.db.tables.registries import BlobLocationRow, BlobUploadRow, RegistryCapabilitiesRow
@@ -42,6 +42,7 @@ __all__ = [
     "TokenRow",
     "TriggerRow",
     "TriggerTagRow",
+    "UsedSignatureRow",
     "UserRow",
     "WorkerRow",
 ]

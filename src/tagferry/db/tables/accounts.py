@@ -74,3 +74,12 @@ class TokenRow(Base):
     is_scoped: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
     issued_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class UsedSignatureRow(Base):
+    """The signature of a request that changed something, until its date makes it worthless."""
+
+    __tablename__ = "used_signatures"
+
+    signature: Mapped[str] = mapped_column(String(64), primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

@@ -1,0 +1,28 @@
+"""Which signatures were used for requests that change something."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from tagferry.db.columns import UtcDateTime
+
+revision = "0022"
+down_revision = "0021"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply; none is known so far."""
+    op.create_table(
+        "used_signatures",
+        sa.Column("signature", sa.String(64), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("signature", name=op.f("pk_used_signatures")),
+    )
+    op.create_index(op.f("ix_used_signatures_expires_at"), "used_signatures", ["expires_at"])
+
+
+def downgrade() -> None:
+    """Take back."""
+    op.drop_index(op.f("ix_used_signatures_expires_at"), "used_signatures")
+    op.drop_table("used_signatures")

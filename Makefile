@@ -59,6 +59,7 @@ fuzz-parsers: $(VENV)/.fuzz
 
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.calls every
+	$(BIN)/python -m tests.faults.calls power
 	$(BIN)/python -m tests.faults.calls random --kills $(KILLS)
 	$(BIN)/python -m tests.faults.attacks
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)

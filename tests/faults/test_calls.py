@@ -11,9 +11,10 @@ from tests.support.programs import require_program
 
 
 @pytest.mark.timeout(600)
-def test_a_registry_bears_a_kill_and_a_full_disk_at_every_call():
+@pytest.mark.parametrize("what", ["every", "power"])
+def test_a_registry_bears_kills_a_full_disk_and_losses_of_power(what: str):
     require_program("cc")
-    command = [sys.executable, "-m", "tests.faults.calls", "every", "--few"]
+    command = [sys.executable, "-m", "tests.faults.calls", what, "--few"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=590, check=False)
     assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-4000:]
 

@@ -1,6 +1,7 @@
 """Faults at system calls; exit code 1 where there was something that must not be (docs/faults.md).
 
 python -m tests.faults.calls every  [--few] [--operation WORDS]   an embedded registry's disk, each call in turn
+python -m tests.faults.calls power  [--operation WORDS]           the same with a loss of power
 python -m tests.faults.calls random [--kills 1000] [--seed N]     a busy server, killed at random calls
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from tests.faults.calls.every_call import ALL, FEW, try_every_call
 from tests.faults.calls.every_call import Findings as EveryCall
 from tests.faults.calls.operations import OPERATIONS
+from tests.faults.calls.power_loss import ORDERED, STRICT, lose_power
 from tests.faults.calls.random_kills import Findings as RandomKills
 from tests.faults.calls.random_kills import Plan, kill_at_random
 from tests.faults.calls.shim import Shim
@@ -25,8 +27,8 @@ _FEW_CALLS = 15
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.calls")
-    parser.add_argument("what", choices=("every", "random"))
-    parser.add_argument("--few", action="store_true", help="only the kills and the full disk that the tests have")
+    parser.add_argument("what", choices=("every", "power", "random"))
+    parser.add_argument("--few", action="store_true", help="only what the tests do")
     parser.add_argument("--operation", default="", help="only operations whose names hold these words")
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
@@ -40,6 +42,9 @@ def main() -> int:
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
     with tempfile.TemporaryDirectory(prefix="tagferry-calls-", dir=memory) as folder:
         operations = [operation for operation in OPERATIONS if arguments.operation in operation.name]
+        if arguments.what == "power":
+            kinds = (STRICT,) if arguments.few else (STRICT, ORDERED)
+            return _report(lose_power(Path(folder), Shim.inherited(), operations, kinds, tell=tell))
         findings = try_every_call(
             Path(folder),
             Shim.inherited(),

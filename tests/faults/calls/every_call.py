@@ -117,7 +117,7 @@ def try_every_call(
 def _refer(folder: Path, world: Path, shim: Shim, operation: Operation, before: Snapshot) -> Reference:
     trial = _fresh(folder, world)
     shim.watch(trial)
-    report = in_fork(lambda: asyncio.run(_once(trial, operation)))
+    report = in_fork(lambda: carry_out(trial, operation))
     calls = shim.count
     shim.ignore()
     if report != {}:
@@ -133,10 +133,15 @@ def _refer(folder: Path, world: Path, shim: Shim, operation: Operation, before: 
     return Reference(calls, before, after, files(untouched), files(trial))
 
 
-async def _once(trial: Path, operation: Operation) -> dict[str, Any]:
-    world = World.at(trial)
-    await operation.run(world)
-    await world.close()
+def carry_out(trial: Path, operation: Operation) -> dict[str, Any]:
+    """An operation from its beginning to its end."""
+
+    async def once() -> None:
+        world = World.at(trial)
+        await operation.run(world)
+        await world.close()
+
+    asyncio.run(once())
     return {}
 
 
@@ -155,7 +160,7 @@ def _try(
         faults = [*read_now(*roots(trial)).violations(reference.before, reference.after)]
         if not injection.abandoned:
             age(trial, HOUR)
-            faults += asyncio.run(_repeat(trial, operation))
+            faults += asyncio.run(repeat(trial, operation))
     else:
         faults, outcome = report["faults"], report["outcome"]
         if injection.what in _FULL and outcome.startswith("failed") and "DiskFull" not in outcome:
@@ -207,7 +212,8 @@ async def _with_fault(trial: Path, operation: Operation, shim: Shim, reference: 
     return {"outcome": outcome, "faults": faults}
 
 
-async def _repeat(trial: Path, operation: Operation) -> list[str]:
+async def repeat(trial: Path, operation: Operation) -> list[str]:
+    """A second attempt by another process; gives what is wrong about it."""
     world = World.at(trial)
     try:
         await operation.repeat(world)

@@ -203,7 +203,7 @@ async def _with_fault(trial: Path, operation: Operation, shim: Shim, reference: 
         faults = [f"reading failed: {error!r}"]
     shim.disarm()
     age(trial, HOUR)
-    if outcome.startswith("failed"):
+    if outcome.startswith("failed") or operation.leaves_rest:
         try:
             await operation.repeat(world)
         except (TagferryError, OSError) as error:

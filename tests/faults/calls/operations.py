@@ -52,10 +52,12 @@ class Operation:
 
     Attributes:
         run: carries it out.
+        leaves_rest: whether it goes on past what fails, and leaves that to its next run.
     """
 
     name: str
     run: Callable[[World], Awaitable[object]]
+    leaves_rest: bool = False
 
     async def repeat(self, world: World) -> None:
         """Carry it out once more, after it may have happened in part; what is deleted already may be missing."""
@@ -143,7 +145,7 @@ OPERATIONS = (
     Operation("deletion of a referrer", lambda world: world.here.delete_manifest(APP, _SIGNATURE.digest)),
     Operation("deletion of a blob", lambda world: world.here.delete_blob(OTHER, Digest.of(_ORPHAN))),
     Operation("deletion of a repository", lambda world: world.here.delete_repository(APP)),
-    Operation("garbage collection", lambda world: world.here.collect_garbage(60.0)),
+    Operation("garbage collection", lambda world: world.here.collect_garbage(60.0), leaves_rest=True),
     Operation("synchronization of a signed image", _synchronize),
 )
 """In each, all that it waits for is a registry's own disk."""

@@ -42,7 +42,7 @@ class Hostile:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_elsewhere: bool) -> None:
         """Answer the requests of one connection."""
-        with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
+        with suppress(OSError, EOFError, asyncio.LimitOverrunError, ValueError, asyncio.CancelledError):
             while True:
                 question = await _read(reader)
                 self.asked[f"{question.method} {question.path.partition('?')[0]}"] += 1

@@ -280,7 +280,7 @@ class Theater:
             async with _tenant(stage) as tenant:
                 resting = stage.forget_peak()
                 try:
-                    async with asyncio.timeout(seconds * 4 + 60):
+                    async with asyncio.timeout(seconds * 4 + 150):
                         outcome = await attack.run(stage, seconds)
                 except (OSError, Lost, TimeoutError, asyncio.IncompleteReadError) as error:
                     outcome = Outcome(failed=[f"the attack ended with {error!r}"])

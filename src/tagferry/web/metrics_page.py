@@ -1,17 +1,18 @@
 """What this process counts, served to Prometheus on an address of its own."""
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from tagferry.metrics import REGISTRY
+from tagferry.metrics import registry
 from tagferry.settings import Settings
 from tagferry.web.server import Listener
 
 
 def metrics_listeners(settings: Settings) -> tuple[Listener, ...]:
     """Return the listener for metrics; none where `metrics_listen` is not set."""
+    # Loads the library now, and not in a moment in which something has to be counted.
+    registry()
     return () if settings.metrics_listen is None else (Listener(app=_metrics, address=settings.metrics_listen),)
 
 
@@ -26,4 +27,6 @@ def _answer(request: Request) -> Response:
         return PlainTextResponse("not found; metrics are at /metrics\n", status_code=404)
     if request.method not in ("GET", "HEAD"):
         return PlainTextResponse("method not allowed; use GET\n", status_code=405, headers={"Allow": "GET, HEAD"})
-    return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+    return Response(generate_latest(registry()), headers={"Content-Type": CONTENT_TYPE_LATEST})

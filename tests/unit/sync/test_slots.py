@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from tagferry.errors import Expired, NotFound, TagferryError, Unavailable
-from tagferry.metrics import REGISTRY
+from tagferry.metrics import registry
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.breaker import Breakers
 from tagferry.sync.model import JobStatus, SyncJob
@@ -61,7 +61,7 @@ def fill(slots: JobSlots, target: RegionId, source: RegionId = NORTH) -> list[Sy
 
 
 def paused(region: RegionId) -> float | None:
-    return REGISTRY.get_sample_value("tagferry_region_paused", {"region": region})
+    return registry().get_sample_value("tagferry_region_paused", {"region": region})
 
 
 def test_a_way_of_which_nothing_is_known_gets_a_share_and_all_such_ways_half():

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tagferry import bounds
-from tagferry.metrics import REGISTRY
+from tagferry.metrics import registry
 from tagferry.settings import LimitSettings
 from tagferry.web.admission import Admission, Admitted, Load
 from tagferry.web.server import Listener, listening
@@ -44,7 +44,7 @@ async def url(app: Application, load: Load) -> AsyncIterator[str]:
 
 
 async def test_above_the_limit_a_request_is_refused_at_once(url: str, app: Application, load: Load):
-    before = REGISTRY.get_sample_value("tagferry_bound_reached_total", {"bound": "requests"}) or 0
+    before = registry().get_sample_value("tagferry_bound_reached_total", {"bound": "requests"}) or 0
     async with connected(url) as first, connected(url) as second, connected(url) as third:
         for client in (first, second):
             await client.send(HELD)
@@ -55,7 +55,7 @@ async def test_above_the_limit_a_request_is_refused_at_once(url: str, app: Appli
         assert answer.status == 503
         assert int(answer.headers["retry-after"]) > 0
         assert (before_it, load.is_shedding) == (False, True)
-        assert REGISTRY.get_sample_value("tagferry_bound_reached_total", {"bound": "requests"}) == before + 1
+        assert registry().get_sample_value("tagferry_bound_reached_total", {"bound": "requests"}) == before + 1
         for path in (b"/healthz", b"/readyz"):
             async with connected(url) as probe:
                 await probe.send(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The tables of `docs/limits.md`, made from the bounds in the code; `python -m tests.bounds_page` writes them."""
+"""Generate the tables of `docs/limits.md` from the code: `python -m tests.bounds_page`."""
 
 import ast
 from pathlib import Path
@@ -12,7 +12,7 @@ _END = "<!-- end -->\n"
 
 
 def written(page: str) -> str:
-    """The page with its tables as they should be."""
+    """Return the page with its tables up to date."""
     for part, table in (("bounds", _bounds()), ("settings", _settings())):
         mark = _MARK.format(part=part)
         before, found, rest = page.partition(mark)
@@ -26,7 +26,7 @@ def _bounds() -> str:
     source = Path(tagferry.bounds.__file__).read_text("utf-8")
     values = vars(tagferry.bounds)
     documented = _documented(ast.parse(source).body)
-    return "| bound | value | of what |\n|---|---|---|\n" + "".join(
+    return "| bound | value | what it limits |\n|---|---|---|\n" + "".join(
         f"| `{name}` | {_readable(name, values[name])} | {text} |\n" for name, text in documented
     )
 
@@ -55,7 +55,7 @@ def _documented(body: list[ast.stmt]) -> list[tuple[str, str]]:
         after = body[index + 1] if index + 1 < len(body) else None
         text = ast.literal_eval(after.value) if isinstance(after, ast.Expr) else ""
         assert text, f"{target.id} has no docstring"
-        assert target.id not in dict(found), f"{target.id} is there twice"
+        assert target.id not in dict(found), f"{target.id} is defined twice"
         found.append((target.id, " ".join(text.split())))
     return found
 

@@ -1,7 +1,6 @@
-"""How much is taken from strangers: what clients and registries send has an end in size, count, depth and time.
+"""Fixed bounds on what clients and registries send: on its size, count, depth and time.
 
-What operators may want to set is a setting instead (`[limits]`); everything else that bounds input stands here, so that
-it can be read in one place. `docs/limits.md` lists both.
+Bounds that operators may want to change are settings instead (`[limits]`). `docs/limits.md` lists both.
 """
 
 HEAD_BYTES = 64 * 1024
@@ -9,108 +8,110 @@ HEAD_BYTES = 64 * 1024
 HEADERS = 100
 """Headers of a request, and fields of its trailer."""
 PIPELINED_REQUESTS = 64
-"""Requests that a connection may send before the first of them is answered. Further ones are not read: the connection
-is closed after the last answer."""
+"""Pipelined requests: those that a connection may send before the first of them is answered. Further ones are not read,
+and the connection is closed after the last answer."""
 FRAMING_BYTES = 64 * 1024
-"""Bytes of a chunked body that are not content (sizes and extensions of chunks, the trailer), beyond an eighth of the
-content."""
+"""Bytes of a chunked body that are not content (sizes and extensions of chunks, the trailer), in addition to an eighth
+of the content."""
 UNREAD_BODY_BYTES = 1024 * 1024
-"""Bytes of a body that are read and dropped after its request was answered; then the connection is closed."""
+"""Bytes of a body that are read and dropped after its request was answered. If there are more, the connection is
+closed."""
 BODY_PIECES = 4000
-"""Chunks of a body, beyond one for every 64 bytes of content."""
+"""Chunks of a body, in addition to one for every 64 bytes of content."""
 LINGER_SECONDS = 5.0
-"""How long a connection that is to be closed may stay open so that its client can read the last answer."""
+"""Time for which a connection stays open after its last answer, so that the client can read it."""
 TRANSFER_RATE = 256
-"""Bytes a second, on average over `stall_seconds`, that a client has to send of a body, or take of an answer."""
+"""Minimum rate, in bytes a second averaged over `stall_seconds`, at which a client sends a body or reads an answer."""
 ACCEPTS_AT_ONCE = 8
-"""Connections that a listener accepts before other work gets its turn."""
+"""Connections that a listener accepts in one iteration of the event loop."""
 DESCRIPTOR_RESERVE = 64
-"""File descriptors that are left to the disk, the database and registries; half of the others are for connections."""
+"""File descriptors reserved for the disk, the database and registries. Half of the others are for connections."""
 ANONYMOUS_BODIES_BYTES = 64 * 1024 * 1024
-"""Bytes of bodies, of all requests to the management API whose senders are not known yet; a quarter of it from one
-address. Further ones are answered with 503."""
+"""Bytes of the bodies of all requests to the management API whose callers are not authenticated yet; one address may
+use a quarter of them. Further requests are answered with 503."""
 ANONYMOUS_BODY_SECONDS = 60.0
-"""How long such a body may take to arrive."""
+"""Time in which such a body must arrive."""
 LOOP_LAG_SECONDS = 0.1
-"""How late the event loop may be, for half a second on end, before new requests are answered with 503."""
+"""Delay of the event loop from which, if it lasts for half a second, new requests are answered with 503."""
 SHED_SECONDS = 2.0
-"""How long a connection is not read after a request on it was refused for overload."""
+"""Time for which a connection is not read after a request on it was refused because of overload."""
 MANAGEMENT_RESERVE = 32
-"""Requests beyond `requests` that are let in where they have credentials of the management API."""
+"""Requests in addition to `requests` that are admitted if they carry credentials of the management API."""
 READINESS_SECONDS = 5.0
-"""How long `/readyz` waits for the database."""
+"""Time for which `/readyz` waits for the database."""
 
 MANIFEST_BYTES = 4 * 1024 * 1024
-"""Bytes of a manifest, pushed or read. The distribution-spec asks registries to take at least this much."""
+"""Bytes of a manifest, pushed or read. The distribution-spec asks registries to accept at least this much."""
 CONTENT_BYTES = 1 << 50
-"""Bytes that a manifest may refer to: of one descriptor, and of all of them together. It is more than any storage takes
-as one object, and the sum over an image of as many manifests as are copied still fits a database's integer."""
+"""Bytes that a manifest may refer to, in one descriptor and in all of them together. No storage accepts a larger
+object, and the sum over all manifests of an image fits a database's integer."""
 DESCRIPTORS = 10_000
-"""Layers of a manifest, or entries of an index. Images have at most 127 layers where they are to be run."""
+"""Layers of a manifest, or entries of an index. Container runtimes support at most 127 layers."""
 DESCRIPTOR_URLS = 100
-"""Addresses of one descriptor."""
+"""URLs of one descriptor."""
 MEDIA_TYPE_CHARACTERS = 255
-"""Characters of a media type or an artifact type, as RFC 6838, section 4.2, has them, or of a part of a platform."""
+"""Characters of a media type or an artifact type (RFC 6838, section 4.2), or of a part of a platform."""
 PARSED_AT_ONCE_BYTES = 64 * 1024
-"""Bytes of the largest manifest that is parsed on the event loop, which takes about three milliseconds."""
+"""Bytes of the largest manifest that is parsed on the event loop, in about three milliseconds."""
 JSON_DEPTH = 64
-"""Objects and arrays of a JSON document that may be nested in each other."""
+"""Nesting depth of objects and arrays in a JSON document."""
 CONFIG_BYTES = MANIFEST_BYTES
-"""Bytes of an image's configuration where it has to be read."""
+"""Bytes of an image's configuration that is read."""
 IMAGE_MANIFESTS = 1000
-"""Manifests that one image may refer to, at any depth, so that no index can keep a copy busy for ever."""
+"""Manifests that one image may refer to, at any depth."""
 IMAGE_MANIFEST_BYTES = 16 * 1024 * 1024
-"""Bytes of all manifests of one image, and of all that is attached to it, each. In memory they take about five times
-as many."""
+"""Bytes of all manifests of one image, and as many again of everything attached to it. They take about five times as
+much memory."""
 MANIFESTS_HELD_BYTES = 64 * 1024 * 1024
-"""Bytes of the manifests that all copies of a process hold at once; who would hold more is tried again later."""
+"""Bytes of manifests that all copies of a process hold at once. A copy that needs more is tried again later."""
 GUARANTEED_MANIFEST_BYTES = 1024 * 1024
-"""Bytes of one image's manifests, and of all that is attached to it, for which there is always room beside others'."""
+"""Bytes of manifests, of one image and of everything attached to it, that `MANIFESTS_HELD_BYTES` does not limit."""
 INDEX_DEPTH = 8
-"""Indexes that may be nested in each other."""
+"""Nesting depth of indexes."""
 QUESTION_TAGS = 100_000
-"""Tags that one question for a list looks at over all repositories; behind them, repositories have no size or dates."""
+"""Tags that one request for a list looks at, over all repositories. Further repositories are listed without size and
+dates."""
 QUESTION_MANIFESTS = 5000
-"""Manifests that one question for a list reads; what was read before is remembered, and does not count."""
+"""Manifests that one request for a list reads. Those that are still cached do not count."""
 QUESTION_BYTES = 64 * 1024 * 1024
-"""Bytes of manifests and configurations that it reads."""
+"""Bytes of manifests and configurations that one request for a list reads."""
 LISTED_IMAGE_DESCRIPTORS = 20_000
-"""Layers and children of one image that lists count; an image of more is shown with the size of these."""
+"""Layers and children of one image that count toward the size in lists."""
 LISTED_DESCRIPTORS = 100_000
-"""Layers and children that are remembered of a store's images, so that lists need not read them again."""
+"""Layers and children of a region's images that are cached, so that lists need not read them again."""
 LISTED_TEXT_BYTES = 8 * 1024 * 1024
-"""Bytes of manifests that one list of tags shows; further tags are shown without."""
+"""Bytes of manifests in one list of tags. Further tags are listed without their manifest."""
 NESTED_INDEX_BYTES = 16 * 1024 * 1024
-"""Bytes of the indexes that an index leads to, at any depth, when it is pushed to an embedded registry."""
+"""Bytes of all indexes below an index that is pushed to an embedded registry, at any depth."""
 OPEN_UPLOADS = 4096
-"""Upload sessions of an embedded registry that are kept in memory; the files of others are read again to go on."""
+"""Upload sessions of an embedded registry that are kept in memory. Others are read from their files to continue."""
 UPLOAD_TURN_SECONDS = 75.0
-"""How long a request waits for another one that writes to the same upload."""
+"""Time for which a request waits for another one that writes to the same upload."""
 LISTED_NAMES = 10_000
-"""Tags or repositories on one page of an embedded registry's lists; a link leads to the next one."""
+"""Tags or repositories on one page of an embedded registry's lists. A link leads to the next page."""
 REMEMBERED_TAGS = 200_000
-"""Names of tags that an embedded registry remembers, so that pages of them need not read the directory again."""
+"""Names of tags that an embedded registry caches, so that each page need not read the directory again."""
 REFERRER_PAGE_BYTES = 4 * 1024 * 1024
-"""Bytes after which an embedded registry ends a page of referrers; a link leads to the next one."""
+"""Bytes after which an embedded registry ends a page of referrers. A link leads to the next page."""
 REFERRERS_READ_BYTES = 32 * 1024 * 1024
-"""Bytes of referrers of one manifest that are read at once from an embedded registry's disk."""
+"""Bytes of one manifest's referrers that are read at once from an embedded registry's disk."""
 REFERRERS = 1000
-"""Referrers of one manifest that are copied; further ones stay behind."""
+"""Referrers of one manifest that are copied. Further ones are left out and named in the job's reason."""
 ATTACHMENTS = 5000
-"""Attachments of one image that are copied, with what is attached to them."""
+"""Attached artifacts of one image that are copied, including those attached to attached artifacts."""
 
 AUTHORIZATION_BYTES = 16 * 1024
 """Bytes of the Authorization header of a signed request."""
 SIGNED_HEADERS = 100
-"""Names in `SignedHeaders`; each names a header once."""
+"""Names in `SignedHeaders`. Each header is named once."""
 PATH_BYTES = 8 * 1024
-"""Bytes of the path of a request to the management API, as it is sent."""
+"""Bytes of the path of a request to the management API, still percent-encoded."""
 QUERY_PARAMETERS = 200
 """Parameters in the query of a request to the management API, or to the token service of an embedded registry."""
 PASSWORD_CHARACTERS = 4096
 """Characters of a password."""
 IAM_TOKEN_CHARACTERS = 255
-"""Characters of an IAM token; they have 64."""
+"""Characters of an IAM token. Valid tokens have 64."""
 SEALED_BYTES = 16 * 1024
 """Bytes of a login secret, a security token or a token of an embedded registry."""
 BODY_MARKS = 50_000
@@ -119,47 +120,47 @@ ERRORS_TOLD = 20
 """Errors of one request that its answer lists."""
 
 PASSWORDS_WAITING = 128
-"""Logins that may wait for their password to be verified, of all addresses together."""
+"""Logins, from all addresses, that may wait for their password to be verified."""
 PASSWORDS_WAITING_OF_ADDRESS = 16
-"""Such logins from one address; of an IPv6 address the first 64 bits count."""
+"""Such logins from one address. The first 64 bits of an IPv6 address count."""
 LOCKED_NAMES = 20
-"""Names or access keys of which failed authentications are remembered for one address."""
+"""Names or access keys whose failed authentications are counted for one address."""
 LOCKOUT_ADDRESSES = 10_000
-"""Addresses for which failed authentications are remembered."""
+"""Addresses for which failed authentications are counted."""
 FORWARDED_HOPS = 16
-"""Addresses in `X-Forwarded-For` that are looked at, from the right."""
+"""Addresses in `X-Forwarded-For` that are read, from the right."""
 SIGNATURES_OF_USER = 100_000
-"""Changing requests that one user may sign within 15 minutes, since each signature is remembered for so long."""
+"""Signed requests for changes that one user may send within 15 minutes, for which each signature is remembered."""
 
 ANSWER_HEAD_BYTES = 64 * 1024
-"""Bytes that a registry's answer may have before its body begins, and between two parts of its body."""
+"""Bytes of a registry's answer before its body, and between two chunks of the body."""
 TOKEN_ANSWER_BYTES = 256 * 1024
 """Bytes of a token server's answer."""
 REGISTRY_TOKEN_CHARACTERS = 32 * 1024
-"""Characters of a token: hardly any server takes a header as long as this."""
+"""Characters of a token from a token server. Hardly any registry accepts a header as long as this."""
 ADDRESS_CHARACTERS = 16 * 1024
-"""Characters of an address that a registry names, signed ones of its storage included."""
+"""Characters of a URL from a registry, such as a signed one of its storage."""
 PROGRESS_BYTES = 64 * 1024
-"""Bytes by which a transfer that breaks off has to get further for its earlier failures not to count any more."""
+"""Bytes that an attempt at a transfer must move for earlier failures not to count any more."""
 ERROR_BODY_BYTES = 16 * 1024
-"""Bytes that are read of a registry's answer that tells of an error."""
+"""Bytes of a registry's error answer that are read."""
 TAG_LIST_BYTES = 16 * 1024 * 1024
-"""Bytes of a list of tags or repositories, over all of its pages: a registry that ignores `n` puts all into one."""
+"""Bytes of a registry's list of tags or repositories, over all of its pages."""
 TAG_LIST_NAMES = 200_000
 """Names in such a list."""
 TAG_LIST_PAGES = 10_000
-"""Pages of a list of tags or repositories that are followed."""
+"""Pages of such a list that are followed."""
 REFERRER_LIST_BYTES = 8 * 1024 * 1024
-"""Bytes of a list of referrers, over all of its pages."""
+"""Bytes of a registry's list of referrers, over all of its pages."""
 LISTED_REFERRERS = 10_000
 """Entries of such a list."""
 REFERRER_PAGES = 100
-"""Pages of a list of referrers that are followed."""
+"""Pages of such a list that are followed."""
 
 RECORDED_TEXT = 4000
-"""Characters of a text that quotes others, such as the reason of a job, that are kept in the database."""
+"""Characters of a text with quotations, such as the reason of a job, that the database keeps."""
 JOB_LOSSES = 5
-"""How often a job is started again after its worker was lost while it ran; then it fails."""
+"""Lost workers after which a job that they were running fails."""
 
 RECORDS_PRUNED = 100_000
-"""Old records of one kind (jobs, deletions, calls) that are deleted in one hour, whatever the clock says."""
+"""Old records of one kind (jobs, deletions, calls) that are deleted in one hour."""

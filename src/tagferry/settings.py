@@ -109,8 +109,8 @@ class RegionSettings(_Frozen):
     public_url: Annotated[str, AfterValidator(setting_rules.http_url)] | None = None
     """The URL under which clients reach `listen`, where it is not that address itself."""
     hosts: tuple[Annotated[str, AfterValidator(setting_rules.host)], ...] = ()
-    """Further names, as HOST or HOST:PORT, under which clients reach `listen`, such as a load balancer's. A signature
-    that was made for the `Host` of another region, or of none, is refused."""
+    """Further names, as HOST or HOST:PORT, under which clients reach `listen`, such as a load balancer's. Signatures
+    for any other `Host` are refused."""
     username: str | None = None
     password: SecretStr | None = None
     docker_config: Path | None = None
@@ -129,10 +129,10 @@ class RegionSettings(_Frozen):
     proxy: Annotated[str, AfterValidator(setting_rules.proxy)] | None = Field(None, repr=False)
     """The URL of the proxy for all requests to the registry, or `none`; by default the environment decides."""
     token_hosts: tuple[Annotated[str, AfterValidator(setting_rules.host)], ...] = ()
-    """Other hosts that the registry may name as its token server and that get its credentials then, as HOST or
-    HOST:PORT. The registry's own host, and with https the hosts of its domain, need not be named."""
+    """Hosts of other domains that receive the registry's credentials as its token servers, as HOST or HOST:PORT. The
+    registry's own host, and with https the hosts of its domain, need not be listed."""
     redirect_hosts: tuple[Annotated[str, AfterValidator(setting_rules.host)], ...] = ()
-    """Hosts at private, link-local or loopback addresses to which a registry that is not there itself may redirect."""
+    """Hosts at private, link-local or loopback addresses to which a registry at a public address may redirect."""
     max_connections: PositiveInt = 64
     """Requests at the same time; a registry that throttles gets fewer."""
     request_seconds: PositiveFloat = 120.0
@@ -140,8 +140,8 @@ class RegionSettings(_Frozen):
     silence_seconds: PositiveFloat = 60.0
     """How long a request, or a blob on its way, may stand still before it is tried again."""
     min_bytes_per_second: int = Field(1024, ge=0)
-    """The slowest rate of a blob on its way, measured over `silence_seconds` of waiting for the registry, before it is
-    tried again; 0 for none. What `bytes_per_second`, or the other side of a copy, holds up does not count."""
+    """Minimum rate of a blob's transfer, measured over `silence_seconds` of waiting for the registry; a slower transfer
+    is tried again. 0 means no minimum. Waiting for `bytes_per_second` or the other registry does not count."""
     bytes_per_second: PositiveInt | None = None
     """The bandwidth that synchronizations from and to this region may use together; without it there is no limit."""
     jobs_in_flight: PositiveInt | None = None
@@ -225,9 +225,9 @@ class SyncSettings(_Frozen):
     automatic_retry_minutes: float = Field(24 * 60.0, ge=0, le=_YEAR_MINUTES)
     """The same for tags that a rule synchronizes."""
     tags_in_flight: PositiveInt = 32
-    """Tags whose copies run at once in one process. Copies that make no progress count up to half of this."""
+    """Tags that are copied at once in one process. Copies that make no progress take at most half of these slots."""
     blobs_in_flight: PositiveInt = 32
-    """Blobs on their way at once from one region to another, in one process."""
+    """Blobs in flight at once from one region to another, in one process."""
     jobs_in_flight: PositiveInt | None = None
     """Tags whose copies run at once in all processes together; without it each fills its own places."""
     drain_seconds: float = Field(20.0, ge=0)
@@ -255,22 +255,23 @@ class RetentionSettings(_Frozen):
     interval_hours: PositiveFloat = 24.0
     """How long after a policy was carried out the next time is due."""
     tags_per_run: PositiveInt = 100
-    """Tags that a policy deletes at most when it is carried out; the rest follow in runs an hour apart."""
+    """Tags that one run of a policy deletes at most. The rest follow in runs an hour apart."""
     settling_minutes: float = Field(60.0, ge=0)
-    """How long nothing is deleted by its age after the clock jumped, or after nothing ran for more than an hour."""
+    """Minutes for which nothing is deleted by its age after the clock jumped, or after more than an hour without a
+    running process."""
 
 
 class QuotaSettings(_Frozen):
-    """How much there may be, unless an administrator says otherwise of an organization; 0 means without limit."""
+    """Default quotas; 0 means unlimited. `tagferry org quota` sets those of a single organization."""
 
     organizations: int = Field(100, ge=0)
-    """Organizations of a region that one user may have created; administrators create any number."""
+    """Organizations that one user may create in a region. Administrators are not limited."""
     repositories: int = Field(10_000, ge=0)
     """Repositories of an organization."""
     bytes: int = Field(0, ge=0)
-    """Bytes of an organization's images in an embedded region, each blob once a repository."""
+    """Bytes of an organization's images in an embedded region. A blob counts once for each repository that holds it."""
     uploads: int = Field(1_000, ge=0)
-    """Upload sessions of an organization in an embedded region that were begun and not ended."""
+    """Open upload sessions of an organization in an embedded region."""
 
 
 class LimitSettings(_Frozen):
@@ -279,35 +280,35 @@ class LimitSettings(_Frozen):
     body_bytes: PositiveInt = 1024 * 1024
     """Bytes of the body of a request to the management API."""
     token_hours: float = Field(24.0, gt=0)
-    """How long an IAM token lasts."""
+    """Lifetime of an IAM token."""
     login_hours: float = Field(6.0, gt=0, le=24)
-    """How long a login secret of SWR's API lets into the registry, unless the call asks for another time."""
+    """Lifetime of a login secret, unless the call that creates it asks for another one."""
     registry_token_minutes: float = Field(30.0, ge=1, le=60)
-    """How long a token of an embedded registry lasts before its client has to get another one."""
+    """Lifetime of an embedded registry's token. Clients request a new one by themselves."""
     failed_attempts: PositiveInt = 5
     """Failed authentications from one address after which a name or key is locked for `lock_seconds`."""
     lock_seconds: float = Field(300.0, ge=0)
-    """How long that lasts after the last failure."""
+    """Duration of such a lock, from the last failure."""
     connections: PositiveInt = 4096
-    """Connections to all listeners of this process; fewer where it may not have the file descriptors for them."""
+    """Connections to all listeners of a process. A low limit of file descriptors reduces it."""
     connections_per_address: PositiveInt = 1024
-    """Connections from one address, or one IPv6 network of /64; at most half of those that there may be."""
+    """Connections from one address, or one IPv6 network of /64; at most half of `connections`."""
     requests: PositiveInt = 128
-    """Requests that this process works on at once. Those that wait for their client or for a synchronization do not
+    """Requests that a process works on at once. Requests that wait for their client or for a synchronization do not
     count."""
     head_seconds: PositiveFloat = 30.0
-    """How long a client may take to connect with TLS, to begin a request on a new connection, and to send its head."""
+    """Time for each of a TLS handshake, the start of the first request, and a request's head."""
     stall_seconds: PositiveFloat = 60.0
-    """How long a client may send less of a body, or take less of an answer, than `TRANSFER_RATE`."""
+    """Time after which a client that sends a body, or reads an answer, more slowly than `TRANSFER_RATE` is cut off."""
     keep_alive_seconds: PositiveFloat = 75.0
-    """How long a connection may wait for its next request."""
+    """Time for which a connection may wait for its next request."""
     disk_reserve: NonNegativeInt | None = None
     """Bytes of an embedded registry's disk that pushes and synchronizations leave free, for the database, logs and
-    deletions; by default a twentieth of the disk, and at most 1 GiB."""
+    deletions. By default a twentieth of the disk, at most 1 GiB."""
     scrub_days: float = Field(30.0, ge=0)
-    """How long it takes to read and verify everything that an embedded registry stores, over and over; 0: never."""
+    """Days in which everything that an embedded registry stores is read and verified once; 0 turns this off."""
     answer_seconds: PositiveFloat = 30.0
-    """How long a request to the management API that changes nothing may take, such as a list of a remote region."""
+    """Time for a request to the management API that changes nothing, such as a list of a remote region."""
 
 
 class WebhookSettings(_Frozen):
@@ -371,10 +372,10 @@ class Settings(BaseSettings):
     audit_log: Path | None = None
     """A file for lines of JSON that tell who did what, which the log tells too; relative to the file's folder."""
     metrics_listen: Annotated[str, AfterValidator(setting_rules.address)] | None = None
-    """HOST:PORT on which `/metrics` is served in the form of Prometheus, to anyone who can connect: use a loopback
-    address, or a network of your own. Without it there is no such listener."""
+    """HOST:PORT on which `/metrics` is served in the format of Prometheus, without authentication: use a loopback or an
+    internal address. Not served by default."""
     trusted_proxies: tuple[Annotated[str, AfterValidator(setting_rules.network)], ...] = ()
-    """Addresses or networks (CIDR) of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    """Addresses or networks (CIDR) of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are used."""
     regions: dict[Annotated[str, AfterValidator(setting_rules.region_id)], RegionSettings]
     sync: SyncSettings = SyncSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 
 from tagferry import bounds, signing
 from tagferry.accounts.keys import AccessKeys
-from tagferry.accounts.lockout import Lockout, source_of
+from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.model import Caller, RegistryBearer
 from tagferry.accounts.signatures import UsedSignatures
 from tagferry.accounts.temporary import PREFIX, TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.turns import Turns
 from tagferry.accounts.users import Users
+from tagferry.addresses import client_source
 from tagferry.errors import BadSignature, Throttled, Unauthenticated
 from tagferry.names import RegionId
 
@@ -159,7 +160,7 @@ class Authenticator:
         self._lockout.check(name, address)
         if (known := await self._still_right(name, password)) is not None:
             return known
-        async with self._turns.turn(source_of(address), is_suspect=self._lockout.is_suspect(address)):
+        async with self._turns.turn(client_source(address), is_suspect=self._lockout.is_suspect(address)):
             # Guesses that come all at once pass the first check together, and are verified one after another.
             self._lockout.check(name, address)
             caller = await self._users.by_password(name, password)

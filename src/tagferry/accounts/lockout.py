@@ -7,33 +7,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
 from itertools import islice
 
 from tagferry import bounds
+from tagferry.addresses import client_source
 from tagferry.errors import Throttled
 from tagferry.metrics import BOUND_REACHED
 
 _LONGEST = 64
 """So long is the longest name or key; of what is longer the beginning counts, so that it takes no more memory."""
-_NETWORK_BITS = 64
-"""Of an IPv6 address: whoever has one has all that begin with the same bits."""
 _EVICTION_SEARCH = 100
-
-
-@lru_cache(maxsize=1024)
-def source_of(address: str) -> str:
-    """The address as failures are counted: of IPv6 the network, so that nobody has more tries than one machine has."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address[:_LONGEST]
-    if not isinstance(parsed, IPv6Address):
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ip_network((int(parsed), _NETWORK_BITS), strict=False))
 
 
 @dataclass(slots=True)
@@ -64,7 +47,7 @@ class Lockout:
 
     def check(self, claimed: str, address: str, *, is_key: bool = False) -> None:
         """Let an attempt pass; raises Throttled while locked."""
-        names = self._sources.get((source_of(address), is_key)) if self._sources else None
+        names = self._sources.get((client_source(address), is_key)) if self._sources else None
         if names is None:
             return
         claimed = claimed[:_LONGEST]
@@ -82,7 +65,7 @@ class Lockout:
 
     def failed(self, claimed: str, address: str, *, is_key: bool = False) -> None:
         """Count a failed attempt."""
-        source, claimed = (source_of(address), is_key), claimed[:_LONGEST]
+        source, claimed = (client_source(address), is_key), claimed[:_LONGEST]
         names = self._sources.setdefault(source, OrderedDict())
         self._sources.move_to_end(source)
         if claimed not in names and len(names) >= bounds.LOCKED_NAMES:
@@ -98,7 +81,7 @@ class Lockout:
         """Forget the failures."""
         if not self._sources:
             return
-        source = source_of(address), is_key
+        source = client_source(address), is_key
         names = self._sources.get(source)
         if names is not None:
             names.pop(claimed[:_LONGEST], None)
@@ -107,7 +90,7 @@ class Lockout:
 
     def is_suspect(self, address: str) -> bool:
         """Whether a password from this address was wrong lately."""
-        names = self._sources.get((source_of(address), False)) if self._sources else None
+        names = self._sources.get((client_source(address), False)) if self._sources else None
         return names is not None and any(self._left(failures) > 0 for failures in names.values())
 
     def _left(self, failures: _Failures) -> float:

@@ -6,11 +6,11 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import NamedTuple, TypeVar, cast
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
+from tagferry.addresses import parse_address
 from tagferry.remote.explanation import one_line
 from tagferry.remote.faults import EXPIRED, NOT_YET_VALID, Broken, Rejected, unconnected
 from tagferry.remote.http1 import Connection
@@ -102,7 +102,7 @@ async def _opened(
     loop = asyncio.get_running_loop()
     tls = contexts.current(identified=identified) if scheme == "https" else None
     name = host if tls else None
-    if _is_address(host):
+    if parse_address(host) is not None:
         return await loop.create_connection(make, host, port, ssl=tls, server_hostname=name)
     addresses = within(reach, await _addresses(host, port))
     sock = await start_connection(addresses, happy_eyeballs_delay=_HEAD_START_SECONDS, interleave=1)
@@ -202,14 +202,6 @@ def within(reach: Reach, addresses: Sequence[AddrInfoType]) -> list[AddrInfoType
     if zones and not allowed:
         raise OutOfReach(zones[0])
     return allowed
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 async def _addresses(host: str, port: int) -> list[AddrInfoType]:

@@ -6,10 +6,10 @@ password there.
 
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from tagferry.addresses import parse_address
 from tagferry.docker_hub import URL as DOCKER_HUB
 from tagferry.remote.urls import Origin, origin_of
 
@@ -79,17 +79,9 @@ def _are_of_one_domain(first: str, second: str) -> bool:
 def _domain(host: str) -> str | None:
     """The domain below a public suffix, such as example.co.uk, that a host is in; None where it is in none."""
     name = host.lower().rstrip(".")
-    if _is_address(name) or any(name.endswith(f".{shared}") for shared in _SHARED):
+    if parse_address(name) is not None or any(name.endswith(f".{shared}") for shared in _SHARED):
         return None
     return _suffixes().privatesuffix(name)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 @lru_cache(maxsize=1)

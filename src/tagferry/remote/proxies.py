@@ -5,16 +5,16 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import unquote, urlsplit
 
+from tagferry.addresses import parse_address
 from tagferry.digits import whole_number
 from tagferry.errors import Invalid
 from tagferry.remote.urls import PORTS, Origin, authority, origin_of
 
 NONE = "none"
 """A setting that says: no proxy, whatever the environment says."""
-_Address = IPv4Address | IPv6Address
 _Network = IPv4Network | IPv6Network
 _REMEMBERED = 1024
 
@@ -125,7 +125,7 @@ class _Exempt:
         _, host, port = origin
         if self._everything:
             return True
-        address = _address(host)
+        address = parse_address(host)
         if address is not None:
             return any(address in network and only in (None, port) for network, only in self._networks)
         name = f".{host.lower().rstrip('.')}"
@@ -166,15 +166,6 @@ def _network(text: str) -> _Network | None:
     return network if mapped is None or network.prefixlen < 128 else ip_network(mapped)
 
 
-def _address(host: str) -> _Address | None:
-    """An address, of IPv4 where it is one in the form of IPv6; None for a name."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
-
-
 def _ascii(name: str) -> str:
     """A name as it is looked up, and as origins have it."""
     try:
@@ -184,6 +175,6 @@ def _ascii(name: str) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    address = _address(host)
+    address = parse_address(host)
     name = host.lower().rstrip(".")
     return address.is_loopback if address is not None else name == "localhost" or name.endswith(".localhost")

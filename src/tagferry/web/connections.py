@@ -4,11 +4,11 @@ A connection that waits for a request, or for the rest of its head, gives way to
 that only connections with requests under way can keep others out.
 """
 
-import ipaddress
 import resource
 from collections.abc import Callable
 from typing import Literal
 
+from tagferry.addresses import client_source
 from tagferry.bounds import DESCRIPTOR_RESERVE
 from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
@@ -94,7 +94,7 @@ class Connections:
 
     def take(self, listener: int, host: str) -> Slot | None:
         """A slot for a new connection, which is idle at first; None where it has to be refused."""
-        key = _address_key(host)
+        key = client_source(host)
         address = self._addresses.get(key)
         if address is not None and address.held >= self._per_address and not self._is_exempt(host):
             if not self._close_oldest(address.idle, "connections_per_address", host):
@@ -165,15 +165,6 @@ def descriptors() -> int:
 def affordable(wanted: int, available: int) -> int:
     """The connections that so many file descriptors are enough for, as each may also read or write a file."""
     return max(_LEAST, min(wanted, (available - DESCRIPTOR_RESERVE) // 2))
-
-
-def _address_key(host: str) -> str:
-    if ":" not in host:
-        return host
-    network = ipaddress.IPv6Address(host.partition("%")[0])
-    if network.ipv4_mapped is not None:
-        return str(network.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(network) >> 64 << 64, 64)))
 
 
 def _nothing() -> None:

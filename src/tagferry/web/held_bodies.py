@@ -9,6 +9,7 @@ from collections import defaultdict
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tagferry import bounds
+from tagferry.addresses import client_source
 from tagferry.errors import Expired, Overloaded
 from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
@@ -63,7 +64,7 @@ class _Body:
         self._held = held
         self._receive = receive
         self._scope = scope
-        self._address = client_address(scope)
+        self._address = client_source(client_address(scope))
         self._size = 0
         self._deadline: float | None = None
 

@@ -1,9 +1,9 @@
 """The hosts of a region: a signature for the `Host` of one region must not be used at another's address."""
 
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from tagferry.addresses import parse_address
 from tagferry.errors import BadSignature
 from tagferry.names import RegionId
 from tagferry.settings import RegionSettings
@@ -91,7 +91,5 @@ def _split(host: str, *, default: int | None = None) -> tuple[str, int | None]:
 
 
 def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
+    address = parse_address(host.strip("[]"))
+    return host == "localhost" if address is None else address.is_loopback

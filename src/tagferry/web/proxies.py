@@ -6,11 +6,12 @@ The last address in `X-Forwarded-For` that is no trusted proxy's counts: what st
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tagferry import bounds
+from tagferry.addresses import IpAddress, parse_address
 from tagferry.events import SparseEvents
 
 _FOR, _PROTO = b"x-forwarded-for", b"x-forwarded-proto"
@@ -18,8 +19,6 @@ _MAPPED = "::ffff:"
 _SCHEMES = frozenset({"http", "https"})
 
 log = SparseEvents(__name__, seconds=3600.0)
-
-_Address = IPv4Address | IPv6Address
 
 
 def trust(networks: Iterable[str]) -> Callable[[str], bool]:
@@ -65,9 +64,9 @@ class TrustedProxies:
         if scheme in _SCHEMES:
             scope["scheme"] = scheme
 
-    def _client(self, forwarded: bytes) -> _Address | None:
+    def _client(self, forwarded: bytes) -> IpAddress | None:
         """The last address that is no trusted proxy's; the first one of a row of trusted ones; None without one."""
-        found: _Address | None = None
+        found: IpAddress | None = None
         hops = forwarded.decode("latin-1").rsplit(",", bounds.FORWARDED_HOPS)[-bounds.FORWARDED_HOPS :]
         for hop in reversed(hops):
             address = _parsed(hop)
@@ -86,15 +85,11 @@ def _is_in(networks: Sequence[IPv4Network | IPv6Network], address: str) -> bool:
     return parsed is not None and any(parsed in network for network in networks)
 
 
-def _parsed(text: str) -> _Address | None:
+def _parsed(text: str) -> IpAddress | None:
     """An address as proxies write it: with a port or without, IPv6 in brackets or without; None where it is none."""
     text = text.strip(' \t"')[:64]
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
+    return parse_address(text)

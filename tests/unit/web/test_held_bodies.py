@@ -67,6 +67,14 @@ async def test_one_address_gets_a_part_of_the_budget_only():
     await BoundBodies(Reading(held), held)(scope("10.0.0.2"), body(200), send)
 
 
+async def test_an_ipv6_network_gets_the_part_of_one_address():
+    held = HeldBodies(1000, 200)
+    held.take("2001:db8::/64", 200)
+    with pytest.raises(Overloaded):
+        await BoundBodies(Reading(held), held)(scope("2001:db8::2"), body(1), send)
+    await BoundBodies(Reading(held), held)(scope("2001:db8:0:1::2"), body(200), send)
+
+
 async def test_when_the_budget_is_used_up_nothing_of_a_body_is_read():
     held = HeldBodies(1000, 1000)
     held.take("10.0.0.9", 1000)

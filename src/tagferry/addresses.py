@@ -1,0 +1,30 @@
+"""IP addresses of clients and hosts."""
+
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+IpAddress = IPv4Address | IPv6Address
+
+_NETWORK_BITS = 64
+_LONGEST = 64
+
+
+def parse_address(text: str) -> IpAddress | None:
+    """Return an IP address, without its zone index, an IPv4-mapped one as IPv4; None if the text is none."""
+    try:
+        address = ip_address(text.partition("%")[0] if ":" in text else text)
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+@lru_cache(maxsize=1024)
+def client_source(address: str) -> str:
+    """Return the address by which a client is counted.
+
+    For IPv6 that is the network of its first 64 bits, since a client usually has all addresses of one.
+    """
+    parsed = parse_address(address) if ":" in address else None
+    if parsed is None:
+        return address[:_LONGEST]
+    return str(IPv6Network((int(parsed), _NETWORK_BITS), strict=False) if isinstance(parsed, IPv6Address) else parsed)

@@ -27,8 +27,8 @@ ACCEPTS_AT_ONCE = 8
 DESCRIPTOR_RESERVE = 64
 """File descriptors reserved for the disk, the database and registries. Half of the others are for connections."""
 ANONYMOUS_BODIES_BYTES = 64 * 1024 * 1024
-"""Bytes of the bodies of all requests to the management API whose callers are not authenticated yet; one address may
-use a quarter of them. Further requests are answered with 503."""
+"""Bytes of the bodies of all requests whose callers are not authenticated yet, to the management API and for tokens of
+embedded registries; one address may use a quarter of them. Further requests are answered with 503."""
 ANONYMOUS_BODY_SECONDS = 60.0
 """Time in which such a body must arrive."""
 LOOP_LAG_SECONDS = 0.1
@@ -105,9 +105,9 @@ AUTHORIZATION_BYTES = 16 * 1024
 SIGNED_HEADERS = 100
 """Names in `SignedHeaders`. Each header is named once."""
 PATH_BYTES = 8 * 1024
-"""Bytes of the path of a request to the management API, still percent-encoded."""
+"""Bytes of the path of a request, still percent-encoded."""
 QUERY_PARAMETERS = 200
-"""Parameters in the query of a request to the management API, or to the token service of an embedded registry."""
+"""Parameters in the query of a request, or in a form that requests a token of an embedded registry."""
 PASSWORD_CHARACTERS = 4096
 """Characters of a password."""
 IAM_TOKEN_CHARACTERS = 255
@@ -127,6 +127,8 @@ LOCKED_NAMES = 20
 """Names or access keys whose failed authentications are counted for one address."""
 LOCKOUT_ADDRESSES = 10_000
 """Addresses for which failed authentications are counted."""
+AUDITED_PATH_CHARACTERS = 1000
+"""Characters of a request's path in its line of the audit log."""
 FORWARDED_HOPS = 16
 """Addresses in `X-Forwarded-For` that are read, from the right."""
 SIGNATURES_OF_USER = 100_000

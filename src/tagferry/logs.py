@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import structlog
 
 from tagferry.errors import Invalid
+from tagferry.printable import printable
 
 
 def configure(*, style: Literal["console", "json"], level: str, audit_log: Path | None = None) -> None:
@@ -30,7 +32,7 @@ def configure(*, style: Literal["console", "json"], level: str, audit_log: Path 
     ]
     lines: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     plain = structlog.dev.plain_traceback  # the rich one would show local variables, secrets among them
-    console = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    console = [_printed, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -61,3 +63,11 @@ def configure(*, style: Literal["console", "json"], level: str, audit_log: Path 
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Clients that try TLS first, as docker and skopeo do, are no reason for a warning each time.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+def _printed(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape what a terminal would obey: strangers choose paths, names and what registries answer."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = printable(value)
+    return event

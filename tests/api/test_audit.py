@@ -7,6 +7,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from tagferry import bounds
 from tagferry.accounts.model import Permission
 from tagferry.names import Tag
 from tagferry.remote import Credentials, Endpoint, RemoteStore
@@ -143,3 +144,12 @@ async def test_the_revocation_of_a_token_is_told_with_whose_it_was(ferry: Deploy
     assert refused == ("carol", "admin", "DELETE", "/v3/auth/tokens", 403)
     assert revoked == ("admin", "carol", "DELETE", "/v3/auth/tokens", 204)
     assert own not in str(lines)
+
+
+async def test_a_path_is_told_in_part_and_without_what_a_terminal_obeys(ferry: Deployment, lines: list[Any]):
+    await ferry.http("DELETE", "/v2/" + "a" * 60_000)
+    await ferry.http("DELETE", "/v2/%1B%5B2Jgone%00")
+
+    ((long,), (odd,)) = told(lines, "path")
+    assert (len(long), long[-2:]) == (bounds.AUDITED_PATH_CHARACTERS, "a…")
+    assert odd == "/v2/\\x1b[2Jgone\\x00"

@@ -93,3 +93,59 @@ async def test_a_password_has_a_longest_length(ferry: Deployment):
     user = {"name": "longest", "password": "x" * (bounds.PASSWORD_CHARACTERS + 1), "domain_id": ""}
     answer = await ferry.http("POST", "/v3/users", body={"user": user}, headers=headers)
     assert "password must be at most 4096 characters long" in answer.refused()[2]
+
+
+MANY = "&".join(["scope=repository:team/app:pull"] * (bounds.QUERY_PARAMETERS + 1))
+ENOUGH = "&".join(["scope=repository:team/app:pull"] * bounds.QUERY_PARAMETERS)
+
+
+@pytest.mark.parametrize("path", ["/v2/_token", "/v2/", "/v2/team/app/tags/list", "/v2/team/app/blobs/uploads/"])
+async def test_a_query_of_many_parameters_is_refused_by_the_registry_and_its_token_service(
+    ferry: Deployment, path: str
+):
+    method = "POST" if path.endswith("uploads/") else "GET"
+
+    refused = await ferry.http(method, f"{path}?{MANY}")
+    taken = await ferry.http(method, f"{path}?{ENOUGH}")
+
+    assert refused.status == 414
+    assert "query must have at most 200 parameters: got 201" in refused.document["errors"][0]["message"]
+    assert taken.status in (200, 401)
+
+
+async def test_a_long_path_is_refused_by_the_registry_and_not_repeated(ferry: Deployment):
+    longest = bounds.PATH_BYTES - len("/v2/")
+
+    for path, expected in (("a" * longest, 404), ("a" * (longest + 1), 414), ("%1b" * 6000, 414)):
+        answer = await ferry.http("DELETE", f"/v2/{path}")
+
+        assert answer.status == expected
+        assert len(answer.content) < (20_000 if expected == 404 else 1_000)
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        (ENOUGH, 400),
+        (MANY, 413),
+        ("&" * 60_000, 413),
+        ("scope=" + "+".join(["a:b:c"] * 201), 400),
+        ("scope=" + "+".join(["a:b:c"] * 10_000), 400),
+    ],
+)
+async def test_a_form_of_many_parameters_is_refused(ferry: Deployment, form: str, expected: int):
+    answer = await ferry.http("POST", "/v2/_token", body=form.encode())
+
+    assert answer.status == expected
+    assert len(answer.content) < 1_000
+
+
+async def test_forms_that_nobody_completes_take_no_more_memory_than_other_bodies(ferry: Deployment):
+    held = ferry.app.services.held_bodies
+    held.take("127.0.0.1", bounds.ANONYMOUS_BODIES_BYTES // 4)
+    try:
+        answer = await ferry.http("POST", "/v2/_token", body=b"grant_type=password&username=a&password=b")
+    finally:
+        held.give_back("127.0.0.1", bounds.ANONYMOUS_BODIES_BYTES // 4)
+
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "5")

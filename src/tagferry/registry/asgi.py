@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
+from tagferry import bounds
 from tagferry.digits import whole_number
 from tagferry.errors import TooLarge
+from tagferry.metrics import BOUND_REACHED
 from tagferry.registry.access import Login
 from tagferry.registry.errors import ClientStalled
 
@@ -26,6 +28,18 @@ def origin(scheme: str, host: str) -> str | None:
     return f"{scheme}://{host}" if _HOST.fullmatch(host) else None
 
 
+def check_parameters(text: str, field: str) -> None:
+    """Refuse a query or a form of too many parameters; raises TooLarge, by this name."""
+    if (given := text.count("&") + 1) > bounds.QUERY_PARAMETERS:
+        BOUND_REACHED.labels(bound="query_parameters").inc()
+        raise TooLarge(field, f"must have at most {bounds.QUERY_PARAMETERS} parameters", given)
+
+
+def parameters_of(text: str) -> Sequence[tuple[str, str]]:
+    """The parameters of a query or a form."""
+    return parse_qsl(text, keep_blank_values=True)
+
+
 class ClientGone(Exception):
     """The client closed the connection before its request was complete, or before it had the whole answer."""
 
@@ -35,7 +49,8 @@ class Request:
     """One request; header names are lowercase.
 
     Attributes:
-        parameters: the query's, in the order in which they were given.
+        raw_path: the path as it was sent.
+        query_string: the query as it was sent.
         scheme: `http` or `https`.
         address: where the connection comes from.
         idle_seconds: how long to wait for the next bytes of the body.
@@ -43,7 +58,8 @@ class Request:
 
     method: str
     path: str
-    parameters: Sequence[tuple[str, str]]
+    raw_path: bytes
+    query_string: str
     headers: Mapping[str, str]
     scheme: str
     address: str
@@ -56,13 +72,26 @@ class Request:
         return cls(
             method=scope["method"],
             path=scope["path"],
-            parameters=parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True),
+            raw_path=scope.get("raw_path", b""),
+            query_string=scope.get("query_string", b"").decode("latin-1"),
             headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]},
             scheme=scope.get("scheme", "http"),
             address=str((scope.get("client") or ("unknown",))[0]),
             receive=receive,
             idle_seconds=idle_seconds,
         )
+
+    def check_head(self) -> None:
+        """Refuse a path or a query that would take long to read; raises TooLarge."""
+        if len(self.raw_path) > bounds.PATH_BYTES:
+            BOUND_REACHED.labels(bound="path_bytes").inc()
+            raise TooLarge("path", f"must be at most {bounds.PATH_BYTES} bytes", len(self.raw_path))
+        check_parameters(self.query_string, "query")
+
+    @property
+    def parameters(self) -> Sequence[tuple[str, str]]:
+        """The query's, in the order in which they were given."""
+        return parameters_of(self.query_string) if self.query_string else ()
 
     @property
     def query(self) -> Mapping[str, str]:

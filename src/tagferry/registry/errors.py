@@ -127,6 +127,8 @@ _TABLE: tuple[tuple[type[TagferryError], str | None, int, str], ...] = (
     (TooManyTags, None, 414, "MANIFEST_INVALID"),
     (InvalidPage, None, 400, "PAGINATION_NUMBER_INVALID"),
     (TooLarge, "form", 413, "UNSUPPORTED"),
+    (TooLarge, "path", 414, "UNSUPPORTED"),
+    (TooLarge, "query", 414, "UNSUPPORTED"),
     (TooLarge, None, 413, "MANIFEST_INVALID"),
     (InvalidName, "name", 400, "NAME_INVALID"),
     (InvalidName, "namespace", 400, "NAME_INVALID"),

@@ -119,6 +119,7 @@ class RegistryApp:
                 await response.send(answer, receive, method=request.method)
 
     async def _respond(self, request: Request) -> Response:
+        request.check_head()
         route, parts = _find_route(request.path)
         if request.method not in route.methods:
             raise NotAllowed(request.method, tuple(route.methods))

@@ -2,6 +2,9 @@
 
 import structlog
 
+from tagferry import bounds
+from tagferry.printable import printable
+
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _REFUSED = frozenset({401, 403})
 _UPLOADS = "/blobs/uploads/"
@@ -22,4 +25,5 @@ def concerns(**what: str) -> None:
 def record(*, method: str, path: str, status: int, region: str, address: str) -> None:
     """Write a request's line, if it needs one: what is uploaded shows when a manifest refers to it."""
     if status in _REFUSED or (method in _CHANGING and _UPLOADS not in path):
+        path = printable(path, bounds.AUDITED_PATH_CHARACTERS)
         log.info("request", method=method, path=path, status=status, region=region, address=address)

@@ -29,6 +29,7 @@ from tagferry.web.errors import (
     respond,
     serialize,
 )
+from tagferry.web.gate import TOKEN_PATH
 from tagferry.web.held_bodies import BoundBodies, KnownBodies
 from tagferry.web.hosts import OwnHosts
 from tagferry.web.json_response import JSONResponse
@@ -55,18 +56,27 @@ def region_app(region: Region, services: Services, registry: ASGIApp | None) -> 
     )
     if placeholder := settings.regions[region.id].placeholder_repository:
         authenticated = Placeholders(authenticated, RepositoryName(placeholder))
-    authenticated = BoundBodies(authenticated, services.held_bodies)
-    served = RequestIds(_ByPath(authenticated, registry or _registry_elsewhere(region)), region.id)
+    registry = registry or _registry_elsewhere(region)
+    by_path = _ByPath(
+        management=BoundBodies(authenticated, services.held_bodies),
+        registry=registry,
+        tokens=BoundBodies(registry, services.held_bodies),
+    )
+    served = RequestIds(by_path, region.id)
     return Admission(TrustedProxies(served, settings.trusted_proxies), services.load)
 
 
 class _ByPath:
-    def __init__(self, management: ASGIApp, registry: ASGIApp) -> None:
+    def __init__(self, *, management: ASGIApp, registry: ASGIApp, tokens: ASGIApp) -> None:
         self._management = management
         self._registry = registry
+        self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if scope["path"] == TOKEN_PATH:
+                await self._tokens(scope, receive, send)
+                return
             if _is_for_the_registry(scope):
                 await self._registry(scope, receive, send)
                 return

@@ -7,18 +7,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Self
-from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
+from tagferry import bounds
 from tagferry.accounts.model import Caller
 from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.errors import Unauthenticated
 from tagferry.names import RegionId
 from tagferry.registry.access import InvalidTokenRequest, Scope
-from tagferry.registry.asgi import ClientGone, Request, Response
+from tagferry.registry.asgi import ClientGone, Request, Response, check_parameters, parameters_of
 from tagferry.registry.errors import NotAllowed
 from tagferry.registry.server import refusal
 from tagferry.web.gate import TOKEN_PATH, AccountsGate
@@ -76,24 +75,26 @@ class RegistryTokens:
             await self._registry(scope, receive, send)
             return
         request = Request.of(scope, receive, idle_seconds=_IDLE_SECONDS)
-        query = scope["query_string"].decode("latin-1")
         try:
-            response = await self._give(await self._read(request, query))
+            response = await self._give(await self._read(request))
         except ClientGone:
             return
         except Exception as error:
             response = refusal(error, _challenge)
         await response.send(send, receive, method=request.method)
 
-    async def _read(self, request: Request, query: str) -> _Order:
+    async def _read(self, request: Request) -> _Order:
+        request.check_head()
         if request.method == "GET":
-            scopes = _Parameters.parse(query).scopes()
+            scopes = _Parameters(request.parameters).scopes()
             caller = await self._gate.caller(request.login)
             # `offline_token`, which docker login sends, gets none, as the protocol allows: docker would keep it in its
             # config.json in the place of the password, and the kubelet for one can do nothing with that.
             return _Order(caller=caller, scopes=scopes, is_refreshable=False)
         if request.method == "POST":
-            asked = _Parameters.parse((await request.body("form", limit=_FORM_LIMIT)).decode("latin-1"))
+            form = (await request.body("form", limit=_FORM_LIMIT)).decode("latin-1")
+            check_parameters(form, "form")
+            asked = _Parameters(parameters_of(form))
             scopes = asked.scopes()
             return _Order(
                 caller=await self._by_grant(asked, address=request.address),
@@ -140,10 +141,6 @@ class _Parameters:
 
     pairs: Sequence[tuple[str, str]]
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        return cls(parse_qsl(text, keep_blank_values=True))
-
     def get(self, name: str) -> str:
         """A parameter's last value; empty where it is not there."""
         return next((value for found, value in reversed(self.pairs) if found == name), "")
@@ -156,8 +153,10 @@ class _Parameters:
 
     def scopes(self) -> tuple[Scope, ...]:
         """Every scope of those asked for that there is here, each once; raises InvalidTokenRequest."""
-        texts = (value for name, value in self.pairs if name == "scope")
-        asked = (Scope.parse(one).here() for text in texts for one in text.split())
+        texts = [one for name, value in self.pairs if name == "scope" for one in value.split()]
+        if len(texts) > bounds.QUERY_PARAMETERS:
+            raise InvalidTokenRequest("scope", f"must name at most {bounds.QUERY_PARAMETERS}", len(texts))
+        asked = (Scope.parse(one).here() for one in texts)
         scopes = tuple(dict.fromkeys(scope for scope in asked if scope is not None))
         if len(scopes) > _SCOPE_LIMIT:
             raise InvalidTokenRequest("scope", f"must be at most {_SCOPE_LIMIT} different ones", len(scopes))

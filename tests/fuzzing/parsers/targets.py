@@ -479,7 +479,7 @@ def notification(data: bytes) -> None:
 def token_form(data: bytes) -> None:
     """Queries and forms of those who ask for a token of the embedded registry."""
     with suppress(TagferryError):
-        asked = registry_tokens._Parameters.parse(_latin(data))
+        asked = registry_tokens._Parameters(asgi.parameters_of(_latin(data)))
         asked.get("service")
         for one in asked.scopes():
             assert access.Scope.parse(str(one)) == one

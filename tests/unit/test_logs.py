@@ -1,0 +1,34 @@
+"""What is logged is told as it is, and obeyed by no terminal."""
+
+import io
+import logging
+import sys
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from tagferry import logs
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What is logged for a person."""
+    root = logging.getLogger()
+    handlers, level, configured = root.handlers[:], root.level, structlog.get_config()
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.configure(style="console", level="info")
+    yield stream
+    root.handlers[:], root.level = handlers, level
+    structlog.configure(**configured)
+
+
+def test_what_strangers_write_controls_no_terminal(told: io.StringIO):
+    structlog.get_logger("some.module").warning("refused", name="\x1b]0;title\x07", reason="one\ntwo \x9b2J\u202e")
+    logging.getLogger("a.library").warning("from \x1b[2J a library")
+
+    line, other = told.getvalue().splitlines()
+    assert "name=\\x1b]0;title\\x07" in line
+    assert line.isprintable()
+    assert "from \\x1b[2J a library" in other

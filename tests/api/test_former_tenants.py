@@ -78,7 +78,9 @@ async def test_a_new_organization_shows_no_jobs_of_the_one_that_had_its_name(fer
     assert [job["tag"] for job in await history(ferry, second)] == ["v1"]
 
 
-async def test_a_new_repository_shows_no_jobs_and_has_no_rules_of_the_one_that_had_its_name(ferry: Deployment) -> None:
+async def test_a_new_repository_shows_no_jobs_of_the_one_that_had_its_name_and_keeps_its_rules(
+    ferry: Deployment,
+) -> None:
     key = await tenant(ferry, "first")
     await images.push(ferry.store(NORTH), NAME, SAMPLE, Tag("v1"))
     await synchronize(ferry, key, "v1")
@@ -91,7 +93,7 @@ async def test_a_new_repository_shows_no_jobs_and_has_no_rules_of_the_one_that_h
 
     assert await history(ferry, key) == []
     async with ferry.app.services.database.read() as session:
-        assert list(await session.scalars(SyncRuleRow.__table__.select())) == []
+        assert len(list(await session.scalars(SyncRuleRow.__table__.select()))) == 1
 
 
 async def test_jobs_of_an_organization_end_with_it_and_write_nothing_into_the_next_one(ferry: Deployment) -> None:

@@ -386,8 +386,8 @@ async def test_a_form_has_a_limit_and_the_path_two_methods(ferry: Deployment) ->
         (b"registry.example.com:5000", b"", "http://registry.example.com:5000/v2/_token"),
         (b"[::1]:5000", b"", "http://[::1]:5000/v2/_token"),
         (b"registry.example.com", b"https", "https://registry.example.com/v2/_token"),
-        (b'a",realm="b', b"", None),
-        (b"user@host", b"", None),
+        (b"a_b", b"", "http://a_b/v2/_token"),
+        (b"odd$host", b"", None),
     ],
 )
 async def test_the_challenge_leads_where_the_caller_came_from(

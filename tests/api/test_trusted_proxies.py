@@ -44,9 +44,12 @@ async def test_the_audit_log_shows_the_address_that_counts(tmp_path: Path, trust
     assert audited == [address]
 
 
-async def test_the_scheme_that_a_trusted_proxy_was_reached_by_is_told_to_clients(tmp_path: Path):
-    for trusted, scheme in (([], "http"), (["127.0.0.1"], "https")):
-        async with deployed(tmp_path / scheme, trusted_proxies=trusted) as ferry:
-            answer = await ferry.http("GET", "/v2/", headers={"X-Forwarded-Proto": "https"})
+@pytest.mark.parametrize("trusted", [[], ["127.0.0.1"]])
+async def test_the_scheme_that_a_proxy_on_this_machine_was_reached_by_is_told_to_clients(
+    tmp_path: Path, trusted: list[str]
+):
+    for told, scheme in (("https", "https"), ("http", "http"), ("ftp", "http")):
+        async with deployed(tmp_path / told, trusted_proxies=trusted) as ferry:
+            answer = await ferry.http("GET", "/v2/", headers={"X-Forwarded-Proto": told})
 
         assert f'realm="{scheme}://{ferry.urls[NORTH].removeprefix("http://")}' in answer.headers["WWW-Authenticate"]

@@ -20,8 +20,9 @@ _AND = ","
 """Separates the methods by which a token was issued."""
 
 
-CLOCKS_DIFFER_BY = timedelta(minutes=5)
-"""By so much may the clock of the process that issued something be ahead."""
+CLOCKS_DIFFER_BY = timedelta(days=1)
+"""By so much may the clock of the process that issued something have been ahead: as far as a wrong time zone, whose
+correction must not log everybody out."""
 
 
 def utc_now() -> datetime:

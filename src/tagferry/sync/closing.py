@@ -5,12 +5,12 @@ Records of jobs stay for as long as any others, without the organization that th
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Update, and_, delete, or_, update
+from sqlalchemy import ColumnElement, Update, and_, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from tagferry.db.signals import Signals
-from tagferry.db.tables import SyncJobRow, SyncRuleRow
+from tagferry.db.tables import SyncJobRow
 from tagferry.names import RegionId, RepositoryName
 from tagferry.sync.jobs import CANCELLED, announce_ends
 from tagferry.sync.model import JobStatus
@@ -36,12 +36,14 @@ class Closing:
         await session.execute(_detached(target).where(target == organization_id))
 
     async def repository(self, session: AsyncSession, region: RegionId, name: RepositoryName) -> None:
-        """Cancel the jobs from a repository and delete its rules; another one of its name has no part in them."""
-        mine = _of(SyncJobRow, region, name)
+        """Cancel the jobs from a repository; another one of its name shows none of them. Its rules stay."""
+        table = SyncJobRow
+        mine = and_(
+            table.source_region == region, table.namespace == name.namespace, table.repository == name.repository
+        )
         await self._cancel(session, mine, reason=f"the repository {name} in {region} was deleted")
         source = SyncJobRow.source_organization_id
         await session.execute(_detached(source).where(mine, source.is_not(None)))
-        await session.execute(delete(SyncRuleRow).where(_of(SyncRuleRow, region, name)))
 
     async def _cancel(self, session: AsyncSession, condition: ColumnElement[bool], *, reason: str) -> None:
         ended = await session.execute(
@@ -51,10 +53,6 @@ class Closing:
         await announce_ends(session, self.signals, cancelled)
         if cancelled:
             await self.signals.send(session, CANCELLED, map(str, cancelled))
-
-
-def _of(table: type[SyncJobRow | SyncRuleRow], region: RegionId, name: RepositoryName) -> ColumnElement[bool]:
-    return and_(table.source_region == region, table.namespace == name.namespace, table.repository == name.repository)
 
 
 def _detached(organization: InstrumentedAttribute[int | None]) -> Update:

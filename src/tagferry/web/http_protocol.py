@@ -24,7 +24,7 @@ from tagferry.web.refusals import raw_refusal
 
 log = SparseEvents(__name__)
 
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~%-]+)?\])(?::[0-9]*)?")
 _VERSIONS = frozenset({"1.0", "1.1"})
 _LINE_BYTES = 4  # the colon, a space, and the end of the line
 

@@ -2,6 +2,9 @@
 
 The last address in `X-Forwarded-For` that is no trusted proxy's counts: what stands before it anybody may have written.
 `Forwarded` (RFC 7239) is not read.
+
+That a client came by https is believed from this machine too: without it, registry clients behind a proxy that ends TLS
+would be sent to http for their tokens, with their passwords. It concerns the answer to that request only.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +20,7 @@ from tagferry.events import SparseEvents
 _FOR, _PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 _MAPPED = "::ffff:"
 _SCHEMES = frozenset({"http", "https"})
+_LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
 log = SparseEvents(__name__, seconds=3600.0)
 
@@ -54,14 +58,14 @@ class TrustedProxies:
         if not self._is_trusted(peer):
             if forwarded:
                 log.warning("X-Forwarded-For is ignored: its sender is not in trusted_proxies", address=peer)
+            if peer in _LOOPBACK and _scheme(scope) == "https":
+                scope["scheme"] = "https"
             return
         client = self._client(b",".join(forwarded))
         if client is not None:
             # The port remains that of the proxy's connection, and tells connections apart.
             scope["client"] = (str(client), scope["client"][1])
-        schemes = [value for name, value in scope["headers"] if name == _PROTO]
-        scheme = schemes[-1].rpartition(b",")[2].strip().lower().decode("latin-1") if schemes else ""
-        if scheme in _SCHEMES:
+        if (scheme := _scheme(scope)) in _SCHEMES:
             scope["scheme"] = scheme
 
     def _client(self, forwarded: bytes) -> IpAddress | None:
@@ -77,6 +81,12 @@ class TrustedProxies:
             if not self._is_trusted(str(address)):
                 return found
         return found
+
+
+def _scheme(scope: Scope) -> str:
+    """What the last proxy says that its client came by; empty where it says nothing."""
+    schemes = [value for name, value in scope["headers"] if name == _PROTO]
+    return schemes[-1].rpartition(b",")[2].strip().lower().decode("latin-1") if schemes else ""
 
 
 @lru_cache(maxsize=1024)

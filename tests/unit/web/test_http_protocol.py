@@ -181,7 +181,19 @@ async def test_a_host_that_is_missing_repeated_or_malformed_is_refused(url: str,
     assert not app.scopes
 
 
-@pytest.mark.parametrize("host", [b"x", b"x:80", b"127.0.0.1:5004", b"[::1]:80", b"a_b.example", b"X.example:"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"x",
+        b"x:80",
+        b"127.0.0.1:5004",
+        b"[::1]:80",
+        b"[fe80::1%25eth0]:80",
+        b"[fe80::1%eth0]",
+        b"a_b.example",
+        b"X.example:",
+    ],
+)
 async def test_a_host_of_any_valid_form_is_answered(url: str, host: bytes):
     assert (await answer_to(url, b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")).status == 200
 

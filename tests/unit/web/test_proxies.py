@@ -37,12 +37,14 @@ def forwarded(*values: str) -> tuple[tuple[str, str], ...]:
     return tuple(("X-Forwarded-For", value) for value in values)
 
 
-@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", CLIENT, "11.0.0.1"])
-async def test_what_others_than_trusted_proxies_say_is_ignored(peer: str):
+@pytest.mark.parametrize(
+    ("peer", "scheme"), [("127.0.0.1", "https"), ("::1", "https"), (CLIENT, "http"), ("11.0.0.1", "http")]
+)
+async def test_of_what_others_than_trusted_proxies_say_only_https_on_this_machine_is_believed(peer: str, scheme: str):
     headers = (*forwarded("192.0.2.1"), ("X-Forwarded-Proto", "https"))
 
-    assert await seen(peer, *headers) == (peer, "http")
-    assert await seen(peer, *headers, trusted=()) == (peer, "http")
+    assert await seen(peer, *headers) == (peer, scheme)
+    assert await seen(peer, *headers, trusted=()) == (peer, scheme)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,9 @@ PARSED_AT_ONCE_BYTES = 64 * 1024
 """Bytes of the largest manifest that is parsed on the event loop, in about three milliseconds."""
 JSON_DEPTH = 64
 """Nesting depth of objects and arrays in a JSON document."""
+JSON_VALUES = 300_000
+"""Values in a manifest, a configuration or a registry's answer of more than 64 KiB, counted by commas, brackets and
+braces. A value can take 30 times as much memory as its bytes."""
 CONFIG_BYTES = MANIFEST_BYTES
 """Bytes of an image's configuration that is read."""
 IMAGE_MANIFESTS = 1000
@@ -136,6 +139,12 @@ SIGNATURES_OF_USER = 100_000
 
 ANSWER_HEAD_BYTES = 64 * 1024
 """Bytes of a registry's answer before its body, and between two chunks of the body."""
+LARGE_ANSWER_BYTES = 256 * 1024
+"""Bytes from which on an answer of a registry counts as large."""
+LARGE_ANSWERS = 4
+"""Large answers of one registry that are held until they are parsed. Further ones wait."""
+LISTS_AT_ONCE = 4
+"""Lists of tags or repositories of one registry that are read at once. Further ones wait."""
 TOKEN_ANSWER_BYTES = 256 * 1024
 """Bytes of a token server's answer."""
 REGISTRY_TOKEN_CHARACTERS = 32 * 1024

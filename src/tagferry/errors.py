@@ -33,9 +33,11 @@ status codes, each in one table.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from tagferry.printable import printable
+
+AnyError = TypeVar("AnyError", bound=BaseException)
 
 
 class TagferryError(Exception):
@@ -48,6 +50,18 @@ class TagferryError(Exception):
         message = printable(message)
         super().__init__(message)
         self.message = message
+
+
+def detached(error: AnyError) -> AnyError:
+    """Return an error without the frames that it came through.
+
+    They hold what was being worked on, such as the bytes of a manifest, for as long as the error is kept.
+    """
+    one: BaseException | None = error
+    while one is not None and one.__traceback__ is not None:
+        one.__traceback__ = None
+        one = one.__cause__ or one.__context__
+    return error
 
 
 class Invalid(TagferryError):

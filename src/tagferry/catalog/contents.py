@@ -23,6 +23,7 @@ from tagferry.names import Digest, RepositoryName
 from tagferry.oci.dates import parse_date
 from tagferry.oci.images import ImageStore
 from tagferry.oci.model import Descriptor, Manifest
+from tagferry.oci.strict_json import has_too_many_values
 
 _NEAR_AT_ONCE = 4
 _FAR_AT_ONCE = 8
@@ -326,6 +327,8 @@ def _weight(what: _Part | datetime | None) -> int:
 
 
 def _created(raw: bytes) -> datetime | None:
+    if has_too_many_values(raw):
+        return None
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError):

@@ -20,7 +20,17 @@ from tagferry.copy.image import Image, read_image
 from tagferry.copy.manifest_budget import ManifestBudget
 from tagferry.copy.route import Route
 from tagferry.copy.tag_lists import TagLists
-from tagferry.errors import Corrupt, Incomplete, Invalid, NotFound, Refused, TagferryError, Unavailable, Unsupported
+from tagferry.errors import (
+    Corrupt,
+    Incomplete,
+    Invalid,
+    NotFound,
+    Refused,
+    TagferryError,
+    Unavailable,
+    Unsupported,
+    detached,
+)
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import ImageStore
@@ -115,16 +125,18 @@ class AttachmentSearch:
         """
         found: dict[Digest | Tag, Attachment] = {}
         gaps = NO_GAPS
-        budget = _budget()
+        budget, asked = _budget(), 0
         waiting = list(dict.fromkeys(subjects))
         seen = set(waiting)
         while waiting:
             references = await self._at_source(route, tag, waiting)
             gaps |= references.gaps
             named = [name for name in references.all if name not in found and name not in gaps.left_behind]
+            # What cannot be read counts too: a registry may list far more of that than of anything else.
             named, excess = self._first(
-                named, bounds.ATTACHMENTS - len(found), f"{bounds.ATTACHMENTS} referrers of an image"
+                named, bounds.ATTACHMENTS - asked, f"{bounds.ATTACHMENTS} referrers of an image"
             )
+            asked += len(named)
             gaps |= excess
             attachments, left_behind = await self._read(route, named, budget)
             found |= attachments
@@ -237,12 +249,12 @@ class AttachmentSearch:
             try:
                 image = await read_image(route.source, route.source_repository, name, budget)
             except (NotFound, Corrupt, Invalid, Unsupported, Refused) as error:
-                return error
+                return detached(error)
             except Unavailable as error:
                 error.is_optional = not self._required
                 if not self.lenient:
                     raise
-                return error
+                return detached(error)
             return Attachment(image, tag=name if isinstance(name, Tag) else None)
 
         wanted = list(names)

@@ -10,7 +10,7 @@ from tagferry.copy.attachments import NO_GAPS, AttachmentSearch, Gaps
 from tagferry.copy.plan import read_accepted
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
-from tagferry.errors import Expired, NotFound, TagferryError
+from tagferry.errors import Expired, NotFound, TagferryError, detached
 from tagferry.names import Digest, Tag
 from tagferry.oci.model import Descriptor, Manifest
 
@@ -135,7 +135,7 @@ async def examine_all(
                     asks_source=tag == first,
                 )
         except TagferryError as error:
-            return error
+            return detached(error)
         except TimeoutError:
             if not deadline.expired():
                 raise

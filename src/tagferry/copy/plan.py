@@ -17,6 +17,7 @@ from tagferry.names import Digest, Reference, Tag
 from tagferry.oci.attestations import UNKNOWN_PLATFORM
 from tagferry.oci.model import Descriptor, Manifest, platform_name
 from tagferry.oci.refusal import manifest_refused
+from tagferry.oci.strict_json import has_too_many_values
 from tagferry.oci.verify import verified
 
 _AT_ONCE = 8
@@ -172,6 +173,8 @@ async def _platform(route: Route, manifest: Manifest) -> str:
         )
     async with route.source.read_blob(route.source_repository, config) as chunks:
         content = b"".join([chunk async for chunk in verified(chunks, config)])
+    if has_too_many_values(content):
+        return UNKNOWN_PLATFORM
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):

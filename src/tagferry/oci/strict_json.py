@@ -23,8 +23,10 @@ def parse_object(raw: bytes, *, field: str) -> dict[str, Any]:
         field: what to call the document in errors.
 
     Raises:
-        Invalid: it is no such object, or breaks one of the rules above.
+        Invalid: it is no such object, breaks one of the rules above, or holds too many values.
     """
+    if has_too_many_values(raw):
+        raise Invalid(field, f"must hold at most {bounds.JSON_VALUES} values")
     try:
         document = _DECODER.decode(raw.decode("utf-8"))
         if _SURROGATE.search(raw):
@@ -38,6 +40,16 @@ def parse_object(raw: bytes, *, field: str) -> dict[str, Any]:
     if _is_deep(document):
         raise Invalid(field, f"must not nest objects and arrays more than {bounds.JSON_DEPTH} levels deep")
     return document
+
+
+def has_too_many_values(raw: bytes) -> bool:
+    """Return whether a JSON document is not even parsed, since its values would take far more memory than its bytes.
+
+    A document of up to `PARSED_AT_ONCE_BYTES` always is.
+    """
+    if len(raw) <= bounds.PARSED_AT_ONCE_BYTES:
+        return False
+    return sum(raw.count(mark) for mark in (b",", b"[", b"{")) > bounds.JSON_VALUES
 
 
 class _Broken(ValueError):

@@ -1,14 +1,17 @@
 """What a registry answered, and which error an unwanted answer means."""
 
+import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from tagferry.digits import whole_number
 from tagferry.errors import Invalid, NotFound, Refused, TagferryError, TooLarge, Unavailable, Unsupported
+from tagferry.metrics import BOUND_REACHED
 from tagferry.names import Digest
+from tagferry.oci.strict_json import has_too_many_values
 from tagferry.remote.coding import codings
 from tagferry.remote.explanation import explain, one_line, without_secrets
 from tagferry.remote.retry import retry_after
@@ -23,18 +26,51 @@ class NotAuthenticated(Refused):
     """A registry, or its token server, does not accept who is asking (401), whatever was asked."""
 
 
+class Room:
+    """The room of one large answer among those of its registry that may be held at once.
+
+    Args:
+        places: how many more there may be.
+    """
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places: asyncio.Semaphore | None = None
+        self._wanted = places
+
+    async def enter(self) -> None:
+        """Wait until there is room."""
+        await self._wanted.acquire()
+        self._places = self._wanted
+
+    def leave(self) -> None:
+        """Make room for another one."""
+        if self._places is not None:
+            self._places.release()
+            self._places = None
+
+    def __del__(self) -> None:
+        self.leave()
+
+
 @dataclass(frozen=True)
 class Answer:
     """A status, headers and a body of bounded length.
 
     Attributes:
         url: what answered, after all redirects; what is relative in the headers is relative to it.
+        room: what a large answer takes at its registry.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
     url: str = ""
+    room: Room | None = field(default=None, repr=False, compare=False)
+
+    def let_go(self) -> None:
+        """Note that a large answer is held no longer; where nobody does, that is noted when it is collected."""
+        if self.room is not None:
+            self.room.leave()
 
     @cached_property
     def digest(self) -> Digest | None:
@@ -55,7 +91,10 @@ class Answer:
 
     @cached_property
     def document(self) -> dict[str, Any]:
-        """The JSON object in the body; an empty one where there is none."""
+        """The JSON object in the body; an empty one where there is none, or one of too many values."""
+        if has_too_many_values(self.body):
+            BOUND_REACHED.labels(bound="json_values").inc()
+            return {}
         try:
             document = json.loads(self.body)
         except (ValueError, RecursionError):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,8 @@ from tagferry.remote.transport import Call, Transport
 from tagferry.remote.uploader import Uploader
 
 DESCRIBED_AT_ONCE = 8
+_SHORT = 10_000
+"""Tags of a list that takes little memory, so that it does not keep others waiting while they are described."""
 
 
 class RemoteStore:
@@ -60,6 +62,7 @@ class RemoteStore:
         self._check = Check(self._transport, self._manifests)
         self._referrers = Referrers(self._transport, self._manifests, self._learned)
         self._deletions = Deletions(self._transport, self._heads, retry.sleep)
+        self._lists = asyncio.Semaphore(bounds.LISTS_AT_ONCE)
         self._tag_lists = Tags(self._transport, self._learned)
         self._downloader = Downloader(self._transport, self._learned)
         self._sizes = BlobSizes(self._transport, self._learned)
@@ -169,14 +172,25 @@ class RemoteStore:
         return await self._uploader.write(repository, descriptor, source, mount_from=mount_from, anew=anew)
 
     async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
-        for tag in await self._tag_lists.all(self._named(repository)):
+        async with self._lists:
+            tags = await self._tag_lists.all(self._named(repository))
+        for tag in tags:
             yield tag
 
     async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
         return await self._tag_lists.within(self._named(repository), requests)
 
     async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
-        tags = [tag async for tag in self.list_tags(repository)] if only is None else sorted(only)
+        if only is not None:
+            return await self._described(repository, sorted(only))
+        async with AsyncExitStack() as listing:
+            await listing.enter_async_context(self._lists)
+            tags = await self._tag_lists.all(self._named(repository))
+            if len(tags) <= _SHORT:
+                await listing.aclose()
+            return await self._described(repository, tags)
+
+    async def _described(self, repository: RepositoryName, tags: Sequence[Tag]) -> list[TagRecord]:
         records: dict[Tag, TagRecord] = {}
         waiting = iter(tags)
         workers = [
@@ -203,16 +217,17 @@ class RemoteStore:
         )
         names: set[RepositoryName] = set()
         try:
-            async for page in pages(self._transport, call):
-                require_few(self._transport, call, page)
-                entries = page.document.get("repositories", "")
-                if page.status != 200:
-                    raise Unsupported(f"registry {self.name} does not tell which repositories it has")
-                if entries is not None and not isinstance(entries, list):
-                    raise not_a_list(self._transport, call, page)
-                names.update(_repositories(entries or []))
-                if len(names) > bounds.TAG_LIST_NAMES:
-                    raise too_many_names(self._transport, call)
+            async with self._lists:
+                async for page in pages(self._transport, call):
+                    require_few(self._transport, call, page)
+                    entries = page.document.get("repositories", "")
+                    if page.status != 200:
+                        raise Unsupported(f"registry {self.name} does not tell which repositories it has")
+                    if entries is not None and not isinstance(entries, list):
+                        raise not_a_list(self._transport, call, page)
+                    names.update(_repositories(entries or []))
+                    if len(names) > bounds.TAG_LIST_NAMES:
+                        raise too_many_names(self._transport, call)
         except (NotAList, Refused) as refusal:
             raise Unsupported(f"registry {self.name} does not tell which repositories it has: {refusal}") from refusal
         for name in sorted(names):

@@ -67,6 +67,7 @@ async def pages(
         if left < 0:
             raise too_much(transport, call, f"more than {most_bytes} bytes", bound=bound)
         yield answer
+        answer.let_go()
         link = _next(answer)
         if link is None:
             return

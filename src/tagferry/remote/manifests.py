@@ -98,6 +98,8 @@ class Manifests:
         except Invalid as error:
             what = f"manifest {repository}:{reference}"
             raise Invalid(what, f"of registry {self._transport.name} is invalid: {error.message}") from error
+        finally:
+            answer.let_go()
 
     async def look(
         self,

@@ -16,7 +16,17 @@ from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 from tagferry import bounds
-from tagferry.errors import Conflict, Incomplete, Invalid, NotFound, Refused, TagferryError, Unavailable, Unsupported
+from tagferry.errors import (
+    Conflict,
+    Incomplete,
+    Invalid,
+    NotFound,
+    Refused,
+    TagferryError,
+    Unavailable,
+    Unsupported,
+    detached,
+)
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest, parsed
@@ -170,7 +180,7 @@ class Referrers:
         )
         listed: dict[Descriptor, None] = {}
         unreadable: TagferryError | None = None
-        barren = 0
+        barren = read = 0
         try:
             async for page in pages(
                 self._transport,
@@ -192,7 +202,8 @@ class Referrers:
                         listed.setdefault(Descriptor.from_json(entry))
                     except Invalid as error:
                         unreadable = Unavailable(f"{not_a_list(self._transport, call, page)}: {error.message}")
-                    if len(listed) > bounds.LISTED_REFERRERS:
+                    read += 1
+                    if read > bounds.LISTED_REFERRERS:
                         raise too_much(
                             self._transport,
                             call,
@@ -220,6 +231,7 @@ class Referrers:
         first = await self._fetch(call)
         if _is_clear(first):
             return first
+        first.let_go()
         second = await self._fetch(call)
         if _is_clear(second) or (first.status, first.media_type) == (second.status, second.media_type):
             return second
@@ -275,7 +287,7 @@ class Referrers:
         await self._learned.note_unavailable(REFERRERS_API, refusal.message)
         now = self._clock()
         self._refusals = {name: one for name, one in self._refusals.items() if now < one[0]}
-        self._refusals[repository] = now + _REFUSED_SECONDS, refusal
+        self._refusals[repository] = now + _REFUSED_SECONDS, detached(refusal)
         return _Listed(listed or None, refusal)
 
     async def _from_tag(

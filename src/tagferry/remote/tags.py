@@ -98,6 +98,7 @@ class Tags:
             try:
                 page = await self._transport.fetch(call)
                 names = self._names(page, call, repository, is_first=False)
+                page.let_go()
             except TagferryError as error:
                 if isinstance(error, Unavailable) and not isinstance(error, NotAList):
                     raise

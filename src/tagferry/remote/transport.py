@@ -19,7 +19,7 @@ from tagferry import __version__, bounds
 from tagferry.errors import Invalid, Refused, TagferryError, TooLarge, Unavailable, Untrusted
 from tagferry.metrics import BOUND_REACHED
 from tagferry.remote.access import MAX_REDIRECTS, REDIRECTS, ROOT, Access, Wire
-from tagferry.remote.answer import Answer, failure
+from tagferry.remote.answer import Answer, Room, failure
 from tagferry.remote.body import Body
 from tagferry.remote.call import Call as Call
 from tagferry.remote.coding import codings, decoded
@@ -85,6 +85,7 @@ class Transport:
         self._rates = HostRates(sleep=retry.sleep)
         self._proxies = Proxies(endpoint.proxy)
         self._silences = Silences()
+        self._large = asyncio.Semaphore(bounds.LARGE_ANSWERS)
         self._connections: Connections | None = None
         self.round_trip: float | None = None
         """Seconds that the quickest answer so far took to begin; None before the first."""
@@ -382,23 +383,30 @@ class Transport:
         wanted = response.status in call.accept and not self._is_page(call, response)
         is_refusal = response.status >= 400
         limit = call.limit if wanted else bounds.ERROR_BODY_BYTES
-        body = bytearray()
+        body, room = bytearray(), Room(self._large)
+        most_small = min(limit, bounds.LARGE_ANSWER_BYTES)
         chunks, applied = response.chunks(), codings(response.headers)
         try:
             async for chunk in decoded(chunks, applied) if applied else chunks:
                 body += chunk
-                if len(body) > limit:
-                    break
+                if len(body) > most_small:
+                    if len(body) > limit:
+                        break
+                    await room.enter()
+                    most_small = limit
         except Broken as fault:
             # An error's status says enough; its words may be lost where the registry hung up on an upload.
             if wanted and not (is_refusal and isinstance(fault, Rejected)):
                 raise self._fault(call, fault) from fault
         finally:
             response.close()
-        answer = Answer(response.status, response.headers, bytes(body[:limit]), url=response.url)
+        is_too_long = len(body) > limit
+        del body[limit:]
+        answer = Answer(response.status, response.headers, bytes(body), url=response.url, room=room)
         if not wanted:
             raise self.failure(call, answer)
-        if len(body) > limit and not is_refusal:
+        if is_too_long and not is_refusal:
+            room.leave()
             raise TooLarge(f"the answer of registry {self.name} to {call.task}", f"must have at most {limit} bytes")
         return answer
 

@@ -433,3 +433,33 @@ def test_the_tags_of_the_schemas_are_those_of_the_specifications():
     digest = Digest("sha256:" + "a" * 64)
     assert referrers_tag(digest) == f"sha256-{'a' * 64}"
     assert [tag.rpartition(".")[2] for tag in cosign_tags(digest)] == ["sig", "att", "sbom"]
+
+
+async def test_referrers_that_cannot_be_read_count_too_at_every_depth(
+    source: ScriptedStore, target: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+):
+    """A registry could else list one more that is there, and many that are not, over and over."""
+    monkeypatch.setattr(bounds, "ATTACHMENTS", 50)
+    await push(source, APP, IMAGE, V1)
+    subject = IMAGE
+    for depth in range(30):
+        one = artifact(subject=subject.manifest, payload=f"{depth}".encode())
+        await push(source, APP, one)
+        absent = [artifact(payload=f"{depth}-{number}".encode()).manifest for number in range(20)]
+        source.dangling[subject.digest] = [manifest.descriptor for manifest in absent]
+        subject = one
+    source.counts.clear()
+
+    outcome = await CopyEngine().copy(route(source, target), V1, override=False)
+
+    assert outcome.verdict is Verdict.COPY
+    assert source.counts["get_manifest"] <= len(IMAGE.all_manifests) + bounds.ATTACHMENTS + 10
+
+
+async def test_errors_of_referrers_hold_nothing_of_what_was_read(
+    signed: ScriptedStore, target: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+):
+    errors = [Corrupt(f"{number}") for number in range(2)]
+    signed.failures[SIGNATURE.digest], signed.failures[SBOM.digest] = errors
+    await CopyEngine().copy(route(signed, target), V1, override=False)
+    assert [error.__traceback__ for error in errors] == [None, None]

@@ -1,14 +1,18 @@
 """Lists of registries end, however many pages, names and bytes a registry has for them."""
 
+import asyncio
+import gc
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
 from tagferry import bounds
-from tagferry.errors import Incomplete, TagferryError, TooLarge, Unavailable
-from tagferry.names import RepositoryName
-from tagferry.oci.model import OCI_INDEX
+from tagferry.errors import Incomplete, Invalid, TagferryError, TooLarge, Unavailable, detached
+from tagferry.names import Digest, RepositoryName
+from tagferry.oci.model import OCI_INDEX, Descriptor
+from tagferry.remote.answer import Answer
 from tests.support.images import artifact, image
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, said
 from tests.unit.remote.conftest import Opening
@@ -134,3 +138,81 @@ async def test_a_list_of_referrers_that_had_no_end_is_not_asked_for_again_at_onc
         with pytest.raises(Incomplete):
             await store.list_referrers(APP, SUBJECT)
     assert sum("/referrers/" in line for line in script.lines()) == 3
+
+
+async def test_entries_that_cannot_be_read_count_among_those_of_a_list_of_referrers(
+    script: ScriptedRegistry, opened: Opening, monkeypatch: pytest.MonkeyPatch
+):
+    read = 0
+
+    def counted(entry: object, **_: str) -> Descriptor:
+        nonlocal read
+        read += 1
+        raise Invalid("descriptor", "is none")
+
+    monkeypatch.setattr(Descriptor, "from_json", counted)
+    many = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [{}] * (bounds.LISTED_REFERRERS + 5000)}
+    reply = Reply(body=json.dumps(many).encode(), headers={"Content-Type": OCI_INDEX})
+    script.always("GET", f"/v2/team/app/referrers/{SUBJECT}", reply)
+    with pytest.raises(Incomplete, match=f"more than {bounds.LISTED_REFERRERS} entries"):
+        await opened(attempts=1).list_referrers(APP, SUBJECT)
+    assert read <= bounds.LISTED_REFERRERS + 1
+
+
+@pytest.mark.parametrize("value", [b"{}", b"0", b"[]", b'{"a":[[]]}'])
+async def test_a_list_of_too_many_values_is_not_even_parsed(
+    script: ScriptedRegistry, opened: Opening, monkeypatch: pytest.MonkeyPatch, value: bytes
+):
+    longest = 0
+
+    def noted(text: bytes) -> object:
+        nonlocal longest
+        longest = max(longest, len(text))
+        return json.loads(text)
+
+    monkeypatch.setattr("tagferry.remote.answer.json", SimpleNamespace(loads=noted))
+    members = b",".join([value] * (bounds.JSON_VALUES + 1))
+    body = b'{"schemaVersion":2,"mediaType":"%s","manifests":[%s]}' % (OCI_INDEX.encode(), members)
+    reply = Reply(body=body, headers={"Content-Type": OCI_INDEX})
+    script.always("GET", f"/v2/team/app/referrers/{SUBJECT}", reply)
+    assert await opened(attempts=1).list_referrers(APP, SUBJECT) == []
+    assert longest < bounds.PARSED_AT_ONCE_BYTES
+
+
+async def test_only_so_many_large_answers_are_held_at_once(script: ScriptedRegistry, opened: Opening):
+    body = b'{"schemaVersion":2,"x":"%s"}' % (b"x" * 2 * bounds.LARGE_ANSWER_BYTES)
+    digests = [Digest.of(str(number).encode()) for number in range(40)]
+    script.always("GET", "/v2/team/app/manifests/*", Reply(body=body, headers={"Content-Type": OCI_INDEX}))
+    store, most = opened(attempts=1), 0
+
+    def held() -> int:
+        return sum(isinstance(one, Answer) and len(one.body) > bounds.LARGE_ANSWER_BYTES for one in gc.get_objects())
+
+    async def get(digest: Digest) -> None:
+        nonlocal most
+        try:
+            await store.get_manifest(APP, digest)
+        except TagferryError as error:
+            detached(error)
+        most = max(most, held())
+
+    await asyncio.gather(*map(get, digests))
+    assert sum("/manifests/" in line for line in script.lines()) == 40
+    assert most <= bounds.LARGE_ANSWERS + 1
+
+
+async def test_lists_of_several_large_pages_do_not_wait_for_each_other(script: ScriptedRegistry, opened: Opening):
+    size = bounds.LARGE_ANSWER_BYTES + 1
+    paths = [f"/v2/team/app{number}/tags/list" for number in range(2 * bounds.LARGE_ANSWERS)]
+    for path in paths:
+        following = {"Link": f'<{path}?page=2>; rel="next"'}
+        script.on("GET", path, said({"tags": ["v1", "x" * size]}, headers=following))
+        script.always("GET", path, said({"tags": ["v2", "y" * size]}))
+    store = opened(attempts=1)
+
+    async def tags_of(number: int) -> list[str]:
+        return [tag async for tag in store.list_tags(RepositoryName(f"team/app{number}"))]
+
+    async with asyncio.timeout(60):
+        found = await asyncio.gather(*map(tags_of, range(len(paths))))
+    assert found == [["v1", "v2"]] * len(paths)

@@ -1,0 +1,19 @@
+"""JSON of strangers takes no more memory than its bytes allow for."""
+
+import pytest
+
+from tagferry import bounds
+from tagferry.errors import Invalid
+from tagferry.oci.strict_json import parse_object
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b"0", b'{"a":0}'])
+def test_a_document_of_too_many_values_is_refused_before_it_is_parsed(value: bytes):
+    raw = b'{"a":[%s]}' % b",".join([value] * (bounds.JSON_VALUES + 1))
+    with pytest.raises(Invalid, match=f"must hold at most {bounds.JSON_VALUES} values"):
+        parse_object(raw, field="manifest")
+
+
+def test_a_document_of_as_many_values_as_may_be_is_read():
+    raw = b'{"a":[%s]}' % b",".join([b"0"] * (bounds.JSON_VALUES - 2))
+    assert len(parse_object(raw, field="manifest")["a"]) == bounds.JSON_VALUES - 2

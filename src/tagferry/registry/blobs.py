@@ -18,7 +18,15 @@ from typing import BinaryIO
 
 from tagferry.errors import NotFound
 from tagferry.names import Digest, RepositoryName
-from tagferry.registry.files import entries, make_directory, sync_directory
+from tagferry.registry.files import (
+    entries,
+    is_of_the_file,
+    make_directory,
+    open_file,
+    remove_entry,
+    rename_over,
+    sync_directory,
+)
 from tagferry.registry.integrity import READ_WHOLE, Damage, Integrity, is_marked, recorded_size, touch
 from tagferry.registry.layout import Layout, digest_of
 
@@ -81,7 +89,7 @@ class BlobFiles:
         path = self._layout.blob(repository, digest)
         for _ in range(2):
             try:
-                found = path.stat()
+                found = path.lstat()
                 if self._is_sound(path, digest, found, size=size, thorough=thorough):
                     return found
             except FileNotFoundError:
@@ -99,19 +107,12 @@ class BlobFiles:
         path = self._layout.blob(repository, digest)
         for _ in range(3):
             try:
-                file = path.open("rb", buffering=0)
+                opened, found = self._opened(path, digest)
+                if opened is not None:
+                    return opened
+                is_right = not self._integrity.is_wrong(found) and self._integrity.check(path, digest)
             except FileNotFoundError:
                 break
-            try:
-                opened = self._opened(file, digest)
-            except BaseException:
-                file.close()
-                raise
-            if opened is not None:
-                return opened
-            found = os.fstat(file.fileno())
-            file.close()
-            is_right = not is_marked(found) and self._integrity.check(path, digest)
             if not is_right and not self._lead_to_pool(path, digest, found):
                 break
         raise NotFound("blob", digest)
@@ -120,11 +121,11 @@ class BlobFiles:
         """Take a blob over from another repository, if that holds it."""
         held, member = self._layout.blob(source, digest), self._layout.blob(repository, digest)
         try:
-            is_right = self._integrity.is_right(held.stat())
+            is_right = self._integrity.is_right(held.lstat())
             if not self._put(held, member, digest):
                 return False
             if is_right:
-                self._integrity.remember(member.stat())
+                self._integrity.remember(member.lstat())
         except FileNotFoundError:
             return False
         return True
@@ -133,7 +134,7 @@ class BlobFiles:
         """Have a repository hold a blob again that the pool still has; False where it has none undamaged."""
         pooled = self._layout.pooled(digest)
         try:
-            if not self._is_sound(pooled, digest, pooled.stat()):
+            if not self._is_sound(pooled, digest, pooled.lstat()):
                 return False
         except FileNotFoundError:
             return False
@@ -151,15 +152,15 @@ class BlobFiles:
             self._put(spooled, member, digest, thorough=True)
         spooled.unlink()
         with contextlib.suppress(FileNotFoundError):
-            self._integrity.remember(member.stat())
+            self._integrity.remember(member.lstat())
         self._integrity.healed(Damage("blob", digest))
 
     def delete(self, repository: RepositoryName, digest: Digest) -> int:
         """Take a blob out of a repository and return the bytes that this freed; raises NotFound."""
         path = self._layout.blob(repository, digest)
         try:
-            size = path.stat().st_size
-            path.unlink()
+            size = path.lstat().st_size
+            remove_entry(path)
         except FileNotFoundError:
             raise NotFound("blob", digest) from None
         sync_directory(path.parent)
@@ -170,7 +171,7 @@ class BlobFiles:
         freed = 0
         for path in self.pool_files():
             try:
-                found = path.stat()
+                found = path.lstat()
             except FileNotFoundError:
                 continue
             if found.st_nlink == 1 and found.st_mtime < older_than and self._release(path):
@@ -187,30 +188,45 @@ class BlobFiles:
             if (digest := digest_of(algorithm, name)) and (path := self._layout.pooled(digest)).parent.name == folder
         ]
 
-    def _opened(self, file: BinaryIO, digest: Digest) -> OpenedBlob | None:
-        """An open file, read and verified where it is small; None where it is damaged."""
+    def _opened(self, path: Path, digest: Digest) -> tuple[OpenedBlob | None, os.stat_result]:
+        """An open file, read and verified where it is small; None where that is to be looked into."""
+        try:
+            file = open_file(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if not is_of_the_file(error):
+                raise
+            return None, path.lstat()
         found = os.fstat(file.fileno())
-        if is_marked(found):
-            return None
-        is_right = self._integrity.is_right(found)
-        if found.st_size > READ_WHOLE:
-            return OpenedBlob(file, found, None, is_right=is_right)
-        content = _read_whole(file)
-        if content is None or (not is_right and Digest.of(content, digest.algorithm) != digest):
-            return None
-        if not is_right:
-            self._integrity.remember(found)
-        return OpenedBlob(file, found, content, is_right=True)
+        opened = None
+        try:
+            is_right = self._integrity.is_right(found)
+            if not is_right and is_marked(found):
+                return None, found
+            if found.st_size > READ_WHOLE:
+                opened = OpenedBlob(file, found, None, is_right=is_right)
+            elif (content := _read_whole(file)) is not None and (
+                is_right or Digest.of(content, digest.algorithm) == digest
+            ):
+                opened = OpenedBlob(file, found, content, is_right=True)
+                if not is_right:
+                    self._integrity.remember(found)
+        finally:
+            if opened is None:
+                file.close()
+        return opened, found
 
     def _is_sound(
         self, path: Path, digest: Digest, found: os.stat_result, *, size: int | None = None, thorough: bool = False
     ) -> bool:
-        if is_marked(found):
+        if self._integrity.is_wrong(found):
             return False
         if self._integrity.is_right(found):
             return True
         is_doubtful = (
             thorough
+            or is_marked(found)
             or found.st_size <= READ_WHOLE
             or size not in (None, found.st_size)
             or recorded_size(path) not in (None, found.st_size)
@@ -221,7 +237,7 @@ class BlobFiles:
         """Link a repository to the pool's file instead of its own damaged one; False where that is no better."""
         pooled = self._layout.pooled(digest)
         try:
-            there = pooled.stat()
+            there = pooled.lstat()
         except FileNotFoundError:
             return False
         if there.st_ino == found.st_ino or is_marked(there):
@@ -239,7 +255,7 @@ class BlobFiles:
             target.hardlink_to(source)
         except FileExistsError:
             try:
-                found = target.stat()
+                found = target.lstat()
                 if self._is_sound(target, digest, found, thorough=thorough):
                     return self._renew(target, found)
             except FileNotFoundError:
@@ -259,7 +275,7 @@ class BlobFiles:
         draft = self._layout.temporary / uuid.uuid4().hex
         try:
             draft.hardlink_to(source)
-            draft.replace(target)
+            rename_over(draft, target)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -290,7 +306,7 @@ class BlobFiles:
         try:
             touch(path)
             if known:
-                self._integrity.remember(path.stat())
+                self._integrity.remember(path.lstat())
         except FileNotFoundError:
             return False
         return True
@@ -299,7 +315,7 @@ class BlobFiles:
     def _release(pooled: Path) -> bool:
         """Remove a file of the pool that no repository links to any more."""
         try:
-            if pooled.stat().st_nlink > 1:
+            if pooled.lstat().st_nlink > 1:
                 return False
             pooled.unlink()
         except FileNotFoundError:
@@ -310,6 +326,6 @@ class BlobFiles:
 def _read_whole(file: BinaryIO) -> bytes | None:
     """A small file's content; None where the disk does not give it back."""
     try:
-        return file.read()
+        return file.read(READ_WHOLE)
     except OSError:
         return None

@@ -1,15 +1,45 @@
 """Changes of a file system that a crash leaves either done or undone."""
 
 import contextlib
+import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
+from typing import BinaryIO
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 """What is stored is for nobody but the registry's own user, from the moment that it is made."""
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file to read, without waiting for what is none.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        OSError: it cannot be read, or is a link, a directory, a pipe or a device.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """Read a regular file up to a number of bytes; raises as `open_file`."""
+    with open_file(path) as file:
+        return file.read(limit)
+
+
+def is_of_the_file(error: OSError) -> bool:
+    """Return whether an error tells of the file, and not of the process that had no descriptor or memory left."""
+    return error.errno not in _EXHAUSTED
 
 
 def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
@@ -28,7 +58,7 @@ def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         make_directory(path.parent)
-        draft.replace(path)
+        rename_over(draft, path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
@@ -40,6 +70,34 @@ def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
         raise
+
+
+def rename_over(draft: Path, path: Path) -> None:
+    """Put a file in the place of another one, or of a directory, which is set aside."""
+    try:
+        draft.replace(path)
+    except IsADirectoryError:
+        _set_aside(path)
+        draft.replace(path)
+
+
+def remove_entry(path: Path) -> None:
+    """Remove a file; a directory in its place is set aside; raises FileNotFoundError."""
+    try:
+        path.unlink()
+    except (IsADirectoryError, PermissionError):
+        # Systems other than Linux say EPERM of a directory.
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            raise
+        _set_aside(path)
+
+
+def _set_aside(directory: Path) -> None:
+    """Take a directory away from where a file should be; what it holds may be somebody's, so it stays beside."""
+    try:
+        directory.rmdir()
+    except OSError:
+        directory.rename(directory.with_name(f"{directory.name}.aside-{uuid.uuid4().hex}"))
 
 
 def _private(path: str, flags: int) -> int:

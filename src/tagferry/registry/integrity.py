@@ -9,6 +9,7 @@ All of this blocks; it runs in the disk's threads.
 
 import contextlib
 import hashlib
+import math
 import os
 import stat
 import time
@@ -16,12 +17,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import structlog
 
+from tagferry import bounds
 from tagferry.metrics import DAMAGED_CONTENT
 from tagferry.names import Digest, RepositoryName
+from tagferry.registry.files import is_of_the_file, open_file
 
 READ_WHOLE = 1024 * 1024
 """Bytes of the largest blob that is read whole and verified before anything is said of it."""
@@ -60,15 +63,20 @@ class _Stamp(NamedTuple):
 
 
 def is_marked(found: os.stat_result) -> bool:
-    """Whether a file is marked as damaged."""
-    return bool(found.st_mode & stat.S_ISVTX)
+    """Whether what lies there is marked as damaged, or is not even a file."""
+    return bool(found.st_mode & stat.S_ISVTX) or not stat.S_ISREG(found.st_mode)
 
 
 class Integrity:
-    """Verifies the files of one registry, remembers which were right, and marks those that are not."""
+    """Verifies the files of one registry, remembers which were right, and marks those that are not.
+
+    A mark may be lost, or set by whoever copied the files, and some file systems have none. So a marked file is read
+    once by every process, which takes a false mark away, and what was found wrong is remembered without it, too.
+    """
 
     def __init__(self) -> None:
         self._right: OrderedDict[int, _Stamp] = OrderedDict()
+        self._wrong: OrderedDict[int, _Stamp] = OrderedDict()
         self._lock = Lock()
         self._reported: OrderedDict[Damage, None] = OrderedDict()
 
@@ -76,16 +84,22 @@ class Integrity:
         """Whether a file was verified since this process began, and has not been written to since."""
         return self._right.get(found.st_ino) == _Stamp.of(found)
 
+    def is_wrong(self, found: os.stat_result) -> bool:
+        """Whether a file was found damaged since this process began, and has not been written to since."""
+        return self._wrong.get(found.st_ino) == _Stamp.of(found)
+
     def remember(self, found: os.stat_result) -> None:
         """Note that a file is right as it is now."""
-        with self._lock:
-            self._right[found.st_ino] = _Stamp.of(found)
-            self._right.move_to_end(found.st_ino)
-            if len(self._right) > _REMEMBERED:
-                self._right.popitem(last=False)
+        self._note(self._right, found)
 
     def check(
-        self, path: Path, digest: Digest, *, kind: str = "blob", repository: RepositoryName | None = None
+        self,
+        path: Path,
+        digest: Digest,
+        *,
+        kind: str = "blob",
+        repository: RepositoryName | None = None,
+        after_piece: Callable[[int], None] | None = None,
     ) -> bool:
         """Read a whole file, mark it where it is not what its digest says, and return whether it is.
 
@@ -94,49 +108,62 @@ class Integrity:
             digest: the digest of the content.
             kind: `blob` or `manifest`.
             repository: of a manifest, where it is.
+            after_piece: called with the bytes of every piece that was read.
 
         Raises:
             FileNotFoundError: there is no such file.
         """
-        for _ in range(2):
-            found = path.stat()
-            try:
-                actual = hash_file(path, digest.algorithm, has_head=kind == "manifest")
-            except FileNotFoundError:
+        was_marked = False
+        # One open file for all of it: what takes its place meanwhile is not what was read.
+        try:
+            with open_file(path) as file:
+                for _ in range(2):
+                    found = os.fstat(file.fileno())
+                    was_marked = is_marked(found)
+                    if found.st_size > _most(path, kind):
+                        # What has grown is wrong, and may take for ever to read.
+                        break
+                    if _hash(file, digest.algorithm, kind == "manifest", after_piece) == digest.encoded:
+                        self.remember(_without_mark(file) if was_marked else found)
+                        return True
+                    # What the memory holds of the file may be wrong, and the disk right.
+                    forget_cached(file)
+                self._mark(file, path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if not is_of_the_file(error):
                 raise
-            except OSError as error:
-                log.warning("a stored file could not be read", path=str(path), error=error.strerror)
-            else:
-                if actual == digest.encoded:
-                    self.remember(found)
-                    return True
-            # What the memory holds of the file may be wrong, and the disk right.
-            forget_cached(path)
-        self.mark(path, Damage(kind, digest, repository))
+            log.warning("a stored file could not be read", path=str(path), error=error.strerror)
+            self._note(self._wrong, path.lstat())
+        if not was_marked:
+            self.report(Damage(kind, digest, repository))
         return False
 
     def mark(self, path: Path, damage: Damage) -> None:
         """Mark a file as damaged, durably, and tell of it once."""
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            return
-        try:
-            mode = os.fstat(descriptor).st_mode
-            if mode & stat.S_ISVTX:
-                return
-            os.fchmod(descriptor, stat.S_IMODE(mode) | stat.S_ISVTX)
-            os.fsync(descriptor)
-        except OSError as error:
-            # It is found again whenever it is read.
-            log.warning("damaged content could not be marked", path=str(path), error=error.strerror)
-        finally:
-            os.close(descriptor)
-        self.report(damage)
+        with contextlib.suppress(FileNotFoundError), open_file(path) as file:
+            self._mark(file, path)
+            self.report(damage)
 
-    def unmark(self, path: Path) -> None:
-        """Take a mark away from a file that has turned out to be right."""
-        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~stat.S_ISVTX)
+    def _mark(self, file: BinaryIO, path: Path) -> None:
+        descriptor = file.fileno()
+        mode = os.fstat(descriptor).st_mode
+        try:
+            if not mode & stat.S_ISVTX:
+                os.fchmod(descriptor, stat.S_IMODE(mode) | stat.S_ISVTX)
+                os.fsync(descriptor)
+        except OSError as error:
+            # This process remembers it, and another one finds it again.
+            log.warning("damaged content could not be marked", path=str(path), error=error.strerror)
+        self._note(self._wrong, os.fstat(descriptor))
+
+    def _note(self, noted: OrderedDict[int, _Stamp], found: os.stat_result) -> None:
+        with self._lock:
+            noted[found.st_ino] = _Stamp.of(found)
+            noted.move_to_end(found.st_ino)
+            if len(noted) > _REMEMBERED:
+                noted.popitem(last=False)
 
     def report(self, damage: Damage) -> None:
         """Log and count damage once, and keep it for whoever repairs it."""
@@ -166,49 +193,59 @@ class Integrity:
                 log.info("damaged content was replaced", kind=damage.kind, name=damage.name)
 
 
-def hash_file(
-    path: Path, algorithm: str, *, has_head: bool = False, after_piece: Callable[[int], None] | None = None
-) -> str:
-    """The hexadecimal digest of a file's content.
+def _most(path: Path, kind: str) -> float:
+    """Bytes that a file may have."""
+    if kind == "manifest":
+        return bounds.MANIFEST_BYTES + bounds.MEDIA_TYPE_CHARACTERS + 1
+    size = recorded_size(path)
+    return math.inf if size is None else size
 
-    Args:
-        path: the file.
-        algorithm: of the digest.
-        has_head: whether its first line is no part of the content.
-        after_piece: called with the bytes of every piece that was read.
-    """
+
+def _hash(
+    file: BinaryIO, algorithm: str, has_head: bool = False, after_piece: Callable[[int], None] | None = None
+) -> str | None:
+    """The hexadecimal digest of an open file's content, perhaps behind its first line; None where it cannot be read."""
     running = hashlib.new(algorithm)
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(_PIECE):
-            if after_piece is not None:
-                after_piece(len(piece))
-            if has_head:
-                _, newline, piece = piece.partition(b"\n")
-                has_head = not newline
-            running.update(piece)
-    return running.hexdigest()
+    file.seek(0)
+    while piece := _read(file):
+        if after_piece is not None:
+            after_piece(len(piece))
+        if has_head:
+            _, newline, piece = piece.partition(b"\n")
+            has_head = not newline
+        running.update(piece)
+    return running.hexdigest() if piece is not None else None
 
 
-def forget_cached(path: Path) -> None:
-    """Have the next read of a file come from the disk, where the system knows how."""
-    if not hasattr(os, "posix_fadvise"):
-        return
-    descriptor = os.open(path, os.O_RDONLY)
+def _read(file: BinaryIO) -> bytes | None:
     try:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(descriptor)
+        return file.read(_PIECE)
+    except OSError as error:
+        if not is_of_the_file(error):
+            raise
+        log.warning("a stored file could not be read", error=error.strerror)
+        return None
+
+
+def _without_mark(file: BinaryIO) -> os.stat_result:
+    """Take a mark away from a file that has turned out to be right, where the disk takes that."""
+    with contextlib.suppress(OSError):
+        os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode) & ~stat.S_ISVTX)
+    return os.fstat(file.fileno())
+
+
+def forget_cached(file: BinaryIO) -> None:
+    """Have the next read of a file come from the disk, where the system knows how."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def record_size(path: Path) -> None:
-    """Write down a complete file's size with it, where the file system can: it tells later that the file was cut.
-
-    What is small is always read whole, which tells it too.
-    """
-    size = path.stat().st_size
-    if size > READ_WHOLE and hasattr(os, "setxattr"):
+    """Write down a complete file's size with it, where the file system can: it tells later that the file was cut."""
+    if hasattr(os, "setxattr"):
         with contextlib.suppress(OSError):
-            os.setxattr(path, _SIZE_ATTRIBUTE, str(size).encode())
+            os.setxattr(path, _SIZE_ATTRIBUTE, str(path.stat().st_size).encode())
 
 
 def recorded_size(path: Path) -> int | None:
@@ -216,7 +253,7 @@ def recorded_size(path: Path) -> int | None:
     if not hasattr(os, "getxattr"):
         return None
     try:
-        return int(os.getxattr(path, _SIZE_ATTRIBUTE))
+        return int(os.getxattr(path, _SIZE_ATTRIBUTE, follow_symlinks=False))
     except (OSError, ValueError):
         return None
 
@@ -229,7 +266,7 @@ def touch(path: Path) -> None:
     """
     now = time.time_ns()
     try:
-        os.utime(path, ns=(now, now))
+        os.utime(path, ns=(now, now), follow_symlinks=False)
     except FileNotFoundError:
         raise
     except PermissionError:

@@ -4,7 +4,6 @@ All of this blocks; it runs in the disk's threads, and what changes a repository
 """
 
 import contextlib
-import errno
 import json
 import os
 from collections.abc import Collection
@@ -19,12 +18,22 @@ from tagferry.oci.images import TagRecord, written_since
 from tagferry.oci.model import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest
 from tagferry.registry.blobs import BlobFiles
 from tagferry.registry.errors import MissingReference
-from tagferry.registry.files import file_names, files_below, replace_file, sync_directory
+from tagferry.registry.files import (
+    entries,
+    files_below,
+    is_of_the_file,
+    open_file,
+    read_file,
+    remove_entry,
+    replace_file,
+    sync_directory,
+)
 from tagferry.registry.integrity import Damage, Integrity, is_marked
 from tagferry.registry.layout import Layout, digest_of
 from tagferry.registry.tag_names import TagNames
 
 _LONGEST_HEAD = bounds.MEDIA_TYPE_CHARACTERS + 1
+_LONGEST_FILE = _LONGEST_HEAD + bounds.MANIFEST_BYTES
 _LONGEST_TAG_FILE = 200
 
 
@@ -122,10 +131,11 @@ class ManifestFiles:
         for record in self.tags(repository):
             if record.digest == reference:
                 self._delete_tag(repository, record.tag)
-        path.unlink(missing_ok=True)
-        sync_directory(path.parent)
-        for entry in entries_of_it:
-            entry.unlink(missing_ok=True)
+        for one in (path, *entries_of_it):
+            with contextlib.suppress(FileNotFoundError):
+                remove_entry(one)
+            if one == path:
+                sync_directory(path.parent)
 
     def delete_all(self, repository: RepositoryName) -> None:
         """Delete every tag, manifest and referrer entry; raises NotFound where there is no such repository."""
@@ -164,6 +174,16 @@ class ManifestFiles:
         names = self._tag_names.inside(self._layout.tags(repository))
         return [tag for tag in names if self._record(repository, tag) is None]
 
+    def is_wanted(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Whether a manifest is there, right or damaged, or a tag points to it."""
+        return os.path.lexists(self._layout.manifest(repository, digest)) or digest in self.lost(repository)
+
+    def lost(self, repository: RepositoryName) -> list[Digest]:
+        """The manifests that tags point to, and that are not there: no deletion leaves that."""
+        names = self._tag_names.inside(self._layout.tags(repository))
+        pointed_to = {record.digest for tag in names if (record := self._record(repository, tag))}
+        return sorted(one for one in pointed_to if not os.path.lexists(self._layout.manifest(repository, one)))
+
     def referrers(
         self,
         repository: RepositoryName,
@@ -185,7 +205,7 @@ class ManifestFiles:
         found: list[Descriptor] = []
         left = limit
         behind = _entry_name(after) if after is not None else ""
-        for name in file_names(self._layout.referrers(repository, subject)):
+        for name in entries(self._layout.referrers(repository, subject)):
             digest = digest_of(*name.partition("-")[::2])
             if name <= behind or digest is None or not self._is_unmarked(repository, digest):
                 continue
@@ -202,6 +222,14 @@ class ManifestFiles:
         """Every blob that some manifest of the repository needs; manifests that an index lists are named along."""
         manifests = (self.read(repository, digest) for digest in self._layout.digests(repository, "_manifests"))
         return {one.digest for manifest in manifests for one in (*manifest.blobs, *manifest.listed)}
+
+    def readable_references(self, repository: RepositoryName) -> set[Digest]:
+        """The blobs that those manifests need which can be read."""
+        needed: set[Digest] = set()
+        for digest in self._layout.digests(repository, "_manifests"):
+            with contextlib.suppress(TagferryError):
+                needed |= {blob.digest for blob in self.read(repository, digest).blobs}
+        return needed
 
     def _require_content(self, repository: RepositoryName, manifest: Manifest) -> None:
         for blob in manifest.blobs:
@@ -244,28 +272,29 @@ class ManifestFiles:
             Corrupt: the file is damaged; it is marked then.
         """
         path = self._layout.manifest(repository, digest)
-        for _ in range(2):
-            content = b""
+        for _ in range(3):
+            content, is_right = b"", False
             try:
-                with path.open("rb", buffering=0) as file:
+                with open_file(path) as file:
                     found = os.fstat(file.fileno())
-                    if is_marked(found):
+                    if self._integrity.is_wrong(found):
                         break
                     is_right = self._integrity.is_right(found)
-                    content = file.read(_LONGEST_HEAD if only_head and is_right else -1)
-            except (FileNotFoundError, IsADirectoryError):
+                    if is_right or not is_marked(found):
+                        content = file.read(_LONGEST_HEAD if only_head and is_right else _LONGEST_FILE)
+            except FileNotFoundError:
                 return None
             except OSError as error:
-                if error.errno != errno.EIO:
+                if not is_of_the_file(error):
                     raise
             head, _, raw = content.partition(b"\n")
             media_type = head.decode("latin-1")
-            if media_type not in MANIFEST_TYPES:
+            if content and media_type not in MANIFEST_TYPES:
                 self._integrity.mark(path, Damage("manifest", digest, repository))
                 break
-            if is_right:
+            if is_right and content:
                 return _Stored(media_type, found.st_size - len(head) - 1, raw)
-            if Digest.of(raw, digest.algorithm) == digest:
+            if content and Digest.of(raw, digest.algorithm) == digest:
                 self._integrity.remember(found)
                 return _Stored(media_type, len(raw), raw)
             if not self._integrity.check(path, digest, kind="manifest", repository=repository):
@@ -274,15 +303,16 @@ class ManifestFiles:
 
     def _is_unmarked(self, repository: RepositoryName, digest: Digest) -> bool:
         try:
-            return not is_marked(self._layout.manifest(repository, digest).stat())
+            found = self._layout.manifest(repository, digest).lstat()
         except FileNotFoundError:
             return False
+        return not self._integrity.is_wrong(found) and (self._integrity.is_right(found) or not is_marked(found))
 
     def _referrer(self, repository: RepositoryName, subject: Digest, digest: Digest) -> Descriptor | None:
         """What is listed of a referrer; where that is damaged it is made again from its manifest."""
         entry = self._layout.referrer(repository, subject, digest)
         try:
-            descriptor = Descriptor.from_json(json.loads(entry.read_bytes()))
+            descriptor = Descriptor.from_json(json.loads(read_file(entry, _LONGEST_FILE)))
             if descriptor.digest == digest:
                 return descriptor
         except FileNotFoundError:
@@ -326,14 +356,15 @@ class ManifestFiles:
     def _record(self, repository: RepositoryName, tag: Tag) -> TagRecord | None:
         """What a tag points to; None where there is none, or only what is left of one."""
         try:
-            with self._layout.tag(repository, tag).open("rb", buffering=0) as file:
+            with open_file(self._layout.tag(repository, tag)) as file:
                 content = file.read(_LONGEST_TAG_FILE)
                 updated = date_of(os.fstat(file.fileno()).st_mtime)
-        except (FileNotFoundError, IsADirectoryError):
-            return None
-        try:
             digest = Digest(content.decode("latin-1"))
-        except InvalidName:
+        except FileNotFoundError:
+            return None
+        except (OSError, InvalidName) as error:
+            if isinstance(error, OSError) and not is_of_the_file(error):
+                raise
             self._integrity.report(Damage("tag", tag, repository))
             return None
         return TagRecord(tag=tag, digest=digest, updated=updated)
@@ -341,8 +372,8 @@ class ManifestFiles:
     def _delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
         path = self._layout.tag(repository, tag)
         try:
-            path.unlink()
-        except (FileNotFoundError, IsADirectoryError):
+            remove_entry(path)
+        except FileNotFoundError:
             raise self._not_found(repository, tag) from None
         sync_directory(path.parent)
 
@@ -359,8 +390,8 @@ class ManifestFiles:
 def _holds(path: Path, content: bytes) -> bool:
     """Whether a file is there, unmarked, with just this content."""
     try:
-        with path.open("rb", buffering=0) as file:
-            return not is_marked(os.fstat(file.fileno())) and file.read() == content
+        with open_file(path) as file:
+            return not is_marked(os.fstat(file.fileno())) and file.read(len(content) + 1) == content
     except OSError:
         return False
 

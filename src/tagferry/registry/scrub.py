@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import json
+import math
 import os
 import platform
 import threading
@@ -16,8 +17,8 @@ from typing import NamedTuple, TypeVar
 from tagferry.errors import Corrupt, TagferryError
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.blobs import BlobFiles
-from tagferry.registry.files import entries, replace_file
-from tagferry.registry.integrity import Damage, Integrity, forget_cached, hash_file, is_marked, record_size
+from tagferry.registry.files import entries, open_file, read_file, replace_file
+from tagferry.registry.integrity import Damage, Integrity, forget_cached, record_size
 from tagferry.registry.layout import Layout, digest_of
 from tagferry.registry.manifests import ManifestFiles
 from tagferry.registry.threads import settled
@@ -27,6 +28,7 @@ Result = TypeVar("Result")
 _BLOBS, _REPOSITORIES = "blobs/", "repositories/"
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 _IDLE_CLASS = 3 << 13
+_LONGEST_PROGRESS = 4096
 
 
 class Progress(NamedTuple):
@@ -118,9 +120,10 @@ class Scrub:
 
     def _load_progress(self) -> Progress:
         try:
-            document = json.loads(self._progress_file.read_bytes())
-            return Progress(float(document["begun_at"]), str(document["done"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            document = json.loads(read_file(self._progress_file, _LONGEST_PROGRESS))
+            begun_at = float(document["begun_at"])
+            return Progress(begun_at if math.isfinite(begun_at) else 0.0, str(document["done"]))
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return Progress(0.0, "")
 
     def _sections(self) -> list[str]:
@@ -167,37 +170,30 @@ class Scrub:
             for digest in sorted(needed)
             if self._blobs.find(repository, digest) is None and not self._blobs.link_to_pool(repository, digest)
         )
+        yield from (Damage("manifest", digest, repository) for digest in self._manifests.lost(repository))
         for tag in self._manifests.damaged_tags(repository):
             yield Damage("tag", tag, repository)
 
     def _is_right(self, path: Path, digest: Digest, repository: RepositoryName | None = None) -> bool:
         """Read a file from the disk; one that is marked and right loses its mark."""
         kind = "blob" if repository is None else "manifest"
-        found = path.stat()
-        forget_cached(path)
         self.files_read += 1
-        try:
-            actual = hash_file(path, digest.algorithm, has_head=kind == "manifest", after_piece=self._wait)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            actual = ""
-        if actual != digest.encoded:
-            return not is_marked(found) and self._integrity.check(path, digest, kind=kind, repository=repository)
-        if is_marked(found):
-            self._integrity.unmark(path)
-        elif repository is None:
+        with contextlib.suppress(OSError), open_file(path) as file:
+            forget_cached(file)
+        if not self._integrity.check(path, digest, kind=kind, repository=repository, after_piece=self._wait):
+            return False
+        if repository is None:
             record_size(path)
         return True
 
     def _holders(self, digest: Digest) -> Iterator[Damage]:
         for repository in self._layout.names():
-            if self._layout.blob(repository, digest).exists() and self._blobs.find(repository, digest) is None:
+            if os.path.lexists(self._layout.blob(repository, digest)) and self._blobs.find(repository, digest) is None:
                 yield Damage("blob", digest, repository)
 
     def _shares_the_pools(self, repository: RepositoryName, digest: Digest) -> bool:
         try:
-            return self._layout.blob(repository, digest).stat().st_ino == self._layout.pooled(digest).stat().st_ino
+            return self._layout.blob(repository, digest).lstat().st_ino == self._layout.pooled(digest).lstat().st_ino
         except FileNotFoundError:
             return False
 

@@ -52,6 +52,10 @@ _REFUSALS: dict[int, tuple[type[DiskRefuses], str]] = {
     errno.EFBIG: (DiskFull, "the registry's file system, or a limit of its process, takes no file of this size"),
     errno.EROFS: (DiskReadOnly, DISK_READ_ONLY),
     errno.EIO: (DiskFailed, "the registry's disk failed; its operator has to check it"),
+    errno.EMFILE: (DiskRefuses, "the registry has too many files open; try again later"),
+    errno.ENFILE: (DiskRefuses, "the registry's machine has too many files open; try again later"),
+    errno.ENOMEM: (DiskRefuses, "the registry has no memory left; try again later"),
+    errno.EXDEV: (DiskFailed, "the registry's directory spans several file systems; put all of it on one"),
 }
 
 
@@ -118,10 +122,11 @@ async def settled(future: asyncio.Future[_Result]) -> _Result:
     await asyncio.wait((future,))
     try:
         return future.result()
+    except FileNotFoundError:
+        raise
     except OSError as error:
-        if error.errno not in _REFUSALS:
-            raise
-        kind, message = _REFUSALS[error.errno]
+        failed = (DiskFailed, f"the registry's disk failed ({error.strerror}); its operator has to check it")
+        kind, message = _REFUSALS.get(error.errno or 0, failed)
         _log.warning(message, error=error.strerror, path=error.filename)
         raise kind(message) from error
 

@@ -63,6 +63,7 @@ class Restorer:
         return restored
 
     async def _restore(self, region: Region, damage: Damage, damages: Iterable[Damage]) -> str | None:
+        assert isinstance(region.store, DiskStore)  # noqa: S101
         digest = Digest(damage.name)
         # What is damaged in several repositories here may lie in any of them elsewhere.
         same = [one.repository for one in damages if one.name == damage.name and one.repository is not None]
@@ -82,7 +83,7 @@ class Restorer:
 
 
 async def _bring(
-    damage: Damage, to: RepositoryName, target: ImageStore, source: ImageStore, repository: RepositoryName
+    damage: Damage, to: RepositoryName, target: DiskStore, source: ImageStore, repository: RepositoryName
 ) -> bool:
     """Copy a blob, or a manifest with its blobs, from a repository elsewhere; False where that does not hold it."""
     digest = Digest(damage.name)
@@ -91,15 +92,15 @@ async def _bring(
         if size is None:
             return False
         blob = Descriptor(media_type=_BLOB, digest=digest, size=size)
-        await target.write_blob(to, blob, _opening(source, repository, blob))
+        await target.restore_blob(to, blob, _opening(source, repository, blob))
         return True
     if await source.head_manifest(repository, digest) is None:
         return False
     manifest = await source.get_manifest(repository, digest)
     for blob in manifest.blobs:
         if not blob.is_elsewhere:
-            await target.write_blob(to, blob, _opening(source, repository, blob))
-    await target.put_manifest(to, manifest)
+            await target.restore_blob(to, blob, _opening(source, repository, blob), needed_by=digest)
+    await target.restore_manifest(to, manifest)
     return True
 
 

@@ -1,21 +1,24 @@
 """Damage is found before somebody needs what is damaged, and restored from another region."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from tagferry.cli import app as cli
+from tagferry.errors import NotFound
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.registry.integrity import is_marked
 from tagferry.registry.storage import DiskStore
 from tagferry.scrubbing import Restorer, Scrubber, verify
 from tagferry.sync.regions import Region, Regions
-from tests.support.images import SampleImage, artifact, blob, image, index, push, read
+from tests.support.images import SampleImage, artifact, blob, image, index, opening, push, read
 from tests.support.processes import free_port
 
 APP, MIRROR = RepositoryName("team/app"), RepositoryName("release/app")
@@ -227,3 +230,54 @@ def _push_both(registries: Path, sample: SampleImage) -> None:
             await store.close()
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("kind", ["blob", "manifest"])
+async def test_what_is_deleted_while_it_is_restored_does_not_come_back(
+    two: Two, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    sample = image(LAYER)
+    await push(two.store, APP, sample, Tag("v1"))
+    await push(two.other, APP, sample, Tag("v1"))
+    wrong = manifest_file(two.root, APP, sample.digest) if kind == "manifest" else pooled(two.root, Digest.of(LAYER))
+    damage(wrong)
+    scrub = two.store.scrub()
+    damages = [one for section in await scrub.sections() for one in await scrub.check(section)]
+    scrub.close()
+    assert {one.kind for one in damages} == {kind}
+    seen = two.seen.find
+
+    async def find(store: str, digests: list[Digest]) -> dict[Digest, list[RepositoryName]]:
+        # The organization is deleted between what was found and what is brought.
+        with contextlib.suppress(NotFound):
+            await two.store.delete_repository(APP)
+        return await seen(store, digests)
+
+    monkeypatch.setattr(two.seen, "find", find)
+    assert await two.restorer.restore(two.here, damages) == {}
+    assert [name async for name in two.store.list_repositories()] == []
+    assert not (two.root / "repositories" / "team").exists()
+
+
+async def test_a_blob_whose_repository_is_deleted_while_it_arrives_does_not_come_back(two: Two) -> None:
+    sample = image(LAYER)
+    await push(two.store, APP, sample, Tag("v1"))
+    damage(pooled(two.root, Digest.of(LAYER)))
+
+    @asynccontextmanager
+    async def opened(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        await two.store.delete_repository(APP)
+        async with opening(LAYER)(offset) as chunks:
+            yield chunks
+
+    with pytest.raises(NotFound):
+        await two.store.restore_blob(APP, blob(LAYER), opened)
+    assert [name async for name in two.store.list_repositories()] == []
+
+
+async def test_a_lost_manifest_that_a_tag_points_to_is_restored(two: Two) -> None:
+    sample = image(LAYER)
+    await both(two, sample)
+    manifest_file(two.root, APP, sample.digest).unlink()
+    assert list((await two.verify(repair=True)).values()) == ["cn-north-208"]
+    assert (await two.store.get_manifest(APP, Tag("v1"))).raw == sample.manifest.raw

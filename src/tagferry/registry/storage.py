@@ -1,6 +1,8 @@
 """An image store on local disk: one root directory holds one region's images."""
 
+import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -33,6 +35,8 @@ _log = SparseEvents(__name__)
 
 _LEFTOVER_SECONDS = 24 * 3600.0
 _LOCKS = 64
+_WHOLE_READS = 4
+"""Large blobs that are read at once before a part of them is given; the other threads are for everybody else."""
 
 
 class DiskStore:
@@ -63,6 +67,8 @@ class DiskStore:
         self.quotas = Quotas(self._layout, self._threads)
         self.uploads = Uploads(self._layout, self._threads, self._room, self.quotas, self._commit)
         self._arrivals = Arrivals(self._layout, self._threads, self._room, self._commit)
+        self._verifying: dict[Digest, asyncio.Task[None]] = {}
+        self._reading = asyncio.Semaphore(_WHOLE_READS)
         self._walk = LatestResult(lambda: self._threads.run(self._existing))
         for directory in (self._layout.repositories, self._layout.pool, self._layout.temporary):
             # What cannot be made on a disk that is read-only is not needed to read.
@@ -164,21 +170,26 @@ class DiskStore:
         """Open a blob as the contract says; `length` limits the bytes.
 
         A blob that is not known to be right is verified: a small one before anything is given, another one while it is
-        read from its beginning to its end, with the last piece held back. Only a part of a large one is given as it is.
+        read from its beginning to its end, with the last piece held back. Before a part of a large one is given, all of
+        it is read, once until it changes.
 
         Raises:
             Corrupt: while it is read; the blob is damaged, and not held any more.
         """
         digest = descriptor.digest
         opened = await self._threads.open(self._blobs.open, repository, digest)
+        is_part = bool(offset) or (length is not None and length < opened.found.st_size)
+        if is_part and not opened.is_right:
+            opened.close()
+            await self._verify(repository, digest)
+            opened = await self._threads.open(self._blobs.open, repository, digest)
         with contextlib.closing(opened):
             if opened.content is not None:
                 yield _piece(opened.content, offset, length)
                 return
             chunks = read_ahead(opened.file, self._threads, offset=offset, length=length)
-            is_whole = not offset and (length is None or length >= opened.found.st_size)
             given = chunks
-            if is_whole and not opened.is_right:
+            if not is_part and not opened.is_right:
                 on_right = partial(self._integrity.remember, opened.found)
                 given = verified_ahead(chunks, digest, self._threads, on_right=on_right)
             try:
@@ -207,6 +218,49 @@ class DiskStore:
         async with self.quotas.storing(repository, descriptor.size):
             await self._arrivals.receive(repository, descriptor, source)
         return BlobOutcome.UPLOADED
+
+    async def restore_blob(
+        self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, *, needed_by: Digest | None = None
+    ) -> None:
+        """Bring a blob back that is damaged or lost.
+
+        Args:
+            repository: where it was.
+            descriptor: the blob's.
+            source: opens it elsewhere.
+            needed_by: the damaged manifest that refers to it.
+
+        Raises:
+            NotFound: it was deleted, before that or meanwhile.
+        """
+
+        def require() -> None:
+            with self._lock(repository):
+                self._require_wanted(repository, descriptor.digest, needed_by)
+
+        def commit(spool: Spool, to: RepositoryName, digest: Digest) -> None:
+            with self._lock(to):
+                self._require_wanted(to, digest, needed_by)
+                self._blobs.commit(spool.path, to, digest)
+
+        await self._threads.run(require)
+        if await self._holds(repository, descriptor):
+            return
+        async with self.quotas.storing(repository, descriptor.size):
+            await self._arrivals.receive(repository, descriptor, source, commit=commit)
+
+    async def restore_manifest(self, repository: RepositoryName, manifest: Manifest) -> None:
+        """Bring a manifest back whose blobs are there; raises as `restore_blob`."""
+
+        def write() -> None:
+            with self._lock(repository):
+                if not self._manifests.is_wanted(repository, manifest.digest):
+                    raise NotFound("manifest", manifest.digest)
+                self._room.require(manifest.size)
+                self._manifests.write(repository, manifest, None)
+
+        async with self.quotas.storing(repository, manifest.size):
+            await self._threads.run(write)
 
     async def mount_blob(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
         """Make the repository hold a blob that another of this store holds; False where that does not."""
@@ -336,6 +390,19 @@ class DiskStore:
             raise Corrupt(f"{descriptor.digest} has {size} bytes, not {descriptor.size}")
         return size is not None
 
+    async def _verify(self, repository: RepositoryName, digest: Digest) -> None:
+        """Read a whole blob, once for all that ask at the same time, and also where they go away meanwhile."""
+        task = self._verifying.get(digest)
+        if task is None:
+            task = self._verifying[digest] = asyncio.create_task(self._read_whole(repository, digest))
+            task.add_done_callback(lambda _: self._verifying.pop(digest, None))
+        await asyncio.wait((task,))
+        task.result()
+
+    async def _read_whole(self, repository: RepositoryName, digest: Digest) -> None:
+        async with self._reading:
+            await self._threads.run(self._blobs.find, repository, digest, thorough=True)
+
     def _clear(self, namespace: Namespace) -> tuple[list[RepositoryName], list[tuple[RepositoryName, str]]]:
         held, ended = [], []
         for repository in self._layout.names(namespace):
@@ -350,6 +417,15 @@ class DiskStore:
                     self._delete_all(repository)
                 self._prune(repository)
         return held, ended
+
+    def _require_wanted(self, repository: RepositoryName, digest: Digest, needed_by: Digest | None) -> None:
+        """Raise NotFound where neither the repository's link nor a manifest there says that a blob is wanted."""
+        if os.path.lexists(self._layout.blob(repository, digest)):
+            return
+        if needed_by is not None and self._manifests.is_wanted(repository, needed_by):
+            return
+        if digest not in self._manifests.readable_references(repository):
+            raise NotFound("blob", digest)
 
     def _delete_all(self, repository: RepositoryName) -> None:
         self._manifests.delete_all(repository)
@@ -384,7 +460,7 @@ class DiskStore:
             freed = 0
             for digest in self._layout.digests(repository, "_blobs"):
                 try:
-                    if digest in needed or self._layout.blob(repository, digest).stat().st_mtime >= older_than:
+                    if digest in needed or self._layout.blob(repository, digest).lstat().st_mtime >= older_than:
                         continue
                     freed += self._blobs.delete(repository, digest)
                 except (NotFound, FileNotFoundError):

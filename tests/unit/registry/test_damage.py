@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -386,3 +387,37 @@ async def test_a_repository_that_cannot_be_read_stops_no_other(store: DiskStore,
 
     assert [name async for name in store.list_repositories()] == [APP]
     assert await store.collect_garbage(grace_seconds=0) == len(SMALL)
+
+
+async def test_no_part_of_a_damaged_large_blob_is_given(registry: Registry) -> None:
+    digest = await registry.push_blob(LARGE)
+    await registry.push_blob(LARGE, "org/other")
+    flip(pooled(registry.root, digest))
+    answers = await asyncio.gather(
+        *(
+            registry.get(f"/v2/{name}/blobs/{digest}", Range=span)
+            for name in (APP, OTHER)
+            for span in ("bytes=0-9", "bytes=-1", "bytes=1-", "bytes=1000-2000")
+        )
+    )
+    assert {response.status for response, _ in answers} == {404}
+
+
+async def test_a_large_blob_is_read_once_before_parts_of_it_are_given(
+    store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await push(store, APP, image(LARGE), Tag("v1"))
+    again = await restarted(store, tmp_path / "region")
+    reads: list[object] = []
+    hashed = integrity._hash
+
+    def counted(*given: Any) -> str | None:
+        reads.append(given)
+        return hashed(*given)
+
+    monkeypatch.setattr(integrity, "_hash", counted)
+    parts = await asyncio.gather(*(read(again, APP, blob(LARGE), offset=offset) for offset in range(1, 50)))
+    assert parts == [LARGE[offset:] for offset in range(1, 50)]
+    assert await read(again, APP, blob(LARGE), offset=1000) == LARGE[1000:]
+    assert len(reads) == 1
+    await again.close()

@@ -4,6 +4,9 @@ A slot cannot be taken back from a job that waits for a silent registry. So a wa
 **unsure** until something on it has made progress, and again while none of its running jobs makes any. Unsure ways get
 a share of the slots each, and half of them together; what runs on them beyond that half is not counted, so that the
 other half is there for all others (docs/decisions/0023).
+
+A registry that trickles makes progress, and could still hold every slot for hours. So where all slots have been taken
+for a moment, a way on which nothing runs may begin one job in addition, whatever runs elsewhere.
 """
 
 import time
@@ -20,6 +23,8 @@ Way = tuple[RegionId, RegionId]
 
 QUIET_SECONDS = 1.0
 """A way is unsure when none of its running jobs has made progress for this long."""
+FULL_SECONDS = 2.0
+"""After this long without a free slot, a way without running jobs may begin one in addition."""
 PROVEN_SECONDS = 60.0
 """How long after its last progress a way without running jobs still counts as sure."""
 _SHARE = 4
@@ -96,10 +101,19 @@ class JobSlots:
         self._clock = clock
         self._breakers = breakers or Breakers(clock=clock)
         self._ways: dict[Way, _Traffic] = {}
+        self._full_since: float | None = None
 
     @property
     def free(self) -> int:
-        """How many more jobs may begin now."""
+        """How many more jobs may begin now; one on an idle way where all slots have been taken for a moment."""
+        return self._unused or int(self._is_stuck)
+
+    @property
+    def _is_stuck(self) -> bool:
+        return self._full_since is not None and self._clock() - self._full_since > FULL_SECONDS
+
+    @property
+    def _unused(self) -> int:
         running = sum(traffic.running for traffic in self._ways.values())
         quiet = sum(traffic.running for traffic in self._ways.values() if self._is_quiet(traffic))
         counted = running - max(0, quiet - self._slots // 2)
@@ -112,6 +126,9 @@ class JobSlots:
 
     def room(self) -> Room:
         """How many jobs may begin on which ways now."""
+        if not self._unused and self._is_stuck:
+            busy = {way: 0 for way, traffic in self._ways.items() if traffic.running}
+            return Room(share=1, unsure=1, left=busy, regions=self._breakers.room())
         unsure = {way: traffic for way, traffic in self._ways.items() if not self._is_sure(traffic)}
         return Room(
             share=self._share,
@@ -128,6 +145,7 @@ class JobSlots:
         if not traffic.running:
             traffic.busy_since = self._clock()
         traffic.running += 1
+        self._note_full()
         self._breakers.begin(job.id, _way(job))
 
     def end(self, job: SyncJob, *, error: TagferryError | None = None, is_known: bool = True) -> None:
@@ -140,6 +158,7 @@ class JobSlots:
         """
         way = _way(job)
         self._ways[way].running -= 1
+        self._note_full()
         if isinstance(error, Unavailable) and error.silent is not None:
             silent = RegionId(error.silent)
             if self._has_been_quiet(silent):
@@ -168,6 +187,12 @@ class JobSlots:
         for way in {_way(job) for job in moved}:
             self.heard(way)
         return any(map(self._is_quiet, self._ways.values()))
+
+    def _note_full(self) -> None:
+        if self._unused:
+            self._full_since = None
+        elif self._full_since is None:
+            self._full_since = self._clock()
 
     def _is_quiet(self, traffic: _Traffic) -> bool:
         since = max(traffic.busy_since, traffic.heard_at or 0.0)

@@ -73,11 +73,17 @@ class Tagferry:
 
 
 @contextmanager
-def served(folder: Path, registries: Sequence[str] = ()) -> Iterator[Tagferry]:
-    """Serve a region over `registries` (source and target, as HOST:PORT), or over an embedded one."""
+def served(folder: Path, registries: Sequence[str] = (), *, python: str = sys.executable) -> Iterator[Tagferry]:
+    """Serve a region over `registries` (source and target, as HOST:PORT), or over an embedded one.
+
+    Args:
+        folder: is made for it, and removed in the end.
+        registries: none, or two.
+        python: has the tagferry that serves.
+    """
     folder.mkdir(parents=True)
     address = free_address()
-    command = [sys.executable, "-m", "bench.serve", str(folder / "data"), address, *registries]
+    command = [python, "-m", "bench.serve", str(folder / "data"), address, *registries]
     try:
         with (folder / "server.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)

@@ -1,0 +1,1 @@
+"""What a change costs: this tagferry beside another one, in CPU seconds."""

@@ -1,0 +1,174 @@
+"""`python -m bench.cost --against OTHER/bin/python`: what requests cost here, and with the tagferry of that Python.
+
+Both servers run at once and are asked in turns, so that what else the machine does harms both alike. CPU is what the
+kernel accounts to the process, with its threads. The figures are medians; a ratio above 1 means that this one costs
+more.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from bench.client import RegistryClient
+from bench.content import KIB, MIB, many_tags, one_image
+from bench.cost.works import SYNCED, TAGS, Management, Registry, Work
+from bench.measure import middle, run
+from bench.registries import docker_registry
+from bench.served import ORGANIZATION, served
+
+_COMMAND = "from tagferry.cli import main; main()"
+_PARSED = ("parse an image of 10 layers", "parse an index of 8 images")
+_LARGE = "copy 1 GiB"
+_MANY = f"copy {TAGS} tags"
+_SAME = f"copy {TAGS} tags in place"
+_START = "serve until ready"
+Sample = tuple[float, float]
+"""Seconds of CPU and of time."""
+
+
+class Table:
+    """Measures in turns, and prints a line as soon as it is known."""
+
+    def __init__(self, pairs: int, only: Sequence[str]) -> None:
+        self._pairs = pairs
+        self._only = only
+        print(f"{'':34}{'CPU before':>12}{'after':>12}{'ratio':>8}{'time ratio':>12}", flush=True)
+
+    def wants(self, key: str) -> bool:
+        """Whether a work is to be measured."""
+        return not self._only or any(part in key for part in self._only)
+
+    def measure(
+        self, keys: Sequence[str], before: Callable[[], list[Sample]], after: Callable[[], list[Sample]]
+    ) -> None:
+        """Take samples of both in turns; each gives one for every key."""
+        if not any(map(self.wants, keys)):
+            return
+        before(), after()
+        pairs = []
+        for turn in range(self._pairs):
+            # Whoever comes second may find caches warm, so they take turns in that too.
+            first, second = (before, after) if turn % 2 == 0 else (after, before)
+            samples = {first: first(), second: second()}
+            pairs.append((samples[before], samples[after]))
+        for place, key in enumerate(keys):
+            earlier = [one[place] for one, _ in pairs]
+            later = [one[place] for _, one in pairs]
+            cpu = middle([new[0] / old[0] for old, new in zip(earlier, later, strict=True)])
+            wall = middle([new[1] / old[1] for old, new in zip(earlier, later, strict=True)])
+            figures = [_shown(middle([one[0] for one in samples])) for samples in (earlier, later)]
+            print(f"{key:34}{figures[0]:>12}{figures[1]:>12}{cpu:8.3f}{wall:12.3f}", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the comparison; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.cost", description=__doc__)
+    parser.add_argument("--against", required=True, type=Path, help="a Python that has the other tagferry installed")
+    parser.add_argument("--pairs", type=int, default=9, help="samples of each (9)")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="parts of the works' names")
+    options = parser.parse_args(arguments)
+    other = str(options.against.absolute())
+    os.chdir(Path(__file__).parents[2])
+    table = Table(options.pairs, options.only)
+    with tempfile.TemporaryDirectory(prefix="tagferry-cost-") as name:
+        folder = Path(name)
+        _programs(table, folder, other)
+        _embedded(table, folder, other)
+        _between_registries(table, folder, other)
+    return 0
+
+
+def _programs(table: Table, folder: Path, other: str) -> None:
+    for option in ("--version", "--help"):
+
+        def once(python: str, option: str = option) -> list[Sample]:
+            measured = [run([python, "-c", _COMMAND, option], log=folder / "log", timeout=60) for _ in range(3)]
+            return [(sum(one.cpu for one in measured) / 3, sum(one.wall for one in measured) / 3)]
+
+        _pair(table, [f"tagferry {option}"], once, other)
+    _pair(table, _PARSED, _parsed, other)
+
+    def start(python: str) -> list[Sample]:
+        begun = time.perf_counter()
+        with served(folder / "start", python=python) as server:
+            return [(_cpu(server.process_id), time.perf_counter() - begun)]
+
+    _pair(table, [_START], start, other)
+
+
+def _embedded(table: Table, folder: Path, other: str) -> None:
+    with ExitStack() as stack:
+        before = stack.enter_context(served(folder / "before", python=other))
+        after = stack.enter_context(served(folder / "after"))
+        works = zip(Registry(before).works(), Registry(after).works(), strict=True)
+        _requests(table, works, before.process_id, after.process_id)
+
+
+def _between_registries(table: Table, folder: Path, other: str) -> None:
+    with ExitStack() as stack:
+        source = stack.enter_context(docker_registry(folder / "source"))
+        target = stack.enter_context(docker_registry(folder / "target"))
+        with RegistryClient(source.address) as client:
+            many = many_tags(client, f"{ORGANIZATION}/{SYNCED}", tags=TAGS, layer_size=2 * KIB)
+        before = stack.enter_context(served(folder / "before", (source.address, target.address), python=other))
+        after = stack.enter_context(served(folder / "after", (source.address, target.address)))
+        works = zip(Management(before).works(), Management(after).works(), strict=True)
+        _requests(table, works, before.process_id, after.process_id)
+
+        def copied(python: str, goal: str, repository: str, tags: list[str]) -> list[Sample]:
+            command = [python, "-m", "bench.ferry", source.address, goal, repository, *tags]
+            measured = run(command, log=folder / "log", timeout=300)
+            return [(measured.cpu, measured.wall)]
+
+        def anew(python: str, repository: str, tags: list[str]) -> list[Sample]:
+            with docker_registry(folder / "empty") as empty:
+                return copied(python, empty.address, repository, tags)
+
+        _pair(table, [_SAME], lambda python: copied(python, target.address, many.repository, many.tags), other)
+        _pair(table, [_MANY], lambda python: anew(python, many.repository, many.tags), other)
+        if table.wants(_LARGE):
+            with RegistryClient(source.address) as client:
+                large = one_image(client, f"{ORGANIZATION}/large", layers=1, layer_size=1024 * MIB)
+            _pair(table, [_LARGE], lambda python: anew(python, large.repository, large.tags), other)
+
+
+def _pair(table: Table, keys: Sequence[str], once: Callable[[str], list[Sample]], other: str) -> None:
+    table.measure(keys, lambda: once(other), lambda: once(sys.executable))
+
+
+def _requests(table: Table, works: Iterator[tuple[Work, Work]], before: int, after: int) -> None:
+    for old, new in works:
+        table.measure([old.key], partial(_sample, old, before), partial(_sample, new, after))
+
+
+def _sample(work: Work, process_id: int) -> list[Sample]:
+    used, begun = _cpu(process_id), time.perf_counter()
+    for _ in range(work.times):
+        work.once()
+    return [((_cpu(process_id) - used) / work.times, (time.perf_counter() - begun) / work.times)]
+
+
+def _parsed(python: str) -> list[Sample]:
+    command = [python, "-m", "bench.cost.parsing"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return [(seconds, seconds) for seconds in map(float, answer.stdout.split())]
+
+
+def _cpu(process_id: int) -> float:
+    """Seconds of CPU that a process has used, by its CPU-time clock, which counts nanoseconds (Linux)."""
+    return time.clock_gettime((~process_id << 3) | 2)
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds * 1e6:.0f} µs" if seconds < 0.01 else f"{seconds:.3f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

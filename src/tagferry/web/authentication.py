@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable
 
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tagferry import signing
@@ -56,7 +55,8 @@ class RequestIds:
                     region=self._region,
                     address=client_address(scope),
                 )
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                message = {**message, "headers": headers}
             await send(message)
             finished = message["type"] == "http.response.body" and not message.get("more_body", False)
 

@@ -155,14 +155,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(error)
 
     def _feed(self, data: bytes) -> None:
-        rest = memoryview(data)
+        rest: bytes | memoryview = data
         while len(rest) and not self._is_dropping:
             try:
                 self.parser.feed_data(rest)
             except httptools.HttpParserUpgrade as upgrade:
                 # The parser has skipped the body. The request is read again as one that asks for no upgrade, which
                 # servers may ignore; otherwise its body would be taken for the next request.
-                rest = rest[upgrade.args[0] :]
+                rest = memoryview(rest)[upgrade.args[0] :]
                 self._is_upgrade = False
                 self.parser.feed_data(self._head_without_upgrade())
             else:

@@ -7,7 +7,7 @@ That a client came by https is believed from this machine too: without it, regis
 would be sent to http for their tokens, with their passwords. It concerns the answer to that request only.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
@@ -43,7 +43,8 @@ class TrustedProxies:
         self._app = app
         self._is_trusted = trust(networks)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    # No coroutine, which would be one more to go through at every turn of every request.
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         client = scope.get("client")
         if client is not None:
             address = str(client[0])
@@ -51,7 +52,7 @@ class TrustedProxies:
                 # An IPv4 client of a listener on [::].
                 scope["client"] = client = (str(_parsed(address) or address), client[1])
             self._read_headers(scope, str(client[0]))
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)
 
     def _read_headers(self, scope: Scope, peer: str) -> None:
         forwarded = [value for name, value in scope["headers"] if name == _FOR]

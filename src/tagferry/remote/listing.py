@@ -66,8 +66,9 @@ async def pages(
         left -= len(answer.body)
         if left < 0:
             raise too_much(transport, call, f"more than {most_bytes} bytes", bound=bound)
-        yield answer
+        # Not after it: who reads the pages may be cancelled in between.
         answer.let_go()
+        yield answer
         link = _next(answer)
         if link is None:
             return

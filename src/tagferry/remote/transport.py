@@ -383,23 +383,13 @@ class Transport:
         wanted = response.status in call.accept and not self._is_page(call, response)
         is_refusal = response.status >= 400
         limit = call.limit if wanted else bounds.ERROR_BODY_BYTES
-        body, room = bytearray(), Room(self._large)
-        most_small = min(limit, bounds.LARGE_ANSWER_BYTES)
-        chunks, applied = response.chunks(), codings(response.headers)
+        room = Room(self._large)
         try:
-            async for chunk in decoded(chunks, applied) if applied else chunks:
-                body += chunk
-                if len(body) > most_small:
-                    if len(body) > limit:
-                        break
-                    await room.enter()
-                    most_small = limit
-        except Broken as fault:
-            # An error's status says enough; its words may be lost where the registry hung up on an upload.
-            if wanted and not (is_refusal and isinstance(fault, Rejected)):
-                raise self._fault(call, fault) from fault
-        finally:
-            response.close()
+            body = await self._body(call, response, limit, room, is_needed=wanted)
+        except BaseException:
+            # A cancelled task may keep its frames, and so the room, until some later collection.
+            room.leave()
+            raise
         is_too_long = len(body) > limit
         del body[limit:]
         answer = Answer(response.status, response.headers, bytes(body), url=response.url, room=room)
@@ -409,6 +399,26 @@ class Transport:
             room.leave()
             raise TooLarge(f"the answer of registry {self.name} to {call.task}", f"must have at most {limit} bytes")
         return answer
+
+    async def _body(self, call: Call, response: Response, limit: int, room: Room, *, is_needed: bool) -> bytearray:
+        """Read a body, or a little more than so many bytes of it; a large one once there is room for it."""
+        body, most_small = bytearray(), min(limit, bounds.LARGE_ANSWER_BYTES)
+        chunks, applied = response.chunks(), codings(response.headers)
+        try:
+            async for chunk in decoded(chunks, applied) if applied else chunks:
+                body += chunk
+                if len(body) > limit:
+                    break
+                if len(body) > most_small:
+                    await room.enter()
+                    most_small = limit
+        except Broken as fault:
+            # An error's status says enough; its words may be lost where the registry hung up on an upload.
+            if is_needed and not (response.status >= 400 and isinstance(fault, Rejected)):
+                raise self._fault(call, fault) from fault
+        finally:
+            response.close()
+        return body
 
     def _is_page(self, call: Call, response: Response) -> bool:
         """Return whether a write, or a login, was redirected to a web page for people, whose status says nothing."""

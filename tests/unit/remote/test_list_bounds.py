@@ -10,7 +10,7 @@ import pytest
 
 from tagferry import bounds
 from tagferry.errors import Incomplete, Invalid, TagferryError, TooLarge, Unavailable, detached
-from tagferry.names import Digest, RepositoryName
+from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.model import OCI_INDEX, Descriptor
 from tagferry.remote.answer import Answer
 from tests.support.images import artifact, image
@@ -216,3 +216,34 @@ async def test_lists_of_several_large_pages_do_not_wait_for_each_other(script: S
     async with asyncio.timeout(60):
         found = await asyncio.gather(*map(tags_of, range(len(paths))))
     assert found == [["v1", "v2"]] * len(paths)
+
+
+async def test_reading_that_was_cancelled_or_broke_off_leaves_room_for_others(
+    script: ScriptedRegistry, opened: Opening
+):
+    large = b'{"schemaVersion":2,"x":"%s"}' % (b"x" * 12 * bounds.LARGE_ANSWER_BYTES)
+    digests = [Digest.of(str(number).encode()) for number in range(bounds.LARGE_ANSWERS)]
+    are_sent = asyncio.Event()
+
+    def trickling(_: Asked) -> Reply:
+        if script.lines().count("GET /v2/team/app/manifests/v1") == len(digests):
+            are_sent.set()
+        return Reply(body=large, trickle=3600)
+
+    for digest in digests:
+        path = f"/v2/team/app/manifests/{digest}"
+        script.always("GET", path, Reply(body=large, truncate_to=len(large) // 2))
+    script.on("GET", "/v2/team/app/manifests/v1", *([trickling] * len(digests)))
+    script.always("GET", "/v2/team/app/manifests/v1", Reply(body=large, headers={"Content-Type": OCI_INDEX}))
+    store = opened(attempts=1)
+    broken = [asyncio.create_task(store.get_manifest(APP, digest)) for digest in digests]
+    await asyncio.wait(broken)
+    stuck = [asyncio.create_task(store.get_manifest(APP, Tag("v1"))) for _ in digests]
+    await are_sent.wait()
+    for task in stuck:
+        task.cancel()
+    await asyncio.wait(stuck)
+    assert {type(task.exception()) for task in broken} == {Unavailable}
+    async with asyncio.timeout(60):
+        with pytest.raises(Invalid, match="manifests"):
+            await store.get_manifest(APP, Tag("v1"))

@@ -8,6 +8,7 @@ TagferryError
 │   ├── WrongType        a field of another type than documented
 │   ├── InvalidFilter    a query filter that cannot be read
 │   └── TooLarge         more than a configured limit allows
+│       └── AnswerTooLarge    of a registry, more than is read
 ├── Unauthenticated      nobody, or somebody who cannot prove it
 │   └── BadSignature     an AK/SK signature that does not verify
 ├── Denied               known, and not permitted
@@ -96,6 +97,10 @@ class InvalidFilter(Invalid):
 
 class TooLarge(Invalid):
     """More than a configured limit allows."""
+
+
+class AnswerTooLarge(TooLarge):
+    """A registry answers more than is read."""
 
 
 class Unauthenticated(TagferryError):

@@ -16,7 +16,7 @@ from functools import partial
 from urllib.parse import urljoin, urlsplit
 
 from tagferry import __version__, bounds
-from tagferry.errors import Invalid, Refused, TagferryError, TooLarge, Unavailable, Untrusted
+from tagferry.errors import AnswerTooLarge, Invalid, Refused, TagferryError, Unavailable, Untrusted
 from tagferry.metrics import BOUND_REACHED
 from tagferry.remote.access import MAX_REDIRECTS, REDIRECTS, ROOT, Access, Wire
 from tagferry.remote.answer import Answer, Room, failure
@@ -397,7 +397,9 @@ class Transport:
             raise self.failure(call, answer)
         if is_too_long and not is_refusal:
             room.leave()
-            raise TooLarge(f"the answer of registry {self.name} to {call.task}", f"must have at most {limit} bytes")
+            raise AnswerTooLarge(
+                f"the answer of registry {self.name} to {call.task}", f"must have at most {limit} bytes"
+            )
         return answer
 
     async def _body(self, call: Call, response: Response, limit: int, room: Room, *, is_needed: bool) -> bytearray:

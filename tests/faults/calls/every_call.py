@@ -27,7 +27,6 @@ FEW = (Injection(KILL), Injection(KILL, abandoned=True), Injection("ENOSPC", sti
 ALL = (
     *FEW,
     Injection(KILL, torn=True),
-    Injection(KILL, abandoned=True),
     Injection("ENOSPC"),
     Injection("ENOSPC", torn=True),
     Injection("EDQUOT"),

@@ -35,6 +35,9 @@ LOOP_LAG_SECONDS = 0.1
 """Delay of the event loop from which, if it lasts for half a second, new requests are answered with 503."""
 SHED_SECONDS = 2.0
 """Time for which a connection is not read after a request on it was refused because of overload."""
+NEWCOMERS_RESERVE = 16
+"""Requests that are admitted in each tenth of a second while the event loop is late, in addition to the others, from
+addresses that have sent no other in it."""
 MANAGEMENT_RESERVE = 32
 """Requests in addition to `requests` that are admitted if they carry credentials of the management API."""
 READINESS_SECONDS = 5.0

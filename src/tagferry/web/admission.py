@@ -10,6 +10,7 @@ from types import TracebackType
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tagferry import bounds
+from tagferry.addresses import client_source
 from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
 from tagferry.web.authentication import client_address, has_management_credentials
@@ -44,6 +45,7 @@ class Load:
         self._is_sampling = False
         self._admitted = 0
         self._allowed: int | None = None
+        self._sources: set[str] = set()
 
     @property
     def is_shedding(self) -> bool:
@@ -53,14 +55,18 @@ class Load:
     def admits(self, scope: Scope) -> bool:
         """Whether a request may begin.
 
-        Some are kept for requests with credentials of the management API: when registry clients are too many,
-        operators can still work.
+        Some are reserved for requests with credentials of the management API: when there are too many registry
+        clients, operators can still work. While the event loop is late, some are reserved for addresses that have sent
+        no other within the tenth of a second, so that a flood from a few addresses does not refuse all others.
         """
         if not self._is_sampling:
             self._sample_later()
-        has_room = self.busy < self._limit and (self._allowed is None or self._admitted < self._allowed)
+        source = client_source(client_address(scope))
+        reserve = 0 if source in self._sources else bounds.NEWCOMERS_RESERVE
+        has_room = self.busy < self._limit and (self._allowed is None or self._admitted < self._allowed + reserve)
         if has_room or (self.busy < self._limit + bounds.MANAGEMENT_RESERVE and has_management_credentials(scope)):
             self._admitted += 1
+            self._sources.add(source)
             return True
         self._shed_at = asyncio.get_running_loop().time()
         BOUND_REACHED.labels(bound="requests").inc()
@@ -91,6 +97,7 @@ class Load:
         else:
             self._lags = [0.0] * _SAMPLES
         self._admitted = 0
+        self._sources.clear()
 
 
 class Admitted:

@@ -64,7 +64,7 @@ def region_app(region: Region, services: Services, registry: ASGIApp | None) -> 
         tokens=BoundBodies(registry, services.held_bodies),
     )
     served = RequestIds(by_path, region.id)
-    return Admission(TrustedProxies(served, settings.trusted_proxies), services.load)
+    return TrustedProxies(Admission(served, services.load), settings.trusted_proxies)
 
 
 class _ByPath:

@@ -139,3 +139,14 @@ async def test_while_the_event_loop_is_late_less_and_less_is_let_in():
     assert sum(load.admits(scope()) for _ in range(100)) == 25
     load._sample(loop.time())
     assert sum(load.admits(scope()) for _ in range(100)) == 100
+
+
+async def test_a_late_loop_takes_some_requests_of_addresses_that_sent_no_other():
+    load = Load(1000)
+    load._allowed = 1
+
+    flood = [load.admits(scope()) for _ in range(50)]
+    others = [load.admits(scope() | {"client": (f"10.0.1.{number}", 1)}) for number in range(50)]
+
+    assert sum(flood) == 1
+    assert (sum(others), all(others[: bounds.NEWCOMERS_RESERVE])) == (bounds.NEWCOMERS_RESERVE, True)

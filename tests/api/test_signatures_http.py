@@ -12,6 +12,7 @@ from tagferry import signing
 from tagferry.accounts.model import AccessKey
 from tagferry.names import RegionId
 from tests.support.deployment import NORTH, SOUTH, Answer, Deployment, deployed
+from tests.support.raw_client import connected
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -166,6 +167,26 @@ async def test_a_signature_that_changes_something_is_good_once(ferry: Deployment
     assert (await ferry.http("POST", NAMESPACES, body=body, headers=signed_again)).status == 201
     assert (await ferry.http("DELETE", f"{NAMESPACES}/once", headers=delete)).refused()[0] == 401
     await ferry.http("DELETE", f"{NAMESPACES}/once", headers={"X-Auth-Token": await ferry.token()})
+
+
+@pytest.mark.parametrize(
+    ("header", "status"), [("X-Trace", 409), ("X-Forwarded-For", 401), ("Forwarded", 401), ("Via", 401)]
+)
+async def test_a_connection_that_proxies_may_share_takes_no_signature_again(
+    ferry: Deployment, key: AccessKey, header: str, status: int
+) -> None:
+    """The same request twice on one connection: for a client it is a second call, and behind a proxy anybody's."""
+    body = b'{"namespace": "shared"}'
+    sent = signed(ferry, key, "POST", body=body, headers={"X-Request-Nonce": header})
+    lines = "".join(f"{name}: {value}\r\n" for name, value in (sent | {header: "10.1.1.1"}).items())
+    request = f"POST {NAMESPACES} HTTP/1.1\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    async with connected(ferry.urls[NORTH]) as client:
+        await client.send(request + request)
+        answers = [(await client.answer()).status for _ in range(2)]
+
+    assert answers == [201, status]
+    await ferry.http("DELETE", f"{NAMESPACES}/shared", headers={"X-Auth-Token": await ferry.token()})
 
 
 async def test_a_signature_that_reads_is_good_again_and_replays_lock_nobody_out(

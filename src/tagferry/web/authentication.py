@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 _SIGNATURE = b"SDK-"
 _WITHOUT_CALLER = frozenset({"/healthz", "/readyz", "/openapi.json", "/notifications", "/v3"})
+_FROM_PROXIES = frozenset({b"x-forwarded-for", b"forwarded", b"via"})
 _READING = frozenset({"GET", "HEAD"})
 _PROVES_IN_BODY = ("POST", "/v3/auth/tokens")
 _MAY_PROVE_IN_BODY = ("POST", "/v3.0/OS-CREDENTIAL/securitytokens")
@@ -180,9 +181,11 @@ def _is_text(decoded: str) -> bool:
 
 
 def _connection(scope: Scope) -> str:
-    """A name of the connection that a request came over."""
+    """A name of the client's connection; empty behind a proxy, whose connections many clients may share."""
     client = scope.get("client")
-    return f"{client[0]} {client[1]}" if client else ""
+    if client is None or any(name in _FROM_PROXIES for name, _ in scope["headers"]):
+        return ""
+    return f"{client[0]} {client[1]}"
 
 
 def client_address(scope: Scope) -> str:

@@ -1,9 +1,9 @@
-"""Whole numbers as headers, queries and settings write them."""
+"""Parse whole numbers in headers, queries and settings."""
 
 _LONGEST = 18
-"""Digits; so many always fit into 64 bits, as databases and file systems have their numbers."""
+"""Digits that always fit into the 64-bit numbers of databases and file systems."""
 
 
 def whole_number(text: str) -> int | None:
-    """Return the number that ASCII digits write; None where the text is anything else, or has more than 18 digits."""
+    """Return the number written in ASCII digits; None for any other text, or for more than 18 digits."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST else None

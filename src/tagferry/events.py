@@ -31,7 +31,7 @@ class Events:
 
 
 class SparseEvents:
-    """A logger for what strangers can cause any number of times: one line per event and interval, with a count.
+    """A logger for events that clients can cause at any rate: one line per event and interval, with a count.
 
     Args:
         name: the module's name.

@@ -1,16 +1,16 @@
-"""Text of strangers, made fit to be kept and shown: in the database, in answers, in logs and on terminals."""
+"""Clean text from clients and registries for the database, responses, logs and terminals."""
 
 import re
 
 _ESCAPED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but for tabs and line ends, those that change the direction of writing, and lone surrogates.
 
-PostgreSQL takes no NUL, UTF-8 has no surrogates, and the rest can make a terminal show something else than was written.
+PostgreSQL refuses NUL, UTF-8 has no surrogates, and the others can make a terminal show a different text.
 """
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """Return the text with such characters as escapes, and with an ellipsis at its end where it is over the limit."""
+    """Return the text with such characters escaped, and cut with an ellipsis if it exceeds the limit."""
     if limit is not None and len(text) > limit:
         text = f"{text[: limit - 1]}…"
     if _ESCAPED.search(text) is None:

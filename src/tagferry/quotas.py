@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tagferry.errors import QuotaExceeded
 
 UNLIMITED = -1
-"""How a quota without an end is written, where a number has to be."""
+"""The number that SWR's API uses for an unlimited quota."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -25,23 +25,23 @@ class Limits:
 
 
 def full(namespace: str, held: int, limit: int) -> QuotaExceeded:
-    """The error of an organization that has no room left for what is sent."""
+    """Return the error for bytes that exceed an organization's quota."""
     return QuotaExceeded(
-        f'quota exceeded: organization "{namespace}" holds {readable(held)} of its {readable(limit)}, and what is sent '
-        "does not fit; delete images, or ask an administrator for more"
+        f'quota exceeded: organization "{namespace}" uses {readable(held)} of its {readable(limit)}, too much for '
+        "this request; delete images, or ask an administrator for a higher quota"
     )
 
 
 def too_many(namespace: str, kind: str, held: int, limit: int) -> QuotaExceeded:
-    """The error of an organization that has as many of something as it may."""
+    """Return the error for one item too many in an organization."""
     return QuotaExceeded(
         f'quota exceeded: organization "{namespace}" has {held} of its {limit} {kind}; delete or end some, or ask an '
-        "administrator for more"
+        "administrator for a higher quota"
     )
 
 
 def readable(size: int) -> str:
-    """Bytes in the unit that people read them in."""
+    """Return a number of bytes in a readable unit."""
     value, unit = float(size), 0
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1

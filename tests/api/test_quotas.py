@@ -88,8 +88,8 @@ async def test_a_push_beyond_the_bytes_is_refused_and_leaves_nothing(ferry: Depl
 
     assert status == 403
     assert message == (
-        'quota exceeded: organization "team" holds 100 KiB of its 100 KiB, and what is sent does not fit; delete '
-        "images, or ask an administrator for more"
+        'quota exceeded: organization "team" uses 100 KiB of its 100 KiB, too much for this request; delete images, '
+        "or ask an administrator for a higher quota"
     )
     used = await shown(ferry)
     assert used["storage"] == (100 * KIB, 100 * KIB)
@@ -135,7 +135,7 @@ async def test_a_synchronization_into_a_full_organization_fails_with_the_reason(
     (job,) = await ferry.ended_jobs(name_in("team"), jobs)
 
     assert job["status"] == "failed"
-    assert job["reason"].startswith('quota exceeded: organization "team" holds 60')
+    assert job["reason"].startswith('quota exceeded: organization "team" uses 60')
     assert await ferry.store(SOUTH).head_manifest(name_in("team"), Tag("v1")) is None
 
 

@@ -208,7 +208,7 @@ class Authenticator:
         return caller
 
     async def _still_right(self, name: str, password: str) -> Caller | None:
-        """Whoever this password let in a moment ago, as that user is now; None where it has to be verified."""
+        """Return the user whose password was verified a moment ago; None if it has to be verified."""
         before = self._recent.get(name, password)
         if before is None:
             return None

@@ -94,9 +94,9 @@ class Downloads:
         async with self._writing:
             batch = await write_apart(self._counted.items(), self._add, kind="download count")
             if batch.refused:
-                log.error("downloads cannot be counted", repositories=len(batch.refused), reason=batch.refused[0][1])
+                log.error("could not count downloads", repositories=len(batch.refused), reason=batch.refused[0][1])
             if batch.error is not None:
-                log.warning("downloads are not on record yet", reason=reason_of(batch.error))
+                log.warning("could not record downloads yet", reason=reason_of(batch.error))
             # More may have been counted meanwhile.
             self._counted -= Counter(dict([*batch.written, *(one for one, _ in batch.refused)]))
 

@@ -1,6 +1,6 @@
-"""Failed authentications are counted, and too many of them lock the name or key for a while.
+"""Count failed authentications, and lock a name or key for a while after too many.
 
-What failed is kept for each address by itself, so that made-up names from one address forget nothing about another.
+Each address has its own counts, so that made-up names from one address cannot evict those of another.
 """
 
 import time
@@ -15,7 +15,7 @@ from tagferry.errors import Throttled
 from tagferry.metrics import BOUND_REACHED
 
 _LONGEST = 64
-"""So long is the longest name or key; of what is longer the beginning counts, so that it takes no more memory."""
+"""Characters of the longest name or key. Longer ones are cut to bound the memory."""
 _EVICTION_SEARCH = 100
 
 
@@ -26,15 +26,15 @@ class _Failures:
 
 
 _Names = OrderedDict[str, _Failures]
-"""What failed from one address, by who was claimed, the last one at the end."""
+"""Failures from one address by the claimed name or key, the latest last."""
 
 
 class Lockout:
-    """Counts by who is claimed and from which address, so that nobody can lock out somebody else from afar.
+    """Counts failures by claimed name and address, so that one client cannot lock out another.
 
-    Each address has its own tables of bounded size, one for names and one for access keys. Where all names in it are
-    locked, a further one is refused, since it would have to take the place of a lock. An access key takes the place of
-    the first one: its secret cannot be found by trying.
+    Each address has its own tables of bounded size, one for names and one for access keys. When all names in it are
+    locked, a further name is refused, since it would evict a lock. A further access key evicts the first one: its
+    secret cannot be guessed.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Lockout:
         self._sources: OrderedDict[tuple[str, bool], _Names] = OrderedDict()
 
     def check(self, claimed: str, address: str, *, is_key: bool = False) -> None:
-        """Let an attempt pass; raises Throttled while locked."""
+        """Raise Throttled while the name or key is locked."""
         names = self._sources.get((client_source(address), is_key)) if self._sources else None
         if names is None:
             return
@@ -89,7 +89,7 @@ class Lockout:
                 del self._sources[source]
 
     def is_suspect(self, address: str) -> bool:
-        """Whether a password from this address was wrong lately."""
+        """Return whether a password from this address was wrong lately."""
         names = self._sources.get((client_source(address), False)) if self._sources else None
         return names is not None and any(self._left(failures) > 0 for failures in names.values())
 
@@ -104,18 +104,18 @@ class Lockout:
         if all(map(self._is_locked, names.values())):
             BOUND_REACHED.labels(bound="locked_names").inc()
             raise Throttled(
-                f"{len(names)} names are locked for {address} after failed authentications, so no other one is taken "
-                f"from there; try again in {left:.0f} s",
+                f"{len(names)} names are locked for {address} after failed authentications, so no other name is "
+                f"accepted from this address; try again in {left:.0f} s",
                 retry_after=left,
             )
 
     def _forget_one(self, names: _Names) -> None:
-        """Make room for another name: locks go last."""
+        """Evict a name, if possible one that is not locked."""
         open_ones = (name for name, failures in names.items() if not self._is_locked(failures))
         del names[next(open_ones, next(iter(names)))]
 
     def _evict(self) -> None:
-        """Forget an address from which nobody failed for long; those without a lock go first."""
+        """Evict the address whose last failure is oldest, if possible one without a lock."""
         oldest = islice(self._sources.items(), _EVICTION_SEARCH)
         free = (source for source, names in oldest if not any(map(self._is_locked, names.values())))
         del self._sources[next(free, next(iter(self._sources)))]

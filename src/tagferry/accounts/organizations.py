@@ -24,7 +24,7 @@ RESERVED = frozenset({"manage"})
 
 
 OnDelete = Callable[[AsyncSession, int, str], Awaitable[None]]
-"""Ends what belongs to an organization, told by its id and name, within the transaction that deletes it."""
+"""Ends what belongs to an organization, given by id and name, within the transaction that deletes it."""
 
 
 class Organizations:
@@ -100,7 +100,7 @@ class Organizations:
             return [organization_of(row, Permission.MANAGE) for row in rows]
 
     async def exists(self, region: RegionId, name: Namespace) -> bool:
-        """Whether an organization is on record."""
+        """Return whether an organization is recorded."""
         wanted = select(OrganizationRow.id).where(OrganizationRow.region == region, OrganizationRow.name == name)
         async with self._database.read() as session:
             return await session.scalar(wanted) is not None

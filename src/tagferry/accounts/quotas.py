@@ -1,4 +1,4 @@
-"""The quotas of organizations and users: the configuration's, or what an administrator said of an organization."""
+"""Quotas of organizations and users: from the configuration, or set by an administrator for one organization."""
 
 import time
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class OrganizationQuotas:
         self._known: dict[tuple[RegionId, str], tuple[float, Limits]] = {}
 
     async def limits(self, region: RegionId, namespace: str) -> Limits:
-        """The quotas of an organization; a change takes some seconds to be seen."""
+        """Return the quotas of an organization; a change takes effect within seconds."""
         known = self._known.get((region, namespace))
         if known is not None and time.monotonic() - known[0] < _REMEMBERED_SECONDS:
             return known[1]
@@ -48,19 +48,19 @@ class OrganizationQuotas:
         return limits
 
     async def recorded(self, region: RegionId, namespace: str) -> set[str]:
-        """The full names of an organization's repositories that are on record."""
+        """Return the full names of an organization's recorded repositories."""
         mine = select(RepositoryRow.name).where(RepositoryRow.region == region, RepositoryRow.namespace == namespace)
         async with self._database.read() as session:
             return {f"{namespace}/{name}" for name in await session.scalars(mine)}
 
     async def created_by(self, region: RegionId, user_id: str) -> int:
-        """How many organizations of a region a user has created that there still are."""
+        """Return how many existing organizations of a region a user has created."""
         mine = select(func.count()).where(OrganizationRow.region == region, OrganizationRow.creator_id == user_id)
         async with self._database.read() as session:
             return await session.scalar(mine) or 0
 
     async def set(self, region: RegionId, name: Namespace, said: Mapping[str, int | None]) -> None:
-        """Say how much an organization may have; None means as the configuration says. Raises NotFound."""
+        """Set an organization's quotas; None means those of the configuration. Raises NotFound."""
         values = {COLUMNS[kind]: limit for kind, limit in said.items()}
         mine = (OrganizationRow.region == region, OrganizationRow.name == name)
         async with self._database.write() as session:

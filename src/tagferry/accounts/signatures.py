@@ -1,4 +1,4 @@
-"""Signatures of requests that change something are used once, while their date lets them be valid."""
+"""Accept each signature of a request for a change once, for as long as its date is valid."""
 
 import asyncio
 import time
@@ -21,13 +21,13 @@ from tagferry.metrics import BOUND_REACHED
 from tagferry.signing import TOLERANCE
 
 _WRITE_SECONDS = 0.25
-"""How far behind the table may be where one process has the database."""
+"""Delay of writes to the table when one process uses the database."""
 _REPEAT_SECONDS = 5.0
-"""How long after its first use a signature is good again on the same connection."""
+"""Time after its first use for which a signature may be used again on the same connection."""
 _PRUNE_SECONDS = 60.0
 _PRUNED_AT_ONCE = 1000
 _MARGIN = timedelta(minutes=1)
-"""How much longer than its date allows a signature is remembered, since clocks of several processes differ."""
+"""Time for which a signature is remembered after its date has expired, since clocks of processes differ."""
 
 _ADD = insert(UsedSignatureRow)
 _USE = (
@@ -88,13 +88,13 @@ class UsedSignatures:
             self._used.setdefault(_minute(expires_at), set()).add(signature)
 
     async def keep(self) -> None:
-        """Write behind what was used, and delete what has expired, until cancelled."""
+        """Write used signatures behind, and delete expired ones, until cancelled."""
         pruned_at = time.monotonic()
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PRUNE_SECONDS):
                     await self._has_unwritten.wait()
-            # What comes within a moment is written at once, and does not stand in the way of what the requests write.
+            # Signatures are collected for a moment and written together, so that they do not delay requests.
             await asyncio.sleep(_WRITE_SECONDS)
             await self.write()
             if time.monotonic() - pruned_at >= _PRUNE_SECONDS:
@@ -138,15 +138,15 @@ class UsedSignatures:
         return bool(await self._database.rows(_USE, row))
 
     def _spend(self, user_id: str) -> None:
-        """Take one of the signatures that a user may use; they come back evenly within the window."""
+        """Count a signature against the user's limit, which is restored evenly within the window."""
         now, most = time.monotonic(), float(bounds.SIGNATURES_OF_USER)
         left, before = self._budgets.get(user_id, (most, now))
         left = min(most, left + (now - before) * most / TOLERANCE.total_seconds())
         if left < 1:
             BOUND_REACHED.labels(bound="signatures_of_user").inc()
             raise Throttled(
-                f"the user has signed {bounds.SIGNATURES_OF_USER} changing requests within 15 minutes, which is the "
-                "most; try again in 1 s, or use an IAM token",
+                f"the user has sent {bounds.SIGNATURES_OF_USER} signed requests for changes within 15 minutes, the "
+                "maximum; try again in 1 s, or use an IAM token",
                 retry_after=1,
             )
         self._budgets[user_id] = left - 1, now

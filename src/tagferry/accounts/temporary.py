@@ -192,7 +192,7 @@ class TemporaryCredentials:
         if document["expires"] is not None and now.timestamp() >= document["expires"]:
             raise Unauthenticated(message)
         if document.get("issued", 0) > (now + CLOCKS_DIFFER_BY).timestamp():
-            raise Unauthenticated("the credential was issued later than now by this server's clock; get a new one")
+            raise Unauthenticated("the credential was issued in the future by this server's clock; request a new one")
 
     async def _owner(self, document: dict[str, Any]) -> Caller | None:
         owner = await self._users.by_root(document["user"], document["root"], document.get("token"))

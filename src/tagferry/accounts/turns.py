@@ -1,4 +1,4 @@
-"""Whose password is verified next: hashing is slow on purpose, so those who wait for it take turns by address."""
+"""Bounded queues for verifying passwords, which is slow on purpose, served in turns between addresses."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -19,9 +19,9 @@ _Lane = OrderedDict[str, deque["asyncio.Future[None]"]]
 
 
 class Turns:
-    """A bounded number at once; the others wait in bounded queues, one for each address, which are served in turns.
+    """Limits how many passwords are verified at once. Others wait in a queue for each address, served in turns.
 
-    Addresses from which nothing failed lately come first, so that those who guess keep each other waiting.
+    Addresses without recent failures come first, so that attackers only delay each other.
     """
 
     def __init__(self, at_once: int = HASHING_THREADS) -> None:
@@ -31,7 +31,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, address: str, *, is_suspect: bool) -> AsyncIterator[None]:
-        """Wait for one's turn and hold it; raises Throttled at once where too many wait already."""
+        """Wait for a turn and hold it; raises Throttled at once if too many wait already."""
         await self._wait(address, self._lanes[is_suspect])
         try:
             yield
@@ -58,7 +58,7 @@ class Turns:
             raise
 
     def _has_room(self, mine: int) -> bool:
-        """Whether one more may wait; where all places are taken, an address with more of them gives one up."""
+        """Return whether one more may wait. If the queues are full, the longest one loses its last entry."""
         if self._waiting < bounds.PASSWORDS_WAITING:
             return True
         for lane in reversed(self._lanes):
@@ -93,8 +93,8 @@ class Turns:
 
     def _refusal(self, address: str) -> Throttled:
         BOUND_REACHED.labels(bound="passwords_waiting").inc()
-        log.warning("too many passwords wait to be verified", address=address)
+        log.warning("refused a login: too many are waiting", address=address)
         return Throttled(
-            f"too many logins by password wait to be verified; try again in {_RETRY_SECONDS:.0f} s",
+            f"too many logins by password are waiting to be verified; try again in {_RETRY_SECONDS:.0f} s",
             retry_after=_RETRY_SECONDS,
         )

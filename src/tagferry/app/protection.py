@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 def protect(settings: Settings) -> None:
-    """Make the data directory, and see that only its owner may enter it and read what lies in it.
+    """Make the data directory, and ensure that only its owner may enter it and read what it contains.
 
     What is made is made so; what is there from before is tightened where it is ours. Below a registry's directory
     nothing is looked at, since nobody else gets there.
@@ -47,20 +47,22 @@ def _tighten(path: Path) -> None:
     if not found.st_mode & _OTHERS:
         return
     if found.st_mode & stat.S_ISVTX and stat.S_ISDIR(found.st_mode):
-        # Such as /tmp: it is everybody's on purpose, and what lies in it is looked at by itself.
-        log.warning("data_dir is a directory that all local users share; give tagferry one of its own", path=str(path))
+        # Such as /tmp: it is shared on purpose, and its contents are checked one by one.
+        log.warning("data_dir is shared by all local users; use a directory of its own", path=str(path))
         return
     try:
         path.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
     except OSError as error:
         if found.st_mode & stat.S_IWOTH:
-            rule = f'must not hold what every local user may write to: "{path}" belongs to user {found.st_uid}'
-            raise Invalid("data_dir", f"{rule}; give it to user {os.geteuid()}, or take that right away") from None
+            rule = f'must not contain files that every local user may write: "{path}" belongs to user {found.st_uid}'
+            raise Invalid("data_dir", f"{rule}; give it to user {os.geteuid()}, or remove that permission") from None
         log.warning(
-            "other local users may read what tagferry stores, and it is not tagferry's to change",
+            "other local users can read this path; its owner has to change the mode",
             path=str(path),
             mode=f"{stat.S_IMODE(found.st_mode):o}",
             error=error.strerror,
         )
     else:
-        log.info("took the rights of other local users away", path=str(path), mode=f"{stat.S_IMODE(found.st_mode):o}")
+        log.info(
+            "removed the permissions of other local users", path=str(path), mode=f"{stat.S_IMODE(found.st_mode):o}"
+        )

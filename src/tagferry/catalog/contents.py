@@ -1,8 +1,8 @@
-"""What lists tell of images, read within bounds.
+"""The sizes, dates and manifests of images in lists, read within limits and cached by digest.
 
-Lists are asked for by anybody who may read, and are made of what anybody who may push has pushed. So one question reads
-a bounded number of manifests and bytes, one image counts up to a bound, and what was read once is kept by its digest.
-What cannot be read, or not any more within the bounds, is shown with what else is known of it.
+Any reader may request a list, and its images come from any user who may push. So one request reads a bounded number of
+manifests and bytes, and counts a bounded part of one image. An image that cannot be read, or not within the limits, is
+listed with what else is known of it.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from tagferry.oci.strict_json import has_too_many_values
 
 _NEAR_AT_ONCE = 4
 _FAR_AT_ONCE = 8
-"""Manifests that the lists of one store read at once; each may take memory of many times its size."""
+"""Manifests that the lists of one store read at once; each may take many times its size in memory."""
 _FAILURES = 3
-"""Manifests that a registry may fail to give before a question counts as failed itself."""
+"""Failed reads of manifests after which the request for a list fails."""
 _CREATED = "org.opencontainers.image.created"
 _UNREADABLE = (Invalid, Corrupt, Unsupported, OSError)
 
@@ -38,7 +38,7 @@ log = SparseEvents(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What lists tell of an image, or of anything else that a manifest or an index describes.
+    """An image in a list, or any other artifact that a manifest or an index describes.
 
     Attributes:
         config: of an image manifest.
@@ -68,7 +68,7 @@ class _Child(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is kept of one manifest."""
+    """The cached facts of one manifest."""
 
     is_index: bool
     is_attached: bool
@@ -98,7 +98,7 @@ _Key = tuple[int, RepositoryName, Digest]
 
 
 class _Known:
-    """What was read of one store, the least recently used of it forgotten beyond a bound."""
+    """A bounded cache of what was read from one store; the least recently used entry is evicted first."""
 
     def __init__(self, *, at_once: int) -> None:
         self.reading = asyncio.Semaphore(at_once)
@@ -133,7 +133,7 @@ _known: WeakKeyDictionary[ImageStore, _Known] = WeakKeyDictionary()
 
 
 class Question:
-    """What one question reads of a store.
+    """The reads of one request for a list.
 
     Args:
         store: the store.
@@ -161,7 +161,7 @@ class Question:
         return self._tags >= 0
 
     async def image(self, name: RepositoryName, digest: Digest) -> Image | None:
-        """Tell of an image; None where it cannot be read, or not any more by this question.
+        """Describe an image; None if it cannot be read, or not within this request's limits.
 
         Raises:
             NotFound, Unsupported: as `ImageStore.get_manifest`.
@@ -191,7 +191,7 @@ class Question:
         )
 
     async def manifests(self, name: RepositoryName, digest: Digest) -> frozenset[Digest] | None:
-        """A manifest and everything that it lists, at any depth; None where that is more than can be told.
+        """A manifest and everything that it lists, at any depth; None if that exceeds the limits.
 
         What cannot be read lists nothing.
         """
@@ -223,14 +223,14 @@ class Question:
             raise self._failures[0]
 
     async def _part(self, name: RepositoryName, digest: Digest) -> _Part | None:
-        """A manifest; None where this question has read enough."""
+        """A manifest; None if this request has reached its limit."""
         key = (self.store.identity, name, digest)
         if known := self._known.part(key):
             self._has_succeeded = True
             return known
         part = await self._known.flights.share(key, lambda: self._read(key))
         if part is None and self._manifests > 0 and self._bytes > 0:
-            # It was another question that had read enough.
+            # It was another request that had reached its limit.
             part = await self._read(key)
         self._has_succeeded |= part is not None
         return part
@@ -312,7 +312,7 @@ class Question:
         log.warning("list.incomplete", store=self.store.name, bound=bound)
 
     def _tolerate(self, name: RepositoryName, digest: Digest, error: TagferryError | OSError) -> None:
-        """Let an item go without its manifest; raises the error where that is not about this item alone."""
+        """List an item without its manifest; raises the error if it does not concern this item alone."""
         if isinstance(error, _UNREADABLE):
             where = f"{name}@{digest}"
             log.warning("list.manifest.unreadable", store=self.store.name, manifest=where, reason=str(error))

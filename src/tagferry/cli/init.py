@@ -29,7 +29,7 @@ data_dir = "tagferry-data"
 # The database: an SQLite file in data_dir by default, or PostgreSQL.
 # database_url = "postgresql+psycopg://tagferry:PASSWORD@db.example.com/tagferry"
 
-# trusted_proxies = ["10.0.0.5"]   # addresses or networks whose X-Forwarded-For is believed; none by default
+# trusted_proxies = ["10.0.0.5"]   # proxies whose X-Forwarded-For is used; none by default
 
 # log_format = "console"   # or "json"
 # log_level = "info"
@@ -54,14 +54,14 @@ data_dir = "tagferry-data"
 
 [retention]
 # interval_hours = 24      # from one time that a retention policy is carried out to the next
-# tags_per_run = 100       # that a policy deletes at most when it is carried out; the rest an hour later
-# settling_minutes = 60    # after the clock jumped, for which nothing is deleted by its age
+# tags_per_run = 100       # deleted by one run of a policy at most; the rest follow an hour later
+# settling_minutes = 60    # without deletions by age after the clock jumped
 
 [quotas]
-# organizations = 100      # of a region that one user may have created; 0: any number, here and below
+# organizations = 100      # that one user may create in a region; 0 here and below: unlimited
 # repositories = 10000     # of an organization
 # bytes = 0                # of an organization's images in an embedded region
-# uploads = 1000           # upload sessions of an organization that were begun and not ended
+# uploads = 1000           # open upload sessions of an organization
 
 [limits]
 # body_bytes = 1048576
@@ -70,12 +70,12 @@ data_dir = "tagferry-data"
 # registry_token_minutes = 30 # how long a token of the embedded registry lasts; clients renew it by themselves
 # failed_attempts = 5      # after which a name or key is locked for the address that failed
 # lock_seconds = 300
-# connections = 4096       # of clients, to all regions of this process
+# connections = 4096       # of clients, to all regions of a process
 # connections_per_address = 1024
-# requests = 128           # worked on at once; more are answered with 503
-# stall_seconds = 60       # after which a client that sends or takes almost nothing is cut off
+# requests = 128           # in progress at once; further ones are answered with 503
+# stall_seconds = 60       # after which a client that sends or reads almost nothing is cut off
 # disk_reserve = 1073741824   # bytes of an embedded registry's disk that pushes leave free
-# scrub_days = 30          # in which everything that an embedded registry stores is verified once; 0: never
+# scrub_days = 30          # in which all embedded content is verified once; 0: never
 
 # A region with "listen" is served by this process: the management API and IAM on that address, and, as its
 # registry is embedded by default, docker push and pull too.
@@ -87,7 +87,7 @@ listen = "{address}"
 _TAIL = """# tls_certificate = "server.pem"
 # tls_key = "server.key"
 # public_url = "https://registry.example.com"   # how clients reach it, behind a proxy say
-# hosts = ["registry.internal:8443"]            # further names; signed requests for any other are refused
+# hosts = ["registry.internal:8443"]            # further names for signed requests
 # notifications_token = "…"                     # 16 characters or more; lets the registry tell of pushes
 # placeholder_repository = "team/app"           # for the vendor's SDK samples, which set no names
 
@@ -101,12 +101,12 @@ _TAIL = """# tls_certificate = "server.pem"
 # client_certificate = "client.pem"   # for a registry that requires mutual TLS; with client_key, not encrypted
 # client_key = "client.key"
 # proxy = "http://proxy.example.com:3128"   # or "none"; default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY
-# token_hosts = ["sso.example.org"]   # hosts of other domains that get the credentials as token servers
+# token_hosts = ["sso.example.org"]   # token servers in other domains that get the credentials
 # redirect_hosts = ["minio.internal"]   # hosts at private addresses that a public registry may redirect to
 # bytes_per_second = 50000000
 # request_seconds = 120        # a request as a whole, unless it carries a blob
 # silence_seconds = 60         # without a byte moving, before it is tried again
-# min_bytes_per_second = 1024   # the slowest rate of a blob, over that time; 0: none
+# min_bytes_per_second = 1024   # minimum rate of a blob, over that time; 0: none
 # poll_seconds = 60            # between two looks for what was pushed to repositories with a rule; 0: never
 # organizations = "open"   # the registry governs its organizations; "managed": only those created in tagferry exist
 

@@ -70,11 +70,15 @@ def grant(place: Place, user: str, permission: PermissionName, config: ConfigFil
 def quota(
     place: Place,
     config: ConfigFile = DEFAULT_CONFIG,
-    size: Annotated[str | None, typer.Option("--bytes", help="As 100GiB; or unlimited, or default.")] = None,
-    repositories: Annotated[str | None, typer.Option(help="A number; or unlimited, or default.")] = None,
-    uploads: Annotated[str | None, typer.Option(help="Upload sessions at once, as --repositories.")] = None,
+    size: Annotated[
+        str | None, typer.Option("--bytes", help="Bytes, such as 100GiB, or unlimited, or default.")
+    ] = None,
+    repositories: Annotated[str | None, typer.Option(help="A number, or unlimited, or default.")] = None,
+    uploads: Annotated[
+        str | None, typer.Option(help="Open upload sessions: a number, or unlimited, or default.")
+    ] = None,
 ) -> None:
-    """Show the quotas of an organization, or change those that are given; it takes five seconds to be seen."""
+    """Show an organization's quotas, or set those given; servers apply a change within five seconds."""
     given = {"bytes": size, "repositories": repositories, "uploads": uploads}
     said = {kind: _limit(kind, text) for kind, text in given.items() if text is not None}
 

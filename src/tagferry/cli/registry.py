@@ -15,7 +15,7 @@ from tagferry.scrubbing import Restorer, verify
 from tagferry.settings import Settings
 from tagferry.sync.locations import KeptLocations
 
-app = typer.Typer(help="Embedded registries.", no_args_is_help=True)
+app = typer.Typer(help="Verify embedded registries.", no_args_is_help=True)
 
 _RATE = 64 * 1024 * 1024
 
@@ -45,11 +45,11 @@ def verify_all(
         list[str] | None, typer.Argument(metavar="[REGION]...", help="Verify these; by default all embedded regions.")
     ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Restore damaged content from other regions.")] = False,
-    bytes_per_second: Annotated[int, typer.Option(min=1, help="How much is read at most.")] = _RATE,
+    bytes_per_second: Annotated[int, typer.Option(min=1, help="Maximum rate of reading.")] = _RATE,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Read everything that is stored, also while tagferry serves it; exit code 1 if something damaged remains.
+    """Read and verify everything stored, also while it is served; exit code 1 if damaged content remains.
 
     What is damaged is marked, and no longer served. --repair brings it again from a region that holds it: from the
     repository of the same name, or from where a sync has seen it.

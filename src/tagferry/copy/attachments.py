@@ -203,7 +203,9 @@ class AttachmentSearch:
             nonlocal listed
             if listed > bounds.ATTACHMENTS:
                 # No more of them would be copied, and each list may be as long as the others.
-                return _References([], [], NO_GAPS), Refused(f"only {bounds.ATTACHMENTS} referrers are looked for")
+                return _References([], [], NO_GAPS), Refused(
+                    f"only {bounds.ATTACHMENTS} attached artifacts are searched for"
+                )
             found, fault = await _references(store, repository, subject, known)
             listed += len(found.all)
             return found, fault
@@ -273,7 +275,7 @@ class AttachmentSearch:
 
 
 def _budget() -> ManifestBudget:
-    return ManifestBudget("what is attached to an image", manifests=bounds.ATTACHMENTS + bounds.IMAGE_MANIFESTS)
+    return ManifestBudget("an image's attached artifacts", manifests=bounds.ATTACHMENTS + bounds.IMAGE_MANIFESTS)
 
 
 async def are_tags_in_place(route: Route, attachments: Iterable[Attachment], *, override: bool) -> bool:

@@ -1,6 +1,6 @@
-"""How many manifests are read for one question, and how many bytes of them this process holds at once.
+"""Limits on the manifests that are read for one image, and on those that all copies of this process hold at once.
 
-A registry can list thousands of manifests of megabytes each; whoever copies them would hold all of them in memory.
+A registry can list thousands of manifests of megabytes each, which a copy would hold in memory.
 """
 
 import weakref
@@ -18,7 +18,7 @@ class HeldManifests:
         self.bytes = 0
 
     def hold(self, manifest: Manifest, *, is_guaranteed: bool) -> None:
-        """Count a manifest until it is let go.
+        """Count a manifest until it is released.
 
         Args:
             manifest: the manifest.
@@ -30,8 +30,8 @@ class HeldManifests:
         if not is_guaranteed and self.bytes + manifest.size > bounds.MANIFESTS_HELD_BYTES:
             BOUND_REACHED.labels(bound="manifests_held_bytes").inc()
             raise Unavailable(
-                f"manifest {manifest.digest} of {manifest.size} bytes was not read, since the copies of this process "
-                f"hold {bounds.MANIFESTS_HELD_BYTES} bytes of manifests together; it is tried again"
+                f"manifest {manifest.digest} of {manifest.size} bytes was not read: the copies of this process "
+                f"hold at most {bounds.MANIFESTS_HELD_BYTES} bytes of manifests at once; it is tried again"
             )
         self.bytes += manifest.size
         weakref.finalize(manifest, self._let_go, manifest.size).atexit = False
@@ -63,9 +63,9 @@ class ManifestBudget:
         self._bytes = 0
 
     def require(self, manifests: int = 1) -> None:
-        """Make sure that so many more may be read; raises Invalid where they may not."""
+        """Raise Invalid if this many more manifests exceed a limit."""
         if self._manifests + manifests > self._most:
-            raise Invalid("index", f"must not refer to more manifests than the {self._most} of {self._whose}")
+            raise Invalid("manifests", f"of {self._whose} must be at most {self._most}")
         if self._bytes > bounds.IMAGE_MANIFEST_BYTES:
             raise self._too_many_bytes()
 

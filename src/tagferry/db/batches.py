@@ -1,4 +1,4 @@
-"""Writing what has piled up: a record that the database cannot take keeps none of the others from it."""
+"""Write records in batches, so that one that the database refuses does not affect the others."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _REASON_LENGTH = 200
 
 @dataclass(slots=True)
 class Batch(Generic[Item]):
-    """What became of records that were to be written.
+    """The outcome of writing records.
 
     Attributes:
         written: those that the database has now.
@@ -35,7 +35,7 @@ class Batch(Generic[Item]):
 async def write_apart(
     items: Iterable[Item], write: Callable[[list[Item]], Awaitable[None]], *, kind: str
 ) -> Batch[Item]:
-    """Write records in as few transactions as it takes to keep apart those that cannot be written.
+    """Write records in as few transactions as possible, separating those that the database refuses.
 
     Args:
         items: the records.
@@ -50,7 +50,7 @@ async def write_apart(
 
 
 def is_refusal(error: Exception) -> bool:
-    """Return whether the database cannot take what it was given; otherwise the same may succeed later."""
+    """Return whether the database refuses the values; otherwise the same write may succeed later."""
     if isinstance(error, DBAPIError):
         if error.connection_invalidated:
             return False

@@ -1,9 +1,9 @@
-"""Whether the time can be believed by those who delete what is old; see decision 25.
+"""Decide whether the time is plausible enough to delete by age (decision 25).
 
 A clock that is years ahead makes everything old. Machines start with such clocks, and correct them a moment later. So
 nothing is deleted by its age while the database's clock differs from this machine's, and not before an hour has passed
 since the time was seen to jump: while the process runs, against the time since the machine was started, and over a
-restart, against the last time that the database has on record.
+restart, against the last time that the database has recorded.
 """
 
 import time
@@ -18,9 +18,9 @@ from tagferry.db.tables import ClockRow, RetentionPolicyRow, SyncJobRow, UserRow
 from tagferry.events import SparseEvents
 
 TOLERANCE = timedelta(minutes=1)
-"""By so much may two clocks differ."""
+"""The largest accepted difference between two clocks."""
 LONGEST_GAP = timedelta(hours=1)
-"""So long may nothing have run without a doubt whether it was so long."""
+"""The longest accepted time without a running process."""
 _WRITTEN_EVERY = timedelta(minutes=1)
 _ROW = 1
 
@@ -39,7 +39,7 @@ def utc_now() -> datetime:
 
 
 class Clock:
-    """Tells when the time has been plausible for long enough.
+    """Decides whether the time has been plausible for long enough.
 
     Args:
         database: has the last time on record, and perhaps a clock of its own.
@@ -66,7 +66,7 @@ class Clock:
         self._doubt = ""
 
     async def is_plausible(self) -> bool:
-        """Whether what is old by this clock may be deleted now; where not, the log says why, and until when."""
+        """Return whether deleting by age is allowed now; otherwise the log has the reason and the remaining time."""
         now, elapsed = self._now(), self._elapsed()
         if self._seen is None:
             await self._compare_with_record(now, elapsed)
@@ -95,9 +95,9 @@ class Clock:
         if last is None:
             return
         if now < last - TOLERANCE:
-            self._distrust(elapsed, f"it says {now:%Y-%m-%d %H:%M}, before {last:%Y-%m-%d %H:%M}, which was on record")
+            self._distrust(elapsed, f"it says {now:%Y-%m-%d %H:%M}, before the recorded {last:%Y-%m-%d %H:%M}")
         elif now - last > LONGEST_GAP:
-            self._distrust(elapsed, f"{now - last} have passed since the last time on record, if it is right")
+            self._distrust(elapsed, f"{now - last} have passed since the last recorded time, if it is right")
 
     async def _compare_with_database(self, elapsed: float) -> None:
         if not self._database.is_shared:
@@ -108,7 +108,7 @@ class Clock:
             self._distrust(elapsed, f"the clock of the database says {theirs.astimezone(UTC):%Y-%m-%d %H:%M}")
 
     async def _last_recorded(self) -> datetime | None:
-        """The last time on record; before any was written on purpose, that of what happened last."""
+        """Return the last recorded time; if none was recorded yet, that of the latest event."""
         async with self._database.read() as session:
             row = await session.get(ClockRow, _ROW)
             if row is not None:

@@ -1,6 +1,6 @@
-"""What is wrong with the database, as an operator is told it: one sentence that says what to do.
+"""Translate errors of the database into one sentence for operators that says what to do.
 
-Everybody else learns only that the database cannot be used, or is damaged.
+Other callers learn only that the database cannot be used, or is damaged.
 """
 
 import re
@@ -53,7 +53,7 @@ OLDEST_POSTGRES = 120000
 
 
 class DatabaseFault(DatabaseUnavailable, SQLAlchemyError):
-    """What the driver said, as tagferry says it; whoever expects an error of SQLAlchemy's gets one."""
+    """An error of the driver in tagferry's words; also an error of SQLAlchemy, for code that expects one."""
 
 
 def fault_of(error: BaseException, url: URL) -> DatabaseFault | None:

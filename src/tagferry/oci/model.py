@@ -47,7 +47,7 @@ _UNTELLING = frozenset(
 )
 """Content types with which storages serve what they know nothing about."""
 _NOT_PRINTED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, and halves of characters."""
+"""Control characters and lone surrogates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +352,7 @@ def _annotations(document: dict[str, Any], field: str) -> dict[str, str]:
         return {}
     for key, value in annotations.items():
         if "\0" in key or (isinstance(value, str) and "\0" in value):
-            raise Invalid(_inside(field, "annotations"), "must not hold the character U+0000", key)
+            raise Invalid(_inside(field, "annotations"), "must not contain the character U+0000", key)
     return {key: value for key, value in annotations.items() if isinstance(value, str)}
 
 
@@ -366,7 +366,7 @@ def _plain_text(text: str, field: str, name: str) -> str:
     if len(text) > bounds.MEDIA_TYPE_CHARACTERS:
         raise Invalid(_inside(field, name), f"must be at most {bounds.MEDIA_TYPE_CHARACTERS} characters long", text)
     if not text.isprintable() and _NOT_PRINTED.search(text):
-        raise Invalid(_inside(field, name), "must not hold control characters or halves of characters", text)
+        raise Invalid(_inside(field, name), "must not contain control characters or lone surrogates", text)
     return text
 
 

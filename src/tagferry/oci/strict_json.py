@@ -1,7 +1,7 @@
-"""JSON that every reader understands alike, as I-JSON (RFC 7493) has it.
+"""Parse I-JSON (RFC 7493), which all programs read alike.
 
-Documents of strangers are read with this. What one program accepts and another reads differently, or cannot store or
-send on, is refused where it comes in: names that are given twice, text that is no Unicode, numbers that are none.
+Documents from clients and registries are parsed with it. It refuses what programs read differently, or cannot store or
+forward: repeated names, text that is not valid Unicode, numbers that are not finite.
 """
 
 import json
@@ -59,19 +59,19 @@ class _Broken(ValueError):
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise _Broken("must not give a name twice in one object")
+        raise _Broken("must not repeat a name within an object")
     return document
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise _Broken("must hold finite numbers only")
+        raise _Broken("must contain finite numbers only")
     return number
 
 
 def _constant(_text: str) -> float:
-    raise _Broken("must hold finite numbers only")
+    raise _Broken("must contain finite numbers only")
 
 
 def _is_deep(document: dict[str, Any]) -> bool:

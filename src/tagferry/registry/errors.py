@@ -46,7 +46,9 @@ class UploadBusy(Conflict):
     """An upload that another request still moves forward."""
 
     def __init__(self, identifier: str) -> None:
-        super().__init__("upload", f"upload {identifier} is being written by another request; end that first")
+        super().__init__(
+            "upload", f"upload {identifier} is being written by another request; wait for that request, or abort it"
+        )
 
 
 class SizeMismatch(Invalid):
@@ -57,7 +59,7 @@ class ClientStalled(Invalid):
     """A request whose body stopped coming in."""
 
     def __init__(self, field: str, seconds: float) -> None:
-        super().__init__(field, f"stopped: nothing came for {seconds:g} seconds; send the rest, or all of it again")
+        super().__init__(field, f"stopped: no data arrived for {seconds:g} seconds; send the rest, or all of it again")
 
 
 class OutOfOrder(Invalid):

@@ -1,6 +1,6 @@
-"""Whether what is stored still is what its digest says.
+"""Verify that stored content matches its digest, and mark what does not.
 
-A file that is not carries a **mark**: the sticky bit of its mode, which means nothing else on a regular file. All the
+A damaged file carries a **mark**: the sticky bit of its mode, which means nothing else on a regular file. All the
 hard links of a file share its mode, so a mark is seen in every repository, by every process and after every restart,
 with the `stat` that each request makes anyway. Marked content counts as not held (docs/decisions/0024).
 
@@ -141,7 +141,7 @@ class Integrity:
         return False
 
     def mark(self, path: Path, damage: Damage) -> None:
-        """Mark a file as damaged, durably, and tell of it once."""
+        """Mark a file as damaged, durably, and report it once."""
         with contextlib.suppress(FileNotFoundError), open_file(path) as file:
             self._mark(file, path)
             self.report(damage)
@@ -166,7 +166,7 @@ class Integrity:
                 noted.popitem(last=False)
 
     def report(self, damage: Damage) -> None:
-        """Log and count damage once, and keep it for whoever repairs it."""
+        """Log and count damage once, and keep it for the repair."""
         with self._lock:
             if damage in self._reported:
                 return
@@ -187,7 +187,7 @@ class Integrity:
             return list(self._reported)
 
     def healed(self, damage: Damage) -> None:
-        """Note that damage is no more."""
+        """Note that damage was repaired."""
         with self._lock:
             if self._reported.pop(damage, ...) is None:
                 log.info("damaged content was replaced", kind=damage.kind, name=damage.name)

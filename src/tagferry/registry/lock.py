@@ -1,4 +1,4 @@
-"""Sees to it that one process at a time writes to a registry's root directory."""
+"""A lock that lets one process at a time write to a registry's root directory."""
 
 import ctypes
 import errno
@@ -16,7 +16,7 @@ _LONGEST = 300
 
 
 class RootLock:
-    """A lock on a root directory, which goes with its process. The file tells whose it is, while it is held.
+    """A lock on a root directory, which ends with its process. While it is held, its file names the process.
 
     Attributes:
         was_abandoned: whether the process that held it before was killed, or lost its power.
@@ -28,7 +28,7 @@ class RootLock:
 
     @classmethod
     def take(cls, root: Path) -> Self:
-        """Take the lock; on a disk that is read-only there is none, since nobody writes there.
+        """Take the lock. On a read-only disk there is none, since nothing can be written.
 
         Raises:
             Unavailable: another process has it; names the process.
@@ -59,7 +59,7 @@ class RootLock:
         return cls(descriptor, was_abandoned=was_abandoned)
 
     def release(self) -> None:
-        """Give it back; the next one sees that nothing was left undone."""
+        """Release the lock, and record that the process ended properly."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)

@@ -1,8 +1,8 @@
-"""What an organization's repositories hold, and whether more fits into its quotas.
+"""Count what an organization's repositories hold, and check it against the quotas.
 
-What an organization holds is counted once, when it is first asked for, and added to from then on. What is deleted, or
-was there already, is not subtracted; so before anything is refused, it is counted anew. The count is therefore never
-less than what is there, and exact where it matters. Nothing is kept over a restart, so a crash leaves nothing wrong.
+What an organization holds is counted once, at its first use, and added to from then on. Deleted content, and content
+that existed already, is not subtracted; so before a request is refused, the disk is counted again. The count is
+therefore never too low, and exact when it matters. It is kept in memory only, so a crash cannot make it wrong.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ _SHORTEST_PAUSE = 1.0
 
 
 class Allowances(Protocol):
-    """Tells the quotas of organizations; asked for whatever is pushed, so it remembers its answers for a while."""
+    """Looks up quotas of organizations. It is asked at each push, so it caches its answers for a while."""
 
     async def limits(self, namespace: str) -> Limits:
         """The quotas of an organization."""
         ...
 
     async def recorded(self, namespace: str) -> Set[str]:
-        """The full names of its repositories that are on record, whether they hold anything or not."""
+        """The full names of its recorded repositories, including empty ones."""
         ...
 
 
@@ -80,7 +80,7 @@ class Quotas:
         return usage if usage is not None and usage.is_exact else await self._count(namespace)
 
     async def require(self, repository: RepositoryName, size: int) -> None:
-        """Raise QuotaExceeded where so many bytes more, or one more repository, is too much."""
+        """Raise QuotaExceeded if these bytes, or one more repository, exceed the quota."""
         if self.allowances is None:
             return
         namespace, limits = _namespace(repository), await self._limits(repository)
@@ -126,7 +126,7 @@ class Quotas:
     async def metered(
         self, repository: RepositoryName, session: str, chunks: AsyncIterator[bytes]
     ) -> AsyncIterator[bytes]:
-        """Count what a session receives, as it comes; QuotaExceeded is raised by what is one chunk too much."""
+        """Count a chunk that a session receives; raises QuotaExceeded for one too many."""
         if self.allowances is None or (limit := (await self._limits(repository)).bytes) is None:
             return chunks
         namespace = _namespace(repository)
@@ -197,7 +197,7 @@ class Quotas:
         return usage if usage is not None else await self._count(namespace)
 
     async def _count(self, namespace: str) -> Usage:
-        """Count an organization anew; what is being stored meanwhile counts as it was reserved."""
+        """Count an organization again; content that is being stored meanwhile counts as reserved."""
         async with self._counting.setdefault(namespace, asyncio.Lock()):
             usage = self._usages.get(namespace)
             if usage is not None and usage.is_exact:

@@ -1,4 +1,4 @@
-"""How much a registry's disk still takes."""
+"""The free space on a registry's disk."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ _LEAST = 1024 * 1024
 
 
 class Room:
-    """The room on the disk of one registry. All of this blocks, for microseconds.
+    """The free space on the disk of one registry. Its methods block for microseconds.
 
     Args:
         root: a directory on the disk.
@@ -26,14 +26,14 @@ class Room:
         self._reserve = reserve
 
     def require(self, size: int) -> None:
-        """Raise DiskFull where so many bytes do not fit beside the reserve."""
+        """Raise DiskFull if this many bytes would use the reserve."""
         disk = os.statvfs(self._root)
         if disk.f_bavail * disk.f_frsize - size < self._reserved(disk):
             BOUND_REACHED.labels(bound="disk_reserve").inc()
             raise DiskFull(DISK_FULL)
 
     def complaint(self) -> str | None:
-        """Why nothing can be written; None where something can."""
+        """Return why writes are refused; None if they are not."""
         try:
             disk = os.statvfs(self._root)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Reads everything that a registry stores, slowly, to find what is damaged before somebody needs it."""
+"""Read everything that a registry stores, slowly, to find damage before the content is needed."""
 
 import asyncio
 import contextlib

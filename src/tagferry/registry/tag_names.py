@@ -1,4 +1,4 @@
-"""The names of tags, remembered while their directory stays as it is: clients ask for them in pages."""
+"""A cache of tag names for lists in pages, valid while their directory is unchanged."""
 
 import time
 from collections import OrderedDict

@@ -49,9 +49,9 @@ class DiskFailed(DiskRefuses):
 _REFUSALS: dict[int, tuple[type[DiskRefuses], str]] = {
     errno.ENOSPC: (DiskFull, DISK_FULL),
     errno.EDQUOT: (DiskFull, "the registry's disk quota is exhausted; free space or raise it, then try again"),
-    errno.EFBIG: (DiskFull, "the registry's file system, or a limit of its process, takes no file of this size"),
+    errno.EFBIG: (DiskFull, "the file is larger than the registry's file system, or its process's limit, allows"),
     errno.EROFS: (DiskReadOnly, DISK_READ_ONLY),
-    errno.EIO: (DiskFailed, "the registry's disk failed; its operator has to check it"),
+    errno.EIO: (DiskFailed, "the registry's disk failed; check the disk and the system's log"),
     errno.EMFILE: (DiskRefuses, "the registry has too many files open; try again later"),
     errno.ENFILE: (DiskRefuses, "the registry's machine has too many files open; try again later"),
     errno.ENOMEM: (DiskRefuses, "the registry has no memory left; try again later"),

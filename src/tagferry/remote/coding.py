@@ -85,7 +85,7 @@ async def _inflated(chunks: AsyncIterator[bytes], *, is_gzip: bool, is_last: boo
         for piece in inflater.feed(chunk):
             given += len(piece)
             if not is_last and given > _STEP + _EXPANSION * taken:
-                raise Broken("the coded answer decodes to far more than what is coded again can be")
+                raise Broken("the answer is encoded several times and decodes to far more than is plausible")
             yield piece
             # A few bytes may decode to many pieces, and others have their turn in between.
             await asyncio.sleep(0)

@@ -1,7 +1,6 @@
-"""Which other hosts may get a registry's credentials: those of its own domain, and those that the configuration names.
+"""The hosts that may receive a registry's credentials: those of its own domain, and those in the configuration.
 
-A registry names its token server in its challenges. Whoever answers in its place could name any host, and be sent the
-password there.
+A registry names its token server in its challenges. A hostile registry could name any host to receive the password.
 """
 
 from collections.abc import Iterable

@@ -1,11 +1,11 @@
-"""The rate below which a body is given up: one that trickles would else hold its job, and a slot, for ever."""
+"""A minimum rate for bodies, so that a slow one cannot hold its job's slot forever."""
 
 
 class MinimumRate:
-    """Measures a body over windows of time in which it was waited for.
+    """Measures the rate of a body over windows of waiting time.
 
-    Only waiting counts: whoever does not read, because its own rate is limited or its target is slow, has not been
-    kept waiting by the sender.
+    Only time spent waiting for the other side counts, not time in which the own rate limit or a slow target stops the
+    reading.
 
     Args:
         bytes_per_second: the slowest rate; 0 for none.

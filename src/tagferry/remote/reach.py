@@ -1,8 +1,8 @@
-"""To which addresses a registry may lead: not into networks that it is not in itself.
+"""The network zones into which a registry may lead: not into private ones, unless it is in such a zone itself.
 
 A registry names other hosts, in redirects, Locations and challenges. Requests to them come from this machine, so they
-could reach what is closed to everybody else: services on loopback, a cloud's metadata, a private network. What a name
-leads to is known only when it is connected to, so that is when it is checked.
+could reach services that are closed to others: on loopback, a cloud's metadata, in a private network. The address of a
+name is known only when the connection is made, so that is when it is checked.
 """
 
 import socket

@@ -214,7 +214,7 @@ class Tokens:
         if key.credentials is not None and not self._endpoint.may_get_credentials(key.realm):
             host = host_of(key.realm)
             raise Refused(
-                f"registry {name} names {host} as its token server, which the credentials are not sent to; if that is "
+                f"registry {name} names {host} as its token server, which does not get the credentials; if that is "
                 f'right, add "{host}" to token_hosts of its region'
             )
         return key.realm

@@ -358,7 +358,7 @@ class Transport:
         host = urlsplit(url).hostname
         setting = "token_hosts" if call.is_for_token else "redirect_hosts"
         return Refused(
-            f"registry {self.name} leads to {host_of(url)}, which is at a {fault.zone} address, when asked to "
+            f"registry {self.name} named {host_of(url)}, which is at a {fault.zone} address, when asked to "
             f'{call.task}; if that is right, add "{host}" to {setting} of its region'
         )
 

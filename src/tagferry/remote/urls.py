@@ -78,7 +78,7 @@ def _origin(beginning: str) -> Origin:
     if ":" in host:
         ip_address(host)
     elif _NAME.fullmatch(host) is None:
-        raise ValueError("its host is no name")
+        raise ValueError("its host is not a valid name")
     return parts.scheme, host, parts.port or PORTS[parts.scheme]
 
 

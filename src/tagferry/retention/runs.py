@@ -151,7 +151,7 @@ class Retention:
                 continue
             if len(deleted) >= self._most:
                 log.warning(
-                    "retention leaves tags to its next run",
+                    "retention reached its limit of tags; the rest follow in the next run",
                     policy=policy.id,
                     region=policy.region,
                     repository=policy.name,

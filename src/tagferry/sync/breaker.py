@@ -1,6 +1,6 @@
-"""Circuit breakers: a region that does not answer is paused, and one job at a time finds out whether it answers again.
+"""Circuit breakers: a region that does not answer is paused, and one job at a time probes it.
 
-Each process has its own, since it is its own network that may be the reason.
+Each process has its own, since the reason may be the process's own network.
 """
 
 import time
@@ -79,7 +79,7 @@ class Breakers:
         if known is None:
             self._open[region] = _Open(Pause(datetime.now(UTC), reason), _SHORTEST, now + _SHORTEST)
             REGIONS_PAUSED.labels(region=region).set(1)
-            log.warning("a region does not answer; its synchronizations wait", region=region, reason=reason)
+            log.warning("paused a region that does not answer", region=region, reason=reason)
         elif known.until <= now:
             # What had begun before the last probe says nothing new.
             known.seconds = min(_LONGEST, known.seconds * 2)
@@ -91,4 +91,4 @@ class Breakers:
             return
         REGIONS_PAUSED.labels(region=region).set(0)
         seconds = round((datetime.now(UTC) - one.pause.since).total_seconds())
-        log.info("a region answers again; its synchronizations go on", region=region, seconds=seconds)
+        log.info("resumed a region that answers again", region=region, seconds=seconds)

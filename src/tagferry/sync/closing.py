@@ -1,6 +1,6 @@
-"""What ends with an organization or a repository: its open jobs, and its claim to what is on record under its name.
+"""End what belongs to a deleted organization or repository: its open jobs, its rules, and its history.
 
-Records of jobs stay for as long as any others, without the organization that they belonged to.
+Records of jobs are kept as long as any others, but belong to no organization.
 """
 
 from dataclasses import dataclass

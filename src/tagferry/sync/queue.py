@@ -33,7 +33,7 @@ _MINUTE = timedelta(minutes=1)
 _SUSPECTED = 2
 """Jobs whose workers were lost more often than this run one at a time, so that those beside one that ends its worker do
 not share its fate until they are given up with it."""
-_GIVEN_UP = f"given up: its worker was lost {bounds.JOB_LOSSES} times; the image may need more memory than there is"
+_GIVEN_UP = f"its worker was lost {bounds.JOB_LOSSES} times; the copy may need more memory than the machine has"
 
 # What every claim asks is built once.
 _BETWEEN = ">"
@@ -100,7 +100,7 @@ class Queue:
         self._limits = limits or QueueLimits()
 
     async def claim(self, worker_id: int, places: int, room: Room | None = None) -> list[SyncJob]:
-        """Take the next jobs for this worker, at most that many; they are on record as running.
+        """Claim the next jobs for this worker, at most that many, and record them as running.
 
         Args:
             worker_id: the worker.
@@ -167,7 +167,7 @@ class Queue:
         return await self._release(session, *its)
 
     async def _give_up(self, session: AsyncSession, *conditions: ColumnElement[bool]) -> None:
-        """End those jobs that have lost a worker as often as they may, and now lose another one."""
+        """Fail jobs that lose a worker for the last accepted time."""
         ended = await session.execute(
             transition(JobStatus.FAILED, reason=_GIVEN_UP, losses=SyncJobRow.losses + 1)
             .where(*conditions, SyncJobRow.losses >= bounds.JOB_LOSSES - 1)
@@ -175,7 +175,7 @@ class Queue:
         )
         given_up = list(ended.scalars())
         if given_up:
-            log.error("jobs were given up whose worker was lost again and again", jobs=given_up)
+            log.error("failed jobs whose workers were lost repeatedly", jobs=given_up)
         await announce_ends(session, self._signals, given_up)
 
     async def _release(self, session: AsyncSession, *conditions: ColumnElement[bool], **values: Any) -> int:

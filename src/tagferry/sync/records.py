@@ -21,9 +21,9 @@ IN_LINE = SyncJobRow.next_attempt_at.is_(None)
 """Jobs that do not wait for the time of their next attempt; the index of the queue holds only these."""
 NOW = bindparam("now", callable_=lambda: datetime.now(UTC), type_=UtcDateTime)
 """The time at which a statement is executed, which may have been built long before."""
-UNRECORDABLE = "its end could not be recorded as it was; the server's log has the reason"
-"""The reason of a job whose end the database does not take."""
-UNREADABLE = "its record is damaged; start the synchronization again"
+UNRECORDABLE = "the job's result could not be recorded; the server's log has the reason"
+"""The reason of a job whose end the database refuses."""
+UNREADABLE = "the job's record is damaged; start the synchronization again"
 """The reason of a job that cannot be run because its record cannot be read."""
 _REMEMBERED = 10_000
 """Damaged records that have been logged and are not logged again."""
@@ -91,7 +91,7 @@ def readable(rows: Iterable[SyncJobRow]) -> tuple[list[SyncJob], list[int]]:
             if row.id not in _logged and len(_logged) < _REMEMBERED:
                 _logged.add(row.id)
                 RECORDS_REFUSED.labels(kind="job").inc()
-                log.warning("the record of a sync job is damaged and left out", job=row.id, reason=str(error))
+                log.warning("skipped the damaged record of a sync job", job=row.id, reason=str(error))
     return jobs, damaged
 
 

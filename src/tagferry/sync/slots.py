@@ -1,12 +1,12 @@
-"""How many jobs may begin in this process, so that registries that do not answer take slots from no others.
+"""Shares of this process's job slots, so that registries that do not answer cannot take all of them.
 
 A slot cannot be taken back from a job that waits for a silent registry. So a way, from one region to another, is
-**unsure** until something on it has made progress, and again while none of its running jobs makes any. Unsure ways get
-a share of the slots each, and half of them together; what runs on them beyond that half is not counted, so that the
-other half is there for all others (docs/decisions/0023).
+**unsure** until a job on it has made progress, and again while none of its running jobs makes any. Each unsure way gets
+a share of the slots, and all of them together half of them. Jobs beyond that half are not counted, so that the other
+half remains for all other ways (docs/decisions/0023).
 
-A registry that trickles makes progress, and could still hold every slot for hours. So where all slots have been taken
-for a moment, a way on which nothing runs may begin one job in addition, whatever runs elsewhere.
+A registry that trickles makes progress, and could still hold every slot for hours. So when all slots have been taken
+for a moment, a way on which nothing runs may begin one job in addition.
 """
 
 import time
@@ -28,14 +28,14 @@ FULL_SECONDS = 2.0
 PROVEN_SECONDS = 60.0
 """How long after its last progress a way without running jobs still counts as sure."""
 _SHARE = 4
-"""One part in so many of the slots is an unsure way's share."""
+"""An unsure way's share is the number of slots divided by this."""
 _CROWD = 4
-"""No more than so many times the slots run at once, whatever is not counted."""
+"""At most this many times the number of slots run at once, uncounted jobs included."""
 
 
 @dataclass(slots=True)
 class Room:
-    """How many jobs may begin now; made anew for each claim.
+    """How many jobs may begin now, computed for each claim.
 
     Attributes:
         share: on a way of which nothing is known.
@@ -54,7 +54,7 @@ class Room:
     silent: Collection[RegionId] = ()
 
     def take(self, way: Way) -> bool:
-        """Let a job begin on a way, if there is room for it."""
+        """Begin a job on a way, if there is room for it."""
         ends = set(way)
         if any(self.regions.get(region, 1) <= 0 for region in ends):
             return False

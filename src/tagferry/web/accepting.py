@@ -1,4 +1,4 @@
-"""Accepts connections, as many as there are slots for, and keeps accepting when the system runs out of something."""
+"""Accept connections while there are slots, also after the system ran out of descriptors or memory."""
 
 import asyncio
 import errno

@@ -1,7 +1,7 @@
-"""How many requests this process works on at once: those above are answered with 503 at once, so that others are quick.
+"""Limit the requests in progress: further ones are answered with 503 at once, so that the others stay fast.
 
-A request counts while it is worked on here. It does not count while it waits for its client, to send the rest of its
-body or to take its answer, nor while it waits for a synchronization to end: those cost neither time nor a turn.
+A request counts while this process works on it. It does not count while it waits for its client, to send the rest of
+its body or to read its answer, nor while it waits for a synchronization to end.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Load:
 
     @property
     def is_shedding(self) -> bool:
-        """Whether a request was refused within the last seconds."""
+        """Return whether a request was refused within the last seconds."""
         return asyncio.get_running_loop().time() - self._shed_at < _SHEDDING_SECONDS
 
     def admits(self, scope: Scope) -> bool:
@@ -90,7 +90,7 @@ class Load:
         late = asyncio.get_running_loop().time() - due
         self._lags = [*self._lags[1:], late]
         is_late = min(self._lags) > bounds.LOOP_LAG_SECONDS
-        # Requests may be cheap, and too many nevertheless: while the loop is late, half as many are let in each time.
+        # Even cheap requests can be too many: while the loop is late, the number of admitted requests is halved.
         self._allowed = max(self._admitted // 2, _LEAST_ADMITTED) if is_late else None
         if self.busy or self._admitted:
             self._sample_later()
@@ -143,7 +143,7 @@ class Admitted:
 
 
 class Admission:
-    """Lets requests in while the process can take them; the others are refused in the form of their path."""
+    """Admits requests while the process can serve them; refuses the others in the error format of their path."""
 
     def __init__(self, app: ASGIApp, load: Load) -> None:
         self._app = app

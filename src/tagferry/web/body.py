@@ -1,4 +1,4 @@
-"""What is looked at of a request to the management API before it is read: its size, and what its JSON would cost."""
+"""Limits on requests to the management API, checked before anything is parsed."""
 
 import re
 from typing import Any
@@ -14,7 +14,7 @@ _OPENING, _CLOSING = (b"[", b"{"), (b"]", b"}")
 
 
 def check_head(scope: Scope) -> None:
-    """Refuse a path or a query that would keep the router and the parser busy; raises TooLarge."""
+    """Raise TooLarge for a path or a query that is expensive to route or parse."""
     if len(scope["raw_path"]) > bounds.PATH_BYTES:
         raise _too_large("path_bytes", "path", f"must be at most {bounds.PATH_BYTES} bytes", len(scope["raw_path"]))
     if (parameters := scope["query_string"].count(b"&") + 1) > bounds.QUERY_PARAMETERS:
@@ -24,7 +24,7 @@ def check_head(scope: Scope) -> None:
 
 
 def check_json(body: bytes) -> None:
-    """Refuse a body that takes long to parse, or is nested too deeply for those who handle it; raises WrongType."""
+    """Raise WrongType for a JSON body that is expensive to parse or nested too deeply."""
     opened = body.count(b"[") + body.count(b"{")
     if opened + body.count(b",") + body.count(b'"') > bounds.BODY_MARKS:
         raise _not_plain("body_marks", f"that has at most {bounds.BODY_MARKS} brackets, commas and quotation marks")

@@ -1,7 +1,7 @@
-"""How many connections clients may hold: in all, on each listener, and from each address.
+"""Limits on the connections of clients: in all, for each listener, and for each address.
 
-A connection that waits for a request, or for the rest of its head, gives way to a new one where a limit is reached, so
-that only connections with requests under way can keep others out.
+When a limit is reached, the connection that has been idle for longest is closed to make room, so that only connections
+with requests in progress can exclude others. A connection is idle while it waits for a request or the rest of its head.
 """
 
 import resource
@@ -41,11 +41,11 @@ class Slot:
         self.is_held = True
 
     def working(self) -> None:
-        """A request is under way: the connection no longer gives way to others."""
+        """Note that a request is in progress, so that the connection is not closed to make room."""
         self._connections.set_idle(self, is_idle=False)
 
     def idle(self) -> None:
-        """No request is under way: the connection gives way to a new one, after all that were idle before."""
+        """Note that no request is in progress: the connection may be closed to make room."""
         self._connections.set_idle(self, is_idle=True)
 
     def release(self) -> None:
@@ -93,7 +93,7 @@ class Connections:
         return sum(self._held)
 
     def take(self, listener: int, host: str) -> Slot | None:
-        """A slot for a new connection, which is idle at first; None where it has to be refused."""
+        """Return a slot for a new connection, which is idle at first; None if it has to be refused."""
         key = client_source(host)
         address = self._addresses.get(key)
         if address is not None and address.held >= self._per_address and not self._is_exempt(host):
@@ -109,7 +109,7 @@ class Connections:
         return slot
 
     def set_idle(self, slot: Slot, *, is_idle: bool) -> None:
-        """Whether a slot's connection gives way to a new one."""
+        """Note whether a slot's connection may be closed to make room for a new one."""
         if not slot.is_held:
             return
         if is_idle:
@@ -119,7 +119,7 @@ class Connections:
             slot.address_idle.pop(slot, None)
 
     def release(self, slot: Slot) -> None:
-        """Give a slot back."""
+        """Release a slot."""
         if not slot.is_held:
             return
         self.set_idle(slot, is_idle=False)

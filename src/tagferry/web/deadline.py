@@ -1,4 +1,4 @@
-"""How long a request may wait for registries before its caller is answered that they take too long."""
+"""A deadline for requests that only read, after which registries count as too slow."""
 
 import asyncio
 

@@ -1,6 +1,6 @@
-"""How much memory the bodies of unknown callers may take together.
+"""A memory budget for the bodies of callers that are not authenticated yet.
 
-A signature covers the body, and a login is in it, so a body has to be read to find out who sent it.
+A signature covers the body, and a login is part of it, so the body must be read to authenticate the caller.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class HeldBodies:
         if self._held + size <= self._limit and self._by_address.get(address, 0) + size <= self._per_address:
             return
         BOUND_REACHED.labels(bound="anonymous_bodies_bytes").inc()
-        log.warning("refused the body of an unknown caller", address=address, held=self._held)
+        log.warning("refused a body before authentication", address=address, held=self._held)
         raise Overloaded("too many request bodies at once; try again later", retry_after=RETRY_SECONDS)
 
     def give_back(self, address: str, size: int) -> None:

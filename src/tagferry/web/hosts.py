@@ -1,4 +1,4 @@
-"""The hosts of a region: a signature for the `Host` of one region must not be used at another's address."""
+"""The hosts of a region, so that a signature for one region's `Host` cannot be used at another region."""
 
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit

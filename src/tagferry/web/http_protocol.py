@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: uvicorn's protocol, with bounds on everything that a client sends or leaves undone.
+"""HTTP/1.1 on one connection: uvicorn's protocol, with limits on everything that a client sends or delays.
 
 It relies on parts of uvicorn's protocol that are not documented; `tests/unit/web/test_http_protocol.py` names them.
 """
@@ -182,11 +182,13 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._in_body:
             self._framing_bytes += received - content
             if self._framing_bytes > bounds.FRAMING_BYTES + self._body_bytes // 8:
-                raise _Refused(400, "the body has too much beside its content", "framing_bytes")
+                raise _Refused(
+                    400, "the body has too many bytes of chunk sizes, extensions or trailers", "framing_bytes"
+                )
 
     def on_message_begin(self) -> None:
         if self._is_last:
-            raise _Refused(400, "the request before this one was to be the connection's last")
+            raise _Refused(400, "the previous request asked to close the connection")
         if len(self.pipeline) >= bounds.PIPELINED_REQUESTS:
             raise _Refused(503, "too many requests at once on this connection", "pipelined_requests")
         super().on_message_begin()
@@ -232,7 +234,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self.scope["method"] = self.parser.get_method().decode("ascii")
             if self.scope["method"] == "CONNECT":
-                raise _Refused(405, "this is no proxy: CONNECT is not supported")
+                raise _Refused(405, "CONNECT is not supported: this server is not a proxy")
             self._is_upgrade = True
             return
         super().on_headers_complete()
@@ -262,7 +264,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._unread_bytes += len(body)
             if self._unread_bytes > bounds.UNREAD_BODY_BYTES:
-                raise _Refused(413, "the body goes on after its request was answered", "unread_body_bytes")
+                raise _Refused(413, "the request was answered before the end of its body", "unread_body_bytes")
             return
         super().on_body(body)
 

@@ -1,4 +1,4 @@
-"""JSON answers that any text can stand in."""
+"""JSON responses that can contain any text."""
 
 import json
 from typing import Any

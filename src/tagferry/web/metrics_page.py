@@ -1,4 +1,4 @@
-"""What this process counts, served to Prometheus on an address of its own."""
+"""Serve the metrics of this process to Prometheus, on a listener of its own."""
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response

@@ -1,6 +1,6 @@
-"""What an orchestrator asks: whether the process is alive, and whether it should be sent requests.
+"""The liveness and readiness probes.
 
-Anybody may ask, so that an answer says what is wrong, and nothing of what it is made of.
+They need no credentials, so their answers say what is wrong without internal details.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Whether bytes of a connection move: those that a client sends, and those that it takes."""
+"""Measure whether a connection moves bytes, in either direction."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ _ACKNOWLEDGED = slice(120, 128)
 
 
 class Progress:
-    """Whether bytes move at the least rate, measured over windows of time."""
+    """Compares the bytes moved in windows of time with `TRANSFER_RATE`."""
 
     __slots__ = ("_mark", "_seconds", "_since")
 
@@ -20,11 +20,11 @@ class Progress:
         self._mark = 0
 
     def restart(self) -> None:
-        """Begin a new window with the next look."""
+        """Begin a new window with the next measurement."""
         self._since = None
 
     def is_stalled(self, now: float, moved: int) -> bool:
-        """Look at the bytes that have moved by now in all; whether a whole window had too few."""
+        """Note how many bytes have moved in all; return whether a whole window had too few."""
         if self._since is None:
             self._since, self._mark = now, moved
         elif now - self._since >= self._seconds:

@@ -1,10 +1,10 @@
-"""Where a request comes from: the connection's other end, or what proxies that are trusted say of it.
+"""The client's address and scheme: those of the connection, or from the headers of trusted proxies.
 
-The last address in `X-Forwarded-For` that is no trusted proxy's counts: what stands before it anybody may have written.
+The last address in `X-Forwarded-For` that is not a trusted proxy's counts; any client may have written those before it.
 `Forwarded` (RFC 7239) is not read.
 
-That a client came by https is believed from this machine too: without it, registry clients behind a proxy that ends TLS
-would be sent to http for their tokens, with their passwords. It concerns the answer to that request only.
+`X-Forwarded-Proto` is also used from this machine. Otherwise registry clients behind a proxy that terminates TLS would
+be sent to http for their tokens, with their passwords. It affects the answer to that request only.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -26,7 +26,7 @@ log = SparseEvents(__name__, seconds=3600.0)
 
 
 def trust(networks: Iterable[str]) -> Callable[[str], bool]:
-    """Return what tells whether an address is in one of these networks, given as CIDRs or single addresses."""
+    """Return a test whether an address is in one of these networks, given as CIDRs or single addresses."""
     parsed = tuple(ip_network(network) for network in networks)
     return lambda address: bool(parsed) and _is_in(parsed, address)
 
@@ -64,7 +64,7 @@ class TrustedProxies:
             return
         client = self._client(b",".join(forwarded))
         if client is not None:
-            # The port remains that of the proxy's connection, and tells connections apart.
+            # The port remains that of the proxy's connection, to distinguish connections.
             scope["client"] = (str(client), scope["client"][1])
         if (scheme := _scheme(scope)) in _SCHEMES:
             scope["scheme"] = scheme
@@ -76,7 +76,7 @@ class TrustedProxies:
         for hop in reversed(hops):
             address = _parsed(hop)
             if address is None:
-                # What this proxy was told by the one before it is nothing that can be checked.
+                # The addresses before an invalid one cannot be checked.
                 return found
             found = address
             if not self._is_trusted(str(address)):

@@ -1,4 +1,4 @@
-"""Answers that are given before a request reaches an application, in the form that its path asks for."""
+"""Responses to requests that do not reach an application, in the error format of their path."""
 
 import json
 import uuid

@@ -392,7 +392,7 @@ def test_numbers_that_are_none_are_refused_wherever_they_are(value):
 @pytest.mark.parametrize("place", ["", ',"config":{"digest":1,"digest":2}', ',"annotations":{"a":"1","\\u0061":"2"}'])
 def test_a_name_that_is_given_twice_is_refused(place):
     raw = encode(image()).rstrip(b"}\n ") + (place or ',"schemaVersion":2').encode() + b"}"
-    with pytest.raises(Invalid, match="must not give a name twice"):
+    with pytest.raises(Invalid, match="must not repeat a name"):
         Manifest.parse(raw, OCI_MANIFEST)
 
 

@@ -266,7 +266,7 @@ async def test_a_job_whose_worker_is_lost_again_and_again_is_given_up(line: Line
 
     assert await line.jobs.ends([killer.id]) == {killer.id: JobStatus.FAILED}
     (job,), _ = await line.jobs.of_repository(NORTH, TEAM, REPO, limit=1)
-    assert job.reason.startswith("given up: its worker was lost 5 times")
+    assert job.reason.startswith("its worker was lost 5 times")
 
 
 async def test_jobs_beside_one_that_ends_its_worker_are_not_given_up_with_it(line: Line):

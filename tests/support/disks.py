@@ -11,9 +11,10 @@ NOBODY = 65534
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[None]:
-    """Mount a disk of so many bytes at a folder; only root may."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+def small_disk(folder: Path, size: int, *, files: int = 0) -> Iterator[None]:
+    """Mount a disk of so many bytes, and files if that is given, at a folder; only root may."""
+    limits = f"size={size}" + (f",nr_inodes={files}" if files else "")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", limits, "tmpfs", folder], check=True)
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """Who may read what is stored, and who may serve it."""
 
 import asyncio
+import errno
 import os
 import re
 import stat
@@ -121,3 +122,36 @@ async def test_nobody_needs_the_lock_of_a_disk_that_is_read_only(tmp_path: Path)
         first, second = RootLock.take(tmp_path), RootLock.take(tmp_path)
     first.release()
     second.release()
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe", "link to nothing"])
+def test_a_lock_that_is_no_file_is_told_in_one_sentence(tmp_path: Path, kind: str) -> None:
+    lock = tmp_path / "lock"
+    if kind == "directory":
+        lock.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(lock)
+    else:
+        lock.symlink_to("nowhere/lock")
+    with pytest.raises(Unavailable, match="cannot be locked by its file"):
+        RootLock.take(tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
+def test_another_users_lock_is_not_passed_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Such as that of a process that once ran as root."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(Unavailable, match="directory of the user that tagferry runs as"):
+        RootLock.take(tmp_path)
+
+
+def test_a_full_disk_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    RootLock.take(tmp_path).release()

@@ -10,6 +10,8 @@ _LARGEST_RESERVE = 1024 * 1024 * 1024
 _RESERVED_PART = 20
 _MARGIN = 16 * 1024 * 1024
 _LEAST = 1024 * 1024
+_SPARE_INODES = 64
+"""Files that can still be made on a disk whose files are counted, so that the database and the logs go on."""
 
 
 class Room:
@@ -28,7 +30,7 @@ class Room:
     def require(self, size: int) -> None:
         """Raise DiskFull if this many bytes would use the reserve."""
         disk = os.statvfs(self._root)
-        if disk.f_bavail * disk.f_frsize - size < self._reserved(disk):
+        if disk.f_bavail * disk.f_frsize - size < self._reserved(disk) or not _has_inodes(disk, self._reserve):
             BOUND_REACHED.labels(bound="disk_reserve").inc()
             raise DiskFull(DISK_FULL)
 
@@ -44,9 +46,19 @@ class Room:
         reserved = self._reserved(disk)
         if disk.f_bavail * disk.f_frsize < reserved + max(_LEAST, min(_MARGIN, reserved)):
             return DISK_FULL
+        if not _has_inodes(disk, self._reserve, margin=min(_SPARE_INODES, disk.f_files // _RESERVED_PART)):
+            return DISK_FULL
         return None
 
     def _reserved(self, disk: os.statvfs_result) -> int:
         if self._reserve is not None:
             return self._reserve
         return min(_LARGEST_RESERVE, disk.f_blocks * disk.f_frsize // _RESERVED_PART)
+
+
+def _has_inodes(disk: os.statvfs_result, reserve: int | None, *, margin: int = 0) -> bool:
+    """Whether more files can be made; a file system that does not count them has always room."""
+    if not disk.f_files:
+        return True
+    kept = 0 if reserve == 0 else min(_SPARE_INODES, disk.f_files // _RESERVED_PART)
+    return disk.f_favail > kept + margin

@@ -160,6 +160,27 @@ async def test_a_disk_without_a_reserve_is_filled_and_lets_go_at_once(tmp_path: 
         await store.close()
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="only root may mount a disk")
+async def test_a_disk_that_takes_no_more_files_is_full_although_it_has_bytes(tmp_path: Path) -> None:
+    with small_disk(tmp_path, 64 * MIB, files=400):
+        store = await DiskStore.open(tmp_path / "region")
+        assert await store.complaint() is None
+        taken = []
+        for number in range(400):
+            content = str(number).encode()
+            try:
+                await store.write_blob(APP, blob(content), opening(content))
+            except DiskFull:
+                break
+            taken.append(content)
+        assert 0 < len(taken) < 399
+        assert os.statvfs(tmp_path).f_favail > 10
+        assert "disk is full" in (await store.complaint() or "")
+        for content in taken:
+            assert await read(store, APP, blob(content)) == content
+        await store.close()
+
+
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG])
 async def test_what_could_not_be_synced_is_never_acknowledged_nor_built_on(
     store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int

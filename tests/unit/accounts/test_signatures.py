@@ -115,7 +115,7 @@ async def test_a_user_uses_only_so_many_within_the_window_and_others_are_not_aff
         for number in range(3):
             await use(signatures, number)
 
-        with pytest.raises(Throttled, match="3 changing requests within 15 minutes") as refused:
+        with pytest.raises(Throttled, match="3 signed requests for changes within 15 minutes") as refused:
             await use(signatures, 3)
         assert refused.value.retry_after == 1
         await use(signatures, 4, user="dave")

@@ -40,6 +40,9 @@ NEWCOMERS_RESERVE = 16
 addresses that have sent no other in it."""
 MANAGEMENT_RESERVE = 32
 """Requests in addition to `requests` that are admitted if they carry credentials of the management API."""
+CHANGES_GOING_ON = 256
+"""Requests to a region that were answered 504 because its registry did not answer, and whose change goes on. Further
+changes are answered with 503."""
 READINESS_SECONDS = 5.0
 """Time for which `/readyz` waits for the database."""
 

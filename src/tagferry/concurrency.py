@@ -6,12 +6,18 @@ cancelled only when the last caller that waits for it is.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 Item = TypeVar("Item")
+
+_NOTHING: AbstractContextManager[None] = nullcontext()
+ELSEWHERE: ContextVar[AbstractContextManager[None]] = ContextVar("elsewhere", default=_NOTHING)
+"""What a task enters while it waits for another server, so that it does not count as work of this process meanwhile."""
 
 
 @dataclass(slots=True)

@@ -294,8 +294,8 @@ class LimitSettings(_Frozen):
     connections_per_address: PositiveInt = 1024
     """Connections from one address, or one IPv6 network of /64; at most half of `connections`."""
     requests: PositiveInt = 128
-    """Requests that a process works on at once. Requests that wait for their client or for a synchronization do not
-    count."""
+    """Requests that a process works on at once. Requests that wait for their client, for a synchronization or for a
+    remote registry do not count."""
     head_seconds: PositiveFloat = 30.0
     """Time for each of a TLS handshake, the start of the first request, and a request's head."""
     stall_seconds: PositiveFloat = 60.0
@@ -308,7 +308,8 @@ class LimitSettings(_Frozen):
     scrub_days: float = Field(30.0, ge=0)
     """Days in which everything that an embedded registry stores is read and verified once; 0 turns this off."""
     answer_seconds: PositiveFloat = 30.0
-    """Time for a request to the management API that changes nothing, such as a list of a remote region."""
+    """Time for which a request to the management API waits for registries, such as for a list of a remote region. A
+    change continues after the answer, 504. `sync_images` waits for as long as its caller asks."""
 
 
 class WebhookSettings(_Frozen):

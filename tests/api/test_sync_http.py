@@ -186,6 +186,7 @@ async def test_a_wait_that_runs_out_is_told_and_the_same_call_joins_what_goes_on
         ('Wait = "7"', "wait=7"),
         ("handling=strict, wait=5", "wait=5"),
         ("wait=99999", "wait=60"),
+        ("wait=1000000000000", "wait=60"),
     ],
 )
 async def test_a_preferred_wait_is_confirmed_up_to_the_configured_maximum(

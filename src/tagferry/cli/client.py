@@ -104,6 +104,13 @@ class ManagementClient:
         query = f"filter={quote('|'.join(f'{name}::{term}' for name, term in wanted.items()), safe='~')}"
         return self._jobs(await self._call("GET", f"{_repository_path(namespace, repository)}/sync_job", query=query))
 
+    async def list_regions(self) -> list[dict[str, Any]]:
+        """The regions that the process knows; see `RegionItem` in the API's description."""
+        regions = await self._call("GET", "/v2/manage/regions")
+        if isinstance(regions, list) and all(isinstance(region, dict) and "regionID" in region for region in regions):
+            return regions
+        raise Unavailable(f"{self._base} answered something else than regions; is it tagferry?")
+
     async def create_organization(self, namespace: Namespace) -> None:
         """Create an organization."""
         await self._call("POST", "/v2/manage/namespaces", body={"namespace": namespace})

@@ -7,7 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from tagferry.app import open_accounts
-from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
+from tagferry.cli.client import ManagementClient
+from tagferry.cli.options import DEFAULT_CONFIG, AccessKey, CaFile, ConfigFile, Endpoint, SecretKey, out, run
 from tagferry.cli.region_check import check_regions, parse_image
 from tagferry.errors import NotFound
 from tagferry.remote import Capabilities, Learned
@@ -57,6 +58,21 @@ def show(region: Annotated[str, typer.Argument(metavar="REGION")], config: Confi
     for name, meaning in _FACTS.items():
         table.add_row(meaning, escape(_shown(known.get(name))))
     out.print(table)
+
+
+@app.command()
+def paused(endpoint: Endpoint, access_key: AccessKey, secret_key: SecretKey, ca_file: CaFile = None) -> None:
+    """Show the regions whose synchronizations wait because they do not answer a server, which is asked for them."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
+            return await client.list_regions()
+
+    table = Table("region", "does not answer since", box=None)
+    for region in run(work()):
+        if since := region.get("pausedSince"):
+            table.add_row(escape(str(region["regionID"])), escape(str(since)))
+    out.print(table if table.row_count else "no region is paused")
 
 
 @app.command()

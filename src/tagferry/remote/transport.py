@@ -16,6 +16,7 @@ from functools import partial
 from urllib.parse import urljoin, urlsplit
 
 from tagferry import __version__, bounds
+from tagferry.concurrency import ELSEWHERE
 from tagferry.errors import AnswerTooLarge, Invalid, Refused, TagferryError, Unavailable, Untrusted
 from tagferry.metrics import BOUND_REACHED
 from tagferry.remote.access import MAX_REDIRECTS, REDIRECTS, ROOT, Access, Wire
@@ -181,7 +182,8 @@ class Transport:
                 async with nullcontext() if holds_slot else self._throttle.requests, self._deadline(call):
                     return await self._read(call, await self._access.send(call))
 
-        return await attempt() if once else await self.retry.run(attempt)
+        with ELSEWHERE.get():
+            return await attempt() if once else await self.retry.run(attempt)
 
     @asynccontextmanager
     async def open(self, call: Call, *, once: bool = False) -> AsyncIterator[tuple[Answer, Body]]:
@@ -202,7 +204,8 @@ class Transport:
                     held.callback(response.close)
                     return held.pop_all(), response
 
-        held, response = await (attempt() if once else self.retry.run(attempt))
+        with ELSEWHERE.get():
+            held, response = await (attempt() if once else self.retry.run(attempt))
         async with held:
             answer = Answer(response.status, response.headers, url=response.url)
             yield answer, Body(response, partial(self._fault, call), call.whole)

@@ -18,6 +18,7 @@ from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.admission import admit, admit_source, admit_target
 from tagferry.sync.arrivals import Source
+from tagferry.sync.breaker import Pause
 from tagferry.sync.endings import Endings
 from tagferry.sync.hints import PLANNED_AHEAD, Hint, planned
 from tagferry.sync.jobs import Jobs
@@ -223,10 +224,16 @@ class SyncService:
         for request in (*again, *sooner):
             await self._check(request)
         await self._jobs.hasten([job.id for job in postponed])
+        until = time.monotonic() + EXAMINE_BRIEFLY
         return [
-            *[await self.start(request, seconds=EXAMINE_BRIEFLY) for request in again],
+            *[await self.start(request, seconds=max(0.0, until - time.monotonic())) for request in again],
             *[StartedSync(request, {job.tag: _place(job) for job in jobs}) for request, jobs in sooner.items()],
         ]
+
+    @property
+    def pauses(self) -> Mapping[RegionId, Pause]:
+        """The regions whose jobs wait because they do not answer this process."""
+        return self._worker.pauses
 
     async def close(self) -> None:
         """Tell everybody who waits that this process stops."""
@@ -237,7 +244,7 @@ class SyncService:
         pauses = self._worker.pauses
         paused = next((region for region in (job.target_region, job.source_region) if region in pauses), None)
         if job.status is JobStatus.WAITING and paused is not None:
-            return replace(job, reason=waiting_reason(paused, pauses[paused].since, pauses[paused].reason))
+            return replace(job, reason=waiting_reason(paused, pauses[paused].since))
         return replace(job, pulse=self._worker.pulse(job.id))
 
     async def _check(self, request: SyncRequest) -> SyncRequest:

@@ -55,9 +55,9 @@ def failure_reason(error: TagferryError, attempt: Attempt | None = None) -> str:
     return f"{error.message}; tried {attempt.number} times in {_span(attempt.failed_at - attempt.failing_since)}"
 
 
-def waiting_reason(region: str, since: datetime, error: str) -> str:
-    """Why a job waits whose region is paused."""
-    return f"waiting: region {region} has not answered since {since:%Y-%m-%dT%H:%M:%SZ}: {error}"
+def waiting_reason(region: str, since: datetime) -> str:
+    """Why a job waits whose region is paused; what it did not answer may be about another organization's images."""
+    return f"waiting: region {region} has not answered since {since:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _span(time: timedelta) -> str:

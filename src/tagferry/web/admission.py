@@ -1,7 +1,7 @@
 """Limit the requests in progress: further ones are answered with 503 at once, so that the others stay fast.
 
 A request counts while this process works on it. It does not count while it waits for its client, to send the rest of
-its body or to read its answer, nor while it waits for a synchronization to end.
+its body or to read its answer, nor while it waits for a synchronization to end or for a remote registry.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tagferry import bounds
 from tagferry.addresses import client_source
+from tagferry.concurrency import ELSEWHERE
 from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
 from tagferry.web.authentication import client_address, has_management_credentials
@@ -159,9 +160,11 @@ class Admission:
             return
         admitted = Admitted(self._load, receive, send)
         scope.setdefault("state", {})["admitted"] = admitted
+        elsewhere = ELSEWHERE.set(admitted)
         try:
             await self._app(scope, admitted.receive, admitted.send)
         finally:
+            ELSEWHERE.reset(elsewhere)
             admitted.end()
 
 

@@ -8,19 +8,29 @@ from typing import Annotated, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from tagferry import bounds
 from tagferry.concurrency import Flights
 from tagferry.db.engine import Database
 from tagferry.events import SparseEvents
+from tagferry.names import RegionId
 from tagferry.registry.storage import DiskStore
 from tagferry.sync.regions import Regions
+from tagferry.sync.service import SyncService
 from tagferry.web.admission import Load
 from tagferry.web.errors import OVERLOADED, serialize
 
 log = SparseEvents(__name__)
 
 _FRESH_SECONDS = 1.0
+
+
+class Ready(BaseModel):
+    """The answer of a process that is ready; `paused` is there while a region's registry does not answer it."""
+
+    status: Literal["ok"]
+    paused: list[str] | None = None
 
 
 class Readiness:
@@ -30,12 +40,14 @@ class Readiness:
         database: has to answer; it is asked once a second at most, however often the probe is.
         regions: whose embedded registries must be able to write.
         load: must not be too high.
+        sync: knows which regions are paused, which others can do without.
     """
 
-    def __init__(self, database: Database, regions: Regions, load: Load) -> None:
+    def __init__(self, database: Database, regions: Regions, load: Load, sync: SyncService) -> None:
         self._database = database
         self._regions = regions
         self._load = load
+        self._sync = sync
         self._flights: Flights[str, bool] = Flights()
         self._asked_at = float("-inf")
         self._answered = False
@@ -50,6 +62,11 @@ class Readiness:
             if isinstance(region.store, DiskStore) and (complaint := await region.store.complaint()):
                 return f"region {region.id}: {complaint}"
         return None
+
+    @property
+    def paused(self) -> list[RegionId]:
+        """The regions whose synchronizations wait because they do not answer."""
+        return sorted(self._sync.pauses)
 
     async def _database_answers(self) -> bool:
         if asyncio.get_running_loop().time() - self._asked_at < _FRESH_SECONDS:
@@ -76,13 +93,14 @@ def add_probes(app: FastAPI, readiness: Readiness) -> None:
         """Whether the process is alive."""
         return {"status": "ok"}
 
-    @app.get("/readyz", tags=["probes"], response_model=dict[str, str])
+    @app.get("/readyz", tags=["probes"], response_model=Ready)
     async def readyz(request: Request, exclude: Annotated[Literal["disk"] | None, Query()] = None) -> Response:
         """Whether requests can be served.
 
         The process is not overloaded, the database answers, and embedded registries can write to their disks. Where
-        disks are full or read-only, pulls still work: `exclude=disk` leaves them out.
+        disks are full or read-only, pulls still work: `exclude=disk` leaves them out. A region whose registry does not
+        answer is named; requests can be served nevertheless.
         """
         if problem := await readiness.problem(with_disk=exclude is None):
             return serialize(OVERLOADED, [problem], request.scope)
-        return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "ok"} | ({"paused": paused} if (paused := readiness.paused) else {}))

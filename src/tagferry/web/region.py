@@ -48,8 +48,9 @@ def region_app(region: Region, services: Services, registry: ASGIApp | None) -> 
     """The ASGI application of a served region; `registry` is its embedded registry, if it has one."""
     settings = services.settings
     management = _management(region, services)
+    is_embedded = settings.regions[region.id].is_embedded
     authenticated: ASGIApp = Authentication(
-        KnownBodies(Deadline(management, settings.limits.answer_seconds)),
+        KnownBodies(Deadline(management, settings.limits.answer_seconds, asks_elsewhere=not is_embedded)),
         services.authenticator,
         hosts=OwnHosts(region.id, settings.regions),
         body_limit=settings.limits.body_bytes,
@@ -118,7 +119,7 @@ def _management(region: Region, services: Services) -> Management:
     )
     app.state.region = region
     app.state.services = services
-    add_probes(app, Readiness(services.database, services.regions, services.load))
+    add_probes(app, Readiness(services.database, services.regions, services.load, services.sync))
     app.include_router(iam.router)
     app.include_router(notifications.router)
     # SWR's last, since one of its operations takes any path of one part for a version.

@@ -50,6 +50,11 @@ class RegionItem(BaseModel):
     """A region that images can be synchronized to."""
 
     regionID: str  # noqa: N815
+    pausedSince: str | None = Field(  # noqa: N815
+        None,
+        description="tagferry's own: since when its synchronizations wait because its registry does not answer the "
+        "process that was asked; absent unless they do.",
+    )
 
 
 class Rewritten(BaseModel):
@@ -193,10 +198,19 @@ async def sync_jobs(
     return JSONResponse([_item(job) for job in jobs], headers=page.content_range(count=len(jobs), total=total))
 
 
-@router.get("/v2/manage/regions", operation_id="ListSyncRegions", response_model=list[RegionItem])
+@router.get(
+    "/v2/manage/regions",
+    operation_id="ListSyncRegions",
+    response_model=list[RegionItem],
+    response_model_exclude_none=True,
+)
 async def list_regions(context: RequestContext) -> list[dict[str, str]]:
     """List the regions that images can be synchronized to."""
-    return [{"regionID": region.id} for region in context.services.regions]
+    pauses = context.services.sync.pauses
+    return [
+        {"regionID": region.id} | ({"pausedSince": date(pauses[region.id].since)} if region.id in pauses else {})
+        for region in context.services.regions
+    ]
 
 
 def accepted(context: Context, started: Iterable[StartedSync], *, headers: dict[str, str] | None = None) -> Response:
@@ -227,7 +241,7 @@ def _prefers_async(prefer: str) -> bool:
 
 def _preferred_wait(prefer: str) -> float | None:
     """The wait in seconds; a preference that cannot be read is ignored, as RFC 7240 asks."""
-    match = re.search(r'(?:^|[,;])\s*wait\s*=\s*"?(\d{1,6})"?\s*(?:$|[,;])', prefer, re.IGNORECASE)
+    match = re.search(r'(?:^|[,;])\s*wait\s*=\s*"?(\d{1,18})"?\s*(?:$|[,;])', prefer, re.IGNORECASE)
     return float(match[1]) if match else None
 
 

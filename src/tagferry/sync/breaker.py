@@ -16,6 +16,9 @@ from tagferry.names import RegionId
 _SHORTEST, _LONGEST = 2.0, 30.0
 """Seconds: the pause before the first probe, and the longest; each one that is not answered doubles it."""
 
+IDLE_SECONDS = 60.0
+"""A pause ends so long after a probe was due: nothing waits for the region then, and nobody knows how it is."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -25,7 +28,7 @@ class Pause:
 
     Attributes:
         since: when the region was first found not to answer.
-        reason: what it did not answer.
+        reason: what it did not answer; for operators, since it may name anybody's images.
     """
 
     since: datetime
@@ -72,6 +75,15 @@ class Breakers:
         for one in self._open.values():
             if one.probe == job_id:
                 one.probe = None
+
+    def forget_idle(self) -> None:
+        """End the pauses of regions that nothing waits for, so that none is told of that may be long over."""
+        now = self._clock()
+        for region, one in list(self._open.items()):
+            if one.probe is None and now - one.until > IDLE_SECONDS:
+                del self._open[region]
+                REGIONS_PAUSED.labels(region=region).set(0)
+                log.info("a region is no longer paused: nothing waits for it", region=region)
 
     def fail(self, region: RegionId, reason: str) -> None:
         """Pause a region that did not answer, or for longer."""

@@ -1,9 +1,9 @@
 """Shares of this process's job slots, so that registries that do not answer cannot take all of them.
 
 A slot cannot be taken back from a job that waits for a silent registry. So a way, from one region to another, is
-**unsure** until a job on it has made progress, and again while none of its running jobs makes any. Each unsure way gets
-a share of the slots, and all of them together half of them. Jobs beyond that half are not counted, so that the other
-half remains for all other ways (docs/decisions/0023).
+**unsure** until a job on it has made progress, and **quiet** while none of its running jobs makes any. Each unsure or
+quiet way gets a share of the slots, and those of a kind together half of them. Jobs on quiet ways beyond that half are
+not counted, so that the other half remains for all other ways (docs/decisions/0023).
 
 A registry that trickles makes progress, and could still hold every slot for hours. So when all slots have been taken
 for a moment, a way on which nothing runs may begin one job in addition.
@@ -41,6 +41,7 @@ class Room:
         share: on a way of which nothing is known.
         unsure: on all unsure ways together.
         sure: the ways on which any number may begin.
+        quiet: on quiet ways.
         left: on those of the other ways that have running jobs.
         regions: from or to regions that are paused.
         silent: the regions that do not answer at present.
@@ -49,6 +50,7 @@ class Room:
     share: int
     unsure: int
     sure: Collection[Way] = ()
+    quiet: dict[Way, int] = field(default_factory=dict)
     left: dict[Way, int] = field(default_factory=dict)
     regions: dict[RegionId, int] = field(default_factory=dict)
     silent: Collection[RegionId] = ()
@@ -58,7 +60,11 @@ class Room:
         ends = set(way)
         if any(self.regions.get(region, 1) <= 0 for region in ends):
             return False
-        if way not in self.sure:
+        if way in self.quiet:
+            if self.quiet[way] <= 0:
+                return False
+            self.quiet[way] -= 1
+        elif way not in self.sure:
             left = self.left.get(way, self.share)
             if min(left, self.unsure) <= 0:
                 return False
@@ -70,10 +76,12 @@ class Room:
 
     def closed(self, regions: Iterable[RegionId]) -> list[Way]:
         """The ways between these regions on which nothing may begin any more."""
+        full = [way for way, left in (self.left | self.quiet).items() if left <= 0 and way not in self.sure]
         if self.unsure > 0:
-            return [way for way, left in self.left.items() if left <= 0 and way not in self.sure]
-        known = list(regions)
-        return [way for source in known for target in known if (way := (source, target)) not in self.sure]
+            return full
+        known, others = list(regions), {*self.sure, *self.quiet}
+        unsure = [way for source in known for target in known if (way := (source, target)) not in others]
+        return [*unsure, *(way for way in full if way in self.quiet)]
 
 
 @dataclass(slots=True)
@@ -129,15 +137,27 @@ class JobSlots:
         if not self._unused and self._is_stuck:
             busy = {way: 0 for way, traffic in self._ways.items() if traffic.running}
             return Room(share=1, unsure=1, left=busy, regions=self._breakers.room())
-        unsure = {way: traffic for way, traffic in self._ways.items() if not self._is_sure(traffic)}
+        quiet = {way: traffic.running for way, traffic in self._ways.items() if self._is_quiet(traffic)}
+        unsure = {
+            way: traffic for way, traffic in self._ways.items() if way not in quiet and not self._is_sure(traffic)
+        }
         return Room(
             share=self._share,
             unsure=max(2, self._half) - sum(traffic.running for traffic in unsure.values()),
-            sure={way for way in self._ways if way not in unsure},
+            sure={way for way in self._ways if way not in unsure and way not in quiet},
+            quiet=self._left_for_quiet(quiet),
             left={way: self._share - traffic.running for way, traffic in unsure.items()},
             regions=self._breakers.room(),
-            silent={target for (_, target), traffic in unsure.items() if self._is_quiet(traffic)},
+            silent={target for _, target in quiet},
         )
+
+    def _left_for_quiet(self, running: Mapping[Way, int]) -> dict[Way, int]:
+        together = self._half - sum(min(number, self._share) for number in running.values())
+        left = {}
+        for way, number in running.items():
+            left[way] = max(0, min(self._share - number, together))
+            together -= left[way]
+        return left
 
     def begin(self, job: SyncJob) -> None:
         """Count a job that begins."""
@@ -184,6 +204,7 @@ class JobSlots:
 
     def watch(self, moved: Iterable[SyncJob]) -> bool:
         """Note which jobs have made progress; returns whether others may have got room because some do not."""
+        self._breakers.forget_idle()
         for way in {_way(job) for job in moved}:
             self.heard(way)
         return any(map(self._is_quiet, self._ways.values()))

@@ -9,7 +9,7 @@ import pytest
 from tagferry.errors import Expired, NotFound, TagferryError, Unavailable
 from tagferry.metrics import registry
 from tagferry.names import Namespace, RegionId, Repository, Tag
-from tagferry.sync.breaker import Breakers
+from tagferry.sync.breaker import IDLE_SECONDS, Breakers
 from tagferry.sync.model import JobStatus, SyncJob
 from tagferry.sync.slots import FULL_SECONDS, PROVEN_SECONDS, QUIET_SECONDS, JobSlots
 from tests.support.clock import Clock
@@ -95,6 +95,15 @@ def test_slots_of_jobs_that_make_no_progress_are_there_for_other_ways_after_a_mo
     assert slots.free == 0
 
 
+def test_many_silent_regions_leave_room_for_regions_of_which_nothing_is_known():
+    slots = JobSlots(SLOTS, clock=(clock := Clock()))
+    for number in range(10):
+        fill(slots, RegionId(f"silent-{number}"))
+        clock.now += QUIET_SECONDS + 0.1
+
+    assert len(fill(slots, SOUTH)) > 1
+
+
 def test_however_many_regions_fall_silent_the_jobs_in_all_are_bounded():
     slots, clock = JobSlots(SLOTS, clock=(clock := Clock())), clock
     begun = 0
@@ -176,6 +185,24 @@ def test_a_region_that_does_not_answer_is_paused_and_probed_by_one_job_at_a_time
     assert slots.pauses == {}
     assert paused(EAST) == 0
     assert len(fill(slots, EAST)) > 8
+
+
+def test_a_pause_ends_when_nothing_waits_that_could_probe_the_region():
+    slots = JobSlots(SLOTS, clock=(clock := Clock()))
+    for one in fill(slots, EAST):
+        slots.end(one, error=SILENT)
+    clock.now += 31
+    (probe,) = fill(slots, EAST)
+    clock.now += 2 * IDLE_SECONDS
+    slots.watch([])
+    assert paused(EAST) == 1
+
+    slots.end(probe, error=SILENT)
+    clock.now += 31 + IDLE_SECONDS
+    slots.watch([])
+
+    assert slots.pauses == {}
+    assert paused(EAST) == 0
 
 
 def test_a_probe_that_makes_progress_need_not_end_first():

@@ -1,4 +1,4 @@
-"""Runs jobs in this process: claims them in turn, copies, records how they ended, and watches over the other workers.
+"""Runs jobs in this process: claims them in turn, reports how far they are, and watches over the other workers.
 
 A worker that can no longer be sure that it counts as present stops all it does before anybody else begins with it
 (`db/presence`), and becomes a worker anew once the database answers again.
@@ -7,33 +7,27 @@ A worker that can no longer be sure that it counts as present stops all it does 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tagferry.copy.examine import Verdict
-from tagferry.copy.outcome import Outcome
-from tagferry.copy.progress import Progress, Pulse
+from tagferry.copy.progress import Pulse
 from tagferry.copy.run import CopyEngine
-from tagferry.db.batches import reason_of
 from tagferry.db.presence import Presence
 from tagferry.db.signals import Signals
-from tagferry.errors import Expired, TagferryError, Unavailable
+from tagferry.errors import Unavailable
 from tagferry.names import RegionId
 from tagferry.sync.breaker import Pause
 from tagferry.sync.hints import Hint
 from tagferry.sync.jobs import CANCELLED, WORK, Claim, Jobs
-from tagferry.sync.model import Attempt, JobChange, JobStatus, SyncJob
+from tagferry.sync.model import JobChange, JobStatus, SyncJob
 from tagferry.sync.queue import Queue
 from tagferry.sync.regions import Regions
 from tagferry.sync.retrying import JobRetry
+from tagferry.sync.running import JobRun, Runner
 from tagferry.sync.slots import JobSlots
-from tagferry.sync.verdicts import describe, failure_reason
 
 _REPORT_SECONDS = 0.5
 _LOOK_SECONDS = 1.0
@@ -44,25 +38,7 @@ _RESUME_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _HINTS = 1000
 
-_UNTOUCHED = Progress().mark
-
 log = structlog.get_logger(__name__)
-
-
-@dataclass(eq=False, slots=True)
-class _Run:
-    job: SyncJob
-    hint: Hint | None = None
-    progress: Progress = field(default_factory=Progress)
-    task: asyncio.Task[None] | None = None
-    error: TagferryError | None = None
-    is_known: bool = False
-    seen: tuple[int, ...] = ()
-
-    def has_moved(self) -> bool:
-        """Return whether the copy has made progress since this was asked last."""
-        before, self.seen = self.seen, self.progress.mark
-        return self.seen != (before or _UNTOUCHED)
 
 
 class Worker:
@@ -93,17 +69,15 @@ class Worker:
         retry: JobRetry | None = None,
         leaving: asyncio.Event | None = None,
     ) -> None:
-        self._engine = engine
+        self._runner = Runner(engine=engine, jobs=jobs, presence=presence, regions=regions, retry=retry or JobRetry())
         self._jobs = jobs
         self._queue = queue
         self._presence = presence
-        self._regions = regions
         self._places = places
         self._slots = JobSlots(places)
-        self._retry = retry or JobRetry()
         self._leaving = leaving or asyncio.Event()
         self._id = 0
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, JobRun] = {}
         self._hints: dict[int, Hint] = {}
         self._wake = asyncio.Event()
         self._postponed = asyncio.Event()
@@ -264,9 +238,9 @@ class Worker:
             self._slots.end(job, error=run.error, is_known=run.is_known)
             self._wake.set()
 
-        run = self._runs[job.id] = _Run(job, self._hints.pop(job.id, None))
+        run = self._runs[job.id] = JobRun(job, self._hints.pop(job.id, None))
         self._slots.begin(job)
-        run.task = asyncio.create_task(self._run(run), name=f"sync job {job.id}")
+        run.task = asyncio.create_task(self._run(run, self._id), name=f"sync job {job.id}")
         run.task.add_done_callback(landed)
 
     async def _watch_once(self) -> None:
@@ -303,82 +277,9 @@ class Worker:
             for job_id in await self._jobs.report(changes, worker_id=self._id):
                 self._drop(job_id)
 
-    async def _run(self, run: _Run) -> None:
-        worker_id = self._id
-        try:
-            change = await self._copy(run)
-        except Exception as error:
-            log.exception("a sync job failed unexpectedly", job=run.job.id, tag=run.job.tag)
-            reason = f"internal error ({type(error).__name__}); the server's log tells more"
-            change = JobChange(run.job.id, JobStatus.FAILED, reason)
-        await self._record(change, worker_id)
-        if not change.status.has_ended:
+    async def _run(self, run: JobRun, worker_id: int) -> None:
+        if not await self._runner.run(run, worker_id=worker_id):
             self._postponed.set()
-
-    async def _record(self, change: JobChange, worker_id: int) -> None:
-        """Record an end, for as long as this worker may: then somebody else finds the tag in place."""
-        while True:
-            try:
-                return await self._jobs.end(change, worker_id=worker_id)
-            except Exception as error:
-                log.warning("a sync job's end cannot be recorded yet", job=change.job_id, reason=reason_of(error))
-                await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _copy(self, run: _Run) -> JobChange:
-        job, hint = run.job, run.hint
-        try:
-            async with asyncio.timeout(_seconds_left(job)) as deadline:
-                outcome = await self._engine.copy(
-                    self._regions.route(job),
-                    job.tag,
-                    override=job.override,
-                    finding=hint.finding if hint else None,
-                    plan=hint.plan if hint else None,
-                    progress=run.progress,
-                    before_tag=self._until_certain,
-                    # What the request found to be missing may not be part of the tag's own manifest.
-                    thorough=True,
-                    is_last=partial(self._retry.is_over, job),
-                )
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            last = f"; the last error was: {job.last_error}" if job.attempts else ""
-            return _ended(run, JobStatus.TIMEOUT, f"the time that its request gave it is over{last}")
-        except TagferryError as error:
-            run.error, run.is_known = error, True
-            attempt = self._retry.failed(job, error, bytes_done=run.progress.bytes_done)
-            if attempt is not None and attempt.next_at is not None:
-                seconds = round((attempt.next_at - attempt.failed_at).total_seconds(), 1)
-                log.warning(
-                    "a tag is tried again later",
-                    job=job.id,
-                    tag=job.tag,
-                    attempts=attempt.number,
-                    seconds=seconds,
-                    reason=attempt.error,
-                )
-                return _changed(run, JobStatus.WAITING, attempt=attempt)
-            log.warning("a tag was not synchronized", job=job.id, tag=job.tag, reason=error.message)
-            status = JobStatus.TIMEOUT if isinstance(error, Expired) else JobStatus.FAILED
-            return _ended(run, status, failure_reason(error, attempt), attempt=attempt)
-        run.is_known = True
-        if outcome.verdict is Verdict.COPY and (rewritten := outcome.rewritten) is not None:
-            log.info(
-                "an image was rewritten as its target accepts it",
-                job=job.id,
-                tag=job.tag,
-                region=job.target_region,
-                digests=dict(rewritten.digests),
-                left_behind=list(rewritten.left_behind),
-            )
-        status, reason = describe(outcome.verdict, outcome.rewritten, outcome.gaps)
-        return _ended(run, status, reason, outcome)
-
-    async def _until_certain(self) -> None:
-        """Let no tag be written where others may take this worker for gone: then all that it does is about to stop."""
-        if not await self._presence.is_certain():
-            await asyncio.get_running_loop().create_future()
 
     def _cancel_runs(self) -> list[asyncio.Task[None]]:
         self._leaving.set()
@@ -405,23 +306,3 @@ class Worker:
             else:
                 log.info("this worker is present again", worker=self._id)
                 return
-
-
-def _seconds_left(job: SyncJob) -> float | None:
-    return None if job.deadline_at is None else (job.deadline_at - datetime.now(UTC)).total_seconds()
-
-
-def _ended(
-    run: _Run, status: JobStatus, reason: str, outcome: Outcome | None = None, attempt: Attempt | None = None
-) -> JobChange:
-    if outcome is None:
-        return _changed(run, status, reason=reason, attempt=attempt)
-    unsearched = outcome.gaps.unfinished if status is JobStatus.SUCCESS else None
-    return _changed(
-        run, status, reason=reason, digest=outcome.digest, rewritten=outcome.rewritten, unsearched=unsearched
-    )
-
-
-def _changed(run: _Run, status: JobStatus, **changes: Any) -> JobChange:
-    progress = run.progress
-    return JobChange(run.job.id, status, bytes_done=progress.bytes_done, bytes_total=progress.bytes_total, **changes)

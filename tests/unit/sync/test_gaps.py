@@ -143,7 +143,7 @@ async def test_a_job_fails_where_signatures_are_required_and_cannot_be_searched_
     script.always("GET", API, answer)
     assert world.process is not None
     engine = CopyEngine(attachments="required")
-    world.process.worker._engine = world.process.service._engine = engine
+    world.process.worker._runner._engine = world.process.service._engine = engine
 
     job = await synced(world)
 

@@ -209,7 +209,7 @@ async def test_an_odd_manifest_fails_alone_and_every_other_tag_is_synchronized(w
     if "media_type" in odd:
         accepts = Acceptance(format="docker", rewrite=True)
         target = Region(id=SOUTH, url="https://south.example:5000", store=world.target, accepts=accepts)
-        world.process.worker._regions._regions[SOUTH] = target
+        world.process.worker._runner._regions._regions[SOUTH] = target
     for tag in (V1, V2, V3):
         await push(world.source, APP, image(seed=tag), tag)
     try:

@@ -24,6 +24,8 @@ from tests.support.postgres import PostgresServer
 from tests.support.processes import free_port
 from tests.support.serving import serving
 
+pytestmark = pytest.mark.timeout(300)
+
 NORTH, EAST, SOUTH = "cn-north-4", "cn-east-3", "cn-south-1"
 TEAM, APP = Namespace("team"), Repository("app")
 NAME = RepositoryName.of(TEAM, APP)

@@ -68,7 +68,8 @@ async def test_a_region_that_trickles_keeps_no_other_waiting(tmp_path: Path):
             assert queued.status == 202
 
             async def all_slots_are_held() -> bool:
-                return sum(job.status.value == "running" for job in await jobs(deployment, EAST)) >= SLOTS
+                running = [job for job in await jobs(deployment, EAST) if job.status.value == "running"]
+                return len(running) >= SLOTS
 
             await eventually(all_slots_are_held)
 
@@ -87,10 +88,8 @@ async def test_ten_silent_regions_of_twenty_keep_the_others_from_nothing(tmp_pat
             RegionId(f"silent-{number}"): await stack.enter_async_context(listening(BlackHole().serve))
             for number in range(10)
         }
-        regions: dict[str, Any] = {NORTH: {"listen": ""}}
-        regions |= {other: {"listen": ""} for other in others} | {
-            region: {"registry": url} for region, url in silent.items()
-        }
+        regions: dict[str, dict[str, Any]] = {region: {"listen": ""} for region in (NORTH, *others)}
+        regions.update({region: {"registry": url} for region, url in silent.items()})
         deployment = await stack.enter_async_context(deployed(tmp_path, regions=regions))
         for tag in tags:
             await push(deployment.store(NORTH), APP, image(seed=tag), tag)

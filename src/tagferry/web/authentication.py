@@ -185,7 +185,8 @@ def _connection(scope: Scope) -> str:
     client = scope.get("client")
     if client is None or any(name in _FROM_PROXIES for name, _ in scope["headers"]):
         return ""
-    return f"{client[0]} {client[1]}"
+    # A client may have the same port at two regions.
+    return f"{client[0]} {client[1]} {scope.get('server')}"
 
 
 def client_address(scope: Scope) -> str:

@@ -22,7 +22,7 @@ def test_a_registry_bears_kills_a_full_disk_and_losses_of_power(what: str):
 @pytest.mark.timeout(600)
 def test_what_was_acknowledged_outlives_kills_at_random_calls(tmp_path: Path):
     require_program("cc")
-    findings = kill_at_random(tmp_path, Plan(kills=6, seed=4711, users=3, at_start=0.5), tell=print)
+    findings = kill_at_random(tmp_path, Plan(kills=4, seed=4711, users=3, at_start=0.5), tell=print)
     assert findings.faults == []
-    assert findings.kills >= 6
+    assert findings.kills >= 4
     assert findings.figures.looks

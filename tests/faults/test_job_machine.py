@@ -179,7 +179,7 @@ class JobMachine(RuleBasedStateMachine):
 
 TestJobMachine = JobMachine.TestCase
 TestJobMachine.settings = settings(
-    max_examples=int(os.environ.get("FAULTS_EXAMPLES", "15")),
+    max_examples=int(os.environ.get("FAULTS_EXAMPLES", "10")),
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[*HealthCheck],

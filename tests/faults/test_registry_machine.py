@@ -234,7 +234,7 @@ def _full_disk(at: int) -> Iterator[None]:
 
 TestRegistryMachine = RegistryMachine.TestCase
 TestRegistryMachine.settings = settings(
-    max_examples=int(os.environ.get("FAULTS_EXAMPLES", "25")),
+    max_examples=int(os.environ.get("FAULTS_EXAMPLES", "15")),
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[*HealthCheck],

@@ -10,11 +10,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults.attacks import at_the_door, by_a_registry, with_a_login
+from tests.faults.attacks import at_the_door, by_a_registry, on_the_books, with_a_login
 from tests.faults.attacks.hostile import hostile_registry
 from tests.faults.attacks.stage import HEADINGS, Attack, Row, Theater
 
-ATTACKS: tuple[Attack, ...] = (*at_the_door.ATTACKS, *with_a_login.ATTACKS, *by_a_registry.ATTACKS)
+ATTACKS: tuple[Attack, ...] = (
+    *at_the_door.ATTACKS,
+    *with_a_login.ATTACKS,
+    *by_a_registry.ATTACKS,
+    *on_the_books.ATTACKS,
+)
 
 
 def main() -> int:

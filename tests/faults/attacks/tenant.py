@@ -20,17 +20,20 @@ _PAUSE_SECONDS = 0.02
 def main() -> None:
     """Measure until the input ends."""
     order = json.loads(sys.stdin.readline())
-    caller = Caller(order["url"], Login(*order["login"]), source=ADDRESS)
+    login = Login(*order["login"])
     organization, tag = order["organization"], order["tag"]
     sync = {"imageTag": [tag], "remoteNamespace": organization, "remoteRegionId": SOUTH}
     path = f"/v2/manage/namespaces/{organization}/repos/app/sync_images"
-    questions: tuple[tuple[str, Callable[[], Answer]], ...] = (
-        ("GET /v2/", lambda: caller.registry("GET", "/v2/")),
-        ("manifest", lambda: caller.registry("GET", f"/v2/{organization}/app/manifests/{tag}")),
-        ("sync in place", lambda: caller.management("POST", path, sync)),
+    questions: tuple[tuple[str, Callable[[Caller], Answer]], ...] = (
+        ("GET /v2/", lambda caller: caller.registry("GET", "/v2/")),
+        ("manifest", lambda caller: caller.registry("GET", f"/v2/{organization}/app/manifests/{tag}")),
+        ("sync in place", lambda caller: caller.management("POST", path, sync)),
     )
-    for _, ask in questions:
-        ask()
+    if not order["signs"]:
+        questions = questions[:-1]
+    callers = [Caller(order["url"], login, source=ADDRESS) for _ in questions]
+    for caller, (_, ask) in zip(callers, questions, strict=True):
+        ask(caller)
     print("ready", flush=True)
     ended = threading.Event()
 
@@ -41,18 +44,27 @@ def main() -> None:
     threading.Thread(target=wait_for_the_end, daemon=True).start()
     seconds: list[float] = []
     failures: Counter[str] = Counter()
-    while not ended.is_set():
-        for name, ask in questions:
+
+    def work(caller: Caller, name: str, ask: Callable[[Caller], Answer]) -> None:
+        while not ended.is_set():
             began = time.monotonic()
             try:
-                answer = ask()
+                answer = ask(caller)
                 if answer.status != 200:
                     failures[f"{name}: {answer.status}"] += 1
             except Lost:
                 failures[f"{name}: not answered"] += 1
             seconds.append(time.monotonic() - began)
-            if ended.wait(_PAUSE_SECONDS):
-                break
+            ended.wait(_PAUSE_SECONDS)
+
+    workers = [
+        threading.Thread(target=work, args=(caller, *question))
+        for caller, question in zip(callers, questions, strict=True)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
     print(json.dumps({"seconds": seconds, "failures": failures}), flush=True)
 
 

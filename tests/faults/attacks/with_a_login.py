@@ -103,8 +103,18 @@ async def odd_images_in_lists(stage: Stage, seconds: float) -> Outcome:
     return outcome
 
 
-async def manifests_of_many_layers(stage: Stage, seconds: float) -> Outcome:
-    """Manifests of 25,000 layers, again and again."""
+async def manifests_of_25_000_layers(stage: Stage, seconds: float) -> Outcome:
+    """More layers than a manifest may have."""
+    return await _many_layers(stage, seconds, 25_000)
+
+
+async def manifests_of_10_000_layers(stage: Stage, seconds: float) -> Outcome:
+    """As many layers as a manifest may have."""
+    return await _many_layers(stage, seconds, 10_000)
+
+
+async def _many_layers(stage: Stage, seconds: float, count: int) -> Outcome:
+    """Push and synchronize manifests of so many layers, and list them, again and again."""
     outcome = Outcome()
     config, layer = b"{}", b"a layer"
     caller = stage.caller()
@@ -116,7 +126,7 @@ async def manifests_of_many_layers(stage: Stage, seconds: float) -> Outcome:
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
             "config": {"mediaType": OCI_CONFIG, "digest": Digest.of(config), "size": len(config)},
-            "layers": [one] * 25_000,
+            "layers": [one] * count,
             "annotations": {"number": str(outcome.tried)},
         }
         raw = json.dumps(document, separators=(",", ":")).encode()
@@ -249,11 +259,12 @@ async def _last_job(stage: Stage) -> str:
 
 
 ATTACKS = (
-    Attack("poisoned manifests", poisoned_manifests, short=True),
-    Attack("odd images in lists", odd_images_in_lists, short=True),
-    Attack("manifests of 25,000 layers", manifests_of_many_layers),
+    Attack("poisoned manifests", poisoned_manifests, short=True, repeats=True),
+    Attack("odd images in lists", odd_images_in_lists, short=True, repeats=True),
+    Attack("manifests of 25,000 layers", manifests_of_25_000_layers),
+    Attack("manifests of 10,000 layers", manifests_of_10_000_layers),
     Attack("indexes nested 400 deep", nested_indexes),
-    Attack("full disk", full_disk, on_disk=True, short=True),
-    Attack("read-only disk", read_only_disk, on_disk=True),
+    Attack("full disk", full_disk, with_shim=True, short=True),
+    Attack("read-only disk", read_only_disk, with_shim=True),
     Attack("flipped bits", flipped_bits, short=True),
 )

@@ -21,7 +21,7 @@ from tests.faults.calls.random_kills import Plan, kill_at_random
 from tests.faults.calls.shim import Shim
 
 _INSIDE = "FAULTS_WITH_SHIM"
-_FEW_CALLS = 15
+_FEW_CALLS = 8
 
 
 def main() -> int:

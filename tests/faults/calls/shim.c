@@ -4,6 +4,7 @@
  * are numbered from 1. The call with the number `at`, and with `sticky` every later one, returns `error`; where that
  * is 0, the process is killed instead of making the call. `torn` lets a write store half of its bytes first.
  * `struck` has the kind and the path of the last call that was hit.
+ * `ahead` are seconds by which the process sees the time of day too late.
  * With `log`, each call that succeeded is appended to a file, with its bytes: what a model of a power loss needs.
  */
 #define _GNU_SOURCE
@@ -21,7 +22,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 struct control {
@@ -31,6 +34,7 @@ struct control {
     int64_t error;
     int64_t sticky;
     int64_t torn;
+    _Atomic int64_t ahead;
     char folder[PATH_MAX];
     char log[PATH_MAX];
     char struck[PATH_MAX];
@@ -52,6 +56,32 @@ __attribute__((constructor)) static void attach(void) {
     close(fd);
     if (mapped != MAP_FAILED)
         control = mapped;
+}
+
+/* The time of day, for the interpreter and for SQLite; whatever measures how long something took is left alone. */
+
+int clock_gettime(clockid_t clock, struct timespec *at) {
+    int result = (int)syscall(SYS_clock_gettime, clock, at);
+    if (!result && control && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+        at->tv_sec += control->ahead;
+    return result;
+}
+
+int gettimeofday(struct timeval *restrict at, void *restrict zone) {
+    struct timespec now;
+    (void)zone;
+    clock_gettime(CLOCK_REALTIME, &now);
+    at->tv_sec = now.tv_sec;
+    at->tv_usec = now.tv_nsec / 1000;
+    return 0;
+}
+
+time_t time(time_t *at) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (at)
+        *at = now.tv_sec;
+    return now.tv_sec;
 }
 
 static int path_of(int fd, char *out) {

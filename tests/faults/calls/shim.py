@@ -24,7 +24,7 @@ class _Block(ctypes.Structure):
     """`struct control` of shim.c."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("count", "hits", "at", "error", "sticky", "torn")),
+        *((name, ctypes.c_int64) for name in ("count", "hits", "at", "error", "sticky", "torn", "ahead")),
         *((name, ctypes.c_char * _PATH_BYTES) for name in ("folder", "log", "struck")),
     )
 
@@ -123,9 +123,14 @@ class Shim:
         """Let all calls succeed."""
         self._block.at = 0
 
+    def put_clock_ahead(self, seconds: int) -> None:
+        """Have the time of day be so much later; 0 puts it right."""
+        self._block.ahead = seconds
+
     def ignore(self) -> None:
-        """Watch nothing."""
+        """Watch nothing, and let the time be right."""
         self.disarm()
+        self._block.ahead = 0
         self._block.folder = b""
 
 

@@ -97,6 +97,9 @@ class MemoryStore:
         if tag is not None:
             contents.tags[tag] = TagRecord(tag=tag, digest=manifest.digest, updated=datetime.now(UTC))
 
+    async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
+        return False
+
     async def refuses(self, manifest: Manifest) -> bool:
         return manifest.media_type in self.refused_types
 

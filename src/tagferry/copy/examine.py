@@ -87,9 +87,9 @@ async def examine(
     if not is_same:
         verdict = Verdict.COPY if override else Verdict.BLOCKED
         return Finding(tag=tag, verdict=verdict, source=source.digest, target=target.digest, identity=as_whom)
-    is_complete, gaps = True, NO_GAPS
+    is_complete, gaps = not await route.target.is_damaged(route.target_repository, target.digest), NO_GAPS
     # What is attached to the source's root does not go with an image that was rewritten.
-    if rewritten is None and search is not None:
+    if is_complete and rewritten is None and search is not None:
         is_complete, gaps = await search.is_in_place(route, tag, source.digest, override=override)
     if is_complete and is_whole is not None:
         more = await is_whole(route, tag, override)

@@ -170,6 +170,10 @@ class ImageStore(Protocol):
         """
         ...
 
+    async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Return whether this store knows that a manifest, or content below it, is damaged and has to be sent again."""
+        ...
+
     async def refuses(self, manifest: Manifest) -> bool:
         """Return whether this store is known to refuse such manifests at present, so that nothing is moved in vain."""
         ...

@@ -98,6 +98,10 @@ class BlobFiles:
                 return None
         return None
 
+    def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Whether a repository's blob is there and damaged; a large one that nobody has verified counts as right."""
+        return self.find(repository, digest) is None and os.path.lexists(self._layout.blob(repository, digest))
+
     def holds(self, repository: RepositoryName, digest: Digest, size: int) -> bool:
         """Whether the repository holds a blob that should have so many bytes."""
         return self.find(repository, digest, size=size) is not None

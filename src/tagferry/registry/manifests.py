@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Collection
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 from tagferry import bounds
@@ -35,6 +36,8 @@ from tagferry.registry.tag_names import TagNames
 _LONGEST_HEAD = bounds.MEDIA_TYPE_CHARACTERS + 1
 _LONGEST_FILE = _LONGEST_HEAD + bounds.MANIFEST_BYTES
 _LONGEST_TAG_FILE = 200
+_REFERRED, _WORTH_REMEMBERING = 2000, 200
+"""Manifests of which it is remembered what they refer to, and the most digests of one of them."""
 
 
 class _Stored(NamedTuple):
@@ -53,6 +56,8 @@ class ManifestFiles:
         self._blobs = blobs
         self._integrity = integrity
         self._tag_names = TagNames()
+        self._lock = Lock()
+        self._referred: dict[Digest, tuple[tuple[Digest, ...], tuple[Digest, ...]]] = {}
 
     def describe(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
         """What a reference points to, or None; a damaged manifest is none."""
@@ -173,6 +178,38 @@ class ManifestFiles:
         """The tags whose file does not tell what they point to."""
         names = self._tag_names.inside(self._layout.tags(repository))
         return [tag for tag in names if self._record(repository, tag) is None]
+
+    def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Whether a manifest or what it refers to is there and damaged, as far as small reads show it."""
+        left, seen = [digest], {digest}
+        while left:
+            one = left.pop()
+            try:
+                if self._load(repository, one, only_head=True) is None:
+                    continue
+                blobs, children = self._below(repository, one)
+            except Corrupt:
+                return True
+            except TagferryError:
+                continue
+            if any(self._blobs.is_damaged(repository, blob) for blob in blobs):
+                return True
+            left += [child for child in children if child not in seen]
+            seen.update(children)
+        return False
+
+    def _below(self, repository: RepositoryName, digest: Digest) -> tuple[tuple[Digest, ...], tuple[Digest, ...]]:
+        """The blobs and the manifests that a manifest refers to; the digest says what they are, so it is remembered."""
+        found = self._referred.get(digest)
+        if found is None:
+            manifest = self.read(repository, digest)
+            found = tuple(one.digest for one in manifest.blobs), tuple(one.digest for one in manifest.children)
+            if sum(map(len, found)) <= _WORTH_REMEMBERING:
+                with self._lock:
+                    self._referred[digest] = found
+                    while len(self._referred) > _REFERRED:
+                        del self._referred[next(iter(self._referred))]
+        return found
 
     def is_wanted(self, repository: RepositoryName, digest: Digest) -> bool:
         """Whether a manifest is there, right or damaged, or a tag points to it."""

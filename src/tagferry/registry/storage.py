@@ -328,6 +328,9 @@ class DiskStore:
         """The tags in lexical order, which the caller does not change; raises NotFound as `list_tags`."""
         return await self._threads.run(self._manifests.tag_names, repository)
 
+    async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
+        return await self._threads.run(self._manifests.is_damaged, repository, digest)
+
     async def refuses(self, manifest: Manifest) -> bool:
         return False
 

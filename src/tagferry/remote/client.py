@@ -131,6 +131,9 @@ class RemoteStore:
         if not noted and manifest.subject is not None:
             await self._referrers.add(repository, manifest)
 
+    async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
+        return False
+
     async def refuses(self, manifest: Manifest) -> bool:
         return await self._manifests.refusals.covers(manifest)
 

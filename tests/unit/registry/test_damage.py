@@ -10,6 +10,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tagferry.copy.examine import Verdict
+from tagferry.copy.rewrite import Acceptance
+from tagferry.copy.route import Route
+from tagferry.copy.run import CopyEngine
 from tagferry.errors import Corrupt
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
@@ -17,7 +21,7 @@ from tagferry.oci.model import OCI_MANIFEST, Descriptor
 from tagferry.registry import integrity
 from tagferry.registry.integrity import is_marked
 from tagferry.registry.storage import DiskStore
-from tests.support.images import artifact, blob, image, layer, opening, push, read
+from tests.support.images import SampleImage, artifact, blob, image, index, layer, opening, push, read
 
 from .conftest import Registry
 
@@ -421,3 +425,29 @@ async def test_a_large_blob_is_read_once_before_parts_of_it_are_given(
     assert await read(again, APP, blob(LARGE), offset=1000) == LARGE[1000:]
     assert len(reads) == 1
     await again.close()
+
+
+@pytest.mark.parametrize("override", [True, False])
+@pytest.mark.parametrize("sample", [image(SMALL), image(LARGE), index(image(SMALL), image(LARGE, seed="other"))])
+async def test_a_synchronization_heals_an_image_in_place_that_is_known_to_be_damaged(
+    store: DiskStore, tmp_path: Path, sample: SampleImage, override: bool
+) -> None:
+    source = await DiskStore.open(tmp_path / "source")
+    way = Route(source=source, source_repository=APP, target=store, target_repository=OTHER, accepts=Acceptance())
+    await push(source, APP, sample, Tag("v1"))
+    await push(store, OTHER, sample, Tag("v1"))
+    engine = CopyEngine()
+    assert (await engine.copy(way, Tag("v1"), override=override)).verdict is Verdict.IN_PLACE
+    for content in (SMALL, LARGE):
+        if (digest := Digest.of(content)) in sample.all_blobs:
+            flip(pooled(tmp_path / "region", digest))
+    scrub = store.scrub()
+    for section in await scrub.sections():
+        await scrub.check(section)
+    scrub.close()
+    await engine.copy(way, Tag("v1"), override=override)
+    for content in (SMALL, LARGE):
+        if Digest.of(content) in sample.all_blobs:
+            assert await read(store, OTHER, blob(content)) == content
+    assert (await engine.copy(way, Tag("v1"), override=override)).verdict is Verdict.IN_PLACE
+    await source.close()

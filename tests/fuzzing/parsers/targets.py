@@ -280,18 +280,7 @@ def content_coding(data: bytes) -> None:
                 if total > _DECODED_LIMIT:
                     return
 
-    _run(read())
-
-
-def _run(work: Any) -> None:
-    """Run a coroutine that waits for nothing, or a few turns of a loop."""
-    try:
-        work.send(None)
-    except StopIteration:
-        return
-    finally:
-        work.close()
-    raise AssertionError("it waits for something")
+    _LOOP.run_until_complete(read())
 
 
 @_target
@@ -338,7 +327,7 @@ def docker_config(data: bytes) -> None:
         found = DockerCredentials(_CONFIG, "registry.test")
         assert found.origin
         if found._helper() is None:
-            _run(found.find("team/shop"))
+            _LOOP.run_until_complete(found.find("team/shop"))
 
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="tagferry-fuzz-")

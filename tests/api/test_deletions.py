@@ -47,10 +47,10 @@ async def test_what_stays_is_told_and_what_goes_is_gone(at_shelf: tuple[Deployme
     ferry, shelf = at_shelf
 
     answer = await refused(ferry, "delete_repo_tag", DeleteRepoTagRequest(tag="v1", **APP))
-    assert answer[:2] == (502, "SVCSTG.SWR.5020000")
+    assert answer[:2] == (500, "SVCSTG.SWR.5000021")
     assert f"registry {NORTH} still has sha256:" in answer[2]
     answer = await refused(ferry, "delete_repo", DeleteRepoRequest(**APP))
-    assert answer[:2] == (502, "SVCSTG.SWR.5020000")
+    assert answer[:2] == (500, "SVCSTG.SWR.5000021")
     assert f"registry {NORTH} still has v1, v2, sha256:" in answer[2]
     assert (await ask(ferry, "show_repository", ShowRepositoryRequest(**APP))).num_images == 2
 

@@ -1,11 +1,10 @@
 """How errors leave the management and IAM APIs: one table, one serializer.
 
 The codes are SWR's, the API gateway's and IAM's. Where SWR publishes none, one within its scheme is chosen: 5040021 for
-a wait that ran out, 4030001 for a quota, 5010001 for what is not supported, 5020000 for a registry that refuses or
-whose answer cannot be used, 5030000 for overload, what is not ready, a registry that is unavailable, a disk that is
-full or read-only and a database that cannot be used, 4130014 for a body over the limit, 4090048 for a tag that is in
-the way, 4040000 and 4090000 for permissions, shares, retention policies and triggers that are missing or there already,
-and for domains to share with.
+a wait that ran out, 4030001 for a quota, 5010001 for what is not supported, 5030000 for overload, what is not ready, a
+disk that is full or read-only and a database that cannot be used, 4130014 for a body over the limit, 4090048 for a tag
+that is in the way, 4040000 and 4090000 for permissions, shares, retention policies and triggers that are missing or
+there already, and for domains to share with. SWR's 5000021 is for a registry that fails or refuses.
 """
 
 from collections.abc import Iterable
@@ -116,9 +115,9 @@ _CONFLICTS = {
     "organization in use": ErrorCode(409, f"{_SWR}4090023"),
     **dict.fromkeys(("user", "access key"), ErrorCode(409, "IAM.0005")),
 }
-_BAD_REGISTRY = ErrorCode(502, f"{_SWR}5020000")
+_REGISTRY_FAILED = ErrorCode(500, f"{_SWR}5000021")
 _TABLE: tuple[tuple[type[errors.TagferryError], ErrorCode], ...] = (
-    (errors.AnswerTooLarge, _BAD_REGISTRY),
+    (errors.AnswerTooLarge, _REGISTRY_FAILED),
     (errors.TooLarge, BAD_PARAMETER),
     (errors.MissingField, MISSING_PARAMETER),
     (errors.WrongType, BODY_TYPE),
@@ -134,9 +133,11 @@ _TABLE: tuple[tuple[type[errors.TagferryError], ErrorCode], ...] = (
     (errors.Unsupported, ErrorCode(501, f"{_SWR}5010001")),
     (errors.Overloaded, OVERLOADED),
     (errors.Expired, ErrorCode(504, f"{_SWR}5040021")),
-    (errors.Refused, _BAD_REGISTRY),
-    (errors.Corrupt, _BAD_REGISTRY),
-    (errors.Unavailable, ErrorCode(503, f"{_SWR}5030000")),
+    (errors.Refused, _REGISTRY_FAILED),
+    (errors.Corrupt, _REGISTRY_FAILED),
+    (errors.StorageUnavailable, ErrorCode(503, f"{_SWR}5030000")),
+    (errors.DatabaseUnavailable, ErrorCode(503, f"{_SWR}5030000")),
+    (errors.Unavailable, _REGISTRY_FAILED),
 )
 
 
@@ -145,9 +146,7 @@ def code_of(error: errors.TagferryError) -> ErrorCode:
     if isinstance(error, errors.InvalidName) and error.field in _BY_FIELD:
         return _BY_FIELD[error.field]
     if isinstance(error, errors.Incomplete):
-        return _BAD_REGISTRY if isinstance(error.cause, errors.Incomplete | errors.Invalid) else code_of(error.cause)
-    if isinstance(error, errors.Unavailable) and not error.may_pass:
-        return _BAD_REGISTRY
+        return _REGISTRY_FAILED if isinstance(error.cause, errors.Incomplete | errors.Invalid) else code_of(error.cause)
     if isinstance(error, errors.TooLarge) and error.field == "body":
         return ErrorCode(413, f"{_SWR}4130014")
     if isinstance(error, errors.NotFound) and error.kind in _BY_KIND:

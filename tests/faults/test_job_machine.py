@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -179,8 +179,10 @@ class JobMachine(RuleBasedStateMachine):
 
 TestJobMachine = JobMachine.TestCase
 TestJobMachine.settings = settings(
-    max_examples=int(os.environ.get("FAULTS_EXAMPLES", "10")),
+    max_examples=int(os.environ.get("FAULTS_EXAMPLES", "50")),
     stateful_step_count=25,
     deadline=None,
+    # To explain a failure, each line is traced, which takes longer than all else.
+    phases=[phase for phase in Phase if phase is not Phase.explain],
     suppress_health_check=[*HealthCheck],
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 from unittest import mock
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -234,8 +234,10 @@ def _full_disk(at: int) -> Iterator[None]:
 
 TestRegistryMachine = RegistryMachine.TestCase
 TestRegistryMachine.settings = settings(
-    max_examples=int(os.environ.get("FAULTS_EXAMPLES", "15")),
+    max_examples=int(os.environ.get("FAULTS_EXAMPLES", "50")),
     stateful_step_count=25,
     deadline=None,
+    # To explain a failure, each line is traced, which takes longer than all else.
+    phases=[phase for phase in Phase if phase is not Phase.explain],
     suppress_health_check=[*HealthCheck],
 )

@@ -1,17 +1,31 @@
-"""`tagferry serve`, with the pauses and grace times of its housekeeping shortened: an hour then holds sixty of them."""
+"""`tagferry serve`, with what takes days to be seen shortened: an hour then holds sixty rounds of housekeeping.
+
+What is remembered has a bound, which ordinary work reaches after days. Small bounds are reached within minutes, so that
+memory which still grows afterwards is a leak.
+"""
 
 import sys
 
 from tagferry import housekeeping
 from tagferry.cli import main
+from tagferry.copy.homes import BlobHomes
+from tagferry.copy.known import KnownContent
+from tagferry.registry import integrity
 
-_SHORTENED = {"_PAUSE_SECONDS": 60.0, "_GRACE_SECONDS": 300.0}
+_SHORTENED = {
+    (housekeeping, "_PAUSE_SECONDS"): 60.0,
+    (housekeeping, "_GRACE_SECONDS"): 300.0,
+    (integrity, "_REMEMBERED"): 500,
+}
+_REMEMBERED = 1000
 
 
 if __name__ == "__main__":
-    for name, seconds in _SHORTENED.items():
-        if not hasattr(housekeeping, name):
-            raise SystemExit(f"tagferry.housekeeping has no {name} to be shortened")
-        setattr(housekeeping, name, seconds)
+    for (module, name), value in _SHORTENED.items():
+        if not hasattr(module, name):
+            raise SystemExit(f"{module.__name__} has no {name} to be shortened")
+        setattr(module, name, value)
+    for memory in (BlobHomes, KnownContent):
+        memory.__init__.__kwdefaults__ = {**(memory.__init__.__kwdefaults__ or {}), "limit": _REMEMBERED}
     sys.argv = ["tagferry", "serve"]
     main()

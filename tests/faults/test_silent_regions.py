@@ -97,13 +97,15 @@ async def test_lists_of_a_silent_region_are_answered_504_and_keep_no_other_regio
         stuck: list[asyncio.Task[Answer]] = []
 
         async def all_wait() -> bool:
-            return hole.connections >= len(stuck) and deployment.app.services.load.busy == 0
+            return hole.connections >= bounds.LISTS_AT_ONCE and deployment.app.services.load.busy == 0
 
         # More than are worked on at once, with those that are let in because of their credentials.
         for _ in range(3):
             stuck += [
                 asyncio.create_task(deployment.http("GET", path, region=EAST, headers=headers)) for _ in range(20)
             ]
+            # Lets every request of this round reach the server before the next one.
+            await asyncio.sleep(0.5)
             await eventually(all_wait)
 
         beside = await deployment.http("GET", LISTS[0], headers=headers)

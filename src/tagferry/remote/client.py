@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from tagferry import bounds
+from tagferry.concurrency import ELSEWHERE
 from tagferry.docker_hub import full_name, is_hub
 from tagferry.errors import InvalidName, NotFound, Refused, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
@@ -174,8 +175,18 @@ class RemoteStore:
         mount_from = self._named(mount_from) if mount_from is not None else None
         return await self._uploader.write(repository, descriptor, source, mount_from=mount_from, anew=anew)
 
+    @asynccontextmanager
+    async def _list_turn(self) -> AsyncIterator[None]:
+        """Wait for one of the few lists that are read at once, without counting as work of this process meanwhile."""
+        with ELSEWHERE.get():
+            await self._lists.acquire()
+        try:
+            yield
+        finally:
+            self._lists.release()
+
     async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
-        async with self._lists:
+        async with self._list_turn():
             tags = await self._tag_lists.all(self._named(repository))
         for tag in tags:
             yield tag
@@ -187,7 +198,7 @@ class RemoteStore:
         if only is not None:
             return await self._described(repository, sorted(only))
         async with AsyncExitStack() as listing:
-            await listing.enter_async_context(self._lists)
+            await listing.enter_async_context(self._list_turn())
             tags = await self._tag_lists.all(self._named(repository))
             if len(tags) <= _SHORT:
                 await listing.aclose()
@@ -220,7 +231,7 @@ class RemoteStore:
         )
         names: set[RepositoryName] = set()
         try:
-            async with self._lists:
+            async with self._list_turn():
                 async for page in pages(self._transport, call):
                     require_few(self._transport, call, page)
                     entries = page.document.get("repositories", "")

@@ -1,10 +1,9 @@
-"""Manifests, tags and referrers on disk.
+"""Manifests and tags on disk.
 
 All of this blocks; it runs in the disk's threads, and what changes a repository runs under that repository's lock.
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -20,17 +19,16 @@ from tagferry.oci.model import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest
 from tagferry.registry.blobs import BlobFiles
 from tagferry.registry.errors import MissingReference
 from tagferry.registry.files import (
-    entries,
     files_below,
     is_of_the_file,
     open_file,
-    read_file,
     remove_entry,
     replace_file,
     sync_directory,
 )
 from tagferry.registry.integrity import Damage, Integrity, is_marked
-from tagferry.registry.layout import Layout, digest_of
+from tagferry.registry.layout import Layout
+from tagferry.registry.referrers import ReferrerEntries
 from tagferry.registry.tag_names import TagNames
 
 _LONGEST_HEAD = bounds.MEDIA_TYPE_CHARACTERS + 1
@@ -49,13 +47,18 @@ class _Stored(NamedTuple):
 
 
 class ManifestFiles:
-    """The manifests of one registry."""
+    """The manifests of one registry.
+
+    Attributes:
+        referrers: the entries of those that have a subject.
+    """
 
     def __init__(self, layout: Layout, blobs: BlobFiles, integrity: Integrity) -> None:
         self._layout = layout
         self._blobs = blobs
         self._integrity = integrity
         self._tag_names = TagNames()
+        self.referrers = ReferrerEntries(layout, integrity, self.read)
         self._lock = Lock()
         self._referred: dict[Digest, tuple[tuple[Digest, ...], tuple[Digest, ...]]] = {}
 
@@ -98,9 +101,7 @@ class ManifestFiles:
         self._require_content(repository, manifest)
         self._require_shallow(repository, manifest)
         # A referrer's entry counts only once its manifest is there, so it is written first.
-        if manifest.subject is not None:
-            entry = self._layout.referrer(repository, manifest.subject.digest, manifest.digest)
-            self._replace(entry, json.dumps(manifest.referrer_descriptor.to_json()).encode())
+        self.referrers.write(repository, manifest)
         content = manifest.media_type.encode() + b"\n" + manifest.raw
         path = self._layout.manifest(repository, manifest.digest)
         if not _holds(path, content):
@@ -127,11 +128,11 @@ class ManifestFiles:
         try:
             stored = self._load(repository, reference)
         except Corrupt:
-            entries_of_it = self._entries_of(repository, reference)
+            entries_of_it = self.referrers.named(repository, reference)
         else:
             if stored is None:
                 raise self._not_found(repository, reference)
-            entries_of_it = self._entries_by(repository, Manifest(stored.raw, stored.media_type, reference))
+            entries_of_it = self.referrers.of(repository, Manifest(stored.raw, stored.media_type, reference))
         # Tags go first: one that points to nothing is never to be seen.
         for record in self.tags(repository):
             if record.digest == reference:
@@ -154,13 +155,6 @@ class ManifestFiles:
                 path.unlink(missing_ok=True)
             for folder in {path.parent for path in files}:
                 sync_directory(folder)
-
-    def drop_vanished_referrers(self, repository: RepositoryName) -> None:
-        """Remove the entries of referrers that have no manifest: an interrupted push or deletion leaves them."""
-        for entry in list(files_below(self._layout.repository(repository) / "_referrers")):
-            digest = digest_of(*entry.name.partition("-")[::2])
-            if digest is not None and not self._layout.manifest(repository, digest).exists():
-                entry.unlink(missing_ok=True)
 
     def tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         """The tags in lexical order, or just those of `only` that exist; raises NotFound where all are asked for."""
@@ -220,40 +214,6 @@ class ManifestFiles:
         names = self._tag_names.inside(self._layout.tags(repository))
         pointed_to = {record.digest for tag in names if (record := self._record(repository, tag))}
         return sorted(one for one in pointed_to if not os.path.lexists(self._layout.manifest(repository, one)))
-
-    def referrers(
-        self,
-        repository: RepositoryName,
-        subject: Digest,
-        artifact_type: str | None = None,
-        *,
-        after: Digest | None = None,
-        limit: int,
-    ) -> tuple[list[Descriptor], bool]:
-        """Manifests whose subject is this digest, in the order of their digests, and whether there are more.
-
-        Args:
-            repository: where they are.
-            subject: the digest.
-            artifact_type: of which type; None for all.
-            after: only those behind this one.
-            limit: bytes of their descriptions after which it ends.
-        """
-        found: list[Descriptor] = []
-        left = limit
-        behind = _entry_name(after) if after is not None else ""
-        for name in entries(self._layout.referrers(repository, subject)):
-            digest = digest_of(*name.partition("-")[::2])
-            if name <= behind or digest is None or not self._is_unmarked(repository, digest):
-                continue
-            descriptor = self._referrer(repository, subject, digest)
-            if descriptor is None or artifact_type not in (None, descriptor.artifact_type):
-                continue
-            if left <= 0:
-                return found, True
-            found.append(descriptor)
-            left -= _described_bytes(descriptor)
-        return found, False
 
     def referenced_blobs(self, repository: RepositoryName) -> set[Digest]:
         """Every blob that some manifest of the repository needs; manifests that an index lists are named along."""
@@ -338,52 +298,6 @@ class ManifestFiles:
                 break
         raise Corrupt(f"manifest {digest} of {repository} is damaged on the registry's disk")
 
-    def _is_unmarked(self, repository: RepositoryName, digest: Digest) -> bool:
-        try:
-            found = self._layout.manifest(repository, digest).lstat()
-        except FileNotFoundError:
-            return False
-        return not self._integrity.is_wrong(found) and (self._integrity.is_right(found) or not is_marked(found))
-
-    def _referrer(self, repository: RepositoryName, subject: Digest, digest: Digest) -> Descriptor | None:
-        """What is listed of a referrer; where that is damaged it is made again from its manifest."""
-        entry = self._layout.referrer(repository, subject, digest)
-        try:
-            descriptor = Descriptor.from_json(json.loads(read_file(entry, _LONGEST_FILE)))
-            if descriptor.digest == digest:
-                return descriptor
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, RecursionError, TagferryError):
-            pass
-        damage = Damage("referrer", digest, repository)
-        self._integrity.report(damage)
-        try:
-            manifest = self.read(repository, digest)
-        except TagferryError:
-            return None
-        if manifest.subject is None or manifest.subject.digest != subject:
-            return None
-        descriptor = manifest.referrer_descriptor
-        # Who only lists is not to fail because nothing can be written.
-        with contextlib.suppress(OSError):
-            self._replace(entry, json.dumps(descriptor.to_json()).encode())
-            self._integrity.healed(damage)
-        return descriptor
-
-    def _entries_by(self, repository: RepositoryName, manifest: Manifest) -> list[Path]:
-        """The entry that a manifest has as a referrer, if it is one."""
-        try:
-            subject = manifest.subject
-        except Invalid:
-            return self._entries_of(repository, manifest.digest)
-        return [self._layout.referrer(repository, subject.digest, manifest.digest)] if subject is not None else []
-
-    def _entries_of(self, repository: RepositoryName, digest: Digest) -> list[Path]:
-        """Every entry of a referrer whose manifest does not tell its subject any more."""
-        directory = self._layout.repository(repository) / "_referrers"
-        return [path for path in files_below(directory) if path.name == _entry_name(digest)]
-
     def _resolve(self, repository: RepositoryName, reference: Reference) -> Digest | None:
         if isinstance(reference, Digest):
             return reference
@@ -435,12 +349,3 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def _indexes(manifest: Manifest) -> set[Digest]:
     return {child.digest for child in manifest.children if child.media_type in INDEX_TYPES}
-
-
-def _entry_name(digest: Digest) -> str:
-    return f"{digest.algorithm}-{digest.encoded}"
-
-
-def _described_bytes(descriptor: Descriptor) -> int:
-    """About how many bytes a descriptor takes as JSON."""
-    return 300 + sum(len(key) + len(value) for key, value in descriptor.annotations.items())

@@ -13,14 +13,15 @@ from typing import Self
 
 from tagferry import bounds
 from tagferry.concurrency import LatestResult
-from tagferry.errors import Corrupt, Incomplete, NotFound, TagferryError, TooLarge
+from tagferry.errors import Corrupt, Incomplete, NotFound, TooLarge
 from tagferry.events import SparseEvents
 from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, written_since
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.registry.arrivals import Arrivals
 from tagferry.registry.blobs import BlobFiles
-from tagferry.registry.files import files_below, is_empty, make_directory, remove_empty_directories
+from tagferry.registry.files import make_directory
+from tagferry.registry.garbage import Garbage
 from tagferry.registry.integrity import Damage, Integrity
 from tagferry.registry.layout import Layout
 from tagferry.registry.manifests import ManifestFiles
@@ -63,6 +64,7 @@ class DiskStore:
         self._manifests = ManifestFiles(self._layout, self._blobs, self._integrity)
         # Held by threads, not by tasks: a cancelled task leaves its thread running, and that still needs the lock.
         self._locks = tuple(Lock() for _ in range(_LOCKS))
+        self._garbage = Garbage(self._layout, self._blobs, self._manifests, self._lock)
         self._room = Room(root, reserve)
         self.quotas = Quotas(self._layout, self._threads)
         self.uploads = Uploads(self._layout, self._threads, self._room, self.quotas, self._commit)
@@ -138,23 +140,18 @@ class DiskStore:
         def delete() -> None:
             with self._lock(repository):
                 self._manifests.delete(repository, reference, seen)
-                self._prune(repository)
+                self._garbage.prune(repository)
 
         await self._threads.run(delete)
         self.quotas.freed(repository)
 
     async def delete_repository(self, repository: RepositoryName) -> None:
-        def delete() -> None:
-            with self._lock(repository):
-                self._delete_all(repository)
-                self._prune(repository)
-
-        await self._threads.run(delete)
+        await self._threads.run(self._garbage.delete_repository, repository)
         self.quotas.freed(repository)
 
     async def clear_organization(self, namespace: Namespace) -> list[RepositoryName]:
         """Remove whatever no tag refers to in an organization, uploads too; returns the repositories that have tags."""
-        held, ended = await self._threads.run(self._clear, namespace)
+        held, ended = await self._threads.run(self._garbage.clear, namespace)
         for repository, identifier in ended:
             self.uploads.forget(repository, identifier)
         self.quotas.freed()
@@ -321,7 +318,7 @@ class DiskStore:
     ) -> tuple[list[Descriptor], bool]:
         """The referrers behind one of them up to a number of bytes, and whether there are more."""
         return await self._threads.run(
-            self._manifests.referrers, repository, digest, artifact_type, after=after, limit=limit
+            self._manifests.referrers.page, repository, digest, artifact_type, after=after, limit=limit
         )
 
     async def tag_names(self, repository: RepositoryName) -> list[Tag]:
@@ -338,7 +335,7 @@ class DiskStore:
         def delete() -> None:
             with self._lock(repository):
                 self._blobs.delete(repository, digest)
-                self._prune(repository)
+                self._garbage.prune(repository)
 
         await self._threads.run(delete)
         self.quotas.freed(repository)
@@ -368,7 +365,7 @@ class DiskStore:
         freed = 0
         for repository in await self._threads.run(self._layout.names):
             try:
-                freed += await self._threads.run(self._collect, repository, older_than)
+                freed += await self._threads.run(self._garbage.collect, repository, older_than)
             except (OSError, DiskRefuses) as error:
                 # What cannot be read in one repository keeps no other one full.
                 _log.warning("garbage of a repository could not be collected", repository=repository, reason=str(error))
@@ -379,7 +376,7 @@ class DiskStore:
 
     async def remove_leftovers(self) -> None:
         """Remove unfinished writes and uploads that nothing has touched for a day."""
-        gone = await self._threads.run(self._remove_leftovers, time.time() - _LEFTOVER_SECONDS)
+        gone = await self._threads.run(self._garbage.remove_leftovers, time.time() - _LEFTOVER_SECONDS)
         for repository, identifier in gone:
             self.uploads.forget(repository, identifier)
 
@@ -406,21 +403,6 @@ class DiskStore:
         async with self._reading:
             await self._threads.run(self._blobs.find, repository, digest, thorough=True)
 
-    def _clear(self, namespace: Namespace) -> tuple[list[RepositoryName], list[tuple[RepositoryName, str]]]:
-        held, ended = [], []
-        for repository in self._layout.names(namespace):
-            with self._lock(repository):
-                if not is_empty(self._layout.tags(repository)):
-                    held.append(repository)
-                    continue
-                for path in files_below(self._layout.repository(repository) / "_uploads"):
-                    path.unlink(missing_ok=True)
-                    ended.append((repository, path.name))
-                if self._layout.holds_images(repository):
-                    self._delete_all(repository)
-                self._prune(repository)
-        return held, ended
-
     def _require_wanted(self, repository: RepositoryName, digest: Digest, needed_by: Digest | None) -> None:
         """Raise NotFound where neither the repository's link nor a manifest there says that a blob is wanted."""
         if os.path.lexists(self._layout.blob(repository, digest)):
@@ -429,11 +411,6 @@ class DiskStore:
             return
         if digest not in self._manifests.readable_references(repository):
             raise NotFound("blob", digest)
-
-    def _delete_all(self, repository: RepositoryName) -> None:
-        self._manifests.delete_all(repository)
-        for digest in self._layout.digests(repository, "_blobs"):
-            self._blobs.delete(repository, digest)
 
     def _commit(self, spool: Spool, repository: RepositoryName, digest: Digest) -> None:
         with self._lock(repository):
@@ -452,61 +429,8 @@ class DiskStore:
             _log.warning("a repository could not be read", repository=repository, reason=str(error))
             return False
 
-    def _collect(self, repository: RepositoryName, older_than: float) -> int:
-        with self._lock(repository):
-            self._manifests.drop_vanished_referrers(repository)
-            try:
-                needed = self._manifests.referenced_blobs(repository)
-            except TagferryError:
-                # A damaged manifest does not tell what it needs, so everything here may be needed.
-                return 0
-            freed = 0
-            for digest in self._layout.digests(repository, "_blobs"):
-                try:
-                    if digest in needed or self._layout.blob(repository, digest).lstat().st_mtime >= older_than:
-                        continue
-                    freed += self._blobs.delete(repository, digest)
-                except (NotFound, FileNotFoundError):
-                    continue
-            self._prune(repository)
-            return freed
-
-    def _prune(self, repository: RepositoryName) -> None:
-        """Take the directories of a repository away once it holds nothing."""
-        directory = self._layout.repository(repository)
-        if self._layout.holds_images(repository) or not is_empty(self._layout.tags(repository)):
-            return
-        for kind in ("_blobs", "_manifests", "_tags", "_referrers", "_uploads"):
-            deepest = sorted((directory / kind).rglob("*"), reverse=True)
-            for path in (*deepest, directory / kind):
-                # An upload may be starting here at this moment; then its directory stays.
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-        remove_empty_directories(directory, below=self._layout.repositories)
-
-    def _remove_leftovers(self, older_than: float) -> list[tuple[RepositoryName, str]]:
-        for path in files_below(self._layout.temporary):
-            _remove_if_older(path, older_than)
-        return [
-            (repository, path.name)
-            for repository in self._layout.names()
-            for path in files_below(self._layout.repository(repository) / "_uploads")
-            if _remove_if_older(path, older_than)
-        ]
-
 
 async def _piece(content: bytes, offset: int, length: int | None) -> AsyncGenerator[bytes, None]:
     piece = content[offset : None if length is None else offset + length]
     if piece:
         yield piece
-
-
-def _remove_if_older(path: Path, older_than: float) -> bool:
-    try:
-        if path.stat().st_mtime >= older_than:
-            return False
-        path.unlink()
-    except OSError:
-        # It has gone, or nobody may take it away.
-        return False
-    return True

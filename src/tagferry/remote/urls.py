@@ -16,6 +16,7 @@ Origin = tuple[str, str, int]
 PORTS = {"http": 80, "https": 443}
 """The schemes that are spoken, and the port of each where a URL names none."""
 _URL = re.compile(r"(https?://[^/?#]+)([^#]*)", re.IGNORECASE)
+_BRACKETED = re.compile(r"\[[^][]*\](?::\d*)?")
 _NAME = re.compile(r"[A-Za-z0-9._~-]+")
 _PROPER = re.compile(r"[\x21-\x5b\x5d-\x7e]*")
 _AUTHORITY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*")
@@ -70,6 +71,10 @@ def split(url: str) -> tuple[Origin, str]:
 @lru_cache(maxsize=1024)
 def _origin(beginning: str) -> Origin:
     parts = urlsplit(beginning)
+    place = parts.netloc.rpartition("@")[2]
+    # Of a host that has brackets anywhere, Python reads what is between them, and ignores what is around them.
+    if ("[" in place or "]" in place) and _BRACKETED.fullmatch(place) is None:
+        raise ValueError("its host is no address in brackets")
     host = parts.hostname or ""
     if not host:
         raise ValueError("it names no host")

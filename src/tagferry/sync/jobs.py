@@ -190,18 +190,16 @@ class Jobs:
 
         A job that is recorded in the moment in which the one before it ends is not seen by that one.
         """
-        ahead = aliased(SyncJobRow)
-        is_blocked = select(ahead.id).where(ahead.id == SyncJobRow.after_id, ahead.status.in_(OPEN)).exists()
+        is_blocked = select(_AHEAD.id).where(_AHEAD.id == SyncJobRow.after_id, _AHEAD.status.in_(OPEN)).exists()
         free = (SyncJobRow.after_id.is_not(None), ~is_blocked)
         async with self._database.read() as session:
             if await session.scalar(select(SyncJobRow.id).where(*free).limit(1)) is None:
                 return []
         async with self._database.write() as session:
-            freed = await session.execute(
-                update(SyncJobRow).where(*free).values(after_id=None).returning(SyncJobRow.id)
-            )
+            moved = await session.execute(_MOVED_UP.where(*free))
+            freed = sorted(job_id for job_id, after_id in moved if after_id is None)
             await self._signals.send(session, WORK, ["1"])
-            return sorted(freed.scalars())
+            return freed
 
     async def ends(self, jobs: Collection[int]) -> dict[int, JobStatus]:
         """Those of these jobs that have ended."""
@@ -330,8 +328,8 @@ async def announce_ends(session: AsyncSession, signals: Signals, ended: Collecti
     """Let those go on who waited for these jobs' ends: jobs on the same way, and callers."""
     if not ended:
         return
-    freed = await session.execute(_FREED, {"ended": list(ended)})
-    if freed.first() is not None:
+    moved = await session.execute(_MOVED_UP_BEHIND, {"ended": list(ended)})
+    if any(after_id is None for _, after_id in moved):
         await signals.send(session, WORK, ["1"])
     await signals.send(session, ENDED, map(str, ended))
 
@@ -368,13 +366,20 @@ _RESUMED = (
 _ENDS = select(SyncJobRow.id, SyncJobRow.status).where(
     SyncJobRow.id.in_(bindparam("jobs", expanding=True)), SyncJobRow.status.not_in(OPEN)
 )
-_FREED = (
+# A job that ends without having run, because somebody cancels it, may have others ahead of it that have not ended.
+_AHEAD = aliased(SyncJobRow)
+_MOVED_UP = (
     update(SyncJobRow)
-    .where(SyncJobRow.after_id.in_(bindparam("ended", expanding=True)))
-    .values(after_id=None)
-    .returning(SyncJobRow.id)
+    .values(
+        after_id=select(func.max(_AHEAD.id))
+        .where(*(getattr(_AHEAD, name) == getattr(SyncJobRow, name) for name in (*_WAY, "tag")))
+        .where(_AHEAD.id < SyncJobRow.id, _AHEAD.status.in_(OPEN))
+        .scalar_subquery()
+    )
+    .returning(SyncJobRow.id, SyncJobRow.after_id)
     .execution_options(synchronize_session=False)
 )
+_MOVED_UP_BEHIND = _MOVED_UP.where(SyncJobRow.after_id.in_(bindparam("ended", expanding=True)))
 
 
 def _asked(request: SyncRequest) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -89,6 +90,25 @@ async def test_what_was_behind_a_job_that_ended_unseen_goes_on(database: Databas
 
     assert await jobs.unblock() == [second]
     assert await jobs.unblock() == []
+
+
+@pytest.mark.parametrize("cancelled", [1, 2], ids=["one", "all between"])
+async def test_what_was_behind_a_cancelled_job_stays_behind_those_before_that(database: Database, cancelled: int):
+    signals = LocalSignals()
+    jobs, queue = Jobs(database, signals), Queue(database, signals, presence_of(database), regions=[NORTH, SOUTH])
+    line = []
+    for number in range(cancelled + 2):
+        asked = replace(request("v1"), override=number % 2 == 1)
+        line.append((await jobs.create(asked, [JobStart(Tag("v1"))], active_requests=10))[Tag("v1")].id)
+    first, *between, last = line
+    await jobs.cancel(between, reason="asked for")
+    await put_worker_on_record(database, WORKER)
+
+    assert await jobs.unblock() == []
+    assert [job.id for job in await queue.claim(WORKER, 10)] == [first]
+
+    await jobs.end(JobChange(first, JobStatus.SUCCESS), worker_id=WORKER)
+    assert [job.id for job in await queue.claim(WORKER, 10)] == [last]
 
 
 async def test_a_job_that_is_cancelled_in_the_moment_of_its_claim_stays_cancelled(database: Database):

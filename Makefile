@@ -41,9 +41,10 @@ help:
 demo: $(VENV)/.runtime
 	$(BIN)/tagferry demo $(ARGS)
 
-# A file's tests stay in one process, which has servers of its own.
+# A file's tests stay in one process, which has servers of its own. The files come in the order of their names: ordered
+# by the number of tests, as is the default, those with few and long tests would come last, and one process runs alone.
 test: $(VENV)/.dev
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-sdks: $(VENV)/.dev
 	$(BIN)/pytest tests/sdk -m sdk $(ARGS)

@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Iterator
 
@@ -26,6 +27,19 @@ structlog.configure(
     # The default renders an unexpected error with all local variables, which takes seconds.
     processors=[structlog.processors.add_log_level, structlog.dev.ConsoleRenderer(exception_formatter=plain_traceback)]
 )
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Undo what a command that runs in this process sets up: its stream is closed when the test ends."""
+    root = logging.getLogger()
+    handlers, level, configured = root.handlers[:], root.level, structlog.get_config()
+    yield
+    for handler in root.handlers[:]:
+        if handler not in handlers:
+            root.removeHandler(handler)
+    root.setLevel(level)
+    structlog.configure(**configured)
 
 
 @pytest.fixture(scope="session")

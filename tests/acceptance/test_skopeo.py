@@ -17,7 +17,7 @@ from tests.support.debian_image import TAG, DebianImage
 from tests.support.deployment import NORTH, SOUTH, Deployment, calling, deployed
 from tests.support.docker_registry import PASSWORD, USERNAME, docker_registry
 from tests.support.processes import outcome
-from tests.support.programs import require_program
+from tests.support.programs import require_program, skopeo_environment
 
 _PATIENCE = 120
 EMBEDDED, DISTRIBUTION = "embedded", "docker-registry"
@@ -44,6 +44,7 @@ class Skopeo:
 
     def __init__(self, ferry: Deployment, login: str | None = None) -> None:
         self._program = require_program("skopeo")
+        self._environment = skopeo_environment(ferry.settings.data_dir / "skopeo")
         self._ferry = ferry
         self._login = login
 
@@ -72,7 +73,7 @@ class Skopeo:
     async def run(self, *arguments: str) -> bytes:
         command = (self._program, "--insecure-policy", *arguments)
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+        process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=self._environment)
         output, errors = await outcome(process, seconds=_PATIENCE)
         assert process.returncode == 0, errors.decode(errors="replace")
         return output

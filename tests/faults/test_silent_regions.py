@@ -173,7 +173,7 @@ CHANGES: list[tuple[str, str, Any]] = [
 async def test_a_change_that_waits_for_a_silent_region_is_answered_504_and_said_to_go_on(
     tmp_path: Path, method: str, path: str, body: Any
 ):
-    async with ferry(tmp_path, limits={"answer_seconds": 2}) as (deployment, _):
+    async with ferry(tmp_path, patience=4.0, limits={"answer_seconds": 2}) as (deployment, _):
         headers = {"X-Auth-Token": await deployment.token(), "Content-Type": "application/json"}
 
         answer = await deployment.http(method, path, region=EAST, body=body, headers=headers)
@@ -184,7 +184,7 @@ async def test_a_change_that_waits_for_a_silent_region_is_answered_504_and_said_
 
 async def test_changes_that_go_on_at_a_silent_region_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bounds, "CHANGES_GOING_ON", 3)
-    async with ferry(tmp_path, limits={"answer_seconds": 1}) as (deployment, _):
+    async with ferry(tmp_path, patience=4.0, limits={"answer_seconds": 1}) as (deployment, _):
         headers = {"X-Auth-Token": await deployment.token()}
         method, path, _ = CHANGES[0]
 

@@ -1,7 +1,6 @@
 """Programs of others, built from their modules: what is pinned and how is in `go/go.mod`."""
 
 import asyncio
-import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import free_port, outcome, stop, wait_until_it_listens
-from tests.support.programs import require_program
+from tests.support.programs import require_program, skopeo_environment
 
 BUILD_SECONDS = 900
 _RUN_SECONDS = 120
@@ -94,7 +93,7 @@ class Client:
             self.program,
             *arguments,
             cwd=self.home,
-            env={**os.environ, **own, **(environment or {})},
+            env={**skopeo_environment(self.home), **own, **(environment or {})},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=pipe,
             stderr=pipe,

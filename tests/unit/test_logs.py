@@ -3,7 +3,6 @@
 import io
 import logging
 import sys
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -12,16 +11,12 @@ from tagferry import logs
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+def told(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What is logged for a person."""
-    root = logging.getLogger()
-    handlers, level, configured = root.handlers[:], root.level, structlog.get_config()
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     logs.configure(style="console", level="info")
-    yield stream
-    root.handlers[:], root.level = handlers, level
-    structlog.configure(**configured)
+    return stream
 
 
 def test_what_strangers_write_controls_no_terminal(told: io.StringIO):

@@ -2,6 +2,7 @@
 #
 #   make demo           two registries, a real image and one synchronization, on this machine
 #   make test           the tests            ARGS='-k signing -x' goes to pytest
+#   make test-faults    servers and registries that are killed, attacked, starved and silent; takes minutes
 #   make test-sdks      the SWR SDKs of four languages; Go, Java with Maven, and Node where they are installed
 #   make test-interop   crane, regctl, the OCI's conformance tests and registries of others, where Go is installed
 #   make fuzz           requests made up from the OpenAPI document
@@ -24,6 +25,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL_LOCKED := $(PIP) install --quiet --require-hashes -r
 INSTALL_TAGFERRY := $(PIP) install --quiet --no-deps --no-build-isolation -e .
 
+# A file's tests stay in one process, which has servers of its own. The files come in the order of their names: ordered
+# by the number of tests, as is the default, those with few and long tests would come last, in one process.
+IN_PARALLEL := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 LOCK_VENV := build/lock-venv
 COMPILE := $(LOCK_VENV)/bin/uv pip compile pyproject.toml - --extra postgres --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
@@ -33,7 +38,7 @@ BUILD_REQUIREMENTS := import tomllib; \
 	print(*requires, "editables", sep="\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-sdks test-interop fuzz faults fuzz-parsers check bench bench-durable lock clean
+.PHONY: help demo test test-faults test-sdks test-interop fuzz faults fuzz-parsers check bench bench-durable lock clean
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -41,10 +46,11 @@ help:
 demo: $(VENV)/.runtime
 	$(BIN)/tagferry demo $(ARGS)
 
-# A file's tests stay in one process, which has servers of its own. The files come in the order of their names: ordered
-# by the number of tests, as is the default, those with few and long tests would come last, and one process runs alone.
 test: $(VENV)/.dev
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(IN_PARALLEL) $(ARGS)
+
+test-faults: $(VENV)/.dev
+	$(IN_PARALLEL) -m faults tests/faults $(ARGS)
 
 test-sdks: $(VENV)/.dev
 	$(BIN)/pytest tests/sdk -m sdk $(ARGS)

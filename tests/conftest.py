@@ -10,6 +10,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 from structlog.dev import plain_traceback
 
+from tagferry import events
 from tagferry.db.engine import Database
 from tests.support import debian_image, programs
 from tests.support.postgres import PostgresServer, postgres_server
@@ -31,7 +32,11 @@ structlog.configure(
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """Undo what a command that runs in this process sets up: its stream is closed when the test ends."""
+    """Undo what a command that runs in this process sets up: its stream is closed when the test ends.
+
+    Events that are logged once a minute are logged again.
+    """
+    events._logged.clear()
     root = logging.getLogger()
     handlers, level, configured = root.handlers[:], root.level, structlog.get_config()
     yield

@@ -5,6 +5,9 @@ from typing import Any
 
 _INTERVAL_SECONDS = 60.0
 
+_logged: dict[tuple[str, str], tuple[float, int]] = {}
+"""When an event of a module was last logged, and how often it has happened since."""
+
 
 class Events:
     """A logger.
@@ -39,10 +42,8 @@ class SparseEvents:
     """
 
     def __init__(self, name: str, *, seconds: float = _INTERVAL_SECONDS) -> None:
-        self._events = Events(name)
+        self._name = name
         self._seconds = seconds
-        self._logged_at: dict[str, float] = {}
-        self._unlogged: dict[str, int] = {}
 
     def warning(self, event: str, **fields: Any) -> None:
         """Log what an operator should look at, unless the same event was logged within the interval.
@@ -52,9 +53,11 @@ class SparseEvents:
             fields: of this occurrence; `times` is added, how often it happened since the last line.
         """
         now = time.monotonic()
-        times = self._unlogged.pop(event, 0) + 1
-        if now - self._logged_at.get(event, now - self._seconds) < self._seconds:
-            self._unlogged[event] = times
+        key = (self._name, event)
+        logged_at, times = _logged.get(key, (now - self._seconds, 0))
+        times += 1
+        if now - logged_at < self._seconds:
+            _logged[key] = (logged_at, times)
             return
-        self._logged_at[event] = now
-        self._events.warning(event, times=times, **fields)
+        _logged[key] = (now, 0)
+        Events(self._name).warning(event, times=times, **fields)

@@ -1,20 +1,29 @@
 """Programs that listen on loopback, as tests and benchmarks start them."""
 
 import asyncio
+import secrets
 import socket
 import subprocess
 import time
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
+_PORTS = range(10_000, 32_000)
+"""Linux gives higher ports to connections, so that one could be taken before a server listens there."""
+_PORT_ATTEMPTS = 100
 
 
 def free_port() -> int:
     """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for _ in range(_PORT_ATTEMPTS):
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"no port of {_PORTS} is free")
 
 
 def wait_until_it_listens(process: subprocess.Popen[bytes], address: str) -> None:

@@ -1,14 +1,15 @@
 from structlog.testing import capture_logs
 
+from tagferry import events
 from tagferry.events import SparseEvents
 
 
 def test_what_happens_often_is_logged_once_an_interval_with_a_count():
-    events = SparseEvents("test", seconds=1000)
+    sparse = SparseEvents("test", seconds=1000)
     with capture_logs() as logs:
         for number in range(100):
-            events.warning("a connection was refused", address=number)
-        events.warning("a head was too long")
+            sparse.warning("a connection was refused", address=number)
+        sparse.warning("a head was too long")
     assert [(entry["event"], entry["times"]) for entry in logs] == [
         ("a connection was refused", 1),
         ("a head was too long", 1),
@@ -17,8 +18,7 @@ def test_what_happens_often_is_logged_once_an_interval_with_a_count():
 
 
 def test_the_next_line_counts_what_had_none():
-    events = SparseEvents("test", seconds=0)
-    events._unlogged["a connection was refused"] = 41
+    events._logged["test", "a connection was refused"] = (0.0, 41)
     with capture_logs() as logs:
-        events.warning("a connection was refused")
+        SparseEvents("test", seconds=0).warning("a connection was refused")
     assert logs[0]["times"] == 42

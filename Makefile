@@ -25,9 +25,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL_LOCKED := $(PIP) install --quiet --require-hashes -r
 INSTALL_TAGFERRY := $(PIP) install --quiet --no-deps --no-build-isolation -e .
 
-# A file's tests stay in one process, which has servers of its own. The files come in the order of their names: ordered
-# by the number of tests, as is the default, those with few and long tests would come last, in one process.
-IN_PARALLEL := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Many tests wait more than they compute. A file's tests stay in one process, which has servers of its own. The files
+# come in the order of their names: ordered by the number of tests, as is the default, those with few and long tests
+# would come last, in one process.
+IN_PARALLEL := $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 LOCK_VENV := build/lock-venv
 COMPILE := $(LOCK_VENV)/bin/uv pip compile pyproject.toml - --extra postgres --universal --python-version 3.11 \

@@ -7,6 +7,7 @@ them the region's registry is the embedded one.
 """
 
 import asyncio
+import gc
 import json
 import sys
 from pathlib import Path
@@ -52,5 +53,7 @@ async def _make_organization(app: App, admin: FirstAdmin) -> None:
 
 
 if __name__ == "__main__":
+    # As `tagferry serve` does.
+    gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))

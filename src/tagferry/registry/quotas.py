@@ -6,6 +6,7 @@ therefore never too low, and exact when it matters. It is kept in memory only, s
 """
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Set
@@ -25,6 +26,12 @@ from tagferry.registry.threads import DiskThreads
 _SESSION = re.compile(r"[0-9a-f]{32}")
 _SHORTEST_PAUSE = 1.0
 """Seconds from one count of an organization to the next one."""
+_RECORDED_SECONDS = 5.0
+"""For how long the number of recorded repositories is used again while an organization is far from its limit."""
+_FAR = 0.9
+"""The share of the limit below which that is."""
+_ALWAYS_EXACT = 100
+"""Limits up to this one are checked exactly each time."""
 
 
 class Allowances(Protocol):
@@ -48,6 +55,9 @@ class Usage:
         reserved: bytes of what is being stored.
         uploads: bytes that each session has received.
         is_exact: nothing was added or deleted since it was counted.
+        counted_at: when it was.
+        recorded: how many repositories were on record when they were last looked up.
+        recorded_at: when they were.
     """
 
     stored: int = 0
@@ -56,7 +66,9 @@ class Usage:
     uploads: dict[str, int] = field(default_factory=dict)
     repositories: set[str] = field(default_factory=set)
     is_exact: bool = True
-    counted_at: float = 0.0
+    counted_at: float = -math.inf
+    recorded: int = 0
+    recorded_at: float = -math.inf
 
     @property
     def bytes(self) -> int:
@@ -171,10 +183,16 @@ class Quotas:
     async def _require_repository(self, usage: Usage, repository: RepositoryName, limits: Limits) -> None:
         if self.allowances is None or limits.repositories is None or repository in usage.repositories:
             return
+        limit, now = limits.repositories, time.monotonic()
+        is_far = limit > _ALWAYS_EXACT and len(usage.repositories) + usage.recorded < limit * _FAR
+        if is_far and now - usage.recorded_at < _RECORDED_SECONDS:
+            return
         namespace = _namespace(repository)
-        names = usage.repositories | await self.allowances.recorded(namespace)
-        if repository not in names and len(names) >= limits.repositories:
-            raise too_many(namespace, "repositories", len(names), limits.repositories)
+        recorded = await self.allowances.recorded(namespace)
+        usage.recorded, usage.recorded_at = len(recorded), now
+        names = usage.repositories | recorded
+        if repository not in names and len(names) >= limit:
+            raise too_many(namespace, "repositories", len(names), limit)
 
     async def _checked(self, namespace: str, check: Callable[[Usage], Awaitable[None]]) -> None:
         """Check against what is known and, before that is refused, against what is there."""

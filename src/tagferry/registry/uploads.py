@@ -15,7 +15,7 @@ from tagferry.registry.layout import Layout
 from tagferry.registry.quotas import Quotas
 from tagferry.registry.room import Room
 from tagferry.registry.spool import Spool
-from tagferry.registry.threads import DiskRefuses, DiskThreads
+from tagferry.registry.threads import DiskFull, DiskRefuses, DiskThreads
 
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 _STATUS_PATIENCE_SECONDS = 5.0
@@ -122,10 +122,9 @@ class Uploads:
         """
         spool = self._spool(repository, identifier)
         async with self._turn(identifier, spool), self._ended_by_fullness(repository, identifier, spool):
-            await self._append(repository, identifier, spool, chunks, offset, length, announced)
+            size = await self._append(repository, identifier, spool, chunks, offset, length, announced)
             try:
                 await spool.verify(digest)
-                size = await spool.size()
                 await self._threads.run(self._commit, spool, repository, digest)
                 self._quotas.stored(repository, size)
             except FileNotFoundError:
@@ -155,11 +154,16 @@ class Uploads:
         length: int | None,
         announced: int | None,
     ) -> int:
-        before = await self._received(repository, identifier, spool)
+        try:
+            before, refusal = await self._threads.run(self._look, spool, announced or 0)
+        except FileNotFoundError:
+            self.forget(repository, identifier)
+            raise NotFound("upload", identifier) from None
         if offset is not None and offset != before:
             raise OutOfOrder(offset, before)
+        if refusal is not None:
+            raise refusal
         if announced:
-            await self._threads.run(self._room.require, announced)
             await self._quotas.require(repository, announced)
         try:
             after = await spool.extend(await self._quotas.metered(repository, identifier, chunks))
@@ -169,6 +173,16 @@ class Uploads:
             await spool.cut(before)
             raise SizeMismatch("Content-Range", f"must cover the body's {after - before} bytes", length)
         return after
+
+    def _look(self, spool: Spool, announced: int) -> tuple[int, DiskFull | None]:
+        """The bytes received so far, and why the disk refuses what was announced; blocks."""
+        size = spool.path.stat().st_size
+        if announced:
+            try:
+                self._room.require(announced)
+            except DiskFull as error:
+                return size, error
+        return size, None
 
     def _spool(self, repository: RepositoryName, identifier: str) -> Spool:
         if not _IDENTIFIER.fullmatch(identifier):

@@ -28,10 +28,20 @@ DESCRIPTION_LIMIT = 255
 _USERS = select(UserRow, DomainRow).join(DomainRow, DomainRow.id == UserRow.domain_id)
 # Built once, since every request with a login asks one of them.
 _BY_ID = _USERS.where(UserRow.id == bindparam("user"), UserRow.enabled)
-_BY_KEY = _BY_ID.join(AccessKeyRow, AccessKeyRow.user_id == UserRow.id).where(
+# Each request asks whether its caller is still let in: of columns, and of statements that are built once.
+_BY_PASSWORD = _BY_ID.with_only_columns(
+    UserRow.id,
+    UserRow.name,
+    UserRow.is_admin,
+    UserRow.password_hash,
+    DomainRow.id.label("domain_id"),
+    DomainRow.name.label("domain_name"),
+)
+_BY_KEY = _BY_PASSWORD.join(AccessKeyRow, AccessKeyRow.user_id == UserRow.id).where(
     AccessKeyRow.access_key == bindparam("key"), AccessKeyRow.enabled
 )
 _TOKEN_EXISTS = exists().where(TokenRow.token_hash == bindparam("token"))
+_BY_PASSWORD_AND_TOKEN, _BY_KEY_AND_TOKEN = _BY_PASSWORD.where(_TOKEN_EXISTS), _BY_KEY.where(_TOKEN_EXISTS)
 
 
 class Users:
@@ -231,18 +241,24 @@ class Users:
         What goes back to the key or password is good as long as the caller's `proof.mark` stays the same. With the hash
         of a token, that token must not have been revoked either.
         """
-        wanted, parameters = _BY_ID, {"user": user_id}
+        parameters = {"user": user_id}
         if access_key is not None:
-            wanted, parameters = _BY_KEY, {"user": user_id, "key": access_key}
+            parameters["key"] = access_key
         if token is not None:
-            wanted, parameters = wanted.where(_TOKEN_EXISTS), parameters | {"token": token}
-        async with self._database.read() as session:
-            found = (await session.execute(wanted, parameters)).first()
-        if found is None:
-            return None
-        user, domain = found
-        proof = Proof(access_key=access_key, token=token, mark=mark_of(user, access_key))
-        return caller_of(user, domain, proof)
+            parameters["token"] = token
+            wanted = _BY_PASSWORD_AND_TOKEN if access_key is None else _BY_KEY_AND_TOKEN
+        else:
+            wanted = _BY_PASSWORD if access_key is None else _BY_KEY
+        for user in await self._database.rows(wanted, parameters):
+            return Caller(
+                user_id=user.id,
+                name=user.name,
+                domain_id=user.domain_id,
+                domain_name=user.domain_name,
+                is_admin=user.is_admin,
+                proof=Proof(access_key=access_key, token=token, mark=_mark(user.password_hash, access_key)),
+            )
+        return None
 
     async def _hash(self, password: str) -> str:
         if len(password) < PASSWORD_MINIMUM:
@@ -277,7 +293,11 @@ def caller_of(user: UserRow, domain: DomainRow, proof: Proof | None = None) -> C
 
 def mark_of(user: UserRow, access_key: str | None = None) -> str:
     """A text that changes with the user's access key, or without one with its password, of which it tells nothing."""
-    return access_key if access_key is not None else hashlib.sha256(user.password_hash.encode()).hexdigest()[:32]
+    return _mark(user.password_hash, access_key)
+
+
+def _mark(password_hash: str, access_key: str | None) -> str:
+    return access_key if access_key is not None else hashlib.sha256(password_hash.encode()).hexdigest()[:32]
 
 
 def _record(user: UserRow, domain: DomainRow) -> UserRecord:

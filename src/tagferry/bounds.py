@@ -35,6 +35,9 @@ LOOP_LAG_SECONDS = 0.1
 """Delay of the event loop from which, if it lasts for half a second, new requests are answered with 503."""
 SHED_SECONDS = 2.0
 """Time for which a connection is not read after a request on it was refused because of overload."""
+SHED_PER_ADDRESS = 32
+"""Requests from one address that are refused because of overload within that time, after which its new connections are
+refused too until the time has passed."""
 NEWCOMERS_RESERVE = 16
 """Requests that are admitted in each tenth of a second while the event loop is late, in addition to the others, from
 addresses that have sent no other in it."""

@@ -5,17 +5,21 @@ with requests in progress can exclude others. A connection is idle while it wait
 """
 
 import resource
+import time
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Literal
 
 from tagferry.addresses import client_source
-from tagferry.bounds import DESCRIPTOR_RESERVE
+from tagferry.bounds import DESCRIPTOR_RESERVE, SHED_PER_ADDRESS, SHED_SECONDS
 from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
 
 log = SparseEvents(__name__)
 
 _LEAST = 16
+_REMEMBERED = 10_000
+"""Addresses whose refused requests are remembered."""
 
 
 class Slot:
@@ -47,6 +51,10 @@ class Slot:
     def idle(self) -> None:
         """Note that no request is in progress: the connection may be closed to make room."""
         self._connections.set_idle(self, is_idle=True)
+
+    def shed(self) -> None:
+        """Note that a request was refused because of overload."""
+        self._connections.shed(self)
 
     def release(self) -> None:
         """The connection has ended; later calls do nothing."""
@@ -86,6 +94,7 @@ class Connections:
         self._held = [0] * max(listeners, 1)
         self._addresses: dict[str, _Address] = {}
         self._idle: dict[Slot, None] = {}
+        self._shed: OrderedDict[str, deque[float]] = OrderedDict()
 
     @property
     def held(self) -> int:
@@ -95,6 +104,10 @@ class Connections:
     def take(self, listener: int, host: str) -> Slot | None:
         """Return a slot for a new connection, which is idle at first; None if it has to be refused."""
         key = client_source(host)
+        if self._sheds(key) and not self._is_exempt(host):
+            BOUND_REACHED.labels(bound="shed_per_address").inc()
+            log.warning("refused a connection", limit="shed_per_address", address=host, held=self.held)
+            return None
         address = self._addresses.get(key)
         if address is not None and address.held >= self._per_address and not self._is_exempt(host):
             if not self._close_oldest(address.idle, "connections_per_address", host):
@@ -117,6 +130,24 @@ class Connections:
         else:
             self._idle.pop(slot, None)
             slot.address_idle.pop(slot, None)
+
+    def shed(self, slot: Slot) -> None:
+        """Note that a request was refused because of overload.
+
+        A client that comes back at once on another connection costs more than its refused requests, so from an address
+        with many of them no connection is taken for a while.
+        """
+        times = self._shed.setdefault(slot.address, deque(maxlen=SHED_PER_ADDRESS))
+        times.append(time.monotonic())
+        self._shed.move_to_end(slot.address)
+        if len(self._shed) > _REMEMBERED:
+            self._shed.popitem(last=False)
+
+    def _sheds(self, address: str) -> bool:
+        times = self._shed.get(address)
+        if times is None or len(times) < SHED_PER_ADDRESS:
+            return False
+        return time.monotonic() - times[0] < SHED_SECONDS
 
     def release(self, slot: Slot) -> None:
         """Release a slot."""

@@ -291,9 +291,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         is_shed = self._answering is not None and self._answering.scope["state"].get("is_shed", False)
         self._answering = None
+        if is_shed:
+            self._slot.shed()
         if self.transport.is_closing():
             return
-        if self.pipeline:
+        if is_shed and self.pipeline:
+            # Those behind it would be refused one by one.
+            self.pipeline.clear()
+            self.transport.close()
+        elif self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
             if not self.pipeline:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import resource
 import socket
+import time
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tagferry.bounds import DESCRIPTOR_RESERVE
+from tagferry.bounds import DESCRIPTOR_RESERVE, SHED_PER_ADDRESS
 from tagferry.settings import LimitSettings
 from tagferry.web import accepting
+from tagferry.web import connections as connections_module
 from tagferry.web.connections import Connections, Slot, affordable, descriptors
 from tagferry.web.proxies import trust
 from tagferry.web.server import Listener, listening
@@ -210,3 +212,23 @@ async def test_two_listeners_share_the_slots():
             assert (await client.answer()).status == 200
         app.released.set()
         await asyncio.sleep(0)
+
+
+def test_an_address_whose_requests_are_refused_gets_no_new_connections_for_a_while(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connections_module, "SHED_SECONDS", 0.2)
+    connections = Connections(1000, 1000, is_exempt=trust(["10.0.0.9"]))
+    for host in ("10.0.0.1", "10.0.0.9"):
+        slot = taken(connections, host)
+        for _ in range(SHED_PER_ADDRESS - 1):
+            slot.shed()
+        taken(connections, host)
+        slot.shed()
+
+    with capture_logs() as logs:
+        assert connections.take(0, "10.0.0.1") is None
+    assert [(entry["event"], entry["limit"]) for entry in logs] == [("refused a connection", "shed_per_address")]
+    # A proxy's connections are those of many clients.
+    taken(connections, "10.0.0.9")
+    taken(connections, "10.0.0.2")
+    time.sleep(0.25)
+    taken(connections, "10.0.0.1")

@@ -7,7 +7,7 @@ HEAD_BYTES = 64 * 1024
 """Bytes of a request's head, from its method to the empty line."""
 HEADERS = 100
 """Headers of a request, and fields of its trailer."""
-PIPELINED_REQUESTS = 64
+PIPELINED_REQUESTS = 8
 """Pipelined requests: those that a connection may send before the first of them is answered. Further ones are not read,
 and the connection is closed after the last answer."""
 FRAMING_BYTES = 64 * 1024
@@ -38,9 +38,10 @@ SHED_SECONDS = 2.0
 SHED_PER_ADDRESS = 32
 """Requests from one address that are refused because of overload within that time, after which its new connections are
 refused too until the time has passed."""
-NEWCOMERS_RESERVE = 16
-"""Requests that are admitted in each tenth of a second while the event loop is late, in addition to the others, from
-addresses that have sent no other in it."""
+SHARES_RESERVE = 64
+"""Requests in addition to `requests` that are admitted from addresses with less than their equal share of those, and
+requests that are admitted in each tenth of a second while the event loop is late, in addition to the others, from
+addresses that have not had their equal share of it."""
 MANAGEMENT_RESERVE = 32
 """Requests in addition to `requests` that are admitted if they carry credentials of the management API."""
 CHANGES_GOING_ON = 256

@@ -17,7 +17,8 @@ Item = TypeVar("Item")
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
 ELSEWHERE: ContextVar[AbstractContextManager[None]] = ContextVar("elsewhere", default=_NOTHING)
-"""What a task enters while it waits for another server, so that it does not count as work of this process meanwhile."""
+"""What a task enters while it waits for another server, or in a queue that has a limit of its own, so that it does not
+count as work of this process meanwhile."""
 
 
 @dataclass(slots=True)

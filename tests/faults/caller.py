@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import json
 import time
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -77,7 +78,8 @@ class Caller:
     def management(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Ask the management API, signed."""
         content = b"" if body is None else json.dumps(body).encode()
-        sent = {"Host": self._address, "Content-Type": "application/json"}
+        # The same request twice within a second would have the same signature, which is used once.
+        sent = {"Host": self._address, "Content-Type": "application/json", "X-Request-Nonce": uuid.uuid4().hex}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         plain, _, query = path.partition("?")
         request = signing.Request(method=method, path=plain, query=query, headers=[*sent.items()], body=content)

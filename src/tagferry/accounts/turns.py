@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from tagferry import bounds
 from tagferry.accounts.vault import HASHING_THREADS
+from tagferry.concurrency import ELSEWHERE
 from tagferry.errors import Throttled
 from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
@@ -49,7 +50,8 @@ class Turns:
         lane.setdefault(address, deque()).append(turn)
         self._waiting += 1
         try:
-            await turn
+            with ELSEWHERE.get():
+                await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._pass_on()

@@ -5,6 +5,7 @@ its body or to read its answer, nor while it waits for a synchronization to end 
 """
 
 import asyncio
+from collections import Counter
 from types import TracebackType
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,13 +41,16 @@ class Load:
 
     def __init__(self, limit: int) -> None:
         self.busy = 0
+        self._busy_of: Counter[str] = Counter()
         self._limit = limit
         self._shed_at = float("-inf")
         self._lags = [0.0] * _SAMPLES
         self._is_sampling = False
         self._admitted = 0
         self._allowed: int | None = None
-        self._sources: set[str] = set()
+        self._beyond = 0
+        self._sources: Counter[str] = Counter()
+        self._addresses = 1
 
     @property
     def is_shedding(self) -> bool:
@@ -57,17 +61,16 @@ class Load:
         """Whether a request may begin.
 
         Some are reserved for requests with credentials of the management API: when there are too many registry
-        clients, operators can still work. While the event loop is late, some are reserved for addresses that have sent
-        no other within the tenth of a second, so that a flood from a few addresses does not refuse all others.
+        clients, operators can still work. An address has its share of what is worked on and, while the event loop is
+        late, of each tenth of a second, so that a flood from a few addresses does not refuse all others.
         """
         if not self._is_sampling:
             self._sample_later()
         source = client_source(client_address(scope))
-        reserve = 0 if source in self._sources else bounds.NEWCOMERS_RESERVE
-        has_room = self.busy < self._limit and (self._allowed is None or self._admitted < self._allowed + reserve)
+        has_room = self._has_place(source) and (self._allowed is None or self._has_turn(source, self._allowed))
         if has_room or (self.busy < self._limit + bounds.MANAGEMENT_RESERVE and has_management_credentials(scope)):
             self._admitted += 1
-            self._sources.add(source)
+            self._sources[source] += 1
             return True
         self._shed_at = asyncio.get_running_loop().time()
         BOUND_REACHED.labels(bound="requests").inc()
@@ -78,6 +81,34 @@ class Load:
             lag=round(min(self._lags), 3),
         )
         return False
+
+    def begin(self, source: str) -> None:
+        """Count a request of this address."""
+        self.busy += 1
+        self._busy_of[source] += 1
+
+    def end(self, source: str) -> None:
+        """Count it no longer."""
+        self.busy -= 1
+        self._busy_of[source] -= 1
+        if not self._busy_of[source]:
+            del self._busy_of[source]
+
+    def _has_place(self, source: str) -> bool:
+        if self.busy < self._limit:
+            return True
+        share = max(1, self._limit // max(1, len(self._busy_of)))
+        return self._busy_of.get(source, 0) < share and self.busy < self._limit + bounds.SHARES_RESERVE
+
+    def _has_turn(self, source: str, allowed: int) -> bool:
+        if self._admitted < allowed:
+            return True
+        addresses = max(self._addresses, len(self._sources) + (source not in self._sources))
+        most = allowed + bounds.SHARES_RESERVE
+        if addresses == 1 or self._sources[source] >= max(1, most // addresses) or self._beyond >= most:
+            return False
+        self._beyond += 1
+        return True
 
     def _sample_later(self) -> None:
         """Measure how late the event loop calls what is due; it sleeps while there is nothing to do."""
@@ -97,26 +128,28 @@ class Load:
             self._sample_later()
         else:
             self._lags = [0.0] * _SAMPLES
-        self._admitted = 0
+        self._admitted = self._beyond = 0
+        self._addresses = len(self._sources)
         self._sources.clear()
 
 
 class Admitted:
     """One request that is worked on; within its context it waits for something else."""
 
-    __slots__ = ("_is_over", "_load", "_receive", "_send", "_waits")
+    __slots__ = ("_is_over", "_load", "_receive", "_send", "_source", "_waits")
 
-    def __init__(self, load: Load, receive: Receive, send: Send) -> None:
+    def __init__(self, load: Load, receive: Receive, send: Send, *, source: str = "") -> None:
         self._load = load
         self._receive = receive
         self._send = send
         self._waits = 0
         self._is_over = False
-        load.busy += 1
+        self._source = source
+        load.begin(source)
 
     def __enter__(self) -> None:
         if self._waits == 0 and not self._is_over:
-            self._load.busy -= 1
+            self._load.end(self._source)
         self._waits += 1
 
     def __exit__(
@@ -124,7 +157,7 @@ class Admitted:
     ) -> None:
         self._waits -= 1
         if self._waits == 0 and not self._is_over:
-            self._load.busy += 1
+            self._load.begin(self._source)
 
     async def receive(self) -> Message:
         """Receive from the client, and count again after that."""
@@ -139,7 +172,7 @@ class Admitted:
     def end(self) -> None:
         """Count no longer."""
         if self._waits == 0 and not self._is_over:
-            self._load.busy -= 1
+            self._load.end(self._source)
         self._is_over = True
 
 
@@ -158,7 +191,7 @@ class Admission:
             scope.setdefault("state", {})["is_shed"] = True
             await _refuse(scope["path"], send)
             return
-        admitted = Admitted(self._load, receive, send)
+        admitted = Admitted(self._load, receive, send, source=client_source(client_address(scope)))
         scope.setdefault("state", {})["admitted"] = admitted
         elsewhere = ELSEWHERE.set(admitted)
         try:

@@ -222,5 +222,5 @@ ATTACKS = (
     Attack("deletions sent again", replayed_requests, short=True),
     Attack("made-up keys against a lock", forgotten_locks),
     Attack("clock that jumps by two months", jumping_clock, with_shim=True, unsigned=True),
-    Attack("damaged pages of the database", damaged_page),
+    Attack("damaged pages of the database", damaged_page, stops=True),
 )

@@ -81,6 +81,7 @@ class Attack:
         with_shim: whether it has calls to the disk fail, or sets the time, for which the server needs the shim.
         unsigned: whether the honest tenant signs nothing meanwhile, since signatures have dates.
         repeats: whether it can be carried out again and again, until the time is over.
+        stops: whether synchronizations are refused from then on.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Attack:
     with_shim: bool = False
     unsigned: bool = False
     repeats: bool = False
+    stops: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,8 +209,13 @@ class Stage:
         caller = self.caller(user, region=at)
         return await asyncio.to_thread(caller.management, "POST", path, body, Prefer="respond-async")
 
-    async def job_ended(self, repository: str, started: Answer, *, user: str, at: str = NORTH, seconds: float) -> str:
-        """The status in which the first job of an answer ended, or the one that it has after so many seconds."""
+    async def job_ended(
+        self, repository: str, started: Answer, *, user: str, at: str = NORTH, seconds: float, or_failed: bool = False
+    ) -> str:
+        """The status in which the first job of an answer ended, or the one that it has after so many seconds.
+
+        With `or_failed`, "tried again" counts as an end: the first attempt has failed, and the job waits for the next.
+        """
         organization, _, name = repository.partition("/")
         number = started.document["jobs"][0]["id"]
         path = f"/v2/manage/namespaces/{organization}/repos/{name}/sync_job?filter=jobs%3A%3A{number}"
@@ -216,20 +223,22 @@ class Stage:
         while True:
             answer = await asyncio.to_thread(caller.management, "GET", path)
             status = answer.document[0]["status"] if answer.status == 200 and answer.document else str(answer.status)
+            if or_failed and answer.status == 200 and answer.document and answer.document[0].get("attempts"):
+                return "tried again"
             if status not in ("waiting", "running") or time.monotonic() > deadline:
                 return str(status)
             await asyncio.sleep(0.1)
 
-    async def honest_sync(self, tag: str) -> bool:
-        """Whether a new image of the honest tenant is synchronized in good time."""
+    async def honest_sync(self, tag: str) -> str:
+        """How the synchronization of a new image of the honest tenant ends, and whether it is refused or lost."""
         try:
             await self.push(f"{HONEST}/app", tag, image(tag.encode(), seed=tag), HONEST)
             started = await self.start_sync(f"{HONEST}/app", [tag], user=HONEST)
             if started.status != 202:
-                return False
-            return await self.job_ended(f"{HONEST}/app", started, user=HONEST, seconds=_JOB_SECONDS) == "success"
+                return "refused"
+            return await self.job_ended(f"{HONEST}/app", started, user=HONEST, seconds=_JOB_SECONDS)
         except (Lost, OSError):
-            return False
+            return "lost"
 
     def memory(self, what: str = "VmRSS") -> int:
         """Bytes that are resident, or with `VmHWM` the most since the peak was forgotten."""
@@ -285,7 +294,8 @@ class Theater:
         template = folder / "template"
         template.mkdir()
         table = (
-            f'listen = "127.0.0.1:{free_port()}"\nregistry = "{hostile.url}"\nusername = "robot"\npassword = "s3cret"'
+            f'listen = "127.0.0.1:{free_port()}"\nregistry = "{hostile.url}"\nusername = "robot"\npassword = "s3cret"\n'
+            "silence_seconds = 15"
         )
         self._template = install(
             template, {HONEST: [HONEST], MALLORY: [MALLORY]}, elsewhere={HOSTILE: table}, python=python
@@ -303,7 +313,10 @@ class Theater:
                 with _giving_way():
                     outcome = await _carry_out(attack, stage, seconds)
                 peak = stage.memory("VmHWM")
-            hung = not await stage.honest_sync("afterwards")
+            status = await stage.honest_sync("afterwards")
+            if attack.stops != (status == "refused"):
+                outcome.failed.append(f"a synchronization afterwards is {status}")
+            hung = status in ("waiting", "running", "lost")
             await self._look(stage, outcome)
             return Row(attack.name, outcome, hung, resting, peak, tenant.seconds, tenant.failures)
 

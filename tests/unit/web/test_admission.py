@@ -103,8 +103,9 @@ async def test_requests_that_wait_for_their_clients_do_not_count(url: str, app: 
 
 async def test_some_requests_are_kept_for_the_management_api(load: Load):
     signed = scope((b"authorization", b"SDK-HMAC-SHA256 Access=x"))
+    source = scope()["client"][0]
     for _ in range(2):
-        Admitted(load, nothing, nothing)
+        Admitted(load, nothing, nothing, source=source)
     assert not load.admits(scope())
     for _ in range(bounds.MANAGEMENT_RESERVE):
         assert load.admits(signed)
@@ -141,12 +142,50 @@ async def test_while_the_event_loop_is_late_less_and_less_is_let_in():
     assert sum(load.admits(scope()) for _ in range(100)) == 100
 
 
-async def test_a_late_loop_takes_some_requests_of_addresses_that_sent_no_other():
+def of(host: str) -> dict[str, Any]:
+    return scope() | {"client": (host, 1)}
+
+
+async def test_a_late_loop_gives_each_address_its_share():
     load = Load(1000)
-    load._allowed = 1
+    load._allowed, load._addresses = 10, 2
 
-    flood = [load.admits(scope()) for _ in range(50)]
-    others = [load.admits(scope() | {"client": (f"10.0.1.{number}", 1)}) for number in range(50)]
+    flood = [load.admits(of("10.0.0.1")) for _ in range(200)]
+    other = [load.admits(of("10.0.0.2")) for _ in range(200)]
 
-    assert sum(flood) == 1
-    assert (sum(others), all(others[: bounds.NEWCOMERS_RESERVE])) == (bounds.NEWCOMERS_RESERVE, True)
+    share = (10 + bounds.SHARES_RESERVE) // 2
+    assert (sum(flood), all(flood[:share])) == (share, True)
+    assert (sum(other), all(other[:share])) == (share, True)
+
+
+async def test_a_late_loop_admits_a_bounded_number_however_many_addresses_there_are():
+    load = Load(1000)
+    load._allowed = 10
+
+    admitted = [load.admits(of(f"10.0.{number // 250}.{number % 250}")) for number in range(1000)]
+
+    assert sum(admitted) == 10 + 10 + bounds.SHARES_RESERVE
+
+
+async def test_where_one_address_has_all_places_others_get_their_share():
+    load = Load(8)
+    for _ in range(8):
+        assert load.admits(of("10.0.0.1"))
+        Admitted(load, nothing, nothing, source="10.0.0.1")
+    assert not load.admits(of("10.0.0.1"))
+
+    places = 0
+    while load.admits(of("10.0.0.2")):
+        Admitted(load, nothing, nothing, source="10.0.0.2")
+        places += 1
+
+    assert places == 4
+    assert not load.admits(of("10.0.0.1"))
+
+
+async def test_places_for_shares_are_bounded():
+    load = Load(8)
+    for number in range(8 + bounds.SHARES_RESERVE):
+        assert load.admits(of(f"10.0.0.{number}"))
+        Admitted(load, nothing, nothing, source=f"10.0.0.{number}")
+    assert not load.admits(of("10.0.1.1"))

@@ -256,7 +256,8 @@ class BlobFiles:
         """Link a file to its place, unless an undamaged one is there; False where the source is gone or cannot."""
         make_directory(target.parent)
         try:
-            target.hardlink_to(source)
+            if not _link(source, target):
+                return False
         except FileExistsError:
             try:
                 found = target.lstat()
@@ -265,12 +266,6 @@ class BlobFiles:
             except FileNotFoundError:
                 return self._put(source, target, digest, thorough=thorough)
             return self._replace(source, target)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            if error.errno == errno.EMLINK:
-                return False
-            raise
         self._settle(target)
         return True
 
@@ -278,14 +273,11 @@ class BlobFiles:
         """Put a link to the source in place of a file, in one step."""
         draft = self._layout.temporary / uuid.uuid4().hex
         try:
-            draft.hardlink_to(source)
+            if not _link(source, draft):
+                return False
             rename_over(draft, target)
         except FileNotFoundError:
             return False
-        except OSError as error:
-            if error.errno == errno.EMLINK:
-                return False
-            raise
         finally:
             # Where both were links of one file already, replacing does nothing.
             with contextlib.suppress(OSError):
@@ -333,3 +325,16 @@ def _read_whole(file: BinaryIO) -> bytes | None:
         return file.read(READ_WHOLE)
     except OSError:
         return None
+
+
+def _link(source: Path, link: Path) -> bool:
+    """Make a link; False where the source is gone, or has as many links as its file system allows."""
+    try:
+        link.hardlink_to(source)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno == errno.EMLINK:
+            return False
+        raise
+    return True

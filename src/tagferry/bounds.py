@@ -36,8 +36,8 @@ LOOP_LAG_SECONDS = 0.1
 SHED_SECONDS = 2.0
 """Time for which a connection is not read after a request on it was refused because of overload."""
 SHED_PER_ADDRESS = 32
-"""Requests from one address that are refused because of overload within that time, after which its new connections are
-refused too until the time has passed."""
+"""Requests from one address that are refused within that time because of overload, or as too many logins. After that,
+its new connections are refused, too, until the time has passed."""
 SHARES_RESERVE = 64
 """Requests in addition to `requests` that are admitted from addresses with less than their equal share of those, and
 requests that are admitted in each tenth of a second while the event loop is late, in addition to the others, from

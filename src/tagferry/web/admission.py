@@ -6,7 +6,9 @@ its body or to read its answer, nor while it waits for a synchronization to end 
 
 import asyncio
 from collections import Counter
+from http import HTTPStatus
 from types import TracebackType
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -136,15 +138,18 @@ class Load:
 class Admitted:
     """One request that is worked on; within its context it waits for something else."""
 
-    __slots__ = ("_is_over", "_load", "_receive", "_send", "_source", "_waits")
+    __slots__ = ("_is_over", "_load", "_receive", "_send", "_source", "_state", "_waits")
 
-    def __init__(self, load: Load, receive: Receive, send: Send, *, source: str = "") -> None:
+    def __init__(
+        self, load: Load, receive: Receive, send: Send, *, source: str = "", state: dict[str, Any] | None = None
+    ) -> None:
         self._load = load
         self._receive = receive
         self._send = send
         self._waits = 0
         self._is_over = False
         self._source = source
+        self._state = {} if state is None else state
         load.begin(source)
 
     def __enter__(self) -> None:
@@ -166,6 +171,9 @@ class Admitted:
 
     async def send(self, message: Message) -> None:
         """Send to the client, and count again after that."""
+        if message.get("status") == HTTPStatus.TOO_MANY_REQUESTS and "caller" not in self._state:
+            # Logins that are refused cost as much as requests that are refused.
+            self._state["is_shed"] = True
         with self:
             await self._send(message)
 
@@ -191,8 +199,9 @@ class Admission:
             scope.setdefault("state", {})["is_shed"] = True
             await _refuse(scope["path"], send)
             return
-        admitted = Admitted(self._load, receive, send, source=client_source(client_address(scope)))
-        scope.setdefault("state", {})["admitted"] = admitted
+        state = scope.setdefault("state", {})
+        source = client_source(client_address(scope))
+        admitted = state["admitted"] = Admitted(self._load, receive, send, source=source, state=state)
         elsewhere = ELSEWHERE.set(admitted)
         try:
             await self._app(scope, admitted.receive, admitted.send)

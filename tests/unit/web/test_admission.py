@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from tagferry import bounds
 from tagferry.metrics import registry
@@ -189,3 +190,22 @@ async def test_places_for_shares_are_bounded():
         assert load.admits(of(f"10.0.0.{number}"))
         Admitted(load, nothing, nothing, source=f"10.0.0.{number}")
     assert not load.admits(of("10.0.1.1"))
+
+
+@pytest.mark.parametrize(
+    ("status", "is_known", "is_shed"), [(429, False, True), (429, True, False), (401, False, False)]
+)
+async def test_a_login_that_is_refused_for_now_counts_as_a_refused_request(status: int, is_known: bool, is_shed: bool):
+    async def answer(scope: Scope, _receive: Receive, send: Send) -> None:
+        if is_known:
+            scope["state"]["caller"] = "carol"
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(_message: Message) -> None:
+        pass
+
+    request = scope() | {"path": "/v2/", "state": {}}
+    await Admission(answer, Load(10))(request, nothing, send)
+
+    assert request["state"].get("is_shed", False) is is_shed

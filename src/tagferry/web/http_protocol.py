@@ -164,12 +164,17 @@ class BoundedProtocol(HttpToolsProtocol):
                 # servers may ignore; otherwise its body would be taken for the next request.
                 rest = memoryview(rest)[upgrade.args[0] :]
                 self._is_upgrade = False
-                self.parser.feed_data(self._head_without_upgrade())
+                head = self._head_without_upgrade()
+                # A parser takes nothing more behind a request that asks to close the connection.
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(head)
             else:
                 return
 
     def _head_without_upgrade(self) -> bytes:
-        request_line = b"%s %s HTTP/1.1\r\n" % (self.scope["method"].encode(), self.url)
+        version = self.parser.get_http_version().encode()
+        request_line = b"%s %s HTTP/%s\r\n" % (self.scope["method"].encode(), self.url, version)
         lines = [name + b": " + value + b"\r\n" for name, value in self.headers if name != b"upgrade"]
         return b"".join([request_line, *lines, b"\r\n"])
 

@@ -274,6 +274,26 @@ async def test_an_upgrade_is_ignored_and_the_connection_goes_on(url: str, app: A
     assert len(app.scopes) == 3
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize(
+    "connection", [b"Upgrade, close", b"close, Upgrade", b"Upgrade\r\nConnection: close", b"Upgrade"]
+)
+@pytest.mark.parametrize(("method", "length"), [(b"GET", b""), (b"POST", b"Content-Length: 3\r\n")])
+async def test_an_upgrade_of_a_last_request_is_ignored_too(
+    url: str, version: bytes, connection: bytes, method: bytes, length: bytes
+):
+    body = b"abc" if length else b""
+    head = (
+        method + b" / HTTP/" + version + b"\r\nHost: x\r\nConnection: " + connection + b"\r\nUpgrade: h2c\r\n" + length
+    )
+    async with connected(url) as client:
+        await client.send(head + b"\r\n" + body)
+        answer = await client.answer()
+        assert (answer.status, answer.body) == (200, b"%d" % len(body))
+        if b"close" in connection or version == b"1.0":
+            assert await client.rest() == b""
+
+
 async def test_expect_continue_is_answered_when_the_body_is_wanted(url: str):
     async with connected(url) as client:
         await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")

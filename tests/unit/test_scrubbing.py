@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -220,6 +221,29 @@ def test_verify_tells_what_it_found_and_restores_it(tmp_path: Path) -> None:
     repaired = run(cli, ["registry", "verify", "-c", str(config), "--repair"])
     assert (repaired.exit_code, "restored from cn-north-208" in repaired.stdout) == (0, True)
     assert run(cli, ["registry", "verify", "nowhere", "-c", str(config)]).exit_code == 1
+
+
+def test_foreign_files_and_a_region_that_cannot_be_read_keep_no_other_from_being_verified(tmp_path: Path) -> None:
+    config = tmp_path / "tagferry.toml"
+    regions = [f'[regions.{name}]\nlisten = "127.0.0.1:{free_port()}"\n' for name in ("cn-north-4", "cn-north-208")]
+    config.write_text("".join(regions))
+    run = CliRunner().invoke
+    registries = tmp_path / "tagferry-data/registries"
+    _push_both(registries, image(LAYER))
+    damage(pooled(registries / "cn-north-208", Digest.of(LAYER)))
+    shards = registries / "cn-north-4" / "blobs" / "sha256"
+    # Content in another place than its own, where its own place is taken by a file.
+    shutil.rmtree(shards / "ff", ignore_errors=True)
+    (shards / "ff").write_text("foreign")
+    (shards / "zz").mkdir()
+    (shards / "zz" / ("f" * 64)).write_text("foreign")
+
+    verified = run(cli, ["registry", "verify", "-c", str(config), "--json"])
+
+    assert verified.exit_code == 1, verified.output
+    north, south = json.loads(verified.stdout)
+    assert (north["damaged"], north.get("failure")) == ([], None)
+    assert [one["name"] for one in south["damaged"]] == [Digest.of(LAYER)]
 
 
 def _push_both(registries: Path, sample: SampleImage) -> None:

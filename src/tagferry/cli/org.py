@@ -115,9 +115,11 @@ def _parse(place: str, settings: Settings) -> tuple[RegionId, Namespace]:
 def _limit(kind: str, text: str) -> int | None:
     if text in ("unlimited", "default"):
         return UNLIMITED if text == "unlimited" else None
-    match = re.fullmatch(r"(\d{1,15})(?:([KMGT])iB|B)?", text)
+    match = re.fullmatch(r"([0-9]{1,15})(?:([KMGT])iB|B)?", text)
     if match is None or (match[2] and kind != "bytes"):
-        rule = "must be a number of bytes, as 100GiB" if kind == "bytes" else "must be a number"
+        rule = (
+            "must be a number of bytes, as 500MiB (B, KiB, MiB, GiB or TiB)" if kind == "bytes" else "must be a number"
+        )
         raise Invalid(f"--{kind}", f"{rule}, or unlimited or default", text)
     exponent = " KMGT".index(match[2]) if match[2] else 0
     return int(match[1]) << (10 * exponent)

@@ -8,7 +8,7 @@ import typer
 from tagferry import logs
 from tagferry.app import open_accounts, open_regions
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
-from tagferry.errors import Invalid, NotFound
+from tagferry.errors import Invalid, NotFound, TagferryError
 from tagferry.registry.integrity import Damage
 from tagferry.registry.storage import DiskStore
 from tagferry.scrubbing import Restorer, verify
@@ -21,12 +21,17 @@ _RATE = 64 * 1024 * 1024
 
 
 class Verified(NamedTuple):
-    """What reading a region's registry showed."""
+    """What reading a region's registry showed.
+
+    Attributes:
+        failure: why it was not read to the end.
+    """
 
     region: str
     files: int
     bytes: int
     damages: dict[Damage, str | None]
+    failure: str | None = None
 
     @property
     def left(self) -> int:
@@ -62,7 +67,7 @@ def verify_all(
     else:
         for result in results:
             _show(result)
-    if any(result.left for result in results):
+    if any(result.left or result.failure is not None for result in results):
         raise typer.Exit(1)
 
 
@@ -82,9 +87,13 @@ async def _verify(settings: Settings, names: list[str], rate: int, *, repair: bo
             scrub = region.store.scrub(bytes_per_second=rate)
             try:
                 damages = await verify(region, scrub, restorer)
+            except TagferryError as error:
+                # The other regions are verified all the same.
+                results.append(Verified(region.id, scrub.files_read, scrub.bytes_read, {}, error.message))
+            else:
+                results.append(Verified(region.id, scrub.files_read, scrub.bytes_read, damages))
             finally:
                 scrub.close()
-            results.append(Verified(region.id, scrub.files_read, scrub.bytes_read, damages))
     return results
 
 
@@ -95,9 +104,12 @@ def _show(result: Verified) -> None:
         out.print(f"{result.region}  {damage.kind} {damage.name}{where}: {became}", soft_wrap=True, markup=False)
     restored = len(result.damages) - result.left
     told = f"{result.files} files, {result.bytes} bytes read; {result.left} damaged, {restored} restored"
+    if result.failure is not None:
+        told += f"; not read to the end: {result.failure}"
     out.print(f"{result.region}  {told}", soft_wrap=True, markup=False)
 
 
 def _document(result: Verified) -> dict[str, object]:
     damages = [damage._asdict() | {"restored_from": source} for damage, source in result.damages.items()]
-    return {"region": result.region, "files": result.files, "bytes": result.bytes, "damaged": damages}
+    told = {"region": result.region, "files": result.files, "bytes": result.bytes, "damaged": damages}
+    return told | ({} if result.failure is None else {"failure": result.failure})

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -106,8 +107,12 @@ class Request:
 
     @property
     def content_length(self) -> int | None:
-        """Bytes of the body, if the client says."""
-        return whole_number(self.headers.get("content-length", ""))
+        """Bytes of the body, if the client says; what is more than any disk holds is a very large number."""
+        text = self.headers.get("content-length", "")
+        if not (text.isascii() and text.isdigit()):
+            return None
+        number = whole_number(text.lstrip("0") or "0")
+        return sys.maxsize if number is None else number
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives; raises ClientGone, and ClientStalled where nothing comes for `idle_seconds`."""

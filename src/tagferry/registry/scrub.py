@@ -138,9 +138,9 @@ class Scrub:
         _, algorithm, folder = section.split("/")
         for name in entries(self._layout.pool / algorithm / folder):
             digest = digest_of(algorithm, name)
-            if digest is None:
+            if digest is None or (path := self._layout.pooled(digest)).parent.name != folder:
+                # Nobody looks for content here.
                 continue
-            path = self._layout.pooled(digest)
             with contextlib.suppress(FileNotFoundError):
                 if not self._is_right(path, digest):
                     yield from self._holders(digest)
@@ -194,7 +194,7 @@ class Scrub:
     def _shares_the_pools(self, repository: RepositoryName, digest: Digest) -> bool:
         try:
             return self._layout.blob(repository, digest).lstat().st_ino == self._layout.pooled(digest).lstat().st_ino
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def _wait(self, count: int) -> None:

@@ -114,7 +114,11 @@ class RegistryApp:
                 raise
             except Exception as error:
                 if answer.started:
-                    raise
+                    if not isinstance(error, TagferryError):
+                        raise
+                    # Whoever reads it learns from the missing end that it is not whole.
+                    _log.warning("ended the answer to %s in the middle: %s", request.path, error.message)
+                    return
                 response = refusal(error, partial(self._challenge, request))
                 await response.send(answer, receive, method=request.method)
 

@@ -189,6 +189,21 @@ async def test_a_manifest_that_lies_about_a_size_does_no_harm_to_the_blob(regist
     assert await registry.store.stat_blob(APP, digest) == len(LARGE)
 
 
+async def test_the_end_of_a_damaged_large_blob_is_not_sent_and_one_line_says_why(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    await registry.push_blob(LARGE)
+    flip(pooled(registry.root, Digest.of(LARGE)), 0)
+
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await registry.get(f"/v2/org/app/blobs/{Digest.of(LARGE)}")
+
+    assert (await registry.get(f"/v2/org/app/blobs/{Digest.of(LARGE)}"))[0].status == 404
+    told = [record for record in caplog.records if "in the middle" in record.getMessage()]
+    assert len(told) == 1
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
 @pytest.mark.parametrize("damage", [flip, cut, drop])
 async def test_a_damaged_manifest_is_not_there_until_it_is_pushed_again(registry: Registry, damage: Damaging) -> None:
     sample = image()

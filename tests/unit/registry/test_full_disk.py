@@ -98,12 +98,13 @@ async def test_within_the_reserve_nothing_is_taken_and_everything_is_given(crowd
     await crowded.collect_garbage(grace_seconds=0)
 
 
-async def test_a_body_that_cannot_fit_is_refused_before_it_is_read(registry: Registry) -> None:
+@pytest.mark.parametrize("size", [None, 2**60, 2**63, 2**64 - 1])
+async def test_a_body_that_cannot_fit_is_refused_before_it_is_read(registry: Registry, size: int | None) -> None:
     location = await registry.start_upload()
     disk = os.statvfs(registry.root)
     url = URL(registry.url)
     reader, writer = await asyncio.open_connection(url.host, url.port)
-    size = disk.f_blocks * disk.f_frsize
+    size = size or disk.f_blocks * disk.f_frsize
     head = f"PATCH {location} HTTP/1.1\r\nHost: x\r\nAuthorization: me\r\nContent-Length: {size}"
     writer.write(f"{head}\r\n\r\n".encode())
     assert b" 507 " in await reader.readline()

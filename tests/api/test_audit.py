@@ -1,5 +1,6 @@
 """Who did what is told in a line for each request that changes something, and for each that was refused."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,6 +54,32 @@ async def test_a_pipelined_request_is_not_told_as_its_predecessors(ferry: Deploy
         assert [(await client.answer()).status for _ in range(2)] == [201, 401]
 
     assert told(lines, "caller", "status") == [(ferry.admin.name, 201), (None, 401)]
+
+
+@pytest.mark.parametrize("path", ["/v3/auth/tokens", ORGANIZATIONS])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"-1\r\n", 400), (b"f" * 5000 + b"\r\n", 400), (b"0\r\n" + b"a: b\r\n" * (bounds.HEADERS + 2), 431)],
+    ids=["negative", "endless", "trailers"],
+)
+async def test_a_body_that_is_no_http_is_told_as_it_was_answered(
+    ferry: Deployment, lines: list[Any], path: str, body: bytes, status: int
+):
+    token = await ferry.token()
+    lines.clear()
+
+    async with connected(ferry.urls[NORTH]) as client:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {token}\r\nContent-Type: application/json\r\n"
+        await client.send(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+        # The request has begun when the rest arrives.
+        await asyncio.sleep(0.1)
+        await client.send(body)
+        answer = await client.answer()
+        await client.rest()
+
+    assert answer.status == status
+    assert [line for line in lines if "unexpectedly" in line["event"]] == []
+    assert told(lines, "status", "request_id") == [(status, answer.headers["x-request-id"])]
 
 
 async def test_what_was_refused_is_told_whoever_asked_for_it(ferry: Deployment, lines: list[Any]):

@@ -45,17 +45,21 @@ class RequestIds:
         scope.setdefault("state", {})["request_id"] = request_id
         started = finished = False
 
+        def record(status: int) -> None:
+            audit.record(
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                region=self._region,
+                address=client_address(scope),
+            )
+
         async def send_with_id(message: Message) -> None:
             nonlocal started, finished
             if message["type"] == "http.response.start":
                 started = True
-                audit.record(
-                    method=scope["method"],
-                    path=scope["path"],
-                    status=message["status"],
-                    region=self._region,
-                    address=client_address(scope),
-                )
+                # Where the rest of the body is no HTTP, or too much, the client has its answer already.
+                record(scope["state"].get("refused", message["status"]))
                 headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
                 message = {**message, "headers": headers}
             await send(message)

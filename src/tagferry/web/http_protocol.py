@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 import math
 import re
+from http import HTTPStatus
 from typing import Any
 
 import httptools
@@ -340,6 +341,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = math.inf
         if refused.bound is not None:
             self._count(refused.bound, "refused a request", message=refused.message)
+        if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self._slot.shed()
         broken = self.cycle if self._in_body else None
         if broken is not None and broken.response_complete:
             self._linger()
@@ -350,7 +353,10 @@ class BoundedProtocol(HttpToolsProtocol):
             if broken.response_started:
                 self.transport.abort()
             else:
-                self._answer_refused(refused)
+                # The application learns no more than that the client is gone, and has the request's id.
+                state = broken.scope["state"]
+                state["refused"] = refused.status
+                self._answer_refused(refused, state.get("request_id"))
         else:
             if broken is not None and self.pipeline:
                 self.pipeline.popleft()
@@ -360,9 +366,10 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refused = refused
                 self.flow.resume_reading()
 
-    def _answer_refused(self, refused: _Refused) -> None:
+    def _answer_refused(self, refused: _Refused, request_id: str | None = None) -> None:
         path = self.url.decode("latin-1") if self._messages else "/"
-        self.transport.write(raw_refusal(refused.status, refused.message, path, self.server_state.default_headers))
+        more = self.server_state.default_headers
+        self.transport.write(raw_refusal(refused.status, refused.message, path, more, request_id=request_id))
         self._linger()
 
     def _linger(self) -> None:

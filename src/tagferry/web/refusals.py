@@ -18,15 +18,16 @@ _OVERLOAD = frozenset({429, 503})
 Header = tuple[bytes, bytes]
 
 
-def refusal(status: int, message: str, path: str) -> tuple[list[Header], bytes]:
+def refusal(status: int, message: str, path: str, request_id: str | None = None) -> tuple[list[Header], bytes]:
     """Return the headers and the body of an error.
 
     Args:
         status: its HTTP status.
         message: what is wrong, and what to do.
         path: what the request asks for, as far as that is known: below `/v2/` clients expect a registry's errors.
+        request_id: the request's id, if it has one already.
     """
-    request_id = uuid.uuid4().hex
+    request_id = request_id or uuid.uuid4().hex
     if path.startswith("/v2/") and not path.startswith("/v2/manage/"):
         body = error_document(_registry_code(status), message)
     else:
@@ -38,9 +39,11 @@ def refusal(status: int, message: str, path: str) -> tuple[list[Header], bytes]:
     return headers, body
 
 
-def raw_refusal(status: int, message: str, path: str, more: Sequence[Header] = ()) -> bytes:
+def raw_refusal(
+    status: int, message: str, path: str, more: Sequence[Header] = (), *, request_id: str | None = None
+) -> bytes:
     """Return the same as the bytes of an answer after which the connection is closed."""
-    headers, body = refusal(status, message, path)
+    headers, body = refusal(status, message, path, request_id)
     return _raw(status, [*more, *headers], body)
 
 

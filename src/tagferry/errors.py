@@ -18,6 +18,7 @@ TagferryError
 ├── NotFound             the resource does not exist
 ├── Conflict             the resource exists, differs, or is in use
 ├── Throttled            too much at once: try again after `retry_after` seconds
+├── Stalled              the rest of a request did not arrive in time
 ├── Unsupported          understood, and not done here
 ├── Corrupt              bytes that do not match their digest or size
 └── Unavailable          another party failed for now; the same call may succeed later
@@ -161,6 +162,10 @@ class Throttled(TagferryError):
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Stalled(TagferryError):
+    """The rest of a request did not arrive in time."""
 
 
 class Unsupported(TagferryError):

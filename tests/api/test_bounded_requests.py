@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from tagferry import bounds
 from tests.support.deployment import NORTH, Deployment, deployed
+from tests.support.raw_client import connected
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TOKENS = "/v3/auth/tokens"
@@ -149,3 +150,23 @@ async def test_forms_that_nobody_completes_take_no_more_memory_than_other_bodies
         held.give_back("127.0.0.1", bounds.ANONYMOUS_BODIES_BYTES // 4)
 
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "code"),
+    [
+        ("/v3/auth/tokens", "application/json", "SVCSTG.SWR.4080000"),
+        ("/v2/_token", "application/x-www-form-urlencoded", "UNSUPPORTED"),
+    ],
+)
+async def test_a_body_of_nobody_that_does_not_arrive_in_time_is_answered_408(
+    ferry: Deployment, monkeypatch: pytest.MonkeyPatch, path: str, kind: str, code: str
+):
+    monkeypatch.setattr(bounds, "ANONYMOUS_BODY_SECONDS", 0.2)
+    async with connected(ferry.urls[NORTH]) as client:
+        head = f"POST {path} HTTP/1.1\r\nHost: {ferry.urls[NORTH].removeprefix('http://')}\r\nContent-Type: {kind}\r\n"
+        await client.send(f"{head}Content-Length: 900\r\n\r\n{{".encode())
+        answer = await client.answer()
+
+    assert answer.status == 408
+    assert code.encode() in answer.body

@@ -130,6 +130,7 @@ _TABLE: tuple[tuple[type[errors.TagferryError], ErrorCode], ...] = (
     (errors.NotFound, ErrorCode(404, f"{_SWR}4040010")),
     (errors.Conflict, ErrorCode(409, f"{_SWR}4090006")),
     (errors.Throttled, ErrorCode(429, "APIGW.0308")),
+    (errors.Stalled, ErrorCode(408, f"{_SWR}4080000")),
     (errors.Unsupported, ErrorCode(501, f"{_SWR}5010001")),
     (errors.Overloaded, OVERLOADED),
     (errors.Expired, ErrorCode(504, f"{_SWR}5040021")),

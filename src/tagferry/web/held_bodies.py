@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tagferry import bounds
 from tagferry.addresses import client_source
-from tagferry.errors import Expired, Overloaded
+from tagferry.errors import Overloaded, Stalled
 from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
 from tagferry.web.authentication import client_address
@@ -70,7 +70,7 @@ class _Body:
         self._deadline: float | None = None
 
     async def receive(self) -> Message:
-        """Receive a part; raises Overloaded where it is too much, and Expired where it comes too late."""
+        """Receive a part; raises Overloaded where it is too much, and Stalled where it comes too late."""
         if "caller" in self._scope["state"]:
             return await self._receive()
         if self._deadline is None:
@@ -81,7 +81,8 @@ class _Body:
                 message = await self._receive()
         except TimeoutError:
             BOUND_REACHED.labels(bound="anonymous_body_seconds").inc()
-            raise Expired(f"the body did not arrive within {bounds.ANONYMOUS_BODY_SECONDS:g} s") from None
+            told = f"the body did not arrive within {bounds.ANONYMOUS_BODY_SECONDS:g} s; send it again, at once"
+            raise Stalled(told) from None
         size = len(message.get("body", b""))
         self._held.take(self._address, size)
         self._size += size

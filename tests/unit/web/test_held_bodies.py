@@ -7,7 +7,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from tagferry import bounds
-from tagferry.errors import Expired, Overloaded
+from tagferry.errors import Overloaded, Stalled
 from tagferry.web.held_bodies import BoundBodies, HeldBodies, KnownBodies
 
 
@@ -115,6 +115,6 @@ async def test_a_body_that_does_not_arrive_in_time_is_given_up(monkeypatch: pyte
         await asyncio.sleep(0.03)
         return {"type": "http.request", "body": b"a", "more_body": True}
 
-    with pytest.raises(Expired, match="did not arrive within"):
+    with pytest.raises(Stalled, match="did not arrive within"):
         await BoundBodies(endless, held)(scope(), silent, send)
     assert held._held == 0

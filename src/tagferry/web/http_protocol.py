@@ -145,10 +145,13 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.abort()
             return
         messages, body_bytes = self._messages, self._body_bytes
+        is_between = not self._in_head and not self._in_body
         try:
             self._feed(data)
             if messages == self._messages:
                 self._check_unparsed(len(data), self._body_bytes - body_bytes)
+            elif is_between and messages + 1 == self._messages and self._in_head:
+                self._check_unparsed(len(data), 0)
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._refuse(cause if isinstance(cause, _Refused) else _Refused(400, "the request is not valid HTTP/1.1"))

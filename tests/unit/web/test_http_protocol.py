@@ -294,6 +294,19 @@ async def test_an_upgrade_of_a_last_request_is_ignored_too(
             assert await client.rest() == b""
 
 
+@pytest.mark.parametrize(
+    "begin", [b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"GET /", b"\r\n" * 100 + b"GET / HTTP/1.1\r\nX-"]
+)
+@pytest.mark.parametrize("before", [b"", GET])
+async def test_a_head_is_refused_at_its_limit_in_whatever_pieces_it_comes(url: str, begin: bytes, before: bytes):
+    async with connected(url) as client:
+        if before:
+            await client.send(before)
+            assert (await client.answer()).status == 200
+        await client.send_all([begin + b"a" * (bounds.HEAD_BYTES + 1000)])
+        assert (await client.answer()).status in (414, 431)
+
+
 async def test_expect_continue_is_answered_when_the_body_is_wanted(url: str):
     async with connected(url) as client:
         await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")

@@ -13,6 +13,7 @@ from tagferry import bounds
 from tagferry.errors import Invalid
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_TOO_DEEP = f"must not nest objects and arrays more than {bounds.JSON_DEPTH} levels deep"
 
 
 def parse_object(raw: bytes, *, field: str) -> dict[str, Any]:
@@ -33,12 +34,11 @@ def parse_object(raw: bytes, *, field: str) -> dict[str, Any]:
             # Escapes may stand for the two halves of a character, and for half of one.
             json.dumps(document, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
-        rule = str(error) if isinstance(error, _Broken) else "must be JSON in UTF-8"
-        raise Invalid(field, rule) from None
+        raise Invalid(field, _rule(error)) from None
     if not isinstance(document, dict):
         raise Invalid(field, "must be a JSON object")
     if _is_deep(document):
-        raise Invalid(field, f"must not nest objects and arrays more than {bounds.JSON_DEPTH} levels deep")
+        raise Invalid(field, _TOO_DEEP)
     return document
 
 
@@ -54,6 +54,19 @@ def has_too_many_values(raw: bytes) -> bool:
 
 class _Broken(ValueError):
     """A rule that the text breaks."""
+
+
+def _rule(error: Exception) -> str:
+    if isinstance(error, _Broken):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return _TOO_DEEP
+    if isinstance(error, UnicodeEncodeError):
+        return "must not contain halves of surrogate pairs"
+    if isinstance(error, UnicodeDecodeError | json.JSONDecodeError):
+        return "must be JSON in UTF-8"
+    # Python reads no whole number of thousands of digits.
+    return "must not contain whole numbers of thousands of digits"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

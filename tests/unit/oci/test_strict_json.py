@@ -17,3 +17,20 @@ def test_a_document_of_too_many_values_is_refused_before_it_is_parsed(value: byt
 def test_a_document_of_as_many_values_as_may_be_is_read():
     raw = b'{"a":[%s]}' % b",".join([b"0"] * (bounds.JSON_VALUES - 2))
     assert len(parse_object(raw, field="manifest")["a"]) == bounds.JSON_VALUES - 2
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        (b'{"a": "\\ud800"}', "halves of surrogate pairs"),
+        (b'{"a": "\\udc00\\ud83d"}', "halves of surrogate pairs"),
+        (b'{"a": ' + b"1" * 50_000 + b"}", "thousands of digits"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "levels deep"),
+        (b'{"a": 1', "must be JSON in UTF-8"),
+        (b'{"a": "\xff"}', "must be JSON in UTF-8"),
+    ],
+    ids=["half", "wrong order", "digits", "depth", "cut", "bytes"],
+)
+def test_an_error_names_the_rule_that_is_broken(text: bytes, rule: str):
+    with pytest.raises(Invalid, match=rule):
+        parse_object(text, field="manifest")

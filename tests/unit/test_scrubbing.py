@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 from tagferry.cli import app as cli
 from tagferry.errors import NotFound
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
-from tagferry.registry.integrity import is_marked
+from tagferry.registry.integrity import Damage, is_marked
+from tagferry.registry.scrub import Scrub
 from tagferry.registry.storage import DiskStore
+from tagferry.registry.threads import DiskFailed
 from tagferry.scrubbing import Restorer, Scrubber, verify
 from tagferry.sync.regions import Region, Regions
 from tests.support.images import SampleImage, artifact, blob, image, index, opening, push, read
@@ -223,7 +225,31 @@ def test_verify_tells_what_it_found_and_restores_it(tmp_path: Path) -> None:
     assert run(cli, ["registry", "verify", "nowhere", "-c", str(config)]).exit_code == 1
 
 
-def test_foreign_files_and_a_region_that_cannot_be_read_keep_no_other_from_being_verified(tmp_path: Path) -> None:
+def test_a_region_that_cannot_be_read_keeps_no_other_from_being_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "tagferry.toml"
+    regions = [f'[regions.{name}]\nlisten = "127.0.0.1:{free_port()}"\n' for name in ("cn-north-4", "cn-north-208")]
+    config.write_text("".join(regions))
+    run = CliRunner().invoke
+    _push_both(tmp_path / "tagferry-data/registries", image(LAYER))
+
+    async def failing(region: Region, scrub: Scrub, restorer: Restorer | None) -> dict[Damage, str | None]:
+        if region.id == "cn-north-4":
+            raise DiskFailed("the registry's disk failed")
+        return await verify(region, scrub, restorer)
+
+    monkeypatch.setattr("tagferry.cli.registry.verify", failing)
+    verified = run(cli, ["registry", "verify", "-c", str(config), "--json"])
+
+    assert verified.exit_code == 1, verified.output
+    north, south = json.loads(verified.stdout)
+    assert (north["failure"], south.get("failure")) == ("the registry's disk failed", None)
+    assert south["files"] > 0
+    assert "not read to the end" in run(cli, ["registry", "verify", "-c", str(config)]).stdout
+
+
+def test_foreign_files_keep_nothing_else_from_being_verified(tmp_path: Path) -> None:
     config = tmp_path / "tagferry.toml"
     regions = [f'[regions.{name}]\nlisten = "127.0.0.1:{free_port()}"\n' for name in ("cn-north-4", "cn-north-208")]
     config.write_text("".join(regions))

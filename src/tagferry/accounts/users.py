@@ -26,9 +26,8 @@ PASSWORD_MINIMUM = 8
 DESCRIPTION_LIMIT = 255
 
 _USERS = select(UserRow, DomainRow).join(DomainRow, DomainRow.id == UserRow.domain_id)
-# Built once, since every request with a login asks one of them.
 _BY_ID = _USERS.where(UserRow.id == bindparam("user"), UserRow.enabled)
-# Each request asks whether its caller is still let in: of columns, and of statements that are built once.
+# Every request with a login executes one of these, so they are built once and read columns, not entities.
 _BY_PASSWORD = _BY_ID.with_only_columns(
     UserRow.id,
     UserRow.name,

@@ -45,21 +45,18 @@ class RequestIds:
         scope.setdefault("state", {})["request_id"] = request_id
         started = finished = False
 
-        def record(status: int) -> None:
-            audit.record(
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                region=self._region,
-                address=client_address(scope),
-            )
-
         async def send_with_id(message: Message) -> None:
             nonlocal started, finished
             if message["type"] == "http.response.start":
                 started = True
-                # Where the rest of the body is no HTTP, or too much, the client has its answer already.
-                record(scope["state"].get("refused", message["status"]))
+                audit.record(
+                    method=scope["method"],
+                    path=scope["path"],
+                    # If the rest of the body was not valid HTTP, or too long, the client already has this answer.
+                    status=scope["state"].get("refused", message["status"]),
+                    region=self._region,
+                    address=client_address(scope),
+                )
                 headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
                 message = {**message, "headers": headers}
             await send(message)

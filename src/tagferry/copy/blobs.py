@@ -67,8 +67,8 @@ class Blobs:
 
     async def ensure(self, route: Route, blob: Descriptor, transfer: Transfer, *, anew: bool) -> None:
         """Make the target hold a blob; with `anew` it is sent whatever the target says."""
-        is_there = self._known.proves if anew else self._known.holds
-        if not is_there(route.target, route.target_repository, blob.digest):
+        held = (route.target, route.target_repository, blob.digest)
+        if not (self._known.proves(*held, blob.size) if anew else self._known.holds(*held)):
             transfer.settled = False
             # Whoever only asks for a blob must not be joined by somebody who knows that the answer is wrong.
             flights = self._repairs if anew else self._flights
@@ -82,11 +82,12 @@ class Blobs:
             async with route.source.read_blob(route.source_repository, blob, offset=offset) as chunks:
                 yield self._counted(self._paced(route, chunks), transfer)
 
+        held = (route.target, route.target_repository, blob.digest, blob.size)
         async with self._moves.alone(route.target.name, route.target_repository, blob.digest) as turn:
             if turn.home is not None:
                 self._homes.note(route.target, turn.home, blob.digest)
                 if turn.home == route.target_repository and not anew:
-                    self._known.remember(route.target, route.target_repository, blob.digest, is_proof=False)
+                    self._known.remember(*held, is_proof=False)
                     return
             async with self._slots[route.source.name, route.target.name]:
                 home = None if anew else await self._mount_from(route, blob)
@@ -97,7 +98,7 @@ class Blobs:
         if home is not None and outcome is BlobOutcome.UPLOADED:
             self._homes.forget(route.target, home, blob.digest)
         is_proof = outcome is BlobOutcome.UPLOADED
-        self._known.remember(route.target, route.target_repository, blob.digest, is_proof=is_proof)
+        self._known.remember(*held, is_proof=is_proof)
         self._homes.note(route.target, route.target_repository, blob.digest)
 
     async def _mount_from(self, route: Route, blob: Descriptor) -> RepositoryName | None:

@@ -14,6 +14,7 @@ _LIMIT = 100_000
 
 class _Sighting(NamedTuple):
     at: float
+    size: int
     is_proof: bool
 
 
@@ -22,7 +23,7 @@ class KnownContent:
 
     A sighting saves a question only for a minute, since registries collect garbage. Whoever finds one wrong calls
     `forget`. A sighting is a proof where this process sent the content itself or asked for just that; that a store
-    would rather not have it sent is none.
+    would rather not have it sent is none. It proves one size: a manifest may state another one than content has.
     """
 
     def __init__(self, *, limit: int = _LIMIT, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,10 +31,12 @@ class KnownContent:
         self._clock = clock
         self._seen: OrderedDict[tuple[str, Digest, RepositoryName], _Sighting] = OrderedDict()
 
-    def remember(self, store: ImageStore, repository: RepositoryName, digest: Digest, *, is_proof: bool = True) -> None:
-        """Note that the repository holds this content now."""
+    def remember(
+        self, store: ImageStore, repository: RepositoryName, digest: Digest, size: int, *, is_proof: bool = True
+    ) -> None:
+        """Note that the repository holds this content, of so many bytes, now."""
         key = (store.name, digest, repository)
-        self._seen[key] = _Sighting(self._clock(), is_proof)
+        self._seen[key] = _Sighting(self._clock(), size, is_proof)
         self._seen.move_to_end(key)
         if len(self._seen) > self._limit:
             self._seen.popitem(last=False)
@@ -42,10 +45,10 @@ class KnownContent:
         """Whether the repository was seen to hold this content within the last minute."""
         return self._fresh(store, repository, digest) is not None
 
-    def proves(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> bool:
-        """Whether the repository has been proven to hold this content within the last minute."""
+    def proves(self, store: ImageStore, repository: RepositoryName, digest: Digest, size: int) -> bool:
+        """Whether the repository has been proven to hold this content, of so many bytes, within the last minute."""
         seen = self._fresh(store, repository, digest)
-        return seen is not None and seen.is_proof
+        return seen is not None and seen.is_proof and seen.size == size
 
     def forget(self, store: ImageStore, repository: RepositoryName, digest: Digest | None = None) -> None:
         """Drop what is noted about some content of a repository, or everything about the repository."""

@@ -60,7 +60,7 @@ class Prover:
     def __init__(self, known: KnownContent) -> None:
         self._known = known
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._asking: Flights[tuple[str, RepositoryName, Digest], Flaw | None] = Flights()
+        self._asking: Flights[tuple[str, RepositoryName, Part], Flaw | None] = Flights()
 
     async def flaws(self, route: Route, plan: Plan, *, again: Collection[Digest] = ()) -> list[Flaw]:
         """What the target lacks of a plan, but for the root and for attachments with a tag, which are last to come.
@@ -73,9 +73,10 @@ class Prover:
 
         async def one(part: Part) -> Flaw | None:
             # Looked up when it is this part's turn: somebody else may have asked while it waited.
-            if part.digest not in again and self._known.proves(route.target, route.target_repository, part.digest):
+            held = (route.target, route.target_repository, part.digest, part.size)
+            if part.digest not in again and self._known.proves(*held):
                 return None
-            key = (route.target.name, route.target_repository, part.digest)
+            key = (route.target.name, route.target_repository, part)
             return await self._asking.share(key, lambda: self._ask(route, part))
 
         return [flaw for flaw in await each(_parts(plan), one, at_once=_AT_ONCE) if flaw is not None]
@@ -91,7 +92,7 @@ class Prover:
                 # Its bytes are what its digest says, or the registry could not have taken it by that.
                 is_there = manifest is not None
         if is_there:
-            self._known.remember(route.target, route.target_repository, part.digest)
+            self._known.remember(route.target, route.target_repository, part.digest, part.size)
             return None
         self._known.forget(route.target, route.target_repository, part.digest)
         return Flaw(part, found)

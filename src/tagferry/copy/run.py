@@ -391,7 +391,7 @@ class CopyEngine:
 
         async def put() -> None:
             await _put(route, manifest)
-            self._known.remember(route.target, route.target_repository, manifest.digest)
+            self._known.remember(route.target, route.target_repository, manifest.digest, manifest.size)
 
         await self._manifests.share(key_of(route, manifest.digest), put)
 

@@ -154,7 +154,8 @@ class BlobFiles:
         if not (in_pool and self._put(pooled, member, digest, thorough=True)):
             # The pool's file went between the two links, or has as many links as the file system allows.
             self._put(spooled, member, digest, thorough=True)
-        spooled.unlink()
+        # A caller that was cancelled meanwhile has removed it.
+        spooled.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             self._integrity.remember(member.lstat())
         self._integrity.healed(Damage("blob", digest))

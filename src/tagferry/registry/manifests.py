@@ -94,11 +94,25 @@ class ManifestFiles:
             _ = manifest.subject
         return manifest
 
-    def write(self, repository: RepositoryName, manifest: Manifest, tag: Tag | None) -> None:
-        """Store a manifest and point a tag to it; raises MissingReference and TooLarge."""
+    def write(
+        self, repository: RepositoryName, manifest: Manifest, tag: Tag | None, *, is_restored: bool = False
+    ) -> None:
+        """Store a manifest and point a tag to it.
+
+        Args:
+            repository: where.
+            manifest: what to store.
+            tag: the tag, if any.
+            is_restored: whether it was there before, perhaps from a time when sizes were not compared.
+
+        Raises:
+            MissingReference: the repository lacks something that the manifest refers to.
+            TooLarge: the manifest has more bytes than any may have.
+            Invalid: the manifest nests too deep, or states a size that its blob does not have.
+        """
         if manifest.size > bounds.MANIFEST_BYTES:
             raise TooLarge("manifest", f"must be at most {bounds.MANIFEST_BYTES} bytes long", manifest.size)
-        self._require_content(repository, manifest)
+        self._require_content(repository, manifest, sizes=not is_restored)
         self._require_shallow(repository, manifest)
         # A referrer's entry counts only once its manifest is there, so it is written first.
         self.referrers.write(repository, manifest)
@@ -228,11 +242,15 @@ class ManifestFiles:
                 needed |= {blob.digest for blob in self.read(repository, digest).blobs}
         return needed
 
-    def _require_content(self, repository: RepositoryName, manifest: Manifest) -> None:
+    def _require_content(self, repository: RepositoryName, manifest: Manifest, *, sizes: bool) -> None:
         for blob in manifest.blobs:
-            if not self._blobs.holds(repository, blob.digest, blob.size) and not (blob.is_foreign and blob.urls):
+            held = self._blobs.find(repository, blob.digest, size=blob.size)
+            if held is None and not blob.is_elsewhere:
                 hint = f"push it to {repository} before the manifest"
                 raise MissingReference("blob", blob.digest, hint)
+            if sizes and held is not None and held.st_size != blob.size:
+                # Clients would refuse to pull it, and synchronizations to copy it.
+                raise Invalid("descriptor.size", f"must be {held.st_size}, the bytes of blob {blob.digest}", blob.size)
         for child in manifest.children:
             is_blob = not child.is_known_manifest and self._blobs.holds(repository, child.digest, child.size)
             if not is_blob and self.describe(repository, child.digest) is None:

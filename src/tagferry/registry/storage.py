@@ -254,7 +254,7 @@ class DiskStore:
                 if not self._manifests.is_wanted(repository, manifest.digest):
                     raise NotFound("manifest", manifest.digest)
                 self._room.require(manifest.size)
-                self._manifests.write(repository, manifest, None)
+                self._manifests.write(repository, manifest, None, is_restored=True)
 
         async with self.quotas.storing(repository, manifest.size):
             await self._threads.run(write)

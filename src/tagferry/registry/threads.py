@@ -119,7 +119,11 @@ async def settled(future: asyncio.Future[_Result]) -> _Result:
     Raises:
         DiskRefuses: there is no room, or the disk is read-only or failing.
     """
-    await asyncio.wait((future,))
+    try:
+        await asyncio.wait((future,))
+    except asyncio.CancelledError:
+        future.add_done_callback(_take_error)
+        raise
     try:
         return future.result()
     except FileNotFoundError:
@@ -139,6 +143,12 @@ def ignoring_read_only() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise
+
+
+def _take_error(future: asyncio.Future[Any]) -> None:
+    """Take an error that nobody waits for: a caller that was cancelled may have removed what the thread works on."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _close(opening: asyncio.Future[_Opened]) -> None:

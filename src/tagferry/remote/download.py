@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
+from tagferry.digits import whole_number
 from tagferry.errors import Corrupt, NotFound, Unavailable
 from tagferry.names import RepositoryName
 from tagferry.oci.images import Flow, Spliceable
@@ -149,12 +150,27 @@ class _Span:
                 await self._note_ignored(answer, f"sent {told} instead")
             self._takes_ranges = False
             return await self._connect()
+        self._require_size(answer, body)
         self.is_whole = answer.status == 200
         if is_asked:
             await (self._note_ignored(answer, "sent everything") if self.is_whole else self._note_taken())
         if self.is_whole and self._is_piece:
             raise _RangeIgnored
         return _Coming(call, body, skipped=self._position - begins_at)
+
+    def _require_size(self, answer: Answer, body: Body) -> None:
+        """Raise Corrupt where the registry reports another size for the whole blob; to ask again would not help."""
+        if answer.status == 200:
+            reported = "" if body.is_coded else answer.headers.get("Content-Length", "")
+        else:
+            reported = answer.headers.get("Content-Range", "").rpartition("/")[2]
+        size = whole_number(reported)
+        if size is not None and size != self._descriptor.size:
+            blob = f"blob {self._descriptor.digest} of {self._repository}"
+            raise Corrupt(
+                f"registry {self._transport.name} holds {blob} with {size} bytes, and its manifest states "
+                f"{self._descriptor.size}; build and push the image again"
+            )
 
     async def _note_ignored(self, answer: Answer, told: str) -> None:
         await self._learned.note_unavailable(

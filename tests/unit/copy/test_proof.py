@@ -1,6 +1,7 @@
 """Before a tag is written, all that it needs is proven to be at the target; what is not there is sent once more."""
 
 import asyncio
+import json
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -196,6 +197,30 @@ async def test_a_blob_with_another_size_is_sent_again_and_then_told(source: Scri
     assert told in failure.value.message
     assert source.counts["read_blob"] == 1
     assert await target.tag(COPY, V1) is None
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("verify", [Verify.COPIED, Verify.ALL])
+async def test_a_wrong_size_in_a_manifest_is_told_also_where_the_blob_came_with_another_image(
+    source: ScriptedStore, target: ForgetfulStore, verify: Verify, together: bool
+):
+    document = json.loads(NEW.manifest.raw)
+    document["layers"][0]["size"] += 1
+    wrong = Manifest.parse(json.dumps(document).encode(), NEW.manifest.media_type)
+    await push(source, APP, NEW, V1)
+    await source.put_manifest(APP, wrong, V2)
+    copying = engine(target, verify)
+    copies = [copying.copy(route(source, target), tag, override=False) for tag in (V1, V2)]
+
+    if together:
+        right, refused = await asyncio.gather(*copies, return_exceptions=True)
+    else:
+        right, refused = [(await asyncio.gather(one, return_exceptions=True))[0] for one in copies]
+
+    assert not isinstance(right, BaseException)
+    assert isinstance(refused, Corrupt)
+    assert await target.tag(COPY, V1) == NEW.digest
+    assert await target.tag(COPY, V2) is None
 
 
 @pytest.mark.parametrize("together", [True, False])

@@ -43,6 +43,19 @@ async def test_a_spool_that_was_opened_for_nobody_is_closed(tmp_path: Path):
     gc.collect()
 
 
+async def test_work_that_fails_after_it_was_given_up_is_not_reported_as_forgotten(tmp_path: Path):
+    threads = DiskThreads()
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+
+    await cancel_at_once(threads.run((tmp_path / "absent").unlink))
+
+    await asyncio.to_thread(threads.close)
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not reports
+
+
 async def test_a_blob_that_was_opened_for_nobody_is_closed(tmp_path: Path):
     store = await DiskStore.open(tmp_path)
     await store.write_blob(APP, blob(b"content"), opening(b"content"))

@@ -50,6 +50,28 @@ async def test_an_index_of_blobs_is_accepted_once_they_are_there(registry: Regis
     assert (response.status, body) == (200, sample.manifest.raw)
 
 
+@pytest.mark.parametrize("stated", [-1, 1])
+@pytest.mark.parametrize(
+    "sample",
+    [image(), artifact(), listing_blobs(b"listed", media_types=("application/vnd.buildkit.cacheconfig.v0",))],
+    ids=["image", "artifact", "index"],
+)
+async def test_a_size_that_its_blob_does_not_have_is_refused(
+    registry: Registry, sample: SampleImage, stated: int
+) -> None:
+    document = json.loads(sample.manifest.raw)
+    entries = document.get("layers") or document["manifests"]
+    entries[0]["size"] += stated
+    for content in sample.blobs.values():
+        await registry.push_blob(content)
+    response, body = await registry.put_manifest(json.dumps(document).encode(), sample.manifest.media_type, "v1")
+    assert (response.status, codes(body)) == (400, ["MANIFEST_INVALID"])
+    right = entries[0]["size"] - stated
+    assert f"descriptor.size must be {right}, the bytes of blob {entries[0]['digest']}" in body.decode()
+    response, _ = await registry.get("/v2/org/app/manifests/v1")
+    assert response.status == 404
+
+
 async def test_an_image_is_no_blob_of_an_index(registry: Registry) -> None:
     """The bytes of an image's manifest, pushed as a blob, are not what an index lists."""
     sample = image()

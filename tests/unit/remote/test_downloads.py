@@ -85,10 +85,25 @@ async def test_a_range_that_starts_elsewhere_is_not_believed(script: ScriptedReg
 
 async def test_more_bytes_than_were_promised_are_corrupt(script: ScriptedRegistry, opened: Opening):
     content = b"x" * 1000
-    script.always("GET", path(content), Reply(body=content + b"y"))
+    unknown_length = Reply(raw=b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + content + b"y")
+    script.always("GET", path(content), unknown_length)
 
     with pytest.raises(Corrupt, match="more than 1000 bytes"):
         await read(opened(), APP, blob(content))
+
+
+@pytest.mark.parametrize("held", [999, 1001])
+@pytest.mark.parametrize("offset", [0, 500])
+async def test_another_size_than_the_manifest_states_is_told_without_asking_again(
+    script: ScriptedRegistry, opened: Opening, held: int, offset: int
+):
+    content = b"x" * 1000
+    script.always("GET", path(content), serving_ranges(b"x" * held))
+
+    with pytest.raises(Corrupt, match=f"with {held} bytes, and its manifest states 1000"):
+        await read(opened(attempts=3), APP, blob(content), offset=offset)
+
+    assert len(script.asked) == 1
 
 
 LARGE = random.Random(2).randbytes(PIECE) * 10 + b"the end"

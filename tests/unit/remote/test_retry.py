@@ -128,7 +128,8 @@ async def test_a_truncated_blob_is_unavailable(script: ScriptedRegistry, store: 
 
 async def test_a_blob_that_ends_early_without_a_fault_is_unavailable(script: ScriptedRegistry, store: RemoteStore):
     content = b"x" * 1000
-    script.always("GET", f"/v2/team/app/blobs/{Digest.of(content)}", Reply(body=content[:-1]))
+    unknown_length = Reply(raw=b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + content[:-1])
+    script.always("GET", f"/v2/team/app/blobs/{Digest.of(content)}", unknown_length)
 
     with pytest.raises(Unavailable, match="sent 999 bytes instead of 1000"):
         await read(store, APP, blob(content))

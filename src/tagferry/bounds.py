@@ -39,9 +39,8 @@ SHED_PER_ADDRESS = 32
 """Requests from one address that are refused within that time because of overload, or as too many logins. After that,
 its new connections are refused, too, until the time has passed."""
 SHARES_RESERVE = 64
-"""Requests in addition to `requests` that are admitted from addresses with less than their equal share of those, and
-requests that are admitted in each tenth of a second while the event loop is late, in addition to the others, from
-addresses that have not had their equal share of it."""
+"""Further requests that are admitted after `requests` is reached, and in each tenth of a second while the event loop is
+late. They are only for addresses that have had less than an equal share so far."""
 MANAGEMENT_RESERVE = 32
 """Requests in addition to `requests` that are admitted if they carry credentials of the management API."""
 CHANGES_GOING_ON = 256

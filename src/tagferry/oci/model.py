@@ -14,6 +14,7 @@ from typing import Any, Self
 from tagferry import bounds
 from tagferry.errors import Corrupt, Invalid, Unsupported
 from tagferry.names import Digest
+from tagferry.oci.optional_fields import check_optional_fields
 from tagferry.oci.strict_json import parse_object
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -134,7 +135,9 @@ class Manifest:
     digest: Digest
 
     @classmethod
-    def parse(cls, raw: bytes, media_type: str | None, *, digest: Digest | None = None) -> Self:
+    def parse(
+        cls, raw: bytes, media_type: str | None, *, digest: Digest | None = None, is_pushed: bool = False
+    ) -> Self:
         """Read and check a manifest's bytes.
 
         Args:
@@ -142,6 +145,7 @@ class Manifest:
             media_type: the Content-Type they came with; where there is none, their own `mediaType` field or
                 their shape tells.
             digest: what the bytes must hash to, where that is known; otherwise it is computed by sha256.
+            is_pushed: whether a client pushes it; then optional fields of wrong types are refused, too.
 
         Raises:
             Corrupt: the bytes do not match the digest.
@@ -158,6 +162,8 @@ class Manifest:
         _check_shape(manifest)
         _check_sizes(manifest)
         _ = manifest.subject, manifest.artifact_type, manifest.annotations
+        if is_pushed:
+            check_optional_fields(document)
         return manifest
 
     @cached_property
@@ -265,15 +271,17 @@ class Manifest:
         )
 
 
-async def parsed(raw: bytes, media_type: str | None, *, digest: Digest | None = None) -> Manifest:
+async def parsed(
+    raw: bytes, media_type: str | None, *, digest: Digest | None = None, is_pushed: bool = False
+) -> Manifest:
     """Read a manifest as `Manifest.parse` does, and a large one in a thread, so that the event loop goes on.
 
     Raises:
         Corrupt, Unsupported, Invalid: as `Manifest.parse`.
     """
     if len(raw) <= bounds.PARSED_AT_ONCE_BYTES:
-        return Manifest.parse(raw, media_type, digest=digest)
-    parse = partial(Manifest.parse, raw, media_type, digest=digest)
+        return Manifest.parse(raw, media_type, digest=digest, is_pushed=is_pushed)
+    parse = partial(Manifest.parse, raw, media_type, digest=digest, is_pushed=is_pushed)
     return await asyncio.get_running_loop().run_in_executor(_PARSING, parse)
 
 

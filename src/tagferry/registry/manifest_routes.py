@@ -50,7 +50,7 @@ async def put_manifest(exchange: Exchange) -> Response:
     raw = await exchange.request.body("manifest", limit=bounds.MANIFEST_BYTES)
     media_type = exchange.request.headers.get("content-type")
     tag, digest = (reference, None) if isinstance(reference, Tag) else (None, reference)
-    manifest = await parsed(raw, media_type, digest=digest)
+    manifest = await parsed(raw, media_type, digest=digest, is_pushed=True)
     tags: list[Tag | None] = [*named] or [tag]
     for each in tags:
         await exchange.store.put_manifest(exchange.repository, manifest, each)

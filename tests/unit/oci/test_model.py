@@ -315,6 +315,52 @@ def test_what_is_not_json_is_refused(raw):
     assert refusal.value.field == "manifest"
 
 
+ODD_VALUES: dict[str, list[Any]] = {
+    "annotations": [[], "text", 1, False, {"org.example": 1}, {"org.example": None}, {"org.example": {}}],
+    "artifactType": [1, [], {}, False],
+    "urls": ["https://example.com", {}, [1], [None]],
+    "platform": ["linux/amd64", ["linux"], 0],
+    "data": [1, [], {}],
+}
+ODD_FIELDS = [(name, value) for name, values in ODD_VALUES.items() for value in values]
+ODD_OF_MANIFESTS = [(name, value) for name, value in ODD_FIELDS if name in ("annotations", "artifactType")]
+
+
+@pytest.mark.parametrize(("name", "value"), ODD_OF_MANIFESTS)
+@pytest.mark.parametrize("document", [image(), index()], ids=["image", "index"])
+def test_a_field_of_a_wrong_type_is_refused_when_it_is_pushed_and_ignored_when_it_is_copied(document, name, value):
+    raw = encode({**document, name: value})
+    assert Manifest.parse(raw, None).raw == raw
+    with pytest.raises(Invalid) as refusal:
+        Manifest.parse(raw, None, is_pushed=True)
+    assert refusal.value.field == name
+
+
+@pytest.mark.parametrize(("name", "value"), ODD_FIELDS)
+@pytest.mark.parametrize(
+    ("place", "document"),
+    [
+        ("config", lambda odd: image(config=entry("config", CONFIG, **odd))),
+        ("layers[1]", lambda odd: image(layers=[entry("a"), entry("b", **odd)])),
+        ("subject", lambda odd: image(subject=entry("s", OCI_MANIFEST, **odd))),
+        ("manifests[0]", lambda odd: index(manifests=[entry("a", OCI_MANIFEST, **odd)])),
+        ("blobs[0]", lambda odd: {"mediaType": OCI_ARTIFACT_MANIFEST, "blobs": [entry("a", **odd)]}),
+    ],
+)
+def test_so_is_one_of_a_descriptor(place, document, name, value):
+    raw = encode(document({name: value}))
+    assert Manifest.parse(raw, None).raw == raw
+    with pytest.raises(Invalid) as refusal:
+        Manifest.parse(raw, None, is_pushed=True)
+    assert refusal.value.field == f"{place}.{name}"
+
+
+@pytest.mark.parametrize("name", list(ODD_VALUES))
+def test_a_null_field_counts_as_absent_as_programs_in_go_read_it(name):
+    raw = encode({**image(layers=[entry("a") | {name: None}]), name: None})
+    assert Manifest.parse(raw, None, is_pushed=True).raw == raw
+
+
 # --- bounds of what a document may hold
 
 NUL, HALF, ESCAPE = "\0", "\ud800", "\x1b"

@@ -1,6 +1,7 @@
 """What a client sees of manifests, tags, referrers and the catalog."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -104,6 +105,29 @@ async def test_a_deletion_is_told_of_by_what_was_deleted(registry: Registry) -> 
         async with registry.http.delete(f"/v2/org/app/manifests/{reference}") as response:
             assert response.status == status
     assert registry.deletions == [(APP, Tag("v1")), (APP, sample.digest)]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"annotations": {"org.example": 1}}, "annotations"),
+        ({"annotations": ["org.example"]}, "annotations"),
+        ({"layers": None}, "layers[0].annotations"),
+    ],
+)
+async def test_annotations_that_are_not_strings_are_refused_by_the_name_of_their_field(
+    registry: Registry, change: dict[str, Any], field: str
+) -> None:
+    sample = image()
+    for content in sample.blobs.values():
+        await registry.push_blob(content)
+    document = json.loads(sample.manifest.raw) | change
+    if document["layers"] is None:
+        document["layers"] = [json.loads(sample.manifest.raw)["layers"][0] | {"annotations": {"org.example": {}}}]
+    response, body = await registry.put_manifest(json.dumps(document).encode(), OCI_MANIFEST, "v1")
+    assert (response.status, codes(body)) == (400, ["MANIFEST_INVALID"])
+    (error,) = json.loads(body)["errors"]
+    assert error["detail"] == {"field": field, "rule": "must be an object whose values are strings"}
 
 
 async def test_a_manifest_waits_for_its_blobs(registry: Registry) -> None:

@@ -14,12 +14,15 @@ FRAMING_BYTES = 64 * 1024
 """Bytes of a chunked body that are not content (sizes and extensions of chunks, the trailer), in addition to an eighth
 of the content."""
 UNREAD_BODY_BYTES = 1024 * 1024
-"""Bytes of a body that are read and dropped after its request was answered. If there are more, the connection is
-closed."""
+"""Bytes of a body that are read and dropped after its request was answered, so that the connection can be used again.
+If there are more, the connection is closed."""
 BODY_PIECES = 4000
 """Chunks of a body, in addition to one for every 64 bytes of content."""
 LINGER_SECONDS = 5.0
 """Time for which a connection stays open after its last answer, so that the client can read it."""
+LINGER_BYTES = 16 * 1024 * 1024
+"""Bytes that are read and dropped within that time, from clients that send all of their request before they read the
+answer. If there are more, the connection is reset."""
 TRANSFER_RATE = 256
 """Minimum rate, in bytes a second averaged over `stall_seconds`, at which a client sends a body or reads an answer."""
 ACCEPTS_AT_ONCE = 8

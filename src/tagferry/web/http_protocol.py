@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 import math
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -44,6 +45,17 @@ class _Refused(Exception):
         self.bound = bound
 
 
+class _Answers:
+    """What a request's answer is written to: the connection, which the protocol closes."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection.
 
@@ -64,7 +76,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._answering: RequestResponseCycle | None = None
         self._deadline = math.inf
         self._refused: _Refused | None = None
-        self._is_dropping = False
+        self._is_dropping = self._is_lingering = False
         # Of the message that is being read:
         self._messages = 0
         self._in_head = self._in_body = self._is_last = self._is_upgrade = False
@@ -79,6 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._answers: Any = _Answers(transport, self._close)
         self._slot.close = transport.abort
         self._deadline = self.loop.time() + self._limits.head_seconds
         if not self._slot.is_held:
@@ -141,7 +154,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_dropping:
             self._unread_bytes += len(data)
-            if self._unread_bytes > bounds.UNREAD_BODY_BYTES:
+            if self._unread_bytes > bounds.LINGER_BYTES:
+                self._count("linger_bytes", "a client sent on after its last answer")
                 self.transport.abort()
             return
         messages, body_bytes = self._messages, self._body_bytes
@@ -247,6 +261,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._is_upgrade = True
             return
         super().on_headers_complete()
+        self.cycle.transport = self._answers
         self._in_head, self._in_body = False, True
         self._deadline = math.inf
         self._is_last = not self.cycle.keep_alive
@@ -302,7 +317,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._answering = None
         if is_shed:
             self._slot.shed()
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._is_lingering:
             return
         if is_shed and self.pipeline:
             # Those behind it would be refused one by one.
@@ -375,9 +390,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.write(raw_refusal(refused.status, refused.message, path, more, request_id=request_id))
         self._linger()
 
+    def _close(self) -> None:
+        """End the connection with the answer of a request, as this or the application asks."""
+        is_complete = self._answering is not None and self._answering.response_complete
+        if is_complete and (self._in_body or self._in_head or self._is_dropping or self.pipeline):
+            self.pipeline.clear()
+            self._linger()
+        else:
+            self.transport.close()
+
     def _linger(self) -> None:
         """Close for writing and read on for a while, since a close with data unread could lose the answer."""
-        self._is_dropping = True
+        self._is_dropping = self._is_lingering = True
         self._unread_bytes = 0
         self._deadline = self.loop.time() + bounds.LINGER_SECONDS
         self._slot.idle()

@@ -21,7 +21,8 @@ _mark: ContextVar[str] = ContextVar("_mark", default="")
 
 class Application:
     """Answers `/` with the bytes of the body, `/held` when `released`, `/endless` without end, `/context` with what
-    the request before has left in its context, and `/unread` without reading the body.
+    the request before has left in its context, and `/unread` without reading the body; `/unread/close` asks to close
+    the connection, too.
 
     Attributes:
         scopes: of all requests.
@@ -52,7 +53,7 @@ class Application:
             _mark.set("left behind")
         elif scope["path"] == "/held":
             await self.released.wait()
-        elif scope["path"] != "/unread":
+        elif not scope["path"].startswith("/unread"):
             size = 0
             while True:
                 message = await receive()
@@ -62,7 +63,8 @@ class Application:
                 if not message["more_body"]:
                     break
             body = str(size).encode()
-        await send(_start([(b"content-length", str(len(body)).encode())]))
+        closing = [(b"connection", b"close")] if scope["path"] == "/unread/close" else []
+        await send(_start([(b"content-length", str(len(body)).encode()), *closing]))
         await send({"type": "http.response.body", "body": body})
 
     async def _endless(self, receive: Receive, send: Send) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import inspect
 import itertools
 import json
+import re
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -83,6 +85,7 @@ async def test_uvicorns_protocol_has_the_parts_that_ours_relies_on():
     cycle = inspect.getsource(RequestResponseCycle)
     for attribute in ("disconnected", "message_event", "response_started", "response_complete", "keep_alive"):
         assert f"self.{attribute} = " in cycle
+    assert set(re.findall(r"self\.transport\.(\w+)", cycle)) == {"write", "close", "is_closing"}
     assert "self.waiting_for_100_continue = expect_100_continue" in cycle
 
 
@@ -401,3 +404,49 @@ async def test_a_body_that_was_answered_early_is_read_only_a_little(url: str, ap
         else:
             await client.send(GET)
             assert (await client.answer()).status == 200
+
+
+def all_sent_before_reading(url: str, request: bytes) -> tuple[bytes, bool]:
+    """Send a whole request, then read to the end; gives what was read, and whether all was sent and ended cleanly."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    gathered, is_clean = bytearray(), True
+    with socket.create_connection((host, int(port)), timeout=60) as client:
+        try:
+            client.sendall(request)
+            client.shutdown(socket.SHUT_WR)
+            while part := client.recv(65536):
+                gathered += part
+        except ConnectionError:
+            is_clean = False
+    return bytes(gathered), is_clean
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n", b"Expect: 100-continue\r\n"], ids=repr)
+@pytest.mark.parametrize("path", [b"/unread", b"/unread/close"])
+@pytest.mark.parametrize("size", [bounds.UNREAD_BODY_BYTES // 2, 5 * 1024 * 1024, bounds.LINGER_BYTES])
+async def test_a_client_that_sends_all_before_it_reads_gets_its_early_answer(
+    url: str, path: bytes, more: bytes, size: int
+):
+    head = b"PUT %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n" % (path, more, size)
+    answer, is_clean = await asyncio.to_thread(all_sent_before_reading, url, head + b"a" * size)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"unread")
+    assert is_clean
+
+
+@pytest.mark.parametrize("request_", [GET.replace(b"GET /", b"GET /" + b"a" * bounds.HEAD_BYTES), CHUNKED + b"x\r\n"])
+async def test_so_does_one_whose_request_is_refused_by_the_server_itself(url: str, request_: bytes):
+    answer, is_clean = await asyncio.to_thread(all_sent_before_reading, url, request_ + b"a" * 5 * 1024 * 1024)
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert is_clean
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"], ids=repr)
+async def test_more_than_the_bound_is_not_read_after_the_last_answer(url: str, more: bytes):
+    before = reached("linger_bytes")
+    size = 64 * bounds.LINGER_BYTES
+    async with connected(url) as client:
+        await client.send(b"PUT /unread HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n" % (more, size))
+        assert (await client.answer()).status == 200
+        assert await client.send_all(itertools.repeat(b"a" * 65536, size // 65536)) < size
+    await until(lambda: reached("linger_bytes") == before + 1)

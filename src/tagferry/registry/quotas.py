@@ -24,8 +24,11 @@ from tagferry.registry.layout import Layout
 from tagferry.registry.threads import DiskThreads
 
 _SESSION = re.compile(r"[0-9a-f]{32}")
-_SHORTEST_PAUSE = 1.0
-"""Seconds from one count of an organization to the next one."""
+_PAUSE = 9
+"""The pause from one count of an organization to the next one, in durations of the first: counts that callers cause
+take a tenth of the time, and those of small organizations wait for milliseconds."""
+_LONGEST_PAUSE = 1.0
+"""Seconds of the longest such pause."""
 _RECORDED_SECONDS = 5.0
 """For how long the number of recorded repositories is used again while an organization is far from its limit."""
 _FAR = 0.9
@@ -55,7 +58,7 @@ class Usage:
         reserved: bytes of what is being stored.
         uploads: bytes that each session has received.
         is_exact: nothing was added or deleted since it was counted.
-        counted_at: when it was.
+        counted_again_at: the earliest time of the next count, on the monotonic clock.
         recorded: how many repositories were on record when they were last looked up.
         recorded_at: when they were.
     """
@@ -66,7 +69,7 @@ class Usage:
     uploads: dict[str, int] = field(default_factory=dict)
     repositories: set[str] = field(default_factory=set)
     is_exact: bool = True
-    counted_at: float = -math.inf
+    counted_again_at: float = -math.inf
     recorded: int = 0
     recorded_at: float = -math.inf
 
@@ -221,18 +224,21 @@ class Quotas:
             if usage is not None and usage.is_exact:
                 return usage
             if usage is None:
+                # What is counted first does not delay the next count: that may be needed to refuse something.
                 usage = self._usages[namespace] = await self._threads.run(self._look, namespace)
-            else:
-                await asyncio.sleep(max(0.0, usage.counted_at + _SHORTEST_PAUSE - time.monotonic()))
-                usage.is_exact, before = True, usage.stored
-                counted = await self._threads.run(self._look, namespace)
-                # What was stored meanwhile may have been counted or not.
-                usage.stored = counted.stored + usage.stored - before
-                usage.repositories = counted.repositories if usage.is_exact else usage.repositories
-                for session in usage.uploads.keys() & counted.uploads.keys():
-                    usage.uploads[session] = max(usage.uploads[session], counted.uploads[session])
-                usage.uploading = sum(usage.uploads.values())
-            usage.counted_at = time.monotonic()
+                return usage
+            await asyncio.sleep(max(0.0, usage.counted_again_at - time.monotonic()))
+            began, before = time.monotonic(), usage.stored
+            usage.is_exact = True
+            counted = await self._threads.run(self._look, namespace)
+            # What was stored meanwhile may have been counted or not.
+            usage.stored = counted.stored + usage.stored - before
+            usage.repositories = counted.repositories if usage.is_exact else usage.repositories
+            for session in usage.uploads.keys() & counted.uploads.keys():
+                usage.uploads[session] = max(usage.uploads[session], counted.uploads[session])
+            usage.uploading = sum(usage.uploads.values())
+            ended = time.monotonic()
+            usage.counted_again_at = ended + min(_LONGEST_PAUSE, _PAUSE * (ended - began))
             return usage
 
     def _look(self, namespace: str) -> Usage:

@@ -1,0 +1,111 @@
+"""When the bytes of an organization are counted again: before it is refused something, and no more often than that."""
+
+import asyncio
+from collections.abc import Callable, Set
+
+import pytest
+
+from tagferry.errors import QuotaExceeded
+from tagferry.names import RepositoryName
+from tagferry.quotas import Limits
+from tagferry.registry import quotas
+from tagferry.registry.quotas import Usage
+from tagferry.registry.storage import DiskStore
+from tests.support.images import blob, opening
+
+APP = RepositoryName("org/app")
+NEVER = 3600.0
+
+
+class Allowed:
+    """Ten bytes for everyone."""
+
+    async def limits(self, namespace: str) -> Limits:
+        return Limits(bytes=10)
+
+    async def recorded(self, namespace: str) -> Set[str]:
+        return set()
+
+
+@pytest.fixture
+async def limited(store: DiskStore) -> DiskStore:
+    """A store in which an organization has all of its ten bytes, counted a moment ago."""
+    store.quotas.allowances = Allowed()
+    await write(store, b"1234567890")
+    return store
+
+
+@pytest.fixture
+def counts(limited: DiskStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The organizations that were counted, in their order."""
+    counted: list[str] = []
+    look: Callable[[str], Usage] = limited.quotas._look
+
+    def noted(namespace: str) -> Usage:
+        counted.append(namespace)
+        return look(namespace)
+
+    monkeypatch.setattr(limited.quotas, "_look", noted)
+    return counted
+
+
+async def write(store: DiskStore, content: bytes) -> None:
+    await store.write_blob(APP, blob(content), opening(content))
+
+
+async def refused(store: DiskStore) -> None:
+    async with asyncio.timeout(60):
+        with pytest.raises(QuotaExceeded, match="uses 10 B of its 10 B"):
+            await store.quotas.require(APP, 1)
+
+
+def pausing(monkeypatch: pytest.MonkeyPatch, *, longest: float, factor: float) -> None:
+    monkeypatch.setattr(quotas, "_LONGEST_PAUSE", longest)
+    monkeypatch.setattr(quotas, "_PAUSE", factor)
+
+
+async def test_the_first_refusal_is_counted_at_once_and_the_next_needs_no_count(
+    limited: DiskStore, counts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pausing(monkeypatch, longest=NEVER, factor=1e12)
+    for _ in range(3):
+        await refused(limited)
+    assert counts == ["org"]
+
+
+async def test_further_counts_pause_by_what_the_last_one_took(
+    limited: DiskStore, counts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pausing(monkeypatch, longest=NEVER, factor=9)
+    for _ in range(20):
+        limited.quotas.freed()
+        await refused(limited)
+    assert len(counts) == 20
+
+
+async def test_counts_are_not_repeated_within_the_pause(
+    limited: DiskStore, counts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pausing(monkeypatch, longest=NEVER, factor=1e12)
+    await refused(limited)
+    limited.quotas.freed()
+    waiting = [asyncio.create_task(limited.quotas.require(APP, 1)) for _ in range(10)]
+    _, pending = await asyncio.wait(waiting, timeout=0.2)
+    assert len(pending) == 10
+    assert counts == ["org"]
+    for task in waiting:
+        task.cancel()
+
+
+async def test_those_that_wait_share_a_count(limited: DiskStore, counts: list[str]) -> None:
+    limited.quotas.freed()
+    answers = await asyncio.gather(*(limited.quotas.require(APP, 1) for _ in range(50)), return_exceptions=True)
+    assert {type(one) for one in answers} == {QuotaExceeded}
+    assert counts == ["org"]
+
+
+async def test_room_that_was_made_is_found_at_once(limited: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    pausing(monkeypatch, longest=NEVER, factor=1e12)
+    await limited.delete_repository(APP)
+    async with asyncio.timeout(60):
+        await write(limited, b"0987654321")

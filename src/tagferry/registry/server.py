@@ -12,7 +12,8 @@ from tagferry.names import RepositoryName
 from tagferry.registry import asgi, blob_routes, manifest_routes, upload_routes
 from tagferry.registry.access import CATALOG, Action, Gate, Scope
 from tagferry.registry.asgi import ClientGone, Message, Receive, Request, Response, Send
-from tagferry.registry.errors import NotAllowed, error_detail, error_document, error_headers, status_and_code
+from tagferry.registry.error_responses import error_detail, error_document, error_headers, status_and_code
+from tagferry.registry.errors import NotAllowed
 from tagferry.registry.exchange import Exchange, Handler, OnDelete, OnPull, OnPush
 from tagferry.registry.storage import DiskStore
 

@@ -7,7 +7,8 @@ from tagferry.errors import InvalidName, NotFound
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.access import Action
 from tagferry.registry.asgi import Response
-from tagferry.registry.errors import InvalidUpload, SizeMismatch, uploaded_range
+from tagferry.registry.error_responses import uploaded_range
+from tagferry.registry.errors import InvalidUpload, SizeMismatch
 from tagferry.registry.exchange import Exchange
 
 _CONTENT_RANGE = re.compile(r"(?:bytes\s+)?(\d{1,18})-(\d{1,18})(?:/(?:\d+|\*))?")

@@ -10,11 +10,12 @@ from tagferry.errors import Refused, TagferryError, Unavailable, Unsupported
 from tagferry.remote.answer import Answer, NotAuthenticated, failure
 from tagferry.remote.auth import Authenticator, Refusal
 from tagferry.remote.call import Call, Reauthorized
-from tagferry.remote.challenges import actions_of, repository_of, supported_challenge
+from tagferry.remote.challenges import supported_challenge
 from tagferry.remote.endpoint import Endpoint, FixedCredentials
 from tagferry.remote.http1 import Stream
 from tagferry.remote.rate import HOSTS
 from tagferry.remote.response import Response
+from tagferry.remote.scopes import actions_of, repository_of
 from tagferry.remote.tokens import TokenRequest, Tokens
 from tagferry.remote.urls import Origin, host_of, origin_of, redacted
 

@@ -14,7 +14,7 @@ from tagferry.names import Digest
 from tagferry.oci.strict_json import has_too_many_values
 from tagferry.remote.coding import codings
 from tagferry.remote.explanation import explain, one_line, without_secrets
-from tagferry.remote.retry import retry_after
+from tagferry.remote.retry_after import retry_after
 from tagferry.remote.throttle import DEFAULT_WAIT
 
 

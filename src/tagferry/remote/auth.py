@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 from tagferry.errors import Refused, TagferryError, Unavailable
-from tagferry.remote.challenges import Challenge, actions_of, missing_scopes, repository_of, supported_challenge
+from tagferry.remote.challenges import Challenge, supported_challenge
 from tagferry.remote.endpoint import Credentials, Endpoint
 from tagferry.remote.flight import Flight
+from tagferry.remote.scopes import actions_of, missing_scopes, repository_of
 from tagferry.remote.tokens import TokenRequest, Tokens, basic
 
 _BASIC = Challenge("basic")

@@ -1,4 +1,4 @@
-"""The challenges of `WWW-Authenticate` headers, and the scopes of tokens.
+"""The challenges of `WWW-Authenticate` headers.
 
 Sources: RFC 9110 section 11, and the distribution project's "Token Authentication".
 """
@@ -66,26 +66,6 @@ def supported_challenge(headers: Iterable[str], base: str) -> Challenge | None:
     return offered.get("basic")
 
 
-def missing_scopes(held: Iterable[str], wanted: Iterable[str]) -> list[str]:
-    """Return the wanted scopes that none of the held ones covers."""
-    ours = list(held)
-    return [scope for scope in wanted if not any(_covers(one, scope) for one in ours)]
-
-
-def repository_of(scopes: Iterable[str]) -> str:
-    """Return the repository of the first scope that names one; an empty string if there is none."""
-    for scope in scopes:
-        kind, _, rest = scope.partition(":")
-        if kind == "repository":
-            return rest.rpartition(":")[0]
-    return ""
-
-
-def actions_of(scope: str) -> frozenset[str]:
-    """Return the actions of a scope `type:name:action,action`."""
-    return frozenset(scope.rpartition(":")[2].split(","))
-
-
 def _challenges(header: str) -> Iterator[Challenge]:
     position = 0
     while position < len(header):
@@ -105,11 +85,6 @@ def _challenges(header: str) -> Iterator[Challenge]:
             parameters.setdefault(parameter[1].lower(), value)
             position = parameter.end()
         yield Challenge(scheme[1].lower(), parameters)
-
-
-def _covers(ours: str, asked: str) -> bool:
-    """Return whether a scope `type:name:action,action` grants everything that another one asks for."""
-    return ours.rpartition(":")[0] == asked.rpartition(":")[0] and actions_of(asked) <= actions_of(ours)
 
 
 def _server(challenge: Challenge) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from tagferry.errors import InvalidName, NotFound, TagferryError, Unavailable
 from tagferry.names import RepositoryName, Tag
 from tagferry.remote.listing import NotAList, not_a_list
-from tagferry.remote.manifests import Manifests, pulling
+from tagferry.remote.manifests import Manifests
+from tagferry.remote.scopes import pulling
 from tagferry.remote.transport import Call, Transport
 
 _NO_TAG = Tag("latest")

@@ -22,10 +22,11 @@ from tagferry.remote.download import Downloader
 from tagferry.remote.endpoint import Endpoint
 from tagferry.remote.listing import PAGE_SIZE, NotAList, not_a_list, pages, require_few, too_many_names
 from tagferry.remote.lookup import ManifestLookup
-from tagferry.remote.manifests import Guard, Manifests, pulling
+from tagferry.remote.manifests import Guard, Manifests
 from tagferry.remote.outcomes import Write
 from tagferry.remote.referrers import Referrers
 from tagferry.remote.retry import Retry
+from tagferry.remote.scopes import pulling
 from tagferry.remote.sessions import UploadKeeper
 from tagferry.remote.tags import Tags
 from tagferry.remote.transport import Call, Transport

@@ -21,7 +21,7 @@ from tagferry.remote.answer import Answer
 from tagferry.remote.body import Body
 from tagferry.remote.capabilities import RANGES, Learned
 from tagferry.remote.explanation import one_line
-from tagferry.remote.manifests import pulling
+from tagferry.remote.scopes import pulling
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.urls import host_of
 

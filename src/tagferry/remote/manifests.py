@@ -13,8 +13,8 @@ from tagferry.remote.answer import Answer, NotAuthenticated
 from tagferry.remote.blob_size import NO_HEAD
 from tagferry.remote.capabilities import HEAD_MANIFESTS, Learned
 from tagferry.remote.outcomes import NotTaken, Write
-from tagferry.remote.pushing import pushing
 from tagferry.remote.refusals import Refusals
+from tagferry.remote.scopes import pulling, pushing
 from tagferry.remote.transport import Call, Transport
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
@@ -23,11 +23,6 @@ _STORED = frozenset({200, 201, 202, 204})
 _OF_MANIFESTS = frozenset({"schemaVersion", "mediaType", "config", "layers", "fsLayers", "manifests", "blobs"})
 """Members of which every manifest has one, of whatever kind."""
 _MISSING_CODES = frozenset({"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
-
-
-def pulling(repository: RepositoryName) -> str:
-    """The scope of requests that read from a repository."""
-    return f"repository:{repository}:pull"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from tagferry.errors import Unavailable
 from tagferry.remote.connections import Connections
 from tagferry.remote.faults import Broken, Silent
 from tagferry.remote.proxies import Proxies
-from tagferry.remote.retry import retry_after
+from tagferry.remote.retry_after import retry_after
 from tagferry.tls import ClientContexts, ClientTls
 
 

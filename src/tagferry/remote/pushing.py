@@ -9,6 +9,7 @@ from tagferry.digits import whole_number
 from tagferry.errors import TagferryError, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.remote.answer import Answer
+from tagferry.remote.scopes import pushing
 from tagferry.remote.transport import Call, Transport
 
 ABANDON_TIMEOUT = 1.0
@@ -86,8 +87,3 @@ async def cancel(
             await transport.fetch(call, once=True, holds_slot=holds_slot)
     except (TagferryError, TimeoutError):
         return
-
-
-def pushing(repository: RepositoryName) -> str:
-    """The scope of requests that write to a repository."""
-    return f"repository:{repository}:pull,push"

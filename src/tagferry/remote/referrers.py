@@ -33,7 +33,8 @@ from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest, parsed
 from tagferry.remote.answer import Answer
 from tagferry.remote.capabilities import REFERRERS_API, Learned
 from tagferry.remote.listing import Astray, goes_on, not_a_list, pages, too_much
-from tagferry.remote.manifests import Manifests, pulling
+from tagferry.remote.manifests import Manifests
+from tagferry.remote.scopes import pulling
 from tagferry.remote.transport import Call, Transport
 
 _OF_THE_SUBJECT = frozenset({"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_INVALID", "NOT_FOUND"})

@@ -7,20 +7,16 @@ together, so that a registry that is away is asked as often for an upload as for
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from tagferry import bounds
 from tagferry.errors import Unavailable
 
 T = TypeVar("T")
-
-_LONGEST = 1e9
-"""Seconds; what asks to wait for longer than some 30 years is not distinguished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,20 +185,3 @@ class Retries:
 
 _operation: ContextVar[tuple[Retries, Attempts] | None] = ContextVar("operation", default=None)
 """The operation that the current task is in the middle of, and at which registry."""
-
-
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds that a `Retry-After` header asks for, in either of its forms (RFC 9110, section 10.2.3)."""
-    text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    # Loaded here: a date is rare, and these modules would cost every start some milliseconds.
-    from email.utils import parsedate_to_datetime
-
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(_LONGEST, max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()))

@@ -27,7 +27,7 @@ from tagferry.remote.listing import (
     too_many_names,
     too_much,
 )
-from tagferry.remote.manifests import pulling
+from tagferry.remote.scopes import pulling
 from tagferry.remote.transport import Call, Transport
 
 _ROUND = 50

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 
 from tagferry.remote.rate import RESTART, SLOWEST, RequestRate
-from tagferry.remote.retry import retry_after
+from tagferry.remote.retry_after import retry_after
 
 DEFAULT_WAIT = 2.0
 """Seconds after which to ask again a registry that throttles and does not say for how long."""

@@ -6,7 +6,8 @@ import os
 from tagferry.errors import TagferryError
 from tagferry.names import Digest, RepositoryName
 from tagferry.remote.capabilities import Learned
-from tagferry.remote.pushing import Session, beginning, cancel, closing, pushing
+from tagferry.remote.pushing import Session, beginning, cancel, closing
+from tagferry.remote.scopes import pushing
 from tagferry.remote.transport import Call, Transport
 
 _STORED = frozenset({200, 201, 202, 204})

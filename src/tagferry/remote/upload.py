@@ -15,7 +15,8 @@ from tagferry.oci.verify import Verifier
 from tagferry.remote.access import MAX_REDIRECTS
 from tagferry.remote.answer import Answer, RateLimited
 from tagferry.remote.http1 import Stream
-from tagferry.remote.pushing import Session, cancel, closing, location_of, pushing
+from tagferry.remote.pushing import Session, cancel, closing, location_of
+from tagferry.remote.scopes import pushing
 from tagferry.remote.sessions import Memo
 from tagferry.remote.transport import Call, Moved, Transport
 from tagferry.remote.trust import Trust

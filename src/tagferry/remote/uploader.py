@@ -18,7 +18,8 @@ from tagferry.remote.answer import Answer, RateLimited
 from tagferry.remote.blob_size import BlobSizes
 from tagferry.remote.capabilities import MOUNT, Learned
 from tagferry.remote.mounts import MountOrigins
-from tagferry.remote.pushing import Session, beginning, cancel, pushing
+from tagferry.remote.pushing import Session, beginning, cancel
+from tagferry.remote.scopes import pushing
 from tagferry.remote.sessions import Memo, UploadKeeper
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.trust import Trust

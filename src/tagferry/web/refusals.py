@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
 
-from tagferry.registry.errors import error_document
+from tagferry.registry.error_responses import error_document
 from tagferry.web.errors import ErrorCode, serialize
 
 RETRY_SECONDS = 5

@@ -28,11 +28,12 @@ from tagferry.patterns import Pattern
 from tagferry.registry import access, asgi, blob_routes, upload_routes
 from tagferry.registry.exchange import Exchange
 from tagferry.remote import coding, credential_helper, explanation, heads, listing, proxies, tokens, urls
-from tagferry.remote.challenges import missing_scopes, parse_challenges, repository_of, supported_challenge
+from tagferry.remote.challenges import parse_challenges, supported_challenge
 from tagferry.remote.docker_config import DockerCredentials
 from tagferry.remote.faults import Broken, Rejected
 from tagferry.remote.response import Response
-from tagferry.remote.retry import retry_after
+from tagferry.remote.retry_after import retry_after
+from tagferry.remote.scopes import missing_scopes, repository_of
 from tagferry.retention.rules import RuleSet
 from tagferry.settings import LimitSettings, Settings
 from tagferry.web import gate, notifications, registry_tokens

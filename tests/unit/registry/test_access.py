@@ -7,7 +7,7 @@ import pytest
 from tagferry.errors import TagferryError, Throttled, Unavailable
 from tagferry.names import Digest
 from tagferry.registry.access import Action
-from tagferry.registry.errors import status_and_code
+from tagferry.registry.error_responses import status_and_code
 
 from .conftest import Registry
 

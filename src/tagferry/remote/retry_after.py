@@ -1,0 +1,24 @@
+"""The `Retry-After` header."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+_LONGEST = 1e9
+"""Seconds; what asks to wait for longer than some 30 years is not distinguished."""
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds that a `Retry-After` header asks for, in either of its forms (RFC 9110, section 10.2.3)."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    # Loaded here: a date is rare, and these modules would cost every start some milliseconds.
+    from email.utils import parsedate_to_datetime
+
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return min(_LONGEST, max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()))

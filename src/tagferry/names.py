@@ -9,6 +9,7 @@ the registry's `<name>` by the OCI distribution-spec 1.1, "Pulling manifests", a
 
 import hashlib
 import re
+from dataclasses import dataclass
 from typing import Self
 
 from tagferry.errors import InvalidName
@@ -172,3 +173,35 @@ def _check_separated(value: str, *, field: str, longest: int, separators: str) -
             raise InvalidName(field, f"must not have two of {listed} next to each other", value)
         if len(run) > 2:
             raise InvalidName(field, "must not have more than two consecutive underscores", value)
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRef:
+    """A repository of a region."""
+
+    region: RegionId
+    namespace: Namespace
+    repository: Repository
+
+    @classmethod
+    def of(cls, region: RegionId, name: RepositoryName) -> Self:
+        """Return the repository with this name in a region's registry; raises InvalidName if SWR's rules forbid it."""
+        return cls(region, name.namespace, name.repository)
+
+    @property
+    def name(self) -> RepositoryName:
+        """Its name in its registry, `organization/repository`."""
+        return RepositoryName.of(self.namespace, self.repository)
+
+    def __str__(self) -> str:
+        return f"{self.organization}/{self.repository}"
+
+    @property
+    def organization(self) -> str:
+        """Its region and organization, `region/organization`."""
+        return organization_of(self.region, self.namespace)
+
+
+def organization_of(region: str, namespace: str) -> str:
+    """Return a region and an organization as one name, `region/organization`."""
+    return f"{region}/{namespace}"

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tagferry.app import App, ensure_admin, open_app
-from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
+from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, RepositoryRef, Tag
 from tagferry.oci.images import ImageStore
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tagferry.settings import Settings
-from tagferry.sync.arrivals import Source
 from tagferry.sync.rules import RuleWish
 from tests.support.deployment import NORTH, SOUTH, Deployment, deployed, eventually
 from tests.support.docker_registry import docker_registry
@@ -41,7 +40,7 @@ class CountingStore:
 async def rule(app: App, start: RegionId, end: RegionId) -> None:
     """Synchronize what is pushed to `team/app` of one region to the other one."""
     caller = await app.accounts.users.find("admin")
-    wish = RuleWish(caller, Source(start, TEAM, REPO), end, TEAM, override=True, sync_auto=True)
+    wish = RuleWish(caller, RepositoryRef(start, TEAM, REPO), end, TEAM, override=True, sync_auto=True)
     await app.services.rulebook.put(wish)
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tagferry.names import Tag
-from tagferry.sync.arrivals import Source
+from tagferry.names import RepositoryRef, Tag
 from tagferry.sync.rules import RuleWish
 from tests.support import images
 from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment, deployed, eventually, name_in
@@ -26,7 +25,7 @@ async def told(tmp_path: Path) -> AsyncIterator[Deployment]:
     regions: dict[str, dict[str, Any]] = {NORTH: {"listen": "", "notifications_token": TOKEN}, SOUTH: {"listen": ""}}
     async with deployed(tmp_path / "data", regions=regions) as ferry:
         await images.push(ferry.store(NORTH), APP, images.image(seed="first"), V1)
-        source = Source(NORTH, TEAM, APP.repository)
+        source = RepositoryRef(NORTH, TEAM, APP.repository)
         caller = await ferry.app.accounts.users.find("admin")
         await ferry.app.services.rulebook.put(RuleWish(caller, source, SOUTH, RELEASE, override=True, sync_auto=True))
         yield ferry

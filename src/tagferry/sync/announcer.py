@@ -3,9 +3,8 @@
 import time
 from collections.abc import Mapping
 
-from tagferry.names import Digest, Reference, Tag
+from tagferry.names import Digest, Reference, RepositoryRef, Tag
 from tagferry.sync.agenda import Again, Clock
-from tagferry.sync.arrivals import Source
 from tagferry.sync.deliveries import Deliveries
 from tagferry.sync.regions import Regions
 from tagferry.sync.triggers import Trigger, Triggers
@@ -29,16 +28,16 @@ class Announcer:
         self._deliveries = deliveries
         self._clock = clock
 
-    async def sources(self) -> list[Source]:
+    async def sources(self) -> list[RepositoryRef]:
         """The repositories that have a trigger which is switched on."""
         return await self._triggers.sources()
 
-    async def handled(self, source: Source) -> list[Mapping[str, str]]:
+    async def handled(self, source: RepositoryRef) -> list[Mapping[str, str]]:
         """What each trigger of a repository has heard of its tags."""
         heard = await self._triggers.heard_of_all([trigger.id for trigger in await self._of(source)])
         return list(heard.values())
 
-    async def check(self, source: Source, tag: Tag) -> Again:
+    async def check(self, source: RepositoryRef, tag: Tag) -> Again:
         """Look at a tag, and let the triggers hear of it; raises what the source's registry raises."""
         triggers = await self._of(source)
         if not triggers:
@@ -50,7 +49,7 @@ class Announcer:
             return Again()
         return Again(at_tag=self._clock())
 
-    async def pushed(self, source: Source, tag: Tag, digest: Digest, by: str | None) -> None:
+    async def pushed(self, source: RepositoryRef, tag: Tag, digest: Digest, by: str | None) -> None:
         """Let the triggers hear of a push at once, so that it is on record before whoever pushed is answered.
 
         Somebody may have pushed to the tag at the same time: it has to be looked at afterwards in any case.
@@ -60,11 +59,11 @@ class Announcer:
             heard = await self._triggers.heard([trigger.id for trigger in triggers], tag)
             await self._deliveries.record(triggers, tag, digest, heard=heard, pushed_by=by)
 
-    async def forget(self, source: Source, *references: Reference) -> None:
+    async def forget(self, source: RepositoryRef, *references: Reference) -> None:
         """Take tags, or all tags of these digests, that were deleted for never heard of."""
         await self._triggers.forget(source, *references)
 
-    async def _of(self, source: Source) -> list[Trigger]:
+    async def _of(self, source: RepositoryRef) -> list[Trigger]:
         if source.region not in self._regions:
             return []
         return await self._triggers.of_repository(source, only_enabled=True)

@@ -9,46 +9,22 @@ from sqlalchemy import ColumnElement, Select, func, select
 
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
-from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
+from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryRef, Tag, organization_of
 from tagferry.sync.model import JobStatus
 from tagferry.sync.records import OPEN
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A repository that images come from."""
-
-    region: RegionId
-    namespace: Namespace
-    repository: Repository
-
-    @classmethod
-    def of(cls, region: RegionId, name: RepositoryName) -> "Source":
-        """The repository that a registry calls by this name; raises InvalidName where SWR's rules do not allow it."""
-        return cls(region, name.namespace, name.repository)
-
-    @property
-    def name(self) -> RepositoryName:
-        """How its registry calls it."""
-        return RepositoryName.of(self.namespace, self.repository)
-
-    @property
-    def place(self) -> str:
-        """Its region and organization, `region/organization`."""
-        return place(self.region, self.namespace)
-
-
-@dataclass(frozen=True, slots=True)
 class Arrival:
-    """A job that brought a tag.
+    """A job that copied a tag.
 
     Attributes:
-        place: where it came from, `region/organization`.
+        source: the organization that it copied from, `region/organization`.
         rule_id: the rule that asked for it, if one did.
     """
 
     job_id: int
-    place: str
+    source: str
     rule_id: int | None
 
 
@@ -73,7 +49,7 @@ class Arrivals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def of(self, source: Source, tag: Tag, digest: Digest) -> Arrived:
+    async def of(self, source: RepositoryRef, tag: Tag, digest: Digest) -> Arrived:
         """What jobs have to do with a tag that was just seen to point to this digest."""
         mine = [*_into(source), SyncJobRow.tag == tag]
         succeeded = [*mine, SyncJobRow.status == JobStatus.SUCCESS.value]
@@ -88,7 +64,7 @@ class Arrivals:
             )
         return Arrived(is_open=is_open is not None, latest_id=latest or 0, brought=_arrival(job) if job else None)
 
-    async def brought_by(self, job_ids: Collection[int]) -> list[tuple[Source, Tag]]:
+    async def brought_by(self, job_ids: Collection[int]) -> list[tuple[RepositoryRef, Tag]]:
         """Return the repositories and tags to which those of these jobs that succeeded have copied.
 
         If not all signatures could be searched for, the source of the tag is among them: its rules search again.
@@ -100,20 +76,15 @@ class Arrivals:
             found = []
             for job in jobs:
                 name, tag = Repository(job.repository), Tag(job.tag)
-                found.append((Source(RegionId(job.target_region), Namespace(job.target_namespace), name), tag))
+                found.append((RepositoryRef(RegionId(job.target_region), Namespace(job.target_namespace), name), tag))
                 if job.unsearched is not None:
-                    found.append((Source(RegionId(job.source_region), Namespace(job.namespace), name), tag))
+                    found.append((RepositoryRef(RegionId(job.source_region), Namespace(job.namespace), name), tag))
             return found
 
 
-def latest_arrival(source: Source) -> Select[int | None]:
+def latest_arrival(source: RepositoryRef) -> Select[int | None]:
     """The query for the last job that brought anything to a repository."""
     return select(func.max(SyncJobRow.id)).where(*_into(source), SyncJobRow.status == JobStatus.SUCCESS.value)
-
-
-def place(region: str, namespace: str) -> str:
-    """A region and an organization as one name."""
-    return f"{region}/{namespace}"
 
 
 def request_id_of(rule_id: int) -> str:
@@ -125,12 +96,12 @@ def _arrival(job: SyncJobRow) -> Arrival:
     asked = re.fullmatch(r"rule-(\d+)-[0-9a-f]+", job.request_id)
     return Arrival(
         job_id=job.id,
-        place=place(job.source_region, job.namespace),
+        source=organization_of(job.source_region, job.namespace),
         rule_id=int(asked[1]) if asked else None,
     )
 
 
-def _into(source: Source) -> list[ColumnElement[bool]]:
+def _into(source: RepositoryRef) -> list[ColumnElement[bool]]:
     return [
         SyncJobRow.target_region == source.region,
         SyncJobRow.target_namespace == source.namespace,

@@ -12,9 +12,9 @@ import structlog
 
 from tagferry.accounts.users import Users
 from tagferry.errors import Denied
-from tagferry.names import Digest, Reference, Repository, Tag
+from tagferry.names import Digest, Reference, Repository, RepositoryRef, Tag
 from tagferry.sync.agenda import Again, Clock, Patience, reason_of, tell
-from tagferry.sync.arrivals import Arrivals, Arrived, Source, request_id_of
+from tagferry.sync.arrivals import Arrivals, Arrived, request_id_of
 from tagferry.sync.model import SyncRequest
 from tagferry.sync.regions import Regions
 from tagferry.sync.rules import Handled, Rule, Rules
@@ -63,18 +63,18 @@ class Dispatch:
         self._open_jobs = Patience(shortest=1.0, longest=60.0, clock=clock)
         self._locks: WeakValueDictionary[tuple[Repository, Tag], asyncio.Lock] = WeakValueDictionary()
 
-    async def active(self, source: Source) -> list[Rule]:
+    async def active(self, source: RepositoryRef) -> list[Rule]:
         """The rules of a repository that may do something in this process."""
         if source.region not in self._regions:
             return []
         rules = await self._rules.of_repository(source, only_active=True)
         return [rule for rule in rules if rule.target_region in self._regions]
 
-    async def sources(self) -> list[Source]:
+    async def sources(self) -> list[RepositoryRef]:
         """The repositories that have a rule which is switched on."""
         return await self._rules.sources()
 
-    async def handled(self, source: Source) -> list[Mapping[str, str]]:
+    async def handled(self, source: RepositoryRef) -> list[Mapping[str, str]]:
         """What the tags of a repository were last handled for, by each of its rules that may do something here.
 
         Tags whose signatures may have to be searched for again count as handled for no digest.
@@ -87,11 +87,11 @@ class Dispatch:
             known |= {tag: "" for tag in pending.get(_target(rule), ()) if tag in known}
         return list(digests.values())
 
-    async def forget(self, source: Source, *references: Reference) -> None:
+    async def forget(self, source: RepositoryRef, *references: Reference) -> None:
         """Take tags, or all tags of these digests, that were deleted for never handled."""
         await self._rules.forget(source, *references)
 
-    async def check(self, source: Source, tag: Tag) -> Again:
+    async def check(self, source: RepositoryRef, tag: Tag) -> Again:
         """Look at a tag, and start what its rules want; raises what the source's registry raises."""
         rules = await self.active(source)
         if not rules:
@@ -101,7 +101,7 @@ class Dispatch:
         async with lock:
             return await self._compare(rules, source, tag)
 
-    async def _compare(self, rules: list[Rule], source: Source, tag: Tag) -> Again:
+    async def _compare(self, rules: list[Rule], source: RepositoryRef, tag: Tag) -> Again:
         found = await self._regions[source.region].store.head_manifest(source.name, tag, certain=True)
         if found is None:
             return Again()
@@ -183,9 +183,9 @@ class Dispatch:
         if brought is None or brought.job_id <= before.arrival_id:
             return ()
         if brought.rule_id is None:
-            return (brought.place,)
+            return (brought.source,)
         sender = (await self._rules.handled([brought.rule_id], tag)).get(brought.rule_id)
-        return (brought.place, *(sender.came_through if sender else ()))[:_HOPS]
+        return (brought.source, *(sender.came_through if sender else ()))[:_HOPS]
 
     async def _start_as_its_creator(self, rule: Rule, tag: Tag) -> bool:
         """Have a tag synchronized; False where a job had begun before, and may have read what stood there earlier."""
@@ -226,6 +226,6 @@ def _earliest(times: Collection[Again]) -> Again:
 def _names(rule: Rule) -> dict[str, object]:
     return {
         "rule": rule.id,
-        "source": f"{rule.source.place}/{rule.source.repository}",
+        "source": str(rule.source),
         "target": rule.target_place,
     }

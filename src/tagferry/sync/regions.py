@@ -4,11 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tagferry.copy.rewrite import Acceptance
-from tagferry.copy.route import Route
 from tagferry.errors import NotFound
-from tagferry.names import RegionId, RepositoryName
+from tagferry.names import RegionId
 from tagferry.oci.images import ImageStore
-from tagferry.sync.model import SyncJob, SyncRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +47,3 @@ class Regions:
             return self._regions[region]
         except KeyError:
             raise NotFound("region", region, f"the known regions are {', '.join(self._regions)}") from None
-
-    def route(self, wanted: SyncRequest | SyncJob) -> Route:
-        """From which store to which one this goes; raises NotFound."""
-        target = self[wanted.target_region]
-        return Route(
-            source=self[wanted.source_region].store,
-            source_repository=RepositoryName.of(wanted.namespace, wanted.repository),
-            target=target.store,
-            target_repository=RepositoryName.of(wanted.target_namespace, wanted.repository),
-            accepts=target.accepts,
-        )

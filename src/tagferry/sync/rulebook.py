@@ -6,9 +6,8 @@ from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
 from tagferry.accounts.repositories import Repositories
 from tagferry.errors import NotFound
-from tagferry.names import Digest, Namespace, RegionId, Tag
+from tagferry.names import Digest, Namespace, RegionId, RepositoryRef, Tag
 from tagferry.sync.admission import admit, admit_source, admit_target
-from tagferry.sync.arrivals import Source
 from tagferry.sync.regions import Regions
 from tagferry.sync.rules import Rule, Rules, RuleWish
 from tagferry.sync.standing import standing
@@ -32,7 +31,7 @@ class RuleBook:
         access: AccessControl,
         repositories: Repositories,
         rules: Rules,
-        on_put: Callable[[Source], None],
+        on_put: Callable[[RepositoryRef], None],
     ) -> None:
         self._regions = regions
         self._access = access
@@ -70,7 +69,7 @@ class RuleBook:
         self._on_put(source)
         return rule
 
-    async def of_repository(self, caller: Caller, source: Source) -> list[Rule]:
+    async def of_repository(self, caller: Caller, source: RepositoryRef) -> list[Rule]:
         """A repository's rules; guests are shown those of their own domain.
 
         Raises:
@@ -81,7 +80,7 @@ class RuleBook:
         rules = await self._rules.of_repository(source)
         return [rule for rule in rules if not access.is_guest or rule.domain_id == caller.domain_id]
 
-    async def delete(self, caller: Caller, source: Source, region: RegionId, namespace: Namespace) -> None:
+    async def delete(self, caller: Caller, source: RepositoryRef, region: RegionId, namespace: Namespace) -> None:
         """End a rule; whose it is may do so, and who may write its target.
 
         Raises:
@@ -91,12 +90,12 @@ class RuleBook:
         access = await admit_source(self._access, caller, (source.region, source.namespace), source.repository)
         rule = await self._rules.find(source, region, namespace)
         if rule is None or (access.is_guest and rule.domain_id != caller.domain_id):
-            raise NotFound("rule", f"from {source.place}/{source.repository} to {region}/{namespace}")
+            raise NotFound("rule", f"from {source} to {region}/{namespace}")
         if rule.creator_id != caller.user_id:
             await admit_target(self._access, caller, (region, namespace), source.repository)
         await self._rules.delete(rule.id)
 
-    async def _baseline(self, source: Source, *, with_tags: bool) -> dict[Tag, Digest]:
+    async def _baseline(self, source: RepositoryRef, *, with_tags: bool) -> dict[Tag, Digest]:
         """What stands at a source, where the rule is to know it; it must exist in any case."""
         if with_tags:
             return await standing(self._regions, self._repositories, source)

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tagferry.accounts.model import Caller
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncRuleRow, SyncRuleTagRow
-from tagferry.names import Digest, Namespace, Reference, RegionId, Repository, Tag
-from tagferry.sync.arrivals import Source, latest_arrival, place
+from tagferry.names import Digest, Namespace, Reference, RegionId, Repository, RepositoryRef, Tag, organization_of
+from tagferry.sync.arrivals import latest_arrival
 
 _WRITTEN_AT_ONCE = 500
 _KEEP = text(
@@ -29,7 +29,7 @@ class RuleWish:
     """A rule as somebody wants it to be."""
 
     caller: Caller
-    source: Source
+    source: RepositoryRef
     target_region: RegionId
     target_namespace: Namespace
     override: bool = False
@@ -52,7 +52,7 @@ class Rule:
     domain_id: str
     domain_name: str
     creator_id: str
-    source: Source
+    source: RepositoryRef
     target_region: RegionId
     target_namespace: Namespace
     override: bool
@@ -62,7 +62,7 @@ class Rule:
     @property
     def target_place(self) -> str:
         """The target's region and organization, `region/organization`."""
-        return place(self.target_region, self.target_namespace)
+        return organization_of(self.target_region, self.target_namespace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +112,25 @@ class Rules:
             # Somebody else has just made the same rule.
             return await self._put(wish, baseline, organizations)
 
-    async def find(self, source: Source, region: RegionId, namespace: Namespace) -> Rule | None:
+    async def find(self, source: RepositoryRef, region: RegionId, namespace: Namespace) -> Rule | None:
         """The rule that leads from a repository to a place."""
         async with self._database.read() as session:
             row = await session.scalar(select(SyncRuleRow).where(*_way(source, region, namespace)))
         return _rule(row) if row is not None else None
 
-    async def of_repository(self, source: Source, *, only_active: bool = False) -> list[Rule]:
+    async def of_repository(self, source: RepositoryRef, *, only_active: bool = False) -> list[Rule]:
         """A repository's rules, oldest first."""
         chosen = _ACTIVE_FROM if only_active else _ALL_FROM
         where = {"region": source.region, "namespace": source.namespace, "repository": source.repository}
         async with self._database.read() as session:
             return [_rule(row) for row in await session.scalars(chosen, where)]
 
-    async def sources(self) -> list[Source]:
+    async def sources(self) -> list[RepositoryRef]:
         """The repositories that have a rule which is switched on."""
         columns = (SyncRuleRow.source_region, SyncRuleRow.namespace, SyncRuleRow.repository)
         async with self._database.read() as session:
             rows = await session.execute(select(*columns).where(SyncRuleRow.sync_auto).distinct().order_by(*columns))
-            return [Source(RegionId(region), Namespace(name), Repository(rest)) for region, name, rest in rows]
+            return [RepositoryRef(RegionId(region), Namespace(name), Repository(rest)) for region, name, rest in rows]
 
     async def delete(self, rule_id: int) -> None:
         """Delete a rule with what it remembers."""
@@ -180,7 +180,7 @@ class Rules:
         except IntegrityError:
             return
 
-    async def forget(self, source: Source, *references: Reference) -> None:
+    async def forget(self, source: RepositoryRef, *references: Reference) -> None:
         """Take tags, or all tags of these digests, that were deleted at the source for never handled."""
         tags = [reference for reference in references if isinstance(reference, Tag)]
         digests = [reference for reference in references if isinstance(reference, Digest)]
@@ -257,7 +257,7 @@ _ALL_FROM = (
 _ACTIVE_FROM = _ALL_FROM.where(SyncRuleRow.sync_auto)
 
 
-def _way(source: Source, region: RegionId, namespace: Namespace) -> list[ColumnElement[bool]]:
+def _way(source: RepositoryRef, region: RegionId, namespace: Namespace) -> list[ColumnElement[bool]]:
     return [
         SyncRuleRow.source_region == source.region,
         SyncRuleRow.namespace == source.namespace,
@@ -275,7 +275,7 @@ def _rule(row: SyncRuleRow) -> Rule:
         domain_id=row.domain_id,
         domain_name=row.domain_name,
         creator_id=row.creator_id,
-        source=Source(RegionId(row.source_region), Namespace(row.namespace), Repository(row.repository)),
+        source=RepositoryRef(RegionId(row.source_region), Namespace(row.namespace), Repository(row.repository)),
         target_region=RegionId(row.target_region),
         target_namespace=Namespace(row.target_namespace),
         override=row.override,

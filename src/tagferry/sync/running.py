@@ -20,6 +20,7 @@ from tagferry.sync.jobs import Jobs
 from tagferry.sync.model import Attempt, JobChange, JobStatus, SyncJob
 from tagferry.sync.regions import Regions
 from tagferry.sync.retrying import JobRetry
+from tagferry.sync.routes import route_of
 from tagferry.sync.verdicts import describe, failure_reason
 
 _RETRY_SECONDS = 1.0
@@ -97,7 +98,7 @@ class Runner:
         try:
             async with asyncio.timeout(_seconds_left(job)) as deadline:
                 outcome = await self._engine.copy(
-                    self._regions.route(job),
+                    route_of(self._regions, job),
                     job.tag,
                     override=job.override,
                     finding=hint.finding if hint else None,

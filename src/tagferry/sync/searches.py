@@ -9,8 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
-from tagferry.names import Namespace, RegionId, Tag
-from tagferry.sync.arrivals import Source
+from tagferry.names import Namespace, RegionId, RepositoryRef, Tag
 from tagferry.sync.model import JobStatus
 from tagferry.sync.records import OPEN
 
@@ -42,7 +41,7 @@ class Searches:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def unfinished(self, source: Source, target: Target, tags: Collection[Tag]) -> frozenset[Tag]:
+    async def unfinished(self, source: RepositoryRef, target: Target, tags: Collection[Tag]) -> frozenset[Tag]:
         """Return those of these tags whose last copy to a target, or look at it, was not searched to its end."""
         if not tags:
             return frozenset()
@@ -55,7 +54,7 @@ class Searches:
             )
             return frozenset([Tag(tag) for tag in rows if await _is_unfinished(session, source, target, Tag(tag))])
 
-    async def pending(self, source: Source) -> dict[Target, set[Tag]]:
+    async def pending(self, source: RepositoryRef) -> dict[Target, set[Tag]]:
         """Return the tags of a repository that were, at some time, not searched to the end, by their targets."""
         async with self._database.read() as session:
             rows = await session.execute(
@@ -68,7 +67,7 @@ class Searches:
                 found.setdefault(Target(RegionId(region), Namespace(namespace)), set()).add(Tag(tag))
             return found
 
-    async def due(self, source: Source, tag: Tag, targets: Collection[Target]) -> Mapping[Target, datetime]:
+    async def due(self, source: RepositoryRef, tag: Tag, targets: Collection[Target]) -> Mapping[Target, datetime]:
         """Return when to search a tag again, for those of these targets for which that has to be done."""
         pending = await self.pending(source)
         times: dict[Target, datetime] = {}
@@ -81,12 +80,12 @@ class Searches:
         return times
 
 
-async def _is_unfinished(session: AsyncSession, source: Source, target: Target, tag: Tag) -> bool:
+async def _is_unfinished(session: AsyncSession, source: RepositoryRef, target: Target, tag: Tag) -> bool:
     last = select(SyncJobRow.unsearched).where(*_from(source), *_to(target), SyncJobRow.tag == tag, _SUCCESS)
     return await session.scalar(last.order_by(SyncJobRow.id.desc()).limit(1)) is not None
 
 
-async def _due(session: AsyncSession, source: Source, target: Target, tag: Tag) -> datetime | None:
+async def _due(session: AsyncSession, source: RepositoryRef, target: Target, tag: Tag) -> datetime | None:
     """The end of the last job and a pause after it; None where the search is finished, or was made often enough."""
     rows = await session.execute(
         select(SyncJobRow.status, SyncJobRow.unsearched, func.coalesce(SyncJobRow.ended_at, SyncJobRow.updated_at))
@@ -107,7 +106,7 @@ async def _due(session: AsyncSession, source: Source, target: Target, tag: Tag) 
     return due if due.tzinfo is not None else due.replace(tzinfo=UTC)
 
 
-def _from(source: Source) -> list[ColumnElement[bool]]:
+def _from(source: RepositoryRef) -> list[ColumnElement[bool]]:
     return [
         SyncJobRow.source_region == source.region,
         SyncJobRow.namespace == source.namespace,

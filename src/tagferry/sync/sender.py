@@ -183,5 +183,4 @@ def _pause(attempt: int, asked: float) -> float:
 
 def _names(delivery: Delivery) -> dict[str, object]:
     trigger, call = delivery.trigger, delivery.call
-    place = f"{trigger.source.place}/{trigger.source.repository}"
-    return {"trigger": trigger.spec.name, "repository": place, "tag": call.tag, "event_id": call.event_id}
+    return {"trigger": trigger.spec.name, "repository": str(trigger.source), "tag": call.tag, "event_id": call.event_id}

@@ -15,9 +15,8 @@ from tagferry.copy.examine import Finding, Verdict
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
 from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge
-from tagferry.names import Namespace, RegionId, Repository, Tag
+from tagferry.names import Namespace, RegionId, Repository, RepositoryRef, Tag
 from tagferry.sync.admission import admit, admit_source, admit_target
-from tagferry.sync.arrivals import Source
 from tagferry.sync.breaker import Pause
 from tagferry.sync.endings import Endings
 from tagferry.sync.hints import PLANNED_AHEAD, Hint, planned
@@ -25,6 +24,7 @@ from tagferry.sync.jobs import Jobs
 from tagferry.sync.meetings import Meetings
 from tagferry.sync.model import JobPlace, JobSelection, JobStart, JobStatus, SyncJob, SyncRequest
 from tagferry.sync.regions import Regions
+from tagferry.sync.routes import route_of
 from tagferry.sync.searches import Searches, Target
 from tagferry.sync.verdicts import describe, waiting_reason
 from tagferry.sync.worker import Worker
@@ -118,7 +118,7 @@ class SyncService:
     async def plan(self, request: SyncRequest) -> Estimates:
         """What `start` would have to do; raises what it raises, and changes nothing."""
         await self._check(request)
-        route = self._regions.route(request)
+        route = route_of(self._regions, request)
         estimates = await self._engine.estimate_all(
             route, tuple(dict.fromkeys(request.tags)), override=request.override
         )
@@ -308,7 +308,7 @@ class SyncService:
             )
         self._starting[user] += 1
         try:
-            route = self._regions.route(request)
+            route = route_of(self._regions, request)
             # What stands at the target while another copy goes on there says nothing about what will stand there then.
             free = [tag for tag in wanted if tag not in standing]
             findings, searched_again = await self._examined(request, route, free, until)
@@ -342,7 +342,7 @@ class SyncService:
         """
         if not self._worker.hears(request.source_region, request.target_region):
             return {}, ()
-        source = Source(request.source_region, request.namespace, request.repository)
+        source = RepositoryRef(request.source_region, request.namespace, request.repository)
         target = Target(request.target_region, request.target_namespace)
         findings = await self._engine.examine_all(route, tags, override=request.override, until=until)
         found = [finding for finding in findings.values() if isinstance(finding, Finding)]

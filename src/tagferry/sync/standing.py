@@ -2,12 +2,11 @@
 
 from tagferry.accounts.repositories import Repositories
 from tagferry.errors import NotFound
-from tagferry.names import Digest, Tag
-from tagferry.sync.arrivals import Source
+from tagferry.names import Digest, RepositoryRef, Tag
 from tagferry.sync.regions import Regions
 
 
-async def standing(regions: Regions, repositories: Repositories, source: Source) -> dict[Tag, Digest]:
+async def standing(regions: Regions, repositories: Repositories, source: RepositoryRef) -> dict[Tag, Digest]:
     """What stands in a repository; nothing where it was created and has no image yet. Raises NotFound."""
     store = regions[source.region].store
     try:

@@ -4,8 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from tagferry.accounts.model import Caller
 from tagferry.accounts.repositories import Repositories
-from tagferry.names import Digest, Tag
-from tagferry.sync.arrivals import Source
+from tagferry.names import Digest, RepositoryRef, Tag
 from tagferry.sync.deliveries import Call, Deliveries
 from tagferry.sync.regions import Regions
 from tagferry.sync.standing import standing
@@ -33,7 +32,7 @@ class TriggerBook:
         triggers: Triggers,
         deliveries: Deliveries,
         webhooks: Webhooks,
-        look: Callable[[Source], Awaitable[None]],
+        look: Callable[[RepositoryRef], Awaitable[None]],
     ) -> None:
         self._regions = regions
         self._repositories = repositories
@@ -43,7 +42,7 @@ class TriggerBook:
         self._look = look
 
     async def create(
-        self, caller: Caller, source: Source, repository_id: int, spec: TriggerSpec, *, enabled: bool
+        self, caller: Caller, source: RepositoryRef, repository_id: int, spec: TriggerSpec, *, enabled: bool
     ) -> None:
         """Make a repository's trigger, for what changes from now on.
 
@@ -64,18 +63,18 @@ class TriggerBook:
         await self._triggers.create(caller, repository_id, spec, enabled=enabled, baseline=baseline)
         await self._catch_up(source, enabled=enabled)
 
-    async def of_repository(self, source: Source) -> list[tuple[Trigger, list[Call]]]:
+    async def of_repository(self, source: RepositoryRef) -> list[tuple[Trigger, list[Call]]]:
         """A repository's triggers, oldest first, each with its newest calls."""
         triggers = await self._triggers.of_repository(source)
         calls = await self._deliveries.history([trigger.id for trigger in triggers])
         return [(trigger, calls[trigger.id]) for trigger in triggers]
 
-    async def find(self, source: Source, name: str) -> tuple[Trigger, list[Call]]:
+    async def find(self, source: RepositoryRef, name: str) -> tuple[Trigger, list[Call]]:
         """A repository's trigger of this name with its newest calls; raises NotFound."""
         trigger = await self._triggers.find(source, name)
         return trigger, (await self._deliveries.history([trigger.id]))[trigger.id]
 
-    async def switch(self, source: Source, name: str, *, enabled: bool) -> None:
+    async def switch(self, source: RepositoryRef, name: str, *, enabled: bool) -> None:
         """Switch a repository's trigger on, for what changes from now on, or off.
 
         Raises:
@@ -90,14 +89,14 @@ class TriggerBook:
         await self._triggers.switch(trigger.id, enabled=enabled, baseline=baseline)
         await self._catch_up(source, enabled=enabled)
 
-    async def delete(self, source: Source, name: str) -> None:
+    async def delete(self, source: RepositoryRef, name: str) -> None:
         """End a trigger, with the calls that are waiting; raises NotFound."""
         await self._triggers.delete((await self._triggers.find(source, name)).id)
 
-    async def _baseline(self, source: Source, *, enabled: bool) -> dict[Tag, Digest]:
+    async def _baseline(self, source: RepositoryRef, *, enabled: bool) -> dict[Tag, Digest]:
         return await standing(self._regions, self._repositories, source) if enabled else {}
 
-    async def _catch_up(self, source: Source, *, enabled: bool) -> None:
+    async def _catch_up(self, source: RepositoryRef, *, enabled: bool) -> None:
         # What was pushed since the baseline was taken met no trigger. It is looked for before the caller is answered:
         # a look that is late could find the next push, of which it knows less than whoever takes that.
         if enabled:

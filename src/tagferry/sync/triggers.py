@@ -14,9 +14,8 @@ from tagferry.accounts.model import Caller
 from tagferry.db.engine import Database
 from tagferry.db.tables import DeliveryRow, RepositoryRow, TriggerRow, TriggerTagRow
 from tagferry.errors import Conflict, Invalid, NotFound
-from tagferry.names import Digest, Namespace, Reference, RegionId, Repository, Tag
+from tagferry.names import Digest, Namespace, Reference, RegionId, Repository, RepositoryRef, Tag
 from tagferry.patterns import Pattern
-from tagferry.sync.arrivals import Source
 
 MOST_TRIGGERS = 100
 """Triggers that a repository may have."""
@@ -105,7 +104,7 @@ class Trigger:
     """A repository's trigger."""
 
     id: int
-    source: Source
+    source: RepositoryRef
     spec: TriggerSpec
     enabled: bool
     creator_name: str
@@ -158,14 +157,14 @@ class Triggers:
         except IntegrityError:
             raise Conflict("trigger", f"the repository has a trigger {spec.name} already; delete that first") from None
 
-    async def of_repository(self, source: Source, *, only_enabled: bool = False) -> list[Trigger]:
+    async def of_repository(self, source: RepositoryRef, *, only_enabled: bool = False) -> list[Trigger]:
         """A repository's triggers, oldest first."""
         chosen = _ENABLED_OF if only_enabled else _ALL_OF
         where = {"region": source.region, "namespace": source.namespace, "name": source.repository}
         async with self._database.read() as session:
             return [trigger_of(*row) for row in await session.execute(chosen, where)]
 
-    async def find(self, source: Source, name: str) -> Trigger:
+    async def find(self, source: RepositoryRef, name: str) -> Trigger:
         """A repository's trigger of this name; raises NotFound."""
         for trigger in await self.of_repository(source):
             if trigger.spec.name == name:
@@ -196,7 +195,7 @@ class Triggers:
         async with self._database.write() as session:
             await session.execute(delete(TriggerRow).where(TriggerRow.id == trigger_id))
 
-    async def sources(self) -> list[Source]:
+    async def sources(self) -> list[RepositoryRef]:
         """The repositories that have a trigger which is switched on."""
         places = (RepositoryRow.region, RepositoryRow.namespace, RepositoryRow.name)
         chosen = (
@@ -224,7 +223,7 @@ class Triggers:
                 found[trigger_id][tag] = digest
         return found
 
-    async def forget(self, source: Source, *references: Reference) -> None:
+    async def forget(self, source: RepositoryRef, *references: Reference) -> None:
         """Take tags, or all tags of these digests, that were deleted for never heard of."""
         triggers = await self.of_repository(source, only_enabled=True)
         if not triggers or not references:
@@ -276,8 +275,8 @@ async def _begin(session: AsyncSession, trigger_id: int, baseline: Mapping[Tag, 
         await session.execute(insert(TriggerTagRow), batch)
 
 
-def _source(region: str, namespace: str, name: str) -> Source:
-    return Source(RegionId(region), Namespace(namespace), Repository(name))
+def _source(region: str, namespace: str, name: str) -> RepositoryRef:
+    return RepositoryRef(RegionId(region), Namespace(namespace), Repository(name))
 
 
 def _check_one_of(field: str, value: str, *allowed: str) -> None:

@@ -13,9 +13,9 @@ import structlog
 
 from tagferry.concurrency import each
 from tagferry.errors import InvalidName, NotFound
-from tagferry.names import Digest, Reference, RegionId, RepositoryName, Tag
+from tagferry.names import Digest, Reference, RegionId, RepositoryName, RepositoryRef, Tag
 from tagferry.sync.agenda import Again, Clock, Lanes, Patience, reason_of, tell
-from tagferry.sync.arrivals import Arrivals, Source
+from tagferry.sync.arrivals import Arrivals
 from tagferry.sync.regions import Regions
 
 _CHECKS = 8
@@ -30,10 +30,10 @@ _ENDS_AT_ONCE = 500
 
 log = structlog.get_logger(__name__)
 
-OnPush = Callable[[Source, Tag, Digest, str | None], Awaitable[None]]
+OnPush = Callable[[RepositoryRef, Tag, Digest, str | None], Awaitable[None]]
 """Told of a push: the tag, where it points to, and by whom it was pushed if that is known."""
 Leads = Callable[[], Awaitable[bool]]
-_TagWork = tuple[Source, Tag]
+_TagWork = tuple[RepositoryRef, Tag]
 
 
 async def always() -> bool:
@@ -44,22 +44,22 @@ async def always() -> bool:
 class Follower(Protocol):
     """Somebody who has something to do whenever a tag of certain repositories points elsewhere."""
 
-    async def sources(self) -> list[Source]:
+    async def sources(self) -> list[RepositoryRef]:
         """The repositories that are followed, wherever they are."""
         ...
 
-    async def handled(self, source: Source) -> list[Mapping[str, str]]:
+    async def handled(self, source: RepositoryRef) -> list[Mapping[str, str]]:
         """What the tags of a repository were last handled for, once for each thing that is done about them.
 
         It is empty where the repository is not followed, or nothing can be done in this process.
         """
         ...
 
-    async def check(self, source: Source, tag: Tag) -> Again:
+    async def check(self, source: RepositoryRef, tag: Tag) -> Again:
         """Look at a tag, and do what is to be done; raises what the source's registry raises."""
         ...
 
-    async def forget(self, source: Source, *references: Reference) -> None:
+    async def forget(self, source: RepositoryRef, *references: Reference) -> None:
         """Take tags, or all tags of these digests, that were deleted for never handled."""
         ...
 
@@ -99,9 +99,9 @@ class Watch:
         self._leads = leads
         self._clock = clock
         self._tags: Lanes[_TagWork] = Lanes(agenda_limit, lambda work: work[0].region, clock)
-        self._sources: Lanes[Source] = Lanes(agenda_limit, lambda source: source.region, clock)
-        self._polled_at: dict[Source, float] = {}
-        self._being_scanned: set[Source] = set()
+        self._sources: Lanes[RepositoryRef] = Lanes(agenda_limit, lambda source: source.region, clock)
+        self._polled_at: dict[RepositoryRef, float] = {}
+        self._being_scanned: set[RepositoryRef] = set()
         self._agenda_limit = agenda_limit
         self._ended: set[int] = set()
         self._has_ended = asyncio.Event()
@@ -113,7 +113,7 @@ class Watch:
     def notice(self, region: RegionId, repository: RepositoryName, tag: Tag) -> None:
         """A tag may have changed; it is looked at soon. Never fails, and never waits."""
         try:
-            source = Source.of(region, repository)
+            source = RepositoryRef.of(region, repository)
         except InvalidName:
             return
         self._look_at(source, tag)
@@ -126,21 +126,21 @@ class Watch:
         Never fails: what cannot be recorded is found by looking.
         """
         try:
-            source = Source.of(region, repository)
+            source = RepositoryRef.of(region, repository)
         except InvalidName:
             return
         try:
             await self._on_push(source, tag, digest, by)
         except Exception as error:
-            tell(error, "a push cannot be recorded for now", source=source.place, name=source.repository, tag=tag)
+            tell(error, "a push cannot be recorded for now", repository=str(source), tag=tag)
         self._look_at(source, tag)
 
-    def notice_repository(self, source: Source) -> None:
+    def notice_repository(self, source: RepositoryRef) -> None:
         """Any tag of a repository may have changed; all are looked at soon."""
         # Where there is no room, the next round finds whatever there is to find.
         self._lost_track |= not self._sources.add(source)
 
-    async def look(self, source: Source) -> None:
+    async def look(self, source: RepositoryRef) -> None:
         """Look at all of a repository now, and later if that goes wrong. Never fails."""
         await self._guarded(source, self.scan(source))
 
@@ -158,7 +158,7 @@ class Watch:
     async def forget(self, region: RegionId, repository: RepositoryName, *references: Reference) -> None:
         """Tags, or all tags of these digests, were deleted: the same image, pushed again, is news."""
         try:
-            source = Source.of(region, repository)
+            source = RepositoryRef.of(region, repository)
         except InvalidName:
             return
         for start in range(0, len(references), _FORGOTTEN_AT_ONCE):
@@ -175,7 +175,7 @@ class Watch:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def check(self, source: Source, tag: Tag) -> None:
+    async def check(self, source: RepositoryRef, tag: Tag) -> None:
         """Let everybody look at a tag who follows its repository; raises what the source's registry raises."""
         for follower in self._followers:
             again = await follower.check(source, tag)
@@ -184,7 +184,7 @@ class Watch:
             if again.at_source is not None:
                 self._lost_track |= not self._sources.add(source, again.at_source)
 
-    async def scan(self, source: Source) -> None:
+    async def scan(self, source: RepositoryRef) -> None:
         """Look at every tag of a repository: one list, and one HEAD a tag; raises what its registry raises."""
         # Read before the list: what is handled in between is then not taken for deleted.
         handled = [known for follower in self._followers for known in await follower.handled(source)]
@@ -216,7 +216,7 @@ class Watch:
         source, tag = work
         await self._guarded(source, self.check(source, tag))
 
-    async def _scan_due(self, source: Source) -> None:
+    async def _scan_due(self, source: RepositoryRef) -> None:
         if source in self._being_scanned:
             self._lost_track |= not self._sources.add(source, self._clock() + _TICK_SECONDS)
             return
@@ -227,7 +227,7 @@ class Watch:
             self._being_scanned.discard(source)
             self._polled_at[source] = self._clock()
 
-    async def _guarded(self, source: Source, work: Awaitable[None]) -> None:
+    async def _guarded(self, source: RepositoryRef, work: Awaitable[None]) -> None:
         """Do a work at a source; if that goes wrong, look at all of the source again later."""
         try:
             await work
@@ -237,14 +237,14 @@ class Watch:
                 tell(
                     error,
                     "a repository that is followed cannot be looked at",
-                    source=source.place,
-                    name=source.repository,
+                    repository=str(source),
                 )
             self._lost_track |= not self._sources.add(source, until)
         else:
             if self._patience.succeed(source):
                 log.info(
-                    "a repository that is followed can be looked at again", source=source.place, name=source.repository
+                    "a repository that is followed can be looked at again",
+                    repository=str(source),
                 )
 
     async def _follow_ends(self) -> None:
@@ -281,10 +281,10 @@ class Watch:
                 self._patience.succeed(self)
             await asyncio.sleep(tick)
 
-    async def _followed(self) -> list[Source]:
+    async def _followed(self) -> list[RepositoryRef]:
         return list(dict.fromkeys([source for follower in self._followers for source in await follower.sources()]))
 
-    def _plan(self, sources: list[Source], *, everything: bool) -> None:
+    def _plan(self, sources: list[RepositoryRef], *, everything: bool) -> None:
         now = self._clock()
         self._polled_at = {source: self._polled_at[source] for source in sources if source in self._polled_at}
         for source in sources:
@@ -296,11 +296,11 @@ class Watch:
             if everything or (is_due and source not in self._being_scanned):
                 self.notice_repository(source)
 
-    def _look_at(self, source: Source, tag: Tag, at: float | None = None) -> None:
+    def _look_at(self, source: RepositoryRef, tag: Tag, at: float | None = None) -> None:
         if not self._tags.add((source, tag), at):
             self.notice_repository(source)
 
-    async def _forget_all_but(self, listed: list[Tag], handled: list[Mapping[str, str]], source: Source) -> None:
+    async def _forget_all_but(self, listed: list[Tag], handled: list[Mapping[str, str]], source: RepositoryRef) -> None:
         standing = set(listed)
         gone = sorted({Tag(tag) for known in handled for tag in known} - standing)
         await self.forget(source.region, source.name, *gone)

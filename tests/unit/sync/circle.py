@@ -13,8 +13,8 @@ from tagferry.accounts.repositories import Repositories
 from tagferry.accounts.users import Users
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
-from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
-from tagferry.sync.arrivals import Arrivals, Source
+from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, RepositoryRef, Tag
+from tagferry.sync.arrivals import Arrivals
 from tagferry.sync.dispatch import Dispatch
 from tagferry.sync.model import JobPlace, JobStatus, SyncRequest
 from tagferry.sync.regions import Region, Regions
@@ -32,12 +32,12 @@ TEAM, REPO, V1 = Namespace("team"), Repository("app"), Tag("v1")
 APP = RepositoryName.of(TEAM, REPO)
 
 
-def source(region: RegionId) -> Source:
+def source(region: RegionId) -> RepositoryRef:
     """The repository `team/app` of a region."""
-    return Source(region, TEAM, REPO)
+    return RepositoryRef(region, TEAM, REPO)
 
 
-async def unrecorded(_source: Source, _tag: Tag, _digest: Digest, _by: str | None) -> None:
+async def unrecorded(_source: RepositoryRef, _tag: Tag, _digest: Digest, _by: str | None) -> None:
     """Rules look for what was pushed, and need no record of the push."""
 
 
@@ -58,7 +58,7 @@ class Courier:
     stores: dict[RegionId, ScriptedStore]
     requests: list[SyncRequest] = field(default_factory=list)
     waiting: list[tuple[int, SyncRequest]] = field(default_factory=list)
-    arrivals: list[tuple[Source, Tag]] = field(default_factory=list)
+    arrivals: list[tuple[RepositoryRef, Tag]] = field(default_factory=list)
     refusal: Exception | None = None
     holding: bool = False
     rewritten: dict[Digest, SampleImage] = field(default_factory=dict)
@@ -134,7 +134,7 @@ class Courier:
             await session.execute(update(SyncJobRow).where(SyncJobRow.id == job_id).values(**values))
 
     async def _is_unsearched(self, request: SyncRequest) -> bool:
-        way = Source(request.source_region, request.namespace, request.repository)
+        way = RepositoryRef(request.source_region, request.namespace, request.repository)
         target = Target(request.target_region, request.target_namespace)
         return bool(await Searches(self.database).unfinished(way, target, request.tags))
 

@@ -5,8 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tagferry.names import Namespace, RegionId, Repository
-from tagferry.sync.arrivals import Source
+from tagferry.names import Namespace, RegionId, Repository, RepositoryRef
 from tagferry.sync.rules import Rule, RuleWish
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.json_response import JSONResponse
@@ -91,8 +90,8 @@ async def delete(namespace: str, repository: str, body: DeleteSyncRepoBody, cont
     return JSONResponse({})
 
 
-def _source(namespace: str, repository: str, context: Context) -> Source:
-    return Source(context.region.id, Namespace(namespace), Repository.from_path(repository))
+def _source(namespace: str, repository: str, context: Context) -> RepositoryRef:
+    return RepositoryRef(context.region.id, Namespace(namespace), Repository.from_path(repository))
 
 
 def _item(rule: Rule) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.model import Permission
 from tagferry.errors import Denied, Invalid, NotFound
-from tagferry.names import RepositoryName
-from tagferry.sync.arrivals import Source
+from tagferry.names import RepositoryName, RepositoryRef
 from tagferry.sync.deliveries import Call
 from tagferry.sync.triggers import Trigger, TriggerSpec
 from tagferry.web.context import Context, RequestContext
@@ -165,11 +164,11 @@ async def create_agency(context: RequestContext) -> Response:
     return JSONResponse({}, status_code=201)
 
 
-def _source(context: Context, name: RepositoryName) -> Source:
-    return Source.of(context.region.id, name)
+def _source(context: Context, name: RepositoryName) -> RepositoryRef:
+    return RepositoryRef.of(context.region.id, name)
 
 
-async def _source_to_edit(context: Context, namespace: str, repository: str) -> Source:
+async def _source_to_edit(context: Context, namespace: str, repository: str) -> RepositoryRef:
     name = RepositoryName.from_path(namespace, repository)
     await context.services.access.require(context.caller, context.region.id, name, Permission.EDIT)
     return _source(context, name)

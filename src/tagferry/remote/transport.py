@@ -89,7 +89,7 @@ class Transport:
         self._large = asyncio.Semaphore(bounds.LARGE_ANSWERS)
         self._connections: Connections | None = None
         self.round_trip: float | None = None
-        """Seconds that the quickest answer so far took to begin; None before the first."""
+        """Seconds that the registry's quickest answer so far took to begin; None before the first."""
 
     @property
     def name(self) -> str:
@@ -339,7 +339,7 @@ class Transport:
             self._throttle.note(response.status, response.headers)
         else:
             note(elsewhere, response.status, response.headers, patience=self._patience)
-        if not isinstance(body, Stream):
+        if is_own and not isinstance(body, Stream):
             self.round_trip = min(self.round_trip or math.inf, time.monotonic() - started)
         return response
 

@@ -1,7 +1,7 @@
 """Waiting for jobs to end, wherever they run, without holding a thread or a database connection."""
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection
 
 import structlog
@@ -12,7 +12,7 @@ from tagferry.errors import Unavailable
 from tagferry.sync.jobs import ENDED, Jobs
 from tagferry.sync.model import JobStatus
 
-_LOOK_SECONDS = 2.0
+LOOK_SECONDS = 2.0
 """How often those who wait look for themselves, in case that a signal was lost."""
 
 _REMEMBERED = 10_000
@@ -22,11 +22,19 @@ log = structlog.get_logger(__name__)
 
 
 class Endings:
-    """Everybody's waits in this process: one question to the database serves them all."""
+    """Everybody's waits in this process: one question to the database serves them all.
 
-    def __init__(self, jobs: Jobs, signals: Signals) -> None:
+    Args:
+        jobs: their records.
+        signals: where the ends of jobs are announced.
+        look_seconds: how often the records are read without a signal.
+    """
+
+    def __init__(self, jobs: Jobs, signals: Signals, *, look_seconds: float = LOOK_SECONDS) -> None:
         self._jobs = jobs
+        self._look_seconds = look_seconds
         self._awaited: dict[int, asyncio.Future[JobStatus]] = {}
+        self._waiting: Counter[int] = Counter()
         self._ended: OrderedDict[int, None] = OrderedDict()
         self._told = asyncio.Event()
         self._looker: asyncio.Task[None] | None = None
@@ -45,11 +53,15 @@ class Endings:
             raise _stops()
         loop = asyncio.get_running_loop()
         awaited = {job_id: self._awaited.setdefault(job_id, loop.create_future()) for job_id in set(jobs)}
+        self._waiting.update(awaited.keys())
         if not self._ended.keys().isdisjoint(awaited):
             self._told.set()
         if self._looker is None or self._looker.done():
             self._looker = asyncio.create_task(self._look())
-        await asyncio.wait(awaited.values(), timeout=seconds)
+        try:
+            await asyncio.wait(awaited.values(), timeout=seconds)
+        finally:
+            self._leave(awaited.keys())
         return {job_id: ending.result() for job_id, ending in awaited.items() if ending.done()}
 
     async def close(self) -> None:
@@ -63,6 +75,16 @@ class Endings:
             ending.exception()
         self._awaited.clear()
 
+    def _leave(self, jobs: Collection[int]) -> None:
+        """Stop asking for the jobs that no other call waits for."""
+        self._waiting.subtract(jobs)
+        for job_id in jobs:
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]
+                self._awaited.pop(job_id, None)
+        if not self._awaited and self._looker is not None and not self._looker.done():
+            self._told.set()
+
     def _on_ended(self, payload: str) -> None:
         ended = [int(job_id) for job_id in filter(None, payload.split(","))]
         # Whoever begins to wait only afterwards must learn of it too, and need not ask where nothing has ended.
@@ -75,20 +97,23 @@ class Endings:
     async def _look(self) -> None:
         while self._awaited:
             try:
-                async with asyncio.timeout(_LOOK_SECONDS):
+                async with asyncio.timeout(self._look_seconds):
                     await self._told.wait()
             except TimeoutError:
                 pass
             self._told.clear()
+            if not self._awaited:
+                return
             try:
                 ends = await self._jobs.ends(list(self._awaited))
             except Exception as error:
                 # Whatever it is, those who wait are told once it has passed, or when their time is over.
                 log.warning("the ends of jobs could not be read", reason=reason_of(error))
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(self._look_seconds)
                 continue
             for job_id, status in ends.items():
-                self._awaited.pop(job_id).set_result(status)
+                if (ending := self._awaited.pop(job_id, None)) is not None:
+                    ending.set_result(status)
 
 
 def _stops() -> Unavailable:

@@ -71,6 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, config: Config, server_state: ServerState, slot: Slot, limits: LimitSettings) -> None:
         super().__init__(config, server_state, app_state={}, _loop=asyncio.get_running_loop())
+        self.parser = self._new_parser()
         self._slot = slot
         self._limits = limits
         self._answering: RequestResponseCycle | None = None
@@ -183,12 +184,18 @@ class BoundedProtocol(HttpToolsProtocol):
                 rest = memoryview(rest)[upgrade.args[0] :]
                 self._is_upgrade = False
                 head = self._head_without_upgrade()
-                # A parser takes nothing more behind a request that asks to close the connection.
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser = self._new_parser()
                 self.parser.feed_data(head)
             else:
                 return
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        """Return a parser with the one leniency allowed here, which replaces uvicorn's."""
+        # Otherwise data behind a request that asks to close the connection would prevent its answer.
+        # `on_message_begin` refuses a request there.
+        parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
 
     def _head_without_upgrade(self) -> bytes:
         version = self.parser.get_http_version().encode()

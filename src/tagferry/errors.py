@@ -18,6 +18,7 @@ TagferryError
 ├── NotFound             the resource does not exist
 ├── Conflict             the resource exists, differs, or is in use
 ├── Throttled            too much at once: try again after `retry_after` seconds
+│   └── LoginThrottled   too many logins, or failed ones: this one is not accepted for now
 ├── Stalled              the rest of a request did not arrive in time
 ├── Unsupported          understood, and not done here
 ├── Corrupt              bytes that do not match their digest or size
@@ -162,6 +163,13 @@ class Throttled(TagferryError):
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class LoginThrottled(Throttled):
+    """Too many logins or signatures, or failed ones: this one is not accepted for now.
+
+    Its sender costs as much as one whose requests are refused because of overload, and is slowed down like that one.
+    """
 
 
 class Stalled(TagferryError):

@@ -19,7 +19,7 @@ from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.turns import Turns
 from tagferry.accounts.users import Users
 from tagferry.addresses import client_source
-from tagferry.errors import BadSignature, Throttled, Unauthenticated
+from tagferry.errors import BadSignature, LoginThrottled, Unauthenticated
 from tagferry.names import RegionId
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -73,7 +73,7 @@ class Authenticator:
             Unauthenticated: the header cannot be read, or the key is temporary and has expired.
             BadSignature: the key is unknown, the security token is not the key's, or the signature does not verify, or
                 was used already for a request that changes something.
-            Throttled: the key is locked for this address after too many failures.
+            LoginThrottled: the key is locked for this address after too many failures.
         """
         parsed = signing.Authorization.parse(authorization)
         # A header can hold any bytes, and what is told about them must be text.
@@ -114,7 +114,7 @@ class Authenticator:
         return found
 
     async def by_secret_key(self, access_key: str, secret_key: str, *, address: str) -> Caller:
-        """The owner of this permanent access key and secret; raises Unauthenticated or Throttled."""
+        """The owner of this permanent access key and secret; raises Unauthenticated or LoginThrottled."""
         self._lockout.check(access_key, address, is_key=True)
         found = await self._keys.by_key(access_key)
         if found is None or not _same(found[1], secret_key):
@@ -140,8 +140,8 @@ class Authenticator:
         try:
             # No name has a colon, so that an id which does not exist is no user's name either.
             return await self.by_password(name or f"id:{user_id}", password, address=address)
-        except Throttled as error:
-            raise Throttled(
+        except LoginThrottled as error:
+            raise LoginThrottled(
                 f"the user {user_id} is locked after too many failed authentications; "
                 f"try again in {error.retry_after:.0f} s",
                 retry_after=error.retry_after,
@@ -155,7 +155,7 @@ class Authenticator:
 
         Raises:
             Unauthenticated: one of them is wrong.
-            Throttled: the name is locked for this address after too many failures, or too many wait to be verified.
+            LoginThrottled: the name is locked for this address after too many failures, or too many logins wait.
         """
         self._lockout.check(name, address)
         if (known := await self._still_right(name, password)) is not None:
@@ -182,7 +182,7 @@ class Authenticator:
 
         Raises:
             Unauthenticated: the login is wrong.
-            Throttled: as for `by_password`.
+            LoginThrottled: as for `by_password`.
         """
         if "@" not in username:
             return await self.by_password(username, password, address=address)

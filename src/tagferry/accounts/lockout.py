@@ -11,7 +11,7 @@ from itertools import islice
 
 from tagferry import bounds
 from tagferry.addresses import client_source
-from tagferry.errors import Throttled
+from tagferry.errors import LoginThrottled
 from tagferry.metrics import BOUND_REACHED
 
 _LONGEST = 64
@@ -46,7 +46,7 @@ class Lockout:
         self._sources: OrderedDict[tuple[str, bool], _Names] = OrderedDict()
 
     def check(self, claimed: str, address: str, *, is_key: bool = False) -> None:
-        """Raise Throttled while the name or key is locked."""
+        """Raise LoginThrottled while the name or key is locked."""
         names = self._sources.get((client_source(address), is_key)) if self._sources else None
         if names is None:
             return
@@ -58,7 +58,7 @@ class Lockout:
         elif (left := self._left(failures)) <= 0:
             del names[claimed]
         elif failures.count >= self._attempts:
-            raise Throttled(
+            raise LoginThrottled(
                 f"{claimed} is locked after {failures.count} failed authentications; try again in {left:.0f} s",
                 retry_after=left,
             )
@@ -103,7 +103,7 @@ class Lockout:
         left = min(self._left(failures) for failures in names.values())
         if all(map(self._is_locked, names.values())):
             BOUND_REACHED.labels(bound="locked_names").inc()
-            raise Throttled(
+            raise LoginThrottled(
                 f"{len(names)} names are locked for {address} after failed authentications, so no other name is "
                 f"accepted from this address; try again in {left:.0f} s",
                 retry_after=left,

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tagferry import bounds
 from tagferry.db.engine import Database
 from tagferry.db.tables import UsedSignatureRow
-from tagferry.errors import BadSignature, Throttled
+from tagferry.errors import BadSignature, LoginThrottled
 from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
 from tagferry.signing import TOLERANCE
@@ -63,7 +63,7 @@ class UsedSignatures:
 
         Raises:
             BadSignature: it was used already.
-            Throttled: the user has used too many.
+            LoginThrottled: the user has used too many.
         """
         self._spend(user_id)
         signature = signature.lower()
@@ -144,7 +144,7 @@ class UsedSignatures:
         left = min(most, left + (now - before) * most / TOLERANCE.total_seconds())
         if left < 1:
             BOUND_REACHED.labels(bound="signatures_of_user").inc()
-            raise Throttled(
+            raise LoginThrottled(
                 f"the user has sent {bounds.SIGNATURES_OF_USER} signed requests for changes within 15 minutes, the "
                 "maximum; try again in 1 s, or use an IAM token",
                 retry_after=1,

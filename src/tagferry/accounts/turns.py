@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from tagferry import bounds
 from tagferry.accounts.vault import HASHING_THREADS
 from tagferry.concurrency import ELSEWHERE
-from tagferry.errors import Throttled
+from tagferry.errors import LoginThrottled
 from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
 
@@ -32,7 +32,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, address: str, *, is_suspect: bool) -> AsyncIterator[None]:
-        """Wait for a turn and hold it; raises Throttled at once if too many wait already."""
+        """Wait for a turn and hold it; raises LoginThrottled at once if too many wait already."""
         await self._wait(address, self._lanes[is_suspect])
         try:
             yield
@@ -93,10 +93,10 @@ class Turns:
             if not queue:
                 del lane[address]
 
-    def _refusal(self, address: str) -> Throttled:
+    def _refusal(self, address: str) -> LoginThrottled:
         BOUND_REACHED.labels(bound="passwords_waiting").inc()
         log.warning("refused a login: too many are waiting", address=address)
-        return Throttled(
+        return LoginThrottled(
             f"too many logins by password are waiting to be verified; try again in {_RETRY_SECONDS:.0f} s",
             retry_after=_RETRY_SECONDS,
         )

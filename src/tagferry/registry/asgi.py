@@ -41,6 +41,11 @@ def parameters_of(text: str) -> Sequence[tuple[str, str]]:
     return parse_qsl(text, keep_blank_values=True)
 
 
+def mark_as_shed(scope: Scope) -> None:
+    """Note that a request was refused because there were too many, so that its connection is slowed down."""
+    scope.setdefault("state", {})["is_shed"] = True
+
+
 class ClientGone(Exception):
     """The client closed the connection before its request was complete, or before it had the whole answer."""
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from tagferry.errors import InvalidName, NotFound, TagferryError, Unauthenticated
+from tagferry.errors import InvalidName, LoginThrottled, NotFound, TagferryError, Unauthenticated
 from tagferry.names import RepositoryName
 from tagferry.registry import asgi, blob_routes, manifest_routes, upload_routes
 from tagferry.registry.access import CATALOG, Action, Gate, Scope
@@ -120,7 +120,7 @@ class RegistryApp:
                     # Whoever reads it learns from the missing end that it is not whole.
                     _log.warning("ended the answer to %s in the middle: %s", request.path, error.message)
                     return
-                response = refusal(error, partial(self._challenge, request))
+                response = refusal(error, scope, partial(self._challenge, request))
                 await response.send(answer, receive, method=request.method)
 
     async def _respond(self, request: Request) -> Response:
@@ -152,11 +152,12 @@ class RegistryApp:
         return self._gate.challenge(request.login, _needed_scopes(request), error)
 
 
-def refusal(error: Exception, challenge: Callable[[Unauthenticated], str]) -> Response:
+def refusal(error: Exception, scope: asgi.Scope, challenge: Callable[[Unauthenticated], str]) -> Response:
     """What is answered to a request that failed.
 
     Args:
         error: why it did; what is no error of tagferry's is logged, and not told.
+        scope: the request's, where it is noted if its login is refused for now.
         challenge: gives the WWW-Authenticate header where somebody has to log in.
     """
     if not isinstance(error, TagferryError):
@@ -164,6 +165,8 @@ def refusal(error: Exception, challenge: Callable[[Unauthenticated], str]) -> Re
         error = TagferryError("the registry failed; its log tells why")
     status, code = status_and_code(error)
     headers = {"Content-Type": "application/json"} | error_headers(error)
+    if isinstance(error, LoginThrottled):
+        asgi.mark_as_shed(scope)
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = challenge(error)
     return Response(status, headers, error_document(code, error.message, error_detail(error)))

@@ -6,9 +6,7 @@ its body or to read its answer, nor while it waits for a synchronization to end 
 
 import asyncio
 from collections import Counter
-from http import HTTPStatus
 from types import TracebackType
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +15,7 @@ from tagferry.addresses import client_source
 from tagferry.concurrency import ELSEWHERE
 from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
+from tagferry.registry.asgi import mark_as_shed
 from tagferry.web.authentication import client_address, has_management_credentials
 from tagferry.web.refusals import refusal
 
@@ -59,8 +58,8 @@ class Load:
         """Return whether a request was refused within the last seconds."""
         return asyncio.get_running_loop().time() - self._shed_at < _SHEDDING_SECONDS
 
-    def admits(self, scope: Scope) -> bool:
-        """Whether a request may begin.
+    def admits(self, scope: Scope, source: str) -> bool:
+        """Whether a request of this address may begin.
 
         Some are reserved for requests with credentials of the management API: when there are too many registry
         clients, operators can still work. An address has its share of what is worked on and, while the event loop is
@@ -68,7 +67,6 @@ class Load:
         """
         if not self._is_sampling:
             self._sample_later()
-        source = client_source(client_address(scope))
         has_room = self._has_place(source) and (self._allowed is None or self._has_turn(source, self._allowed))
         if has_room or (self.busy < self._limit + bounds.MANAGEMENT_RESERVE and has_management_credentials(scope)):
             self._admitted += 1
@@ -99,15 +97,15 @@ class Load:
     def _has_place(self, source: str) -> bool:
         if self.busy < self._limit:
             return True
-        share = max(1, self._limit // max(1, len(self._busy_of)))
-        return self._busy_of.get(source, 0) < share and self.busy < self._limit + bounds.SHARES_RESERVE
+        share = _share(self._limit, len(self._busy_of))
+        return self._busy_of[source] < share and self.busy < self._limit + bounds.SHARES_RESERVE
 
     def _has_turn(self, source: str, allowed: int) -> bool:
         if self._admitted < allowed:
             return True
         addresses = max(self._addresses, len(self._sources) + (source not in self._sources))
         most = allowed + bounds.SHARES_RESERVE
-        if addresses == 1 or self._sources[source] >= max(1, most // addresses) or self._beyond >= most:
+        if addresses == 1 or self._sources[source] >= _share(most, addresses) or self._beyond >= most:
             return False
         self._beyond += 1
         return True
@@ -138,18 +136,15 @@ class Load:
 class Admitted:
     """One request that is worked on; within its context it waits for something else."""
 
-    __slots__ = ("_is_over", "_load", "_receive", "_send", "_source", "_state", "_waits")
+    __slots__ = ("_is_over", "_load", "_receive", "_send", "_source", "_waits")
 
-    def __init__(
-        self, load: Load, receive: Receive, send: Send, *, source: str = "", state: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, load: Load, receive: Receive, send: Send, *, source: str = "") -> None:
         self._load = load
         self._receive = receive
         self._send = send
         self._waits = 0
         self._is_over = False
         self._source = source
-        self._state = {} if state is None else state
         load.begin(source)
 
     def __enter__(self) -> None:
@@ -171,9 +166,6 @@ class Admitted:
 
     async def send(self, message: Message) -> None:
         """Send to the client, and count again after that."""
-        if message.get("status") == HTTPStatus.TOO_MANY_REQUESTS and "caller" not in self._state:
-            # Logins that are refused cost as much as requests that are refused.
-            self._state["is_shed"] = True
         with self:
             await self._send(message)
 
@@ -195,19 +187,24 @@ class Admission:
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        if not self._load.admits(scope):
-            scope.setdefault("state", {})["is_shed"] = True
+        source = client_source(client_address(scope))
+        if not self._load.admits(scope, source):
+            mark_as_shed(scope)
             await _refuse(scope["path"], send)
             return
-        state = scope.setdefault("state", {})
-        source = client_source(client_address(scope))
-        admitted = state["admitted"] = Admitted(self._load, receive, send, source=source, state=state)
+        admitted = Admitted(self._load, receive, send, source=source)
+        scope.setdefault("state", {})["admitted"] = admitted
         elsewhere = ELSEWHERE.set(admitted)
         try:
             await self._app(scope, admitted.receive, admitted.send)
         finally:
             ELSEWHERE.reset(elsewhere)
             admitted.end()
+
+
+def _share(of: int, addresses: int) -> int:
+    """Return what each of so many addresses may have; that is never nothing."""
+    return max(1, of // max(1, addresses))
 
 
 async def _refuse(path: str, send: Send) -> None:

@@ -19,6 +19,7 @@ from pydantic.alias_generators import to_camel
 from starlette.types import Scope
 
 from tagferry import bounds, errors
+from tagferry.registry.asgi import mark_as_shed
 from tagferry.web.json_response import JSONResponse
 
 
@@ -165,6 +166,8 @@ def respond(error: errors.TagferryError, scope: Scope, others: Iterable[errors.T
         scope: the ASGI scope of the request, with the request's id in its state.
         others: further errors of the same request.
     """
+    if isinstance(error, errors.LoginThrottled):
+        mark_as_shed(scope)
     headers = {}
     waits = errors.Throttled | errors.Overloaded | errors.DatabaseUnavailable
     if isinstance(error, waits) and error.retry_after is not None:

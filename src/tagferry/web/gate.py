@@ -118,7 +118,7 @@ class AccountsGate:
 
         Raises:
             Unauthenticated: the login is wrong, or none that there is.
-            Throttled: see `Authenticator.by_login`.
+            LoginThrottled: see `Authenticator.by_login`.
         """
         if not login.authorization:
             return None

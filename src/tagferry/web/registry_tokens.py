@@ -80,7 +80,7 @@ class RegistryTokens:
         except ClientGone:
             return
         except Exception as error:
-            response = refusal(error, _challenge)
+            response = refusal(error, scope, _challenge)
         await response.send(send, receive, method=request.method)
 
     async def _read(self, request: Request) -> _Order:

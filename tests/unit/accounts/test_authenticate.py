@@ -227,7 +227,7 @@ async def test_wrong_passwords_that_come_all_at_once_lock_the_name_too(authentic
 
     results = await asyncio.gather(*guesses, return_exceptions=True)
 
-    assert sorted(type(result).__name__ for result in results) == ["Throttled"] * 5 + ["Unauthenticated"] * 3
+    assert sorted(type(result).__name__ for result in results) == ["LoginThrottled"] * 5 + ["Unauthenticated"] * 3
 
 
 async def test_too_many_wrong_derived_passwords_lock_the_key(

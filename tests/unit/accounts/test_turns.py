@@ -6,7 +6,7 @@ import pytest
 
 from tagferry import bounds
 from tagferry.accounts.turns import Turns
-from tagferry.errors import Throttled
+from tagferry.errors import LoginThrottled
 
 HOME, AWAY = "192.0.2.1", "198.51.100.7"
 
@@ -63,7 +63,7 @@ async def test_one_address_may_have_only_so_many_waiting_and_the_next_is_refused
     line = Line()
     logins = [await line.comes(HOME) for _ in range(1 + bounds.PASSWORDS_WAITING_OF_ADDRESS)]
 
-    with pytest.raises(Throttled, match="try again in 2 s"):
+    with pytest.raises(LoginThrottled, match="try again in 2 s"):
         async with line.turns.turn(HOME, is_suspect=True):
             pass
     logins.append(await line.comes(AWAY))
@@ -78,13 +78,13 @@ async def test_where_all_places_are_taken_the_address_with_the_most_gives_one_up
     logins = [await line.comes(HOME) for _ in range(5)]
 
     logins += [await line.comes(AWAY), await line.comes("203.0.113.1"), await line.comes("203.0.113.2")]
-    with pytest.raises(Throttled):
+    with pytest.raises(LoginThrottled):
         async with line.turns.turn("203.0.113.3", is_suspect=False):
             pass
     line.let_go()
     ends = await asyncio.gather(*logins, return_exceptions=True)
 
-    assert [type(end) for end in ends] == [type(None)] * 2 + [Throttled] * 3 + [type(None)] * 3
+    assert [type(end) for end in ends] == [type(None)] * 2 + [LoginThrottled] * 3 + [type(None)] * 3
     assert line.turns._waiting == 0
 
 

@@ -8,9 +8,13 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from tagferry import bounds
+from tagferry.addresses import client_source
+from tagferry.errors import LoginThrottled, Throttled
 from tagferry.metrics import registry
+from tagferry.registry.server import refusal
 from tagferry.settings import LimitSettings
 from tagferry.web.admission import Admission, Admitted, Load
+from tagferry.web.errors import respond
 from tagferry.web.server import Listener, listening
 from tests.support.processes import free_port
 from tests.support.raw_client import connected
@@ -21,6 +25,10 @@ HELD = b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n"
 
 def scope(*headers: tuple[bytes, bytes]) -> dict[str, Any]:
     return {"type": "http", "path": "/", "headers": list(headers), "client": ("10.0.0.1", 1), "state": {}}
+
+
+def admits(load: Load, request: dict[str, Any]) -> bool:
+    return load.admits(request, client_source(request["client"][0]))
 
 
 async def nothing(*_: Any) -> Any:
@@ -107,11 +115,11 @@ async def test_some_requests_are_kept_for_the_management_api(load: Load):
     source = scope()["client"][0]
     for _ in range(2):
         Admitted(load, nothing, nothing, source=source)
-    assert not load.admits(scope())
+    assert not admits(load, scope())
     for _ in range(bounds.MANAGEMENT_RESERVE):
-        assert load.admits(signed)
+        assert admits(load, signed)
         Admitted(load, nothing, nothing)
-    assert not load.admits(signed)
+    assert not admits(load, signed)
 
 
 async def test_a_request_that_waits_in_several_ways_counts_once_again(load: Load):
@@ -131,16 +139,16 @@ async def test_while_the_event_loop_is_late_less_and_less_is_let_in():
     load = Load(1000)
     loop = asyncio.get_running_loop()
     for _ in range(100):
-        load.admits(scope())
+        admits(load, scope())
     for _ in range(4):
         load._sample(loop.time() - 10 * bounds.LOOP_LAG_SECONDS)
-        assert sum(load.admits(scope()) for _ in range(100)) == 100
+        assert sum(admits(load, scope()) for _ in range(100)) == 100
     load._sample(loop.time() - 10 * bounds.LOOP_LAG_SECONDS)
-    assert sum(load.admits(scope()) for _ in range(100)) == 50
+    assert sum(admits(load, scope()) for _ in range(100)) == 50
     load._sample(loop.time() - 10 * bounds.LOOP_LAG_SECONDS)
-    assert sum(load.admits(scope()) for _ in range(100)) == 25
+    assert sum(admits(load, scope()) for _ in range(100)) == 25
     load._sample(loop.time())
-    assert sum(load.admits(scope()) for _ in range(100)) == 100
+    assert sum(admits(load, scope()) for _ in range(100)) == 100
 
 
 def of(host: str) -> dict[str, Any]:
@@ -151,8 +159,8 @@ async def test_a_late_loop_gives_each_address_its_share():
     load = Load(1000)
     load._allowed, load._addresses = 10, 2
 
-    flood = [load.admits(of("10.0.0.1")) for _ in range(200)]
-    other = [load.admits(of("10.0.0.2")) for _ in range(200)]
+    flood = [admits(load, of("10.0.0.1")) for _ in range(200)]
+    other = [admits(load, of("10.0.0.2")) for _ in range(200)]
 
     share = (10 + bounds.SHARES_RESERVE) // 2
     assert (sum(flood), all(flood[:share])) == (share, True)
@@ -163,7 +171,7 @@ async def test_a_late_loop_admits_a_bounded_number_however_many_addresses_there_
     load = Load(1000)
     load._allowed = 10
 
-    admitted = [load.admits(of(f"10.0.{number // 250}.{number % 250}")) for number in range(1000)]
+    admitted = [admits(load, of(f"10.0.{number // 250}.{number % 250}")) for number in range(1000)]
 
     assert sum(admitted) == 10 + 10 + bounds.SHARES_RESERVE
 
@@ -171,41 +179,47 @@ async def test_a_late_loop_admits_a_bounded_number_however_many_addresses_there_
 async def test_where_one_address_has_all_places_others_get_their_share():
     load = Load(8)
     for _ in range(8):
-        assert load.admits(of("10.0.0.1"))
+        assert admits(load, of("10.0.0.1"))
         Admitted(load, nothing, nothing, source="10.0.0.1")
-    assert not load.admits(of("10.0.0.1"))
+    assert not admits(load, of("10.0.0.1"))
 
     places = 0
-    while load.admits(of("10.0.0.2")):
+    while admits(load, of("10.0.0.2")):
         Admitted(load, nothing, nothing, source="10.0.0.2")
         places += 1
 
     assert places == 4
-    assert not load.admits(of("10.0.0.1"))
+    assert not admits(load, of("10.0.0.1"))
 
 
 async def test_places_for_shares_are_bounded():
     load = Load(8)
     for number in range(8 + bounds.SHARES_RESERVE):
-        assert load.admits(of(f"10.0.0.{number}"))
+        assert admits(load, of(f"10.0.0.{number}"))
         Admitted(load, nothing, nothing, source=f"10.0.0.{number}")
-    assert not load.admits(of("10.0.1.1"))
+    assert not admits(load, of("10.0.1.1"))
 
 
-@pytest.mark.parametrize(
-    ("status", "is_known", "is_shed"), [(429, False, True), (429, True, False), (401, False, False)]
-)
-async def test_a_login_that_is_refused_for_now_counts_as_a_refused_request(status: int, is_known: bool, is_shed: bool):
-    async def answer(scope: Scope, _receive: Receive, send: Send) -> None:
-        if is_known:
-            scope["state"]["caller"] = "carol"
-        await send({"type": "http.response.start", "status": status, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+FOR_NOW = LoginThrottled("carol is locked", retry_after=7)
+REFUSED = [(FOR_NOW, True), (Throttled("carol has 4 synchronizations in flight", retry_after=7), False)]
 
-    async def send(_message: Message) -> None:
-        pass
 
-    request = scope() | {"path": "/v2/", "state": {}}
+@pytest.mark.parametrize(("error", "is_shed"), REFUSED)
+@pytest.mark.parametrize("path", ["/v2/", "/v3/auth/tokens"])
+async def test_a_login_that_is_refused_for_now_counts_as_a_refused_request(error: Throttled, is_shed: bool, path: str):
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if path == "/v2/":
+            await refusal(error, scope, lambda _: "Basic").send(send, receive, method="GET")
+        else:
+            await respond(error, scope)(scope, receive, send)
+
+    statuses: list[int] = []
+
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status", 0))
+
+    request = scope() | {"path": path, "state": {"request_id": "call-1"}}
     await Admission(answer, Load(10))(request, nothing, send)
 
+    assert statuses[0] == 429
     assert request["state"].get("is_shed", False) is is_shed

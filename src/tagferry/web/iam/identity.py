@@ -75,7 +75,7 @@ async def identify(identity: Identity, context: Context) -> tuple[tuple[str, ...
     Raises:
         Invalid: the methods cannot be combined so, or the data of one is missing.
         Unauthenticated: a method fails, or they identify different users.
-        Throttled: see `Authenticator.by_password`.
+        LoginThrottled: see `Authenticator.by_password`.
     """
     methods = set(identity.methods)
     if methods not in _POSSIBLE:

@@ -18,6 +18,7 @@ from bench.measure import Failed
 from bench.peers import Peer, installed_peers, tagferry
 from bench.registries import PROGRAM, docker_registry
 from bench.works import Work, copying_works
+from tests.support.processes import exit_on_signals
 
 REG = "REG"
 _HERE = Path(__file__).parent
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     # The processes that are started find this package in the folder that they run in.
     os.chdir(_HERE.parent)
+    exit_on_signals()
     _compile()
     programs = [tagferry(), *installed_peers()]
     try:

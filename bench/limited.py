@@ -23,7 +23,7 @@ from bench.registries import docker_registry, free_address
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tests.support.open_gate import OpenGate
-from tests.support.processes import stop, wait_until_it_listens
+from tests.support.processes import exit_on_signals, stop, tied, wait_until_it_listens
 from tests.support.rate_limit import Bucket, RateLimited
 
 RATE, BURST = 10, 10
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.serve:
         asyncio.run(_serve(options.serve[0], Path(options.serve[1])))
         return 0
+    exit_on_signals()
     programs = [tagferry(), *(peer for peer in installed_peers() if peer.name == "regctl")]
     with tempfile.TemporaryDirectory(prefix="tagferry-bench-") as name:
         folder = Path(name)
@@ -79,7 +80,7 @@ def _measure(program: Peer, source: str, images: Images, folder: Path) -> float 
 def _limited(folder: Path) -> Iterator[str]:
     """Run a registry with a limit, and give its address."""
     address = free_address()
-    process = subprocess.Popen([sys.executable, "-m", "bench.limited", "--serve", address, str(folder)])
+    process = subprocess.Popen(tied([sys.executable, "-m", "bench.limited", "--serve", address, str(folder)]))
     try:
         wait_until_it_listens(process, address)
         yield address

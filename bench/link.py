@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import uvloop
 
 from bench.registries import free_address
-from tests.support.processes import stop, wait_until_it_listens
+from tests.support.processes import stop, tied, wait_until_it_listens
 
 _PIECE = 32 * 1024
 _AHEAD = 0.02
@@ -147,7 +147,7 @@ def linked(link: Link | None, target: str) -> Iterator[str]:
     command = [sys.executable, "-m", "bench.link", address, target, "--rtt", str(link.rtt), "--rate", str(link.rate)]
     if link.connection_rate is not None:
         command += ["--connection-rate", str(link.connection_rate)]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(tied(command))
     try:
         wait_until_it_listens(process, address)
         yield address

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.access_log import AccessLog, Seen
-from tests.support.processes import free_port, stop, wait_until_it_listens
+from tests.support.processes import free_port, stop, tied, wait_until_it_listens
 
 PROGRAM = "docker-registry"
 
@@ -60,7 +60,7 @@ def docker_registry(folder: Path) -> Iterator[DockerRegistry]:
     )
     try:
         with log.open("wb") as output:
-            process = subprocess.Popen([PROGRAM, "serve", str(config)], stdout=output, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(tied([PROGRAM, "serve", str(config)]), stdout=output, stderr=subprocess.STDOUT)
             try:
                 wait_until_it_listens(process, address)
                 yield DockerRegistry(address, AccessLog(log), process.pid)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.registries import free_address
 from tagferry import signing
-from tests.support.processes import stop
+from tests.support.processes import stop, tied
 
 ORGANIZATION = "bench"
 SOURCE_REGION, TARGET_REGION = "cn-north-4", "cn-north-208"
@@ -86,7 +86,7 @@ def served(folder: Path, registries: Sequence[str] = (), *, python: str = sys.ex
     command = [python, "-m", "bench.serve", str(folder / "data"), address, *registries]
     try:
         with (folder / "server.log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+            process = subprocess.Popen(tied(command), stdout=subprocess.PIPE, stderr=log)
             guard = threading.Timer(_START_SECONDS, process.kill)
             guard.start()
             try:

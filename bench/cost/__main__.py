@@ -11,26 +11,36 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bench.client import RegistryClient
 from bench.content import KIB, MIB, many_tags, one_image
-from bench.cost.works import SYNCED, TAGS, Management, Registry, Work
+from bench.cost.works import MANAGEMENT, REGISTRY, SYNCED, TAGS, Asked, Management, Registry, Work
 from bench.measure import middle, run
 from bench.registries import docker_registry
-from bench.served import ORGANIZATION, served
+from bench.served import ORGANIZATION, Tagferry, served
+from tests.support.processes import exit_on_signals
 
 _COMMAND = "from tagferry.cli import main; main()"
+_COMMANDS = ("tagferry --version", "tagferry --help")
 _PARSED = ("parse an image of 10 layers", "parse an index of 8 images")
 _LARGE = "copy 1 GiB"
 _MANY = f"copy {TAGS} tags"
 _SAME = f"copy {TAGS} tags in place"
+_COPIES = (_SAME, _MANY, _LARGE)
 _START = "serve until ready"
 Sample = tuple[float, float]
 """Seconds of CPU and of time."""
+
+
+def _keys(works: Sequence[Work[Any]]) -> list[str]:
+    return [work.key for work in works]
+
+
+_KEYS = (*_COMMANDS, *_PARSED, _START, *_keys(REGISTRY), *_keys(MANAGEMENT), *_COPIES)
 
 
 class Table:
@@ -41,15 +51,15 @@ class Table:
         self._only = only
         print(f"{'':34}{'CPU before':>12}{'after':>12}{'ratio':>8}{'time ratio':>12}", flush=True)
 
-    def wants(self, key: str) -> bool:
-        """Whether a work is to be measured."""
-        return not self._only or any(part in key for part in self._only)
+    def wants(self, *keys: str) -> bool:
+        """Whether one of these works is to be measured."""
+        return not self._only or any(part in key for part in self._only for key in keys)
 
     def measure(
         self, keys: Sequence[str], before: Callable[[], list[Sample]], after: Callable[[], list[Sample]]
     ) -> None:
         """Take samples of both in turns; each gives one for every key."""
-        if not any(map(self.wants, keys)):
+        if not self.wants(*keys):
             return
         before(), after()
         pairs = []
@@ -72,9 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.cost", description=__doc__)
     parser.add_argument("--against", required=True, type=Path, help="a Python that has the other tagferry installed")
     parser.add_argument("--pairs", type=int, default=9, help="samples of each (9)")
-    parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="parts of the works' names")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="PART", help="works with this in their names; may be repeated"
+    )
     options = parser.parse_args(arguments)
+    if unknown := [part for part in options.only if not any(part in key for key in _KEYS)]:
+        parser.error(f"no work has {unknown[0]!r} in its name; there are: {'; '.join(_KEYS)}")
     other = str(options.against.absolute())
+    exit_on_signals()
     os.chdir(Path(__file__).parents[2])
     table = Table(options.pairs, options.only)
     with tempfile.TemporaryDirectory(prefix="tagferry-cost-") as name:
@@ -86,13 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _programs(table: Table, folder: Path, other: str) -> None:
-    for option in ("--version", "--help"):
+    for key in _COMMANDS:
 
-        def once(python: str, option: str = option) -> list[Sample]:
+        def once(python: str, option: str = key.split()[1]) -> list[Sample]:
             measured = [run([python, "-c", _COMMAND, option], log=folder / "log", timeout=60) for _ in range(3)]
             return [(sum(one.cpu for one in measured) / 3, sum(one.wall for one in measured) / 3)]
 
-        _pair(table, [f"tagferry {option}"], once, other)
+        _pair(table, [key], once, other)
     _pair(table, _PARSED, _parsed, other)
 
     def start(python: str) -> list[Sample]:
@@ -104,23 +119,15 @@ def _programs(table: Table, folder: Path, other: str) -> None:
 
 
 def _embedded(table: Table, folder: Path, other: str) -> None:
-    with ExitStack() as stack:
-        before = stack.enter_context(served(folder / "before", python=other))
-        after = stack.enter_context(served(folder / "after"))
-        works = zip(Registry(before).works(), Registry(after).works(), strict=True)
-        _requests(table, works, before.process_id, after.process_id)
+    if table.wants(*_keys(REGISTRY)):
+        with served(folder / "before", python=other) as before, served(folder / "after") as after:
+            _requests(table, REGISTRY, Registry, before, after)
 
 
 def _between_registries(table: Table, folder: Path, other: str) -> None:
-    with ExitStack() as stack:
-        source = stack.enter_context(docker_registry(folder / "source"))
-        target = stack.enter_context(docker_registry(folder / "target"))
-        with RegistryClient(source.address) as client:
-            many = many_tags(client, f"{ORGANIZATION}/{SYNCED}", tags=TAGS, layer_size=2 * KIB)
-        before = stack.enter_context(served(folder / "before", (source.address, target.address), python=other))
-        after = stack.enter_context(served(folder / "after", (source.address, target.address)))
-        works = zip(Management(before).works(), Management(after).works(), strict=True)
-        _requests(table, works, before.process_id, after.process_id)
+    if not table.wants(*_keys(MANAGEMENT), *_COPIES):
+        return
+    with docker_registry(folder / "source") as source, docker_registry(folder / "target") as target:
 
         def copied(python: str, goal: str, repository: str, tags: list[str]) -> list[Sample]:
             command = [python, "-m", "bench.ferry", source.address, goal, repository, *tags]
@@ -131,27 +138,45 @@ def _between_registries(table: Table, folder: Path, other: str) -> None:
             with docker_registry(folder / "empty") as empty:
                 return copied(python, empty.address, repository, tags)
 
-        _pair(table, [_SAME], lambda python: copied(python, target.address, many.repository, many.tags), other)
-        _pair(table, [_MANY], lambda python: anew(python, many.repository, many.tags), other)
+        if table.wants(*_keys(MANAGEMENT), _SAME, _MANY):
+            with RegistryClient(source.address) as client:
+                many = many_tags(client, f"{ORGANIZATION}/{SYNCED}", tags=TAGS, layer_size=2 * KIB)
+            _managed(table, folder, other, (source.address, target.address))
+            # The first copy, which is not measured, brings what is missing.
+            _pair(table, [_SAME], lambda python: copied(python, target.address, many.repository, many.tags), other)
+            _pair(table, [_MANY], lambda python: anew(python, many.repository, many.tags), other)
         if table.wants(_LARGE):
             with RegistryClient(source.address) as client:
                 large = one_image(client, f"{ORGANIZATION}/large", layers=1, layer_size=1024 * MIB)
             _pair(table, [_LARGE], lambda python: anew(python, large.repository, large.tags), other)
 
 
+def _managed(table: Table, folder: Path, other: str, registries: Sequence[str]) -> None:
+    if table.wants(*_keys(MANAGEMENT)):
+        with (
+            served(folder / "before", registries, python=other) as before,
+            served(folder / "after", registries) as after,
+        ):
+            _requests(table, MANAGEMENT, Management, before, after)
+
+
 def _pair(table: Table, keys: Sequence[str], once: Callable[[str], list[Sample]], other: str) -> None:
     table.measure(keys, lambda: once(other), lambda: once(sys.executable))
 
 
-def _requests(table: Table, works: Iterator[tuple[Work, Work]], before: int, after: int) -> None:
-    for old, new in works:
-        table.measure([old.key], partial(_sample, old, before), partial(_sample, new, after))
+def _requests(
+    table: Table, works: Sequence[Work[Asked]], filled: Callable[[Tagferry], Asked], before: Tagferry, after: Tagferry
+) -> None:
+    old, new = filled(before), filled(after)
+    for work in works:
+        first = partial(_sample, work, old, before.process_id)
+        table.measure([work.key], first, partial(_sample, work, new, after.process_id))
 
 
-def _sample(work: Work, process_id: int) -> list[Sample]:
+def _sample(work: Work[Asked], asked: Asked, process_id: int) -> list[Sample]:
     used, begun = _cpu(process_id), time.perf_counter()
     for _ in range(work.times):
-        work.once()
+        work.once(asked)
     return [((_cpu(process_id) - used) / work.times, (time.perf_counter() - begun) / work.times)]
 
 

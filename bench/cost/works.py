@@ -4,17 +4,21 @@ import base64
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
+from typing import Generic, TypeVar
 from urllib.parse import quote, urlsplit
 
 from bench.cost.exchange import Connection, header
 from bench.served import ORGANIZATION, TARGET_REGION, Tagferry
 from tagferry import signing
 
-KIB, MIB = 1024, 1024 * 1024
+Asked = TypeVar("Asked")
+
+MIB = 1024 * 1024
+_SMALL = 10 * 1024
 TAGS = 100
 SYNCED = "same"
 """The repository of the registries' that is synchronized."""
@@ -24,7 +28,7 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
 @dataclass(frozen=True)
-class Work:
+class Work(Generic[Asked]):
     """One kind of request.
 
     Attributes:
@@ -35,11 +39,11 @@ class Work:
 
     key: str
     times: int
-    once: Callable[[], object]
+    once: Callable[[Asked], object]
 
 
 class Registry:
-    """The works of an embedded registry."""
+    """An embedded registry, which is filled with what is asked for."""
 
     def __init__(self, server: Tagferry) -> None:
         self._connection = Connection(server.address)
@@ -48,47 +52,38 @@ class Registry:
         self._serial = count()
         self._random = random.Random(server.address)  # noqa: S311
         self._large = self._random.randbytes(64 * MIB)
-        self._ask("GET", "/v2/", expect=200)
-
-    def works(self) -> Iterator[Work]:
-        """Fill the registry, and tell what can be asked of it."""
-        layers = [self._push(self._random.randbytes(10 * KIB)) for _ in range(10)]
-        large = self._push(self._large)
-        manifest = self._put_manifest(layers, 10 * KIB)
+        self.ask("GET", "/v2/")
+        self.layers = [self.push_small() for _ in range(10)]
+        self.large = self.push(self._large)
+        self.manifest = self.put_manifest()
         for number in range(TAGS):
-            self._put_manifest(layers, 10 * KIB, tag=f"v{number}")
-        blob, path = f"/v2/{_REPOSITORY}/blobs/", f"/v2/{_REPOSITORY}/manifests/"
-        yield Work("GET /v2/", 400, lambda: self._ask("GET", "/v2/", expect=200))
-        yield Work("manifest GET by tag", 300, lambda: self._ask("GET", f"{path}v7", expect=200))
-        yield Work("manifest GET by digest", 300, lambda: self._ask("GET", path + manifest, expect=200))
-        yield Work("manifest HEAD by tag", 300, lambda: self._ask("HEAD", f"{path}v7", expect=200))
-        yield Work("blob HEAD", 300, lambda: self._ask("HEAD", blob + layers[0], expect=200))
-        yield Work("blob GET 10 KiB", 300, lambda: self._ask("GET", blob + layers[0], expect=200))
-        yield Work("blob GET 64 MiB", 4, lambda: self._ask("GET", blob + large, expect=200))
-        yield Work("tags/list of 100", 300, lambda: self._ask("GET", f"/v2/{_REPOSITORY}/tags/list", expect=200))
-        yield Work("blob push 10 KiB", 60, lambda: self._push(self._random.randbytes(10 * KIB)))
-        yield Work("blob push 64 MiB", 2, self._push_large)
-        yield Work("manifest PUT", 60, lambda: self._put_manifest(layers, 10 * KIB, tag="next"))
-        yield Work("mount", 60, lambda: self._mount(layers[0]))
-        yield Work("token by login", 100, self._token)
+            self.put_manifest(tag=f"v{number}")
 
-    def _ask(
-        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"", *, expect: int
+    def ask(
+        self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"", *, expect: int = 200
     ) -> bytes:
+        """Make a request; returns the head of its answer."""
         return self._connection.ask(method, path, self._headers | (headers or {}), body, expect=expect)
 
-    def _push(self, content: bytes) -> str:
+    def push(self, content: bytes) -> str:
+        """Push a blob; returns its digest."""
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        begun = self._ask("POST", f"/v2/{_REPOSITORY}/blobs/uploads/", expect=202)
+        begun = self.ask("POST", f"/v2/{_REPOSITORY}/blobs/uploads/", expect=202)
         location = urlsplit(header(begun, b"location").decode())
-        self._ask("PUT", f"{location.path}?{location.query}&digest={quote(digest)}", body=content, expect=201)
+        self.ask("PUT", f"{location.path}?{location.query}&digest={quote(digest)}", body=content, expect=201)
         return digest
 
-    def _push_large(self) -> None:
-        self._push(next(self._serial).to_bytes(8) + self._large[8:])
+    def push_small(self) -> str:
+        """Push a new blob of 10 KiB; returns its digest."""
+        return self.push(self._random.randbytes(_SMALL))
 
-    def _put_manifest(self, layers: list[str], size: int, *, tag: str | None = None) -> str:
-        entries = [{"mediaType": _LAYER, "digest": layer, "size": size} for layer in layers]
+    def push_large(self) -> None:
+        """Push a new blob of 64 MiB."""
+        self.push(next(self._serial).to_bytes(8) + self._large[8:])
+
+    def put_manifest(self, *, tag: str | None = None) -> str:
+        """Push a new manifest of the ten layers; returns its digest."""
+        entries = [{"mediaType": _LAYER, "digest": layer, "size": _SMALL} for layer in self.layers]
         raw = json.dumps(
             {
                 "schemaVersion": 2,
@@ -100,36 +95,56 @@ class Registry:
         ).encode()
         digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
         path = f"/v2/{_REPOSITORY}/manifests/{tag or digest}"
-        self._ask("PUT", path, {"Content-Type": _MANIFEST}, raw, expect=201)
+        self.ask("PUT", path, {"Content-Type": _MANIFEST}, raw, expect=201)
         return digest
 
-    def _mount(self, digest: str) -> None:
+    def mount(self) -> None:
+        """Mount a layer into a new repository."""
         other = f"{ORGANIZATION}/other{next(self._serial)}"
-        query = f"mount={quote(digest)}&from={quote(_REPOSITORY, safe='')}"
-        self._ask("POST", f"/v2/{other}/blobs/uploads/?{query}", expect=201)
+        query = f"mount={quote(self.layers[0])}&from={quote(_REPOSITORY, safe='')}"
+        self.ask("POST", f"/v2/{other}/blobs/uploads/?{query}", expect=201)
 
-    def _token(self) -> None:
+    def log_in(self) -> None:
+        """Get a token by user and password."""
         scope = quote(f"repository:{_REPOSITORY}:pull")
-        self._ask("GET", f"/v2/_token?service=tagferry&scope={scope}", expect=200)
+        self.ask("GET", f"/v2/_token?service=tagferry&scope={scope}")
+
+
+_BLOBS, _MANIFESTS = f"/v2/{_REPOSITORY}/blobs/", f"/v2/{_REPOSITORY}/manifests/"
+REGISTRY: tuple[Work[Registry], ...] = (
+    Work("GET /v2/", 400, lambda at: at.ask("GET", "/v2/")),
+    Work("manifest GET by tag", 300, lambda at: at.ask("GET", f"{_MANIFESTS}v7")),
+    Work("manifest GET by digest", 300, lambda at: at.ask("GET", _MANIFESTS + at.manifest)),
+    Work("manifest HEAD by tag", 300, lambda at: at.ask("HEAD", f"{_MANIFESTS}v7")),
+    Work("blob HEAD", 300, lambda at: at.ask("HEAD", _BLOBS + at.layers[0])),
+    Work("blob GET 10 KiB", 300, lambda at: at.ask("GET", _BLOBS + at.layers[0])),
+    Work("blob GET 64 MiB", 4, lambda at: at.ask("GET", _BLOBS + at.large)),
+    Work("tags/list of 100", 300, lambda at: at.ask("GET", f"/v2/{_REPOSITORY}/tags/list")),
+    Work("blob push 10 KiB", 60, Registry.push_small),
+    Work("blob push 64 MiB", 2, Registry.push_large),
+    Work("manifest PUT", 60, lambda at: at.put_manifest(tag="next")),
+    Work("mount", 60, Registry.mount),
+    Work("token by login", 100, Registry.log_in),
+)
+"""What an embedded registry is asked."""
 
 
 class Management:
-    """The works of the management API, of a server whose regions are registries elsewhere."""
+    """The management API of a server whose regions are registries elsewhere; everything is in place there."""
 
     def __init__(self, server: Tagferry) -> None:
         self._server = server
         self._connection = Connection(server.address)
         self._serial = count()
         self._path = f"/v2/manage/namespaces/{ORGANIZATION}/repos/{SYNCED}"
+        self.sync(TAGS)
 
-    def works(self) -> Iterator[Work]:
-        """Bring everything in place once, and tell what can be asked."""
-        self._sync(TAGS)
-        yield Work("signed GET, 10 jobs", 60, lambda: self._ask("GET", f"{self._path}/sync_job", "filter=limit::10"))
-        yield Work("sync_images, 1 tag in place", 60, lambda: self._sync(1))
-        yield Work("sync_images, 100 tags in place", 3, lambda: self._sync(TAGS))
+    def list_jobs(self) -> None:
+        """List ten jobs."""
+        self._ask("GET", f"{self._path}/sync_job", "filter=limit::10")
 
-    def _sync(self, tags: int) -> None:
+    def sync(self, tags: int) -> None:
+        """Synchronize so many tags."""
         wanted = {"imageTag": [f"v{number}" for number in range(tags)], "override": True}
         target = {"remoteNamespace": ORGANIZATION, "remoteRegionId": TARGET_REGION}
         self._ask("POST", f"{self._path}/sync_images", "", json.dumps(wanted | target).encode())
@@ -146,3 +161,11 @@ class Management:
         headers |= signing.sign(request, self._server.access_key, self._server.secret_key, now=datetime.now(UTC))
         target = f"{path}?{query}" if query else path
         self._connection.ask(method, target, headers, body, expect=200)
+
+
+MANAGEMENT: tuple[Work[Management], ...] = (
+    Work("signed GET, 10 jobs", 60, Management.list_jobs),
+    Work("sync_images, 1 tag in place", 60, lambda at: at.sync(1)),
+    Work("sync_images, 100 tags in place", 3, lambda at: at.sync(TAGS)),
+)
+"""What the management API is asked."""

@@ -15,6 +15,7 @@ from bench.figures import Figures
 from bench.measure import Failed
 from bench.registries import PROGRAM
 from tests.support.postgres import PostgresServer, is_installed, postgres_server
+from tests.support.processes import exit_on_signals
 
 _HERE = Path(__file__).parents[1]
 _ELSEWHERE = _HERE.parent / "build" / "bench"
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     # The processes that are started find this package in the folder that they run in.
     os.chdir(_HERE.parent)
+    exit_on_signals()
     try:
         with tempfile.TemporaryDirectory(prefix="tagferry-bench-") as folder, postgres_server(durable=True) as postgres:
             results = {

@@ -2,15 +2,20 @@
 
 import asyncio
 import secrets
+import signal
 import socket
 import subprocess
+import sys
 import time
+from collections.abc import Sequence
+from typing import NoReturn
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _PORTS = range(10_000, 32_000)
 """Linux gives higher ports to connections, so that one could be taken before a server listens there."""
 _PORT_ATTEMPTS = 100
+_ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 def free_port() -> int:
@@ -38,6 +43,23 @@ def wait_until_it_listens(process: subprocess.Popen[bytes], address: str) -> Non
         else:
             return
     raise RuntimeError(f"{process.args!r} did not come up")
+
+
+def tied(command: Sequence[str]) -> list[str]:
+    """A command whose process the kernel kills when its parent ends, however that ends (Linux, util-linux)."""
+    return ["setpriv", "--pdeathsig", "KILL", *command]
+
+
+def exit_on_signals() -> None:
+    """Let signals that end this process end it as an exception does, so that it stops what it has started."""
+
+    def leave(number: int, _frame: object) -> NoReturn:
+        for ending in _ENDING:
+            signal.signal(ending, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for ending in _ENDING:
+        signal.signal(ending, leave)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -104,6 +104,25 @@ async def test_every_list_answers_and_shows_what_is_known(ferry: Deployment):
     assert accessories["total"] == len(accessories["accessories"]) == 2
 
 
+async def test_a_repository_whose_only_tag_is_damaged_is_shown_without_it_until_it_is_deleted(ferry: Deployment):
+    store = ferry.store(NORTH)
+    assert isinstance(store, DiskStore)
+    Layout(store._layout.root).tag(name_in("team", "other"), Tag("v1")).write_bytes(b"torn")
+    team = "/v2/manage/namespaces/team/repos/other"
+
+    assert (await asked(ferry, team))["num_images"] == 0
+    assert await asked(ferry, f"{team}/tags") == []
+    assert (await asked(ferry, "/v3/manage/namespaces/team/repos/other/tags"))["tags"] == []
+    assert {one["name"] for one in await asked(ferry, "/v2/manage/repos")} == {"app", "other"}
+    headers = {"X-Auth-Token": await ferry.token()}
+    assert (await ferry.http("GET", f"{team}/tags/v1", headers=headers)).refused()[
+        2
+    ] == "tag team/other:v1 does not exist"
+
+    assert (await ferry.http("DELETE", f"{team}/tags/v1", headers=headers)).status == 204
+    assert (await ferry.http("GET", team, headers=headers)).status == 404
+
+
 @pytest.mark.parametrize("name", RAW)
 async def test_what_was_pushed_before_there_were_bounds_can_still_be_pulled(ferry: Deployment, name: str):
     headers = {"X-Auth-Token": await ferry.token()}

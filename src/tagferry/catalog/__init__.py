@@ -130,6 +130,8 @@ async def describe_repository(
 ) -> RepositoryDetails:
     """A repository's tags, size and dates; raises NotFound where it has no tag, even if the registry still names it.
 
+    A tag that is damaged is left out.
+
     Args:
         store: where the repository is.
         name: the repository.
@@ -137,7 +139,7 @@ async def describe_repository(
     """
     question = question or Question(store)
     records = await store.describe_tags(name)
-    if not records:
+    if not records and not await has_images(store, name):
         raise NotFound("repository", name)
     tags = tuple(record.tag for record in records)
     if not question.may_name(len(tags)):

@@ -192,6 +192,11 @@ class Integrity:
             if self._reported.pop(damage, ...) is None:
                 log.info("damaged content was replaced", kind=damage.kind, name=damage.name)
 
+    def deleted(self, damage: Damage) -> None:
+        """Note that content was deleted, which may have been damaged."""
+        with self._lock:
+            self._reported.pop(damage, None)
+
 
 def _most(path: Path, kind: str) -> float:
     """Bytes that a file may have."""

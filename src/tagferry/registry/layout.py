@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tagferry.errors import InvalidName
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.registry.files import entries, unsorted_entries
+from tagferry.registry.files import entries, file_names, unsorted_entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +96,14 @@ class Layout:
                     yield digest
 
     def holds_images(self, repository: RepositoryName) -> bool:
-        """Whether a repository exists: it holds a manifest or a blob."""
+        """Whether a repository exists: it holds a manifest, a blob or a tag, damaged or not."""
         directory = self.repository(repository)
         return any(
             digest_of(algorithm, name)
             for kind in ("_manifests", "_blobs")
             for algorithm in ("sha256", "sha512")
             for name in unsorted_entries(directory / kind / algorithm)
-        )
+        ) or any(map(tag_of, file_names(self.tags(repository))))
 
     def names(self, below: str = "") -> list[RepositoryName]:
         """Every directory that can be a repository, in lexical order, whether it holds anything or not.
@@ -123,6 +123,14 @@ def digest_of(algorithm: str, encoded: str) -> Digest | None:
     """The digest that a file is named after; None where the file is somebody else's."""
     try:
         return Digest(f"{algorithm}:{encoded}")
+    except InvalidName:
+        return None
+
+
+def tag_of(name: str) -> Tag | None:
+    """The tag that a file is named after; None where the file is somebody else's."""
+    try:
+        return Tag(name)
     except InvalidName:
         return None
 

@@ -85,6 +85,8 @@ class ManifestFiles:
             NotFound, Corrupt: as `read`.
         """
         digest = self._resolve(repository, reference)
+        if digest is None and isinstance(reference, Tag) and os.path.lexists(self._layout.tag(repository, reference)):
+            raise Corrupt(f"tag {reference} of {repository} is damaged on the registry's disk")
         stored = self._load(repository, digest) if digest is not None else None
         if digest is None or stored is None:
             raise self._not_found(repository, reference)
@@ -167,6 +169,8 @@ class ManifestFiles:
             files = list(files_below(directory / kind))
             for path in files:
                 path.unlink(missing_ok=True)
+                if kind == "_tags":
+                    self._integrity.deleted(Damage("tag", path.name, repository))
             for folder in {path.parent for path in files}:
                 sync_directory(folder)
 
@@ -345,6 +349,7 @@ class ManifestFiles:
         except FileNotFoundError:
             raise self._not_found(repository, tag) from None
         sync_directory(path.parent)
+        self._integrity.deleted(Damage("tag", tag, repository))
 
     def _not_found(self, repository: RepositoryName, reference: Reference) -> NotFound:
         if not self._layout.holds_images(repository):

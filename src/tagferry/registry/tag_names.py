@@ -6,9 +6,9 @@ from pathlib import Path
 from threading import Lock
 
 from tagferry import bounds
-from tagferry.errors import InvalidName
 from tagferry.names import Tag
 from tagferry.registry.files import file_names
+from tagferry.registry.layout import tag_of
 
 _WORTH_KEEPING = 200
 """Names of the smallest directory that is remembered; a smaller one is read as fast."""
@@ -37,7 +37,7 @@ class TagNames:
             if (inode, changed) == (found.st_ino, found.st_mtime_ns):
                 self._kept.move_to_end(directory)
                 return names
-        names = [tag for name in file_names(directory) if (tag := _tag(name)) is not None]
+        names = [tag for name in file_names(directory) if (tag := tag_of(name)) is not None]
         if len(names) >= _WORTH_KEEPING and time.time_ns() - found.st_mtime_ns > _SETTLED_NANOSECONDS:
             self._keep(directory, (found.st_ino, found.st_mtime_ns, names))
         return names
@@ -49,10 +49,3 @@ class TagNames:
             total = sum(len(names) for _, _, names in self._kept.values())
             while total > bounds.REMEMBERED_TAGS and len(self._kept) > 1:
                 total -= len(self._kept.popitem(last=False)[1][2])
-
-
-def _tag(name: str) -> Tag | None:
-    try:
-        return Tag(name)
-    except InvalidName:
-        return None

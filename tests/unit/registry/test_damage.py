@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from tagferry.copy.examine import Verdict
 from tagferry.copy.rewrite import Acceptance
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
-from tagferry.errors import Corrupt
+from tagferry.errors import Corrupt, NotFound
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import OCI_MANIFEST, Descriptor
@@ -258,6 +260,57 @@ async def test_a_damaged_tag_is_not_there_until_it_is_written_again(registry: Re
 
     await push(registry.store, APP, sample, Tag("v1"))
     assert (await registry.get("/v2/org/app/manifests/v1"))[0].status == 200
+
+
+def tear(tag: Path) -> None:
+    tag.parent.mkdir(parents=True, exist_ok=True)
+    tag.write_bytes(b"nonsense")
+
+
+@pytest.fixture(params=["only its tag is damaged", "its content is lost, too"])
+async def torn(request: pytest.FixtureRequest, registry: Registry) -> Path:
+    """The damaged file of the only tag of a repository."""
+    await push(registry.store, APP, image(), Tag("v1"))
+    repository = registry.root / "repositories/org/app"
+    tear(repository / "_tags/v1")
+    if request.param == "its content is lost, too":
+        for kind in ("_manifests", "_blobs"):
+            shutil.rmtree(repository / kind)
+    return repository / "_tags/v1"
+
+
+async def test_a_repository_whose_only_tag_is_damaged_exists_and_says_that_the_tag_is_damaged(
+    registry: Registry, torn: Path
+) -> None:
+    for method in ("GET", "HEAD"):
+        async with registry.http.request(method, "/v2/org/app/manifests/v1") as response:
+            assert response.status == 404
+            if method == "GET":
+                (error,) = (await response.json())["errors"]
+                assert error["code"] == "MANIFEST_UNKNOWN"
+                assert error["message"].startswith("v1 is damaged in this registry's storage")
+    assert [damage[:2] for damage in registry.store.damaged()] == [("tag", "v1")]
+    assert json.loads((await registry.get("/v2/_catalog"))[1]) == {"repositories": [APP]}
+    assert json.loads((await registry.get("/v2/org/app/tags/list"))[1])["tags"] == ["v1"]
+    assert await registry.store.describe_tags(APP) == []
+    with pytest.raises(Corrupt, match="tag v1 of org/app is damaged"):
+        await registry.store.get_manifest(APP, Tag("v1"))
+    with pytest.raises(NotFound, match="tag v2"):
+        await registry.store.get_manifest(APP, Tag("v2"))
+
+
+async def test_deleting_or_pushing_a_damaged_tag_heals_it(registry: Registry, torn: Path) -> None:
+    for heal in (
+        lambda: registry.store.delete_manifest(APP, Tag("v1")),
+        lambda: push(registry.store, APP, image(), Tag("v1")),
+        lambda: registry.store.delete_repository(APP),
+    ):
+        tear(torn)
+        assert (await registry.get("/v2/org/app/manifests/v1"))[0].status == 404
+        assert registry.store.damaged() != []
+        await heal()
+        assert registry.store.damaged() == []
+    assert json.loads((await registry.get("/v2/_catalog"))[1]) == {"repositories": []}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"mediaType": 1}', b"\xff"])

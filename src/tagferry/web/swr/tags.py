@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.model import Permission
-from tagferry.catalog import TagDetails, delete_tag, describe_tag, describe_tags
+from tagferry.catalog import TagDetails, delete_tag, describe_tag, describe_tags, has_images
 from tagferry.catalog.contents import Question
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import RepositoryName, Tag
@@ -200,11 +200,14 @@ async def _allowed(namespace: str, repository: str, context: Context, permission
 
 
 async def _matching(context: Context, name: RepositoryName, part: str) -> list[TagRecord]:
+    store = context.region.store
     try:
-        records = await context.region.store.describe_tags(name)
+        records = await store.describe_tags(name)
     except NotFound:
         records = []
-    if not records and await context.services.repositories.find(context.region.id, name) is None:
+    is_recorded = bool(records) or await context.services.repositories.find(context.region.id, name) is not None
+    # Damaged tags are left out, but their repository exists.
+    if not is_recorded and not await has_images(store, name):
         raise NotFound("repository", name)
     return [record for record in records if part in record.tag]
 

@@ -273,6 +273,7 @@ class BlobFiles:
     def _replace(self, source: Path, target: Path) -> bool:
         """Put a link to the source in place of a file, in one step."""
         draft = self._layout.temporary / uuid.uuid4().hex
+        make_directory(draft.parent)
         try:
             if not _link(source, draft):
                 return False

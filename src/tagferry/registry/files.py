@@ -48,12 +48,12 @@ def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
     Args:
         path: the file; its directories are made.
         content: its bytes.
-        temporary: a directory of the same file system for the file while it is written.
+        temporary: a directory of the same file system for the file while it is written; it is made, too.
     """
     draft = temporary / uuid.uuid4().hex
     is_new = not os.path.lexists(path)
     try:
-        with open(draft, "wb", opener=_private) as file:
+        with _new_file(draft) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -98,6 +98,15 @@ def _set_aside(directory: Path) -> None:
         directory.rmdir()
     except OSError:
         directory.rename(directory.with_name(f"{directory.name}.aside-{uuid.uuid4().hex}"))
+
+
+def _new_file(path: Path) -> BinaryIO:
+    try:
+        return open(path, "wb", opener=_private)
+    except FileNotFoundError:
+        # Programs that clean up remove empty directories.
+        make_directory(path.parent)
+        return open(path, "wb", opener=_private)
 
 
 def _private(path: str, flags: int) -> int:

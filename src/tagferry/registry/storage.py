@@ -20,6 +20,7 @@ from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replace
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.registry.arrivals import Arrivals
 from tagferry.registry.blobs import BlobFiles
+from tagferry.registry.faults import Faults
 from tagferry.registry.files import make_directory
 from tagferry.registry.garbage import Garbage
 from tagferry.registry.integrity import Damage, Integrity
@@ -58,7 +59,8 @@ class DiskStore:
         """
         self._name = name
         self._layout = Layout(root)
-        self._threads = DiskThreads()
+        self._faults = Faults(self._layout)
+        self._threads = DiskThreads(on_fault=self._faults.note)
         self._integrity = Integrity()
         self._blobs = BlobFiles(self._layout, self._integrity)
         self._manifests = ManifestFiles(self._layout, self._blobs, self._integrity)
@@ -351,6 +353,10 @@ class DiskStore:
     async def complaint(self) -> str | None:
         """Why nothing can be written to the disk at present, for a person; None where something can."""
         return await self._threads.run(self._room.complaint)
+
+    async def fault(self) -> str | None:
+        """What keeps requests from reading or writing at present, in all of the directory or a part, for a person."""
+        return await self.complaint() or await self._threads.run(self._faults.complaint)
 
     async def close(self) -> None:
         self._threads.close()

@@ -27,6 +27,7 @@ class Closable(Protocol):
 _Opened = TypeVar("_Opened", bound=Closable)
 
 DISK_FULL = "the registry's disk is full; free space or enlarge it, then try again"
+DISK_FAILED = "the registry's disk failed; its operator has to check it, and the log names the place"
 DISK_READ_ONLY = "the registry's disk is read-only; make it writable, then try again"
 
 
@@ -59,10 +60,21 @@ _REFUSALS: dict[int, tuple[type[DiskRefuses], str]] = {
 }
 
 
-class DiskThreads:
-    """Runs blocking work beside the event loop."""
+def kind_of(error: OSError) -> type[DiskRefuses]:
+    """The kind of error that a system's error becomes."""
+    return _REFUSALS[error.errno][0] if error.errno in _REFUSALS else DiskFailed
 
-    def __init__(self, threads: int = 16) -> None:
+
+class DiskThreads:
+    """Runs blocking work beside the event loop.
+
+    Args:
+        threads: how many there are.
+        on_fault: called in a thread with the errors of the system that work raises.
+    """
+
+    def __init__(self, threads: int = 16, *, on_fault: Callable[[OSError], None] | None = None) -> None:
+        self._on_fault = on_fault
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="registry-disk")
         self._spare = max(1, threads // 4)
 
@@ -70,7 +82,18 @@ class DiskThreads:
         self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> asyncio.Future[_Result]:
         """Start work; give the future to `settled`."""
-        return asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))
+
+        def run() -> _Result:
+            try:
+                return work(*args, **kwargs)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                if self._on_fault is not None:
+                    self._on_fault(error)
+                raise
+
+        return asyncio.get_running_loop().run_in_executor(self._executor, run)
 
     def submit_spare(
         self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs

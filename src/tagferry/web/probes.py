@@ -59,8 +59,8 @@ class Readiness:
         if not await self._database_answers():
             return "the database does not answer"
         for region in self._regions if with_disk else ():
-            if isinstance(region.store, DiskStore) and (complaint := await region.store.complaint()):
-                return f"region {region.id}: {complaint}"
+            if isinstance(region.store, DiskStore) and (fault := await region.store.fault()):
+                return f"region {region.id}: {fault}"
         return None
 
     @property
@@ -97,8 +97,9 @@ def add_probes(app: FastAPI, readiness: Readiness) -> None:
     async def readyz(request: Request, exclude: Annotated[Literal["disk"] | None, Query()] = None) -> Response:
         """Whether requests can be served.
 
-        The process is not overloaded, the database answers, and embedded registries can write to their disks. Where
-        disks are full or read-only, pulls still work: `exclude=disk` leaves them out. A region whose registry does not
+        The process is not overloaded, the database answers, and embedded registries can write to their disks. A disk,
+        or a directory on it, that failed a request is not ready until it can be used again. Where disks are full or
+        read-only, pulls still work: `exclude=disk` leaves them out. A region whose registry does not
         answer is named; requests can be served nevertheless.
         """
         if problem := await readiness.problem(with_disk=exclude is None):

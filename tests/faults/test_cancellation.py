@@ -10,11 +10,11 @@ import pytest
 from tagferry.copy.route import Route
 from tagferry.copy.run import CopyEngine
 from tagferry.names import RepositoryName, Tag
-from tagferry.oci.images import Flow, Spliceable
 from tagferry.oci.model import Descriptor
 from tagferry.registry.server import RegistryApp
 from tagferry.registry.storage import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
+from tagferry.streams import Flow, Spliceable
 from tests.support.access_log import Seen
 from tests.support.deployment import NORTH, RELEASE, SOUTH, deployed, eventually
 from tests.support.docker_registry import docker_registry

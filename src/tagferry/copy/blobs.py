@@ -14,8 +14,9 @@ from tagferry.copy.pace import Pace
 from tagferry.copy.progress import Transfer
 from tagferry.copy.route import Route
 from tagferry.names import Digest, RepositoryName
-from tagferry.oci.images import BlobOutcome, Piece, Spliceable
+from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import Descriptor
+from tagferry.streams import Piece, Spliceable
 
 ContentKey = tuple[str, RepositoryName, Digest]
 """A target's content: the store's name, the repository and the digest."""

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Callable
 
 from tagferry.errors import TagferryError
-from tagferry.oci.images import Flow, Piece
 from tagferry.remote.coding import blob_codings, decoded
 from tagferry.remote.faults import Broken
 from tagferry.remote.response import Response
+from tagferry.streams import Flow, Piece
 
 
 class Body:

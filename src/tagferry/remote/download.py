@@ -15,7 +15,6 @@ from typing import NamedTuple
 from tagferry.digits import whole_number
 from tagferry.errors import Corrupt, NotFound, Unavailable
 from tagferry.names import RepositoryName
-from tagferry.oci.images import Flow, Spliceable
 from tagferry.oci.model import Descriptor
 from tagferry.remote.answer import Answer
 from tagferry.remote.body import Body
@@ -24,6 +23,7 @@ from tagferry.remote.explanation import one_line
 from tagferry.remote.scopes import pulling
 from tagferry.remote.transport import Call, Transport
 from tagferry.remote.urls import host_of
+from tagferry.streams import Flow, Spliceable
 
 _RANGE = re.compile(r"\s*bytes[ =]\s*(\d{1,18})-(\d{1,18})(?!\d)", re.ASCII)
 PIECE = 4 * 1024 * 1024

@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
-from tagferry.oci.images import Flow
 from tagferry.remote.faults import Broken, Silent, broken
 from tagferry.remote.response import Response
 from tagferry.remote.splice import IS_AVAILABLE, BodyFlow, Splice
 from tagferry.remote.waiting import Waiting
+from tagferry.streams import Flow
 
 INVITATION_SECONDS = 1.0
 """The longest wait for an invitation before a body that asks first is sent, as curl does it."""

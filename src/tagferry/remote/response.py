@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import httptools
 
 from tagferry import bounds
-from tagferry.oci.images import Flow
 from tagferry.remote.faults import Broken, Slow, broken
 from tagferry.remote.headers import Headers
 from tagferry.remote.heads import TLS_RECORDS, may_be_http, mended
 from tagferry.remote.minimum_rate import MinimumRate
 from tagferry.remote.splice import BodyFlow
+from tagferry.streams import Flow
 
 if TYPE_CHECKING:
     from tagferry.remote.http1 import Connection

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
-from tagferry.oci.images import Piece
+from tagferry.streams import Piece
 
 LARGE = 16 * 1024 * 1024
 """Bytes from which on a blob needs a turn."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tagferry.errors import Corrupt, TagferryError, Unavailable
 from tagferry.names import RepositoryName
-from tagferry.oci.images import Flow, OpenBlob, Spliceable
+from tagferry.oci.images import OpenBlob
 from tagferry.oci.model import Descriptor
 from tagferry.oci.verify import Verifier
 from tagferry.remote.access import MAX_REDIRECTS
@@ -21,6 +21,7 @@ from tagferry.remote.sessions import Memo
 from tagferry.remote.transport import Call, Moved, Transport
 from tagferry.remote.trust import Trust
 from tagferry.remote.turns import LARGE, Turns
+from tagferry.streams import Flow, Spliceable
 
 T = TypeVar("T")
 

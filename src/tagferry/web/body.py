@@ -3,14 +3,22 @@
 import re
 from typing import Any
 
+from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from tagferry import bounds
-from tagferry.errors import TooLarge, Unavailable, WrongType
+from tagferry.errors import Invalid, TooLarge, Unavailable, WrongType
 from tagferry.metrics import BOUND_REACHED
 
 _NESTING = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
 _OPENING, _CLOSING = (b"[", b"{"), (b"]", b"}")
+
+
+async def require_json(request: Request) -> None:
+    """Refuse a body of another type; none given means JSON."""
+    declared = request.headers.get("content-type", "application/json")
+    if not re.fullmatch(r'application/json\s*(;\s*charset="?utf-8"?\s*)?', declared.strip(), re.IGNORECASE):
+        raise Invalid("Content-Type", "must be application/json or application/json;charset=utf-8", declared)
 
 
 def check_head(scope: Scope) -> None:

@@ -20,8 +20,8 @@ from tagferry.registry.access import InvalidTokenRequest, Scope
 from tagferry.registry.asgi import ClientGone, Request, Response, check_parameters, parameters_of
 from tagferry.registry.errors import NotAllowed
 from tagferry.registry.server import refusal
+from tagferry.web.formats import date
 from tagferry.web.gate import TOKEN_PATH, AccountsGate
-from tagferry.web.swr.formats import date
 
 _FORM_LIMIT = 64 * 1024
 _SCOPE_LIMIT = 32

@@ -10,8 +10,9 @@ from tagferry.copy.pace import Pace
 from tagferry.copy.progress import Progress
 from tagferry.copy.run import CopyEngine
 from tagferry.names import RepositoryName
-from tagferry.oci.images import BlobOutcome, Flow, OpenBlob, Spliceable
+from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor
+from tagferry.streams import Flow, Spliceable
 from tests.support.images import image, push, read
 from tests.support.memory_store import MemoryStore
 from tests.unit.copy.stores import APP, COPY, V1, route

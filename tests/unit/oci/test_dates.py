@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagferry.oci.dates import date_of, parse_date
-from tagferry.web.swr.formats import date
+from tagferry.web.formats import date
 
 SEVEN = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ import pytest
 from tagferry import bounds
 from tagferry.errors import Corrupt, Refused, TooLarge, Unavailable
 from tagferry.names import RepositoryName, Tag
-from tagferry.oci.images import Spliceable
 from tagferry.remote import RemoteStore
+from tagferry.streams import Spliceable
 from tests.support.images import blob, image, read
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, said
 from tests.unit.remote.conftest import Opening

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import uvloop
 
-from tagferry.oci.images import Flow
 from tagferry.remote.connections import Connections
 from tagferry.remote.faults import Broken, Silent
 from tagferry.remote.http1 import Stream
 from tagferry.remote.response import READ_AHEAD, Response
+from tagferry.streams import Flow
 from tests.support.raw_server import Handler, listening
 
 MIB = 1024 * 1024

@@ -11,11 +11,12 @@ import pytest
 
 from tagferry.errors import Corrupt
 from tagferry.names import Digest, RepositoryName
-from tagferry.oci.images import BlobOutcome, Flow, Spliceable
+from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import Descriptor
 from tagferry.remote import Capabilities, Credentials, Endpoint, RemoteStore, Retry, transport
 from tagferry.remote.response import READ_AHEAD
 from tagferry.remote.turns import LARGE
+from tagferry.streams import Flow, Spliceable
 from tests.support.images import blob
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said, scripted_registry
 from tests.unit.remote.conftest import Opening

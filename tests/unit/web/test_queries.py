@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagferry.errors import Invalid, InvalidFilter
-from tagferry.web.swr.formats import number
+from tagferry.web.formats import number
 from tagferry.web.swr.queries import Page, is_descending, parse_filter
 
 

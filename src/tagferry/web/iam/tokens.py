@@ -12,15 +12,15 @@ from tagferry.accounts.model import Caller, TokenRecord
 from tagferry.errors import Invalid, MissingField, NotFound
 from tagferry.names import RegionId
 from tagferry.web import audit
+from tagferry.web.body import require_json
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.formats import date
 from tagferry.web.iam.authorize import require_own
 from tagferry.web.iam.catalog import catalog
 from tagferry.web.iam.identity import Identity, NameOrId, identify, is_domain
 from tagferry.web.iam.model import Strict
 from tagferry.web.iam.projects import domain_of, find_project, id_of_project
 from tagferry.web.json_response import JSONResponse
-from tagferry.web.swr.formats import date
-from tagferry.web.swr.synchronization import require_json
 
 router = APIRouter()
 _TOKENS = "/v3/auth/tokens"

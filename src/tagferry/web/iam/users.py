@@ -9,11 +9,11 @@ from tagferry.accounts.model import UserRecord
 from tagferry.errors import Denied, Invalid
 from tagferry.web import audit
 from tagferry.web.authentication import client_address
+from tagferry.web.body import require_json
 from tagferry.web.context import RequestContext
+from tagferry.web.formats import date
 from tagferry.web.iam.authorize import require_administrator, require_lasting, require_own
 from tagferry.web.iam.model import Strict, links
-from tagferry.web.swr.formats import date
-from tagferry.web.swr.synchronization import require_json
 from tagferry.web.text import StoredText, Text
 
 router = APIRouter()

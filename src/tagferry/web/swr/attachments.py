@@ -10,12 +10,13 @@ from tagferry.catalog import AttachmentDetails, describe_attachment, find_tag, l
 from tagferry.catalog.contents import Question
 from tagferry.names import RepositoryName, Tag
 from tagferry.web.context import Context, RequestContext
-from tagferry.web.swr.formats import date, number
+from tagferry.web.formats import date, number
+from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.queries import Page
 from tagferry.web.swr.repository_views import naming_tag
 
 router = APIRouter(tags=["tags"])
-_TAG = "/v2/manage/namespaces/{namespace}/repos/{repository:path}/{tag}"
+_TAG = f"{BELOW_REPOSITORY}/{{tag}}"
 _ACCESSORIES = {"default": 10, "maximum": 100}
 _REFERENCES = {"default": 10, "maximum": 10}
 

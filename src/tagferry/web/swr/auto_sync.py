@@ -7,13 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.names import Namespace, RegionId, Repository, RepositoryRef
 from tagferry.sync.rules import Rule, RuleWish
+from tagferry.web.body import require_json
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.formats import date
 from tagferry.web.json_response import JSONResponse
-from tagferry.web.swr.formats import date
-from tagferry.web.swr.synchronization import require_json
+from tagferry.web.swr.paths import BELOW_REPOSITORY
 
 router = APIRouter(tags=["automatic synchronization"])
-_RULES = "/v2/manage/namespaces/{namespace}/repos/{repository:path}/sync_repo"
+_RULES = f"{BELOW_REPOSITORY}/sync_repo"
 
 
 class _Target(BaseModel):

@@ -6,10 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from tagferry.errors import Invalid, MissingField
 from tagferry.names import Namespace, Repository
 from tagferry.sync.model import JobSelection
+from tagferry.web.body import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.items import Items
 from tagferry.web.json_response import JSONResponse
-from tagferry.web.swr.synchronization import REPOSITORY_PATH, accepted, require_json
+from tagferry.web.swr.paths import BELOW_REPOSITORY
+from tagferry.web.swr.synchronization import accepted
 
 router = APIRouter(tags=["synchronization"], dependencies=[Depends(require_json)])
 _LARGEST_ID = 10**18 - 1
@@ -46,14 +48,16 @@ class Started(BaseModel):
     jobs: list[StartedJob] = Field(description="Empty where nothing had failed.")
 
 
-@router.post(f"{REPOSITORY_PATH}/sync_job/cancel", operation_id="CancelSyncJobs", response_model=Cancelled)
+@router.post(f"{BELOW_REPOSITORY}/sync_job/cancel", operation_id="CancelSyncJobs", response_model=Cancelled)
 async def cancel_jobs(namespace: str, repository: str, body: JobsBody, context: RequestContext) -> Response:
     """End those of the named jobs that have not ended; `sync_images` then lists their tags as failed."""
     selection = _selection(namespace, repository, body, context)
     return JSONResponse({"cancelled": await context.services.sync.cancel(context.caller, selection)})
 
 
-@router.post(f"{REPOSITORY_PATH}/sync_job/retry", operation_id="RetrySyncJobs", response_model=Started, status_code=202)
+@router.post(
+    f"{BELOW_REPOSITORY}/sync_job/retry", operation_id="RetrySyncJobs", response_model=Started, status_code=202
+)
 async def retry_jobs(namespace: str, repository: str, body: JobsBody, context: RequestContext) -> Response:
     """Synchronize again the tags of those of the named jobs that ended as `failed`, `timeout` or `cancel`."""
     selection = _selection(namespace, repository, body, context)

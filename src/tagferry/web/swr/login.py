@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from tagferry.accounts.temporary import lifetime_of
 from tagferry.errors import Invalid, Unsupported
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.formats import date
 from tagferry.web.json_response import JSONResponse
-from tagferry.web.swr.formats import date
 
 router = APIRouter(tags=["login"])
 

@@ -14,14 +14,14 @@ from tagferry.catalog import has_images, list_repositories
 from tagferry.errors import Conflict, Denied, Invalid, InvalidName, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Namespace
 from tagferry.registry.storage import DiskStore
+from tagferry.web.body import require_json
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.formats import number
 from tagferry.web.json_response import JSONResponse
-from tagferry.web.swr.formats import number
+from tagferry.web.swr.paths import ORGANIZATIONS
 from tagferry.web.swr.queries import parse_filter
-from tagferry.web.swr.synchronization import require_json
 
 router = APIRouter(tags=["organizations"])
-_ORGANIZATIONS = "/v2/manage/namespaces"
 _COUNT_SECONDS = 5.0
 """The longest wait of a list for the registry's number of repositories."""
 
@@ -56,7 +56,7 @@ class NamespaceList(BaseModel):
     namespaces: list[CountedNamespaceItem]
 
 
-@router.post(_ORGANIZATIONS, operation_id="CreateNamespace", status_code=201, dependencies=[Depends(require_json)])
+@router.post(ORGANIZATIONS, operation_id="CreateNamespace", status_code=201, dependencies=[Depends(require_json)])
 async def create(body: CreateNamespaceBody, context: RequestContext) -> Response:
     """Create an organization, which its creator manages; where the registry governs them, put one on record."""
     name = Namespace(body.namespace)
@@ -67,7 +67,7 @@ async def create(body: CreateNamespaceBody, context: RequestContext) -> Response
     return JSONResponse({}, status_code=201)
 
 
-@router.get(_ORGANIZATIONS, operation_id="ListNamespaces", response_model=NamespaceList)
+@router.get(ORGANIZATIONS, operation_id="ListNamespaces", response_model=NamespaceList)
 async def list_all(
     context: RequestContext,
     namespace: str | None = None,
@@ -93,7 +93,7 @@ async def list_all(
     }
 
 
-@router.get(f"{_ORGANIZATIONS}/{{namespace}}", operation_id="ShowNamespace", response_model=NamespaceItem)
+@router.get(f"{ORGANIZATIONS}/{{namespace}}", operation_id="ShowNamespace", response_model=NamespaceItem)
 async def show(namespace: str, context: RequestContext) -> dict[str, Any]:
     """Show an organization."""
     name, region = Namespace(namespace), context.region.id
@@ -105,7 +105,7 @@ async def show(namespace: str, context: RequestContext) -> dict[str, Any]:
     raise NotFound("organization", f"{name} in {region}", "it is not on record, and its registry lists nothing in it")
 
 
-@router.delete(f"{_ORGANIZATIONS}/{{namespace}}", operation_id="DeleteNamespaces", status_code=204)
+@router.delete(f"{ORGANIZATIONS}/{{namespace}}", operation_id="DeleteNamespaces", status_code=204)
 async def delete(namespace: str, context: RequestContext) -> Response:
     """Delete an organization that holds no repository; where the registry governs them, its record only."""
     name, region = Namespace(namespace), context.region.id

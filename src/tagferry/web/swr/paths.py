@@ -35,6 +35,9 @@ class _RepositoryPath(Convertor[str]):
 
 register_url_convertor("repository", _RepositoryPath())
 
-REPOSITORIES = "/v2/manage/namespaces/{namespace}/repos"
+ORGANIZATIONS = "/v2/manage/namespaces"
+REPOSITORIES = f"{ORGANIZATIONS}/{{namespace}}/repos"
 REPOSITORY = f"{REPOSITORIES}/{{repository:repository}}"
 """A repository itself; what stands below it has paths of its own."""
+BELOW_REPOSITORY = f"{REPOSITORIES}/{{repository:path}}"
+"""A repository in the paths of what belongs to it, whose last parts show where its name ends."""

@@ -10,16 +10,17 @@ from tagferry.accounts.model import Caller, Organization, Permission, Repository
 from tagferry.catalog import describe_repository
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Namespace, RepositoryName
+from tagferry.web.body import require_json
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.formats import number
 from tagferry.web.items import Items
 from tagferry.web.json_response import JSONResponse
-from tagferry.web.swr.formats import number
-from tagferry.web.swr.synchronization import REPOSITORY_PATH, require_json
+from tagferry.web.swr.paths import BELOW_REPOSITORY, ORGANIZATIONS
 from tagferry.web.text import StoredText, Text
 
 router = APIRouter(tags=["permissions"])
-_IN_ORGANIZATION = "/v2/manage/namespaces/{namespace}/access"
-_IN_REPOSITORY = f"{REPOSITORY_PATH}/access"
+_IN_ORGANIZATION = f"{ORGANIZATIONS}/{{namespace}}/access"
+_IN_REPOSITORY = f"{BELOW_REPOSITORY}/access"
 _MOST_USERS = 500
 """Users that one request may name; one that names none changes nothing, and succeeds."""
 

@@ -14,12 +14,12 @@ from tagferry.errors import NotFound
 from tagferry.names import Namespace, Repository, RepositoryName
 from tagferry.quotas import too_many
 from tagferry.registry.storage import DiskStore
+from tagferry.web.body import require_json
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.formats import date, number
 from tagferry.web.json_response import JSONResponse
-from tagferry.web.swr.formats import date, number
 from tagferry.web.swr.paths import REPOSITORIES, REPOSITORY
 from tagferry.web.swr.repository_views import find
-from tagferry.web.swr.synchronization import require_json
 
 router = APIRouter(tags=["repositories"])
 

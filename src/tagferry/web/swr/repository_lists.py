@@ -11,8 +11,8 @@ from tagferry.accounts.repositories import check_category
 from tagferry.catalog.contents import Question
 from tagferry.errors import Invalid
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.formats import by_date, date, number
 from tagferry.web.json_response import JSONResponse
-from tagferry.web.swr.formats import by_date, date, number
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag, parse_number
 from tagferry.web.swr.repository_views import Entry, View, list_readable, view
 

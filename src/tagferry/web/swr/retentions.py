@@ -13,16 +13,17 @@ from tagferry.names import RepositoryName
 from tagferry.retention.history import Deletion
 from tagferry.retention.policies import Policy, absent
 from tagferry.retention.rules import RuleSet
+from tagferry.web.body import require_json
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.formats import date
 from tagferry.web.items import Items
 from tagferry.web.json_response import JSONResponse
-from tagferry.web.swr.formats import date
+from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.permissions import find_record, record_to_manage
 from tagferry.web.swr.queries import Page, parse_filter
-from tagferry.web.swr.synchronization import REPOSITORY_PATH, require_json
 
 router = APIRouter(tags=["retention"])
-_POLICIES = f"{REPOSITORY_PATH}/retentions"
+_POLICIES = f"{BELOW_REPOSITORY}/retentions"
 _POLICY = f"{_POLICIES}/{{retention_id}}"
 _ALGORITHM = "or"
 

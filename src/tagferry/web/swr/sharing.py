@@ -12,15 +12,16 @@ from tagferry.accounts.model import Permission
 from tagferry.accounts.shares import Share
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import RepositoryName
+from tagferry.web.body import require_json
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.formats import date
 from tagferry.web.json_response import JSONResponse
-from tagferry.web.swr.formats import date
+from tagferry.web.swr.paths import ORGANIZATIONS
 from tagferry.web.swr.permissions import find_record, record_to_manage
-from tagferry.web.swr.synchronization import require_json
 from tagferry.web.text import StoredText
 
 router = APIRouter(tags=["sharing"])
-_DOMAINS = "/v2/manage/namespaces/{namespace}/repositories/{repository:path}/access-domains"
+_DOMAINS = f"{ORGANIZATIONS}/{{namespace}}/repositories/{{repository:path}}/access-domains"
 _DOMAIN = f"{_DOMAINS}/{{access_domain}}"
 _FOREVER = "forever"
 

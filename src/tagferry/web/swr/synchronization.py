@@ -5,26 +5,27 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.copy.estimate import Estimate
 from tagferry.copy.examine import Verdict
 from tagferry.copy.progress import Pulse
 from tagferry.copy.rewrite import Rewrite
-from tagferry.errors import Invalid, InvalidFilter, TagferryError
+from tagferry.errors import InvalidFilter, TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.model import JobStatus, SyncJob, SyncRequest
 from tagferry.sync.service import EXAMINE_BRIEFLY, StartedSync
 from tagferry.sync.verdicts import describe, describe_gaps
+from tagferry.web.body import require_json
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.formats import date
 from tagferry.web.items import Items
 from tagferry.web.json_response import JSONResponse
-from tagferry.web.swr.formats import date
+from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.queries import Page, is_descending, parse_filter
 
 router = APIRouter(tags=["synchronization"])
-REPOSITORY_PATH = "/v2/manage/namespaces/{namespace}/repos/{repository:path}"
 _YEAR_SECONDS = 366 * 24 * 3600
 
 
@@ -121,15 +122,8 @@ class SyncPlan(BaseModel):
     bytesToMove: int  # noqa: N815
 
 
-async def require_json(request: Request) -> None:
-    """Refuse a body of another type; none given means JSON."""
-    declared = request.headers.get("content-type", "application/json")
-    if not re.fullmatch(r'application/json\s*(;\s*charset="?utf-8"?\s*)?', declared.strip(), re.IGNORECASE):
-        raise Invalid("Content-Type", "must be application/json or application/json;charset=utf-8", declared)
-
-
 @router.post(
-    f"{REPOSITORY_PATH}/sync_images",
+    f"{BELOW_REPOSITORY}/sync_images",
     operation_id="CreateManualImageSyncRepo",
     response_model=list[str],
     dependencies=[Depends(require_json)],
@@ -157,7 +151,7 @@ async def sync_images(
 
 
 @router.post(
-    f"{REPOSITORY_PATH}/sync_plan",
+    f"{BELOW_REPOSITORY}/sync_plan",
     operation_id="PlanManualImageSync",
     response_model=SyncPlan,
     dependencies=[Depends(require_json)],
@@ -169,7 +163,7 @@ async def sync_plan(namespace: str, repository: str, body: SyncImagesBody, conte
     return {"tags": tags, "bytesToMove": sum(tag["bytesToMove"] for tag in tags)}
 
 
-@router.get(f"{REPOSITORY_PATH}/sync_job", operation_id="ShowSyncJob", response_model=list[SyncJobItem])
+@router.get(f"{BELOW_REPOSITORY}/sync_job", operation_id="ShowSyncJob", response_model=list[SyncJobItem])
 async def sync_jobs(
     namespace: str,
     repository: str,

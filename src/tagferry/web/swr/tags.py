@@ -16,12 +16,12 @@ from tagferry.catalog.contents import Question
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import TagRecord
+from tagferry.web.body import require_json
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.formats import by_date, date, number
 from tagferry.web.json_response import JSONResponse
-from tagferry.web.swr.formats import by_date, date, number
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag
 from tagferry.web.swr.repository_views import naming_tag
-from tagferry.web.swr.synchronization import require_json
 
 router = APIRouter(tags=["tags"])
 _REPOSITORY = "manage/namespaces/{namespace}/repos/{repository:path}"

@@ -10,14 +10,15 @@ from tagferry.errors import Denied, Invalid, NotFound
 from tagferry.names import RepositoryName, RepositoryRef
 from tagferry.sync.deliveries import Call
 from tagferry.sync.triggers import Trigger, TriggerSpec
+from tagferry.web.body import require_json
 from tagferry.web.context import Context, RequestContext
+from tagferry.web.formats import date
 from tagferry.web.json_response import JSONResponse
-from tagferry.web.swr.formats import date
+from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.permissions import find_record, record_to_change
-from tagferry.web.swr.synchronization import require_json
 
 router = APIRouter(tags=["triggers"])
-_TRIGGERS = "/v2/manage/namespaces/{namespace}/repos/{repository:path}/triggers"
+_TRIGGERS = f"{BELOW_REPOSITORY}/triggers"
 _TRIGGER = f"{_TRIGGERS}/{{trigger}}"
 _AGENCY = "/v2/manage/agency"
 

@@ -169,7 +169,11 @@ async def test_a_wait_that_runs_out_is_told_and_the_same_call_joins_what_goes_on
     assert "the same call joins it" in message
     assert expired.headers["X-Request-Id"] in message
     joined = asyncio.create_task(sync(ferry, token=token))
-    await asyncio.sleep(0.1)
+
+    async def waits() -> bool:
+        return bool(ferry.app.services.sync._endings._waiting)
+
+    await eventually(waits)
     assert not joined.done()
     target.released.set()
     answer = await joined

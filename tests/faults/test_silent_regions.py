@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Scope
 
 from tagferry import bounds
 from tagferry.names import Namespace, RegionId, Repository, Tag
@@ -91,21 +92,29 @@ LISTS = [
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_lists_of_a_silent_region_are_answered_504_and_keep_no_other_region_waiting(tmp_path: Path, path: str):
+async def test_lists_of_a_silent_region_are_answered_504_and_keep_no_other_region_waiting(
+    tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch
+):
     async with ferry(tmp_path, limits={"answer_seconds": 20, "requests": 16}) as (deployment, hole):
         headers = {"X-Auth-Token": await deployment.token()}
         stuck: list[asyncio.Task[Answer]] = []
+        load, arrived = deployment.app.services.load, []
+        admits = load.admits
+
+        def counted(scope: Scope, source: str) -> bool:
+            arrived.append(source)
+            return admits(scope, source)
+
+        monkeypatch.setattr(load, "admits", counted)
 
         async def all_wait() -> bool:
-            return hole.connections >= bounds.LISTS_AT_ONCE and deployment.app.services.load.busy == 0
+            return len(arrived) >= len(stuck) and hole.connections >= bounds.LISTS_AT_ONCE and load.busy == 0
 
         # More than are worked on at once, with those that are let in because of their credentials.
         for _ in range(3):
             stuck += [
                 asyncio.create_task(deployment.http("GET", path, region=EAST, headers=headers)) for _ in range(20)
             ]
-            # Lets every request of this round reach the server before the next one.
-            await asyncio.sleep(0.5)
             await eventually(all_wait)
 
         beside = await deployment.http("GET", LISTS[0], headers=headers)

@@ -77,6 +77,7 @@ class Connections:
         per_address: slots that connections from one address may take; an IPv6 network of /64 counts as one.
         listeners: how many listeners share them. Each can always take half of an equal share.
         is_exempt: tells the addresses that have no limit of their own, such as those of proxies.
+        clock: seconds that never go backwards.
     """
 
     def __init__(
@@ -86,8 +87,10 @@ class Connections:
         *,
         listeners: int = 1,
         is_exempt: Callable[[str], bool] = lambda _address: False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._is_exempt = is_exempt
+        self._clock = clock
         self._limit = limit
         self._per_address = per_address
         self._guaranteed = limit // (2 * max(listeners, 1))
@@ -138,7 +141,7 @@ class Connections:
         with many of them no connection is taken for a while.
         """
         times = self._shed.setdefault(slot.address, deque(maxlen=SHED_PER_ADDRESS))
-        times.append(time.monotonic())
+        times.append(self._clock())
         self._shed.move_to_end(slot.address)
         if len(self._shed) > _REMEMBERED:
             self._shed.popitem(last=False)
@@ -147,7 +150,7 @@ class Connections:
         times = self._shed.get(address)
         if times is None or len(times) < SHED_PER_ADDRESS:
             return False
-        return time.monotonic() - times[0] < SHED_SECONDS
+        return self._clock() - times[0] < SHED_SECONDS
 
     def release(self, slot: Slot) -> None:
         """Release a slot."""

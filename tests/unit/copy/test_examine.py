@@ -98,16 +98,23 @@ async def test_a_tag_that_cannot_be_examined_harms_no_other(source: ScriptedStor
 
 
 class DistantStore(ScriptedStore):
-    """A store that answers when `answers` is set; how far away it is, it tells as `told`, the last for good."""
+    """A store that answers when `answers` is set; how far away it is, it tells as `told`, the last for good.
+
+    Attributes:
+        settled: set once the last of `told` has been told.
+    """
 
     def __init__(self, told: Sequence[bool | None]) -> None:
         super().__init__("target")
         self._told = list(told)
-        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+        self.settled, self.answers = asyncio.Event(), asyncio.Event()
 
     @property
     def is_far(self) -> bool | None:
-        return self._told.pop(0) if len(self._told) > 1 else self._told[0]
+        if len(self._told) > 1:
+            return self._told.pop(0)
+        self.settled.set()
+        return self._told[0]
 
     async def head_manifest(
         self,
@@ -118,7 +125,6 @@ class DistantStore(ScriptedStore):
         for_write: bool = False,
         certain: bool = False,
     ) -> Descriptor | None:
-        self.asked.set()
         async with asyncio.timeout(5):
             await self.answers.wait()
         return await super().head_manifest(repository, reference, known=known, for_write=for_write, certain=certain)
@@ -164,8 +170,7 @@ async def test_a_target_that_turns_out_to_be_near_is_waited_for(source: Scripted
 
     async with asyncio.TaskGroup() as group:
         examined = group.create_task(examine(route(source, target), V1, override=False))
-        await target.asked.wait()
-        await asyncio.sleep(0.2)
+        await target.settled.wait()
         target.answers.set()
 
     assert examined.result().verdict is Verdict.COPY

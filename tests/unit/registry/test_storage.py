@@ -213,13 +213,15 @@ async def test_two_cancelled_appends_do_not_disturb_an_upload(store: DiskStore) 
     first = b"first" * 100_000
     upload = await store.uploads.start(APP)
 
-    async def endless():
+    async def endless(taken: asyncio.Event) -> AsyncIterator[bytes]:
         yield first
+        taken.set()
         await asyncio.Event().wait()
 
     for count in (1, 2):
-        task = asyncio.create_task(store.uploads.append(APP, upload, endless()))
-        await asyncio.sleep(0.05)
+        taken = asyncio.Event()
+        task = asyncio.create_task(store.uploads.append(APP, upload, endless(taken)))
+        await taken.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -15,6 +15,7 @@ from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.sync.moves import SharedMoves
 from tests.support.images import image, push
 from tests.unit.copy.stores import APP, COPY, ScriptedStore, route
+from tests.unit.web.front import until
 
 HERE, THERE = RepositoryName("release/app"), RepositoryName("release/other")
 DIGEST = Digest.of(b"layer")
@@ -27,6 +28,11 @@ class Mover:
 
     moves: SharedMoves
     presence: Presence
+
+
+def waits(mover: Mover) -> bool:
+    """Whether it waits for the end of a move."""
+    return bool(mover.moves._waiting)
 
 
 @pytest.fixture
@@ -64,7 +70,7 @@ async def test_one_waits_for_the_other_and_is_told_where_the_blob_is(movers: tup
     bringing = asyncio.create_task(bring())
     await inside.wait()
     wanting = asyncio.create_task(want())
-    await asyncio.sleep(0.05)
+    await until(lambda: waits(second))
     assert not wanting.done()
     may_leave.set()
 
@@ -97,7 +103,7 @@ async def test_one_worker_brings_a_blob_to_one_repository_at_a_time_too(movers: 
 
     async with first.moves.alone("target", HERE, DIGEST) as turn:
         wanting = asyncio.create_task(want())
-        await asyncio.sleep(0.05)
+        await until(lambda: waits(first))
         assert not wanting.done()
         turn.is_done = True
     assert await asyncio.wait_for(wanting, 5) == HERE
@@ -141,7 +147,7 @@ async def test_layers_that_tags_share_are_sent_once_by_two_workers(movers: tuple
         for engine, tag in zip(engines, ("v1", "v2"), strict=True):
             group.create_task(engine.copy(route(source, target), Tag(tag), override=False))
         await source.being_read.wait()
-        await asyncio.sleep(0.2)
+        await until(lambda: any(map(waits, movers)))
         source.reading.set()
 
     assert await target.tag(COPY, Tag("v1")) == await target.tag(COPY, Tag("v2")) == sample.digest

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import resource
 import socket
-import time
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -13,14 +12,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tagferry.bounds import DESCRIPTOR_RESERVE, SHED_PER_ADDRESS
+from tagferry.bounds import DESCRIPTOR_RESERVE, SHED_PER_ADDRESS, SHED_SECONDS
 from tagferry.settings import LimitSettings
 from tagferry.web import accepting
-from tagferry.web import connections as connections_module
 from tagferry.web.connections import Connections, Slot, affordable, descriptors
 from tagferry.web.proxies import trust
 from tagferry.web.server import Listener, listening
 from tests.support.certificates import Authority
+from tests.support.clock import Clock
 from tests.support.processes import free_port
 from tests.support.raw_client import connected
 from tests.unit.web.front import GET, Application, fronted, until
@@ -214,9 +213,9 @@ async def test_two_listeners_share_the_slots():
         await asyncio.sleep(0)
 
 
-def test_an_address_whose_requests_are_refused_gets_no_new_connections_for_a_while(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connections_module, "SHED_SECONDS", 0.2)
-    connections = Connections(1000, 1000, is_exempt=trust(["10.0.0.9"]))
+def test_an_address_whose_requests_are_refused_gets_no_new_connections_for_a_while():
+    clock = Clock()
+    connections = Connections(1000, 1000, is_exempt=trust(["10.0.0.9"]), clock=clock)
     for host in ("10.0.0.1", "10.0.0.9"):
         slot = taken(connections, host)
         for _ in range(SHED_PER_ADDRESS - 1):
@@ -230,5 +229,5 @@ def test_an_address_whose_requests_are_refused_gets_no_new_connections_for_a_whi
     # A proxy's connections are those of many clients.
     taken(connections, "10.0.0.9")
     taken(connections, "10.0.0.2")
-    time.sleep(0.25)
+    clock.now += SHED_SECONDS
     taken(connections, "10.0.0.1")

@@ -10,9 +10,9 @@ from typing import NoReturn
 
 import uvloop
 
+from tagferry.copy.engine import CopyEngine
 from tagferry.copy.outcome import Outcome
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.names import RepositoryName, Tag
 from tagferry.remote import Endpoint, RemoteStore
 

@@ -20,8 +20,8 @@ from bench.content import KIB, Images, many_tags
 from bench.measure import Failed, middle, run
 from bench.peers import Errand, Peer, installed_peers, tagferry
 from bench.registries import docker_registry, free_address
-from tagferry.registry.server import RegistryApp
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.store import DiskStore
 from tests.support.open_gate import OpenGate
 from tests.support.processes import exit_on_signals, stop, tied, wait_until_it_listens
 from tests.support.rate_limit import Bucket, RateLimited

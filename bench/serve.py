@@ -20,7 +20,7 @@ from tagferry import logs
 from tagferry.app import App, FirstAdmin, ensure_admin, open_app
 from tagferry.names import Namespace, RegionId
 from tagferry.settings import Settings
-from tagferry.web.server import listening, until_signalled
+from tagferry.web.server.serve import listening, until_signalled
 
 
 async def serve(folder: Path, listen: str, registries: list[str]) -> None:

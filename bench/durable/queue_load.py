@@ -18,24 +18,24 @@ from bench.durable.gauge import PROBES, Gauge, Load, Meter, Reading, idle_cpu, m
 from tagferry import logs
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
-from tagferry.copy.examine import Finding, Verdict
+from tagferry.coordination.membership import presence_of
+from tagferry.coordination.pubsub import signals_of
+from tagferry.copy.engine import CopyEngine
 from tagferry.copy.outcome import Outcome
+from tagferry.copy.preflight import Finding, Verdict
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.db.engine import Database
-from tagferry.db.presence import presence_of
-from tagferry.db.signals import signals_of
 from tagferry.errors import TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
+from tagferry.regions import Region, Regions
 from tagferry.remote import Endpoint, RemoteStore
-from tagferry.sync.endings import Endings
-from tagferry.sync.jobs import ENDED, Jobs
-from tagferry.sync.model import SyncRequest
-from tagferry.sync.queue import Queue
-from tagferry.sync.regions import Region, Regions
-from tagferry.sync.searches import Searches
+from tagferry.sync.jobs.completion import Endings
+from tagferry.sync.jobs.model import SyncRequest
+from tagferry.sync.jobs.queue import Queue
+from tagferry.sync.jobs.searches import Searches
+from tagferry.sync.jobs.store import ENDED, Jobs
+from tagferry.sync.jobs.worker import Worker
 from tagferry.sync.service import StartedSync, SyncService
-from tagferry.sync.worker import Worker
 
 _NORTH, _SOUTH = RegionId("cn-north-4"), RegionId("cn-north-208")
 _RELEASE = Namespace("release")

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from tagferry.automation.retention.history import History
+from tagferry.automation.triggers.deliveries import Deliveries
 from tagferry.errors import StorageUnavailable
-from tagferry.registry.storage import DiskStore
-from tagferry.retention.history import History
-from tagferry.sync.deliveries import Deliveries
-from tagferry.sync.jobs import Jobs
-from tagferry.sync.regions import Regions
+from tagferry.regions import Regions
+from tagferry.registry.storage.store import DiskStore
+from tagferry.sync.jobs.store import Jobs
 
 _PAUSE_SECONDS = 3600.0
 _GRACE_SECONDS = 24 * 3600.0

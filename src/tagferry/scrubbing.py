@@ -12,10 +12,10 @@ from tagferry.errors import TagferryError
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import ImageStore, OpenBlob
 from tagferry.oci.model import Descriptor
-from tagferry.registry.integrity import Damage
-from tagferry.registry.scrub import Progress, Scrub
-from tagferry.registry.storage import DiskStore
-from tagferry.sync.regions import Region, Regions
+from tagferry.regions import Region, Regions
+from tagferry.registry.storage.integrity import Damage
+from tagferry.registry.storage.scrub import Progress, Scrub
+from tagferry.registry.storage.store import DiskStore
 
 SCRUB_BYTES_PER_SECOND = 16 * 1024 * 1024
 """How fast a section is read: 30 days are enough for 40 TB."""

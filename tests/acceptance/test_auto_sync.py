@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tagferry.app import App, ensure_admin, open_app
+from tagferry.automation.rules.store import RuleWish
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, RepositoryRef, Tag
 from tagferry.oci.images import ImageStore
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.storage.store import DiskStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tagferry.settings import Settings
-from tagferry.sync.rules import RuleWish
 from tests.support.deployment import NORTH, SOUTH, Deployment, deployed, eventually
 from tests.support.docker_registry import docker_registry
 from tests.support.images import SampleImage, index, push

@@ -17,7 +17,7 @@ from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import Manifest
 from tagferry.remote import Endpoint, RemoteStore
-from tagferry.remote.turns import LARGE
+from tagferry.remote.blobs.stagger import LARGE
 from tagferry.sync.service import StartedSync
 from tests.support.access_log import Seen
 from tests.support.deployment import NORTH, SOUTH, TEAM, Deployment, calling, deployed

@@ -9,7 +9,7 @@ import pytest
 from tagferry.app import App, ensure_admin, open_app
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag
 from tagferry.settings import Settings
-from tagferry.sync.model import SyncRequest
+from tagferry.sync.jobs.model import SyncRequest
 from tests.support.docker_registry import DockerRegistry, docker_registry
 from tests.support.images import index, push
 from tests.support.processes import free_port

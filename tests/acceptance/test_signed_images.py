@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tagferry.copy.engine import CopyEngine
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.attachments import cosign_tags, referrers_tag
 from tagferry.oci.images import ImageStore
-from tagferry.registry.server import RegistryApp
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.store import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
 from tests.support.docker_registry import docker_registry
 from tests.support.images import artifact, image, index, push

@@ -8,10 +8,10 @@ import pytest
 
 from tagferry.app import App, open_app
 from tagferry.names import Namespace, RegionId, Repository, RepositoryName, Tag
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.storage.store import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
 from tagferry.settings import Settings
-from tagferry.sync.model import JobStatus, SyncJob
+from tagferry.sync.jobs.model import JobStatus, SyncJob
 from tests.support import images
 from tests.support.deployment import eventually
 from tests.support.docker_registry import DockerRegistry, docker_registry

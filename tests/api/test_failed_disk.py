@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.registry import faults
-from tagferry.registry.layout import Layout
+from tagferry.registry.storage import directory_faults as faults
+from tagferry.registry.storage.layout import Layout
 from tests.support.deployment import NORTH, TEAM, Answer, Deployment, deployed
 from tests.support.images import image, push
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import aiohttp
 
 from tagferry.names import RepositoryName, Tag
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.storage.store import DiskStore
 from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, deployed, eventually
 from tests.support.images import image, push
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tagferry.automation.rules.store import RuleWish
 from tagferry.names import RepositoryRef, Tag
-from tagferry.sync.rules import RuleWish
 from tests.support import images
 from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment, deployed, eventually, name_in
 

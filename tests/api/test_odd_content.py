@@ -10,8 +10,8 @@ import pytest
 from tagferry.names import Digest, Tag
 from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.model import OCI_MANIFEST
-from tagferry.registry.layout import Layout
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.storage.layout import Layout
+from tagferry.registry.storage.store import DiskStore
 from tests.support.deployment import NORTH, Deployment, deployed, name_in
 from tests.support.images import artifact, image, index, push
 

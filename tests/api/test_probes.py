@@ -82,7 +82,7 @@ async def test_overload_is_told_until_it_is_over(ferry: Deployment, monkeypatch:
     registry = await ferry.http("GET", "/v2/team/app/tags/list")
     assert (registry.status, registry.document["errors"][0]["code"]) == (503, "UNAVAILABLE")
     load.busy -= 1000
-    monkeypatch.setattr("tagferry.web.admission._SHEDDING_SECONDS", 0.1)
+    monkeypatch.setattr("tagferry.web.server.admission._SHEDDING_SECONDS", 0.1)
 
     async def ready() -> bool:
         return await readiness(ferry) == (200, "ok")

@@ -12,7 +12,7 @@ from huaweicloudsdkswr.v2 import ListQuotasRequest
 
 from tagferry.accounts.model import Permission
 from tagferry.names import RepositoryName, Tag
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.storage.store import DiskStore
 from tests.support import images
 from tests.support.deployment import NORTH, SOUTH, TEAM, Deployment, deployed, name_in
 from tests.support.sdk_calls import ask

@@ -51,7 +51,7 @@ FIELDS = {
 
 @pytest.fixture
 async def hook(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Receiver]:
-    monkeypatch.setattr("tagferry.sync.sender._SHORTEST", 0.02)
+    monkeypatch.setattr("tagferry.automation.triggers.sender._SHORTEST", 0.02)
     async with receiving() as receiver:
         yield receiver
 
@@ -243,7 +243,7 @@ async def test_a_trigger_that_is_off_is_silent_until_it_is_switched_on(ferry: De
 async def test_what_waits_for_a_webhook_is_given_up_when_the_trigger_is_switched_off(
     ferry: Deployment, hook: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.sync.sender._SHORTEST", 600.0)
+    monkeypatch.setattr("tagferry.automation.triggers.sender._SHORTEST", 600.0)
     hook.statuses = [503]
     await ask(ferry, *create())
     await push(ferry, SECOND, V1)

@@ -14,8 +14,8 @@ import pytest
 
 from tagferry.names import RepositoryName
 from tagferry.oci.images import ImageStore
-from tagferry.registry.server import RegistryApp
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.store import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
 from tests.interop.programs import DISTRIBUTION, INTEROP, built, crane_registry
 from tests.support.bare_registry import BareRegistry

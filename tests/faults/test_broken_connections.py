@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tagferry.copy.engine import CopyEngine
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.names import RepositoryName, Tag
-from tagferry.registry.server import RegistryApp
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.store import DiskStore
 from tagferry.remote import Endpoint, RemoteStore, Retry
 from tests.support.breaking_proxy import BreakingProxy, breaking_proxy
 from tests.support.docker_registry import docker_registry

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tagferry.copy.engine import CopyEngine
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.model import Descriptor
-from tagferry.registry.server import RegistryApp
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.store import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
 from tagferry.streams import Flow, Spliceable
 from tests.support.access_log import Seen

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tagferry.accounts.model import Caller
+from tagferry.coordination.membership import presence_of
+from tagferry.coordination.pubsub import signals_of
 from tagferry.db.engine import Database
-from tagferry.db.presence import presence_of
-from tagferry.db.signals import signals_of
 from tagferry.names import Namespace, RegionId, Repository, Tag
-from tagferry.sync.jobs import Jobs
-from tagferry.sync.model import JobChange, JobStart, JobStatus, SyncRequest
-from tagferry.sync.queue import Queue
+from tagferry.sync.jobs.model import JobChange, JobStart, JobStatus, SyncRequest
+from tagferry.sync.jobs.queue import Queue
+from tagferry.sync.jobs.store import Jobs
 from tests.support.schemas import sqlite_in
 
 Result = TypeVar("Result")

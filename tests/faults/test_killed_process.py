@@ -11,8 +11,8 @@ import pytest
 from tagferry.app import FirstAdmin, ensure_admin, open_app
 from tagferry.cli.client import ManagementClient
 from tagferry.names import Namespace, RegionId, Repository, RepositoryName, Tag
-from tagferry.registry.server import RegistryApp
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.store import DiskStore
 from tagferry.settings import Settings
 from tests.acceptance import served
 from tests.support.breaking_proxy import BreakingProxy, breaking_proxy

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tagferry.copy.examine import Verdict
+from tagferry.copy.engine import CopyEngine
+from tagferry.copy.preflight import Verdict
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.model import Manifest
 from tagferry.remote import Endpoint, RemoteStore

@@ -11,8 +11,8 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tagferry.names import Tag
-from tagferry.registry.server import RegistryApp
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.store import DiskStore
 from tests.support.deployment import NORTH, RELEASE, SOUTH, Deployment, deployed, eventually, name_in
 from tests.support.images import image, push
 from tests.support.open_gate import OpenGate
@@ -118,7 +118,7 @@ async def test_a_registry_that_comes_back_gets_the_tag(tmp_path: Path, region: s
 async def test_what_was_sent_before_the_target_went_away_is_not_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.remote.sessions.NOTED_AFTER", 0.001)
+    monkeypatch.setattr("tagferry.remote.blobs.checkpoint.NOTED_AFTER", 0.001)
     layer = random.Random(3).randbytes(SIZE)
     async with ferry_with(tmp_path, SOUTH) as ferry:
         await push(ferry.deployment.store(NORTH), APP, image(layer), V1)

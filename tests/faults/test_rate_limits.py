@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tagferry.concurrency import gather
+from tagferry.copy.engine import CopyEngine
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.names import RepositoryName, Tag
-from tagferry.registry.server import RegistryApp
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.store import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
 from tests.support.images import image, layer, push
 from tests.support.memory_store import MemoryStore

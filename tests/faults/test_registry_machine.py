@@ -22,8 +22,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tagferry.errors import Corrupt, NotFound, TagferryError
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.model import Descriptor
-from tagferry.registry.storage import DiskStore
-from tagferry.registry.threads import DiskFull
+from tagferry.registry.storage.store import DiskStore
+from tagferry.registry.storage.threads import DiskFull
 from tests.support.images import SampleImage, artifact, image, index, push, read
 
 Result = TypeVar("Result")

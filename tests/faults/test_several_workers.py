@@ -13,8 +13,8 @@ import pytest
 
 from tagferry.cli.client import ManagementClient
 from tagferry.names import Digest, Namespace, Repository, RepositoryName, Tag
-from tagferry.registry.server import RegistryApp
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.store import DiskStore
 from tests.faults.killing.cluster import Cluster, Program, cluster
 from tests.support.breaking_proxy import BreakingProxy, breaking_proxy
 from tests.support.deployment import eventually

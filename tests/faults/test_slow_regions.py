@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tagferry.names import RegionId, Tag
-from tagferry.registry.server import RegistryApp
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.store import DiskStore
 from tests.faults.test_silent_regions import BlackHole
 from tests.support.deployment import NORTH, SOUTH, TEAM, Answer, Deployment, deployed, eventually, name_in
 from tests.support.images import image, push

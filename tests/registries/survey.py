@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from tagferry.copy.examine import Verdict
+from tagferry.copy.engine import CopyEngine
+from tagferry.copy.preflight import Verdict
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.errors import TagferryError
 from tagferry.names import RepositoryName, Tag
 from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry

@@ -25,7 +25,7 @@ from tagferry.names import Namespace, RegionId, RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 from tagferry.oci.model import Manifest
 from tagferry.settings import Settings
-from tagferry.web.server import listening
+from tagferry.web.server.serve import listening
 from tests.support.clock import Calendar
 from tests.support.memory_store import MemoryStore
 from tests.support.processes import free_port

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tagferry.errors import Unauthenticated
 from tagferry.names import RepositoryName
-from tagferry.registry.access import Action, Login, Scope
+from tagferry.registry.api.access import Action, Login, Scope
 
 
 class OpenGate:

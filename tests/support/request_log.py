@@ -10,7 +10,7 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tagferry.web.gate import TOKEN_PATH
+from tagferry.web.authorizer import TOKEN_PATH
 from tests.support.serving import serving
 
 _SESSION = re.compile(r"/blobs/uploads/[^/?]+")

@@ -4,14 +4,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
+from tagferry.automation.triggers.deliveries import Deliveries
+from tagferry.coordination.pubsub import LocalSignals
 from tagferry.db.engine import Database
-from tagferry.db.signals import LocalSignals
 from tagferry.db.tables import RetentionDeletionRow
 from tagferry.housekeeping import keep_house
-from tagferry.sync.deliveries import Deliveries
-from tagferry.sync.jobs import Jobs
+from tagferry.sync.jobs.store import Jobs
 from tests.support.deployment import eventually
-from tests.unit.retention.conftest import Keeper, rule
+from tests.unit.automation.retention.conftest import Keeper, rule
 
 
 async def test_old_records_of_deletions_are_forgotten_and_younger_ones_kept(

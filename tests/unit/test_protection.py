@@ -13,7 +13,7 @@ import pytest
 from tagferry.app import open_accounts, open_app
 from tagferry.errors import Unavailable
 from tagferry.names import RegionId, RepositoryName, Tag
-from tagferry.registry.lock import RootLock
+from tagferry.registry.storage.lock import RootLock
 from tagferry.settings import Settings
 from tests.support.disks import read_only
 from tests.support.images import artifact, image, push
@@ -84,7 +84,7 @@ async def test_a_second_process_is_told_who_serves_the_directory(tmp_path: Path)
     program = f"""
 import sys, time
 from pathlib import Path
-from tagferry.registry.lock import RootLock
+from tagferry.registry.storage.lock import RootLock
 RootLock.take(Path({str(root)!r}))
 print("taken", flush=True)
 time.sleep(600)

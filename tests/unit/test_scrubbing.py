@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 from tagferry.cli import app as cli
 from tagferry.errors import NotFound
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
-from tagferry.registry.integrity import Damage, is_marked
-from tagferry.registry.scrub import Scrub
-from tagferry.registry.storage import DiskStore
-from tagferry.registry.threads import DiskFailed
+from tagferry.regions import Region, Regions
+from tagferry.registry.storage.integrity import Damage, is_marked
+from tagferry.registry.storage.scrub import Scrub
+from tagferry.registry.storage.store import DiskStore
+from tagferry.registry.storage.threads import DiskFailed
 from tagferry.scrubbing import Restorer, Scrubber, verify
-from tagferry.sync.regions import Region, Regions
 from tests.support.images import SampleImage, artifact, blob, image, index, opening, push, read
 from tests.support.processes import free_port
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-PROGRAM = "import sys, tagferry.copy.run, tagferry.remote; print(*sys.modules)"
+PROGRAM = "import sys, tagferry.copy.engine, tagferry.remote; print(*sys.modules)"
 
 
 @pytest.fixture(scope="module")
@@ -17,5 +17,5 @@ def loaded() -> set[str]:
     ["aiohttp", "email", "fastapi", "multidict", "pathlib", "pydantic", "rich", "shutil", "sqlalchemy", "structlog"],
 )
 def test_a_copy_starts_without_what_it_does_not_use(loaded: set[str], module: str):
-    assert "tagferry.copy.run" in loaded
+    assert "tagferry.copy.engine" in loaded
     assert module not in loaded

@@ -1,7 +1,7 @@
 """The composition root: the only place that builds objects."""
 
 from tagferry.app.accounts import ADMIN, DEFAULT_DOMAIN, Accounts, FirstAdmin, ensure_admin, open_accounts
-from tagferry.app.doors import App, open_app
+from tagferry.app.http import App, open_app
 from tagferry.app.regions import open_regions
 
 __all__ = [

@@ -13,13 +13,13 @@ from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.users import Users, random_password
 from tagferry.accounts.vault import Vault
 from tagferry.app.protection import protect
+from tagferry.coordination.pubsub import Signals, signals_of
 from tagferry.db.engine import Database
 from tagferry.db.faults import emptied
-from tagferry.db.signals import Signals, signals_of
 from tagferry.names import RegionId
 from tagferry.quotas import Limits
 from tagferry.settings import Settings
-from tagferry.sync.closing import Closing
+from tagferry.sync.jobs.closing import Closing
 
 DEFAULT_DOMAIN = "tagferry"
 ADMIN = "admin"

@@ -6,21 +6,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagferry.cache.capabilities import KeptCapabilities
+from tagferry.cache.upload_sessions import KeptUploads
 from tagferry.copy.rewrite import Acceptance
 from tagferry.db.engine import Database
 from tagferry.errors import Invalid
+from tagferry.http.urls import PORTS
 from tagferry.names import RegionId
 from tagferry.oci.images import ImageStore
-from tagferry.registry.lock import RootLock
-from tagferry.registry.storage import DiskStore
+from tagferry.regions import Region, Regions
+from tagferry.registry.storage.lock import RootLock
+from tagferry.registry.storage.store import DiskStore
 from tagferry.remote import Credentials, Endpoint, RemoteStore
-from tagferry.remote.docker_config import DockerCredentials
-from tagferry.remote.endpoint import CredentialSource
-from tagferry.remote.urls import PORTS
+from tagferry.remote.transport.docker_config import DockerCredentials
+from tagferry.remote.transport.endpoint import CredentialSource
 from tagferry.settings import RegionSettings, Settings
-from tagferry.sync.capabilities import KeptCapabilities
-from tagferry.sync.regions import Region, Regions
-from tagferry.sync.uploads import KeptUploads
 
 
 @dataclass(frozen=True, slots=True)

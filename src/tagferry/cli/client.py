@@ -15,9 +15,9 @@ from yarl import URL
 
 from tagferry import __version__, signing
 from tagferry.errors import Invalid, Refused, Unavailable
+from tagferry.http.proxies import Proxies
+from tagferry.http.urls import origin_of
 from tagferry.names import Namespace, Repository
-from tagferry.remote.proxies import Proxies
-from tagferry.remote.urls import origin_of
 from tagferry.tls import ClientTls
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_read=120)

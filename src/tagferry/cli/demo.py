@@ -31,7 +31,7 @@ from tagferry.oci.model import Descriptor
 from tagferry.oci.verify import verified
 from tagferry.remote import Credentials, Endpoint, RemoteStore
 from tagferry.settings import Settings
-from tagferry.web.server import listening, until_signalled
+from tagferry.web.server.serve import listening, until_signalled
 
 app = typer.Typer()
 

@@ -7,13 +7,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from tagferry.app import open_accounts
+from tagferry.cache.capabilities import KeptCapabilities
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.options import DEFAULT_CONFIG, AccessKey, CaFile, ConfigFile, Endpoint, SecretKey, out, run
 from tagferry.cli.region_check import check_regions, parse_image
 from tagferry.errors import NotFound
 from tagferry.remote import Capabilities, Learned
 from tagferry.settings import Settings
-from tagferry.sync.capabilities import KeptCapabilities
 
 app = typer.Typer(help="Regions.", no_args_is_help=True)
 

@@ -8,12 +8,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from tagferry.app import open_accounts, open_regions
 from tagferry.errors import NotFound, Refused, TagferryError, Unavailable
 from tagferry.names import RegionId, RepositoryName, Tag
+from tagferry.regions import Region
 from tagferry.remote import RemoteStore
 from tagferry.remote.check import Sample
-from tagferry.remote.credential_helper import HelperFailed
+from tagferry.remote.transport.credential_helper import HelperFailed
 from tagferry.settings import Settings
-from tagferry.sync.regions import Region
-from tagferry.sync.used import used_repositories
+from tagferry.sync.jobs.used_repositories import used_repositories
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ import typer
 
 from tagferry import logs
 from tagferry.app import open_accounts, open_regions
+from tagferry.cache.blob_locations import KeptLocations
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
 from tagferry.errors import Invalid, NotFound, TagferryError
-from tagferry.registry.integrity import Damage
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.storage.integrity import Damage
+from tagferry.registry.storage.store import DiskStore
 from tagferry.scrubbing import Restorer, verify
 from tagferry.settings import Settings
-from tagferry.sync.locations import KeptLocations
 
 app = typer.Typer(help="Verify embedded registries.", no_args_is_help=True)
 

@@ -14,7 +14,7 @@ from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run
 from tagferry.errors import Invalid
 from tagferry.settings import Settings
 from tagferry.web.metrics_page import metrics_listeners
-from tagferry.web.server import listening, until_signalled
+from tagferry.web.server.serve import listening, until_signalled
 
 app = typer.Typer()
 

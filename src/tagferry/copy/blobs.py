@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 from tagferry.concurrency import Flights
-from tagferry.copy.homes import BlobHomes
-from tagferry.copy.known import KnownContent
-from tagferry.copy.moves import Moves
-from tagferry.copy.pace import Pace
+from tagferry.copy.bandwidth import Pace
+from tagferry.copy.blob_lock import Moves
+from tagferry.copy.held_content import KnownContent
+from tagferry.copy.mount_sources import BlobHomes
 from tagferry.copy.progress import Transfer
 from tagferry.copy.route import Route
 from tagferry.names import Digest, RepositoryName

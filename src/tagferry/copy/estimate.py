@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from tagferry.concurrency import each
 from tagferry.copy.attachments import NO_GAPS, AttachmentSearch, Gaps
-from tagferry.copy.examine import Finding, Verdict
-from tagferry.copy.homes import BlobHomes
+from tagferry.copy.mount_sources import BlobHomes
 from tagferry.copy.plan import Plan, plan_tag
+from tagferry.copy.preflight import Finding, Verdict
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import NotFound, TagferryError

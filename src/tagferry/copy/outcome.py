@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from tagferry.copy.attachments import NO_GAPS, Gaps
-from tagferry.copy.examine import Finding, Verdict, holds_bytes
 from tagferry.copy.plan import Plan
+from tagferry.copy.preflight import Finding, Verdict, holds_bytes
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import NotFound

@@ -1,10 +1,10 @@
 """Image stores over HTTP: any OCI registry."""
 
+from tagferry.remote.blobs.checkpoint import UploadKeeper
 from tagferry.remote.capabilities import Capabilities, CapabilityKeeper, Learned
-from tagferry.remote.client import RemoteStore
-from tagferry.remote.endpoint import Credentials, Endpoint
-from tagferry.remote.retry import Retry
-from tagferry.remote.sessions import UploadKeeper
+from tagferry.remote.store import RemoteStore
+from tagferry.remote.transport.endpoint import Credentials, Endpoint
+from tagferry.remote.transport.retry import Retry
 
 __all__ = [
     "Capabilities",

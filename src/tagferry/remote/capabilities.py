@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, Self
 
 from tagferry.events import Events
-from tagferry.remote.explanation import one_line, without_secrets
+from tagferry.http.explanation import one_line, without_secrets
 
 KEPT_FOR = timedelta(days=1)
 """After this long all is forgotten, so that a registry that was upgraded is asked again."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from tagferry.errors import InvalidName, NotFound, TagferryError, Unavailable
 from tagferry.names import RepositoryName, Tag
-from tagferry.remote.listing import NotAList, not_a_list
 from tagferry.remote.manifests import Manifests
-from tagferry.remote.scopes import pulling
-from tagferry.remote.transport import Call, Transport
+from tagferry.remote.transport.pagination import NotAList, not_a_list
+from tagferry.remote.transport.requests import Call, Transport
+from tagferry.remote.transport.scopes import pulling
 
 _NO_TAG = Tag("latest")
 _SAMPLES = 5

@@ -15,10 +15,10 @@ from tagferry.errors import Corrupt, Incomplete, Invalid, NotFound, Refused, Una
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.deletion import not_deleted, outlasting
 from tagferry.oci.images import ImageStore
-from tagferry.remote.answer import Answer
 from tagferry.remote.lookup import ManifestLookup
 from tagferry.remote.manifests import not_found
-from tagferry.remote.transport import Call, Transport
+from tagferry.remote.transport.requests import Call, Transport
+from tagferry.remote.transport.response import Answer
 
 _AT_ONCE = 8
 _MOST_LEVELS = 2 * bounds.INDEX_DEPTH

@@ -9,13 +9,13 @@ from tagferry.oci.attachments import subject_of
 from tagferry.oci.images import may_be_replaced, written_since
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest, parsed
 from tagferry.oci.refusal import BLOBS_HINT, attestation_hint, manifest_refused
-from tagferry.remote.answer import Answer, NotAuthenticated
-from tagferry.remote.blob_size import NO_HEAD
+from tagferry.remote.blobs.size import NO_HEAD
 from tagferry.remote.capabilities import HEAD_MANIFESTS, Learned
-from tagferry.remote.outcomes import NotTaken, Write
 from tagferry.remote.refusals import Refusals
-from tagferry.remote.scopes import pulling, pushing
-from tagferry.remote.transport import Call, Transport
+from tagferry.remote.transport.outcomes import NotTaken, Write
+from tagferry.remote.transport.requests import Call, Transport
+from tagferry.remote.transport.response import Answer, NotAuthenticated
+from tagferry.remote.transport.scopes import pulling, pushing
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _KIND_REFUSED = frozenset({405, 406, 415, 422, 501})

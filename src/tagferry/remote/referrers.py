@@ -30,12 +30,12 @@ from tagferry.errors import (
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest, parsed
-from tagferry.remote.answer import Answer
 from tagferry.remote.capabilities import REFERRERS_API, Learned
-from tagferry.remote.listing import Astray, goes_on, not_a_list, pages, too_much
 from tagferry.remote.manifests import Manifests
-from tagferry.remote.scopes import pulling
-from tagferry.remote.transport import Call, Transport
+from tagferry.remote.transport.pagination import Astray, goes_on, not_a_list, pages, too_much
+from tagferry.remote.transport.requests import Call, Transport
+from tagferry.remote.transport.response import Answer
+from tagferry.remote.transport.scopes import pulling
 
 _OF_THE_SUBJECT = frozenset({"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_INVALID", "NOT_FOUND"})
 """Codes of registries that have the API, for a repository or subject that they do not have."""

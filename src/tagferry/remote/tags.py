@@ -14,9 +14,8 @@ from tagferry import bounds
 from tagferry.errors import InvalidName, NotFound, TagferryError, Unavailable
 from tagferry.events import Events
 from tagferry.names import RepositoryName, Tag
-from tagferry.remote.answer import Answer
 from tagferry.remote.capabilities import TAG_LIST, Learned
-from tagferry.remote.listing import (
+from tagferry.remote.transport.pagination import (
     PAGE_SIZE,
     Astray,
     NotAList,
@@ -27,8 +26,9 @@ from tagferry.remote.listing import (
     too_many_names,
     too_much,
 )
-from tagferry.remote.scopes import pulling
-from tagferry.remote.transport import Call, Transport
+from tagferry.remote.transport.requests import Call, Transport
+from tagferry.remote.transport.response import Answer
+from tagferry.remote.transport.scopes import pulling
 
 _ROUND = 50
 """The lengths at which registries cut their lists are multiples of this."""

@@ -6,7 +6,7 @@ from tagferry.accounts.access import Access, AccessControl
 from tagferry.accounts.model import Caller, Permission
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Namespace, RegionId, Repository, RepositoryName
-from tagferry.sync.regions import Regions
+from tagferry.regions import Regions
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,24 +10,24 @@ from functools import partial
 
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
+from tagferry.copy.engine import CopyEngine
 from tagferry.copy.estimate import Estimate, Estimates
-from tagferry.copy.examine import Finding, Verdict
+from tagferry.copy.preflight import Finding, Verdict
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge
 from tagferry.names import Namespace, RegionId, Repository, RepositoryRef, Tag
+from tagferry.regions import Regions
 from tagferry.sync.admission import admit, admit_source, admit_target
-from tagferry.sync.breaker import Pause
-from tagferry.sync.endings import Endings
-from tagferry.sync.hints import PLANNED_AHEAD, Hint, planned
-from tagferry.sync.jobs import Jobs
-from tagferry.sync.meetings import Meetings
-from tagferry.sync.model import JobPlace, JobSelection, JobStart, JobStatus, SyncJob, SyncRequest
-from tagferry.sync.regions import Regions
-from tagferry.sync.routes import route_of
-from tagferry.sync.searches import Searches, Target
-from tagferry.sync.verdicts import describe, waiting_reason
-from tagferry.sync.worker import Worker
+from tagferry.sync.coalesce import Meetings
+from tagferry.sync.jobs.breaker import Pause
+from tagferry.sync.jobs.completion import Endings
+from tagferry.sync.jobs.model import JobPlace, JobSelection, JobStart, JobStatus, SyncJob, SyncRequest
+from tagferry.sync.jobs.prefetch import PLANNED_AHEAD, Hint, planned
+from tagferry.sync.jobs.reasons import describe, waiting_reason
+from tagferry.sync.jobs.routes import route_of
+from tagferry.sync.jobs.searches import Searches, Target
+from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.worker import Worker
 
 EXAMINE_SECONDS = 5.0
 """How long registries may be asked about a request before it is recorded; what is not known then, its jobs find out."""

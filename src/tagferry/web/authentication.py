@@ -16,7 +16,7 @@ from tagferry.accounts.model import Caller
 from tagferry.errors import TagferryError, Unauthenticated
 from tagferry.names import RegionId
 from tagferry.web import audit
-from tagferry.web.body import Body, check_head, check_json
+from tagferry.web.bodies import Body, check_head, check_json
 from tagferry.web.errors import INTERNAL, INTERNAL_MESSAGE, respond, serialize
 from tagferry.web.hosts import OwnHosts
 
@@ -191,7 +191,7 @@ def _connection(scope: Scope) -> str:
 
 
 def client_address(scope: Scope) -> str:
-    """The address that the request comes from; see `tagferry.web.proxies`."""
+    """The address that the request comes from; see `tagferry.web.server.proxies`."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
 

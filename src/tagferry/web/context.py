@@ -18,19 +18,19 @@ from tagferry.accounts.shares import Shares
 from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
+from tagferry.automation.retention.history import History
+from tagferry.automation.retention.runner import Retention
+from tagferry.automation.retention.store import Policies
+from tagferry.automation.rules.service import RuleBook
+from tagferry.automation.triggers.service import TriggerBook
+from tagferry.automation.watch.watcher import Watch
 from tagferry.db.engine import Database
-from tagferry.registry.asgi import origin
-from tagferry.retention.history import History
-from tagferry.retention.policies import Policies
-from tagferry.retention.runs import Retention
+from tagferry.regions import Region, Regions
+from tagferry.registry.api.asgi import origin
 from tagferry.settings import Settings
-from tagferry.sync.regions import Region, Regions
-from tagferry.sync.rulebook import RuleBook
 from tagferry.sync.service import SyncService
-from tagferry.sync.triggerbook import TriggerBook
-from tagferry.sync.watch import Watch
-from tagferry.web.admission import Admitted, Load
-from tagferry.web.held_bodies import HeldBodies
+from tagferry.web.server.admission import Admitted, Load
+from tagferry.web.server.held_bodies import HeldBodies
 
 
 @dataclass(frozen=True, slots=True)

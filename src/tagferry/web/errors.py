@@ -19,7 +19,7 @@ from pydantic.alias_generators import to_camel
 from starlette.types import Scope
 
 from tagferry import bounds, errors
-from tagferry.registry.asgi import mark_as_shed
+from tagferry.registry.api.asgi import mark_as_shed
 from tagferry.web.json_response import JSONResponse
 
 

@@ -6,7 +6,7 @@ from starlette.types import Receive, Scope, Send
 
 from tagferry.metrics import registry
 from tagferry.settings import Settings
-from tagferry.web.server import Listener
+from tagferry.web.server.serve import Listener
 
 
 def metrics_listeners(settings: Settings) -> tuple[Listener, ...]:

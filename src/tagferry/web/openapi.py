@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
-from tagferry.web.gate import TOKEN_PATH
+from tagferry.web.authorizer import TOKEN_PATH
 
 _TEXT = {"type": "string"}
 _SCOPE = "`type:name:action,action`, as `repository:team/app:pull,push`; up to 32 of them."

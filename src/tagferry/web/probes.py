@@ -15,11 +15,11 @@ from tagferry.concurrency import Flights
 from tagferry.db.engine import Database
 from tagferry.events import SparseEvents
 from tagferry.names import RegionId
-from tagferry.registry.storage import DiskStore
-from tagferry.sync.regions import Regions
+from tagferry.regions import Regions
+from tagferry.registry.storage.store import DiskStore
 from tagferry.sync.service import SyncService
-from tagferry.web.admission import Load
 from tagferry.web.errors import OVERLOADED, serialize
+from tagferry.web.server.admission import Load
 
 log = SparseEvents(__name__)
 

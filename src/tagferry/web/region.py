@@ -11,10 +11,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tagferry import __version__
 from tagferry.errors import TagferryError
 from tagferry.names import RepositoryName
-from tagferry.sync.regions import Region
+from tagferry.regions import Region
 from tagferry.web import iam, notifications, swr
-from tagferry.web.admission import Admission
 from tagferry.web.authentication import Authentication, RequestIds, has_management_credentials
+from tagferry.web.authorizer import TOKEN_PATH
 from tagferry.web.context import Services
 from tagferry.web.deadline import Deadline
 from tagferry.web.errors import (
@@ -30,14 +30,14 @@ from tagferry.web.errors import (
     respond,
     serialize,
 )
-from tagferry.web.gate import TOKEN_PATH
-from tagferry.web.held_bodies import BoundBodies, KnownBodies
 from tagferry.web.hosts import OwnHosts
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.openapi import Management
 from tagferry.web.placeholders import Placeholders
 from tagferry.web.probes import Readiness, add_probes
-from tagferry.web.proxies import TrustedProxies
+from tagferry.web.server.admission import Admission
+from tagferry.web.server.held_bodies import BoundBodies, KnownBodies
+from tagferry.web.server.proxies import TrustedProxies
 from tagferry.web.swr.enterprise import enterprise_refusal, is_enterprise_path
 
 _SHOWN = 500

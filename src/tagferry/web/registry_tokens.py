@@ -16,12 +16,12 @@ from tagferry.accounts.model import Caller
 from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.errors import Unauthenticated
 from tagferry.names import RegionId
-from tagferry.registry.access import InvalidTokenRequest, Scope
-from tagferry.registry.asgi import ClientGone, Request, Response, check_parameters, parameters_of
+from tagferry.registry.api.access import InvalidTokenRequest, Scope
+from tagferry.registry.api.app import refusal
+from tagferry.registry.api.asgi import ClientGone, Request, Response, check_parameters, parameters_of
 from tagferry.registry.errors import NotAllowed
-from tagferry.registry.server import refusal
+from tagferry.web.authorizer import TOKEN_PATH, AccountsGate
 from tagferry.web.formats import date
-from tagferry.web.gate import TOKEN_PATH, AccountsGate
 
 _FORM_LIMIT = 64 * 1024
 _SCOPE_LIMIT = 32

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagferry.copy.engine import CopyEngine
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.errors import NotFound
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.storage.store import DiskStore
 from tests.support.images import artifact, blob, image, index, layer, opening, push
 
 APP, OTHER, NEW = RepositoryName("team/app"), RepositoryName("team/other"), RepositoryName("team/new")

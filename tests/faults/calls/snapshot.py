@@ -10,7 +10,7 @@ from pathlib import Path
 from tagferry.errors import TagferryError
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.model import Descriptor
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.storage.store import DiskStore
 
 Key = tuple[str, str]
 

@@ -8,9 +8,9 @@ import sys
 
 from tagferry import housekeeping
 from tagferry.cli import main
-from tagferry.copy.homes import BlobHomes
-from tagferry.copy.known import KnownContent
-from tagferry.registry import integrity
+from tagferry.copy.held_content import KnownContent
+from tagferry.copy.mount_sources import BlobHomes
+from tagferry.registry.storage import integrity
 
 _SHORTENED = {
     (housekeeping, "_PAUSE_SECONDS"): 60.0,

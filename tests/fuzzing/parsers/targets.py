@@ -20,25 +20,29 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from tagferry import bounds, signing
+from tagferry.automation.retention.rules import RuleSet
 from tagferry.errors import Invalid, TagferryError
+from tagferry.http import content_coding as coding
+from tagferry.http import explanation, heads, proxies, urls
+from tagferry.http.faults import Broken, Rejected
+from tagferry.http.response import Response
+from tagferry.http.retry_after import retry_after
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag, parse_reference
 from tagferry.oci.dates import parse_date
 from tagferry.oci.model import Manifest
 from tagferry.patterns import Pattern
-from tagferry.registry import access, asgi, blob_routes, upload_routes
-from tagferry.registry.exchange import Exchange
-from tagferry.remote import coding, credential_helper, explanation, heads, listing, proxies, tokens, urls
-from tagferry.remote.challenges import parse_challenges, supported_challenge
-from tagferry.remote.docker_config import DockerCredentials
-from tagferry.remote.faults import Broken, Rejected
-from tagferry.remote.response import Response
-from tagferry.remote.retry_after import retry_after
-from tagferry.remote.scopes import missing_scopes, repository_of
-from tagferry.retention.rules import RuleSet
+from tagferry.registry.api import access, asgi, blob_routes, upload_routes
+from tagferry.registry.api.exchange import Exchange
+from tagferry.remote.transport import credential_helper, tokens
+from tagferry.remote.transport import pagination as listing
+from tagferry.remote.transport.challenges import parse_challenges, supported_challenge
+from tagferry.remote.transport.docker_config import DockerCredentials
+from tagferry.remote.transport.scopes import missing_scopes, repository_of
 from tagferry.settings import LimitSettings, Settings
-from tagferry.web import gate, notifications, registry_tokens
-from tagferry.web.connections import Connections
-from tagferry.web.http_protocol import BoundedProtocol
+from tagferry.web import authorizer as gate
+from tagferry.web import notifications, registry_tokens
+from tagferry.web.server.connections import Connections
+from tagferry.web.server.http_protocol import BoundedProtocol
 from tagferry.web.swr import queries, synchronization, tags
 
 Target = Callable[[bytes], None]

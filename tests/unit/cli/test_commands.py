@@ -8,12 +8,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tagferry import __version__, cli
+from tagferry.cache.capabilities import KeptCapabilities
 from tagferry.cli.accounts import accounts_of
 from tagferry.errors import Conflict, Invalid, InvalidName, NotFound, TagferryError
 from tagferry.oci.model import OCI_INDEX
 from tagferry.remote import Learned
 from tagferry.remote.capabilities import TAG_LIST
-from tagferry.sync.capabilities import KeptCapabilities
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from starlette.responses import Response
 from starlette.routing import Route as WebRoute
 
 from tagferry import bounds
+from tagferry.copy.engine import CopyEngine
 from tagferry.copy.estimate import Estimate
-from tagferry.copy.examine import Finding, Verdict, examine
 from tagferry.copy.outcome import Outcome
 from tagferry.copy.plan import plan_tag
+from tagferry.copy.preflight import Finding, Verdict, examine
 from tagferry.copy.rewrite import Acceptance, Rewrite
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.errors import Invalid, NotFound, Unsupported
 from tagferry.names import Digest
 from tagferry.oci.attachments import cosign_tags

@@ -8,8 +8,8 @@ import pytest
 
 from tagferry import bounds
 from tagferry.copy.attachments import NO_GAPS, Gaps
-from tagferry.copy.examine import Verdict
-from tagferry.copy.run import CopyEngine
+from tagferry.copy.engine import CopyEngine
+from tagferry.copy.preflight import Verdict
 from tagferry.errors import (
     Corrupt,
     Incomplete,

@@ -3,10 +3,10 @@
 import pytest
 
 from tagferry.copy.attachments import AttachmentSearch
-from tagferry.copy.examine import Verdict
+from tagferry.copy.engine import CopyEngine
 from tagferry.copy.plan import plan_tag
+from tagferry.copy.preflight import Verdict
 from tagferry.copy.rewrite import Acceptance
-from tagferry.copy.run import CopyEngine
 from tagferry.errors import NotFound, Unsupported
 from tagferry.names import Digest
 from tests.support.images import SampleImage, artifact, blob, image, index, layer, listing_blobs, push, read

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from tagferry.copy.pace import Pace
-from tagferry.copy.run import CopyEngine, Limits
+from tagferry.copy.bandwidth import Pace
+from tagferry.copy.engine import CopyEngine, Limits
 from tagferry.errors import Expired, NotFound
 from tagferry.names import RepositoryName
 from tests.support.images import image, push

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tagferry.copy.pace import Pace
+from tagferry.copy.bandwidth import Pace
+from tagferry.copy.engine import CopyEngine
 from tagferry.copy.progress import Progress
-from tagferry.copy.run import CopyEngine
 from tagferry.names import RepositoryName
 from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor

@@ -11,15 +11,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, select, text
 
 from tagferry import __version__
+from tagferry.coordination.membership import presence_of
+from tagferry.coordination.pubsub import LocalSignals
 from tagferry.db.engine import Database
-from tagferry.db.presence import presence_of
-from tagferry.db.signals import LocalSignals
 from tagferry.db.tables import AccessKeyRow, Base, DomainRow, UserRow
 from tagferry.errors import Unavailable
 from tagferry.names import Namespace, RegionId, Repository
-from tagferry.sync.jobs import Jobs
-from tagferry.sync.model import JobChange, JobStatus, SyncJob
-from tagferry.sync.queue import Queue
+from tagferry.sync.jobs.model import JobChange, JobStatus, SyncJob
+from tagferry.sync.jobs.queue import Queue
+from tagferry.sync.jobs.store import Jobs
 from tests.support.schemas import (
     ACCOUNTS,
     JOBS,
@@ -125,7 +125,7 @@ def test_the_revisions_form_one_line():
 async def test_an_older_database_is_brought_up_to_date_with_all_that_is_in_it(
     url: str, revision: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.db.presence.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("tagferry.coordination.membership.GRACE_SECONDS", 0.0)
     inspected(url, lambda connection: old(connection, revision))
     database = Database(url)
 
@@ -160,7 +160,7 @@ async def test_users_and_keys_from_before_they_could_be_disabled_are_enabled(url
 async def test_a_newer_database_can_be_taken_back_and_brought_up_to_date_again(
     url: str, revision: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.db.presence.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("tagferry.coordination.membership.GRACE_SECONDS", 0.0)
     inspected(url, lambda connection: old(connection, "head"))
     inspected(url, lambda connection: take_back_to(connection, revision))
     kept = inspected(url, lambda connection: connection.execute(text("SELECT tag FROM sync_jobs ORDER BY id")).all())

@@ -10,9 +10,9 @@ import pytest
 
 from tagferry.errors import Denied, NotFound, Unauthenticated
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.registry.access import Action, Login, Scope
-from tagferry.registry.server import RegistryApp
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.api.access import Action, Login, Scope
+from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.store import DiskStore
 from tests.support.serving import serving
 
 

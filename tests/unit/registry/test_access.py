@@ -6,8 +6,8 @@ import pytest
 
 from tagferry.errors import TagferryError, Throttled, Unavailable
 from tagferry.names import Digest
-from tagferry.registry.access import Action
-from tagferry.registry.error_responses import status_and_code
+from tagferry.registry.api.access import Action
+from tagferry.registry.api.errors import status_and_code
 
 from .conftest import Registry
 

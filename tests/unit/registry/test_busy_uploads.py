@@ -12,7 +12,7 @@ import pytest
 from tagferry import bounds
 from tagferry.errors import NotFound
 from tagferry.names import Digest, RepositoryName
-from tagferry.registry.spool import PIECE
+from tagferry.registry.storage.spool import PIECE
 from tests.unit.registry.conftest import Registry
 
 APP = RepositoryName("org/app")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tagferry.names import RepositoryName
-from tagferry.registry.spool import Spool
-from tagferry.registry.storage import DiskStore
-from tagferry.registry.threads import DiskThreads
+from tagferry.registry.storage.spool import Spool
+from tagferry.registry.storage.store import DiskStore
+from tagferry.registry.storage.threads import DiskThreads
 from tests.support.images import blob, opening
 
 APP = RepositoryName("team/app")

@@ -12,17 +12,17 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tagferry.copy.examine import Verdict
+from tagferry.copy.engine import CopyEngine
+from tagferry.copy.preflight import Verdict
 from tagferry.copy.rewrite import Acceptance
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.errors import Corrupt, NotFound
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import OCI_MANIFEST, Descriptor
-from tagferry.registry import integrity
-from tagferry.registry.integrity import is_marked
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.storage import integrity
+from tagferry.registry.storage.integrity import is_marked
+from tagferry.registry.storage.store import DiskStore
 from tests.support.images import SampleImage, artifact, blob, image, index, layer, opening, push, read
 
 from .conftest import Registry

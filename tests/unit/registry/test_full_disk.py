@@ -12,9 +12,9 @@ import pytest
 from yarl import URL
 
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.registry import spool
-from tagferry.registry.storage import DiskStore
-from tagferry.registry.threads import DiskFailed, DiskFull, DiskReadOnly
+from tagferry.registry.storage import spool
+from tagferry.registry.storage.store import DiskStore
+from tagferry.registry.storage.threads import DiskFailed, DiskFull, DiskReadOnly
 from tests.support.disks import IS_ROOT, read_only, small_disk
 from tests.support.images import blob, image, opening, push, read
 

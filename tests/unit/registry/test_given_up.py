@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 
 from tagferry.names import Digest, RepositoryName
-from tagferry.registry.server import RegistryApp
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.store import DiskStore
 from tests.support.images import blob, opening
 from tests.support.open_gate import OpenGate
 from tests.support.serving import serving

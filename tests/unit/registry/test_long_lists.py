@@ -13,9 +13,9 @@ import pytest
 from tagferry import bounds
 from tagferry.errors import Incomplete
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.registry.files import file_names
-from tagferry.registry.storage import DiskStore
-from tagferry.registry.tag_names import TagNames
+from tagferry.registry.storage.files import file_names
+from tagferry.registry.storage.store import DiskStore
+from tagferry.registry.storage.tag_names import TagNames
 from tests.support.images import artifact, image, push
 from tests.unit.registry.conftest import Registry
 
@@ -79,7 +79,7 @@ async def test_pages_of_many_tags_read_the_directory_once(registry, monkeypatch)
         reads.append(folder)
         return file_names(folder)
 
-    monkeypatch.setattr("tagferry.registry.tag_names.file_names", counted)
+    monkeypatch.setattr("tagferry.registry.storage.tag_names.file_names", counted)
 
     assert list(chain(*await paged(registry, f"/v2/{APP}/tags/list?n=10", "tags"))) == names
     assert len(reads) == 1

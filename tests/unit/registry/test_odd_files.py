@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.registry import integrity
-from tagferry.registry.integrity import is_marked
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.storage import integrity
+from tagferry.registry.storage.integrity import is_marked
+from tagferry.registry.storage.store import DiskStore
 from tests.support.images import SampleImage, artifact, blob, image, opening, push, read
 
 APP, OTHER = RepositoryName("org/app"), RepositoryName("org/other")

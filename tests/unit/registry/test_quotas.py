@@ -8,9 +8,9 @@ import pytest
 from tagferry.errors import QuotaExceeded
 from tagferry.names import RepositoryName
 from tagferry.quotas import Limits
-from tagferry.registry import quotas
-from tagferry.registry.quotas import Usage
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.storage import quotas
+from tagferry.registry.storage.quotas import Usage
+from tagferry.registry.storage.store import DiskStore
 from tests.support.images import blob, opening
 
 APP = RepositoryName("org/app")

@@ -3,7 +3,7 @@
 import pytest
 
 from tagferry.names import RepositoryName
-from tagferry.registry.access import CATALOG, Action, InvalidTokenRequest, Scope
+from tagferry.registry.api.access import CATALOG, Action, InvalidTokenRequest, Scope
 
 APP = RepositoryName("org/app")
 

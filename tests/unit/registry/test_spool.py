@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tagferry.names import Digest
-from tagferry.registry import spool as spool_module
-from tagferry.registry.files import sync_file
-from tagferry.registry.spool import PIECE, Spool, read_ahead
-from tagferry.registry.threads import DiskFailed, DiskThreads
+from tagferry.registry.storage import spool as spool_module
+from tagferry.registry.storage.files import sync_file
+from tagferry.registry.storage.spool import PIECE, Spool, read_ahead
+from tagferry.registry.storage.threads import DiskFailed, DiskThreads
 
 LARGE = 40
 

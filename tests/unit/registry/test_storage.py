@@ -10,7 +10,7 @@ import pytest
 
 from tagferry.errors import Conflict, Corrupt, NotFound
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.storage.store import DiskStore
 from tests.support.images import blob, image, layer, listing_blobs, opening, push, read
 
 APP, OTHER = RepositoryName("org/app"), RepositoryName("org/other")

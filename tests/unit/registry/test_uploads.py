@@ -9,10 +9,10 @@ import aiohttp
 import pytest
 
 from tagferry.names import Digest, RepositoryName
-from tagferry.registry.access import Action
-from tagferry.registry.server import RegistryApp
-from tagferry.registry.spool import PIECE
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.api.access import Action
+from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.spool import PIECE
+from tagferry.registry.storage.store import DiskStore
 from tests.support.open_gate import OpenGate
 from tests.support.serving import serving
 from tests.unit.web.front import until

@@ -8,9 +8,9 @@ import pytest
 
 from tagferry.errors import Refused, Unavailable, Unsupported
 from tagferry.remote import Credentials, Endpoint
-from tagferry.remote.auth import Authenticator, Refusal
-from tagferry.remote.challenges import Challenge, parse_challenges
-from tagferry.remote.tokens import TokenRequest
+from tagferry.remote.transport.auth import Authenticator, Refusal
+from tagferry.remote.transport.challenges import Challenge, parse_challenges
+from tagferry.remote.transport.tokens import TokenRequest
 from tests.support.clock import Clock
 
 PULL = ("repository:team/app:pull",)

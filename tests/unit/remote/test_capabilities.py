@@ -80,7 +80,7 @@ async def test_a_mount_from_the_repository_itself_is_tried_once(
 @pytest.fixture
 def look(monkeypatch: pytest.MonkeyPatch) -> None:
     """A blob of 10 bytes is worth to be looked for."""
-    monkeypatch.setattr("tagferry.remote.uploader._WORTH_A_LOOK", 10)
+    monkeypatch.setattr("tagferry.remote.blobs.uploader._WORTH_A_LOOK", 10)
 
 
 @pytest.mark.usefixtures("look")

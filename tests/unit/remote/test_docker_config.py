@@ -8,7 +8,7 @@ import uvloop
 
 from tagferry.errors import Invalid, Refused, Unavailable
 from tagferry.remote import Credentials
-from tagferry.remote.docker_config import LOOK_SECONDS, RENEW_SECONDS, DockerCredentials
+from tagferry.remote.transport.docker_config import LOOK_SECONDS, RENEW_SECONDS, DockerCredentials
 from tests.support.clock import Clock
 
 PAIR = base64.b64encode(b"user:pass:word").decode()

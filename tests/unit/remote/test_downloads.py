@@ -9,8 +9,8 @@ from tagferry.errors import Corrupt, NotFound, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.model import Descriptor
 from tagferry.remote import RemoteStore
+from tagferry.remote.blobs.download import PIECE, PIECES_AT_ONCE
 from tagferry.remote.capabilities import RANGES
-from tagferry.remote.download import PIECE, PIECES_AT_ONCE
 from tests.support.images import blob, read
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error
 from tests.unit.remote.conftest import Opening

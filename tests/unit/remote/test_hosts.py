@@ -7,11 +7,11 @@ import pytest
 
 from tagferry import setting_rules
 from tagferry.errors import Refused, TagferryError
+from tagferry.http.urls import origin_of
+from tagferry.http.zones import Reach, Zone, zone_of, zone_of_host
 from tagferry.names import RepositoryName, Tag
 from tagferry.remote import Credentials, RemoteStore
-from tagferry.remote.hosts import HostList, may_get_credentials
-from tagferry.remote.reach import Reach, Zone, zone_of, zone_of_host
-from tagferry.remote.urls import origin_of
+from tagferry.remote.transport.credential_hosts import HostList, may_get_credentials
 from tests.support.images import blob, image, opening, read
 from tests.support.scripted_proxy import ScriptedProxy, scripted_proxy
 from tests.support.scripted_registry import Reply, ScriptedRegistry, said, scripted_registry

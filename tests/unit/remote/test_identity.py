@@ -2,9 +2,9 @@
 
 import pytest
 
-from tagferry.copy.examine import Verdict
+from tagferry.copy.engine import CopyEngine
+from tagferry.copy.preflight import Verdict
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.errors import Refused
 from tagferry.names import RepositoryName, Tag
 from tagferry.remote import Credentials

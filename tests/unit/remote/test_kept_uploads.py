@@ -72,7 +72,7 @@ class Source:
 @pytest.fixture
 def uploads(monkeypatch: pytest.MonkeyPatch) -> Uploads:
     """Nothing kept yet; 1000 bytes are worth it here."""
-    monkeypatch.setattr("tagferry.remote.sessions.WORTH_KEEPING", 1000)
+    monkeypatch.setattr("tagferry.remote.blobs.checkpoint.WORTH_KEEPING", 1000)
     return Uploads()
 
 
@@ -86,7 +86,7 @@ def left(script: ScriptedRegistry, uploads: Uploads) -> Uploads:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions are noted at once."""
-    monkeypatch.setattr("tagferry.remote.sessions.NOTED_AFTER", SOON)
+    monkeypatch.setattr("tagferry.remote.blobs.checkpoint.NOTED_AFTER", SOON)
 
 
 def takes_uploads(script: ScriptedRegistry) -> None:

@@ -7,14 +7,14 @@ import ssl
 import pytest
 
 from tagferry.errors import Unavailable
+from tagferry.http.faults import Broken, reason
+from tagferry.http.pool import Connections
 from tagferry.names import RepositoryName
 from tagferry.remote import Endpoint, RemoteStore, Retry
-from tagferry.remote.connections import Connections
-from tagferry.remote.faults import Broken, reason
-from tagferry.remote.transport import Transport
+from tagferry.remote.transport.requests import Transport
 from tests.support.images import blob, read
 from tests.support.raw_server import listening
-from tests.unit.remote.test_http1 import OK, answering, fetched, http
+from tests.unit.http.test_connection import OK, answering, fetched, http
 
 __all__ = ["http"]
 

@@ -12,7 +12,7 @@ from tagferry import bounds
 from tagferry.errors import Incomplete, Invalid, TagferryError, TooLarge, Unavailable, detached
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.model import OCI_INDEX, Descriptor
-from tagferry.remote.answer import Answer
+from tagferry.remote.transport.response import Answer
 from tests.support.images import artifact, image
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, said
 from tests.unit.remote.conftest import Opening
@@ -170,7 +170,7 @@ async def test_a_list_of_too_many_values_is_not_even_parsed(
         longest = max(longest, len(text))
         return json.loads(text)
 
-    monkeypatch.setattr("tagferry.remote.answer.json", SimpleNamespace(loads=noted))
+    monkeypatch.setattr("tagferry.remote.transport.response.json", SimpleNamespace(loads=noted))
     members = b",".join([value] * (bounds.JSON_VALUES + 1))
     body = b'{"schemaVersion":2,"mediaType":"%s","manifests":[%s]}' % (OCI_INDEX.encode(), members)
     reply = Reply(body=body, headers={"Content-Type": OCI_INDEX})

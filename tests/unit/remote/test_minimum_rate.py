@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tagferry.errors import Unavailable
+from tagferry.http.connection import Stream
+from tagferry.http.faults import Broken, Silent, Slow
+from tagferry.http.minimum_rate import MinimumRate
+from tagferry.http.pool import Connections
 from tagferry.names import RepositoryName
-from tagferry.remote.connections import Connections
-from tagferry.remote.faults import Broken, Silent, Slow
-from tagferry.remote.http1 import Stream
-from tagferry.remote.minimum_rate import MinimumRate
 from tests.support.images import blob, opening, read
 from tests.support.raw_server import Handler, listening
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry

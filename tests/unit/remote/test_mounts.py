@@ -2,12 +2,12 @@
 
 import pytest
 
+from tagferry.copy.engine import CopyEngine
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.remote import RemoteStore
-from tagferry.remote.mounts import SPARED_SECONDS, MountOrigins
+from tagferry.remote.blobs.mounts import SPARED_SECONDS, MountOrigins
 from tests.support.images import blob, image, opening, push
 from tests.support.memory_store import MemoryStore
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tagferry.errors import Unavailable
-from tagferry.remote.posting import Poster
+from tagferry.http.post import Poster
 from tagferry.tls import ClientTls
 from tests.support.certificates import loopback_certificate
 from tests.support.processes import free_port

@@ -11,12 +11,12 @@ import pytest
 import uvloop
 
 from tagferry.errors import Invalid, TagferryError, Unavailable
+from tagferry.http.post import Poster
+from tagferry.http.proxies import Proxies
+from tagferry.http.urls import origin_of
 from tagferry.names import RepositoryName
 from tagferry.oci.images import BlobOutcome
 from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry
-from tagferry.remote.posting import Poster
-from tagferry.remote.proxies import Proxies
-from tagferry.remote.urls import origin_of
 from tests.support.certificates import Authority
 from tests.support.images import blob, opening, read
 from tests.support.processes import free_port
@@ -24,8 +24,8 @@ from tests.support.scripted_proxy import ScriptedProxy, scripted_proxy
 from tests.support.scripted_registry import Reply, ScriptedRegistry, said, scripted_registry
 from tests.unit.remote.conftest import Opening
 from tests.unit.remote.test_capabilities import MemoryKeeper
-from tests.unit.remote.test_trust import CONTENT as LARGE_CONTENT
-from tests.unit.remote.test_trust import KNOWN, Crossing, Target, crossing, source, source_script, target
+from tests.unit.remote.test_digest_check import CONTENT as LARGE_CONTENT
+from tests.unit.remote.test_digest_check import KNOWN, Crossing, Target, crossing, source, source_script, target
 
 __all__ = ["crossing", "source", "source_script", "target"]
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from tagferry.remote.rate import RESTART, SLOWEST, RequestRate
+from tagferry.remote.transport.rate import RESTART, SLOWEST, RequestRate
 from tests.support.clock import Clock
 from tests.support.rate_limit import Bucket
 

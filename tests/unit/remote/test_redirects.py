@@ -17,8 +17,8 @@ from tests.support.images import blob, image, opening, read
 from tests.support.scripted_registry import Answering, Asked, Reply, ScriptedRegistry, error, said, scripted_registry
 from tests.unit.remote.conftest import Opening
 from tests.unit.remote.test_capabilities import MemoryKeeper
-from tests.unit.remote.test_trust import CONTENT as LARGE_CONTENT
-from tests.unit.remote.test_trust import KNOWN, Crossing, crossing, source, source_script
+from tests.unit.remote.test_digest_check import CONTENT as LARGE_CONTENT
+from tests.unit.remote.test_digest_check import KNOWN, Crossing, crossing, source, source_script
 
 __all__ = ["crossing", "source", "source_script"]
 

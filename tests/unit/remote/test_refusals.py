@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tagferry.copy.engine import CopyEngine
 from tagferry.copy.route import Route
-from tagferry.copy.run import CopyEngine
 from tagferry.errors import NotFound, Refused, TagferryError, Unsupported
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.model import OCI_INDEX

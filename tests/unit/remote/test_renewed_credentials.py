@@ -8,8 +8,8 @@ import pytest
 
 from tagferry.errors import Refused, Unavailable
 from tagferry.names import RepositoryName, Tag
-from tagferry.remote import client
-from tagferry.remote.docker_config import DockerCredentials
+from tagferry.remote import store as client
+from tagferry.remote.transport.docker_config import DockerCredentials
 from tests.support.images import image
 from tests.support.scripted_registry import ScriptedRegistry, error
 from tests.support.token_registry import TokenRegistry

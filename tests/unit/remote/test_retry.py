@@ -3,9 +3,9 @@ from datetime import UTC, datetime
 import pytest
 
 from tagferry.errors import Invalid, NotFound, Refused, Unavailable, Unsupported
+from tagferry.http.retry_after import retry_after
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.remote import RemoteStore, Retry
-from tagferry.remote.retry_after import retry_after
 from tests.support.images import blob, image, opening, read
 from tests.support.scripted_registry import Reply, ScriptedRegistry, error, said
 from tests.unit.remote.conftest import Opening, Pauses

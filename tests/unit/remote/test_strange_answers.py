@@ -9,13 +9,13 @@ import pytest
 
 from tagferry import bounds
 from tagferry.errors import TagferryError, TooLarge, Unavailable
+from tagferry.http.content_coding import decoded
+from tagferry.http.explanation import without_secrets
+from tagferry.http.faults import Broken
 from tagferry.names import RepositoryName, Tag
 from tagferry.remote import Credentials
-from tagferry.remote.challenges import parse_challenges
-from tagferry.remote.coding import decoded
-from tagferry.remote.explanation import without_secrets
-from tagferry.remote.faults import Broken
-from tagferry.remote.tokens import _lifetime
+from tagferry.remote.transport.challenges import parse_challenges
+from tagferry.remote.transport.tokens import _lifetime
 from tests.support.images import blob, image, opening, read
 from tests.support.scripted_registry import Reply, ScriptedRegistry, said
 from tests.unit.remote.conftest import Opening

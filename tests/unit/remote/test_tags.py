@@ -10,7 +10,7 @@ from tagferry.errors import NotFound, Unavailable
 from tagferry.names import RepositoryName, Tag
 from tagferry.remote import RemoteStore
 from tagferry.remote.capabilities import TAG_LIST
-from tagferry.remote.listing import NotAList
+from tagferry.remote.transport.pagination import NotAList
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said, scripted_registry
 from tests.unit.remote.conftest import Opening
 from tests.unit.remote.test_capabilities import MemoryKeeper

@@ -6,8 +6,8 @@ import pytest
 
 from tagferry.errors import Unavailable
 from tagferry.names import RepositoryName
-from tagferry.remote.retry import Budget, Retries, Retry
-from tagferry.remote.throttle import Throttle, rate_limit_pause
+from tagferry.remote.transport.retry import Budget, Retries, Retry
+from tagferry.remote.transport.throttle import Throttle, rate_limit_pause
 from tests.support.clock import Clock
 from tests.support.scripted_registry import Reply, ScriptedRegistry, error, said
 from tests.unit.remote.conftest import Opening, Pauses

@@ -9,7 +9,7 @@ import pytest
 from tagferry.errors import Invalid, Unavailable
 from tagferry.names import RepositoryName
 from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry
-from tagferry.remote.transport import Transport
+from tagferry.remote.transport.requests import Transport
 from tests.support.certificates import loopback_certificate
 from tests.support.images import blob, opening
 from tests.support.scripted_registry import Reply, ScriptedRegistry, scripted_registry

@@ -13,7 +13,7 @@ from tagferry.errors import Corrupt, Unavailable
 from tagferry.names import RepositoryName
 from tagferry.oci.images import OpenBlob
 from tagferry.remote import Credentials, Endpoint, RemoteStore
-from tagferry.remote.turns import TURNS
+from tagferry.remote.blobs.stagger import TURNS
 from tests.support.docker_registry import docker_registry
 from tests.support.images import blob, opening
 from tests.support.scripted_registry import Reply, ScriptedRegistry, error
@@ -204,10 +204,10 @@ LARGE_ONES = [bytes([number]) * 1000 for number in range(TURNS + 1)]
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets how long a large blob waits for its turn; 1000 bytes are large here, and the registry is near."""
-    monkeypatch.setattr("tagferry.remote.turns.LARGE", 1000)
+    monkeypatch.setattr("tagferry.remote.blobs.stagger.LARGE", 1000)
     # A busy machine answers as late as if it were far away.
-    monkeypatch.setattr("tagferry.remote.transport.FAR_SECONDS", 60.0)
-    return partial(monkeypatch.setattr, "tagferry.remote.turns.TURN_SECONDS")
+    monkeypatch.setattr("tagferry.remote.transport.requests.FAR_SECONDS", 60.0)
+    return partial(monkeypatch.setattr, "tagferry.remote.blobs.stagger.TURN_SECONDS")
 
 
 async def test_large_blobs_are_sent_to_a_near_registry_in_turns(

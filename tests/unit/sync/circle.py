@@ -11,18 +11,18 @@ from tagferry.accounts.model import Caller
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.repositories import Repositories
 from tagferry.accounts.users import Users
+from tagferry.automation.rules.runner import Dispatch
+from tagferry.automation.rules.service import RuleBook
+from tagferry.automation.rules.store import Rule, Rules, RuleWish
+from tagferry.automation.watch.watcher import Watch
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, RepositoryRef, Tag
-from tagferry.sync.arrivals import Arrivals
-from tagferry.sync.dispatch import Dispatch
-from tagferry.sync.model import JobPlace, JobStatus, SyncRequest
-from tagferry.sync.regions import Region, Regions
-from tagferry.sync.rulebook import RuleBook
-from tagferry.sync.rules import Rule, Rules, RuleWish
-from tagferry.sync.searches import Searches, Target
+from tagferry.regions import Region, Regions
+from tagferry.sync.jobs.history import Arrivals
+from tagferry.sync.jobs.model import JobPlace, JobStatus, SyncRequest
+from tagferry.sync.jobs.searches import Searches, Target
 from tagferry.sync.service import StartedSync
-from tagferry.sync.watch import Watch
 from tests.support.clock import Clock
 from tests.support.images import SampleImage, push
 from tests.unit.copy.stores import ScriptedStore

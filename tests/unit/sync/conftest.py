@@ -14,21 +14,21 @@ from tagferry.accounts.model import Caller, Permission
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
-from tagferry.copy.run import CopyEngine
+from tagferry.coordination.membership import presence_of
+from tagferry.coordination.pubsub import Signals, signals_of
+from tagferry.copy.engine import CopyEngine
 from tagferry.db.engine import Database
-from tagferry.db.presence import presence_of
-from tagferry.db.signals import Signals, signals_of
 from tagferry.db.tables import WorkerRow
 from tagferry.names import Namespace, RegionId, Repository, Tag
-from tagferry.sync.endings import Endings
-from tagferry.sync.jobs import Jobs
-from tagferry.sync.model import SyncJob, SyncRequest
-from tagferry.sync.queue import Queue, QueueLimits
-from tagferry.sync.regions import Region, Regions
-from tagferry.sync.retrying import JobRetry
-from tagferry.sync.searches import Searches
+from tagferry.regions import Region, Regions
+from tagferry.sync.jobs.completion import Endings
+from tagferry.sync.jobs.model import SyncJob, SyncRequest
+from tagferry.sync.jobs.queue import Queue, QueueLimits
+from tagferry.sync.jobs.retries import JobRetry
+from tagferry.sync.jobs.searches import Searches
+from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.worker import Worker
 from tagferry.sync.service import SyncService
-from tagferry.sync.worker import Worker
 from tests.unit.copy.stores import ScriptedStore
 from tests.unit.sync.circle import Circle
 from tests.unit.sync.hooked import OLD, Hooked

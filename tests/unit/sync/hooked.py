@@ -4,15 +4,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tagferry.accounts.repositories import Repositories
-from tagferry.db.signals import LocalSignals
+from tagferry.automation.triggers.deliveries import Deliveries, Delivery
+from tagferry.automation.triggers.follower import Announcer
+from tagferry.automation.triggers.service import TriggerBook
+from tagferry.automation.triggers.store import Trigger, Triggers, TriggerSpec
+from tagferry.automation.triggers.webhooks import Webhook, Webhooks
+from tagferry.automation.watch.watcher import Watch
+from tagferry.coordination.pubsub import LocalSignals
 from tagferry.names import Digest, Tag
-from tagferry.sync.announcer import Announcer
-from tagferry.sync.arrivals import Arrivals
-from tagferry.sync.deliveries import Deliveries, Delivery
-from tagferry.sync.triggerbook import TriggerBook
-from tagferry.sync.triggers import Trigger, Triggers, TriggerSpec
-from tagferry.sync.watch import Watch
-from tagferry.sync.webhooks import Webhook, Webhooks
+from tagferry.sync.jobs.history import Arrivals
 from tests.support.images import image, push
 from tests.unit.sync.circle import APP, V1, A, Circle, source
 

@@ -7,9 +7,9 @@ import pytest
 import structlog
 
 from tagferry.accounts.model import Permission
+from tagferry.automation.rules.store import Handled
 from tagferry.errors import Denied, Unavailable
 from tagferry.names import Digest, Tag
-from tagferry.sync.rules import Handled
 from tests.support.images import image
 from tests.unit.sync.circle import APP, REPO, TEAM, V1, A, B, C, Circle, source
 

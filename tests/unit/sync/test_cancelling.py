@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from tagferry.db.signals import signals_of
+from tagferry.coordination.pubsub import signals_of
 from tagferry.errors import Denied, Throttled
-from tagferry.sync.jobs import Jobs
-from tagferry.sync.model import JobSelection
+from tagferry.sync.jobs.model import JobSelection
+from tagferry.sync.jobs.store import Jobs
 from tagferry.sync.service import SyncService
 from tests.support.deployment import eventually
 from tests.support.images import image, push

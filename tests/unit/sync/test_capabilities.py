@@ -5,10 +5,10 @@ from pathlib import Path
 
 from sqlalchemy import update
 
+from tagferry.cache.capabilities import KeptCapabilities
 from tagferry.db.engine import Database
 from tagferry.db.tables import RegistryCapabilitiesRow
 from tagferry.remote import Capabilities
-from tagferry.sync.capabilities import KeptCapabilities
 
 TARGET, ELSEWHERE = "https://target.example", "https://elsewhere.example"
 KNOWN = Capabilities(

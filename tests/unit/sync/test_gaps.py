@@ -7,14 +7,14 @@ from typing import Any, cast
 import pytest
 
 from tagferry.copy.attachments import Gaps
-from tagferry.copy.examine import Verdict
-from tagferry.copy.run import CopyEngine
+from tagferry.copy.engine import CopyEngine
+from tagferry.copy.preflight import Verdict
 from tagferry.names import Digest
 from tagferry.oci.attachments import cosign_tags, referrers_tag
 from tagferry.oci.model import OCI_INDEX, Manifest
 from tagferry.remote import Endpoint, RemoteStore, Retry
-from tagferry.sync.model import JobStatus, SyncJob
-from tagferry.sync.verdicts import describe
+from tagferry.sync.jobs.model import JobStatus, SyncJob
+from tagferry.sync.jobs.reasons import describe
 from tests.support.images import SampleImage, artifact, image, index, push
 from tests.support.scripted_images import hold, hold_manifest
 from tests.support.scripted_registry import Answering, Asked, Reply, ScriptedRegistry, error, said, scripted_registry

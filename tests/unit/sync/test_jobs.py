@@ -5,13 +5,13 @@ import pytest
 from sqlalchemy import update
 
 from tagferry.accounts.model import Caller
+from tagferry.coordination.pubsub import LocalSignals
 from tagferry.copy.rewrite import Rewrite
 from tagferry.db.engine import Database
-from tagferry.db.signals import LocalSignals
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
-from tagferry.sync.jobs import CANCELLED, Jobs
-from tagferry.sync.model import FOLLOWING, JobChange, JobStart, JobStatus, SyncJob, SyncRequest
+from tagferry.sync.jobs.model import FOLLOWING, JobChange, JobStart, JobStatus, SyncJob, SyncRequest
+from tagferry.sync.jobs.store import CANCELLED, Jobs
 from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1
 
 CALLER = Caller(user_id="u" * 32, name="carol", domain_id="d" * 32, domain_name="acme", is_admin=False)

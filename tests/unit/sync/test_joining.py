@@ -7,7 +7,7 @@ import pytest
 from tagferry.copy.progress import Pulse
 from tagferry.errors import Expired, Throttled, Unavailable
 from tagferry.names import Tag
-from tagferry.sync.model import JobStatus, SyncRequest
+from tagferry.sync.jobs.model import JobStatus, SyncRequest
 from tagferry.sync.service import SyncService
 from tests.support.images import image, push
 from tests.unit.copy.stores import APP, COPY
@@ -151,7 +151,7 @@ async def test_a_request_that_cannot_be_recorded_leaves_nothing_behind(
         raise OSError("disk full")
 
     with monkeypatch.context() as broken:
-        broken.setattr("tagferry.sync.jobs.Jobs.create", fail)
+        broken.setattr("tagferry.sync.jobs.store.Jobs.create", fail)
         with pytest.raises(OSError, match="disk full"):
             await service.start(world.request(V1))
 

@@ -11,7 +11,7 @@ import pytest
 from tagferry.names import Digest
 from tagferry.oci.model import Manifest
 from tagferry.remote import Endpoint, RemoteStore, Retry
-from tagferry.sync.model import JobStatus
+from tagferry.sync.jobs.model import JobStatus
 from tests.support.images import attestation, attested, image, index, push
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, scripted_registry
 from tests.unit.copy.stores import APP, COPY

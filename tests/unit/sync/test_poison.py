@@ -6,17 +6,17 @@ import json
 import pytest
 from sqlalchemy import text, update
 
+from tagferry.coordination.pubsub import LocalSignals
 from tagferry.copy.rewrite import Acceptance, Rewrite
 from tagferry.db.engine import Database
-from tagferry.db.signals import LocalSignals
 from tagferry.db.tables import SyncJobRow
 from tagferry.errors import Invalid
 from tagferry.metrics import RECORDS_REFUSED
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.model import Manifest
-from tagferry.sync.jobs import Jobs
-from tagferry.sync.model import JobChange, JobStatus
-from tagferry.sync.regions import Region
+from tagferry.regions import Region
+from tagferry.sync.jobs.model import JobChange, JobStatus
+from tagferry.sync.jobs.store import Jobs
 from tests.support.images import image, push
 from tests.unit.sync.conftest import NORTH, REPO, SOUTH, TEAM, V1, V2, V3, World
 from tests.unit.sync.test_jobs import WORKER, run

@@ -8,13 +8,13 @@ import pytest
 
 from tagferry import bounds
 from tagferry.accounts.model import Caller
+from tagferry.coordination.membership import presence_of
+from tagferry.coordination.pubsub import signals_of
 from tagferry.db.engine import Database
-from tagferry.db.presence import presence_of
-from tagferry.db.signals import signals_of
 from tagferry.names import Namespace, RegionId, Tag
-from tagferry.sync.jobs import Jobs
-from tagferry.sync.model import JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
-from tagferry.sync.queue import Queue, QueueLimits
+from tagferry.sync.jobs.model import JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
+from tagferry.sync.jobs.queue import Queue, QueueLimits
+from tagferry.sync.jobs.store import Jobs
 from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1, put_worker_on_record
 
 CALLER = Caller(user_id="u" * 32, name="carol", domain_id="d" * 32, domain_name="acme", is_admin=False)
@@ -225,7 +225,7 @@ async def test_what_a_worker_gives_back_is_next_again(line: Line):
 async def test_jobs_of_workers_that_are_gone_wait_again(
     line: Line, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.db.presence.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("tagferry.coordination.membership.GRACE_SECONDS", 0.0)
     await line.add("t1", "t2")
     await line.claim(1, 77)
     me = await line.presence.enter()

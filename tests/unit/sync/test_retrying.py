@@ -19,8 +19,8 @@ from tagferry.errors import (
     Untrusted,
 )
 from tagferry.names import RepositoryName
-from tagferry.sync.model import Attempt, JobChange, JobSelection, JobStatus, SyncJob
-from tagferry.sync.retrying import ERROR_LIMIT, JobRetry
+from tagferry.sync.jobs.model import Attempt, JobChange, JobSelection, JobStatus, SyncJob
+from tagferry.sync.jobs.retries import ERROR_LIMIT, JobRetry
 from tests.support.deployment import eventually
 from tests.support.images import image, push
 from tests.unit.sync.conftest import NORTH, REPO, TEAM, V1, V2, V3, World

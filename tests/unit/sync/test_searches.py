@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from tagferry.copy.run import CopyEngine
+from tagferry.copy.engine import CopyEngine
 from tagferry.db.tables import SyncJobRow
 from tagferry.errors import Refused, Unavailable
-from tagferry.sync.model import JobStatus
-from tagferry.sync.searches import LONGEST_PAUSE, SEARCH_LIMIT, SHORTEST_PAUSE
+from tagferry.sync.jobs.model import JobStatus
+from tagferry.sync.jobs.searches import LONGEST_PAUSE, SEARCH_LIMIT, SHORTEST_PAUSE
 from tests.support.deployment import eventually
 from tests.support.images import artifact, image, index, push
 from tests.unit.copy.stores import APP as SOURCE
@@ -77,7 +77,7 @@ async def test_a_scan_finds_what_has_to_be_searched_again_as_after_a_restart(unf
 async def test_searches_follow_each_other_though_nothing_tells_of_their_ends(
     unfinished: Circle, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.sync.searches.SHORTEST_PAUSE", timedelta(milliseconds=20))
+    monkeypatch.setattr("tagferry.sync.jobs.searches.SHORTEST_PAUSE", timedelta(milliseconds=20))
     unfinished.watch = unfinished.new_watch(clock=time.monotonic)
     unfinished.watch.start()
 

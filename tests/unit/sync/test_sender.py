@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
+from tagferry.automation.triggers.deliveries import Call
+from tagferry.automation.triggers.sender import WebhookSender, _pause
+from tagferry.automation.triggers.webhooks import Webhook, Webhooks
 from tagferry.db.tables import DeliveryRow
-from tagferry.sync.deliveries import Call
-from tagferry.sync.sender import WebhookSender, _pause
-from tagferry.sync.webhooks import Webhook, Webhooks
 from tests.support.deployment import eventually
 from tests.support.webhook_receiver import Receiver, receiving
 from tests.unit.sync.circle import APP, V1, A, source
@@ -20,8 +20,8 @@ from tests.unit.sync.hooked import NEW, OTHER, V2, Hooked, later
 
 @pytest.fixture
 async def hook(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Receiver]:
-    monkeypatch.setattr("tagferry.sync.sender._SHORTEST", 0.02)
-    monkeypatch.setattr("tagferry.sync.sender._TICK_SECONDS", 0.05)
+    monkeypatch.setattr("tagferry.automation.triggers.sender._SHORTEST", 0.02)
+    monkeypatch.setattr("tagferry.automation.triggers.sender._TICK_SECONDS", 0.05)
     async with receiving() as receiver:
         yield receiver
 
@@ -125,7 +125,7 @@ async def test_what_is_older_than_a_day_is_called_once_more(
 async def test_a_webhook_that_the_configuration_has_no_more_is_missed(
     hooked: Hooked, begin: Callable[..., WebhookSender], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.sync.sender._GIVEN_UP_AFTER", timedelta(0))
+    monkeypatch.setattr("tagferry.automation.triggers.sender._GIVEN_UP_AFTER", timedelta(0))
     await hooked.make()
     await hooked.watch.pushed(A, APP, V1, NEW.digest, None)
     begin(webhook={"cluster_id": "another"})

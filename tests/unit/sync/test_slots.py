@@ -9,9 +9,9 @@ import pytest
 from tagferry.errors import Expired, NotFound, TagferryError, Unavailable
 from tagferry.metrics import registry
 from tagferry.names import Namespace, RegionId, Repository, Tag
-from tagferry.sync.breaker import IDLE_SECONDS, Breakers
-from tagferry.sync.model import JobStatus, SyncJob
-from tagferry.sync.slots import FULL_SECONDS, PROVEN_SECONDS, QUIET_SECONDS, JobSlots
+from tagferry.sync.jobs.breaker import IDLE_SECONDS, Breakers
+from tagferry.sync.jobs.model import JobStatus, SyncJob
+from tagferry.sync.jobs.slots import FULL_SECONDS, PROVEN_SECONDS, QUIET_SECONDS, JobSlots
 from tests.support.clock import Clock
 
 NORTH, EAST, WEST, SOUTH = (RegionId(name) for name in ("cn-north-4", "cn-east-3", "cn-west-1", "cn-south-1"))

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text, update
 
+from tagferry.coordination.membership import presence_of
+from tagferry.coordination.pubsub import LocalSignals
 from tagferry.db.engine import Database
-from tagferry.db.presence import presence_of
-from tagferry.db.signals import LocalSignals
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Tag
-from tagferry.sync.jobs import Jobs
-from tagferry.sync.model import FOLLOWING, JobChange, JobStart, JobStatus
-from tagferry.sync.queue import Queue
+from tagferry.sync.jobs.model import FOLLOWING, JobChange, JobStart, JobStatus
+from tagferry.sync.jobs.queue import Queue
+from tagferry.sync.jobs.store import Jobs
 from tests.support.deployment import eventually
 from tests.unit.sync.conftest import NORTH, REPO, SOUTH, TEAM, put_worker_on_record
 from tests.unit.sync.test_jobs import WORKER, record, request
@@ -50,7 +50,7 @@ ACTS: dict[str, tuple[Act, JobStatus]] = {
 async def test_whatever_happens_to_a_job_its_state_is_one_that_may_follow(
     database: Database, act: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.db.presence.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("tagferry.coordination.membership.GRACE_SECONDS", 0.0)
     signals, presence = LocalSignals(), presence_of(database)
     jobs, queue = Jobs(database, signals), Queue(database, signals, presence, regions=[NORTH, SOUTH])
     do, status = ACTS[act]

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from tagferry.accounts.repositories import Saying
+from tagferry.automation.triggers.deliveries import SHOWN, Call, DeliveryStatus
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import Tag
-from tagferry.sync.deliveries import SHOWN, Call, DeliveryStatus
 from tests.unit.sync.circle import APP, V1, A, B, source
 from tests.unit.sync.hooked import NEW, OLD, OTHER, V2, Hooked, later, spec
 
@@ -178,7 +178,7 @@ async def test_a_trigger_ends_with_its_calls_and_its_name_is_free_again(hooked: 
 
 
 async def test_a_repository_has_so_many_triggers_at_most(hooked: Hooked, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tagferry.sync.triggers.MOST_TRIGGERS", 2)
+    monkeypatch.setattr("tagferry.automation.triggers.store.MOST_TRIGGERS", 2)
     await hooked.make(name="one")
     await hooked.make(name="two")
     with pytest.raises(Conflict, match="has 2 triggers"):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 
+from tagferry.cache.upload_sessions import KEPT_FOR, KeptUploads
 from tagferry.db.engine import Database
 from tagferry.db.tables import BlobUploadRow
 from tagferry.names import Digest, RepositoryName
-from tagferry.sync.uploads import KEPT_FOR, KeptUploads
 
 TARGET, ELSEWHERE = "https://target.example", "https://elsewhere.example"
 APP, SIBLING = RepositoryName("team/app"), RepositoryName("team/sibling")

@@ -88,7 +88,7 @@ async def test_what_a_job_has_brought_goes_on_from_there(ruled: Circle, begin: C
 async def test_signals_that_may_have_been_lost_make_a_full_round(
     ruled: Circle, begin: Callable[..., None], monkeypatch: Any
 ):
-    monkeypatch.setattr("tagferry.sync.watch._TICK_SECONDS", 0.02)
+    monkeypatch.setattr("tagferry.automation.watch.watcher._TICK_SECONDS", 0.02)
     shift = Shift()
     shift.leads = True
     begin(leads=shift)
@@ -128,7 +128,7 @@ async def test_polls_find_what_nobody_told_of_and_ask_no_more_than_they_must(rul
 async def test_only_who_leads_polls_and_whoever_comes_to_lead_looks_at_everything(
     ruled: Circle, begin: Callable[..., None], monkeypatch: Any
 ):
-    monkeypatch.setattr("tagferry.sync.watch._TICK_SECONDS", 0.02)
+    monkeypatch.setattr("tagferry.automation.watch.watcher._TICK_SECONDS", 0.02)
     shift = Shift()
     before = ruled.stores[A].counts["list_tags"]
     begin(leads=shift, poll_seconds={A: 0.02})
@@ -147,7 +147,7 @@ async def test_only_who_leads_polls_and_whoever_comes_to_lead_looks_at_everythin
 async def test_more_notices_than_there_is_room_for_lose_nothing(
     ruled: Circle, begin: Callable[..., None], monkeypatch: Any
 ):
-    monkeypatch.setattr("tagferry.sync.watch._TICK_SECONDS", 0.02)
+    monkeypatch.setattr("tagferry.automation.watch.watcher._TICK_SECONDS", 0.02)
     begin(leads=Shift(), agenda_limit=2)
     for number in range(50):
         ruled.watch.notice(A, RepositoryName(f"team/other-{number}"), V1)
@@ -212,7 +212,7 @@ async def test_a_tag_that_a_job_may_be_about_to_change_is_looked_at_again_when_t
 async def test_a_repository_is_scanned_once_at_a_time_however_long_that_takes(
     ruled: Circle, begin: Callable[..., None], monkeypatch: Any
 ):
-    monkeypatch.setattr("tagferry.sync.watch._TICK_SECONDS", 0.02)
+    monkeypatch.setattr("tagferry.automation.watch.watcher._TICK_SECONDS", 0.02)
     shift, release = Shift(), asyncio.Event()
     head = ruled.stores[A].head_manifest
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from tagferry.automation.triggers.webhooks import Webhook, Webhooks
 from tagferry.errors import Invalid
 from tagferry.names import Namespace
-from tagferry.sync.webhooks import Webhook, Webhooks
 from tests.unit.sync.hooked import spec
 
 TEAM, RELEASE = Namespace("team"), Namespace("release")

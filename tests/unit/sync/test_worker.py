@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tagferry.coordination.membership import Presence, presence_of
 from tagferry.db.engine import Database
-from tagferry.db.presence import Presence, presence_of
 from tagferry.names import RepositoryName, Tag
 from tests.support.deployment import eventually
 from tests.support.images import image, push

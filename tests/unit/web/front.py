@@ -10,7 +10,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from tagferry.settings import LimitSettings
-from tagferry.web.server import Listener, listening
+from tagferry.web.server.serve import Listener, listening
 from tests.support.processes import free_port
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

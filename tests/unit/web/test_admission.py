@@ -11,11 +11,11 @@ from tagferry import bounds
 from tagferry.addresses import client_source
 from tagferry.errors import LoginThrottled, Throttled
 from tagferry.metrics import registry
-from tagferry.registry.server import refusal
+from tagferry.registry.api.app import refusal
 from tagferry.settings import LimitSettings
-from tagferry.web.admission import Admission, Admitted, Load
 from tagferry.web.errors import respond
-from tagferry.web.server import Listener, listening
+from tagferry.web.server.admission import Admission, Admitted, Load
+from tagferry.web.server.serve import Listener, listening
 from tests.support.processes import free_port
 from tests.support.raw_client import connected
 from tests.unit.web.front import GET, Application, until

@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 
 from tagferry.bounds import DESCRIPTOR_RESERVE, SHED_PER_ADDRESS, SHED_SECONDS
 from tagferry.settings import LimitSettings
-from tagferry.web import accepting
-from tagferry.web.connections import Connections, Slot, affordable, descriptors
-from tagferry.web.proxies import trust
-from tagferry.web.server import Listener, listening
+from tagferry.web.server import accepting
+from tagferry.web.server.connections import Connections, Slot, affordable, descriptors
+from tagferry.web.server.proxies import trust
+from tagferry.web.server.serve import Listener, listening
 from tests.support.certificates import Authority
 from tests.support.clock import Clock
 from tests.support.processes import free_port
@@ -172,7 +172,7 @@ async def test_a_listener_goes_on_when_the_system_is_out_of_descriptors(monkeypa
                 self._listening = listening_socket
 
     monkeypatch.setattr(accepting, "_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr("tagferry.web.server.Acceptor", Starved)
+    monkeypatch.setattr("tagferry.web.server.serve.Acceptor", Starved)
     with capture_logs() as logs:
         async with fronted(app) as url, connected(url) as client:
             await client.send(GET)

@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from tagferry import bounds
 from tagferry.errors import Overloaded, Stalled
-from tagferry.web.held_bodies import BoundBodies, HeldBodies, KnownBodies
+from tagferry.web.server.held_bodies import BoundBodies, HeldBodies, KnownBodies
 
 
 def scope(address: str = "10.0.0.1") -> dict[str, Any]:

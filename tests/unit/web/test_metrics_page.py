@@ -13,7 +13,7 @@ from tagferry.errors import Invalid
 from tagferry.metrics import BOUND_REACHED
 from tagferry.settings import Settings
 from tagferry.web.metrics_page import metrics_listeners
-from tagferry.web.server import listening
+from tagferry.web.server.serve import listening
 from tests.acceptance.served import PROGRAM, clean_environment
 from tests.support.postgres import PostgresServer
 from tests.support.processes import free_port, stop, wait_until_it_listens

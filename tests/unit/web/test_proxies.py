@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tagferry import bounds
-from tagferry.web.proxies import TrustedProxies
+from tagferry.web.server.proxies import TrustedProxies
 
 CLIENT, PROXY, SECOND = "203.0.113.9", "10.0.0.1", "10.0.0.2"
 

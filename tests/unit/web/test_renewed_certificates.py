@@ -12,7 +12,7 @@ from starlette.routing import Route
 from structlog.testing import capture_logs
 
 from tagferry.errors import Invalid
-from tagferry.web.server import Listener, listening
+from tagferry.web.server.serve import Listener, listening
 from tests.support.certificates import Authority
 from tests.support.processes import free_port
 

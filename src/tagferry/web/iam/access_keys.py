@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Response
 from tagferry.accounts.model import KeyRecord
 from tagferry.errors import NotFound
 from tagferry.web import audit
-from tagferry.web.body import require_json
+from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.iam.authorize import require_lasting, require_own

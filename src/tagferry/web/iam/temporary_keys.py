@@ -10,7 +10,7 @@ from tagferry.accounts.model import Caller
 from tagferry.accounts.temporary import SHORTEST, lifetime_of
 from tagferry.errors import Invalid, Unauthenticated
 from tagferry.web import audit
-from tagferry.web.body import require_json
+from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.iam.model import Strict

@@ -12,7 +12,7 @@ from tagferry.accounts.model import Caller, TokenRecord
 from tagferry.errors import Invalid, MissingField, NotFound
 from tagferry.names import RegionId
 from tagferry.web import audit
-from tagferry.web.body import require_json
+from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.iam.authorize import require_own

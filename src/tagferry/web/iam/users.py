@@ -9,7 +9,7 @@ from tagferry.accounts.model import UserRecord
 from tagferry.errors import Denied, Invalid
 from tagferry.web import audit
 from tagferry.web.authentication import client_address
-from tagferry.web.body import require_json
+from tagferry.web.bodies import require_json
 from tagferry.web.context import RequestContext
 from tagferry.web.formats import date
 from tagferry.web.iam.authorize import require_administrator, require_lasting, require_own

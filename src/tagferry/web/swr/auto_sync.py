@@ -5,9 +5,9 @@ from typing import Any
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from tagferry.automation.rules.store import Rule, RuleWish
 from tagferry.names import Namespace, RegionId, Repository, RepositoryRef
-from tagferry.sync.rules import Rule, RuleWish
-from tagferry.web.body import require_json
+from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.json_response import JSONResponse

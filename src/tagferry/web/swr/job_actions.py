@@ -5,8 +5,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.errors import Invalid, MissingField
 from tagferry.names import Namespace, Repository
-from tagferry.sync.model import JobSelection
-from tagferry.web.body import require_json
+from tagferry.sync.jobs.model import JobSelection
+from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.items import Items
 from tagferry.web.json_response import JSONResponse

@@ -13,8 +13,8 @@ from tagferry.accounts.model import Organization, Permission
 from tagferry.catalog import has_images, list_repositories
 from tagferry.errors import Conflict, Denied, Invalid, InvalidName, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Namespace
-from tagferry.registry.storage import DiskStore
-from tagferry.web.body import require_json
+from tagferry.registry.storage.store import DiskStore
+from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import number
 from tagferry.web.json_response import JSONResponse

@@ -11,8 +11,8 @@ from tagferry.concurrency import each
 from tagferry.errors import NotFound
 from tagferry.names import Namespace
 from tagferry.quotas import UNLIMITED, Limits
-from tagferry.registry.quotas import Usage
-from tagferry.registry.storage import DiskStore
+from tagferry.registry.storage.quotas import Usage
+from tagferry.registry.storage.store import DiskStore
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.iam.versions import KeystoneVersions, list_versions
 from tagferry.web.json_response import JSONResponse

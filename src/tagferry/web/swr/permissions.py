@@ -10,7 +10,7 @@ from tagferry.accounts.model import Caller, Organization, Permission, Repository
 from tagferry.catalog import describe_repository
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Namespace, RepositoryName
-from tagferry.web.body import require_json
+from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import number
 from tagferry.web.items import Items

@@ -13,8 +13,8 @@ from tagferry.catalog import has_images
 from tagferry.errors import NotFound
 from tagferry.names import Namespace, Repository, RepositoryName
 from tagferry.quotas import too_many
-from tagferry.registry.storage import DiskStore
-from tagferry.web.body import require_json
+from tagferry.registry.storage.store import DiskStore
+from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date, number
 from tagferry.web.json_response import JSONResponse

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.model import Permission, RepositoryRecord
+from tagferry.automation.retention.history import Deletion
+from tagferry.automation.retention.rules import RuleSet
+from tagferry.automation.retention.store import Policy, absent
 from tagferry.catalog import require_deletion
 from tagferry.errors import Invalid
 from tagferry.names import RepositoryName
-from tagferry.retention.history import Deletion
-from tagferry.retention.policies import Policy, absent
-from tagferry.retention.rules import RuleSet
-from tagferry.web.body import require_json
+from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.items import Items

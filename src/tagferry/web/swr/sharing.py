@@ -12,7 +12,7 @@ from tagferry.accounts.model import Permission
 from tagferry.accounts.shares import Share
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import RepositoryName
-from tagferry.web.body import require_json
+from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.json_response import JSONResponse

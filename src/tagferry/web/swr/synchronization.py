@@ -9,15 +9,15 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.copy.estimate import Estimate
-from tagferry.copy.examine import Verdict
+from tagferry.copy.preflight import Verdict
 from tagferry.copy.progress import Pulse
 from tagferry.copy.rewrite import Rewrite
 from tagferry.errors import InvalidFilter, TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
-from tagferry.sync.model import JobStatus, SyncJob, SyncRequest
+from tagferry.sync.jobs.model import JobStatus, SyncJob, SyncRequest
+from tagferry.sync.jobs.reasons import describe, describe_gaps
 from tagferry.sync.service import EXAMINE_BRIEFLY, StartedSync
-from tagferry.sync.verdicts import describe, describe_gaps
-from tagferry.web.body import require_json
+from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.items import Items

@@ -16,7 +16,7 @@ from tagferry.catalog.contents import Question
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import TagRecord
-from tagferry.web.body import require_json
+from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import by_date, date, number
 from tagferry.web.json_response import JSONResponse

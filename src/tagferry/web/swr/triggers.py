@@ -6,11 +6,11 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.model import Permission
+from tagferry.automation.triggers.deliveries import Call
+from tagferry.automation.triggers.store import Trigger, TriggerSpec
 from tagferry.errors import Denied, Invalid, NotFound
 from tagferry.names import RepositoryName, RepositoryRef
-from tagferry.sync.deliveries import Call
-from tagferry.sync.triggers import Trigger, TriggerSpec
-from tagferry.web.body import require_json
+from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
 from tagferry.web.json_response import JSONResponse

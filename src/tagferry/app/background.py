@@ -1,0 +1,146 @@
+"""Builds what goes on by itself: whatever follows the tags of repositories, and what is done now and then."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tagferry.accounts.repositories import Repositories
+from tagferry.app.accounts import Accounts
+from tagferry.app.sync import Syncs
+from tagferry.automation.retention.history import History
+from tagferry.automation.retention.observed import Sightings
+from tagferry.automation.retention.runner import Retention
+from tagferry.automation.retention.store import Policies
+from tagferry.automation.rules.runner import Dispatch
+from tagferry.automation.rules.service import RuleBook
+from tagferry.automation.rules.store import Rules
+from tagferry.automation.triggers.deliveries import Deliveries
+from tagferry.automation.triggers.follower import Announcer
+from tagferry.automation.triggers.sender import WebhookSender
+from tagferry.automation.triggers.service import TriggerBook
+from tagferry.automation.triggers.store import Triggers
+from tagferry.automation.triggers.webhooks import Webhook, Webhooks
+from tagferry.automation.watch.watcher import Watch
+from tagferry.db.clock import Clock
+from tagferry.housekeeping import keep_house
+from tagferry.names import RegionId
+from tagferry.registry.storage.store import DiskStore
+from tagferry.scrubbing import Restorer, Scrubber
+from tagferry.settings import Settings, WebhookSettings
+from tagferry.sync.jobs.history import Arrivals
+from tagferry.sync.jobs.searches import Searches
+from tagferry.sync.jobs.store import ENDED
+from tagferry.tls import ClientTls
+
+
+@dataclass(frozen=True, slots=True)
+class Followers:
+    """What people lay down for repositories, and what carries it out."""
+
+    watch: Watch
+    rulebook: RuleBook
+    triggerbook: TriggerBook
+    retention: Retention
+    policies: Policies
+    history: History
+
+
+@asynccontextmanager
+async def open_followers(
+    settings: Settings, accounts: Accounts, repositories: Repositories, syncs: Syncs
+) -> AsyncIterator[Followers]:
+    """Begin to follow tags, to carry policies out, to call webhooks and to forget what is old."""
+    database, regions, leads = accounts.database, syncs.regions, syncs.presence.leads
+    rules, arrivals, triggers = Rules(database), Arrivals(database), Triggers(database)
+    deliveries, history, policies = Deliveries(database, syncs.signals), History(database), Policies(database)
+    announcer = Announcer(regions=regions, triggers=triggers, deliveries=deliveries)
+    pauses = {RegionId(name): region.poll_pause for name, region in settings.regions.items()}
+    watch = Watch(
+        followers=[
+            announcer,
+            Dispatch(
+                regions=regions,
+                rules=rules,
+                arrivals=arrivals,
+                searches=Searches(database),
+                users=accounts.users,
+                start=syncs.service.start,
+            ),
+        ],
+        regions=regions,
+        arrivals=arrivals,
+        on_push=announcer.pushed,
+        poll_seconds={name: pause for name, pause in pauses.items() if pause is not None},
+        leads=leads,
+    )
+    clock = Clock(database, settling=timedelta(minutes=settings.retention.settling_minutes))
+    retention = Retention(
+        regions=regions,
+        policies=policies,
+        sightings=Sightings(database),
+        history=history,
+        forget=watch.forget,
+        leads=leads,
+        interval=timedelta(hours=settings.retention.interval_hours),
+        is_plausible=clock.is_plausible,
+        most=settings.retention.tags_per_run,
+    )
+    webhooks = Webhooks(map(_webhook, settings.webhooks))
+    sender = WebhookSender(
+        deliveries=deliveries, webhooks=webhooks, regions=regions, signals=syncs.signals, leads=leads
+    )
+    async with AsyncExitStack() as stack:
+        house = keep_house(
+            regions,
+            syncs.jobs,
+            history,
+            deliveries,
+            kept=timedelta(days=settings.sync.history_days),
+            is_plausible=clock.is_plausible,
+        )
+        stack.push_async_callback(_cancel, asyncio.create_task(house))
+        restorer = Restorer(regions, syncs.locations)
+        for region in regions:
+            if isinstance(region.store, DiskStore):
+                scrubber = Scrubber(region, restorer, days=settings.limits.scrub_days)
+                stack.push_async_callback(_cancel, asyncio.create_task(scrubber.run()))
+        syncs.signals.subscribe(ENDED, watch.notice_ends)
+        for each in (watch, retention, sender):
+            stack.push_async_callback(each.close)
+            each.start()
+        yield Followers(
+            watch=watch,
+            rulebook=RuleBook(
+                regions=regions,
+                access=accounts.access,
+                repositories=repositories,
+                rules=rules,
+                on_put=watch.notice_repository,
+            ),
+            triggerbook=TriggerBook(
+                regions=regions,
+                repositories=repositories,
+                triggers=triggers,
+                deliveries=deliveries,
+                webhooks=webhooks,
+                look=watch.look,
+            ),
+            retention=retention,
+            policies=policies,
+            history=history,
+        )
+
+
+def _webhook(given: WebhookSettings) -> Webhook:
+    secret = given.secret.get_secret_value() if given.secret else None
+    tls = ClientTls(ca_file=given.ca_file, ca_only=given.ca_only)
+    tls.check()
+    rest = given.model_dump(exclude={"secret", "organizations", "ca_file", "ca_only"})
+    return Webhook(secret=secret, organizations=frozenset(given.organizations), tls=tls, **rest)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

@@ -1,0 +1,175 @@
+"""Builds the application: what answers at each region's address, and everything behind it."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from starlette.types import ASGIApp
+
+from tagferry.accounts.authenticate import Authenticator
+from tagferry.accounts.downloads import Downloads
+from tagferry.accounts.grants import Grants
+from tagferry.accounts.lockout import Lockout
+from tagferry.accounts.quotas import OrganizationQuotas
+from tagferry.accounts.repositories import Repositories
+from tagferry.accounts.shares import Shares
+from tagferry.accounts.signatures import UsedSignatures, open_signatures
+from tagferry.accounts.tokens import Tokens
+from tagferry.app.accounts import Accounts, open_accounts
+from tagferry.app.background import Followers, open_followers
+from tagferry.app.sync import Syncs, open_syncs
+from tagferry.automation.watch.watcher import Watch
+from tagferry.db.tables import OrganizationPermissionRow, RepositoryPermissionRow
+from tagferry.names import Digest, RegionId, RepositoryName, Tag
+from tagferry.oci.model import Manifest
+from tagferry.quotas import Limits
+from tagferry.regions import Region
+from tagferry.registry.api.app import RegistryApp
+from tagferry.registry.storage.store import DiskStore
+from tagferry.settings import RegionSettings, Settings
+from tagferry.sync.jobs.closing import Closing
+from tagferry.sync.jobs.worker import Worker
+from tagferry.web.authorizer import AccountsGate
+from tagferry.web.context import Services
+from tagferry.web.region import region_app
+from tagferry.web.registry_tokens import RegistryTokens
+from tagferry.web.server.admission import Load
+from tagferry.web.server.held_bodies import HeldBodies
+from tagferry.web.server.serve import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The whole application, ready to listen."""
+
+    accounts: Accounts
+    services: Services
+    worker: Worker
+    listeners: tuple[Listener, ...]
+
+
+@asynccontextmanager
+async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIterator[App]:
+    """Build everything, begin to work on jobs, and give all of it back at the end.
+
+    Args:
+        settings: what is configured.
+        places: jobs that run at once in this process; without it as many as are configured.
+
+    Raises:
+        Unavailable: the database cannot be used, or is used by a process that must be the only one.
+    """
+    async with AsyncExitStack() as stack:
+        accounts = await stack.enter_async_context(open_accounts(settings))
+        repositories = Repositories(accounts.database, on_delete=Closing(accounts.signals).repository)
+        downloads = Downloads(accounts.database)
+        stack.push_async_callback(downloads.close)
+        syncs = await stack.enter_async_context(open_syncs(settings, accounts, places=places))
+        for region in syncs.regions:
+            if isinstance(region.store, DiskStore):
+                region.store.quotas.allowances = _Allowances(accounts.quotas, region.id)
+        followers = await stack.enter_async_context(open_followers(settings, accounts, repositories, syncs))
+        signatures = await stack.enter_async_context(open_signatures(accounts.database))
+        services = _services(settings, accounts, signatures, repositories, downloads, syncs, followers)
+        listeners = [
+            _listener(syncs.regions[name], region, services) for name, region in settings.served_regions.items()
+        ]
+        yield App(accounts=accounts, services=services, worker=syncs.worker, listeners=tuple(listeners))
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowances:
+    """The quotas of a region's organizations, as its registry asks for them."""
+
+    quotas: OrganizationQuotas
+    region: RegionId
+
+    async def limits(self, namespace: str) -> Limits:
+        return await self.quotas.limits(self.region, namespace)
+
+    async def recorded(self, namespace: str) -> set[str]:
+        return await self.quotas.recorded(self.region, namespace)
+
+
+def _services(
+    settings: Settings,
+    accounts: Accounts,
+    signatures: UsedSignatures,
+    repositories: Repositories,
+    downloads: Downloads,
+    syncs: Syncs,
+    followers: Followers,
+) -> Services:
+    database = accounts.database
+    tokens = Tokens(database, lifetime=timedelta(hours=settings.limits.token_hours))
+    lockout = Lockout(attempts=settings.limits.failed_attempts, seconds=settings.limits.lock_seconds)
+    return Services(
+        settings=settings,
+        database=database,
+        regions=syncs.regions,
+        organizations=accounts.organizations,
+        quotas=accounts.quotas,
+        users=accounts.users,
+        keys=accounts.keys,
+        access=accounts.access,
+        repositories=repositories,
+        downloads=downloads,
+        organization_grants=Grants(database, on=OrganizationPermissionRow.organization_id),
+        repository_grants=Grants(database, on=RepositoryPermissionRow.repository_id),
+        shares=Shares(database),
+        tokens=tokens,
+        temporary=accounts.temporary,
+        authenticator=Authenticator(accounts.users, accounts.keys, tokens, accounts.temporary, lockout, signatures),
+        sync=syncs.service,
+        rulebook=followers.rulebook,
+        triggerbook=followers.triggerbook,
+        watch=followers.watch,
+        retention=followers.retention,
+        retention_policies=followers.policies,
+        retention_history=followers.history,
+        load=Load(settings.limits.requests),
+        held_bodies=HeldBodies(),
+    )
+
+
+def _listener(region: Region, settings: RegionSettings, services: Services) -> Listener:
+    registry: ASGIApp | None = None
+    if isinstance(region.store, DiskStore):
+        gate = AccountsGate(
+            region.id, services.authenticator, services.access, url=settings.public_url, default_url=region.url
+        )
+        registry = RegistryTokens(
+            RegistryApp(
+                region.store,
+                gate,
+                on_push=partial(_pushed, services.watch, region.id),
+                on_delete=partial(services.watch.forget, region.id),
+                on_pull=partial(_pulled, services.downloads, region.id),
+            ),
+            region.id,
+            gate,
+            services.temporary,
+            lifetime=timedelta(minutes=services.settings.limits.registry_token_minutes),
+        )
+    return Listener(
+        app=region_app(region, services, registry),
+        address=settings.listen or "",
+        tls_certificate=settings.tls_certificate,
+        tls_key=settings.tls_key,
+    )
+
+
+async def _pushed(
+    watch: Watch, region: RegionId, repository: RepositoryName, tag: Tag | None, digest: Digest, by: str | None
+) -> None:
+    if tag is not None:
+        await watch.pushed(region, repository, tag, digest, by)
+
+
+def _pulled(downloads: Downloads, region: RegionId, repository: RepositoryName, manifest: Manifest) -> None:
+    # Whoever downloads an image of several platforms is sent its index first, and whoever verifies a signature is sent
+    # that too: what counts is the image itself.
+    if not manifest.is_index and manifest.subject is None:
+        downloads.count(region, repository)

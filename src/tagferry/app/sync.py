@@ -1,0 +1,122 @@
+"""Builds what synchronizes, from the request to the bytes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tagferry.app.accounts import Accounts
+from tagferry.app.regions import Memory, open_regions
+from tagferry.cache.blob_locations import KeptLocations
+from tagferry.coordination.membership import Presence, presence_of
+from tagferry.coordination.pubsub import Signals
+from tagferry.copy.bandwidth import Pace
+from tagferry.copy.blob_lock import Moves
+from tagferry.copy.engine import CopyEngine, Limits
+from tagferry.copy.mount_sources import BlobHomes
+from tagferry.copy.verify import Verify
+from tagferry.names import RegionId
+from tagferry.regions import Regions
+from tagferry.settings import Settings
+from tagferry.sync.jobs.blob_lock import SharedMoves
+from tagferry.sync.jobs.completion import Endings
+from tagferry.sync.jobs.queue import Queue, QueueLimits
+from tagferry.sync.jobs.retries import JobRetry
+from tagferry.sync.jobs.searches import Searches
+from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.worker import Worker
+from tagferry.sync.service import SyncService
+
+
+@dataclass(frozen=True, slots=True)
+class Syncs:
+    """What synchronizes between the regions, at work."""
+
+    regions: Regions
+    signals: Signals
+    presence: Presence
+    jobs: Jobs
+    worker: Worker
+    service: SyncService
+    locations: KeptLocations
+
+
+@asynccontextmanager
+async def open_syncs(settings: Settings, accounts: Accounts, *, places: int | None) -> AsyncIterator[Syncs]:
+    """Open the regions and begin to work on jobs; see `open_app`."""
+    database, leaving = accounts.database, asyncio.Event()
+    async with AsyncExitStack() as stack:
+        regions = await stack.enter_async_context(open_regions(settings, Memory(database, leaving)))
+        addresses = {region.store.name: region.url for region in regions}
+        locations = KeptLocations(database, addresses, limit=settings.sync.blob_locations)
+        stack.push_async_callback(locations.close)
+        signals, presence = accounts.signals, presence_of(database)
+        await signals.open()
+        stack.push_async_callback(signals.close)
+        jobs = Jobs(database, signals)
+        moves = SharedMoves(signals, presence, addresses) if database.is_shared else None
+        engine = _engine(settings, BlobHomes(locations), moves)
+        queue = Queue(
+            database, signals, presence, regions=[region.id for region in regions], limits=_queue_limits(settings)
+        )
+        worker = Worker(
+            engine=engine,
+            jobs=jobs,
+            queue=queue,
+            presence=presence,
+            signals=signals,
+            regions=regions,
+            places=settings.sync.tags_in_flight if places is None else places,
+            retry=JobRetry(
+                interactive=timedelta(minutes=settings.sync.retry_minutes),
+                automatic=timedelta(minutes=settings.sync.automatic_retry_minutes),
+            ),
+            leaving=leaving,
+        )
+        endings = Endings(jobs, signals)
+        stack.push_async_callback(endings.close)
+        stack.push_async_callback(worker.close)
+        await worker.start()
+        service = SyncService(
+            regions=regions,
+            access=accounts.access,
+            jobs=jobs,
+            engine=engine,
+            worker=worker,
+            endings=endings,
+            searches=Searches(accounts.database),
+            tag_limit=settings.sync.tag_limit,
+            active_requests=settings.sync.active_requests,
+            seconds=settings.sync.request_seconds,
+        )
+        yield Syncs(regions, signals, presence, jobs, worker, service, locations)
+
+
+def _engine(settings: Settings, homes: BlobHomes, moves: Moves | None) -> CopyEngine:
+    limits = Limits(
+        tags=settings.sync.tags_in_flight,
+        blobs=settings.sync.blobs_in_flight,
+        tag_seconds=settings.sync.tag_seconds,
+    )
+    paces = {
+        name: Pace(region.bytes_per_second) for name, region in settings.regions.items() if region.bytes_per_second
+    }
+    return CopyEngine(
+        limits,
+        homes=homes,
+        moves=moves,
+        attachments=settings.sync.attachments,
+        verify=Verify(settings.sync.verify),
+        paces=paces,
+        splice=settings.sync.splice,
+    )
+
+
+def _queue_limits(settings: Settings) -> QueueLimits:
+    regions = {RegionId(name): region for name, region in settings.regions.items()}
+    return QueueLimits(
+        jobs=settings.sync.jobs_in_flight,
+        region_jobs={name: region.jobs_in_flight for name, region in regions.items() if region.jobs_in_flight},
+        region_starts={name: region.jobs_per_minute for name, region in regions.items() if region.jobs_per_minute},
+    )

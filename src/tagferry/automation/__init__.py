@@ -1,0 +1,1 @@
+"""What happens when tags change or time passes."""

@@ -1,0 +1,1 @@
+"""Retention: deletes tags by policies."""

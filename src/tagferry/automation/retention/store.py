@@ -1,0 +1,139 @@
+"""The policies: which repository has which, and which are to be carried out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, delete, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from tagferry.automation.retention.rules import RuleSet
+from tagferry.db.engine import Database
+from tagferry.db.tables import RepositoryRow, RetentionPolicyRow
+from tagferry.errors import Conflict, NotFound
+from tagferry.names import RegionId, RepositoryName
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A repository's policy.
+
+    Attributes:
+        repository_id: the id of the repository's record, with which the policy ends.
+        updated_at: when it was made or changed, which tells its versions apart.
+        rules: as SWR's API has them.
+    """
+
+    id: int
+    repository_id: int
+    region: RegionId
+    name: RepositoryName
+    updated_at: datetime
+    rules: Sequence[dict[str, Any]]
+
+
+class Policies:
+    """Which repository has which policy; a repository is told by the id of its record, and has one policy at most.
+
+    Args:
+        database: where they are kept.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, repository_id: int, rules: RuleSet) -> int:
+        """Give a repository a policy, to be carried out at once; returns its id, raises Conflict where it has one."""
+        now = datetime.now(UTC)
+        row = RetentionPolicyRow(repository_id=repository_id, rules=rules.documents, created_at=now, updated_at=now)
+        try:
+            async with self._database.write() as session:
+                session.add(row)
+                await session.flush()
+        except IntegrityError:
+            message = "the repository has a retention policy already; change that, or delete it first"
+            raise Conflict("retention policy", message) from None
+        return row.id
+
+    async def of_repository(self, repository_id: int) -> Policy | None:
+        """A repository's policy."""
+        return await self._find(RetentionPolicyRow.repository_id == repository_id)
+
+    async def find(self, policy_id: int) -> Policy | None:
+        """A policy; None where it has ended."""
+        return await self._find(RetentionPolicyRow.id == policy_id)
+
+    async def update(self, repository_id: int, policy_id: int, rules: RuleSet) -> None:
+        """Give a policy other rules, to be carried out at once; raises NotFound."""
+        async with self._database.write() as session:
+            changed: Any = await session.execute(
+                update(RetentionPolicyRow)
+                .where(_is(repository_id, policy_id))
+                .values(rules=rules.documents, updated_at=datetime.now(UTC), ran_at=None)
+            )
+        if not changed.rowcount:
+            raise absent(policy_id)
+
+    async def delete(self, repository_id: int, policy_id: int) -> None:
+        """End a policy; what it has deleted stays on record. Raises NotFound of a kind of its own, as SWR tells it."""
+        async with self._database.write() as session:
+            deleted: Any = await session.execute(delete(RetentionPolicyRow).where(_is(repository_id, policy_id)))
+        if not deleted.rowcount:
+            raise NotFound("retention policy to delete", str(policy_id))
+
+    async def due(self, *, ran_before: datetime) -> list[tuple[int, RegionId]]:
+        """The policies that were last carried out before that or, as they are now, never: their ids and regions."""
+        ran_at = RetentionPolicyRow.ran_at
+        waiting = (
+            select(RetentionPolicyRow.id, RepositoryRow.region)
+            .join(RepositoryRow, RepositoryRow.id == RetentionPolicyRow.repository_id)
+            .where(or_(ran_at.is_(None), ran_at < ran_before))
+        )
+        async with self._database.read() as session:
+            rows = await session.execute(waiting.order_by(ran_at, RetentionPolicyRow.id))
+            return [(policy_id, RegionId(region)) for policy_id, region in rows]
+
+    async def is_current(self, policy: Policy) -> bool:
+        """Whether a policy is still there, and as it was."""
+        async with self._database.read() as session:
+            return await session.scalar(select(RetentionPolicyRow.id).where(_is_version(policy))) is not None
+
+    async def ran(self, policy: Policy, at: datetime) -> None:
+        """Record when a policy was carried out; one that was changed meanwhile is left to be carried out anew."""
+        async with self._database.write() as session:
+            await session.execute(update(RetentionPolicyRow).where(_is_version(policy)).values(ran_at=at))
+
+    async def _find(self, condition: ColumnElement[bool]) -> Policy | None:
+        async with self._database.read() as session:
+            found = (await session.execute(_with_repository().where(condition))).one_or_none()
+        return _policy(*found) if found is not None else None
+
+
+def _with_repository() -> Select[RetentionPolicyRow, RepositoryRow]:
+    mine = RepositoryRow.id == RetentionPolicyRow.repository_id
+    return select(RetentionPolicyRow, RepositoryRow).join(RepositoryRow, mine)
+
+
+def _is(repository_id: int, policy_id: int) -> ColumnElement[bool]:
+    return and_(RetentionPolicyRow.id == policy_id, RetentionPolicyRow.repository_id == repository_id)
+
+
+def _is_version(policy: Policy) -> ColumnElement[bool]:
+    return and_(RetentionPolicyRow.id == policy.id, RetentionPolicyRow.updated_at == policy.updated_at)
+
+
+def absent(policy_id: int) -> NotFound:
+    """The error of a policy that a repository does not have."""
+    return NotFound("retention policy", str(policy_id), "list those of the repository")
+
+
+def _policy(row: RetentionPolicyRow, repository: RepositoryRow) -> Policy:
+    return Policy(
+        id=row.id,
+        repository_id=row.repository_id,
+        region=RegionId(repository.region),
+        name=RepositoryName(f"{repository.namespace}/{repository.name}"),
+        updated_at=row.updated_at,
+        rules=row.rules,
+    )

@@ -1,0 +1,1 @@
+"""Rules that synchronize tags automatically."""

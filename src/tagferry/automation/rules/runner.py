@@ -1,0 +1,231 @@
+"""What a rule does about a tag: whether it has changed, where its content came through, and the start of its sync."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from weakref import WeakValueDictionary
+
+import structlog
+
+from tagferry.accounts.users import Users
+from tagferry.automation.rules.store import Handled, Rule, Rules
+from tagferry.automation.watch.scheduling import Again, Clock, Patience, reason_of, tell
+from tagferry.errors import Denied
+from tagferry.names import Digest, Reference, Repository, RepositoryRef, Tag
+from tagferry.regions import Regions
+from tagferry.sync.jobs.history import Arrivals, Arrived, request_id_of
+from tagferry.sync.jobs.model import SyncRequest
+from tagferry.sync.jobs.searches import Searches, Target
+from tagferry.sync.service import StartedSync
+
+_HOPS = 32
+
+log = structlog.get_logger(__name__)
+
+Start = Callable[[SyncRequest], Awaitable[StartedSync]]
+
+
+class Dispatch:
+    """Has tags synchronized as their rules want it.
+
+    Args:
+        regions: those that this process knows; rules from or to others rest.
+        rules: the rules, and what they have handled.
+        arrivals: what sync jobs brought.
+        searches: whose search for signatures was not finished.
+        users: in whose names rules act.
+        start: accepts a request.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        regions: Regions,
+        rules: Rules,
+        arrivals: Arrivals,
+        searches: Searches,
+        users: Users,
+        start: Start,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._regions = regions
+        self._rules = rules
+        self._arrivals = arrivals
+        self._searches = searches
+        self._users = users
+        self._start = start
+        self._clock = clock
+        self._patience = Patience(shortest=5.0, longest=600.0, clock=clock)
+        self._open_jobs = Patience(shortest=1.0, longest=60.0, clock=clock)
+        self._locks: WeakValueDictionary[tuple[Repository, Tag], asyncio.Lock] = WeakValueDictionary()
+
+    async def active(self, source: RepositoryRef) -> list[Rule]:
+        """The rules of a repository that may do something in this process."""
+        if source.region not in self._regions:
+            return []
+        rules = await self._rules.of_repository(source, only_active=True)
+        return [rule for rule in rules if rule.target_region in self._regions]
+
+    async def sources(self) -> list[RepositoryRef]:
+        """The repositories that have a rule which is switched on."""
+        return await self._rules.sources()
+
+    async def handled(self, source: RepositoryRef) -> list[Mapping[str, str]]:
+        """What the tags of a repository were last handled for, by each of its rules that may do something here.
+
+        Tags whose signatures may have to be searched for again count as handled for no digest.
+        """
+        rules = await self.active(source)
+        digests = await self._rules.handled_digests([rule.id for rule in rules])
+        pending = await self._searches.pending(source) if rules else {}
+        for rule in rules:
+            known = digests[rule.id]
+            known |= {tag: "" for tag in pending.get(_target(rule), ()) if tag in known}
+        return list(digests.values())
+
+    async def forget(self, source: RepositoryRef, *references: Reference) -> None:
+        """Take tags, or all tags of these digests, that were deleted for never handled."""
+        await self._rules.forget(source, *references)
+
+    async def check(self, source: RepositoryRef, tag: Tag) -> Again:
+        """Look at a tag, and start what its rules want; raises what the source's registry raises."""
+        rules = await self.active(source)
+        if not rules:
+            return Again()
+        # Both ends of a pair of rules see what the other one has just started.
+        lock = self._locks.setdefault((source.repository, tag), asyncio.Lock())
+        async with lock:
+            return await self._compare(rules, source, tag)
+
+    async def _compare(self, rules: list[Rule], source: RepositoryRef, tag: Tag) -> Again:
+        found = await self._regions[source.region].store.head_manifest(source.name, tag, certain=True)
+        if found is None:
+            return Again()
+        handled = await self._rules.handled([rule.id for rule in rules], tag)
+        changed = [rule for rule in rules if rule.id not in handled or handled[rule.id].digest != found.digest]
+        again = await self._search_again([rule for rule in rules if rule not in changed], handled, tag)
+        if not changed:
+            return again
+        # Asked after the registry: what a job has put there is then open, or recorded as brought.
+        arrived = await self._arrivals.of(source, tag, found.digest)
+        if arrived.is_open:
+            return Again(at_tag=self._open_jobs.fail((source, tag))[0])
+        times = [again]
+        for rule in changed:
+            before = handled.get(rule.id) or Handled(digest=None, arrival_id=rule.arrival_id)
+            times.append(await self._apply(rule, tag, found.digest, before, arrived))
+        earliest = _earliest(times)
+        if earliest.at_tag is None:
+            self._open_jobs.succeed((source, tag))
+        return earliest
+
+    async def _apply(self, rule: Rule, tag: Tag, digest: Digest, before: Handled, arrived: Arrived) -> Again:
+        """Handle a tag for a rule, or let it rest until the rule can run."""
+        came_through = await self._came_through(tag, before, arrived)
+        done = Handled(digest, max(before.arrival_id, arrived.latest_id), came_through)
+        if rule.target_place in came_through:
+            # It was there: sent back, it would go round for ever.
+            await self._rules.keep(rule.id, tag, done)
+            return Again()
+
+        async def start() -> bool:
+            if before.came_through != came_through:
+                # Whoever meets the copy at the target looks here for where it came from.
+                await self._rules.keep(rule.id, tag, replace(before, came_through=came_through))
+            is_handled = await self._start_as_its_creator(rule, tag)
+            if is_handled:
+                await self._rules.keep(rule.id, tag, done)
+            return is_handled
+
+        return await self._guarded(rule, tag, start)
+
+    async def _search_again(self, rules: list[Rule], handled: Mapping[int, Handled], tag: Tag) -> Again:
+        """Search for signatures of tags that rules have handled, if an earlier search was not finished."""
+        # What came from a place was not sent back there.
+        sent = [rule for rule in rules if rule.target_place not in handled[rule.id].came_through]
+        if not sent:
+            return Again()
+        source, targets = sent[0].source, [_target(rule) for rule in sent]
+        due = await self._searches.due(source, tag, targets)
+        overdue = [rule for rule in sent if (at := due.get(_target(rule))) is not None and at <= datetime.now(UTC)]
+        times = [await self._guarded(rule, tag, partial(self._start_as_its_creator, rule, tag)) for rule in overdue]
+        if overdue:
+            # A search that found the image in place has ended, and no signal reports that.
+            due = await self._searches.due(source, tag, targets)
+        waits = [(at - datetime.now(UTC)).total_seconds() for at in due.values()]
+        times += [Again(at_tag=self._clock() + seconds) for seconds in waits if seconds > 0]
+        return _earliest(times)
+
+    async def _guarded(self, rule: Rule, tag: Tag, start: Callable[[], Awaitable[bool]]) -> Again:
+        """Start a sync, unless the rule has to be left alone for what went wrong before."""
+        # A change of the rule may have corrected what was wrong with it.
+        version = (rule.id, rule.updated_at)
+        if (until := self._patience.until(version)) is not None:
+            return Again(at_source=until)
+        try:
+            is_handled = await start()
+        except Exception as error:
+            until, is_news = self._patience.fail(version, reason_of(error))
+            if is_news:
+                tell(error, "a rule cannot synchronize", **_names(rule), tag=tag)
+            return Again(at_source=until)
+        if self._patience.succeed(version):
+            log.info("a rule can synchronize again", **_names(rule), tag=tag)
+        return Again() if is_handled else Again(at_tag=self._open_jobs.fail((rule.source, tag))[0])
+
+    async def _came_through(self, tag: Tag, before: Handled, arrived: Arrived) -> tuple[str, ...]:
+        """The places that what the tag points to has passed, the nearest first; none if it was pushed here."""
+        brought = arrived.brought
+        if brought is None or brought.job_id <= before.arrival_id:
+            return ()
+        if brought.rule_id is None:
+            return (brought.source,)
+        sender = (await self._rules.handled([brought.rule_id], tag)).get(brought.rule_id)
+        return (brought.source, *(sender.came_through if sender else ()))[:_HOPS]
+
+    async def _start_as_its_creator(self, rule: Rule, tag: Tag) -> bool:
+        """Have a tag synchronized; False where a job had begun before, and may have read what stood there earlier."""
+        caller = await self._users.by_id(rule.creator_id)
+        if caller is None:
+            raise Denied("the rule's creator is gone or disabled; who creates the rule again takes it over")
+        started = await self._start(
+            SyncRequest(
+                id=request_id_of(rule.id),
+                caller=caller,
+                source_region=rule.source.region,
+                namespace=rule.source.namespace,
+                repository=rule.source.repository,
+                tags=(tag,),
+                target_region=rule.target_region,
+                target_namespace=rule.target_namespace,
+                override=rule.override,
+                is_automatic=True,
+            )
+        )
+        if any(place.is_joined and not place.status.has_ended for place in started.jobs.values()):
+            return False
+        if started.jobs:
+            log.info("a rule synchronizes a tag", **_names(rule), tag=tag)
+        return True
+
+
+def _target(rule: Rule) -> Target:
+    return Target(rule.target_region, rule.target_namespace)
+
+
+def _earliest(times: Collection[Again]) -> Again:
+    at_tag = [again.at_tag for again in times if again.at_tag is not None]
+    at_source = [again.at_source for again in times if again.at_source is not None]
+    return Again(at_tag=min(at_tag, default=None), at_source=min(at_source, default=None))
+
+
+def _names(rule: Rule) -> dict[str, object]:
+    return {
+        "rule": rule.id,
+        "source": str(rule.source),
+        "target": rule.target_place,
+    }

@@ -1,0 +1,251 @@
+"""The calls that triggers make: recorded together with what they are about, claimed one by one, kept as history.
+
+An event is recorded once for a trigger: in the transaction in which the trigger hears that the tag points elsewhere.
+What is recorded is called until the call succeeds or is given up, whichever process does it.
+"""
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from sqlalchemy import Executable, func, insert, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from tagferry.automation.triggers.store import Trigger, trigger_of, triggers_with_sources
+from tagferry.coordination.pubsub import Signals
+from tagferry.db.engine import Database
+from tagferry.db.pruning import prune
+from tagferry.db.tables import DeliveryRow, TriggerRow, TriggerTagRow
+from tagferry.names import Digest, Tag
+
+DUE = "deliveries"
+"""The topic of signals that something is due."""
+SHOWN = 50
+"""Calls of a trigger that are shown, the newest ones."""
+_HEAR = text(
+    "INSERT INTO trigger_tags (trigger_id, tag, digest) VALUES (:trigger_id, :tag, :digest) "
+    "ON CONFLICT (trigger_id, tag) DO NOTHING"
+)
+
+
+class DeliveryStatus(StrEnum):
+    """What became of a call so far."""
+
+    WAITING = "waiting"
+    SUCCESS = "success"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What somebody is told by a trigger.
+
+    Attributes:
+        event_id: the same for every attempt, and for nothing else.
+        occurred_at: when the tag was found to point to this digest.
+        pushed_by: who let it point there, if that is known.
+        attempts: those that have begun.
+        detail: what the last of them came to.
+    """
+
+    id: int
+    event_id: str
+    occurred_at: datetime
+    tag: Tag
+    digest: Digest
+    pushed_by: str | None
+    status: DeliveryStatus
+    attempts: int
+    due_at: datetime
+    ended_at: datetime | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A call of a trigger that is due."""
+
+    trigger: Trigger
+    call: Call
+
+
+class Deliveries:
+    """Calls on record.
+
+    Args:
+        database: where they are kept.
+        signals: tells whoever makes calls that there are some.
+    """
+
+    def __init__(self, database: Database, signals: Signals) -> None:
+        self._database = database
+        self._signals = signals
+
+    async def record(
+        self,
+        triggers: Sequence[Trigger],
+        tag: Tag,
+        digest: Digest,
+        *,
+        heard: Mapping[int, Digest],
+        pushed_by: str | None = None,
+    ) -> bool:
+        """Let triggers hear that a tag points elsewhere, and record the calls that they make of that.
+
+        Args:
+            triggers: those of one repository; who is off by now hears nothing.
+            tag: the tag.
+            digest: where it points to.
+            heard: what each of them had heard of the tag before this was found; who was told something else since is
+                left out.
+            pushed_by: who let it point there, if that is known.
+
+        Returns:
+            Whether all of them have heard of it; otherwise the tag is to be looked at again.
+        """
+        news = {trigger.id: trigger for trigger in triggers if heard.get(trigger.id) != digest}
+        if not news:
+            return True
+        all_heard, now = True, datetime.now(UTC)
+        async with self._database.write() as session:
+            # Who is switched off or deleted meanwhile waits for this to end.
+            standing = select(TriggerRow.id).where(TriggerRow.id.in_(news), TriggerRow.enabled).order_by(TriggerRow.id)
+            recorded = []
+            for trigger_id in (await session.scalars(standing.with_for_update(read=True))).all():
+                if not await _hear(session, trigger_id, tag, digest, before=heard.get(trigger_id)):
+                    all_heard = False
+                elif news[trigger_id].spec.matches(tag):
+                    recorded.append(_row(trigger_id, tag, digest, pushed_by, now))
+            if recorded:
+                await session.execute(insert(DeliveryRow), recorded)
+                await self._signals.send(session, DUE, [str(len(recorded))])
+        return all_heard
+
+    async def due(self, before: datetime, *, limit: int, after: tuple[datetime, int] | None = None) -> list[Delivery]:
+        """The calls that are due before a moment, the most urgent first.
+
+        What a trigger has to tell of a tag it tells in order: a later call is not due while an earlier one waits.
+
+        Args:
+            before: the moment.
+            limit: how many at most.
+            after: the `due_at` and `id` of the last one that is of no interest any more.
+        """
+        earlier = aliased(DeliveryRow)
+        is_next = ~(
+            select(earlier.id)
+            .where(
+                earlier.trigger_id == DeliveryRow.trigger_id,
+                earlier.tag == DeliveryRow.tag,
+                earlier.id < DeliveryRow.id,
+                earlier.status == DeliveryStatus.WAITING,
+            )
+            .exists()
+        )
+        chosen = (
+            triggers_with_sources()
+            .join(DeliveryRow, DeliveryRow.trigger_id == TriggerRow.id)
+            .add_columns(DeliveryRow)
+            .where(DeliveryRow.status == DeliveryStatus.WAITING, DeliveryRow.due_at < before, is_next)
+            .order_by(DeliveryRow.due_at, DeliveryRow.id)
+            .limit(limit)
+        )
+        if after is not None:
+            moment, last = after
+            same_time = (DeliveryRow.due_at == moment) & (DeliveryRow.id > last)
+            chosen = chosen.where(or_(DeliveryRow.due_at > moment, same_time))
+        async with self._database.read() as session:
+            rows = (await session.execute(chosen)).all()
+        return [Delivery(trigger_of(*row[:4]), _call(row[4])) for row in rows]
+
+    async def claim(self, call: Call, *, until: datetime) -> bool:
+        """Begin an attempt, which nobody else begins before that moment; False where somebody else has."""
+        mine = (DeliveryRow.id == call.id, DeliveryRow.attempts == call.attempts)
+        claimed = {"attempts": call.attempts + 1, "due_at": until}
+        async with self._database.write() as session:
+            return await _changed(
+                session,
+                update(DeliveryRow).where(*mine, DeliveryRow.status == DeliveryStatus.WAITING).values(**claimed),
+            )
+
+    async def end(self, call: Call, status: DeliveryStatus, detail: str) -> None:
+        """Record how a claimed call has ended."""
+        await self._settle(call, status=status, detail=detail, ended_at=datetime.now(UTC))
+
+    async def postpone(self, call: Call, due_at: datetime, detail: str) -> None:
+        """Record how an attempt went wrong, and when the next one is due."""
+        await self._settle(call, due_at=due_at, detail=detail)
+
+    async def history(self, trigger_ids: Collection[int]) -> dict[int, list[Call]]:
+        """The newest calls of each of these triggers, the newest first."""
+        place = func.row_number().over(partition_by=DeliveryRow.trigger_id, order_by=DeliveryRow.id.desc())
+        numbered = (
+            select(DeliveryRow.id, place.label("place")).where(DeliveryRow.trigger_id.in_(trigger_ids)).subquery()
+        )
+        newest = select(numbered.c.id).where(numbered.c.place <= SHOWN)
+        found: dict[int, list[Call]] = {trigger_id: [] for trigger_id in trigger_ids}
+        async with self._database.read() as session:
+            for row in await session.scalars(
+                select(DeliveryRow).where(DeliveryRow.id.in_(newest)).order_by(DeliveryRow.id.desc())
+            ):
+                found[row.trigger_id].append(_call(row))
+        return found
+
+    async def prune(self, *, ended_before: datetime) -> int:
+        """Delete the records of calls that ended before that; returns how many."""
+        return await prune(self._database, DeliveryRow.ended_at, ended_before)
+
+    async def _settle(self, call: Call, **values: object) -> None:
+        """Change a call that was claimed and that nobody else has claimed, or ended, since."""
+        mine = (DeliveryRow.id == call.id, DeliveryRow.attempts == call.attempts + 1)
+        async with self._database.write() as session:
+            await session.execute(
+                update(DeliveryRow).where(*mine, DeliveryRow.status == DeliveryStatus.WAITING).values(**values)
+            )
+
+
+async def _hear(session: AsyncSession, trigger_id: int, tag: Tag, digest: Digest, *, before: Digest | None) -> bool:
+    """Let a trigger hear of a digest, unless it has heard of another one than this before; whether it has."""
+    if before is None:
+        return await _changed(session, _HEAR, {"trigger_id": trigger_id, "tag": tag, "digest": digest})
+    known = (TriggerTagRow.trigger_id == trigger_id, TriggerTagRow.tag == tag, TriggerTagRow.digest == before)
+    return await _changed(session, update(TriggerTagRow).where(*known).values(digest=digest))
+
+
+async def _changed(session: AsyncSession, statement: Executable, values: Mapping[str, object] | None = None) -> bool:
+    count: int = (await session.execute(statement, values)).rowcount  # type: ignore[attr-defined]
+    return count > 0
+
+
+def _row(trigger_id: int, tag: Tag, digest: Digest, pushed_by: str | None, now: datetime) -> dict[str, object]:
+    return {
+        "trigger_id": trigger_id,
+        "event_id": uuid.uuid4().hex,
+        "occurred_at": now,
+        "tag": tag,
+        "digest": digest,
+        "pushed_by": pushed_by,
+        "status": DeliveryStatus.WAITING,
+        "attempts": 0,
+        "due_at": now,
+        "detail": "",
+    }
+
+
+def _call(row: DeliveryRow) -> Call:
+    return Call(
+        id=row.id,
+        event_id=row.event_id,
+        occurred_at=row.occurred_at,
+        tag=Tag(row.tag),
+        digest=Digest(row.digest),
+        pushed_by=row.pushed_by,
+        status=DeliveryStatus(row.status),
+        attempts=row.attempts,
+        due_at=row.due_at,
+        ended_at=row.ended_at,
+        detail=row.detail,
+    )

@@ -1,0 +1,17 @@
+"""What a repository's tags point to when somebody begins to follow them."""
+
+from tagferry.accounts.repositories import Repositories
+from tagferry.errors import NotFound
+from tagferry.names import Digest, RepositoryRef, Tag
+from tagferry.regions import Regions
+
+
+async def standing(regions: Regions, repositories: Repositories, source: RepositoryRef) -> dict[Tag, Digest]:
+    """What stands in a repository; nothing where it was created and has no image yet. Raises NotFound."""
+    store = regions[source.region].store
+    try:
+        return {record.tag: record.digest for record in await store.describe_tags(source.name)}
+    except NotFound:
+        if await repositories.find(source.region, source.name) is None:
+            raise
+    return {}

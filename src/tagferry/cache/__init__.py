@@ -1,0 +1,1 @@
+"""What was learned about registries, in the database."""

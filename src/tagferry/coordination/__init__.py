@@ -1,0 +1,1 @@
+"""How the processes of one database know of each other: membership and messages."""

@@ -1,0 +1,209 @@
+"""Makes connections: to a host directly, or through a proxy (RFC 9110, sections 7.3.2 and 9.3.6)."""
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple, TypeVar, cast
+
+from aiohappyeyeballs import AddrInfoType, start_connection
+
+from tagferry.addresses import parse_address
+from tagferry.http.connection import Connection
+from tagferry.http.explanation import one_line
+from tagferry.http.faults import EXPIRED, NOT_YET_VALID, Broken, Rejected, unconnected
+from tagferry.http.proxies import Proxy
+from tagferry.http.urls import Origin, authority
+from tagferry.http.zones import ANYWHERE, OutOfReach, Reach, zone_of, zone_of_host
+from tagferry.tls import ClientContexts, ClientTls
+
+P = TypeVar("P", bound=asyncio.Protocol)
+_HEAD_START_SECONDS = 0.25
+"""What one address of a host has before the next is tried too (RFC 8305)."""
+_HEAD_LIMIT = 16 * 1024
+"""Bytes that a proxy's answer to CONNECT may have."""
+_SECOND_LOOK_SECONDS = 2.0
+"""The time limit of the second connection that reads the date for which a certificate was refused."""
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: ([^\r\n]*))?")
+_FAULTS = (OSError, UnicodeError, RuntimeError, ExceptionGroup)
+
+
+class Route(NamedTuple):
+    """How requests get to where they go; a connection serves one route.
+
+    Attributes:
+        origin: where they go.
+        proxy: what they go through.
+        identified: whether the client's certificate is shown there.
+        reach: the addresses at which connections may end. What a proxy connects to is not known here, so that with one
+            only a host that is an address itself is checked.
+    """
+
+    origin: Origin
+    proxy: Proxy | None = None
+    identified: bool = False
+    reach: Reach = ANYWHERE
+
+    @property
+    def is_relayed(self) -> bool:
+        """Return whether a proxy reads the requests themselves, as it does without TLS."""
+        return self.proxy is not None and self.origin[0] == "http"
+
+    def __str__(self) -> str:
+        through = f" through proxy {self.proxy}" if self.proxy is not None else ""
+        return f"{self.origin[0]}://{authority(self.origin)}{through}"
+
+
+async def dial(route: Route, make: Callable[[], Connection], contexts: ClientContexts) -> Connection:
+    """Make a connection for a route.
+
+    Raises:
+        Broken: it cannot be made; Rejected where waiting does not help.
+        OutOfReach: the host is at an address that is not allowed.
+        TimeoutError, and what else the caller's own deadline raises.
+    """
+    zone = zone_of_host(route.origin[1])
+    if zone is not None and not route.reach.allows(zone):
+        raise OutOfReach(zone)
+    if route.proxy is None:
+        try:
+            return (await _opened(route.origin, make, contexts, identified=route.identified, reach=route.reach))[1]
+        except _FAULTS as error:
+            raise unconnected(str(route), error, await _validity(route, error)) from error
+    try:
+        if route.is_relayed:
+            return (await _opened(route.proxy.origin, make, contexts))[1]
+        transport, tunnel = await _opened(route.proxy.origin, _Tunnel, contexts)
+    except _FAULTS as error:
+        told = await _validity(Route(route.proxy.origin), error)
+        raise unconnected(f"proxy {route.proxy}", error, told) from error
+    try:
+        await tunnel.lead(route.proxy, route.origin)
+        return await _encrypted(transport, make(), route, contexts)
+    except _FAULTS as error:
+        transport.abort()
+        raise unconnected(str(route), error, await _validity(route, error)) from error
+    except BaseException:
+        transport.abort()
+        raise
+
+
+async def _opened(
+    origin: Origin,
+    make: Callable[[], P],
+    contexts: ClientContexts,
+    *,
+    identified: bool = False,
+    reach: Reach = ANYWHERE,
+) -> tuple[asyncio.Transport, P]:
+    scheme, host, port = origin
+    loop = asyncio.get_running_loop()
+    tls = contexts.current(identified=identified) if scheme == "https" else None
+    name = host if tls else None
+    if parse_address(host) is not None:
+        return await loop.create_connection(make, host, port, ssl=tls, server_hostname=name)
+    addresses = within(reach, await _addresses(host, port))
+    sock = await start_connection(addresses, happy_eyeballs_delay=_HEAD_START_SECONDS, interleave=1)
+    return await loop.create_connection(make, sock=sock, ssl=tls, server_hostname=name)
+
+
+async def _encrypted(
+    transport: asyncio.Transport, connection: Connection, route: Route, contexts: ClientContexts
+) -> Connection:
+    """Begin with TLS in a tunnel."""
+    inner = await asyncio.get_running_loop().start_tls(
+        transport, connection, contexts.current(identified=route.identified), server_hostname=route.origin[1]
+    )
+    if inner is None:
+        raise Broken(f"cannot connect to {route}: the connection was closed")
+    connection.connection_made(inner)
+    return connection
+
+
+async def _validity(route: Route, error: BaseException) -> str:
+    """The date that a certificate was refused for, or nothing; it is seen by connecting again, and nothing is sent."""
+    if not isinstance(error, ssl.SSLCertVerificationError) or error.verify_code not in (NOT_YET_VALID, EXPIRED):
+        return ""
+    try:
+        async with asyncio.timeout(_SECOND_LOOK_SECONDS):
+            connection = await dial(
+                route._replace(identified=False),
+                lambda: Connection(on_lost=lambda _: None, on_free=lambda _: None),
+                ClientContexts(ClientTls(ca_only=True, skip_verify=True)),
+            )
+    except (Broken, TimeoutError):
+        return ""
+    shown = connection.peer_certificate
+    connection.abort()
+    # Loaded here: it takes some time, and is needed only here.
+    from cryptography.x509 import load_der_x509_certificate
+
+    try:
+        certificate = load_der_x509_certificate(shown or b"")
+    except ValueError:
+        return ""
+    now, begin, end = datetime.now(UTC), certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    # Where it is in time itself, one between it and its authority is not.
+    if error.verify_code == EXPIRED:
+        return f"notAfter {end:%Y-%m-%d}" if end < now else ""
+    return f"notBefore {begin:%Y-%m-%d}" if begin > now else ""
+
+
+class _Tunnel(asyncio.Protocol):
+    """A connection to a proxy until the proxy passes everything on."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._head += data
+        if (b"\r\n\r\n" in self._head or len(self._head) > _HEAD_LIMIT) and not self._answered.done():
+            self._answered.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._answered.done():
+            self._answered.set_result(None)
+
+    async def lead(self, proxy: Proxy, origin: Origin) -> None:
+        """Have the proxy connect to an origin; raises Broken where it does not, with what it answered."""
+        target = authority(origin, with_port=True)
+        secret = f"Proxy-Authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
+        self._transport.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{secret}\r\n".encode("latin-1"))
+        await self._answered
+        head, end, rest = self._head.partition(b"\r\n\r\n")
+        status = _STATUS.match(head)
+        if status is None or not end:
+            raise Broken(f"proxy {proxy} did not answer in HTTP when asked for a connection to {target}")
+        if not status[1].startswith(b"2"):
+            raise refused(proxy, target, int(status[1]), (status[2] or b"").decode("latin-1"))
+        if rest:
+            raise Broken(f"proxy {proxy} answered more than it was asked for")
+
+
+def refused(proxy: Proxy, target: str, status: int, phrase: str = "") -> Broken:
+    """The fault where a proxy does not let a request through to `target`, a host and port."""
+    told = f"proxy {proxy} refused the connection to {target}: {status} {one_line(phrase, 100)}".rstrip()
+    # What the proxy says of the host behind it may pass; what it does not allow does not.
+    return Rejected(told) if status in (401, 403, 405, 407) else Broken(told)
+
+
+def within(reach: Reach, addresses: Sequence[AddrInfoType]) -> list[AddrInfoType]:
+    """Those addresses of a host at which connections may end; raises OutOfReach where there is none."""
+    if reach.zone is None:
+        return list(addresses)
+    zones = [zone_of(str(address[4][0])) for address in addresses]
+    allowed = [address for address, zone in zip(addresses, zones, strict=True) if reach.allows(zone)]
+    if zones and not allowed:
+        raise OutOfReach(zones[0])
+    return allowed
+
+
+async def _addresses(host: str, port: int) -> list[AddrInfoType]:
+    loop = asyncio.get_running_loop()
+    return [*await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)]

@@ -1,0 +1,190 @@
+"""Connections to a registry and to where it redirects: made, kept for the next request, closed when idle."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from functools import partial
+
+from tagferry.errors import Invalid
+from tagferry.http.connection import Connection, Stream
+from tagferry.http.dialing import Route, dial, refused
+from tagferry.http.faults import Broken, Rejected, Silent, Unconnected
+from tagferry.http.proxies import Proxies
+from tagferry.http.response import Response
+from tagferry.http.urls import authority, split
+from tagferry.http.zones import ANYWHERE, Reach
+from tagferry.tls import ClientContexts
+
+KEEP_SECONDS = 15.0
+"""How long an idle connection is kept; servers tend to close theirs later than that."""
+_LOOKED_UP = ("PUT", "DELETE")
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_TARGET = re.compile(r"[\x21-\x7e]+")
+
+
+class Connections:
+    """Sends requests over as few connections as it takes; belongs to one event loop.
+
+    Args:
+        headers: sent with every request.
+        connect_timeout: seconds to wait for a connection.
+        tls: for https.
+        proxies: what requests go through; by default what the environment says.
+    """
+
+    def __init__(
+        self,
+        *,
+        headers: Mapping[str, str],
+        connect_timeout: float,
+        tls: ClientContexts | None = None,
+        proxies: Proxies | None = None,
+    ) -> None:
+        self._headers = dict(headers)
+        self._connect_timeout = connect_timeout
+        self._tls = tls or ClientContexts()
+        self._proxies = proxies or Proxies()
+        self._idle: dict[Route, list[Connection]] = {}
+        self._open: set[Connection] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Stream = b"",
+        *,
+        silence: float,
+        slowest: float = 0.0,
+        identified: bool = False,
+        reach: Reach = ANYWHERE,
+    ) -> Response:
+        """Send a request and wait for its answer's head; the caller closes the answer.
+
+        A kept connection that turns out to be dead is replaced at once, unless the body is a stream, or the outcome
+        of a write has to be looked up first.
+
+        Args:
+            method: in capitals.
+            url: absolute, http or https, encoded already.
+            headers: besides those that every request has.
+            body: sent with its length.
+            silence: seconds without a byte of the answer after which it is given up.
+            slowest: bytes a second of the answer's body below which it is given up, measured over `silence`.
+            identified: whether the other side may see the client's certificate.
+            reach: the addresses at which the connection may end.
+
+        Raises:
+            Broken: the connection could not be made, or failed before the answer began; Silent where that took
+                too long, Rejected where waiting does not help.
+            OutOfReach: the host is at an address that is not allowed.
+        """
+        try:
+            route, head = self._head(method, url, headers, body, identified=identified, reach=reach)
+        except ValueError as error:
+            raise Broken(f"the request cannot be sent: {error}") from None
+        except Invalid as error:
+            raise Rejected(error.message) from None
+        while True:
+            connection = self._reused(route) or await self._connect(route)
+            try:
+                response = await connection.request(
+                    head, body, url=url, bodiless=method == "HEAD", silence=silence, slowest=slowest
+                )
+            except Broken as fault:
+                is_stale = connection.exchanges > 1 and not isinstance(fault, Silent)
+                # What a write has done whose answer was lost must be looked up before it is sent again.
+                if not is_stale or isinstance(body, Stream) or method in _LOOKED_UP:
+                    raise
+                continue
+            if response.status == 407 and route.proxy is not None:
+                response.close()
+                target = authority(route.origin, with_port=True)
+                raise refused(route.proxy, target, 407, "Proxy Authentication Required")
+            return response
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        open_now = list(self._open)
+        for connection in open_now:
+            connection.abort()
+        if open_now:
+            await asyncio.wait([connection.closed for connection in open_now], timeout=1.0)
+
+    def _head(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Stream,
+        *,
+        identified: bool,
+        reach: Reach,
+    ) -> tuple[Route, bytes]:
+        origin, target = split(url)
+        if not _TARGET.fullmatch(target):
+            raise ValueError("the address holds what no address may hold")
+        route = Route(origin, self._proxies.find(origin), identified, reach)
+        fields = {"Host": authority(origin), **self._headers, **headers}
+        if route.is_relayed and route.proxy is not None:
+            target = f"http://{authority(origin)}{target}"
+            if route.proxy.authorization:
+                fields["Proxy-Authorization"] = route.proxy.authorization
+        if isinstance(body, Stream):
+            fields["Content-Length"] = str(body.size)
+            if body.asks_first:
+                fields["Expect"] = "100-continue"
+        elif body or method in _WITH_BODY:
+            fields["Content-Length"] = str(len(body))
+        lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+        if lines.count("\n") != len(fields) or lines.count("\r") != len(fields):
+            raise ValueError("a header holds a line break")
+        return route, f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+
+    def _reused(self, route: Route) -> Connection | None:
+        idle = self._idle.get(route, [])
+        while idle:
+            # The one that was used last is the least likely to have been closed by the other side.
+            connection = idle.pop()
+            if connection.is_usable and asyncio.get_running_loop().time() - connection.idle_since < KEEP_SECONDS:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self, route: Route) -> Connection:
+        make = partial(Connection, on_lost=self._forget, on_free=partial(self._keep, route))
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                connection = await dial(route, make, self._tls)
+        except TimeoutError:
+            raise Unconnected(f"cannot connect to {route}: no answer within {self._connect_timeout:g} s") from None
+        except Invalid as error:
+            raise Rejected(error.message) from None
+        self._open.add(connection)
+        return connection
+
+    def _keep(self, route: Route, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self._idle.setdefault(route, []).append(connection)
+        if self._sweeping is None:
+            self._sweeping = loop.call_later(KEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        eldest = loop.time() - KEEP_SECONDS
+        for connections in self._idle.values():
+            for connection in [one for one in connections if one.idle_since <= eldest]:
+                connections.remove(connection)
+                connection.abort()
+        self._idle = {route: connections for route, connections in self._idle.items() if connections}
+        self._sweeping = loop.call_later(KEEP_SECONDS, self._sweep) if self._idle else None
+
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        for connections in self._idle.values():
+            if connection in connections:
+                connections.remove(connection)

@@ -1,0 +1,270 @@
+"""An answer as it comes in on a connection: its head, and its body (RFC 9112, sections 4 to 7)."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import httptools
+
+from tagferry import bounds
+from tagferry.http.faults import Broken, Slow, broken
+from tagferry.http.headers import Headers
+from tagferry.http.heads import TLS_RECORDS, may_be_http, mended
+from tagferry.http.minimum_rate import MinimumRate
+from tagferry.http.splice import BodyFlow
+from tagferry.streams import Flow
+
+if TYPE_CHECKING:
+    from tagferry.http.connection import Connection
+
+READ_AHEAD = 256 * 1024
+"""Bytes of an answer that wait to be read, beyond which its sender is stopped."""
+
+
+class Response:
+    """An answer: its head, and its body as it comes.
+
+    Attributes:
+        url: what answered.
+        begun: whether the head is there.
+        ended: whether all of it has come in.
+        is_inviting: whether the other side waits for the body of the request.
+    """
+
+    def __init__(
+        self, connection: "Connection", *, url: str, bodiless: bool, silence: float, slowest: float = 0.0
+    ) -> None:
+        self.url = url
+        self.status = 0
+        self.headers = Headers()
+        self.begun = False
+        self.ended = False
+        self.is_inviting = False
+        self._connection = connection
+        self._bodiless = bodiless
+        self._silence, self._slowest = silence, slowest
+        self._rate = MinimumRate(slowest, silence)
+        self._parser = self._new_parser()
+        self._head = b""
+        self._is_odd = False
+        self._left: int | None = None
+        self._until_closed = False
+        self._keep = False
+        self._around = 0
+        self._is_at_last_chunk = False
+        self._chunks: deque[bytes] = deque()
+        self._waiting = 0
+        self._is_paused = False
+        self._is_released = False
+
+    @property
+    def peer(self) -> str | None:
+        """The IP address that the answer comes from, which may be that of a proxy."""
+        return self._connection.peer
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body's bytes as they come in; raises Broken where they do not come to their end."""
+        while True:
+            while self._chunks:
+                chunk = self._chunks.popleft()
+                self._waiting -= len(chunk)
+                if self._is_paused and self._waiting <= READ_AHEAD // 2:
+                    self._is_paused = False
+                    self._connection.resume_reading()
+                yield chunk
+            if self.ended:
+                return
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Wait for more of the body; raises Broken where too little of it comes."""
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        await self._connection.wait(self._silence)
+        if self._rate.waited(loop.time() - began_at) and not self.ended:
+            self._connection.fail(Slow())
+            await self._connection.wait(self._silence)
+
+    @property
+    def can_flow(self) -> bool:
+        """Return whether the rest of the body can be read as a flow."""
+        return bool(self._left) and self._connection.plain_socket is not None
+
+    async def pieces(self) -> AsyncIterator[bytes | Flow]:
+        """The body as `chunks` gives it, but what has not come in yet as a flow where it can be one."""
+        if self.can_flow:
+            self._pause()
+            while self._chunks:
+                chunk = self._chunks.popleft()
+                self._waiting -= len(chunk)
+                yield chunk
+            flow = BodyFlow(
+                lambda: self._connection.plain_socket, self._left or 0, silence=self._silence, slowest=self._slowest
+            )
+            yield flow
+            if flow.fault is not None:
+                raise broken(flow.fault)
+            self._left = flow.size - flow.moved
+            if not self._left:
+                self._end()
+            self._is_paused = False
+            self._connection.resume_reading()
+        async for chunk in self.chunks():
+            yield chunk
+
+    def close(self) -> None:
+        """Give the connection back if the answer has come to its end, else close it."""
+        if not self._is_released:
+            self._is_released = True
+            self._connection.release(reusable=self.ended and self._keep)
+
+    def feed(self, data: bytes) -> None:
+        """Take what the connection brings."""
+        if self._left is not None:
+            # A body of known length needs no parser, and a parser would copy it.
+            self._take(data)
+            return
+        if not self.begun:
+            self._head += data
+        self._around += len(data)
+        try:
+            if not self._is_odd:
+                self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail()
+        except httptools.HttpParserError:
+            if self.begun:
+                self._end_or_fail()
+            self._is_odd = not self.begun
+        if self._is_odd:
+            self._feed_mended()
+        if self.begun:
+            self._head = b""
+        if not self.begun and len(self._head) > bounds.ANSWER_HEAD_BYTES:
+            self._connection.fail(Broken(f"the answer's head has more than {bounds.ANSWER_HEAD_BYTES} bytes"))
+        elif self.begun and not self.ended and self._around > bounds.ANSWER_HEAD_BYTES:
+            self._connection.fail(
+                Broken(f"the answer has more than {bounds.ANSWER_HEAD_BYTES} bytes between two parts of its body")
+            )
+        elif self.begun and not self.ended and self._left is None:
+            self._left = self._announced()
+
+    def _feed_mended(self) -> None:
+        """Read a head that the parser refused in the form that it can read, once all of it is there."""
+        data = mended(self._head)
+        if data is None:
+            if not may_be_http(self._head):
+                self._fail()
+            return
+        self._is_odd = False
+        self.headers.clear()
+        self._parser = self._new_parser()
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._fail()
+
+    def _new_parser(self) -> httptools.HttpResponseParser:
+        parser = httptools.HttpResponseParser(self)
+        # Old servers pad the sizes of chunks with blanks.
+        parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
+        return parser
+
+    def _end_or_fail(self) -> None:
+        """End the body where it has come in whole, however odd the trailer behind it is; else fail."""
+        if self._is_at_last_chunk and not self.ended:
+            self._keep = False
+            self._end()
+        else:
+            self._fail()
+
+    def _fail(self) -> None:
+        is_tls = self._head.startswith(TLS_RECORDS)
+        told = "is TLS, so the address begins with https://" if is_tls else "is not HTTP"
+        self._connection.fail(Broken(f"the answer {told}"))
+
+    def feed_end(self) -> None:
+        """Take note that nothing more comes."""
+        if self._until_closed and not self.ended:
+            self._end()
+
+    def on_message_begin(self) -> None:
+        # What follows the answer answers nothing: it must not be taken for the next request's answer.
+        self._keep = self._keep and not self.ended
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.begun:
+            return
+        self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if self.begun:
+            return
+        if status < 200:
+            self.headers.clear()
+            if status == 100:
+                self.is_inviting = True
+                self._connection.wake()
+            return
+        self.status = status
+        connection = self.headers.get("Connection", "").lower()
+        is_old = self._parser.get_http_version() == "1.0"
+        self._keep = "keep-alive" in connection if is_old else "close" not in connection
+        self.begun = True
+        if self._bodiless:
+            self._end()
+        elif (
+            "Content-Length" not in self.headers and "chunked" not in self.headers.get("Transfer-Encoding", "").lower()
+        ):
+            self._until_closed = status not in (204, 304)
+        self._connection.wake()
+
+    def on_chunk_header(self) -> None:
+        # The last one is the one that no bytes follow.
+        self._is_at_last_chunk = True
+
+    def on_body(self, body: bytes) -> None:
+        self._around, self._is_at_last_chunk = 0, False
+        if self.ended:
+            self._keep = False
+        else:
+            self._append(body)
+
+    def on_message_complete(self) -> None:
+        if self.begun and not self.ended:
+            self._end()
+
+    def _announced(self) -> int | None:
+        """How many bytes of a body of known length are still to come, after those that came with the head."""
+        if "Transfer-Encoding" in self.headers or "Content-Length" not in self.headers:
+            return None
+        return int(self.headers["Content-Length"]) - self._waiting
+
+    def _take(self, data: bytes) -> None:
+        left = (self._left or 0) - len(data)
+        if left < 0:
+            self._keep = False
+            data = data[:left]
+        self._left = max(0, left)
+        self._append(data)
+        if self._left == 0:
+            self._end()
+
+    def _append(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._waiting += len(data)
+        self._rate.note(len(data))
+        if self._waiting > READ_AHEAD:
+            self._pause()
+        self._connection.wake()
+
+    def _pause(self) -> None:
+        if not self._is_paused:
+            self._is_paused = True
+            self._connection.pause_reading()
+
+    def _end(self) -> None:
+        self.ended = True
+        self._connection.wake()

@@ -1,0 +1,215 @@
+"""Moves bytes from one socket into another without bringing them into this process (splice(2), Linux).
+
+The kernel passes references to its own buffers through a pipe: nothing is copied and nothing is seen. So nothing is
+hashed either; who may leave that to the receiver is decided in `upload` (docs/decisions/0011).
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import Self
+
+from tagferry.http.faults import TooSlow
+from tagferry.http.minimum_rate import MinimumRate
+
+if sys.platform == "linux":
+    import fcntl
+
+IS_AVAILABLE = sys.platform == "linux"
+
+PIPE = 1024 * 1024
+"""Bytes that are between the sockets at most."""
+_ROUNDS = 4
+"""Pipes full that are moved before others have their turn in the loop."""
+_LOOK_SECONDS = 1.0
+"""How often it is looked whether anything moves."""
+_FLAGS = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE if IS_AVAILABLE else 0
+
+
+class BodyFlow:
+    """The rest of an answer's body as it lies in its connection's socket; see `oci.images.Flow`.
+
+    Args:
+        socket: gives the socket's descriptor, or None where its bytes cannot be taken from there.
+        size: how many bytes.
+        silence: seconds without any of them after which they are given up.
+        slowest: bytes a second that must come at least, measured over `silence`.
+
+    Attributes:
+        moved: bytes that are where they go.
+        fault: why the others cannot be brought any more.
+    """
+
+    def __init__(self, socket: Callable[[], int | None], size: int, *, silence: float, slowest: float = 0.0) -> None:
+        self.socket = socket
+        self.size = size
+        self.silence = silence
+        self.slowest = slowest
+        self.moved = 0
+        self.fault: Exception | None = None
+        self._counts: list[Callable[[int], None]] = []
+
+    def watch(self, count: Callable[[int], None]) -> None:
+        self._counts.append(count)
+
+    def move(self, size: int) -> None:
+        """Take note of bytes that have been brought."""
+        self.moved += size
+        for count in self._counts:
+            count(size)
+
+
+class Splice:
+    """Brings a flow into a socket, from entering this until it ends or is left.
+
+    Both sockets belong to others, who must not read the one or write the other meanwhile; they may close them.
+    What has begun and not come to its end is lost: the flow then has a fault.
+
+    Args:
+        flow: what to bring.
+        source: the descriptor of the socket that it lies in, which does not block.
+        target: that of the socket to bring it to, likewise.
+        silence: seconds in which the target must take something.
+        slowest: bytes a second that it must take at least, measured over `silence`.
+        on_end: called when there is nothing more to wait for.
+
+    Attributes:
+        has_ended: whether everything is there, or cannot be brought any more.
+        target_fault: why the target takes no more, where that is so.
+    """
+
+    def __init__(
+        self,
+        flow: BodyFlow,
+        source: int,
+        target: int,
+        *,
+        silence: float,
+        slowest: float = 0.0,
+        on_end: Callable[[], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._flow = flow
+        self._numbers = (source, target)
+        self._silence = silence
+        self._on_end = on_end
+        self._source_rate = MinimumRate(flow.slowest, flow.silence)
+        self._target_rate = MinimumRate(slowest, silence)
+        self._left = flow.size
+        self._held = 0
+        self._files = ExitStack()
+        self._awaited: socket.socket | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self.has_ended = False
+        self.target_fault: Exception | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._open()
+        except OSError as error:
+            self._end(source_fault=error)
+        else:
+            self._moved_at = self._looked_at = self._loop.time()
+            self._watch = self._loop.call_later(0, self._look)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+        self._files.close()
+        if self._flow.moved < self._flow.size and self._flow.fault is None:
+            self._flow.fault = ConnectionError("it was left in the middle")
+
+    def _open(self) -> None:
+        # A descriptor can be watched only once, and the transports watch the originals.
+        self._source, self._target = (
+            self._files.enter_context(socket.socket(fileno=os.dup(number))) for number in self._numbers
+        )
+        self._outlet, self._inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        for descriptor in (self._outlet, self._inlet):
+            self._files.callback(os.close, descriptor)
+        with suppress(OSError):  # A user may have only so many large pipes; a small one is as good.
+            fcntl.fcntl(self._inlet, fcntl.F_SETPIPE_SZ, PIPE)
+
+    def _pump(self) -> None:
+        for _ in range(_ROUNDS):
+            if not (self._held or self._fill()) or not self._drain():
+                return
+        self._wait_for(self._source)
+
+    def _fill(self) -> bool:
+        """Take what the source has; False where it has nothing now."""
+        try:
+            self._held = os.splice(self._source.fileno(), self._inlet, min(self._left, PIPE), flags=_FLAGS)
+        except BlockingIOError:
+            return self._wait_for(self._source)
+        except OSError as error:
+            return self._end(source_fault=error)
+        if not self._held:
+            return self._end(source_fault=EOFError("the connection was closed by the other side"))
+        self._left -= self._held
+        self._source_rate.note(self._held)
+        self._moved_at = self._loop.time()
+        return True
+
+    def _drain(self) -> bool:
+        """Give the target what was taken; False where it does not take all of it now, and after the last of it."""
+        while self._held:
+            try:
+                taken = os.splice(self._outlet, self._target.fileno(), self._held, flags=_FLAGS)
+            except BlockingIOError:
+                return self._wait_for(self._target)
+            except OSError as error:
+                return self._end(target_fault=error)
+            self._held -= taken
+            self._target_rate.note(taken)
+            self._moved_at = self._loop.time()
+            self._flow.move(taken)
+        return self._left > 0 or self._end()
+
+    def _look(self) -> None:
+        limit = self._silence if self._held else self._flow.silence
+        now = self._loop.time()
+        rate = self._target_rate if self._held else self._source_rate
+        is_too_slow = rate.waited(now - self._looked_at)
+        self._looked_at = now
+        if is_too_slow:
+            fault = TooSlow()
+            self._end(target_fault=fault) if self._held else self._end(source_fault=fault)
+        elif now - self._moved_at < limit:
+            self._watch = self._loop.call_later(min(_LOOK_SECONDS, limit), self._look)
+            self._pump()
+        elif self._held:
+            self._end(target_fault=TimeoutError("nothing moved in time"))
+        else:
+            self._end(source_fault=TimeoutError("nothing moved in time"))
+
+    def _wait_for(self, side: socket.socket | None) -> bool:
+        if side is self._awaited:
+            return False
+        if self._awaited is not None:
+            stop = self._loop.remove_reader if self._awaited is self._source else self._loop.remove_writer
+            stop(self._awaited)
+        self._awaited = side
+        if side is not None:
+            watch = self._loop.add_reader if side is self._source else self._loop.add_writer
+            watch(side, self._pump)
+        return False
+
+    def _end(self, *, source_fault: Exception | None = None, target_fault: Exception | None = None) -> bool:
+        self._flow.fault = source_fault
+        self.target_fault = target_fault
+        self._stop()
+        self._on_end()
+        return False
+
+    def _stop(self) -> None:
+        self.has_ended = True
+        self._wait_for(None)
+        if self._watch is not None:
+            self._watch.cancel()

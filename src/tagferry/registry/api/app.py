@@ -1,0 +1,214 @@
+"""The registry API: the OCI distribution-spec 1.1 and Docker's catalog, as an ASGI application over a disk store."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from tagferry.errors import InvalidName, LoginThrottled, NotFound, TagferryError, Unauthenticated
+from tagferry.names import RepositoryName
+from tagferry.registry.api import asgi, blob_routes, manifest_routes, upload_routes
+from tagferry.registry.api.access import CATALOG, Action, Gate, Scope
+from tagferry.registry.api.asgi import ClientGone, Message, Receive, Request, Response, Send
+from tagferry.registry.api.errors import error_detail, error_document, error_headers, status_and_code
+from tagferry.registry.api.exchange import Exchange, Handler, OnDelete, OnPull, OnPush
+from tagferry.registry.errors import NotAllowed
+from tagferry.registry.storage.store import DiskStore
+
+_log = logging.getLogger(__name__)
+
+
+async def _ping(_exchange: Exchange) -> Response:
+    return Response(200, {"Content-Type": "application/json"}, b"{}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """A path's form and, by method, what the caller must be allowed to do and who answers."""
+
+    pattern: re.Pattern[str]
+    methods: Mapping[str, tuple[Action | None, Handler]]
+
+
+_NAME = r"/v2/(?P<name>.+)"
+_CATALOG_PATH = "/v2/_catalog"
+_ROUTES = (
+    _Route(re.compile(r"/v2/?"), {"GET": (None, _ping), "HEAD": (None, _ping)}),
+    _Route(re.compile(_CATALOG_PATH), {"GET": (None, manifest_routes.list_catalog)}),
+    _Route(re.compile(_NAME + r"/tags/list"), {"GET": (Action.PULL, manifest_routes.list_tags)}),
+    _Route(
+        re.compile(_NAME + r"/manifests/(?P<reference>[^/]+)"),
+        {
+            "GET": (Action.PULL, manifest_routes.get_manifest),
+            "HEAD": (Action.PULL, manifest_routes.get_manifest),
+            "PUT": (Action.PUSH, manifest_routes.put_manifest),
+            "DELETE": (Action.DELETE, manifest_routes.delete_manifest),
+        },
+    ),
+    _Route(
+        re.compile(_NAME + r"/referrers/(?P<reference>[^/]+)"), {"GET": (Action.PULL, manifest_routes.list_referrers)}
+    ),
+    _Route(re.compile(_NAME + r"/blobs/uploads/?"), {"POST": (Action.PUSH, upload_routes.start_upload)}),
+    _Route(
+        re.compile(_NAME + r"/blobs/uploads/(?P<reference>[^/]+)"),
+        {
+            "GET": (Action.PUSH, upload_routes.get_upload),
+            "PATCH": (Action.PUSH, upload_routes.append_to_upload),
+            "PUT": (Action.PUSH, upload_routes.finish_upload),
+            "DELETE": (Action.PUSH, upload_routes.cancel_upload),
+        },
+    ),
+    _Route(
+        re.compile(_NAME + r"/blobs/(?P<reference>[^/]+)"),
+        {
+            "GET": (Action.PULL, blob_routes.get_blob),
+            "HEAD": (Action.PULL, blob_routes.get_blob),
+            "DELETE": (Action.DELETE, blob_routes.delete_blob),
+        },
+    ),
+)
+_NO_REPOSITORY = RepositoryName("none")
+
+
+class RegistryApp:
+    """The ASGI application that answers `/v2/…`; it expects the whole path in the scope."""
+
+    def __init__(
+        self,
+        store: DiskStore,
+        gate: Gate,
+        *,
+        on_push: OnPush | None = None,
+        on_delete: OnDelete | None = None,
+        on_pull: OnPull | None = None,
+        idle_seconds: float = 60.0,
+    ) -> None:
+        """Serve a store.
+
+        Args:
+            store: what is served; closing it is the caller's.
+            gate: who may do what.
+            on_push: awaited after every stored manifest; what it raises is logged, the push stands.
+            on_delete: awaited after every deletion of a tag or manifest; what it raises is logged too.
+            on_pull: called before a manifest is sent, but not where only its headers are.
+            idle_seconds: a client that sends nothing for so long in the middle of a body is answered 408.
+        """
+        self._store = store
+        self._gate = gate
+        self._on_push = on_push
+        self._on_delete = on_delete
+        self._on_pull = on_pull
+        self._idle_seconds = idle_seconds
+
+    async def __call__(self, scope: asgi.Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(f"the registry does not speak {scope['type']}")
+        request = Request.of(scope, receive, idle_seconds=self._idle_seconds)
+        answer = _Answer(send)
+        with suppress(ClientGone):
+            try:
+                response = await self._respond(request)
+                await response.send(answer, receive, method=request.method)
+            except ClientGone:
+                raise
+            except Exception as error:
+                if answer.started:
+                    if not isinstance(error, TagferryError):
+                        raise
+                    # Whoever reads it learns from the missing end that it is not whole.
+                    _log.warning("ended the answer to %s in the middle: %s", request.path, error.message)
+                    return
+                response = refusal(error, scope, partial(self._challenge, request))
+                await response.send(answer, receive, method=request.method)
+
+    async def _respond(self, request: Request) -> Response:
+        request.check_head()
+        route, parts = _find_route(request.path)
+        if request.method not in route.methods:
+            raise NotAllowed(request.method, tuple(route.methods))
+        action, handler = route.methods[request.method]
+        repository = RepositoryName(parts["name"]) if "name" in parts else None
+        if repository is not None and action is Action.PUSH:
+            # What is pushed here is managed under SWR's names, which allow less than the distribution-spec.
+            _ = repository.namespace, repository.repository
+        actions = frozenset({action}) if action else frozenset()
+        caller = await self._gate.check(request.login, actions, repository)
+        exchange = Exchange(
+            request=request,
+            store=self._store,
+            gate=self._gate,
+            on_push=self._on_push,
+            on_delete=self._on_delete,
+            on_pull=self._on_pull,
+            caller=caller,
+            repository=repository or _NO_REPOSITORY,
+            reference=parts.get("reference", ""),
+        )
+        return await handler(exchange)
+
+    def _challenge(self, request: Request, error: Unauthenticated) -> str:
+        return self._gate.challenge(request.login, _needed_scopes(request), error)
+
+
+def refusal(error: Exception, scope: asgi.Scope, challenge: Callable[[Unauthenticated], str]) -> Response:
+    """What is answered to a request that failed.
+
+    Args:
+        error: why it did; what is no error of tagferry's is logged, and not told.
+        scope: the request's, where it is noted if its login is refused for now.
+        challenge: gives the WWW-Authenticate header where somebody has to log in.
+    """
+    if not isinstance(error, TagferryError):
+        _log.error("a registry request failed", exc_info=error)
+        error = TagferryError("the registry failed; its log tells why")
+    status, code = status_and_code(error)
+    headers = {"Content-Type": "application/json"} | error_headers(error)
+    if isinstance(error, LoginThrottled):
+        asgi.mark_as_shed(scope)
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = challenge(error)
+    return Response(status, headers, error_document(code, error.message, error_detail(error)))
+
+
+class _Answer:
+    """Passes messages on, marks every response as a registry's, and knows whether one has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            version = (b"docker-distribution-api-version", b"registry/2.0")
+            message = {**message, "headers": [version, *message["headers"]]}
+        await self._send(message)
+
+
+def _find_route(path: str) -> tuple[_Route, dict[str, str]]:
+    for route in _ROUTES:
+        match = route.pattern.fullmatch(path)
+        if match:
+            return route, match.groupdict()
+    raise NotFound("path", path)
+
+
+def _needed_scopes(request: Request) -> list[Scope]:
+    """What a token must be good for, so that this request can be answered."""
+    if request.path == _CATALOG_PATH:
+        return [CATALOG]
+    route, parts = _find_route(request.path)
+    action, _ = route.methods[request.method]
+    if action is None:
+        return []
+    # Whoever pushes looks at what is there already.
+    actions = {Action.PULL, Action.PUSH} if action is Action.PUSH else {action}
+    needed = [Scope.of(RepositoryName(parts["name"]), actions)]
+    if action is Action.PUSH and "mount" in request.query:
+        try:
+            needed.append(Scope.of(RepositoryName(request.query["from"]), {Action.PULL}))
+        except (KeyError, InvalidName):
+            return needed
+    return needed

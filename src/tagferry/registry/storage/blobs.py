@@ -1,0 +1,342 @@
+"""Blobs on disk: one pool of content, and every repository's hard links into it.
+
+All of this blocks; it runs in the disk's threads. Links are atomic, so repositories need no lock between them: a
+link that fails because its source has just gone means that the source was absent.
+
+A damaged file is not held (`integrity`). Whoever brings the content again puts a new file into the pool, in one
+rename; every other repository's link is led to that when it is next looked at.
+"""
+
+import contextlib
+import errno
+import os
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tagferry.errors import NotFound
+from tagferry.names import Digest, RepositoryName
+from tagferry.registry.storage.files import (
+    entries,
+    is_of_the_file,
+    make_directory,
+    open_file,
+    remove_entry,
+    rename_over,
+    sync_directory,
+)
+from tagferry.registry.storage.integrity import READ_WHOLE, Damage, Integrity, is_marked, recorded_size, touch
+from tagferry.registry.storage.layout import Layout, digest_of
+
+_FRESH_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedBlob:
+    """A blob that is open to be read.
+
+    Attributes:
+        found: what the system told of the file when it was opened.
+        content: all of it, verified, where it is small.
+        is_right: whether it need not be verified.
+    """
+
+    file: BinaryIO
+    found: os.stat_result
+    content: bytes | None
+    is_right: bool
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+class BlobFiles:
+    """The blobs of one registry."""
+
+    def __init__(self, layout: Layout, integrity: Integrity) -> None:
+        self._layout = layout
+        self._integrity = integrity
+
+    def size(self, repository: RepositoryName, digest: Digest, *, thorough: bool = False) -> int | None:
+        """A blob's bytes, or None where the repository does not hold it; `thorough` as for `find`.
+
+        Who is told that a blob is there may refer to it without sending it again, so this renews its age: the
+        garbage collection's grace period counts from here.
+        """
+        found = self.find(repository, digest, thorough=thorough)
+        if found is None:
+            return None
+        if time.time() - found.st_mtime > _FRESH_SECONDS and not self._renew(
+            self._layout.blob(repository, digest), found
+        ):
+            return None
+        return found.st_size
+
+    def find(
+        self, repository: RepositoryName, digest: Digest, *, size: int | None = None, thorough: bool = False
+    ) -> os.stat_result | None:
+        """What the system tells of a blob's file, or None where the repository does not hold it undamaged.
+
+        Args:
+            repository: where.
+            digest: the blob's.
+            size: bytes that it should have; where it has others, all of it is read.
+            thorough: whether all of it is read in any case, unless it is known to be right.
+        """
+        path = self._layout.blob(repository, digest)
+        for _ in range(2):
+            try:
+                found = path.lstat()
+                if self._is_sound(path, digest, found, size=size, thorough=thorough):
+                    return found
+            except FileNotFoundError:
+                return None
+            if not self._lead_to_pool(path, digest, found):
+                return None
+        return None
+
+    def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Whether a repository's blob is there and damaged; a large one that nobody has verified counts as right."""
+        return self.find(repository, digest) is None and os.path.lexists(self._layout.blob(repository, digest))
+
+    def holds(self, repository: RepositoryName, digest: Digest, size: int) -> bool:
+        """Whether the repository holds a blob that should have so many bytes."""
+        return self.find(repository, digest, size=size) is not None
+
+    def open(self, repository: RepositoryName, digest: Digest) -> OpenedBlob:
+        """Open a blob to read; raises NotFound."""
+        path = self._layout.blob(repository, digest)
+        for _ in range(3):
+            try:
+                opened, found = self._opened(path, digest)
+                if opened is not None:
+                    return opened
+                is_right = not self._integrity.is_wrong(found) and self._integrity.check(path, digest)
+            except FileNotFoundError:
+                break
+            if not is_right and not self._lead_to_pool(path, digest, found):
+                break
+        raise NotFound("blob", digest)
+
+    def mount(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
+        """Take a blob over from another repository, if that holds it."""
+        held, member = self._layout.blob(source, digest), self._layout.blob(repository, digest)
+        try:
+            is_right = self._integrity.is_right(held.lstat())
+            if not self._put(held, member, digest):
+                return False
+            if is_right:
+                self._integrity.remember(member.lstat())
+        except FileNotFoundError:
+            return False
+        return True
+
+    def link_to_pool(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Have a repository hold a blob again that the pool still has; False where it has none undamaged."""
+        pooled = self._layout.pooled(digest)
+        try:
+            if not self._is_sound(pooled, digest, pooled.lstat()):
+                return False
+        except FileNotFoundError:
+            return False
+        return self._put(pooled, self._layout.blob(repository, digest), digest)
+
+    def commit(self, spooled: Path, repository: RepositoryName, digest: Digest) -> None:
+        """Make a verified, durable file the content of a blob of this repository, and remove the file.
+
+        What was there already is read first, and replaced where it is damaged.
+        """
+        pooled, member = self._layout.pooled(digest), self._layout.blob(repository, digest)
+        in_pool = self._put(spooled, pooled, digest, thorough=True)
+        if not (in_pool and self._put(pooled, member, digest, thorough=True)):
+            # The pool's file went between the two links, or has as many links as the file system allows.
+            self._put(spooled, member, digest, thorough=True)
+        # A caller that was cancelled meanwhile has removed it.
+        spooled.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            self._integrity.remember(member.lstat())
+        self._integrity.healed(Damage("blob", digest))
+
+    def delete(self, repository: RepositoryName, digest: Digest) -> int:
+        """Take a blob out of a repository and return the bytes that this freed; raises NotFound."""
+        path = self._layout.blob(repository, digest)
+        try:
+            size = path.lstat().st_size
+            remove_entry(path)
+        except FileNotFoundError:
+            raise NotFound("blob", digest) from None
+        sync_directory(path.parent)
+        return size if self._release(self._layout.pooled(digest)) else 0
+
+    def sweep_pool(self, older_than: float) -> int:
+        """Remove pool files without a repository, last used before this time (seconds since 1970); bytes freed."""
+        freed = 0
+        for path in self.pool_files():
+            try:
+                found = path.lstat()
+            except FileNotFoundError:
+                continue
+            if found.st_nlink == 1 and found.st_mtime < older_than and self._release(path):
+                freed += found.st_size
+        return freed
+
+    def pool_files(self) -> list[Path]:
+        """Every blob's file in the pool, in the order of their digests; what else lies there is left alone."""
+        return [
+            path
+            for algorithm in entries(self._layout.pool)
+            for folder in entries(self._layout.pool / algorithm)
+            for name in entries(self._layout.pool / algorithm / folder)
+            if (digest := digest_of(algorithm, name)) and (path := self._layout.pooled(digest)).parent.name == folder
+        ]
+
+    def _opened(self, path: Path, digest: Digest) -> tuple[OpenedBlob | None, os.stat_result]:
+        """An open file, read and verified where it is small; None where that is to be looked into."""
+        try:
+            file = open_file(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if not is_of_the_file(error):
+                raise
+            return None, path.lstat()
+        found = os.fstat(file.fileno())
+        opened = None
+        try:
+            is_right = self._integrity.is_right(found)
+            if not is_right and is_marked(found):
+                return None, found
+            if found.st_size > READ_WHOLE:
+                opened = OpenedBlob(file, found, None, is_right=is_right)
+            elif (content := _read_whole(file)) is not None and (
+                is_right or Digest.of(content, digest.algorithm) == digest
+            ):
+                opened = OpenedBlob(file, found, content, is_right=True)
+                if not is_right:
+                    self._integrity.remember(found)
+        finally:
+            if opened is None:
+                file.close()
+        return opened, found
+
+    def _is_sound(
+        self, path: Path, digest: Digest, found: os.stat_result, *, size: int | None = None, thorough: bool = False
+    ) -> bool:
+        if self._integrity.is_wrong(found):
+            return False
+        if self._integrity.is_right(found):
+            return True
+        is_doubtful = (
+            thorough
+            or is_marked(found)
+            or found.st_size <= READ_WHOLE
+            or size not in (None, found.st_size)
+            or recorded_size(path) not in (None, found.st_size)
+        )
+        return not is_doubtful or self._integrity.check(path, digest)
+
+    def _lead_to_pool(self, member: Path, digest: Digest, found: os.stat_result) -> bool:
+        """Link a repository to the pool's file instead of its own damaged one; False where that is no better."""
+        pooled = self._layout.pooled(digest)
+        try:
+            there = pooled.lstat()
+        except FileNotFoundError:
+            return False
+        if there.st_ino == found.st_ino or is_marked(there):
+            return False
+        try:
+            return self._replace(pooled, member)
+        except OSError:
+            # Whoever only reads is not to fail because nothing can be written.
+            return False
+
+    def _put(self, source: Path, target: Path, digest: Digest, *, thorough: bool = False) -> bool:
+        """Link a file to its place, unless an undamaged one is there; False where the source is gone or cannot."""
+        make_directory(target.parent)
+        try:
+            if not _link(source, target):
+                return False
+        except FileExistsError:
+            try:
+                found = target.lstat()
+                if self._is_sound(target, digest, found, thorough=thorough):
+                    return self._renew(target, found)
+            except FileNotFoundError:
+                return self._put(source, target, digest, thorough=thorough)
+            return self._replace(source, target)
+        self._settle(target)
+        return True
+
+    def _replace(self, source: Path, target: Path) -> bool:
+        """Put a link to the source in place of a file, in one step."""
+        draft = self._layout.temporary / uuid.uuid4().hex
+        make_directory(draft.parent)
+        try:
+            if not _link(source, draft):
+                return False
+            rename_over(draft, target)
+        except FileNotFoundError:
+            return False
+        finally:
+            # Where both were links of one file already, replacing does nothing.
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+        self._settle(target)
+        return True
+
+    @staticmethod
+    def _settle(target: Path) -> None:
+        """Make a new link durable; where that fails it goes, so that nobody takes it for durable later."""
+        try:
+            touch(target)
+            sync_directory(target.parent)
+        except OSError:
+            with contextlib.suppress(OSError):
+                target.unlink(missing_ok=True)
+            raise
+
+    def _renew(self, path: Path, found: os.stat_result) -> bool:
+        """Set a file's age to nothing; False where it has gone."""
+        known = self._integrity.is_right(found)
+        try:
+            touch(path)
+            if known:
+                self._integrity.remember(path.lstat())
+        except FileNotFoundError:
+            return False
+        return True
+
+    @staticmethod
+    def _release(pooled: Path) -> bool:
+        """Remove a file of the pool that no repository links to any more."""
+        try:
+            if pooled.lstat().st_nlink > 1:
+                return False
+            pooled.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def _read_whole(file: BinaryIO) -> bytes | None:
+    """A small file's content; None where the disk does not give it back."""
+    try:
+        return file.read(READ_WHOLE)
+    except OSError:
+        return None
+
+
+def _link(source: Path, link: Path) -> bool:
+    """Make a link; False where the source is gone, or has as many links as its file system allows."""
+    try:
+        link.hardlink_to(source)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno == errno.EMLINK:
+            return False
+        raise
+    return True

@@ -1,0 +1,121 @@
+"""What goes from a registry's disk: garbage, leftovers, whole repositories, and directories that hold nothing.
+
+All of this blocks; it runs in the disk's threads.
+"""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+
+from tagferry.errors import NotFound, TagferryError
+from tagferry.names import Namespace, RepositoryName
+from tagferry.registry.storage.blobs import BlobFiles
+from tagferry.registry.storage.files import files_below, is_empty, remove_empty_directories
+from tagferry.registry.storage.layout import Layout
+from tagferry.registry.storage.manifests import ManifestFiles
+
+
+class Garbage:
+    """Removes content of one registry.
+
+    Args:
+        layout: the registry's paths.
+        blobs: its blobs.
+        manifests: its manifests.
+        lock: gives the lock of a repository.
+    """
+
+    def __init__(
+        self, layout: Layout, blobs: BlobFiles, manifests: ManifestFiles, lock: Callable[[RepositoryName], Lock]
+    ) -> None:
+        self._layout = layout
+        self._blobs = blobs
+        self._manifests = manifests
+        self._lock = lock
+
+    def collect(self, repository: RepositoryName, older_than: float) -> int:
+        """Remove the blobs of a repository that no manifest needs and that are older; returns the bytes freed."""
+        with self._lock(repository):
+            self._manifests.referrers.drop_vanished(repository)
+            try:
+                needed = self._manifests.referenced_blobs(repository)
+            except TagferryError:
+                # A damaged manifest does not tell what it needs, so everything here may be needed.
+                return 0
+            freed = 0
+            for digest in self._layout.digests(repository, "_blobs"):
+                try:
+                    if digest in needed or self._layout.blob(repository, digest).lstat().st_mtime >= older_than:
+                        continue
+                    freed += self._blobs.delete(repository, digest)
+                except (NotFound, FileNotFoundError):
+                    continue
+            self.prune(repository)
+            return freed
+
+    def clear(self, namespace: Namespace) -> tuple[list[RepositoryName], list[tuple[RepositoryName, str]]]:
+        """Remove whatever no tag refers to in an organization.
+
+        Returns:
+            The repositories that have tags and are left as they are, and the uploads that were removed.
+        """
+        held, ended = [], []
+        for repository in self._layout.names(namespace):
+            with self._lock(repository):
+                if not is_empty(self._layout.tags(repository)):
+                    held.append(repository)
+                    continue
+                for path in files_below(self._layout.repository(repository) / "_uploads"):
+                    path.unlink(missing_ok=True)
+                    ended.append((repository, path.name))
+                if self._layout.holds_images(repository):
+                    self._delete_all(repository)
+                self.prune(repository)
+        return held, ended
+
+    def delete_repository(self, repository: RepositoryName) -> None:
+        """Delete all that a repository holds; raises NotFound where there is no such repository."""
+        with self._lock(repository):
+            self._delete_all(repository)
+            self.prune(repository)
+
+    def prune(self, repository: RepositoryName) -> None:
+        """Remove the directories of a repository once it holds nothing; the caller holds its lock."""
+        directory = self._layout.repository(repository)
+        if self._layout.holds_images(repository) or not is_empty(self._layout.tags(repository)):
+            return
+        for kind in ("_blobs", "_manifests", "_tags", "_referrers", "_uploads"):
+            deepest = sorted((directory / kind).rglob("*"), reverse=True)
+            for path in (*deepest, directory / kind):
+                # An upload may be starting here at this moment; then its directory stays.
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+        remove_empty_directories(directory, below=self._layout.repositories)
+
+    def remove_leftovers(self, older_than: float) -> list[tuple[RepositoryName, str]]:
+        """Remove unfinished writes and uploads that are older; returns the uploads."""
+        for path in files_below(self._layout.temporary):
+            _remove_if_older(path, older_than)
+        return [
+            (repository, path.name)
+            for repository in self._layout.names()
+            for path in files_below(self._layout.repository(repository) / "_uploads")
+            if _remove_if_older(path, older_than)
+        ]
+
+    def _delete_all(self, repository: RepositoryName) -> None:
+        self._manifests.delete_all(repository)
+        for digest in self._layout.digests(repository, "_blobs"):
+            self._blobs.delete(repository, digest)
+
+
+def _remove_if_older(path: Path, older_than: float) -> bool:
+    try:
+        if path.stat().st_mtime >= older_than:
+            return False
+        path.unlink()
+    except OSError:
+        # It has gone, or nobody may take it away.
+        return False
+    return True

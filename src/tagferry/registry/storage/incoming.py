@@ -1,0 +1,121 @@
+"""Blobs that a synchronization brings: what has arrived of a large one stays, also if the process is killed."""
+
+import asyncio
+import uuid
+from pathlib import Path
+
+from tagferry.errors import Corrupt, TagferryError
+from tagferry.names import RepositoryName
+from tagferry.oci.images import OpenBlob
+from tagferry.oci.model import Descriptor
+from tagferry.registry.storage.files import make_file
+from tagferry.registry.storage.layout import Layout
+from tagferry.registry.storage.room import Room
+from tagferry.registry.storage.spool import Spool
+from tagferry.registry.storage.threads import DiskRefuses, DiskThreads
+from tagferry.registry.storage.uploads import Commit
+
+WORTH_KEEPING = 16 * 1024 * 1024
+"""Bytes of the smallest blob that is gone on with: a smaller one is brought again within seconds over any link."""
+
+
+class Arrivals:
+    """The blobs that are on their way into one registry. One process at a time may have a registry's arrivals."""
+
+    def __init__(self, layout: Layout, threads: DiskThreads, room: Room, commit: Commit) -> None:
+        self._layout = layout
+        self._threads = threads
+        self._room = room
+        self._commit = commit
+        self._taken: set[Path] = set()
+
+    async def receive(
+        self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, *, commit: Commit | None = None
+    ) -> None:
+        """Bring a blob into the repository, behind what an earlier attempt left of it.
+
+        Args:
+            repository: where to.
+            descriptor: the blob's.
+            source: opens it elsewhere.
+            commit: makes it a blob of the repository, in another way than usual.
+
+        Raises:
+            Corrupt: the size or the digest differs, also when nothing is built on what was left.
+            DiskRefuses: the disk takes no more; what has arrived is given up, to make room.
+        """
+        commit = commit or self._commit
+        kept = self._layout.arriving(repository, descriptor.digest)
+        if descriptor.size < WORTH_KEEPING or kept in self._taken:
+            await self._receive_at_once(repository, descriptor, source, commit)
+            return
+        self._taken.add(kept)
+        try:
+            await self._go_on(kept, repository, descriptor, source, commit)
+        finally:
+            self._taken.discard(kept)
+
+    async def _receive_at_once(
+        self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, commit: Commit
+    ) -> None:
+        spool = self._spool(self._layout.temporary / uuid.uuid4().hex, descriptor)
+        await self._threads.run(self._begin, spool.path, descriptor.size)
+        try:
+            await self._fill(spool, 0, repository, descriptor, source, commit)
+        finally:
+            await self._threads.run(spool.path.unlink, missing_ok=True)
+
+    async def _go_on(
+        self, path: Path, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, commit: Commit
+    ) -> None:
+        spool = self._spool(path, descriptor)
+        try:
+            await self._threads.run(self._begin, path, descriptor.size)
+            left = await spool.reread()
+            try:
+                await self._fill(spool, left, repository, descriptor, source, commit)
+            except Corrupt:
+                if not left:
+                    raise
+                # A machine that lost its power may have left anything. What arrives now tells.
+                await spool.cut(0)
+                await self._fill(spool, 0, repository, descriptor, source, commit)
+        except (Corrupt, DiskRefuses):
+            await self._threads.run(path.unlink, missing_ok=True)
+            raise
+        except (TagferryError, asyncio.CancelledError):
+            raise
+        except BaseException:
+            # Nobody knows what happened to what has arrived.
+            await self._threads.run(path.unlink, missing_ok=True)
+            raise
+
+    async def _fill(
+        self,
+        spool: Spool,
+        offset: int,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        source: OpenBlob,
+        commit: Commit,
+    ) -> None:
+        received, size, digest = offset, descriptor.size, descriptor.digest
+        if not offset or offset < size:
+            async with source(offset) as chunks:
+                received = await spool.extend(chunks)
+        if received != size:
+            raise Corrupt(f"{digest} ended after {received} of its {size} bytes")
+        await spool.verify(digest)
+        await self._threads.run(commit, spool, repository, digest)
+
+    def _begin(self, path: Path, size: int) -> None:
+        """Make the file, where its content will fit, before the source is asked for anything."""
+        make_file(path)
+        try:
+            self._room.require(max(0, size - path.stat().st_size))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _spool(self, path: Path, descriptor: Descriptor) -> Spool:
+        return Spool(path, self._threads, room=self._room, algorithm=descriptor.digest.algorithm, limit=descriptor.size)

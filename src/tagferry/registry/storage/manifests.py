@@ -1,0 +1,374 @@
+"""Manifests and tags on disk.
+
+All of this blocks; it runs in the disk's threads, and what changes a repository runs under that repository's lock.
+"""
+
+import contextlib
+import os
+from collections.abc import Collection
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+from tagferry import bounds
+from tagferry.errors import Corrupt, Invalid, InvalidName, NotFound, TagferryError, TooLarge
+from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.dates import date_of
+from tagferry.oci.images import TagRecord, written_since
+from tagferry.oci.model import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest
+from tagferry.registry.errors import MissingReference
+from tagferry.registry.storage.blobs import BlobFiles
+from tagferry.registry.storage.files import (
+    files_below,
+    is_of_the_file,
+    open_file,
+    remove_entry,
+    replace_file,
+    sync_directory,
+)
+from tagferry.registry.storage.integrity import Damage, Integrity, is_marked
+from tagferry.registry.storage.layout import Layout
+from tagferry.registry.storage.referrers import ReferrerEntries
+from tagferry.registry.storage.tag_names import TagNames
+
+_LONGEST_HEAD = bounds.MEDIA_TYPE_CHARACTERS + 1
+_LONGEST_FILE = _LONGEST_HEAD + bounds.MANIFEST_BYTES
+_LONGEST_TAG_FILE = 200
+_REFERRED, _WORTH_REMEMBERING = 2000, 200
+"""Manifests of which it is remembered what they refer to, and the most digests of one of them."""
+
+
+class _Stored(NamedTuple):
+    """A manifest's file: its media type, the bytes of the manifest, and these themselves where they were read."""
+
+    media_type: str
+    size: int
+    raw: bytes
+
+
+class ManifestFiles:
+    """The manifests of one registry.
+
+    Attributes:
+        referrers: the entries of those that have a subject.
+    """
+
+    def __init__(self, layout: Layout, blobs: BlobFiles, integrity: Integrity) -> None:
+        self._layout = layout
+        self._blobs = blobs
+        self._integrity = integrity
+        self._tag_names = TagNames()
+        self.referrers = ReferrerEntries(layout, integrity, self.read)
+        self._lock = Lock()
+        self._referred: dict[Digest, tuple[tuple[Digest, ...], tuple[Digest, ...]]] = {}
+
+    def describe(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+        """What a reference points to, or None; a damaged manifest is none."""
+        digest = self._resolve(repository, reference)
+        if digest is None:
+            return None
+        try:
+            stored = self._load(repository, digest, only_head=True)
+        except Corrupt:
+            return None
+        return stored and Descriptor(media_type=stored.media_type, digest=digest, size=stored.size)
+
+    def read(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        """The manifest, verified; raises NotFound, Corrupt and what `Manifest.parse` does."""
+        stored = self.read_stored(repository, reference)
+        return Manifest.parse(stored.raw, stored.media_type, digest=stored.digest)
+
+    def read_stored(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        """The manifest as it was stored, verified, but not held to what is asked of manifests today.
+
+        Raises:
+            NotFound, Corrupt: as `read`.
+        """
+        digest = self._resolve(repository, reference)
+        if digest is None and isinstance(reference, Tag) and os.path.lexists(self._layout.tag(repository, reference)):
+            raise Corrupt(f"tag {reference} of {repository} is damaged on the registry's disk")
+        stored = self._load(repository, digest) if digest is not None else None
+        if digest is None or stored is None:
+            raise self._not_found(repository, reference)
+        manifest = Manifest(raw=stored.raw, media_type=stored.media_type, digest=digest)
+        with contextlib.suppress(Invalid):
+            # What callers may ask for takes parsing, which is not for the event loop.
+            _ = manifest.subject
+        return manifest
+
+    def write(
+        self, repository: RepositoryName, manifest: Manifest, tag: Tag | None, *, is_restored: bool = False
+    ) -> None:
+        """Store a manifest and point a tag to it.
+
+        Args:
+            repository: where.
+            manifest: what to store.
+            tag: the tag, if any.
+            is_restored: whether it was there before, perhaps from a time when sizes were not compared.
+
+        Raises:
+            MissingReference: the repository lacks something that the manifest refers to.
+            TooLarge: the manifest has more bytes than any may have.
+            Invalid: the manifest nests too deep, or states a size that its blob does not have.
+        """
+        if manifest.size > bounds.MANIFEST_BYTES:
+            raise TooLarge("manifest", f"must be at most {bounds.MANIFEST_BYTES} bytes long", manifest.size)
+        self._require_content(repository, manifest, sizes=not is_restored)
+        self._require_shallow(repository, manifest)
+        # A referrer's entry counts only once its manifest is there, so it is written first.
+        self.referrers.write(repository, manifest)
+        content = manifest.media_type.encode() + b"\n" + manifest.raw
+        path = self._layout.manifest(repository, manifest.digest)
+        if not _holds(path, content):
+            self._replace(path, content)
+            self._integrity.remember(path.stat())
+            self._integrity.healed(Damage("manifest", manifest.digest, repository))
+        if tag is not None:
+            self._replace(self._layout.tag(repository, tag), manifest.digest.encode())
+            self._integrity.healed(Damage("tag", tag, repository))
+
+    def delete(self, repository: RepositoryName, reference: Reference, seen: TagRecord | None = None) -> None:
+        """Delete a tag, or a manifest with its tags and its referrer entry.
+
+        Raises:
+            NotFound: there is none.
+            Conflict: the tag is not as it was seen.
+        """
+        if isinstance(reference, Tag):
+            if seen is not None and self._record(repository, reference) not in (seen, None):
+                raise written_since(repository, reference)
+            self._delete_tag(repository, reference)
+            return
+        path = self._layout.manifest(repository, reference)
+        try:
+            stored = self._load(repository, reference)
+        except Corrupt:
+            entries_of_it = self.referrers.named(repository, reference)
+        else:
+            if stored is None:
+                raise self._not_found(repository, reference)
+            entries_of_it = self.referrers.of(repository, Manifest(stored.raw, stored.media_type, reference))
+        # Tags go first: one that points to nothing is never to be seen.
+        for record in self.tags(repository):
+            if record.digest == reference:
+                self._delete_tag(repository, record.tag)
+        for one in (path, *entries_of_it):
+            with contextlib.suppress(FileNotFoundError):
+                remove_entry(one)
+            if one == path:
+                sync_directory(path.parent)
+
+    def delete_all(self, repository: RepositoryName) -> None:
+        """Delete every tag, manifest and referrer entry; raises NotFound where there is no such repository."""
+        if not self._layout.holds_images(repository):
+            raise NotFound("repository", repository)
+        directory = self._layout.repository(repository)
+        # Tags go first, and durably: one that points to nothing is never to be seen.
+        for kind in ("_tags", "_manifests", "_referrers"):
+            files = list(files_below(directory / kind))
+            for path in files:
+                path.unlink(missing_ok=True)
+                if kind == "_tags":
+                    self._integrity.deleted(Damage("tag", path.name, repository))
+            for folder in {path.parent for path in files}:
+                sync_directory(folder)
+
+    def tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
+        """The tags in lexical order, or just those of `only` that exist; raises NotFound where all are asked for."""
+        names = self.tag_names(repository) if only is None else sorted(only)
+        return [record for name in names if (record := self._record(repository, name)) is not None]
+
+    def tag_names(self, repository: RepositoryName) -> list[Tag]:
+        """The tags' names in lexical order; raises NotFound."""
+        names = self._tag_names.inside(self._layout.tags(repository))
+        if not names and not self._layout.holds_images(repository):
+            raise NotFound("repository", repository)
+        return names
+
+    def damaged_tags(self, repository: RepositoryName) -> list[Tag]:
+        """The tags whose file does not tell what they point to."""
+        names = self._tag_names.inside(self._layout.tags(repository))
+        return [tag for tag in names if self._record(repository, tag) is None]
+
+    def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Whether a manifest or what it refers to is there and damaged, as far as small reads show it."""
+        left, seen = [digest], {digest}
+        while left:
+            one = left.pop()
+            try:
+                if self._load(repository, one, only_head=True) is None:
+                    continue
+                blobs, children = self._below(repository, one)
+            except Corrupt:
+                return True
+            except TagferryError:
+                continue
+            if any(self._blobs.is_damaged(repository, blob) for blob in blobs):
+                return True
+            left += [child for child in children if child not in seen]
+            seen.update(children)
+        return False
+
+    def _below(self, repository: RepositoryName, digest: Digest) -> tuple[tuple[Digest, ...], tuple[Digest, ...]]:
+        """The blobs and the manifests that a manifest refers to; the digest says what they are, so it is remembered."""
+        found = self._referred.get(digest)
+        if found is None:
+            manifest = self.read(repository, digest)
+            found = tuple(one.digest for one in manifest.blobs), tuple(one.digest for one in manifest.children)
+            if sum(map(len, found)) <= _WORTH_REMEMBERING:
+                with self._lock:
+                    self._referred[digest] = found
+                    while len(self._referred) > _REFERRED:
+                        del self._referred[next(iter(self._referred))]
+        return found
+
+    def is_wanted(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Whether a manifest is there, right or damaged, or a tag points to it."""
+        return os.path.lexists(self._layout.manifest(repository, digest)) or digest in self.lost(repository)
+
+    def lost(self, repository: RepositoryName) -> list[Digest]:
+        """The manifests that tags point to, and that are not there: no deletion leaves that."""
+        names = self._tag_names.inside(self._layout.tags(repository))
+        pointed_to = {record.digest for tag in names if (record := self._record(repository, tag))}
+        return sorted(one for one in pointed_to if not os.path.lexists(self._layout.manifest(repository, one)))
+
+    def referenced_blobs(self, repository: RepositoryName) -> set[Digest]:
+        """Every blob that some manifest of the repository needs; manifests that an index lists are named along."""
+        manifests = (self.read(repository, digest) for digest in self._layout.digests(repository, "_manifests"))
+        return {one.digest for manifest in manifests for one in (*manifest.blobs, *manifest.listed)}
+
+    def readable_references(self, repository: RepositoryName) -> set[Digest]:
+        """The blobs that those manifests need which can be read."""
+        needed: set[Digest] = set()
+        for digest in self._layout.digests(repository, "_manifests"):
+            with contextlib.suppress(TagferryError):
+                needed |= {blob.digest for blob in self.read(repository, digest).blobs}
+        return needed
+
+    def _require_content(self, repository: RepositoryName, manifest: Manifest, *, sizes: bool) -> None:
+        for blob in manifest.blobs:
+            held = self._blobs.find(repository, blob.digest, size=blob.size)
+            if held is None and not blob.is_elsewhere:
+                hint = f"push it to {repository} before the manifest"
+                raise MissingReference("blob", blob.digest, hint)
+            if sizes and held is not None and held.st_size != blob.size:
+                # Clients would refuse to pull it, and synchronizations to copy it.
+                raise Invalid("descriptor.size", f"must be {held.st_size}, the bytes of blob {blob.digest}", blob.size)
+        for child in manifest.children:
+            is_blob = not child.is_known_manifest and self._blobs.holds(repository, child.digest, child.size)
+            if not is_blob and self.describe(repository, child.digest) is None:
+                hint = f"push it to {repository} before the index"
+                raise MissingReference("manifest", child.digest, hint)
+
+    def _require_shallow(self, repository: RepositoryName, manifest: Manifest) -> None:
+        """Refuse an index that nests so deep, or so much, that it could not be copied; raises Invalid."""
+        level, seen, left = _indexes(manifest), set[Digest](), bounds.NESTED_INDEX_BYTES
+        for _ in range(bounds.INDEX_DEPTH - 1):
+            below: set[Digest] = set()
+            for digest in level - seen:
+                with contextlib.suppress(TagferryError):
+                    index = self.read(repository, digest)
+                    left -= index.size
+                    below |= _indexes(index)
+                if left < 0 or len(seen) >= bounds.IMAGE_MANIFESTS:
+                    most = f"{bounds.IMAGE_MANIFESTS} indexes of {bounds.NESTED_INDEX_BYTES} bytes together"
+                    raise Invalid("manifests", f"must not lead to more than {most}")
+                seen.add(digest)
+            level = below
+        if level:
+            raise Invalid("manifests", f"must not nest indexes more than {bounds.INDEX_DEPTH} levels deep")
+
+    def _load(self, repository: RepositoryName, digest: Digest, *, only_head: bool = False) -> _Stored | None:
+        """A manifest's file, verified; None where there is none.
+
+        Args:
+            repository: where.
+            digest: the manifest's.
+            only_head: whether the bytes are left out, where they are known to be right.
+
+        Raises:
+            Corrupt: the file is damaged; it is marked then.
+        """
+        path = self._layout.manifest(repository, digest)
+        for _ in range(3):
+            content, is_right = b"", False
+            try:
+                with open_file(path) as file:
+                    found = os.fstat(file.fileno())
+                    if self._integrity.is_wrong(found):
+                        break
+                    is_right = self._integrity.is_right(found)
+                    if is_right or not is_marked(found):
+                        content = file.read(_LONGEST_HEAD if only_head and is_right else _LONGEST_FILE)
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                if not is_of_the_file(error):
+                    raise
+            head, _, raw = content.partition(b"\n")
+            media_type = head.decode("latin-1")
+            if content and media_type not in MANIFEST_TYPES:
+                self._integrity.mark(path, Damage("manifest", digest, repository))
+                break
+            if is_right and content:
+                return _Stored(media_type, found.st_size - len(head) - 1, raw)
+            if content and Digest.of(raw, digest.algorithm) == digest:
+                self._integrity.remember(found)
+                return _Stored(media_type, len(raw), raw)
+            if not self._integrity.check(path, digest, kind="manifest", repository=repository):
+                break
+        raise Corrupt(f"manifest {digest} of {repository} is damaged on the registry's disk")
+
+    def _resolve(self, repository: RepositoryName, reference: Reference) -> Digest | None:
+        if isinstance(reference, Digest):
+            return reference
+        record = self._record(repository, reference)
+        return record and record.digest
+
+    def _record(self, repository: RepositoryName, tag: Tag) -> TagRecord | None:
+        """What a tag points to; None where there is none, or only what is left of one."""
+        try:
+            with open_file(self._layout.tag(repository, tag)) as file:
+                content = file.read(_LONGEST_TAG_FILE)
+                updated = date_of(os.fstat(file.fileno()).st_mtime)
+            digest = Digest(content.decode("latin-1"))
+        except FileNotFoundError:
+            return None
+        except (OSError, InvalidName) as error:
+            if isinstance(error, OSError) and not is_of_the_file(error):
+                raise
+            self._integrity.report(Damage("tag", tag, repository))
+            return None
+        return TagRecord(tag=tag, digest=digest, updated=updated)
+
+    def _delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
+        path = self._layout.tag(repository, tag)
+        try:
+            remove_entry(path)
+        except FileNotFoundError:
+            raise self._not_found(repository, tag) from None
+        sync_directory(path.parent)
+        self._integrity.deleted(Damage("tag", tag, repository))
+
+    def _not_found(self, repository: RepositoryName, reference: Reference) -> NotFound:
+        if not self._layout.holds_images(repository):
+            return NotFound("repository", repository)
+        kind = "tag" if isinstance(reference, Tag) else "manifest"
+        return NotFound(kind, f"{reference} of {repository}")
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        replace_file(path, content, temporary=self._layout.temporary)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether a file is there, unmarked, with just this content."""
+    try:
+        with open_file(path) as file:
+            return not is_marked(os.fstat(file.fileno())) and file.read(len(content) + 1) == content
+    except OSError:
+        return False
+
+
+def _indexes(manifest: Manifest) -> set[Digest]:
+    return {child.digest for child in manifest.children if child.media_type in INDEX_TYPES}

@@ -1,0 +1,268 @@
+"""Count what an organization's repositories hold, and check it against the quotas.
+
+What an organization holds is counted once, at its first use, and added to from then on. Deleted content, and content
+that existed already, is not subtracted; so before a request is refused, the disk is counted again. The count is
+therefore never too low, and exact when it matters. It is kept in memory only, so a crash cannot make it wrong.
+"""
+
+import asyncio
+import math
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Set
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from tagferry.errors import QuotaExceeded
+from tagferry.metrics import BOUND_REACHED
+from tagferry.names import RepositoryName
+from tagferry.quotas import Limits, full, too_many
+from tagferry.registry.storage.files import files_below, is_empty
+from tagferry.registry.storage.layout import Layout
+from tagferry.registry.storage.threads import DiskThreads
+
+_SESSION = re.compile(r"[0-9a-f]{32}")
+_PAUSE = 9
+"""The pause from one count of an organization to the next one, in durations of the first: counts that callers cause
+take a tenth of the time, and those of small organizations wait for milliseconds."""
+_LONGEST_PAUSE = 1.0
+"""Seconds of the longest such pause."""
+_RECORDED_SECONDS = 5.0
+"""For how long the number of recorded repositories is used again while an organization is far from its limit."""
+_FAR = 0.9
+"""The share of the limit below which that is."""
+_ALWAYS_EXACT = 100
+"""Limits up to this one are checked exactly each time."""
+
+
+class Allowances(Protocol):
+    """Looks up quotas of organizations. It is asked at each push, so it caches its answers for a while."""
+
+    async def limits(self, namespace: str) -> Limits:
+        """The quotas of an organization."""
+        ...
+
+    async def recorded(self, namespace: str) -> Set[str]:
+        """The full names of its recorded repositories, including empty ones."""
+        ...
+
+
+@dataclass(slots=True)
+class Usage:
+    """What an organization has.
+
+    Attributes:
+        stored: bytes of blobs and manifests.
+        reserved: bytes of what is being stored.
+        uploads: bytes that each session has received.
+        is_exact: nothing was added or deleted since it was counted.
+        counted_again_at: the earliest time of the next count, on the monotonic clock.
+        recorded: how many repositories were on record when they were last looked up.
+        recorded_at: when they were.
+    """
+
+    stored: int = 0
+    reserved: int = 0
+    uploading: int = 0
+    uploads: dict[str, int] = field(default_factory=dict)
+    repositories: set[str] = field(default_factory=set)
+    is_exact: bool = True
+    counted_again_at: float = -math.inf
+    recorded: int = 0
+    recorded_at: float = -math.inf
+
+    @property
+    def bytes(self) -> int:
+        """All that counts against the quota."""
+        return self.stored + self.reserved + self.uploading
+
+
+class Quotas:
+    """The quotas of one registry's organizations; without `allowances` nothing is limited, and nothing counted."""
+
+    def __init__(self, layout: Layout, threads: DiskThreads) -> None:
+        self._layout = layout
+        self._threads = threads
+        self._usages: dict[str, Usage] = {}
+        self._counting: dict[str, asyncio.Lock] = {}
+        self.allowances: Allowances | None = None
+
+    async def usage(self, namespace: str) -> Usage:
+        """What an organization has, exactly."""
+        usage = self._usages.get(namespace)
+        return usage if usage is not None and usage.is_exact else await self._count(namespace)
+
+    async def require(self, repository: RepositoryName, size: int) -> None:
+        """Raise QuotaExceeded if these bytes, or one more repository, exceed the quota."""
+        if self.allowances is None:
+            return
+        namespace, limits = _namespace(repository), await self._limits(repository)
+        if limits.bytes is None and limits.repositories is None:
+            return
+
+        async def check(usage: Usage) -> None:
+            if limits.bytes is not None and usage.bytes + size > limits.bytes:
+                raise full(namespace, usage.bytes, limits.bytes)
+            await self._require_repository(usage, repository, limits)
+
+        await self._checked(namespace, check)
+
+    @asynccontextmanager
+    async def storing(self, repository: RepositoryName, size: int) -> AsyncGenerator[None]:
+        """Reserve so many bytes while they are stored; raises QuotaExceeded."""
+        if self.allowances is None:
+            yield
+            return
+        await self.require(repository, size)
+        usage = await self._known(_namespace(repository))
+        usage.reserved += size
+        try:
+            yield
+            self._stored(usage, repository, size)
+        finally:
+            usage.reserved -= size
+
+    async def begin(self, repository: RepositoryName, session: str) -> None:
+        """Count an upload session that begins; raises QuotaExceeded."""
+        if self.allowances is None:
+            return
+        await self.require(repository, 1)
+        namespace, limits = _namespace(repository), await self._limits(repository)
+
+        async def check(usage: Usage) -> None:
+            if limits.uploads is not None and len(usage.uploads) >= limits.uploads:
+                raise too_many(namespace, "upload sessions", len(usage.uploads), limits.uploads)
+
+        await self._checked(namespace, check)
+        self._usages[namespace].uploads[session] = 0
+
+    async def metered(
+        self, repository: RepositoryName, session: str, chunks: AsyncIterator[bytes]
+    ) -> AsyncIterator[bytes]:
+        """Count a chunk that a session receives; raises QuotaExceeded for one too many."""
+        if self.allowances is None or (limit := (await self._limits(repository)).bytes) is None:
+            return chunks
+        namespace = _namespace(repository)
+        return self._meter(await self._known(namespace), namespace, session, chunks, limit)
+
+    def ended(self, repository: RepositoryName, session: str) -> None:
+        """Forget a session."""
+        usage = self._usages.get(_namespace(repository))
+        if usage is not None:
+            usage.uploading -= usage.uploads.pop(session, 0)
+
+    def stored(self, repository: RepositoryName, size: int) -> None:
+        """Count what a session has stored."""
+        usage = self._usages.get(_namespace(repository))
+        if usage is not None:
+            self._stored(usage, repository, size)
+
+    def freed(self, repository: RepositoryName | None = None) -> None:
+        """Something was deleted in a repository, or in any."""
+        for namespace, usage in self._usages.items():
+            if repository is None or namespace == _namespace(repository):
+                usage.is_exact = False
+
+    def _stored(self, usage: Usage, repository: RepositoryName, size: int) -> None:
+        usage.stored += size
+        usage.repositories.add(repository)
+        usage.is_exact = False
+
+    async def _meter(
+        self, usage: Usage, namespace: str, session: str, chunks: AsyncIterator[bytes], limit: int
+    ) -> AsyncGenerator[bytes]:
+        async for chunk in chunks:
+            usage.uploads[session] = usage.uploads.get(session, 0) + len(chunk)
+            usage.uploading += len(chunk)
+            if usage.bytes > limit:
+                usage = await self.usage(namespace)
+                if usage.bytes > limit:
+                    BOUND_REACHED.labels(bound="quota").inc()
+                    raise full(namespace, usage.bytes - len(chunk), limit)
+            yield chunk
+
+    async def _require_repository(self, usage: Usage, repository: RepositoryName, limits: Limits) -> None:
+        if self.allowances is None or limits.repositories is None or repository in usage.repositories:
+            return
+        limit, now = limits.repositories, time.monotonic()
+        is_far = limit > _ALWAYS_EXACT and len(usage.repositories) + usage.recorded < limit * _FAR
+        if is_far and now - usage.recorded_at < _RECORDED_SECONDS:
+            return
+        namespace = _namespace(repository)
+        recorded = await self.allowances.recorded(namespace)
+        usage.recorded, usage.recorded_at = len(recorded), now
+        names = usage.repositories | recorded
+        if repository not in names and len(names) >= limit:
+            raise too_many(namespace, "repositories", len(names), limit)
+
+    async def _checked(self, namespace: str, check: Callable[[Usage], Awaitable[None]]) -> None:
+        """Check against what is known and, before that is refused, against what is there."""
+        usage = await self._known(namespace)
+        try:
+            await check(usage)
+        except QuotaExceeded:
+            if not usage.is_exact:
+                with suppress(QuotaExceeded):
+                    return await check(await self._count(namespace))
+            BOUND_REACHED.labels(bound="quota").inc()
+            raise
+
+    async def _limits(self, repository: RepositoryName) -> Limits:
+        assert self.allowances is not None  # noqa: S101
+        return await self.allowances.limits(_namespace(repository))
+
+    async def _known(self, namespace: str) -> Usage:
+        usage = self._usages.get(namespace)
+        return usage if usage is not None else await self._count(namespace)
+
+    async def _count(self, namespace: str) -> Usage:
+        """Count an organization again; content that is being stored meanwhile counts as reserved."""
+        async with self._counting.setdefault(namespace, asyncio.Lock()):
+            usage = self._usages.get(namespace)
+            if usage is not None and usage.is_exact:
+                return usage
+            if usage is None:
+                # What is counted first does not delay the next count: that may be needed to refuse something.
+                usage = self._usages[namespace] = await self._threads.run(self._look, namespace)
+                return usage
+            await asyncio.sleep(max(0.0, usage.counted_again_at - time.monotonic()))
+            began, before = time.monotonic(), usage.stored
+            usage.is_exact = True
+            counted = await self._threads.run(self._look, namespace)
+            # What was stored meanwhile may have been counted or not.
+            usage.stored = counted.stored + usage.stored - before
+            usage.repositories = counted.repositories if usage.is_exact else usage.repositories
+            for session in usage.uploads.keys() & counted.uploads.keys():
+                usage.uploads[session] = max(usage.uploads[session], counted.uploads[session])
+            usage.uploading = sum(usage.uploads.values())
+            ended = time.monotonic()
+            usage.counted_again_at = ended + min(_LONGEST_PAUSE, _PAUSE * (ended - began))
+            return usage
+
+    def _look(self, namespace: str) -> Usage:
+        found = Usage()
+        for repository in self._layout.names(namespace):
+            directory = self._layout.repository(repository)
+            kinds = (directory / "_blobs", directory / "_manifests")
+            size = sum(_size(path) for kind in kinds for path in files_below(kind))
+            found.stored += size
+            if size or not is_empty(self._layout.tags(repository)):
+                found.repositories.add(repository)
+            found.uploads |= {
+                path.name: _size(path) for path in files_below(directory / "_uploads") if _SESSION.fullmatch(path.name)
+            }
+        found.uploading = sum(found.uploads.values())
+        return found
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _namespace(repository: RepositoryName) -> str:
+    return repository.partition("/")[0]

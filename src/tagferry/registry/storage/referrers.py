@@ -1,0 +1,141 @@
+"""The entries on disk that tell a subject's referrers, one for each manifest that names it.
+
+All of this blocks, as the manifests do. An entry counts only while its manifest is there.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from tagferry import bounds
+from tagferry.errors import Invalid, TagferryError
+from tagferry.names import Digest, RepositoryName
+from tagferry.oci.model import Descriptor, Manifest
+from tagferry.registry.storage.files import entries, files_below, read_file, replace_file
+from tagferry.registry.storage.integrity import Damage, Integrity, is_marked
+from tagferry.registry.storage.layout import Layout, digest_of
+
+_LONGEST_ENTRY = bounds.MEDIA_TYPE_CHARACTERS + 1 + bounds.MANIFEST_BYTES
+
+
+class ReferrerEntries:
+    """The entries of one registry.
+
+    Args:
+        layout: the registry's paths.
+        integrity: knows what is damaged.
+        read: reads a manifest; raises a TagferryError where it cannot.
+    """
+
+    def __init__(
+        self, layout: Layout, integrity: Integrity, read: Callable[[RepositoryName, Digest], Manifest]
+    ) -> None:
+        self._layout = layout
+        self._integrity = integrity
+        self._read = read
+
+    def write(self, repository: RepositoryName, manifest: Manifest) -> None:
+        """Write the entry of a manifest, if that has a subject."""
+        if manifest.subject is not None:
+            entry = self._layout.referrer(repository, manifest.subject.digest, manifest.digest)
+            self._replace(entry, manifest.referrer_descriptor)
+
+    def page(
+        self,
+        repository: RepositoryName,
+        subject: Digest,
+        artifact_type: str | None = None,
+        *,
+        after: Digest | None = None,
+        limit: int,
+    ) -> tuple[list[Descriptor], bool]:
+        """Manifests whose subject is this digest, in the order of their digests, and whether there are more.
+
+        Args:
+            repository: where they are.
+            subject: the digest.
+            artifact_type: of which type; None for all.
+            after: only those behind this one.
+            limit: bytes of their descriptions after which it ends.
+        """
+        found: list[Descriptor] = []
+        left = limit
+        behind = _entry_name(after) if after is not None else ""
+        for name in entries(self._layout.referrers(repository, subject)):
+            digest = digest_of(*name.partition("-")[::2])
+            if name <= behind or digest is None or not self._is_unmarked(repository, digest):
+                continue
+            descriptor = self._descriptor(repository, subject, digest)
+            if descriptor is None or artifact_type not in (None, descriptor.artifact_type):
+                continue
+            if left <= 0:
+                return found, True
+            found.append(descriptor)
+            left -= _described_bytes(descriptor)
+        return found, False
+
+    def of(self, repository: RepositoryName, manifest: Manifest) -> list[Path]:
+        """The entry that a manifest has as a referrer, if it is one."""
+        try:
+            subject = manifest.subject
+        except Invalid:
+            return self.named(repository, manifest.digest)
+        return [self._layout.referrer(repository, subject.digest, manifest.digest)] if subject is not None else []
+
+    def named(self, repository: RepositoryName, digest: Digest) -> list[Path]:
+        """Every entry of a referrer whose manifest does not tell its subject any more."""
+        directory = self._layout.repository(repository) / "_referrers"
+        return [path for path in files_below(directory) if path.name == _entry_name(digest)]
+
+    def drop_vanished(self, repository: RepositoryName) -> None:
+        """Remove the entries of referrers that have no manifest: an interrupted push or deletion leaves them."""
+        for entry in list(files_below(self._layout.repository(repository) / "_referrers")):
+            digest = digest_of(*entry.name.partition("-")[::2])
+            if digest is not None and not self._layout.manifest(repository, digest).exists():
+                entry.unlink(missing_ok=True)
+
+    def _is_unmarked(self, repository: RepositoryName, digest: Digest) -> bool:
+        try:
+            found = self._layout.manifest(repository, digest).lstat()
+        except FileNotFoundError:
+            return False
+        return not self._integrity.is_wrong(found) and (self._integrity.is_right(found) or not is_marked(found))
+
+    def _descriptor(self, repository: RepositoryName, subject: Digest, digest: Digest) -> Descriptor | None:
+        """What is listed of a referrer; where that is damaged it is made again from its manifest."""
+        entry = self._layout.referrer(repository, subject, digest)
+        try:
+            descriptor = Descriptor.from_json(json.loads(read_file(entry, _LONGEST_ENTRY)))
+            if descriptor.digest == digest:
+                return descriptor
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError, TagferryError):
+            pass
+        damage = Damage("referrer", digest, repository)
+        self._integrity.report(damage)
+        try:
+            manifest = self._read(repository, digest)
+        except TagferryError:
+            return None
+        if manifest.subject is None or manifest.subject.digest != subject:
+            return None
+        descriptor = manifest.referrer_descriptor
+        # Who only lists is not to fail because nothing can be written.
+        with contextlib.suppress(OSError):
+            self._replace(entry, descriptor)
+            self._integrity.healed(damage)
+        return descriptor
+
+    def _replace(self, entry: Path, descriptor: Descriptor) -> None:
+        replace_file(entry, json.dumps(descriptor.to_json()).encode(), temporary=self._layout.temporary)
+
+
+def _entry_name(digest: Digest) -> str:
+    return f"{digest.algorithm}-{digest.encoded}"
+
+
+def _described_bytes(descriptor: Descriptor) -> int:
+    """About how many bytes a descriptor takes as JSON."""
+    return 300 + sum(len(key) + len(value) for key, value in descriptor.annotations.items())

@@ -1,0 +1,64 @@
+"""The free space on a registry's disk."""
+
+import os
+from pathlib import Path
+
+from tagferry.metrics import BOUND_REACHED
+from tagferry.registry.storage.threads import DISK_FULL, DISK_READ_ONLY, DiskFull
+
+_LARGEST_RESERVE = 1024 * 1024 * 1024
+_RESERVED_PART = 20
+_MARGIN = 16 * 1024 * 1024
+_LEAST = 1024 * 1024
+_SPARE_INODES = 64
+"""Files that can still be made on a disk whose files are counted, so that the database and the logs go on."""
+
+
+class Room:
+    """The free space on the disk of one registry. Its methods block for microseconds.
+
+    Args:
+        root: a directory on the disk.
+        reserve: bytes that are left free, so that the database, logs and deletions still work; by default a twentieth
+            of the disk, and at most 1 GiB.
+    """
+
+    def __init__(self, root: Path, reserve: int | None = None) -> None:
+        self._root = root
+        self._reserve = reserve
+
+    def require(self, size: int) -> None:
+        """Raise DiskFull if this many bytes would use the reserve."""
+        disk = os.statvfs(self._root)
+        if disk.f_bavail * disk.f_frsize - size < self._reserved(disk) or not _has_inodes(disk, self._reserve):
+            BOUND_REACHED.labels(bound="disk_reserve").inc()
+            raise DiskFull(DISK_FULL)
+
+    def complaint(self) -> str | None:
+        """Return why writes are refused; None if they are not."""
+        try:
+            disk = os.statvfs(self._root)
+        except OSError as error:
+            return f"the registry's disk cannot be used ({error.strerror})"
+        if disk.f_flag & os.ST_RDONLY or not os.access(self._root, os.W_OK):
+            return DISK_READ_ONLY
+        # A little earlier than pushes are refused, so that a disk that takes only the smallest of them is full, too.
+        reserved = self._reserved(disk)
+        if disk.f_bavail * disk.f_frsize < reserved + max(_LEAST, min(_MARGIN, reserved)):
+            return DISK_FULL
+        if not _has_inodes(disk, self._reserve, margin=min(_SPARE_INODES, disk.f_files // _RESERVED_PART)):
+            return DISK_FULL
+        return None
+
+    def _reserved(self, disk: os.statvfs_result) -> int:
+        if self._reserve is not None:
+            return self._reserve
+        return min(_LARGEST_RESERVE, disk.f_blocks * disk.f_frsize // _RESERVED_PART)
+
+
+def _has_inodes(disk: os.statvfs_result, reserve: int | None, *, margin: int = 0) -> bool:
+    """Whether more files can be made; a file system that does not count them has always room."""
+    if not disk.f_files:
+        return True
+    kept = 0 if reserve == 0 else min(_SPARE_INODES, disk.f_files // _RESERVED_PART)
+    return disk.f_favail > kept + margin

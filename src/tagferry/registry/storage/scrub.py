@@ -1,0 +1,216 @@
+"""Read everything that a registry stores, slowly, to find damage before the content is needed."""
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import math
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from tagferry.errors import Corrupt, TagferryError
+from tagferry.names import Digest, RepositoryName
+from tagferry.registry.storage.blobs import BlobFiles
+from tagferry.registry.storage.files import entries, open_file, read_file, replace_file
+from tagferry.registry.storage.integrity import Damage, Integrity, forget_cached, record_size
+from tagferry.registry.storage.layout import Layout, digest_of
+from tagferry.registry.storage.manifests import ManifestFiles
+from tagferry.registry.storage.threads import settled
+
+Result = TypeVar("Result")
+
+_BLOBS, _REPOSITORIES = "blobs/", "repositories/"
+_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
+_IDLE_CLASS = 3 << 13
+_LONGEST_PROGRESS = 4096
+
+
+class Progress(NamedTuple):
+    """How far reading everything has come.
+
+    Attributes:
+        begun_at: when it began, in seconds since 1970.
+        done: the last section that was read.
+    """
+
+    begun_at: float
+    done: str
+
+
+class _Stopped(Exception):
+    """Reading was given up."""
+
+
+class Scrub:
+    """Reads a registry section by section, in a thread that the disk serves last.
+
+    Args:
+        layout, blobs, manifests, integrity: the registry's.
+        bytes_per_second: how much it reads at most; without it there is no limit.
+
+    Attributes:
+        bytes_read: of blobs and manifests so far.
+        files_read: how many of them.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        blobs: BlobFiles,
+        manifests: ManifestFiles,
+        integrity: Integrity,
+        *,
+        bytes_per_second: float | None = None,
+    ) -> None:
+        self._layout = layout
+        self._blobs = blobs
+        self._manifests = manifests
+        self._integrity = integrity
+        self._pace = bytes_per_second
+        self._free_at = 0.0
+        self._stop = threading.Event()
+        self._thread = ThreadPoolExecutor(1, "registry-scrub", initializer=_be_idle)
+        self.bytes_read = 0
+        self.files_read = 0
+
+    async def sections(self) -> list[str]:
+        """All that there is to read, in the order in which it is read."""
+        return await self._run(self._sections)
+
+    async def check(self, section: str) -> list[Damage]:
+        """Read a section, mark what is damaged, and return it with every repository that lacks it now."""
+        read = self._check_blobs if section.startswith(_BLOBS) else self._check_repository
+        try:
+            return await self._run(lambda: list(read(section)))
+        except _Stopped:
+            raise asyncio.CancelledError from None
+
+    async def holders(self, damage: Damage) -> list[Damage]:
+        """The same damage by the repositories that hold the blob."""
+        if damage.repository is not None:
+            return [damage]
+        return await self._run(lambda: list(self._holders(Digest(damage.name))))
+
+    async def progress(self) -> Progress:
+        """How far an earlier process came."""
+        return await self._run(self._load_progress)
+
+    async def save(self, progress: Progress) -> None:
+        """Write down how far reading has come."""
+        content = json.dumps(progress._asdict()).encode()
+        await self._run(lambda: replace_file(self._progress_file, content, temporary=self._layout.temporary))
+
+    def close(self) -> None:
+        """Give up what is being read, and end the thread."""
+        self._stop.set()
+        self._thread.shutdown(wait=True)
+
+    async def _run(self, work: Callable[[], Result]) -> Result:
+        return await settled(asyncio.get_running_loop().run_in_executor(self._thread, work))
+
+    @property
+    def _progress_file(self) -> Path:
+        return self._layout.root / "scrub"
+
+    def _load_progress(self) -> Progress:
+        try:
+            document = json.loads(read_file(self._progress_file, _LONGEST_PROGRESS))
+            begun_at = float(document["begun_at"])
+            return Progress(begun_at if math.isfinite(begun_at) else 0.0, str(document["done"]))
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            return Progress(0.0, "")
+
+    def _sections(self) -> list[str]:
+        folders = [
+            f"{_BLOBS}{algorithm}/{folder}"
+            for algorithm in entries(self._layout.pool)
+            for folder in entries(self._layout.pool / algorithm)
+        ]
+        return folders + [f"{_REPOSITORIES}{name}" for name in self._layout.names()]
+
+    def _check_blobs(self, section: str) -> Iterator[Damage]:
+        _, algorithm, folder = section.split("/")
+        for name in entries(self._layout.pool / algorithm / folder):
+            digest = digest_of(algorithm, name)
+            if digest is None or (path := self._layout.pooled(digest)).parent.name != folder:
+                # Nobody looks for content here.
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                if not self._is_right(path, digest):
+                    yield from self._holders(digest)
+
+    def _check_repository(self, section: str) -> Iterator[Damage]:
+        """What a repository has of its own, and whether it holds what its manifests need."""
+        repository = RepositoryName(section.removeprefix(_REPOSITORIES))
+        needed: set[Digest] = set()
+        for digest in self._layout.digests(repository, "_manifests"):
+            path = self._layout.manifest(repository, digest)
+            try:
+                if not self._is_right(path, digest, repository):
+                    yield Damage("manifest", digest, repository)
+                    continue
+                manifest = self._manifests.read(repository, digest)
+            except Corrupt:
+                yield Damage("manifest", digest, repository)
+            except (FileNotFoundError, TagferryError):
+                continue
+            else:
+                needed |= {blob.digest for blob in manifest.blobs if not blob.is_elsewhere}
+        for digest in self._layout.digests(repository, "_blobs"):
+            if not self._shares_the_pools(repository, digest):
+                self._blobs.find(repository, digest, thorough=True)
+        yield from (
+            Damage("blob", digest, repository)
+            for digest in sorted(needed)
+            if self._blobs.find(repository, digest) is None and not self._blobs.link_to_pool(repository, digest)
+        )
+        yield from (Damage("manifest", digest, repository) for digest in self._manifests.lost(repository))
+        for tag in self._manifests.damaged_tags(repository):
+            yield Damage("tag", tag, repository)
+
+    def _is_right(self, path: Path, digest: Digest, repository: RepositoryName | None = None) -> bool:
+        """Read a file from the disk; one that is marked and right loses its mark."""
+        kind = "blob" if repository is None else "manifest"
+        self.files_read += 1
+        with contextlib.suppress(OSError), open_file(path) as file:
+            forget_cached(file)
+        if not self._integrity.check(path, digest, kind=kind, repository=repository, after_piece=self._wait):
+            return False
+        if repository is None:
+            record_size(path)
+        return True
+
+    def _holders(self, digest: Digest) -> Iterator[Damage]:
+        for repository in self._layout.names():
+            if os.path.lexists(self._layout.blob(repository, digest)) and self._blobs.find(repository, digest) is None:
+                yield Damage("blob", digest, repository)
+
+    def _shares_the_pools(self, repository: RepositoryName, digest: Digest) -> bool:
+        try:
+            return self._layout.blob(repository, digest).lstat().st_ino == self._layout.pooled(digest).lstat().st_ino
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def _wait(self, count: int) -> None:
+        self.bytes_read += count
+        if self._pace is not None:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + count / self._pace
+            self._stop.wait(max(0.0, self._free_at - now))
+        if self._stop.is_set():
+            raise _Stopped
+
+
+def _be_idle() -> None:
+    """Have the disk and the processor serve this thread when nobody else wants anything, where Linux knows how."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+    if number := _IOPRIO_SET.get(platform.machine()):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).syscall(number, 1, 0, _IDLE_CLASS)

@@ -1,0 +1,442 @@
+"""An image store on local disk: one root directory holds one region's images."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Self
+
+from tagferry import bounds
+from tagferry.concurrency import LatestResult
+from tagferry.errors import Corrupt, Incomplete, NotFound, TooLarge
+from tagferry.events import SparseEvents
+from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
+from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, written_since
+from tagferry.oci.model import Descriptor, Manifest
+from tagferry.registry.storage.blobs import BlobFiles
+from tagferry.registry.storage.directory_faults import Faults
+from tagferry.registry.storage.files import make_directory
+from tagferry.registry.storage.garbage import Garbage
+from tagferry.registry.storage.incoming import Arrivals
+from tagferry.registry.storage.integrity import Damage, Integrity
+from tagferry.registry.storage.layout import Layout
+from tagferry.registry.storage.manifests import ManifestFiles
+from tagferry.registry.storage.quotas import Quotas
+from tagferry.registry.storage.room import Room
+from tagferry.registry.storage.scrub import Scrub
+from tagferry.registry.storage.spool import Spool, read_ahead, verified_ahead
+from tagferry.registry.storage.threads import DiskFailed, DiskRefuses, DiskThreads, ignoring_read_only
+from tagferry.registry.storage.uploads import Uploads
+
+_log = SparseEvents(__name__)
+
+_LEFTOVER_SECONDS = 24 * 3600.0
+_LOCKS = 64
+_WHOLE_READS = 4
+"""Large blobs that are read at once before a part of them is given; the other threads are for everybody else."""
+
+
+class DiskStore:
+    """The `ImageStore` of an embedded registry. One process at a time may write to a root.
+
+    Attributes:
+        uploads: the upload sessions of the registry's clients.
+        quotas: what organizations hold, and may hold.
+    """
+
+    def __init__(self, root: Path, *, name: str = "disk", reserve: int | None = None) -> None:
+        """Use a root directory.
+
+        Args:
+            root: the directory, which is made if it does not exist.
+            name: what people call the store.
+            reserve: bytes of the disk that are left free; see `Room`.
+        """
+        self._name = name
+        self._layout = Layout(root)
+        self._faults = Faults(self._layout)
+        self._threads = DiskThreads(on_fault=self._faults.note)
+        self._integrity = Integrity()
+        self._blobs = BlobFiles(self._layout, self._integrity)
+        self._manifests = ManifestFiles(self._layout, self._blobs, self._integrity)
+        # Held by threads, not by tasks: a cancelled task leaves its thread running, and that still needs the lock.
+        self._locks = tuple(Lock() for _ in range(_LOCKS))
+        self._garbage = Garbage(self._layout, self._blobs, self._manifests, self._lock)
+        self._room = Room(root, reserve)
+        self.quotas = Quotas(self._layout, self._threads)
+        self.uploads = Uploads(self._layout, self._threads, self._room, self.quotas, self._commit)
+        self._arrivals = Arrivals(self._layout, self._threads, self._room, self._commit)
+        self._verifying: dict[Digest, asyncio.Task[None]] = {}
+        self._reading = asyncio.Semaphore(_WHOLE_READS)
+        self._walk = LatestResult(lambda: self._threads.run(self._existing))
+        for directory in (self._layout.repositories, self._layout.pool, self._layout.temporary):
+            # What cannot be made on a disk that is read-only is not needed to read.
+            with ignoring_read_only():
+                make_directory(directory)
+
+    @classmethod
+    async def open(cls, root: Path, *, name: str = "disk", reserve: int | None = None) -> Self:
+        """Use a root directory, and clean what an earlier process left unfinished more than a day ago."""
+        store = cls(root, name=name, reserve=reserve)
+        await store.remove_leftovers()
+        return store
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def is_far(self) -> bool:
+        return False
+
+    @property
+    def identity(self) -> int:
+        return 0
+
+    async def head_manifest(
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        known: Descriptor | None = None,
+        for_write: bool = False,
+        certain: bool = False,
+    ) -> Descriptor | None:
+        return await self._threads.run(self._manifests.describe, repository, reference)
+
+    async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        return await self._threads.run(self._manifests.read, repository, reference)
+
+    async def get_stored_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        """A manifest as it was stored, also where it could no longer be pushed; raises NotFound and Corrupt."""
+        return await self._threads.run(self._manifests.read_stored, repository, reference)
+
+    async def put_manifest(
+        self,
+        repository: RepositoryName,
+        manifest: Manifest,
+        tag: Tag | None = None,
+        *,
+        override: bool = True,
+        seen: Digest | None = None,
+    ) -> None:
+        def write() -> None:
+            with self._lock(repository):
+                standing = None if override or tag is None else self._manifests.describe(repository, tag)
+                if tag is not None and standing is not None and not may_be_replaced(standing.digest, manifest, seen):
+                    raise written_since(repository, tag)
+                self._room.require(manifest.size)
+                self._manifests.write(repository, manifest, tag)
+
+        async with self.quotas.storing(repository, manifest.size):
+            await self._threads.run(write)
+
+    async def delete_manifest(
+        self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
+    ) -> None:
+        def delete() -> None:
+            with self._lock(repository):
+                self._manifests.delete(repository, reference, seen)
+                self._garbage.prune(repository)
+
+        await self._threads.run(delete)
+        self.quotas.freed(repository)
+
+    async def delete_repository(self, repository: RepositoryName) -> None:
+        await self._threads.run(self._garbage.delete_repository, repository)
+        self.quotas.freed(repository)
+
+    async def clear_organization(self, namespace: Namespace) -> list[RepositoryName]:
+        """Remove whatever no tag refers to in an organization, uploads too; returns the repositories that have tags."""
+        held, ended = await self._threads.run(self._garbage.clear, namespace)
+        for repository, identifier in ended:
+            self.uploads.forget(repository, identifier)
+        self.quotas.freed()
+        return held
+
+    async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
+        return await self._threads.run(self._blobs.size, repository, digest)
+
+    @asynccontextmanager
+    async def read_blob(
+        self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0, length: int | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open a blob as the contract says; `length` limits the bytes.
+
+        A blob that is not known to be right is verified: a small one before anything is given, another one while it is
+        read from its beginning to its end, with the last piece held back. Before a part of a large one is given, all of
+        it is read, once until it changes.
+
+        Raises:
+            Corrupt: while it is read; the blob is damaged, and not held any more.
+        """
+        digest = descriptor.digest
+        opened = await self._threads.open(self._blobs.open, repository, digest)
+        is_part = bool(offset) or (length is not None and length < opened.found.st_size)
+        if is_part and not opened.is_right:
+            opened.close()
+            await self._verify(repository, digest)
+            opened = await self._threads.open(self._blobs.open, repository, digest)
+        with contextlib.closing(opened):
+            if opened.content is not None:
+                yield _piece(opened.content, offset, length)
+                return
+            chunks = read_ahead(opened.file, self._threads, offset=offset, length=length)
+            given = chunks
+            if not is_part and not opened.is_right:
+                on_right = partial(self._integrity.remember, opened.found)
+                given = verified_ahead(chunks, digest, self._threads, on_right=on_right)
+            try:
+                yield given
+            except (Corrupt, DiskFailed):
+                # Whoever read it found it wrong, here or further on.
+                await self._threads.run(self._blobs.find, repository, digest, thorough=True)
+                raise
+            finally:
+                await given.aclose()
+                await chunks.aclose()
+
+    async def write_blob(
+        self,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        source: OpenBlob,
+        *,
+        mount_from: RepositoryName | None = None,
+        anew: bool = False,
+    ) -> BlobOutcome:
+        if not anew and await self._holds(repository, descriptor):
+            return BlobOutcome.PRESENT
+        if not anew and mount_from is not None and await self._mounts(repository, descriptor, mount_from):
+            return BlobOutcome.MOUNTED
+        async with self.quotas.storing(repository, descriptor.size):
+            await self._arrivals.receive(repository, descriptor, source)
+        return BlobOutcome.UPLOADED
+
+    async def restore_blob(
+        self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, *, needed_by: Digest | None = None
+    ) -> None:
+        """Bring a blob back that is damaged or lost.
+
+        Args:
+            repository: where it was.
+            descriptor: the blob's.
+            source: opens it elsewhere.
+            needed_by: the damaged manifest that refers to it.
+
+        Raises:
+            NotFound: it was deleted, before that or meanwhile.
+        """
+
+        def require() -> None:
+            with self._lock(repository):
+                self._require_wanted(repository, descriptor.digest, needed_by)
+
+        def commit(spool: Spool, to: RepositoryName, digest: Digest) -> None:
+            with self._lock(to):
+                self._require_wanted(to, digest, needed_by)
+                self._blobs.commit(spool.path, to, digest)
+
+        await self._threads.run(require)
+        if await self._holds(repository, descriptor):
+            return
+        async with self.quotas.storing(repository, descriptor.size):
+            await self._arrivals.receive(repository, descriptor, source, commit=commit)
+
+    async def restore_manifest(self, repository: RepositoryName, manifest: Manifest) -> None:
+        """Bring a manifest back whose blobs are there; raises as `restore_blob`."""
+
+        def write() -> None:
+            with self._lock(repository):
+                if not self._manifests.is_wanted(repository, manifest.digest):
+                    raise NotFound("manifest", manifest.digest)
+                self._room.require(manifest.size)
+                self._manifests.write(repository, manifest, None, is_restored=True)
+
+        async with self.quotas.storing(repository, manifest.size):
+            await self._threads.run(write)
+
+    async def mount_blob(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
+        """Make the repository hold a blob that another of this store holds; False where that does not."""
+
+        def mount() -> bool:
+            with self._lock(repository):
+                return self._blobs.mount(repository, digest, source)
+
+        size = await self.stat_blob(source, digest)
+        if size is None:
+            return False
+        async with self.quotas.storing(repository, size):
+            return await self._threads.run(mount)
+
+    async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
+        for tag in await self.tag_names(repository):
+            yield tag
+
+    async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
+        try:
+            return frozenset([tag async for tag in self.list_tags(repository)])
+        except NotFound:
+            return None
+
+    async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
+        return await self._threads.run(self._manifests.tags, repository, only)
+
+    async def list_repositories(self) -> AsyncIterator[RepositoryName]:
+        for repository in await self._walk.result():
+            yield repository
+
+    async def list_referrers(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        artifact_type: str | None = None,
+        *,
+        tags: Collection[Tag] | None = None,
+    ) -> list[Descriptor]:
+        found, has_more = await self.list_referrers_page(
+            repository, digest, artifact_type, limit=bounds.REFERRERS_READ_BYTES
+        )
+        if has_more:
+            most = f"more than {bounds.REFERRERS_READ_BYTES} bytes of referrers"
+            raise Incomplete(
+                TooLarge("referrers", f"cannot be listed at once: {repository}@{digest} has {most}"), found
+            )
+        return found
+
+    async def list_referrers_page(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        artifact_type: str | None = None,
+        *,
+        after: Digest | None = None,
+        limit: int,
+    ) -> tuple[list[Descriptor], bool]:
+        """The referrers behind one of them up to a number of bytes, and whether there are more."""
+        return await self._threads.run(
+            self._manifests.referrers.page, repository, digest, artifact_type, after=after, limit=limit
+        )
+
+    async def tag_names(self, repository: RepositoryName) -> list[Tag]:
+        """The tags in lexical order, which the caller does not change; raises NotFound as `list_tags`."""
+        return await self._threads.run(self._manifests.tag_names, repository)
+
+    async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
+        return await self._threads.run(self._manifests.is_damaged, repository, digest)
+
+    async def refuses(self, manifest: Manifest) -> bool:
+        return False
+
+    async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
+        def delete() -> None:
+            with self._lock(repository):
+                self._blobs.delete(repository, digest)
+                self._garbage.prune(repository)
+
+        await self._threads.run(delete)
+        self.quotas.freed(repository)
+
+    def damaged(self) -> list[Damage]:
+        """What was found damaged, by whoever read it, and has not been brought again."""
+        return self._integrity.reported()
+
+    def scrub(self, *, bytes_per_second: float | None = None) -> Scrub:
+        """Begin to read everything; closing it is the caller's."""
+        return Scrub(self._layout, self._blobs, self._manifests, self._integrity, bytes_per_second=bytes_per_second)
+
+    async def complaint(self) -> str | None:
+        """Why nothing can be written to the disk at present, for a person; None where something can."""
+        return await self._threads.run(self._room.complaint)
+
+    async def fault(self) -> str | None:
+        """What keeps requests from reading or writing at present, in all of the directory or a part, for a person."""
+        return await self.complaint() or await self._threads.run(self._faults.complaint)
+
+    async def close(self) -> None:
+        self._threads.close()
+
+    async def collect_garbage(self, grace_seconds: float) -> int:
+        """Remove what nothing refers to, and return the bytes that this freed.
+
+        A blob goes when no manifest of its repository refers to it and it was last sent, mounted or asked for
+        more than `grace_seconds` ago, so that a push in progress keeps what it has sent.
+        """
+        older_than = time.time() - grace_seconds
+        freed = 0
+        for repository in await self._threads.run(self._layout.names):
+            try:
+                freed += await self._threads.run(self._garbage.collect, repository, older_than)
+            except (OSError, DiskRefuses) as error:
+                # What cannot be read in one repository keeps no other one full.
+                _log.warning("garbage of a repository could not be collected", repository=repository, reason=str(error))
+        freed += await self._threads.run(self._blobs.sweep_pool, older_than)
+        await self.remove_leftovers()
+        self.quotas.freed()
+        return freed
+
+    async def remove_leftovers(self) -> None:
+        """Remove unfinished writes and uploads that nothing has touched for a day."""
+        gone = await self._threads.run(self._garbage.remove_leftovers, time.time() - _LEFTOVER_SECONDS)
+        for repository, identifier in gone:
+            self.uploads.forget(repository, identifier)
+
+    async def _mounts(self, repository: RepositoryName, descriptor: Descriptor, source: RepositoryName) -> bool:
+        return await self._holds(source, descriptor) and await self.mount_blob(repository, descriptor.digest, source)
+
+    async def _holds(self, repository: RepositoryName, descriptor: Descriptor) -> bool:
+        """Whether a repository holds a blob; what a synchronization calls verified was read at least once."""
+        size = await self._threads.run(self._blobs.size, repository, descriptor.digest, thorough=True)
+        if size is not None and size != descriptor.size:
+            raise Corrupt(f"{descriptor.digest} has {size} bytes, not {descriptor.size}")
+        return size is not None
+
+    async def _verify(self, repository: RepositoryName, digest: Digest) -> None:
+        """Read a whole blob, once for all that ask at the same time, and also where they go away meanwhile."""
+        task = self._verifying.get(digest)
+        if task is None:
+            task = self._verifying[digest] = asyncio.create_task(self._read_whole(repository, digest))
+            task.add_done_callback(lambda _: self._verifying.pop(digest, None))
+        await asyncio.wait((task,))
+        task.result()
+
+    async def _read_whole(self, repository: RepositoryName, digest: Digest) -> None:
+        async with self._reading:
+            await self._threads.run(self._blobs.find, repository, digest, thorough=True)
+
+    def _require_wanted(self, repository: RepositoryName, digest: Digest, needed_by: Digest | None) -> None:
+        """Raise NotFound where neither the repository's link nor a manifest there says that a blob is wanted."""
+        if os.path.lexists(self._layout.blob(repository, digest)):
+            return
+        if needed_by is not None and self._manifests.is_wanted(repository, needed_by):
+            return
+        if digest not in self._manifests.readable_references(repository):
+            raise NotFound("blob", digest)
+
+    def _commit(self, spool: Spool, repository: RepositoryName, digest: Digest) -> None:
+        with self._lock(repository):
+            self._blobs.commit(spool.path, repository, digest)
+
+    def _lock(self, repository: RepositoryName) -> Lock:
+        return self._locks[hash(repository) % _LOCKS]
+
+    def _existing(self) -> list[RepositoryName]:
+        return [name for name in self._layout.names() if self._exists(name)]
+
+    def _exists(self, repository: RepositoryName) -> bool:
+        try:
+            return self._layout.holds_images(repository)
+        except OSError as error:
+            _log.warning("a repository could not be read", repository=repository, reason=str(error))
+            return False
+
+
+async def _piece(content: bytes, offset: int, length: int | None) -> AsyncGenerator[bytes, None]:
+    piece = content[offset : None if length is None else offset + length]
+    if piece:
+        yield piece

@@ -1,0 +1,1 @@
+"""Blobs of a registry: download and upload."""

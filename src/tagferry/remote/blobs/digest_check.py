@@ -1,0 +1,63 @@
+"""Whether a registry verifies what it is sent, so that it need not be verified on the way (docs/decisions/0011)."""
+
+import asyncio
+import os
+
+from tagferry.errors import TagferryError
+from tagferry.names import Digest, RepositoryName
+from tagferry.remote.blobs.session import Session, beginning, cancel, closing
+from tagferry.remote.capabilities import Learned
+from tagferry.remote.transport.requests import Call, Transport
+from tagferry.remote.transport.scopes import pushing
+
+_STORED = frozenset({200, 201, 202, 204})
+_REFUSED = frozenset(range(400, 500)) - {401, 403, 408, 429}
+
+
+class Trust:
+    """What a registry has earned by refusing a few bytes that were sent under another digest than theirs."""
+
+    def __init__(self, transport: Transport, learned: Learned) -> None:
+        self._transport = transport
+        self._learned = learned
+        self._trying = asyncio.Lock()
+
+    async def is_earned(self, repository: RepositoryName) -> bool:
+        """Whether the registry refuses wrong bytes; False also where that cannot be found out now.
+
+        The caller holds an upload slot, under which it is tried where it is not known yet.
+        """
+        async with self._trying:
+            refuses = (await self._learned.known()).refuses_wrong_bytes
+            if refuses is None:
+                try:
+                    refuses = await self._try(repository)
+                except TagferryError:
+                    return False
+                await self._learned.learn(refuses_wrong_bytes=refuses)
+            return refuses
+
+    async def lose(self) -> None:
+        """Note that the registry has taken wrong bytes."""
+        await self._learned.learn(refuses_wrong_bytes=False)
+
+    async def _try(self, repository: RepositoryName) -> bool:
+        call = beginning(repository)
+        answer = await self._transport.fetch(call, once=True, holds_slot=True)
+        session = Session.opened(self._transport, call, answer)
+        content = os.urandom(16)
+        digest = Digest.of(content * 2)
+        wrong = Call(
+            method="PUT",
+            task=f"refuse bytes that are not those of blob {digest} in {repository}",
+            url=closing(session.location, digest),
+            scopes=(pushing(repository),),
+            headers={"Content-Type": "application/octet-stream"},
+            body=content,
+            accept=_STORED | _REFUSED,
+        )
+        try:
+            return (await self._transport.fetch(wrong, once=True, holds_slot=True)).code == "DIGEST_INVALID"
+        finally:
+            task = f"cancel the upload of blob {digest} in {repository}"
+            await cancel(self._transport, repository, session.location, task=task, holds_slot=True)

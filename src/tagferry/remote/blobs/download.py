@@ -1,0 +1,345 @@
+"""Reads a blob's content, whatever happens to the connection (distribution-spec 1.1, "Pulling blobs").
+
+A connection that breaks is replaced by one that goes on where it broke, by Range. A large blob of a registry that is
+far away is read in several ranges at once, since one connection over a long way carries only what fits into its
+window. Where a server ignores ranges and sends everything, that answer is read on, and no piece is asked for any more.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
+
+from tagferry.digits import whole_number
+from tagferry.errors import Corrupt, NotFound, Unavailable
+from tagferry.http.explanation import one_line
+from tagferry.http.urls import host_of
+from tagferry.names import RepositoryName
+from tagferry.oci.model import Descriptor
+from tagferry.remote.capabilities import RANGES, Learned
+from tagferry.remote.transport.body import Body
+from tagferry.remote.transport.requests import Call, Transport
+from tagferry.remote.transport.response import Answer
+from tagferry.remote.transport.scopes import pulling
+from tagferry.streams import Flow, Spliceable
+
+_RANGE = re.compile(r"\s*bytes[ =]\s*(\d{1,18})-(\d{1,18})(?!\d)", re.ASCII)
+PIECE = 4 * 1024 * 1024
+"""Bytes of one range of a blob that is read in several."""
+PIECES_AT_ONCE = 8
+"""Ranges of one blob that are on their way or waiting to be used."""
+PIECES_IN_MEMORY = 16
+"""The same for all blobs of one registry, which bounds the memory to 64 MiB."""
+
+
+class Downloader:
+    """Reads blobs of one registry."""
+
+    def __init__(self, transport: Transport, learned: Learned) -> None:
+        self._transport = transport
+        self._learned = learned
+        self._pieces = asyncio.Semaphore(PIECES_IN_MEMORY)
+
+    @asynccontextmanager
+    async def open(
+        self, repository: RepositoryName, descriptor: Descriptor, *, offset: int
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """See `ImageStore.read_blob`."""
+        if offset and offset >= descriptor.size:
+            yield _nothing()
+        else:
+            blob = _Blob(self._transport, self._learned, repository, descriptor)
+            is_in_pieces = await self._is_worth_pieces(descriptor.size - offset)
+            reading = _Pieces(blob, self._pieces, offset) if is_in_pieces else _Span(blob, offset, descriptor.size)
+            async with reading.opened() as chunks:
+                yield chunks
+
+    async def _is_worth_pieces(self, size: int) -> bool:
+        is_large_and_far = self._transport.is_far is True and size >= 2 * PIECE
+        return is_large_and_far and RANGES not in (await self._learned.known()).unavailable
+
+
+class _Blob(NamedTuple):
+    """A blob that is read, and its source."""
+
+    transport: Transport
+    learned: Learned
+    repository: RepositoryName
+    descriptor: Descriptor
+
+
+class _RangeIgnored(Exception):
+    """A server that was asked for a piece in the middle sent the whole blob."""
+
+
+class _Span:
+    """The bytes of a blob from `start` up to, not including, `end`.
+
+    Args:
+        blob: the blob.
+        start: its first byte that is wanted.
+        end: the byte after the last one that is wanted.
+        is_piece: other spans read what is before it, so that reading the whole blob for it is not worth it.
+
+    Attributes:
+        is_whole: whether the last answer has all of the blob.
+    """
+
+    def __init__(self, blob: _Blob, start: int, end: int, *, is_piece: bool = False) -> None:
+        self._transport, self._learned, self._repository, self._descriptor = blob
+        self._position = start
+        self._end = end
+        self._is_piece = is_piece
+        self.is_whole = False
+        self._attempts = self._transport.retry.attempts()
+        self._takes_ranges = True
+        self._connection = AsyncExitStack()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Ask for the bytes; raises NotFound at once where there is no such blob."""
+        try:
+            coming = await self._connect()
+            chunks = _chunks_of(self._resumed(coming, flowing=False))
+            if coming.body.can_flow:
+                chunks = Spliceable(chunks, lambda: self._resumed(coming, flowing=True))
+            yield chunks
+        finally:
+            await self._connection.aclose()
+
+    def extend(self) -> None:
+        """Go on to the end of the blob; to be called before anything was read."""
+        self._end = self._descriptor.size
+
+    async def _resumed(self, coming: "_Coming", *, flowing: bool) -> AsyncIterator[bytes | Flow]:
+        while True:
+            begun_at = self._position
+            try:
+                async for piece in self._exactly(coming, flowing=flowing):
+                    yield piece
+            except Unavailable as failure:
+                # What has to read again all that came before gets no nearer to its end by that.
+                if self._position > begun_at and not coming.skipped:
+                    self._attempts.progressed(self._position - begun_at)
+                await self._attempts.pause(failure)
+                coming = await self._connect()
+            else:
+                return
+
+    async def _connect(self) -> "_Coming":
+        await self._connection.aclose()
+        call = self._call()
+        answer, body = await self._attempts.run(
+            lambda: self._connection.enter_async_context(self._transport.open(call, once=True))
+        )
+        if answer.status == 404:
+            raise NotFound("blob", f"{self._repository}@{self._descriptor.digest}")
+        is_asked = "Range" in call.headers
+        begins_at = 0 if answer.status == 200 else self._begins_at(answer, body)
+        if begins_at is None:
+            told = one_line(answer.headers.get("Content-Range") or answer.headers.get("Content-Type") or "nothing", 100)
+            if not is_asked:
+                raise Unavailable(
+                    f"registry {self._transport.name} sent {told} instead of bytes {self._position}- "
+                    f"when asked to {call.task}"
+                )
+            # go-containerregistry's registry understands no range without an end, but others.
+            if answer.status != 416 or self._end < self._descriptor.size:
+                await self._note_ignored(answer, f"sent {told} instead")
+            self._takes_ranges = False
+            return await self._connect()
+        self._require_size(answer, body)
+        self.is_whole = answer.status == 200
+        if is_asked:
+            await (self._note_ignored(answer, "sent everything") if self.is_whole else self._note_taken())
+        if self.is_whole and self._is_piece:
+            raise _RangeIgnored
+        return _Coming(call, body, skipped=self._position - begins_at)
+
+    def _require_size(self, answer: Answer, body: Body) -> None:
+        """Raise Corrupt where the registry reports another size for the whole blob; to ask again would not help."""
+        if answer.status == 200:
+            reported = "" if body.is_coded else answer.headers.get("Content-Length", "")
+        else:
+            reported = answer.headers.get("Content-Range", "").rpartition("/")[2]
+        size = whole_number(reported)
+        if size is not None and size != self._descriptor.size:
+            blob = f"blob {self._descriptor.digest} of {self._repository}"
+            raise Corrupt(
+                f"registry {self._transport.name} holds {blob} with {size} bytes, and its manifest states "
+                f"{self._descriptor.size}; build and push the image again"
+            )
+
+    async def _note_ignored(self, answer: Answer, told: str) -> None:
+        await self._learned.note_unavailable(
+            RANGES, f"{host_of(answer.url)} answered {answer.status} to a range and {told}"
+        )
+
+    async def _note_taken(self) -> None:
+        await self._learned.note_available(RANGES)
+
+    def _begins_at(self, answer: Answer, body: Body) -> int | None:
+        """The position of the first byte of an answer other than 200; None if the next byte needed is not in it."""
+        media_type = answer.headers.get("Content-Type", "").lower()
+        # A range of content that was compressed in transit is not a range of the blob.
+        if answer.status != 206 or body.is_coded or media_type.startswith("multipart/"):
+            return None
+        told = answer.headers.get("Content-Range", "")
+        match = _RANGE.match(told)
+        if match is None:
+            return None if told else self._position
+        return int(match[1]) if int(match[1]) <= self._position <= int(match[2]) else None
+
+    def _call(self) -> Call:
+        whole = not self._takes_ranges or (self._position == 0 and self._end == self._descriptor.size)
+        return Call(
+            method="GET",
+            task=f"give blob {self._descriptor.digest} of {self._repository}",
+            url=f"/v2/{self._repository}/blobs/{self._descriptor.digest}",
+            scopes=(pulling(self._repository),),
+            headers={} if whole else {"Range": self._range()},
+            accept=frozenset({200, 206, 404} if whole else {200, 206, 404, 416}),
+            redirects=True,
+            is_content=True,
+            whole=self._descriptor.size,
+        )
+
+    def _range(self) -> str:
+        last = "" if self._end == self._descriptor.size else self._end - 1
+        return f"bytes={self._position}-{last}"
+
+    async def _exactly(self, coming: "_Coming", *, flowing: bool) -> AsyncIterator[bytes | Flow]:
+        """Pass on what is expected, without what a server sent that does not know ranges."""
+        expected, skipped = self._end - self._position, coming.skipped
+        is_last = self._end == self._descriptor.size
+        pieces = coming.body.pieces() if flowing else coming.body.chunks()
+        async for piece in pieces:
+            left = self._end - self._position
+            if not isinstance(piece, bytes):
+                # One that is not just what is wanted is left, so that it comes in chunks.
+                if piece.size == left and not skipped:
+                    piece.watch(self._advance)
+                    yield piece
+                continue
+            wanted = piece[skipped:] if skipped else piece
+            skipped -= min(skipped, len(piece))
+            if len(wanted) > left and is_last:
+                raise Corrupt(
+                    f"registry {self._transport.name} sent more than {expected} bytes when asked to {coming.call.task}"
+                )
+            wanted = wanted[:left]
+            self._advance(len(wanted))
+            if wanted:
+                yield wanted
+            if self._position == self._end and not is_last:
+                return
+        if self._position < self._end:
+            raise Unavailable(
+                f"registry {self._transport.name} sent {self._position} bytes instead of {self._end} "
+                f"when asked to {coming.call.task}"
+            )
+
+    def _advance(self, size: int) -> None:
+        self._position += size
+
+
+class _Coming(NamedTuple):
+    """An answer with a span's bytes.
+
+    Attributes:
+        skipped: bytes before the span that it brings too, as a server sends them that does not know ranges.
+    """
+
+    call: Call
+    body: Body
+    skipped: int
+
+
+class _Pieces:
+    """A blob in ranges, several on their way at once, handed out in order."""
+
+    def __init__(self, blob: _Blob, memory: asyncio.Semaphore, offset: int) -> None:
+        self._blob = blob
+        self._memory = memory
+        self._offset = offset
+        self._starts = iter(range(offset + PIECE, blob.descriptor.size, PIECE))
+        self._coming: deque[asyncio.Task[bytes | None]] = deque()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Ask for the first range, then for more; raises NotFound at once where there is no such blob."""
+        async with AsyncExitStack() as first:
+            span = _Span(self._blob, self._offset, self._offset + PIECE)
+            chunks = await first.enter_async_context(span.opened())
+            if span.is_whole:
+                span.extend()
+                yield chunks
+                return
+            try:
+                while len(self._coming) < PIECES_AT_ONCE - 1 and self._ask():
+                    pass
+                yield self._in_order(chunks, first)
+            finally:
+                await self._stop()
+
+    def _ask(self) -> bool:
+        start = next(self._starts, None)
+        if start is None:
+            return False
+        self._coming.append(asyncio.create_task(self._fetch(start)))
+        return True
+
+    async def _in_order(self, chunks: AsyncIterator[bytes], first: AsyncExitStack) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            yield chunk
+        await first.aclose()
+        position = self._offset + PIECE
+        while self._coming:
+            piece = await self._coming[0]
+            self._coming.popleft()
+            if piece is None:
+                await self._stop()
+                async with _Span(self._blob, position, self._blob.descriptor.size).opened() as rest:
+                    async for chunk in rest:
+                        yield chunk
+                return
+            self._memory.release()
+            self._ask()
+            position += len(piece)
+            yield piece
+
+    async def _fetch(self, start: int) -> bytes | None:
+        """One piece; None where the server does not give pieces after all."""
+        await self._memory.acquire()
+        end = min(start + PIECE, self._blob.descriptor.size)
+        try:
+            async with _Span(self._blob, start, end, is_piece=True).opened() as chunks:
+                return b"".join([chunk async for chunk in chunks])
+        except _RangeIgnored:
+            self._memory.release()
+            return None
+        except BaseException:
+            self._memory.release()
+            raise
+
+    async def _stop(self) -> None:
+        for task in self._coming:
+            task.cancel()
+        for ended in await asyncio.gather(*self._coming, return_exceptions=True):
+            if isinstance(ended, bytes):
+                self._memory.release()
+        self._coming.clear()
+
+
+async def _chunks_of(pieces: AsyncIterator[bytes | Flow]) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        if isinstance(piece, bytes):
+            yield piece
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    empty: tuple[bytes, ...] = ()
+    for chunk in empty:
+        yield chunk

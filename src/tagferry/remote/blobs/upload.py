@@ -1,0 +1,334 @@
+"""Sends a blob to one upload session of a registry (distribution-spec 1.1, "Pushing blobs")."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+from tagferry.errors import Corrupt, TagferryError, Unavailable
+from tagferry.http.connection import Stream
+from tagferry.names import RepositoryName
+from tagferry.oci.images import OpenBlob
+from tagferry.oci.model import Descriptor
+from tagferry.oci.verify import Verifier
+from tagferry.remote.blobs.checkpoint import Memo
+from tagferry.remote.blobs.digest_check import Trust
+from tagferry.remote.blobs.session import Session, cancel, closing, location_of
+from tagferry.remote.blobs.stagger import LARGE, Turns
+from tagferry.remote.transport.authorization import MAX_REDIRECTS
+from tagferry.remote.transport.requests import Call, Moved, Transport
+from tagferry.remote.transport.response import Answer, RateLimited
+from tagferry.remote.transport.scopes import pushing
+from tagferry.streams import Flow, Spliceable
+
+T = TypeVar("T")
+
+_REFUSED_WHOLE = frozenset({405, 411, 413, 415, 501})
+_STORED = frozenset({200, 201, 204})
+_BYTES = {"Content-Type": "application/octet-stream"}
+
+
+class Upload:
+    """One session: it ends with the blob stored, is cancelled, or left where a later attempt can go on with it.
+
+    Args:
+        transport: the registry.
+        repository: where the blob goes.
+        descriptor: the blob.
+        session: where it is sent.
+        memo: what is kept of the session.
+        trust: where it is given and the registry has earned it, the registry alone may verify the blob.
+
+    Attributes:
+        is_unseen: whether some of the blob has gone there without being verified here.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        session: Session,
+        memo: Memo,
+        trust: Trust | None = None,
+    ) -> None:
+        self._transport = transport
+        self._repository = repository
+        self._descriptor = descriptor
+        self._session = session
+        self._location = session.location
+        self._memo = memo
+        self._trust = trust
+        self._left = self._offset = session.offset
+        self._closing = ""
+        self._moves = 0
+        self.is_unseen = False
+
+    async def in_one_piece(self, source: OpenBlob, turns: Turns) -> bool:
+        """Send everything with the closing PUT; False where the registry does not take the blob that way.
+
+        Where the connection breaks and the registry has kept what it got, the rest is sent to the same session.
+        """
+        verifier = Verifier(self._descriptor, begun_at=self._left)
+        async with self._ending():
+            answer = await self._resumed(lambda: self._put(source, verifier, self._offset, turns))
+            if answer.status not in _REFUSED_WHOLE:
+                await self._check(answer)
+                return True
+        await self._abandon()
+        return False
+
+    async def _put(self, source: OpenBlob, verifier: Verifier, offset: int, turns: Turns) -> Answer:
+        """Close the session with the bytes from the offset on."""
+        size = self._descriptor.size
+        if offset == size:
+            return await self._commit(b"")
+        headers = {"Content-Range": f"{offset}-{size - 1}"} if offset else {}
+        async with (
+            turns.turn(size - offset, is_far=self._transport.is_far) as turn,
+            self._transport.upload_slot(),
+            source(offset) as chunks,
+        ):
+            pieces = await self._checked(chunks, verifier, offset)
+            return await self._commit(self._stream(turn.ended_by(pieces), size - offset), headers)
+
+    async def _checked(
+        self, chunks: AsyncIterator[bytes], verifier: Verifier, offset: int
+    ) -> AsyncIterator[bytes | Flow]:
+        """The content as it is sent: verified as it passes, or unseen where the registry can be left to verify it."""
+        if not self.is_unseen and not await self._may_be_unseen(chunks, verifier):
+            return verifier.passing(chunks, offset=offset)
+        self.is_unseen = True
+        return chunks.pieces() if isinstance(chunks, Spliceable) else chunks
+
+    async def _may_be_unseen(self, chunks: AsyncIterator[bytes], verifier: Verifier) -> bool:
+        return (
+            self._trust is not None
+            and isinstance(chunks, Spliceable)
+            and verifier.received == self._left
+            and self._descriptor.size >= LARGE
+            and self._descriptor.digest.algorithm == "sha256"
+            and self._location.startswith("http://")
+            and await self._trust.is_earned(self._repository)
+        )
+
+    async def standing(self) -> Session | None:
+        """The session as it is now, or None where a new one is as good."""
+        try:
+            kept = await self._kept()
+        except Unavailable:
+            return None
+        return replace(self._session, location=self._location, offset=kept) if kept else None
+
+    async def _resumed(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Send what the session still lacks; after a failure, from where the session then is."""
+        with self._transport.retry.operation() as attempts:
+            while True:
+                begun_at = self._offset
+                try:
+                    return await send()
+                except Moved as moved:
+                    self._follow(moved)
+                except RateLimited as failure:
+                    # Nothing was taken of a request that was refused unseen.
+                    await attempts.pause(failure)
+                except Unavailable as failure:
+                    # Where it was led may hold for one request only, as a signed URL does.
+                    self._closing, self._moves = "", 0
+                    self._offset = await self._kept_after(failure)
+                    if self._offset > begun_at:
+                        attempts.progressed(self._offset - begun_at)
+                    elif self._offset == self._left > 0 and attempts.left <= 2:
+                        # It may be the session that was left here which is in the way: the last attempt is without it.
+                        raise
+                    await attempts.pause(failure)
+
+    async def _kept_after(self, failure: Unavailable) -> int:
+        """How many bytes the session holds; raises the failure where a new one is as good."""
+        if failure.is_final:
+            raise failure
+        try:
+            kept = await self._kept()
+        except Unavailable as silence:
+            failure.is_final = silence.is_final
+            raise failure from None
+        # A registry that asked to come back keeps the session until then, also an empty one.
+        if kept or (kept == 0 and failure.retry_after):
+            return kept
+        raise failure
+
+    async def _kept(self) -> int | None:
+        """How many bytes the session holds (distribution-spec 1.1, "Pushing a blob in chunks").
+
+        Returns:
+            None if the session no longer exists, or holds something else than this blob.
+
+        Raises:
+            Unavailable: the registry does not tell.
+        """
+        call = Call(
+            method="GET",
+            task=f"tell what it has of {self._named()}",
+            url=self._location,
+            scopes=(pushing(self._repository),),
+            accept=frozenset({200, 202, 204, 400, 404, 405, 416}),
+            redirects=True,
+        )
+        try:
+            answer = await self._transport.fetch(call)
+        except Unavailable:
+            raise
+        except TagferryError:
+            return None
+        match = re.fullmatch(r"(?:bytes[= ])?0-(\d{1,18})", answer.headers.get("Range", ""))
+        kept = int(match[1]) + 1 if match else 0
+        if answer.status not in (200, 202, 204) or kept > self._descriptor.size:
+            return None
+        if "Location" in answer.headers:
+            self._location, self._closing = location_of(self._transport, call, answer), ""
+        # A session that holds nothing says 0-0 at some registries, which others say for one byte.
+        return kept if kept > 1 else 0
+
+    async def in_parts(self, source: OpenBlob, step: int) -> None:
+        """Send parts of `step` bytes by PATCH, then close with an empty PUT; raises TooLarge where one is too large."""
+        verifier = Verifier(self._descriptor, begun_at=self._left)
+        async with self._ending():
+            await self._resumed(lambda: self._patch_rest(source, verifier, step))
+            # Outside of the slot and the source: this request takes a place that other sources may wait for.
+            answer = await self._commit(b"")
+            await self._check(answer)
+
+    async def _patch_rest(self, source: OpenBlob, verifier: Verifier, step: int) -> None:
+        """Send parts from where the session is to the blob's end."""
+        size, offset = self._descriptor.size, self._offset
+        if offset == size:
+            return
+        async with self._transport.upload_slot(), source(offset) as chunks:
+            parts = _Parts(verifier.passing(chunks, offset=offset))
+            for start in range(offset, size, step):
+                if start > offset:
+                    await self._transport.turn()
+                await self._patch(parts, start, min(step, size - start))
+
+    async def _patch(self, parts: "_Parts", start: int, length: int) -> None:
+        call = Call(
+            method="PATCH",
+            task=f"take bytes {start} to {start + length - 1} of {self._named()}",
+            url=self._location,
+            scopes=(pushing(self._repository),),
+            headers={**_BYTES, "Content-Range": f"{start}-{start + length - 1}"},
+            body=self._stream(parts.take(length), length),
+            accept=frozenset({202, 204}),
+        )
+        self._location = location_of(self._transport, call, await self._transport.fetch(call))
+        self._offset, self._moves = start + length, 0
+
+    def _follow(self, moved: Moved) -> None:
+        """Send what was led elsewhere in the middle there from now on; a circle ends, each round costs the whole."""
+        self._moves += 1
+        if self._moves > MAX_REDIRECTS:
+            told = f"redirected {self._named()} more than {MAX_REDIRECTS} times, each time after it was sent"
+            failure = Unavailable(f"registry {self._transport.name} {told}", may_pass=False)
+            failure.is_final = True
+            raise failure from moved
+        if moved.method == "PUT":
+            self._closing = moved.url
+        else:
+            self._location = moved.url
+
+    async def _commit(self, body: bytes | Stream, headers: Mapping[str, str] | None = None) -> Answer:
+        call = Call(
+            method="PUT",
+            task=f"store {self._named()}",
+            url=self._closing or closing(self._location, self._descriptor.digest),
+            scopes=(pushing(self._repository),),
+            headers={**_BYTES, **(headers or {})},
+            body=body,
+            to_check=self._descriptor.size,
+            accept=_STORED | _REFUSED_WHOLE | {400, 404, 416},
+        )
+        answer = await self._transport.fetch(call)
+        return self._judge(call, answer)
+
+    def _judge(self, call: Call, answer: Answer) -> Answer:
+        if answer.status in _STORED or answer.status in _REFUSED_WHOLE:
+            return answer
+        if answer.code in ("DIGEST_INVALID", "SIZE_INVALID"):
+            raise Corrupt(str(self._transport.failure(call, answer)))
+        failure = self._transport.failure(call, answer)
+        # A session that the registry has forgotten, or that stands elsewhere, is a reason to ask it again.
+        raise Unavailable(str(failure)) if answer.status in (404, 416) else failure
+
+    async def _check(self, answer: Answer) -> None:
+        if answer.status not in _STORED:
+            raise Unavailable(
+                f"registry {self._transport.name} answered {answer.status} when asked to store {self._named()}"
+            )
+        stored, expected = answer.digest, self._descriptor.digest
+        if stored and stored.algorithm == expected.algorithm and stored != expected:
+            if self._trust is not None:
+                await self._trust.lose()
+            raise Corrupt(f"registry {self._transport.name} stored {stored} when asked to store {self._named()}")
+
+    def _stream(self, pieces: AsyncIterator[bytes | Flow], size: int) -> Stream:
+        endpoint = self._transport.endpoint
+        return Stream(pieces, size, idle=endpoint.read_timeout, slowest=endpoint.min_bytes_per_second)
+
+    @asynccontextmanager
+    async def _ending(self) -> AsyncIterator[None]:
+        """End the session with what is done in here; where that fails, leave it only if somebody can go on with it."""
+        try:
+            async with self._memo.following(lambda: self._location):
+                yield
+        except asyncio.CancelledError:
+            if not self._memo.is_left_to_others:
+                await self._abandon()
+            raise
+        except Unavailable:
+            if not (self._memo.holds_one and await self._has_grown()):
+                await self._abandon()
+            raise
+        except BaseException:
+            await self._abandon()
+            raise
+        await self._memo.forget()
+
+    async def _has_grown(self) -> bool:
+        """Whether the session got further than where it was left, as far as one knows: one that does not is stuck."""
+        if self._offset > self._left:
+            return True
+        try:
+            return (await self._kept() or 0) > self._left
+        except Unavailable:
+            return True
+
+    async def _abandon(self) -> None:
+        await self._memo.forget()
+        await self.cancel()
+
+    async def cancel(self) -> None:
+        """Ask the registry to drop the session; where it does not, it is the registry's to clean up."""
+        task = f"cancel the upload of {self._named()}"
+        await cancel(self._transport, self._repository, self._location, task=task)
+
+    def _named(self) -> str:
+        return f"blob {self._descriptor.digest} in {self._repository}"
+
+
+class _Parts:
+    """Cuts one stream of chunks into parts of given lengths."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    async def take(self, length: int) -> AsyncIterator[bytes]:
+        while length:
+            chunk = self._rest or await anext(self._chunks, b"")
+            if not chunk:
+                return
+            piece, self._rest = chunk[:length], chunk[length:]
+            length -= len(piece)
+            yield piece

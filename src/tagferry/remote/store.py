@@ -1,0 +1,306 @@
+"""An image store that is any OCI registry, over HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+from tagferry import bounds
+from tagferry.concurrency import ELSEWHERE
+from tagferry.docker_hub import full_name, is_hub
+from tagferry.errors import InvalidName, NotFound, Refused, Unsupported
+from tagferry.names import Digest, Reference, RepositoryName, Tag
+from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, written_since
+from tagferry.oci.model import Descriptor, Manifest
+from tagferry.remote.blobs.checkpoint import UploadKeeper
+from tagferry.remote.blobs.download import Downloader
+from tagferry.remote.blobs.size import BlobSizes
+from tagferry.remote.blobs.uploader import Uploader
+from tagferry.remote.capabilities import Capabilities, CapabilityKeeper, Learned
+from tagferry.remote.check import Check, Checked, Sample
+from tagferry.remote.deletions import Deletions, deleting
+from tagferry.remote.lookup import ManifestLookup
+from tagferry.remote.manifests import Guard, Manifests
+from tagferry.remote.referrers import Referrers
+from tagferry.remote.tags import Tags
+from tagferry.remote.transport.authorization import ROOT
+from tagferry.remote.transport.endpoint import Endpoint
+from tagferry.remote.transport.outcomes import Write
+from tagferry.remote.transport.pagination import PAGE_SIZE, NotAList, not_a_list, pages, require_few, too_many_names
+from tagferry.remote.transport.requests import Call, Transport
+from tagferry.remote.transport.retry import Retry
+from tagferry.remote.transport.scopes import pulling
+
+DESCRIBED_AT_ONCE = 8
+_SHORT = 10_000
+"""Tags of a list that takes little memory, so that it does not keep others waiting while they are described."""
+
+
+class RemoteStore:
+    """An `ImageStore` at a registry; use it in one event loop, and close it there.
+
+    Args:
+        endpoint: the registry and the terms on which it is used.
+        retry: how often and after which pauses temporary faults are tried again.
+        keeper: keeps what is learned of the registry for longer than this object lives.
+        uploads: keeps its upload sessions likewise.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        retry: Retry | None = None,
+        keeper: CapabilityKeeper | None = None,
+        uploads: UploadKeeper | None = None,
+    ) -> None:
+        retry = retry or Retry()
+        self._transport = Transport(endpoint, retry=retry)
+        self._is_hub = is_hub(endpoint.url)
+        self._learned = Learned(keeper, registry=endpoint.name, on_loaded=self._expect_limit)
+        self._manifests = Manifests(self._transport, self._learned)
+        self._heads = ManifestLookup(self._manifests)
+        self._check = Check(self._transport, self._manifests)
+        self._referrers = Referrers(self._transport, self._manifests, self._learned)
+        self._deletions = Deletions(self._transport, self._heads, retry.sleep)
+        self._lists = asyncio.Semaphore(bounds.LISTS_AT_ONCE)
+        self._tag_lists = Tags(self._transport, self._learned)
+        self._downloader = Downloader(self._transport, self._learned)
+        self._sizes = BlobSizes(self._transport, self._learned)
+        self._uploader = Uploader(self._transport, self._learned, self._sizes, uploads)
+
+    @property
+    def name(self) -> str:
+        return self._transport.name
+
+    @property
+    def is_far(self) -> bool | None:
+        return self._transport.is_far
+
+    @property
+    def identity(self) -> int:
+        return self._transport.identity
+
+    async def ping(self) -> None:
+        """Check that the registry can be reached and lets us in (distribution-spec, "Determining Support")."""
+        await self._transport.fetch(Call(method="GET", task="say that it is there", url=ROOT, redirects=True))
+
+    async def check(self, repository: RepositoryName, tag: Tag | None = None) -> Checked:
+        """Ask for what a synchronization of this repository would ask for first; raises as `Check.ask_for`."""
+        return await self._check.ask_for(self._named(repository), tag)
+
+    async def check_any(self, samples: Sequence[Sample] = ()) -> Checked:
+        """Ask for one of these repositories that exists, or for another one; raises as `Check.ask_for_any`."""
+        return await self._check.ask_for_any(samples)
+
+    async def head_manifest(
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        known: Descriptor | None = None,
+        for_write: bool = False,
+        certain: bool = False,
+    ) -> Descriptor | None:
+        repository = self._named(repository)
+        if for_write:
+            self._transport.expect_writes(repository)
+        if certain and known is None:
+            return await self._heads.find(repository, reference)
+        found = await self._manifests.head(repository, reference, known)
+        if found is not None:
+            self._heads.confirm_head(repository)
+        return found
+
+    async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
+        return await self._manifests.get(self._named(repository), reference)
+
+    async def put_manifest(
+        self,
+        repository: RepositoryName,
+        manifest: Manifest,
+        tag: Tag | None = None,
+        *,
+        override: bool = True,
+        seen: Digest | None = None,
+    ) -> None:
+        repository = self._named(repository)
+        noted = await self._manifests.put(repository, manifest, tag, guard=None if override else Guard(seen))
+        for reference in (manifest.digest, tag):
+            if reference is not None:
+                self._heads.note_existing(repository, reference)
+        if not noted and manifest.subject is not None:
+            await self._referrers.add(repository, manifest)
+
+    async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
+        return False
+
+    async def refuses(self, manifest: Manifest) -> bool:
+        return await self._manifests.refusals.covers(manifest)
+
+    async def delete_manifest(
+        self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
+    ) -> None:
+        repository = self._named(repository)
+        if seen is not None:
+            found = await self._heads.find(repository, seen.tag)
+            if found is not None and found.digest != seen.digest:
+                raise written_since(repository, seen.tag)
+        await self._deletions.delete(repository, reference)
+
+    async def delete_repository(self, repository: RepositoryName) -> None:
+        await self._deletions.delete_repository(self, self._named(repository))
+
+    async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
+        repository = self._named(repository)
+        return await self._sizes.size(repository, digest, scope=pulling(repository))
+
+    @asynccontextmanager
+    async def read_blob(
+        self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        async with self._downloader.open(self._named(repository), descriptor, offset=offset) as chunks:
+            yield chunks
+
+    async def write_blob(
+        self,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        source: OpenBlob,
+        *,
+        mount_from: RepositoryName | None = None,
+        anew: bool = False,
+    ) -> BlobOutcome:
+        repository = self._named(repository)
+        mount_from = self._named(mount_from) if mount_from is not None else None
+        return await self._uploader.write(repository, descriptor, source, mount_from=mount_from, anew=anew)
+
+    @asynccontextmanager
+    async def _list_turn(self) -> AsyncIterator[None]:
+        """Wait for one of the few lists that are read at once, without counting as work of this process meanwhile."""
+        with ELSEWHERE.get():
+            await self._lists.acquire()
+        try:
+            yield
+        finally:
+            self._lists.release()
+
+    async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
+        async with self._list_turn():
+            tags = await self._tag_lists.all(self._named(repository))
+        for tag in tags:
+            yield tag
+
+    async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
+        return await self._tag_lists.within(self._named(repository), requests)
+
+    async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
+        if only is not None:
+            return await self._described(repository, sorted(only))
+        async with AsyncExitStack() as listing:
+            await listing.enter_async_context(self._list_turn())
+            tags = await self._tag_lists.all(self._named(repository))
+            if len(tags) <= _SHORT:
+                await listing.aclose()
+            return await self._described(repository, tags)
+
+    async def _described(self, repository: RepositoryName, tags: Sequence[Tag]) -> list[TagRecord]:
+        records: dict[Tag, TagRecord] = {}
+        waiting = iter(tags)
+        workers = [
+            asyncio.ensure_future(self._describe(repository, waiting, records)) for _ in tags[:DESCRIBED_AT_ONCE]
+        ]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return [records[tag] for tag in tags if tag in records]
+
+    async def list_repositories(self) -> AsyncIterator[RepositoryName]:
+        """See `ImageStore`; a repository whose name is outside the specification's grammar is left out."""
+        call = Call(
+            method="GET",
+            task="list its repositories",
+            url=f"/v2/_catalog?n={PAGE_SIZE}",
+            scopes=("registry:catalog:*",),
+            accept=frozenset({200, 404, 405}),
+            redirects=True,
+            limit=bounds.TAG_LIST_BYTES,
+        )
+        names: set[RepositoryName] = set()
+        try:
+            async with self._list_turn():
+                async for page in pages(self._transport, call):
+                    require_few(self._transport, call, page)
+                    entries = page.document.get("repositories", "")
+                    if page.status != 200:
+                        raise Unsupported(f"registry {self.name} does not tell which repositories it has")
+                    if entries is not None and not isinstance(entries, list):
+                        raise not_a_list(self._transport, call, page)
+                    names.update(_repositories(entries or []))
+                    if len(names) > bounds.TAG_LIST_NAMES:
+                        raise too_many_names(self._transport, call)
+        except (NotAList, Refused) as refusal:
+            raise Unsupported(f"registry {self.name} does not tell which repositories it has: {refusal}") from refusal
+        for name in sorted(names):
+            yield name
+
+    async def list_referrers(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        artifact_type: str | None = None,
+        *,
+        tags: Collection[Tag] | None = None,
+    ) -> list[Descriptor]:
+        return await self._referrers.find(self._named(repository), digest, artifact_type, tags)
+
+    async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
+        repository = self._named(repository)
+        call = Call(
+            method="DELETE",
+            task=f"delete blob {digest} of {repository}",
+            url=f"/v2/{repository}/blobs/{digest}",
+            scopes=(deleting(repository),),
+            accept=frozenset({200, 202, 204, 404}),
+        )
+
+        async def is_gone() -> bool:
+            return not await self._sizes.exists(repository, digest, scope=pulling(repository), once=True)
+
+        send = partial(self._transport.fetch, call, once=True)
+        answer = await Write(self._transport.retry, send, is_gone).answered()
+        if answer is not None and answer.status == 404:
+            raise NotFound("blob", f"{repository}@{digest}")
+
+    async def close(self) -> None:
+        # It is kept at the end only, because it changes with every answer while requests are limited.
+        if self._learned.is_loaded:
+            limit = self._transport.rate.limit
+            await self._learned.learn(requests_a_second=None if limit is None else round(limit, 2))
+        await self._transport.close()
+
+    def _expect_limit(self, known: Capabilities) -> None:
+        if known.requests_a_second is not None:
+            self._transport.rate.expect(known.requests_a_second)
+
+    def _named(self, repository: RepositoryName) -> RepositoryName:
+        """The name that the registry knows the repository by."""
+        return full_name(repository) if self._is_hub else repository
+
+    async def _describe(
+        self, repository: RepositoryName, waiting: Iterator[Tag], records: dict[Tag, TagRecord]
+    ) -> None:
+        for tag in waiting:
+            # None: the tag was deleted since it was listed.
+            if descriptor := await self.head_manifest(repository, tag, certain=True):
+                records[tag] = TagRecord(tag=tag, digest=descriptor.digest)
+
+
+def _repositories(names: list[Any]) -> Iterator[RepositoryName]:
+    for name in names:
+        with suppress(InvalidName):
+            yield RepositoryName(str(name))

@@ -1,0 +1,1 @@
+"""Requests to a registry: authorization, retries, rate limits."""

@@ -1,0 +1,380 @@
+"""From a registry's challenge to an Authorization header; the HTTP exchange itself is the caller's.
+
+Sources: RFC 9110 section 11, the distribution project's "Token Authentication", and decision 19.
+"""
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple
+
+from tagferry.errors import Refused, TagferryError, Unavailable
+from tagferry.remote.transport.challenges import Challenge, supported_challenge
+from tagferry.remote.transport.endpoint import Credentials, Endpoint
+from tagferry.remote.transport.flight import Flight
+from tagferry.remote.transport.scopes import actions_of, missing_scopes, repository_of
+from tagferry.remote.transport.tokens import TokenRequest, Tokens, basic
+
+_BASIC = Challenge("basic")
+_READ, _WRITE = frozenset({"pull"}), "pull,push"
+_AGAIN_SECONDS = 5.0
+"""While a token server refuses, the registry is asked whether it names another one, and this seldom at most."""
+_REMEMBERED = 4096
+"""Repositories whose role is remembered."""
+_MOST_INSISTED, _LONGEST_INSISTED = 8, 512
+"""Scopes that a registry may insist on beside those of a request, and their characters."""
+
+
+class Refusal(NamedTuple):
+    """An answer of the registry that may mean that it does not know who is asking.
+
+    Attributes:
+        status: 401, 403 or 404.
+        offered: its `WWW-Authenticate` headers.
+        scopes: what the request needs.
+        sent: the Authorization that it was sent with.
+        rounds: how often the request was sent.
+    """
+
+    status: int
+    offered: list[str]
+    scopes: tuple[str, ...]
+    sent: str | None
+    rounds: int = 1
+
+
+class Authenticator:
+    """How a registry authenticates its callers, and the tokens that it accepts.
+
+    Args:
+        endpoint: the registry and its credentials.
+        exchange: sends a token request: see `Tokens`.
+        probe: asks the registry for its challenge (`GET /v2/` without an Authorization, or the tags of a repository if
+            one is given) and returns the `WWW-Authenticate` headers of a 401; an empty list for any other answer.
+        clock: seconds that never go backwards.
+
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        exchange: Callable[[TokenRequest], Awaitable[bytes]],
+        probe: Callable[[str], Awaitable[list[str]]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._identities = 0
+        self._endpoint = endpoint
+        self._source = endpoint.credential_source
+        self._tokens = Tokens(endpoint, exchange, clock)
+        self._probe = probe
+        self._probing = Flight()
+        self._is_probed = False
+        self._is_presumed = False
+        self._is_repository_probed = False
+        self._clock = clock
+        self._asking_again = Flight()
+        self._asked_again_at = -math.inf
+        self._known: Challenge | None = None
+        self._known_last: Challenge | None = None
+        self._insisted: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._written: dict[str, None] = {}
+        self._read_only: dict[str, None] = {}
+
+    @property
+    def identities(self) -> int:
+        """How often the identity under which the registry is asked has changed, or what that may do.
+
+        What was read before the last change may look different after it.
+        """
+        return self._identities + self._tokens.renewals
+
+    def expect_writes(self, repository: str) -> None:
+        """Ask for permission to write to a repository from now on, whatever the question about it."""
+        if repository not in self._written:
+            _remember(self._written, repository)
+
+    def expects_writes(self, repository: str) -> bool:
+        """Return whether a repository is written to."""
+        return repository in self._written
+
+    async def authorization(self, scopes: tuple[str, ...]) -> str | None:
+        """Return the header's value for a request that needs these scopes, or None to send none.
+
+        Raises:
+            Unavailable: the token server or the source of the credentials cannot be reached.
+            Refused: the token server refuses the credentials, or they cannot be had.
+        """
+        credentials = await self._source.find(repository_of(scopes))
+        challenge = await self._challenge(credentials)
+        if challenge is None:
+            return None
+        if challenge.scheme == "basic" and credentials is not None and not credentials.username:
+            challenge = await self._asked_again(challenge, repository_of(scopes))
+        return await self._answer_to(challenge, scopes, credentials)
+
+    async def _answer_to(
+        self, challenge: Challenge | None, scopes: tuple[str, ...], credentials: Credentials | None
+    ) -> str | None:
+        if challenge is None:
+            return None
+        if challenge.scheme == "basic":
+            return self._basic(credentials) if credentials is not None else None
+        return await self._bearer(challenge, scopes, credentials)
+
+    async def show_password(self) -> bool:
+        """Send the configured password from now on, where the registry has not asked for anything; False if it has."""
+        if self._known is not None:
+            return False
+        return self._presume_basic(Refusal(401, [], (), None), await self._source.find(""))
+
+    async def reconsider(self, refusal: Refusal) -> bool:
+        """Take in an answer that may mean that the registry does not know who is asking.
+
+        Returns:
+            Whether the same request with a new `authorization` may be answered differently.
+
+        Raises:
+            Refused: the answer does not count, and no other can be had with these credentials.
+        """
+        repository = repository_of(refusal.scopes)
+        credentials = await self._source.find(repository)
+        challenge = supported_challenge(refusal.offered, f"{self._endpoint.url}/v2/") if refusal.status == 401 else None
+        if challenge is not None:
+            return await self._challenged(challenge, refusal, credentials)
+        if refusal.sent is None:
+            return self._presume_basic(refusal, credentials)
+        if not self._is_current(refusal.sent, credentials):
+            return True
+        if refusal.status == 401:
+            # It refuses this scheme and names no other one, so it is asked again.
+            self._forget()
+        if await self._renewed(refusal, credentials) or self._narrow(refusal.scopes):
+            return True
+        return self._is_presumed and refusal.sent.startswith("Basic ") and await self._asks_in(repository)
+
+    async def _asks_in(self, repository: str) -> bool:
+        """Return whether a registry that asked for nothing, and refused a password, asks readers for tokens.
+
+        Some have nothing at `/v2/`, and refuse to write without naming a challenge.
+        """
+
+        def asks_for_tokens() -> bool:
+            return self._known is not None and self._known.scheme == "bearer"
+
+        def is_settled() -> bool | None:
+            return True if self._is_repository_probed or asks_for_tokens() else None
+
+        async def ask() -> bool:
+            await self._ask_for_challenge(repository)
+            # What was found is asked for again when it has been forgotten.
+            self._is_repository_probed = not asks_for_tokens()
+            return True
+
+        if repository:
+            await self._probing.run(is_settled, ask)
+        return asks_for_tokens()
+
+    async def _challenge(self, credentials: Credentials | None) -> Challenge | None:
+        """Return the registry's challenge; if there are credentials, it is requested once, before anything else."""
+        if self._known is None and credentials is not None and not self._is_probed:
+            await self._probing.run(lambda: self._is_probed or self._known is not None or None, self._ask_for_challenge)
+        return self._known
+
+    async def _ask_for_challenge(self, repository: str = "") -> bool:
+        """Ask the registry, or a repository, for its challenge; return whether it named one."""
+        offered = await self._probe(repository)
+        self._is_probed = True
+        challenge = supported_challenge(offered, f"{self._endpoint.url}/v2/")
+        if challenge is not None:
+            self._adopt(challenge)
+        return challenge is not None
+
+    def _adopt(self, challenge: Challenge, *, is_presumed: bool = False) -> None:
+        self._is_presumed = is_presumed
+        if not challenge.is_same_as(self._known):
+            self._known = challenge
+        if not challenge.is_same_as(self._known_last):
+            self._identities += 1
+            self._known_last = challenge
+
+    def _forget(self) -> None:
+        self._known = None
+        self._is_probed = False
+
+    async def _challenged(self, challenge: Challenge, refusal: Refusal, credentials: Credentials | None) -> bool:
+        is_new = not challenge.is_same_as(self._known)
+        self._adopt(challenge)
+        if challenge.scheme == "basic":
+            if credentials is None:
+                return False
+            return refusal.sent != self._basic(credentials) or await self._renewed(refusal, credentials)
+        is_current = refusal.sent is None or self._is_current(refusal.sent, credentials)
+        is_wider = self._widen(refusal.scopes, challenge.scopes)
+        if refusal.sent is not None:
+            self._tokens.forget(refusal.sent.removeprefix("Bearer "))
+        # A refused token may have been an old one; the second one was made for this request.
+        if is_new or is_wider or not is_current or refusal.rounds == 1:
+            return True
+        return await self._renewed(refusal, credentials) or self._narrow(refusal.scopes)
+
+    def _is_current(self, sent: str, credentials: Credentials | None) -> bool:
+        """Return whether it is what would be sent now; while it was under way, another request may have renewed it."""
+        scheme, _, value = sent.partition(" ")
+        if scheme == "Basic":
+            return credentials is not None and sent == basic(credentials)
+        return self._tokens.holds(value, credentials)
+
+    def _presume_basic(self, refusal: Refusal, credentials: Credentials | None) -> bool:
+        """Send the credentials unasked if the answer to an anonymous request does not count."""
+        if credentials is None:
+            return False
+        if self._known is not None:
+            # Another request has found out meanwhile how the registry authenticates its callers.
+            return True
+        if not credentials.username:
+            if refusal.status != 404:
+                return False
+            raise Refused(
+                f"registry {self._endpoint.name} does not ask who is calling, so that an identity token cannot be sent,"
+                " and what it reports as missing may be hidden; configure a username and a password"
+            )
+        self._adopt(_BASIC, is_presumed=True)
+        return True
+
+    async def _renewed(self, refusal: Refusal, credentials: Credentials | None) -> bool:
+        return await self._renew(refusal.scopes, credentials) != credentials
+
+    async def _renew(self, scopes: tuple[str, ...], refused: Credentials | None) -> Credentials | None:
+        renewed = await self._source.renew(repository_of(scopes), refused)
+        if renewed != refused:
+            self._identities += 1
+            self._read_only.clear()
+        return renewed
+
+    def _basic(self, credentials: Credentials) -> str:
+        if not credentials.username:
+            raise Refused(
+                f"registry {self._endpoint.name} asks for a username and a password;"
+                " only an identity token is configured"
+            )
+        return basic(credentials)
+
+    async def _bearer(
+        self, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None
+    ) -> str | None:
+        asked = self._asked(scopes)
+        try:
+            return f"Bearer {await self._tokens.get(challenge, asked, credentials)}"
+        except Unavailable as failure:
+            return await self._bearer_elsewhere(failure, challenge, scopes, credentials)
+        except Refused as refusal:
+            return await self._bearer_otherwise(refusal, challenge, scopes, credentials)
+
+    async def _bearer_elsewhere(
+        self, failure: Unavailable, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None
+    ) -> str | None:
+        """Ask the registry whether its token server has moved; raises the failure where it has not."""
+        if failure.retry_after is not None:
+            # It is there, and says when to come back.
+            if self._known is challenge:
+                self._forget()
+            raise failure
+        try:
+            known = await self._asked_again(challenge, repository_of(scopes))
+        except TagferryError:
+            self._forget()
+            raise failure from None
+        if known is None or known.is_same_as(challenge):
+            raise failure
+        if known.scheme == "basic":
+            return self._basic(credentials) if credentials is not None else None
+        return f"Bearer {await self._tokens.get(known, self._asked(scopes), credentials)}"
+
+    async def _asked_again(self, failed: Challenge, repository: str) -> Challenge | None:
+        """Ask for the challenge again, since nothing can be had with this one, unless that was done just now.
+
+        Returns:
+            The challenge to answer now; None where neither the registry nor the repository names one any more.
+        """
+
+        def settled() -> bool | None:
+            is_recent = self._clock() - self._asked_again_at < _AGAIN_SECONDS
+            return True if is_recent or not failed.is_same_as(self._known) else None
+
+        async def ask() -> bool:
+            self._asked_again_at = self._clock()
+            is_named = await self._ask_for_challenge()
+            if not is_named and repository:
+                is_named = await self._ask_for_challenge(repository)
+            if not is_named and failed.is_same_as(self._known):
+                self._known = None
+            return True
+
+        await self._asking_again.run(settled, ask)
+        return self._known
+
+    async def _bearer_otherwise(
+        self, refusal: Refused, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None
+    ) -> str | None:
+        """Try newer credentials, fewer permissions, and another challenge, in this order."""
+        renewed = await self._renew(scopes, credentials)
+        if renewed != credentials:
+            try:
+                return f"Bearer {await self._tokens.get(challenge, self._asked(scopes), renewed)}"
+            except Refused as second:
+                refusal = second
+        if self._narrow(scopes):
+            try:
+                return f"Bearer {await self._tokens.get(challenge, self._asked(scopes), renewed)}"
+            except Refused:
+                self._read_only.pop(repository_of(scopes), None)
+        if self._insisted.pop(scopes, None):
+            # What the registry insisted on may be what is refused.
+            try:
+                return f"Bearer {await self._tokens.get(challenge, self._asked(scopes), renewed)}"
+            except Refused as third:
+                refusal = third
+        known = await self._asked_again(challenge, repository_of(scopes))
+        if known is None or known.is_same_as(challenge):
+            raise refusal
+        if known.scheme == "basic":
+            return self._basic(renewed) if renewed is not None else None
+        return f"Bearer {await self._tokens.get(known, self._asked(scopes), renewed)}"
+
+    def _asked(self, scopes: tuple[str, ...]) -> tuple[str, ...]:
+        """The scopes to ask a token for: those needed, those the registry insists on, those needed next."""
+        return (*map(self._for_role, scopes), *self._insisted.get(scopes, ()))
+
+    def _for_role(self, scope: str) -> str:
+        repository = repository_of((scope,))
+        if repository in self._written and repository not in self._read_only and actions_of(scope) == _READ:
+            return f"repository:{repository}:{_WRITE}"
+        return scope
+
+    def _narrow(self, scopes: tuple[str, ...]) -> bool:
+        """Ask for no more than is needed from now on, where more was asked for."""
+        wider = [scope for scope in scopes if self._for_role(scope) != scope]
+        for scope in wider:
+            _remember(self._read_only, repository_of((scope,)))
+        if not wider and scopes and actions_of(scopes[0]) == _READ:
+            # That was not the reason.
+            self._read_only.pop(repository_of(scopes), None)
+        return bool(wider)
+
+    def _widen(self, scopes: tuple[str, ...], insisted: Iterable[str]) -> bool:
+        held = self._asked(scopes)
+        before = self._insisted.get(scopes, ())
+        missing = [one for one in missing_scopes(held, insisted) if len(one) <= _LONGEST_INSISTED]
+        missing = missing[: _MOST_INSISTED - len(before)]
+        if not missing:
+            return False
+        while scopes not in self._insisted and len(self._insisted) >= _REMEMBERED:
+            del self._insisted[next(iter(self._insisted))]
+        self._insisted[scopes] = (*before, *missing)
+        return True
+
+
+def _remember(repositories: dict[str, None], repository: str) -> None:
+    if len(repositories) >= _REMEMBERED:
+        del repositories[next(iter(repositories))]
+    repositories[repository] = None

@@ -1,0 +1,236 @@
+"""How requests get their authorization: at the registry, at its token server, at hosts that it redirects to."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+
+from tagferry import bounds
+from tagferry.errors import Refused, TagferryError, Unavailable, Unsupported
+from tagferry.http.connection import Stream
+from tagferry.http.response import Response
+from tagferry.http.urls import Origin, host_of, origin_of, redacted
+from tagferry.remote.transport.auth import Authenticator, Refusal
+from tagferry.remote.transport.call import Call, Reauthorized
+from tagferry.remote.transport.challenges import supported_challenge
+from tagferry.remote.transport.endpoint import Endpoint, FixedCredentials
+from tagferry.remote.transport.rate import HOSTS
+from tagferry.remote.transport.response import Answer, NotAuthenticated, failure
+from tagferry.remote.transport.scopes import actions_of, repository_of
+from tagferry.remote.transport.tokens import TokenRequest, Tokens
+
+ROOT = "/v2/"
+"""The path that shows whether a registry is there, and how it authenticates callers."""
+MAX_REDIRECTS = 5
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_KEEPING_METHOD = frozenset({307, 308})
+_UNAUTHORIZED = frozenset({401, 403, 404})
+"""The statuses with which registries answer callers whom they have not authenticated."""
+_TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
+_MOST_ROUNDS = 4
+"""Times that a request is sent: for the first challenge, an expired token, renewed credentials, a narrower scope."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wire:
+    """The functions that send requests.
+
+    Attributes:
+        follow: sends a request to a URL with an Authorization, and follows redirects; only the URL's own host gets it.
+        send: sends a request to a URL with headers, and returns a redirect as it is.
+        read: reads a response; raises what one means that the request does not accept.
+        resolve: makes a Location absolute, given the URL that named it.
+        is_own: whether the registry itself answers at a URL.
+        turn: waits until the registry may be sent another request under a slot that is held.
+        shown: what a message calls the registry where it has answered at a URL.
+    """
+
+    follow: Callable[[Call, str, str | None], Awaitable[Response]]
+    send: Callable[[Call, str, Mapping[str, str]], Awaitable[Response]]
+    read: Callable[[Call, Response], Awaitable[Answer]]
+    resolve: Callable[[str, str], str]
+    is_own: Callable[[str], bool]
+    turn: Callable[[], Awaitable[None]]
+    shown: Callable[[str], str]
+
+
+class Access:
+    """Sends requests as the configured user.
+
+    Args:
+        endpoint: the registry and its credentials.
+        wire: what sends the requests.
+    """
+
+    def __init__(self, endpoint: Endpoint, wire: Wire) -> None:
+        self._endpoint = endpoint
+        self._wire = wire
+        self._auth = Authenticator(endpoint, self._exchange, self._probe)
+        self._guest_tokens: dict[Origin, Tokens] = {}
+
+    @property
+    def identity(self) -> int:
+        """See `ImageStore.identity`."""
+        return self._auth.identities
+
+    def expect_writes(self, repository: str) -> None:
+        """Ask for permission to write to a repository from now on, whatever the question about it."""
+        self._auth.expect_writes(repository)
+
+    def expects_writes(self, repository: str) -> bool:
+        """Return whether a repository is written to."""
+        return self._auth.expects_writes(repository)
+
+    def explained(self, call: Call, error: TagferryError) -> TagferryError:
+        """Add to a refusal of the configured user which permission the request needs."""
+        repository = repository_of(call.scopes)
+        if not isinstance(error, Refused) or not repository or self._endpoint.credentials is None:
+            return error
+        needed = " and ".join(sorted(actions_of(call.scopes[0])))
+        who = self._endpoint.credential_source.origin
+        kind = NotAuthenticated if isinstance(error, NotAuthenticated) else Refused
+        return kind(f'{error.message}; the {who} needs permission to {needed} in "{repository}"')
+
+    async def user(self, repository: str) -> str:
+        """Return how a message names the user whose credentials are used for a repository."""
+        return FixedCredentials(await self._endpoint.credential_source.find(repository)).origin
+
+    async def sign_in(self) -> None:
+        """Authenticate, without asking for anything else.
+
+        Some registries refuse `GET /v2/` to everyone, or answer it to everyone. So a token is proof enough, and a user
+        with a password is named whether the registry asks or not.
+
+        Raises:
+            Refused: the credentials are not accepted, or are needed and not configured.
+            Unsupported: a web site answers, not a registry.
+        """
+        accepted = frozenset({200, 401, 403, 404, 405, 501})
+        call = Call(method="GET", task="authenticate its user", url=ROOT, accept=accepted, redirects=True)
+        response = await self.send(call)
+        if await self._auth.show_password():
+            response.close()
+            response = await self.send(call)
+        answer = await self._wire.read(call, response)
+        if answer.status == 200 and answer.media_type == "text/html":
+            raise Unsupported(f"registry {self._endpoint.name} answered with a web page when asked to {call.task}")
+        shown = await self._auth.authorization(())
+        if answer.status != 200 and not (shown or "").startswith("Bearer "):
+            raise failure(self._wire.shown(answer.url), call.task, answer)
+
+    async def send(self, call: Call) -> Response:
+        """Send as the configured user; again where the answer asks for another authorization or does not count."""
+        url = self._wire.resolve(call.url, "")
+        if not self._wire.is_own(url):
+            return await self._as_guest(call, await self._wire.follow(call, url, None))
+        for rounds in count(1):
+            sent = await self._auth.authorization(call.scopes)
+            response = await self._wire.follow(call, url, sent)
+            if not self._wire.is_own(response.url):
+                return await self._as_guest(call, response)
+            is_known = response.status == 404 and sent is not None
+            if response.status not in _UNAUTHORIZED or is_known or rounds == _MOST_ROUNDS:
+                return response
+            offered = response.headers.every("WWW-Authenticate")
+            refusal = Refusal(response.status, offered, call.scopes, sent, rounds)
+            try:
+                is_repeated = await self._auth.reconsider(refusal)
+            except TagferryError:
+                response.close()
+                raise
+            if not is_repeated:
+                if offered and sent is None and response.status == 401:
+                    response.close()
+                    shown = self._wire.shown(response.url)
+                    raise Refused(f"registry {shown} asks for credentials to {call.task}; none is configured")
+                return response
+            response.close()
+            if call.is_guarded:
+                raise Reauthorized(f"registry {self._endpoint.name} asked for a new authorization to {call.task}")
+            if isinstance(call.body, Stream) and call.body.has_begun:
+                raise Unavailable(
+                    f"registry {self._endpoint.name} asked for a new authorization in the middle: {call.task}"
+                )
+            await self._wire.turn()
+        raise AssertionError("the last round returns")
+
+    async def _as_guest(self, call: Call, response: Response) -> Response:
+        """Answer the challenge of a host that a request was redirected to, with an anonymous token.
+
+        The credentials are for the registry itself, and never sent elsewhere.
+        """
+        if response.status != 401 or isinstance(call.body, Stream):
+            return response
+        challenge = supported_challenge(response.headers.every("WWW-Authenticate"), response.url)
+        if challenge is None:
+            return response
+        response.close()
+        if challenge.scheme == "basic":
+            host, own = host_of(response.url), host_of(self._endpoint.url)
+            raise Refused(
+                f"registry {self._endpoint.name} redirected to {host}, which asks for a username and a password of its"
+                f" own when asked to {call.task}; the configured credentials are only sent to {own}"
+            )
+        token = await self._guest_tokens_of(origin_of(response.url)).get(challenge, challenge.scopes, None)
+        return await self._wire.follow(call, response.url, f"Bearer {token}")
+
+    def _guest_tokens_of(self, origin: Origin) -> Tokens:
+        """The tokens for one host, which never go to another one, whatever token server that names."""
+        if origin not in self._guest_tokens:
+            while len(self._guest_tokens) >= HOSTS:
+                del self._guest_tokens[next(iter(self._guest_tokens))]
+            self._guest_tokens[origin] = Tokens(self._endpoint, partial(self._exchange, is_guest=True))
+        return self._guest_tokens[origin]
+
+    async def _probe(self, repository: str) -> list[str]:
+        """Ask the registry, or a repository, who may call it; raises Unavailable where it is not able to say."""
+        await self._wire.turn()
+        url = f"/v2/{repository}/tags/list?n=1" if repository else ROOT
+        call = Call(method="GET", task="say how it authenticates", url=url, redirects=True)
+        response = await self._wire.follow(call, self._wire.resolve(call.url, ""), None)
+        if response.status in _TEMPORARY:
+            await self._wire.read(call, response)
+        response.close()
+        asks = response.status == 401 and self._wire.is_own(response.url)
+        return response.headers.every("WWW-Authenticate") if asks else []
+
+    async def _exchange(self, request: TokenRequest, *, is_guest: bool = False) -> bytes:
+        """Send a token request; outside of the slots, because the request that needs the token holds one."""
+        url, method, body = request.url.partition("#")[0], request.method, request.body
+        task = f"give a token at {redacted(url)}"
+        for _ in range(MAX_REDIRECTS + 1):
+            is_named = not is_guest and origin_of(url) == origin_of(request.url)
+            call = Call(
+                method=method, task=task, url=url, body=body, limit=bounds.TOKEN_ANSWER_BYTES, is_for_token=is_named
+            )
+            if self._wire.is_own(url):
+                await self._wire.turn()
+            response = await self._wire.send(call, url, request.headers)
+            location = response.headers.get("Location")
+            if response.status not in REDIRECTS or not location:
+                return (await self._wire.read(call, response)).body
+            response.close()
+            if method == "POST" and response.status not in _KEEPING_METHOD:
+                raise Unsupported(f"registry {self._endpoint.name} redirected the request to {task} to a page")
+            goal = self._wire.resolve(location, url)
+            if request.is_secret and not self._may_learn(goal, request.url):
+                raise Refused(self._kept_secret(goal, task))
+            url = goal
+        raise Unavailable(
+            f"registry {self._endpoint.name} redirected more than {MAX_REDIRECTS} times when asked to {task}"
+        )
+
+    def _may_learn(self, url: str, realm: str) -> bool:
+        """Return whether a token server's redirect may receive the credentials: below its own host, over TLS."""
+        if self._wire.is_own(url) or self._endpoint.names_token_server(url):
+            return True
+        named, goal = origin_of(realm), origin_of(url)
+        return goal == named or (goal[0] == "https" and f".{goal[1]}".endswith(f".{named[1]}"))
+
+    def _kept_secret(self, url: str, task: str) -> str:
+        name = self._endpoint.name
+        if not url.startswith("https:"):
+            return f"registry {name} redirected the credentials in clear when asked to {task}"
+        return (
+            f"registry {name} redirected to {host_of(url)}, which the credentials are not sent to, when asked to {task}"
+        )

@@ -1,0 +1,280 @@
+"""Credentials from docker's own configuration, or podman's: `config.json` or `auth.json`, and credential helpers.
+
+Sources: docker's documentation of `docker login`, and containers-auth.json(5) for entries of a part of a registry.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import structlog
+
+from tagferry.docker_hub import HOSTS as DOCKER_HUB_HOSTS
+from tagferry.docker_hub import LOGIN_KEY as DOCKER_HUB_KEY
+from tagferry.errors import Invalid, Refused, TagferryError, Unavailable
+from tagferry.file_stamp import file_stamp
+from tagferry.remote.transport.credential_helper import HELPER_TIMEOUT, ask_helper
+from tagferry.remote.transport.endpoint import Credentials
+
+LOOK_SECONDS = 1.0
+"""How often at most it is looked whether the file has changed."""
+RENEW_SECONDS = 5.0
+"""How often at most the file and the helpers are asked again because credentials were refused or could not be had."""
+_SCHEME = re.compile(r"^https?://", re.IGNORECASE)
+_REMEMBERED = 4096
+"""Repositories whose entry is remembered."""
+
+log = structlog.get_logger(__name__)
+
+
+class _Entry(NamedTuple):
+    """An entry of `auths` that is for this registry.
+
+    Attributes:
+        path: the part of the registry that it is for; empty for all of it.
+        rank: how exactly its key names the registry; the smallest counts.
+    """
+
+    path: str
+    rank: int
+    key: str
+    content: dict[str, Any]
+
+
+class _Answer(NamedTuple):
+    credentials: Credentials | None
+    error: TagferryError | None
+    at: float
+
+
+class DockerCredentials:
+    """The credentials of one registry, as docker and podman would find them; read again as they change.
+
+    Args:
+        path: the file.
+        host: the registry's `host[:port]`.
+        default_port: the port of `host` where it has none.
+        setting: what an error at the start calls the file.
+        timeout: seconds that a credential helper may take.
+        clock: seconds that never go backwards.
+
+    Raises:
+        Invalid: the file does not exist, cannot be read or is not a JSON object.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        host: str,
+        *,
+        default_port: int = 443,
+        setting: str = "docker_config",
+        timeout: float = HELPER_TIMEOUT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._keys = _keys(host, default_port)
+        self._timeout = timeout
+        self._clock = clock
+        self._looked_at = clock()
+        self._stamp = file_stamp(path)
+        try:
+            self._document = _load(path)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            rule = f"must name a readable JSON file of docker's or podman's ({reason})"
+            raise Invalid(setting, rule, str(path)) from None
+        self._by_repository: dict[str, _Entry | None] = {}
+        self._from_helper: _Answer | None = None
+        self._renewed_at: float | None = None
+        self._asking = asyncio.Lock()
+
+    @property
+    def origin(self) -> str:
+        if self._helper() is None and next(self._entries(), None) is None:
+            return f"anonymous user ({self._path} has no entry for {self._keys[0]})"
+        return f"user of {self._path}"
+
+    async def find(self, repository: str) -> Credentials | None:
+        """See `CredentialSource.find`; the entry for the smallest part of the registry counts."""
+        self._look()
+        entry = self._entry(repository)
+        if (entry is None or not entry.path) and (helper := self._helper()) is not None:
+            found = await self._ask(helper)
+            if found is not None:
+                return found
+        return _read_entry(entry) if entry is not None else None
+
+    async def renew(self, repository: str, refused: Credentials | None) -> Credentials | None:
+        """See `CredentialSource.renew`; asked again once in a few seconds at most."""
+        async with self._asking:
+            now = self._clock()
+            if self._renewed_at is None or now - self._renewed_at >= RENEW_SECONDS:
+                found = self._from_helper
+                # Credentials that are not the refused ones have been renewed by another request.
+                if found is None or found.credentials in (refused, None):
+                    self._renewed_at = now
+                    self._from_helper = None
+                    self._reload()
+        return await self.find(repository)
+
+    def _look(self) -> None:
+        """Read the file again if it has changed."""
+        now = self._clock()
+        if now - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = now
+        if file_stamp(self._path) != self._stamp:
+            self._reload()
+
+    def _reload(self) -> None:
+        stamp = file_stamp(self._path)
+        is_new, self._stamp = stamp != self._stamp, stamp
+        try:
+            document = _load(self._path)
+        except (OSError, ValueError) as error:
+            # Half a file is there while it is written; what was read last is better than nothing.
+            if is_new:
+                log.warning("remote.docker_config.unreadable", path=str(self._path), error=str(error))
+            return
+        if document != self._document:
+            self._document = document
+            self._from_helper = None
+            self._by_repository.clear()
+
+    def _helper(self) -> str | None:
+        helpers = self._document.get("credHelpers")
+        if isinstance(helpers, dict):
+            for key in self._keys:
+                for spelled, helper in helpers.items():
+                    if spelled == key or _place(spelled) == (key, ""):
+                        # An empty name takes the registry out of the store, as docker reads it.
+                        return str(helper) if helper else None
+        store = self._document.get("credsStore")
+        return str(store) if store else None
+
+    async def _ask(self, helper: str) -> Credentials | None:
+        """Ask the helper once for all; what it answered counts until it is refused, and its failure for seconds."""
+        async with self._asking:
+            answer = self._from_helper
+            is_old = answer is not None and answer.error is not None and self._clock() - answer.at >= RENEW_SECONDS
+            if answer is None or is_old:
+                answer = self._from_helper = await self._answered(helper)
+        if answer.error is not None:
+            error = type(answer.error)(answer.error.message)
+            if isinstance(error, Unavailable):
+                # The answer to another attempt would be the same for the next seconds.
+                error.is_final = True
+            raise error
+        return answer.credentials
+
+    async def _answered(self, helper: str) -> _Answer:
+        try:
+            for key in _helper_keys(self._keys):
+                found = await ask_helper(helper, key, timeout=self._timeout)
+                if found is not None:
+                    return _Answer(found, None, self._clock())
+        except TagferryError as error:
+            log.warning("remote.credential_helper.failed", helper=helper, host=self._keys[0], error=error.message)
+            return _Answer(None, error, self._clock())
+        return _Answer(None, None, self._clock())
+
+    def _entry(self, repository: str) -> _Entry | None:
+        """The entry for the smallest part of the registry that holds the repository."""
+        if repository not in self._by_repository:
+            if len(self._by_repository) >= _REMEMBERED:
+                self._by_repository.clear()
+            self._by_repository[repository] = self._smallest(repository)
+        return self._by_repository[repository]
+
+    def _smallest(self, repository: str) -> _Entry | None:
+        fitting = [
+            entry
+            for entry in self._entries()
+            if not entry.path or repository == entry.path or repository.startswith(f"{entry.path}/")
+        ]
+        return min(fitting, key=lambda entry: (-len(entry.path), entry.rank), default=None)
+
+    def _entries(self) -> Iterator[_Entry]:
+        """The entries of this registry that hold something."""
+        auths = self._document.get("auths")
+        for key, content in auths.items() if isinstance(auths, dict) else ():
+            host, path = _place(key)
+            if host in self._keys and isinstance(content, dict) and _holds_something(content):
+                rank = self._keys.index(host) if key != DOCKER_HUB_KEY else -1
+                yield _Entry(path, rank, key, content)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(document, dict):
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - one of the ways not to be readable
+    parts = {name: document.get(name) for name in ("auths", "credHelpers")}
+    for name, part in parts.items():
+        if part is not None and not isinstance(part, dict):
+            raise ValueError(f"{name} is not an object")
+    return document
+
+
+def _keys(host: str, default_port: int) -> list[str]:
+    """Return the hosts under which a registry's entries are stored, the most exact first."""
+    host = host.lower()
+    if host in DOCKER_HUB_HOSTS:
+        return [host, *sorted(DOCKER_HUB_HOSTS - {host})]
+    # The colons of an IPv6 address are in brackets.
+    has_port = ":" in host.rpartition("]")[2]
+    return [host, *({host.removesuffix(f":{default_port}")} - {host} if has_port else [f"{host}:{default_port}"])]
+
+
+def _helper_keys(hosts: list[str]) -> list[str]:
+    """Return the keys for which a helper is asked: docker's own key for Docker Hub, else the host."""
+    if hosts[0] in DOCKER_HUB_HOSTS:
+        return [DOCKER_HUB_KEY, *hosts]
+    return [hosts[0], f"https://{hosts[0]}"]
+
+
+def _place(key: str) -> tuple[str, str]:
+    """The host of a key, and the part of the registry that it is for.
+
+    Docker has written URLs and hosts: `https://host/v1/` and `host` mean all of the registry.
+    """
+    host, _, path = _SCHEME.sub("", key.strip(), count=1).partition("/")
+    path = path.strip("/")
+    return host.lower(), "" if path in ("v1", "v2") else path
+
+
+def _holds_something(content: dict[str, Any]) -> bool:
+    return any(content.get(name) for name in ("auth", "username", "identitytoken"))
+
+
+def _read_entry(entry: _Entry) -> Credentials | None:
+    content = entry.content
+    token = content.get("identitytoken")
+    username, password = content.get("username"), content.get("password")
+    if isinstance(auth := content.get("auth"), str) and auth:
+        username, password = _decode(entry.key, auth)
+    if isinstance(token, str) and token:
+        return Credentials(username=str(username or ""), identity_token=token)
+    if isinstance(username, str) and username and isinstance(password, str):
+        return Credentials(username=username, password=password)
+    return None
+
+
+def _decode(key: str, auth: str) -> tuple[str, str]:
+    try:
+        decoded = base64.b64decode("".join(auth.split()), validate=True).decode()
+    except (binascii.Error, ValueError):
+        decoded = ""
+    username, separator, password = decoded.partition(":")
+    if not separator:
+        raise Refused(f"auths[{key}].auth of the docker configuration must be the base64 form of user:password")
+    return username, password.rstrip("\0")

@@ -1,0 +1,285 @@
+"""Tokens from token servers: requested, read, kept until shortly before they expire.
+
+Sources: the distribution project's "Token Authentication" and its OAuth2 form.
+"""
+
+import base64
+import copy
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeGuard
+from urllib.parse import urlencode, urlsplit
+from weakref import WeakValueDictionary
+
+from tagferry import bounds
+from tagferry.errors import NotFound, Refused, TagferryError, Unavailable, Unsupported
+from tagferry.http.urls import LONGEST_HOST, PORTS, host_of, origin_of, redacted
+from tagferry.remote.transport.challenges import Challenge
+from tagferry.remote.transport.endpoint import Credentials, Endpoint
+from tagferry.remote.transport.flight import Flight
+
+DEFAULT_LIFETIME = 60.0
+"""Seconds that a token is valid if its server does not say (Token Authentication, "expires_in")."""
+REFUSED_SECONDS = 3.0
+"""For how long a refusal answers the same request too, so that wrong passwords do not lock an account."""
+KEPT_SECONDS = 600.0
+"""For how long an expired token is remembered, to tell a renewal from a first token."""
+_LONGEST_LIFETIME = 24 * 3600.0
+"""Seconds for which a token is used at most, whatever its server says."""
+_MOST_HELD = 4096
+"""Tokens of one registry that are kept."""
+_CLIENT = "tagferry"
+_TOKEN_USER = "<token>"  # noqa: S105 - the user of an identity token in docker's files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """A request to a token server.
+
+    Attributes:
+        is_secret: whether it carries credentials, which must not travel in clear.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = field(default=b"", repr=False)
+    is_secret: bool = False
+
+
+class _Key(NamedTuple):
+    realm: str
+    service: str
+    scopes: tuple[str, ...]
+    credentials: Credentials | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    value: str = field(repr=False)
+    good_until: float
+
+
+class Tokens:
+    """The tokens for one registry.
+
+    Args:
+        endpoint: the registry.
+        exchange: sends a token request and returns the body of the answer. Raises Unavailable for faults that pass,
+            NotFound or Unsupported if the server does not know such a request, Refused or Invalid if it refuses it.
+        clock: seconds that never go backwards.
+
+    Attributes:
+        renewals: how often a token has taken the place of one that had expired or was refused. A newer token may allow
+            more than the older one did, whatever both were asked to allow.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        exchange: Callable[[TokenRequest], Awaitable[bytes]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.renewals = 0
+        self._endpoint = endpoint
+        self._exchange = exchange
+        self._clock = clock
+        self._held: dict[_Key, _Token] = {}
+        self._refusals: dict[_Key, tuple[float, Refused]] = {}
+        self._flights: WeakValueDictionary[_Key, Flight] = WeakValueDictionary()
+        self._rotated: dict[tuple[str, Credentials], str] = {}
+
+    async def get(self, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None) -> str:
+        """Return a token for these scopes.
+
+        Raises:
+            Unavailable: the token server cannot be reached, or is overloaded.
+            Refused: it refuses the credentials, or they would travel in clear.
+        """
+        key = _Key(challenge.realm, challenge.service, scopes, credentials)
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = Flight()
+        return await flight.run(lambda: self._ready(key), lambda: self._renewed(key))
+
+    def holds(self, value: str, credentials: Credentials | None) -> bool:
+        """Return whether a token was obtained with these credentials, and is what would be sent now."""
+        now = self._clock()
+        return any(
+            token.value == value and token.good_until > now and key.credentials == credentials
+            for key, token in self._held.items()
+        )
+
+    def forget(self, value: str) -> None:
+        """Do not send a token any more that a registry refused."""
+        refused_at = self._clock()
+        for key, token in self._held.items():
+            if token.value == value:
+                self._held[key] = _Token(value, good_until=min(token.good_until, refused_at))
+
+    def _ready(self, key: _Key) -> str | None:
+        token = self._held.get(key)
+        return token.value if token is not None and token.good_until > self._clock() else None
+
+    async def _renewed(self, key: _Key) -> str:
+        self._drop_stale()
+        token = await self._obtain(key)
+        if key in self._held:
+            self.renewals += 1
+        self._held[key] = token
+        return token.value
+
+    def _drop_stale(self) -> None:
+        now = self._clock()
+        self._held = {key: token for key, token in self._held.items() if token.good_until > now - KEPT_SECONDS}
+        while len(self._held) >= _MOST_HELD:
+            del self._held[next(iter(self._held))]
+        self._refusals = {key: refusal for key, refusal in self._refusals.items() if refusal[0] > now}
+
+    async def _obtain(self, key: _Key) -> _Token:
+        refused_until, refusal = self._refusals.get(key, (0.0, None))
+        if refusal is not None and refused_until > self._clock():
+            raise copy.copy(refusal)
+        realm = self._checked(key)
+        try:
+            document = await self._ask(realm, key)
+        except Unavailable:
+            raise
+        except TagferryError as failure:
+            # A rotated refresh token may be what was refused; the configured one is tried next.
+            if key.credentials is not None:
+                self._rotated.pop((key.realm, key.credentials), None)
+            refusal = failure if isinstance(failure, Refused) else Refused(failure.message)
+            self._refusals[key] = (self._clock() + REFUSED_SECONDS, refusal)
+            raise refusal from failure
+        return self._read(document, realm, key)
+
+    async def _ask(self, realm: str, key: _Key) -> dict[str, Any]:
+        credentials = key.credentials
+        if credentials is not None and credentials.identity_token:
+            try:
+                return _parse(await self._exchange(self._post(realm, key, credentials)), realm)
+            except (NotFound, Unsupported):
+                # Servers without the OAuth2 form take the identity token as a password, as docker sends it.
+                pass
+        try:
+            return _parse(await self._exchange(_get(realm, key)), realm)
+        except Unsupported:
+            if credentials is None or credentials.identity_token:
+                raise
+            # Some have the OAuth2 form alone.
+            return _parse(await self._exchange(self._post(realm, key, credentials)), realm)
+
+    def _post(self, realm: str, key: _Key, credentials: Credentials) -> TokenRequest:
+        if credentials.identity_token:
+            grant = {
+                "grant_type": "refresh_token",
+                "access_type": "offline",
+                "refresh_token": self._rotated.get((key.realm, credentials), credentials.identity_token),
+            }
+        else:
+            grant = {"grant_type": "password", "username": credentials.username, "password": credentials.password}
+        form = {
+            **grant,
+            "client_id": _CLIENT,
+            **({"service": key.service} if key.service else {}),
+            "scope": " ".join(key.scopes),
+        }
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return TokenRequest(method="POST", url=realm, headers=headers, body=urlencode(form).encode(), is_secret=True)
+
+    def _checked(self, key: _Key) -> str:
+        """Return where to ask for tokens; raises Refused if the credentials would travel in clear."""
+        name = self._endpoint.name
+        try:
+            parts, own = urlsplit(key.realm), urlsplit(self._endpoint.url)
+            if parts.scheme in PORTS and parts.hostname:
+                origin_of(key.realm)
+            _ = parts.port
+        except ValueError:
+            raise Refused(f"registry {name} names a token server whose URL cannot be read") from None
+        is_usable = parts.scheme == "https" or (parts.scheme == "http" and own.scheme == "http")
+        if parts.hostname == own.hostname and not is_usable:
+            # A registry behind a proxy that ends TLS may call itself http, and Nexus has called itself null.
+            return parts._replace(scheme=own.scheme, netloc=own.netloc).geturl()
+        if parts.scheme not in ("http", "https") or not parts.hostname or len(parts.hostname) > LONGEST_HOST:
+            raise Refused(f"the realm of registry {name} must be an http or https URL: got {key.realm[:120]!r}")
+        if key.credentials is not None and parts.scheme == "http" and own.scheme == "https":
+            raise Refused(
+                f"registry {name} asks to send the credentials in clear to {redacted(key.realm)}, which is refused"
+            )
+        if key.credentials is not None and not self._endpoint.may_get_credentials(key.realm):
+            host = host_of(key.realm)
+            raise Refused(
+                f"registry {name} names {host} as its token server, which does not get the credentials; if that is "
+                f'right, add "{host}" to token_hosts of its region'
+            )
+        return key.realm
+
+    def _read(self, document: dict[str, Any], realm: str, key: _Key) -> _Token:
+        value = document.get("token") or document.get("access_token")
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+            raise Unavailable(f"the token server {redacted(realm)} answered without a token")
+        if len(value) > bounds.REGISTRY_TOKEN_CHARACTERS:
+            raise Unavailable(
+                f"the token server {redacted(realm)} answered with a token of more than "
+                f"{bounds.REGISTRY_TOKEN_CHARACTERS} characters"
+            )
+        rotated = document.get("refresh_token")
+        if key.credentials is not None and key.credentials.identity_token and _is_refresh_token(rotated):
+            # It is the one token server's that gave it, and is sent to no other one.
+            self._rotated[key.realm, key.credentials] = rotated
+        lifetime = _lifetime(document)
+        # Renewed a little early, so that it does not expire on its way to the registry.
+        return _Token(value, good_until=self._clock() + lifetime - min(10.0, lifetime / 4))
+
+
+def _is_refresh_token(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= bounds.REGISTRY_TOKEN_CHARACTERS
+
+
+def basic(credentials: Credentials) -> str:
+    """Return the Authorization of a user with a password, or with an identity token in place of one."""
+    secret = credentials.identity_token or credentials.password
+    pair = f"{credentials.username or _TOKEN_USER}:{secret}".encode()
+    return f"Basic {base64.b64encode(pair).decode()}"
+
+
+def _get(realm: str, key: _Key) -> TokenRequest:
+    named = [("service", key.service)] if key.service else []
+    query = urlencode([*named, *(("scope", scope) for scope in key.scopes)])
+    realm = realm.partition("#")[0]
+    url = f"{realm}{'&' if '?' in realm else '?'}{query}" if query else realm
+    headers = {"Authorization": basic(key.credentials)} if key.credentials is not None else {}
+    return TokenRequest(method="GET", url=url, headers=headers, is_secret=bool(headers))
+
+
+def _parse(answer: bytes, realm: str) -> dict[str, Any]:
+    try:
+        document = json.loads(answer)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise Unavailable(f"the token server {redacted(realm)} did not answer with a JSON object")
+    return document
+
+
+def _lifetime(document: Mapping[str, Any]) -> float:
+    """Return the seconds that are left of a token's life."""
+    try:
+        lifetime = float(document.get("expires_in") or 0)
+    except (TypeError, ValueError, OverflowError):
+        lifetime = 0.0
+    if not 0 < lifetime < float("inf"):
+        lifetime = DEFAULT_LIFETIME
+    lifetime = min(lifetime, _LONGEST_LIFETIME)
+    try:
+        issued = datetime.fromisoformat(str(document.get("issued_at")))
+        age = (datetime.now(UTC) - (issued if issued.tzinfo else issued.replace(tzinfo=UTC))).total_seconds()
+    except (ValueError, OverflowError):
+        return lifetime
+    # An age outside the token's life shows that the clocks differ, not that the token is of no use.
+    return lifetime - age if 0 < age < lifetime else lifetime

@@ -1,1 +1,0 @@
-"""Retention: which tags of a repository are deleted by themselves."""

@@ -1,0 +1,59 @@
+"""End what belongs to a deleted organization or repository: its open jobs, its rules, and its history.
+
+Records of jobs are kept as long as any others, but belong to no organization.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Update, and_, or_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from tagferry.coordination.pubsub import Signals
+from tagferry.db.tables import SyncJobRow
+from tagferry.names import RegionId, RepositoryName
+from tagferry.sync.jobs.model import JobStatus
+from tagferry.sync.jobs.rows import transition
+from tagferry.sync.jobs.store import CANCELLED, announce_ends
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Ends what belongs to something that is deleted, within the transaction that deletes it.
+
+    Args:
+        signals: told of the jobs that end.
+    """
+
+    signals: Signals
+
+    async def organization(self, session: AsyncSession, organization_id: int, name: str) -> None:
+        """Cancel the jobs from and to an organization; its row is locked, so that no more are recorded."""
+        source, target = SyncJobRow.source_organization_id, SyncJobRow.target_organization_id
+        mine = or_(source == organization_id, target == organization_id)
+        await self._cancel(session, mine, reason=f"the organization {name} was deleted")
+        await session.execute(_detached(source).where(source == organization_id))
+        await session.execute(_detached(target).where(target == organization_id))
+
+    async def repository(self, session: AsyncSession, region: RegionId, name: RepositoryName) -> None:
+        """Cancel the jobs from a repository; another one of its name shows none of them. Its rules stay."""
+        table = SyncJobRow
+        mine = and_(
+            table.source_region == region, table.namespace == name.namespace, table.repository == name.repository
+        )
+        await self._cancel(session, mine, reason=f"the repository {name} in {region} was deleted")
+        source = SyncJobRow.source_organization_id
+        await session.execute(_detached(source).where(mine, source.is_not(None)))
+
+    async def _cancel(self, session: AsyncSession, condition: ColumnElement[bool], *, reason: str) -> None:
+        ended = await session.execute(
+            transition(JobStatus.CANCEL, reason=reason).where(condition).returning(SyncJobRow.id)
+        )
+        cancelled = sorted(ended.scalars())
+        await announce_ends(session, self.signals, cancelled)
+        if cancelled:
+            await self.signals.send(session, CANCELLED, map(str, cancelled))
+
+
+def _detached(organization: InstrumentedAttribute[int | None]) -> Update:
+    return update(SyncJobRow).values({organization: None}).execution_options(synchronize_session=False)

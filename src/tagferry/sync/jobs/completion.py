@@ -1,0 +1,120 @@
+"""Waiting for jobs to end, wherever they run, without holding a thread or a database connection."""
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Collection
+
+import structlog
+
+from tagferry.coordination.pubsub import Signals
+from tagferry.db.batches import reason_of
+from tagferry.errors import Unavailable
+from tagferry.sync.jobs.model import JobStatus
+from tagferry.sync.jobs.store import ENDED, Jobs
+
+LOOK_SECONDS = 2.0
+"""How often those who wait look for themselves, in case that a signal was lost."""
+
+_REMEMBERED = 10_000
+"""Ends that are remembered for those who begin to wait after them."""
+
+log = structlog.get_logger(__name__)
+
+
+class Endings:
+    """Everybody's waits in this process: one question to the database serves them all.
+
+    Args:
+        jobs: their records.
+        signals: where the ends of jobs are announced.
+        look_seconds: how often the records are read without a signal.
+    """
+
+    def __init__(self, jobs: Jobs, signals: Signals, *, look_seconds: float = LOOK_SECONDS) -> None:
+        self._jobs = jobs
+        self._look_seconds = look_seconds
+        self._awaited: dict[int, asyncio.Future[JobStatus]] = {}
+        self._waiting: Counter[int] = Counter()
+        self._ended: OrderedDict[int, None] = OrderedDict()
+        self._told = asyncio.Event()
+        self._looker: asyncio.Task[None] | None = None
+        self._closed = False
+        signals.subscribe(ENDED, self._on_ended)
+
+    async def wait(self, jobs: Collection[int], *, seconds: float) -> dict[int, JobStatus]:
+        """Wait at most this long for the jobs' ends; returns those that have ended.
+
+        Raises:
+            Unavailable: this process stops.
+        """
+        if seconds <= 0:
+            return await self._jobs.ends(jobs)
+        if self._closed:
+            raise _stops()
+        loop = asyncio.get_running_loop()
+        awaited = {job_id: self._awaited.setdefault(job_id, loop.create_future()) for job_id in set(jobs)}
+        self._waiting.update(awaited.keys())
+        if not self._ended.keys().isdisjoint(awaited):
+            self._told.set()
+        if self._looker is None or self._looker.done():
+            self._looker = asyncio.create_task(self._look())
+        try:
+            await asyncio.wait(awaited.values(), timeout=seconds)
+        finally:
+            self._leave(awaited.keys())
+        return {job_id: ending.result() for job_id, ending in awaited.items() if ending.done()}
+
+    async def close(self) -> None:
+        """Tell everybody who waits that this process stops."""
+        self._closed = True
+        if self._looker is not None:
+            self._looker.cancel()
+            await asyncio.wait([self._looker])
+        for ending in self._awaited.values():
+            ending.set_exception(_stops())
+            ending.exception()
+        self._awaited.clear()
+
+    def _leave(self, jobs: Collection[int]) -> None:
+        """Stop asking for the jobs that no other call waits for."""
+        self._waiting.subtract(jobs)
+        for job_id in jobs:
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]
+                self._awaited.pop(job_id, None)
+        if not self._awaited and self._looker is not None and not self._looker.done():
+            self._told.set()
+
+    def _on_ended(self, payload: str) -> None:
+        ended = [int(job_id) for job_id in filter(None, payload.split(","))]
+        # Whoever begins to wait only afterwards must learn of it too, and need not ask where nothing has ended.
+        self._ended.update(dict.fromkeys(ended))
+        while len(self._ended) > _REMEMBERED:
+            self._ended.popitem(last=False)
+        if not ended or not self._awaited.keys().isdisjoint(ended):
+            self._told.set()
+
+    async def _look(self) -> None:
+        while self._awaited:
+            try:
+                async with asyncio.timeout(self._look_seconds):
+                    await self._told.wait()
+            except TimeoutError:
+                pass
+            self._told.clear()
+            if not self._awaited:
+                return
+            try:
+                ends = await self._jobs.ends(list(self._awaited))
+            except Exception as error:
+                # Whatever it is, those who wait are told once it has passed, or when their time is over.
+                log.warning("the ends of jobs could not be read", reason=reason_of(error))
+                await asyncio.sleep(self._look_seconds)
+                continue
+            for job_id, status in ends.items():
+                if (ending := self._awaited.pop(job_id, None)) is not None:
+                    ending.set_result(status)
+
+
+def _stops() -> Unavailable:
+    return Unavailable("tagferry stops here; the same call joins what goes on, elsewhere or after the next start")

@@ -1,0 +1,109 @@
+"""What sync jobs have brought to a place, and are bringing there."""
+
+import re
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Select, func, select
+
+from tagferry.db.engine import Database
+from tagferry.db.tables import SyncJobRow
+from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryRef, Tag, organization_of
+from tagferry.sync.jobs.model import JobStatus
+from tagferry.sync.jobs.rows import OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A job that copied a tag.
+
+    Attributes:
+        source: the organization that it copied from, `region/organization`.
+        rule_id: the rule that asked for it, if one did.
+    """
+
+    job_id: int
+    source: str
+    rule_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What jobs have to do with a tag at a place.
+
+    Attributes:
+        is_open: one may be about to change it.
+        latest_id: the last job that brought something there, 0 where there is none.
+        brought: the last job that brought there what the tag points to, if there is one.
+    """
+
+    is_open: bool
+    latest_id: int
+    brought: Arrival | None
+
+
+class Arrivals:
+    """Looks up what sync jobs brought."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of(self, source: RepositoryRef, tag: Tag, digest: Digest) -> Arrived:
+        """What jobs have to do with a tag that was just seen to point to this digest."""
+        mine = [*_into(source), SyncJobRow.tag == tag]
+        succeeded = [*mine, SyncJobRow.status == JobStatus.SUCCESS.value]
+        async with self._database.read() as session:
+            is_open = await session.scalar(select(SyncJobRow.id).where(*mine, SyncJobRow.status.in_(OPEN)).limit(1))
+            latest = await session.scalar(select(func.max(SyncJobRow.id)).where(*succeeded))
+            job = await session.scalar(
+                select(SyncJobRow)
+                .where(*succeeded, SyncJobRow.digest == digest)
+                .order_by(SyncJobRow.id.desc())
+                .limit(1)
+            )
+        return Arrived(is_open=is_open is not None, latest_id=latest or 0, brought=_arrival(job) if job else None)
+
+    async def brought_by(self, job_ids: Collection[int]) -> list[tuple[RepositoryRef, Tag]]:
+        """Return the repositories and tags to which those of these jobs that succeeded have copied.
+
+        If not all signatures could be searched for, the source of the tag is among them: its rules search again.
+        """
+        async with self._database.read() as session:
+            jobs = await session.scalars(
+                select(SyncJobRow).where(SyncJobRow.id.in_(job_ids), SyncJobRow.status == JobStatus.SUCCESS.value)
+            )
+            found = []
+            for job in jobs:
+                name, tag = Repository(job.repository), Tag(job.tag)
+                found.append((RepositoryRef(RegionId(job.target_region), Namespace(job.target_namespace), name), tag))
+                if job.unsearched is not None:
+                    found.append((RepositoryRef(RegionId(job.source_region), Namespace(job.namespace), name), tag))
+            return found
+
+
+def latest_arrival(source: RepositoryRef) -> Select[int | None]:
+    """The query for the last job that brought anything to a repository."""
+    return select(func.max(SyncJobRow.id)).where(*_into(source), SyncJobRow.status == JobStatus.SUCCESS.value)
+
+
+def request_id_of(rule_id: int) -> str:
+    """A new id for a request of this rule, so that its jobs tell where they come from."""
+    return f"rule-{rule_id}-{uuid.uuid4().hex[:16]}"
+
+
+def _arrival(job: SyncJobRow) -> Arrival:
+    asked = re.fullmatch(r"rule-(\d+)-[0-9a-f]+", job.request_id)
+    return Arrival(
+        job_id=job.id,
+        source=organization_of(job.source_region, job.namespace),
+        rule_id=int(asked[1]) if asked else None,
+    )
+
+
+def _into(source: RepositoryRef) -> list[ColumnElement[bool]]:
+    return [
+        SyncJobRow.target_region == source.region,
+        SyncJobRow.target_namespace == source.namespace,
+        SyncJobRow.repository == source.repository,
+    ]

@@ -1,0 +1,268 @@
+"""Who runs which job: claimed in turn, given back, and taken over from workers that are gone.
+
+The record of a job is its place in the queue, so accepting and queueing are one transaction, and there is nothing else
+that could disagree with it.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import ColumnElement, Integer, bindparam, delete, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tagferry import bounds
+from tagferry.coordination.membership import Presence
+from tagferry.coordination.pubsub import Signals
+from tagferry.db.engine import Database
+from tagferry.db.tables import SyncJobRow, WorkerRow
+from tagferry.names import RegionId
+from tagferry.sync.jobs.model import JobStatus, SyncJob
+from tagferry.sync.jobs.rows import IN_LINE, NOW, UNREADABLE, readable, transition
+from tagferry.sync.jobs.slots import Room
+from tagferry.sync.jobs.store import WORK, announce_ends
+
+_CLAIMS = 0x7A67
+"""The lock under which jobs are claimed, so that limits of all workers together hold exactly."""
+_CLAIM_ALONE = "SELECT pg_advisory_xact_lock(:key) FROM workers WHERE id = :worker FOR KEY SHARE"
+"""Nobody else claims, and nobody declares this worker gone, before the transaction ends."""
+_MINUTE = timedelta(minutes=1)
+_SUSPECTED = 2
+"""Jobs whose workers were lost more often than this run one at a time, so that those beside one that ends its worker do
+not share its fate until they are given up with it."""
+_GIVEN_UP = f"its worker was lost {bounds.JOB_LOSSES} times; the copy may need more memory than the machine has"
+
+# What every claim asks is built once.
+_BETWEEN = ">"
+_WAY = SyncJobRow.source_region + _BETWEEN + SyncJobRow.target_region
+_NEXT = (
+    select(SyncJobRow.id, SyncJobRow.source_region, SyncJobRow.target_region, SyncJobRow.losses)
+    .where(SyncJobRow.status == JobStatus.WAITING.value, IN_LINE, SyncJobRow.after_id.is_(None))
+    .where(SyncJobRow.source_region.in_(bindparam("regions", expanding=True)))
+    .where(SyncJobRow.target_region.in_(bindparam("open_regions", expanding=True)))
+    .where(_WAY.not_in(bindparam("closed_ways", expanding=True)))
+    .where(SyncJobRow.losses <= bindparam("most_losses", type_=Integer))
+    .where(SyncJobRow.id.not_in(bindparam("chosen", expanding=True)))
+    .order_by(SyncJobRow.priority, SyncJobRow.turn, SyncJobRow.id)
+    .limit(bindparam("places", type_=Integer))
+)
+_BEGUN = (
+    transition(JobStatus.RUNNING, worker_id=bindparam("worker"), started_at=NOW, starts=SyncJobRow.starts + 1)
+    .where(SyncJobRow.id.in_(bindparam("chosen", expanding=True)))
+    .returning(SyncJobRow)
+)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """What all workers together keep to.
+
+    Attributes:
+        jobs: jobs that run at once; None means as many as there are places.
+        region_jobs: the same for the jobs to one target region.
+        region_starts: jobs to one target region that begin within a minute.
+    """
+
+    jobs: int | None = None
+    region_jobs: Mapping[RegionId, int] | None = None
+    region_starts: Mapping[RegionId, int] | None = None
+
+
+class Queue:
+    """The waiting and running jobs of all workers.
+
+    Args:
+        database: where they are on record.
+        signals: told when there is something to run again.
+        presence: tells which workers are gone.
+        regions: the regions that this process knows; jobs of others are left to those who know them.
+        limits: what all workers together keep to.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        signals: Signals,
+        presence: Presence,
+        *,
+        regions: Collection[RegionId],
+        limits: QueueLimits | None = None,
+    ) -> None:
+        self._database = database
+        self._signals = signals
+        self._presence = presence
+        self._regions = list(regions)
+        self._limits = limits or QueueLimits()
+
+    async def claim(self, worker_id: int, places: int, room: Room | None = None) -> list[SyncJob]:
+        """Claim the next jobs for this worker, at most that many, and record them as running.
+
+        Args:
+            worker_id: the worker.
+            places: how many jobs it takes at most.
+            room: how many of them may come from and go to which regions; by default any number.
+        """
+        async with self._database.write() as session:
+            return await self.claim_within(session, worker_id, places, room)
+
+    async def claim_within(
+        self, session: AsyncSession, worker_id: int, places: int, room: Room | None = None
+    ) -> list[SyncJob]:
+        """As `claim`, within a transaction; a worker that counts as gone gets nothing."""
+        if self._database.is_shared:
+            present = await session.execute(text(_CLAIM_ALONE), {"key": _CLAIMS, "worker": worker_id})
+            if present.first() is None:
+                return []
+        free = await self._free(session, places, room or Room(share=places, unsure=places))
+        chosen = await self._choose(session, free)
+        if not chosen:
+            return []
+        # One that was cancelled since it was chosen stays cancelled.
+        rows = await session.scalars(_BEGUN, {"worker": worker_id, "chosen": chosen})
+        jobs, damaged = readable(rows)
+        if damaged:
+            await session.execute(transition(JobStatus.FAILED, reason=UNREADABLE).where(SyncJobRow.id.in_(damaged)))
+            await announce_ends(session, self._signals, damaged)
+        return sorted(jobs, key=lambda job: chosen.index(job.id))
+
+    async def release(self, worker_id: int) -> int:
+        """Let the jobs of a worker wait again, and forget the worker; returns how many they were."""
+        async with self._database.write() as session:
+            return await self._forget(session, worker_id)
+
+    async def release_others(self, worker_id: int, known: Collection[int]) -> int:
+        """Let those jobs of a worker wait again that it does not know of; returns how many they were."""
+        strays = (
+            SyncJobRow.worker_id == worker_id,
+            SyncJobRow.status == JobStatus.RUNNING.value,
+            IN_LINE,
+            SyncJobRow.id.not_in(known),
+        )
+        async with self._database.read() as session:
+            if await session.scalar(select(SyncJobRow.id).where(*strays).limit(1)) is None:
+                return 0
+        async with self._database.write() as session:
+            return await self._release(session, *strays)
+
+    async def take_over(self) -> dict[int, int]:
+        """Let the jobs of workers that are gone wait again; returns how many by worker."""
+        taken = {}
+        for worker_id in await self._presence.absent():
+            async with self._database.write() as session:
+                if await self._presence.bar(session, worker_id):
+                    taken[worker_id] = await self._forget(session, worker_id, is_lost=True)
+        return taken
+
+    async def _forget(self, session: AsyncSession, worker_id: int, *, is_lost: bool = False) -> int:
+        await session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
+        its = (SyncJobRow.worker_id == worker_id, IN_LINE)
+        if is_lost:
+            await self._give_up(session, *its)
+            return await self._release(session, *its, losses=SyncJobRow.losses + 1)
+        return await self._release(session, *its)
+
+    async def _give_up(self, session: AsyncSession, *conditions: ColumnElement[bool]) -> None:
+        """Fail jobs that lose a worker for the last accepted time."""
+        ended = await session.execute(
+            transition(JobStatus.FAILED, reason=_GIVEN_UP, losses=SyncJobRow.losses + 1)
+            .where(*conditions, SyncJobRow.losses >= bounds.JOB_LOSSES - 1)
+            .returning(SyncJobRow.id)
+        )
+        given_up = list(ended.scalars())
+        if given_up:
+            log.error("failed jobs whose workers were lost repeatedly", jobs=given_up)
+        await announce_ends(session, self._signals, given_up)
+
+    async def _release(self, session: AsyncSession, *conditions: ColumnElement[bool], **values: Any) -> int:
+        released = await session.execute(transition(JobStatus.WAITING, **values).where(*conditions))
+        count: int = released.rowcount  # type: ignore[attr-defined]
+        if count:
+            await self._signals.send(session, WORK, ["1"])
+        return count
+
+    async def _free(self, session: AsyncSession, places: int, room: Room) -> "_Free":
+        limits = self._limits
+        running: Counter[str] = Counter()
+        if limits.jobs is not None or limits.region_jobs:
+            counts = await session.execute(
+                select(SyncJobRow.target_region, func.count())
+                .where(SyncJobRow.status == JobStatus.RUNNING.value, IN_LINE)
+                .group_by(SyncJobRow.target_region)
+            )
+            running.update({region: number for region, number in counts if number})
+        regions: dict[str, int] = {
+            region: limit - running[region] for region, limit in (limits.region_jobs or {}).items()
+        }
+        for region, limit in (limits.region_starts or {}).items():
+            begun = await session.scalar(
+                select(func.count())
+                .where(SyncJobRow.target_region == region, SyncJobRow.started_at > datetime.now(UTC) - _MINUTE)
+                .select_from(SyncJobRow)
+            )
+            regions[region] = min(regions.get(region, limit), limit - (begun or 0))
+        if limits.jobs is not None:
+            # What waits for a silent region takes no places from others, as it takes none in this process.
+            counted = sum(min(n, room.share) if region in room.silent else n for region, n in running.items())
+            places = min(places, limits.jobs - counted)
+        return _Free(places, regions, room)
+
+    async def _choose(self, session: AsyncSession, free: "_Free") -> list[int]:
+        """The next jobs in turn; where a region has no place left, those behind it go ahead."""
+        chosen: list[int] = []
+        while free.places > 0:
+            sources = [region for region in self._regions if free.room.regions.get(region, 1) > 0]
+            parameters = {
+                "regions": sources,
+                "open_regions": [region for region in sources if free.regions.get(region, 1) > 0],
+                "closed_ways": [_BETWEEN.join(way) for way in free.room.closed(self._regions)],
+                "most_losses": _SUSPECTED if free.suspects == 0 else bounds.JOB_LOSSES,
+                "chosen": chosen,
+                "places": free.places,
+            }
+            rows = await session.execute(_NEXT, parameters)
+            found = rows.all()
+            wanted = free.places
+            if free.suspects is None and any(losses > _SUSPECTED for *_, losses in found):
+                free.suspects = await self._free_for_suspects(session)
+            chosen += [job_id for job_id, source, target, losses in found if free.take(source, target, losses=losses)]
+            if len(found) < wanted or free.places == wanted:
+                break
+        return chosen
+
+    async def _free_for_suspects(self, session: AsyncSession) -> int:
+        """How many jobs may begin that are suspected of ending their workers."""
+        running = select(SyncJobRow.id).where(
+            SyncJobRow.status == JobStatus.RUNNING.value, IN_LINE, SyncJobRow.losses > _SUSPECTED
+        )
+        return 1 if await session.scalar(running.limit(1)) is None else 0
+
+
+@dataclass(slots=True)
+class _Free:
+    """How many more jobs may begin, in all, by limited region and by way.
+
+    Attributes:
+        suspects: of those that are suspected of ending their workers; None while nobody has asked.
+    """
+
+    places: int
+    regions: dict[str, int]
+    room: Room
+    suspects: int | None = None
+
+    def take(self, source: str, target: str, *, losses: int) -> bool:
+        if losses > _SUSPECTED and not self.suspects:
+            return False
+        if self.regions.get(target, 1) <= 0 or not self.room.take((RegionId(source), RegionId(target))):
+            return False
+        if target in self.regions:
+            self.regions[target] -= 1
+        if losses > _SUSPECTED:
+            self.suspects = 0
+        self.places -= 1
+        return True

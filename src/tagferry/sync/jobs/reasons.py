@@ -1,0 +1,72 @@
+"""What becomes of a tag, told for a person: from what was found, what was done, and what went wrong."""
+
+from datetime import datetime, timedelta
+
+from tagferry.copy.attachments import NO_GAPS, Gaps
+from tagferry.copy.preflight import Verdict
+from tagferry.copy.rewrite import Rewrite
+from tagferry.errors import NotFound, TagferryError
+from tagferry.sync.jobs.model import Attempt, JobStatus
+
+_NAMED = 3
+"""The number of names in a list of referrers that were left behind."""
+
+
+def describe(verdict: Verdict, rewritten: Rewrite | None = None, gaps: Gaps = NO_GAPS) -> tuple[JobStatus, str]:
+    """The status that a verdict leads to, and the reason to give."""
+    told = "".join(f"; {sentence}" for sentence in describe_gaps(gaps))
+    match verdict:
+        case Verdict.COPY if rewritten is not None:
+            reason = f"copied and verified, rewritten as the target region accepts it{_left(rewritten)}"
+            return JobStatus.SUCCESS, f"{reason}{told}"
+        case Verdict.IN_PLACE if rewritten is not None:
+            return JobStatus.SUCCESS, f"the image, rewritten as the target region accepts it, is already in place{told}"
+        case Verdict.COPY:
+            return JobStatus.SUCCESS, f"copied and verified{told}"
+        case Verdict.IN_PLACE:
+            return JobStatus.SUCCESS, f"the identical image is already in place{told}"
+        case Verdict.BLOCKED:
+            reason = "the target holds another image under this tag; send override=true to replace it"
+            return JobStatus.EXISTED, reason
+        case Verdict.MISSING:
+            return JobStatus.FAILED, "the tag does not exist in the source repository"
+
+
+def describe_gaps(gaps: Gaps) -> list[str]:
+    """Describe which referrers of an image may be missing, and why; empty if all of them are there."""
+    told: list[str] = []
+    if gaps.unsearched is not None:
+        told.append(f"signatures and other referrers could not be searched for: {gaps.unsearched}")
+    if gaps.left_behind:
+        names = list(gaps.left_behind)
+        count = "1 referrer" if len(names) == 1 else f"{len(names)} referrers"
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        reason = gaps.left_behind[names[0]]
+        told.append(f"{count} could not be copied and stayed behind: {', '.join(names[:_NAMED])}{more} ({reason})")
+    return told
+
+
+def failure_reason(error: TagferryError, attempt: Attempt | None = None) -> str:
+    """Why a tag failed, for a person, and how often it was tried where that was more than once."""
+    if isinstance(error, NotFound) and error.kind == "tag":
+        return describe(Verdict.MISSING)[1]
+    if attempt is None or attempt.number == 1:
+        return error.message
+    return f"{error.message}; tried {attempt.number} times in {_span(attempt.failed_at - attempt.failing_since)}"
+
+
+def waiting_reason(region: str, since: datetime) -> str:
+    """Why a job waits whose region is paused; what it did not answer may be about another organization's images."""
+    return f"waiting: region {region} has not answered since {since:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _span(time: timedelta) -> str:
+    seconds = round(time.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 2 * 3600 else f"{seconds // 3600} h"
+
+
+def _left(rewritten: Rewrite) -> str:
+    count = len(rewritten.left_behind)
+    return f"; {count} manifest{'s' if count > 1 else ''} left behind" if count else ""

@@ -1,0 +1,170 @@
+"""What one job does from its start to its end on record: it copies its tag, or is tried again later."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import structlog
+
+from tagferry.coordination.membership import Presence
+from tagferry.copy.engine import CopyEngine
+from tagferry.copy.outcome import Outcome
+from tagferry.copy.preflight import Verdict
+from tagferry.copy.progress import Progress
+from tagferry.db.batches import reason_of
+from tagferry.errors import Expired, TagferryError
+from tagferry.regions import Regions
+from tagferry.sync.jobs.model import Attempt, JobChange, JobStatus, SyncJob
+from tagferry.sync.jobs.prefetch import Hint
+from tagferry.sync.jobs.reasons import describe, failure_reason
+from tagferry.sync.jobs.retries import JobRetry
+from tagferry.sync.jobs.routes import route_of
+from tagferry.sync.jobs.store import Jobs
+
+_RETRY_SECONDS = 1.0
+_UNTOUCHED = Progress().mark
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class JobRun:
+    """A job that runs in this process.
+
+    Attributes:
+        hint: what was found out about its tag when it was asked for.
+        error: why it failed, if it did.
+        is_known: whether its end says something of its regions.
+    """
+
+    job: SyncJob
+    hint: Hint | None = None
+    progress: Progress = field(default_factory=Progress)
+    task: asyncio.Task[None] | None = None
+    error: TagferryError | None = None
+    is_known: bool = False
+    seen: tuple[int, ...] = ()
+
+    def has_moved(self) -> bool:
+        """Return whether the copy has made progress since this was asked last."""
+        before, self.seen = self.seen, self.progress.mark
+        return self.seen != (before or _UNTOUCHED)
+
+
+class Runner:
+    """Runs jobs.
+
+    Args:
+        engine: copies.
+        jobs: the records.
+        presence: this process as a worker.
+        regions: every region by its id.
+        retry: how a job is tried again whose registry was away.
+    """
+
+    def __init__(
+        self, *, engine: CopyEngine, jobs: Jobs, presence: Presence, regions: Regions, retry: JobRetry
+    ) -> None:
+        self._engine = engine
+        self._jobs = jobs
+        self._presence = presence
+        self._regions = regions
+        self._retry = retry
+
+    async def run(self, run: JobRun, *, worker_id: int) -> bool:
+        """Run a job to its end, whatever that is; returns whether it has ended, and is not tried again later."""
+        try:
+            change = await self._copy(run)
+        except Exception as error:
+            log.exception("a sync job failed unexpectedly", job=run.job.id, tag=run.job.tag)
+            reason = f"internal error ({type(error).__name__}); the server's log tells more"
+            change = JobChange(run.job.id, JobStatus.FAILED, reason)
+        await self._record(change, worker_id)
+        return change.status.has_ended
+
+    async def _record(self, change: JobChange, worker_id: int) -> None:
+        """Record an end, for as long as this worker may: then somebody else finds the tag in place."""
+        while True:
+            try:
+                return await self._jobs.end(change, worker_id=worker_id)
+            except Exception as error:
+                log.warning("a sync job's end cannot be recorded yet", job=change.job_id, reason=reason_of(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _copy(self, run: JobRun) -> JobChange:
+        job, hint = run.job, run.hint
+        try:
+            async with asyncio.timeout(_seconds_left(job)) as deadline:
+                outcome = await self._engine.copy(
+                    route_of(self._regions, job),
+                    job.tag,
+                    override=job.override,
+                    finding=hint.finding if hint else None,
+                    plan=hint.plan if hint else None,
+                    progress=run.progress,
+                    before_tag=self._until_certain,
+                    # What the request found to be missing may not be part of the tag's own manifest.
+                    thorough=True,
+                    is_last=partial(self._retry.is_over, job),
+                )
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            last = f"; the last error was: {job.last_error}" if job.attempts else ""
+            return _ended(run, JobStatus.TIMEOUT, f"the time that its request gave it is over{last}")
+        except TagferryError as error:
+            run.error, run.is_known = error, True
+            attempt = self._retry.failed(job, error, bytes_done=run.progress.bytes_done)
+            if attempt is not None and attempt.next_at is not None:
+                seconds = round((attempt.next_at - attempt.failed_at).total_seconds(), 1)
+                log.warning(
+                    "a tag is tried again later",
+                    job=job.id,
+                    tag=job.tag,
+                    attempts=attempt.number,
+                    seconds=seconds,
+                    reason=attempt.error,
+                )
+                return _changed(run, JobStatus.WAITING, attempt=attempt)
+            log.warning("a tag was not synchronized", job=job.id, tag=job.tag, reason=error.message)
+            status = JobStatus.TIMEOUT if isinstance(error, Expired) else JobStatus.FAILED
+            return _ended(run, status, failure_reason(error, attempt), attempt=attempt)
+        run.is_known = True
+        if outcome.verdict is Verdict.COPY and (rewritten := outcome.rewritten) is not None:
+            log.info(
+                "an image was rewritten as its target accepts it",
+                job=job.id,
+                tag=job.tag,
+                region=job.target_region,
+                digests=dict(rewritten.digests),
+                left_behind=list(rewritten.left_behind),
+            )
+        status, reason = describe(outcome.verdict, outcome.rewritten, outcome.gaps)
+        return _ended(run, status, reason, outcome)
+
+    async def _until_certain(self) -> None:
+        """Let no tag be written where others may take this worker for gone: then all that it does is about to stop."""
+        if not await self._presence.is_certain():
+            await asyncio.get_running_loop().create_future()
+
+
+def _seconds_left(job: SyncJob) -> float | None:
+    return None if job.deadline_at is None else (job.deadline_at - datetime.now(UTC)).total_seconds()
+
+
+def _ended(
+    run: JobRun, status: JobStatus, reason: str, outcome: Outcome | None = None, attempt: Attempt | None = None
+) -> JobChange:
+    if outcome is None:
+        return _changed(run, status, reason=reason, attempt=attempt)
+    unsearched = outcome.gaps.unfinished if status is JobStatus.SUCCESS else None
+    return _changed(
+        run, status, reason=reason, digest=outcome.digest, rewritten=outcome.rewritten, unsearched=unsearched
+    )
+
+
+def _changed(run: JobRun, status: JobStatus, **changes: Any) -> JobChange:
+    progress = run.progress
+    return JobChange(run.job.id, status, bytes_done=progress.bytes_done, bytes_total=progress.bytes_total, **changes)

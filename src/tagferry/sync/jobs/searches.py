@@ -1,0 +1,118 @@
+"""Copies whose search for signatures and other referrers could not be made to its end, and when it is made again."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tagferry.db.engine import Database
+from tagferry.db.tables import SyncJobRow
+from tagferry.names import Namespace, RegionId, RepositoryRef, Tag
+from tagferry.sync.jobs.model import JobStatus
+from tagferry.sync.jobs.rows import OPEN
+
+SHORTEST_PAUSE = timedelta(minutes=1)
+"""The pause before a rule's first further search; each one doubles it."""
+LONGEST_PAUSE = timedelta(hours=4)
+SEARCH_LIMIT = 10
+"""How often a rule has a tag searched again: over about 14 hours."""
+
+_SUCCESS = SyncJobRow.status == JobStatus.SUCCESS.value
+_UNSEARCHED = SyncJobRow.unsearched.is_not(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a repository's tags go: a region and an organization."""
+
+    region: RegionId
+    namespace: Namespace
+
+
+class Searches:
+    """Looks up, in the records of jobs, which tags have to be searched again.
+
+    Args:
+        database: has the records.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def unfinished(self, source: RepositoryRef, target: Target, tags: Collection[Tag]) -> frozenset[Tag]:
+        """Return those of these tags whose last copy to a target, or look at it, was not searched to its end."""
+        if not tags:
+            return frozenset()
+        async with self._database.read() as session:
+            # The index of this condition holds hardly any rows.
+            rows = await session.scalars(
+                select(SyncJobRow.tag)
+                .where(*_from(source), *_to(target), SyncJobRow.tag.in_(tags), _UNSEARCHED)
+                .distinct()
+            )
+            return frozenset([Tag(tag) for tag in rows if await _is_unfinished(session, source, target, Tag(tag))])
+
+    async def pending(self, source: RepositoryRef) -> dict[Target, set[Tag]]:
+        """Return the tags of a repository that were, at some time, not searched to the end, by their targets."""
+        async with self._database.read() as session:
+            rows = await session.execute(
+                select(SyncJobRow.target_region, SyncJobRow.target_namespace, SyncJobRow.tag)
+                .where(*_from(source), _UNSEARCHED)
+                .distinct()
+            )
+            found: dict[Target, set[Tag]] = {}
+            for region, namespace, tag in rows:
+                found.setdefault(Target(RegionId(region), Namespace(namespace)), set()).add(Tag(tag))
+            return found
+
+    async def due(self, source: RepositoryRef, tag: Tag, targets: Collection[Target]) -> Mapping[Target, datetime]:
+        """Return when to search a tag again, for those of these targets for which that has to be done."""
+        pending = await self.pending(source)
+        times: dict[Target, datetime] = {}
+        for target in targets:
+            if tag in pending.get(target, ()):
+                async with self._database.read() as session:
+                    due = await _due(session, source, target, tag)
+                if due is not None:
+                    times[target] = due
+        return times
+
+
+async def _is_unfinished(session: AsyncSession, source: RepositoryRef, target: Target, tag: Tag) -> bool:
+    last = select(SyncJobRow.unsearched).where(*_from(source), *_to(target), SyncJobRow.tag == tag, _SUCCESS)
+    return await session.scalar(last.order_by(SyncJobRow.id.desc()).limit(1)) is not None
+
+
+async def _due(session: AsyncSession, source: RepositoryRef, target: Target, tag: Tag) -> datetime | None:
+    """The end of the last job and a pause after it; None where the search is finished, or was made often enough."""
+    rows = await session.execute(
+        select(SyncJobRow.status, SyncJobRow.unsearched, func.coalesce(SyncJobRow.ended_at, SyncJobRow.updated_at))
+        .where(*_from(source), *_to(target), SyncJobRow.tag == tag, SyncJobRow.status.not_in(OPEN))
+        .order_by(SyncJobRow.id.desc())
+        .limit(SEARCH_LIMIT + 1)
+    )
+    searched, ended_at, is_unfinished = 0, None, False
+    for status, unsearched, at in rows:
+        if status == JobStatus.SUCCESS.value and unsearched is None:
+            break
+        # Jobs that failed count too, so that no tag is started again and again.
+        searched, ended_at = searched + 1, ended_at or at
+        is_unfinished = is_unfinished or unsearched is not None
+    if ended_at is None or not is_unfinished or searched > SEARCH_LIMIT:
+        return None
+    due: datetime = ended_at + min(SHORTEST_PAUSE * 2 ** (searched - 1), LONGEST_PAUSE)
+    return due if due.tzinfo is not None else due.replace(tzinfo=UTC)
+
+
+def _from(source: RepositoryRef) -> list[ColumnElement[bool]]:
+    return [
+        SyncJobRow.source_region == source.region,
+        SyncJobRow.namespace == source.namespace,
+        SyncJobRow.repository == source.repository,
+    ]
+
+
+def _to(target: Target) -> list[ColumnElement[bool]]:
+    return [SyncJobRow.target_region == target.region, SyncJobRow.target_namespace == target.namespace]

@@ -1,0 +1,37 @@
+"""Which repositories of a region synchronizations have used."""
+
+from sqlalchemy import or_, select
+
+from tagferry.db.engine import Database
+from tagferry.db.tables import SyncJobRow, SyncRuleRow
+from tagferry.names import Namespace, RegionId, Repository, RepositoryName, Tag
+from tagferry.sync.jobs.model import JobStatus
+
+_NEWEST = 3
+
+
+async def used_repositories(database: Database, region: RegionId) -> list[tuple[RepositoryName, Tag | None]]:
+    """Return repositories that are expected to exist in a region, newest first, with a tag where one was copied."""
+    jobs = (
+        select(SyncJobRow)
+        .where(
+            SyncJobRow.status == JobStatus.SUCCESS,
+            or_(SyncJobRow.source_region == region, SyncJobRow.target_region == region),
+        )
+        .order_by(SyncJobRow.id.desc())
+        .limit(_NEWEST)
+    )
+    rules = (
+        select(SyncRuleRow).where(SyncRuleRow.source_region == region).order_by(SyncRuleRow.id.desc()).limit(_NEWEST)
+    )
+    async with database.read() as session:
+        found: list[tuple[RepositoryName, Tag | None]] = []
+        for job in await session.scalars(jobs):
+            namespace = job.namespace if job.source_region == region else job.target_namespace
+            found.append((_name(namespace, job.repository), Tag(job.tag)))
+        found += [(_name(rule.namespace, rule.repository), None) for rule in await session.scalars(rules)]
+    return found
+
+
+def _name(namespace: str, repository: str) -> RepositoryName:
+    return RepositoryName.of(Namespace(namespace), Repository(repository))

@@ -1,0 +1,126 @@
+"""A memory budget for the bodies of callers that are not authenticated yet.
+
+A signature covers the body, and a login is part of it, so the body must be read to authenticate the caller.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tagferry import bounds
+from tagferry.addresses import client_source
+from tagferry.errors import Overloaded, Stalled
+from tagferry.events import SparseEvents
+from tagferry.metrics import BOUND_REACHED
+from tagferry.web.authentication import client_address
+from tagferry.web.server.refusals import RETRY_SECONDS
+
+log = SparseEvents(__name__)
+
+
+class HeldBodies:
+    """The bytes that are held now, in all and by address.
+
+    Args:
+        limit: bytes in all.
+        per_address: bytes from one address.
+    """
+
+    def __init__(
+        self, limit: int = bounds.ANONYMOUS_BODIES_BYTES, per_address: int = bounds.ANONYMOUS_BODIES_BYTES // 4
+    ) -> None:
+        self._limit = limit
+        self._per_address = per_address
+        self._held = 0
+        self._by_address: defaultdict[str, int] = defaultdict(int)
+
+    def take(self, address: str, size: int) -> None:
+        """Hold so many more bytes; raises Overloaded where they are too many."""
+        self.check(address, size)
+        self._held += size
+        self._by_address[address] += size
+
+    def check(self, address: str, size: int) -> None:
+        """Raise Overloaded where so many more bytes would be too many."""
+        if self._held + size <= self._limit and self._by_address.get(address, 0) + size <= self._per_address:
+            return
+        BOUND_REACHED.labels(bound="anonymous_bodies_bytes").inc()
+        log.warning("refused a body before authentication", address=address, held=self._held)
+        raise Overloaded("too many request bodies at once; try again later", retry_after=RETRY_SECONDS)
+
+    def give_back(self, address: str, size: int) -> None:
+        """Hold so many bytes less."""
+        self._held -= size
+        self._by_address[address] -= size
+        if not self._by_address[address]:
+            del self._by_address[address]
+
+
+class _Body:
+    """What is held of one request's body."""
+
+    def __init__(self, held: HeldBodies, scope: Scope, receive: Receive) -> None:
+        self._held = held
+        self._receive = receive
+        self._scope = scope
+        self._address = client_source(client_address(scope))
+        self._size = 0
+        self._deadline: float | None = None
+
+    async def receive(self) -> Message:
+        """Receive a part; raises Overloaded where it is too much, and Stalled where it comes too late."""
+        if "caller" in self._scope["state"]:
+            return await self._receive()
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + bounds.ANONYMOUS_BODY_SECONDS
+            self._held.check(self._address, 1)
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            BOUND_REACHED.labels(bound="anonymous_body_seconds").inc()
+            told = f"the body did not arrive within {bounds.ANONYMOUS_BODY_SECONDS:g} s; send it again, at once"
+            raise Stalled(told) from None
+        size = len(message.get("body", b""))
+        self._held.take(self._address, size)
+        self._size += size
+        return message
+
+    def release(self) -> None:
+        """Hold it no longer, since its sender is known or its request has ended."""
+        if self._size:
+            self._held.give_back(self._address, self._size)
+            self._size = 0
+
+
+class BoundBodies:
+    """Wraps the authentication: bodies are counted from here on."""
+
+    def __init__(self, app: ASGIApp, held: HeldBodies) -> None:
+        self._app = app
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = scope["state"]["held_body"] = _Body(self._held, scope, receive)
+        try:
+            await self._app(scope, body.receive, send)
+        finally:
+            body.release()
+
+
+class KnownBodies:
+    """Stands behind the authentication: bodies of those who are known count no longer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    # No coroutine, which would be one more to go through at every turn of every request.
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "http" and "caller" in scope["state"]:
+            scope["state"]["held_body"].release()
+        return self._app(scope, receive, send)

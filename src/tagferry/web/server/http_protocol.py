@@ -1,0 +1,431 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol, with limits on everything that a client sends or delays.
+
+It relies on parts of uvicorn's protocol that are not documented; `tests/unit/web/test_http_protocol.py` names them.
+"""
+
+import asyncio
+import contextvars
+import math
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from tagferry import bounds
+from tagferry.events import SparseEvents
+from tagferry.metrics import BOUND_REACHED
+from tagferry.settings import LimitSettings
+from tagferry.web.server.connections import Slot
+from tagferry.web.server.progress import Progress, taken
+from tagferry.web.server.refusals import raw_refusal
+
+log = SparseEvents(__name__)
+
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~%-]+)?\])(?::[0-9]*)?")
+_VERSIONS = frozenset({"1.0", "1.1"})
+_LINE_BYTES = 4  # the colon, a space, and the end of the line
+
+
+class _Refused(Exception):
+    """What a client sends is not taken.
+
+    Attributes:
+        bound: the name of the bound that was reached, if it was one.
+    """
+
+    def __init__(self, status: int, message: str, bound: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.bound = bound
+
+
+class _Answers:
+    """What a request's answer is written to: the connection, which the protocol closes."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection.
+
+    A request's head is bounded in bytes, headers and time, its body by progress, and so is what the client takes of
+    the answers. `check` has to be called about once a second.
+
+    Args:
+        config: uvicorn's.
+        server_state: uvicorn's.
+        slot: the connection's place; it is given back with the end of the connection.
+        limits: settings.
+    """
+
+    def __init__(self, config: Config, server_state: ServerState, slot: Slot, limits: LimitSettings) -> None:
+        super().__init__(config, server_state, app_state={}, _loop=asyncio.get_running_loop())
+        self.parser = self._new_parser()
+        self._slot = slot
+        self._limits = limits
+        self._answering: RequestResponseCycle | None = None
+        self._deadline = math.inf
+        self._refused: _Refused | None = None
+        self._is_dropping = self._is_lingering = False
+        # Of the message that is being read:
+        self._messages = 0
+        self._in_head = self._in_body = self._is_last = self._is_upgrade = False
+        self._hosts: list[bytes] = []
+        self._codings: list[bytes] = []
+        self._head_bytes = self._unparsed_bytes = 0
+        self._body_bytes = self._framing_bytes = self._pieces = self._trailers = self._unread_bytes = 0
+        self._sending = Progress(limits.stall_seconds)
+        self._taking = Progress(limits.stall_seconds)
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._answers: Any = _Answers(transport, self._close)
+        self._slot.close = transport.abort
+        self._deadline = self.loop.time() + self._limits.head_seconds
+        if not self._slot.is_held:
+            # It has given way while it shook hands.
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._slot.release()
+        super().connection_lost(exc)
+        if self._answering is not None:
+            # uvicorn tells the last request only, which another one may have been pipelined behind.
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        self.pipeline.clear()
+
+    def check(self, now: float) -> None:
+        """End what has lasted too long."""
+        if self._is_not_taken(now):
+            self._count("stall_seconds", "a client did not take its answer")
+            self.transport.abort()
+        elif self._is_dropping or self.transport.is_closing():
+            if now > self._deadline and not self.transport.get_write_buffer_size():
+                self.transport.abort()
+        elif self.flow.read_paused:
+            self._sending.restart()
+            if self._in_head:
+                self._deadline = now + self._limits.head_seconds
+        elif self._in_body and not self.cycle.response_complete:
+            if self.cycle.waiting_for_100_continue:
+                self._sending.restart()
+            elif self._sending.is_stalled(now, self._body_bytes):
+                self._refuse(
+                    _Refused(408, "the body arrives too slowly; check the connection and try again", "stall_seconds")
+                )
+        elif now > self._deadline:
+            self._expire()
+
+    def _expire(self) -> None:
+        if self._in_head:
+            self._refuse(
+                _Refused(408, "the request's head was not complete in time; send it in one piece", "head_seconds")
+            )
+        elif self._in_body:
+            self._linger()
+        else:
+            if self._messages == 0:
+                self._count("head_seconds", "a client connected and sent no request")
+            self.transport.close()
+
+    def _is_not_taken(self, now: float) -> bool:
+        """Whether the client has taken too little of what was written for it."""
+        moved = taken(self.transport) if self.transport.get_write_buffer_size() else None
+        if moved is None:
+            self._taking.restart()
+            return False
+        return self._taking.is_stalled(now, moved)
+
+    # What arrives
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_dropping:
+            self._unread_bytes += len(data)
+            if self._unread_bytes > bounds.LINGER_BYTES:
+                self._count("linger_bytes", "a client sent on after its last answer")
+                self.transport.abort()
+            return
+        messages, body_bytes = self._messages, self._body_bytes
+        is_between = not self._in_head and not self._in_body
+        try:
+            self._feed(data)
+            if messages == self._messages:
+                self._check_unparsed(len(data), self._body_bytes - body_bytes)
+            elif is_between and messages + 1 == self._messages and self._in_head:
+                self._check_unparsed(len(data), 0)
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause if isinstance(cause, _Refused) else _Refused(400, "the request is not valid HTTP/1.1"))
+        except _Refused as error:
+            self._refuse(error)
+
+    def _feed(self, data: bytes) -> None:
+        rest: bytes | memoryview = data
+        while len(rest) and not self._is_dropping:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                # The parser has skipped the body. The request is read again as one that asks for no upgrade, which
+                # servers may ignore; otherwise its body would be taken for the next request.
+                rest = memoryview(rest)[upgrade.args[0] :]
+                self._is_upgrade = False
+                head = self._head_without_upgrade()
+                self.parser = self._new_parser()
+                self.parser.feed_data(head)
+            else:
+                return
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        """Return a parser with the one leniency allowed here, which replaces uvicorn's."""
+        # Otherwise data behind a request that asks to close the connection would prevent its answer.
+        # `on_message_begin` refuses a request there.
+        parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        request_line = b"%s %s HTTP/%s\r\n" % (self.scope["method"].encode(), self.url, version)
+        lines = [name + b": " + value + b"\r\n" for name, value in self.headers if name != b"upgrade"]
+        return b"".join([request_line, *lines, b"\r\n"])
+
+    def _check_unparsed(self, received: int, content: int) -> None:
+        """Bound what belongs to one message, and of which the parser has told nothing yet."""
+        if self._in_head:
+            self._unparsed_bytes += received
+            if self._unparsed_bytes > bounds.HEAD_BYTES:
+                raise _head_too_long(self.url)
+        elif self._in_body:
+            self._framing_bytes += received - content
+            if self._framing_bytes > bounds.FRAMING_BYTES + self._body_bytes // 8:
+                raise _Refused(
+                    400, "the body has too many bytes of chunk sizes, extensions or trailers", "framing_bytes"
+                )
+
+    def on_message_begin(self) -> None:
+        if self._is_last:
+            raise _Refused(400, "the previous request asked to close the connection")
+        if len(self.pipeline) >= bounds.PIPELINED_REQUESTS:
+            raise _Refused(503, "too many requests at once on this connection", "pipelined_requests")
+        super().on_message_begin()
+        self._messages += 1
+        self._hosts, self._codings = [], []
+        self._in_head = True
+        self._head_bytes = self._unparsed_bytes = 0
+        self._body_bytes = self._framing_bytes = self._pieces = self._trailers = self._unread_bytes = 0
+        self._sending.restart()
+        self._deadline = self.loop.time() + self._limits.head_seconds
+
+    def on_url(self, url: bytes) -> None:
+        self._head_bytes += len(url)
+        super().on_url(url)
+        if self._head_bytes > bounds.HEAD_BYTES:
+            raise _url_too_long()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            # A trailer's fields are dropped: nothing here reads them, and they must not pass for headers.
+            self._trailers += 1
+            if self._trailers > bounds.HEADERS:
+                raise _Refused(431, f"the trailer must have at most {bounds.HEADERS} fields", "headers")
+            return
+        self._head_bytes += len(name) + len(value) + _LINE_BYTES
+        if self._head_bytes > bounds.HEAD_BYTES:
+            raise _head_too_long(b"")
+        if len(self.headers) >= bounds.HEADERS:
+            raise _Refused(431, f"the request must have at most {bounds.HEADERS} headers", "headers")
+        # As uvicorn's, without the call: this is where a short request spends its time.
+        name = name.lower()
+        if name == b"host":
+            self._hosts.append(value)
+        elif name == b"transfer-encoding":
+            self._codings.append(value)
+        elif name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        version = self.parser.get_http_version()
+        self._check_head(version)
+        if self.parser.should_upgrade():
+            self.scope["method"] = self.parser.get_method().decode("ascii")
+            if self.scope["method"] == "CONNECT":
+                raise _Refused(405, "CONNECT is not supported: this server is not a proxy")
+            self._is_upgrade = True
+            return
+        super().on_headers_complete()
+        self.cycle.transport = self._answers
+        self._in_head, self._in_body = False, True
+        self._deadline = math.inf
+        self._is_last = not self.cycle.keep_alive
+
+    def _check_head(self, version: str) -> None:
+        if version not in _VERSIONS:
+            raise _Refused(505, f"HTTP/{version} is not supported; use HTTP/1.1")
+        hosts = self._hosts
+        if len(hosts) > 1 or (not hosts and version == "1.1"):
+            raise _Refused(400, f"the request must have one Host header: got {len(hosts)}")
+        if hosts and not _HOST.fullmatch(hosts[0]):
+            raise _Refused(400, "the Host header must be HOST or HOST:PORT")
+        if self._codings:
+            if version == "1.0":
+                raise _Refused(400, "HTTP/1.0 has no Transfer-Encoding; use Content-Length")
+            if len(self._codings) > 1 or self._codings[0].lower() != b"chunked":
+                raise _Refused(501, "Transfer-Encoding must be chunked")
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        self._pieces += 1
+        if self._pieces > bounds.BODY_PIECES + self._body_bytes // 64:
+            raise _Refused(400, "the body has too many small chunks; send larger ones", "body_pieces")
+        if self.cycle.response_complete:
+            self._unread_bytes += len(body)
+            if self._unread_bytes > bounds.UNREAD_BODY_BYTES:
+                raise _Refused(413, "the request was answered before the end of its body", "unread_body_bytes")
+            return
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._is_upgrade:
+            return
+        super().on_message_complete()
+        self._in_body = False
+        if self._answering is None and not self._is_dropping:
+            # The answer was there before the end of the body.
+            self._await_request()
+
+    # What is answered
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        self._slot.working()
+        # Whatever the request before has noted in its context, such as who made it, is not this one's.
+        task = self.loop.create_task(cycle.run_asgi(app), context=contextvars.Context())
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        is_shed = self._answering is not None and self._answering.scope["state"].get("is_shed", False)
+        self._answering = None
+        if is_shed:
+            self._slot.shed()
+        if self.transport.is_closing() or self._is_lingering:
+            return
+        if is_shed and self.pipeline:
+            # Those behind it would be refused one by one.
+            self.pipeline.clear()
+            self.transport.close()
+        elif self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            if not self.pipeline:
+                self.flow.resume_reading()
+        elif self._refused is not None:
+            self._answer_refused(self._refused)
+        else:
+            self.flow.resume_reading()
+            if self._in_body and self.expect_100_continue and self._body_bytes == 0:
+                # The client was not told to send its body, so what it sends next could be that or another request.
+                self._linger()
+            elif self._in_body:
+                # What is left of the body is read, unless it is much, so that the connection can be used again.
+                self._deadline = self.loop.time() + bounds.LINGER_SECONDS
+            elif not self._in_head:
+                self._await_request()
+                if is_shed:
+                    # A client that does not wait as it was told is not read meanwhile: refusing costs time too.
+                    self.flow.pause_reading()
+                    self.loop.call_later(bounds.SHED_SECONDS, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
+    def _await_request(self) -> None:
+        self._slot.idle()
+        self._deadline = self.loop.time() + self._limits.keep_alive_seconds
+
+    def _refuse(self, refused: _Refused) -> None:
+        """Answer an error and close, once the requests before it are answered; what arrives is dropped from here on."""
+        self._is_dropping = True
+        self._deadline = math.inf
+        if refused.bound is not None:
+            self._count(refused.bound, "refused a request", message=refused.message)
+        if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self._slot.shed()
+        broken = self.cycle if self._in_body else None
+        if broken is not None and broken.response_complete:
+            self._linger()
+        elif broken is not None and broken is self._answering:
+            self._answering = None
+            broken.disconnected = True
+            broken.message_event.set()
+            if broken.response_started:
+                self.transport.abort()
+            else:
+                # The application learns no more than that the client is gone, and has the request's id.
+                state = broken.scope["state"]
+                state["refused"] = refused.status
+                self._answer_refused(refused, state.get("request_id"))
+        else:
+            if broken is not None and self.pipeline:
+                self.pipeline.popleft()
+            if self._answering is None:
+                self._answer_refused(refused)
+            else:
+                self._refused = refused
+                self.flow.resume_reading()
+
+    def _answer_refused(self, refused: _Refused, request_id: str | None = None) -> None:
+        path = self.url.decode("latin-1") if self._messages else "/"
+        more = self.server_state.default_headers
+        self.transport.write(raw_refusal(refused.status, refused.message, path, more, request_id=request_id))
+        self._linger()
+
+    def _close(self) -> None:
+        """End the connection with the answer of a request, as this or the application asks."""
+        is_complete = self._answering is not None and self._answering.response_complete
+        if is_complete and (self._in_body or self._in_head or self._is_dropping or self.pipeline):
+            self.pipeline.clear()
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Close for writing and read on for a while, since a close with data unread could lose the answer."""
+        self._is_dropping = self._is_lingering = True
+        self._unread_bytes = 0
+        self._deadline = self.loop.time() + bounds.LINGER_SECONDS
+        self._slot.idle()
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _count(self, bound: str, event: str, **fields: object) -> None:
+        BOUND_REACHED.labels(bound=bound).inc()
+        log.warning(event, limit=bound, address=self._slot.address, **fields)
+
+
+def _url_too_long() -> _Refused:
+    return _Refused(414, f"the URL must be shorter than {bounds.HEAD_BYTES} bytes", "head_bytes")
+
+
+def _head_too_long(url: bytes) -> _Refused:
+    if len(url) > bounds.HEAD_BYTES // 2:
+        return _url_too_long()
+    return _Refused(431, f"the request's head must have at most {bounds.HEAD_BYTES} bytes", "head_bytes")

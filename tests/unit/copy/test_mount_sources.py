@@ -1,0 +1,172 @@
+from collections import defaultdict
+from collections.abc import Collection
+
+import pytest
+
+from tagferry.copy.engine import CopyEngine
+from tagferry.copy.estimate import Estimate
+from tagferry.copy.mount_sources import BlobHomes
+from tagferry.errors import NotFound
+from tagferry.names import Digest, RepositoryName
+from tagferry.oci.images import BlobOutcome
+from tests.support.images import image, index, push
+from tests.support.memory_store import MemoryStore
+from tests.unit.copy.stores import APP, COPY, V1, ScriptedStore, route
+
+HERE, THERE = MemoryStore("here"), MemoryStore("there")
+FIRST, SECOND, THIRD = (Digest.of(content) for content in (b"1", b"2", b"3"))
+SIBLING, OTHERS = RepositoryName("release/sibling"), RepositoryName("others/app")
+
+
+class MemoryLocations:
+    """Locations that outlive any engine, with every question that was asked."""
+
+    def __init__(self) -> None:
+        self.kept: defaultdict[tuple[str, Digest], list[RepositoryName]] = defaultdict(list)
+        self.asked: list[set[Digest]] = []
+
+    async def find(self, store: str, digests: Collection[Digest]) -> dict[Digest, list[RepositoryName]]:
+        self.asked.append(set(digests))
+        return {digest: self.kept[store, digest] for digest in digests if self.kept[store, digest]}
+
+    def add(self, store: str, repository: RepositoryName, digest: Digest) -> None:
+        if repository not in self.kept[store, digest]:
+            self.kept[store, digest].insert(0, repository)
+
+    def remove(self, store: str, repository: RepositoryName, digest: Digest) -> None:
+        if repository in self.kept[store, digest]:
+            self.kept[store, digest].remove(repository)
+
+
+def test_a_home_is_another_repository_of_the_same_store():
+    homes = BlobHomes()
+    homes.note(HERE, APP, FIRST)
+
+    assert homes.another(HERE, COPY, FIRST) == APP
+    assert homes.another(HERE, APP, FIRST) is None
+    assert homes.another(THERE, COPY, FIRST) is None
+
+
+def test_a_home_that_was_wrong_is_not_named_again():
+    locations = MemoryLocations()
+    homes = BlobHomes(locations)
+    homes.note(HERE, APP, FIRST)
+    homes.note(HERE, COPY, FIRST)
+
+    homes.forget(HERE, APP, FIRST)
+
+    assert homes.another(HERE, SIBLING, FIRST) == COPY
+    assert locations.kept[HERE.name, FIRST] == [COPY]
+    homes.forget(HERE, APP, SECOND)
+
+
+def test_the_blob_that_was_not_needed_for_the_longest_time_makes_room():
+    homes = BlobHomes(limit=2)
+    for digest in (FIRST, SECOND, FIRST, THIRD):
+        homes.note(HERE, APP, digest)
+
+    assert [homes.another(HERE, COPY, digest) for digest in (FIRST, SECOND, THIRD)] == [APP, None, APP]
+
+
+def test_a_blob_that_is_everywhere_is_kept_at_a_few_places_only():
+    locations = MemoryLocations()
+    homes = BlobHomes(locations)
+
+    for number in range(100):
+        homes.note(HERE, RepositoryName(f"team/app-{number}"), FIRST)
+
+    assert 1 < len(locations.kept[HERE.name, FIRST]) < 10
+
+
+async def test_only_what_is_not_known_here_is_asked_for():
+    locations = MemoryLocations()
+    BlobHomes(locations).note(HERE, APP, FIRST)
+    homes = BlobHomes(locations)
+    homes.note(HERE, APP, SECOND)
+
+    await homes.recall(HERE, [FIRST, SECOND])
+    await homes.recall(HERE, [FIRST, SECOND])
+
+    assert locations.asked == [{FIRST}]
+    assert homes.another(HERE, COPY, FIRST) == APP
+
+
+async def copied(locations: MemoryLocations, source: ScriptedStore, target: ScriptedStore, to: RepositoryName) -> None:
+    """Copy `v1` by an engine that has nothing but the locations in common with those before it."""
+    await CopyEngine(homes=BlobHomes(locations)).copy(route(source, target, to=to), V1, override=False)
+
+
+async def test_a_new_engine_mounts_what_an_earlier_one_moved_and_asks_once_a_tag(
+    source: ScriptedStore, target: ScriptedStore
+):
+    sample, locations = index(), MemoryLocations()
+    await push(source, APP, sample, V1)
+    await copied(locations, source, target, COPY)
+    source.counts.clear()
+
+    await copied(locations, source, target, SIBLING)
+
+    assert set(target.outcomes.values()) == {BlobOutcome.MOUNTED}
+    assert target.outcomes.keys() == sample.all_blobs.keys()
+    assert source.counts["read_blob"] == source.counts["stat_blob"] == 0
+    assert locations.asked == [set(sample.all_blobs)] * 2
+
+
+async def test_nothing_is_asked_where_nothing_is_to_be_moved(source: ScriptedStore, target: ScriptedStore):
+    locations = MemoryLocations()
+    await push(source, APP, image(), V1)
+    engine = CopyEngine(homes=BlobHomes(locations))
+    for _ in range(2):
+        await engine.copy(route(source, target), V1, override=True)
+    await target.delete_manifest(COPY, V1)
+    locations.asked.clear()
+
+    await engine.copy(route(source, target), V1, override=False)
+    await engine.copy(route(source, source), V1, override=False)
+
+    assert locations.asked == []
+
+
+async def test_an_estimate_counts_what_an_earlier_engine_moved_as_to_be_mounted(
+    source: ScriptedStore, target: ScriptedStore
+):
+    sample, locations = image(), MemoryLocations()
+    await push(source, APP, sample, V1)
+    await copied(locations, source, target, COPY)
+
+    engine = CopyEngine(homes=BlobHomes(locations))
+    estimates = await engine.estimate_all(route(source, target, to=SIBLING), [V1], override=False)
+
+    estimate = estimates[V1]
+    assert isinstance(estimate, Estimate)
+    assert (estimate.to_mount, estimate.to_move) == (sum(map(len, sample.blobs.values())), 0)
+
+
+async def test_wrong_locations_harm_no_copy_and_are_forgotten(source: ScriptedStore, target: ScriptedStore):
+    sample, locations = index(), MemoryLocations()
+    await push(source, APP, sample, V1)
+    for digest in sample.all_blobs:
+        locations.add(target.name, SIBLING, digest)
+
+    await copied(locations, source, target, COPY)
+
+    assert set(target.outcomes.values()) == {BlobOutcome.UPLOADED}
+    assert all(locations.kept[target.name, digest] == [COPY] for digest in sample.all_blobs)
+
+
+async def test_a_blob_that_the_source_lacks_itself_is_not_taken_from_another_organization(
+    source: ScriptedStore, target: ScriptedStore
+):
+    sample, locations = image(), MemoryLocations()
+    await push(source, APP, sample, V1)
+    await push(target, OTHERS, sample, V1)
+    for digest in sample.all_blobs:
+        locations.add(target.name, OTHERS, digest)
+    stolen = next(iter(sample.blobs))
+    await source.delete_blob(APP, stolen)
+
+    with pytest.raises(NotFound):
+        await copied(locations, source, target, COPY)
+
+    assert await target.stat_blob(COPY, stolen) is None
+    assert await target.tag(COPY, V1) is None

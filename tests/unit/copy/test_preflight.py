@@ -1,0 +1,222 @@
+import asyncio
+import gc
+from collections.abc import Sequence
+
+import pytest
+
+from tagferry.copy.preflight import Finding, Verdict, examine, examine_all
+from tagferry.errors import Unavailable
+from tagferry.names import Reference, RepositoryName, Tag
+from tagferry.oci.model import Descriptor
+from tests.support.images import image, push
+from tests.unit.copy.stores import APP, COPY, V1, V2, ScriptedStore, route
+
+OLD, NEW = image(seed="old"), image(seed="new")
+
+
+async def test_a_tag_that_the_target_lacks_is_to_be_copied_and_the_source_is_not_asked(
+    source: ScriptedStore, target: ScriptedStore
+):
+    await push(source, APP, NEW, V1)
+    source.counts.clear()
+
+    found = await examine(route(source, target), V1, override=False)
+
+    assert found == Finding(tag=V1, verdict=Verdict.COPY, source=None, target=None)
+    assert not source.counts
+
+
+async def test_a_tag_that_neither_side_has_is_left_to_the_copy_to_find_out(
+    source: ScriptedStore, target: ScriptedStore
+):
+    assert (await examine(route(source, target), V1, override=True)).verdict is Verdict.COPY
+
+
+@pytest.mark.parametrize("override", [False, True])
+async def test_the_identical_image_is_in_place(source: ScriptedStore, target: ScriptedStore, override: bool):
+    await push(source, APP, NEW, V1)
+    await push(target, COPY, NEW, V1)
+
+    found = await examine(route(source, target), V1, override=override)
+
+    assert found == Finding(tag=V1, verdict=Verdict.IN_PLACE, source=NEW.digest, target=NEW.digest)
+
+
+@pytest.mark.parametrize(("override", "verdict"), [(False, Verdict.BLOCKED), (True, Verdict.COPY)])
+async def test_another_image_at_the_target_is_replaced_only_where_that_is_wanted(
+    source: ScriptedStore, target: ScriptedStore, override: bool, verdict: Verdict
+):
+    await push(source, APP, NEW, V1)
+    await push(target, COPY, OLD, V1)
+
+    found = await examine(route(source, target), V1, override=override)
+
+    assert found == Finding(tag=V1, verdict=verdict, source=NEW.digest, target=OLD.digest)
+
+
+@pytest.mark.parametrize("override", [False, True])
+async def test_a_tag_that_only_the_target_has_is_missing(source: ScriptedStore, target: ScriptedStore, override: bool):
+    await push(target, COPY, OLD, V1)
+
+    found = await examine(route(source, target), V1, override=override)
+
+    assert found == Finding(tag=V1, verdict=Verdict.MISSING, source=None, target=OLD.digest)
+
+
+async def test_the_same_bytes_under_digests_of_two_algorithms_are_the_identical_image(
+    source: ScriptedStore, target: ScriptedStore
+):
+    await push(source, APP, image(seed="new"), V1)
+    await push(target, COPY, image(seed="new"), V1)
+    twin = image(seed="new").manifest
+    twin = type(twin).parse(twin.raw, twin.media_type, digest=twin.digest.of(twin.raw, "sha512"))
+    await target.put_manifest(COPY, twin, V1)
+
+    assert (await examine(route(source, target), V1, override=False)).verdict is Verdict.IN_PLACE
+
+
+async def test_other_bytes_under_a_digest_of_another_algorithm_are_another_image(
+    source: ScriptedStore, target: ScriptedStore
+):
+    await push(source, APP, NEW, V1)
+    await push(target, COPY, image(seed="old", algorithm="sha512"), V1)
+
+    assert (await examine(route(source, target), V1, override=False)).verdict is Verdict.BLOCKED
+
+
+async def test_a_tag_that_cannot_be_examined_harms_no_other(source: ScriptedStore, target: ScriptedStore):
+    await push(source, APP, NEW, V2)
+    await push(target, COPY, NEW, V2)
+    trouble = target.failures[V1] = Unavailable("the registry is down")
+
+    found = await examine_all(route(source, target), [V1, V2, Tag("v3")], override=False)
+
+    assert list(found) == [V1, V2, "v3"]
+    assert found[V1] is trouble
+    verdicts = [one.verdict for one in found.values() if isinstance(one, Finding)]
+    assert verdicts == [Verdict.IN_PLACE, Verdict.COPY]
+
+
+class DistantStore(ScriptedStore):
+    """A store that answers when `answers` is set; how far away it is, it tells as `told`, the last for good.
+
+    Attributes:
+        settled: set once the last of `told` has been told.
+    """
+
+    def __init__(self, told: Sequence[bool | None]) -> None:
+        super().__init__("target")
+        self._told = list(told)
+        self.settled, self.answers = asyncio.Event(), asyncio.Event()
+
+    @property
+    def is_far(self) -> bool | None:
+        if len(self._told) > 1:
+            return self._told.pop(0)
+        self.settled.set()
+        return self._told[0]
+
+    async def head_manifest(
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        known: Descriptor | None = None,
+        for_write: bool = False,
+        certain: bool = False,
+    ) -> Descriptor | None:
+        async with asyncio.timeout(5):
+            await self.answers.wait()
+        return await super().head_manifest(repository, reference, known=known, for_write=for_write, certain=certain)
+
+
+class Prompter(ScriptedStore):
+    """A source that has the target answer once it is asked itself."""
+
+    def __init__(self, target: DistantStore) -> None:
+        super().__init__("source")
+        self._target = target
+
+    async def head_manifest(
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        known: Descriptor | None = None,
+        for_write: bool = False,
+        certain: bool = False,
+    ) -> Descriptor | None:
+        self._target.answers.set()
+        return await super().head_manifest(repository, reference, known=known, for_write=for_write, certain=certain)
+
+
+@pytest.mark.parametrize("told", [[True], [None]], ids=["far", "not known yet"])
+async def test_the_source_is_asked_while_the_answer_of_a_target_that_may_be_far_is_on_its_way(told: list[bool | None]):
+    target = DistantStore(told)
+    source = Prompter(target)
+    await push(source, APP, NEW, V1)
+    await push(target, COPY, NEW, V1)
+    target.answers.clear()
+
+    found = await examine(route(source, target), V1, override=False)
+
+    assert found == Finding(tag=V1, verdict=Verdict.IN_PLACE, source=NEW.digest, target=NEW.digest)
+
+
+async def test_a_target_that_turns_out_to_be_near_is_waited_for(source: ScriptedStore):
+    target = DistantStore([None, False])
+    await push(source, APP, NEW, V1)
+    source.counts.clear()
+
+    async with asyncio.TaskGroup() as group:
+        examined = group.create_task(examine(route(source, target), V1, override=False))
+        await target.settled.wait()
+        target.answers.set()
+
+    assert examined.result().verdict is Verdict.COPY
+    assert not source.counts
+
+
+async def test_a_fault_of_the_source_ends_the_question_to_a_far_target(source: ScriptedStore):
+    target = DistantStore([True])
+    await push(source, APP, NEW, V1)
+    trouble = source.failures[V1] = Unavailable("the registry is down")
+
+    with pytest.raises(Unavailable) as caught:
+        await examine(route(source, target), V1, override=False)
+
+    assert caught.value is trouble
+    assert len(asyncio.all_tasks()) == 1
+
+
+class LateStore(ScriptedStore):
+    """A store that answers after whatever else is under way."""
+
+    async def head_manifest(
+        self,
+        repository: RepositoryName,
+        reference: Reference,
+        *,
+        known: Descriptor | None = None,
+        for_write: bool = False,
+        certain: bool = False,
+    ) -> Descriptor | None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return await super().head_manifest(repository, reference, known=known, for_write=for_write, certain=certain)
+
+
+async def test_a_fault_of_the_target_is_not_reported_as_unread_where_the_source_fails_too(target: ScriptedStore):
+    source = LateStore("source")
+    source.failures[V1], target.failures[V1] = Unavailable("the source is down"), Unavailable("the target is down")
+    unread: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unread.append(context))
+
+    with pytest.raises(Unavailable):
+        await examine(route(source, target), V1, override=False, asks_source=True)
+    # Their tracebacks keep the task alive that has the other one.
+    source.failures.clear()
+    target.failures.clear()
+    gc.collect()
+
+    assert unread == []

@@ -1,0 +1,277 @@
+"""The wire: what a connection takes for an answer, and when it serves another request."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tagferry import bounds
+from tagferry.http.connection import Stream
+from tagferry.http.faults import Broken, Silent
+from tagferry.http.pool import Connections
+from tagferry.http.response import READ_AHEAD
+from tests.support.raw_server import Handler, listening
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def answering(*answers: bytes, connections: list[int] | None = None) -> Handler:
+    """Give these answers on each connection, one a request without a body, then close it."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if connections is not None:
+            connections.append(1)
+        for answer in answers:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            await writer.drain()
+
+    return handle
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[Connections]:
+    connections = Connections(headers={"User-Agent": "t"}, connect_timeout=5.0)
+    yield connections
+    await connections.close()
+
+
+async def fetched(http: Connections, url: str, method: str = "GET", silence: float = 5.0) -> tuple[int, bytes]:
+    response = await http.send(method, url, {}, silence=silence)
+    body = b"".join([chunk async for chunk in response.chunks()])
+    response.close()
+    return response.status, body
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (OK, b"ok"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b""),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", b"abcde"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, b"ok"),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK, b"ok"),
+    ],
+    ids=["length", "empty", "no-content", "chunked", "continue", "hints"],
+)
+async def test_bodies_end_where_their_head_says_and_the_connection_serves_on(
+    http: Connections, answer: bytes, body: bytes
+):
+    seen: list[int] = []
+    async with listening(answering(answer, answer, connections=seen)) as url:
+        assert (await fetched(http, url))[1] == body
+        assert (await fetched(http, url))[1] == body
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\nto the end", b"HTTP/1.0 200 OK\r\n\r\nto the end"])
+async def test_a_body_without_a_length_ends_with_the_connection(http: Connections, answer: bytes):
+    seen: list[int] = []
+    async with listening(answering(answer, connections=seen)) as url:
+        assert await fetched(http, url) == (200, b"to the end")
+        assert await fetched(http, url) == (200, b"to the end")
+    assert len(seen) == 2
+
+
+async def test_the_answer_to_head_has_no_body_whatever_length_it_tells(http: Connections):
+    seen: list[int] = []
+    told = b"HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n"
+    async with listening(answering(told, OK, connections=seen)) as url:
+        assert await fetched(http, url, "HEAD") == (200, b"")
+        assert await fetched(http, url) == (200, b"ok")
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("wish", [b"HTTP/1.1 200 OK\r\nConnection: close", b"HTTP/1.0 200 OK"])
+async def test_a_connection_that_the_server_wants_closed_is_not_used_again(http: Connections, wish: bytes):
+    seen: list[int] = []
+    answer = wish + b"\r\nContent-Length: 2\r\n\r\nok"
+    async with listening(answering(answer, answer, connections=seen)) as url:
+        await fetched(http, url)
+        await fetched(http, url)
+    assert len(seen) == 2
+
+
+async def test_an_answer_that_is_not_read_to_its_end_closes_its_connection(http: Connections):
+    seen: list[int] = []
+    large = b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\nbeginning"
+    async with listening(answering(large, OK, connections=seen)) as url:
+        (await http.send("GET", url, {}, silence=5.0)).close()
+        (await http.send("GET", url, {}, silence=5.0)).close()
+    assert len(seen) == 2
+
+
+async def test_a_kept_connection_that_has_died_is_replaced_at_once(http: Connections):
+    seen: list[int] = []
+    dying = asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(1)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        if len(seen) == 1:
+            # Takes the next request, as a server does that is just closing, and does not answer it.
+            await reader.readuntil(b"\r\n\r\n")
+            dying.set()
+            return
+        await reader.read()
+
+    async with listening(handle) as url:
+        await fetched(http, url)
+        assert await fetched(http, url) == (200, b"ok")
+    assert dying.is_set()
+    assert len(seen) == 2
+
+
+async def test_a_fresh_connection_that_breaks_is_not_tried_again(http: Connections):
+    seen: list[int] = []
+    async with listening(answering(b"", connections=seen)) as url:
+        with pytest.raises(Broken, match="closed by the other side"):
+            await fetched(http, url)
+    assert len(seen) == 1
+
+
+async def test_a_body_that_ends_early_is_told(http: Connections):
+    async with listening(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")) as url:
+        response = await http.send("GET", url, {}, silence=5.0)
+        chunks = response.chunks()
+        assert await anext(chunks) == b"ab"
+        with pytest.raises(Broken):
+            await anext(chunks)
+        response.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: minus\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * (bounds.ANSWER_HEAD_BYTES + 1),
+    ],
+    ids=["not-http", "two-lengths", "no-number", "long-head"],
+)
+async def test_what_is_no_proper_answer_is_refused(http: Connections, answer: bytes):
+    async with listening(answering(answer)) as url:
+        with pytest.raises(Broken):
+            await fetched(http, url)
+
+
+async def test_bytes_after_an_answer_are_no_answer_to_the_next_request(http: Connections):
+    seen: list[int] = []
+    smuggled = OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+    async with listening(answering(smuggled, connections=seen)) as url:
+        try:
+            bodies = [(await fetched(http, url))[1], (await fetched(http, url))[1]]
+        except Broken:
+            bodies = []
+    assert b"evil" not in b"".join(bodies)
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"])
+async def test_silence_is_given_up(http: Connections, sent: bytes):
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(sent)
+        await reader.read()
+
+    async with listening(handle) as url:
+        with pytest.raises(Silent):
+            await fetched(http, url, silence=0.05)
+
+
+async def test_what_nobody_reads_is_not_taken_in(http: Connections):
+    size = 64 * 1024 * 1024
+    stopped = asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        piece = bytes(1024 * 1024)
+        for _ in range(size // len(piece)):
+            writer.write(piece)
+            try:
+                await asyncio.wait_for(writer.drain(), 1.0)
+            except TimeoutError:
+                stopped.set()
+                await writer.drain()
+
+    async with listening(handle) as url:
+        response = await http.send("GET", url, {}, silence=10.0)
+        async with asyncio.timeout(20):
+            await stopped.wait()
+        first = await anext(response.chunks())
+        rest = [len(chunk) async for chunk in response.chunks()]
+        response.close()
+    assert len(first) + sum(rest) == size
+    assert max(rest) <= READ_AHEAD
+
+
+async def test_an_answer_before_the_end_of_a_stream_ends_the_sending(http: Connections):
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        for _ in range(10_000):
+            taken += 1
+            yield bytes(1024 * 1024)
+            await asyncio.sleep(0)
+
+    async with listening(handle) as url:
+        body = Stream(endless(), 10_000 * 1024 * 1024, idle=5.0)
+        response = await http.send("PUT", url, {}, body, silence=5.0)
+        response.close()
+    assert response.status == 413
+    assert taken < 10_000
+
+
+async def test_a_stream_that_nobody_takes_is_given_up(http: Connections):
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(20)
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(1024 * 1024)
+
+    async with listening(handle) as url:
+        with pytest.raises(Silent):
+            await http.send("PUT", url, {}, Stream(endless(), 2**40, idle=0.2), silence=5.0)
+
+
+async def test_what_a_stream_raises_comes_through_as_it_is(http: Connections):
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"a"
+        raise LookupError("the source is gone")
+
+    async with listening(answering(OK)) as url:
+        with pytest.raises(LookupError, match="the source is gone"):
+            await http.send("PUT", url, {}, Stream(failing(), 2, idle=5.0), silence=5.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "header"), [("/a b", "x"), ("/ä", "x"), ("/a", "x\r\nHost: evil"), ("/a", "x\nY: evil")]
+)
+async def test_a_request_that_would_mean_something_else_is_not_sent(http: Connections, path: str, header: str):
+    seen: list[int] = []
+    async with listening(answering(OK, connections=seen)) as url:
+        with pytest.raises(Broken, match="cannot be sent"):
+            await http.send("GET", url + path, {"X": header}, silence=5.0)
+    assert seen == []
+
+
+async def test_nobody_there_is_told(http: Connections):
+    async with listening(answering(OK)) as url:
+        pass
+    with pytest.raises(Broken):
+        await http.send("GET", url, {}, silence=5.0)
+
+
+async def test_a_host_is_found_by_its_name(http: Connections):
+    async with listening(answering(OK)) as url:
+        assert await fetched(http, url.replace("127.0.0.1", "localhost")) == (200, b"ok")

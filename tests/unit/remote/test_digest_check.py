@@ -1,0 +1,297 @@
+"""Which blobs are left to their target to verify, and what happens when it turns out that they were not right."""
+
+import random
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import pytest
+
+from tagferry.errors import Corrupt
+from tagferry.http.response import READ_AHEAD
+from tagferry.names import Digest, RepositoryName
+from tagferry.oci.images import BlobOutcome
+from tagferry.oci.model import Descriptor
+from tagferry.remote import Capabilities, Credentials, Endpoint, RemoteStore, Retry
+from tagferry.remote.blobs.stagger import LARGE
+from tagferry.remote.transport import requests as transport
+from tagferry.streams import Flow, Spliceable
+from tests.support.images import blob
+from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said, scripted_registry
+from tests.unit.remote.conftest import Opening
+from tests.unit.remote.test_capabilities import MemoryKeeper
+from tests.unit.remote.test_downloads import path, serving_ranges
+
+APP = RepositoryName("team/app")
+UPLOADS = "/v2/team/app/blobs/uploads/"
+SESSION = Reply(status=202, headers={"Location": f"{UPLOADS}s"})
+MIB = 1024 * 1024
+CONTENT = random.Random(5).randbytes(LARGE + 54_321)
+WRONG = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+REFUSED = error(400, "DIGEST_INVALID")
+KNOWN = Capabilities(mounts_from_itself=True)
+"""What else would be found out by further requests."""
+
+
+@dataclass
+class Target:
+    """What a target was sent to store."""
+
+    stored: list[bytes] = field(default_factory=list)
+
+    def honest(self, asked: Asked) -> Reply:
+        """Take what has its digest."""
+        if f"digest=sha256%3A{sha256(asked.body).hexdigest()}" not in asked.query:
+            return REFUSED
+        return self.gullible(asked)
+
+    def gullible(self, asked: Asked) -> Reply:
+        """Take everything."""
+        self.stored.append(asked.body)
+        return Reply(status=201)
+
+    def terse(self, asked: Asked) -> Reply:
+        """Refuse what does not have its digest, and do not say so."""
+        answer = self.honest(asked)
+        return answer if answer.status == 201 else Reply(status=400)
+
+
+class Crossing:
+    """Opens a blob at a source, and counts what flows of it."""
+
+    def __init__(self, source: RemoteStore, descriptor: Descriptor) -> None:
+        self._source = source
+        self._descriptor = descriptor
+        self.flowed = 0
+
+    @asynccontextmanager
+    async def __call__(self, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        async with self._source.read_blob(APP, self._descriptor, offset=offset) as chunks:
+            assert isinstance(chunks, Spliceable)
+            yield Spliceable(chunks, lambda: self._watched(chunks.pieces()))
+
+    async def _watched(self, pieces: AsyncIterator[bytes | Flow]) -> AsyncIterator[bytes | Flow]:
+        async for piece in pieces:
+            if not isinstance(piece, bytes):
+                piece.watch(self._count)
+            yield piece
+
+    def _count(self, size: int) -> None:
+        self.flowed += size
+
+
+@pytest.fixture
+async def source_script() -> AsyncIterator[ScriptedRegistry]:
+    async with scripted_registry() as running:
+        running.always("GET", path(CONTENT), serving_ranges(CONTENT))
+        yield running
+
+
+@pytest.fixture
+async def source(source_script: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RemoteStore]:
+    # However slow this machine is now, what answers late is read in several ranges.
+    monkeypatch.setattr(transport, "FAR_SECONDS", 60.0)
+    store = RemoteStore(Endpoint(name="source", url=source_script.url), retry=Retry(shortest=0.0))
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def crossing(source: RemoteStore) -> Crossing:
+    return Crossing(source, blob(CONTENT))
+
+
+@pytest.fixture
+def target(script: ScriptedRegistry) -> Target:
+    script.always("POST", UPLOADS, SESSION)
+    script.always("DELETE", f"{UPLOADS}s", Reply(status=204))
+    return Target()
+
+
+async def test_a_large_blob_is_left_to_a_target_that_has_once_refused_wrong_bytes(
+    script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
+):
+    script.always("PUT", f"{UPLOADS}s", target.honest)
+    keeper = MemoryKeeper(KNOWN)
+
+    for _ in range(2):
+        outcome = await opened(keeper=keeper).write_blob(APP, blob(CONTENT), crossing)
+        assert outcome is BlobOutcome.UPLOADED
+
+    assert target.stored == [CONTENT, CONTENT]
+    assert crossing.flowed >= 2 * (len(CONTENT) - 2 * READ_AHEAD)
+    tried = ["POST", "PUT", "DELETE"]
+    assert [asked.method for asked in script.asked] == ["POST", *tried, "PUT", "POST", "PUT"]
+    assert keeper.kept.refuses_wrong_bytes is True
+
+
+@pytest.mark.parametrize(
+    ("put", "requests", "learned"),
+    [(Target.gullible, 5, False), (Target.terse, 5, False)],
+    ids=["takes wrong bytes", "does not say why it refuses them"],
+)
+async def test_a_target_that_has_not_shown_that_it_verifies_is_not_left_to(
+    script: ScriptedRegistry,
+    opened: Opening,
+    target: Target,
+    crossing: Crossing,
+    put: Callable[[Target, Asked], Reply],
+    requests: int,
+    learned: bool,
+):
+    script.always("PUT", f"{UPLOADS}s", lambda asked: put(target, asked))
+    keeper = MemoryKeeper(KNOWN)
+
+    await opened(keeper=keeper).write_blob(APP, blob(CONTENT), crossing)
+
+    assert target.stored[-1] == CONTENT
+    assert crossing.flowed == 0
+    assert len(script.asked) == requests
+    assert keeper.kept.refuses_wrong_bytes is learned
+
+
+async def test_a_target_that_cannot_be_tried_now_is_tried_again_later(
+    script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
+):
+    script.on("PUT", f"{UPLOADS}s", error(503, "UNAVAILABLE"))
+    script.always("PUT", f"{UPLOADS}s", target.honest)
+    keeper = MemoryKeeper(KNOWN)
+
+    await opened(keeper=keeper).write_blob(APP, blob(CONTENT), crossing)
+
+    assert (target.stored, crossing.flowed) == ([CONTENT], 0)
+    assert keeper.kept.refuses_wrong_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("content", "algorithm", "anew"),
+    [(CONTENT[: LARGE - 1], "sha256", False), (CONTENT, "sha512", False), (CONTENT, "sha256", True)],
+    ids=["small", "sha512", "lost once"],
+)
+async def test_some_blobs_are_always_verified_here(
+    script: ScriptedRegistry,
+    source_script: ScriptedRegistry,
+    source: RemoteStore,
+    opened: Opening,
+    target: Target,
+    content: bytes,
+    algorithm: str,
+    anew: bool,
+):
+    descriptor = blob(content, algorithm)
+    source_script.always("GET", f"/v2/team/app/blobs/{descriptor.digest}", Reply(body=content))
+    script.always("PUT", f"{UPLOADS}s", target.gullible)
+    crossing = Crossing(source, descriptor)
+
+    await opened(keeper=MemoryKeeper(KNOWN)).write_blob(APP, descriptor, crossing, anew=anew)
+
+    assert (target.stored, crossing.flowed) == ([content], 0)
+    assert [asked.method for asked in script.asked] == ["POST", "PUT"]
+
+
+async def test_wrong_bytes_of_the_source_are_refused_by_the_target_and_told_of_the_source(
+    script: ScriptedRegistry, source_script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
+):
+    source_script.on("GET", path(CONTENT), *[Reply(body=WRONG)] * 2)
+    script.always("PUT", f"{UPLOADS}s", target.honest)
+
+    with pytest.raises(Corrupt, match=f"{Digest.of(CONTENT)} arrived with the digest {Digest.of(WRONG)}"):
+        await opened().write_blob(APP, blob(CONTENT), crossing)
+
+    assert target.stored == []
+    assert crossing.flowed > 0
+    assert script.lines()[-1] == f"DELETE {UPLOADS}s"
+
+
+async def test_bytes_that_went_wrong_only_once_arrive_in_the_second_attempt(
+    script: ScriptedRegistry, source_script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
+):
+    source_script.on("GET", path(CONTENT), Reply(body=WRONG))
+    script.always("PUT", f"{UPLOADS}s", target.honest)
+
+    await opened().write_blob(APP, blob(CONTENT), crossing)
+
+    assert target.stored == [CONTENT]
+
+
+async def test_a_target_that_refuses_right_bytes_is_told(
+    script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
+):
+    script.always("PUT", f"{UPLOADS}s", REFUSED)
+
+    with pytest.raises(Corrupt, match="refused by registry script, which answered 400 DIGEST_INVALID"):
+        await opened().write_blob(APP, blob(CONTENT), crossing)
+
+    assert [len(asked.body) for asked in script.asked if asked.method == "PUT"] == [16, len(CONTENT), len(CONTENT)]
+
+
+async def test_a_target_that_stored_something_else_is_not_left_to_any_more(
+    script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
+):
+    other = Reply(status=201, headers={"Docker-Content-Digest": str(Digest.of(b"other"))})
+    script.on("PUT", f"{UPLOADS}s", REFUSED, other)
+    script.always("PUT", f"{UPLOADS}s", target.gullible)
+    keeper = MemoryKeeper(KNOWN)
+    store = opened(keeper=keeper)
+
+    await store.write_blob(APP, blob(CONTENT), crossing)
+    flowed = crossing.flowed
+    await store.write_blob(APP, blob(CONTENT), crossing)
+
+    assert target.stored == [CONTENT, CONTENT]
+    assert 0 < flowed == crossing.flowed
+    assert keeper.kept.refuses_wrong_bytes is False
+
+
+async def test_a_source_that_breaks_flows_on_where_it_broke(
+    script: ScriptedRegistry, source_script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
+):
+    script.always("PUT", f"{UPLOADS}s", target.honest)
+    source_script.on("GET", path(CONTENT), *[serving_ranges(CONTENT, broken_after=5 * MIB)] * 3)
+
+    await opened().write_blob(APP, blob(CONTENT), crossing)
+
+    assert target.stored == [CONTENT]
+    starts = [re.sub(r"\D", "", asked.headers.get("Range", "")) for asked in source_script.asked]
+    assert starts == ["", str(5 * MIB), str(10 * MIB), str(15 * MIB)]
+    assert crossing.flowed >= len(CONTENT) - 4 * 2 * READ_AHEAD
+
+
+async def test_a_source_that_breaks_and_knows_no_ranges_sends_again_what_is_then_skipped(
+    script: ScriptedRegistry, source_script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
+):
+    script.always("PUT", f"{UPLOADS}s", target.honest)
+    source_script.on("GET", path(CONTENT), Reply(body=CONTENT, truncate_to=5 * MIB), Reply(body=CONTENT))
+
+    await opened().write_blob(APP, blob(CONTENT), crossing)
+
+    assert target.stored == [CONTENT]
+
+
+async def test_a_target_that_does_not_take_it_whole_gets_it_in_parts(
+    script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
+):
+    script.on("PUT", f"{UPLOADS}s", REFUSED, Reply(status=413, unread=True), Reply(status=201))
+    script.always("PATCH", f"{UPLOADS}s", SESSION)
+
+    await opened().write_blob(APP, blob(CONTENT), crossing)
+
+    assert b"".join([asked.body for asked in script.asked if asked.method == "PATCH"]) == CONTENT
+
+
+async def test_a_token_that_expires_in_the_middle_starts_the_upload_over(
+    script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
+):
+    challenge = {"WWW-Authenticate": f'Bearer realm="{script.url}/token"'}
+    expired = error(401, "UNAUTHORIZED", headers=challenge, unread=True)
+    script.always("GET", "/token", said({"token": "t"}))
+    keeper = MemoryKeeper(Capabilities(refuses_wrong_bytes=True))
+    script.on("PUT", f"{UPLOADS}s", expired)
+    script.always("PUT", f"{UPLOADS}s", target.honest)
+    store = opened(keeper=keeper, credentials=Credentials(username="u", password="p"))
+
+    await store.write_blob(APP, blob(CONTENT), crossing)
+
+    assert target.stored == [CONTENT]

@@ -1,0 +1,154 @@
+"""Workers that race for the same blob: one brings it, the others take it from there."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from tagferry.coordination.membership import Presence, presence_of
+from tagferry.coordination.pubsub import signals_of
+from tagferry.copy.engine import CopyEngine
+from tagferry.db.engine import Database
+from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.sync.jobs.blob_lock import SharedMoves
+from tests.support.images import image, push
+from tests.unit.copy.stores import APP, COPY, ScriptedStore, route
+from tests.unit.web.front import until
+
+HERE, THERE = RepositoryName("release/app"), RepositoryName("release/other")
+DIGEST = Digest.of(b"layer")
+ADDRESSES = {"target": "http://target", "its other name": "http://target"}
+
+
+@dataclass
+class Mover:
+    """What a worker has to move blobs with."""
+
+    moves: SharedMoves
+    presence: Presence
+
+
+def waits(mover: Mover) -> bool:
+    """Whether it waits for the end of a move."""
+    return bool(mover.moves._waiting)
+
+
+@pytest.fixture
+async def movers(postgres, postgres_template: str) -> AsyncIterator[tuple[Mover, Mover]]:
+    """Two workers on one database."""
+    url = postgres.url(postgres.new_database(like=postgres_template))
+    async with AsyncExitStack() as stack:
+        made = []
+        for _ in range(2):
+            database = Database(url)
+            stack.push_async_callback(database.close)
+            signals, presence = signals_of(database), presence_of(database)
+            await signals.open()
+            stack.push_async_callback(signals.close)
+            await presence.enter()
+            stack.push_async_callback(presence.leave)
+            made.append(Mover(SharedMoves(signals, presence, ADDRESSES), presence))
+        yield made[0], made[1]
+
+
+async def test_one_waits_for_the_other_and_is_told_where_the_blob_is(movers: tuple[Mover, Mover]):
+    first, second = movers
+    inside, may_leave = asyncio.Event(), asyncio.Event()
+
+    async def bring() -> None:
+        async with first.moves.alone("target", HERE, DIGEST) as turn:
+            inside.set()
+            await may_leave.wait()
+            turn.is_done = True
+
+    async def want() -> RepositoryName | None:
+        async with second.moves.alone("its other name", THERE, DIGEST) as turn:
+            return turn.home
+
+    bringing = asyncio.create_task(bring())
+    await inside.wait()
+    wanting = asyncio.create_task(want())
+    await until(lambda: waits(second))
+    assert not wanting.done()
+    may_leave.set()
+
+    assert await asyncio.wait_for(wanting, 5) == HERE
+    await bringing
+
+
+async def test_who_comes_later_need_not_wait_and_is_told_nothing(movers: tuple[Mover, Mover]):
+    for mover, name in zip(movers, ("target", "its other name"), strict=True):
+        async with mover.moves.alone(name, HERE, DIGEST) as turn:
+            assert turn.home is None
+            turn.is_done = True
+
+
+async def test_other_blobs_and_other_registries_are_brought_at_the_same_time(movers: tuple[Mover, Mover]):
+    first, second = movers
+    async with asyncio.timeout(5), first.moves.alone("target", HERE, DIGEST):
+        async with second.moves.alone("its other name", HERE, Digest.of(b"another")):
+            pass
+        async with second.moves.alone("elsewhere", HERE, DIGEST):
+            pass
+
+
+async def test_one_worker_brings_a_blob_to_one_repository_at_a_time_too(movers: tuple[Mover, Mover]):
+    first, _ = movers
+
+    async def want() -> RepositoryName | None:
+        async with first.moves.alone("target", THERE, DIGEST) as turn:
+            return turn.home
+
+    async with first.moves.alone("target", HERE, DIGEST) as turn:
+        wanting = asyncio.create_task(want())
+        await until(lambda: waits(first))
+        assert not wanting.done()
+        turn.is_done = True
+    assert await asyncio.wait_for(wanting, 5) == HERE
+
+
+@pytest.mark.parametrize("end", ["fails", "leaves", "is cancelled"])
+async def test_the_next_one_brings_it_where_the_first_did_not(movers: tuple[Mover, Mover], end: str):
+    first, second = movers
+    inside = asyncio.Event()
+
+    async def fail() -> None:
+        async with first.moves.alone("target", HERE, DIGEST):
+            inside.set()
+            if end == "fails":
+                raise OSError
+            await asyncio.sleep(60)
+
+    failing = asyncio.create_task(fail())
+    await inside.wait()
+    if end == "leaves":
+        await first.presence.leave()
+    if end == "is cancelled":
+        failing.cancel()
+
+    async with asyncio.timeout(5), second.moves.alone("its other name", THERE, DIGEST) as turn:
+        assert turn.home is None
+    failing.cancel()
+    await asyncio.gather(failing, return_exceptions=True)
+
+
+async def test_layers_that_tags_share_are_sent_once_by_two_workers(movers: tuple[Mover, Mover]):
+    source, target = ScriptedStore("source"), ScriptedStore("target")
+    sample = image(seed="shared")
+    for tag in ("v1", "v2"):
+        await push(source, APP, sample, Tag(tag))
+    engines = [CopyEngine(moves=mover.moves) for mover in movers]
+
+    source.reading.clear()
+
+    async with asyncio.TaskGroup() as group:
+        for engine, tag in zip(engines, ("v1", "v2"), strict=True):
+            group.create_task(engine.copy(route(source, target), Tag(tag), override=False))
+        await source.being_read.wait()
+        await until(lambda: any(map(waits, movers)))
+        source.reading.set()
+
+    assert await target.tag(COPY, Tag("v1")) == await target.tag(COPY, Tag("v2")) == sample.digest
+    assert source.counts["read_blob"] == len(sample.blobs)

@@ -1,0 +1,83 @@
+"""A wait for jobs ends with them or when its time is over; from then on the database is not asked for it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+
+import pytest
+
+from tagferry.coordination.pubsub import LocalSignals
+from tagferry.sync.jobs.completion import Endings
+from tagferry.sync.jobs.model import JobStatus
+from tagferry.sync.jobs.store import Jobs
+from tests.unit.web.front import until
+
+SOON = 0.01
+
+
+class Ends(Jobs):
+    """The ends of jobs, from memory.
+
+    Attributes:
+        known: those that have ended.
+        asked: what each question was about.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[int, JobStatus] = {}
+        self.asked: list[set[int]] = []
+
+    async def ends(self, jobs: Collection[int]) -> dict[int, JobStatus]:
+        self.asked.append(set(jobs))
+        return {job_id: self.known[job_id] for job_id in jobs if job_id in self.known}
+
+
+@pytest.fixture
+def ends() -> Ends:
+    return Ends()
+
+
+@pytest.fixture
+async def endings(ends: Ends) -> AsyncIterator[Endings]:
+    endings = Endings(ends, LocalSignals(), look_seconds=SOON)
+    yield endings
+    await endings.close()
+
+
+async def test_a_job_is_asked_for_no_longer_once_its_wait_has_timed_out(endings: Endings, ends: Ends):
+    longer = asyncio.create_task(endings.wait([2], seconds=60))
+    assert await endings.wait([1], seconds=5 * SOON) == {}
+    ends.asked.clear()
+
+    await until(lambda: len(ends.asked) >= 3)
+
+    assert all(asked == {2} for asked in ends.asked)
+    ends.known[2] = JobStatus.SUCCESS
+    assert await longer == {2: JobStatus.SUCCESS}
+
+
+@pytest.mark.parametrize("end", ["times out", "is cancelled"])
+async def test_nothing_is_asked_once_the_last_wait_is_over(endings: Endings, ends: Ends, end: str):
+    tasks = asyncio.all_tasks()
+    waiting = asyncio.create_task(endings.wait([1, 2], seconds=60 if end == "is cancelled" else 5 * SOON))
+    if end == "is cancelled":
+        await until(lambda: len(ends.asked) > 0)
+        waiting.cancel()
+    await asyncio.wait([waiting])
+
+    await until(lambda: asyncio.all_tasks() == tasks)
+
+
+async def test_a_wait_that_times_out_takes_nothing_from_another_one_for_the_same_job(endings: Endings, ends: Ends):
+    longer = asyncio.create_task(endings.wait([1], seconds=60))
+    assert await endings.wait([1], seconds=5 * SOON) == {}
+
+    ends.known[1] = JobStatus.FAILED
+
+    assert await longer == {1: JobStatus.FAILED}
+
+
+async def test_a_job_that_was_waited_for_in_vain_can_be_waited_for_again(endings: Endings, ends: Ends):
+    assert await endings.wait([1], seconds=5 * SOON) == {}
+    ends.known[1] = JobStatus.SUCCESS
+
+    assert await endings.wait([1], seconds=60) == {1: JobStatus.SUCCESS}

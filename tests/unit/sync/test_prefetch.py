@@ -1,0 +1,61 @@
+"""What was read while a request's jobs were being recorded is not read again by those jobs."""
+
+import asyncio
+
+from tagferry.copy.plan import Plan
+from tagferry.errors import Unavailable
+from tagferry.names import RepositoryName, Tag
+from tagferry.sync.jobs.prefetch import planned
+from tests.support.images import image, push
+from tests.unit.sync.conftest import World
+
+APP = RepositoryName("team/app")
+V1, V2 = Tag("v1"), Tag("v2")
+
+
+async def test_a_tag_that_is_started_at_once_has_its_manifest_read_once(world: World):
+    await push(world.source, APP, image(), V1)
+    assert await world.sync(V1) == []
+    assert world.source.counts["get_manifest"] == 1
+
+
+async def test_no_manifest_is_read_for_a_job_that_has_to_wait(world: World):
+    service = await world.start_process(places=0)
+    await push(world.source, APP, image(), V1)
+    await service.start(world.request(V1))
+    assert await world.statuses() == [(V1, "waiting")]
+    assert world.source.counts["get_manifest"] == 0
+
+
+async def test_a_job_whose_place_another_took_reads_its_manifest_when_its_turn_comes(world: World):
+    service = await world.start_process(places=1)
+    for tag in (V1, V2):
+        await push(world.source, APP, image(seed=tag), tag)
+    world.source.reading.clear()
+    first = await service.start(world.request(V1))
+    await world.source.being_read.wait()
+    second = await service.start(world.request(V2))
+    assert world.source.counts["get_manifest"] == 1
+    world.source.reading.set()
+    assert await service.wait(first, seconds=60) == await service.wait(second, seconds=60) == []
+    assert world.source.counts["get_manifest"] == 2
+
+
+async def test_a_manifest_that_cannot_be_read_ahead_fails_its_job_by_its_reason(world: World):
+    await push(world.source, APP, image(), V1)
+    world.source.failures[V1] = Unavailable("the source is away")
+    assert await world.sync(V1) == [V1]
+    assert [job.reason for job in await world.recorded()] == ["the source is away"]
+
+
+async def test_a_plan_that_nobody_takes_is_not_read_on():
+    async def plan_of(tag: Tag) -> Plan:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with planned(plan_of, [V1, V2]) as plans:
+        left = plans[V1]
+        taken = plans.pop(V2)
+    assert left.cancelled()
+    assert not taken.done()
+    taken.cancel()

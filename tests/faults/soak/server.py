@@ -6,16 +6,21 @@ memory which still grows afterwards is a leak.
 
 import sys
 
-from tagferry import housekeeping
+from tagferry import bounds, housekeeping
 from tagferry.cli import main
 from tagferry.copy.held_content import KnownContent
 from tagferry.copy.mount_sources import BlobHomes
 from tagferry.registry.storage import integrity
+from tagferry.remote import lookup
+from tagferry.remote.transport import tokens
 
 _SHORTENED = {
     (housekeeping, "_PAUSE_SECONDS"): 60.0,
     (housekeeping, "_GRACE_SECONDS"): 300.0,
     (integrity, "_REMEMBERED"): 500,
+    (bounds, "LISTED_DESCRIPTORS"): 1000,
+    (lookup, "_REPOSITORIES"): 50,
+    (tokens, "_MOST_HELD"): 100,
 }
 _REMEMBERED = 1000
 

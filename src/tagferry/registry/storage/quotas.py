@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from tagferry.errors import QuotaExceeded
 from tagferry.metrics import BOUND_REACHED
@@ -86,7 +87,7 @@ class Quotas:
         self._layout = layout
         self._threads = threads
         self._usages: dict[str, Usage] = {}
-        self._counting: dict[str, asyncio.Lock] = {}
+        self._counting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.allowances: Allowances | None = None
 
     async def usage(self, namespace: str) -> Usage:
@@ -219,7 +220,8 @@ class Quotas:
 
     async def _count(self, namespace: str) -> Usage:
         """Count an organization again; content that is being stored meanwhile counts as reserved."""
-        async with self._counting.setdefault(namespace, asyncio.Lock()):
+        counting = self._counting.setdefault(namespace, asyncio.Lock())
+        async with counting:
             usage = self._usages.get(namespace)
             if usage is not None and usage.is_exact:
                 return usage

@@ -1,8 +1,4 @@
-"""Shares work that several callers request at the same time, and bounds how much work runs at once.
-
-A flight is work under a key. Callers that request the same key meanwhile share its result, or its error. It is
-cancelled only when the last caller that waits for it is.
-"""
+"""Shared and bounded concurrent work."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
@@ -15,61 +11,64 @@ Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
-_NOTHING: AbstractContextManager[None] = nullcontext()
-ELSEWHERE: ContextVar[AbstractContextManager[None]] = ContextVar("elsewhere", default=_NOTHING)
-"""What a task enters while it waits for another server, or in a queue that has a limit of its own, so that it does not
-count as work of this process meanwhile."""
+_NO_CONTEXT: AbstractContextManager[None] = nullcontext()
+EXTERNAL_WAIT: ContextVar[AbstractContextManager[None]] = ContextVar("external_wait", default=_NO_CONTEXT)
+"""The context that a task enters while it waits for another server, or in a queue with a limit of its own, so that it
+does not count as work of this process meanwhile."""
 
 
 @dataclass(slots=True)
-class _Flight(Generic[Result]):
+class _Call(Generic[Result]):
     task: asyncio.Task[Result]
-    waiting: int = 0
+    callers: int = 0
 
 
-class Flights(Generic[Key, Result]):
-    """The work under way, by key."""
+class SingleFlight(Generic[Key, Result]):
+    """Runs work once for all concurrent callers of a key; they share its result or its error.
+
+    The work is cancelled when the last of its callers is cancelled.
+    """
 
     def __init__(self) -> None:
-        self._flights: dict[Key, _Flight[Result]] = {}
+        self._calls: dict[Key, _Call[Result]] = {}
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._flights
+        return key in self._calls
 
-    async def share(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        """Join the flight of this key, or start it with `work`."""
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = _Flight(asyncio.create_task(self._fly(key, work)))
-        flight.waiting += 1
+    async def run(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Join the running call for this key, or start one with `work`."""
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = _Call(asyncio.create_task(self._run(key, work)))
+        call.callers += 1
         try:
-            return await asyncio.shield(flight.task)
+            return await asyncio.shield(call.task)
         finally:
-            flight.waiting -= 1
-            if flight.waiting == 0 and not flight.task.done():
-                await self._abandon(key, flight)
+            call.callers -= 1
+            if call.callers == 0 and not call.task.done():
+                await self._cancel(key, call)
 
-    async def _fly(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        me = asyncio.current_task()
+    async def _run(self, key: Key, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        task = asyncio.current_task()
         try:
             return await work()
         finally:
-            flight = self._flights.get(key)
-            if flight is not None and flight.task is me:
-                del self._flights[key]
+            call = self._calls.get(key)
+            if call is not None and call.task is task:
+                del self._calls[key]
 
-    async def _abandon(self, key: Key, flight: _Flight[Result]) -> None:
-        # Nobody may join a flight that is going down, so it leaves the table first.
-        if self._flights.get(key) is flight:
-            del self._flights[key]
-        flight.task.cancel()
-        await asyncio.wait([flight.task])
+    async def _cancel(self, key: Key, call: _Call[Result]) -> None:
+        # Removed first, so that no new caller joins a call that is being cancelled.
+        if self._calls.get(key) is call:
+            del self._calls[key]
+        call.task.cancel()
+        await asyncio.wait([call.task])
 
 
 class LatestResult(Generic[Result]):
-    """Work without arguments whose result everybody wants, as new as their own question.
+    """Runs work whose result must be at least as new as the request for it.
 
-    While it runs, all that ask wait together for one more run.
+    Callers that arrive during a run share one further run.
 
     Args:
         work: the work.
@@ -81,7 +80,7 @@ class LatestResult(Generic[Result]):
         self._next: asyncio.Task[Result] | None = None
 
     async def result(self) -> Result:
-        """Return the result of a run that began after this call."""
+        """Return the result of a run that starts after this call."""
         task = self._next
         if task is None:
             task = self._next = asyncio.create_task(self._run())
@@ -89,25 +88,25 @@ class LatestResult(Generic[Result]):
 
     async def _run(self) -> Result:
         async with self._running:
-            # Who asks from here on may see what this run does not.
+            # Callers from here on need a later run: this one may miss what they have seen.
             self._next = None
             return await self._work()
 
 
 async def gather(*work: Awaitable[Any], finishing: tuple[type[Exception], ...] = ()) -> None:
-    """Wait for all of them; the first error cancels the rest, waits for their end and is raised as it is.
+    """Run awaitables concurrently; cancel the rest on the first error, wait for it to end, and raise the error as is.
 
     Args:
-        work: what is done at the same time.
-        finishing: errors after which the rest still runs to its end, before the first of them is raised.
+        work: the awaitables.
+        finishing: errors that do not cancel the rest; the first of them is raised at the end.
     """
-    late: list[Exception] = []
+    deferred: list[Exception] = []
 
     async def run(one: Awaitable[Any]) -> None:
         try:
             await one
         except finishing as error:
-            late.append(error)
+            deferred.append(error)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -115,21 +114,23 @@ async def gather(*work: Awaitable[Any], finishing: tuple[type[Exception], ...] =
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     if any(task.cancelled() for task in tasks):
-        # The group takes work that was cancelled by itself for done, and it is not.
+        # A task group treats a task that cancelled itself as done, but its work is not.
         raise asyncio.CancelledError
-    if late:
-        raise late[0]
+    if deferred:
+        raise deferred[0]
 
 
-async def each(items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], *, at_once: int) -> list[Result]:
-    """Do the work for every item, a bounded number at once; results in the items' order, errors as in `gather`."""
-    gate = asyncio.Semaphore(at_once)
+async def bounded_gather(
+    items: Iterable[Item], work: Callable[[Item], Awaitable[Result]], *, limit: int
+) -> list[Result]:
+    """Run the work for every item, at most `limit` at once; return the results in order, and raise as `gather` does."""
+    slots = asyncio.Semaphore(limit)
     wanted = list(items)
     results: dict[int, Result] = {}
 
-    async def one(place: int, item: Item) -> None:
-        async with gate:
-            results[place] = await work(item)
+    async def one(index: int, item: Item) -> None:
+        async with slots:
+            results[index] = await work(item)
 
-    await gather(*(one(place, item) for place, item in enumerate(wanted)))
-    return [results[place] for place in range(len(wanted))]
+    await gather(*(one(index, item) for index, item in enumerate(wanted)))
+    return [results[index] for index in range(len(wanted))]

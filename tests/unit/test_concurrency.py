@@ -2,18 +2,18 @@ import asyncio
 
 import pytest
 
-from tagferry.concurrency import Flights, LatestResult, each, gather
+from tagferry.concurrency import LatestResult, SingleFlight, bounded_gather, gather
 
 
 class Work:
-    """Counts how often it is begun, and ends when it is told to."""
+    """Work that counts its runs, and ends when `may_end` is set."""
 
     def __init__(self, *, error: Exception | None = None) -> None:
         self.begun = 0
         self.cancelled = 0
         self.may_end = asyncio.Event()
-        self.may_go_down = asyncio.Event()
-        self.may_go_down.set()
+        self.may_stop = asyncio.Event()
+        self.may_stop.set()
         self._error = error
 
     async def __call__(self) -> int:
@@ -23,19 +23,19 @@ class Work:
             await self.may_end.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
-            await self.may_go_down.wait()
+            await self.may_stop.wait()
             raise
         if self._error is not None:
             raise self._error
         return mine
 
 
-def join(flights: Flights[str, int], work: Work, number: int) -> list[asyncio.Task[int]]:
-    return [asyncio.create_task(flights.share("key", work)) for _ in range(number)]
+def join(single_flight: SingleFlight[str, int], work: Work, number: int) -> list[asyncio.Task[int]]:
+    return [asyncio.create_task(single_flight.run("key", work)) for _ in range(number)]
 
 
 async def settle() -> None:
-    """Let every task go as far as it can."""
+    """Let every task run until it waits."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -44,49 +44,49 @@ def others() -> set[asyncio.Task[object]]:
     return asyncio.all_tasks() - {asyncio.current_task()}
 
 
-async def test_work_that_several_want_is_done_once_and_all_get_its_result():
-    flights, work = Flights[str, int](), Work()
-    callers = join(flights, work, 3)
+async def test_concurrent_callers_of_a_key_share_one_run_and_its_result():
+    single_flight, work = SingleFlight[str, int](), Work()
+    callers = join(single_flight, work, 3)
     await settle()
 
-    assert "key" in flights
+    assert "key" in single_flight
     work.may_end.set()
 
     assert await asyncio.gather(*callers) == [1, 1, 1]
-    assert "key" not in flights
+    assert "key" not in single_flight
     assert not others()
 
 
-async def test_work_under_different_keys_is_not_shared():
-    flights, work = Flights[str, int](), Work()
+async def test_different_keys_do_not_share_work():
+    single_flight, work = SingleFlight[str, int](), Work()
     work.may_end.set()
 
-    assert sorted(await asyncio.gather(flights.share("one", work), flights.share("two", work))) == [1, 2]
+    assert sorted(await asyncio.gather(single_flight.run("one", work), single_flight.run("two", work))) == [1, 2]
 
 
-async def test_work_that_has_ended_is_done_anew_for_whoever_asks_next():
-    flights, work = Flights[str, int](), Work()
+async def test_a_call_after_the_end_runs_the_work_again():
+    single_flight, work = SingleFlight[str, int](), Work()
     work.may_end.set()
 
-    assert await flights.share("key", work) == 1
-    assert await flights.share("key", work) == 2
+    assert await single_flight.run("key", work) == 1
+    assert await single_flight.run("key", work) == 2
 
 
-async def test_an_error_reaches_everybody_who_waits_and_nobody_who_asks_later():
-    flights, work = Flights[str, int](), Work(error=OSError("disk full"))
-    callers = join(flights, work, 3)
+async def test_an_error_is_raised_in_every_waiting_caller_and_not_kept():
+    single_flight, work = SingleFlight[str, int](), Work(error=OSError("disk full"))
+    callers = join(single_flight, work, 3)
     await settle()
     work.may_end.set()
 
     results = await asyncio.gather(*callers, return_exceptions=True)
 
     assert [str(result) for result in results] == ["disk full"] * 3
-    assert "key" not in flights
+    assert "key" not in single_flight
 
 
-async def test_work_goes_on_while_one_of_those_who_wait_for_it_is_left():
-    flights, work = Flights[str, int](), Work()
-    first, second, last = join(flights, work, 3)
+async def test_work_continues_while_one_caller_is_left():
+    single_flight, work = SingleFlight[str, int](), Work()
+    first, second, last = join(single_flight, work, 3)
     await settle()
 
     first.cancel()
@@ -100,9 +100,9 @@ async def test_work_goes_on_while_one_of_those_who_wait_for_it_is_left():
     assert work.cancelled == 0
 
 
-async def test_work_is_cancelled_with_the_last_who_waits_for_it():
-    flights, work = Flights[str, int](), Work()
-    callers = join(flights, work, 2)
+async def test_work_is_cancelled_with_its_last_caller():
+    single_flight, work = SingleFlight[str, int](), Work()
+    callers = join(single_flight, work, 2)
     await settle()
 
     for caller in callers:
@@ -110,45 +110,45 @@ async def test_work_is_cancelled_with_the_last_who_waits_for_it():
     await asyncio.gather(*callers, return_exceptions=True)
 
     assert work.cancelled == 1
-    assert "key" not in flights
+    assert "key" not in single_flight
     assert not others()
 
 
-async def test_whoever_cancels_the_last_waits_until_the_work_has_gone_down():
-    flights, work = Flights[str, int](), Work()
-    work.may_go_down.clear()
-    (caller,) = join(flights, work, 1)
+async def test_cancelling_the_last_caller_waits_until_the_work_has_stopped():
+    single_flight, work = SingleFlight[str, int](), Work()
+    work.may_stop.clear()
+    (caller,) = join(single_flight, work, 1)
     await settle()
 
     caller.cancel()
     await settle()
     assert not caller.done()
 
-    work.may_go_down.set()
+    work.may_stop.set()
     await asyncio.wait([caller])
     assert caller.cancelled()
 
 
-async def test_work_that_is_going_down_is_not_joined_but_started_anew():
-    flights, work = Flights[str, int](), Work()
-    work.may_go_down.clear()
-    (abandoned,) = join(flights, work, 1)
+async def test_work_that_is_being_cancelled_is_not_joined():
+    single_flight, work = SingleFlight[str, int](), Work()
+    work.may_stop.clear()
+    (abandoned,) = join(single_flight, work, 1)
     await settle()
     abandoned.cancel()
     await settle()
 
-    (fresh,) = join(flights, work, 1)
+    (fresh,) = join(single_flight, work, 1)
     await settle()
     assert work.begun == 2
 
-    work.may_go_down.set()
+    work.may_stop.set()
     await asyncio.wait([abandoned])
-    assert "key" in flights, "the end of the old work must not take the new one from the table"
+    assert "key" in single_flight, "the end of the old call must not remove the new one"
     work.may_end.set()
     assert await fresh == 2
 
 
-async def test_gathered_work_ends_when_all_of_it_has_ended():
+async def test_gather_returns_when_all_work_has_ended():
     done = []
 
     async def one(number: int) -> None:
@@ -161,7 +161,7 @@ async def test_gathered_work_ends_when_all_of_it_has_ended():
     assert sorted(done) == [0, 1, 2]
 
 
-async def test_the_first_error_of_gathered_work_is_raised_as_it_is_and_the_rest_is_cancelled():
+async def test_gather_raises_the_first_error_as_is_and_cancels_the_rest():
     stuck = Work()
     error = OSError("disk full")
 
@@ -177,7 +177,7 @@ async def test_the_first_error_of_gathered_work_is_raised_as_it_is_and_the_rest_
     assert not others()
 
 
-async def test_gathered_work_is_cancelled_together_and_leaves_no_task():
+async def test_cancelling_gather_cancels_all_work_and_leaves_no_task():
     stuck = Work()
     caller = asyncio.create_task(gather(stuck(), stuck()))
     await settle()
@@ -190,7 +190,7 @@ async def test_gathered_work_is_cancelled_together_and_leaves_no_task():
     assert not others()
 
 
-async def test_gathered_work_that_cancels_itself_is_not_taken_for_done():
+async def test_gather_does_not_treat_work_that_cancels_itself_as_done():
     async def give_up() -> None:
         raise asyncio.CancelledError
 
@@ -198,7 +198,7 @@ async def test_gathered_work_that_cancels_itself_is_not_taken_for_done():
         await gather(give_up())
 
 
-async def test_each_item_is_worked_on_a_bounded_number_at_once_and_results_keep_the_order():
+async def test_bounded_gather_runs_at_most_its_limit_and_keeps_the_order_of_results():
     running = most = 0
 
     async def work(number: int) -> int:
@@ -209,11 +209,11 @@ async def test_each_item_is_worked_on_a_bounded_number_at_once_and_results_keep_
         running -= 1
         return number * 2
 
-    assert await each(range(20), work, at_once=3) == [number * 2 for number in range(20)]
+    assert await bounded_gather(range(20), work, limit=3) == [number * 2 for number in range(20)]
     assert most == 3
 
 
-async def test_the_first_error_ends_the_work_on_all_other_items():
+async def test_bounded_gather_cancels_all_other_items_on_the_first_error():
     begun: list[int] = []
 
     async def work(number: int) -> None:
@@ -223,14 +223,14 @@ async def test_the_first_error_ends_the_work_on_all_other_items():
         await asyncio.Event().wait()
 
     with pytest.raises(ValueError, match="one"):
-        await each(range(10), work, at_once=2)
+        await bounded_gather(range(10), work, limit=2)
 
-    # The place of the one that failed may have gone to the next before all are told to end.
+    # The slot of the failed item may have passed to the next one before all are cancelled.
     assert begun in ([0, 1], [0, 1, 2])
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_after_a_finishing_error_the_others_end_before_it_is_raised():
+async def test_gather_raises_a_finishing_error_after_the_rest_has_ended():
     done: list[str] = []
 
     async def fail() -> None:
@@ -245,7 +245,7 @@ async def test_after_a_finishing_error_the_others_end_before_it_is_raised():
     assert done == ["slow"]
 
 
-async def test_after_a_finishing_error_another_one_still_cancels_the_rest():
+async def test_gather_cancels_the_rest_on_another_error_after_a_finishing_error():
     async def fail(error: Exception) -> None:
         raise error
 
@@ -256,7 +256,7 @@ async def test_after_a_finishing_error_another_one_still_cancels_the_rest():
         await gather(fail(LookupError("first")), fail(ValueError("second")), forever(), finishing=(LookupError,))
 
 
-async def test_those_that_ask_while_work_runs_share_one_more_run():
+async def test_requests_during_a_run_share_one_further_run():
     started, may_end = asyncio.Queue[int](), asyncio.Event()
     runs = 0
 
@@ -280,7 +280,7 @@ async def test_those_that_ask_while_work_runs_share_one_more_run():
     assert await latest.result() == 3
 
 
-async def test_a_run_that_failed_fails_those_that_waited_for_it_only():
+async def test_a_failed_run_fails_only_its_own_callers():
     async def work() -> int:
         if failing:
             raise ValueError("failed")

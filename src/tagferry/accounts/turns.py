@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from tagferry import bounds
 from tagferry.accounts.vault import HASHING_THREADS
-from tagferry.concurrency import ELSEWHERE
+from tagferry.concurrency import EXTERNAL_WAIT
 from tagferry.errors import LoginThrottled
 from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
@@ -50,7 +50,7 @@ class Turns:
         lane.setdefault(address, deque()).append(turn)
         self._waiting += 1
         try:
-            with ELSEWHERE.get():
+            with EXTERNAL_WAIT.get():
                 await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:

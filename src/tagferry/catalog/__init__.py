@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tagferry.catalog.contents import Image, Question, union
-from tagferry.concurrency import each
+from tagferry.concurrency import bounded_gather
 from tagferry.errors import Conflict, Incomplete, NotDeleted, NotFound, Unsupported
 from tagferry.names import Digest, Namespace, RepositoryName, Tag
 from tagferry.oci.attachments import cosign_kind, cosign_tags
@@ -327,6 +327,6 @@ async def describe_tags(
         text = await asked.text(name, record.digest)
         return TagDetails(record.tag, record.digest, image, record.updated, text)
 
-    found = await each(records, one, at_once=_AT_ONCE)
+    found = await bounded_gather(records, one, limit=_AT_ONCE)
     asked.settle()
     return [details for details in found if details is not None]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from tagferry import bounds
-from tagferry.concurrency import Flights
+from tagferry.concurrency import SingleFlight
 from tagferry.errors import Corrupt, Invalid, NotFound, TagferryError, Unsupported
 from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
@@ -102,7 +102,7 @@ class _Known:
 
     def __init__(self, *, at_once: int) -> None:
         self.reading = asyncio.Semaphore(at_once)
-        self.flights: Flights[_Key, _Part | None] = Flights()
+        self.single_flight: SingleFlight[_Key, _Part | None] = SingleFlight()
         self._kept: OrderedDict[_Key, _Part | datetime | None] = OrderedDict()
         self._weight = 0
 
@@ -228,7 +228,7 @@ class Question:
         if known := self._known.part(key):
             self._has_succeeded = True
             return known
-        part = await self._known.flights.share(key, lambda: self._read(key))
+        part = await self._known.single_flight.run(key, lambda: self._read(key))
         if part is None and self._manifests > 0 and self._bytes > 0:
             # It was another request that had reached its limit.
             part = await self._read(key)

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from tagferry import bounds
-from tagferry.concurrency import each
+from tagferry.concurrency import bounded_gather
 from tagferry.copy.image import Image, read_image
 from tagferry.copy.manifest_budget import ManifestBudget
 from tagferry.copy.route import Route
@@ -213,7 +213,7 @@ class AttachmentSearch:
         referrers: dict[Digest, None] = {}
         tags: dict[Tag, None] = {}
         gaps = NO_GAPS
-        for found, fault in await each(subjects, one, at_once=_AT_ONCE):
+        for found, fault in await bounded_gather(subjects, one, limit=_AT_ONCE):
             kept, excess = self._first(found.referrers, bounds.REFERRERS, f"{bounds.REFERRERS} referrers of a manifest")
             gaps |= excess
             referrers |= dict.fromkeys(kept)
@@ -263,7 +263,7 @@ class AttachmentSearch:
         attachments: dict[Digest | Tag, Attachment] = {}
         left_behind: dict[str, str] = {}
         may_pass: str | None = None
-        for name, found in zip(wanted, await each(wanted, one, at_once=_AT_ONCE), strict=True):
+        for name, found in zip(wanted, await bounded_gather(wanted, one, limit=_AT_ONCE), strict=True):
             if isinstance(found, Attachment):
                 attachments[name] = found
             elif self._required and not isinstance(found, NotFound | Corrupt):
@@ -287,7 +287,7 @@ async def are_tags_in_place(route: Route, attachments: Iterable[Attachment], *, 
         standing = await route.target.head_manifest(route.target_repository, attachment.tag, certain=True)
         return standing is not None and (not override or standing.digest == attachment.image.root.digest)
 
-    return all(await each(attachments, one, at_once=_AT_ONCE))
+    return all(await bounded_gather(attachments, one, limit=_AT_ONCE))
 
 
 async def _references(

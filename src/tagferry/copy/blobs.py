@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from tagferry.concurrency import Flights
+from tagferry.concurrency import SingleFlight
 from tagferry.copy.bandwidth import Pace
 from tagferry.copy.blob_lock import Moves
 from tagferry.copy.held_content import KnownContent
@@ -50,8 +50,8 @@ class Blobs:
         self._moves = moves
         self._paces = paces
         self._splice = splice
-        self._flights: Flights[ContentKey, None] = Flights()
-        self._repairs: Flights[ContentKey, None] = Flights()
+        self._copies: SingleFlight[ContentKey, None] = SingleFlight()
+        self._repairs: SingleFlight[ContentKey, None] = SingleFlight()
         self._transfers: WeakValueDictionary[ContentKey, Transfer] = WeakValueDictionary()
 
     def transfer(self, route: Route, blob: Descriptor) -> Transfer:
@@ -72,8 +72,8 @@ class Blobs:
         if not (self._known.proves(*held, blob.size) if anew else self._known.holds(*held)):
             transfer.settled = False
             # Whoever only asks for a blob must not be joined by somebody who knows that the answer is wrong.
-            flights = self._repairs if anew else self._flights
-            await flights.share(key_of(route, blob.digest), lambda: self._move(route, blob, transfer, anew=anew))
+            calls = self._repairs if anew else self._copies
+            await calls.run(key_of(route, blob.digest), lambda: self._move(route, blob, transfer, anew=anew))
         transfer.settled = True
 
     async def _move(self, route: Route, blob: Descriptor, transfer: Transfer, *, anew: bool) -> None:

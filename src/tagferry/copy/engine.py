@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from tagferry.concurrency import Flights, gather
+from tagferry.concurrency import SingleFlight, gather
 from tagferry.copy.attachments import Attachment, AttachmentSearch, Gaps, are_tags_in_place
 from tagferry.copy.bandwidth import Pace
 from tagferry.copy.blob_lock import LonelyMoves, Moves
@@ -119,7 +119,7 @@ class CopyEngine:
             paces=paces or {},
             splice=splice,
         )
-        self._manifests: Flights[ContentKey, None] = Flights()
+        self._manifests: SingleFlight[ContentKey, None] = SingleFlight()
 
     async def examine_all(
         self,
@@ -393,7 +393,7 @@ class CopyEngine:
             await _put(route, manifest)
             self._known.remember(route.target, route.target_repository, manifest.digest, manifest.size)
 
-        await self._manifests.share(key_of(route, manifest.digest), put)
+        await self._manifests.run(key_of(route, manifest.digest), put)
 
 
 async def _put(

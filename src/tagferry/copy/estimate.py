@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tagferry.concurrency import each
+from tagferry.concurrency import bounded_gather
 from tagferry.copy.attachments import NO_GAPS, AttachmentSearch, Gaps
 from tagferry.copy.mount_sources import BlobHomes
 from tagferry.copy.plan import Plan, plan_tag
@@ -96,7 +96,7 @@ async def _plans(
     wanted = [
         tag for tag, finding in findings.items() if isinstance(finding, Finding) and finding.verdict is Verdict.COPY
     ]
-    return dict(zip(wanted, await each(wanted, one, at_once=_TAGS_AT_ONCE), strict=True))
+    return dict(zip(wanted, await bounded_gather(wanted, one, limit=_TAGS_AT_ONCE), strict=True))
 
 
 async def _places(route: Route, blobs: list[Descriptor], homes: BlobHomes) -> dict[Digest, str]:
@@ -110,7 +110,9 @@ async def _places(route: Route, blobs: list[Descriptor], homes: BlobHomes) -> di
         home = homes.another(route.target, route.target_repository, blob.digest)
         return "mount" if route.within_one_store or home else "move"
 
-    return dict(zip((blob.digest for blob in blobs), await each(blobs, one, at_once=_BLOBS_AT_ONCE), strict=True))
+    return dict(
+        zip((blob.digest for blob in blobs), await bounded_gather(blobs, one, limit=_BLOBS_AT_ONCE), strict=True)
+    )
 
 
 def _estimate(plan: Plan, finding: Finding, places: Mapping[Digest, str], counted: set[Digest]) -> Estimate:

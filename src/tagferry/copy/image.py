@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tagferry import bounds
-from tagferry.concurrency import each
+from tagferry.concurrency import bounded_gather
 from tagferry.copy.manifest_budget import ManifestBudget
 from tagferry.errors import Invalid, TagferryError
 from tagferry.names import Digest, Reference, RepositoryName
@@ -111,7 +111,7 @@ async def _descend(
             raise Invalid("index", f"must not refer to more than {bounds.IMAGE_MANIFESTS} manifests", root.digest)
         unknown = [child for digest, child in wanted.items() if digest not in found and digest not in blobs]
         budget.require(len(unknown))
-        await each(unknown, fetch, at_once=_AT_ONCE)
+        await bounded_gather(unknown, fetch, limit=_AT_ONCE)
         parents, depth = [found[digest] for digest in wanted if digest in found], depth + 1
     levels = tuple(
         tuple(found[digest] for digest, level in depth_of.items() if level == wanted_level and digest in found)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tagferry import bounds
-from tagferry.concurrency import each
+from tagferry.concurrency import bounded_gather
 from tagferry.copy.attachments import NO_GAPS, Attachment, AttachmentSearch, Gaps
 from tagferry.copy.image import Image, distinct_blobs, read_image
 from tagferry.copy.rewrite import Rewrite, rewrite, undeclared
@@ -148,7 +148,7 @@ async def read_accepted(route: Route, reference: Reference) -> tuple[Digest, Ima
     platforms: dict[Digest, str] = {}
     if route.accepts.platforms:
         unknown = undeclared(image)
-        read = await each(unknown, partial(_platform, route), at_once=_AT_ONCE)
+        read = await bounded_gather(unknown, partial(_platform, route), limit=_AT_ONCE)
         platforms = {manifest.digest: platform for manifest, platform in zip(unknown, read, strict=True)}
     accepted, rewritten = rewrite(image, route.accepts, platforms)
     return image.root.digest, accepted, rewritten

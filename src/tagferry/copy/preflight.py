@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from tagferry.concurrency import each
+from tagferry.concurrency import bounded_gather
 from tagferry.copy.attachments import NO_GAPS, AttachmentSearch, Gaps
 from tagferry.copy.plan import read_accepted
 from tagferry.copy.rewrite import Rewrite
@@ -141,7 +141,7 @@ async def examine_all(
                 raise
             return Expired("the registries have not answered yet")
 
-    return dict(zip(tags, await each(tags, one, at_once=_AT_ONCE), strict=True))
+    return dict(zip(tags, await bounded_gather(tags, one, limit=_AT_ONCE), strict=True))
 
 
 async def _look(

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tagferry.concurrency import Flights
+from tagferry.concurrency import SingleFlight
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import ImageStore
 
@@ -42,7 +42,7 @@ class TagLists:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._listing: Flights[tuple[_Key, int], _List] = Flights()
+        self._listing: SingleFlight[tuple[_Key, int], _List] = SingleFlight()
         self._lists: dict[_Key, _List] = {}
 
     async def of(
@@ -66,7 +66,7 @@ class TagLists:
     async def _known(self, store: ImageStore, key: _Key, *, requests: int) -> _List:
         known = self._lists.get(key)
         if known is None or known.requests < requests or self._clock() - known.listed_at > _FRESH_SECONDS:
-            known = await self._listing.share((key, requests), lambda: self._list(store, key, requests))
+            known = await self._listing.run((key, requests), lambda: self._list(store, key, requests))
         return known
 
     async def _list(self, store: ImageStore, key: _Key, requests: int) -> _List:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from enum import Enum
 from typing import NamedTuple
 
-from tagferry.concurrency import Flights, each
+from tagferry.concurrency import SingleFlight, bounded_gather
 from tagferry.copy.held_content import KnownContent
 from tagferry.copy.plan import Plan
 from tagferry.copy.route import Route
@@ -60,7 +60,7 @@ class Prover:
     def __init__(self, known: KnownContent) -> None:
         self._known = known
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._asking: Flights[tuple[str, RepositoryName, Part], Flaw | None] = Flights()
+        self._asking: SingleFlight[tuple[str, RepositoryName, Part], Flaw | None] = SingleFlight()
 
     async def flaws(self, route: Route, plan: Plan, *, again: Collection[Digest] = ()) -> list[Flaw]:
         """What the target lacks of a plan, but for the root and for attachments with a tag, which are last to come.
@@ -77,9 +77,9 @@ class Prover:
             if part.digest not in again and self._known.proves(*held):
                 return None
             key = (route.target.name, route.target_repository, part)
-            return await self._asking.share(key, lambda: self._ask(route, part))
+            return await self._asking.run(key, lambda: self._ask(route, part))
 
-        return [flaw for flaw in await each(_parts(plan), one, at_once=_AT_ONCE) if flaw is not None]
+        return [flaw for flaw in await bounded_gather(_parts(plan), one, limit=_AT_ONCE) if flaw is not None]
 
     async def _ask(self, route: Route, part: Part) -> Flaw | None:
         async with self._slots:

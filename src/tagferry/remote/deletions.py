@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tagferry import bounds
-from tagferry.concurrency import each
+from tagferry.concurrency import bounded_gather
 from tagferry.errors import Corrupt, Incomplete, Invalid, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.deletion import not_deleted, outlasting
@@ -93,7 +93,7 @@ class Deletions:
                     except Unsupported as refusal:
                         asked.refusal = refusal
 
-        await each(references, ask, at_once=_AT_ONCE)
+        await bounded_gather(references, ask, limit=_AT_ONCE)
         return asked
 
     async def _ask(self, repository: RepositoryName, reference: Reference) -> str:
@@ -154,7 +154,7 @@ class Deletions:
 
         async def present() -> list[Reference]:
             nonlocal asked
-            asked = [one for one in await each(asked, look, at_once=_AT_ONCE) if one is not None]
+            asked = [one for one in await bounded_gather(asked, look, limit=_AT_ONCE) if one is not None]
             return asked
 
         if left := await outlasting(present, sleep=self._sleep):
@@ -184,7 +184,7 @@ async def _levels(
 
     while levels[-1]:
         found = dict.fromkeys(
-            digest for digests in await each(levels[-1], below, at_once=_AT_ONCE) for digest in digests
+            digest for digests in await bounded_gather(levels[-1], below, limit=_AT_ONCE) for digest in digests
         )
         levels.append([digest for digest in found if digest not in seen])
         seen.update(levels[-1])

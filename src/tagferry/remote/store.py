@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from tagferry import bounds
-from tagferry.concurrency import ELSEWHERE
+from tagferry.concurrency import EXTERNAL_WAIT
 from tagferry.docker_hub import full_name, is_hub
 from tagferry.errors import InvalidName, NotFound, Refused, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
@@ -179,7 +179,7 @@ class RemoteStore:
     @asynccontextmanager
     async def _list_turn(self) -> AsyncIterator[None]:
         """Wait for one of the few lists that are read at once, without counting as work of this process meanwhile."""
-        with ELSEWHERE.get():
+        with EXTERNAL_WAIT.get():
             await self._lists.acquire()
         try:
             yield

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from tagferry import bounds
-from tagferry.concurrency import Flights
+from tagferry.concurrency import SingleFlight
 from tagferry.db.engine import Database
 from tagferry.events import SparseEvents
 from tagferry.names import RegionId
@@ -48,7 +48,7 @@ class Readiness:
         self._regions = regions
         self._load = load
         self._sync = sync
-        self._flights: Flights[str, bool] = Flights()
+        self._single_flight: SingleFlight[str, bool] = SingleFlight()
         self._asked_at = float("-inf")
         self._answered = False
 
@@ -71,7 +71,7 @@ class Readiness:
     async def _database_answers(self) -> bool:
         if asyncio.get_running_loop().time() - self._asked_at < _FRESH_SECONDS:
             return self._answered
-        return await self._flights.share("database", self._ask)
+        return await self._single_flight.run("database", self._ask)
 
     async def _ask(self) -> bool:
         self._answered = False

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from tagferry.automation.retention.rules import Sighting
 from tagferry.catalog import describe_tags
 from tagferry.catalog.contents import Image
-from tagferry.concurrency import each
+from tagferry.concurrency import bounded_gather
 from tagferry.db.engine import Database
 from tagferry.db.tables import RetentionTagRow
 from tagferry.names import Digest, RepositoryName, Tag
@@ -57,7 +57,7 @@ async def look(
             if details.image is not None:
                 seen[record] = _sighting(record, details.image, now)
 
-    await each(news, read, at_once=_READ_AT_ONCE)
+    await bounded_gather(news, read, limit=_READ_AT_ONCE)
     return seen
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from tagferry.automation.watch.scheduling import Again, Clock, Lanes, Patience, reason_of, tell
-from tagferry.concurrency import each
+from tagferry.concurrency import bounded_gather
 from tagferry.errors import InvalidName, NotFound
 from tagferry.names import Digest, Reference, RegionId, RepositoryName, RepositoryRef, Tag
 from tagferry.regions import Regions
@@ -203,7 +203,7 @@ class Watch:
             if found is not None and any(known.get(tag) != found.digest for known in handled):
                 await self.check(source, tag)
 
-        await each(listed, look, at_once=_HEADS)
+        await bounded_gather(listed, look, limit=_HEADS)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -16,7 +16,7 @@ from functools import partial
 from urllib.parse import urljoin, urlsplit
 
 from tagferry import __version__, bounds
-from tagferry.concurrency import ELSEWHERE
+from tagferry.concurrency import EXTERNAL_WAIT
 from tagferry.errors import AnswerTooLarge, Invalid, Refused, TagferryError, Unavailable, Untrusted
 from tagferry.http.connection import Stream
 from tagferry.http.content_coding import codings, decoded
@@ -182,7 +182,7 @@ class Transport:
                 async with nullcontext() if holds_slot else self._throttle.requests, self._deadline(call):
                     return await self._read(call, await self._access.send(call))
 
-        with ELSEWHERE.get():
+        with EXTERNAL_WAIT.get():
             return await attempt() if once else await self.retry.run(attempt)
 
     @asynccontextmanager
@@ -204,7 +204,7 @@ class Transport:
                     held.callback(response.close)
                     return held.pop_all(), response
 
-        with ELSEWHERE.get():
+        with EXTERNAL_WAIT.get():
             held, response = await (attempt() if once else self.retry.run(attempt))
         async with held:
             answer = Answer(response.status, response.headers, url=response.url)

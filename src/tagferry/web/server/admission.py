@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tagferry import bounds
 from tagferry.addresses import client_source
-from tagferry.concurrency import ELSEWHERE
+from tagferry.concurrency import EXTERNAL_WAIT
 from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
 from tagferry.registry.api.asgi import mark_as_shed
@@ -194,11 +194,11 @@ class Admission:
             return
         admitted = Admitted(self._load, receive, send, source=source)
         scope.setdefault("state", {})["admitted"] = admitted
-        elsewhere = ELSEWHERE.set(admitted)
+        elsewhere = EXTERNAL_WAIT.set(admitted)
         try:
             await self._app(scope, admitted.receive, admitted.send)
         finally:
-            ELSEWHERE.reset(elsewhere)
+            EXTERNAL_WAIT.reset(elsewhere)
             admitted.end()
 
 

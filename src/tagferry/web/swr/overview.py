@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from tagferry.accounts.model import Permission
 from tagferry.catalog.contents import Question
-from tagferry.concurrency import each
+from tagferry.concurrency import bounded_gather
 from tagferry.errors import NotFound
 from tagferry.names import Namespace
 from tagferry.quotas import UNLIMITED, Limits
@@ -112,7 +112,7 @@ async def overview(context: RequestContext) -> dict[str, Any]:
     readable = await context.services.access.readable(context.caller, context.region.id)
     entries = await list_readable(context, readable)
     question = Question(context.region.store)
-    views = await each(entries, lambda entry: view(context, entry, question), at_once=_AT_ONCE)
+    views = await bounded_gather(entries, lambda entry: view(context, entry, question), limit=_AT_ONCE)
     return {
         "domain_id": context.caller.domain_id,
         "domain_name": context.caller.domain_name,

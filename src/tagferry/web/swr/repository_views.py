@@ -10,7 +10,7 @@ from tagferry.accounts.model import RepositoryRecord
 from tagferry.accounts.repositories import OTHER
 from tagferry.catalog import RepositoryDetails, describe_repository, has_images, list_repositories
 from tagferry.catalog.contents import Question
-from tagferry.concurrency import each
+from tagferry.concurrency import bounded_gather
 from tagferry.errors import Corrupt, Invalid, NotFound, TagferryError
 from tagferry.events import SparseEvents
 from tagferry.names import RepositoryName, Tag
@@ -113,7 +113,7 @@ async def _vacant(context: Context, names: Sequence[RepositoryName]) -> set[Repo
         except TagferryError:
             return False
 
-    found = await each(names, is_vacant, at_once=_ASKED_AT_ONCE)
+    found = await bounded_gather(names, is_vacant, limit=_ASKED_AT_ONCE)
     return {name for name, vacant in zip(names, found, strict=True) if vacant}
 
 

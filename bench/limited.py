@@ -22,7 +22,7 @@ from bench.peers import Errand, Peer, installed_peers, tagferry
 from bench.registries import docker_registry, free_address
 from tagferry.registry.api.app import RegistryApp
 from tagferry.registry.storage.store import DiskStore
-from tests.support.open_gate import OpenGate
+from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.processes import exit_on_signals, stop, tied, wait_until_it_listens
 from tests.support.rate_limit import Bucket, RateLimited
 
@@ -91,7 +91,7 @@ def _limited(folder: Path) -> Iterator[str]:
 async def _serve(address: str, folder: Path) -> None:
     host, _, port = address.partition(":")
     store = await DiskStore.open(folder)
-    app = RateLimited(RegistryApp(store, OpenGate()), Bucket(rate=RATE, most=BURST))
+    app = RateLimited(RegistryApp(store, OpenAuthorizer()), Bucket(rate=RATE, most=BURST))
     await uvicorn.Server(uvicorn.Config(app, host=host, port=int(port), log_level="warning", lifespan="off")).serve()
     await store.close()
 

@@ -21,7 +21,7 @@ _GRACE_SECONDS = 24 * 3600.0
 log = structlog.get_logger(__name__)
 
 
-async def keep_house(
+async def run_housekeeping(
     regions: Regions,
     jobs: Jobs,
     history: History,

@@ -24,15 +24,15 @@ class Limits:
     uploads: int | None = None
 
 
-def full(namespace: str, held: int, limit: int) -> QuotaExceeded:
+def bytes_exceeded(namespace: str, held: int, limit: int) -> QuotaExceeded:
     """Return the error for bytes that exceed an organization's quota."""
     return QuotaExceeded(
-        f'quota exceeded: organization "{namespace}" uses {readable(held)} of its {readable(limit)}, too much for '
+        f'quota exceeded: organization "{namespace}" uses {human_size(held)} of its {human_size(limit)}, too much for '
         "this request; delete images, or ask an administrator for a higher quota"
     )
 
 
-def too_many(namespace: str, kind: str, held: int, limit: int) -> QuotaExceeded:
+def count_exceeded(namespace: str, kind: str, held: int, limit: int) -> QuotaExceeded:
     """Return the error for one item too many in an organization."""
     return QuotaExceeded(
         f'quota exceeded: organization "{namespace}" has {held} of its {limit} {kind}; delete or end some, or ask an '
@@ -40,8 +40,8 @@ def too_many(namespace: str, kind: str, held: int, limit: int) -> QuotaExceeded:
     )
 
 
-def readable(size: int) -> str:
-    """Return a number of bytes in a readable unit."""
+def human_size(size: int) -> str:
+    """Return a number of bytes in a human_size unit."""
     value, unit = float(size), 0
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1

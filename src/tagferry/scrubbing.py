@@ -73,7 +73,7 @@ class Restorer:
             try:
                 seen = await self._locations.find(other.store.name, [digest])
                 for repository in dict.fromkeys([damage.repository, *sorted(same), *seen.get(digest, [])]):
-                    if await _bring(damage, damage.repository, region.store, other.store, repository):
+                    if await _copy(damage, damage.repository, region.store, other.store, repository):
                         log.info("restored damaged content", region=region.id, source=other.id, **damage._asdict())
                         return other.id
             except (TagferryError, OSError) as error:
@@ -82,7 +82,7 @@ class Restorer:
         return None
 
 
-async def _bring(
+async def _copy(
     damage: Damage, to: RepositoryName, target: DiskStore, source: ImageStore, repository: RepositoryName
 ) -> bool:
     """Copy a blob, or a manifest with its blobs, from a repository elsewhere; False where that does not hold it."""
@@ -137,7 +137,7 @@ class Scrubber:
                 await asyncio.sleep(pause)
                 pause = _PAUSE_SECONDS
                 # Nothing can be marked, restored or written down on a disk that takes nothing.
-                if await self._store.complaint() is not None:
+                if await self._store.write_error() is not None:
                     continue
                 try:
                     await self._restore_reported()

@@ -16,7 +16,7 @@ from tagferry.registry.storage.store import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
 from tests.support.docker_registry import docker_registry
 from tests.support.images import artifact, image, index, push
-from tests.support.open_gate import OpenGate
+from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.serving import serving
 
 APP, COPY, V1 = RepositoryName("team/app"), RepositoryName("release/app"), Tag("v1")
@@ -31,7 +31,7 @@ ATTACHED = [
 async def _with_api(folder: Path) -> AsyncIterator[ImageStore]:
     """The embedded registry, which lists referrers."""
     disk = await DiskStore.open(folder)
-    async with serving(RegistryApp(disk, OpenGate())) as url:
+    async with serving(RegistryApp(disk, OpenAuthorizer())) as url:
         store = RemoteStore(Endpoint(name=str(folder), url=url))
         yield store
         await store.close()

@@ -144,5 +144,5 @@ async def test_what_clients_get_wrong_is_no_fault(tmp_path: Path) -> None:
             answer = await ferry.http(method, path, body=CONTENT if method != "GET" else None, headers=login)
             assert answer.status in (400, 404), (path, answer.content)
         store = ferry.store(NORTH)
-        assert store._faults._places == {}  # type: ignore[attr-defined]
+        assert store._faults._directories == {}  # type: ignore[attr-defined]
         assert await readiness(ferry) == (200, "ok")

@@ -21,7 +21,7 @@ from tests.interop.programs import DISTRIBUTION, INTEROP, built, crane_registry
 from tests.support.bare_registry import BareRegistry
 from tests.support.docker_registry import DockerRegistry, docker_registry
 from tests.support.memory_store import MemoryStore
-from tests.support.open_gate import OpenGate
+from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.serving import serving
 
 Requesting = Callable[[str], object]
@@ -91,7 +91,7 @@ async def _disk(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
 @asynccontextmanager
 async def _embedded_registry(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
     served = await DiskStore.open(folder / "region")
-    async with serving(RegistryApp(served, OpenGate())) as url:
+    async with serving(RegistryApp(served, OpenAuthorizer())) as url:
         store = RemoteStore(Endpoint(name="embedded", url=url))
         yield store
         await store.close()
@@ -101,7 +101,7 @@ async def _embedded_registry(folder: Path, fixture: Requesting) -> AsyncIterator
 @asynccontextmanager
 async def _bare_registry(folder: Path, fixture: Requesting) -> AsyncIterator[ImageStore]:
     served = await DiskStore.open(folder / "region")
-    async with serving(BareRegistry(RegistryApp(served, OpenGate()))) as url:
+    async with serving(BareRegistry(RegistryApp(served, OpenAuthorizer()))) as url:
         store = RemoteStore(Endpoint(name="bare", url=url))
         yield store
         await store.close()

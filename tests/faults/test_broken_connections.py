@@ -16,7 +16,7 @@ from tagferry.remote import Endpoint, RemoteStore, Retry
 from tests.support.breaking_proxy import BreakingProxy, breaking_proxy
 from tests.support.docker_registry import docker_registry
 from tests.support.images import image, push
-from tests.support.open_gate import OpenGate
+from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.serving import serving
 
 MIB = 1024 * 1024
@@ -50,7 +50,7 @@ async def way(tmp_path: Path, layer: bytes) -> AsyncIterator[Way]:
     quick = Retry(attempts=3, shortest=0.01)
     with docker_registry(tmp_path) as registry:
         async with (
-            serving(RegistryApp(target_store, OpenGate())) as target_url,
+            serving(RegistryApp(target_store, OpenAuthorizer())) as target_url,
             breaking_proxy(registry.url) as source_proxy,
             breaking_proxy(target_url) as target_proxy,
         ):

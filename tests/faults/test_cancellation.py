@@ -20,7 +20,7 @@ from tests.support.deployment import NORTH, RELEASE, SOUTH, deployed, eventually
 from tests.support.docker_registry import docker_registry
 from tests.support.images import blob, image, push
 from tests.support.memory_store import MemoryStore
-from tests.support.open_gate import OpenGate
+from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.raw_server import listening
 from tests.support.serving import serving
 
@@ -78,7 +78,7 @@ def sessions(seen: Sequence[Seen]) -> tuple[int, set[str], set[str]]:
 
 async def test_a_cancelled_copy_leaves_no_upload_session_and_no_tag(tmp_path: Path, source: StallingStore):
     store = await DiskStore.open(tmp_path)
-    async with serving(RegistryApp(store, OpenGate())) as url:
+    async with serving(RegistryApp(store, OpenAuthorizer())) as url:
         target = RemoteStore(Endpoint(name="target", url=url))
         await cancel_in_the_middle(source, target)
         assert await target.head_manifest(COPY, V1) is None
@@ -145,7 +145,7 @@ async def test_a_blob_that_is_cancelled_between_two_connections_leaves_no_sessio
             yield piece
 
     store = await DiskStore.open(tmp_path)
-    async with serving(RegistryApp(store, OpenGate())) as url, listening(stalling) as source_url:
+    async with serving(RegistryApp(store, OpenAuthorizer())) as url, listening(stalling) as source_url:
         source = RemoteStore(Endpoint(name="source", url=source_url))
         target = RemoteStore(Endpoint(name="target", url=url))
 

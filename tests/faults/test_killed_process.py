@@ -18,7 +18,7 @@ from tests.acceptance import served
 from tests.support.breaking_proxy import BreakingProxy, breaking_proxy
 from tests.support.deployment import eventually
 from tests.support.images import blob, image, push, read
-from tests.support.open_gate import OpenGate
+from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.processes import free_port
 from tests.support.serving import serving
 
@@ -92,7 +92,7 @@ class Installation:
 async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
     disks = {ELSEWHERE: tmp_path / "elsewhere"}
     elsewhere = await DiskStore.open(disks[ELSEWHERE])
-    async with serving(RegistryApp(elsewhere, OpenGate())) as url, breaking_proxy(url) as link:
+    async with serving(RegistryApp(elsewhere, OpenAuthorizer())) as url, breaking_proxy(url) as link:
         addresses = {region: f"127.0.0.1:{free_port()}" for region in (EMBEDDED, ELSEWHERE)}
         (tmp_path / "tagferry.toml").write_text(
             f'[regions.{EMBEDDED}]\nlisten = "{addresses[EMBEDDED]}"\n'

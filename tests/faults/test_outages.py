@@ -15,7 +15,7 @@ from tagferry.registry.api.app import RegistryApp
 from tagferry.registry.storage.store import DiskStore
 from tests.support.deployment import NORTH, RELEASE, SOUTH, Deployment, deployed, eventually, name_in
 from tests.support.images import image, push
-from tests.support.open_gate import OpenGate
+from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.serving import serving
 
 MIB = 1024 * 1024
@@ -85,7 +85,7 @@ class Ferry:
 @asynccontextmanager
 async def ferry_with(folder: Path, region: str) -> AsyncIterator[Ferry]:
     disk = await DiskStore.open(folder / "registry")
-    registry = Away(RegistryApp(disk, OpenGate()))
+    registry = Away(RegistryApp(disk, OpenAuthorizer()))
     async with serving(registry) as url:
         regions: dict[str, dict[str, Any]] = {
             NORTH: {"listen": ""},

@@ -15,7 +15,7 @@ from tagferry.registry.storage.store import DiskStore
 from tagferry.remote import Endpoint, RemoteStore
 from tests.support.images import image, layer, push
 from tests.support.memory_store import MemoryStore
-from tests.support.open_gate import OpenGate
+from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.rate_limit import Bucket, RateLimited
 from tests.support.serving import serving
 
@@ -31,7 +31,7 @@ IMAGES = {
 async def limited(folder: Path, bucket: Bucket) -> AsyncIterator[tuple[RemoteStore, RateLimited, DiskStore]]:
     """A registry on disk behind a limit, as a remote store."""
     store = await DiskStore.open(folder)
-    app = RateLimited(RegistryApp(store, OpenGate()), bucket)
+    app = RateLimited(RegistryApp(store, OpenAuthorizer()), bucket)
     async with serving(app) as url:
         remote = RemoteStore(Endpoint(name="limited", url=url))
         yield remote, app, store

@@ -19,7 +19,7 @@ from tests.faults.killing.cluster import Cluster, Program, cluster
 from tests.support.breaking_proxy import BreakingProxy, breaking_proxy
 from tests.support.deployment import eventually
 from tests.support.images import image, push
-from tests.support.open_gate import OpenGate
+from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.postgres import PostgresServer
 from tests.support.processes import free_port
 from tests.support.serving import serving
@@ -105,7 +105,7 @@ async def installed(folder: Path, database_url: str, poison: Poison = lambda _: 
     stores = {region: await DiskStore.open(folder / region) for region in (NORTH, EAST, SOUTH)}
     for tag in TAGS:
         await push(stores[NORTH], NAME, image(seed=tag), tag)
-    apps = {region: RegistryApp(store, OpenGate()) for region, store in stores.items()}
+    apps = {region: RegistryApp(store, OpenAuthorizer()) for region, store in stores.items()}
     listen = f"127.0.0.1:{free_port()}"
     async with (
         serving(Poisoned(apps[NORTH], poison)) as north,

@@ -15,7 +15,7 @@ from tagferry.registry.storage.store import DiskStore
 from tests.faults.test_silent_regions import BlackHole
 from tests.support.deployment import NORTH, SOUTH, TEAM, Answer, Deployment, deployed, eventually, name_in
 from tests.support.images import image, push
-from tests.support.open_gate import OpenGate
+from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.raw_server import listening
 from tests.support.serving import serving
 
@@ -59,7 +59,7 @@ async def test_a_region_that_trickles_keeps_no_other_waiting(tmp_path: Path):
     tags = [Tag(f"v{number}") for number in range(4 * SLOTS)]
     for tag in tags:
         await push(store, APP, image(random.Random(tag).randbytes(400_000)), tag)
-    async with serving(Trickling(RegistryApp(store, OpenGate()))) as url:
+    async with serving(Trickling(RegistryApp(store, OpenAuthorizer()))) as url:
         regions: dict[str, Any] = {NORTH: {"listen": ""}, SOUTH: {"listen": ""}, EAST: {"registry": url, "listen": ""}}
         async with deployed(tmp_path / "data", regions=regions, sync={"tags_in_flight": SLOTS}) as deployment:
             await push(deployment.store(NORTH), APP, image(), Tag("mine"))

@@ -8,7 +8,7 @@ from tagferry.automation.triggers.deliveries import Deliveries
 from tagferry.coordination.pubsub import LocalSignals
 from tagferry.db.engine import Database
 from tagferry.db.tables import RetentionDeletionRow
-from tagferry.housekeeping import keep_house
+from tagferry.housekeeping import run_housekeeping
 from tagferry.sync.jobs.store import Jobs
 from tests.support.deployment import eventually
 from tests.unit.automation.retention.conftest import Keeper, rule
@@ -29,7 +29,9 @@ async def test_old_records_of_deletions_are_forgotten_and_younger_ones_kept(
         )
 
     jobs, deliveries = Jobs(database, LocalSignals()), Deliveries(database, LocalSignals())
-    work = asyncio.create_task(keep_house(keeper.regions, jobs, keeper.history, deliveries, kept=timedelta(days=30)))
+    work = asyncio.create_task(
+        run_housekeeping(keeper.regions, jobs, keeper.history, deliveries, kept=timedelta(days=30))
+    )
 
     async def is_left() -> bool:
         return await keeper.deleted() == [("v2", "date_rule")]

@@ -24,7 +24,7 @@ from tagferry.automation.triggers.store import Triggers
 from tagferry.automation.triggers.webhooks import Webhook, Webhooks
 from tagferry.automation.watch.watcher import Watch
 from tagferry.db.clock import Clock
-from tagferry.housekeeping import keep_house
+from tagferry.housekeeping import run_housekeeping
 from tagferry.names import RegionId
 from tagferry.registry.storage.store import DiskStore
 from tagferry.scrubbing import Restorer, Scrubber
@@ -92,7 +92,7 @@ async def open_followers(
         deliveries=deliveries, webhooks=webhooks, regions=regions, signals=syncs.signals, leads=leads
     )
     async with AsyncExitStack() as stack:
-        house = keep_house(
+        house = run_housekeeping(
             regions,
             syncs.jobs,
             history,

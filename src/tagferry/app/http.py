@@ -31,7 +31,7 @@ from tagferry.registry.storage.store import DiskStore
 from tagferry.settings import RegionSettings, Settings
 from tagferry.sync.jobs.closing import Closing
 from tagferry.sync.jobs.worker import Worker
-from tagferry.web.authorizer import AccountsGate
+from tagferry.web.authorizer import AccountsAuthorizer
 from tagferry.web.context import Services
 from tagferry.web.region import region_app
 from tagferry.web.registry_tokens import RegistryTokens
@@ -69,7 +69,7 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
         syncs = await stack.enter_async_context(open_syncs(settings, accounts, places=places))
         for region in syncs.regions:
             if isinstance(region.store, DiskStore):
-                region.store.quotas.allowances = _Allowances(accounts.quotas, region.id)
+                region.store.quotas.source = _Allowances(accounts.quotas, region.id)
         followers = await stack.enter_async_context(open_followers(settings, accounts, repositories, syncs))
         signatures = await stack.enter_async_context(open_signatures(accounts.database))
         services = _services(settings, accounts, signatures, repositories, downloads, syncs, followers)
@@ -137,19 +137,19 @@ def _services(
 def _listener(region: Region, settings: RegionSettings, services: Services) -> Listener:
     registry: ASGIApp | None = None
     if isinstance(region.store, DiskStore):
-        gate = AccountsGate(
+        authorizer = AccountsAuthorizer(
             region.id, services.authenticator, services.access, url=settings.public_url, default_url=region.url
         )
         registry = RegistryTokens(
             RegistryApp(
                 region.store,
-                gate,
+                authorizer,
                 on_push=partial(_pushed, services.watch, region.id),
                 on_delete=partial(services.watch.forget, region.id),
                 on_pull=partial(_pulled, services.downloads, region.id),
             ),
             region.id,
-            gate,
+            authorizer,
             services.temporary,
             lifetime=timedelta(minutes=services.settings.limits.registry_token_minutes),
         )

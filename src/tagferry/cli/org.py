@@ -12,7 +12,7 @@ from tagferry.cli.accounts import accounts_of
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Namespace, RegionId
-from tagferry.quotas import UNLIMITED, readable
+from tagferry.quotas import UNLIMITED, human_size
 from tagferry.settings import Settings
 
 app = typer.Typer(help="Organizations.", no_args_is_help=True)
@@ -89,7 +89,7 @@ def quota(
             limits = await accounts.quotas.limits(region, name)
         for kind in given:
             limit = getattr(limits, kind)
-            shown = "unlimited" if limit is None else readable(limit) if kind == "bytes" else str(limit)
+            shown = "unlimited" if limit is None else human_size(limit) if kind == "bytes" else str(limit)
             out.print(f"{kind:<12}  {shown}", soft_wrap=True)
 
     run(work())

@@ -39,7 +39,7 @@ class _Shown:
             raise InsufficientScope(f"the registry token was not asked for {needed}; get one for that")
 
 
-class AccountsGate:
+class AccountsAuthorizer:
     """Lets in by tokens, or by the logins that get them: of users, by login secrets or of access keys as SWR has them.
 
     A token tells who asks, and for what at most. What the caller may do is decided with each request, as at every
@@ -77,7 +77,9 @@ class AccountsGate:
             parts.append('error="insufficient_scope"')
         return f"Bearer {','.join(parts)}"
 
-    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> str | None:
+    async def authorize(
+        self, login: Login, actions: frozenset[Action], repository: RepositoryName | None
+    ) -> str | None:
         shown = await self._shown(login)
         if repository is None or not actions:
             if shown.caller is None and shown.scopes is None:

@@ -59,7 +59,7 @@ class Readiness:
         if not await self._database_answers():
             return "the database does not answer"
         for region in self._regions if with_disk else ():
-            if isinstance(region.store, DiskStore) and (fault := await region.store.fault()):
+            if isinstance(region.store, DiskStore) and (fault := await region.store.health_error()):
                 return f"region {region.id}: {fault}"
         return None
 

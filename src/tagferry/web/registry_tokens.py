@@ -17,10 +17,10 @@ from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.errors import Unauthenticated
 from tagferry.names import RegionId
 from tagferry.registry.api.access import InvalidTokenRequest, Scope
-from tagferry.registry.api.app import refusal
-from tagferry.registry.api.asgi import ClientGone, Request, Response, check_parameters, parameters_of
+from tagferry.registry.api.app import error_response
+from tagferry.registry.api.asgi import ClientDisconnected, Request, Response, check_parameters, parameters_of
 from tagferry.registry.errors import NotAllowed
-from tagferry.web.authorizer import TOKEN_PATH, AccountsGate
+from tagferry.web.authorizer import TOKEN_PATH, AccountsAuthorizer
 from tagferry.web.formats import date
 
 _FORM_LIMIT = 64 * 1024
@@ -50,7 +50,7 @@ class RegistryTokens:
     Args:
         registry: what takes the tokens.
         region: whose registry it is.
-        gate: the registry's.
+        authorizer: the registry's.
         temporary: makes the tokens.
         lifetime: how long a token lasts.
     """
@@ -59,14 +59,14 @@ class RegistryTokens:
         self,
         registry: ASGIApp,
         region: RegionId,
-        gate: AccountsGate,
+        authorizer: AccountsAuthorizer,
         temporary: TemporaryCredentials,
         *,
         lifetime: timedelta,
     ) -> None:
         self._registry = registry
         self._region = region
-        self._gate = gate
+        self._authorizer = authorizer
         self._temporary = temporary
         self._lifetime = lifetime
 
@@ -77,17 +77,17 @@ class RegistryTokens:
         request = Request.of(scope, receive, idle_seconds=_IDLE_SECONDS)
         try:
             response = await self._give(await self._read(request))
-        except ClientGone:
+        except ClientDisconnected:
             return
         except Exception as error:
-            response = refusal(error, scope, _challenge)
+            response = error_response(error, scope, _challenge)
         await response.send(send, receive, method=request.method)
 
     async def _read(self, request: Request) -> _Order:
         request.check_head()
         if request.method == "GET":
             scopes = _Parameters(request.parameters).scopes()
-            caller = await self._gate.caller(request.login)
+            caller = await self._authorizer.caller(request.login)
             # `offline_token`, which docker login sends, gets none, as the protocol allows: docker would keep it in its
             # config.json in the place of the password, and the kubelet for one can do nothing with that.
             return _Order(caller=caller, scopes=scopes, is_refreshable=False)
@@ -107,9 +107,9 @@ class RegistryTokens:
         grant = asked.require("grant_type")
         if grant == _PASSWORD:
             username, password = asked.require("username"), asked.require("password")
-            return await self._gate.by_password(username, password, address=address)
+            return await self._authorizer.by_password(username, password, address=address)
         if grant == _REFRESH:
-            return await self._gate.by_refresh_token(asked.require(_REFRESH))
+            return await self._authorizer.by_refresh_token(asked.require(_REFRESH))
         raise InvalidTokenRequest("grant_type", f"must be {_PASSWORD} or {_REFRESH}", grant)
 
     async def _give(self, order: _Order) -> Response:
@@ -120,7 +120,7 @@ class RegistryTokens:
             scopes=[str(scope) for scope in order.scopes],
             is_refreshable=order.is_refreshable,
         )
-        granted = [await self._gate.granted(order.caller, scope) for scope in order.scopes]
+        granted = [await self._authorizer.granted(order.caller, scope) for scope in order.scopes]
         document = {
             "token": token.value,
             "access_token": token.value,

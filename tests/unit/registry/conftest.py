@@ -17,7 +17,7 @@ from tests.support.serving import serving
 
 
 @dataclass
-class ScriptedGate:
+class ScriptedAuthorizer:
     """Lets pass whoever says `me`, except where a test forbids it."""
 
     denied: set[tuple[Action, str]] = field(default_factory=set)
@@ -28,7 +28,9 @@ class ScriptedGate:
     def challenge(self, login: Login, scopes: Sequence[Scope], error: Unauthenticated) -> str:
         return f'Bearer realm="{login.origin}/token",scope="{" ".join(map(str, scopes))}"'
 
-    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> str | None:
+    async def authorize(
+        self, login: Login, actions: frozenset[Action], repository: RepositoryName | None
+    ) -> str | None:
         if login.authorization != "me":
             raise Unauthenticated("log in first")
         if self.failure is not None:
@@ -52,7 +54,7 @@ class Registry:
     url: str
     root: Path
     store: DiskStore
-    gate: ScriptedGate
+    authorizer: ScriptedAuthorizer
     http: aiohttp.ClientSession
     pushes: list[tuple[RepositoryName, Tag | None, Digest, str | None]]
     deletions: list[tuple[RepositoryName, Reference]]
@@ -91,7 +93,7 @@ class Registry:
 
 @pytest.fixture
 async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
-    gate = ScriptedGate()
+    authorizer = ScriptedAuthorizer()
     pushes: list[tuple[RepositoryName, Tag | None, Digest, str | None]] = []
     deletions: list[tuple[RepositoryName, Reference]] = []
 
@@ -104,10 +106,12 @@ async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
     root = tmp_path / "region"
     store = await DiskStore.open(root)
     async with (
-        serving(RegistryApp(store, gate, on_push=on_push, on_delete=on_delete, idle_seconds=5)) as url,
+        serving(RegistryApp(store, authorizer, on_push=on_push, on_delete=on_delete, idle_seconds=5)) as url,
         aiohttp.ClientSession(url, headers={"Authorization": "me"}) as http,
     ):
-        yield Registry(url=url, root=root, store=store, gate=gate, http=http, pushes=pushes, deletions=deletions)
+        yield Registry(
+            url=url, root=root, store=store, authorizer=authorizer, http=http, pushes=pushes, deletions=deletions
+        )
     await store.close()
 
 

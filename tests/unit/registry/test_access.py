@@ -50,7 +50,7 @@ async def test_who_is_known_may_ask_for_the_version(registry: Registry) -> None:
     ],
 )
 async def test_what_is_forbidden_is_denied(registry: Registry, action: Action, method: str, path: str) -> None:
-    registry.gate.denied.add((action, "org/app"))
+    registry.authorizer.denied.add((action, "org/app"))
     async with registry.http.request(method, path) as response:
         assert response.status == 403
         if method != "HEAD":
@@ -58,7 +58,7 @@ async def test_what_is_forbidden_is_denied(registry: Registry, action: Action, m
 
 
 async def test_a_push_to_an_organization_that_does_not_exist_says_so(registry: Registry) -> None:
-    registry.gate.absent.add("ghost")
+    registry.authorizer.absent.add("ghost")
     async with registry.http.post("/v2/ghost/app/blobs/uploads/") as response:
         assert response.status == 404
         (error,) = (await response.json())["errors"]
@@ -94,7 +94,7 @@ async def test_a_wrong_method_is_told_the_right_ones(registry: Registry) -> None
 async def test_failures_are_told_in_the_one_form(
     registry: Registry, failure: Exception, status: int, code: str, retry_after: str | None
 ) -> None:
-    registry.gate.failure = failure
+    registry.authorizer.failure = failure
     response, body = await registry.get("/v2/org/app/tags/list")
     assert (response.status, response.headers.get("Retry-After")) == (status, retry_after)
     (error,) = json.loads(body)["errors"]

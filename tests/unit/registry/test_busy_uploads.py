@@ -12,7 +12,7 @@ import pytest
 from tagferry import bounds
 from tagferry.errors import NotFound
 from tagferry.names import Digest, RepositoryName
-from tagferry.registry.storage.spool import PIECE
+from tagferry.registry.storage.spool import CHUNK_BYTES
 from tests.unit.registry.conftest import Registry
 
 APP = RepositoryName("org/app")
@@ -42,7 +42,7 @@ async def sending(registry: Registry, location: str) -> AsyncIterator[tuple[asyn
 
     task = asyncio.create_task(send())
     path = registry.root / "repositories" / APP / "_uploads" / location.rpartition("/")[2]
-    while path.exists() and path.stat().st_size < PIECE:  # noqa: ASYNC110
+    while path.exists() and path.stat().st_size < CHUNK_BYTES:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     try:
         yield task, go_on
@@ -96,22 +96,22 @@ async def test_what_is_cancelled_while_it_arrives_takes_no_more_of_the_disk(regi
 
     async def endless() -> AsyncIterator[bytes]:
         nonlocal written
-        while written < 256 * PIECE:
-            written += PIECE
-            yield bytes(PIECE)
+        while written < 256 * CHUNK_BYTES:
+            written += CHUNK_BYTES
+            yield bytes(CHUNK_BYTES)
 
     async def send() -> int:
         async with registry.http.patch(location, data=endless()) as response:
             return int(response.status)
 
     task = asyncio.create_task(send())
-    while written < 4 * PIECE:  # noqa: ASYNC110
+    while written < 4 * CHUNK_BYTES:  # noqa: ASYNC110
         await asyncio.sleep(0)
     async with registry.http.delete(location) as response:
         assert response.status == 204
     with suppress(aiohttp.ClientError):
         assert await task == 404
-    assert written < 256 * PIECE
+    assert written < 256 * CHUNK_BYTES
 
 
 async def test_uploads_that_memory_has_forgotten_go_on(registry, monkeypatch):

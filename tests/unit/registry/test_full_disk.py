@@ -75,7 +75,7 @@ async def test_within_the_reserve_nothing_is_taken_and_everything_is_given(crowd
     await push(roomy, APP, sample, Tag("v1"))
     await roomy.close()
 
-    assert await crowded.complaint() == "the registry's disk is full; free space or enlarge it, then try again"
+    assert await crowded.write_error() == "the registry's disk is full; free space or enlarge it, then try again"
     with pytest.raises(DiskFull, match="disk is full"):
         await crowded.uploads.start(APP)
     with pytest.raises(DiskFull):
@@ -128,12 +128,12 @@ async def test_a_small_disk_is_never_filled_and_heals_by_itself(tmp_path: Path) 
         assert 20 < len(taken) < 32
         assert disk.f_bavail * disk.f_frsize > MIB
         assert spooled(tmp_path) == []
-        assert "disk is full" in (await store.complaint() or "")
+        assert "disk is full" in (await store.write_error() or "")
         for content in taken:
             assert await read(store, APP, blob(content)) == content
         for content in taken[:4]:
             await store.delete_blob(APP, blob(content).digest)
-        assert await store.complaint() is None
+        assert await store.write_error() is None
         await store.write_blob(APP, blob(taken[0]), opening(taken[0]))
         await store.close()
 
@@ -165,7 +165,7 @@ async def test_a_disk_without_a_reserve_is_filled_and_lets_go_at_once(tmp_path: 
 async def test_a_disk_that_takes_no_more_files_is_full_although_it_has_bytes(tmp_path: Path) -> None:
     with small_disk(tmp_path, 64 * MIB, files=400):
         store = await DiskStore.open(tmp_path / "region")
-        assert await store.complaint() is None
+        assert await store.write_error() is None
         taken = []
         for number in range(400):
             content = str(number).encode()
@@ -176,7 +176,7 @@ async def test_a_disk_that_takes_no_more_files_is_full_although_it_has_bytes(tmp
             taken.append(content)
         assert 0 < len(taken) < 399
         assert os.statvfs(tmp_path).f_favail > 10
-        assert "disk is full" in (await store.complaint() or "")
+        assert "disk is full" in (await store.write_error() or "")
         for content in taken:
             assert await read(store, APP, blob(content)) == content
         await store.close()
@@ -254,7 +254,7 @@ async def test_a_read_only_disk_serves_everything_and_says_what_it_is(tmp_path: 
             assert await store.stat_blob(APP, digest) == len(content)
             assert await read(store, APP, blob(content)) == content
         assert [tag async for tag in store.list_tags(APP)] == ["v1"]
-        assert "read-only" in (await store.complaint() or "")
+        assert "read-only" in (await store.write_error() or "")
         with pytest.raises((DiskReadOnly, OSError)):
             await store.uploads.start(APP)
         with pytest.raises((DiskReadOnly, OSError)):

@@ -12,7 +12,7 @@ import pytest
 
 from tagferry.errors import Corrupt, Unavailable
 from tagferry.names import RepositoryName
-from tagferry.registry.storage.spool import PIECE
+from tagferry.registry.storage.spool import CHUNK_BYTES
 from tagferry.registry.storage.store import DiskStore
 from tests.support.deployment import eventually
 from tests.support.images import blob, opening, read
@@ -23,7 +23,7 @@ CONTENT = bytes(range(256)) * 20_000
 SIZE = len(CONTENT)
 HALF = SIZE // 2
 CHUNK = 100_000
-WRITTEN = 2 * ceil(PIECE / CHUNK) * CHUNK
+WRITTEN = 2 * ceil(CHUNK_BYTES / CHUNK) * CHUNK
 """What is on the disk of three pieces: the chunks that fill two; those of the third are still gathered in memory."""
 
 
@@ -60,10 +60,10 @@ class Source:
 @pytest.fixture(autouse=True)
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """1000 bytes are worth keeping here."""
-    monkeypatch.setattr("tagferry.registry.storage.incoming.WORTH_KEEPING", 1000)
+    monkeypatch.setattr("tagferry.registry.storage.incoming.RESUMABLE_BYTES", 1000)
 
 
-def arriving(tmp_path: Path, content: bytes = CONTENT) -> Path:
+def incoming(tmp_path: Path, content: bytes = CONTENT) -> Path:
     name = blob(content).digest.replace(":", "-")
     return tmp_path / "region/repositories/org/app/_uploads" / name
 
@@ -75,13 +75,13 @@ async def leave_half(store: DiskStore) -> None:
 
 async def test_the_next_process_goes_on_where_the_last_one_was_killed(tmp_path: Path):
     killed = await DiskStore.open(tmp_path / "region")
-    writing = asyncio.create_task(killed.write_blob(APP, blob(CONTENT), Source(upto=3 * PIECE)))
+    writing = asyncio.create_task(killed.write_blob(APP, blob(CONTENT), Source(upto=3 * CHUNK_BYTES)))
 
     async def are_pieces_written() -> bool:
-        return arriving(tmp_path).exists() and arriving(tmp_path).stat().st_size == WRITTEN
+        return incoming(tmp_path).exists() and incoming(tmp_path).stat().st_size == WRITTEN
 
     await eventually(are_pieces_written)
-    left = arriving(tmp_path).read_bytes()
+    left = incoming(tmp_path).read_bytes()
     rest = Source()
 
     async with asyncio.timeout(60):
@@ -91,7 +91,7 @@ async def test_the_next_process_goes_on_where_the_last_one_was_killed(tmp_path: 
     assert CONTENT.startswith(left)
     assert rest.offsets == [WRITTEN]
     assert await read(store, APP, blob(CONTENT)) == CONTENT
-    assert not arriving(tmp_path).exists()
+    assert not incoming(tmp_path).exists()
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing
@@ -124,7 +124,7 @@ async def test_a_write_that_is_cancelled_is_gone_on_with(store: DiskStore):
 
 
 async def test_what_was_whole_before_the_kill_is_not_asked_for_again(store: DiskStore, tmp_path: Path):
-    path = arriving(tmp_path)
+    path = incoming(tmp_path)
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
     source = Source()
@@ -139,7 +139,7 @@ async def test_what_was_whole_before_the_kill_is_not_asked_for_again(store: Disk
     "left", [bytes(HALF), CONTENT[:-1] + b"x", CONTENT + b"more"], ids=["lost pages", "wrong end", "too long"]
 )
 async def test_what_was_left_and_is_wrong_is_brought_anew(store: DiskStore, tmp_path: Path, left: bytes):
-    path = arriving(tmp_path)
+    path = incoming(tmp_path)
     path.parent.mkdir(parents=True)
     path.write_bytes(left)
 
@@ -195,19 +195,19 @@ async def test_two_at_once_do_not_write_to_one_file(store: DiskStore):
 async def test_what_arrives_is_neither_a_blob_nor_an_upload_of_a_client(store: DiskStore, tmp_path: Path):
     await leave_half(store)
 
-    assert arriving(tmp_path).exists()
+    assert incoming(tmp_path).exists()
     assert await store.stat_blob(APP, blob(CONTENT).digest) is None
     assert [name async for name in store.list_repositories()] == []
     with pytest.raises(Exception, match="upload"):
-        await store.uploads.size(APP, arriving(tmp_path).name)
+        await store.uploads.size(APP, incoming(tmp_path).name)
 
 
 async def test_what_nobody_goes_on_with_is_removed_after_a_day(store: DiskStore, tmp_path: Path):
     await leave_half(store)
     await store.remove_leftovers()
-    assert arriving(tmp_path).exists()
+    assert incoming(tmp_path).exists()
 
-    make_old(arriving(tmp_path), DAY + 60)
+    make_old(incoming(tmp_path), DAY + 60)
     await store.collect_garbage(grace_seconds=0)
 
     assert files(tmp_path / "region") == []

@@ -336,7 +336,7 @@ async def test_a_deleted_referrer_is_not_listed(registry: Registry) -> None:
 async def test_the_catalog_shows_what_the_caller_may_pull(registry: Registry) -> None:
     for name in ("org/b", "org/a", "org/a-c", "org/a/b", "other/secret"):
         await registry.push_blob(b"x", name)
-    registry.gate.hidden.add("other/secret")
+    registry.authorizer.hidden.add("other/secret")
     response, body = await registry.get("/v2/_catalog?n=2")
     assert json.loads(body)["repositories"] == ["org/a", "org/a-c"]
     response, body = await registry.get(response.headers["Link"].partition(">")[0].removeprefix("<"))

@@ -30,7 +30,7 @@ class Allowed:
 @pytest.fixture
 async def limited(store: DiskStore) -> DiskStore:
     """A store in which an organization has all of its ten bytes, counted a moment ago."""
-    store.quotas.allowances = Allowed()
+    store.quotas.source = Allowed()
     await write(store, b"1234567890")
     return store
 
@@ -39,13 +39,13 @@ async def limited(store: DiskStore) -> DiskStore:
 def counts(limited: DiskStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The organizations that were counted, in their order."""
     counted: list[str] = []
-    look: Callable[[str], Usage] = limited.quotas._look
+    look: Callable[[str], Usage] = limited.quotas._measure
 
     def noted(namespace: str) -> Usage:
         counted.append(namespace)
         return look(namespace)
 
-    monkeypatch.setattr(limited.quotas, "_look", noted)
+    monkeypatch.setattr(limited.quotas, "_measure", noted)
     return counted
 
 

@@ -15,7 +15,7 @@ import pytest
 from tagferry.names import Digest
 from tagferry.registry.storage import spool as spool_module
 from tagferry.registry.storage.files import sync_file
-from tagferry.registry.storage.spool import PIECE, Spool, read_ahead
+from tagferry.registry.storage.spool import CHUNK_BYTES, Spool, read_ahead
 from tagferry.registry.storage.threads import DiskFailed, DiskThreads
 
 LARGE = 40
@@ -37,7 +37,7 @@ def spool(tmp_path: Path, threads: DiskThreads) -> Spool:
 
 async def pieces(number: int) -> AsyncIterator[bytes]:
     for _ in range(number):
-        yield bytes(PIECE)
+        yield bytes(CHUNK_BYTES)
 
 
 async def test_a_large_blob_is_synced_while_it_still_arrives(spool: Spool, monkeypatch: pytest.MonkeyPatch):
@@ -55,8 +55,8 @@ async def test_a_large_blob_is_synced_while_it_still_arrives(spool: Spool, monke
 
     monkeypatch.setattr(spool_module, "sync_file", sync)
 
-    assert await spool.extend(slow()) == LARGE * PIECE + len(b"the end")
-    await spool.verify(Digest.of(bytes(LARGE * PIECE) + b"the end"))
+    assert await spool.extend(slow()) == LARGE * CHUNK_BYTES + len(b"the end")
+    await spool.verify(Digest.of(bytes(LARGE * CHUNK_BYTES) + b"the end"))
 
 
 async def test_a_small_blob_is_synced_once(spool: Spool, monkeypatch: pytest.MonkeyPatch):
@@ -64,7 +64,7 @@ async def test_a_small_blob_is_synced_once(spool: Spool, monkeypatch: pytest.Mon
     monkeypatch.setattr(spool_module, "sync_file", synced.append)
 
     await spool.extend(pieces(3))
-    await spool.verify(Digest.of(bytes(3 * PIECE)))
+    await spool.verify(Digest.of(bytes(3 * CHUNK_BYTES)))
 
     assert synced == [spool.path]
 
@@ -83,15 +83,15 @@ async def test_nothing_builds_on_bytes_that_the_disk_has_lost(spool: Spool, monk
 
 async def test_work_that_can_be_left_out_takes_a_quarter_of_the_threads(threads: DiskThreads):
     go_on = threading.Event()
-    first = threads.submit_spare(go_on.wait, 10)
+    first = threads.submit_optional(go_on.wait, 10)
     try:
         assert first is not None
-        assert threads.submit_spare(go_on.wait, 10) is None
+        assert threads.submit_optional(go_on.wait, 10) is None
     finally:
         go_on.set()
 
     await first
-    second = threads.submit_spare(go_on.wait, 10)
+    second = threads.submit_optional(go_on.wait, 10)
     assert second is not None
     await second
 
@@ -101,7 +101,7 @@ async def test_a_file_is_read_as_it_is_wherever_it_has_to_be_waited_for(
     tmp_path: Path, threads: DiskThreads, monkeypatch: pytest.MonkeyPatch, in_memory: str
 ):
     path = tmp_path / "blob"
-    content = random.Random(7).randbytes(3 * PIECE + 17)
+    content = random.Random(7).randbytes(3 * CHUNK_BYTES + 17)
     path.write_bytes(content)
     asked = count()
 
@@ -112,7 +112,7 @@ async def test_a_file_is_read_as_it_is_wherever_it_has_to_be_waited_for(
 
     monkeypatch.setattr(spool_module, "_read_cached", cached)
 
-    for offset, length in ((0, None), (5, None), (PIECE - 1, PIECE + 2), (len(content), None), (3, 0)):
+    for offset, length in ((0, None), (5, None), (CHUNK_BYTES - 1, CHUNK_BYTES + 2), (len(content), None), (3, 0)):
         with path.open("rb") as file:
             read = b"".join([piece async for piece in read_ahead(file, threads, offset=offset, length=length)])
         assert read == content[offset : None if length is None else offset + length]
@@ -120,19 +120,19 @@ async def test_a_file_is_read_as_it_is_wherever_it_has_to_be_waited_for(
 
 async def test_a_file_that_became_shorter_ends_where_it_does(tmp_path: Path, threads: DiskThreads):
     path = tmp_path / "blob"
-    path.write_bytes(bytes(3 * PIECE))
+    path.write_bytes(bytes(3 * CHUNK_BYTES))
     with path.open("rb") as file:
         pieces = read_ahead(file, threads, offset=0)
         first = await anext(pieces)
-        os.truncate(path, PIECE)
-        assert len(first) + sum([len(piece) async for piece in pieces]) <= 2 * PIECE
+        os.truncate(path, CHUNK_BYTES)
+        assert len(first) + sum([len(piece) async for piece in pieces]) <= 2 * CHUNK_BYTES
 
 
 async def test_nothing_reads_from_a_file_that_is_left(
     tmp_path: Path, threads: DiskThreads, monkeypatch: pytest.MonkeyPatch
 ):
     path = tmp_path / "blob"
-    path.write_bytes(bytes(3 * PIECE))
+    path.write_bytes(bytes(3 * CHUNK_BYTES))
     reading, ended = threading.Event(), threading.Event()
 
     def slow(descriptor: int, size: int, offset: int) -> bytes:

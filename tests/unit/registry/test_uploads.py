@@ -11,9 +11,9 @@ import pytest
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.api.access import Action
 from tagferry.registry.api.app import RegistryApp
-from tagferry.registry.storage.spool import PIECE
+from tagferry.registry.storage.spool import CHUNK_BYTES
 from tagferry.registry.storage.store import DiskStore
-from tests.support.open_gate import OpenGate
+from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.serving import serving
 from tests.unit.web.front import until
 
@@ -140,7 +140,7 @@ async def test_an_upload_that_is_cancelled_while_it_receives_ends_as_unknown(reg
 
     digest = Digest.of(CONTENT + b"more")
     sending = asyncio.create_task(registry.http.put(f"{location}?digest={digest}", data=stream()).__aenter__())
-    await until(lambda: stored(registry) >= PIECE)
+    await until(lambda: stored(registry) >= CHUNK_BYTES)
     async with registry.http.delete(location) as response:
         assert response.status == 204
     cancelled.set()
@@ -164,7 +164,7 @@ async def test_an_upload_goes_on_after_the_store_was_opened_anew(registry: Regis
     location = await registry.start_upload()
     await patch(registry, location, CONTENT[:1_500_000])
     again = await DiskStore.open(registry.root)
-    async with serving(RegistryApp(again, OpenGate())) as url, aiohttp.ClientSession(url) as http:
+    async with serving(RegistryApp(again, OpenAuthorizer())) as url, aiohttp.ClientSession(url) as http:
         async with http.get(location) as response:
             assert response.headers["Range"] == "0-1499999"
         span = {"Content-Range": f"1500000-{len(CONTENT) - 1}"}
@@ -182,14 +182,14 @@ async def test_an_interrupted_upload_keeps_what_came_and_can_be_resumed(registry
     head = f"PATCH {location} HTTP/1.1\r\nHost: x\r\nAuthorization: me\r\nContent-Length: {len(CONTENT)}\r\n\r\n"
     writer.write(head.encode() + CONTENT[:1_200_000])
     await writer.drain()
-    await until(lambda: stored(registry) >= PIECE)
+    await until(lambda: stored(registry) >= CHUNK_BYTES)
     writer.close()
     await writer.wait_closed()
     code, kept = await status(registry, location)
     assert (code, kept is not None) == (204, True)
     received = int(str(kept).removeprefix("0-")) + 1
     # What the server had not read when the connection ended may be lost.
-    assert PIECE <= received <= 1_200_000
+    assert CHUNK_BYTES <= received <= 1_200_000
     response = await patch(registry, location, CONTENT[received:], f"{received}-{len(CONTENT) - 1}")
     assert response.status == 202
     assert (await put(registry, location, Digest.of(CONTENT)))[0] == 201
@@ -202,7 +202,7 @@ async def test_an_interrupted_single_post_leaves_nothing(registry: Registry) -> 
     head = f"POST {target} HTTP/1.1\r\nHost: x\r\nAuthorization: me\r\nContent-Length: {len(CONTENT)}\r\n\r\n"
     writer.write(head.encode() + CONTENT[:-1])
     await writer.drain()
-    await until(lambda: stored(registry) >= PIECE)
+    await until(lambda: stored(registry) >= CHUNK_BYTES)
     writer.close()
     await writer.wait_closed()
     await until(lambda: not any(path.is_file() for path in registry.root.rglob("*")))
@@ -234,9 +234,9 @@ async def test_what_cannot_be_mounted_becomes_an_upload(registry: Registry) -> N
 
 async def test_a_mount_from_where_one_may_not_pull_becomes_an_upload(registry: Registry) -> None:
     digest = await registry.push_blob(b"shared", "org/app")
-    registry.gate.denied.add((Action.PULL, "org/app"))
+    registry.authorizer.denied.add((Action.PULL, "org/app"))
     assert await mount(registry, digest, "org/app") == 202
-    registry.gate.denied.clear()
+    registry.authorizer.denied.clear()
     assert (await registry.get(f"/v2/org/target/blobs/{digest}"))[0].status == 404
 
 

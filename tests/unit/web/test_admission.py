@@ -11,7 +11,7 @@ from tagferry import bounds
 from tagferry.addresses import client_source
 from tagferry.errors import LoginThrottled, Throttled
 from tagferry.metrics import registry
-from tagferry.registry.api.app import refusal
+from tagferry.registry.api.app import error_response
 from tagferry.settings import LimitSettings
 from tagferry.web.errors import respond
 from tagferry.web.server.admission import Admission, Admitted, Load
@@ -209,7 +209,7 @@ REFUSED = [(FOR_NOW, True), (Throttled("carol has 4 synchronizations in flight",
 async def test_a_login_that_is_refused_for_now_counts_as_a_refused_request(error: Throttled, is_shed: bool, path: str):
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if path == "/v2/":
-            await refusal(error, scope, lambda _: "Basic").send(send, receive, method="GET")
+            await error_response(error, scope, lambda _: "Basic").send(send, receive, method="GET")
         else:
             await respond(error, scope)(scope, receive, send)
 

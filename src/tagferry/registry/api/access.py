@@ -96,7 +96,7 @@ class Login:
     origin: str | None = None
 
 
-class Gate(Protocol):
+class Authorizer(Protocol):
     """Tells who a caller is and what the caller may do."""
 
     def challenge(self, login: Login, scopes: Sequence[Scope], error: Unauthenticated) -> str:
@@ -109,7 +109,9 @@ class Gate(Protocol):
         """
         ...
 
-    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> str | None:
+    async def authorize(
+        self, login: Login, actions: frozenset[Action], repository: RepositoryName | None
+    ) -> str | None:
         """Let the caller pass, or raise.
 
         Args:

@@ -10,8 +10,8 @@ from functools import partial
 from tagferry.errors import InvalidName, LoginThrottled, NotFound, TagferryError, Unauthenticated
 from tagferry.names import RepositoryName
 from tagferry.registry.api import asgi, blob_routes, manifest_routes, upload_routes
-from tagferry.registry.api.access import CATALOG, Action, Gate, Scope
-from tagferry.registry.api.asgi import ClientGone, Message, Receive, Request, Response, Send
+from tagferry.registry.api.access import CATALOG, Action, Authorizer, Scope
+from tagferry.registry.api.asgi import ClientDisconnected, Message, Receive, Request, Response, Send
 from tagferry.registry.api.errors import error_detail, error_document, error_headers, status_and_code
 from tagferry.registry.api.exchange import Exchange, Handler, OnDelete, OnPull, OnPush
 from tagferry.registry.errors import NotAllowed
@@ -78,7 +78,7 @@ class RegistryApp:
     def __init__(
         self,
         store: DiskStore,
-        gate: Gate,
+        authorizer: Authorizer,
         *,
         on_push: OnPush | None = None,
         on_delete: OnDelete | None = None,
@@ -89,14 +89,14 @@ class RegistryApp:
 
         Args:
             store: what is served; closing it is the caller's.
-            gate: who may do what.
+            authorizer: who may do what.
             on_push: awaited after every stored manifest; what it raises is logged, the push stands.
             on_delete: awaited after every deletion of a tag or manifest; what it raises is logged too.
             on_pull: called before a manifest is sent, but not where only its headers are.
             idle_seconds: a client that sends nothing for so long in the middle of a body is answered 408.
         """
         self._store = store
-        self._gate = gate
+        self._authorizer = authorizer
         self._on_push = on_push
         self._on_delete = on_delete
         self._on_pull = on_pull
@@ -106,12 +106,12 @@ class RegistryApp:
         if scope["type"] != "http":
             raise NotImplementedError(f"the registry does not speak {scope['type']}")
         request = Request.of(scope, receive, idle_seconds=self._idle_seconds)
-        answer = _Answer(send)
-        with suppress(ClientGone):
+        answer = _MarkedSend(send)
+        with suppress(ClientDisconnected):
             try:
                 response = await self._respond(request)
                 await response.send(answer, receive, method=request.method)
-            except ClientGone:
+            except ClientDisconnected:
                 raise
             except Exception as error:
                 if answer.started:
@@ -120,7 +120,7 @@ class RegistryApp:
                     # Whoever reads it learns from the missing end that it is not whole.
                     _log.warning("ended the answer to %s in the middle: %s", request.path, error.message)
                     return
-                response = refusal(error, scope, partial(self._challenge, request))
+                response = error_response(error, scope, partial(self._challenge, request))
                 await response.send(answer, receive, method=request.method)
 
     async def _respond(self, request: Request) -> Response:
@@ -134,11 +134,11 @@ class RegistryApp:
             # What is pushed here is managed under SWR's names, which allow less than the distribution-spec.
             _ = repository.namespace, repository.repository
         actions = frozenset({action}) if action else frozenset()
-        caller = await self._gate.check(request.login, actions, repository)
+        caller = await self._authorizer.authorize(request.login, actions, repository)
         exchange = Exchange(
             request=request,
             store=self._store,
-            gate=self._gate,
+            authorizer=self._authorizer,
             on_push=self._on_push,
             on_delete=self._on_delete,
             on_pull=self._on_pull,
@@ -149,10 +149,10 @@ class RegistryApp:
         return await handler(exchange)
 
     def _challenge(self, request: Request, error: Unauthenticated) -> str:
-        return self._gate.challenge(request.login, _needed_scopes(request), error)
+        return self._authorizer.challenge(request.login, _needed_scopes(request), error)
 
 
-def refusal(error: Exception, scope: asgi.Scope, challenge: Callable[[Unauthenticated], str]) -> Response:
+def error_response(error: Exception, scope: asgi.Scope, challenge: Callable[[Unauthenticated], str]) -> Response:
     """What is answered to a request that failed.
 
     Args:
@@ -172,7 +172,7 @@ def refusal(error: Exception, scope: asgi.Scope, challenge: Callable[[Unauthenti
     return Response(status, headers, error_document(code, error.message, error_detail(error)))
 
 
-class _Answer:
+class _MarkedSend:
     """Passes messages on, marks every response as a registry's, and knows whether one has begun."""
 
     def __init__(self, send: Send) -> None:

@@ -46,7 +46,7 @@ def mark_as_shed(scope: Scope) -> None:
     scope.setdefault("state", {})["is_shed"] = True
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client closed the connection before its request was complete, or before it had the whole answer."""
 
 
@@ -120,7 +120,7 @@ class Request:
         return sys.maxsize if number is None else number
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives; raises ClientGone, and ClientStalled where nothing comes for `idle_seconds`."""
+        """Yield the body; raises ClientDisconnected, and ClientStalled after `idle_seconds` without data."""
         more = True
         while more:
             try:
@@ -129,7 +129,7 @@ class Request:
             except TimeoutError:
                 raise ClientStalled("body", self.idle_seconds) from None
             if message["type"] != "http.request":
-                raise ClientGone
+                raise ClientDisconnected
             more = message.get("more_body", False)
             if body := message.get("body", b""):
                 yield body
@@ -163,7 +163,7 @@ class Response:
         """Send everything; a HEAD request gets the headers only.
 
         Raises:
-            ClientGone: the client closed the connection; nothing more is read for it.
+            ClientDisconnected: the client closed the connection; nothing more is read for it.
         """
         if self.stream is None or method == "HEAD":
             await self._start(send)
@@ -183,12 +183,12 @@ class Response:
 
 
 async def _send_all(chunks: AsyncIterator[bytes], send: Send, receive: Receive) -> None:
-    """Send a body; raises ClientGone once the client has closed the connection, which `send` does not tell."""
+    """Send a body; raises ClientDisconnected once the client has closed the connection, which `send` does not tell."""
     gone: asyncio.Task[None] | None = None
     try:
         async for chunk in chunks:
             if gone is not None and gone.done():
-                raise ClientGone
+                raise ClientDisconnected
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             if gone is None:
                 gone = asyncio.create_task(_disconnected(receive))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tagferry.errors import Denied, InvalidName, NotFound, Unauthenticated
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.model import Manifest
-from tagferry.registry.api.access import Action, Gate, InsufficientScope
+from tagferry.registry.api.access import Action, Authorizer, InsufficientScope
 from tagferry.registry.api.asgi import Request, Response
 from tagferry.registry.storage.store import DiskStore
 
@@ -34,7 +34,7 @@ class Exchange:
 
     request: Request
     store: DiskStore
-    gate: Gate
+    authorizer: Authorizer
     on_push: OnPush | None
     on_delete: OnDelete | None
     on_pull: OnPull | None
@@ -45,7 +45,7 @@ class Exchange:
     async def permits(self, action: Action, repository: RepositoryName) -> bool:
         """Whether the caller may also do this, elsewhere; raises InsufficientScope where its token tells neither."""
         try:
-            await self.gate.check(self.request.login, frozenset({action}), repository)
+            await self.authorizer.authorize(self.request.login, frozenset({action}), repository)
         except InsufficientScope:
             raise
         except (Unauthenticated, Denied, NotFound, InvalidName):

@@ -55,7 +55,7 @@ async def put_manifest(exchange: Exchange) -> Response:
     for each in tags:
         await exchange.store.put_manifest(exchange.repository, manifest, each)
         if exchange.on_push is not None:
-            await _told(exchange.on_push(exchange.repository, each, manifest.digest, exchange.caller), exchange)
+            await _notify(exchange.on_push(exchange.repository, each, manifest.digest, exchange.caller), exchange)
     headers = {
         "Docker-Content-Digest": manifest.digest,
         "Location": f"/v2/{exchange.repository}/manifests/{manifest.digest}",
@@ -72,7 +72,7 @@ async def delete_manifest(exchange: Exchange) -> Response:
     reference = _existing_reference(exchange)
     await exchange.store.delete_manifest(exchange.repository, reference)
     if exchange.on_delete is not None:
-        await _told(exchange.on_delete(exchange.repository, reference), exchange)
+        await _notify(exchange.on_delete(exchange.repository, reference), exchange)
     return Response(202)
 
 
@@ -108,7 +108,7 @@ async def list_referrers(exchange: Exchange) -> Response:
 async def list_catalog(exchange: Exchange) -> Response:
     """List the repositories that the caller may pull, in lexical order, in pages of `n` (Docker's registry API)."""
     names = [name async for name in exchange.store.list_repositories()]
-    visible = await exchange.gate.visible(exchange.request.login, names)
+    visible = await exchange.authorizer.visible(exchange.request.login, names)
     page, headers = _page(exchange, visible)
     return _json({"repositories": page}, headers)
 
@@ -131,7 +131,7 @@ def _existing_reference(exchange: Exchange) -> Reference:
         raise NotFound("tag", exchange.reference) from None
 
 
-async def _told(following: Awaitable[None], exchange: Exchange) -> None:
+async def _notify(following: Awaitable[None], exchange: Exchange) -> None:
     """Let somebody know what was done; whatever follows from it must not tell the client that it was not."""
     try:
         await following

@@ -19,15 +19,22 @@ from typing import BinaryIO
 from tagferry.errors import NotFound
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.storage.files import (
+    concerns_file,
     entries,
-    is_of_the_file,
     make_directory,
     open_file,
     remove_entry,
     rename_over,
     sync_directory,
 )
-from tagferry.registry.storage.integrity import READ_WHOLE, Damage, Integrity, is_marked, recorded_size, touch
+from tagferry.registry.storage.integrity import (
+    SMALL_BLOB_BYTES,
+    Damage,
+    IntegrityChecker,
+    is_marked,
+    recorded_size,
+    touch,
+)
 from tagferry.registry.storage.layout import Layout, digest_of
 
 _FRESH_SECONDS = 60
@@ -40,13 +47,13 @@ class OpenedBlob:
     Attributes:
         found: what the system told of the file when it was opened.
         content: all of it, verified, where it is small.
-        is_right: whether it need not be verified.
+        is_verified: whether it need not be verified.
     """
 
     file: BinaryIO
     found: os.stat_result
     content: bytes | None
-    is_right: bool
+    is_verified: bool
 
     def close(self) -> None:
         """Close the file."""
@@ -56,7 +63,7 @@ class OpenedBlob:
 class BlobFiles:
     """The blobs of one registry."""
 
-    def __init__(self, layout: Layout, integrity: Integrity) -> None:
+    def __init__(self, layout: Layout, integrity: IntegrityChecker) -> None:
         self._layout = layout
         self._integrity = integrity
 
@@ -90,11 +97,11 @@ class BlobFiles:
         for _ in range(2):
             try:
                 found = path.lstat()
-                if self._is_sound(path, digest, found, size=size, thorough=thorough):
+                if self._is_intact(path, digest, found, size=size, thorough=thorough):
                     return found
             except FileNotFoundError:
                 return None
-            if not self._lead_to_pool(path, digest, found):
+            if not self._relink_to_pool(path, digest, found):
                 return None
         return None
 
@@ -114,10 +121,10 @@ class BlobFiles:
                 opened, found = self._opened(path, digest)
                 if opened is not None:
                     return opened
-                is_right = not self._integrity.is_wrong(found) and self._integrity.check(path, digest)
+                is_verified = not self._integrity.is_known_damaged(found) and self._integrity.check(path, digest)
             except FileNotFoundError:
                 break
-            if not is_right and not self._lead_to_pool(path, digest, found):
+            if not is_verified and not self._relink_to_pool(path, digest, found):
                 break
         raise NotFound("blob", digest)
 
@@ -125,10 +132,10 @@ class BlobFiles:
         """Take a blob over from another repository, if that holds it."""
         held, member = self._layout.blob(source, digest), self._layout.blob(repository, digest)
         try:
-            is_right = self._integrity.is_right(held.lstat())
-            if not self._put(held, member, digest):
+            is_verified = self._integrity.is_verified(held.lstat())
+            if not self._install(held, member, digest):
                 return False
-            if is_right:
+            if is_verified:
                 self._integrity.remember(member.lstat())
         except FileNotFoundError:
             return False
@@ -138,11 +145,11 @@ class BlobFiles:
         """Have a repository hold a blob again that the pool still has; False where it has none undamaged."""
         pooled = self._layout.pooled(digest)
         try:
-            if not self._is_sound(pooled, digest, pooled.lstat()):
+            if not self._is_intact(pooled, digest, pooled.lstat()):
                 return False
         except FileNotFoundError:
             return False
-        return self._put(pooled, self._layout.blob(repository, digest), digest)
+        return self._install(pooled, self._layout.blob(repository, digest), digest)
 
     def commit(self, spooled: Path, repository: RepositoryName, digest: Digest) -> None:
         """Make a verified, durable file the content of a blob of this repository, and remove the file.
@@ -150,15 +157,15 @@ class BlobFiles:
         What was there already is read first, and replaced where it is damaged.
         """
         pooled, member = self._layout.pooled(digest), self._layout.blob(repository, digest)
-        in_pool = self._put(spooled, pooled, digest, thorough=True)
-        if not (in_pool and self._put(pooled, member, digest, thorough=True)):
+        in_pool = self._install(spooled, pooled, digest, thorough=True)
+        if not (in_pool and self._install(pooled, member, digest, thorough=True)):
             # The pool's file went between the two links, or has as many links as the file system allows.
-            self._put(spooled, member, digest, thorough=True)
+            self._install(spooled, member, digest, thorough=True)
         # A caller that was cancelled meanwhile has removed it.
         spooled.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             self._integrity.remember(member.lstat())
-        self._integrity.healed(Damage("blob", digest))
+        self._integrity.record_repair(Damage("blob", digest))
 
     def delete(self, repository: RepositoryName, digest: Digest) -> int:
         """Take a blob out of a repository and return the bytes that this freed; raises NotFound."""
@@ -200,45 +207,45 @@ class BlobFiles:
         except FileNotFoundError:
             raise
         except OSError as error:
-            if not is_of_the_file(error):
+            if not concerns_file(error):
                 raise
             return None, path.lstat()
         found = os.fstat(file.fileno())
         opened = None
         try:
-            is_right = self._integrity.is_right(found)
-            if not is_right and is_marked(found):
+            is_verified = self._integrity.is_verified(found)
+            if not is_verified and is_marked(found):
                 return None, found
-            if found.st_size > READ_WHOLE:
-                opened = OpenedBlob(file, found, None, is_right=is_right)
+            if found.st_size > SMALL_BLOB_BYTES:
+                opened = OpenedBlob(file, found, None, is_verified=is_verified)
             elif (content := _read_whole(file)) is not None and (
-                is_right or Digest.of(content, digest.algorithm) == digest
+                is_verified or Digest.of(content, digest.algorithm) == digest
             ):
-                opened = OpenedBlob(file, found, content, is_right=True)
-                if not is_right:
+                opened = OpenedBlob(file, found, content, is_verified=True)
+                if not is_verified:
                     self._integrity.remember(found)
         finally:
             if opened is None:
                 file.close()
         return opened, found
 
-    def _is_sound(
+    def _is_intact(
         self, path: Path, digest: Digest, found: os.stat_result, *, size: int | None = None, thorough: bool = False
     ) -> bool:
-        if self._integrity.is_wrong(found):
+        if self._integrity.is_known_damaged(found):
             return False
-        if self._integrity.is_right(found):
+        if self._integrity.is_verified(found):
             return True
         is_doubtful = (
             thorough
             or is_marked(found)
-            or found.st_size <= READ_WHOLE
+            or found.st_size <= SMALL_BLOB_BYTES
             or size not in (None, found.st_size)
             or recorded_size(path) not in (None, found.st_size)
         )
         return not is_doubtful or self._integrity.check(path, digest)
 
-    def _lead_to_pool(self, member: Path, digest: Digest, found: os.stat_result) -> bool:
+    def _relink_to_pool(self, member: Path, digest: Digest, found: os.stat_result) -> bool:
         """Link a repository to the pool's file instead of its own damaged one; False where that is no better."""
         pooled = self._layout.pooled(digest)
         try:
@@ -253,7 +260,7 @@ class BlobFiles:
             # Whoever only reads is not to fail because nothing can be written.
             return False
 
-    def _put(self, source: Path, target: Path, digest: Digest, *, thorough: bool = False) -> bool:
+    def _install(self, source: Path, target: Path, digest: Digest, *, thorough: bool = False) -> bool:
         """Link a file to its place, unless an undamaged one is there; False where the source is gone or cannot."""
         make_directory(target.parent)
         try:
@@ -262,12 +269,12 @@ class BlobFiles:
         except FileExistsError:
             try:
                 found = target.lstat()
-                if self._is_sound(target, digest, found, thorough=thorough):
+                if self._is_intact(target, digest, found, thorough=thorough):
                     return self._renew(target, found)
             except FileNotFoundError:
-                return self._put(source, target, digest, thorough=thorough)
+                return self._install(source, target, digest, thorough=thorough)
             return self._replace(source, target)
-        self._settle(target)
+        self._make_durable(target)
         return True
 
     def _replace(self, source: Path, target: Path) -> bool:
@@ -284,11 +291,11 @@ class BlobFiles:
             # Where both were links of one file already, replacing does nothing.
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
-        self._settle(target)
+        self._make_durable(target)
         return True
 
     @staticmethod
-    def _settle(target: Path) -> None:
+    def _make_durable(target: Path) -> None:
         """Make a new link durable; where that fails it goes, so that nobody takes it for durable later."""
         try:
             touch(target)
@@ -300,7 +307,7 @@ class BlobFiles:
 
     def _renew(self, path: Path, found: os.stat_result) -> bool:
         """Set a file's age to nothing; False where it has gone."""
-        known = self._integrity.is_right(found)
+        known = self._integrity.is_verified(found)
         try:
             touch(path)
             if known:
@@ -324,7 +331,7 @@ class BlobFiles:
 def _read_whole(file: BinaryIO) -> bytes | None:
     """A small file's content; None where the disk does not give it back."""
     try:
-        return file.read(READ_WHOLE)
+        return file.read(SMALL_BLOB_BYTES)
     except OSError:
         return None
 

@@ -10,70 +10,72 @@ from threading import Lock
 
 from tagferry.registry.storage.files import replace_file
 from tagferry.registry.storage.layout import Layout
-from tagferry.registry.storage.threads import DISK_FAILED, DiskFailed, DiskReadOnly, kind_of
+from tagferry.registry.storage.threads import DISK_FAILED, DiskFailed, DiskReadOnly, error_class
 
 _REMEMBERED = 64
 _FRESH_SECONDS = 1.0
 """For how long an answer is given again, since each one writes to the disk."""
 
 
-class Faults:
+class DirectoryFaults:
     """What the disk reported to requests. Its methods block."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._lock = Lock()
         self._checking = Lock()
-        self._places: dict[Path, None] = {}
+        self._directories: dict[Path, None] = {}
         self._checked_at = float("-inf")
 
-    def note(self, error: OSError) -> None:
+    def record(self, error: OSError) -> None:
         """Remember where an operation failed, unless the disk is only full or the process lacks memory or files."""
-        if kind_of(error) not in (DiskFailed, DiskReadOnly):
+        if error_class(error) not in (DiskFailed, DiskReadOnly):
             return
-        places = [self._place(name, error) for name in (error.filename, error.filename2) if isinstance(name, str)]
+        directories = [
+            self._failed_directory(name, error) for name in (error.filename, error.filename2) if isinstance(name, str)
+        ]
         with self._lock:
-            for place in places or [self._layout.temporary]:
-                self._places.pop(place, None)
-                self._places[place] = None
-            while len(self._places) > _REMEMBERED:
-                del self._places[next(iter(self._places))]
+            for directory in directories or [self._layout.temporary]:
+                self._directories.pop(directory, None)
+                self._directories[directory] = None
+            while len(self._directories) > _REMEMBERED:
+                del self._directories[next(iter(self._directories))]
 
-    def complaint(self) -> str | None:
+    def error(self) -> str | None:
         """Return what is wrong while a directory that failed still cannot be used, or no file can be written."""
         with self._lock:
-            places = list(self._places)
-        if not places:
+            directories = list(self._directories)
+        if not directories:
             return None
         if time.monotonic() - self._checked_at < _FRESH_SECONDS or not self._checking.acquire(blocking=False):
             return DISK_FAILED
         try:
-            failing = [place for place in places if not self._is_usable(place)]
+            failing = [directory for directory in directories if not self._is_usable(directory)]
             if not self._takes_a_file():
                 failing.append(self._layout.temporary)
             self._checked_at = time.monotonic()
         finally:
             self._checking.release()
         with self._lock:
-            for place in places:
-                if place not in failing:
-                    self._places.pop(place, None)
-            self._places.update(dict.fromkeys(failing))
+            for directory in directories:
+                if directory not in failing:
+                    self._directories.pop(directory, None)
+            self._directories.update(dict.fromkeys(failing))
         return DISK_FAILED if failing else None
 
-    def _place(self, name: str, error: OSError) -> Path:
+    def _failed_directory(self, name: str, error: OSError) -> Path:
         """The directory that an operation needed: it failed at a file or a directory of this name."""
         path = Path(name)
         if not path.is_relative_to(self._layout.root):
             return self._layout.temporary
-        # EEXIST is what a directory is answered that could not be made, since something else is in its place.
+        # EEXIST is what a directory is answered that could not be made, since something else is in its directory.
         return path if error.errno == errno.EEXIST or _is_directory(path) else path.parent
 
-    def _is_usable(self, place: Path) -> bool:
+    def _is_usable(self, directory: Path) -> bool:
         """Whether a directory, or if it is missing the next one above it, can be read and written."""
-        while not os.path.lexists(place) and place != self._layout.root:
-            place = place.parent
-        return _is_directory(place) and os.access(place, os.R_OK | os.W_OK | os.X_OK)
+        while not os.path.lexists(directory) and directory != self._layout.root:
+            directory = directory.parent
+        return _is_directory(directory) and os.access(directory, os.R_OK | os.W_OK | os.X_OK)
 
     def _takes_a_file(self) -> bool:
         path = self._layout.temporary / f"probe-{uuid.uuid4().hex}"

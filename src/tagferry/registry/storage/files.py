@@ -37,7 +37,7 @@ def read_file(path: Path, limit: int) -> bytes:
         return file.read(limit)
 
 
-def is_of_the_file(error: OSError) -> bool:
+def concerns_file(error: OSError) -> bool:
     """Return whether an error tells of the file, and not of the process that had no descriptor or memory left."""
     return error.errno not in _EXHAUSTED
 

@@ -16,7 +16,7 @@ from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.manifests import ManifestFiles
 
 
-class Garbage:
+class GarbageCollector:
     """Removes content of one registry.
 
     Args:
@@ -37,7 +37,7 @@ class Garbage:
     def collect(self, repository: RepositoryName, older_than: float) -> int:
         """Remove the blobs of a repository that no manifest needs and that are older; returns the bytes freed."""
         with self._lock(repository):
-            self._manifests.referrers.drop_vanished(repository)
+            self._manifests.referrers.remove_dangling(repository)
             try:
                 needed = self._manifests.referenced_blobs(repository)
             except TagferryError:

@@ -9,23 +9,23 @@ from tagferry.names import RepositoryName
 from tagferry.oci.images import OpenBlob
 from tagferry.oci.model import Descriptor
 from tagferry.registry.storage.files import make_file
+from tagferry.registry.storage.free_space import FreeSpace
 from tagferry.registry.storage.layout import Layout
-from tagferry.registry.storage.room import Room
 from tagferry.registry.storage.spool import Spool
-from tagferry.registry.storage.threads import DiskRefuses, DiskThreads
+from tagferry.registry.storage.threads import DiskThreads, DiskUnavailable
 from tagferry.registry.storage.uploads import Commit
 
-WORTH_KEEPING = 16 * 1024 * 1024
+RESUMABLE_BYTES = 16 * 1024 * 1024
 """Bytes of the smallest blob that is gone on with: a smaller one is brought again within seconds over any link."""
 
 
-class Arrivals:
+class IncomingBlobs:
     """The blobs that are on their way into one registry. One process at a time may have a registry's arrivals."""
 
-    def __init__(self, layout: Layout, threads: DiskThreads, room: Room, commit: Commit) -> None:
+    def __init__(self, layout: Layout, threads: DiskThreads, free_space: FreeSpace, commit: Commit) -> None:
         self._layout = layout
         self._threads = threads
-        self._room = room
+        self._free_space = free_space
         self._commit = commit
         self._taken: set[Path] = set()
 
@@ -42,20 +42,20 @@ class Arrivals:
 
         Raises:
             Corrupt: the size or the digest differs, also when nothing is built on what was left.
-            DiskRefuses: the disk takes no more; what has arrived is given up, to make room.
+            DiskUnavailable: the disk takes no more; what has arrived is given up, to make room.
         """
         commit = commit or self._commit
-        kept = self._layout.arriving(repository, descriptor.digest)
-        if descriptor.size < WORTH_KEEPING or kept in self._taken:
-            await self._receive_at_once(repository, descriptor, source, commit)
+        kept = self._layout.incoming(repository, descriptor.digest)
+        if descriptor.size < RESUMABLE_BYTES or kept in self._taken:
+            await self._receive_small(repository, descriptor, source, commit)
             return
         self._taken.add(kept)
         try:
-            await self._go_on(kept, repository, descriptor, source, commit)
+            await self._resume(kept, repository, descriptor, source, commit)
         finally:
             self._taken.discard(kept)
 
-    async def _receive_at_once(
+    async def _receive_small(
         self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, commit: Commit
     ) -> None:
         spool = self._spool(self._layout.temporary / uuid.uuid4().hex, descriptor)
@@ -65,7 +65,7 @@ class Arrivals:
         finally:
             await self._threads.run(spool.path.unlink, missing_ok=True)
 
-    async def _go_on(
+    async def _resume(
         self, path: Path, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, commit: Commit
     ) -> None:
         spool = self._spool(path, descriptor)
@@ -80,7 +80,7 @@ class Arrivals:
                 # A machine that lost its power may have left anything. What arrives now tells.
                 await spool.cut(0)
                 await self._fill(spool, 0, repository, descriptor, source, commit)
-        except (Corrupt, DiskRefuses):
+        except (Corrupt, DiskUnavailable):
             await self._threads.run(path.unlink, missing_ok=True)
             raise
         except (TagferryError, asyncio.CancelledError):
@@ -112,10 +112,16 @@ class Arrivals:
         """Make the file, where its content will fit, before the source is asked for anything."""
         make_file(path)
         try:
-            self._room.require(max(0, size - path.stat().st_size))
+            self._free_space.require(max(0, size - path.stat().st_size))
         except BaseException:
             path.unlink(missing_ok=True)
             raise
 
     def _spool(self, path: Path, descriptor: Descriptor) -> Spool:
-        return Spool(path, self._threads, room=self._room, algorithm=descriptor.digest.algorithm, limit=descriptor.size)
+        return Spool(
+            path,
+            self._threads,
+            free_space=self._free_space,
+            algorithm=descriptor.digest.algorithm,
+            limit=descriptor.size,
+        )

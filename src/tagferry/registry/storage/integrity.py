@@ -24,13 +24,13 @@ import structlog
 from tagferry import bounds
 from tagferry.metrics import DAMAGED_CONTENT
 from tagferry.names import Digest, RepositoryName
-from tagferry.registry.storage.files import is_of_the_file, open_file
+from tagferry.registry.storage.files import concerns_file, open_file
 
-READ_WHOLE = 1024 * 1024
+SMALL_BLOB_BYTES = 1024 * 1024
 """Bytes of the largest blob that is read whole and verified before anything is said of it."""
 _REMEMBERED = 32_768
 _REPORTED = 1000
-_PIECE = 512 * 1024
+_CHUNK_BYTES = 512 * 1024
 _SIZE_ATTRIBUTE = "user.tagferry.size"
 
 log = structlog.get_logger(__name__)
@@ -67,7 +67,7 @@ def is_marked(found: os.stat_result) -> bool:
     return bool(found.st_mode & stat.S_ISVTX) or not stat.S_ISREG(found.st_mode)
 
 
-class Integrity:
+class IntegrityChecker:
     """Verifies the files of one registry, remembers which were right, and marks those that are not.
 
     A mark may be lost, or set by whoever copied the files, and some file systems have none. So a marked file is read
@@ -75,22 +75,22 @@ class Integrity:
     """
 
     def __init__(self) -> None:
-        self._right: OrderedDict[int, _Stamp] = OrderedDict()
-        self._wrong: OrderedDict[int, _Stamp] = OrderedDict()
+        self._verified: OrderedDict[int, _Stamp] = OrderedDict()
+        self._damaged: OrderedDict[int, _Stamp] = OrderedDict()
         self._lock = Lock()
         self._reported: OrderedDict[Damage, None] = OrderedDict()
 
-    def is_right(self, found: os.stat_result) -> bool:
+    def is_verified(self, found: os.stat_result) -> bool:
         """Whether a file was verified since this process began, and has not been written to since."""
-        return self._right.get(found.st_ino) == _Stamp.of(found)
+        return self._verified.get(found.st_ino) == _Stamp.of(found)
 
-    def is_wrong(self, found: os.stat_result) -> bool:
+    def is_known_damaged(self, found: os.stat_result) -> bool:
         """Whether a file was found damaged since this process began, and has not been written to since."""
-        return self._wrong.get(found.st_ino) == _Stamp.of(found)
+        return self._damaged.get(found.st_ino) == _Stamp.of(found)
 
     def remember(self, found: os.stat_result) -> None:
         """Note that a file is right as it is now."""
-        self._note(self._right, found)
+        self._note(self._verified, found)
 
     def check(
         self,
@@ -99,7 +99,7 @@ class Integrity:
         *,
         kind: str = "blob",
         repository: RepositoryName | None = None,
-        after_piece: Callable[[int], None] | None = None,
+        on_chunk: Callable[[int], None] | None = None,
     ) -> bool:
         """Read a whole file, mark it where it is not what its digest says, and return whether it is.
 
@@ -108,7 +108,7 @@ class Integrity:
             digest: the digest of the content.
             kind: `blob` or `manifest`.
             repository: of a manifest, where it is.
-            after_piece: called with the bytes of every piece that was read.
+            on_chunk: called with the bytes of every piece that was read.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -123,7 +123,7 @@ class Integrity:
                     if found.st_size > _most(path, kind):
                         # What has grown is wrong, and may take for ever to read.
                         break
-                    if _hash(file, digest.algorithm, kind == "manifest", after_piece) == digest.encoded:
+                    if _hash(file, digest.algorithm, kind == "manifest", on_chunk) == digest.encoded:
                         self.remember(_without_mark(file) if was_marked else found)
                         return True
                     # What the memory holds of the file may be wrong, and the disk right.
@@ -132,10 +132,10 @@ class Integrity:
         except FileNotFoundError:
             raise
         except OSError as error:
-            if not is_of_the_file(error):
+            if not concerns_file(error):
                 raise
             log.warning("a stored file could not be read", path=str(path), error=error.strerror)
-            self._note(self._wrong, path.lstat())
+            self._note(self._damaged, path.lstat())
         if not was_marked:
             self.report(Damage(kind, digest, repository))
         return False
@@ -156,7 +156,7 @@ class Integrity:
         except OSError as error:
             # This process remembers it, and another one finds it again.
             log.warning("damaged content could not be marked", path=str(path), error=error.strerror)
-        self._note(self._wrong, os.fstat(descriptor))
+        self._note(self._damaged, os.fstat(descriptor))
 
     def _note(self, noted: OrderedDict[int, _Stamp], found: os.stat_result) -> None:
         with self._lock:
@@ -186,7 +186,7 @@ class Integrity:
         with self._lock:
             return list(self._reported)
 
-    def healed(self, damage: Damage) -> None:
+    def record_repair(self, damage: Damage) -> None:
         """Note that damage was repaired."""
         with self._lock:
             if self._reported.pop(damage, ...) is None:
@@ -207,14 +207,14 @@ def _most(path: Path, kind: str) -> float:
 
 
 def _hash(
-    file: BinaryIO, algorithm: str, has_head: bool = False, after_piece: Callable[[int], None] | None = None
+    file: BinaryIO, algorithm: str, has_head: bool = False, on_chunk: Callable[[int], None] | None = None
 ) -> str | None:
     """The hexadecimal digest of an open file's content, perhaps behind its first line; None where it cannot be read."""
     running = hashlib.new(algorithm)
     file.seek(0)
     while piece := _read(file):
-        if after_piece is not None:
-            after_piece(len(piece))
+        if on_chunk is not None:
+            on_chunk(len(piece))
         if has_head:
             _, newline, piece = piece.partition(b"\n")
             has_head = not newline
@@ -224,9 +224,9 @@ def _hash(
 
 def _read(file: BinaryIO) -> bytes | None:
     try:
-        return file.read(_PIECE)
+        return file.read(_CHUNK_BYTES)
     except OSError as error:
-        if not is_of_the_file(error):
+        if not concerns_file(error):
             raise
         log.warning("a stored file could not be read", error=error.strerror)
         return None

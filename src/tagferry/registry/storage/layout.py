@@ -83,7 +83,7 @@ class Layout:
         """What an upload has received."""
         return self.repositories / repository / "_uploads" / identifier
 
-    def arriving(self, repository: RepositoryName, digest: Digest) -> Path:
+    def incoming(self, repository: RepositoryName, digest: Digest) -> Path:
         """What has arrived of a blob that a synchronization brings; no upload of a client has such a name."""
         return self.upload(repository, f"{digest.algorithm}-{digest.encoded}")
 

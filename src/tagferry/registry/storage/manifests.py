@@ -19,14 +19,14 @@ from tagferry.oci.model import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest
 from tagferry.registry.errors import MissingReference
 from tagferry.registry.storage.blobs import BlobFiles
 from tagferry.registry.storage.files import (
+    concerns_file,
     files_below,
-    is_of_the_file,
     open_file,
     remove_entry,
     replace_file,
     sync_directory,
 )
-from tagferry.registry.storage.integrity import Damage, Integrity, is_marked
+from tagferry.registry.storage.integrity import Damage, IntegrityChecker, is_marked
 from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.referrers import ReferrerEntries
 from tagferry.registry.storage.tag_names import TagNames
@@ -34,7 +34,7 @@ from tagferry.registry.storage.tag_names import TagNames
 _LONGEST_HEAD = bounds.MEDIA_TYPE_CHARACTERS + 1
 _LONGEST_FILE = _LONGEST_HEAD + bounds.MANIFEST_BYTES
 _LONGEST_TAG_FILE = 200
-_REFERRED, _WORTH_REMEMBERING = 2000, 200
+_CACHED_MANIFESTS, _CACHED_REFERENCES = 2000, 200
 """Manifests of which it is remembered what they refer to, and the most digests of one of them."""
 
 
@@ -53,14 +53,14 @@ class ManifestFiles:
         referrers: the entries of those that have a subject.
     """
 
-    def __init__(self, layout: Layout, blobs: BlobFiles, integrity: Integrity) -> None:
+    def __init__(self, layout: Layout, blobs: BlobFiles, integrity: IntegrityChecker) -> None:
         self._layout = layout
         self._blobs = blobs
         self._integrity = integrity
         self._tag_names = TagNames()
         self.referrers = ReferrerEntries(layout, integrity, self.read)
         self._lock = Lock()
-        self._referred: dict[Digest, tuple[tuple[Digest, ...], tuple[Digest, ...]]] = {}
+        self._reference_cache: dict[Digest, tuple[tuple[Digest, ...], tuple[Digest, ...]]] = {}
 
     def describe(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
         """What a reference points to, or None; a damaged manifest is none."""
@@ -120,13 +120,13 @@ class ManifestFiles:
         self.referrers.write(repository, manifest)
         content = manifest.media_type.encode() + b"\n" + manifest.raw
         path = self._layout.manifest(repository, manifest.digest)
-        if not _holds(path, content):
+        if not _has_content(path, content):
             self._replace(path, content)
             self._integrity.remember(path.stat())
-            self._integrity.healed(Damage("manifest", manifest.digest, repository))
+            self._integrity.record_repair(Damage("manifest", manifest.digest, repository))
         if tag is not None:
             self._replace(self._layout.tag(repository, tag), manifest.digest.encode())
-            self._integrity.healed(Damage("tag", tag, repository))
+            self._integrity.record_repair(Damage("tag", tag, repository))
 
     def delete(self, repository: RepositoryName, reference: Reference, seen: TagRecord | None = None) -> None:
         """Delete a tag, or a manifest with its tags and its referrer entry.
@@ -144,11 +144,11 @@ class ManifestFiles:
         try:
             stored = self._load(repository, reference)
         except Corrupt:
-            entries_of_it = self.referrers.named(repository, reference)
+            entries_of_it = self.referrers.entries_named(repository, reference)
         else:
             if stored is None:
                 raise self._not_found(repository, reference)
-            entries_of_it = self.referrers.of(repository, Manifest(stored.raw, stored.media_type, reference))
+            entries_of_it = self.referrers.entries_of(repository, Manifest(stored.raw, stored.media_type, reference))
         # Tags go first: one that points to nothing is never to be seen.
         for record in self.tags(repository):
             if record.digest == reference:
@@ -199,7 +199,7 @@ class ManifestFiles:
             try:
                 if self._load(repository, one, only_head=True) is None:
                     continue
-                blobs, children = self._below(repository, one)
+                blobs, children = self._references(repository, one)
             except Corrupt:
                 return True
             except TagferryError:
@@ -210,24 +210,24 @@ class ManifestFiles:
             seen.update(children)
         return False
 
-    def _below(self, repository: RepositoryName, digest: Digest) -> tuple[tuple[Digest, ...], tuple[Digest, ...]]:
+    def _references(self, repository: RepositoryName, digest: Digest) -> tuple[tuple[Digest, ...], tuple[Digest, ...]]:
         """The blobs and the manifests that a manifest refers to; the digest says what they are, so it is remembered."""
-        found = self._referred.get(digest)
+        found = self._reference_cache.get(digest)
         if found is None:
             manifest = self.read(repository, digest)
             found = tuple(one.digest for one in manifest.blobs), tuple(one.digest for one in manifest.children)
-            if sum(map(len, found)) <= _WORTH_REMEMBERING:
+            if sum(map(len, found)) <= _CACHED_REFERENCES:
                 with self._lock:
-                    self._referred[digest] = found
-                    while len(self._referred) > _REFERRED:
-                        del self._referred[next(iter(self._referred))]
+                    self._reference_cache[digest] = found
+                    while len(self._reference_cache) > _CACHED_MANIFESTS:
+                        del self._reference_cache[next(iter(self._reference_cache))]
         return found
 
-    def is_wanted(self, repository: RepositoryName, digest: Digest) -> bool:
+    def is_expected(self, repository: RepositoryName, digest: Digest) -> bool:
         """Whether a manifest is there, right or damaged, or a tag points to it."""
-        return os.path.lexists(self._layout.manifest(repository, digest)) or digest in self.lost(repository)
+        return os.path.lexists(self._layout.manifest(repository, digest)) or digest in self.missing(repository)
 
-    def lost(self, repository: RepositoryName) -> list[Digest]:
+    def missing(self, repository: RepositoryName) -> list[Digest]:
         """The manifests that tags point to, and that are not there: no deletion leaves that."""
         names = self._tag_names.inside(self._layout.tags(repository))
         pointed_to = {record.digest for tag in names if (record := self._record(repository, tag))}
@@ -292,26 +292,26 @@ class ManifestFiles:
         """
         path = self._layout.manifest(repository, digest)
         for _ in range(3):
-            content, is_right = b"", False
+            content, is_verified = b"", False
             try:
                 with open_file(path) as file:
                     found = os.fstat(file.fileno())
-                    if self._integrity.is_wrong(found):
+                    if self._integrity.is_known_damaged(found):
                         break
-                    is_right = self._integrity.is_right(found)
-                    if is_right or not is_marked(found):
-                        content = file.read(_LONGEST_HEAD if only_head and is_right else _LONGEST_FILE)
+                    is_verified = self._integrity.is_verified(found)
+                    if is_verified or not is_marked(found):
+                        content = file.read(_LONGEST_HEAD if only_head and is_verified else _LONGEST_FILE)
             except FileNotFoundError:
                 return None
             except OSError as error:
-                if not is_of_the_file(error):
+                if not concerns_file(error):
                     raise
             head, _, raw = content.partition(b"\n")
             media_type = head.decode("latin-1")
             if content and media_type not in MANIFEST_TYPES:
                 self._integrity.mark(path, Damage("manifest", digest, repository))
                 break
-            if is_right and content:
+            if is_verified and content:
                 return _Stored(media_type, found.st_size - len(head) - 1, raw)
             if content and Digest.of(raw, digest.algorithm) == digest:
                 self._integrity.remember(found)
@@ -336,7 +336,7 @@ class ManifestFiles:
         except FileNotFoundError:
             return None
         except (OSError, InvalidName) as error:
-            if isinstance(error, OSError) and not is_of_the_file(error):
+            if isinstance(error, OSError) and not concerns_file(error):
                 raise
             self._integrity.report(Damage("tag", tag, repository))
             return None
@@ -361,7 +361,7 @@ class ManifestFiles:
         replace_file(path, content, temporary=self._layout.temporary)
 
 
-def _holds(path: Path, content: bytes) -> bool:
+def _has_content(path: Path, content: bytes) -> bool:
     """Whether a file is there, unmarked, with just this content."""
     try:
         with open_file(path) as file:

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 from tagferry.errors import QuotaExceeded
 from tagferry.metrics import BOUND_REACHED
 from tagferry.names import RepositoryName
-from tagferry.quotas import Limits, full, too_many
+from tagferry.quotas import Limits, bytes_exceeded, count_exceeded
 from tagferry.registry.storage.files import files_below, is_empty
 from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.threads import DiskThreads
@@ -32,13 +32,13 @@ _LONGEST_PAUSE = 1.0
 """Seconds of the longest such pause."""
 _RECORDED_SECONDS = 5.0
 """For how long the number of recorded repositories is used again while an organization is far from its limit."""
-_FAR = 0.9
+_MARGIN = 0.9
 """The share of the limit below which that is."""
 _ALWAYS_EXACT = 100
 """Limits up to this one are checked exactly each time."""
 
 
-class Allowances(Protocol):
+class QuotaSource(Protocol):
     """Looks up quotas of organizations. It is asked at each push, so it caches its answers for a while."""
 
     async def limits(self, namespace: str) -> Limits:
@@ -81,14 +81,14 @@ class Usage:
 
 
 class Quotas:
-    """The quotas of one registry's organizations; without `allowances` nothing is limited, and nothing counted."""
+    """The quotas of one registry's organizations; without `source` nothing is limited, and nothing counted."""
 
     def __init__(self, layout: Layout, threads: DiskThreads) -> None:
         self._layout = layout
         self._threads = threads
         self._usages: dict[str, Usage] = {}
         self._counting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self.allowances: Allowances | None = None
+        self.source: QuotaSource | None = None
 
     async def usage(self, namespace: str) -> Usage:
         """What an organization has, exactly."""
@@ -97,7 +97,7 @@ class Quotas:
 
     async def require(self, repository: RepositoryName, size: int) -> None:
         """Raise QuotaExceeded if these bytes, or one more repository, exceed the quota."""
-        if self.allowances is None:
+        if self.source is None:
             return
         namespace, limits = _namespace(repository), await self._limits(repository)
         if limits.bytes is None and limits.repositories is None:
@@ -105,19 +105,19 @@ class Quotas:
 
         async def check(usage: Usage) -> None:
             if limits.bytes is not None and usage.bytes + size > limits.bytes:
-                raise full(namespace, usage.bytes, limits.bytes)
+                raise bytes_exceeded(namespace, usage.bytes, limits.bytes)
             await self._require_repository(usage, repository, limits)
 
         await self._checked(namespace, check)
 
     @asynccontextmanager
-    async def storing(self, repository: RepositoryName, size: int) -> AsyncGenerator[None]:
+    async def reserving(self, repository: RepositoryName, size: int) -> AsyncGenerator[None]:
         """Reserve so many bytes while they are stored; raises QuotaExceeded."""
-        if self.allowances is None:
+        if self.source is None:
             yield
             return
         await self.require(repository, size)
-        usage = await self._known(_namespace(repository))
+        usage = await self._current(_namespace(repository))
         usage.reserved += size
         try:
             yield
@@ -127,14 +127,14 @@ class Quotas:
 
     async def begin(self, repository: RepositoryName, session: str) -> None:
         """Count an upload session that begins; raises QuotaExceeded."""
-        if self.allowances is None:
+        if self.source is None:
             return
         await self.require(repository, 1)
         namespace, limits = _namespace(repository), await self._limits(repository)
 
         async def check(usage: Usage) -> None:
             if limits.uploads is not None and len(usage.uploads) >= limits.uploads:
-                raise too_many(namespace, "upload sessions", len(usage.uploads), limits.uploads)
+                raise count_exceeded(namespace, "upload sessions", len(usage.uploads), limits.uploads)
 
         await self._checked(namespace, check)
         self._usages[namespace].uploads[session] = 0
@@ -143,10 +143,10 @@ class Quotas:
         self, repository: RepositoryName, session: str, chunks: AsyncIterator[bytes]
     ) -> AsyncIterator[bytes]:
         """Count a chunk that a session receives; raises QuotaExceeded for one too many."""
-        if self.allowances is None or (limit := (await self._limits(repository)).bytes) is None:
+        if self.source is None or (limit := (await self._limits(repository)).bytes) is None:
             return chunks
         namespace = _namespace(repository)
-        return self._meter(await self._known(namespace), namespace, session, chunks, limit)
+        return self._meter(await self._current(namespace), namespace, session, chunks, limit)
 
     def ended(self, repository: RepositoryName, session: str) -> None:
         """Forget a session."""
@@ -181,26 +181,26 @@ class Quotas:
                 usage = await self.usage(namespace)
                 if usage.bytes > limit:
                     BOUND_REACHED.labels(bound="quota").inc()
-                    raise full(namespace, usage.bytes - len(chunk), limit)
+                    raise bytes_exceeded(namespace, usage.bytes - len(chunk), limit)
             yield chunk
 
     async def _require_repository(self, usage: Usage, repository: RepositoryName, limits: Limits) -> None:
-        if self.allowances is None or limits.repositories is None or repository in usage.repositories:
+        if self.source is None or limits.repositories is None or repository in usage.repositories:
             return
         limit, now = limits.repositories, time.monotonic()
-        is_far = limit > _ALWAYS_EXACT and len(usage.repositories) + usage.recorded < limit * _FAR
-        if is_far and now - usage.recorded_at < _RECORDED_SECONDS:
+        has_margin = limit > _ALWAYS_EXACT and len(usage.repositories) + usage.recorded < limit * _MARGIN
+        if has_margin and now - usage.recorded_at < _RECORDED_SECONDS:
             return
         namespace = _namespace(repository)
-        recorded = await self.allowances.recorded(namespace)
+        recorded = await self.source.recorded(namespace)
         usage.recorded, usage.recorded_at = len(recorded), now
         names = usage.repositories | recorded
         if repository not in names and len(names) >= limit:
-            raise too_many(namespace, "repositories", len(names), limit)
+            raise count_exceeded(namespace, "repositories", len(names), limit)
 
     async def _checked(self, namespace: str, check: Callable[[Usage], Awaitable[None]]) -> None:
         """Check against what is known and, before that is refused, against what is there."""
-        usage = await self._known(namespace)
+        usage = await self._current(namespace)
         try:
             await check(usage)
         except QuotaExceeded:
@@ -211,10 +211,10 @@ class Quotas:
             raise
 
     async def _limits(self, repository: RepositoryName) -> Limits:
-        assert self.allowances is not None  # noqa: S101
-        return await self.allowances.limits(_namespace(repository))
+        assert self.source is not None  # noqa: S101
+        return await self.source.limits(_namespace(repository))
 
-    async def _known(self, namespace: str) -> Usage:
+    async def _current(self, namespace: str) -> Usage:
         usage = self._usages.get(namespace)
         return usage if usage is not None else await self._count(namespace)
 
@@ -227,12 +227,12 @@ class Quotas:
                 return usage
             if usage is None:
                 # What is counted first does not delay the next count: that may be needed to refuse something.
-                usage = self._usages[namespace] = await self._threads.run(self._look, namespace)
+                usage = self._usages[namespace] = await self._threads.run(self._measure, namespace)
                 return usage
             await asyncio.sleep(max(0.0, usage.counted_again_at - time.monotonic()))
             began, before = time.monotonic(), usage.stored
             usage.is_exact = True
-            counted = await self._threads.run(self._look, namespace)
+            counted = await self._threads.run(self._measure, namespace)
             # What was stored meanwhile may have been counted or not.
             usage.stored = counted.stored + usage.stored - before
             usage.repositories = counted.repositories if usage.is_exact else usage.repositories
@@ -243,7 +243,7 @@ class Quotas:
             usage.counted_again_at = ended + min(_LONGEST_PAUSE, _PAUSE * (ended - began))
             return usage
 
-    def _look(self, namespace: str) -> Usage:
+    def _measure(self, namespace: str) -> Usage:
         found = Usage()
         for repository in self._layout.names(namespace):
             directory = self._layout.repository(repository)

@@ -13,7 +13,7 @@ from tagferry.errors import Invalid, TagferryError
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.registry.storage.files import entries, files_below, read_file, replace_file
-from tagferry.registry.storage.integrity import Damage, Integrity, is_marked
+from tagferry.registry.storage.integrity import Damage, IntegrityChecker, is_marked
 from tagferry.registry.storage.layout import Layout, digest_of
 
 _LONGEST_ENTRY = bounds.MEDIA_TYPE_CHARACTERS + 1 + bounds.MANIFEST_BYTES
@@ -29,7 +29,7 @@ class ReferrerEntries:
     """
 
     def __init__(
-        self, layout: Layout, integrity: Integrity, read: Callable[[RepositoryName, Digest], Manifest]
+        self, layout: Layout, integrity: IntegrityChecker, read: Callable[[RepositoryName, Digest], Manifest]
     ) -> None:
         self._layout = layout
         self._integrity = integrity
@@ -75,20 +75,20 @@ class ReferrerEntries:
             left -= _described_bytes(descriptor)
         return found, False
 
-    def of(self, repository: RepositoryName, manifest: Manifest) -> list[Path]:
+    def entries_of(self, repository: RepositoryName, manifest: Manifest) -> list[Path]:
         """The entry that a manifest has as a referrer, if it is one."""
         try:
             subject = manifest.subject
         except Invalid:
-            return self.named(repository, manifest.digest)
+            return self.entries_named(repository, manifest.digest)
         return [self._layout.referrer(repository, subject.digest, manifest.digest)] if subject is not None else []
 
-    def named(self, repository: RepositoryName, digest: Digest) -> list[Path]:
+    def entries_named(self, repository: RepositoryName, digest: Digest) -> list[Path]:
         """Every entry of a referrer whose manifest does not tell its subject any more."""
         directory = self._layout.repository(repository) / "_referrers"
         return [path for path in files_below(directory) if path.name == _entry_name(digest)]
 
-    def drop_vanished(self, repository: RepositoryName) -> None:
+    def remove_dangling(self, repository: RepositoryName) -> None:
         """Remove the entries of referrers that have no manifest: an interrupted push or deletion leaves them."""
         for entry in list(files_below(self._layout.repository(repository) / "_referrers")):
             digest = digest_of(*entry.name.partition("-")[::2])
@@ -100,7 +100,9 @@ class ReferrerEntries:
             found = self._layout.manifest(repository, digest).lstat()
         except FileNotFoundError:
             return False
-        return not self._integrity.is_wrong(found) and (self._integrity.is_right(found) or not is_marked(found))
+        return not self._integrity.is_known_damaged(found) and (
+            self._integrity.is_verified(found) or not is_marked(found)
+        )
 
     def _descriptor(self, repository: RepositoryName, subject: Digest, digest: Digest) -> Descriptor | None:
         """What is listed of a referrer; where that is damaged it is made again from its manifest."""
@@ -125,7 +127,7 @@ class ReferrerEntries:
         # Who only lists is not to fail because nothing can be written.
         with contextlib.suppress(OSError):
             self._replace(entry, descriptor)
-            self._integrity.healed(damage)
+            self._integrity.record_repair(damage)
         return descriptor
 
     def _replace(self, entry: Path, descriptor: Descriptor) -> None:

@@ -18,7 +18,7 @@ from tagferry.errors import Corrupt, TagferryError
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.storage.blobs import BlobFiles
 from tagferry.registry.storage.files import entries, open_file, read_file, replace_file
-from tagferry.registry.storage.integrity import Damage, Integrity, forget_cached, record_size
+from tagferry.registry.storage.integrity import Damage, IntegrityChecker, forget_cached, record_size
 from tagferry.registry.storage.layout import Layout, digest_of
 from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.threads import settled
@@ -64,7 +64,7 @@ class Scrub:
         layout: Layout,
         blobs: BlobFiles,
         manifests: ManifestFiles,
-        integrity: Integrity,
+        integrity: IntegrityChecker,
         *,
         bytes_per_second: float | None = None,
     ) -> None:
@@ -72,10 +72,10 @@ class Scrub:
         self._blobs = blobs
         self._manifests = manifests
         self._integrity = integrity
-        self._pace = bytes_per_second
+        self._bytes_per_second = bytes_per_second
         self._free_at = 0.0
         self._stop = threading.Event()
-        self._thread = ThreadPoolExecutor(1, "registry-scrub", initializer=_be_idle)
+        self._thread = ThreadPoolExecutor(1, "registry-scrub", initializer=_lower_priority)
         self.bytes_read = 0
         self.files_read = 0
 
@@ -163,14 +163,14 @@ class Scrub:
             else:
                 needed |= {blob.digest for blob in manifest.blobs if not blob.is_elsewhere}
         for digest in self._layout.digests(repository, "_blobs"):
-            if not self._shares_the_pools(repository, digest):
+            if not self._is_pool_link(repository, digest):
                 self._blobs.find(repository, digest, thorough=True)
         yield from (
             Damage("blob", digest, repository)
             for digest in sorted(needed)
             if self._blobs.find(repository, digest) is None and not self._blobs.link_to_pool(repository, digest)
         )
-        yield from (Damage("manifest", digest, repository) for digest in self._manifests.lost(repository))
+        yield from (Damage("manifest", digest, repository) for digest in self._manifests.missing(repository))
         for tag in self._manifests.damaged_tags(repository):
             yield Damage("tag", tag, repository)
 
@@ -180,7 +180,7 @@ class Scrub:
         self.files_read += 1
         with contextlib.suppress(OSError), open_file(path) as file:
             forget_cached(file)
-        if not self._integrity.check(path, digest, kind=kind, repository=repository, after_piece=self._wait):
+        if not self._integrity.check(path, digest, kind=kind, repository=repository, on_chunk=self._wait):
             return False
         if repository is None:
             record_size(path)
@@ -191,7 +191,7 @@ class Scrub:
             if os.path.lexists(self._layout.blob(repository, digest)) and self._blobs.find(repository, digest) is None:
                 yield Damage("blob", digest, repository)
 
-    def _shares_the_pools(self, repository: RepositoryName, digest: Digest) -> bool:
+    def _is_pool_link(self, repository: RepositoryName, digest: Digest) -> bool:
         try:
             return self._layout.blob(repository, digest).lstat().st_ino == self._layout.pooled(digest).lstat().st_ino
         except (FileNotFoundError, NotADirectoryError):
@@ -199,15 +199,15 @@ class Scrub:
 
     def _wait(self, count: int) -> None:
         self.bytes_read += count
-        if self._pace is not None:
+        if self._bytes_per_second is not None:
             now = time.monotonic()
-            self._free_at = max(self._free_at, now) + count / self._pace
+            self._free_at = max(self._free_at, now) + count / self._bytes_per_second
             self._stop.wait(max(0.0, self._free_at - now))
         if self._stop.is_set():
             raise _Stopped
 
 
-def _be_idle() -> None:
+def _lower_priority() -> None:
     """Have the disk and the processor serve this thread when nobody else wants anything, where Linux knows how."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

@@ -10,11 +10,11 @@ from typing import BinaryIO
 from tagferry.errors import Corrupt
 from tagferry.names import Digest
 from tagferry.registry.storage.files import sync_file
+from tagferry.registry.storage.free_space import FreeSpace
 from tagferry.registry.storage.integrity import record_size
-from tagferry.registry.storage.room import Room
 from tagferry.registry.storage.threads import DiskThreads, settled
 
-PIECE = 512 * 1024
+CHUNK_BYTES = 512 * 1024
 """Bytes that are hashed and written, or read, at once: as many as a core's own cache holds between the two, and enough
 for the turn to the thread not to count."""
 
@@ -34,12 +34,12 @@ class Spool:
         path: Path,
         threads: DiskThreads,
         *,
-        room: Room | None = None,
+        free_space: FreeSpace | None = None,
         algorithm: str = "sha256",
         limit: int | None = None,
     ) -> None:
         self.path = path
-        self._room = room
+        self._free_space = free_space
         self.lock = asyncio.Lock()
         self._threads = threads
         self._limit = limit
@@ -62,7 +62,7 @@ class Spool:
 
         Raises:
             FileNotFoundError: the file is gone.
-            DiskRefuses: the disk takes no more.
+            DiskUnavailable: the disk takes no more.
             Corrupt: there are more bytes than the limit.
         """
         file = await self._threads.open(self._open)
@@ -74,7 +74,7 @@ class Spool:
             async for chunk in chunks:
                 _gather(gathered, chunk)
                 size += len(chunk)
-                if size < PIECE:
+                if size < CHUNK_BYTES:
                     continue
                 if writing is not None:
                     await settled(writing)
@@ -115,8 +115,8 @@ class Spool:
             raise FileNotFoundError(self.path)
         if self._limit is not None and self._hashed + len(piece) > self._limit:
             raise Corrupt(f"the blob is longer than its {self._limit} bytes")
-        if self._room is not None:
-            self._room.require(len(piece))
+        if self._free_space is not None:
+            self._free_space.require(len(piece))
         rest = memoryview(piece)
         while rest:
             rest = rest[file.write(rest) :]
@@ -127,7 +127,7 @@ class Spool:
         running = hashlib.new(algorithm)
         hashed = 0
         with self.path.open("rb", buffering=0) as file:
-            while piece := file.read(PIECE):
+            while piece := file.read(CHUNK_BYTES):
                 running.update(piece)
                 hashed += len(piece)
         self._hash, self._hashed = running, hashed
@@ -168,7 +168,7 @@ class _WriteOut:
             return
         await self.end()
         self._grown = 0
-        self._syncing = self._threads.submit_spare(self._sync)
+        self._syncing = self._threads.submit_optional(self._sync)
 
     async def end(self) -> None:
         """Wait for what the disk writes, and raise what it says."""
@@ -195,7 +195,7 @@ async def read_ahead(
         end = min(end, offset + length)
 
     def begin(start: int) -> bytes | asyncio.Future[bytes]:
-        size = max(0, min(PIECE, end - start))
+        size = max(0, min(CHUNK_BYTES, end - start))
         cached = _read_cached(descriptor, size, start)
         return threads.submit(os.pread, descriptor, size, start) if cached is None else cached
 
@@ -223,7 +223,7 @@ async def read_ahead(
 
 
 async def verified_ahead(
-    chunks: AsyncGenerator[bytes, None], digest: Digest, threads: DiskThreads, *, on_right: Callable[[], None]
+    chunks: AsyncGenerator[bytes, None], digest: Digest, threads: DiskThreads, *, on_verified: Callable[[], None]
 ) -> AsyncGenerator[bytes, None]:
     """Pass a whole blob's pieces on while they are hashed in a thread.
 
@@ -231,7 +231,7 @@ async def verified_ahead(
         chunks: the blob's pieces, from its beginning to its end.
         digest: the blob's.
         threads: where they are hashed.
-        on_right: called before the last piece is given, where the digest is right.
+        on_verified: called before the last piece is given, where the digest is right.
 
     Raises:
         Corrupt: in place of the last piece, where it is not.
@@ -250,7 +250,7 @@ async def verified_ahead(
         await settled(hashing)
     if running.hexdigest() != digest.encoded:
         raise Corrupt(f"{digest} is stored with the digest {digest.algorithm}:{running.hexdigest()}")
-    on_right()
+    on_verified()
     if held is not None:
         yield held
 

@@ -19,18 +19,18 @@ from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, written_since
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.registry.storage.blobs import BlobFiles
-from tagferry.registry.storage.directory_faults import Faults
+from tagferry.registry.storage.directory_faults import DirectoryFaults
 from tagferry.registry.storage.files import make_directory
-from tagferry.registry.storage.garbage import Garbage
-from tagferry.registry.storage.incoming import Arrivals
-from tagferry.registry.storage.integrity import Damage, Integrity
+from tagferry.registry.storage.free_space import FreeSpace
+from tagferry.registry.storage.garbage import GarbageCollector
+from tagferry.registry.storage.incoming import IncomingBlobs
+from tagferry.registry.storage.integrity import Damage, IntegrityChecker
 from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.quotas import Quotas
-from tagferry.registry.storage.room import Room
 from tagferry.registry.storage.scrub import Scrub
 from tagferry.registry.storage.spool import Spool, read_ahead, verified_ahead
-from tagferry.registry.storage.threads import DiskFailed, DiskRefuses, DiskThreads, ignoring_read_only
+from tagferry.registry.storage.threads import DiskFailed, DiskThreads, DiskUnavailable, ignoring_read_only
 from tagferry.registry.storage.uploads import Uploads
 
 _log = SparseEvents(__name__)
@@ -55,25 +55,25 @@ class DiskStore:
         Args:
             root: the directory, which is made if it does not exist.
             name: what people call the store.
-            reserve: bytes of the disk that are left free; see `Room`.
+            reserve: bytes of the disk that are left free; see `FreeSpace`.
         """
         self._name = name
         self._layout = Layout(root)
-        self._faults = Faults(self._layout)
-        self._threads = DiskThreads(on_fault=self._faults.note)
-        self._integrity = Integrity()
+        self._faults = DirectoryFaults(self._layout)
+        self._threads = DiskThreads(on_fault=self._faults.record)
+        self._integrity = IntegrityChecker()
         self._blobs = BlobFiles(self._layout, self._integrity)
         self._manifests = ManifestFiles(self._layout, self._blobs, self._integrity)
         # Held by threads, not by tasks: a cancelled task leaves its thread running, and that still needs the lock.
         self._locks = tuple(Lock() for _ in range(_LOCKS))
-        self._garbage = Garbage(self._layout, self._blobs, self._manifests, self._lock)
-        self._room = Room(root, reserve)
+        self._garbage = GarbageCollector(self._layout, self._blobs, self._manifests, self._lock)
+        self._free_space = FreeSpace(root, reserve)
         self.quotas = Quotas(self._layout, self._threads)
-        self.uploads = Uploads(self._layout, self._threads, self._room, self.quotas, self._commit)
-        self._arrivals = Arrivals(self._layout, self._threads, self._room, self._commit)
+        self.uploads = Uploads(self._layout, self._threads, self._free_space, self.quotas, self._commit)
+        self._incoming = IncomingBlobs(self._layout, self._threads, self._free_space, self._commit)
         self._verifying: dict[Digest, asyncio.Task[None]] = {}
         self._reading = asyncio.Semaphore(_WHOLE_READS)
-        self._walk = LatestResult(lambda: self._threads.run(self._existing))
+        self._walk = LatestResult(lambda: self._threads.run(self._list_existing))
         for directory in (self._layout.repositories, self._layout.pool, self._layout.temporary):
             # What cannot be made on a disk that is read-only is not needed to read.
             with ignoring_read_only():
@@ -130,10 +130,10 @@ class DiskStore:
                 standing = None if override or tag is None else self._manifests.describe(repository, tag)
                 if tag is not None and standing is not None and not may_be_replaced(standing.digest, manifest, seen):
                     raise written_since(repository, tag)
-                self._room.require(manifest.size)
+                self._free_space.require(manifest.size)
                 self._manifests.write(repository, manifest, tag)
 
-        async with self.quotas.storing(repository, manifest.size):
+        async with self.quotas.reserving(repository, manifest.size):
             await self._threads.run(write)
 
     async def delete_manifest(
@@ -178,7 +178,7 @@ class DiskStore:
         digest = descriptor.digest
         opened = await self._threads.open(self._blobs.open, repository, digest)
         is_part = bool(offset) or (length is not None and length < opened.found.st_size)
-        if is_part and not opened.is_right:
+        if is_part and not opened.is_verified:
             opened.close()
             await self._verify(repository, digest)
             opened = await self._threads.open(self._blobs.open, repository, digest)
@@ -188,9 +188,9 @@ class DiskStore:
                 return
             chunks = read_ahead(opened.file, self._threads, offset=offset, length=length)
             given = chunks
-            if not is_part and not opened.is_right:
-                on_right = partial(self._integrity.remember, opened.found)
-                given = verified_ahead(chunks, digest, self._threads, on_right=on_right)
+            if not is_part and not opened.is_verified:
+                on_verified = partial(self._integrity.remember, opened.found)
+                given = verified_ahead(chunks, digest, self._threads, on_verified=on_verified)
             try:
                 yield given
             except (Corrupt, DiskFailed):
@@ -214,8 +214,8 @@ class DiskStore:
             return BlobOutcome.PRESENT
         if not anew and mount_from is not None and await self._mounts(repository, descriptor, mount_from):
             return BlobOutcome.MOUNTED
-        async with self.quotas.storing(repository, descriptor.size):
-            await self._arrivals.receive(repository, descriptor, source)
+        async with self.quotas.reserving(repository, descriptor.size):
+            await self._incoming.receive(repository, descriptor, source)
         return BlobOutcome.UPLOADED
 
     async def restore_blob(
@@ -235,30 +235,30 @@ class DiskStore:
 
         def require() -> None:
             with self._lock(repository):
-                self._require_wanted(repository, descriptor.digest, needed_by)
+                self._require_expected(repository, descriptor.digest, needed_by)
 
         def commit(spool: Spool, to: RepositoryName, digest: Digest) -> None:
             with self._lock(to):
-                self._require_wanted(to, digest, needed_by)
+                self._require_expected(to, digest, needed_by)
                 self._blobs.commit(spool.path, to, digest)
 
         await self._threads.run(require)
         if await self._holds(repository, descriptor):
             return
-        async with self.quotas.storing(repository, descriptor.size):
-            await self._arrivals.receive(repository, descriptor, source, commit=commit)
+        async with self.quotas.reserving(repository, descriptor.size):
+            await self._incoming.receive(repository, descriptor, source, commit=commit)
 
     async def restore_manifest(self, repository: RepositoryName, manifest: Manifest) -> None:
         """Bring a manifest back whose blobs are there; raises as `restore_blob`."""
 
         def write() -> None:
             with self._lock(repository):
-                if not self._manifests.is_wanted(repository, manifest.digest):
+                if not self._manifests.is_expected(repository, manifest.digest):
                     raise NotFound("manifest", manifest.digest)
-                self._room.require(manifest.size)
+                self._free_space.require(manifest.size)
                 self._manifests.write(repository, manifest, None, is_restored=True)
 
-        async with self.quotas.storing(repository, manifest.size):
+        async with self.quotas.reserving(repository, manifest.size):
             await self._threads.run(write)
 
     async def mount_blob(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
@@ -271,7 +271,7 @@ class DiskStore:
         size = await self.stat_blob(source, digest)
         if size is None:
             return False
-        async with self.quotas.storing(repository, size):
+        async with self.quotas.reserving(repository, size):
             return await self._threads.run(mount)
 
     async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
@@ -350,13 +350,13 @@ class DiskStore:
         """Begin to read everything; closing it is the caller's."""
         return Scrub(self._layout, self._blobs, self._manifests, self._integrity, bytes_per_second=bytes_per_second)
 
-    async def complaint(self) -> str | None:
+    async def write_error(self) -> str | None:
         """Why nothing can be written to the disk at present, for a person; None where something can."""
-        return await self._threads.run(self._room.complaint)
+        return await self._threads.run(self._free_space.write_error)
 
-    async def fault(self) -> str | None:
+    async def health_error(self) -> str | None:
         """What keeps requests from reading or writing at present, in all of the directory or a part, for a person."""
-        return await self.complaint() or await self._threads.run(self._faults.complaint)
+        return await self.write_error() or await self._threads.run(self._faults.error)
 
     async def close(self) -> None:
         self._threads.close()
@@ -372,7 +372,7 @@ class DiskStore:
         for repository in await self._threads.run(self._layout.names):
             try:
                 freed += await self._threads.run(self._garbage.collect, repository, older_than)
-            except (OSError, DiskRefuses) as error:
+            except (OSError, DiskUnavailable) as error:
                 # What cannot be read in one repository keeps no other one full.
                 _log.warning("garbage of a repository could not be collected", repository=repository, reason=str(error))
         freed += await self._threads.run(self._blobs.sweep_pool, older_than)
@@ -409,11 +409,11 @@ class DiskStore:
         async with self._reading:
             await self._threads.run(self._blobs.find, repository, digest, thorough=True)
 
-    def _require_wanted(self, repository: RepositoryName, digest: Digest, needed_by: Digest | None) -> None:
+    def _require_expected(self, repository: RepositoryName, digest: Digest, needed_by: Digest | None) -> None:
         """Raise NotFound where neither the repository's link nor a manifest there says that a blob is wanted."""
         if os.path.lexists(self._layout.blob(repository, digest)):
             return
-        if needed_by is not None and self._manifests.is_wanted(repository, needed_by):
+        if needed_by is not None and self._manifests.is_expected(repository, needed_by):
             return
         if digest not in self._manifests.readable_references(repository):
             raise NotFound("blob", digest)
@@ -425,7 +425,7 @@ class DiskStore:
     def _lock(self, repository: RepositoryName) -> Lock:
         return self._locks[hash(repository) % _LOCKS]
 
-    def _existing(self) -> list[RepositoryName]:
+    def _list_existing(self) -> list[RepositoryName]:
         return [name for name in self._layout.names() if self._exists(name)]
 
     def _exists(self, repository: RepositoryName) -> bool:

@@ -31,36 +31,36 @@ DISK_FAILED = "the registry's disk failed; its operator has to check it, and the
 DISK_READ_ONLY = "the registry's disk is read-only; make it writable, then try again"
 
 
-class DiskRefuses(StorageUnavailable):
+class DiskUnavailable(StorageUnavailable):
     """The registry's disk does not take, or give, what it should at present."""
 
 
-class DiskFull(DiskRefuses):
+class DiskFull(DiskUnavailable):
     """There is no room for what was to be written."""
 
 
-class DiskReadOnly(DiskRefuses):
+class DiskReadOnly(DiskUnavailable):
     """The disk takes nothing."""
 
 
-class DiskFailed(DiskRefuses):
+class DiskFailed(DiskUnavailable):
     """The disk reported a fault, and may have lost what it took."""
 
 
-_REFUSALS: dict[int, tuple[type[DiskRefuses], str]] = {
+_REFUSALS: dict[int, tuple[type[DiskUnavailable], str]] = {
     errno.ENOSPC: (DiskFull, DISK_FULL),
     errno.EDQUOT: (DiskFull, "the registry's disk quota is exhausted; free space or raise it, then try again"),
     errno.EFBIG: (DiskFull, "the file is larger than the registry's file system, or its process's limit, allows"),
     errno.EROFS: (DiskReadOnly, DISK_READ_ONLY),
     errno.EIO: (DiskFailed, "the registry's disk failed; check the disk and the system's log"),
-    errno.EMFILE: (DiskRefuses, "the registry has too many files open; try again later"),
-    errno.ENFILE: (DiskRefuses, "the registry's machine has too many files open; try again later"),
-    errno.ENOMEM: (DiskRefuses, "the registry has no memory left; try again later"),
+    errno.EMFILE: (DiskUnavailable, "the registry has too many files open; try again later"),
+    errno.ENFILE: (DiskUnavailable, "the registry's machine has too many files open; try again later"),
+    errno.ENOMEM: (DiskUnavailable, "the registry has no memory left; try again later"),
     errno.EXDEV: (DiskFailed, "the registry's directory spans several file systems; put all of it on one"),
 }
 
 
-def kind_of(error: OSError) -> type[DiskRefuses]:
+def error_class(error: OSError) -> type[DiskUnavailable]:
     """The kind of error that a system's error becomes."""
     return _REFUSALS[error.errno][0] if error.errno in _REFUSALS else DiskFailed
 
@@ -95,7 +95,7 @@ class DiskThreads:
 
         return asyncio.get_running_loop().run_in_executor(self._executor, run)
 
-    def submit_spare(
+    def submit_optional(
         self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> asyncio.Future[_Result] | None:
         """Start work that can as well be left out, unless a quarter of the threads have such work already."""
@@ -112,7 +112,7 @@ class DiskThreads:
         """Run work to its end.
 
         Raises:
-            DiskRefuses: there is no room, or the disk is read-only or failing.
+            DiskUnavailable: there is no room, or the disk is read-only or failing.
         """
         return await settled(self.submit(work, *args, **kwargs))
 
@@ -140,12 +140,12 @@ async def settled(future: asyncio.Future[_Result]) -> _Result:
     """Wait for a thread's result without cancelling the future: a thread cannot be cancelled, only abandoned.
 
     Raises:
-        DiskRefuses: there is no room, or the disk is read-only or failing.
+        DiskUnavailable: there is no room, or the disk is read-only or failing.
     """
     try:
         await asyncio.wait((future,))
     except asyncio.CancelledError:
-        future.add_done_callback(_take_error)
+        future.add_done_callback(_retrieve_error)
         raise
     try:
         return future.result()
@@ -168,7 +168,7 @@ def ignoring_read_only() -> Iterator[None]:
             raise
 
 
-def _take_error(future: asyncio.Future[Any]) -> None:
+def _retrieve_error(future: asyncio.Future[Any]) -> None:
     """Take an error that nobody waits for: a caller that was cancelled may have removed what the thread works on."""
     if not future.cancelled():
         future.exception()

@@ -11,14 +11,14 @@ from tagferry.errors import NotFound, QuotaExceeded, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.errors import OutOfOrder, SizeMismatch, UploadBusy
 from tagferry.registry.storage.files import make_file
+from tagferry.registry.storage.free_space import FreeSpace
 from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.quotas import Quotas
-from tagferry.registry.storage.room import Room
 from tagferry.registry.storage.spool import Spool
-from tagferry.registry.storage.threads import DiskFull, DiskRefuses, DiskThreads
+from tagferry.registry.storage.threads import DiskFull, DiskThreads, DiskUnavailable
 
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
-_STATUS_PATIENCE_SECONDS = 5.0
+_STATUS_WAIT_SECONDS = 5.0
 
 Commit = Callable[[Spool, RepositoryName, Digest], None]
 """Makes a verified spool a blob of the repository; blocks."""
@@ -27,10 +27,12 @@ Commit = Callable[[Spool, RepositoryName, Digest], None]
 class Uploads:
     """The uploads of one registry. One request at a time moves an upload forward; others wait for it."""
 
-    def __init__(self, layout: Layout, threads: DiskThreads, room: Room, quotas: Quotas, commit: Commit) -> None:
+    def __init__(
+        self, layout: Layout, threads: DiskThreads, free_space: FreeSpace, quotas: Quotas, commit: Commit
+    ) -> None:
         self._layout = layout
         self._threads = threads
-        self._room = room
+        self._free_space = free_space
         self._quotas = quotas
         self._commit = commit
         self._spools: dict[tuple[RepositoryName, str], Spool] = {}
@@ -41,7 +43,7 @@ class Uploads:
         path = self._layout.upload(repository, identifier)
 
         def begin() -> None:
-            self._room.require(0)
+            self._free_space.require(0)
             make_file(path)
 
         await self._quotas.begin(repository, identifier)
@@ -52,7 +54,7 @@ class Uploads:
             if isinstance(error, FileNotFoundError):
                 raise Unavailable("the upload could not be started; try again") from None
             raise
-        self._remember(repository, identifier, Spool(path, self._threads, room=self._room))
+        self._remember(repository, identifier, Spool(path, self._threads, free_space=self._free_space))
         return identifier
 
     async def size(self, repository: RepositoryName, identifier: str) -> int:
@@ -65,7 +67,7 @@ class Uploads:
         """
         spool = self._spool(repository, identifier)
         try:
-            async with asyncio.timeout(_STATUS_PATIENCE_SECONDS), spool.lock:
+            async with asyncio.timeout(_STATUS_WAIT_SECONDS), spool.lock:
                 return await self._received(repository, identifier, spool)
         except TimeoutError:
             return await self._received(repository, identifier, spool)
@@ -95,11 +97,11 @@ class Uploads:
             UploadBusy: another request still writes to it.
             OutOfOrder: `offset` is not where the upload stands.
             SizeMismatch: more or fewer bytes came than `length`; none of them is kept.
-            DiskRefuses: the disk takes no more. The upload ends, since what it holds would keep the disk full.
+            DiskUnavailable: the disk takes no more. The upload ends, since what it holds would keep the disk full.
             QuotaExceeded: the organization may hold no more. The upload ends, too.
         """
         spool = self._spool(repository, identifier)
-        async with self._turn(identifier, spool), self._ended_by_fullness(repository, identifier, spool):
+        async with self._exclusive(identifier, spool), self._ended_on_refusal(repository, identifier, spool):
             return await self._append(repository, identifier, spool, chunks, offset, length, announced)
 
     async def finish(
@@ -117,11 +119,11 @@ class Uploads:
 
         Raises:
             NotFound, UploadBusy, OutOfOrder, SizeMismatch: as `append`; the upload stays.
-            DiskRefuses: as `append`; the upload ends.
+            DiskUnavailable: as `append`; the upload ends.
             Corrupt: the content has another digest; the upload ends, since it can never match.
         """
         spool = self._spool(repository, identifier)
-        async with self._turn(identifier, spool), self._ended_by_fullness(repository, identifier, spool):
+        async with self._exclusive(identifier, spool), self._ended_on_refusal(repository, identifier, spool):
             size = await self._append(repository, identifier, spool, chunks, offset, length, announced)
             try:
                 await spool.verify(digest)
@@ -179,7 +181,7 @@ class Uploads:
         size = spool.path.stat().st_size
         if announced:
             try:
-                self._room.require(announced)
+                self._free_space.require(announced)
             except DiskFull as error:
                 return size, error
         return size, None
@@ -190,7 +192,7 @@ class Uploads:
         known = self._spools.get((repository, identifier))
         if known is not None:
             return known
-        spool = Spool(self._layout.upload(repository, identifier), self._threads, room=self._room)
+        spool = Spool(self._layout.upload(repository, identifier), self._threads, free_space=self._free_space)
         self._remember(repository, identifier, spool)
         return spool
 
@@ -203,7 +205,7 @@ class Uploads:
                 del self._spools[oldest]
 
     @asynccontextmanager
-    async def _turn(self, identifier: str, spool: Spool) -> AsyncGenerator[None]:
+    async def _exclusive(self, identifier: str, spool: Spool) -> AsyncGenerator[None]:
         try:
             async with asyncio.timeout(bounds.UPLOAD_TURN_SECONDS):
                 await spool.lock.acquire()
@@ -222,13 +224,13 @@ class Uploads:
             raise NotFound("upload", identifier) from None
 
     @asynccontextmanager
-    async def _ended_by_fullness(
+    async def _ended_on_refusal(
         self, repository: RepositoryName, identifier: str, spool: Spool
     ) -> AsyncGenerator[None]:
         try:
             yield
-        except (DiskRefuses, QuotaExceeded):
-            with suppress(DiskRefuses):
+        except (DiskUnavailable, QuotaExceeded):
+            with suppress(DiskUnavailable):
                 await self._drop(repository, identifier, spool)
             raise
 

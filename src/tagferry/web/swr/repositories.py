@@ -12,7 +12,7 @@ from tagferry.accounts.repositories import Saying, already_there
 from tagferry.catalog import has_images
 from tagferry.errors import NotFound
 from tagferry.names import Namespace, Repository, RepositoryName
-from tagferry.quotas import too_many
+from tagferry.quotas import count_exceeded
 from tagferry.registry.storage.store import DiskStore
 from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
@@ -164,7 +164,7 @@ async def _require_room(context: Context, name: RepositoryName) -> None:
     if isinstance(region.store, DiskStore):
         names |= (await region.store.quotas.usage(namespace)).repositories
     if name not in names and len(names) >= limit:
-        raise too_many(namespace, "repositories", len(names), limit)
+        raise count_exceeded(namespace, "repositories", len(names), limit)
 
 
 async def _require(context: Context, name: RepositoryName, permission: Permission) -> Access:

@@ -7,13 +7,15 @@ from tagferry.names import RepositoryName
 from tagferry.registry.api.access import Action, Login, Scope
 
 
-class OpenGate:
+class OpenAuthorizer:
     """Lets everybody do everything."""
 
     def challenge(self, login: Login, scopes: Sequence[Scope], error: Unauthenticated) -> str:
         return "Bearer"
 
-    async def check(self, login: Login, actions: frozenset[Action], repository: RepositoryName | None) -> str | None:
+    async def authorize(
+        self, login: Login, actions: frozenset[Action], repository: RepositoryName | None
+    ) -> str | None:
         """Let the caller pass, whoever that is."""
         return None
 

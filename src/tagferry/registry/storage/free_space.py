@@ -14,7 +14,7 @@ _SPARE_INODES = 64
 """Files that can still be made on a disk whose files are counted, so that the database and the logs go on."""
 
 
-class Room:
+class FreeSpace:
     """The free space on the disk of one registry. Its methods block for microseconds.
 
     Args:
@@ -34,7 +34,7 @@ class Room:
             BOUND_REACHED.labels(bound="disk_reserve").inc()
             raise DiskFull(DISK_FULL)
 
-    def complaint(self) -> str | None:
+    def write_error(self) -> str | None:
         """Return why writes are refused; None if they are not."""
         try:
             disk = os.statvfs(self._root)

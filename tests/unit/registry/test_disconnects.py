@@ -15,7 +15,7 @@ from tagferry.names import Digest, RepositoryName
 from tagferry.registry.api.app import RegistryApp
 from tagferry.registry.storage.store import DiskStore
 from tests.support.images import blob, opening
-from tests.support.open_gate import OpenGate
+from tests.support.open_authorizer import OpenAuthorizer
 from tests.support.serving import serving
 
 APP = RepositoryName("org/app")
@@ -30,7 +30,7 @@ async def url(tmp_path: Path) -> AsyncIterator[str]:
     """A registry that holds a blob of 64 MiB, and does not wait long for bytes."""
     store = await DiskStore.open(tmp_path)
     await store.write_blob(APP, blob(CONTENT), opening(CONTENT))
-    async with serving(RegistryApp(store, OpenGate(), idle_seconds=IDLE_SECONDS)) as served:
+    async with serving(RegistryApp(store, OpenAuthorizer(), idle_seconds=IDLE_SECONDS)) as served:
         yield served
     await store.close()
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 log = Events(__name__)
 
 
-class Followed:
+class ReloadingContext:
     """A context that is built again after its files have changed; connections that are open keep the one they have.
 
     Files may be written one after the other: where they do not fit together, the last context that could be built
@@ -66,19 +66,21 @@ class ClientTls:
     certificate: "Path | None" = None
     key: "Path | None" = None
 
-    def followed(self, *, identified: bool) -> Followed:
-        """A context as this says, kept up to date; it shows the certificate where it is `identified`."""
-        files = [self.ca_file, *((self.certificate, self.key) if identified else ())]
-        return Followed(lambda: self.context(identified=identified), [file for file in files if file is not None])
+    def reloading(self, *, with_certificate: bool) -> ReloadingContext:
+        """A context as this says, kept up to date; it shows the certificate where it is `with_certificate`."""
+        files = [self.ca_file, *((self.certificate, self.key) if with_certificate else ())]
+        return ReloadingContext(
+            lambda: self.context(with_certificate=with_certificate), [file for file in files if file is not None]
+        )
 
-    def context(self, *, identified: bool = False) -> ssl.SSLContext:
+    def context(self, *, with_certificate: bool = False) -> ssl.SSLContext:
         """A context as this says now.
 
         Raises:
             Invalid: names the setting whose file is missing or of no use.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if self.ca_only else ssl.create_default_context()
-        self._load(context, identified=identified)
+        self._load(context, with_certificate=with_certificate)
         if self.skip_verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -86,9 +88,9 @@ class ClientTls:
 
     def check(self) -> None:
         """Raise Invalid as `context` does; the system's authorities are not read for this."""
-        self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), identified=True)
+        self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), with_certificate=True)
 
-    def _load(self, context: ssl.SSLContext, *, identified: bool) -> None:
+    def _load(self, context: ssl.SSLContext, *, with_certificate: bool) -> None:
         if self.ca_file is not None:
             _readable(self.ca_file, "ca_file")
             try:
@@ -97,7 +99,7 @@ class ClientTls:
                 raise Invalid(
                     "ca_file", f"must be a PEM file of certificates ({_why(error)})", str(self.ca_file)
                 ) from None
-        if identified and self.certificate is not None and self.key is not None:
+        if with_certificate and self.certificate is not None and self.key is not None:
             _load_pair(context, self.certificate, self.key, prefix="client")
 
 
@@ -110,13 +112,13 @@ class ClientContexts:
 
     def __init__(self, tls: ClientTls | None = None) -> None:
         self._tls = tls or ClientTls()
-        self._followed: dict[bool, Followed] = {}
+        self._reloading: dict[bool, ReloadingContext] = {}
 
-    def current(self, *, identified: bool) -> ssl.SSLContext:
+    def current(self, *, with_certificate: bool) -> ssl.SSLContext:
         """The one that shows the client's certificate, or the one that does not; raises Invalid as `ClientTls`."""
-        if identified not in self._followed:
-            self._followed[identified] = self._tls.followed(identified=identified)
-        return self._followed[identified].current()
+        if with_certificate not in self._reloading:
+            self._reloading[with_certificate] = self._tls.reloading(with_certificate=with_certificate)
+        return self._reloading[with_certificate].current()
 
 
 def server_context(certificate: "Path", key: "Path") -> ssl.SSLContext:
@@ -131,13 +133,13 @@ def server_context(certificate: "Path", key: "Path") -> ssl.SSLContext:
         _load_pair(context, certificate, key, prefix="tls")
         return context
 
-    followed = Followed(build, (certificate, key))
+    reloading = ReloadingContext(build, (certificate, key))
 
     def renew(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         # OpenSSL calls this for each handshake, whether the client names a host or not.
-        connection.context = followed.current()
+        connection.context = reloading.current()
 
-    context = followed.current()
+    context = reloading.current()
     context.sni_callback = renew
     return context
 

@@ -47,7 +47,7 @@ def layer() -> bytes:
 async def way(tmp_path: Path, layer: bytes) -> AsyncIterator[Way]:
     """From CNCF's docker-registry to the embedded registry."""
     target_store = await DiskStore.open(tmp_path / "embedded")
-    quick = Retry(attempts=3, shortest=0.01)
+    quick = Retry(attempts=3, base_delay=0.01)
     with docker_registry(tmp_path) as registry:
         async with (
             serving(RegistryApp(target_store, OpenAuthorizer())) as target_url,

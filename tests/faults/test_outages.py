@@ -118,7 +118,7 @@ async def test_a_registry_that_comes_back_gets_the_tag(tmp_path: Path, region: s
 async def test_what_was_sent_before_the_target_went_away_is_not_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.remote.blobs.checkpoint.NOTED_AFTER", 0.001)
+    monkeypatch.setattr("tagferry.remote.blobs.checkpoint.SAVE_SECONDS", 0.001)
     layer = random.Random(3).randbytes(SIZE)
     async with ferry_with(tmp_path, SOUTH) as ferry:
         await push(ferry.deployment.store(NORTH), APP, image(layer), V1)

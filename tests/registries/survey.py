@@ -204,7 +204,7 @@ async def store_at(
     name = vendor.page if vendor else "plain"
     store = RemoteStore(
         Endpoint(name=name, url=registry.url, credentials=credentials, token_hosts=registry.token_hosts),
-        retry=Retry(shortest=0.01, attempts=4),
+        retry=Retry(base_delay=0.01, attempts=4),
     )
     try:
         yield store

@@ -56,7 +56,7 @@ async def test_the_check_of_a_region_succeeds_with_its_credentials_and_fails_wit
         repository = RepositoryName(vendor.repository)
         samples()[0].store(registry.contents.repositories.setdefault(repository, Repository()))
         async with store_at(registry, vendor) as store:
-            assert (await store.check(repository, samples()[0].tag)).asked
+            assert (await store.check(repository, samples()[0].tag)).request
         if vendor.access.scheme == "open":
             return
         registry.tokens.access = replace(vendor.access, password="changed", refresh_token="changed")

@@ -87,8 +87,8 @@ async def _store(name: RegionId, region: RegionSettings, settings: Settings, mem
     _check(endpoint)
     return RemoteStore(
         endpoint,
-        keeper=KeptCapabilities(memory.database, region.url) if memory is not None else None,
-        uploads=KeptUploads(memory.database, region.url, leaving=memory.leaving) if memory is not None else None,
+        capabilities=KeptCapabilities(memory.database, region.url) if memory is not None else None,
+        checkpoints=KeptUploads(memory.database, region.url, leaving=memory.leaving) if memory is not None else None,
     )
 
 

@@ -20,14 +20,14 @@ log = structlog.get_logger(__name__)
 
 
 class KeptCapabilities:
-    """The `CapabilityKeeper` of the registry at this address, in the database."""
+    """The `CapabilityStore` of the registry at this address, in the database."""
 
     def __init__(self, database: Database, address: str) -> None:
         self._database = database
         self._address = address
 
     async def load(self) -> Capabilities:
-        """See `CapabilityKeeper.load`."""
+        """See `CapabilityStore.load`."""
         try:
             async with self._database.read() as session:
                 row = await session.get(RegistryCapabilitiesRow, self._address)
@@ -37,7 +37,7 @@ class KeptCapabilities:
             return Capabilities()
 
     async def save(self, capabilities: Capabilities) -> None:
-        """See `CapabilityKeeper.save`."""
+        """See `CapabilityStore.save`."""
         row = {
             "address": self._address,
             "learned_at": capabilities.learned_at,

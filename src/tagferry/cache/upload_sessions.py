@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class KeptUploads:
-    """The `UploadKeeper` of the registry at this address, in the database.
+    """The `UploadCheckpointStore` of the registry at this address, in the database.
 
     Args:
         database: where they are kept.
@@ -50,12 +50,12 @@ class KeptUploads:
         self._clock = clock
 
     @property
-    def is_leaving(self) -> bool:
-        """See `UploadKeeper.is_leaving`."""
+    def is_stopping(self) -> bool:
+        """See `UploadCheckpointStore.is_stopping`."""
         return self._leaving is not None and self._leaving.is_set()
 
-    async def recall(self, repository: RepositoryName, digest: Digest) -> str | None:
-        """See `UploadKeeper.recall`."""
+    async def load(self, repository: RepositoryName, digest: Digest) -> str | None:
+        """See `UploadCheckpointStore.load`."""
         try:
             async with self._database.read() as session:
                 row = await session.get(BlobUploadRow, (self._address, repository, digest))
@@ -64,8 +64,8 @@ class KeptUploads:
             return None
         return row.location if row is not None and row.updated_at >= self._clock() - KEPT_FOR else None
 
-    async def note(self, repository: RepositoryName, digest: Digest, location: str) -> None:
-        """See `UploadKeeper.note`; whatever is too old goes on this occasion."""
+    async def save(self, repository: RepositoryName, digest: Digest, location: str) -> None:
+        """See `UploadCheckpointStore.save`; whatever is too old goes on this occasion."""
         now = self._clock()
         row = {
             "address": self._address,
@@ -81,8 +81,8 @@ class KeptUploads:
         except (SQLAlchemyError, ValueError) as error:
             self._warn(error)
 
-    async def forget(self, repository: RepositoryName, digest: Digest) -> None:
-        """See `UploadKeeper.forget`."""
+    async def clear(self, repository: RepositoryName, digest: Digest) -> None:
+        """See `UploadCheckpointStore.clear`."""
         key = {"address": self._address, "repository": repository, "digest": digest}
         try:
             async with self._database.write() as session:

@@ -12,7 +12,7 @@ from tagferry.cli.client import ManagementClient
 from tagferry.cli.options import DEFAULT_CONFIG, AccessKey, CaFile, ConfigFile, Endpoint, SecretKey, out, run
 from tagferry.cli.region_check import check_regions, parse_image
 from tagferry.errors import NotFound
-from tagferry.remote import Capabilities, Learned
+from tagferry.remote import Capabilities, LearnedCapabilities
 from tagferry.settings import Settings
 
 app = typer.Typer(help="Regions.", no_args_is_help=True)
@@ -51,7 +51,7 @@ def show(region: Annotated[str, typer.Argument(metavar="REGION")], config: Confi
             raise NotFound("region", region, f"the known regions are {', '.join(settings.regions)}")
         async with open_accounts(settings) as accounts:
             keeper = KeptCapabilities(accounts.database, settings.regions[region].url)
-            return await Learned(keeper).known()
+            return await LearnedCapabilities(keeper).known()
 
     known = run(work()).to_json()
     table = Table(show_header=False, box=None)

@@ -53,7 +53,7 @@ async def _check(settings: Settings, region: Region, wanted: Sample | None) -> R
         )
     except TagferryError as error:
         return Result(region.id, region.url, f"{error.message}; {_advice(region.id, error)}", is_fine=False)
-    return Result(region.id, region.url, f"ok  asked for {checked.asked}, as {checked.user}", is_fine=True)
+    return Result(region.id, region.url, f"ok  asked for {checked.request}, as {checked.user}", is_fine=True)
 
 
 async def _used(settings: Settings, region: RegionId) -> Sequence[Sample]:

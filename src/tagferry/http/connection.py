@@ -10,13 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
-from tagferry.http.faults import Broken, Silent, broken
+from tagferry.http.faults import ConnectionFailed, ConnectionTimedOut, connection_failure
 from tagferry.http.response import Response
 from tagferry.http.splice import IS_AVAILABLE, BodyFlow, Splice
-from tagferry.http.waiter import Waiting
+from tagferry.http.wakeup import Wakeup
 from tagferry.streams import Flow
 
-INVITATION_SECONDS = 1.0
+CONTINUE_SECONDS = 1.0
 """The longest wait for an invitation before a body that asks first is sent, as curl does it."""
 WRITE_AHEAD = 256 * 1024
 """Bytes of a request that wait to be sent, beyond which its source is stopped."""
@@ -29,20 +29,20 @@ class Stream:
     Attributes:
         pieces: chunks, and flows that are spliced where both connections bear it.
         size: bytes in all.
-        idle: seconds in which the other side must take some of it.
-        slowest: bytes a second that it must take at least, measured over `idle`.
-        asks_first: whether to let the other side refuse it, or lead it elsewhere, before any of it is sent
+        idle_timeout: seconds in which the other side must take some of it.
+        min_rate: bytes a second that it must take at least, measured over `idle_timeout`.
+        expects_continue: whether to let the other side refuse it, or lead it elsewhere, before any of it is sent
             (RFC 9110, section 10.1.1).
-        was_asked_for: whether the other side said something when it was asked first; None while it was not asked.
+        got_continue: whether the other side said something when it was asked first; None while it was not asked.
         has_begun: whether some of it has been taken, so that it cannot be sent again.
     """
 
     pieces: AsyncIterator[bytes | Flow]
     size: int
-    idle: float
-    slowest: float = 0.0
-    asks_first: bool = False
-    was_asked_for: bool | None = None
+    idle_timeout: float
+    min_rate: float = 0.0
+    expects_continue: bool = False
+    got_continue: bool | None = None
     has_begun: bool = False
 
 
@@ -58,11 +58,11 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._on_free = on_free
         self._transport: asyncio.Transport | None = None
-        self._answer: Response | None = None
-        self._fault: Broken | None = None
+        self._response: Response | None = None
+        self._fault: ConnectionFailed | None = None
         self._sent = True
-        self._is_blocked = False
-        self._waiting = Waiting(lambda: self.fail(Silent("nothing moved in time")))
+        self._is_write_paused = False
+        self._wakeup = Wakeup(lambda: self.fail(ConnectionTimedOut("nothing moved in time")))
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.exchanges = 0
         self.idle_since = 0.0
@@ -100,8 +100,8 @@ class Connection(asyncio.Protocol):
         *,
         url: str,
         bodiless: bool,
-        silence: float,
-        slowest: float = 0.0,
+        idle_timeout: float,
+        min_rate: float = 0.0,
     ) -> Response:
         """Send a request and wait until its answer's head is there.
 
@@ -112,26 +112,28 @@ class Connection(asyncio.Protocol):
             body: what follows it; a stream's errors pass through.
             url: where the answer comes from.
             bodiless: whether the answer has no body whatever its headers say (HEAD).
-            silence: seconds to wait for the answer's head, and later for each part of its body.
-            slowest: bytes a second that its body must bring at least, measured over `silence`.
+            idle_timeout: seconds to wait for the answer's head, and later for each part of its body.
+            min_rate: bytes a second that its body must bring at least, measured over `idle_timeout`.
 
         Raises:
-            Broken: the connection failed before an answer was there.
+            ConnectionFailed: the connection failed before an answer was there.
         """
-        answer = self._answer = Response(self, url=url, bodiless=bodiless, silence=silence, slowest=slowest)
+        answer = self._response = Response(
+            self, url=url, bodiless=bodiless, idle_timeout=idle_timeout, min_rate=min_rate
+        )
         self._sent = False
         self.exchanges += 1
         try:
             if isinstance(body, Stream):
                 self._write(head)
-                if body.asks_first:
-                    body.was_asked_for = await self._until_invited(answer)
+                if body.expects_continue:
+                    body.got_continue = await self._await_continue(answer)
                 if not answer.begun:
                     await self._send(body, answer)
             else:
                 self._write(head + body)
                 self._sent = True
-            await self._until(lambda: answer.begun, silence)
+            await self._until(lambda: answer.begun, idle_timeout)
         except BaseException:
             self.abort()
             raise
@@ -141,7 +143,7 @@ class Connection(asyncio.Protocol):
         """Wait until something happens, for so long at most if there is a limit; raises what went wrong."""
         if self._fault is not None:
             raise self._fault
-        await self._waiting.wait(seconds)
+        await self._wakeup.wait(seconds)
 
     async def _until(self, is_over: Callable[[], bool], seconds: float) -> None:
         """Wait until something is over; what else happens meanwhile, such as an interim answer, gives no more time."""
@@ -152,11 +154,11 @@ class Connection(asyncio.Protocol):
 
     def wake(self) -> None:
         """Let who waits look again."""
-        self._waiting.wake()
+        self._wakeup.wake()
 
     def release(self, *, reusable: bool) -> None:
         """End the exchange; the connection serves another one, or is closed."""
-        self._answer = None
+        self._response = None
         if reusable and self._sent and self.is_usable:
             self.resume_reading()
             self._on_free(self)
@@ -165,12 +167,12 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once, whatever is on its way."""
-        self._fault = self._fault or Broken("the connection was closed")
+        self._fault = self._fault or ConnectionFailed("the connection was closed")
         if self._transport is not None:
             self._transport.abort()
         self.wake()
 
-    def fail(self, fault: Broken) -> None:
+    def fail(self, fault: ConnectionFailed) -> None:
         """Close because of this."""
         self._fault = self._fault or fault
         self.abort()
@@ -190,38 +192,40 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_AHEAD)
 
     def data_received(self, data: bytes) -> None:
-        if self._answer is None or self._answer.ended:
-            self.fail(Broken("the connection brought an answer to no question"))
+        if self._response is None or self._response.ended:
+            self.fail(ConnectionFailed("the connection brought an answer to no question"))
         else:
-            self._answer.feed(data)
+            self._response.feed(data)
 
     def eof_received(self) -> bool:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._answer is not None:
-            self._answer.feed_end()
-        self._fault = self._fault or (broken(exc) if exc else Broken("the connection was closed by the other side"))
-        self._waiting.end()
+        if self._response is not None:
+            self._response.feed_end()
+        self._fault = self._fault or (
+            connection_failure(exc) if exc else ConnectionFailed("the connection was closed by the other side")
+        )
+        self._wakeup.end()
         if not self.closed.done():
             self.closed.set_result(None)
         self.wake()
         self._on_lost(self)
 
     def pause_writing(self) -> None:
-        self._is_blocked = True
+        self._is_write_paused = True
 
     def resume_writing(self) -> None:
-        self._is_blocked = False
+        self._is_write_paused = False
         self.wake()
 
-    async def _until_invited(self, answer: Response) -> bool:
+    async def _await_continue(self, answer: Response) -> bool:
         """Wait for `100 Continue` or the answer, for a moment; False where the server does not know it is asked."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(INVITATION_SECONDS):
-                while not (answer.begun or answer.is_inviting):
+            async with asyncio.timeout(CONTINUE_SECONDS):
+                while not (answer.begun or answer.has_continue):
                     await self.wait(None)
-        return answer.begun or answer.is_inviting
+        return answer.begun or answer.has_continue
 
     async def _send(self, body: Stream, answer: Response) -> None:
         body.has_begun = True
@@ -230,8 +234,8 @@ class Connection(asyncio.Protocol):
                 return
             if isinstance(piece, bytes):
                 self._write(piece)
-                if self._is_blocked:
-                    await self._until(lambda: answer.begun or not self._is_blocked, body.idle)
+                if self._is_write_paused:
+                    await self._until(lambda: answer.begun or not self._is_write_paused, body.idle_timeout)
             elif isinstance(piece, BodyFlow) and not await self._splice(piece, body, answer):
                 return
         self._sent = True
@@ -245,21 +249,23 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self.plain_socket is None:
             return True
         self._transport.set_write_buffer_limits(high=0)
-        await self._until(lambda: answer.begun or not self._is_blocked, body.idle)
+        await self._until(lambda: answer.begun or not self._is_write_paused, body.idle_timeout)
         self._transport.set_write_buffer_limits(high=WRITE_AHEAD)
         source, target = flow.socket(), self.plain_socket
         if source is None or target is None:
             return True
-        with Splice(flow, source, target, silence=body.idle, slowest=body.slowest, on_end=self.wake) as way:
-            while not (way.has_ended or answer.begun):
+        with Splice(
+            flow, source, target, idle_timeout=body.idle_timeout, min_rate=body.min_rate, on_end=self.wake
+        ) as splice:
+            while not (splice.has_ended or answer.begun):
                 await self.wait(None)
-        if way.target_fault is not None and not answer.begun:
-            fault = broken(way.target_fault)
+        if splice.target_fault is not None and not answer.begun:
+            fault = connection_failure(splice.target_fault)
             self.fail(fault)
             raise fault
         return flow.moved == flow.size or not answer.begun
 
     def _write(self, data: bytes) -> None:
         if self._fault is not None or self._transport is None:
-            raise self._fault or Broken("the connection is not made yet")
+            raise self._fault or ConnectionFailed("the connection is not made yet")
         self._transport.write(data)

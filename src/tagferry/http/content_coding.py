@@ -4,7 +4,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 
-from tagferry.http.faults import Broken, Rejected
+from tagferry.http.faults import ConnectionFailed, ConnectionRejected
 from tagferry.http.headers import Headers
 
 _STEP = 256 * 1024
@@ -39,8 +39,10 @@ def blob_codings(status: int, headers: Headers, whole: int | None) -> list[str]:
     """
     applied = codings(headers)
     if applied and whole is not None:
-        told = headers.get("Content-Range", "").rpartition("/")[2] if status == 206 else headers.get("Content-Length")
-        if told == str(whole):
+        reported = (
+            headers.get("Content-Range", "").rpartition("/")[2] if status == 206 else headers.get("Content-Length")
+        )
+        if reported == str(whole):
             return []
     return applied
 
@@ -52,14 +54,14 @@ async def decoded(chunks: AsyncIterator[bytes], applied: list[str]) -> AsyncIter
     stores so, such as a manifest that is in clear.
 
     Raises:
-        Rejected: a coding is unknown, or there are too many.
-        Broken: the coded bytes are damaged, end early, or decode to far too many that are coded themselves.
+        ConnectionRejected: a coding is unknown, or there are too many.
+        ConnectionFailed: the coded bytes are damaged, end early, or decode to far too many that are coded themselves.
     """
     if len(applied) > _MOST:
-        raise Rejected(f"the answer has more than {_MOST} content codings")
+        raise ConnectionRejected(f"the answer has more than {_MOST} content codings")
     for place, coding in reversed(list(enumerate(applied))):
         if coding not in _GZIP | _DEFLATE:
-            raise Rejected(f'the answer has the content coding "{coding[:40]}", which is not supported')
+            raise ConnectionRejected(f'the answer has the content coding "{coding[:40]}", which is not supported')
         chunks = _inflated(chunks, is_gzip=coding in _GZIP, is_last=place == 0)
     async for chunk in chunks:
         yield chunk
@@ -85,7 +87,7 @@ async def _inflated(chunks: AsyncIterator[bytes], *, is_gzip: bool, is_last: boo
         for piece in inflater.feed(chunk):
             given += len(piece)
             if not is_last and given > _STEP + _EXPANSION * taken:
-                raise Broken("the answer is encoded several times and decodes to far more than is plausible")
+                raise ConnectionFailed("the answer is encoded several times and decodes to far more than is plausible")
             yield piece
             # A few bytes may decode to many pieces, and others have their turn in between.
             await asyncio.sleep(0)
@@ -114,7 +116,7 @@ class _Inflater:
         self._stream = zlib.decompressobj(window)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decode some more, in pieces of bounded size; raises Broken where the bytes are damaged."""
+        """Decode some more, in pieces of bounded size; raises ConnectionFailed where the bytes are damaged."""
         while data:
             if self._stream.eof:
                 # Zeros may pad a gzip file; any other member follows at once.
@@ -125,12 +127,12 @@ class _Inflater:
             try:
                 piece = self._stream.decompress(data, _STEP)
             except zlib.error as error:
-                raise Broken(f"the coded answer is damaged: {error}") from None
+                raise ConnectionFailed(f"the coded answer is damaged: {error}") from None
             data = self._stream.unconsumed_tail or self._stream.unused_data
             if piece:
                 yield piece
 
     def end(self) -> None:
-        """Note that nothing more comes; raises Broken where something is missing."""
+        """Note that nothing more comes; raises ConnectionFailed where something is missing."""
         if not self._stream.eof:
-            raise Broken("the coded answer ended early")
+            raise ConnectionFailed("the coded answer ended early")

@@ -11,12 +11,12 @@ from typing import NamedTuple, TypeVar, cast
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from tagferry.addresses import parse_address
+from tagferry.http.address_policy import ANY_ADDRESS, AddressForbidden, AddressPolicy, zone_of, zone_of_host
 from tagferry.http.connection import Connection
 from tagferry.http.explanation import one_line
-from tagferry.http.faults import EXPIRED, NOT_YET_VALID, Broken, Rejected, unconnected
+from tagferry.http.faults import EXPIRED, NOT_YET_VALID, ConnectionFailed, ConnectionRejected, connect_failure
 from tagferry.http.proxies import Proxy
 from tagferry.http.urls import Origin, authority
-from tagferry.http.zones import ANYWHERE, OutOfReach, Reach, zone_of, zone_of_host
 from tagferry.tls import ClientContexts, ClientTls
 
 P = TypeVar("P", bound=asyncio.Protocol)
@@ -36,15 +36,15 @@ class Route(NamedTuple):
     Attributes:
         origin: where they go.
         proxy: what they go through.
-        identified: whether the client's certificate is shown there.
-        reach: the addresses at which connections may end. What a proxy connects to is not known here, so that with one
-            only a host that is an address itself is checked.
+        with_certificate: whether the client's certificate is shown there.
+        address_policy: the addresses to which connections may be made. The address that a proxy connects to is
+            unknown here, so behind a proxy only a host that is itself an address is checked.
     """
 
     origin: Origin
     proxy: Proxy | None = None
-    identified: bool = False
-    reach: Reach = ANYWHERE
+    with_certificate: bool = False
+    address_policy: AddressPolicy = ANY_ADDRESS
 
     @property
     def is_relayed(self) -> bool:
@@ -60,80 +60,91 @@ async def dial(route: Route, make: Callable[[], Connection], contexts: ClientCon
     """Make a connection for a route.
 
     Raises:
-        Broken: it cannot be made; Rejected where waiting does not help.
-        OutOfReach: the host is at an address that is not allowed.
+        ConnectionFailed: it cannot be made; Rejected where waiting does not help.
+        AddressForbidden: the host is at an address that is not allowed.
         TimeoutError, and what else the caller's own deadline raises.
     """
     zone = zone_of_host(route.origin[1])
-    if zone is not None and not route.reach.allows(zone):
-        raise OutOfReach(zone)
+    if zone is not None and not route.address_policy.allows(zone):
+        raise AddressForbidden(zone)
     if route.proxy is None:
         try:
-            return (await _opened(route.origin, make, contexts, identified=route.identified, reach=route.reach))[1]
+            return (
+                await _connect(
+                    route.origin,
+                    make,
+                    contexts,
+                    with_certificate=route.with_certificate,
+                    address_policy=route.address_policy,
+                )
+            )[1]
         except _FAULTS as error:
-            raise unconnected(str(route), error, await _validity(route, error)) from error
+            raise connect_failure(str(route), error, await _validity_detail(route, error)) from error
     try:
         if route.is_relayed:
-            return (await _opened(route.proxy.origin, make, contexts))[1]
-        transport, tunnel = await _opened(route.proxy.origin, _Tunnel, contexts)
+            return (await _connect(route.proxy.origin, make, contexts))[1]
+        transport, tunnel = await _connect(route.proxy.origin, _Tunnel, contexts)
     except _FAULTS as error:
-        told = await _validity(Route(route.proxy.origin), error)
-        raise unconnected(f"proxy {route.proxy}", error, told) from error
+        message = await _validity_detail(Route(route.proxy.origin), error)
+        raise connect_failure(f"proxy {route.proxy}", error, message) from error
     try:
-        await tunnel.lead(route.proxy, route.origin)
-        return await _encrypted(transport, make(), route, contexts)
+        await tunnel.connect(route.proxy, route.origin)
+        return await _start_tls(transport, make(), route, contexts)
     except _FAULTS as error:
         transport.abort()
-        raise unconnected(str(route), error, await _validity(route, error)) from error
+        raise connect_failure(str(route), error, await _validity_detail(route, error)) from error
     except BaseException:
         transport.abort()
         raise
 
 
-async def _opened(
+async def _connect(
     origin: Origin,
     make: Callable[[], P],
     contexts: ClientContexts,
     *,
-    identified: bool = False,
-    reach: Reach = ANYWHERE,
+    with_certificate: bool = False,
+    address_policy: AddressPolicy = ANY_ADDRESS,
 ) -> tuple[asyncio.Transport, P]:
     scheme, host, port = origin
     loop = asyncio.get_running_loop()
-    tls = contexts.current(identified=identified) if scheme == "https" else None
+    tls = contexts.current(with_certificate=with_certificate) if scheme == "https" else None
     name = host if tls else None
     if parse_address(host) is not None:
         return await loop.create_connection(make, host, port, ssl=tls, server_hostname=name)
-    addresses = within(reach, await _addresses(host, port))
+    addresses = allowed_addresses(address_policy, await _addresses(host, port))
     sock = await start_connection(addresses, happy_eyeballs_delay=_HEAD_START_SECONDS, interleave=1)
     return await loop.create_connection(make, sock=sock, ssl=tls, server_hostname=name)
 
 
-async def _encrypted(
+async def _start_tls(
     transport: asyncio.Transport, connection: Connection, route: Route, contexts: ClientContexts
 ) -> Connection:
     """Begin with TLS in a tunnel."""
     inner = await asyncio.get_running_loop().start_tls(
-        transport, connection, contexts.current(identified=route.identified), server_hostname=route.origin[1]
+        transport,
+        connection,
+        contexts.current(with_certificate=route.with_certificate),
+        server_hostname=route.origin[1],
     )
     if inner is None:
-        raise Broken(f"cannot connect to {route}: the connection was closed")
+        raise ConnectionFailed(f"cannot connect to {route}: the connection was closed")
     connection.connection_made(inner)
     return connection
 
 
-async def _validity(route: Route, error: BaseException) -> str:
+async def _validity_detail(route: Route, error: BaseException) -> str:
     """The date that a certificate was refused for, or nothing; it is seen by connecting again, and nothing is sent."""
     if not isinstance(error, ssl.SSLCertVerificationError) or error.verify_code not in (NOT_YET_VALID, EXPIRED):
         return ""
     try:
         async with asyncio.timeout(_SECOND_LOOK_SECONDS):
             connection = await dial(
-                route._replace(identified=False),
+                route._replace(with_certificate=False),
                 lambda: Connection(on_lost=lambda _: None, on_free=lambda _: None),
                 ClientContexts(ClientTls(ca_only=True, skip_verify=True)),
             )
-    except (Broken, TimeoutError):
+    except (ConnectionFailed, TimeoutError):
         return ""
     shown = connection.peer_certificate
     connection.abort()
@@ -170,8 +181,8 @@ class _Tunnel(asyncio.Protocol):
         if not self._answered.done():
             self._answered.set_result(None)
 
-    async def lead(self, proxy: Proxy, origin: Origin) -> None:
-        """Have the proxy connect to an origin; raises Broken where it does not, with what it answered."""
+    async def connect(self, proxy: Proxy, origin: Origin) -> None:
+        """Have the proxy connect to an origin; raises ConnectionFailed where it does not, with what it answered."""
         target = authority(origin, with_port=True)
         secret = f"Proxy-Authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
         self._transport.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{secret}\r\n".encode("latin-1"))
@@ -179,28 +190,28 @@ class _Tunnel(asyncio.Protocol):
         head, end, rest = self._head.partition(b"\r\n\r\n")
         status = _STATUS.match(head)
         if status is None or not end:
-            raise Broken(f"proxy {proxy} did not answer in HTTP when asked for a connection to {target}")
+            raise ConnectionFailed(f"proxy {proxy} did not answer in HTTP when asked for a connection to {target}")
         if not status[1].startswith(b"2"):
-            raise refused(proxy, target, int(status[1]), (status[2] or b"").decode("latin-1"))
+            raise proxy_refusal(proxy, target, int(status[1]), (status[2] or b"").decode("latin-1"))
         if rest:
-            raise Broken(f"proxy {proxy} answered more than it was asked for")
+            raise ConnectionFailed(f"proxy {proxy} answered more than it was asked for")
 
 
-def refused(proxy: Proxy, target: str, status: int, phrase: str = "") -> Broken:
+def proxy_refusal(proxy: Proxy, target: str, status: int, phrase: str = "") -> ConnectionFailed:
     """The fault where a proxy does not let a request through to `target`, a host and port."""
-    told = f"proxy {proxy} refused the connection to {target}: {status} {one_line(phrase, 100)}".rstrip()
+    message = f"proxy {proxy} refused the connection to {target}: {status} {one_line(phrase, 100)}".rstrip()
     # What the proxy says of the host behind it may pass; what it does not allow does not.
-    return Rejected(told) if status in (401, 403, 405, 407) else Broken(told)
+    return ConnectionRejected(message) if status in (401, 403, 405, 407) else ConnectionFailed(message)
 
 
-def within(reach: Reach, addresses: Sequence[AddrInfoType]) -> list[AddrInfoType]:
-    """Those addresses of a host at which connections may end; raises OutOfReach where there is none."""
-    if reach.zone is None:
+def allowed_addresses(address_policy: AddressPolicy, addresses: Sequence[AddrInfoType]) -> list[AddrInfoType]:
+    """Those addresses of a host at which connections may end; raises AddressForbidden where there is none."""
+    if address_policy.zone is None:
         return list(addresses)
     zones = [zone_of(str(address[4][0])) for address in addresses]
-    allowed = [address for address, zone in zip(addresses, zones, strict=True) if reach.allows(zone)]
+    allowed = [address for address, zone in zip(addresses, zones, strict=True) if address_policy.allows(zone)]
     if zones and not allowed:
-        raise OutOfReach(zones[0])
+        raise AddressForbidden(zones[0])
     return allowed
 
 

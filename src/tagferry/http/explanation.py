@@ -42,8 +42,8 @@ def explain(document: dict[str, Any], body: bytes, media_type: str) -> str:
         body: as it came.
         media_type: in lower case, without parameters.
     """
-    if told := _told(document):
-        return ": ".join(dict.fromkeys(told))
+    if reasons := _reasons(document):
+        return ": ".join(dict.fromkeys(reasons))
     text = _decoded(body)
     if not media_type.startswith(("text/", "application/")) and media_type:
         return ""
@@ -63,16 +63,16 @@ def _decoded(body: bytes) -> str:
         return body.decode("latin-1" if is_text else "utf-8", "replace")
 
 
-def _told(part: Any, depth: int = 0) -> list[str]:
+def _reasons(part: Any, depth: int = 0) -> list[str]:
     """The texts of the members that are known to hold a reason."""
     if isinstance(part, str):
         return [" ".join(part.split())] if part.strip() else []
     if depth > 2:
         return []
     if isinstance(part, list):
-        return [text for one in part[:3] for text in _told(one, depth + 1)]
+        return [text for one in part[:3] for text in _reasons(one, depth + 1)]
     if isinstance(part, dict):
-        return [text for key in _KEYS if key in part for text in _told(part[key], depth + 1)]
+        return [text for key in _KEYS if key in part for text in _reasons(part[key], depth + 1)]
     return []
 
 

@@ -43,47 +43,47 @@ _TLS = {
 _CLIENT_REFUSED = frozenset(_TLS) - {"WRONG_VERSION_NUMBER", "HTTP_REQUEST"}
 
 
-class Broken(Exception):
+class ConnectionFailed(Exception):
     """The connection failed, or could not be made; the text says how."""
 
 
-class Silent(Broken):
+class ConnectionTimedOut(ConnectionFailed):
     """The other side moved no byte for too long."""
 
 
-class Slow(Broken):
+class TransferTooSlow(ConnectionFailed):
     """The other side moves bytes, and so few of them that the end is not in sight."""
 
     def __init__(self) -> None:
         super().__init__("bytes came more slowly than min_bytes_per_second")
 
 
-class Unconnected(Silent):
+class ConnectTimedOut(ConnectionTimedOut):
     """No connection could be made in time."""
 
 
-class Unheard(Broken):
+class CircuitOpen(ConnectionFailed):
     """Nothing was sent, because the other side answers nothing at present."""
 
 
-class Rejected(Broken):
+class ConnectionRejected(ConnectionFailed):
     """It cannot be made for a reason that does not pass by waiting, such as a certificate."""
 
 
-class TooSlow(OSError):
+class FlowTooSlow(OSError):
     """A flow of bytes came to less than the slowest rate."""
 
 
-def broken(error: Exception) -> Broken:
+def connection_failure(error: Exception) -> ConnectionFailed:
     """The fault that an error of a socket or of TLS means."""
     if isinstance(error, ssl.SSLError) and getattr(error, "reason", None) in _CLIENT_REFUSED:
-        return Rejected(reason(error))
-    if isinstance(error, TooSlow):
-        return Slow()
-    return Silent(reason(error)) if isinstance(error, TimeoutError) else Broken(reason(error))
+        return ConnectionRejected(reason(error))
+    if isinstance(error, FlowTooSlow):
+        return TransferTooSlow()
+    return ConnectionTimedOut(reason(error)) if isinstance(error, TimeoutError) else ConnectionFailed(reason(error))
 
 
-def unconnected(where: str, error: BaseException, detail: str = "") -> Broken:
+def connect_failure(where: str, error: BaseException, detail: str = "") -> ConnectionFailed:
     """The fault of a connection that could not be made.
 
     Args:
@@ -91,8 +91,8 @@ def unconnected(where: str, error: BaseException, detail: str = "") -> Broken:
         error: why.
         detail: what else is known of the reason.
     """
-    told = f"cannot connect to {where}: {reason(error)}{f' ({detail})' if detail else ''}"
-    return Rejected(told) if isinstance(error, ssl.SSLCertVerificationError) else Broken(told)
+    message = f"cannot connect to {where}: {reason(error)}{f' ({detail})' if detail else ''}"
+    return ConnectionRejected(message) if isinstance(error, ssl.SSLCertVerificationError) else ConnectionFailed(message)
 
 
 def reason(error: BaseException) -> str:
@@ -120,9 +120,9 @@ def reason(error: BaseException) -> str:
 
 def _verification(error: ssl.SSLCertVerificationError) -> str:
     if error.verify_code in _UNKNOWN_AUTHORITY:
-        told = "certificate is signed by an unknown authority; set ca_file to trust it"
+        message = "certificate is signed by an unknown authority; set ca_file to trust it"
         is_alone = error.verify_code in _INCOMPLETE_CHAIN
-        return f"{told}, or have the server send its intermediate certificates" if is_alone else told
+        return f"{message}, or have the server send its intermediate certificates" if is_alone else message
     return _VERIFICATION.get(error.verify_code, f"certificate is not trusted: {error.verify_message or error.reason}")
 
 

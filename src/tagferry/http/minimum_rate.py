@@ -18,11 +18,11 @@ class MinimumRate:
         self._bytes = 0
         self._waited = 0.0
 
-    def note(self, size: int) -> None:
+    def record(self, size: int) -> None:
         """Count bytes that have come, or gone."""
         self._bytes += size
 
-    def waited(self, seconds: float) -> bool:
+    def record_wait(self, seconds: float) -> bool:
         """Count time that was waited; return whether a window has ended in which too little came."""
         self._waited += seconds
         if self._waited < self._window:

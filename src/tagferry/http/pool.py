@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from functools import partial
 
 from tagferry.errors import Invalid
+from tagferry.http.address_policy import ANY_ADDRESS, AddressPolicy
 from tagferry.http.connection import Connection, Stream
-from tagferry.http.dialing import Route, dial, refused
-from tagferry.http.faults import Broken, Rejected, Silent, Unconnected
+from tagferry.http.dialing import Route, dial, proxy_refusal
+from tagferry.http.faults import ConnectionFailed, ConnectionRejected, ConnectionTimedOut, ConnectTimedOut
 from tagferry.http.proxies import Proxies
 from tagferry.http.response import Response
 from tagferry.http.urls import authority, split
-from tagferry.http.zones import ANYWHERE, Reach
 from tagferry.tls import ClientContexts
 
 KEEP_SECONDS = 15.0
 """How long an idle connection is kept; servers tend to close theirs later than that."""
-_LOOKED_UP = ("PUT", "DELETE")
+_NOT_REPEATABLE = ("PUT", "DELETE")
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _TARGET = re.compile(r"[\x21-\x7e]+")
 
 
-class Connections:
+class ConnectionPool:
     """Sends requests over as few connections as it takes; belongs to one event loop.
 
     Args:
@@ -55,10 +55,10 @@ class Connections:
         headers: Mapping[str, str],
         body: bytes | Stream = b"",
         *,
-        silence: float,
-        slowest: float = 0.0,
-        identified: bool = False,
-        reach: Reach = ANYWHERE,
+        idle_timeout: float,
+        min_rate: float = 0.0,
+        with_certificate: bool = False,
+        address_policy: AddressPolicy = ANY_ADDRESS,
     ) -> Response:
         """Send a request and wait for its answer's head; the caller closes the answer.
 
@@ -70,38 +70,40 @@ class Connections:
             url: absolute, http or https, encoded already.
             headers: besides those that every request has.
             body: sent with its length.
-            silence: seconds without a byte of the answer after which it is given up.
-            slowest: bytes a second of the answer's body below which it is given up, measured over `silence`.
-            identified: whether the other side may see the client's certificate.
-            reach: the addresses at which the connection may end.
+            idle_timeout: seconds without a byte of the answer after which it is given up.
+            min_rate: bytes a second of the answer's body below which it is given up, measured over `idle_timeout`.
+            with_certificate: whether the other side may see the client's certificate.
+            address_policy: the addresses at which the connection may end.
 
         Raises:
-            Broken: the connection could not be made, or failed before the answer began; Silent where that took
-                too long, Rejected where waiting does not help.
-            OutOfReach: the host is at an address that is not allowed.
+            ConnectionFailed: the connection could not be made, or failed before the response began;
+                ConnectionTimedOut if that took too long, ConnectionRejected if waiting does not help.
+            AddressForbidden: the host is at an address that is not allowed.
         """
         try:
-            route, head = self._head(method, url, headers, body, identified=identified, reach=reach)
+            route, head = self._head(
+                method, url, headers, body, with_certificate=with_certificate, address_policy=address_policy
+            )
         except ValueError as error:
-            raise Broken(f"the request cannot be sent: {error}") from None
+            raise ConnectionFailed(f"the request cannot be sent: {error}") from None
         except Invalid as error:
-            raise Rejected(error.message) from None
+            raise ConnectionRejected(error.message) from None
         while True:
-            connection = self._reused(route) or await self._connect(route)
+            connection = self._idle_connection(route) or await self._connect(route)
             try:
                 response = await connection.request(
-                    head, body, url=url, bodiless=method == "HEAD", silence=silence, slowest=slowest
+                    head, body, url=url, bodiless=method == "HEAD", idle_timeout=idle_timeout, min_rate=min_rate
                 )
-            except Broken as fault:
-                is_stale = connection.exchanges > 1 and not isinstance(fault, Silent)
+            except ConnectionFailed as fault:
+                is_stale = connection.exchanges > 1 and not isinstance(fault, ConnectionTimedOut)
                 # What a write has done whose answer was lost must be looked up before it is sent again.
-                if not is_stale or isinstance(body, Stream) or method in _LOOKED_UP:
+                if not is_stale or isinstance(body, Stream) or method in _NOT_REPEATABLE:
                     raise
                 continue
             if response.status == 407 and route.proxy is not None:
                 response.close()
                 target = authority(route.origin, with_port=True)
-                raise refused(route.proxy, target, 407, "Proxy Authentication Required")
+                raise proxy_refusal(route.proxy, target, 407, "Proxy Authentication Required")
             return response
 
     async def close(self) -> None:
@@ -121,13 +123,13 @@ class Connections:
         headers: Mapping[str, str],
         body: bytes | Stream,
         *,
-        identified: bool,
-        reach: Reach,
+        with_certificate: bool,
+        address_policy: AddressPolicy,
     ) -> tuple[Route, bytes]:
         origin, target = split(url)
         if not _TARGET.fullmatch(target):
             raise ValueError("the address holds what no address may hold")
-        route = Route(origin, self._proxies.find(origin), identified, reach)
+        route = Route(origin, self._proxies.find(origin), with_certificate, address_policy)
         fields = {"Host": authority(origin), **self._headers, **headers}
         if route.is_relayed and route.proxy is not None:
             target = f"http://{authority(origin)}{target}"
@@ -135,7 +137,7 @@ class Connections:
                 fields["Proxy-Authorization"] = route.proxy.authorization
         if isinstance(body, Stream):
             fields["Content-Length"] = str(body.size)
-            if body.asks_first:
+            if body.expects_continue:
                 fields["Expect"] = "100-continue"
         elif body or method in _WITH_BODY:
             fields["Content-Length"] = str(len(body))
@@ -144,29 +146,29 @@ class Connections:
             raise ValueError("a header holds a line break")
         return route, f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
 
-    def _reused(self, route: Route) -> Connection | None:
-        idle = self._idle.get(route, [])
-        while idle:
+    def _idle_connection(self, route: Route) -> Connection | None:
+        connections = self._idle.get(route, [])
+        while connections:
             # The one that was used last is the least likely to have been closed by the other side.
-            connection = idle.pop()
+            connection = connections.pop()
             if connection.is_usable and asyncio.get_running_loop().time() - connection.idle_since < KEEP_SECONDS:
                 return connection
             connection.abort()
         return None
 
     async def _connect(self, route: Route) -> Connection:
-        make = partial(Connection, on_lost=self._forget, on_free=partial(self._keep, route))
+        make = partial(Connection, on_lost=self._forget, on_free=partial(self._release, route))
         try:
             async with asyncio.timeout(self._connect_timeout):
                 connection = await dial(route, make, self._tls)
         except TimeoutError:
-            raise Unconnected(f"cannot connect to {route}: no answer within {self._connect_timeout:g} s") from None
+            raise ConnectTimedOut(f"cannot connect to {route}: no answer within {self._connect_timeout:g} s") from None
         except Invalid as error:
-            raise Rejected(error.message) from None
+            raise ConnectionRejected(error.message) from None
         self._open.add(connection)
         return connection
 
-    def _keep(self, route: Route, connection: Connection) -> None:
+    def _release(self, route: Route, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
         connection.idle_since = loop.time()
         self._idle.setdefault(route, []).append(connection)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import httptools
 
 from tagferry import bounds
-from tagferry.http.faults import Broken, Slow, broken
+from tagferry.http.faults import ConnectionFailed, TransferTooSlow, connection_failure
 from tagferry.http.headers import Headers
-from tagferry.http.heads import TLS_RECORDS, may_be_http, mended
+from tagferry.http.lenient_heads import TLS_RECORDS, may_be_http, normalized
 from tagferry.http.minimum_rate import MinimumRate
 from tagferry.http.splice import BodyFlow
 from tagferry.streams import Flow
@@ -29,29 +29,29 @@ class Response:
         url: what answered.
         begun: whether the head is there.
         ended: whether all of it has come in.
-        is_inviting: whether the other side waits for the body of the request.
+        has_continue: whether the other side waits for the body of the request.
     """
 
     def __init__(
-        self, connection: "Connection", *, url: str, bodiless: bool, silence: float, slowest: float = 0.0
+        self, connection: "Connection", *, url: str, bodiless: bool, idle_timeout: float, min_rate: float = 0.0
     ) -> None:
         self.url = url
         self.status = 0
         self.headers = Headers()
         self.begun = False
         self.ended = False
-        self.is_inviting = False
+        self.has_continue = False
         self._connection = connection
         self._bodiless = bodiless
-        self._silence, self._slowest = silence, slowest
-        self._rate = MinimumRate(slowest, silence)
+        self._idle_timeout, self._min_rate = idle_timeout, min_rate
+        self._rate = MinimumRate(min_rate, idle_timeout)
         self._parser = self._new_parser()
         self._head = b""
-        self._is_odd = False
+        self._is_malformed = False
         self._left: int | None = None
         self._until_closed = False
-        self._keep = False
-        self._around = 0
+        self._keep_alive = False
+        self._framing_bytes = 0
         self._is_at_last_chunk = False
         self._chunks: deque[bytes] = deque()
         self._waiting = 0
@@ -64,7 +64,7 @@ class Response:
         return self._connection.peer
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body's bytes as they come in; raises Broken where they do not come to their end."""
+        """The body's bytes as they come in; raises ConnectionFailed where they do not come to their end."""
         while True:
             while self._chunks:
                 chunk = self._chunks.popleft()
@@ -78,13 +78,13 @@ class Response:
             await self._wait()
 
     async def _wait(self) -> None:
-        """Wait for more of the body; raises Broken where too little of it comes."""
+        """Wait for more of the body; raises ConnectionFailed where too little of it comes."""
         loop = asyncio.get_running_loop()
         began_at = loop.time()
-        await self._connection.wait(self._silence)
-        if self._rate.waited(loop.time() - began_at) and not self.ended:
-            self._connection.fail(Slow())
-            await self._connection.wait(self._silence)
+        await self._connection.wait(self._idle_timeout)
+        if self._rate.record_wait(loop.time() - began_at) and not self.ended:
+            self._connection.fail(TransferTooSlow())
+            await self._connection.wait(self._idle_timeout)
 
     @property
     def can_flow(self) -> bool:
@@ -100,11 +100,14 @@ class Response:
                 self._waiting -= len(chunk)
                 yield chunk
             flow = BodyFlow(
-                lambda: self._connection.plain_socket, self._left or 0, silence=self._silence, slowest=self._slowest
+                lambda: self._connection.plain_socket,
+                self._left or 0,
+                idle_timeout=self._idle_timeout,
+                min_rate=self._min_rate,
             )
             yield flow
             if flow.fault is not None:
-                raise broken(flow.fault)
+                raise connection_failure(flow.fault)
             self._left = flow.size - flow.moved
             if not self._left:
                 self._end()
@@ -117,7 +120,7 @@ class Response:
         """Give the connection back if the answer has come to its end, else close it."""
         if not self._is_released:
             self._is_released = True
-            self._connection.release(reusable=self.ended and self._keep)
+            self._connection.release(reusable=self.ended and self._keep_alive)
 
     def feed(self, data: bytes) -> None:
         """Take what the connection brings."""
@@ -127,37 +130,39 @@ class Response:
             return
         if not self.begun:
             self._head += data
-        self._around += len(data)
+        self._framing_bytes += len(data)
         try:
-            if not self._is_odd:
+            if not self._is_malformed:
                 self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._fail()
         except httptools.HttpParserError:
             if self.begun:
                 self._end_or_fail()
-            self._is_odd = not self.begun
-        if self._is_odd:
-            self._feed_mended()
+            self._is_malformed = not self.begun
+        if self._is_malformed:
+            self._feed_normalized()
         if self.begun:
             self._head = b""
         if not self.begun and len(self._head) > bounds.ANSWER_HEAD_BYTES:
-            self._connection.fail(Broken(f"the answer's head has more than {bounds.ANSWER_HEAD_BYTES} bytes"))
-        elif self.begun and not self.ended and self._around > bounds.ANSWER_HEAD_BYTES:
+            self._connection.fail(ConnectionFailed(f"the answer's head has more than {bounds.ANSWER_HEAD_BYTES} bytes"))
+        elif self.begun and not self.ended and self._framing_bytes > bounds.ANSWER_HEAD_BYTES:
             self._connection.fail(
-                Broken(f"the answer has more than {bounds.ANSWER_HEAD_BYTES} bytes between two parts of its body")
+                ConnectionFailed(
+                    f"the answer has more than {bounds.ANSWER_HEAD_BYTES} bytes between two parts of its body"
+                )
             )
         elif self.begun and not self.ended and self._left is None:
             self._left = self._announced()
 
-    def _feed_mended(self) -> None:
+    def _feed_normalized(self) -> None:
         """Read a head that the parser refused in the form that it can read, once all of it is there."""
-        data = mended(self._head)
+        data = normalized(self._head)
         if data is None:
             if not may_be_http(self._head):
                 self._fail()
             return
-        self._is_odd = False
+        self._is_malformed = False
         self.headers.clear()
         self._parser = self._new_parser()
         try:
@@ -174,15 +179,15 @@ class Response:
     def _end_or_fail(self) -> None:
         """End the body where it has come in whole, however odd the trailer behind it is; else fail."""
         if self._is_at_last_chunk and not self.ended:
-            self._keep = False
+            self._keep_alive = False
             self._end()
         else:
             self._fail()
 
     def _fail(self) -> None:
         is_tls = self._head.startswith(TLS_RECORDS)
-        told = "is TLS, so the address begins with https://" if is_tls else "is not HTTP"
-        self._connection.fail(Broken(f"the answer {told}"))
+        message = "is TLS, so the address begins with https://" if is_tls else "is not HTTP"
+        self._connection.fail(ConnectionFailed(f"the answer {message}"))
 
     def feed_end(self) -> None:
         """Take note that nothing more comes."""
@@ -191,7 +196,7 @@ class Response:
 
     def on_message_begin(self) -> None:
         # What follows the answer answers nothing: it must not be taken for the next request's answer.
-        self._keep = self._keep and not self.ended
+        self._keep_alive = self._keep_alive and not self.ended
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.begun:
@@ -205,13 +210,13 @@ class Response:
         if status < 200:
             self.headers.clear()
             if status == 100:
-                self.is_inviting = True
+                self.has_continue = True
                 self._connection.wake()
             return
         self.status = status
         connection = self.headers.get("Connection", "").lower()
         is_old = self._parser.get_http_version() == "1.0"
-        self._keep = "keep-alive" in connection if is_old else "close" not in connection
+        self._keep_alive = "keep-alive" in connection if is_old else "close" not in connection
         self.begun = True
         if self._bodiless:
             self._end()
@@ -226,9 +231,9 @@ class Response:
         self._is_at_last_chunk = True
 
     def on_body(self, body: bytes) -> None:
-        self._around, self._is_at_last_chunk = 0, False
+        self._framing_bytes, self._is_at_last_chunk = 0, False
         if self.ended:
-            self._keep = False
+            self._keep_alive = False
         else:
             self._append(body)
 
@@ -245,7 +250,7 @@ class Response:
     def _take(self, data: bytes) -> None:
         left = (self._left or 0) - len(data)
         if left < 0:
-            self._keep = False
+            self._keep_alive = False
             data = data[:left]
         self._left = max(0, left)
         self._append(data)
@@ -255,7 +260,7 @@ class Response:
     def _append(self, data: bytes) -> None:
         self._chunks.append(data)
         self._waiting += len(data)
-        self._rate.note(len(data))
+        self._rate.record(len(data))
         if self._waiting > READ_AHEAD:
             self._pause()
         self._connection.wake()

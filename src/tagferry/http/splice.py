@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
-from tagferry.http.faults import TooSlow
+from tagferry.http.faults import FlowTooSlow
 from tagferry.http.minimum_rate import MinimumRate
 
 if sys.platform == "linux":
@@ -25,7 +25,7 @@ PIPE = 1024 * 1024
 """Bytes that are between the sockets at most."""
 _ROUNDS = 4
 """Pipes full that are moved before others have their turn in the loop."""
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 """How often it is looked whether anything moves."""
 _FLAGS = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE if IS_AVAILABLE else 0
 
@@ -36,19 +36,21 @@ class BodyFlow:
     Args:
         socket: gives the socket's descriptor, or None where its bytes cannot be taken from there.
         size: how many bytes.
-        silence: seconds without any of them after which they are given up.
-        slowest: bytes a second that must come at least, measured over `silence`.
+        idle_timeout: seconds without any of them after which they are given up.
+        min_rate: bytes a second that must come at least, measured over `idle_timeout`.
 
     Attributes:
         moved: bytes that are where they go.
         fault: why the others cannot be brought any more.
     """
 
-    def __init__(self, socket: Callable[[], int | None], size: int, *, silence: float, slowest: float = 0.0) -> None:
+    def __init__(
+        self, socket: Callable[[], int | None], size: int, *, idle_timeout: float, min_rate: float = 0.0
+    ) -> None:
         self.socket = socket
         self.size = size
-        self.silence = silence
-        self.slowest = slowest
+        self.idle_timeout = idle_timeout
+        self.min_rate = min_rate
         self.moved = 0
         self.fault: Exception | None = None
         self._counts: list[Callable[[int], None]] = []
@@ -73,8 +75,8 @@ class Splice:
         flow: what to bring.
         source: the descriptor of the socket that it lies in, which does not block.
         target: that of the socket to bring it to, likewise.
-        silence: seconds in which the target must take something.
-        slowest: bytes a second that it must take at least, measured over `silence`.
+        idle_timeout: seconds in which the target must take something.
+        min_rate: bytes a second that it must take at least, measured over `idle_timeout`.
         on_end: called when there is nothing more to wait for.
 
     Attributes:
@@ -88,22 +90,22 @@ class Splice:
         source: int,
         target: int,
         *,
-        silence: float,
-        slowest: float = 0.0,
+        idle_timeout: float,
+        min_rate: float = 0.0,
         on_end: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._flow = flow
-        self._numbers = (source, target)
-        self._silence = silence
+        self._descriptors = (source, target)
+        self._idle_timeout = idle_timeout
         self._on_end = on_end
-        self._source_rate = MinimumRate(flow.slowest, flow.silence)
-        self._target_rate = MinimumRate(slowest, silence)
+        self._source_rate = MinimumRate(flow.min_rate, flow.idle_timeout)
+        self._target_rate = MinimumRate(min_rate, idle_timeout)
         self._left = flow.size
-        self._held = 0
+        self._in_pipe = 0
         self._files = ExitStack()
-        self._awaited: socket.socket | None = None
-        self._watch: asyncio.TimerHandle | None = None
+        self._watched: socket.socket | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.has_ended = False
         self.target_fault: Exception | None = None
 
@@ -113,8 +115,8 @@ class Splice:
         except OSError as error:
             self._end(source_fault=error)
         else:
-            self._moved_at = self._looked_at = self._loop.time()
-            self._watch = self._loop.call_later(0, self._look)
+            self._moved_at = self._checked_at = self._loop.time()
+            self._timer = self._loop.call_later(0, self._check)
         return self
 
     def __exit__(
@@ -128,7 +130,7 @@ class Splice:
     def _open(self) -> None:
         # A descriptor can be watched only once, and the transports watch the originals.
         self._source, self._target = (
-            self._files.enter_context(socket.socket(fileno=os.dup(number))) for number in self._numbers
+            self._files.enter_context(socket.socket(fileno=os.dup(number))) for number in self._descriptors
         )
         self._outlet, self._inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for descriptor in (self._outlet, self._inlet):
@@ -138,64 +140,64 @@ class Splice:
 
     def _pump(self) -> None:
         for _ in range(_ROUNDS):
-            if not (self._held or self._fill()) or not self._drain():
+            if not (self._in_pipe or self._fill()) or not self._drain():
                 return
         self._wait_for(self._source)
 
     def _fill(self) -> bool:
         """Take what the source has; False where it has nothing now."""
         try:
-            self._held = os.splice(self._source.fileno(), self._inlet, min(self._left, PIPE), flags=_FLAGS)
+            self._in_pipe = os.splice(self._source.fileno(), self._inlet, min(self._left, PIPE), flags=_FLAGS)
         except BlockingIOError:
             return self._wait_for(self._source)
         except OSError as error:
             return self._end(source_fault=error)
-        if not self._held:
+        if not self._in_pipe:
             return self._end(source_fault=EOFError("the connection was closed by the other side"))
-        self._left -= self._held
-        self._source_rate.note(self._held)
+        self._left -= self._in_pipe
+        self._source_rate.record(self._in_pipe)
         self._moved_at = self._loop.time()
         return True
 
     def _drain(self) -> bool:
         """Give the target what was taken; False where it does not take all of it now, and after the last of it."""
-        while self._held:
+        while self._in_pipe:
             try:
-                taken = os.splice(self._outlet, self._target.fileno(), self._held, flags=_FLAGS)
+                taken = os.splice(self._outlet, self._target.fileno(), self._in_pipe, flags=_FLAGS)
             except BlockingIOError:
                 return self._wait_for(self._target)
             except OSError as error:
                 return self._end(target_fault=error)
-            self._held -= taken
-            self._target_rate.note(taken)
+            self._in_pipe -= taken
+            self._target_rate.record(taken)
             self._moved_at = self._loop.time()
             self._flow.move(taken)
         return self._left > 0 or self._end()
 
-    def _look(self) -> None:
-        limit = self._silence if self._held else self._flow.silence
+    def _check(self) -> None:
+        limit = self._idle_timeout if self._in_pipe else self._flow.idle_timeout
         now = self._loop.time()
-        rate = self._target_rate if self._held else self._source_rate
-        is_too_slow = rate.waited(now - self._looked_at)
-        self._looked_at = now
+        rate = self._target_rate if self._in_pipe else self._source_rate
+        is_too_slow = rate.record_wait(now - self._checked_at)
+        self._checked_at = now
         if is_too_slow:
-            fault = TooSlow()
-            self._end(target_fault=fault) if self._held else self._end(source_fault=fault)
+            fault = FlowTooSlow()
+            self._end(target_fault=fault) if self._in_pipe else self._end(source_fault=fault)
         elif now - self._moved_at < limit:
-            self._watch = self._loop.call_later(min(_LOOK_SECONDS, limit), self._look)
+            self._timer = self._loop.call_later(min(_CHECK_SECONDS, limit), self._check)
             self._pump()
-        elif self._held:
+        elif self._in_pipe:
             self._end(target_fault=TimeoutError("nothing moved in time"))
         else:
             self._end(source_fault=TimeoutError("nothing moved in time"))
 
     def _wait_for(self, side: socket.socket | None) -> bool:
-        if side is self._awaited:
+        if side is self._watched:
             return False
-        if self._awaited is not None:
-            stop = self._loop.remove_reader if self._awaited is self._source else self._loop.remove_writer
-            stop(self._awaited)
-        self._awaited = side
+        if self._watched is not None:
+            stop = self._loop.remove_reader if self._watched is self._source else self._loop.remove_writer
+            stop(self._watched)
+        self._watched = side
         if side is not None:
             watch = self._loop.add_reader if side is self._source else self._loop.add_writer
             watch(side, self._pump)
@@ -211,5 +213,5 @@ class Splice:
     def _stop(self) -> None:
         self.has_ended = True
         self._wait_for(None)
-        if self._watch is not None:
-            self._watch.cancel()
+        if self._timer is not None:
+            self._timer.cancel()

@@ -1,18 +1,18 @@
 """Image stores over HTTP: any OCI registry."""
 
-from tagferry.remote.blobs.checkpoint import UploadKeeper
-from tagferry.remote.capabilities import Capabilities, CapabilityKeeper, Learned
+from tagferry.remote.blobs.checkpoint import UploadCheckpointStore
+from tagferry.remote.capabilities import Capabilities, CapabilityStore, LearnedCapabilities
 from tagferry.remote.store import RemoteStore
 from tagferry.remote.transport.endpoint import Credentials, Endpoint
 from tagferry.remote.transport.retry import Retry
 
 __all__ = [
     "Capabilities",
-    "CapabilityKeeper",
+    "CapabilityStore",
     "Credentials",
     "Endpoint",
-    "Learned",
+    "LearnedCapabilities",
     "RemoteStore",
     "Retry",
-    "UploadKeeper",
+    "UploadCheckpointStore",
 ]

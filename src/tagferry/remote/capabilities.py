@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 from tagferry.events import Events
 from tagferry.http.explanation import one_line, without_secrets
 
-KEPT_FOR = timedelta(days=1)
+MAX_AGE = timedelta(days=1)
 """After this long all is forgotten, so that a registry that was upgraded is asked again."""
 REFERRERS_API = "referrers API"
 TAG_LIST = "tag list"
@@ -17,8 +17,8 @@ MOUNT = "mount"
 HEAD_MANIFESTS = "HEAD of manifests"
 HEAD_BLOBS = "HEAD of blobs"
 RANGES = "ranges of blobs"
-"""These name questions that a copy can do without, for `Learned.note_unavailable`."""
-_MAX_QUESTIONS = 32
+"""These name questions that a copy can do without, for `LearnedCapabilities.mark_unavailable`."""
+_MAX_FEATURES = 32
 
 log = Events(__name__)
 
@@ -91,7 +91,7 @@ class Capabilities:
         return cls(**known)
 
 
-class CapabilityKeeper(Protocol):
+class CapabilityStore(Protocol):
     """Keeps what was learned of one registry; it is only a help, so that nothing here raises."""
 
     async def load(self) -> Capabilities:
@@ -103,11 +103,11 @@ class CapabilityKeeper(Protocol):
         ...
 
 
-class Learned:
+class LearnedCapabilities:
     """What one registry has shown so far; the parts of a store ask it and teach it.
 
     Args:
-        keeper: keeps it beyond this process; without it, it lives as long as this object.
+        store: keeps it beyond this process; without it, it lives as long as this object.
         registry: the registry's name, for the log.
         on_loaded: called with what an earlier process has learned, once that is loaded.
         clock: tells the time.
@@ -115,30 +115,30 @@ class Learned:
 
     def __init__(
         self,
-        keeper: CapabilityKeeper | None = None,
+        store: CapabilityStore | None = None,
         *,
         registry: str = "",
         on_loaded: Callable[[Capabilities], None] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._keeper = keeper
+        self._store = store
         self._registry = registry
         self._on_loaded = on_loaded
         self._clock = clock
         self._known = Capabilities()
-        self._is_loaded = keeper is None
-        self._keeping = asyncio.Lock()
+        self._is_loaded = store is None
+        self._storing = asyncio.Lock()
 
     async def known(self) -> Capabilities:
         """What is known now; loaded at the first use, and forgotten after a day."""
-        if not self._is_loaded and self._keeper is not None:
-            async with self._keeping:
+        if not self._is_loaded and self._store is not None:
+            async with self._storing:
                 if not self._is_loaded:
-                    self._known = self._unless_old(await self._keeper.load())
+                    self._known = self._unless_expired(await self._store.load())
                     self._is_loaded = True
                     if self._on_loaded is not None:
                         self._on_loaded(self._known)
-        self._known = self._unless_old(self._known)
+        self._known = self._unless_expired(self._known)
         return self._known
 
     @property
@@ -157,40 +157,40 @@ class Learned:
         if learned == known:
             return
         self._known = replace(learned, learned_at=known.learned_at or self._clock())
-        if self._keeper is not None:
+        if self._store is not None:
             # One after another, each the latest: what is kept must not fall behind what is known.
-            async with self._keeping:
-                await self._keeper.save(self._known)
+            async with self._storing:
+                await self._store.save(self._known)
 
-    async def kept(self) -> Capabilities:
+    async def stored(self) -> Capabilities:
         """Return what is kept now, by whichever process saved last; nothing is taken over from it."""
-        return self._unless_old(await self._keeper.load()) if self._keeper is not None else await self.known()
+        return self._unless_expired(await self._store.load()) if self._store is not None else await self.known()
 
-    async def note_unavailable(self, question: str, reason: str) -> None:
+    async def mark_unavailable(self, feature: str, reason: str) -> None:
         """Note that the registry does not answer an optional question, and log it where this is new.
 
         Args:
-            question: a short constant, such as `REFERRERS_API`. The first reason is kept until `note_available`.
+            feature: a short constant, such as `REFERRERS_API`. The first reason is kept until `mark_available`.
             reason: what happened; shortened to one printable line without secrets.
         """
-        if question in (await self.known()).unavailable:
+        if feature in (await self.known()).unavailable:
             return
         # Another process may have noted and logged it today.
-        noted = (await self.kept()).unavailable if self._keeper is not None else {}
+        noted = (await self.stored()).unavailable if self._store is not None else {}
         known = (await self.known()).unavailable
-        if question in known or len(known) >= _MAX_QUESTIONS:
+        if feature in known or len(known) >= _MAX_FEATURES:
             return
         shown = one_line(without_secrets(reason))
-        if question not in noted:
-            log.warning("registry question not available", registry=self._registry, question=question, reason=shown)
-        await self.learn(unavailable={**known, question: shown})
+        if feature not in noted:
+            log.warning("registry feature unavailable", registry=self._registry, feature=feature, reason=shown)
+        await self.learn(unavailable={**known, feature: shown})
 
-    async def note_available(self, question: str) -> None:
+    async def mark_available(self, feature: str) -> None:
         """Forget that the registry did not answer a question, as it does now."""
         known = (await self.known()).unavailable
-        if question in known:
-            await self.learn(unavailable={name: reason for name, reason in known.items() if name != question})
+        if feature in known:
+            await self.learn(unavailable={name: reason for name, reason in known.items() if name != feature})
 
-    def _unless_old(self, known: Capabilities) -> Capabilities:
-        is_old = known.learned_at is not None and self._clock() - known.learned_at > KEPT_FOR
+    def _unless_expired(self, known: Capabilities) -> Capabilities:
+        is_old = known.learned_at is not None and self._clock() - known.learned_at > MAX_AGE
         return Capabilities() if is_old else known

@@ -8,7 +8,7 @@ from tagferry.names import RepositoryName, Tag
 from tagferry.remote.manifests import Manifests
 from tagferry.remote.transport.pagination import NotAList, not_a_list
 from tagferry.remote.transport.requests import Call, Transport
-from tagferry.remote.transport.scopes import pulling
+from tagferry.remote.transport.scopes import pull_scope
 
 _NO_TAG = Tag("latest")
 _SAMPLES = 5
@@ -19,19 +19,19 @@ Sample = tuple[RepositoryName, Tag | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckResult:
     """The result of a check.
 
     Attributes:
-        asked: what it was asked for.
+        request: what it was asked for.
         user: as whom.
     """
 
-    asked: str
+    request: str
     user: str
 
 
-class Check:
+class RegistryCheck:
     """Asks one registry.
 
     Args:
@@ -43,7 +43,7 @@ class Check:
         self._transport = transport
         self._manifests = manifests
 
-    async def ask_for(self, repository: RepositoryName, tag: Tag | None) -> Checked:
+    async def check_repository(self, repository: RepositoryName, tag: Tag | None) -> CheckResult:
         """Ask for a manifest, or the tags of a repository if no tag is given.
 
         Raises:
@@ -54,7 +54,7 @@ class Check:
         if tag is not None:
             if await self._manifests.head(repository, tag) is None:
                 raise NotFound("tag", f"{repository}:{tag}")
-            return Checked(f"the manifest {repository}:{tag}", user)
+            return CheckResult(f"the manifest {repository}:{tag}", user)
         try:
             await self._list(repository)
         except TagferryError as refusal:
@@ -62,10 +62,10 @@ class Check:
                 raise
             # A synchronization can do without the list: it asks for the manifests of the tags that it is given.
             await self._manifests.head(repository, _NO_TAG)
-            return Checked(f"the manifest {repository}:{_NO_TAG}, since the tags are not listed", user)
-        return Checked(f"the tags of {repository}", user)
+            return CheckResult(f"the manifest {repository}:{_NO_TAG}, since the tags are not listed", user)
+        return CheckResult(f"the tags of {repository}", user)
 
-    async def ask_for_any(self, samples: Sequence[Sample]) -> Checked:
+    async def check_any(self, samples: Sequence[Sample]) -> CheckResult:
         """Ask for the first of these samples that exists, else for what the catalog lists, else only to authenticate.
 
         Raises:
@@ -75,13 +75,13 @@ class Check:
         if checked is not None:
             return checked
         await self._transport.sign_in()
-        asked = "/v2/ alone, since no repository is known (name one with --repository ORG/REPO)"
-        return Checked(asked, await self._transport.user(""))
+        request = "/v2/ alone, since no repository is known (name one with --repository ORG/REPO)"
+        return CheckResult(request, await self._transport.user(""))
 
-    async def _first_of(self, samples: Sequence[Sample]) -> Checked | None:
+    async def _first_of(self, samples: Sequence[Sample]) -> CheckResult | None:
         for sample in samples:
             try:
-                return await self.ask_for(*sample)
+                return await self.check_repository(*sample)
             except NotFound:
                 continue
         return None
@@ -91,7 +91,7 @@ class Check:
             method="GET",
             task=f"list the tags of {repository}",
             url=f"/v2/{repository}/tags/list?n=1",
-            scopes=(pulling(repository),),
+            scopes=(pull_scope(repository),),
             accept=frozenset({200, 404}),
             redirects=True,
         )

@@ -20,12 +20,12 @@ from tagferry.remote.manifests import not_found
 from tagferry.remote.transport.requests import Call, Transport
 from tagferry.remote.transport.response import Answer
 
-_AT_ONCE = 8
-_MOST_LEVELS = 2 * bounds.INDEX_DEPTH
+_CONCURRENCY = 8
+_MAX_LEVELS = 2 * bounds.INDEX_DEPTH
 """Indexes within indexes, and what is attached to what is attached."""
 
 
-def deleting(repository: RepositoryName) -> str:
+def delete_scope(repository: RepositoryName) -> str:
     """The scope of requests that delete from a repository."""
     return f"repository:{repository}:pull,delete"
 
@@ -46,8 +46,8 @@ class Deletions:
 
     async def delete(self, repository: RepositoryName, reference: Reference) -> None:
         """Delete a tag or a manifest; raises as `ImageStore.delete_manifest`."""
-        status = await self._ask(repository, reference)
-        await self._require_gone(repository, [reference], _accepted(status))
+        status = await self._delete(repository, reference)
+        await self._await_deletion(repository, [reference], _accepted(status))
 
     async def delete_repository(self, store: ImageStore, repository: RepositoryName) -> None:
         """Delete a repository's tags and what they lead to: manifests, what these list, and what is attached to any.
@@ -69,34 +69,34 @@ class Deletions:
             raise NotFound("repository", repository)
         tags = [record.tag for record in records]
         levels = await _levels(store, repository, list(dict.fromkeys(record.digest for record in records)), tags)
-        untagged = await self._ask_for_all(repository, tags)
+        untagged = await self._delete_all(repository, tags)
         statuses, refusal = list(untagged.statuses), None
         for level in levels:
-            asked = await self._ask_for_all(repository, level)
-            statuses += asked.statuses
-            refusal = refusal or asked.refusal
+            results = await self._delete_all(repository, level)
+            statuses += results.statuses
+            refusal = refusal or results.refusal
         if refusal is not None and not statuses:
             raise refusal
         why = str(refusal) if refusal is not None else _accepted(statuses[-1] if statuses else "404")
-        await self._require_gone(repository, [*tags, *(digest for level in levels for digest in level)], why)
+        await self._await_deletion(repository, [*tags, *(digest for level in levels for digest in level)], why)
 
-    async def _ask_for_all(self, repository: RepositoryName, references: Iterable[Reference]) -> "_Asked":
+    async def _delete_all(self, repository: RepositoryName, references: Iterable[Reference]) -> "_DeleteResults":
         """Ask for the deletion of each, until the registry says that it deletes no such references."""
-        asked = _Asked()
+        results = _DeleteResults()
 
         async def ask(reference: Reference) -> None:
             # Some registries delete referrers with their subject, and other clients may delete too.
             with suppress(NotFound):
-                if asked.refusal is None:
+                if results.refusal is None:
                     try:
-                        asked.statuses.append(await self._ask(repository, reference))
+                        results.statuses.append(await self._delete(repository, reference))
                     except Unsupported as refusal:
-                        asked.refusal = refusal
+                        results.refusal = refusal
 
-        await bounded_gather(references, ask, limit=_AT_ONCE)
-        return asked
+        await bounded_gather(references, ask, limit=_CONCURRENCY)
+        return results
 
-    async def _ask(self, repository: RepositoryName, reference: Reference) -> str:
+    async def _delete(self, repository: RepositoryName, reference: Reference) -> str:
         """Ask the registry to delete, without looking whether it does.
 
         Returns:
@@ -110,7 +110,7 @@ class Deletions:
             method="DELETE",
             task=f"delete manifest {repository}:{reference}",
             url=f"/v2/{repository}/manifests/{reference}",
-            scopes=(deleting(repository),),
+            scopes=(delete_scope(repository),),
             accept=frozenset({200, 202, 204, 400, 404, 405}),
         )
         lost = False
@@ -145,24 +145,24 @@ class Deletions:
             raise self._transport.failure(call, answer)
         return str(answer.status)
 
-    async def _require_gone(self, repository: RepositoryName, references: Sequence[Reference], why: str) -> None:
+    async def _await_deletion(self, repository: RepositoryName, references: Sequence[Reference], why: str) -> None:
         """Wait until none of these can be had any more; raises NotDeleted, which says why, if that takes too long."""
-        asked = list(references)
+        remaining = list(references)
 
         async def look(reference: Reference) -> Reference | None:
             return None if await self._lookup.find(repository, reference) is None else reference
 
         async def present() -> list[Reference]:
-            nonlocal asked
-            asked = [one for one in await bounded_gather(asked, look, limit=_AT_ONCE) if one is not None]
-            return asked
+            nonlocal remaining
+            remaining = [one for one in await bounded_gather(remaining, look, limit=_CONCURRENCY) if one is not None]
+            return remaining
 
         if left := await outlasting(present, sleep=self._sleep):
             raise not_deleted(self._transport.name, repository, left, why)
 
 
 @dataclass
-class _Asked:
+class _DeleteResults:
     """A registry's answers to several deletions."""
 
     statuses: list[str] = field(default_factory=list)
@@ -184,14 +184,14 @@ async def _levels(
 
     while levels[-1]:
         found = dict.fromkeys(
-            digest for digests in await bounded_gather(levels[-1], below, limit=_AT_ONCE) for digest in digests
+            digest for digests in await bounded_gather(levels[-1], below, limit=_CONCURRENCY) for digest in digests
         )
         levels.append([digest for digest in found if digest not in seen])
         seen.update(levels[-1])
-        if len(levels) > _MOST_LEVELS or len(seen) > bounds.TAG_LIST_NAMES:
+        if len(levels) > _MAX_LEVELS or len(seen) > bounds.TAG_LIST_NAMES:
             raise Refused(
                 f"repository {repository} of registry {store.name} refers to more than {bounds.TAG_LIST_NAMES} "
-                f"manifests, or nests them deeper than {_MOST_LEVELS} levels; delete its tags one by one"
+                f"manifests, or nests them deeper than {_MAX_LEVELS} levels; delete its tags one by one"
             )
     return levels
 

@@ -13,30 +13,30 @@ from tagferry.names import Reference, RepositoryName
 from tagferry.oci.model import Descriptor
 from tagferry.remote.manifests import Manifests
 
-_REPOSITORIES = 4096
-_REFERENCES = 10_000
+_MAX_REPOSITORIES = 4096
+_MAX_REFERENCES = 10_000
 
 
-class _Repository:
+class _HeadSupport:
     """The known answers to HEAD in one repository.
 
     Attributes:
         finds: True once HEAD has found a manifest, False once it has missed one; None before.
-        is_tried: whether HEAD has been sent in order to find out.
+        is_probed: whether HEAD has been sent in order to find out.
         has_failed: whether sending it has failed.
         existing: manifests that exist, noted while `finds` is None.
     """
 
     def __init__(self) -> None:
         self.finds: bool | None = None
-        self.is_tried = False
+        self.is_probed = False
         self.has_failed = False
         self.existing: set[Reference] = set()
-        self.trying = asyncio.Lock()
+        self.probing = asyncio.Lock()
 
     @property
-    def is_untried(self) -> bool:
-        return self.finds is None and not self.is_tried
+    def is_unprobed(self) -> bool:
+        return self.finds is None and not self.is_probed
 
 
 class ManifestLookup:
@@ -44,18 +44,18 @@ class ManifestLookup:
 
     def __init__(self, manifests: Manifests) -> None:
         self._manifests = manifests
-        self._repositories: OrderedDict[RepositoryName, _Repository] = OrderedDict()
+        self._repositories: OrderedDict[RepositoryName, _HeadSupport] = OrderedDict()
 
     async def find(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
         """Return what a reference points to, or None if it certainly does not exist."""
         known = self._known(repository)
-        if known.is_untried and not known.has_failed:
-            async with known.trying:
-                if known.is_untried and not known.has_failed:
-                    return await self._try(repository, reference, known)
-        if known.is_untried:
+        if known.is_unprobed and not known.has_failed:
+            async with known.probing:
+                if known.is_unprobed and not known.has_failed:
+                    return await self._probe(repository, reference, known)
+        if known.is_unprobed:
             # While a registry is unavailable, requests do not wait for each other to find that out.
-            return await self._try(repository, reference, known)
+            return await self._probe(repository, reference, known)
         if known.finds or (known.finds is None and reference in known.existing):
             return await self._head_then_get(repository, reference, known)
         return await self._get(repository, reference)
@@ -70,20 +70,20 @@ class ManifestLookup:
     def note_existing(self, repository: RepositoryName, reference: Reference) -> None:
         """Note that a manifest exists, so that HEAD is expected to find it."""
         known = self._known(repository)
-        if known.finds is None and len(known.existing) < _REFERENCES:
+        if known.finds is None and len(known.existing) < _MAX_REFERENCES:
             known.existing.add(reference)
 
-    async def _try(self, repository: RepositoryName, reference: Reference, known: _Repository) -> Descriptor | None:
+    async def _probe(self, repository: RepositoryName, reference: Reference, known: _HeadSupport) -> Descriptor | None:
         try:
             found = await self._head_then_get(repository, reference, known)
         except TagferryError:
             known.has_failed = True
             raise
-        known.is_tried = True
+        known.is_probed = True
         return found
 
     async def _head_then_get(
-        self, repository: RepositoryName, reference: Reference, known: _Repository
+        self, repository: RepositoryName, reference: Reference, known: _HeadSupport
     ) -> Descriptor | None:
         found = await self._manifests.head(repository, reference)
         if found is not None:
@@ -97,15 +97,15 @@ class ManifestLookup:
         return found
 
     async def _get(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
-        found = await self._manifests.look(repository, reference)
+        found = await self._manifests.find_by_get(repository, reference)
         if found is not None:
             self.note_existing(repository, reference)
         return found
 
-    def _known(self, repository: RepositoryName) -> _Repository:
+    def _known(self, repository: RepositoryName) -> _HeadSupport:
         known = self._repositories.get(repository)
         if known is None:
-            known = self._repositories[repository] = _Repository()
-            if len(self._repositories) > _REPOSITORIES:
+            known = self._repositories[repository] = _HeadSupport()
+            if len(self._repositories) > _MAX_REPOSITORIES:
                 self._repositories.popitem(last=False)
         return known

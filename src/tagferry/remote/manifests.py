@@ -10,12 +10,12 @@ from tagferry.oci.images import may_be_replaced, written_since
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest, parsed
 from tagferry.oci.refusal import BLOBS_HINT, attestation_hint, manifest_refused
 from tagferry.remote.blobs.size import NO_HEAD
-from tagferry.remote.capabilities import HEAD_MANIFESTS, Learned
+from tagferry.remote.capabilities import HEAD_MANIFESTS, LearnedCapabilities
 from tagferry.remote.refusals import Refusals
-from tagferry.remote.transport.outcomes import NotTaken, Write
+from tagferry.remote.transport.idempotent_write import IdempotentWrite, WriteNotApplied
 from tagferry.remote.transport.requests import Call, Transport
 from tagferry.remote.transport.response import Answer, NotAuthenticated
-from tagferry.remote.transport.scopes import pulling, pushing
+from tagferry.remote.transport.scopes import pull_scope, push_scope
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _KIND_REFUSED = frozenset({405, 406, 415, 422, 501})
@@ -39,7 +39,7 @@ class Guard:
 class Manifests:
     """The manifests of one registry (distribution-spec 1.1, "Pulling manifests", "Pushing Manifests")."""
 
-    def __init__(self, transport: Transport, learned: Learned) -> None:
+    def __init__(self, transport: Transport, learned: LearnedCapabilities) -> None:
         self._transport = transport
         self._learned = learned
         self.refusals = Refusals(learned)
@@ -58,16 +58,16 @@ class Manifests:
         else from then on.
         """
         if HEAD_MANIFESTS in (await self._learned.known()).unavailable:
-            return await self.look(repository, reference, known, once=once)
+            return await self.find_by_get(repository, reference, known, once=once)
         call = self._call("HEAD", "look for", repository, reference, known)
         answer = await self._transport.fetch(replace(call, accept=call.accept | NO_HEAD), once=once)
         if answer.status == 404:
             return None
         if answer.status in NO_HEAD:
             reason = str(self._transport.failure(call, answer))
-            found = await self.look(repository, reference, known, once=once)
+            found = await self.find_by_get(repository, reference, known, once=once)
             if found is not None or answer.status in (405, 501):
-                await self._learned.note_unavailable(HEAD_MANIFESTS, reason)
+                await self._learned.mark_unavailable(HEAD_MANIFESTS, reason)
             return found
         if known is not None and answer.status == 304:
             self._check(answer, known.digest, f"manifest {repository}:{reference}")
@@ -75,16 +75,16 @@ class Manifests:
         digest = reference if isinstance(reference, Digest) else answer.digest
         if digest is not None and answer.length and answer.media_type:
             self._check(answer, digest, f"manifest {repository}:{reference}")
-            await self._learned.note_available(HEAD_MANIFESTS)
+            await self._learned.mark_available(HEAD_MANIFESTS)
             return Descriptor(media_type=answer.media_type, digest=digest, size=answer.length)
-        found = await self.look(repository, reference, known, once=once)
+        found = await self.find_by_get(repository, reference, known, once=once)
         if found is not None:
-            await self._learned.note_unavailable(HEAD_MANIFESTS, "it reports no digest, type or length")
+            await self._learned.mark_unavailable(HEAD_MANIFESTS, "it reports no digest, type or length")
         return found
 
     async def get(self, repository: RepositoryName, reference: Reference) -> Manifest:
         """See `ImageStore.get_manifest`."""
-        answer = await self._given(repository, reference)
+        answer = await self._get(repository, reference)
         if answer.status == 404:
             raise not_found(repository, reference, answer)
         expected = reference if isinstance(reference, Digest) else answer.digest
@@ -94,9 +94,9 @@ class Manifests:
             what = f"manifest {repository}:{reference}"
             raise Invalid(what, f"of registry {self._transport.name} is invalid: {error.message}") from error
         finally:
-            answer.let_go()
+            answer.release()
 
-    async def look(
+    async def find_by_get(
         self,
         repository: RepositoryName,
         reference: Reference,
@@ -108,7 +108,7 @@ class Manifests:
 
         The arguments are those of `head`.
         """
-        answer = await self._given(repository, reference, known, once=once)
+        answer = await self._get(repository, reference, known, once=once)
         if answer.status == 404:
             return None
         if answer.status == 304:
@@ -124,7 +124,7 @@ class Manifests:
             digest = answer.digest or Digest.of(answer.body)
         return Descriptor(media_type=answer.media_type, digest=digest, size=len(answer.body))
 
-    async def _given(
+    async def _get(
         self,
         repository: RepositoryName,
         reference: Reference,
@@ -163,8 +163,8 @@ class Manifests:
         # A registry computes sha256 for what is put under a tag; only the URL can tell it another algorithm. One that
         # knows how gives the tag along with it, and says so.
         answer = await self._put(repository, manifest, manifest.digest, tag, guard=guard if tag is not None else None)
-        told = "" if answer is None else answer.headers.get("OCI-Tag", "")
-        if tag is not None and tag not in told.replace(",", " ").split():
+        reported = "" if answer is None else answer.headers.get("OCI-Tag", "")
+        if tag is not None and tag not in reported.replace(",", " ").split():
             answer = await self._put(repository, manifest, tag, guard=guard)
         return answer is not None and "OCI-Subject" in answer.headers
 
@@ -183,7 +183,7 @@ class Manifests:
             method="PUT",
             task=f"store manifest {repository}:{reference}",
             url=f"/v2/{repository}/manifests/{reference}{query}",
-            scopes=(pushing(repository),),
+            scopes=(push_scope(repository),),
             headers={"Content-Type": manifest.media_type},
             body=manifest.raw,
             accept=_STORED | _KIND_REFUSED | {400, 404},
@@ -203,26 +203,28 @@ class Manifests:
             if answer.status == 400 and answer.code == "DIGEST_INVALID":
                 # The bytes have the digest, so this is not about them: distribution says so, too, where it reads the
                 # link of one of the blobs while somebody writes it anew.
-                raise NotTaken(str(self._transport.failure(call, answer)))
+                raise WriteNotApplied(str(self._transport.failure(call, answer)))
             misses_something = _is_about_content(answer)
             return answer
 
         async def is_stored() -> bool:
             if misses_something and guard is None:
                 return False
-            found = await self._standing(repository, reference)
+            found = await self._current(repository, reference)
             if guard is not None:
                 tag = named or Tag(reference)
-                standing = found if named is None else await self._standing(repository, tag)
-                if standing is not None and not may_be_replaced(standing.digest, manifest, guard.seen):
+                current = found if named is None else await self._current(repository, tag)
+                if current is not None and not may_be_replaced(current.digest, manifest, guard.seen):
                     raise written_since(repository, tag)
             # What is refused for its content is not done by pointing to the manifest.
             return found is not None and manifest.hashes_to(found.digest) and not misses_something
 
         # Registries with immutable tags also refuse the image that a tag points to already.
         names_tag = named is not None or isinstance(reference, Tag)
-        write = Write(self._transport.retry, send, is_stored, is_guarded=guard is not None, may_be_done=names_tag)
-        answer = await write.answered()
+        write = IdempotentWrite(
+            self._transport.retry, send, is_stored, is_guarded=guard is not None, may_be_done=names_tag
+        )
+        answer = await write.run()
         if answer is not None:
             if _is_about_content(answer):
                 hint = f"registry {self._transport.name} refused to {call.task}: {answer.status} {answer.explanation}"
@@ -236,10 +238,10 @@ class Manifests:
         await self.refusals.note_accepted(manifest)
         return answer
 
-    async def _standing(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
+    async def _current(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
         """Return the current manifest, asked once; some registries answer 404 to HEAD of manifests that they have."""
         found = await self.head(repository, reference, once=True)
-        return found if found is not None else await self.look(repository, reference, once=True)
+        return found if found is not None else await self.find_by_get(repository, reference, once=True)
 
     async def _refusal(self, call: Call, manifest: Manifest, answer: Answer) -> TagferryError:
         """Return the error of a refusal, and note the refusal if it is about the kind of manifest."""
@@ -247,22 +249,22 @@ class Manifests:
         if not is_of_kind:
             return self._hinted(self._transport.failure(call, answer), manifest)
         await self.refusals.note_refused(manifest, answer.status)
-        told = f"{answer.status} {answer.explanation}".strip() + f" when asked to {call.task}"
-        return manifest_refused(self._transport.name, manifest, told=told)
+        reported = f"{answer.status} {answer.explanation}".strip() + f" when asked to {call.task}"
+        return manifest_refused(self._transport.name, manifest, told=reported)
 
     def _hinted(self, failure: TagferryError, manifest: Manifest) -> TagferryError:
         """A refusal that may be one of attestations, though its status does not say so, with what to do then."""
         hint = attestation_hint(self._transport.name, manifest)
         if not hint or not isinstance(failure, Refused | Invalid) or isinstance(failure, NotAuthenticated):
             return failure
-        told = f"is a build attestation or lists one, and {failure}; {hint}"
+        reported = f"is a build attestation or lists one, and {failure}; {hint}"
         what = f"manifest {manifest.digest}"
-        return Invalid(what, told) if isinstance(failure, Invalid) else Refused(f"{what} {told}")
+        return Invalid(what, reported) if isinstance(failure, Invalid) else Refused(f"{what} {reported}")
 
     def _check(self, answer: Answer, expected: Digest, what: str) -> None:
-        told = answer.digest
-        if told is not None and told.algorithm == expected.algorithm and told != expected:
-            raise Corrupt(f"registry {self._transport.name} says that {what} has the digest {told}, not {expected}")
+        reported = answer.digest
+        if reported is not None and reported.algorithm == expected.algorithm and reported != expected:
+            raise Corrupt(f"registry {self._transport.name} says that {what} has the digest {reported}, not {expected}")
 
     def _call(
         self, method: str, verb: str, repository: RepositoryName, reference: Reference, known: Descriptor | None = None
@@ -274,7 +276,7 @@ class Manifests:
             method=method,
             task=f"{verb} manifest {repository}:{reference}",
             url=f"/v2/{repository}/manifests/{quote(reference, safe=':')}",
-            scopes=(pulling(repository),),
+            scopes=(pull_scope(repository),),
             headers={**_ACCEPT, **condition},
             accept=frozenset({200, 404} if known is None else {200, 304, 404}),
             redirects=True,

@@ -30,20 +30,20 @@ from tagferry.errors import (
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest, parsed
-from tagferry.remote.capabilities import REFERRERS_API, Learned
+from tagferry.remote.capabilities import REFERRERS_API, LearnedCapabilities
 from tagferry.remote.manifests import Manifests
-from tagferry.remote.transport.pagination import Astray, goes_on, not_a_list, pages, too_much
+from tagferry.remote.transport.pagination import EndlessList, has_next_page, list_too_long, not_a_list, pages
 from tagferry.remote.transport.requests import Call, Transport
 from tagferry.remote.transport.response import Answer
-from tagferry.remote.transport.scopes import pulling
+from tagferry.remote.transport.scopes import pull_scope
 
 _OF_THE_SUBJECT = frozenset({"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_INVALID", "NOT_FOUND"})
 """Codes of registries that have the API, for a repository or subject that they do not have."""
-_ANY = frozenset({*range(200, 500), 501}) - {408, 425, 429}
+_PERMANENT = frozenset({*range(200, 500), 501}) - {408, 425, 429}
 """Every status that trying again would not change."""
-_BARREN_PAGES = 3
+_MAX_REPEATED_PAGES = 3
 """After more pages than this that list nothing new, one after another, a list is taken to have no end."""
-_AT_ONCE = 256
+_BATCH = 256
 """Entries that are read before others have their turn in the event loop."""
 _REFUSED_SECONDS = 60.0
 """For how long a repository's referrers are not asked for after a refusal, and only once each after a fault."""
@@ -77,7 +77,7 @@ class Referrers:
         self,
         transport: Transport,
         manifests: Manifests,
-        learned: Learned,
+        learned: LearnedCapabilities,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -88,7 +88,7 @@ class Referrers:
         self._probing = asyncio.Lock()
         self._is_probed = False
         self._refusals: dict[RepositoryName, tuple[float, TagferryError]] = {}
-        self._impatient_until = 0.0
+        self._no_retry_until = 0.0
         self._absent_until = 0.0
         self._locks: WeakValueDictionary[tuple[RepositoryName, Digest], asyncio.Lock] = WeakValueDictionary()
 
@@ -123,20 +123,20 @@ class Referrers:
         self._transport.expect_writes(repository)
         async with self._lock(repository, subject.digest):
             try:
-                standing = await self._standing(repository, tag)
+                current = await self._manifest_at(repository, tag)
             except (Unsupported, Invalid) as error:
-                raise self._taken(repository, tag, referrer, error.message) from error
-            index = standing if _is_index_of(standing, subject.digest) else None
+                raise self._tag_conflict(repository, tag, referrer, error.message) from error
+            index = current if _is_index_of(current, subject.digest) else None
             # A registry that takes such a tag for a digest gives the subject itself, and loses nothing by the index.
-            if standing is not None and index is None and standing.digest != subject.digest:
-                raise self._taken(repository, tag, referrer, f"it points to {standing.digest}")
+            if current is not None and index is None and current.digest != subject.digest:
+                raise self._tag_conflict(repository, tag, referrer, f"it points to {current.digest}")
             if index and any(child.digest == referrer.digest for child in index.listed):
                 return
             document = _with_entry(index, referrer)
             raw = json.dumps(document, separators=(",", ":")).encode()
             await self._manifests.put(repository, await parsed(raw, OCI_INDEX), tag)
 
-    def _taken(self, repository: RepositoryName, tag: Tag, referrer: Manifest, what: str) -> Conflict:
+    def _tag_conflict(self, repository: RepositoryName, tag: Tag, referrer: Manifest, what: str) -> Conflict:
         return Conflict(
             "referrers tag",
             f"registry {self._transport.name} does not list referrers, and the tag {repository}:{tag}, under which "
@@ -175,13 +175,13 @@ class Referrers:
             method="GET",
             task=f"list the referrers of {repository}@{digest}",
             url=f"/v2/{repository}/referrers/{digest}{query}",
-            scopes=(pulling(repository),),
+            scopes=(pull_scope(repository),),
             headers={"Accept": OCI_INDEX},
-            accept=_ANY,
+            accept=_PERMANENT,
         )
         listed: dict[Descriptor, None] = {}
         unreadable: TagferryError | None = None
-        barren = read = 0
+        repeated = read = 0
         try:
             async for page in pages(
                 self._transport,
@@ -193,11 +193,11 @@ class Referrers:
             ):
                 entries = _entries(page)
                 if entries is None:
-                    return await self._judge(repository, call, page, list(listed))
-                await self._learn_that_it_lists()
+                    return await self._interpret(repository, call, page, list(listed))
+                await self._learn_api_exists()
                 before = len(listed)
                 for place, entry in enumerate(entries):
-                    if place % _AT_ONCE == _AT_ONCE - 1:
+                    if place % _BATCH == _BATCH - 1:
                         await asyncio.sleep(0)
                     try:
                         listed.setdefault(Descriptor.from_json(entry))
@@ -205,21 +205,21 @@ class Referrers:
                         unreadable = Unavailable(f"{not_a_list(self._transport, call, page)}: {error.message}")
                     read += 1
                     if read > bounds.LISTED_REFERRERS:
-                        raise too_much(
+                        raise list_too_long(
                             self._transport,
                             call,
                             f"more than {bounds.LISTED_REFERRERS} entries",
                             bound="listed_referrers",
                         )
-                barren = 0 if len(listed) > before else barren + 1
-                if barren > _BARREN_PAGES and goes_on(page):
-                    raise Astray(f"registry {self._transport.name} repeats its pages when asked to {call.task}")
-        except (Refused, Astray) as refusal:
+                repeated = 0 if len(listed) > before else repeated + 1
+                if repeated > _MAX_REPEATED_PAGES and has_next_page(page):
+                    raise EndlessList(f"registry {self._transport.name} repeats its pages when asked to {call.task}")
+        except (Refused, EndlessList) as refusal:
             # Nor is it asked again at once where its pages have no end: that costs a hundred requests each time.
             return await self._refused(repository, refusal, list(listed))
         except TagferryError as fault:
             if isinstance(fault, Unavailable):
-                self._impatient_until = self._clock() + _REFUSED_SECONDS
+                self._no_retry_until = self._clock() + _REFUSED_SECONDS
             return _Listed(list(listed) or None, fault)
         return _Listed(list(listed), unreadable)
 
@@ -230,22 +230,22 @@ class Referrers:
             Unavailable: it gave two strange answers that differ.
         """
         first = await self._fetch(call)
-        if _is_clear(first):
+        if _is_conclusive(first):
             return first
-        first.let_go()
+        first.release()
         second = await self._fetch(call)
-        if _is_clear(second) or (first.status, first.media_type) == (second.status, second.media_type):
+        if _is_conclusive(second) or (first.status, first.media_type) == (second.status, second.media_type):
             return second
         raise Unavailable(str(self._failure(call, second)))
 
     async def _fetch(self, call: Call) -> Answer:
         """Send a request; where the registry redirects it to something that does not answer, its redirect counts."""
-        answer = await self._transport.fetch(call, once=self._clock() < self._impatient_until)
+        answer = await self._transport.fetch(call, once=self._clock() < self._no_retry_until)
         location = answer.headers.get("Location")
         if not 300 <= answer.status < 400 or not location:
             return answer
         is_api = "/referrers/" in location.partition("?")[0]
-        accept = _ANY if is_api else frozenset({200})
+        accept = _PERMANENT if is_api else frozenset({200})
         try:
             url = self._transport.resolve(location, answer.url)
             return await self._transport.fetch(replace(call, url=url, redirects=True, accept=accept), once=True)
@@ -255,7 +255,9 @@ class Referrers:
                 raise Refused(f"registry {self._transport.name} redirects to {call.task}: {error.message}") from error
             return answer
 
-    async def _judge(self, repository: RepositoryName, call: Call, page: Answer, listed: list[Descriptor]) -> _Listed:
+    async def _interpret(
+        self, repository: RepositoryName, call: Call, page: Answer, listed: list[Descriptor]
+    ) -> _Listed:
         """Interpret an answer that is not a list of referrers."""
         failure = self._failure(call, page)
         # Harbor before 2.8 answers 401 without a challenge to what it does not know.
@@ -269,7 +271,7 @@ class Referrers:
         if page.status == 404:
             await self._learned.learn(lists_referrers=False)
         else:
-            await self._learned.note_unavailable(REFERRERS_API, failure.message)
+            await self._learned.mark_unavailable(REFERRERS_API, failure.message)
             self._absent_until = self._clock() + _ABSENT_SECONDS
         return _Listed(None)
 
@@ -277,15 +279,15 @@ class Referrers:
         is_list_missing = page.status == 200
         return not_a_list(self._transport, call, page) if is_list_missing else self._transport.failure(call, page)
 
-    async def _learn_that_it_lists(self) -> None:
+    async def _learn_api_exists(self) -> None:
         await self._learned.learn(lists_referrers=True)
         if self._absent_until:
             self._absent_until = 0.0
-            await self._learned.note_available(REFERRERS_API)
+            await self._learned.mark_available(REFERRERS_API)
 
     async def _refused(self, repository: RepositoryName, refusal: TagferryError, listed: list[Descriptor]) -> _Listed:
         """Note that the API is refused for a repository; other repositories may be open."""
-        await self._learned.note_unavailable(REFERRERS_API, refusal.message)
+        await self._learned.mark_unavailable(REFERRERS_API, refusal.message)
         now = self._clock()
         self._refusals = {name: one for name, one in self._refusals.items() if now < one[0]}
         self._refusals[repository] = now + _REFUSED_SECONDS, detached(refusal)
@@ -297,13 +299,13 @@ class Referrers:
         tag = referrers_tag(digest)
         if tags is not None and tag not in tags:
             return []
-        standing = await self._standing(repository, tag)
-        if standing is None and tags is not None:
+        current = await self._manifest_at(repository, tag)
+        if current is None and tags is not None:
             raise NotFound("tag", f"{repository}:{tag}", f"registry {self._transport.name} lists it")
         # What is no index says that there are no referrers (distribution-spec 1.1, "Listing Referrers").
-        return list(standing.listed) if standing is not None and _is_index_of(standing, digest) else []
+        return list(current.listed) if current is not None and _is_index_of(current, digest) else []
 
-    async def _standing(self, repository: RepositoryName, tag: Tag) -> Manifest | None:
+    async def _manifest_at(self, repository: RepositoryName, tag: Tag) -> Manifest | None:
         try:
             return await self._manifests.get(repository, tag)
         except NotFound:
@@ -317,7 +319,7 @@ def _entries(page: Answer) -> list[Any] | None:
     return entries if page.status == 200 and isinstance(entries, list) and is_index else None
 
 
-def _is_clear(page: Answer) -> bool:
+def _is_conclusive(page: Answer) -> bool:
     """Return whether an answer is as specified for registries with or without the API (distribution-spec 1.1)."""
     return page.status == 404 or page.code in _OF_THE_SUBJECT or _entries(page) is not None
 

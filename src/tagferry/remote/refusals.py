@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from tagferry.names import Digest
 from tagferry.oci.model import Manifest
-from tagferry.remote.capabilities import Capabilities, Learned
+from tagferry.remote.capabilities import Capabilities, LearnedCapabilities
 
 REFUSED_FOR = timedelta(minutes=10)
 """After this long without another refusal, manifests of the kind are sent again to find out."""
@@ -23,7 +23,7 @@ _LONGEST = 300
 class Refusals:
     """The kinds of manifests that one registry has accepted and refused."""
 
-    def __init__(self, learned: Learned) -> None:
+    def __init__(self, learned: LearnedCapabilities) -> None:
         self._learned = learned
         self._doubted: dict[str, Digest] = {}
 
@@ -72,10 +72,10 @@ class Refusals:
 
     async def _reconciled(self) -> Capabilities:
         """Take over what other processes have learned of this; what was accepted once is not refused any more."""
-        known, kept = await self._learned.known(), await self._learned.kept()
-        accepted = known.accepted_classes | kept.accepted_classes
+        known, stored = await self._learned.known(), await self._learned.stored()
+        accepted = known.accepted_classes | stored.accepted_classes
         refused = _without(
-            {**known.refused_classes, **kept.refused_classes}, {*accepted, *(_media_type(kind) for kind in accepted)}
+            {**known.refused_classes, **stored.refused_classes}, {*accepted, *(_media_type(kind) for kind in accepted)}
         )
         await self._learned.learn(accepted_classes=accepted, refused_classes=refused)
         return await self._learned.known()

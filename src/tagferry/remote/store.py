@@ -13,24 +13,24 @@ from tagferry.errors import InvalidName, NotFound, Refused, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, written_since
 from tagferry.oci.model import Descriptor, Manifest
-from tagferry.remote.blobs.checkpoint import UploadKeeper
+from tagferry.remote.blobs.checkpoint import UploadCheckpointStore
 from tagferry.remote.blobs.download import Downloader
 from tagferry.remote.blobs.size import BlobSizes
 from tagferry.remote.blobs.uploader import Uploader
-from tagferry.remote.capabilities import Capabilities, CapabilityKeeper, Learned
-from tagferry.remote.check import Check, Checked, Sample
-from tagferry.remote.deletions import Deletions, deleting
+from tagferry.remote.capabilities import Capabilities, CapabilityStore, LearnedCapabilities
+from tagferry.remote.check import CheckResult, RegistryCheck, Sample
+from tagferry.remote.deletions import Deletions, delete_scope
 from tagferry.remote.lookup import ManifestLookup
 from tagferry.remote.manifests import Guard, Manifests
 from tagferry.remote.referrers import Referrers
-from tagferry.remote.tags import Tags
+from tagferry.remote.tags import TagLists
 from tagferry.remote.transport.authorization import ROOT
 from tagferry.remote.transport.endpoint import Endpoint
-from tagferry.remote.transport.outcomes import Write
-from tagferry.remote.transport.pagination import PAGE_SIZE, NotAList, not_a_list, pages, require_few, too_many_names
+from tagferry.remote.transport.idempotent_write import IdempotentWrite
+from tagferry.remote.transport.pagination import PAGE_SIZE, NotAList, not_a_list, pages, require_bounded, too_many_names
 from tagferry.remote.transport.requests import Call, Transport
 from tagferry.remote.transport.retry import Retry
-from tagferry.remote.transport.scopes import pulling
+from tagferry.remote.transport.scopes import pull_scope
 
 DESCRIBED_AT_ONCE = 8
 _SHORT = 10_000
@@ -43,8 +43,8 @@ class RemoteStore:
     Args:
         endpoint: the registry and the terms on which it is used.
         retry: how often and after which pauses temporary faults are tried again.
-        keeper: keeps what is learned of the registry for longer than this object lives.
-        uploads: keeps its upload sessions likewise.
+        capabilities: keeps what is learned of the registry for longer than this object lives.
+        checkpoints: keeps its upload sessions likewise.
     """
 
     def __init__(
@@ -52,23 +52,23 @@ class RemoteStore:
         endpoint: Endpoint,
         *,
         retry: Retry | None = None,
-        keeper: CapabilityKeeper | None = None,
-        uploads: UploadKeeper | None = None,
+        capabilities: CapabilityStore | None = None,
+        checkpoints: UploadCheckpointStore | None = None,
     ) -> None:
         retry = retry or Retry()
         self._transport = Transport(endpoint, retry=retry)
         self._is_hub = is_hub(endpoint.url)
-        self._learned = Learned(keeper, registry=endpoint.name, on_loaded=self._expect_limit)
+        self._learned = LearnedCapabilities(capabilities, registry=endpoint.name, on_loaded=self._expect_limit)
         self._manifests = Manifests(self._transport, self._learned)
         self._heads = ManifestLookup(self._manifests)
-        self._check = Check(self._transport, self._manifests)
+        self._check = RegistryCheck(self._transport, self._manifests)
         self._referrers = Referrers(self._transport, self._manifests, self._learned)
         self._deletions = Deletions(self._transport, self._heads, retry.sleep)
         self._lists = asyncio.Semaphore(bounds.LISTS_AT_ONCE)
-        self._tag_lists = Tags(self._transport, self._learned)
+        self._tag_lists = TagLists(self._transport, self._learned)
         self._downloader = Downloader(self._transport, self._learned)
         self._sizes = BlobSizes(self._transport, self._learned)
-        self._uploader = Uploader(self._transport, self._learned, self._sizes, uploads)
+        self._uploader = Uploader(self._transport, self._learned, self._sizes, checkpoints)
 
     @property
     def name(self) -> str:
@@ -86,13 +86,13 @@ class RemoteStore:
         """Check that the registry can be reached and lets us in (distribution-spec, "Determining Support")."""
         await self._transport.fetch(Call(method="GET", task="say that it is there", url=ROOT, redirects=True))
 
-    async def check(self, repository: RepositoryName, tag: Tag | None = None) -> Checked:
-        """Ask for what a synchronization of this repository would ask for first; raises as `Check.ask_for`."""
-        return await self._check.ask_for(self._named(repository), tag)
+    async def check(self, repository: RepositoryName, tag: Tag | None = None) -> CheckResult:
+        """Make the first request of a synchronization of this repository; see `RegistryCheck.check_repository`."""
+        return await self._check.check_repository(self._full_name(repository), tag)
 
-    async def check_any(self, samples: Sequence[Sample] = ()) -> Checked:
-        """Ask for one of these repositories that exists, or for another one; raises as `Check.ask_for_any`."""
-        return await self._check.ask_for_any(samples)
+    async def check_any(self, samples: Sequence[Sample] = ()) -> CheckResult:
+        """Ask for one of these repositories that exists, or for another one; raises as `RegistryCheck.check_any`."""
+        return await self._check.check_any(samples)
 
     async def head_manifest(
         self,
@@ -103,7 +103,7 @@ class RemoteStore:
         for_write: bool = False,
         certain: bool = False,
     ) -> Descriptor | None:
-        repository = self._named(repository)
+        repository = self._full_name(repository)
         if for_write:
             self._transport.expect_writes(repository)
         if certain and known is None:
@@ -114,7 +114,7 @@ class RemoteStore:
         return found
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
-        return await self._manifests.get(self._named(repository), reference)
+        return await self._manifests.get(self._full_name(repository), reference)
 
     async def put_manifest(
         self,
@@ -125,12 +125,14 @@ class RemoteStore:
         override: bool = True,
         seen: Digest | None = None,
     ) -> None:
-        repository = self._named(repository)
-        noted = await self._manifests.put(repository, manifest, tag, guard=None if override else Guard(seen))
+        repository = self._full_name(repository)
+        has_noted_subject = await self._manifests.put(
+            repository, manifest, tag, guard=None if override else Guard(seen)
+        )
         for reference in (manifest.digest, tag):
             if reference is not None:
                 self._heads.note_existing(repository, reference)
-        if not noted and manifest.subject is not None:
+        if not has_noted_subject and manifest.subject is not None:
             await self._referrers.add(repository, manifest)
 
     async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
@@ -142,7 +144,7 @@ class RemoteStore:
     async def delete_manifest(
         self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
     ) -> None:
-        repository = self._named(repository)
+        repository = self._full_name(repository)
         if seen is not None:
             found = await self._heads.find(repository, seen.tag)
             if found is not None and found.digest != seen.digest:
@@ -150,17 +152,17 @@ class RemoteStore:
         await self._deletions.delete(repository, reference)
 
     async def delete_repository(self, repository: RepositoryName) -> None:
-        await self._deletions.delete_repository(self, self._named(repository))
+        await self._deletions.delete_repository(self, self._full_name(repository))
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
-        repository = self._named(repository)
-        return await self._sizes.size(repository, digest, scope=pulling(repository))
+        repository = self._full_name(repository)
+        return await self._sizes.size(repository, digest, scope=pull_scope(repository))
 
     @asynccontextmanager
     async def read_blob(
         self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        async with self._downloader.open(self._named(repository), descriptor, offset=offset) as chunks:
+        async with self._downloader.open(self._full_name(repository), descriptor, offset=offset) as chunks:
             yield chunks
 
     async def write_blob(
@@ -172,12 +174,12 @@ class RemoteStore:
         mount_from: RepositoryName | None = None,
         anew: bool = False,
     ) -> BlobOutcome:
-        repository = self._named(repository)
-        mount_from = self._named(mount_from) if mount_from is not None else None
+        repository = self._full_name(repository)
+        mount_from = self._full_name(mount_from) if mount_from is not None else None
         return await self._uploader.write(repository, descriptor, source, mount_from=mount_from, anew=anew)
 
     @asynccontextmanager
-    async def _list_turn(self) -> AsyncIterator[None]:
+    async def _list_slot(self) -> AsyncIterator[None]:
         """Wait for one of the few lists that are read at once, without counting as work of this process meanwhile."""
         with EXTERNAL_WAIT.get():
             await self._lists.acquire()
@@ -187,20 +189,20 @@ class RemoteStore:
             self._lists.release()
 
     async def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
-        async with self._list_turn():
-            tags = await self._tag_lists.all(self._named(repository))
+        async with self._list_slot():
+            tags = await self._tag_lists.all(self._full_name(repository))
         for tag in tags:
             yield tag
 
     async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
-        return await self._tag_lists.within(self._named(repository), requests)
+        return await self._tag_lists.within(self._full_name(repository), requests)
 
     async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
         if only is not None:
             return await self._described(repository, sorted(only))
         async with AsyncExitStack() as listing:
-            await listing.enter_async_context(self._list_turn())
-            tags = await self._tag_lists.all(self._named(repository))
+            await listing.enter_async_context(self._list_slot())
+            tags = await self._tag_lists.all(self._full_name(repository))
             if len(tags) <= _SHORT:
                 await listing.aclose()
             return await self._described(repository, tags)
@@ -232,9 +234,9 @@ class RemoteStore:
         )
         names: set[RepositoryName] = set()
         try:
-            async with self._list_turn():
+            async with self._list_slot():
                 async for page in pages(self._transport, call):
-                    require_few(self._transport, call, page)
+                    require_bounded(self._transport, call, page)
                     entries = page.document.get("repositories", "")
                     if page.status != 200:
                         raise Unsupported(f"registry {self.name} does not tell which repositories it has")
@@ -256,38 +258,38 @@ class RemoteStore:
         *,
         tags: Collection[Tag] | None = None,
     ) -> list[Descriptor]:
-        return await self._referrers.find(self._named(repository), digest, artifact_type, tags)
+        return await self._referrers.find(self._full_name(repository), digest, artifact_type, tags)
 
     async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
-        repository = self._named(repository)
+        repository = self._full_name(repository)
         call = Call(
             method="DELETE",
             task=f"delete blob {digest} of {repository}",
             url=f"/v2/{repository}/blobs/{digest}",
-            scopes=(deleting(repository),),
+            scopes=(delete_scope(repository),),
             accept=frozenset({200, 202, 204, 404}),
         )
 
-        async def is_gone() -> bool:
-            return not await self._sizes.exists(repository, digest, scope=pulling(repository), once=True)
+        async def is_deleted() -> bool:
+            return not await self._sizes.exists(repository, digest, scope=pull_scope(repository), once=True)
 
         send = partial(self._transport.fetch, call, once=True)
-        answer = await Write(self._transport.retry, send, is_gone).answered()
+        answer = await IdempotentWrite(self._transport.retry, send, is_deleted).run()
         if answer is not None and answer.status == 404:
             raise NotFound("blob", f"{repository}@{digest}")
 
     async def close(self) -> None:
         # It is kept at the end only, because it changes with every answer while requests are limited.
         if self._learned.is_loaded:
-            limit = self._transport.rate.limit
+            limit = self._transport.limiter.limit
             await self._learned.learn(requests_a_second=None if limit is None else round(limit, 2))
         await self._transport.close()
 
     def _expect_limit(self, known: Capabilities) -> None:
         if known.requests_a_second is not None:
-            self._transport.rate.expect(known.requests_a_second)
+            self._transport.limiter.restore(known.requests_a_second)
 
-    def _named(self, repository: RepositoryName) -> RepositoryName:
+    def _full_name(self, repository: RepositoryName) -> RepositoryName:
         """The name that the registry knows the repository by."""
         return full_name(repository) if self._is_hub else repository
 

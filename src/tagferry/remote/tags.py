@@ -14,39 +14,39 @@ from tagferry import bounds
 from tagferry.errors import InvalidName, NotFound, TagferryError, Unavailable
 from tagferry.events import Events
 from tagferry.names import RepositoryName, Tag
-from tagferry.remote.capabilities import TAG_LIST, Learned
+from tagferry.remote.capabilities import TAG_LIST, LearnedCapabilities
 from tagferry.remote.transport.pagination import (
     PAGE_SIZE,
-    Astray,
+    EndlessList,
     NotAList,
-    goes_on,
+    has_next_page,
+    list_too_long,
     not_a_list,
     pages,
-    require_few,
+    require_bounded,
     too_many_names,
-    too_much,
 )
 from tagferry.remote.transport.requests import Call, Transport
 from tagferry.remote.transport.response import Answer
-from tagferry.remote.transport.scopes import pulling
+from tagferry.remote.transport.scopes import pull_scope
 
-_ROUND = 50
+_PAGE_MULTIPLE = 50
 """The lengths at which registries cut their lists are multiples of this."""
 _AFTER_DIGESTS = "sha512-g"
 """Sorts after every tag that is made from a digest."""
 
-_AT_ONCE = 5000
+_MAX_INLINE = 5000
 """Names that are looked at on the event loop, which takes some milliseconds."""
-_BARREN_PAGES = 50
+_MAX_REPEATED_PAGES = 50
 """After more pages than this without a new name, one after another, a list is taken to have no end."""
 
 log = Events(__name__)
 
 
-class Tags:
+class TagLists:
     """The lists of tags of one registry."""
 
-    def __init__(self, transport: Transport, learned: Learned) -> None:
+    def __init__(self, transport: Transport, learned: LearnedCapabilities) -> None:
         self._transport = transport
         self._learned = learned
 
@@ -62,7 +62,7 @@ class Tags:
         is_linked = False
         async for page in pages(self._transport, call):
             found.add(self._names(page, call, repository, is_first=not found.pages), page)
-            is_linked = is_linked or goes_on(page)
+            is_linked = is_linked or has_next_page(page)
         if not is_linked:
             await self._add_rest(repository, found)
         return await self._sorted_tags(repository, found.names)
@@ -76,13 +76,13 @@ class Tags:
             async for page in pages(self._transport, call, fetch=self._fetch_once):
                 found.add(self._names(page, call, repository, is_first=not found.pages), page)
                 is_directory = _is_directory(page, found.first)
-                if goes_on(page) and found.pages >= requests:
+                if has_next_page(page) and found.pages >= requests:
                     return None
         except NotFound:
             return None
         except TagferryError as error:
-            if isinstance(error, NotAList | Astray) or not isinstance(error, Unavailable):
-                await self._learned.note_unavailable(TAG_LIST, error.message)
+            if isinstance(error, NotAList | EndlessList) or not isinstance(error, Unavailable):
+                await self._learned.mark_unavailable(TAG_LIST, error.message)
             return None
         # Tags that are made from digests cannot be missing where the list goes beyond them in order.
         is_whole = found.pages > 1 or is_directory or _is_sorted_beyond(found.first, _AFTER_DIGESTS)
@@ -98,7 +98,7 @@ class Tags:
             try:
                 page = await self._transport.fetch(call)
                 names = self._names(page, call, repository, is_first=False)
-                page.let_go()
+                page.release()
             except TagferryError as error:
                 if isinstance(error, Unavailable) and not isinstance(error, NotAList):
                     raise
@@ -108,7 +108,7 @@ class Tags:
 
     async def _sorted_tags(self, repository: RepositoryName, names: Collection[str]) -> list[Tag]:
         """The tags among the names; many names are looked at in a thread, so that the event loop goes on."""
-        if len(names) <= _AT_ONCE:
+        if len(names) <= _MAX_INLINE:
             return sorted(self._tags(repository, names))
         return await asyncio.to_thread(lambda: sorted(self._tags(repository, names)))
 
@@ -121,7 +121,7 @@ class Tags:
             method="GET",
             task=f"list the tags of {repository}",
             url=f"/v2/{repository}/tags/list?n={PAGE_SIZE}{after}",
-            scopes=(pulling(repository),),
+            scopes=(pull_scope(repository),),
             accept=frozenset({200, 404}),
             redirects=True,
             limit=limit,
@@ -129,7 +129,7 @@ class Tags:
 
     def _names(self, page: Answer, call: Call, repository: RepositoryName, *, is_first: bool) -> list[str]:
         """Return the names on a page; null means none, as Go writes an empty list."""
-        require_few(self._transport, call, page)
+        require_bounded(self._transport, call, page)
         if page.status == 404 and is_first:
             raise NotFound("repository", repository)
         names = page.document.get("tags", "")
@@ -142,19 +142,19 @@ class Tags:
     def _tags(self, repository: RepositoryName, names: Iterable[str]) -> list[Tag]:
         """Those of the names that are tags; nothing can be asked of the others."""
         tags: list[Tag] = []
-        odd: list[str] = []
+        invalid: list[str] = []
         for name in names:
             try:
                 tags.append(Tag(name))
             except InvalidName:
-                odd.append(name)
-        if odd:
+                invalid.append(name)
+        if invalid:
             log.info(
                 "tags with invalid names were left out",
                 registry=self._transport.name,
                 repository=repository,
-                tags=len(odd),
-                first=min(odd)[:100],
+                tags=len(invalid),
+                first=min(invalid)[:100],
             )
         return tags
 
@@ -172,7 +172,7 @@ class _Names:
         self._transport = transport
         self._call = call
         self._bytes = 0
-        self._barren = 0
+        self._repeated_pages = 0
         self.names: set[str] = set()
         self.first: list[str] = []
         self.pages = 0
@@ -181,8 +181,8 @@ class _Names:
         """Take the names of a page; return whether some are new.
 
         Raises:
-            TooMuch: they are too many, or have too many bytes.
-            Astray: one page after the other repeats what came before.
+            ListTooLong: they are too many, or have too many bytes.
+            EndlessList: one page after the other repeats what came before.
         """
         known = len(self.names)
         if not self.pages:
@@ -193,18 +193,18 @@ class _Names:
         if len(self.names) > bounds.TAG_LIST_NAMES:
             raise too_many_names(self._transport, self._call)
         if self._bytes > bounds.TAG_LIST_BYTES:
-            raise too_much(
+            raise list_too_long(
                 self._transport, self._call, f"more than {bounds.TAG_LIST_BYTES} bytes", bound="tag_list_bytes"
             )
         is_new = len(self.names) > known
-        self._barren = 0 if is_new else self._barren + 1
-        if self._barren > _BARREN_PAGES:
-            raise Astray(f"registry {self._transport.name} repeats its pages when asked to {self._call.task}")
+        self._repeated_pages = 0 if is_new else self._repeated_pages + 1
+        if self._repeated_pages > _MAX_REPEATED_PAGES:
+            raise EndlessList(f"registry {self._transport.name} repeats its pages when asked to {self._call.task}")
         return is_new
 
 
 def _may_be_cut(names: Sequence[str]) -> bool:
-    return bool(names) and len(names) % _ROUND == 0
+    return bool(names) and len(names) % _PAGE_MULTIPLE == 0
 
 
 def _is_sorted_beyond(names: Sequence[str], name: str) -> bool:

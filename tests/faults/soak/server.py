@@ -19,8 +19,8 @@ _SHORTENED = {
     (housekeeping, "_GRACE_SECONDS"): 300.0,
     (integrity, "_REMEMBERED"): 500,
     (bounds, "LISTED_DESCRIPTORS"): 1000,
-    (lookup, "_REPOSITORIES"): 50,
-    (tokens, "_MOST_HELD"): 100,
+    (lookup, "_MAX_REPOSITORIES"): 50,
+    (tokens, "_MAX_TOKENS"): 100,
 }
 _REMEMBERED = 1000
 

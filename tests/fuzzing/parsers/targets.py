@@ -23,8 +23,8 @@ from tagferry import bounds, signing
 from tagferry.automation.retention.rules import RuleSet
 from tagferry.errors import Invalid, TagferryError
 from tagferry.http import content_coding as coding
-from tagferry.http import explanation, heads, proxies, urls
-from tagferry.http.faults import Broken, Rejected
+from tagferry.http import explanation, lenient_heads, proxies, urls
+from tagferry.http.faults import ConnectionFailed, ConnectionRejected
 from tagferry.http.response import Response
 from tagferry.http.retry_after import retry_after
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, Tag, parse_reference
@@ -116,7 +116,7 @@ def answer(data: bytes) -> None:
     """Answers of registries, in two parts: the number of bytes of the first one, then all bytes."""
     size, rest = (data[0] * 16 if data else 0), data[1:]
     connection = _Connection()
-    response = Response(cast("Any", connection), url="http://registry.test/v2/", bodiless=False, silence=1.0)
+    response = Response(cast("Any", connection), url="http://registry.test/v2/", bodiless=False, idle_timeout=1.0)
     for part in (rest[:size], rest[size:]):
         if part and not connection.fault:
             response.feed(part)
@@ -225,11 +225,11 @@ _LOOP = asyncio.new_event_loop()
 @_target
 def head(data: bytes) -> None:
     """Heads of answers that only lenient clients read."""
-    mended = heads.mended(data)
-    if mended is not None:
+    normalized = lenient_heads.normalized(data)
+    if normalized is not None:
         # What was mended stays as it is, so that nothing is read in two ways.
-        assert heads.mended(mended) == mended or len(mended) <= len(data) + 256
-    heads.may_be_http(data)
+        assert lenient_heads.normalized(normalized) == normalized or len(normalized) <= len(data) + 256
+    lenient_heads.may_be_http(data)
 
 
 @_target
@@ -248,7 +248,7 @@ def challenge(data: bytes) -> None:
 def link(data: bytes) -> None:
     """`Link` headers of pages, and where they lead."""
     page = cast("Any", SimpleNamespace(headers={"Link": _latin(data)}))
-    if listing.goes_on(page) and (found := listing._next(page)):
+    if listing.has_next_page(page) and (found := listing._next(page)):
         location(found.encode("latin-1"))
 
 
@@ -279,7 +279,7 @@ def content_coding(data: bytes) -> None:
 
     async def read() -> None:
         total = 0
-        with suppress(Broken, Rejected):
+        with suppress(ConnectionFailed, ConnectionRejected):
             async for piece in coding.decoded(pieces(), applied):
                 total += len(piece)
                 if total > _DECODED_LIMIT:

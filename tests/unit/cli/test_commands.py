@@ -12,7 +12,7 @@ from tagferry.cache.capabilities import KeptCapabilities
 from tagferry.cli.accounts import accounts_of
 from tagferry.errors import Conflict, Invalid, InvalidName, NotFound, TagferryError
 from tagferry.oci.model import OCI_INDEX
-from tagferry.remote import Learned
+from tagferry.remote import LearnedCapabilities
 from tagferry.remote.capabilities import TAG_LIST
 
 
@@ -146,9 +146,9 @@ def test_what_is_known_of_a_region_s_registry_is_shown(home: Path) -> None:
 
     async def learn() -> None:
         async with accounts_of(home / "tagferry.toml") as accounts:
-            learned = Learned(KeptCapabilities(accounts.database, "http://127.0.0.1:1"))
+            learned = LearnedCapabilities(KeptCapabilities(accounts.database, "http://127.0.0.1:1"))
             await learned.learn(lists_referrers=False, refused_classes={OCI_INDEX: "2030-01-01T00:00:00+00:00"})
-            await learned.note_unavailable(TAG_LIST, "it answered 403")
+            await learned.mark_unavailable(TAG_LIST, "it answered 403")
 
     asyncio.run(learn())
 

@@ -7,8 +7,8 @@ import pytest
 
 from tagferry import bounds
 from tagferry.http.connection import Stream
-from tagferry.http.faults import Broken, Silent
-from tagferry.http.pool import Connections
+from tagferry.http.faults import ConnectionFailed, ConnectionTimedOut
+from tagferry.http.pool import ConnectionPool
 from tagferry.http.response import READ_AHEAD
 from tests.support.raw_server import Handler, listening
 
@@ -30,14 +30,14 @@ def answering(*answers: bytes, connections: list[int] | None = None) -> Handler:
 
 
 @pytest.fixture
-async def http() -> AsyncIterator[Connections]:
-    connections = Connections(headers={"User-Agent": "t"}, connect_timeout=5.0)
+async def http() -> AsyncIterator[ConnectionPool]:
+    connections = ConnectionPool(headers={"User-Agent": "t"}, connect_timeout=5.0)
     yield connections
     await connections.close()
 
 
-async def fetched(http: Connections, url: str, method: str = "GET", silence: float = 5.0) -> tuple[int, bytes]:
-    response = await http.send(method, url, {}, silence=silence)
+async def fetched(http: ConnectionPool, url: str, method: str = "GET", idle_timeout: float = 5.0) -> tuple[int, bytes]:
+    response = await http.send(method, url, {}, idle_timeout=idle_timeout)
     body = b"".join([chunk async for chunk in response.chunks()])
     response.close()
     return response.status, body
@@ -56,7 +56,7 @@ async def fetched(http: Connections, url: str, method: str = "GET", silence: flo
     ids=["length", "empty", "no-content", "chunked", "continue", "hints"],
 )
 async def test_bodies_end_where_their_head_says_and_the_connection_serves_on(
-    http: Connections, answer: bytes, body: bytes
+    http: ConnectionPool, answer: bytes, body: bytes
 ):
     seen: list[int] = []
     async with listening(answering(answer, answer, connections=seen)) as url:
@@ -66,7 +66,7 @@ async def test_bodies_end_where_their_head_says_and_the_connection_serves_on(
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\nto the end", b"HTTP/1.0 200 OK\r\n\r\nto the end"])
-async def test_a_body_without_a_length_ends_with_the_connection(http: Connections, answer: bytes):
+async def test_a_body_without_a_length_ends_with_the_connection(http: ConnectionPool, answer: bytes):
     seen: list[int] = []
     async with listening(answering(answer, connections=seen)) as url:
         assert await fetched(http, url) == (200, b"to the end")
@@ -74,7 +74,7 @@ async def test_a_body_without_a_length_ends_with_the_connection(http: Connection
     assert len(seen) == 2
 
 
-async def test_the_answer_to_head_has_no_body_whatever_length_it_tells(http: Connections):
+async def test_the_answer_to_head_has_no_body_whatever_length_it_tells(http: ConnectionPool):
     seen: list[int] = []
     told = b"HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n"
     async with listening(answering(told, OK, connections=seen)) as url:
@@ -84,7 +84,7 @@ async def test_the_answer_to_head_has_no_body_whatever_length_it_tells(http: Con
 
 
 @pytest.mark.parametrize("wish", [b"HTTP/1.1 200 OK\r\nConnection: close", b"HTTP/1.0 200 OK"])
-async def test_a_connection_that_the_server_wants_closed_is_not_used_again(http: Connections, wish: bytes):
+async def test_a_connection_that_the_server_wants_closed_is_not_used_again(http: ConnectionPool, wish: bytes):
     seen: list[int] = []
     answer = wish + b"\r\nContent-Length: 2\r\n\r\nok"
     async with listening(answering(answer, answer, connections=seen)) as url:
@@ -93,16 +93,16 @@ async def test_a_connection_that_the_server_wants_closed_is_not_used_again(http:
     assert len(seen) == 2
 
 
-async def test_an_answer_that_is_not_read_to_its_end_closes_its_connection(http: Connections):
+async def test_an_answer_that_is_not_read_to_its_end_closes_its_connection(http: ConnectionPool):
     seen: list[int] = []
     large = b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\nbeginning"
     async with listening(answering(large, OK, connections=seen)) as url:
-        (await http.send("GET", url, {}, silence=5.0)).close()
-        (await http.send("GET", url, {}, silence=5.0)).close()
+        (await http.send("GET", url, {}, idle_timeout=5.0)).close()
+        (await http.send("GET", url, {}, idle_timeout=5.0)).close()
     assert len(seen) == 2
 
 
-async def test_a_kept_connection_that_has_died_is_replaced_at_once(http: Connections):
+async def test_a_kept_connection_that_has_died_is_replaced_at_once(http: ConnectionPool):
     seen: list[int] = []
     dying = asyncio.Event()
 
@@ -124,20 +124,20 @@ async def test_a_kept_connection_that_has_died_is_replaced_at_once(http: Connect
     assert len(seen) == 2
 
 
-async def test_a_fresh_connection_that_breaks_is_not_tried_again(http: Connections):
+async def test_a_fresh_connection_that_breaks_is_not_tried_again(http: ConnectionPool):
     seen: list[int] = []
     async with listening(answering(b"", connections=seen)) as url:
-        with pytest.raises(Broken, match="closed by the other side"):
+        with pytest.raises(ConnectionFailed, match="closed by the other side"):
             await fetched(http, url)
     assert len(seen) == 1
 
 
-async def test_a_body_that_ends_early_is_told(http: Connections):
+async def test_a_body_that_ends_early_is_told(http: ConnectionPool):
     async with listening(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")) as url:
-        response = await http.send("GET", url, {}, silence=5.0)
+        response = await http.send("GET", url, {}, idle_timeout=5.0)
         chunks = response.chunks()
         assert await anext(chunks) == b"ab"
-        with pytest.raises(Broken):
+        with pytest.raises(ConnectionFailed):
             await anext(chunks)
         response.close()
 
@@ -152,36 +152,36 @@ async def test_a_body_that_ends_early_is_told(http: Connections):
     ],
     ids=["not-http", "two-lengths", "no-number", "long-head"],
 )
-async def test_what_is_no_proper_answer_is_refused(http: Connections, answer: bytes):
+async def test_what_is_no_proper_answer_is_refused(http: ConnectionPool, answer: bytes):
     async with listening(answering(answer)) as url:
-        with pytest.raises(Broken):
+        with pytest.raises(ConnectionFailed):
             await fetched(http, url)
 
 
-async def test_bytes_after_an_answer_are_no_answer_to_the_next_request(http: Connections):
+async def test_bytes_after_an_answer_are_no_answer_to_the_next_request(http: ConnectionPool):
     seen: list[int] = []
     smuggled = OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
     async with listening(answering(smuggled, connections=seen)) as url:
         try:
             bodies = [(await fetched(http, url))[1], (await fetched(http, url))[1]]
-        except Broken:
+        except ConnectionFailed:
             bodies = []
     assert b"evil" not in b"".join(bodies)
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"])
-async def test_silence_is_given_up(http: Connections, sent: bytes):
+async def test_silence_is_given_up(http: ConnectionPool, sent: bytes):
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(sent)
         await reader.read()
 
     async with listening(handle) as url:
-        with pytest.raises(Silent):
-            await fetched(http, url, silence=0.05)
+        with pytest.raises(ConnectionTimedOut):
+            await fetched(http, url, idle_timeout=0.05)
 
 
-async def test_what_nobody_reads_is_not_taken_in(http: Connections):
+async def test_what_nobody_reads_is_not_taken_in(http: ConnectionPool):
     size = 64 * 1024 * 1024
     stopped = asyncio.Event()
 
@@ -198,7 +198,7 @@ async def test_what_nobody_reads_is_not_taken_in(http: Connections):
                 await writer.drain()
 
     async with listening(handle) as url:
-        response = await http.send("GET", url, {}, silence=10.0)
+        response = await http.send("GET", url, {}, idle_timeout=10.0)
         async with asyncio.timeout(20):
             await stopped.wait()
         first = await anext(response.chunks())
@@ -208,7 +208,7 @@ async def test_what_nobody_reads_is_not_taken_in(http: Connections):
     assert max(rest) <= READ_AHEAD
 
 
-async def test_an_answer_before_the_end_of_a_stream_ends_the_sending(http: Connections):
+async def test_an_answer_before_the_end_of_a_stream_ends_the_sending(http: ConnectionPool):
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
@@ -224,14 +224,14 @@ async def test_an_answer_before_the_end_of_a_stream_ends_the_sending(http: Conne
             await asyncio.sleep(0)
 
     async with listening(handle) as url:
-        body = Stream(endless(), 10_000 * 1024 * 1024, idle=5.0)
-        response = await http.send("PUT", url, {}, body, silence=5.0)
+        body = Stream(endless(), 10_000 * 1024 * 1024, idle_timeout=5.0)
+        response = await http.send("PUT", url, {}, body, idle_timeout=5.0)
         response.close()
     assert response.status == 413
     assert taken < 10_000
 
 
-async def test_a_stream_that_nobody_takes_is_given_up(http: Connections):
+async def test_a_stream_that_nobody_takes_is_given_up(http: ConnectionPool):
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(20)
 
@@ -240,38 +240,38 @@ async def test_a_stream_that_nobody_takes_is_given_up(http: Connections):
             yield bytes(1024 * 1024)
 
     async with listening(handle) as url:
-        with pytest.raises(Silent):
-            await http.send("PUT", url, {}, Stream(endless(), 2**40, idle=0.2), silence=5.0)
+        with pytest.raises(ConnectionTimedOut):
+            await http.send("PUT", url, {}, Stream(endless(), 2**40, idle_timeout=0.2), idle_timeout=5.0)
 
 
-async def test_what_a_stream_raises_comes_through_as_it_is(http: Connections):
+async def test_what_a_stream_raises_comes_through_as_it_is(http: ConnectionPool):
     async def failing() -> AsyncIterator[bytes]:
         yield b"a"
         raise LookupError("the source is gone")
 
     async with listening(answering(OK)) as url:
         with pytest.raises(LookupError, match="the source is gone"):
-            await http.send("PUT", url, {}, Stream(failing(), 2, idle=5.0), silence=5.0)
+            await http.send("PUT", url, {}, Stream(failing(), 2, idle_timeout=5.0), idle_timeout=5.0)
 
 
 @pytest.mark.parametrize(
     ("path", "header"), [("/a b", "x"), ("/ä", "x"), ("/a", "x\r\nHost: evil"), ("/a", "x\nY: evil")]
 )
-async def test_a_request_that_would_mean_something_else_is_not_sent(http: Connections, path: str, header: str):
+async def test_a_request_that_would_mean_something_else_is_not_sent(http: ConnectionPool, path: str, header: str):
     seen: list[int] = []
     async with listening(answering(OK, connections=seen)) as url:
-        with pytest.raises(Broken, match="cannot be sent"):
-            await http.send("GET", url + path, {"X": header}, silence=5.0)
+        with pytest.raises(ConnectionFailed, match="cannot be sent"):
+            await http.send("GET", url + path, {"X": header}, idle_timeout=5.0)
     assert seen == []
 
 
-async def test_nobody_there_is_told(http: Connections):
+async def test_nobody_there_is_told(http: ConnectionPool):
     async with listening(answering(OK)) as url:
         pass
-    with pytest.raises(Broken):
-        await http.send("GET", url, {}, silence=5.0)
+    with pytest.raises(ConnectionFailed):
+        await http.send("GET", url, {}, idle_timeout=5.0)
 
 
-async def test_a_host_is_found_by_its_name(http: Connections):
+async def test_a_host_is_found_by_its_name(http: ConnectionPool):
     async with listening(answering(OK)) as url:
         assert await fetched(http, url.replace("127.0.0.1", "localhost")) == (200, b"ok")

@@ -12,8 +12,8 @@ import pytest
 import uvloop
 
 from tagferry.http.connection import Stream
-from tagferry.http.faults import Broken, Silent
-from tagferry.http.pool import Connections
+from tagferry.http.faults import ConnectionFailed, ConnectionTimedOut
+from tagferry.http.pool import ConnectionPool
 from tagferry.http.response import READ_AHEAD, Response
 from tagferry.streams import Flow
 from tests.support.raw_server import Handler, listening
@@ -42,8 +42,8 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 @asynccontextmanager
-async def connections() -> AsyncIterator[Connections]:
-    http = Connections(headers={"User-Agent": "t"}, connect_timeout=5.0)
+async def connections() -> AsyncIterator[ConnectionPool]:
+    http = ConnectionPool(headers={"User-Agent": "t"}, connect_timeout=5.0)
     try:
         yield http
     finally:
@@ -112,16 +112,16 @@ class Passed:
 
 
 async def put(
-    http: Connections,
+    http: ConnectionPool,
     target: str,
     source: Response,
     *,
     size: int = len(CONTENT),
-    idle: float = 5.0,
+    idle_timeout: float = 5.0,
     passed: Passed | None = None,
 ) -> Response:
-    body = Stream((passed or Passed()).pieces(source), size, idle=idle)
-    return await http.send("PUT", target, {}, body, silence=5.0)
+    body = Stream((passed or Passed()).pieces(source), size, idle_timeout=idle_timeout)
+    return await http.send("PUT", target, {}, body, idle_timeout=5.0)
 
 
 def test_a_body_goes_from_connection_to_connection_and_both_serve_on(run: Run):
@@ -131,11 +131,11 @@ def test_a_body_goes_from_connection_to_connection_and_both_serve_on(run: Run):
 
     async def scenario() -> None:
         async with listening(giving(seen=seen)) as source_url, listening(taking(taken)) as url, connections() as http:
-            source = await http.send("GET", source_url, {}, silence=5.0)
+            source = await http.send("GET", source_url, {}, idle_timeout=5.0)
             response = await put(http, url, source, passed=passed)
             source.close()
             response.close()
-            again = await http.send("GET", source_url, {}, silence=5.0)
+            again = await http.send("GET", source_url, {}, idle_timeout=5.0)
             assert b"".join([chunk async for chunk in again.chunks()]) == CONTENT
             again.close()
         assert response.status == 201
@@ -150,7 +150,7 @@ def test_a_body_goes_from_connection_to_connection_and_both_serve_on(run: Run):
 def test_a_flow_that_is_left_comes_in_chunks(run: Run):
     async def scenario() -> None:
         async with listening(giving()) as source_url, connections() as http:
-            source = await http.send("GET", source_url, {}, silence=5.0)
+            source = await http.send("GET", source_url, {}, idle_timeout=5.0)
             pieces = [piece async for piece in source.pieces()]
             source.close()
         chunks = [piece for piece in pieces if isinstance(piece, bytes)]
@@ -160,8 +160,12 @@ def test_a_flow_that_is_left_comes_in_chunks(run: Run):
     run(scenario())
 
 
-@pytest.mark.parametrize(("seconds", "fault"), [(0.0, Broken), (20.0, Silent)], ids=["ends", "stands still"])
-def test_a_source_that_fails_in_the_middle_is_told_after_what_it_gave(run: Run, seconds: float, fault: type[Broken]):
+@pytest.mark.parametrize(
+    ("seconds", "fault"), [(0.0, ConnectionFailed), (20.0, ConnectionTimedOut)], ids=["ends", "stands still"]
+)
+def test_a_source_that_fails_in_the_middle_is_told_after_what_it_gave(
+    run: Run, seconds: float, fault: type[ConnectionFailed]
+):
     passed = Passed()
     announced = len(CONTENT) + MIB
 
@@ -169,7 +173,7 @@ def test_a_source_that_fails_in_the_middle_is_told_after_what_it_gave(run: Run, 
         short = giving(announced=announced, then=seconds)
         sink = taking(bytearray(), after=announced)
         async with listening(short) as source_url, listening(sink) as url, connections() as http:
-            source = await http.send("GET", source_url, {}, silence=0.3)
+            source = await http.send("GET", source_url, {}, idle_timeout=0.3)
             with pytest.raises(fault) as raised:
                 await put(http, url, source, size=announced, passed=passed)
             source.close()
@@ -186,7 +190,7 @@ def test_an_answer_in_the_middle_ends_the_sending(run: Run):
         large = giving(announced=2**40, then=20.0)
         early = taking(bytearray(), after=MIB, answer=refusal)
         async with listening(large) as source_url, listening(early) as url, connections() as http:
-            source = await http.send("GET", source_url, {}, silence=30.0)
+            source = await http.send("GET", source_url, {}, idle_timeout=30.0)
             async with asyncio.timeout(5):
                 response = await put(http, url, source, size=2**40)
             response.close()
@@ -201,9 +205,9 @@ def test_a_target_that_breaks_is_told_at_once(run: Run):
         large = giving(announced=2**40, then=20.0)
         breaking = taking(bytearray(), after=MIB, answer=b"")
         async with listening(large) as source_url, listening(breaking) as url, connections() as http:
-            source = await http.send("GET", source_url, {}, silence=30.0)
+            source = await http.send("GET", source_url, {}, idle_timeout=30.0)
             async with asyncio.timeout(5):
-                with pytest.raises(Broken):
+                with pytest.raises(ConnectionFailed):
                     await put(http, url, source, size=2**40)
             source.close()
 
@@ -227,9 +231,9 @@ def test_a_target_that_takes_nothing_stops_the_source_and_is_given_up(run: Run):
 
     async def scenario() -> None:
         async with listening(endless) as source_url, listening(deaf) as url, connections() as http:
-            source = await http.send("GET", source_url, {}, silence=30.0)
-            with pytest.raises(Silent):
-                await put(http, url, source, size=2**40, idle=0.5)
+            source = await http.send("GET", source_url, {}, idle_timeout=30.0)
+            with pytest.raises(ConnectionTimedOut):
+                await put(http, url, source, size=2**40, idle_timeout=0.5)
             source.close()
 
     run(scenario())
@@ -249,9 +253,9 @@ def test_a_cancelled_sending_gives_everything_back_at_once(run: Run):
         stalling = giving(announced=2**40, then=20.0)
         sink = taking(bytearray(), after=2**40)
         async with listening(stalling) as source_url, listening(sink) as url, connections() as http:
-            source = await http.send("GET", source_url, {}, silence=30.0)
-            body = Stream(pieces(source), 2**40, idle=5.0)
-            sending = asyncio.create_task(http.send("PUT", url, {}, body, silence=5.0))
+            source = await http.send("GET", source_url, {}, idle_timeout=30.0)
+            body = Stream(pieces(source), 2**40, idle_timeout=5.0)
+            sending = asyncio.create_task(http.send("PUT", url, {}, body, idle_timeout=5.0))
             async with asyncio.timeout(10):
                 await flowing.wait()
             sending.cancel()

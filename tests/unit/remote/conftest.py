@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tagferry.remote import CapabilityKeeper, Endpoint, RemoteStore, Retry, UploadKeeper
+from tagferry.remote import CapabilityStore, Endpoint, RemoteStore, Retry, UploadCheckpointStore
 from tests.support.scripted_registry import ScriptedRegistry, scripted_registry
 
 Opening = Callable[..., RemoteStore]
@@ -35,14 +35,14 @@ async def opened(script: ScriptedRegistry, pauses: Pauses) -> AsyncIterator[Open
     def open_store(
         *,
         attempts: int = 3,
-        keeper: CapabilityKeeper | None = None,
-        uploads: UploadKeeper | None = None,
+        capabilities: CapabilityStore | None = None,
+        checkpoints: UploadCheckpointStore | None = None,
         sleep: Callable[[float], Awaitable[None]] = pauses,
         **terms: Any,
     ) -> RemoteStore:
-        retry = Retry(attempts=attempts, sleep=sleep, chance=lambda: 0.0)
+        retry = Retry(attempts=attempts, sleep=sleep, jitter=lambda: 0.0)
         endpoint = Endpoint(**{"name": "script", "url": script.url, **terms})
-        stores.append(RemoteStore(endpoint, retry=retry, keeper=keeper, uploads=uploads))
+        stores.append(RemoteStore(endpoint, retry=retry, capabilities=capabilities, checkpoints=checkpoints))
         return stores[-1]
 
     yield open_store

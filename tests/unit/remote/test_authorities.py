@@ -261,11 +261,11 @@ async def test_a_renewed_authority_counts_for_the_next_connection(tmp_path: Path
     ):
         with pytest.raises(Unavailable, match="unknown authority"):
             await store.ping()
-        turn(current, to=versions[1])
+        switch(current, to=versions[1])
         await store.ping()
 
 
-def turn(link: Path, *, to: Path) -> None:
+def switch(link: Path, *, to: Path) -> None:
     """Have a link lead elsewhere, in one step."""
     link.with_name("next").symlink_to(to)
     link.with_name("next").replace(link)

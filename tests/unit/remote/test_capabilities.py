@@ -11,7 +11,7 @@ from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import OCI_INDEX, OCI_MANIFEST
 from tagferry.remote import Capabilities
-from tagferry.remote.capabilities import KEPT_FOR, REFERRERS_API, TAG_LIST, Learned
+from tagferry.remote.capabilities import MAX_AGE, REFERRERS_API, TAG_LIST, LearnedCapabilities
 from tests.support.images import blob, image, opening
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said
 from tests.unit.remote.conftest import Opening
@@ -22,57 +22,59 @@ SESSION = Reply(status=202, headers={"Location": f"{UPLOADS}s"})
 MIB = 1024 * 1024
 
 
-class MemoryKeeper:
+class MemoryCapabilities:
     """Keeps capabilities as they were saved, over any number of stores."""
 
-    def __init__(self, kept: Capabilities | None = None) -> None:
-        self.kept = kept or Capabilities()
+    def __init__(self, stored: Capabilities | None = None) -> None:
+        self.stored = stored or Capabilities()
         self.loads = 0
 
     async def load(self) -> Capabilities:
         self.loads += 1
-        return self.kept
+        return self.stored
 
     async def save(self, capabilities: Capabilities) -> None:
-        self.kept = capabilities
+        self.stored = capabilities
 
 
 @pytest.fixture
-def keeper() -> MemoryKeeper:
-    return MemoryKeeper()
+def capabilities() -> MemoryCapabilities:
+    return MemoryCapabilities()
 
 
-async def test_the_referrers_api_is_asked_for_once(script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper):
+async def test_the_referrers_api_is_asked_for_once(
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
+):
     digests = [image(seed=str(number)).digest for number in range(3)]
 
     for digest in digests:
-        await opened(keeper=keeper).list_referrers(APP, digest)
+        await opened(capabilities=capabilities).list_referrers(APP, digest)
 
     assert [line for line in script.lines() if "/referrers/" in line] == [
         f"GET /v2/team/app/referrers/{digests[0]}",
     ]
-    assert keeper.kept.lists_referrers is False
+    assert capabilities.stored.lists_referrers is False
 
 
 async def test_a_registry_that_lists_referrers_is_kept_as_such(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.always("GET", "/v2/team/app/referrers/*", said({"manifests": []}))
 
-    await opened(keeper=keeper).list_referrers(APP, image().digest)
+    await opened(capabilities=capabilities).list_referrers(APP, image().digest)
 
-    assert keeper.kept.lists_referrers is True
+    assert capabilities.stored.lists_referrers is True
 
 
 async def test_a_mount_from_the_repository_itself_is_tried_once(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.on("POST", UPLOADS, error(400, "NAME_INVALID"))
     script.always("POST", UPLOADS, SESSION)
     script.always("PUT", f"{UPLOADS}s", Reply(status=201))
 
     for content in (b"one", b"two"):
-        await opened(keeper=keeper).write_blob(APP, blob(content), opening(content))
+        await opened(capabilities=capabilities).write_blob(APP, blob(content), opening(content))
 
     assert [asked.method for asked in script.asked] == ["POST", "HEAD", "POST", "PUT", "HEAD", "POST", "PUT"]
 
@@ -80,25 +82,25 @@ async def test_a_mount_from_the_repository_itself_is_tried_once(
 @pytest.fixture
 def look(monkeypatch: pytest.MonkeyPatch) -> None:
     """A blob of 10 bytes is worth to be looked for."""
-    monkeypatch.setattr("tagferry.remote.blobs.uploader._WORTH_A_LOOK", 10)
+    monkeypatch.setattr("tagferry.remote.blobs.uploader._HEAD_FIRST_SIZE", 10)
 
 
 @pytest.mark.usefixtures("look")
 async def test_a_registry_that_opens_a_session_for_every_mount_is_asked_what_it_holds(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.always("POST", UPLOADS, SESSION)
     script.always("PUT", f"{UPLOADS}s", Reply(status=201))
     script.always("DELETE", f"{UPLOADS}s", Reply(status=204))
 
     for content in (b"first ten!", b"small"):
-        await opened(keeper=keeper).write_blob(APP, blob(content), opening(content))
+        await opened(capabilities=capabilities).write_blob(APP, blob(content), opening(content))
 
     sent, tried = ["HEAD", "POST", "PUT"], ["POST", "DELETE"]
     assert [asked.method for asked in script.asked] == [*sent, *tried, *sent]
     mounts = [asked.query for asked in script.asked if "mount" in asked.query]
     assert mounts == [f"mount={quote(blob(b'first ten!').digest, safe='')}&from=team%2Fapp"]
-    assert keeper.kept.mounts_from_itself is False
+    assert capabilities.stored.mounts_from_itself is False
 
 
 @pytest.mark.usefixtures("look")
@@ -108,50 +110,55 @@ async def test_a_registry_that_opens_a_session_for_every_mount_is_asked_what_it_
     ids=["opens a session", "mounts"],
 )
 async def test_a_large_blob_that_is_there_is_not_sent_to_find_out(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper, mount: Reply, asked: list[str], learned: bool
+    script: ScriptedRegistry,
+    opened: Opening,
+    capabilities: MemoryCapabilities,
+    mount: Reply,
+    asked: list[str],
+    learned: bool,
 ):
     there = blob(b"first ten!")
     script.always("HEAD", f"/v2/team/app/blobs/{there.digest}", Reply(headers={"Content-Length": "10"}))
     script.always("POST", UPLOADS, mount)
     script.always("DELETE", f"{UPLOADS}s", Reply(status=204))
 
-    outcome = await opened(keeper=keeper).write_blob(APP, there, opening(b"first ten!"))
+    outcome = await opened(capabilities=capabilities).write_blob(APP, there, opening(b"first ten!"))
 
     assert outcome is BlobOutcome.PRESENT
     assert [one.method for one in script.asked] == asked
-    assert keeper.kept.mounts_from_itself is learned
+    assert capabilities.stored.mounts_from_itself is learned
 
 
 @pytest.mark.usefixtures("look")
 async def test_a_registry_that_has_found_a_blob_by_a_mount_is_asked_by_nothing_else(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.on("POST", UPLOADS, Reply(status=201))
     script.always("POST", UPLOADS, SESSION)
     script.always("PUT", f"{UPLOADS}s", Reply(status=201))
 
     for content in (b"small", b"first ten!"):
-        await opened(keeper=keeper).write_blob(APP, blob(content), opening(content))
+        await opened(capabilities=capabilities).write_blob(APP, blob(content), opening(content))
 
     assert [asked.method for asked in script.asked] == ["POST", "POST", "PUT"]
-    assert keeper.kept.mounts_from_itself is True
+    assert capabilities.stored.mounts_from_itself is True
 
 
 @pytest.mark.usefixtures("look")
 async def test_a_mount_that_cannot_be_tried_does_not_harm_the_blob(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.on("POST", UPLOADS, SESSION, error(503, "UNAVAILABLE"))
     script.always("PUT", f"{UPLOADS}s", Reply(status=201))
 
-    outcome = await opened(keeper=keeper).write_blob(APP, blob(b"first ten!"), opening(b"first ten!"))
+    outcome = await opened(capabilities=capabilities).write_blob(APP, blob(b"first ten!"), opening(b"first ten!"))
 
     assert outcome is BlobOutcome.UPLOADED
-    assert keeper.kept.mounts_from_itself is None
+    assert capabilities.stored.mounts_from_itself is None
 
 
 async def test_a_blob_of_a_size_that_was_refused_is_not_sent_whole_again(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.always("POST", UPLOADS, SESSION)
     script.on("PUT", f"{UPLOADS}s", Reply(status=413))
@@ -159,11 +166,11 @@ async def test_a_blob_of_a_size_that_was_refused_is_not_sent_whole_again(
     script.always("PUT", f"{UPLOADS}s", Reply(status=201))
 
     for content in (b"first ten!", b"second one", b"small"):
-        await opened(keeper=keeper).write_blob(APP, blob(content), opening(content))
+        await opened(capabilities=capabilities).write_blob(APP, blob(content), opening(content))
 
     first, second = ["POST", "PUT", "DELETE", "POST", "PATCH", "PUT"], ["POST", "PATCH", "PUT"]
     assert [asked.method for asked in script.asked] == [*first, *second, "POST", "PUT"]
-    assert keeper.kept.whole_limit == 10
+    assert capabilities.stored.whole_limit == 10
 
 
 def takes_parts_up_to(script: ScriptedRegistry, limit: int, **session: str) -> None:
@@ -189,70 +196,70 @@ def patched(script: ScriptedRegistry) -> list[int]:
 
 
 async def test_parts_are_halved_until_the_registry_takes_them_and_so_they_stay(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     takes_parts_up_to(script, 300_000)
     content = bytes(MIB)
 
-    await opened(keeper=keeper, chunk_size=MIB).write_blob(APP, blob(content), opening(content))
+    await opened(capabilities=capabilities, chunk_size=MIB).write_blob(APP, blob(content), opening(content))
     assert patched(script) == [MIB, MIB // 2, *[MIB // 4] * 4]
 
     script.asked.clear()
-    await opened(keeper=keeper, chunk_size=MIB).write_blob(APP, blob(content), opening(content))
+    await opened(capabilities=capabilities, chunk_size=MIB).write_blob(APP, blob(content), opening(content))
     assert patched(script) == [MIB // 4] * 4
-    assert keeper.kept.part_limit == MIB // 4
+    assert capabilities.stored.part_limit == MIB // 4
 
 
 @pytest.mark.parametrize(
     ("session", "smallest"), [({}, 64 * 1024), ({"OCI_Chunk_Min_Length": "300000"}, 300_000)], ids=["64 KiB", "told"]
 )
 async def test_parts_are_not_halved_below_the_least_that_makes_sense_and_nothing_is_learned_then(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper, session: dict[str, str], smallest: int
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities, session: dict[str, str], smallest: int
 ):
     takes_parts_up_to(script, 10, **session)
     content = bytes(MIB)
 
     with pytest.raises(TooLarge):
-        await opened(keeper=keeper, chunk_size=MIB).write_blob(APP, blob(content), opening(content))
+        await opened(capabilities=capabilities, chunk_size=MIB).write_blob(APP, blob(content), opening(content))
 
     assert patched(script)[-1] == smallest
-    assert keeper.kept.part_limit is None
+    assert capabilities.stored.part_limit is None
 
 
 async def test_the_shortest_part_that_a_registry_told_holds_for_sessions_that_do_not_tell(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     takes_parts_up_to(script, MIB, OCI_Chunk_Min_Length="10")
-    await opened(keeper=keeper, chunk_size=4).write_blob(APP, blob(bytes(25)), opening(bytes(25)))
+    await opened(capabilities=capabilities, chunk_size=4).write_blob(APP, blob(bytes(25)), opening(bytes(25)))
     script.asked.clear()
     script.on("POST", UPLOADS, SESSION)
 
-    await opened(keeper=keeper, chunk_size=4).write_blob(APP, blob(bytes(26)), opening(bytes(26)))
+    await opened(capabilities=capabilities, chunk_size=4).write_blob(APP, blob(bytes(26)), opening(bytes(26)))
 
     assert patched(script) == [10, 10, 6]
 
 
 async def test_after_a_day_all_is_forgotten():
     now = datetime(2030, 1, 1, tzinfo=UTC)
-    keeper = MemoryKeeper()
-    learned = Learned(keeper, clock=lambda: now)
+    capabilities = MemoryCapabilities()
+    learned = LearnedCapabilities(capabilities, clock=lambda: now)
     await learned.learn(lists_referrers=False)
 
-    now += KEPT_FOR / 2
+    now += MAX_AGE / 2
     await learned.learn(mounts_from_itself=False)
-    assert keeper.kept.learned_at == now - KEPT_FOR / 2
-    now += KEPT_FOR / 2
-    assert await learned.known() == keeper.kept
+    assert capabilities.stored.learned_at == now - MAX_AGE / 2
+    now += MAX_AGE / 2
+    assert await learned.known() == capabilities.stored
     now += timedelta(seconds=1)
-    assert await learned.known() == await Learned(keeper, clock=lambda: now).known() == Capabilities()
+    assert await learned.known() == await LearnedCapabilities(capabilities, clock=lambda: now).known() == Capabilities()
 
 
 async def test_what_is_kept_is_loaded_once():
-    keeper = MemoryKeeper(Capabilities(learned_at=datetime.now(UTC), whole_limit=10))
-    learned = Learned(keeper)
+    capabilities = MemoryCapabilities(Capabilities(learned_at=datetime.now(UTC), whole_limit=10))
+    learned = LearnedCapabilities(capabilities)
 
     assert [(await learned.known()).whole_limit for _ in range(3)] == [10, 10, 10]
-    assert keeper.loads == 1
+    assert capabilities.loads == 1
 
 
 def test_capabilities_survive_being_written_as_json():
@@ -269,39 +276,41 @@ def test_capabilities_survive_being_written_as_json():
     assert Capabilities().to_json() == {}
 
 
-async def test_a_question_that_is_not_available_is_logged_once_a_day_for_all_processes(keeper: MemoryKeeper):
+async def test_an_unavailable_feature_is_logged_once_a_day_for_all_processes(
+    capabilities: MemoryCapabilities,
+):
     now = datetime(2030, 1, 1, tzinfo=UTC)
-    first, second = (Learned(keeper, registry="quay", clock=lambda: now) for _ in range(2))
+    first, second = (LearnedCapabilities(capabilities, registry="quay", clock=lambda: now) for _ in range(2))
     await second.known()
 
     with capture_logs() as logs:
         for learned in (first, first, second):
-            await learned.note_unavailable(TAG_LIST, "it answered 403")
+            await learned.mark_unavailable(TAG_LIST, "it answered 403")
     assert logs == [
         {
-            "event": "registry question not available",
+            "event": "registry feature unavailable",
             "log_level": "warning",
             "registry": "quay",
-            "question": "tag list",
+            "feature": "tag list",
             "reason": "it answered 403",
         }
     ]
-    assert keeper.kept.unavailable == (await second.known()).unavailable == {"tag list": "it answered 403"}
+    assert capabilities.stored.unavailable == (await second.known()).unavailable == {"tag list": "it answered 403"}
 
-    now += KEPT_FOR + timedelta(seconds=1)
+    now += MAX_AGE + timedelta(seconds=1)
     with capture_logs() as logs:
-        await first.note_unavailable(TAG_LIST, "it answered 403")
+        await first.mark_unavailable(TAG_LIST, "it answered 403")
     assert len(logs) == 1
 
 
-async def test_a_question_that_is_answered_again_is_no_longer_noted(keeper: MemoryKeeper):
-    learned = Learned(keeper)
-    await learned.note_unavailable(TAG_LIST, "it answered 403")
-    await learned.note_unavailable(REFERRERS_API, "it answered 303")
+async def test_a_question_that_is_answered_again_is_no_longer_noted(capabilities: MemoryCapabilities):
+    learned = LearnedCapabilities(capabilities)
+    await learned.mark_unavailable(TAG_LIST, "it answered 403")
+    await learned.mark_unavailable(REFERRERS_API, "it answered 303")
 
-    await learned.note_available(TAG_LIST)
+    await learned.mark_available(TAG_LIST)
 
-    assert keeper.kept.unavailable == {REFERRERS_API: "it answered 303"}
+    assert capabilities.stored.unavailable == {REFERRERS_API: "it answered 303"}
 
 
 @pytest.mark.parametrize(
@@ -315,9 +324,9 @@ async def test_a_question_that_is_answered_again_is_no_longer_noted(keeper: Memo
     ],
 )
 async def test_the_reason_is_one_printable_line_without_secrets(reason: str, shown: str):
-    learned = Learned()
+    learned = LearnedCapabilities()
 
-    await learned.note_unavailable(TAG_LIST, reason)
+    await learned.mark_unavailable(TAG_LIST, reason)
 
     assert (await learned.known()).unavailable == {TAG_LIST: shown}
 
@@ -328,29 +337,29 @@ def test_notes_of_another_version_are_passed_over(unavailable: object):
 
 
 async def test_the_rate_that_a_registry_granted_is_kept_and_forgotten_once_it_limits_no_more(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.always("HEAD", "/v2/team/app/manifests/*", error(404, "MANIFEST_UNKNOWN"))
     script.on("HEAD", "/v2/team/app/manifests/*", error(429, "TOOMANYREQUESTS", headers={"Retry-After": "1"}))
-    first = opened(keeper=keeper)
+    first = opened(capabilities=capabilities)
     await first.head_manifest(APP, Tag("v1"))
     await first.close()
-    granted = keeper.kept.requests_a_second
+    granted = capabilities.stored.requests_a_second
     assert granted is not None
-    assert Capabilities.from_json(keeper.kept.to_json()) == keeper.kept
+    assert Capabilities.from_json(capabilities.stored.to_json()) == capabilities.stored
 
-    second = opened(keeper=keeper)
-    assert second._transport.rate.limit is None
+    second = opened(capabilities=capabilities)
+    assert second._transport.limiter.limit is None
     await second.head_manifest(APP, Tag("v1"))
-    assert second._transport.rate.limit == pytest.approx(granted, rel=0.5)
+    assert second._transport.limiter.limit == pytest.approx(granted, rel=0.5)
 
-    second._transport.rate.limit = None
+    second._transport.limiter.limit = None
     await second.close()
-    assert keeper.kept.requests_a_second is None
+    assert capabilities.stored.requests_a_second is None
 
 
 async def test_a_store_that_was_asked_nothing_keeps_what_was_learned_before(opened: Opening):
-    keeper = MemoryKeeper(Capabilities(requests_a_second=9.0, learned_at=datetime.now(UTC)))
-    await opened(keeper=keeper).close()
-    assert keeper.kept.requests_a_second == 9.0
-    assert keeper.loads == 0
+    capabilities = MemoryCapabilities(Capabilities(requests_a_second=9.0, learned_at=datetime.now(UTC)))
+    await opened(capabilities=capabilities).close()
+    assert capabilities.stored.requests_a_second == 9.0
+    assert capabilities.loads == 0

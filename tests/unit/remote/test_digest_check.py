@@ -21,7 +21,7 @@ from tagferry.streams import Flow, Spliceable
 from tests.support.images import blob
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said, scripted_registry
 from tests.unit.remote.conftest import Opening
-from tests.unit.remote.test_capabilities import MemoryKeeper
+from tests.unit.remote.test_capabilities import MemoryCapabilities
 from tests.unit.remote.test_downloads import path, serving_ranges
 
 APP = RepositoryName("team/app")
@@ -92,8 +92,8 @@ async def source_script() -> AsyncIterator[ScriptedRegistry]:
 @pytest.fixture
 async def source(source_script: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RemoteStore]:
     # However slow this machine is now, what answers late is read in several ranges.
-    monkeypatch.setattr(transport, "FAR_SECONDS", 60.0)
-    store = RemoteStore(Endpoint(name="source", url=source_script.url), retry=Retry(shortest=0.0))
+    monkeypatch.setattr(transport, "HIGH_LATENCY_SECONDS", 60.0)
+    store = RemoteStore(Endpoint(name="source", url=source_script.url), retry=Retry(base_delay=0.0))
     yield store
     await store.close()
 
@@ -114,17 +114,17 @@ async def test_a_large_blob_is_left_to_a_target_that_has_once_refused_wrong_byte
     script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
 ):
     script.always("PUT", f"{UPLOADS}s", target.honest)
-    keeper = MemoryKeeper(KNOWN)
+    capabilities = MemoryCapabilities(KNOWN)
 
     for _ in range(2):
-        outcome = await opened(keeper=keeper).write_blob(APP, blob(CONTENT), crossing)
+        outcome = await opened(capabilities=capabilities).write_blob(APP, blob(CONTENT), crossing)
         assert outcome is BlobOutcome.UPLOADED
 
     assert target.stored == [CONTENT, CONTENT]
     assert crossing.flowed >= 2 * (len(CONTENT) - 2 * READ_AHEAD)
     tried = ["POST", "PUT", "DELETE"]
     assert [asked.method for asked in script.asked] == ["POST", *tried, "PUT", "POST", "PUT"]
-    assert keeper.kept.refuses_wrong_bytes is True
+    assert capabilities.stored.refuses_wrong_bytes is True
 
 
 @pytest.mark.parametrize(
@@ -142,14 +142,14 @@ async def test_a_target_that_has_not_shown_that_it_verifies_is_not_left_to(
     learned: bool,
 ):
     script.always("PUT", f"{UPLOADS}s", lambda asked: put(target, asked))
-    keeper = MemoryKeeper(KNOWN)
+    capabilities = MemoryCapabilities(KNOWN)
 
-    await opened(keeper=keeper).write_blob(APP, blob(CONTENT), crossing)
+    await opened(capabilities=capabilities).write_blob(APP, blob(CONTENT), crossing)
 
     assert target.stored[-1] == CONTENT
     assert crossing.flowed == 0
     assert len(script.asked) == requests
-    assert keeper.kept.refuses_wrong_bytes is learned
+    assert capabilities.stored.refuses_wrong_bytes is learned
 
 
 async def test_a_target_that_cannot_be_tried_now_is_tried_again_later(
@@ -157,12 +157,12 @@ async def test_a_target_that_cannot_be_tried_now_is_tried_again_later(
 ):
     script.on("PUT", f"{UPLOADS}s", error(503, "UNAVAILABLE"))
     script.always("PUT", f"{UPLOADS}s", target.honest)
-    keeper = MemoryKeeper(KNOWN)
+    capabilities = MemoryCapabilities(KNOWN)
 
-    await opened(keeper=keeper).write_blob(APP, blob(CONTENT), crossing)
+    await opened(capabilities=capabilities).write_blob(APP, blob(CONTENT), crossing)
 
     assert (target.stored, crossing.flowed) == ([CONTENT], 0)
-    assert keeper.kept.refuses_wrong_bytes is None
+    assert capabilities.stored.refuses_wrong_bytes is None
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ async def test_some_blobs_are_always_verified_here(
     script.always("PUT", f"{UPLOADS}s", target.gullible)
     crossing = Crossing(source, descriptor)
 
-    await opened(keeper=MemoryKeeper(KNOWN)).write_blob(APP, descriptor, crossing, anew=anew)
+    await opened(capabilities=MemoryCapabilities(KNOWN)).write_blob(APP, descriptor, crossing, anew=anew)
 
     assert (target.stored, crossing.flowed) == ([content], 0)
     assert [asked.method for asked in script.asked] == ["POST", "PUT"]
@@ -233,8 +233,8 @@ async def test_a_target_that_stored_something_else_is_not_left_to_any_more(
     other = Reply(status=201, headers={"Docker-Content-Digest": str(Digest.of(b"other"))})
     script.on("PUT", f"{UPLOADS}s", REFUSED, other)
     script.always("PUT", f"{UPLOADS}s", target.gullible)
-    keeper = MemoryKeeper(KNOWN)
-    store = opened(keeper=keeper)
+    capabilities = MemoryCapabilities(KNOWN)
+    store = opened(capabilities=capabilities)
 
     await store.write_blob(APP, blob(CONTENT), crossing)
     flowed = crossing.flowed
@@ -242,7 +242,7 @@ async def test_a_target_that_stored_something_else_is_not_left_to_any_more(
 
     assert target.stored == [CONTENT, CONTENT]
     assert 0 < flowed == crossing.flowed
-    assert keeper.kept.refuses_wrong_bytes is False
+    assert capabilities.stored.refuses_wrong_bytes is False
 
 
 async def test_a_source_that_breaks_flows_on_where_it_broke(
@@ -287,10 +287,10 @@ async def test_a_token_that_expires_in_the_middle_starts_the_upload_over(
     challenge = {"WWW-Authenticate": f'Bearer realm="{script.url}/token"'}
     expired = error(401, "UNAUTHORIZED", headers=challenge, unread=True)
     script.always("GET", "/token", said({"token": "t"}))
-    keeper = MemoryKeeper(Capabilities(refuses_wrong_bytes=True))
+    capabilities = MemoryCapabilities(Capabilities(refuses_wrong_bytes=True))
     script.on("PUT", f"{UPLOADS}s", expired)
     script.always("PUT", f"{UPLOADS}s", target.honest)
-    store = opened(keeper=keeper, credentials=Credentials(username="u", password="p"))
+    store = opened(capabilities=capabilities, credentials=Credentials(username="u", password="p"))
 
     await store.write_blob(APP, blob(CONTENT), crossing)
 

@@ -8,7 +8,7 @@ import uvloop
 
 from tagferry.errors import Invalid, Refused, Unavailable
 from tagferry.remote import Credentials
-from tagferry.remote.transport.docker_config import LOOK_SECONDS, RENEW_SECONDS, DockerCredentials
+from tagferry.remote.transport.docker_config import POLL_SECONDS, RENEW_SECONDS, DockerCredentials
 from tests.support.clock import Clock
 
 PAIR = base64.b64encode(b"user:pass:word").decode()
@@ -161,15 +161,15 @@ async def test_a_file_is_read_again_when_it_has_changed(config):
     assert old is not None
     assert old.username == "old"
 
-    clock.now += LOOK_SECONDS
+    clock.now += POLL_SECONDS
     assert await credentials.find(APP) == USER
 
     path.write_text('{"auths": {')
-    clock.now += LOOK_SECONDS
+    clock.now += POLL_SECONDS
     assert await credentials.find(APP) == USER, "half a file is no reason to be nobody"
 
     path.unlink()
-    clock.now += LOOK_SECONDS
+    clock.now += POLL_SECONDS
     assert await credentials.find(APP) == USER
 
 

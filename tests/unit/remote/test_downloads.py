@@ -9,12 +9,12 @@ from tagferry.errors import Corrupt, NotFound, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.model import Descriptor
 from tagferry.remote import RemoteStore
-from tagferry.remote.blobs.download import PIECE, PIECES_AT_ONCE
+from tagferry.remote.blobs.download import CONCURRENT_PIECES, PIECE
 from tagferry.remote.capabilities import RANGES
 from tests.support.images import blob, read
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error
 from tests.unit.remote.conftest import Opening
-from tests.unit.remote.test_capabilities import MemoryKeeper
+from tests.unit.remote.test_capabilities import MemoryCapabilities
 
 APP = RepositoryName("team/app")
 CONTENT = random.Random(1).randbytes(1_000_000)
@@ -144,7 +144,7 @@ async def test_ranges_are_fetched_no_further_ahead_than_their_number_allows(scri
     async with store.read_blob(APP, blob(content)) as chunks:
         await anext(chunks)
         asked = sum(request.method == "GET" for request in script.asked)
-        assert asked <= PIECES_AT_ONCE + 1
+        assert asked <= CONCURRENT_PIECES + 1
 
     # Leaving early has given back what was reserved, so that the next blob is read to its end.
     assert await read(store, APP, blob(content)) == content
@@ -184,15 +184,15 @@ def ranges(script: ScriptedRegistry) -> list[str | None]:
 async def test_a_server_that_ignores_ranges_sends_a_large_blob_once_and_is_asked_for_no_range_again(
     script: ScriptedRegistry, opened: Opening
 ):
-    keeper = MemoryKeeper()
+    capabilities = MemoryCapabilities()
     script.always("GET", path(LARGE), Reply(body=LARGE, delay=0.02))
     for asked in (f"bytes=0-{PIECE - 1}", None):
-        store = opened(keeper=keeper)
+        store = opened(capabilities=capabilities)
         await far(script, store)
         assert await read(store, APP, blob(LARGE)) == LARGE
         assert ranges(script) == [asked]
 
-    assert "answered 200 to a range and sent everything" in keeper.kept.unavailable[RANGES]
+    assert "answered 200 to a range and sent everything" in capabilities.stored.unavailable[RANGES]
 
 
 async def test_a_server_that_ignores_ranges_is_read_on_from_an_offset(script: ScriptedRegistry, opened: Opening):
@@ -206,17 +206,17 @@ async def test_a_server_that_ignores_ranges_is_read_on_from_an_offset(script: Sc
 
 
 async def test_ranges_that_are_given_after_all_end_what_was_learned(script: ScriptedRegistry, opened: Opening):
-    keeper = MemoryKeeper()
+    capabilities = MemoryCapabilities()
     script.on("GET", path(LARGE), Reply(body=LARGE))
     script.always("GET", path(LARGE), serving_ranges(LARGE))
-    store = opened(keeper=keeper)
+    store = opened(capabilities=capabilities)
     await far(script, store)
     await read(store, APP, blob(LARGE))
-    assert RANGES in keeper.kept.unavailable
+    assert RANGES in capabilities.stored.unavailable
 
     assert await read(store, APP, blob(LARGE), offset=PIECE) == LARGE[PIECE:]
 
-    assert RANGES not in keeper.kept.unavailable
+    assert RANGES not in capabilities.stored.unavailable
 
 
 @pytest.mark.parametrize("pieces", [1, 3, 9])
@@ -231,7 +231,7 @@ async def test_a_server_that_stops_giving_ranges_in_the_middle_is_read_on_in_one
 
     assert await read(store, APP, blob(LARGE)) == LARGE
 
-    assert len(ranges(script)) <= pieces + PIECES_AT_ONCE + 1
+    assert len(ranges(script)) <= pieces + CONCURRENT_PIECES + 1
     # What was reserved for the pieces was given back.
     assert await read(store, APP, blob(LARGE)) == LARGE
 

@@ -13,7 +13,7 @@ from tagferry.remote.capabilities import HEAD_BLOBS, HEAD_MANIFESTS
 from tests.support.images import blob, image, opening
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error
 from tests.unit.remote.conftest import Opening
-from tests.unit.remote.test_capabilities import MemoryKeeper
+from tests.unit.remote.test_capabilities import MemoryCapabilities
 
 APP, V1 = RepositoryName("team/app"), Tag("v1")
 MANIFEST = image().manifest
@@ -24,8 +24,8 @@ NO_HEAD = [400, 403, 405, 406, 501]
 
 
 @pytest.fixture
-def keeper() -> MemoryKeeper:
-    return MemoryKeeper()
+def capabilities() -> MemoryCapabilities:
+    return MemoryCapabilities()
 
 
 def serve(script: ScriptedRegistry, head: Reply) -> None:
@@ -48,40 +48,42 @@ def serve(script: ScriptedRegistry, head: Reply) -> None:
 @pytest.mark.parametrize("status", NO_HEAD)
 @pytest.mark.parametrize("reference", [V1, MANIFEST.digest], ids=["tag", "digest"])
 async def test_a_manifest_is_asked_for_by_get_where_head_is_refused_and_by_nothing_else_from_then_on(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper, status: int, reference: Tag | Digest
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities, status: int, reference: Tag | Digest
 ):
     serve(script, Reply(status=status))
 
     for _ in range(2):
-        assert await opened(keeper=keeper).head_manifest(APP, reference) == MANIFEST.descriptor
-    assert await opened(keeper=keeper).head_manifest(APP, V1, known=MANIFEST.descriptor) == MANIFEST.descriptor
-    assert await opened(keeper=keeper).head_manifest(APP, Tag("none")) is None
+        assert await opened(capabilities=capabilities).head_manifest(APP, reference) == MANIFEST.descriptor
+    assert (
+        await opened(capabilities=capabilities).head_manifest(APP, V1, known=MANIFEST.descriptor) == MANIFEST.descriptor
+    )
+    assert await opened(capabilities=capabilities).head_manifest(APP, Tag("none")) is None
 
     assert [asked.method for asked in script.asked] == ["HEAD", "GET", "GET", "GET", "GET"]
-    assert str(status) in keeper.kept.unavailable[HEAD_MANIFESTS]
+    assert str(status) in capabilities.stored.unavailable[HEAD_MANIFESTS]
 
 
 @pytest.mark.parametrize("status", NO_HEAD)
 async def test_a_blob_is_asked_for_by_one_byte_where_head_is_refused(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper, status: int
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities, status: int
 ):
     serve(script, Reply(status=status))
 
     for _ in range(2):
-        assert await opened(keeper=keeper).stat_blob(APP, Digest.of(CONTENT)) == len(CONTENT)
-    assert await opened(keeper=keeper).stat_blob(APP, Digest.of(b"none")) is None
+        assert await opened(capabilities=capabilities).stat_blob(APP, Digest.of(CONTENT)) == len(CONTENT)
+    assert await opened(capabilities=capabilities).stat_blob(APP, Digest.of(b"none")) is None
 
     assert [asked.method for asked in script.asked] == ["HEAD", "GET", "GET", "GET"]
-    assert str(status) in keeper.kept.unavailable[HEAD_BLOBS]
+    assert str(status) in capabilities.stored.unavailable[HEAD_BLOBS]
 
 
 async def test_a_blob_that_is_there_is_not_sent_where_head_is_refused(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     serve(script, Reply(status=405))
     script.always("POST", UPLOADS, Reply(status=400))
 
-    outcome = await opened(keeper=keeper).write_blob(APP, blob(CONTENT), opening(CONTENT))
+    outcome = await opened(capabilities=capabilities).write_blob(APP, blob(CONTENT), opening(CONTENT))
 
     assert outcome is BlobOutcome.PRESENT
 
@@ -97,18 +99,18 @@ async def test_the_whole_blob_is_not_read_from_a_registry_that_sends_it_instead_
 
 
 async def test_a_refusal_of_both_is_the_real_one_and_teaches_nothing(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.always("HEAD", "/v2/*", Reply(status=403))
     script.always("GET", "/v2/*", error(403, "DENIED", "not yours"))
-    store = opened(keeper=keeper)
+    store = opened(capabilities=capabilities)
 
     with pytest.raises(Refused, match="not yours"):
         await store.head_manifest(APP, V1)
     with pytest.raises(Refused, match="not yours"):
         await store.stat_blob(APP, Digest.of(b""))
 
-    assert keeper.kept.unavailable == {}
+    assert capabilities.stored.unavailable == {}
 
 
 @pytest.mark.parametrize("status", [405, 501])
@@ -131,12 +133,12 @@ async def test_get_refused_likewise_is_an_error_of_get(script: ScriptedRegistry,
     ids=["length 0", "no length", "no digest", "no type"],
 )
 async def test_a_head_that_tells_too_little_is_asked_once(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper, headers: dict[str, str]
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities, headers: dict[str, str]
 ):
     serve(script, Reply(headers=headers))
 
     for _ in range(2):
-        assert await opened(keeper=keeper).head_manifest(APP, V1) == MANIFEST.descriptor
+        assert await opened(capabilities=capabilities).head_manifest(APP, V1) == MANIFEST.descriptor
 
     assert [asked.method for asked in script.asked] == ["HEAD", "GET", "GET"]
 
@@ -151,22 +153,22 @@ async def test_a_blob_of_no_bytes_by_head_is_measured_by_get(script: ScriptedReg
 
 
 async def test_a_head_that_works_after_all_ends_what_was_learned(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     """Its answer is on its way while another one is refused."""
     full = {**TYPED, "Content-Length": str(MANIFEST.size), "Docker-Content-Digest": MANIFEST.digest}
     serve(script, Reply(status=405))
     script.on("HEAD", "/v2/team/app/manifests/v1", Reply(headers=full, delay=0.3))
-    store = opened(keeper=keeper)
+    store = opened(capabilities=capabilities)
 
     async def refused() -> bool:
         await store.head_manifest(APP, MANIFEST.digest)
-        return HEAD_MANIFESTS in keeper.kept.unavailable
+        return HEAD_MANIFESTS in capabilities.stored.unavailable
 
     _, was_learned = await asyncio.gather(store.head_manifest(APP, V1), refused())
 
     assert was_learned
-    assert HEAD_MANIFESTS not in keeper.kept.unavailable
+    assert HEAD_MANIFESTS not in capabilities.stored.unavailable
 
 
 @pytest.mark.parametrize("body", [b"<!doctype html><title>Welcome</title>", b"", b"[]", b'"manifest"'])

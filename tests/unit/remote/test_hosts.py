@@ -7,8 +7,8 @@ import pytest
 
 from tagferry import setting_rules
 from tagferry.errors import Refused, TagferryError
+from tagferry.http.address_policy import AddressPolicy, Zone, zone_of, zone_of_host
 from tagferry.http.urls import origin_of
-from tagferry.http.zones import Reach, Zone, zone_of, zone_of_host
 from tagferry.names import RepositoryName, Tag
 from tagferry.remote import Credentials, RemoteStore
 from tagferry.remote.transport.credential_hosts import HostList, may_get_credentials
@@ -184,7 +184,7 @@ def test_this_machine_is_recognized_under_other_names(host: str):
     ],
 )
 def test_a_registry_leads_to_public_addresses_and_into_its_own_zone(zone: Zone | None, allowed: set[Zone]):
-    assert {one for one in Zone if Reach(zone).allows(one)} == allowed
+    assert {one for one in Zone if AddressPolicy(zone).allows(one)} == allowed
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import ssl
 import pytest
 
 from tagferry.errors import Unavailable
-from tagferry.http.faults import Broken, reason
-from tagferry.http.pool import Connections
+from tagferry.http.faults import ConnectionFailed, reason
+from tagferry.http.pool import ConnectionPool
 from tagferry.names import RepositoryName
 from tagferry.remote import Endpoint, RemoteStore, Retry
 from tagferry.remote.transport.requests import Transport
@@ -38,7 +38,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("answer", HEADS.values(), ids=HEADS.keys())
-async def test_a_head_that_others_can_read_is_read_and_its_connection_serves_on(http: Connections, answer: bytes):
+async def test_a_head_that_others_can_read_is_read_and_its_connection_serves_on(http: ConnectionPool, answer: bytes):
     seen: list[int] = []
     async with listening(answering(answer, answer, connections=seen)) as url:
         assert await fetched(http, url) == (200, b"ok")
@@ -47,7 +47,7 @@ async def test_a_head_that_others_can_read_is_read_and_its_connection_serves_on(
 
 
 @pytest.mark.parametrize("answer", HEADS.values(), ids=HEADS.keys())
-async def test_such_a_head_may_come_byte_by_byte(http: Connections, answer: bytes):
+async def test_such_a_head_may_come_byte_by_byte(http: ConnectionPool, answer: bytes):
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         for index in range(len(answer)):
@@ -58,20 +58,20 @@ async def test_such_a_head_may_come_byte_by_byte(http: Connections, answer: byte
         assert await fetched(http, url) == (200, b"ok")
 
 
-async def test_the_value_of_a_folded_line_is_one(http: Connections):
+async def test_the_value_of_a_folded_line_is_one(http: ConnectionPool):
     async with listening(answering(HEADS["folded"])) as url:
-        response = await http.send("GET", url, {}, silence=5.0)
+        response = await http.send("GET", url, {}, idle_timeout=5.0)
         response.close()
     assert response.headers["X-Info"] == "one two"
 
 
-async def test_the_sizes_of_chunks_may_be_padded(http: Connections):
+async def test_the_sizes_of_chunks_may_be_padded(http: ConnectionPool):
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2   \r\nok\r\n0  \r\n\r\n"
     async with listening(answering(answer)) as url:
         assert await fetched(http, url) == (200, b"ok")
 
 
-async def test_chunks_win_over_a_length_and_end_the_connection(http: Connections):
+async def test_chunks_win_over_a_length_and_end_the_connection(http: ConnectionPool):
     seen: list[int] = []
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n2\r\nok\r\n0\r\n\r\n"
     async with listening(answering(answer, answer, connections=seen)) as url:
@@ -90,7 +90,7 @@ async def test_chunks_win_over_a_length_and_end_the_connection(http: Connections
         b"nonsense\r\n",
     ],
 )
-async def test_what_follows_the_last_chunk_takes_nothing_from_the_body(http: Connections, trailer: bytes):
+async def test_what_follows_the_last_chunk_takes_nothing_from_the_body(http: ConnectionPool, trailer: bytes):
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n" + trailer + b"\r\n"
     async with listening(answering(answer, answer)) as url:
         assert await fetched(http, url) == (200, b"ok")
@@ -98,25 +98,27 @@ async def test_what_follows_the_last_chunk_takes_nothing_from_the_body(http: Con
 
 
 @pytest.mark.parametrize("damaged", [b"2\r\nok\r\nzz\r\n", b"2\r\nokk\r\n0\r\n\r\n", b"2\r\nok\r\n1\r\n"])
-async def test_a_body_that_breaks_before_its_last_chunk_is_broken(http: Connections, damaged: bytes):
+async def test_a_body_that_breaks_before_its_last_chunk_is_broken(http: ConnectionPool, damaged: bytes):
     async with listening(answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + damaged)) as url:
-        with pytest.raises(Broken):
+        with pytest.raises(ConnectionFailed):
             await fetched(http, url)
 
 
 @pytest.mark.parametrize("endless", [b"2;" + b"x" * 400_000, b"0" * 400_000, b"2\r\nok\r\n0\r\nX: " + b"x" * 400_000])
-async def test_what_surrounds_the_chunks_of_a_body_is_bounded(http: Connections, endless: bytes):
+async def test_what_surrounds_the_chunks_of_a_body_is_bounded(http: ConnectionPool, endless: bytes):
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + endless)
         await reader.read()
 
     async with listening(handle) as url:
-        with pytest.raises(Broken, match="the answer has more than 65536 bytes between two parts of its body"):
+        with pytest.raises(
+            ConnectionFailed, match="the answer has more than 65536 bytes between two parts of its body"
+        ):
             await fetched(http, url)
 
 
-async def test_a_body_of_no_known_length_ends_with_the_connection_also_as_identity(http: Connections):
+async def test_a_body_of_no_known_length_ends_with_the_connection_also_as_identity(http: ConnectionPool):
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok"
     async with listening(answering(answer)) as url:
         assert await fetched(http, url) == (200, b"ok")
@@ -130,14 +132,14 @@ async def test_a_body_of_no_known_length_ends_with_the_connection_also_as_identi
         (b"\x15\x03\x01\x00\x02\x02\x16", "the answer is TLS, so the address begins with https://"),
     ],
 )
-async def test_who_speaks_something_else_is_not_waited_for(http: Connections, greeting: bytes, told: str):
+async def test_who_speaks_something_else_is_not_waited_for(http: ConnectionPool, greeting: bytes, told: str):
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting)
         await reader.readuntil(b"\r\n\r\n")
         await reader.read()
 
     async with listening(handle) as url:
-        with pytest.raises(Broken, match=told):
+        with pytest.raises(ConnectionFailed, match=told):
             await fetched(http, url)
 
 
@@ -152,23 +154,23 @@ async def test_who_speaks_something_else_is_not_waited_for(http: Connections, gr
     ],
     ids=["listed", "folded", "negative", "no-status", "endless"],
 )
-async def test_what_could_mean_two_things_is_refused(http: Connections, answer: bytes):
+async def test_what_could_mean_two_things_is_refused(http: ConnectionPool, answer: bytes):
     async with listening(answering(answer)) as url:
-        with pytest.raises(Broken, match=r"not HTTP|head has more than"):
+        with pytest.raises(ConnectionFailed, match=r"not HTTP|head has more than"):
             await fetched(http, url)
 
 
-async def test_what_follows_an_answer_without_a_body_does_no_harm(http: Connections):
+async def test_what_follows_an_answer_without_a_body_does_no_harm(http: ConnectionPool):
     answer = b"HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nnull"
     async with listening(answering(answer, answer)) as url:
         assert await fetched(http, url) == (204, b"")
         assert await fetched(http, url) == (204, b"")
 
 
-async def test_what_cannot_be_connected_to_is_told_with_its_reason(http: Connections):
+async def test_what_cannot_be_connected_to_is_told_with_its_reason(http: ConnectionPool):
     async with listening(answering(OK)) as url:
         pass
-    with pytest.raises(Broken) as failure:
+    with pytest.raises(ConnectionFailed) as failure:
         await fetched(http, url)
     assert str(failure.value) == f"cannot connect to {url}: connection refused"
 

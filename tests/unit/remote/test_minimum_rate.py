@@ -8,9 +8,9 @@ import pytest
 
 from tagferry.errors import Unavailable
 from tagferry.http.connection import Stream
-from tagferry.http.faults import Broken, Silent, Slow
+from tagferry.http.faults import ConnectionFailed, ConnectionTimedOut, TransferTooSlow
 from tagferry.http.minimum_rate import MinimumRate
-from tagferry.http.pool import Connections
+from tagferry.http.pool import ConnectionPool
 from tagferry.names import RepositoryName
 from tests.support.images import blob, opening, read
 from tests.support.raw_server import Handler, listening
@@ -26,20 +26,20 @@ WINDOW, STEP = 0.2, 0.01
 
 def test_what_is_waited_for_is_measured_over_windows():
     rate = MinimumRate(100, window=10.0)
-    rate.note(1000)
-    assert not rate.waited(10.0)
-    rate.note(999)
-    assert not rate.waited(9.9)
-    assert rate.waited(0.1)
+    rate.record(1000)
+    assert not rate.record_wait(10.0)
+    rate.record(999)
+    assert not rate.record_wait(9.9)
+    assert rate.record_wait(0.1)
 
 
 def test_time_in_which_nothing_is_waited_for_does_not_count():
     rate = MinimumRate(100, window=10.0)
-    assert not any(rate.waited(0.0) for _ in range(1000))
+    assert not any(rate.record_wait(0.0) for _ in range(1000))
 
 
 def test_without_a_rate_nothing_is_too_slow():
-    assert not MinimumRate(0, window=1.0).waited(100.0)
+    assert not MinimumRate(0, window=1.0).record_wait(100.0)
 
 
 def trickling(content: bytes = CONTENT, *, step: int = 1, asked: list[bytes] | None = None) -> Handler:
@@ -126,8 +126,8 @@ async def test_an_upload_of_which_a_session_takes_little_each_time_is_given_up(
 
 
 @pytest.fixture
-async def http() -> AsyncIterator[Connections]:
-    connections = Connections(headers={}, connect_timeout=5.0)
+async def http() -> AsyncIterator[ConnectionPool]:
+    connections = ConnectionPool(headers={}, connect_timeout=5.0)
     yield connections
     await connections.close()
 
@@ -138,7 +138,7 @@ async def content(size: int) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("reads", [0, 1], ids=["reads nothing", "reads a byte at a time"])
-async def test_a_target_that_takes_a_byte_now_and_then_is_given_up(http: Connections, reads: int):
+async def test_a_target_that_takes_a_byte_now_and_then_is_given_up(http: ConnectionPool, reads: int):
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         while True:
@@ -149,24 +149,24 @@ async def test_a_target_that_takes_a_byte_now_and_then_is_given_up(http: Connect
                 await reader.read(1)
 
     async with listening(handle) as url:
-        body = Stream(content(64 * len(CONTENT)), 64 * len(CONTENT), idle=WINDOW)
-        with pytest.raises(Silent):
-            await http.send("PUT", url, {}, body, silence=30.0)
+        body = Stream(content(64 * len(CONTENT)), 64 * len(CONTENT), idle_timeout=WINDOW)
+        with pytest.raises(ConnectionTimedOut):
+            await http.send("PUT", url, {}, body, idle_timeout=30.0)
 
 
-async def test_interim_answers_without_end_are_no_answer(http: Connections):
+async def test_interim_answers_without_end_are_no_answer(http: ConnectionPool):
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             await asyncio.sleep(STEP)
 
     async with listening(handle) as url:
-        with pytest.raises(Broken):
-            await http.send("GET", url, {}, silence=WINDOW)
+        with pytest.raises(ConnectionFailed):
+            await http.send("GET", url, {}, idle_timeout=WINDOW)
 
 
 @pytest.mark.parametrize("slow", ["source", "target"])
-async def test_what_the_kernel_brings_is_given_up_too(http: Connections, slow: str):
+async def test_what_the_kernel_brings_is_given_up_too(http: ConnectionPool, slow: str):
     size = 64 * len(CONTENT)
 
     async def source(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -184,9 +184,9 @@ async def test_what_the_kernel_brings_is_given_up_too(http: Connections, slow: s
             await asyncio.sleep(STEP if slow == "target" else 0)
 
     async with listening(source) as from_url, listening(target) as to_url:
-        response = await http.send("GET", from_url, {}, silence=WINDOW, slowest=100_000.0)
-        body = Stream(response.pieces(), size, idle=WINDOW, slowest=100_000.0)
-        with pytest.raises(Broken) as failure:
-            await http.send("PUT", to_url, {}, body, silence=5.0)
+        response = await http.send("GET", from_url, {}, idle_timeout=WINDOW, min_rate=100_000.0)
+        body = Stream(response.pieces(), size, idle_timeout=WINDOW, min_rate=100_000.0)
+        with pytest.raises(ConnectionFailed) as failure:
+            await http.send("PUT", to_url, {}, body, idle_timeout=5.0)
         response.close()
-    assert isinstance(failure.value, Slow if slow == "source" else Slow | Silent)
+    assert isinstance(failure.value, TransferTooSlow if slow == "source" else TransferTooSlow | ConnectionTimedOut)

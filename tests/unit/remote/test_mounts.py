@@ -7,12 +7,12 @@ from tagferry.copy.route import Route
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.images import BlobOutcome
 from tagferry.remote import RemoteStore
-from tagferry.remote.blobs.mounts import SPARED_SECONDS, MountOrigins
+from tagferry.remote.blobs.mounts import REFUSED_SECONDS, MountHistory
 from tests.support.images import blob, image, opening, push
 from tests.support.memory_store import MemoryStore
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error
 from tests.unit.remote.conftest import Opening
-from tests.unit.remote.test_capabilities import MemoryKeeper
+from tests.unit.remote.test_capabilities import MemoryCapabilities
 
 APP, BASE, OTHER = RepositoryName("team/app"), RepositoryName("team/base"), RepositoryName("team/other")
 UPLOADS = "/v2/team/app/blobs/uploads/"
@@ -103,23 +103,23 @@ async def test_a_blob_that_one_repository_lacks_says_nothing_about_its_other_blo
 
 
 async def test_one_fault_is_no_reason_to_mount_nothing_more(script: ScriptedRegistry, opened: Opening):
-    keeper = MemoryKeeper()
-    store = opened(keeper=keeper)
+    capabilities = MemoryCapabilities()
+    store = opened(capabilities=capabilities)
     answering(script, SESSION)
     script.on("POST", UPLOADS, Reply(status=503))
     await store.write_blob(APP, blob(b"one"), opening(b"one"))
-    assert keeper.kept.mounts_from_itself is None
+    assert capabilities.stored.mounts_from_itself is None
     script.on("POST", UPLOADS, Reply(status=201))
 
     assert await store.write_blob(APP, blob(b"two"), opening(b"two"), mount_from=BASE) is BlobOutcome.MOUNTED
-    assert keeper.kept.unavailable == {}
+    assert capabilities.stored.unavailable == {}
 
 
 async def test_a_mount_that_is_refused_for_coming_too_often_is_asked_for_again(
     script: ScriptedRegistry, opened: Opening
 ):
-    keeper = MemoryKeeper()
-    store = opened(keeper=keeper)
+    capabilities = MemoryCapabilities()
+    store = opened(capabilities=capabilities)
     limited = Reply(status=429, headers={"Retry-After": "1"})
     for content in (b"one", b"two", b"three"):
         script.on("POST", UPLOADS, *[limited] * 4, Reply(status=201))
@@ -127,24 +127,24 @@ async def test_a_mount_that_is_refused_for_coming_too_often_is_asked_for_again(
         written = await store.write_blob(APP, blob(content), opening(content), mount_from=BASE)
 
         assert written is BlobOutcome.MOUNTED
-    assert keeper.kept.unavailable == {}
+    assert capabilities.stored.unavailable == {}
 
 
 def test_a_repository_is_asked_again_after_a_while():
     now = 0.0
-    origins = MountOrigins(clock=lambda: now)
-    origins.note_refusal(BASE)
-    origins.note_fault(OTHER)
-    assert not origins.is_worth_asking(BASE)
-    assert origins.is_worth_asking(OTHER)
+    origins = MountHistory(clock=lambda: now)
+    origins.record_refusal(BASE)
+    origins.record_fault(OTHER)
+    assert not origins.may_succeed(BASE)
+    assert origins.may_succeed(OTHER)
 
-    origins.note_fault(OTHER)
-    assert not origins.is_worth_asking(OTHER)
-    now = SPARED_SECONDS
-    assert origins.is_worth_asking(BASE)
-    origins.note_success(OTHER)
-    origins.note_fault(OTHER)
-    assert origins.is_worth_asking(OTHER)
+    origins.record_fault(OTHER)
+    assert not origins.may_succeed(OTHER)
+    now = REFUSED_SECONDS
+    assert origins.may_succeed(BASE)
+    origins.record_success(OTHER)
+    origins.record_fault(OTHER)
+    assert origins.may_succeed(OTHER)
 
 
 async def test_a_mount_that_was_not_done_is_found_out_before_the_tag(script: ScriptedRegistry, store: RemoteStore):

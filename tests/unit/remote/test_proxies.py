@@ -11,9 +11,9 @@ import pytest
 import uvloop
 
 from tagferry.errors import Invalid, TagferryError, Unavailable
-from tagferry.http.post import Poster
 from tagferry.http.proxies import Proxies
 from tagferry.http.urls import origin_of
+from tagferry.http.webhook import WebhookClient
 from tagferry.names import RepositoryName
 from tagferry.oci.images import BlobOutcome
 from tagferry.remote import Credentials, Endpoint, RemoteStore, Retry
@@ -23,7 +23,7 @@ from tests.support.processes import free_port
 from tests.support.scripted_proxy import ScriptedProxy, scripted_proxy
 from tests.support.scripted_registry import Reply, ScriptedRegistry, said, scripted_registry
 from tests.unit.remote.conftest import Opening
-from tests.unit.remote.test_capabilities import MemoryKeeper
+from tests.unit.remote.test_capabilities import MemoryCapabilities
 from tests.unit.remote.test_digest_check import CONTENT as LARGE_CONTENT
 from tests.unit.remote.test_digest_check import KNOWN, Crossing, Target, crossing, source, source_script, target
 
@@ -309,7 +309,7 @@ async def test_token_servers_storage_and_webhooks_go_through_it_too(
     )
     assert await read(store, APP, blob(CONTENT)) == CONTENT
     await store.close()
-    assert await Poster("http://hooks.example.com/hook").post(b"{}", {}) == 200
+    assert await WebhookClient("http://hooks.example.com/hook").post(b"{}", {}) == 200
     hosts = {line.split(" ")[1].split("/")[2] for line in proxy.asked}
     assert hosts == {HOST, "tokens.example.com", "storage.example.com", "hooks.example.com"}
 
@@ -318,7 +318,7 @@ async def test_what_the_kernel_brings_goes_through_a_proxy_whole(
     script: ScriptedRegistry, opened: Opening, proxy: ScriptedProxy, target: Target, crossing: Crossing
 ):
     script.always("PUT", f"{UPLOADS}s", target.honest)
-    store = opened(keeper=MemoryKeeper(KNOWN), proxy=proxy.url)
+    store = opened(capabilities=MemoryCapabilities(KNOWN), proxy=proxy.url)
     assert await store.write_blob(APP, blob(LARGE_CONTENT), crossing) is BlobOutcome.UPLOADED
     assert target.stored == [LARGE_CONTENT]
     assert crossing.flowed > len(LARGE_CONTENT) // 2

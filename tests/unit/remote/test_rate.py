@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from tagferry.remote.transport.rate import RESTART, SLOWEST, RequestRate
+from tagferry.remote.transport.rate import MIN_LIMIT, RESTART_LIMIT, RequestLimiter
 from tests.support.clock import Clock
 from tests.support.rate_limit import Bucket
 
@@ -16,24 +16,24 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def rate(clock: Clock) -> RequestRate:
-    return RequestRate(sleep=clock.sleep, clock=clock)
+def rate(clock: Clock) -> RequestLimiter:
+    return RequestLimiter(sleep=clock.sleep, clock=clock)
 
 
-async def test_nothing_waits_before_a_first_refusal(rate: RequestRate, clock: Clock):
+async def test_nothing_waits_before_a_first_refusal(rate: RequestLimiter, clock: Clock):
     for _ in range(1000):
-        await rate.turn()
-        rate.grant()
+        await rate.acquire()
+        rate.record_success()
     assert (rate.limit, clock.slept) == (None, [])
 
 
-async def test_after_a_refusal_requests_start_at_the_rate_that_was_granted(rate: RequestRate, clock: Clock):
+async def test_after_a_refusal_requests_start_at_the_rate_that_was_granted(rate: RequestLimiter, clock: Clock):
     for _ in range(20):
-        rate.grant()
-    rate.refuse(2.0)
+        rate.record_success()
+    rate.record_refusal(2.0)
     starts = []
     for _ in range(4):
-        await rate.turn()
+        await rate.acquire()
         starts.append(round(clock.now, 6))
 
     # 20 requests in two seconds, and a tenth less than that.
@@ -42,38 +42,38 @@ async def test_after_a_refusal_requests_start_at_the_rate_that_was_granted(rate:
     assert [late - early for early, late in pairwise(starts)] == pytest.approx([1 / 9] * 3, rel=1e-3)
 
 
-async def test_what_is_granted_after_the_first_refusal_counts_too(rate: RequestRate, clock: Clock):
+async def test_what_is_granted_after_the_first_refusal_counts_too(rate: RequestLimiter, clock: Clock):
     """Answers of requests that went out together come in any order."""
-    rate.refuse(1.0)
+    rate.record_refusal(1.0)
     for _ in range(10):
-        rate.grant()
-    await rate.turn()
+        rate.record_success()
+    await rate.acquire()
     assert rate.limit == pytest.approx(9.0)
 
 
-async def test_refusals_of_requests_that_were_under_way_count_as_one(rate: RequestRate, clock: Clock):
-    assert [rate.refuse(1.0) for _ in range(3)] == [True, False, False]
-    await rate.turn()
-    assert rate.refuse(1.0)
+async def test_refusals_of_requests_that_were_under_way_count_as_one(rate: RequestLimiter, clock: Clock):
+    assert [rate.record_refusal(1.0) for _ in range(3)] == [True, False, False]
+    await rate.acquire()
+    assert rate.record_refusal(1.0)
 
 
-async def test_a_time_before_which_nothing_was_asked_says_nothing_about_the_rate(rate: RequestRate, clock: Clock):
-    rate.grant()
+async def test_a_time_before_which_nothing_was_asked_says_nothing_about_the_rate(rate: RequestLimiter, clock: Clock):
+    rate.record_success()
     clock.now += 3600
     for _ in range(10):
-        rate.grant()
-    rate.refuse(1.0)
-    await rate.turn()
+        rate.record_success()
+    rate.record_refusal(1.0)
+    await rate.acquire()
     assert rate.limit == pytest.approx(9.0)
 
 
-async def test_a_registry_that_was_down_is_not_taken_for_a_slow_one(rate: RequestRate, clock: Clock):
-    rate.refuse(30.0, slowest=RESTART)
-    await rate.turn()
-    assert rate.limit == RESTART
-    rate.refuse(30.0)
-    await rate.turn()
-    assert SLOWEST <= (rate.limit or 0) < RESTART
+async def test_a_registry_that_was_down_is_not_taken_for_a_slow_one(rate: RequestLimiter, clock: Clock):
+    rate.record_refusal(30.0, min_limit=RESTART_LIMIT)
+    await rate.acquire()
+    assert rate.limit == RESTART_LIMIT
+    rate.record_refusal(30.0)
+    await rate.acquire()
+    assert MIN_LIMIT <= (rate.limit or 0) < RESTART_LIMIT
 
 
 async def test_who_is_cancelled_while_waiting_takes_no_turn_away(clock: Clock):
@@ -83,9 +83,9 @@ async def test_who_is_cancelled_while_waiting_takes_no_turn_away(clock: Clock):
         await going.wait()
         await clock.sleep(seconds)
 
-    rate = RequestRate(sleep=sleep, clock=clock)
-    rate.refuse(1.0)
-    waiting = [asyncio.ensure_future(rate.turn()) for _ in range(5)]
+    rate = RequestLimiter(sleep=sleep, clock=clock)
+    rate.record_refusal(1.0)
+    waiting = [asyncio.ensure_future(rate.acquire()) for _ in range(5)]
     await asyncio.sleep(0)
     for one in waiting[:4]:
         one.cancel()
@@ -98,42 +98,42 @@ async def test_who_is_cancelled_while_waiting_takes_no_turn_away(clock: Clock):
 
 @pytest.mark.parametrize(("most", "seconds"), [(1, 120), (10, 66), (50, 66)])
 async def test_the_rate_comes_close_to_what_is_granted_with_few_refusals(
-    rate: RequestRate, clock: Clock, most: int, seconds: float
+    rate: RequestLimiter, clock: Clock, most: int, seconds: float
 ):
     """A registry that lets nothing pass after a pause that was too long is hardest: sixty seconds would be ideal."""
     bucket = Bucket(rate=10, most=most, clock=clock)
     begun_at, refused = clock.now, 0
     for _ in range(600):
-        await rate.turn()
+        await rate.acquire()
         while not bucket.take():
             refused += 1
-            rate.refuse(1.0)
-            await rate.turn()
-        rate.grant()
+            rate.record_refusal(1.0)
+            await rate.acquire()
+        rate.record_success()
 
     assert clock.now - begun_at < seconds
     assert refused < 600 * 0.05
 
 
-async def test_a_limit_that_is_expected_holds_from_the_first_request_on_and_grows(rate: RequestRate, clock: Clock):
-    rate.expect(0.2)
-    assert rate.limit == SLOWEST
+async def test_a_limit_that_is_expected_holds_from_the_first_request_on_and_grows(rate: RequestLimiter, clock: Clock):
+    rate.restore(0.2)
+    assert rate.limit == MIN_LIMIT
     for _ in range(5):
-        waiting = [asyncio.create_task(rate.turn()) for _ in range(3)]
+        waiting = [asyncio.create_task(rate.acquire()) for _ in range(3)]
         await asyncio.gather(*waiting)
-        rate.grant()
-        waiting = [asyncio.create_task(rate.turn())]
-        rate.grant()
+        rate.record_success()
+        waiting = [asyncio.create_task(rate.acquire())]
+        rate.record_success()
         await asyncio.gather(*waiting)
     assert clock.slept
-    assert rate.limit > SLOWEST
+    assert rate.limit > MIN_LIMIT
 
 
-async def test_an_expected_limit_does_not_replace_what_was_found_meanwhile(rate: RequestRate, clock: Clock):
+async def test_an_expected_limit_does_not_replace_what_was_found_meanwhile(rate: RequestLimiter, clock: Clock):
     for _ in range(20):
-        rate.grant()
-    rate.refuse(2.0)
-    await rate.turn()
+        rate.record_success()
+    rate.record_refusal(2.0)
+    await rate.acquire()
     found = rate.limit
-    rate.expect(2.0)
+    rate.restore(2.0)
     assert rate.limit == found

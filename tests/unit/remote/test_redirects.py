@@ -16,7 +16,7 @@ from tests.support.certificates import loopback_certificate
 from tests.support.images import blob, image, opening, read
 from tests.support.scripted_registry import Answering, Asked, Reply, ScriptedRegistry, error, said, scripted_registry
 from tests.unit.remote.conftest import Opening
-from tests.unit.remote.test_capabilities import MemoryKeeper
+from tests.unit.remote.test_capabilities import MemoryCapabilities
 from tests.unit.remote.test_digest_check import CONTENT as LARGE_CONTENT
 from tests.unit.remote.test_digest_check import KNOWN, Crossing, crossing, source, source_script
 
@@ -144,8 +144,8 @@ async def test_parts_that_are_led_on_arrive_in_their_order(
     stored = Stored(elsewhere)
     script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
     leading(script, place(script, elsewhere), 307, methods="PATCH")
-    keeper = MemoryKeeper(Capabilities(mounts_from_itself=True, whole_limit=1))
-    store = opened(attempts=1, keeper=keeper, chunk_size=1024 * 1024)
+    capabilities = MemoryCapabilities(Capabilities(mounts_from_itself=True, whole_limit=1))
+    store = opened(attempts=1, capabilities=capabilities, chunk_size=1024 * 1024)
 
     assert await store.write_blob(APP, blob(CONTENT), opening(CONTENT)) is BlobOutcome.UPLOADED
     assert stored.has(CONTENT)
@@ -164,8 +164,8 @@ async def test_every_part_may_be_led_on_however_many_there_are(
     elsewhere.on("PATCH", f"/moved{UPLOADS}s", *[back] * 100)
     script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
     leading(script, place(script, elsewhere), 307, methods="PATCH PUT")
-    keeper = MemoryKeeper(Capabilities(mounts_from_itself=True, whole_limit=1))
-    store = opened(attempts=1, keeper=keeper, chunk_size=256 * 1024)
+    capabilities = MemoryCapabilities(Capabilities(mounts_from_itself=True, whole_limit=1))
+    store = opened(attempts=1, capabilities=capabilities, chunk_size=256 * 1024)
 
     assert await store.write_blob(APP, blob(CONTENT), opening(CONTENT)) is BlobOutcome.UPLOADED
     assert stored.has(CONTENT)
@@ -280,14 +280,14 @@ async def test_what_a_registry_has_is_asked_where_it_leads(script: ScriptedRegis
     script.always("GET", "/v2/team/app/tags/list", Reply(status=301, headers={"Location": "/moved/tags"}))
     script.always("GET", "/moved/tags", said({"name": "team/app", "tags": ["latest"]}))
     assert [name async for name in store.list_repositories()] == [APP]
-    assert (await store.check_any(())).asked == "the tags of team/app"
+    assert (await store.check_any(())).request == "the tags of team/app"
 
 
 async def test_a_registry_that_leads_on_from_its_root_lets_its_user_in(script: ScriptedRegistry, store: RemoteStore):
     script.always("GET", "/v2/_catalog", Reply(status=404))
     script.always("GET", "/v2/", Reply(status=308, headers={"Location": "/moved/v2/"}))
     script.always("GET", "/moved/v2/", Reply())
-    assert (await store.check_any(())).asked.startswith("/v2/ alone")
+    assert (await store.check_any(())).request.startswith("/v2/ alone")
     await store.ping()
 
 
@@ -384,7 +384,7 @@ async def test_a_spliced_blob_that_is_led_on_in_the_middle_arrives(
         script.on("PUT", f"{UPLOADS}s", error(400, "DIGEST_INVALID"))
         target = f"{other.url}/moved{UPLOADS}session?digest={digest}"
         script.on("PUT", f"{UPLOADS}s", Reply(status=307, headers={"Location": target}, unread=True))
-        store = opened(attempts=1, keeper=MemoryKeeper(KNOWN))
+        store = opened(attempts=1, capabilities=MemoryCapabilities(KNOWN))
 
         assert await store.write_blob(APP, blob(LARGE_CONTENT), crossing) is BlobOutcome.UPLOADED
 

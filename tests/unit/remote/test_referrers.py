@@ -16,7 +16,7 @@ from tests.support.images import SampleImage, artifact, image, index
 from tests.support.scripted_images import hold_manifest
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said, scripted_registry
 from tests.unit.remote.conftest import Opening
-from tests.unit.remote.test_capabilities import MemoryKeeper
+from tests.unit.remote.test_capabilities import MemoryCapabilities
 
 APP, OTHER = RepositoryName("team/app"), RepositoryName("team/other")
 SUBJECT = image(seed="subject")
@@ -75,64 +75,64 @@ NO_API = [
 async def test_whatever_stands_in_the_place_of_the_api_means_that_the_tag_is_asked(
     script: ScriptedRegistry, opened: Opening, answer: Reply
 ):
-    keeper = MemoryKeeper()
+    capabilities = MemoryCapabilities()
     script.always("GET", API, answer)
     script.always("GET", "/web", HTML)
     list_under_tag(script, SIGNATURE)
-    store = opened(keeper=keeper)
+    store = opened(capabilities=capabilities)
 
     assert await found(store) == await found(store) == [SIGNATURE.digest]
 
     assert script.lines().count(f"GET {API}") == 2, "once more, since one strange answer proves nothing, and no more"
-    assert keeper.kept.lists_referrers is None, "which is not proven for a day"
-    assert "script" in keeper.kept.unavailable[REFERRERS_API]
+    assert capabilities.stored.lists_referrers is None, "which is not proven for a day"
+    assert "script" in capabilities.stored.unavailable[REFERRERS_API]
 
 
 async def test_strange_answers_that_differ_prove_nothing(script: ScriptedRegistry, opened: Opening):
-    keeper = MemoryKeeper()
+    capabilities = MemoryCapabilities()
     script.on("GET", API, HTML, Reply(status=405))
     script.always("GET", API, said(listing(SIGNATURE)))
-    store = opened(keeper=keeper)
+    store = opened(capabilities=capabilities)
 
     assert await found_in_part(store) == []
     assert await found(store) == [SIGNATURE.digest]
-    assert keeper.kept.unavailable == {}
+    assert capabilities.stored.unavailable == {}
 
 
 async def test_an_api_that_comes_back_is_found_within_the_hour(script: ScriptedRegistry, opened: Opening):
-    keeper, now = MemoryKeeper(), 0.0
+    capabilities, now = MemoryCapabilities(), 0.0
     script.on("GET", API, HTML, HTML)
     script.always("GET", API, said(listing(SIGNATURE)))
-    store = opened(keeper=keeper)
+    store = opened(capabilities=capabilities)
     store._referrers._clock = lambda: now
     assert await found(store) == await found(store) == []
 
     now = 3600.0
 
     assert await found(store) == [SIGNATURE.digest]
-    assert (keeper.kept.lists_referrers, keeper.kept.unavailable) == (True, {})
+    assert (capabilities.stored.lists_referrers, capabilities.stored.unavailable) == (True, {})
 
 
 @pytest.mark.parametrize("answer", [*NO_API, pytest.param(error(403, "DENIED"), id="403")])
 async def test_one_strange_answer_does_not_hide_the_api(script: ScriptedRegistry, opened: Opening, answer: Reply):
-    keeper = MemoryKeeper()
+    capabilities = MemoryCapabilities()
     script.on("GET", API, answer)
     script.always("GET", API, said(listing(SIGNATURE)))
     script.always("GET", "/web", HTML)
 
-    assert await found(opened(keeper=keeper)) == [SIGNATURE.digest]
-    assert (keeper.kept.lists_referrers, keeper.kept.unavailable) == (True, {})
+    assert await found(opened(capabilities=capabilities)) == [SIGNATURE.digest]
+    assert (capabilities.stored.lists_referrers, capabilities.stored.unavailable) == (True, {})
 
 
 async def test_a_registry_that_says_plainly_that_it_has_no_api_is_not_worth_a_note(
     script: ScriptedRegistry, opened: Opening
 ):
-    keeper = MemoryKeeper()
+    capabilities = MemoryCapabilities()
     script.always("GET", API, Reply(status=404))
     list_under_tag(script, SIGNATURE)
 
-    assert await found(opened(keeper=keeper)) == [SIGNATURE.digest]
-    assert (keeper.kept.lists_referrers, keeper.kept.unavailable) == (False, {})
+    assert await found(opened(capabilities=capabilities)) == [SIGNATURE.digest]
+    assert (capabilities.stored.lists_referrers, capabilities.stored.unavailable) == (False, {})
 
 
 @pytest.mark.parametrize("credentials", [None, Credentials(username="u", password="p")], ids=["anonymous", "known"])
@@ -149,19 +149,19 @@ async def test_a_registry_that_says_plainly_that_it_has_no_api_is_not_worth_a_no
 async def test_a_refusal_says_nothing_about_other_repositories_and_that_there_may_be_more(
     script: ScriptedRegistry, opened: Opening, answer: Reply, credentials: Credentials | None
 ):
-    keeper = MemoryKeeper()
+    capabilities = MemoryCapabilities()
     script.always("GET", API, answer)
     script.always("GET", "*/x/referrers/y", error(403, "DENIED"))
     script.always("GET", f"/v2/{OTHER}/referrers/{SUBJECT.digest}", said(listing(SECOND)))
     list_under_tag(script, SIGNATURE)
-    store = opened(keeper=keeper, credentials=credentials)
+    store = opened(capabilities=capabilities, credentials=credentials)
 
     assert await found_in_part(store) == await found_in_part(store) == [SIGNATURE.digest]
     assert [one.digest for one in await store.list_referrers(OTHER, SUBJECT.digest)] == [SECOND.digest]
 
     assert script.lines().count(f"GET {API}") <= 3, "twice, and once with credentials"
-    assert keeper.kept.lists_referrers is True
-    assert REFERRERS_API in keeper.kept.unavailable
+    assert capabilities.stored.lists_referrers is True
+    assert REFERRERS_API in capabilities.stored.unavailable
 
 
 @pytest.mark.parametrize(
@@ -176,21 +176,21 @@ async def test_a_refusal_says_nothing_about_other_repositories_and_that_there_ma
 async def test_a_fault_of_this_moment_is_no_reason_to_ask_no_more(
     script: ScriptedRegistry, opened: Opening, answer: Reply
 ):
-    keeper = MemoryKeeper()
+    capabilities = MemoryCapabilities()
     script.on("GET", API, *[answer] * 3)
     script.always("GET", API, said(listing(SIGNATURE, SECOND)))
     list_under_tag(script, SIGNATURE)
-    store = opened(keeper=keeper, attempts=3)
+    store = opened(capabilities=capabilities, attempts=3)
 
     assert await found_in_part(store) == [SIGNATURE.digest]
-    assert (keeper.kept.lists_referrers, keeper.kept.unavailable) == (None, {})
+    assert (capabilities.stored.lists_referrers, capabilities.stored.unavailable) == (None, {})
     while len(script.asked) < 10:
         try:
             assert await found(store) == [SIGNATURE.digest, SECOND.digest]
             break
         except Incomplete:
             continue
-    assert keeper.kept.lists_referrers is True
+    assert capabilities.stored.lists_referrers is True
 
 
 async def test_after_a_fault_that_outlasted_its_retries_no_further_ones_are_spent(
@@ -210,15 +210,15 @@ async def test_after_a_fault_that_outlasted_its_retries_no_further_ones_are_spen
 async def test_a_registry_that_has_the_api_is_never_taken_for_one_that_has_not(
     script: ScriptedRegistry, opened: Opening, answer: Reply
 ):
-    keeper = MemoryKeeper()
+    capabilities = MemoryCapabilities()
     script.on("GET", API, said(listing()))
     script.always("GET", API, answer)
-    store = opened(keeper=keeper, attempts=1)
+    store = opened(capabilities=capabilities, attempts=1)
     assert await found(store) == []
 
     assert await found_in_part(store) == []
 
-    assert keeper.kept.lists_referrers is True
+    assert capabilities.stored.lists_referrers is True
 
 
 @pytest.mark.parametrize(
@@ -227,11 +227,11 @@ async def test_a_registry_that_has_the_api_is_never_taken_for_one_that_has_not(
 async def test_a_subject_that_is_not_known_says_nothing_about_the_api(
     script: ScriptedRegistry, opened: Opening, answer: Reply
 ):
-    keeper = MemoryKeeper()
+    capabilities = MemoryCapabilities()
     script.always("GET", API, answer)
 
-    assert await found(opened(keeper=keeper)) == []
-    assert (keeper.kept.lists_referrers, keeper.kept.unavailable) == (None, {})
+    assert await found(opened(capabilities=capabilities)) == []
+    assert (capabilities.stored.lists_referrers, capabilities.stored.unavailable) == (None, {})
 
 
 @pytest.mark.parametrize(

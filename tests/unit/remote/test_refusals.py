@@ -11,13 +11,13 @@ from tagferry.errors import NotFound, Refused, TagferryError, Unsupported
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.model import OCI_INDEX
 from tagferry.remote import Capabilities
-from tagferry.remote.capabilities import Learned
+from tagferry.remote.capabilities import LearnedCapabilities
 from tagferry.remote.refusals import REFUSED_FOR, Refusals
 from tests.support.images import SampleImage, artifact, attestation, attested, image, index, listing_blobs, push
 from tests.support.memory_store import MemoryStore
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error
 from tests.unit.remote.conftest import Opening
-from tests.unit.remote.test_capabilities import MemoryKeeper
+from tests.unit.remote.test_capabilities import MemoryCapabilities
 
 APP, COPY, V1 = RepositoryName("team/app"), RepositoryName("release/app"), Tag("v1")
 REFUSALS = [
@@ -32,8 +32,8 @@ BY_STATUS = ["405", "400 MANIFEST_INVALID", "400 UNSUPPORTED", "406", "422", "50
 
 
 @pytest.fixture
-def keeper() -> MemoryKeeper:
-    return MemoryKeeper()
+def capabilities() -> MemoryCapabilities:
+    return MemoryCapabilities()
 
 
 def refuses(script: ScriptedRegistry, reply: Reply, *samples: SampleImage) -> None:
@@ -47,11 +47,13 @@ def refuses(script: ScriptedRegistry, reply: Reply, *samples: SampleImage) -> No
     script.always("PUT", "/v2/*/manifests/*", put)
 
 
-async def copy(opened: Opening, keeper: MemoryKeeper, sample: SampleImage) -> None:
+async def copy(opened: Opening, capabilities: MemoryCapabilities, sample: SampleImage) -> None:
     """Copy an image from memory to the scripted registry, by an engine and a store that know only what is kept."""
     source = MemoryStore("source")
     await push(source, APP, sample, V1)
-    route = Route(source=source, source_repository=APP, target=opened(keeper=keeper), target_repository=COPY)
+    route = Route(
+        source=source, source_repository=APP, target=opened(capabilities=capabilities), target_repository=COPY
+    )
     await CopyEngine(attachments=False).copy(route, V1, override=False)
 
 
@@ -60,26 +62,26 @@ async def copy(opened: Opening, keeper: MemoryKeeper, sample: SampleImage) -> No
     "refused", [attestation("one"), artifact(artifact_type="application/vnd.cncf.helm.config.v1+json")]
 )
 async def test_one_refused_artifact_says_nothing_about_the_images_of_its_media_type(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper, refused: SampleImage, reply: Reply
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities, refused: SampleImage, reply: Reply
 ):
     refuses(script, reply, refused)
-    await copy(opened, keeper, image(seed="before"))
+    await copy(opened, capabilities, image(seed="before"))
     for _ in range(3):
         with pytest.raises(Unsupported, match=str(refused.digest)):
-            await copy(opened, keeper, refused)
+            await copy(opened, capabilities, refused)
 
-    await copy(opened, keeper, image(seed="after"))
+    await copy(opened, capabilities, image(seed="after"))
 
-    assert not await opened(keeper=keeper).refuses(refused.manifest)
+    assert not await opened(capabilities=capabilities).refuses(refused.manifest)
 
 
 @pytest.mark.parametrize("reply", REFUSALS, ids=BY_STATUS)
 async def test_a_class_of_artifacts_is_refused_before_its_blobs_move_once_two_of_it_were_refused(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper, reply: Reply
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities, reply: Reply
 ):
     charts = [artifact(artifact_type="example/chart", payload=payload) for payload in (b"1", b"2", b"3")]
     refuses(script, reply, *charts)
-    store = opened(keeper=keeper)
+    store = opened(capabilities=capabilities)
     await store.put_manifest(APP, artifact().manifest)
     for chart in charts[:2]:
         assert not await store.refuses(chart.manifest)
@@ -88,35 +90,35 @@ async def test_a_class_of_artifacts_is_refused_before_its_blobs_move_once_two_of
     script.asked.clear()
 
     with pytest.raises(Unsupported, match="refused others of this kind within the last minutes"):
-        await copy(opened, keeper, charts[2])
+        await copy(opened, capabilities, charts[2])
 
     assert {asked.method for asked in script.asked} <= {"HEAD", "GET"}
-    await copy(opened, keeper, image())
-    await copy(opened, keeper, artifact(payload=b"of a class that is accepted"))
+    await copy(opened, capabilities, image())
+    await copy(opened, capabilities, artifact(payload=b"of a class that is accepted"))
 
 
 async def test_a_media_type_is_refused_at_once_where_the_status_means_it(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     refuses(script, Reply(status=415), index())
-    await copy(opened, keeper, image())
+    await copy(opened, capabilities, image())
     with pytest.raises(Unsupported, match=r"415 when asked to .*format = .docker. and rewrite = true"):
-        await copy(opened, keeper, index())
+        await copy(opened, capabilities, index())
     script.asked.clear()
 
     with pytest.raises(Unsupported, match=re.escape(f"({OCI_INDEX}): it refused others of this kind")):
-        await copy(opened, keeper, index(image(seed="another")))
+        await copy(opened, capabilities, index(image(seed="another")))
 
     assert {asked.method for asked in script.asked} <= {"HEAD", "GET"}
-    await copy(opened, keeper, image(seed="another"))
+    await copy(opened, capabilities, image(seed="another"))
 
 
 async def test_what_was_accepted_once_is_never_refused_as_a_kind(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     broken = [image(seed=str(number)) for number in range(3)]
     refuses(script, error(405, "UNSUPPORTED"), *broken)
-    store = opened(keeper=keeper)
+    store = opened(capabilities=capabilities)
     await store.put_manifest(APP, image().manifest)
 
     for sample in broken:
@@ -126,15 +128,15 @@ async def test_what_was_accepted_once_is_never_refused_as_a_kind(
 
 
 async def test_a_registry_that_accepts_nothing_at_all_teaches_nothing(
-    script: ScriptedRegistry, opened: Opening, keeper: MemoryKeeper
+    script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.always("PUT", "*", error(405, "UNSUPPORTED", "read only"))
 
     for sample in (image(), image(seed="another"), index()):
         with pytest.raises(Unsupported, match="read only"):
-            await opened(keeper=keeper).put_manifest(APP, sample.manifest)
+            await opened(capabilities=capabilities).put_manifest(APP, sample.manifest)
 
-    assert keeper.kept == Capabilities()
+    assert capabilities.stored == Capabilities()
 
 
 class Clock:
@@ -145,18 +147,18 @@ class Clock:
         return self.now
 
 
-async def refused(keeper: MemoryKeeper, clock: Clock) -> Refusals:
+async def refused(capabilities: MemoryCapabilities, clock: Clock) -> Refusals:
     """One process that has learned that attestations are refused."""
-    refusals = Refusals(Learned(keeper, clock=clock))
+    refusals = Refusals(LearnedCapabilities(capabilities, clock=clock))
     await refusals.note_accepted(image().manifest)
     for seed in ("one", "two"):
         await refusals.note_refused(attestation(seed).manifest, 405)
     return refusals
 
 
-async def test_a_refusal_is_tried_again_after_ten_minutes_and_renewed_by_one_more(keeper: MemoryKeeper):
+async def test_a_refusal_is_tried_again_after_ten_minutes_and_renewed_by_one_more(capabilities: MemoryCapabilities):
     clock = Clock()
-    refusals = await refused(keeper, clock)
+    refusals = await refused(capabilities, clock)
     three = attestation("three").manifest
     assert await refusals.covers(three)
 
@@ -168,10 +170,10 @@ async def test_a_refusal_is_tried_again_after_ten_minutes_and_renewed_by_one_mor
     assert not await refusals.covers(image(seed="another").manifest)
 
 
-async def test_an_accepted_manifest_ends_the_refusal_in_every_process(keeper: MemoryKeeper):
+async def test_an_accepted_manifest_ends_the_refusal_in_every_process(capabilities: MemoryCapabilities):
     clock = Clock()
-    first = await refused(keeper, clock)
-    second = Refusals(Learned(keeper, clock=clock))
+    first = await refused(capabilities, clock)
+    second = Refusals(LearnedCapabilities(capabilities, clock=clock))
     three, four = attestation("three").manifest, attestation("four").manifest
     assert await first.covers(three)
     assert await second.covers(three)
@@ -183,35 +185,35 @@ async def test_an_accepted_manifest_ends_the_refusal_in_every_process(keeper: Me
         for manifest in (three, four):
             await refusals.note_refused(manifest, 405)
         assert not await refusals.covers(four)
-    assert keeper.kept.refused_classes == {}
+    assert capabilities.stored.refused_classes == {}
 
 
-async def test_what_two_processes_accepted_is_kept_together(keeper: MemoryKeeper):
-    first, second = Refusals(Learned(keeper)), Refusals(Learned(keeper))
+async def test_what_two_processes_accepted_is_kept_together(capabilities: MemoryCapabilities):
+    first, second = Refusals(LearnedCapabilities(capabilities)), Refusals(LearnedCapabilities(capabilities))
     await first.note_accepted(image().manifest)
     await second.note_accepted(index().manifest)
     await first.note_accepted(artifact().manifest)
 
     kinds = {one.manifest.artifact_class for one in (image(), index(), artifact())}
-    assert keeper.kept.accepted_classes == kinds
+    assert capabilities.stored.accepted_classes == kinds
 
 
 async def test_what_older_versions_kept_as_refused_is_forgotten():
     kept = Capabilities.from_json({"whole_limit": 7, "taken_types": [], "refused_types": [OCI_INDEX]})
 
     assert kept == Capabilities(whole_limit=7)
-    assert not await Refusals(Learned(MemoryKeeper(kept))).covers(index().manifest)
+    assert not await Refusals(LearnedCapabilities(MemoryCapabilities(kept))).covers(index().manifest)
 
 
-async def test_no_number_of_classes_makes_what_is_kept_grow_without_end(keeper: MemoryKeeper):
-    refusals = Refusals(Learned(keeper))
+async def test_no_number_of_classes_makes_what_is_kept_grow_without_end(capabilities: MemoryCapabilities):
+    refusals = Refusals(LearnedCapabilities(capabilities))
     for number in range(200):
         await refusals.note_accepted(artifact(artifact_type=f"a/{number}").manifest)
     await refusals.note_accepted(artifact(artifact_type="a/" + "x" * 250).manifest)
     for payload in (b"1", b"2", b"3"):
         await refusals.note_refused(artifact(artifact_type="b/b", payload=payload).manifest, 405)
 
-    assert len(keeper.kept.accepted_classes) == 64
+    assert len(capabilities.stored.accepted_classes) == 64
     assert not await refusals.covers(artifact(artifact_type="b/b").manifest)
 
 

@@ -40,12 +40,12 @@ def test_both_forms_of_retry_after_are_understood(header: str, seconds: float | 
 
 
 def test_pauses_double_up_to_a_limit_and_are_random_within_it():
-    longest = Retry(attempts=9, shortest=1.0, longest=5.0, chance=lambda: 1.0)
-    none = Retry(attempts=9, chance=lambda: 0.0)
+    max_delay = Retry(attempts=9, base_delay=1.0, max_delay=5.0, jitter=lambda: 1.0)
+    none = Retry(attempts=9, jitter=lambda: 0.0)
 
-    assert [longest.delay(failures) for failures in range(1, 6)] == [1, 2, 4, 5, 5]
+    assert [max_delay.delay(failures) for failures in range(1, 6)] == [1, 2, 4, 5, 5]
     assert none.delay(3) == 0
-    assert longest.delay(9) is None
+    assert max_delay.delay(9) is None
 
 
 @pytest.mark.parametrize("fault", [Reply(status=s) for s in (408, 429, 500, 502, 503, 504)] + [Reply(drop=True)])

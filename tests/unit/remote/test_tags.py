@@ -13,7 +13,7 @@ from tagferry.remote.capabilities import TAG_LIST
 from tagferry.remote.transport.pagination import NotAList
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said, scripted_registry
 from tests.unit.remote.conftest import Opening
-from tests.unit.remote.test_capabilities import MemoryKeeper
+from tests.unit.remote.test_capabilities import MemoryCapabilities
 
 APP = RepositoryName("team/app")
 LIST = f"/v2/{APP}/tags/list"
@@ -38,14 +38,14 @@ async def listed(store: RemoteStore) -> list[str]:
 async def test_what_is_no_list_of_tags_is_an_error_and_never_an_empty_list(
     script: ScriptedRegistry, opened: Opening, answer: Reply
 ):
-    keeper = MemoryKeeper()
+    capabilities = MemoryCapabilities()
     script.always("GET", LIST, answer)
-    store = opened(keeper=keeper)
+    store = opened(capabilities=capabilities)
 
     with pytest.raises(NotAList, match=r"registry script answered 200 with no list .* list the tags of team/app"):
         await listed(store)
     assert await store.list_tags_within(APP, 1) is None
-    assert TAG_LIST in keeper.kept.unavailable
+    assert TAG_LIST in capabilities.stored.unavailable
 
 
 async def test_null_is_how_a_list_without_tags_is_written(script: ScriptedRegistry, store: RemoteStore):
@@ -169,23 +169,23 @@ async def test_a_longer_list_is_left_after_as_many_requests_as_were_granted(
 async def test_a_refusal_of_the_list_is_noted_and_says_nothing_about_tags(
     script: ScriptedRegistry, opened: Opening, status: int
 ):
-    keeper = MemoryKeeper()
+    capabilities = MemoryCapabilities()
     script.always("GET", LIST, Reply(status=status))
 
-    assert await opened(keeper=keeper).list_tags_within(APP, 1) is None
-    assert str(status) in keeper.kept.unavailable[TAG_LIST]
+    assert await opened(capabilities=capabilities).list_tags_within(APP, 1) is None
+    assert str(status) in capabilities.stored.unavailable[TAG_LIST]
 
 
 @pytest.mark.parametrize("answer", [Reply(status=503), Reply(status=429), Reply(drop=True), error(404, "NAME_UNKNOWN")])
 async def test_a_list_that_is_only_a_help_is_asked_for_once_and_no_fault_of_a_moment_is_noted(
     script: ScriptedRegistry, opened: Opening, answer: Reply
 ):
-    keeper = MemoryKeeper()
+    capabilities = MemoryCapabilities()
     script.always("GET", LIST, answer)
 
-    assert await opened(keeper=keeper).list_tags_within(APP, 1) is None
+    assert await opened(capabilities=capabilities).list_tags_within(APP, 1) is None
     assert len(script.asked) == 1
-    assert keeper.kept.unavailable == {}
+    assert capabilities.stored.unavailable == {}
 
 
 async def test_a_repository_that_does_not_exist_has_no_list(script: ScriptedRegistry, store: RemoteStore):

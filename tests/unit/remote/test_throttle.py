@@ -6,7 +6,7 @@ import pytest
 
 from tagferry.errors import Unavailable
 from tagferry.names import RepositoryName
-from tagferry.remote.transport.retry import Budget, Retries, Retry
+from tagferry.remote.transport.retry import Retries, Retry, RetryBudget
 from tagferry.remote.transport.throttle import Throttle, rate_limit_pause
 from tests.support.clock import Clock
 from tests.support.scripted_registry import Reply, ScriptedRegistry, error, said
@@ -21,60 +21,60 @@ def clock() -> Clock:
     return Clock()
 
 
-def throttle(clock: Clock, most: int = 8) -> Throttle:
-    return Throttle(most, patience=60.0, sleep=clock.sleep, clock=clock)
+def throttle(clock: Clock, capacity: int = 8) -> Throttle:
+    return Throttle(capacity, max_wait=60.0, sleep=clock.sleep, clock=clock)
 
 
 async def test_refusals_halve_the_slots_and_answers_let_them_grow_back(clock: Clock):
     throttled = throttle(clock)
     sizes = []
     for _ in range(4):
-        throttled.note(429, {"Retry-After": "1"})
+        throttled.record_response(429, {"Retry-After": "1"})
         sizes.append(throttled.requests.size)
-        await throttled.rate.turn()
+        await throttled.limiter.acquire()
     for _ in range(1 + 2 + 3):
-        throttled.note(200, {})
+        throttled.record_response(200, {})
     assert (sizes, throttled.requests.size) == ([4, 2, 1, 1], 4)
     for _ in range(100):
-        throttled.note(200, {})
+        throttled.record_response(200, {})
     assert (throttled.requests.size, throttled.uploads.size) == (8, 8)
 
 
 async def test_refusals_that_come_together_count_as_one(clock: Clock):
     throttled = throttle(clock)
     for _ in range(5):
-        throttled.note(429, {})
+        throttled.record_response(429, {})
     assert throttled.requests.size == 4
 
 
 async def test_never_more_are_inside_than_there_are_slots(clock: Clock):
     throttled = throttle(clock)
-    inside = most = 0
+    inside = peak = 0
     seen = []
 
     async def enter() -> None:
-        nonlocal inside, most
+        nonlocal inside, peak
         async with throttled.requests:
             inside += 1
-            most = max(most, inside)
+            peak = max(peak, inside)
             await asyncio.sleep(0)
             inside -= 1
 
     async with asyncio.TaskGroup() as group:
         for _ in range(20):
             group.create_task(enter())
-    seen.append(most)
-    throttled.note(429, {"Retry-After": "0"})
-    most = 0
+    seen.append(peak)
+    throttled.record_response(429, {"Retry-After": "0"})
+    peak = 0
     async with asyncio.TaskGroup() as group:
         for _ in range(20):
             group.create_task(enter())
-    seen.append(most)
+    seen.append(peak)
     assert seen == [8, 4]
 
 
 async def test_who_is_cancelled_in_the_line_takes_no_slot_away(clock: Clock):
-    throttled = throttle(clock, most=1)
+    throttled = throttle(clock, capacity=1)
     await throttled.requests.__aenter__()
     lines = [asyncio.ensure_future(throttled.requests.__aenter__()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -103,7 +103,7 @@ async def test_who_comes_next_keeps_the_pause_that_another_was_told(
     clock: Clock, status: int, headers: dict[str, str], pause: list[float]
 ):
     throttled = throttle(clock)
-    throttled.note(status, headers)
+    throttled.record_response(status, headers)
     for slots in (throttled.requests, throttled.uploads):
         async with slots:
             pass
@@ -132,7 +132,7 @@ def test_rate_limit_headers_are_read_in_each_of_their_forms(headers: dict[str, s
 
 
 def test_the_budget_for_retries_runs_out_and_fills_up_again(clock: Clock):
-    budget = Budget(most=2, a_second=1.0, a_success=0.5, clock=clock)
+    budget = RetryBudget(capacity=2, per_second=1.0, per_success=0.5, clock=clock)
 
     assert [budget.spend() for _ in range(3)] == [True, True, False]
     clock.now += 1
@@ -143,7 +143,7 @@ def test_the_budget_for_retries_runs_out_and_fills_up_again(clock: Clock):
 
 
 async def test_without_budget_a_failure_is_final(clock: Clock):
-    retries = Retries(Retry(attempts=9, sleep=clock.sleep), Budget(most=2, a_second=0.0, clock=clock))
+    retries = Retries(Retry(attempts=9, sleep=clock.sleep), RetryBudget(capacity=2, per_second=0.0, clock=clock))
     attempts = 0
 
     async def attempt() -> None:

@@ -13,7 +13,7 @@ from tagferry.errors import Corrupt, Unavailable
 from tagferry.names import RepositoryName
 from tagferry.oci.images import OpenBlob
 from tagferry.remote import Credentials, Endpoint, RemoteStore
-from tagferry.remote.blobs.stagger import TURNS
+from tagferry.remote.blobs.stagger import PERMITS
 from tests.support.docker_registry import docker_registry
 from tests.support.images import blob, opening
 from tests.support.scripted_registry import Reply, ScriptedRegistry, error
@@ -198,7 +198,7 @@ async def upload_all(script: ScriptedRegistry, store: RemoteStore, sources: Sour
             await asyncio.sleep(0)
 
 
-LARGE_ONES = [bytes([number]) * 1000 for number in range(TURNS + 1)]
+LARGE_ONES = [bytes([number]) * 1000 for number in range(PERMITS + 1)]
 
 
 @pytest.fixture
@@ -206,8 +206,8 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets how long a large blob waits for its turn; 1000 bytes are large here, and the registry is near."""
     monkeypatch.setattr("tagferry.remote.blobs.stagger.LARGE", 1000)
     # A busy machine answers as late as if it were far away.
-    monkeypatch.setattr("tagferry.remote.transport.requests.FAR_SECONDS", 60.0)
-    return partial(monkeypatch.setattr, "tagferry.remote.blobs.stagger.TURN_SECONDS")
+    monkeypatch.setattr("tagferry.remote.transport.requests.HIGH_LATENCY_SECONDS", 60.0)
+    return partial(monkeypatch.setattr, "tagferry.remote.blobs.stagger.MAX_WAIT_SECONDS")
 
 
 async def test_large_blobs_are_sent_to_a_near_registry_in_turns(
@@ -215,12 +215,12 @@ async def test_large_blobs_are_sent_to_a_near_registry_in_turns(
 ):
     patience(60.0)
     uploading = asyncio.create_task(upload_all(script, store, sources, [*LARGE_ONES, b"small"]))
-    await sources.after(TURNS + 1)
+    await sources.after(PERMITS + 1)
     begun = set(sources.opened)
     sources.going.set()
     await uploading
 
-    assert begun == {*range(TURNS), len(LARGE_ONES)}
+    assert begun == {*range(PERMITS), len(LARGE_ONES)}
     assert sorted(sources.opened) == [*range(len(LARGE_ONES) + 1)]
 
 
@@ -229,7 +229,7 @@ async def test_a_large_blob_does_not_wait_long_for_slow_ones(
 ):
     patience(0.05)
     uploading = asyncio.create_task(upload_all(script, store, sources, LARGE_ONES))
-    await sources.after(TURNS + 1)
+    await sources.after(PERMITS + 1)
     sources.going.set()
     await uploading
 

@@ -36,7 +36,7 @@ async def no_pause(seconds: float) -> None:
 
 
 def opened(script: ScriptedRegistry, name: str) -> Any:
-    retry = Retry(attempts=2, sleep=no_pause, chance=lambda: 0.0)
+    retry = Retry(attempts=2, sleep=no_pause, jitter=lambda: 0.0)
     return cast("Any", RemoteStore(Endpoint(name=name, url=script.url), retry=retry))
 
 

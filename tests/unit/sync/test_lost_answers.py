@@ -83,7 +83,7 @@ class Immutable:
 async def script(world: World) -> AsyncIterator[ScriptedRegistry]:
     """The registry that is the target."""
     async with scripted_registry() as running:
-        retry = Retry(attempts=3, sleep=no_pause, chance=lambda: 0.0)
+        retry = Retry(attempts=3, sleep=no_pause, jitter=lambda: 0.0)
         store = RemoteStore(Endpoint(name="target", url=running.url), retry=retry)
         world.target = cast("Any", store)
         await world.start_process()

@@ -31,37 +31,37 @@ async def rows(database: Database) -> int:
 async def test_what_was_noted_last_is_recalled_for_the_same_blob_of_the_same_repository_and_registry(
     database: Database,
 ):
-    await KeptUploads(database, TARGET).note(APP, FIRST, "https://target.example/earlier")
-    await KeptUploads(database, TARGET).note(APP, FIRST, LOCATION)
+    await KeptUploads(database, TARGET).save(APP, FIRST, "https://target.example/earlier")
+    await KeptUploads(database, TARGET).save(APP, FIRST, LOCATION)
     kept = KeptUploads(database, TARGET)
 
-    assert await kept.recall(APP, FIRST) == LOCATION
-    assert await kept.recall(APP, SECOND) is None
-    assert await kept.recall(SIBLING, FIRST) is None
-    assert await KeptUploads(database, ELSEWHERE).recall(APP, FIRST) is None
+    assert await kept.load(APP, FIRST) == LOCATION
+    assert await kept.load(APP, SECOND) is None
+    assert await kept.load(SIBLING, FIRST) is None
+    assert await KeptUploads(database, ELSEWHERE).load(APP, FIRST) is None
 
 
 async def test_what_is_forgotten_is_gone_and_nothing_else(database: Database):
     kept = KeptUploads(database, TARGET)
     for repository, digest in ((APP, FIRST), (APP, SECOND), (SIBLING, FIRST)):
-        await kept.note(repository, digest, LOCATION)
+        await kept.save(repository, digest, LOCATION)
 
-    await kept.forget(APP, FIRST)
-    await KeptUploads(database, ELSEWHERE).forget(APP, SECOND)
+    await kept.clear(APP, FIRST)
+    await KeptUploads(database, ELSEWHERE).clear(APP, SECOND)
 
-    assert await kept.recall(APP, FIRST) is None
-    assert await kept.recall(APP, SECOND) == await kept.recall(SIBLING, FIRST) == LOCATION
+    assert await kept.load(APP, FIRST) is None
+    assert await kept.load(APP, SECOND) == await kept.load(SIBLING, FIRST) == LOCATION
 
 
 async def test_a_session_is_not_recalled_after_a_day_and_goes_when_the_next_is_noted(database: Database):
-    await KeptUploads(database, ELSEWHERE, clock=at(NOON)).note(APP, FIRST, LOCATION)
+    await KeptUploads(database, ELSEWHERE, clock=at(NOON)).save(APP, FIRST, LOCATION)
     later = NOON + KEPT_FOR
 
-    assert await KeptUploads(database, ELSEWHERE, clock=at(later)).recall(APP, FIRST) == LOCATION
+    assert await KeptUploads(database, ELSEWHERE, clock=at(later)).load(APP, FIRST) == LOCATION
 
     later += timedelta(seconds=1)
-    assert await KeptUploads(database, ELSEWHERE, clock=at(later)).recall(APP, FIRST) is None
-    await KeptUploads(database, TARGET, clock=at(later)).note(APP, SECOND, LOCATION)
+    assert await KeptUploads(database, ELSEWHERE, clock=at(later)).load(APP, FIRST) is None
+    await KeptUploads(database, TARGET, clock=at(later)).save(APP, SECOND, LOCATION)
     assert await rows(database) == 1
 
 
@@ -71,9 +71,9 @@ async def test_a_database_that_does_not_answer_harms_nobody_and_the_location_is_
     empty = Database(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}")
     kept = KeptUploads(empty, TARGET)
 
-    await kept.note(APP, FIRST, LOCATION)
-    assert await kept.recall(APP, FIRST) is None
-    await kept.forget(APP, FIRST)
+    await kept.save(APP, FIRST, LOCATION)
+    assert await kept.load(APP, FIRST) is None
+    await kept.clear(APP, FIRST)
 
     await empty.close()
     logged = caplog.text + "".join(capfd.readouterr())
@@ -94,7 +94,7 @@ async def test_a_table_s_refusal_does_not_log_the_location_either(
     async with database.write() as session:
         await session.execute(text(refuse))
 
-    await KeptUploads(database, TARGET).note(APP, FIRST, LOCATION)
+    await KeptUploads(database, TARGET).save(APP, FIRST, LOCATION)
 
     if database.is_shared:
         async with database.write() as session:

@@ -13,7 +13,7 @@ from tagferry.automation.triggers.webhooks import EVENT, EVENT_HEADER, Webhook, 
 from tagferry.automation.watch.scheduling import Patience, reason_of, tell
 from tagferry.coordination.pubsub import Signals
 from tagferry.errors import NotFound, Unavailable
-from tagferry.http.post import Poster
+from tagferry.http.webhook import WebhookClient
 from tagferry.regions import Regions
 
 DELIVERY_HEADER = "X-Tagferry-Delivery"
@@ -51,7 +51,7 @@ class WebhookSender:
         self._webhooks = webhooks
         self._regions = regions
         self._leads = leads
-        self._posters: dict[Webhook, Poster] = {}
+        self._posters: dict[Webhook, WebhookClient] = {}
         self._under_way: dict[Webhook | None, dict[int, asyncio.Task[None]]] = defaultdict(dict)
         self._woken = asyncio.Event()
         self._patience = Patience(shortest=0.0, longest=0.0)
@@ -150,7 +150,9 @@ class WebhookSender:
             **webhook.sign(body),
         }
         if webhook not in self._posters:
-            self._posters[webhook] = Poster(webhook.url, tls=webhook.tls, proxy=webhook.proxy, seconds=webhook.seconds)
+            self._posters[webhook] = WebhookClient(
+                webhook.url, tls=webhook.tls, proxy=webhook.proxy, seconds=webhook.seconds
+            )
         return await self._posters[webhook].post(body, headers)
 
     async def _failed(self, delivery: Delivery, webhook: Webhook | None, failure: Unavailable) -> None:

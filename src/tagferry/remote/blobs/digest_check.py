@@ -5,44 +5,44 @@ import os
 
 from tagferry.errors import TagferryError
 from tagferry.names import Digest, RepositoryName
-from tagferry.remote.blobs.session import Session, beginning, cancel, closing
-from tagferry.remote.capabilities import Learned
+from tagferry.remote.blobs.session import Session, cancel, commit_url, open_call
+from tagferry.remote.capabilities import LearnedCapabilities
 from tagferry.remote.transport.requests import Call, Transport
-from tagferry.remote.transport.scopes import pushing
+from tagferry.remote.transport.scopes import push_scope
 
 _STORED = frozenset({200, 201, 202, 204})
 _REFUSED = frozenset(range(400, 500)) - {401, 403, 408, 429}
 
 
-class Trust:
+class DigestCheck:
     """What a registry has earned by refusing a few bytes that were sent under another digest than theirs."""
 
-    def __init__(self, transport: Transport, learned: Learned) -> None:
+    def __init__(self, transport: Transport, learned: LearnedCapabilities) -> None:
         self._transport = transport
         self._learned = learned
-        self._trying = asyncio.Lock()
+        self._probing = asyncio.Lock()
 
-    async def is_earned(self, repository: RepositoryName) -> bool:
+    async def passes(self, repository: RepositoryName) -> bool:
         """Whether the registry refuses wrong bytes; False also where that cannot be found out now.
 
         The caller holds an upload slot, under which it is tried where it is not known yet.
         """
-        async with self._trying:
+        async with self._probing:
             refuses = (await self._learned.known()).refuses_wrong_bytes
             if refuses is None:
                 try:
-                    refuses = await self._try(repository)
+                    refuses = await self._probe(repository)
                 except TagferryError:
                     return False
                 await self._learned.learn(refuses_wrong_bytes=refuses)
             return refuses
 
-    async def lose(self) -> None:
+    async def record_failure(self) -> None:
         """Note that the registry has taken wrong bytes."""
         await self._learned.learn(refuses_wrong_bytes=False)
 
-    async def _try(self, repository: RepositoryName) -> bool:
-        call = beginning(repository)
+    async def _probe(self, repository: RepositoryName) -> bool:
+        call = open_call(repository)
         answer = await self._transport.fetch(call, once=True, holds_slot=True)
         session = Session.opened(self._transport, call, answer)
         content = os.urandom(16)
@@ -50,8 +50,8 @@ class Trust:
         wrong = Call(
             method="PUT",
             task=f"refuse bytes that are not those of blob {digest} in {repository}",
-            url=closing(session.location, digest),
-            scopes=(pushing(repository),),
+            url=commit_url(session.location, digest),
+            scopes=(push_scope(repository),),
             headers={"Content-Type": "application/octet-stream"},
             body=content,
             accept=_STORED | _REFUSED,

@@ -18,17 +18,17 @@ from tagferry.http.explanation import one_line
 from tagferry.http.urls import host_of
 from tagferry.names import RepositoryName
 from tagferry.oci.model import Descriptor
-from tagferry.remote.capabilities import RANGES, Learned
+from tagferry.remote.capabilities import RANGES, LearnedCapabilities
 from tagferry.remote.transport.body import Body
 from tagferry.remote.transport.requests import Call, Transport
 from tagferry.remote.transport.response import Answer
-from tagferry.remote.transport.scopes import pulling
+from tagferry.remote.transport.scopes import pull_scope
 from tagferry.streams import Flow, Spliceable
 
 _RANGE = re.compile(r"\s*bytes[ =]\s*(\d{1,18})-(\d{1,18})(?!\d)", re.ASCII)
 PIECE = 4 * 1024 * 1024
 """Bytes of one range of a blob that is read in several."""
-PIECES_AT_ONCE = 8
+CONCURRENT_PIECES = 8
 """Ranges of one blob that are on their way or waiting to be used."""
 PIECES_IN_MEMORY = 16
 """The same for all blobs of one registry, which bounds the memory to 64 MiB."""
@@ -37,7 +37,7 @@ PIECES_IN_MEMORY = 16
 class Downloader:
     """Reads blobs of one registry."""
 
-    def __init__(self, transport: Transport, learned: Learned) -> None:
+    def __init__(self, transport: Transport, learned: LearnedCapabilities) -> None:
         self._transport = transport
         self._learned = learned
         self._pieces = asyncio.Semaphore(PIECES_IN_MEMORY)
@@ -48,24 +48,24 @@ class Downloader:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `ImageStore.read_blob`."""
         if offset and offset >= descriptor.size:
-            yield _nothing()
+            yield _empty()
         else:
             blob = _Blob(self._transport, self._learned, repository, descriptor)
-            is_in_pieces = await self._is_worth_pieces(descriptor.size - offset)
-            reading = _Pieces(blob, self._pieces, offset) if is_in_pieces else _Span(blob, offset, descriptor.size)
+            is_in_pieces = await self._should_split(descriptor.size - offset)
+            reading = _SplitBlob(blob, self._pieces, offset) if is_in_pieces else _Span(blob, offset, descriptor.size)
             async with reading.opened() as chunks:
                 yield chunks
 
-    async def _is_worth_pieces(self, size: int) -> bool:
-        is_large_and_far = self._transport.is_far is True and size >= 2 * PIECE
-        return is_large_and_far and RANGES not in (await self._learned.known()).unavailable
+    async def _should_split(self, size: int) -> bool:
+        is_worth_splitting = self._transport.is_far is True and size >= 2 * PIECE
+        return is_worth_splitting and RANGES not in (await self._learned.known()).unavailable
 
 
 class _Blob(NamedTuple):
     """A blob that is read, and its source."""
 
     transport: Transport
-    learned: Learned
+    learned: LearnedCapabilities
     repository: RepositoryName
     descriptor: Descriptor
 
@@ -101,10 +101,10 @@ class _Span:
     async def opened(self) -> AsyncIterator[AsyncIterator[bytes]]:
         """Ask for the bytes; raises NotFound at once where there is no such blob."""
         try:
-            coming = await self._connect()
-            chunks = _chunks_of(self._resumed(coming, flowing=False))
-            if coming.body.can_flow:
-                chunks = Spliceable(chunks, lambda: self._resumed(coming, flowing=True))
+            source = await self._connect()
+            chunks = _chunks_of(self._resumed(source, flowing=False))
+            if source.body.can_flow:
+                chunks = Spliceable(chunks, lambda: self._resumed(source, flowing=True))
             yield chunks
         finally:
             await self._connection.aclose()
@@ -113,22 +113,22 @@ class _Span:
         """Go on to the end of the blob; to be called before anything was read."""
         self._end = self._descriptor.size
 
-    async def _resumed(self, coming: "_Coming", *, flowing: bool) -> AsyncIterator[bytes | Flow]:
+    async def _resumed(self, source: "_Source", *, flowing: bool) -> AsyncIterator[bytes | Flow]:
         while True:
             begun_at = self._position
             try:
-                async for piece in self._exactly(coming, flowing=flowing):
+                async for piece in self._exactly(source, flowing=flowing):
                     yield piece
             except Unavailable as failure:
                 # What has to read again all that came before gets no nearer to its end by that.
-                if self._position > begun_at and not coming.skipped:
-                    self._attempts.progressed(self._position - begun_at)
+                if self._position > begun_at and not source.skipped:
+                    self._attempts.record_progress(self._position - begun_at)
                 await self._attempts.pause(failure)
-                coming = await self._connect()
+                source = await self._connect()
             else:
                 return
 
-    async def _connect(self) -> "_Coming":
+    async def _connect(self) -> "_Source":
         await self._connection.aclose()
         call = self._call()
         answer, body = await self._attempts.run(
@@ -136,27 +136,33 @@ class _Span:
         )
         if answer.status == 404:
             raise NotFound("blob", f"{self._repository}@{self._descriptor.digest}")
-        is_asked = "Range" in call.headers
+        is_range = "Range" in call.headers
         begins_at = 0 if answer.status == 200 else self._begins_at(answer, body)
         if begins_at is None:
-            told = one_line(answer.headers.get("Content-Range") or answer.headers.get("Content-Type") or "nothing", 100)
-            if not is_asked:
+            reported = one_line(
+                answer.headers.get("Content-Range") or answer.headers.get("Content-Type") or "nothing", 100
+            )
+            if not is_range:
                 raise Unavailable(
-                    f"registry {self._transport.name} sent {told} instead of bytes {self._position}- "
+                    f"registry {self._transport.name} sent {reported} instead of bytes {self._position}- "
                     f"when asked to {call.task}"
                 )
             # go-containerregistry's registry understands no range without an end, but others.
             if answer.status != 416 or self._end < self._descriptor.size:
-                await self._note_ignored(answer, f"sent {told} instead")
+                await self._record_range_ignored(answer, f"sent {reported} instead")
             self._takes_ranges = False
             return await self._connect()
         self._require_size(answer, body)
         self.is_whole = answer.status == 200
-        if is_asked:
-            await (self._note_ignored(answer, "sent everything") if self.is_whole else self._note_taken())
+        if is_range:
+            await (
+                self._record_range_ignored(answer, "sent everything")
+                if self.is_whole
+                else self._record_range_supported()
+            )
         if self.is_whole and self._is_piece:
             raise _RangeIgnored
-        return _Coming(call, body, skipped=self._position - begins_at)
+        return _Source(call, body, skipped=self._position - begins_at)
 
     def _require_size(self, answer: Answer, body: Body) -> None:
         """Raise Corrupt where the registry reports another size for the whole blob; to ask again would not help."""
@@ -172,13 +178,13 @@ class _Span:
                 f"{self._descriptor.size}; build and push the image again"
             )
 
-    async def _note_ignored(self, answer: Answer, told: str) -> None:
-        await self._learned.note_unavailable(
-            RANGES, f"{host_of(answer.url)} answered {answer.status} to a range and {told}"
+    async def _record_range_ignored(self, answer: Answer, reported: str) -> None:
+        await self._learned.mark_unavailable(
+            RANGES, f"{host_of(answer.url)} answered {answer.status} to a range and {reported}"
         )
 
-    async def _note_taken(self) -> None:
-        await self._learned.note_available(RANGES)
+    async def _record_range_supported(self) -> None:
+        await self._learned.mark_available(RANGES)
 
     def _begins_at(self, answer: Answer, body: Body) -> int | None:
         """The position of the first byte of an answer other than 200; None if the next byte needed is not in it."""
@@ -186,10 +192,10 @@ class _Span:
         # A range of content that was compressed in transit is not a range of the blob.
         if answer.status != 206 or body.is_coded or media_type.startswith("multipart/"):
             return None
-        told = answer.headers.get("Content-Range", "")
-        match = _RANGE.match(told)
+        reported = answer.headers.get("Content-Range", "")
+        match = _RANGE.match(reported)
         if match is None:
-            return None if told else self._position
+            return None if reported else self._position
         return int(match[1]) if int(match[1]) <= self._position <= int(match[2]) else None
 
     def _call(self) -> Call:
@@ -198,7 +204,7 @@ class _Span:
             method="GET",
             task=f"give blob {self._descriptor.digest} of {self._repository}",
             url=f"/v2/{self._repository}/blobs/{self._descriptor.digest}",
-            scopes=(pulling(self._repository),),
+            scopes=(pull_scope(self._repository),),
             headers={} if whole else {"Range": self._range()},
             accept=frozenset({200, 206, 404} if whole else {200, 206, 404, 416}),
             redirects=True,
@@ -210,11 +216,11 @@ class _Span:
         last = "" if self._end == self._descriptor.size else self._end - 1
         return f"bytes={self._position}-{last}"
 
-    async def _exactly(self, coming: "_Coming", *, flowing: bool) -> AsyncIterator[bytes | Flow]:
+    async def _exactly(self, source: "_Source", *, flowing: bool) -> AsyncIterator[bytes | Flow]:
         """Pass on what is expected, without what a server sent that does not know ranges."""
-        expected, skipped = self._end - self._position, coming.skipped
+        expected, skipped = self._end - self._position, source.skipped
         is_last = self._end == self._descriptor.size
-        pieces = coming.body.pieces() if flowing else coming.body.chunks()
+        pieces = source.body.pieces() if flowing else source.body.chunks()
         async for piece in pieces:
             left = self._end - self._position
             if not isinstance(piece, bytes):
@@ -227,7 +233,7 @@ class _Span:
             skipped -= min(skipped, len(piece))
             if len(wanted) > left and is_last:
                 raise Corrupt(
-                    f"registry {self._transport.name} sent more than {expected} bytes when asked to {coming.call.task}"
+                    f"registry {self._transport.name} sent more than {expected} bytes when asked to {source.call.task}"
                 )
             wanted = wanted[:left]
             self._advance(len(wanted))
@@ -238,14 +244,14 @@ class _Span:
         if self._position < self._end:
             raise Unavailable(
                 f"registry {self._transport.name} sent {self._position} bytes instead of {self._end} "
-                f"when asked to {coming.call.task}"
+                f"when asked to {source.call.task}"
             )
 
     def _advance(self, size: int) -> None:
         self._position += size
 
 
-class _Coming(NamedTuple):
+class _Source(NamedTuple):
     """An answer with a span's bytes.
 
     Attributes:
@@ -257,15 +263,15 @@ class _Coming(NamedTuple):
     skipped: int
 
 
-class _Pieces:
+class _SplitBlob:
     """A blob in ranges, several on their way at once, handed out in order."""
 
     def __init__(self, blob: _Blob, memory: asyncio.Semaphore, offset: int) -> None:
         self._blob = blob
         self._memory = memory
         self._offset = offset
-        self._starts = iter(range(offset + PIECE, blob.descriptor.size, PIECE))
-        self._coming: deque[asyncio.Task[bytes | None]] = deque()
+        self._offsets = iter(range(offset + PIECE, blob.descriptor.size, PIECE))
+        self._pending: deque[asyncio.Task[bytes | None]] = deque()
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -278,17 +284,17 @@ class _Pieces:
                 yield chunks
                 return
             try:
-                while len(self._coming) < PIECES_AT_ONCE - 1 and self._ask():
+                while len(self._pending) < CONCURRENT_PIECES - 1 and self._request_next():
                     pass
                 yield self._in_order(chunks, first)
             finally:
                 await self._stop()
 
-    def _ask(self) -> bool:
-        start = next(self._starts, None)
+    def _request_next(self) -> bool:
+        start = next(self._offsets, None)
         if start is None:
             return False
-        self._coming.append(asyncio.create_task(self._fetch(start)))
+        self._pending.append(asyncio.create_task(self._fetch(start)))
         return True
 
     async def _in_order(self, chunks: AsyncIterator[bytes], first: AsyncExitStack) -> AsyncIterator[bytes]:
@@ -296,9 +302,9 @@ class _Pieces:
             yield chunk
         await first.aclose()
         position = self._offset + PIECE
-        while self._coming:
-            piece = await self._coming[0]
-            self._coming.popleft()
+        while self._pending:
+            piece = await self._pending[0]
+            self._pending.popleft()
             if piece is None:
                 await self._stop()
                 async with _Span(self._blob, position, self._blob.descriptor.size).opened() as rest:
@@ -306,7 +312,7 @@ class _Pieces:
                         yield chunk
                 return
             self._memory.release()
-            self._ask()
+            self._request_next()
             position += len(piece)
             yield piece
 
@@ -325,12 +331,12 @@ class _Pieces:
             raise
 
     async def _stop(self) -> None:
-        for task in self._coming:
+        for task in self._pending:
             task.cancel()
-        for ended in await asyncio.gather(*self._coming, return_exceptions=True):
+        for ended in await asyncio.gather(*self._pending, return_exceptions=True):
             if isinstance(ended, bytes):
                 self._memory.release()
-        self._coming.clear()
+        self._pending.clear()
 
 
 async def _chunks_of(pieces: AsyncIterator[bytes | Flow]) -> AsyncIterator[bytes]:
@@ -339,7 +345,7 @@ async def _chunks_of(pieces: AsyncIterator[bytes | Flow]) -> AsyncIterator[bytes
             yield piece
 
 
-async def _nothing() -> AsyncIterator[bytes]:
+async def _empty() -> AsyncIterator[bytes]:
     empty: tuple[bytes, ...] = ()
     for chunk in empty:
         yield chunk

@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 from tagferry.names import RepositoryName
 
-SPARED_SECONDS = 600.0
+REFUSED_SECONDS = 600.0
 """After this long a repository from which a mount was refused is tried again."""
-_MOST = 1000
-_FAULTS = 2
+_MAX_REPOSITORIES = 1000
+_MAX_FAULTS = 2
 
 
-class MountOrigins:
+class MountHistory:
     """The outcomes of mounts from each repository of one registry.
 
     Args:
@@ -20,28 +20,28 @@ class MountOrigins:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._spared: dict[RepositoryName, float] = {}
+        self._refused_until: dict[RepositoryName, float] = {}
         self._faults: dict[RepositoryName, int] = {}
 
-    def is_worth_asking(self, origin: RepositoryName) -> bool:
+    def may_succeed(self, origin: RepositoryName) -> bool:
         """Return whether a mount from this repository may succeed."""
-        return self._clock() >= self._spared.get(origin, 0.0)
+        return self._clock() >= self._refused_until.get(origin, 0.0)
 
-    def note_success(self, origin: RepositoryName) -> None:
+    def record_success(self, origin: RepositoryName) -> None:
         """Note that the registry answered a mount from this repository as the specification has it."""
-        self._spared.pop(origin, None)
+        self._refused_until.pop(origin, None)
         self._faults.pop(origin, None)
 
-    def note_refusal(self, origin: RepositoryName) -> None:
+    def record_refusal(self, origin: RepositoryName) -> None:
         """Note that the registry refused a mount from this repository, which says nothing about other ones."""
-        if len(self._spared) >= _MOST:
-            self._spared.clear()
-        self._spared[origin] = self._clock() + SPARED_SECONDS
+        if len(self._refused_until) >= _MAX_REPOSITORIES:
+            self._refused_until.clear()
+        self._refused_until[origin] = self._clock() + REFUSED_SECONDS
 
-    def note_fault(self, origin: RepositoryName) -> None:
+    def record_fault(self, origin: RepositoryName) -> None:
         """Note that a mount from this repository failed for now; several in a row count as a refusal."""
-        if len(self._faults) >= _MOST:
+        if len(self._faults) >= _MAX_REPOSITORIES:
             self._faults.clear()
         self._faults[origin] = self._faults.get(origin, 0) + 1
-        if self._faults[origin] >= _FAULTS:
-            self.note_refusal(origin)
+        if self._faults[origin] >= _MAX_FAULTS:
+            self.record_refusal(origin)

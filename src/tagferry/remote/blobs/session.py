@@ -10,7 +10,7 @@ from tagferry.errors import TagferryError, Unavailable
 from tagferry.names import Digest, RepositoryName
 from tagferry.remote.transport.requests import Call, Transport
 from tagferry.remote.transport.response import Answer
-from tagferry.remote.transport.scopes import pushing
+from tagferry.remote.transport.scopes import push_scope
 
 ABANDON_TIMEOUT = 1.0
 """Seconds that cancelling an upload session may take; sessions that stay behind are the registry's to clean up."""
@@ -33,23 +33,23 @@ class Session:
     def opened(cls, transport: Transport, call: Call, answer: Answer) -> Self:
         """The session that a registry has opened with this answer; raises Unavailable where it names no Location."""
         return cls(
-            location=location_of(transport, call, answer),
+            location=session_location(transport, call, answer),
             shortest_chunk=whole_number(answer.headers.get("OCI-Chunk-Min-Length", "")) or 0,
         )
 
 
-def beginning(repository: RepositoryName) -> Call:
+def open_call(repository: RepositoryName) -> Call:
     """The request that opens a session: 202."""
     return Call(
         method="POST",
         task=f"begin an upload to {repository}",
         url=f"/v2/{repository}/blobs/uploads/",
-        scopes=(pushing(repository),),
+        scopes=(push_scope(repository),),
         accept=frozenset({202}),
     )
 
 
-def location_of(transport: Transport, call: Call, answer: Answer) -> str:
+def session_location(transport: Transport, call: Call, answer: Answer) -> str:
     """Where a session goes on; raises Unavailable where the answer does not tell."""
     location = answer.headers.get("Location")
     if not location:
@@ -57,7 +57,7 @@ def location_of(transport: Transport, call: Call, answer: Answer) -> str:
     return transport.resolve(location, answer.url or call.url)
 
 
-def closing(location: str, digest: Digest) -> str:
+def commit_url(location: str, digest: Digest) -> str:
     """The URL that stores what the session at this one has received, under this digest."""
     separator = "&" if "?" in location else "?"
     return f"{location}{separator}digest={quote(digest, safe='')}"
@@ -79,7 +79,7 @@ async def cancel(
         method="DELETE",
         task=task,
         url=location,
-        scopes=(pushing(repository),),
+        scopes=(push_scope(repository),),
         accept=frozenset({200, 202, 204, 404}),
     )
     try:

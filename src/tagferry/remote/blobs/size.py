@@ -3,7 +3,7 @@
 from tagferry.digits import whole_number
 from tagferry.errors import Unavailable
 from tagferry.names import Digest, RepositoryName
-from tagferry.remote.capabilities import HEAD_BLOBS, Learned
+from tagferry.remote.capabilities import HEAD_BLOBS, LearnedCapabilities
 from tagferry.remote.transport.requests import Call, Transport
 
 NO_HEAD = frozenset({400, 403, 405, 406, 501})
@@ -13,7 +13,7 @@ NO_HEAD = frozenset({400, 403, 405, 406, 501})
 class BlobSizes:
     """The sizes of one registry's blobs, by HEAD, or by a GET of one byte if HEAD does not report them."""
 
-    def __init__(self, transport: Transport, learned: Learned) -> None:
+    def __init__(self, transport: Transport, learned: LearnedCapabilities) -> None:
         self._transport = transport
         self._learned = learned
 
@@ -50,11 +50,11 @@ class BlobSizes:
         if answer.status == 404:
             return None
         if answer.status == 200:
-            await self._learned.note_available(HEAD_BLOBS)
+            await self._learned.mark_available(HEAD_BLOBS)
             return answer.length or 0
         found = await self._by_get(repository, digest, scope=scope, once=once)
         if found is not None or answer.status in (405, 501):
-            await self._learned.note_unavailable(HEAD_BLOBS, str(self._transport.failure(call, answer)))
+            await self._learned.mark_unavailable(HEAD_BLOBS, str(self._transport.failure(call, answer)))
         return found
 
     async def _by_get(self, repository: RepositoryName, digest: Digest, *, scope: str, once: bool) -> int | None:

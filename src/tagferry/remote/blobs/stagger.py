@@ -12,50 +12,50 @@ from tagferry.streams import Piece
 
 LARGE = 16 * 1024 * 1024
 """Bytes from which on a blob needs a turn."""
-TURNS = 2
+PERMITS = 2
 """Large blobs whose bytes go to one registry at a time."""
-TURN_SECONDS = 1.0
+MAX_WAIT_SECONDS = 1.0
 """How long a large blob waits for its turn: where the source is slow, waiting for others gains nothing."""
 
 
-class Turns:
+class UploadStagger:
     """The turns of one registry's uploads."""
 
     def __init__(self) -> None:
-        self._free = asyncio.Semaphore(TURNS)
+        self._permits = asyncio.Semaphore(PERMITS)
 
-    def turn(self, size: int, *, is_far: bool | None) -> "Turn":
+    def throttle(self, size: int, *, is_far: bool | None) -> "UploadPermit":
         """What to send this many bytes under; a registry that is far away has nobody wait."""
-        return Turn(self._free if size >= LARGE and not is_far else None)
+        return UploadPermit(self._permits if size >= LARGE and not is_far else None)
 
 
-class Turn:
+class UploadPermit:
     """The right to send a blob's bytes, given back with the last of them: storing it is not sending."""
 
-    def __init__(self, free: asyncio.Semaphore | None) -> None:
-        self._free = free
+    def __init__(self, permits: asyncio.Semaphore | None) -> None:
+        self._permits = permits
 
     async def __aenter__(self) -> Self:
-        if self._free is not None:
+        if self._permits is not None:
             try:
-                async with asyncio.timeout(TURN_SECONDS):
-                    await self._free.acquire()
+                async with asyncio.timeout(MAX_WAIT_SECONDS):
+                    await self._permits.acquire()
             except TimeoutError:
-                self._free = None
+                self._permits = None
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
+        self._release()
 
-    async def ended_by(self, pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
+    async def released_after(self, pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
         """Pass the blob's pieces on; the turn is over after the last one."""
         async for piece in pieces:
             yield piece
-        self._end()
+        self._release()
 
-    def _end(self) -> None:
-        free, self._free = self._free, None
-        if free is not None:
-            free.release()
+    def _release(self) -> None:
+        permits, self._permits = self._permits, None
+        if permits is not None:
+            permits.release()

@@ -13,14 +13,14 @@ from tagferry.names import RepositoryName
 from tagferry.oci.images import OpenBlob
 from tagferry.oci.model import Descriptor
 from tagferry.oci.verify import Verifier
-from tagferry.remote.blobs.checkpoint import Memo
-from tagferry.remote.blobs.digest_check import Trust
-from tagferry.remote.blobs.session import Session, cancel, closing, location_of
-from tagferry.remote.blobs.stagger import LARGE, Turns
+from tagferry.remote.blobs.checkpoint import UploadCheckpoint
+from tagferry.remote.blobs.digest_check import DigestCheck
+from tagferry.remote.blobs.session import Session, cancel, commit_url, session_location
+from tagferry.remote.blobs.stagger import LARGE, UploadStagger
 from tagferry.remote.transport.authorization import MAX_REDIRECTS
-from tagferry.remote.transport.requests import Call, Moved, Transport
+from tagferry.remote.transport.requests import Call, StreamRedirected, Transport
 from tagferry.remote.transport.response import Answer, RateLimited
-from tagferry.remote.transport.scopes import pushing
+from tagferry.remote.transport.scopes import push_scope
 from tagferry.streams import Flow, Spliceable
 
 T = TypeVar("T")
@@ -38,11 +38,11 @@ class Upload:
         repository: where the blob goes.
         descriptor: the blob.
         session: where it is sent.
-        memo: what is kept of the session.
-        trust: where it is given and the registry has earned it, the registry alone may verify the blob.
+        checkpoint: what is kept of the session.
+        digest_check: where it is given and the registry has earned it, the registry alone may verify the blob.
 
     Attributes:
-        is_unseen: whether some of the blob has gone there without being verified here.
+        is_unverified: whether some of the blob has gone there without being verified here.
     """
 
     def __init__(
@@ -51,76 +51,76 @@ class Upload:
         repository: RepositoryName,
         descriptor: Descriptor,
         session: Session,
-        memo: Memo,
-        trust: Trust | None = None,
+        checkpoint: UploadCheckpoint,
+        digest_check: DigestCheck | None = None,
     ) -> None:
         self._transport = transport
         self._repository = repository
         self._descriptor = descriptor
         self._session = session
         self._location = session.location
-        self._memo = memo
-        self._trust = trust
-        self._left = self._offset = session.offset
-        self._closing = ""
-        self._moves = 0
-        self.is_unseen = False
+        self._checkpoint = checkpoint
+        self._digest_check = digest_check
+        self._initial_offset = self._offset = session.offset
+        self._commit_url = ""
+        self._redirects = 0
+        self.is_unverified = False
 
-    async def in_one_piece(self, source: OpenBlob, turns: Turns) -> bool:
+    async def send_whole(self, source: OpenBlob, stagger: UploadStagger) -> bool:
         """Send everything with the closing PUT; False where the registry does not take the blob that way.
 
         Where the connection breaks and the registry has kept what it got, the rest is sent to the same session.
         """
-        verifier = Verifier(self._descriptor, begun_at=self._left)
-        async with self._ending():
-            answer = await self._resumed(lambda: self._put(source, verifier, self._offset, turns))
+        verifier = Verifier(self._descriptor, begun_at=self._initial_offset)
+        async with self._finishing():
+            answer = await self._resumed(lambda: self._put(source, verifier, self._offset, stagger))
             if answer.status not in _REFUSED_WHOLE:
                 await self._check(answer)
                 return True
         await self._abandon()
         return False
 
-    async def _put(self, source: OpenBlob, verifier: Verifier, offset: int, turns: Turns) -> Answer:
+    async def _put(self, source: OpenBlob, verifier: Verifier, offset: int, stagger: UploadStagger) -> Answer:
         """Close the session with the bytes from the offset on."""
         size = self._descriptor.size
         if offset == size:
             return await self._commit(b"")
         headers = {"Content-Range": f"{offset}-{size - 1}"} if offset else {}
         async with (
-            turns.turn(size - offset, is_far=self._transport.is_far) as turn,
+            stagger.throttle(size - offset, is_far=self._transport.is_far) as throttle,
             self._transport.upload_slot(),
             source(offset) as chunks,
         ):
             pieces = await self._checked(chunks, verifier, offset)
-            return await self._commit(self._stream(turn.ended_by(pieces), size - offset), headers)
+            return await self._commit(self._stream(throttle.released_after(pieces), size - offset), headers)
 
     async def _checked(
         self, chunks: AsyncIterator[bytes], verifier: Verifier, offset: int
     ) -> AsyncIterator[bytes | Flow]:
         """The content as it is sent: verified as it passes, or unseen where the registry can be left to verify it."""
-        if not self.is_unseen and not await self._may_be_unseen(chunks, verifier):
+        if not self.is_unverified and not await self._may_skip_verification(chunks, verifier):
             return verifier.passing(chunks, offset=offset)
-        self.is_unseen = True
+        self.is_unverified = True
         return chunks.pieces() if isinstance(chunks, Spliceable) else chunks
 
-    async def _may_be_unseen(self, chunks: AsyncIterator[bytes], verifier: Verifier) -> bool:
+    async def _may_skip_verification(self, chunks: AsyncIterator[bytes], verifier: Verifier) -> bool:
         return (
-            self._trust is not None
+            self._digest_check is not None
             and isinstance(chunks, Spliceable)
-            and verifier.received == self._left
+            and verifier.received == self._initial_offset
             and self._descriptor.size >= LARGE
             and self._descriptor.digest.algorithm == "sha256"
             and self._location.startswith("http://")
-            and await self._trust.is_earned(self._repository)
+            and await self._digest_check.passes(self._repository)
         )
 
-    async def standing(self) -> Session | None:
+    async def resumable(self) -> Session | None:
         """The session as it is now, or None where a new one is as good."""
         try:
-            kept = await self._kept()
+            received = await self._received()
         except Unavailable:
             return None
-        return replace(self._session, location=self._location, offset=kept) if kept else None
+        return replace(self._session, location=self._location, offset=received) if received else None
 
     async def _resumed(self, send: Callable[[], Awaitable[T]]) -> T:
         """Send what the session still lacks; after a failure, from where the session then is."""
@@ -129,37 +129,37 @@ class Upload:
                 begun_at = self._offset
                 try:
                     return await send()
-                except Moved as moved:
-                    self._follow(moved)
+                except StreamRedirected as redirect:
+                    self._record_redirect(redirect)
                 except RateLimited as failure:
                     # Nothing was taken of a request that was refused unseen.
                     await attempts.pause(failure)
                 except Unavailable as failure:
                     # Where it was led may hold for one request only, as a signed URL does.
-                    self._closing, self._moves = "", 0
-                    self._offset = await self._kept_after(failure)
+                    self._commit_url, self._redirects = "", 0
+                    self._offset = await self._received_after(failure)
                     if self._offset > begun_at:
-                        attempts.progressed(self._offset - begun_at)
-                    elif self._offset == self._left > 0 and attempts.left <= 2:
+                        attempts.record_progress(self._offset - begun_at)
+                    elif self._offset == self._initial_offset > 0 and attempts.left <= 2:
                         # It may be the session that was left here which is in the way: the last attempt is without it.
                         raise
                     await attempts.pause(failure)
 
-    async def _kept_after(self, failure: Unavailable) -> int:
+    async def _received_after(self, failure: Unavailable) -> int:
         """How many bytes the session holds; raises the failure where a new one is as good."""
         if failure.is_final:
             raise failure
         try:
-            kept = await self._kept()
-        except Unavailable as silence:
-            failure.is_final = silence.is_final
+            received = await self._received()
+        except Unavailable as unanswered:
+            failure.is_final = unanswered.is_final
             raise failure from None
         # A registry that asked to come back keeps the session until then, also an empty one.
-        if kept or (kept == 0 and failure.retry_after):
-            return kept
+        if received or (received == 0 and failure.retry_after):
+            return received
         raise failure
 
-    async def _kept(self) -> int | None:
+    async def _received(self) -> int | None:
         """How many bytes the session holds (distribution-spec 1.1, "Pushing a blob in chunks").
 
         Returns:
@@ -172,7 +172,7 @@ class Upload:
             method="GET",
             task=f"tell what it has of {self._named()}",
             url=self._location,
-            scopes=(pushing(self._repository),),
+            scopes=(push_scope(self._repository),),
             accept=frozenset({200, 202, 204, 400, 404, 405, 416}),
             redirects=True,
         )
@@ -183,18 +183,18 @@ class Upload:
         except TagferryError:
             return None
         match = re.fullmatch(r"(?:bytes[= ])?0-(\d{1,18})", answer.headers.get("Range", ""))
-        kept = int(match[1]) + 1 if match else 0
-        if answer.status not in (200, 202, 204) or kept > self._descriptor.size:
+        received = int(match[1]) + 1 if match else 0
+        if answer.status not in (200, 202, 204) or received > self._descriptor.size:
             return None
         if "Location" in answer.headers:
-            self._location, self._closing = location_of(self._transport, call, answer), ""
+            self._location, self._commit_url = session_location(self._transport, call, answer), ""
         # A session that holds nothing says 0-0 at some registries, which others say for one byte.
-        return kept if kept > 1 else 0
+        return received if received > 1 else 0
 
-    async def in_parts(self, source: OpenBlob, step: int) -> None:
+    async def send_parts(self, source: OpenBlob, step: int) -> None:
         """Send parts of `step` bytes by PATCH, then close with an empty PUT; raises TooLarge where one is too large."""
-        verifier = Verifier(self._descriptor, begun_at=self._left)
-        async with self._ending():
+        verifier = Verifier(self._descriptor, begun_at=self._initial_offset)
+        async with self._finishing():
             await self._resumed(lambda: self._patch_rest(source, verifier, step))
             # Outside of the slot and the source: this request takes a place that other sources may wait for.
             answer = await self._commit(b"")
@@ -209,7 +209,7 @@ class Upload:
             parts = _Parts(verifier.passing(chunks, offset=offset))
             for start in range(offset, size, step):
                 if start > offset:
-                    await self._transport.turn()
+                    await self._transport.wait_for_rate()
                 await self._patch(parts, start, min(step, size - start))
 
     async def _patch(self, parts: "_Parts", start: int, length: int) -> None:
@@ -217,36 +217,36 @@ class Upload:
             method="PATCH",
             task=f"take bytes {start} to {start + length - 1} of {self._named()}",
             url=self._location,
-            scopes=(pushing(self._repository),),
+            scopes=(push_scope(self._repository),),
             headers={**_BYTES, "Content-Range": f"{start}-{start + length - 1}"},
             body=self._stream(parts.take(length), length),
             accept=frozenset({202, 204}),
         )
-        self._location = location_of(self._transport, call, await self._transport.fetch(call))
-        self._offset, self._moves = start + length, 0
+        self._location = session_location(self._transport, call, await self._transport.fetch(call))
+        self._offset, self._redirects = start + length, 0
 
-    def _follow(self, moved: Moved) -> None:
+    def _record_redirect(self, redirect: StreamRedirected) -> None:
         """Send what was led elsewhere in the middle there from now on; a circle ends, each round costs the whole."""
-        self._moves += 1
-        if self._moves > MAX_REDIRECTS:
-            told = f"redirected {self._named()} more than {MAX_REDIRECTS} times, each time after it was sent"
-            failure = Unavailable(f"registry {self._transport.name} {told}", may_pass=False)
+        self._redirects += 1
+        if self._redirects > MAX_REDIRECTS:
+            message = f"redirected {self._named()} more than {MAX_REDIRECTS} times, each time after it was sent"
+            failure = Unavailable(f"registry {self._transport.name} {message}", may_pass=False)
             failure.is_final = True
-            raise failure from moved
-        if moved.method == "PUT":
-            self._closing = moved.url
+            raise failure from redirect
+        if redirect.method == "PUT":
+            self._commit_url = redirect.url
         else:
-            self._location = moved.url
+            self._location = redirect.url
 
     async def _commit(self, body: bytes | Stream, headers: Mapping[str, str] | None = None) -> Answer:
         call = Call(
             method="PUT",
             task=f"store {self._named()}",
-            url=self._closing or closing(self._location, self._descriptor.digest),
-            scopes=(pushing(self._repository),),
+            url=self._commit_url or commit_url(self._location, self._descriptor.digest),
+            scopes=(push_scope(self._repository),),
             headers={**_BYTES, **(headers or {})},
             body=body,
-            to_check=self._descriptor.size,
+            bytes_to_verify=self._descriptor.size,
             accept=_STORED | _REFUSED_WHOLE | {400, 404, 416},
         )
         answer = await self._transport.fetch(call)
@@ -268,44 +268,44 @@ class Upload:
             )
         stored, expected = answer.digest, self._descriptor.digest
         if stored and stored.algorithm == expected.algorithm and stored != expected:
-            if self._trust is not None:
-                await self._trust.lose()
+            if self._digest_check is not None:
+                await self._digest_check.record_failure()
             raise Corrupt(f"registry {self._transport.name} stored {stored} when asked to store {self._named()}")
 
     def _stream(self, pieces: AsyncIterator[bytes | Flow], size: int) -> Stream:
         endpoint = self._transport.endpoint
-        return Stream(pieces, size, idle=endpoint.read_timeout, slowest=endpoint.min_bytes_per_second)
+        return Stream(pieces, size, idle_timeout=endpoint.read_timeout, min_rate=endpoint.min_bytes_per_second)
 
     @asynccontextmanager
-    async def _ending(self) -> AsyncIterator[None]:
+    async def _finishing(self) -> AsyncIterator[None]:
         """End the session with what is done in here; where that fails, leave it only if somebody can go on with it."""
         try:
-            async with self._memo.following(lambda: self._location):
+            async with self._checkpoint.saving(lambda: self._location):
                 yield
         except asyncio.CancelledError:
-            if not self._memo.is_left_to_others:
+            if not self._checkpoint.is_handed_over:
                 await self._abandon()
             raise
         except Unavailable:
-            if not (self._memo.holds_one and await self._has_grown()):
+            if not (self._checkpoint.is_saved and await self._has_progressed()):
                 await self._abandon()
             raise
         except BaseException:
             await self._abandon()
             raise
-        await self._memo.forget()
+        await self._checkpoint.clear()
 
-    async def _has_grown(self) -> bool:
+    async def _has_progressed(self) -> bool:
         """Whether the session got further than where it was left, as far as one knows: one that does not is stuck."""
-        if self._offset > self._left:
+        if self._offset > self._initial_offset:
             return True
         try:
-            return (await self._kept() or 0) > self._left
+            return (await self._received() or 0) > self._initial_offset
         except Unavailable:
             return True
 
     async def _abandon(self) -> None:
-        await self._memo.forget()
+        await self._checkpoint.clear()
         await self.cancel()
 
     async def cancel(self) -> None:

@@ -17,11 +17,11 @@ from tagferry.remote.transport.tokens import TokenRequest, Tokens, basic
 
 _BASIC = Challenge("basic")
 _READ, _WRITE = frozenset({"pull"}), "pull,push"
-_AGAIN_SECONDS = 5.0
+_RECHALLENGE_SECONDS = 5.0
 """While a token server refuses, the registry is asked whether it names another one, and this seldom at most."""
-_REMEMBERED = 4096
+_MAX_REPOSITORIES = 4096
 """Repositories whose role is remembered."""
-_MOST_INSISTED, _LONGEST_INSISTED = 8, 512
+_MAX_EXTRA_SCOPES, _MAX_SCOPE_CHARACTERS = 8, 512
 """Scopes that a registry may insist on beside those of a request, and their characters."""
 
 
@@ -72,12 +72,12 @@ class Authenticator:
         self._is_presumed = False
         self._is_repository_probed = False
         self._clock = clock
-        self._asking_again = Flight()
-        self._asked_again_at = -math.inf
-        self._known: Challenge | None = None
-        self._known_last: Challenge | None = None
-        self._insisted: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._written: dict[str, None] = {}
+        self._rechallenging = Flight()
+        self._rechallenged_at = -math.inf
+        self._challenge: Challenge | None = None
+        self._last_challenge: Challenge | None = None
+        self._extra_scopes: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._write_repositories: dict[str, None] = {}
         self._read_only: dict[str, None] = {}
 
     @property
@@ -90,12 +90,12 @@ class Authenticator:
 
     def expect_writes(self, repository: str) -> None:
         """Ask for permission to write to a repository from now on, whatever the question about it."""
-        if repository not in self._written:
-            _remember(self._written, repository)
+        if repository not in self._write_repositories:
+            _remember(self._write_repositories, repository)
 
     def expects_writes(self, repository: str) -> bool:
         """Return whether a repository is written to."""
-        return repository in self._written
+        return repository in self._write_repositories
 
     async def authorization(self, scopes: tuple[str, ...]) -> str | None:
         """Return the header's value for a request that needs these scopes, or None to send none.
@@ -105,14 +105,14 @@ class Authenticator:
             Refused: the token server refuses the credentials, or they cannot be had.
         """
         credentials = await self._source.find(repository_of(scopes))
-        challenge = await self._challenge(credentials)
+        challenge = await self._find_challenge(credentials)
         if challenge is None:
             return None
         if challenge.scheme == "basic" and credentials is not None and not credentials.username:
-            challenge = await self._asked_again(challenge, repository_of(scopes))
-        return await self._answer_to(challenge, scopes, credentials)
+            challenge = await self._rechallenge(challenge, repository_of(scopes))
+        return await self._authorize(challenge, scopes, credentials)
 
-    async def _answer_to(
+    async def _authorize(
         self, challenge: Challenge | None, scopes: tuple[str, ...], credentials: Credentials | None
     ) -> str | None:
         if challenge is None:
@@ -121,9 +121,9 @@ class Authenticator:
             return self._basic(credentials) if credentials is not None else None
         return await self._bearer(challenge, scopes, credentials)
 
-    async def show_password(self) -> bool:
+    async def send_password(self) -> bool:
         """Send the configured password from now on, where the registry has not asked for anything; False if it has."""
-        if self._known is not None:
+        if self._challenge is not None:
             return False
         return self._presume_basic(Refusal(401, [], (), None), await self._source.find(""))
 
@@ -150,16 +150,18 @@ class Authenticator:
             self._forget()
         if await self._renewed(refusal, credentials) or self._narrow(refusal.scopes):
             return True
-        return self._is_presumed and refusal.sent.startswith("Basic ") and await self._asks_in(repository)
+        return (
+            self._is_presumed and refusal.sent.startswith("Basic ") and await self._repository_uses_tokens(repository)
+        )
 
-    async def _asks_in(self, repository: str) -> bool:
+    async def _repository_uses_tokens(self, repository: str) -> bool:
         """Return whether a registry that asked for nothing, and refused a password, asks readers for tokens.
 
         Some have nothing at `/v2/`, and refuse to write without naming a challenge.
         """
 
         def asks_for_tokens() -> bool:
-            return self._known is not None and self._known.scheme == "bearer"
+            return self._challenge is not None and self._challenge.scheme == "bearer"
 
         def is_settled() -> bool | None:
             return True if self._is_repository_probed or asks_for_tokens() else None
@@ -174,11 +176,13 @@ class Authenticator:
             await self._probing.run(is_settled, ask)
         return asks_for_tokens()
 
-    async def _challenge(self, credentials: Credentials | None) -> Challenge | None:
+    async def _find_challenge(self, credentials: Credentials | None) -> Challenge | None:
         """Return the registry's challenge; if there are credentials, it is requested once, before anything else."""
-        if self._known is None and credentials is not None and not self._is_probed:
-            await self._probing.run(lambda: self._is_probed or self._known is not None or None, self._ask_for_challenge)
-        return self._known
+        if self._challenge is None and credentials is not None and not self._is_probed:
+            await self._probing.run(
+                lambda: self._is_probed or self._challenge is not None or None, self._ask_for_challenge
+            )
+        return self._challenge
 
     async def _ask_for_challenge(self, repository: str = "") -> bool:
         """Ask the registry, or a repository, for its challenge; return whether it named one."""
@@ -191,18 +195,18 @@ class Authenticator:
 
     def _adopt(self, challenge: Challenge, *, is_presumed: bool = False) -> None:
         self._is_presumed = is_presumed
-        if not challenge.is_same_as(self._known):
-            self._known = challenge
-        if not challenge.is_same_as(self._known_last):
+        if not challenge.is_same_as(self._challenge):
+            self._challenge = challenge
+        if not challenge.is_same_as(self._last_challenge):
             self._identities += 1
-            self._known_last = challenge
+            self._last_challenge = challenge
 
     def _forget(self) -> None:
-        self._known = None
+        self._challenge = None
         self._is_probed = False
 
     async def _challenged(self, challenge: Challenge, refusal: Refusal, credentials: Credentials | None) -> bool:
-        is_new = not challenge.is_same_as(self._known)
+        is_new = not challenge.is_same_as(self._challenge)
         self._adopt(challenge)
         if challenge.scheme == "basic":
             if credentials is None:
@@ -228,7 +232,7 @@ class Authenticator:
         """Send the credentials unasked if the answer to an anonymous request does not count."""
         if credentials is None:
             return False
-        if self._known is not None:
+        if self._challenge is not None:
             # Another request has found out meanwhile how the registry authenticates its callers.
             return True
         if not credentials.username:
@@ -262,25 +266,25 @@ class Authenticator:
     async def _bearer(
         self, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None
     ) -> str | None:
-        asked = self._asked(scopes)
+        asked = self._token_scopes(scopes)
         try:
             return f"Bearer {await self._tokens.get(challenge, asked, credentials)}"
         except Unavailable as failure:
-            return await self._bearer_elsewhere(failure, challenge, scopes, credentials)
+            return await self._bearer_after_outage(failure, challenge, scopes, credentials)
         except Refused as refusal:
-            return await self._bearer_otherwise(refusal, challenge, scopes, credentials)
+            return await self._bearer_after_refusal(refusal, challenge, scopes, credentials)
 
-    async def _bearer_elsewhere(
+    async def _bearer_after_outage(
         self, failure: Unavailable, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None
     ) -> str | None:
         """Ask the registry whether its token server has moved; raises the failure where it has not."""
         if failure.retry_after is not None:
             # It is there, and says when to come back.
-            if self._known is challenge:
+            if self._challenge is challenge:
                 self._forget()
             raise failure
         try:
-            known = await self._asked_again(challenge, repository_of(scopes))
+            known = await self._rechallenge(challenge, repository_of(scopes))
         except TagferryError:
             self._forget()
             raise failure from None
@@ -288,9 +292,9 @@ class Authenticator:
             raise failure
         if known.scheme == "basic":
             return self._basic(credentials) if credentials is not None else None
-        return f"Bearer {await self._tokens.get(known, self._asked(scopes), credentials)}"
+        return f"Bearer {await self._tokens.get(known, self._token_scopes(scopes), credentials)}"
 
-    async def _asked_again(self, failed: Challenge, repository: str) -> Challenge | None:
+    async def _rechallenge(self, failed: Challenge, repository: str) -> Challenge | None:
         """Ask for the challenge again, since nothing can be had with this one, unless that was done just now.
 
         Returns:
@@ -298,56 +302,56 @@ class Authenticator:
         """
 
         def settled() -> bool | None:
-            is_recent = self._clock() - self._asked_again_at < _AGAIN_SECONDS
-            return True if is_recent or not failed.is_same_as(self._known) else None
+            is_recent = self._clock() - self._rechallenged_at < _RECHALLENGE_SECONDS
+            return True if is_recent or not failed.is_same_as(self._challenge) else None
 
         async def ask() -> bool:
-            self._asked_again_at = self._clock()
+            self._rechallenged_at = self._clock()
             is_named = await self._ask_for_challenge()
             if not is_named and repository:
                 is_named = await self._ask_for_challenge(repository)
-            if not is_named and failed.is_same_as(self._known):
-                self._known = None
+            if not is_named and failed.is_same_as(self._challenge):
+                self._challenge = None
             return True
 
-        await self._asking_again.run(settled, ask)
-        return self._known
+        await self._rechallenging.run(settled, ask)
+        return self._challenge
 
-    async def _bearer_otherwise(
+    async def _bearer_after_refusal(
         self, refusal: Refused, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None
     ) -> str | None:
         """Try newer credentials, fewer permissions, and another challenge, in this order."""
         renewed = await self._renew(scopes, credentials)
         if renewed != credentials:
             try:
-                return f"Bearer {await self._tokens.get(challenge, self._asked(scopes), renewed)}"
+                return f"Bearer {await self._tokens.get(challenge, self._token_scopes(scopes), renewed)}"
             except Refused as second:
                 refusal = second
         if self._narrow(scopes):
             try:
-                return f"Bearer {await self._tokens.get(challenge, self._asked(scopes), renewed)}"
+                return f"Bearer {await self._tokens.get(challenge, self._token_scopes(scopes), renewed)}"
             except Refused:
                 self._read_only.pop(repository_of(scopes), None)
-        if self._insisted.pop(scopes, None):
+        if self._extra_scopes.pop(scopes, None):
             # What the registry insisted on may be what is refused.
             try:
-                return f"Bearer {await self._tokens.get(challenge, self._asked(scopes), renewed)}"
+                return f"Bearer {await self._tokens.get(challenge, self._token_scopes(scopes), renewed)}"
             except Refused as third:
                 refusal = third
-        known = await self._asked_again(challenge, repository_of(scopes))
+        known = await self._rechallenge(challenge, repository_of(scopes))
         if known is None or known.is_same_as(challenge):
             raise refusal
         if known.scheme == "basic":
             return self._basic(renewed) if renewed is not None else None
-        return f"Bearer {await self._tokens.get(known, self._asked(scopes), renewed)}"
+        return f"Bearer {await self._tokens.get(known, self._token_scopes(scopes), renewed)}"
 
-    def _asked(self, scopes: tuple[str, ...]) -> tuple[str, ...]:
+    def _token_scopes(self, scopes: tuple[str, ...]) -> tuple[str, ...]:
         """The scopes to ask a token for: those needed, those the registry insists on, those needed next."""
-        return (*map(self._for_role, scopes), *self._insisted.get(scopes, ()))
+        return (*map(self._for_role, scopes), *self._extra_scopes.get(scopes, ()))
 
     def _for_role(self, scope: str) -> str:
         repository = repository_of((scope,))
-        if repository in self._written and repository not in self._read_only and actions_of(scope) == _READ:
+        if repository in self._write_repositories and repository not in self._read_only and actions_of(scope) == _READ:
             return f"repository:{repository}:{_WRITE}"
         return scope
 
@@ -361,20 +365,20 @@ class Authenticator:
             self._read_only.pop(repository_of(scopes), None)
         return bool(wider)
 
-    def _widen(self, scopes: tuple[str, ...], insisted: Iterable[str]) -> bool:
-        held = self._asked(scopes)
-        before = self._insisted.get(scopes, ())
-        missing = [one for one in missing_scopes(held, insisted) if len(one) <= _LONGEST_INSISTED]
-        missing = missing[: _MOST_INSISTED - len(before)]
+    def _widen(self, scopes: tuple[str, ...], required: Iterable[str]) -> bool:
+        held = self._token_scopes(scopes)
+        before = self._extra_scopes.get(scopes, ())
+        missing = [one for one in missing_scopes(held, required) if len(one) <= _MAX_SCOPE_CHARACTERS]
+        missing = missing[: _MAX_EXTRA_SCOPES - len(before)]
         if not missing:
             return False
-        while scopes not in self._insisted and len(self._insisted) >= _REMEMBERED:
-            del self._insisted[next(iter(self._insisted))]
-        self._insisted[scopes] = (*before, *missing)
+        while scopes not in self._extra_scopes and len(self._extra_scopes) >= _MAX_REPOSITORIES:
+            del self._extra_scopes[next(iter(self._extra_scopes))]
+        self._extra_scopes[scopes] = (*before, *missing)
         return True
 
 
 def _remember(repositories: dict[str, None], repository: str) -> None:
-    if len(repositories) >= _REMEMBERED:
+    if len(repositories) >= _MAX_REPOSITORIES:
         del repositories[next(iter(repositories))]
     repositories[repository] = None

@@ -14,7 +14,7 @@ from tagferry.remote.transport.auth import Authenticator, Refusal
 from tagferry.remote.transport.call import Call, Reauthorized
 from tagferry.remote.transport.challenges import supported_challenge
 from tagferry.remote.transport.endpoint import Endpoint, FixedCredentials
-from tagferry.remote.transport.rate import HOSTS
+from tagferry.remote.transport.rate import MAX_HOSTS
 from tagferry.remote.transport.response import Answer, NotAuthenticated, failure
 from tagferry.remote.transport.scopes import actions_of, repository_of
 from tagferry.remote.transport.tokens import TokenRequest, Tokens
@@ -27,12 +27,12 @@ _KEEPING_METHOD = frozenset({307, 308})
 _UNAUTHORIZED = frozenset({401, 403, 404})
 """The statuses with which registries answer callers whom they have not authenticated."""
 _TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
-_MOST_ROUNDS = 4
+_MAX_ROUNDS = 4
 """Times that a request is sent: for the first challenge, an expired token, renewed credentials, a narrower scope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wire:
+class Sender:
     """The functions that send requests.
 
     Attributes:
@@ -41,8 +41,8 @@ class Wire:
         read: reads a response; raises what one means that the request does not accept.
         resolve: makes a Location absolute, given the URL that named it.
         is_own: whether the registry itself answers at a URL.
-        turn: waits until the registry may be sent another request under a slot that is held.
-        shown: what a message calls the registry where it has answered at a URL.
+        wait_for_rate: waits until the registry may be sent another request under a slot that is held.
+        display_name: what a message calls the registry where it has answered at a URL.
     """
 
     follow: Callable[[Call, str, str | None], Awaitable[Response]]
@@ -50,23 +50,23 @@ class Wire:
     read: Callable[[Call, Response], Awaitable[Answer]]
     resolve: Callable[[str, str], str]
     is_own: Callable[[str], bool]
-    turn: Callable[[], Awaitable[None]]
-    shown: Callable[[str], str]
+    wait_for_rate: Callable[[], Awaitable[None]]
+    display_name: Callable[[str], str]
 
 
-class Access:
+class AuthorizedSender:
     """Sends requests as the configured user.
 
     Args:
         endpoint: the registry and its credentials.
-        wire: what sends the requests.
+        sender: what sends the requests.
     """
 
-    def __init__(self, endpoint: Endpoint, wire: Wire) -> None:
+    def __init__(self, endpoint: Endpoint, sender: Sender) -> None:
         self._endpoint = endpoint
-        self._wire = wire
+        self._sender = sender
         self._auth = Authenticator(endpoint, self._exchange, self._probe)
-        self._guest_tokens: dict[Origin, Tokens] = {}
+        self._anonymous_tokens: dict[Origin, Tokens] = {}
 
     @property
     def identity(self) -> int:
@@ -81,7 +81,7 @@ class Access:
         """Return whether a repository is written to."""
         return self._auth.expects_writes(repository)
 
-    def explained(self, call: Call, error: TagferryError) -> TagferryError:
+    def with_permission_hint(self, call: Call, error: TagferryError) -> TagferryError:
         """Add to a refusal of the configured user which permission the request needs."""
         repository = repository_of(call.scopes)
         if not isinstance(error, Refused) or not repository or self._endpoint.credentials is None:
@@ -108,41 +108,41 @@ class Access:
         accepted = frozenset({200, 401, 403, 404, 405, 501})
         call = Call(method="GET", task="authenticate its user", url=ROOT, accept=accepted, redirects=True)
         response = await self.send(call)
-        if await self._auth.show_password():
+        if await self._auth.send_password():
             response.close()
             response = await self.send(call)
-        answer = await self._wire.read(call, response)
+        answer = await self._sender.read(call, response)
         if answer.status == 200 and answer.media_type == "text/html":
             raise Unsupported(f"registry {self._endpoint.name} answered with a web page when asked to {call.task}")
-        shown = await self._auth.authorization(())
-        if answer.status != 200 and not (shown or "").startswith("Bearer "):
-            raise failure(self._wire.shown(answer.url), call.task, answer)
+        display_name = await self._auth.authorization(())
+        if answer.status != 200 and not (display_name or "").startswith("Bearer "):
+            raise failure(self._sender.display_name(answer.url), call.task, answer)
 
     async def send(self, call: Call) -> Response:
         """Send as the configured user; again where the answer asks for another authorization or does not count."""
-        url = self._wire.resolve(call.url, "")
-        if not self._wire.is_own(url):
-            return await self._as_guest(call, await self._wire.follow(call, url, None))
+        url = self._sender.resolve(call.url, "")
+        if not self._sender.is_own(url):
+            return await self._send_anonymously(call, await self._sender.follow(call, url, None))
         for rounds in count(1):
             sent = await self._auth.authorization(call.scopes)
-            response = await self._wire.follow(call, url, sent)
-            if not self._wire.is_own(response.url):
-                return await self._as_guest(call, response)
+            response = await self._sender.follow(call, url, sent)
+            if not self._sender.is_own(response.url):
+                return await self._send_anonymously(call, response)
             is_known = response.status == 404 and sent is not None
-            if response.status not in _UNAUTHORIZED or is_known or rounds == _MOST_ROUNDS:
+            if response.status not in _UNAUTHORIZED or is_known or rounds == _MAX_ROUNDS:
                 return response
             offered = response.headers.every("WWW-Authenticate")
             refusal = Refusal(response.status, offered, call.scopes, sent, rounds)
             try:
-                is_repeated = await self._auth.reconsider(refusal)
+                should_retry = await self._auth.reconsider(refusal)
             except TagferryError:
                 response.close()
                 raise
-            if not is_repeated:
+            if not should_retry:
                 if offered and sent is None and response.status == 401:
                     response.close()
-                    shown = self._wire.shown(response.url)
-                    raise Refused(f"registry {shown} asks for credentials to {call.task}; none is configured")
+                    display_name = self._sender.display_name(response.url)
+                    raise Refused(f"registry {display_name} asks for credentials to {call.task}; none is configured")
                 return response
             response.close()
             if call.is_guarded:
@@ -151,10 +151,10 @@ class Access:
                 raise Unavailable(
                     f"registry {self._endpoint.name} asked for a new authorization in the middle: {call.task}"
                 )
-            await self._wire.turn()
+            await self._sender.wait_for_rate()
         raise AssertionError("the last round returns")
 
-    async def _as_guest(self, call: Call, response: Response) -> Response:
+    async def _send_anonymously(self, call: Call, response: Response) -> Response:
         """Answer the challenge of a host that a request was redirected to, with an anonymous token.
 
         The credentials are for the registry itself, and never sent elsewhere.
@@ -171,63 +171,63 @@ class Access:
                 f"registry {self._endpoint.name} redirected to {host}, which asks for a username and a password of its"
                 f" own when asked to {call.task}; the configured credentials are only sent to {own}"
             )
-        token = await self._guest_tokens_of(origin_of(response.url)).get(challenge, challenge.scopes, None)
-        return await self._wire.follow(call, response.url, f"Bearer {token}")
+        token = await self._anonymous_tokens_of(origin_of(response.url)).get(challenge, challenge.scopes, None)
+        return await self._sender.follow(call, response.url, f"Bearer {token}")
 
-    def _guest_tokens_of(self, origin: Origin) -> Tokens:
+    def _anonymous_tokens_of(self, origin: Origin) -> Tokens:
         """The tokens for one host, which never go to another one, whatever token server that names."""
-        if origin not in self._guest_tokens:
-            while len(self._guest_tokens) >= HOSTS:
-                del self._guest_tokens[next(iter(self._guest_tokens))]
-            self._guest_tokens[origin] = Tokens(self._endpoint, partial(self._exchange, is_guest=True))
-        return self._guest_tokens[origin]
+        if origin not in self._anonymous_tokens:
+            while len(self._anonymous_tokens) >= MAX_HOSTS:
+                del self._anonymous_tokens[next(iter(self._anonymous_tokens))]
+            self._anonymous_tokens[origin] = Tokens(self._endpoint, partial(self._exchange, is_anonymous=True))
+        return self._anonymous_tokens[origin]
 
     async def _probe(self, repository: str) -> list[str]:
         """Ask the registry, or a repository, who may call it; raises Unavailable where it is not able to say."""
-        await self._wire.turn()
+        await self._sender.wait_for_rate()
         url = f"/v2/{repository}/tags/list?n=1" if repository else ROOT
         call = Call(method="GET", task="say how it authenticates", url=url, redirects=True)
-        response = await self._wire.follow(call, self._wire.resolve(call.url, ""), None)
+        response = await self._sender.follow(call, self._sender.resolve(call.url, ""), None)
         if response.status in _TEMPORARY:
-            await self._wire.read(call, response)
+            await self._sender.read(call, response)
         response.close()
-        asks = response.status == 401 and self._wire.is_own(response.url)
-        return response.headers.every("WWW-Authenticate") if asks else []
+        is_challenged = response.status == 401 and self._sender.is_own(response.url)
+        return response.headers.every("WWW-Authenticate") if is_challenged else []
 
-    async def _exchange(self, request: TokenRequest, *, is_guest: bool = False) -> bytes:
+    async def _exchange(self, request: TokenRequest, *, is_anonymous: bool = False) -> bytes:
         """Send a token request; outside of the slots, because the request that needs the token holds one."""
         url, method, body = request.url.partition("#")[0], request.method, request.body
         task = f"give a token at {redacted(url)}"
         for _ in range(MAX_REDIRECTS + 1):
-            is_named = not is_guest and origin_of(url) == origin_of(request.url)
+            is_named = not is_anonymous and origin_of(url) == origin_of(request.url)
             call = Call(
                 method=method, task=task, url=url, body=body, limit=bounds.TOKEN_ANSWER_BYTES, is_for_token=is_named
             )
-            if self._wire.is_own(url):
-                await self._wire.turn()
-            response = await self._wire.send(call, url, request.headers)
+            if self._sender.is_own(url):
+                await self._sender.wait_for_rate()
+            response = await self._sender.send(call, url, request.headers)
             location = response.headers.get("Location")
             if response.status not in REDIRECTS or not location:
-                return (await self._wire.read(call, response)).body
+                return (await self._sender.read(call, response)).body
             response.close()
             if method == "POST" and response.status not in _KEEPING_METHOD:
                 raise Unsupported(f"registry {self._endpoint.name} redirected the request to {task} to a page")
-            goal = self._wire.resolve(location, url)
-            if request.is_secret and not self._may_learn(goal, request.url):
-                raise Refused(self._kept_secret(goal, task))
-            url = goal
+            target = self._sender.resolve(location, url)
+            if request.is_secret and not self._may_get_secret(target, request.url):
+                raise Refused(self._withheld_secret(target, task))
+            url = target
         raise Unavailable(
             f"registry {self._endpoint.name} redirected more than {MAX_REDIRECTS} times when asked to {task}"
         )
 
-    def _may_learn(self, url: str, realm: str) -> bool:
+    def _may_get_secret(self, url: str, realm: str) -> bool:
         """Return whether a token server's redirect may receive the credentials: below its own host, over TLS."""
-        if self._wire.is_own(url) or self._endpoint.names_token_server(url):
+        if self._sender.is_own(url) or self._endpoint.names_token_server(url):
             return True
-        named, goal = origin_of(realm), origin_of(url)
-        return goal == named or (goal[0] == "https" and f".{goal[1]}".endswith(f".{named[1]}"))
+        named, target = origin_of(realm), origin_of(url)
+        return target == named or (target[0] == "https" and f".{target[1]}".endswith(f".{named[1]}"))
 
-    def _kept_secret(self, url: str, task: str) -> str:
+    def _withheld_secret(self, url: str, task: str) -> str:
         name = self._endpoint.name
         if not url.startswith("https:"):
             return f"registry {name} redirected the credentials in clear when asked to {task}"

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 from tagferry.errors import TagferryError
 from tagferry.http.content_coding import blob_codings, decoded
-from tagferry.http.faults import Broken
+from tagferry.http.faults import ConnectionFailed
 from tagferry.http.response import Response
 from tagferry.streams import Flow, Piece
 
@@ -18,7 +18,9 @@ class Body:
         whole: as a call has it.
     """
 
-    def __init__(self, response: Response, error: Callable[[Broken], TagferryError], whole: int | None = None) -> None:
+    def __init__(
+        self, response: Response, error: Callable[[ConnectionFailed], TagferryError], whole: int | None = None
+    ) -> None:
         self._response = response
         self._error = error
         self._codings = blob_codings(response.status, response.headers, whole)
@@ -46,5 +48,5 @@ class Body:
         try:
             async for piece in pieces:
                 yield piece
-        except Broken as fault:
+        except ConnectionFailed as fault:
             raise self._error(fault) from fault

@@ -24,7 +24,7 @@ class Call:
         accept: the statuses that the caller handles; any other is raised as an error.
         redirects: whether another address may answer a question instead; what writes is always led on.
         limit: bytes that the answer's body may have.
-        to_check: bytes that the registry has to read again before it can answer.
+        bytes_to_verify: bytes that the registry has to read again before it can answer.
         whole: bytes of the blob that is asked for: a body of as many is taken as it is, however it is labelled.
         is_content: whether the answer is verified by its digest, so that it may come from storage without TLS.
         is_for_token: whether it goes to the registry's token server, which belongs to it wherever it is.
@@ -41,7 +41,7 @@ class Call:
     accept: frozenset[int] = frozenset({200})
     redirects: bool = False
     limit: int = bounds.MANIFEST_BYTES
-    to_check: int = 0
+    bytes_to_verify: int = 0
     whole: int | None = None
     is_content: bool = False
     is_for_token: bool = False

@@ -26,7 +26,7 @@ _END_SECONDS = 5.0
 _TOKEN_USER = "<token>"  # noqa: S105 - how helpers mark an identity token
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _NOT_FOUND = "not found"
-_MOST_OBJECTS = 16
+_MAX_OBJECTS = 16
 """Beginnings of objects that are tried in a helper's output."""
 _OBJECT = re.compile(r"^\s*{", re.MULTILINE)
 _DECODER = json.JSONDecoder()
@@ -57,10 +57,10 @@ async def ask_helper(helper: str, key: str, *, timeout: float = HELPER_TIMEOUT) 
     code, output, complaint = await _run(name, program, key, timeout)
     if code != 0:
         # Helpers report errors on the standard output.
-        said = _readable(output) or _readable(complaint)
-        if _NOT_FOUND in said.lower():
+        reported = _readable(output) or _readable(complaint)
+        if _NOT_FOUND in reported.lower():
             return None
-        reason = f": {said}" if said else ""
+        reason = f": {reported}" if reported else ""
         raise HelperFailed(f"credential helper {name} failed for {key} with exit code {code}{reason}")
     return _read(name, output)
 
@@ -81,7 +81,7 @@ async def _run(name: str, program: str, key: str, timeout: float) -> tuple[int, 
         raise Refused(f"credential helper {name} cannot be run: {error.strerror}") from None
     try:
         async with asyncio.timeout(timeout):
-            outputs = await _outputs(process)
+            outputs = await _read_outputs(process)
             return await process.wait(), *outputs
     except TimeoutError:
         await _kill(process)
@@ -120,11 +120,11 @@ def _pipe_with(key: str) -> Iterator[int]:
         os.close(reading)
 
 
-async def _outputs(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+async def _read_outputs(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
     stdout, stderr = process.stdout, process.stderr
     if stdout is None or stderr is None:
         raise AssertionError("both are pipes")
-    reading = [asyncio.ensure_future(_bounded(stdout)), asyncio.ensure_future(_shown(stderr))]
+    reading = [asyncio.ensure_future(_read_bounded(stdout)), asyncio.ensure_future(_read_beginning(stderr))]
     try:
         output, complaint = await asyncio.gather(*reading)
     finally:
@@ -134,7 +134,7 @@ async def _outputs(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
     return output, complaint
 
 
-async def _shown(stream: asyncio.StreamReader) -> bytes:
+async def _read_beginning(stream: asyncio.StreamReader) -> bytes:
     """Read a stream to its end; gives its beginning."""
     read = bytearray()
     while chunk := await stream.read(8192):
@@ -142,7 +142,7 @@ async def _shown(stream: asyncio.StreamReader) -> bytes:
     return bytes(read)
 
 
-async def _bounded(stream: asyncio.StreamReader) -> bytes:
+async def _read_bounded(stream: asyncio.StreamReader) -> bytes:
     """Read a stream to its end; raises ValueError where it is too long."""
     read = bytearray()
     while chunk := await stream.read(8192):
@@ -165,7 +165,7 @@ def _read(name: str, output: bytes) -> Credentials | None:
 def _answer(output: bytes) -> dict[str, Any]:
     """The first JSON object that begins a line, as some helpers print warnings and notices around it."""
     text = output.decode("utf-8-sig", "replace")
-    for start in islice(_OBJECT.finditer(text), _MOST_OBJECTS):
+    for start in islice(_OBJECT.finditer(text), _MAX_OBJECTS):
         try:
             document, _ = _DECODER.raw_decode(text, start.end() - 1)
         except (ValueError, RecursionError):

@@ -22,12 +22,12 @@ from tagferry.file_stamp import file_stamp
 from tagferry.remote.transport.credential_helper import HELPER_TIMEOUT, ask_helper
 from tagferry.remote.transport.endpoint import Credentials
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 """How often at most it is looked whether the file has changed."""
 RENEW_SECONDS = 5.0
 """How often at most the file and the helpers are asked again because credentials were refused or could not be had."""
 _SCHEME = re.compile(r"^https?://", re.IGNORECASE)
-_REMEMBERED = 4096
+_MAX_REPOSITORIES = 4096
 """Repositories whose entry is remembered."""
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class _Entry(NamedTuple):
     content: dict[str, Any]
 
 
-class _Answer(NamedTuple):
+class _HelperResult(NamedTuple):
     credentials: Credentials | None
     error: TagferryError | None
     at: float
@@ -82,7 +82,7 @@ class DockerCredentials:
         self._keys = _keys(host, default_port)
         self._timeout = timeout
         self._clock = clock
-        self._looked_at = clock()
+        self._polled_at = clock()
         self._stamp = file_stamp(path)
         try:
             self._document = _load(path)
@@ -90,8 +90,8 @@ class DockerCredentials:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             rule = f"must name a readable JSON file of docker's or podman's ({reason})"
             raise Invalid(setting, rule, str(path)) from None
-        self._by_repository: dict[str, _Entry | None] = {}
-        self._from_helper: _Answer | None = None
+        self._entries_by_repository: dict[str, _Entry | None] = {}
+        self._from_helper: _HelperResult | None = None
         self._renewed_at: float | None = None
         self._asking = asyncio.Lock()
 
@@ -103,10 +103,10 @@ class DockerCredentials:
 
     async def find(self, repository: str) -> Credentials | None:
         """See `CredentialSource.find`; the entry for the smallest part of the registry counts."""
-        self._look()
+        self._reload_if_changed()
         entry = self._entry(repository)
         if (entry is None or not entry.path) and (helper := self._helper()) is not None:
-            found = await self._ask(helper)
+            found = await self._ask_helper(helper)
             if found is not None:
                 return found
         return _read_entry(entry) if entry is not None else None
@@ -124,12 +124,12 @@ class DockerCredentials:
                     self._reload()
         return await self.find(repository)
 
-    def _look(self) -> None:
+    def _reload_if_changed(self) -> None:
         """Read the file again if it has changed."""
         now = self._clock()
-        if now - self._looked_at < LOOK_SECONDS:
+        if now - self._polled_at < POLL_SECONDS:
             return
-        self._looked_at = now
+        self._polled_at = now
         if file_stamp(self._path) != self._stamp:
             self._reload()
 
@@ -146,26 +146,26 @@ class DockerCredentials:
         if document != self._document:
             self._document = document
             self._from_helper = None
-            self._by_repository.clear()
+            self._entries_by_repository.clear()
 
     def _helper(self) -> str | None:
         helpers = self._document.get("credHelpers")
         if isinstance(helpers, dict):
             for key in self._keys:
                 for spelled, helper in helpers.items():
-                    if spelled == key or _place(spelled) == (key, ""):
+                    if spelled == key or _parse_key(spelled) == (key, ""):
                         # An empty name takes the registry out of the store, as docker reads it.
                         return str(helper) if helper else None
         store = self._document.get("credsStore")
         return str(store) if store else None
 
-    async def _ask(self, helper: str) -> Credentials | None:
+    async def _ask_helper(self, helper: str) -> Credentials | None:
         """Ask the helper once for all; what it answered counts until it is refused, and its failure for seconds."""
         async with self._asking:
             answer = self._from_helper
             is_old = answer is not None and answer.error is not None and self._clock() - answer.at >= RENEW_SECONDS
             if answer is None or is_old:
-                answer = self._from_helper = await self._answered(helper)
+                answer = self._from_helper = await self._run_helper(helper)
         if answer.error is not None:
             error = type(answer.error)(answer.error.message)
             if isinstance(error, Unavailable):
@@ -174,26 +174,26 @@ class DockerCredentials:
             raise error
         return answer.credentials
 
-    async def _answered(self, helper: str) -> _Answer:
+    async def _run_helper(self, helper: str) -> _HelperResult:
         try:
             for key in _helper_keys(self._keys):
                 found = await ask_helper(helper, key, timeout=self._timeout)
                 if found is not None:
-                    return _Answer(found, None, self._clock())
+                    return _HelperResult(found, None, self._clock())
         except TagferryError as error:
             log.warning("remote.credential_helper.failed", helper=helper, host=self._keys[0], error=error.message)
-            return _Answer(None, error, self._clock())
-        return _Answer(None, None, self._clock())
+            return _HelperResult(None, error, self._clock())
+        return _HelperResult(None, None, self._clock())
 
     def _entry(self, repository: str) -> _Entry | None:
         """The entry for the smallest part of the registry that holds the repository."""
-        if repository not in self._by_repository:
-            if len(self._by_repository) >= _REMEMBERED:
-                self._by_repository.clear()
-            self._by_repository[repository] = self._smallest(repository)
-        return self._by_repository[repository]
+        if repository not in self._entries_by_repository:
+            if len(self._entries_by_repository) >= _MAX_REPOSITORIES:
+                self._entries_by_repository.clear()
+            self._entries_by_repository[repository] = self._most_specific(repository)
+        return self._entries_by_repository[repository]
 
-    def _smallest(self, repository: str) -> _Entry | None:
+    def _most_specific(self, repository: str) -> _Entry | None:
         fitting = [
             entry
             for entry in self._entries()
@@ -205,7 +205,7 @@ class DockerCredentials:
         """The entries of this registry that hold something."""
         auths = self._document.get("auths")
         for key, content in auths.items() if isinstance(auths, dict) else ():
-            host, path = _place(key)
+            host, path = _parse_key(key)
             if host in self._keys and isinstance(content, dict) and _holds_something(content):
                 rank = self._keys.index(host) if key != DOCKER_HUB_KEY else -1
                 yield _Entry(path, rank, key, content)
@@ -242,7 +242,7 @@ def _helper_keys(hosts: list[str]) -> list[str]:
     return [hosts[0], f"https://{hosts[0]}"]
 
 
-def _place(key: str) -> tuple[str, str]:
+def _parse_key(key: str) -> tuple[str, str]:
     """The host of a key, and the part of the registry that it is for.
 
     Docker has written URLs and hosts: `https://host/v1/` and `host` mean all of the registry.

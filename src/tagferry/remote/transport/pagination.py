@@ -19,11 +19,11 @@ _NEXT = re.compile(r'<([^<>]*)>\s*;[^,<]*?\brel="?next\b"?', re.IGNORECASE)
 Fetch = Callable[[Call], Awaitable[Answer]]
 
 
-class Astray(Unavailable):
+class EndlessList(Unavailable):
     """Pages of a list that name each other without an end."""
 
 
-class TooMuch(Astray):
+class ListTooLong(EndlessList):
     """A list that is longer than any that is read."""
 
 
@@ -54,8 +54,8 @@ async def pages(
         bound: the name of that bound.
 
     Raises:
-        Astray: the links have no end, so the list would not be complete.
-        TooMuch: the pages have too many bytes.
+        EndlessList: the links have no end, so the list would not be complete.
+        ListTooLong: the pages have too many bytes.
     """
     fetch = fetch or transport.fetch
     seen = {first.url, transport.resolve(first.url)}
@@ -65,42 +65,42 @@ async def pages(
         answer = await fetch(call)
         left -= len(answer.body)
         if left < 0:
-            raise too_much(transport, call, f"more than {most_bytes} bytes", bound=bound)
+            raise list_too_long(transport, call, f"more than {most_bytes} bytes", bound=bound)
         # Not after it: who reads the pages may be cancelled in between.
-        answer.let_go()
+        answer.release()
         yield answer
         link = _next(answer)
         if link is None:
             return
         url = _at_same_host(transport, link, answer.url or transport.resolve(call.url))
         if url in seen:
-            raise Astray(f"registry {transport.name} named a next page that leads astray: asked to {call.task}")
+            raise EndlessList(f"registry {transport.name} named a next page that leads astray: asked to {call.task}")
         seen.add(url)
         call = replace(call, url=url)
-    raise Astray(f"registry {transport.name} named more than {most} pages when asked to {call.task}")
+    raise EndlessList(f"registry {transport.name} named more than {most} pages when asked to {call.task}")
 
 
-def goes_on(page: Answer) -> bool:
+def has_next_page(page: Answer) -> bool:
     """Return whether a page has a link to a next one."""
     return _next(page) is not None
 
 
-def too_much(transport: Transport, call: Call, what: str, *, bound: str) -> TooMuch:
+def list_too_long(transport: Transport, call: Call, what: str, *, bound: str) -> ListTooLong:
     """The error of a list that is too long, with what there is too much of, and the name of the bound."""
     BOUND_REACHED.labels(bound=bound).inc()
-    return TooMuch(f"registry {transport.name} answered {what} when asked to {call.task}", may_pass=False)
+    return ListTooLong(f"registry {transport.name} answered {what} when asked to {call.task}", may_pass=False)
 
 
-def too_many_names(transport: Transport, call: Call) -> TooMuch:
+def too_many_names(transport: Transport, call: Call) -> ListTooLong:
     """The error of a list of too many names."""
-    return too_much(transport, call, f"more than {bounds.TAG_LIST_NAMES} names", bound="tag_list_names")
+    return list_too_long(transport, call, f"more than {bounds.TAG_LIST_NAMES} names", bound="tag_list_names")
 
 
-def require_few(transport: Transport, call: Call, page: Answer) -> None:
+def require_bounded(transport: Transport, call: Call, page: Answer) -> None:
     """Make sure that a page has not too many names, before it is parsed: each takes much more memory then.
 
     Raises:
-        TooMuch: it has more.
+        ListTooLong: it has more.
     """
     if page.body.count(b",") > bounds.TAG_LIST_NAMES:
         raise too_many_names(transport, call)
@@ -108,8 +108,10 @@ def require_few(transport: Transport, call: Call, page: Answer) -> None:
 
 def not_a_list(transport: Transport, call: Call, page: Answer) -> NotAList:
     """The error of an answer that is not the list that was asked for."""
-    told = one_line(page.media_type, 100) or "no media type"
-    return NotAList(f"registry {transport.name} answered {page.status} with no list ({told}) when asked to {call.task}")
+    message = one_line(page.media_type, 100) or "no media type"
+    return NotAList(
+        f"registry {transport.name} answered {page.status} with no list ({message}) when asked to {call.task}"
+    )
 
 
 def _next(page: Answer) -> str | None:

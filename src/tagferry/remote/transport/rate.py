@@ -8,11 +8,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable
 
-HOSTS = 32
+MAX_HOSTS = 32
 """Other hosts than the registry's own whose limits are remembered."""
-SLOWEST = 1.0
+MIN_LIMIT = 1.0
 """Requests a second that are tried at least, however few were granted: one refusal more costs less than the wait."""
-RESTART = 10.0
+RESTART_LIMIT = 10.0
 """Requests a second with which to begin again at a host that was down, which says nothing about how many it grants."""
 _MARGIN = 0.9
 """The part of the granted rate that is used next."""
@@ -29,7 +29,7 @@ _IDLE_SECONDS = 1.0
 """Without an answer for so long, a host was not used to its limit."""
 
 
-class RequestRate:
+class RequestLimiter:
     """Lets requests to one host start as often as it grants, and none while it asks to be left alone.
 
     Args:
@@ -48,38 +48,38 @@ class RequestRate:
     ) -> None:
         self._sleep = sleep
         self._clock = clock
-        self._line = asyncio.Lock()
+        self._queue = asyncio.Lock()
         self._quiet_until = self._next_at = float("-inf")
         self._refused_at: float | None = None
         self._asked_to_wait = 0.0
-        self._slowest = SLOWEST
+        self._min_limit = MIN_LIMIT
         self._began_at = self._answered_at = self._settled_at = self._grown_at = clock()
         self._granted = 0
         self._acceleration = _FIRST_ACCELERATION
         self.limit: float | None = None
 
-    def expect(self, limit: float) -> None:
+    def restore(self, limit: float) -> None:
         """Begin with a limit that an earlier process has found, in requests a second; it grows as any other."""
         if self.limit is None and self._refused_at is None and limit < _UNLIMITED:
-            self.limit = max(limit, SLOWEST)
+            self.limit = max(limit, MIN_LIMIT)
             self._settled_at = self._grown_at = self._clock()
 
-    def grant(self) -> None:
+    def record_success(self) -> None:
         """Note that a request was not refused."""
         now = self._clock()
-        if now - self._answered_at > _IDLE_SECONDS and self._refused_at is None and not self._is_awaited(now):
+        if now - self._answered_at > _IDLE_SECONDS and self._refused_at is None and not self._is_contended(now):
             self._began_at, self._granted = now, 0
         self._answered_at = now
         self._granted += 1
         if self.limit is not None and self._refused_at is None:
             self._grow(self.limit, now)
 
-    def refuse(self, seconds: float, *, slowest: float = SLOWEST) -> bool:
+    def record_refusal(self, seconds: float, *, min_limit: float = MIN_LIMIT) -> bool:
         """Note that a request was refused, or that the next one would be.
 
         Args:
             seconds: how long the host asks to be left alone.
-            slowest: requests a second to continue with at least.
+            min_limit: requests a second to continue with at least.
 
         Returns:
             Whether this is a new refusal; those that follow at once belong to requests that were under way by then.
@@ -87,15 +87,15 @@ class RequestRate:
         now = self._clock()
         is_new = self._refused_at is None
         if is_new:
-            self._refused_at, self._asked_to_wait, self._slowest = now, seconds, slowest
+            self._refused_at, self._asked_to_wait, self._min_limit = now, seconds, min_limit
         self._quiet_until = max(self._quiet_until, now + seconds)
         return is_new
 
-    async def turn(self) -> None:
+    async def acquire(self) -> None:
         """Wait until a request may start; those who wait go one after another."""
         if self.limit is None and self._refused_at is None:
             return
-        async with self._line:
+        async with self._queue:
             until = None
             # It may be asked for a longer time meanwhile.
             while (start := max(self._quiet_until, self._next_at)) != until and start > self._clock():
@@ -118,25 +118,25 @@ class RequestRate:
         self._acceleration = _FIRST_ACCELERATION if self.limit is None else _ACCELERATION
         if self.limit is not None:
             chosen = min(max(chosen, _LARGEST_CUT * self.limit), _MARGIN * self.limit)
-        self.limit = max(chosen, self._slowest)
+        self.limit = max(chosen, self._min_limit)
         self._refused_at = None
         self._began_at = self._answered_at = self._settled_at = self._grown_at = now
         self._granted = 0
 
     def _grow(self, limit: float, now: float) -> None:
         # A limit that nothing waits for is not tested by what is granted.
-        if self._is_awaited(now):
+        if self._is_contended(now):
             growth = min(_FASTEST_GROWTH, self._acceleration * (now - self._settled_at))
             limit *= 1 + growth * min(now - self._grown_at, _IDLE_SECONDS)
             self.limit = limit if limit < _UNLIMITED else None
         self._grown_at = now
 
-    def _is_awaited(self, now: float) -> bool:
+    def _is_contended(self, now: float) -> bool:
         """Return whether a request that came now would have to wait."""
-        return self._next_at > now or self._line.locked()
+        return self._next_at > now or self._queue.locked()
 
 
-class HostRates:
+class HostLimiters:
     """The rates of the other hosts that a registry leads to: its storage and its token server.
 
     Args:
@@ -145,12 +145,12 @@ class HostRates:
 
     def __init__(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._sleep = sleep
-        self._rates: dict[Hashable, RequestRate] = {}
+        self._limiters: dict[Hashable, RequestLimiter] = {}
 
-    def of(self, host: Hashable) -> RequestRate:
-        """Return a host's rate; of more hosts than `HOSTS`, the one that was met first is forgotten."""
-        if host not in self._rates:
-            while len(self._rates) >= HOSTS:
-                del self._rates[next(iter(self._rates))]
-            self._rates[host] = RequestRate(sleep=self._sleep)
-        return self._rates[host]
+    def of(self, host: Hashable) -> RequestLimiter:
+        """Return a host's rate; of more hosts than `MAX_HOSTS`, the one that was met first is forgotten."""
+        if host not in self._limiters:
+            while len(self._limiters) >= MAX_HOSTS:
+                del self._limiters[next(iter(self._limiters))]
+            self._limiters[host] = RequestLimiter(sleep=self._sleep)
+        return self._limiters[host]

@@ -18,34 +18,41 @@ from urllib.parse import urljoin, urlsplit
 from tagferry import __version__, bounds
 from tagferry.concurrency import EXTERNAL_WAIT
 from tagferry.errors import AnswerTooLarge, Invalid, Refused, TagferryError, Unavailable, Untrusted
+from tagferry.http.address_policy import ANY_ADDRESS, AddressForbidden, AddressPolicy, Zone, zone_of, zone_of_host
 from tagferry.http.connection import Stream
 from tagferry.http.content_coding import codings, decoded
-from tagferry.http.faults import Broken, Rejected, Silent, Slow, Unconnected, Unheard
-from tagferry.http.pool import Connections
+from tagferry.http.faults import (
+    CircuitOpen,
+    ConnectionFailed,
+    ConnectionRejected,
+    ConnectionTimedOut,
+    ConnectTimedOut,
+    TransferTooSlow,
+)
+from tagferry.http.pool import ConnectionPool
 from tagferry.http.proxies import Proxies
 from tagferry.http.response import Response
 from tagferry.http.urls import LONGEST_HOST, PORTS, Origin, encoded, host_of, origin_of
-from tagferry.http.zones import ANYWHERE, OutOfReach, Reach, Zone, zone_of, zone_of_host
 from tagferry.metrics import BOUND_REACHED
-from tagferry.remote.transport.authorization import MAX_REDIRECTS, REDIRECTS, ROOT, Access, Wire
+from tagferry.remote.transport.authorization import MAX_REDIRECTS, REDIRECTS, ROOT, AuthorizedSender, Sender
 from tagferry.remote.transport.body import Body
 from tagferry.remote.transport.call import Call as Call
+from tagferry.remote.transport.circuit_breaker import CircuitBreakers
 from tagferry.remote.transport.credential_hosts import HostList
 from tagferry.remote.transport.endpoint import Endpoint
-from tagferry.remote.transport.rate import HostRates, RequestRate
-from tagferry.remote.transport.response import Answer, Room, failure
-from tagferry.remote.transport.retry import Budget, Retries, Retry
-from tagferry.remote.transport.silence import Silences
-from tagferry.remote.transport.throttle import Slots, Throttle, note
+from tagferry.remote.transport.rate import HostLimiters, RequestLimiter
+from tagferry.remote.transport.response import Answer, LargeAnswerSlot, failure
+from tagferry.remote.transport.retry import Retries, Retry, RetryBudget
+from tagferry.remote.transport.throttle import Slots, Throttle, record_response
 from tagferry.tls import ClientContexts
 
-FAR_SECONDS = 0.01
+HIGH_LATENCY_SECONDS = 0.01
 """A registry whose answers take at least this long to begin counts as far away."""
-_SLOWEST_COMMIT = 20e6
+_MIN_COMMIT_RATE = 20e6
 """Bytes a second that a registry is expected to check and store at least, once it has a whole blob."""
 
 
-class Moved(Unavailable):
+class StreamRedirected(Unavailable):
     """A stream was redirected after some of it had been sent: send it from its beginning to `url`."""
 
     def __init__(self, message: str, *, method: str, url: str) -> None:
@@ -59,35 +66,35 @@ class Transport:
 
     def __init__(self, endpoint: Endpoint, *, retry: Retry) -> None:
         self.endpoint = endpoint
-        self.retry = Retries(retry, Budget())
+        self.retry = Retries(retry, RetryBudget())
         self._own = urlsplit(endpoint.url)
         origin = origin_of(endpoint.url)
         # A registry on port 80 that leads on to port 443 of the same host is more careful than its configuration.
         self._origins = {origin, ("https", origin[1], 443)} if origin[::2] == ("http", 80) else {origin}
-        self._asks_first, self._may_ask_first = False, True
+        self._expects_continue, self._may_expect_continue = False, True
         self._origin = origin
         self._token_hosts, self._redirect_hosts = HostList(endpoint.token_hosts), HostList(endpoint.redirect_hosts)
         self._zone: Zone | None = None
         self._base = f"{self._own.scheme}://{self._own.netloc}"
-        self._access = Access(
+        self._authorized = AuthorizedSender(
             endpoint,
-            Wire(
-                follow=self._redirected,
+            Sender(
+                follow=self._send_with_redirects,
                 send=self._send,
                 read=self._read,
                 resolve=self.resolve,
                 is_own=self.is_own,
-                turn=self.turn,
-                shown=self._shown,
+                wait_for_rate=self.wait_for_rate,
+                display_name=self._display_name,
             ),
         )
-        self._patience = retry.patience
-        self._throttle = Throttle(endpoint.max_connections, patience=retry.patience, sleep=retry.sleep)
-        self._rates = HostRates(sleep=retry.sleep)
+        self._max_wait = retry.max_wait
+        self._throttle = Throttle(endpoint.max_connections, max_wait=retry.max_wait, sleep=retry.sleep)
+        self._host_limiters = HostLimiters(sleep=retry.sleep)
         self._proxies = Proxies(endpoint.proxy)
-        self._silences = Silences()
-        self._large = asyncio.Semaphore(bounds.LARGE_ANSWERS)
-        self._connections: Connections | None = None
+        self._circuits = CircuitBreakers()
+        self._large_answers = asyncio.Semaphore(bounds.LARGE_ANSWERS)
+        self._pool: ConnectionPool | None = None
         self.round_trip: float | None = None
         """Seconds that the registry's quickest answer so far took to begin; None before the first."""
 
@@ -99,26 +106,26 @@ class Transport:
     @property
     def is_far(self) -> bool | None:
         """Whether what is sent takes noticeably long to get there; None while that is not known."""
-        return None if self.round_trip is None else self.round_trip >= FAR_SECONDS
+        return None if self.round_trip is None else self.round_trip >= HIGH_LATENCY_SECONDS
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._connections is not None:
-            await self._connections.close()
-            self._connections = None
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
 
     def upload_slot(self) -> Slots:
         """What a request with a stream for a body is sent under; taken before the stream's source is opened."""
         return self._throttle.uploads
 
     @property
-    def rate(self) -> RequestRate:
+    def limiter(self) -> RequestLimiter:
         """How many requests a second the registry itself grants."""
-        return self._throttle.rate
+        return self._throttle.limiter
 
-    async def turn(self) -> None:
+    async def wait_for_rate(self) -> None:
         """Wait until another request may start under a slot that is held."""
-        await self._throttle.rate.turn()
+        await self._throttle.limiter.acquire()
 
     def resolve(self, location: str, base: str = "") -> str:
         """The absolute URL that a Location or Link of this registry means.
@@ -175,12 +182,12 @@ class Transport:
         """
         if isinstance(call.body, Stream):
             # Whoever sends a stream holds an upload slot by now, and a stream cannot be sent again.
-            return await self._read(call, await self._access.send(call))
+            return await self._read(call, await self._authorized.send(call))
 
         async def attempt() -> Answer:
-            with self._probing(call):
+            with self._circuit_guard(call):
                 async with nullcontext() if holds_slot else self._throttle.requests, self._deadline(call):
-                    return await self._read(call, await self._access.send(call))
+                    return await self._read(call, await self._authorized.send(call))
 
         with EXTERNAL_WAIT.get():
             return await attempt() if once else await self.retry.run(attempt)
@@ -195,10 +202,10 @@ class Transport:
         """
 
         async def attempt() -> tuple[AsyncExitStack, Response]:
-            with self._probing(call):
+            with self._circuit_guard(call):
                 async with AsyncExitStack() as held:
                     await held.enter_async_context(self._throttle.requests)
-                    response = await self._access.send(call)
+                    response = await self._authorized.send(call)
                     if response.status not in call.accept:
                         await self._read(call, response)
                     held.callback(response.close)
@@ -208,31 +215,31 @@ class Transport:
             held, response = await (attempt() if once else self.retry.run(attempt))
         async with held:
             answer = Answer(response.status, response.headers, url=response.url)
-            yield answer, Body(response, partial(self._fault, call), call.whole)
+            yield answer, Body(response, partial(self._error_of, call), call.whole)
 
     @property
     def identity(self) -> int:
         """See `ImageStore.identity`."""
-        return self._access.identity
+        return self._authorized.identity
 
     def expect_writes(self, repository: str) -> None:
         """Ask for permission to write to a repository from now on, whatever the question about it."""
-        self._access.expect_writes(repository)
+        self._authorized.expect_writes(repository)
 
     def expects_writes(self, repository: str) -> bool:
         """Return whether a repository is written to."""
-        return self._access.expects_writes(repository)
+        return self._authorized.expects_writes(repository)
 
     async def user(self, repository: str) -> str:
         """Return how a message names the user whose credentials are used for a repository."""
-        return await self._access.user(repository)
+        return await self._authorized.user(repository)
 
     async def sign_in(self) -> None:
         """Authenticate, without asking for anything else; raises Refused where the credentials are not accepted."""
 
         async def attempt() -> None:
             async with self._throttle.requests:
-                await self._access.sign_in()
+                await self._authorized.sign_in()
 
         await self.retry.run(attempt)
 
@@ -242,9 +249,9 @@ class Transport:
         if answer.url and not (is_trusted or self.is_own(answer.url)):
             # The text of another host's error may hold what no user here should read, so that only its status counts.
             answer = replace(answer, body=b"")
-        return self._access.explained(call, failure(self._shown(answer.url), call.task, answer))
+        return self._authorized.with_permission_hint(call, failure(self._display_name(answer.url), call.task, answer))
 
-    def _shown(self, url: str) -> str:
+    def _display_name(self, url: str) -> str:
         """Return how a message names the registry; with the proxy that may have answered at the URL instead."""
         try:
             proxy = self._proxies.find(origin_of(url)) if url.startswith("http:") else None
@@ -252,14 +259,14 @@ class Transport:
             proxy = None
         return self.name if proxy is None else f"{self.name} (through proxy {proxy})"
 
-    async def _redirected(self, call: Call, url: str, authorization: str | None) -> Response:
+    async def _send_with_redirects(self, call: Call, url: str, authorization: str | None) -> Response:
         """Send, and follow redirects with the same method and body, as Go's client does for 307 and 308.
 
         That client makes a GET without a body of a POST that is answered 301 or 302, which opens no upload: what
         writes stays what it is here. 303 says that the answer is elsewhere, so it is asked for by GET.
 
         Raises:
-            Moved: the body is a stream that has begun.
+            StreamRedirected: the body is a stream that has begun.
         """
         first = url
         for _ in range(MAX_REDIRECTS + 1):
@@ -280,17 +287,17 @@ class Transport:
                 return response
             response.close()
             url = self.resolve(location, response.url)
-            call = self._led_on(call, response.status, url)
+            call = self._redirected_call(call, response.status, url)
         raise Unavailable(f"registry {self.name} redirected more than {MAX_REDIRECTS} times when asked to {call.task}")
 
-    def _led_on(self, call: Call, status: int, url: str) -> Call:
+    def _redirected_call(self, call: Call, status: int, url: str) -> Call:
         """Return the request to send to the address of a redirect."""
         if status == 303 and call.writes:
             return replace(call, method="GET", headers={}, body=b"", redirects=True)
-        self._asks_first = self._asks_first or call.writes
+        self._expects_continue = self._expects_continue or call.writes
         if isinstance(call.body, Stream) and call.body.has_begun:
-            told = f"registry {self.name} led to {host_of(url)} in the middle, when asked to {call.task}"
-            raise Moved(told, method=call.method, url=url)
+            message = f"registry {self.name} led to {host_of(url)} in the middle, when asked to {call.task}"
+            raise StreamRedirected(message, method=call.method, url=url)
         return call
 
     def _may_send_again(self, call: Call, response: Response) -> bool:
@@ -298,52 +305,52 @@ class Transport:
         body = call.body
         if not isinstance(body, Stream) or response.status != 417 or body.has_begun:
             return False
-        self._may_ask_first = False
+        self._may_expect_continue = False
         return True
 
     async def _send(self, call: Call, url: str, headers: Mapping[str, str]) -> Response:
         body = call.body
         if isinstance(body, Stream):
-            body.asks_first = self._asks_first and self._may_ask_first
-        silence = max(self.endpoint.read_timeout, call.to_check / _SLOWEST_COMMIT)
+            body.expects_continue = self._expects_continue and self._may_expect_continue
+        idle_timeout = max(self.endpoint.read_timeout, call.bytes_to_verify / _MIN_COMMIT_RATE)
         is_own = self.is_own(url)
-        elsewhere = None if is_own else self._rates.of(origin_of(url))
-        if elsewhere is not None:
-            await elsewhere.turn()
+        limiter = None if is_own else self._host_limiters.of(origin_of(url))
+        if limiter is not None:
+            await limiter.acquire()
         started, origin = time.monotonic(), origin_of(url)
         try:
-            with self._silences.listening(origin, is_needed=elsewhere is None or call.is_for_token):
-                response = await self._connected().send(
+            with self._circuits.request(origin, is_needed=limiter is None or call.is_for_token):
+                response = await self._connection_pool().send(
                     call.method,
                     url,
                     headers,
                     body,
-                    silence=silence,
-                    slowest=self.endpoint.min_bytes_per_second,
-                    identified=self._may_identify(call, url),
-                    reach=ANYWHERE if is_own else self._reach(origin),
+                    idle_timeout=idle_timeout,
+                    min_rate=self.endpoint.min_bytes_per_second,
+                    with_certificate=self._may_send_certificate(call, url),
+                    address_policy=ANY_ADDRESS if is_own else self._address_policy(origin),
                 )
-        except OutOfReach as fault:
-            raise self._out_of_reach(call, url, fault) from None
-        except Broken as fault:
-            error = self._fault(call, fault)
-            if isinstance(error, Unavailable) and self._silences.is_silent(origin):
+        except AddressForbidden as fault:
+            raise self._address_forbidden(call, url, fault) from None
+        except ConnectionFailed as fault:
+            error = self._error_of(call, fault)
+            if isinstance(error, Unavailable) and self._circuits.is_open(origin):
                 # The caller decides whether to wait further, since it may hold what others need meanwhile.
                 error.is_final = True
             raise error from fault
-        if isinstance(body, Stream) and body.was_asked_for is False:
-            self._may_ask_first = False
+        if isinstance(body, Stream) and body.got_continue is False:
+            self._may_expect_continue = False
         if is_own and self._zone is not Zone.PUBLIC:
-            self._note_zone(response)
-        if elsewhere is None:
-            self._throttle.note(response.status, response.headers)
+            self._update_zone(response)
+        if limiter is None:
+            self._throttle.record_response(response.status, response.headers)
         else:
-            note(elsewhere, response.status, response.headers, patience=self._patience)
+            record_response(limiter, response.status, response.headers, max_wait=self._max_wait)
         if is_own and not isinstance(body, Stream):
             self.round_trip = min(self.round_trip or math.inf, time.monotonic() - started)
         return response
 
-    def _note_zone(self, response: Response) -> None:
+    def _update_zone(self, response: Response) -> None:
         """Note where the registry is; one that was at a public address once counts as public from then on."""
         if self._proxies.find(origin_of(response.url)) is not None or response.peer is None:
             zone = zone_of_host(self._origin[1]) or Zone.PUBLIC
@@ -351,13 +358,13 @@ class Transport:
             zone = zone_of(response.peer)
         self._zone = zone if self._zone is None else min(zone, self._zone)
 
-    def _reach(self, origin: Origin) -> Reach:
+    def _address_policy(self, origin: Origin) -> AddressPolicy:
         """Where a host that the registry leads to may be."""
         if self._token_hosts.covers(origin) or self._redirect_hosts.covers(origin):
-            return ANYWHERE
-        return Reach(self._zone or Zone.PUBLIC)
+            return ANY_ADDRESS
+        return AddressPolicy(self._zone or Zone.PUBLIC)
 
-    def _out_of_reach(self, call: Call, url: str, fault: OutOfReach) -> Refused:
+    def _address_forbidden(self, call: Call, url: str, fault: AddressForbidden) -> Refused:
         host = urlsplit(url).hostname
         setting = "token_hosts" if call.is_for_token else "redirect_hosts"
         return Refused(
@@ -366,15 +373,15 @@ class Transport:
         )
 
     @contextmanager
-    def _probing(self, call: Call) -> Iterator[None]:
+    def _circuit_guard(self, call: Call) -> Iterator[None]:
         """Make an attempt; raises Unavailable, before waiting for a slot or a token, where nothing is answered."""
         try:
-            with self._silences.attempt():
+            with self._circuits.guard():
                 yield
-        except Unheard as fault:
-            raise self._fault(call, fault) from None
+        except CircuitOpen as fault:
+            raise self._error_of(call, fault) from None
 
-    def _may_identify(self, call: Call, url: str) -> bool:
+    def _may_send_certificate(self, call: Call, url: str) -> bool:
         """Return whether to show the client's certificate there: to the registry's host, and to its token server."""
         has_one = self.endpoint.client_certificate is not None
         if not has_one or urlsplit(url).hostname == self._own.hostname:
@@ -383,29 +390,31 @@ class Transport:
 
     async def _read(self, call: Call, response: Response) -> Answer:
         """Read an answer's body, which is bounded; raises what an answer that the caller does not accept means."""
-        wanted = response.status in call.accept and not self._is_page(call, response)
+        wanted = response.status in call.accept and not self._is_web_page(call, response)
         is_refusal = response.status >= 400
         limit = call.limit if wanted else bounds.ERROR_BODY_BYTES
-        room = Room(self._large)
+        slot = LargeAnswerSlot(self._large_answers)
         try:
-            body = await self._body(call, response, limit, room, is_needed=wanted)
+            body = await self._body(call, response, limit, slot, is_needed=wanted)
         except BaseException:
             # A cancelled task may keep its frames, and so the room, until some later collection.
-            room.leave()
+            slot.release()
             raise
         is_too_long = len(body) > limit
         del body[limit:]
-        answer = Answer(response.status, response.headers, bytes(body), url=response.url, room=room)
+        answer = Answer(response.status, response.headers, bytes(body), url=response.url, slot=slot)
         if not wanted:
             raise self.failure(call, answer)
         if is_too_long and not is_refusal:
-            room.leave()
+            slot.release()
             raise AnswerTooLarge(
                 f"the answer of registry {self.name} to {call.task}", f"must have at most {limit} bytes"
             )
         return answer
 
-    async def _body(self, call: Call, response: Response, limit: int, room: Room, *, is_needed: bool) -> bytearray:
+    async def _body(
+        self, call: Call, response: Response, limit: int, slot: LargeAnswerSlot, *, is_needed: bool
+    ) -> bytearray:
         """Read a body, or a little more than so many bytes of it; a large one once there is room for it."""
         body, most_small = bytearray(), min(limit, bounds.LARGE_ANSWER_BYTES)
         chunks, applied = response.chunks(), codings(response.headers)
@@ -415,17 +424,17 @@ class Transport:
                 if len(body) > limit:
                     break
                 if len(body) > most_small:
-                    await room.enter()
+                    await slot.acquire()
                     most_small = limit
-        except Broken as fault:
+        except ConnectionFailed as fault:
             # An error's status says enough; its words may be lost where the registry hung up on an upload.
-            if is_needed and not (response.status >= 400 and isinstance(fault, Rejected)):
-                raise self._fault(call, fault) from fault
+            if is_needed and not (response.status >= 400 and isinstance(fault, ConnectionRejected)):
+                raise self._error_of(call, fault) from fault
         finally:
             response.close()
         return body
 
-    def _is_page(self, call: Call, response: Response) -> bool:
+    def _is_web_page(self, call: Call, response: Response) -> bool:
         """Return whether a write, or a login, was redirected to a web page for people, whose status says nothing."""
         is_html = response.status == 200 and response.headers.get("Content-Type", "").startswith("text/html")
         return is_html and (call.writes or call.url == ROOT) and response.url != self.resolve(call.url)
@@ -433,41 +442,41 @@ class Transport:
     @asynccontextmanager
     async def _deadline(self, call: Call) -> AsyncIterator[None]:
         """End a request that takes too long as a whole, however its bytes trickle."""
-        deadline = asyncio.timeout(self.endpoint.request_timeout + call.to_check / _SLOWEST_COMMIT)
+        deadline = asyncio.timeout(self.endpoint.request_timeout + call.bytes_to_verify / _MIN_COMMIT_RATE)
         try:
             async with deadline:
                 yield
         except TimeoutError:
             if not deadline.expired():
                 raise
-            raise self._fault(call, Silent()) from None
+            raise self._error_of(call, ConnectionTimedOut()) from None
 
-    def _fault(self, call: Call, fault: Broken) -> TagferryError:
-        if isinstance(fault, Silent) and not isinstance(fault, Unconnected):
-            told = f"registry {self.name} did not answer in time when asked to {call.task}"
-            return Unavailable(told, silent=self.name)
-        if isinstance(fault, Slow):
+    def _error_of(self, call: Call, fault: ConnectionFailed) -> TagferryError:
+        if isinstance(fault, ConnectionTimedOut) and not isinstance(fault, ConnectTimedOut):
+            message = f"registry {self.name} did not answer in time when asked to {call.task}"
+            return Unavailable(message, silent=self.name)
+        if isinstance(fault, TransferTooSlow):
             BOUND_REACHED.labels(bound="min_bytes_per_second").inc()
             least = self.endpoint.min_bytes_per_second
             return Unavailable(
                 f"registry {self.name} moved fewer than {least} bytes a second (min_bytes_per_second of its region) "
                 f"when asked to {call.task}"
             )
-        told = f"registry {self.name} could not be reached to {call.task}: {fault}"
-        if isinstance(fault, Unheard):
-            told = f"registry {self.name} was not asked to {call.task}, since it answers nothing at present: {fault}"
-        if isinstance(fault, Rejected):
-            return Untrusted(told)
-        error = Unavailable(told, silent=self.name if isinstance(fault, Silent | Unheard) else None)
-        error.is_final = isinstance(fault, Unheard)
+        message = f"registry {self.name} could not be reached to {call.task}: {fault}"
+        if isinstance(fault, CircuitOpen):
+            message = f"registry {self.name} was not asked to {call.task}, since it answers nothing at present: {fault}"
+        if isinstance(fault, ConnectionRejected):
+            return Untrusted(message)
+        error = Unavailable(message, silent=self.name if isinstance(fault, ConnectionTimedOut | CircuitOpen) else None)
+        error.is_final = isinstance(fault, CircuitOpen)
         return error
 
-    def _connected(self) -> Connections:
-        if self._connections is None:
-            self._connections = Connections(
+    def _connection_pool(self) -> ConnectionPool:
+        if self._pool is None:
+            self._pool = ConnectionPool(
                 tls=ClientContexts(self.endpoint.tls),
                 proxies=self._proxies,
                 headers={"User-Agent": f"tagferry/{__version__}", "Accept-Encoding": "identity"},
                 connect_timeout=self.endpoint.connect_timeout,
             )
-        return self._connections
+        return self._pool

@@ -26,30 +26,30 @@ class NotAuthenticated(Refused):
     """A registry, or its token server, does not accept who is asking (401), whatever was asked."""
 
 
-class Room:
+class LargeAnswerSlot:
     """The room of one large answer among those of its registry that may be held at once.
 
     Args:
-        places: how many more there may be.
+        semaphore: how many more there may be.
     """
 
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places: asyncio.Semaphore | None = None
-        self._wanted = places
+    def __init__(self, semaphore: asyncio.Semaphore) -> None:
+        self._held: asyncio.Semaphore | None = None
+        self._semaphore = semaphore
 
-    async def enter(self) -> None:
+    async def acquire(self) -> None:
         """Wait until there is room."""
-        await self._wanted.acquire()
-        self._places = self._wanted
+        await self._semaphore.acquire()
+        self._held = self._semaphore
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Make room for another one."""
-        if self._places is not None:
-            self._places.release()
-            self._places = None
+        if self._held is not None:
+            self._held.release()
+            self._held = None
 
     def __del__(self) -> None:
-        self.leave()
+        self.release()
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,19 @@ class Answer:
 
     Attributes:
         url: what answered, after all redirects; what is relative in the headers is relative to it.
-        room: what a large answer takes at its registry.
+        slot: what a large answer takes at its registry.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
     url: str = ""
-    room: Room | None = field(default=None, repr=False, compare=False)
+    slot: LargeAnswerSlot | None = field(default=None, repr=False, compare=False)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Note that a large answer is held no longer; where nobody does, that is noted when it is collected."""
-        if self.room is not None:
-            self.room.leave()
+        if self.slot is not None:
+            self.slot.release()
 
     @cached_property
     def digest(self) -> Digest | None:
@@ -118,8 +118,8 @@ class Answer:
     def explanation(self) -> str:
         """The registry's own code and message, or what its body says in another form, as short as a sentence bears."""
         parts = (self.code, str(self._error.get("message") or ""))
-        told = ": ".join(part for part in parts if part) or explain(self.document, self.body, self.media_type)
-        return one_line(without_secrets(told))
+        message = ": ".join(part for part in parts if part) or explain(self.document, self.body, self.media_type)
+        return one_line(without_secrets(message))
 
     @property
     def _error(self) -> dict[str, Any]:
@@ -136,8 +136,8 @@ def failure(registry: str, task: str, answer: Answer) -> TagferryError:
         Unsupported for 405 and 501, TooLarge for 413, RateLimited for 429, Unavailable for faults of the server,
         Invalid for what else it refused.
     """
-    told = f"{answer.status} {answer.explanation.removeprefix(str(answer.status)).strip()}".strip()
-    sentence = f"registry {registry} answered {told} when asked to {task}"
+    message = f"{answer.status} {answer.explanation.removeprefix(str(answer.status)).strip()}".strip()
+    sentence = f"registry {registry} answered {message} when asked to {task}"
     wait = retry_after(answer.headers)
     match answer.status:
         case 401:
@@ -145,18 +145,18 @@ def failure(registry: str, task: str, answer: Answer) -> TagferryError:
         case 403:
             return Refused(sentence)
         case 404:
-            return NotFound("resource", f"at registry {registry}", f"it answered {told} when asked to {task}")
+            return NotFound("resource", f"at registry {registry}", f"it answered {message} when asked to {task}")
         case 405 | 501:
             return Unsupported(sentence)
         case 413:
-            return TooLarge(f"the request to {task}", f"is too large for registry {registry}, which answered {told}")
+            return TooLarge(f"the request to {task}", f"is too large for registry {registry}, which answered {message}")
         case 429:
             return RateLimited(sentence, retry_after=wait or DEFAULT_WAIT)
         case 408:
             return Unavailable(sentence, retry_after=wait)
         case status if status >= 500 or status < 400:
             return Unavailable(sentence, retry_after=wait)
-    return Invalid(f"the request to {task}", f"was refused by registry {registry}, which answered {told}")
+    return Invalid(f"the request to {task}", f"was refused by registry {registry}, which answered {message}")
 
 
 def _digest(text: str) -> Digest | None:

@@ -25,65 +25,65 @@ class Retry:
 
     Attributes:
         attempts: attempts in all, the first one included. One that was refused with a time to wait is not counted.
-        shortest: seconds; the first pause is a random part of it, and each further one doubles the range.
-        longest: seconds; no pause of our own choosing is longer.
-        patience: seconds that one operation waits in all because the registry asked for it. Beyond them it fails, and
+        base_delay: seconds; the first pause is a random part of it, and each further one doubles the range.
+        max_delay: seconds; no pause of our own choosing is longer.
+        max_wait: seconds that one operation waits in all because the registry asked for it. Beyond them it fails, and
             the error says when to come back.
         sleep: waits for seconds.
-        chance: a number from 0 to 1.
+        jitter: a number from 0 to 1.
     """
 
     attempts: int = 5
-    shortest: float = 0.5
-    longest: float = 20.0
-    patience: float = 120.0
+    base_delay: float = 0.5
+    max_delay: float = 20.0
+    max_wait: float = 120.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    chance: Callable[[], float] = random.random
+    jitter: Callable[[], float] = random.random
 
     def delay(self, failures: int) -> float | None:
         """Seconds to wait after so many failures, or None where no attempt is left."""
         if failures >= self.attempts:
             return None
-        return self.chance() * min(self.longest, self.shortest * 2.0 ** (failures - 1))
+        return self.jitter() * min(self.max_delay, self.base_delay * 2.0 ** (failures - 1))
 
 
-class Budget:
+class RetryBudget:
     """The limit on all retries at one registry, so that retries do not overload a struggling registry.
 
     Args:
-        most: retries that may follow one another at once.
-        a_second: retries that come to it in each second.
-        a_success: retries that come to it with each request that went well.
+        capacity: retries that may follow one another at once.
+        per_second: retries that come to it in each second.
+        per_success: retries that come to it with each request that went well.
         clock: seconds, monotonic.
     """
 
     def __init__(
         self,
         *,
-        most: float = 100.0,
-        a_second: float = 10.0,
-        a_success: float = 0.2,
+        capacity: float = 100.0,
+        per_second: float = 10.0,
+        per_success: float = 0.2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._most = most
-        self._a_second = a_second
-        self._a_success = a_success
+        self._capacity = capacity
+        self._per_second = per_second
+        self._per_success = per_success
         self._clock = clock
-        self._left = most
+        self._tokens = capacity
         self._counted_at = clock()
 
     def earn(self) -> None:
         """Note that a request went well."""
-        self._left = min(self._most, self._left + self._a_success)
+        self._tokens = min(self._capacity, self._tokens + self._per_success)
 
     def spend(self) -> bool:
         """Take one retry; False where none is left."""
         now = self._clock()
-        self._left = min(self._most, self._left + (now - self._counted_at) * self._a_second)
+        self._tokens = min(self._capacity, self._tokens + (now - self._counted_at) * self._per_second)
         self._counted_at = now
-        if self._left < 1:
+        if self._tokens < 1:
             return False
-        self._left -= 1
+        self._tokens -= 1
         return True
 
 
@@ -95,7 +95,7 @@ class Attempts:
         budget: what all retries at the registry may cost together.
     """
 
-    def __init__(self, policy: Retry, budget: Budget) -> None:
+    def __init__(self, policy: Retry, budget: RetryBudget) -> None:
         self._policy = policy
         self._budget = budget
         self._failures = 0
@@ -107,7 +107,7 @@ class Attempts:
         """How many attempts there may still be, the current one included."""
         return self._policy.attempts - self._failures
 
-    def progressed(self, size: int) -> None:
+    def record_progress(self, size: int) -> None:
         """Note by how many bytes the operation got further; once they are enough, earlier failures no longer count."""
         self._gained += size
         if self._gained >= bounds.PROGRESS_BYTES:
@@ -140,10 +140,10 @@ class Attempts:
     def _delay(self, failure: Unavailable) -> float | None:
         if asked := failure.retry_after:
             self._waited += asked
-            if self._waited > self._policy.patience:
+            if self._waited > self._policy.max_wait:
                 return None
             # A little is added, so that not all clients come back in the same instant.
-            return asked + self._policy.chance() * min(self._policy.shortest, asked)
+            return asked + self._policy.jitter() * min(self._policy.base_delay, asked)
         self._failures += 1
         delay = self._policy.delay(self._failures)
         return None if delay is None or not self._budget.spend() else delay
@@ -152,7 +152,7 @@ class Attempts:
 class Retries:
     """A policy at work at one registry."""
 
-    def __init__(self, policy: Retry, budget: Budget) -> None:
+    def __init__(self, policy: Retry, budget: RetryBudget) -> None:
         self._policy = policy
         self._budget = budget
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from tagferry.names import RepositoryName
 
 
-def pulling(repository: RepositoryName) -> str:
+def pull_scope(repository: RepositoryName) -> str:
     """The scope of requests that read from a repository."""
     return f"repository:{repository}:pull"
 
 
-def pushing(repository: RepositoryName) -> str:
+def push_scope(repository: RepositoryName) -> str:
     """The scope of requests that write to a repository."""
     return f"repository:{repository}:pull,push"
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 
 from tagferry.http.retry_after import retry_after
-from tagferry.remote.transport.rate import RESTART, SLOWEST, RequestRate
+from tagferry.remote.transport.rate import MIN_LIMIT, RESTART_LIMIT, RequestLimiter
 
 DEFAULT_WAIT = 2.0
 """Seconds after which to ask again a registry that throttles and does not say for how long."""
@@ -27,31 +27,31 @@ class Throttle:
     Each refusal for being too busy halves the slots; answers let them grow back one by one.
 
     Args:
-        most: slots of either kind.
-        patience: seconds; a longer pause that a registry asks for is not waited for here.
+        size: slots of either kind.
+        max_wait: seconds; a longer pause that a registry asks for is not waited for here.
         sleep: waits for seconds.
         clock: seconds, monotonic.
 
     Attributes:
-        rate: when the next request may start.
+        limiter: when the next request may start.
     """
 
     def __init__(
         self,
-        most: int,
+        size: int,
         *,
-        patience: float,
+        max_wait: float,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.rate = RequestRate(sleep=sleep, clock=clock)
-        self.requests = Slots(most, self.rate.turn)
-        self.uploads = Slots(most, self.rate.turn)
-        self._patience = patience
+        self.limiter = RequestLimiter(sleep=sleep, clock=clock)
+        self.requests = Slots(size, self.limiter.acquire)
+        self.uploads = Slots(size, self.limiter.acquire)
+        self._max_wait = max_wait
 
-    def note(self, status: int, headers: Mapping[str, str]) -> None:
+    def record_response(self, status: int, headers: Mapping[str, str]) -> None:
         """Learn from an answer."""
-        is_new = note(self.rate, status, headers, patience=self._patience)
+        is_new = record_response(self.limiter, status, headers, max_wait=self._max_wait)
         if status == 429:
             if is_new:
                 self.requests.halve()
@@ -61,14 +61,14 @@ class Throttle:
             self.uploads.grow()
 
 
-def note(rate: RequestRate, status: int, headers: Mapping[str, str], *, patience: float) -> bool:
+def record_response(limiter: RequestLimiter, status: int, headers: Mapping[str, str], *, max_wait: float) -> bool:
     """Have a host's rate learn from an answer.
 
     Args:
-        rate: the host's.
+        limiter: the host's.
         status: the answer's.
         headers: the answer's.
-        patience: seconds; a longer pause is not kept.
+        max_wait: seconds; a longer pause is not kept.
 
     Returns:
         Whether the host refuses more requests for now, and did not before.
@@ -78,43 +78,43 @@ def note(rate: RequestRate, status: int, headers: Mapping[str, str], *, patience
     if status == 429 and not asked:
         asked = DEFAULT_WAIT
     if not is_refusal:
-        rate.grant()
-    if not asked or asked > patience:
+        limiter.record_success()
+    if not asked or asked > max_wait:
         return False
-    return rate.refuse(asked, slowest=RESTART if status == 503 else SLOWEST)
+    return limiter.record_refusal(asked, min_limit=RESTART_LIMIT if status == 503 else MIN_LIMIT)
 
 
 class Slots:
     """A semaphore whose size can change; entering it also waits until a request may start.
 
     Args:
-        most: its size at first, and at most.
+        size: its size at first, and at most.
         wait: waits until requests are welcome.
     """
 
-    def __init__(self, most: int, wait: Callable[[], Awaitable[None]]) -> None:
-        self._most = most
+    def __init__(self, size: int, wait: Callable[[], Awaitable[None]]) -> None:
+        self._max_size = size
         self._wait = wait
-        self._inside = 0
+        self._in_use = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._credit = 0.0
-        self.size = most
+        self.size = size
 
     async def __aenter__(self) -> None:
-        if self._inside < self.size and not self._waiting:
-            self._inside += 1
+        if self._in_use < self.size and not self._waiting:
+            self._in_use += 1
         else:
-            await self._stand_in_line()
+            await self._enqueue()
         try:
             await self._wait()
         except BaseException:
-            self._leave()
+            self._release()
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave()
+        self._release()
 
     def halve(self) -> None:
         """Have half as many slots, one at least; those in use end when they are left."""
@@ -123,7 +123,7 @@ class Slots:
 
     def grow(self) -> None:
         """Have one more after as many calls as there are slots, up to the size at first."""
-        if self.size == self._most:
+        if self.size == self._max_size:
             return
         self._credit += 1 / self.size
         if self._credit >= 1:
@@ -131,27 +131,27 @@ class Slots:
             self.size += 1
             self._admit()
 
-    async def _stand_in_line(self) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+    async def _enqueue(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
         try:
-            await turn
+            await waiter
         except BaseException:
-            if turn.done() and not turn.cancelled():
-                self._leave()
+            if waiter.done() and not waiter.cancelled():
+                self._release()
             raise
 
-    def _leave(self) -> None:
-        self._inside -= 1
+    def _release(self) -> None:
+        self._in_use -= 1
         self._admit()
 
     def _admit(self) -> None:
-        while self._waiting and self._inside < self.size:
-            turn = self._waiting.popleft()
-            if not turn.done():
+        while self._waiting and self._in_use < self.size:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
                 # The slot is taken here and not by who wakes up, lest somebody slips in between.
-                self._inside += 1
-                turn.set_result(None)
+                self._in_use += 1
+                waiter.set_result(None)
 
 
 def rate_limit_pause(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float:

@@ -27,9 +27,9 @@ REFUSED_SECONDS = 3.0
 """For how long a refusal answers the same request too, so that wrong passwords do not lock an account."""
 KEPT_SECONDS = 600.0
 """For how long an expired token is remembered, to tell a renewal from a first token."""
-_LONGEST_LIFETIME = 24 * 3600.0
+_MAX_LIFETIME = 24 * 3600.0
 """Seconds for which a token is used at most, whatever its server says."""
-_MOST_HELD = 4096
+_MAX_TOKENS = 4096
 """Tokens of one registry that are kept."""
 _CLIENT = "tagferry"
 _TOKEN_USER = "<token>"  # noqa: S105 - the user of an identity token in docker's files
@@ -87,7 +87,7 @@ class Tokens:
         self._endpoint = endpoint
         self._exchange = exchange
         self._clock = clock
-        self._held: dict[_Key, _Token] = {}
+        self._tokens: dict[_Key, _Token] = {}
         self._refusals: dict[_Key, tuple[float, Refused]] = {}
         self._flights: WeakValueDictionary[_Key, Flight] = WeakValueDictionary()
         self._rotated: dict[tuple[str, Credentials], str] = {}
@@ -103,49 +103,49 @@ class Tokens:
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = Flight()
-        return await flight.run(lambda: self._ready(key), lambda: self._renewed(key))
+        return await flight.run(lambda: self._current(key), lambda: self._renew(key))
 
     def holds(self, value: str, credentials: Credentials | None) -> bool:
         """Return whether a token was obtained with these credentials, and is what would be sent now."""
         now = self._clock()
         return any(
             token.value == value and token.good_until > now and key.credentials == credentials
-            for key, token in self._held.items()
+            for key, token in self._tokens.items()
         )
 
     def forget(self, value: str) -> None:
         """Do not send a token any more that a registry refused."""
         refused_at = self._clock()
-        for key, token in self._held.items():
+        for key, token in self._tokens.items():
             if token.value == value:
-                self._held[key] = _Token(value, good_until=min(token.good_until, refused_at))
+                self._tokens[key] = _Token(value, good_until=min(token.good_until, refused_at))
 
-    def _ready(self, key: _Key) -> str | None:
-        token = self._held.get(key)
+    def _current(self, key: _Key) -> str | None:
+        token = self._tokens.get(key)
         return token.value if token is not None and token.good_until > self._clock() else None
 
-    async def _renewed(self, key: _Key) -> str:
+    async def _renew(self, key: _Key) -> str:
         self._drop_stale()
         token = await self._obtain(key)
-        if key in self._held:
+        if key in self._tokens:
             self.renewals += 1
-        self._held[key] = token
+        self._tokens[key] = token
         return token.value
 
     def _drop_stale(self) -> None:
         now = self._clock()
-        self._held = {key: token for key, token in self._held.items() if token.good_until > now - KEPT_SECONDS}
-        while len(self._held) >= _MOST_HELD:
-            del self._held[next(iter(self._held))]
+        self._tokens = {key: token for key, token in self._tokens.items() if token.good_until > now - KEPT_SECONDS}
+        while len(self._tokens) >= _MAX_TOKENS:
+            del self._tokens[next(iter(self._tokens))]
         self._refusals = {key: refusal for key, refusal in self._refusals.items() if refusal[0] > now}
 
     async def _obtain(self, key: _Key) -> _Token:
         refused_until, refusal = self._refusals.get(key, (0.0, None))
         if refusal is not None and refused_until > self._clock():
             raise copy.copy(refusal)
-        realm = self._checked(key)
+        realm = self._token_url(key)
         try:
-            document = await self._ask(realm, key)
+            document = await self._request(realm, key)
         except Unavailable:
             raise
         except TagferryError as failure:
@@ -157,7 +157,7 @@ class Tokens:
             raise refusal from failure
         return self._read(document, realm, key)
 
-    async def _ask(self, realm: str, key: _Key) -> dict[str, Any]:
+    async def _request(self, realm: str, key: _Key) -> dict[str, Any]:
         credentials = key.credentials
         if credentials is not None and credentials.identity_token:
             try:
@@ -191,7 +191,7 @@ class Tokens:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return TokenRequest(method="POST", url=realm, headers=headers, body=urlencode(form).encode(), is_secret=True)
 
-    def _checked(self, key: _Key) -> str:
+    def _token_url(self, key: _Key) -> str:
         """Return where to ask for tokens; raises Refused if the credentials would travel in clear."""
         name = self._endpoint.name
         try:
@@ -275,7 +275,7 @@ def _lifetime(document: Mapping[str, Any]) -> float:
         lifetime = 0.0
     if not 0 < lifetime < float("inf"):
         lifetime = DEFAULT_LIFETIME
-    lifetime = min(lifetime, _LONGEST_LIFETIME)
+    lifetime = min(lifetime, _MAX_LIFETIME)
     try:
         issued = datetime.fromisoformat(str(document.get("issued_at")))
         age = (datetime.now(UTC) - (issued if issued.tzinfo else issued.replace(tzinfo=UTC))).total_seconds()

@@ -4,22 +4,22 @@ import asyncio
 from collections.abc import Callable
 
 
-class Waiting:
+class Wakeup:
     """One who waits at a time.
 
     Args:
-        on_silence: called when nothing has happened for as long as somebody would wait.
+        on_timeout: called when nothing has happened for as long as somebody would wait.
     """
 
-    def __init__(self, on_silence: Callable[[], None]) -> None:
+    def __init__(self, on_timeout: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._on_silence = on_silence
+        self._on_silence = on_timeout
         self._wakeup: asyncio.Future[None] | None = None
         self._deadline: float | None = None
-        self._watch: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait until `wake`; after this many seconds, if given, `on_silence` is called, who wakes us if it wants to."""
+        """Wait until `wake`; after this many seconds, if given, `on_timeout` is called, who wakes us if it wants to."""
         self._wakeup = self._loop.create_future()
         if seconds is not None:
             self._expect_within(seconds)
@@ -36,23 +36,23 @@ class Waiting:
 
     def end(self) -> None:
         """Give the timer back."""
-        if self._watch is not None:
-            self._watch.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _expect_within(self, seconds: float) -> None:
         self._deadline = self._loop.time() + seconds
-        if self._watch is not None and self._watch.when() > self._deadline:
-            self._watch.cancel()
-            self._watch = None
-        if self._watch is None:
-            self._watch = self._loop.call_at(self._deadline, self._look)
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
 
-    def _look(self) -> None:
+    def _check_deadline(self) -> None:
         # One timer serves many waits: it is set again only when it runs out.
-        self._watch = None
+        self._timer = None
         if self._deadline is None:
             return
         if self._deadline <= self._loop.time():
             self._on_silence()
         else:
-            self._watch = self._loop.call_at(self._deadline, self._look)
+            self._timer = self._loop.call_at(self._deadline, self._check_deadline)

@@ -14,7 +14,7 @@ from tagferry.remote import Capabilities
 from tests.support.images import blob, opening
 from tests.support.scripted_registry import Reply, ScriptedRegistry, error, scripted_registry
 from tests.unit.remote.conftest import Opening
-from tests.unit.remote.test_capabilities import MemoryKeeper
+from tests.unit.remote.test_capabilities import MemoryCapabilities
 
 APP = RepositoryName("team/app")
 UPLOADS = "/v2/team/app/blobs/uploads/"
@@ -33,19 +33,19 @@ class Uploads:
     kept: dict[tuple[RepositoryName, Digest], str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     noted: asyncio.Event = field(default_factory=asyncio.Event)
-    is_leaving: bool = False
+    is_stopping: bool = False
 
-    async def recall(self, repository: RepositoryName, digest: Digest) -> str | None:
-        self.calls.append("recall")
+    async def load(self, repository: RepositoryName, digest: Digest) -> str | None:
+        self.calls.append("load")
         return self.kept.get((repository, digest))
 
-    async def note(self, repository: RepositoryName, digest: Digest, location: str) -> None:
-        self.calls.append("note")
+    async def save(self, repository: RepositoryName, digest: Digest, location: str) -> None:
+        self.calls.append("save")
         self.kept[repository, digest] = location
         self.noted.set()
 
-    async def forget(self, repository: RepositoryName, digest: Digest) -> None:
-        self.calls.append("forget")
+    async def clear(self, repository: RepositoryName, digest: Digest) -> None:
+        self.calls.append("clear")
         self.kept.pop((repository, digest), None)
 
 
@@ -72,7 +72,7 @@ class Source:
 @pytest.fixture
 def uploads(monkeypatch: pytest.MonkeyPatch) -> Uploads:
     """Nothing kept yet; 1000 bytes are worth it here."""
-    monkeypatch.setattr("tagferry.remote.blobs.checkpoint.WORTH_KEEPING", 1000)
+    monkeypatch.setattr("tagferry.remote.blobs.checkpoint.MIN_SIZE", 1000)
     return Uploads()
 
 
@@ -86,7 +86,7 @@ def left(script: ScriptedRegistry, uploads: Uploads) -> Uploads:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions are noted at once."""
-    monkeypatch.setattr("tagferry.remote.blobs.checkpoint.NOTED_AFTER", SOON)
+    monkeypatch.setattr("tagferry.remote.blobs.checkpoint.SAVE_SECONDS", SOON)
 
 
 def takes_uploads(script: ScriptedRegistry) -> None:
@@ -105,7 +105,7 @@ def puts(script: ScriptedRegistry) -> list[tuple[str, int]]:
 
 
 async def write(opened: Opening, uploads: Uploads, source: OpenBlob | None = None, **terms: object) -> BlobOutcome:
-    store = opened(uploads=uploads, **terms)
+    store = opened(checkpoints=uploads, **terms)
     return await store.write_blob(APP, blob(CONTENT), source or opening(CONTENT))
 
 
@@ -118,7 +118,7 @@ async def test_a_session_is_noted_while_the_upload_lasts_and_forgotten_with_its_
 
     await write(opened, uploads, source)
 
-    assert uploads.calls == ["recall", "note", "forget"]
+    assert uploads.calls == ["load", "save", "clear"]
     assert uploads.kept == {}
 
 
@@ -127,7 +127,7 @@ async def test_a_quick_upload_costs_no_write(script: ScriptedRegistry, opened: O
 
     await write(opened, uploads)
 
-    assert uploads.calls == ["recall"]
+    assert uploads.calls == ["load"]
 
 
 async def test_a_small_blob_is_not_even_looked_up(script: ScriptedRegistry, opened: Opening):
@@ -233,7 +233,7 @@ async def test_a_session_elsewhere_is_neither_asked_nor_noted(
 
         assert puts(elsewhere) == [(NEW, SIZE)]
         assert len(elsewhere.asked) == 1
-    assert uploads.calls == ["recall", "forget"]
+    assert uploads.calls == ["load", "clear"]
 
 
 async def test_what_was_left_and_is_wrong_is_sent_anew(script: ScriptedRegistry, opened: Opening, left: Uploads):
@@ -325,11 +325,11 @@ async def test_a_session_that_got_further_is_left_for_later_where_the_registry_f
 
 
 @pytest.mark.usefixtures("soon")
-@pytest.mark.parametrize("is_leaving", [True, False])
+@pytest.mark.parametrize("is_stopping", [True, False])
 async def test_a_cancelled_upload_leaves_its_session_only_where_the_process_stops(
-    script: ScriptedRegistry, opened: Opening, uploads: Uploads, is_leaving: bool
+    script: ScriptedRegistry, opened: Opening, uploads: Uploads, is_stopping: bool
 ):
-    uploads.is_leaving = is_leaving
+    uploads.is_stopping = is_stopping
     takes_uploads(script)
     script.always("DELETE", NEW, Reply(status=204))
     writing = asyncio.create_task(write(opened, uploads, Source(going=asyncio.Event())))
@@ -339,8 +339,8 @@ async def test_a_cancelled_upload_leaves_its_session_only_where_the_process_stop
     with pytest.raises(asyncio.CancelledError):
         await writing
 
-    assert uploads.kept == ({(APP, DIGEST): f"{script.url}{NEW}"} if is_leaving else {})
-    assert (f"DELETE {NEW}" in script.lines()) != is_leaving
+    assert uploads.kept == ({(APP, DIGEST): f"{script.url}{NEW}"} if is_stopping else {})
+    assert (f"DELETE {NEW}" in script.lines()) != is_stopping
 
 
 async def test_a_source_that_is_refused_fails_once_the_whole_of_it_was_asked_for(
@@ -368,11 +368,11 @@ async def test_parts_go_on_behind_what_is_there_and_the_newest_address_is_noted(
     script.on("PATCH", OLD, Reply(status=202, headers={"Location": f"{OLD}?state=1"}))
     script.on("PATCH", OLD, Reply(status=202, headers={"Location": f"{OLD}?state=2"}, delay=10 * SOON))
     script.on("PUT", OLD, Reply(status=201, delay=10 * SOON))
-    keeper = MemoryKeeper(Capabilities(whole_limit=1))
+    capabilities = MemoryCapabilities(Capabilities(whole_limit=1))
 
-    await write(opened, left, keeper=keeper, chunk_size=step)
+    await write(opened, left, capabilities=capabilities, chunk_size=step)
 
     spans = [asked.headers.get("Content-Range") for asked in script.asked if asked.method == "PATCH"]
     assert spans == [f"{HALF}-{HALF + step - 1}", f"{HALF + step}-{SIZE - 1}"]
     assert puts(script) == [(OLD, step), (OLD, step), (OLD, 0)]
-    assert left.calls == ["recall", "note", "note", "forget"]
+    assert left.calls == ["load", "save", "save", "clear"]

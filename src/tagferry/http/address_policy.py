@@ -27,7 +27,7 @@ class Zone(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class AddressPolicy:
     """The addresses at which connections may end.
 
     Attributes:
@@ -44,10 +44,10 @@ class Reach:
         return zone is Zone.PRIVATE and self.zone is not Zone.PUBLIC
 
 
-ANYWHERE = Reach()
+ANY_ADDRESS = AddressPolicy()
 
 
-class OutOfReach(Exception):
+class AddressForbidden(Exception):
     """A host may not be connected to, because of the address that it has."""
 
     def __init__(self, zone: Zone) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tagferry.errors import Unavailable
-from tagferry.http.post import Poster
+from tagferry.http.webhook import WebhookClient
 from tagferry.tls import ClientTls
 from tests.support.certificates import loopback_certificate
 from tests.support.processes import free_port
@@ -16,7 +16,7 @@ from tests.support.webhook_receiver import receiving
 
 async def test_a_body_and_its_headers_arrive():
     async with receiving() as receiver:
-        assert await Poster(f"{receiver.url}?token=a%20b").post(b"{}", {"X-Event": "tag"}) == 200
+        assert await WebhookClient(f"{receiver.url}?token=a%20b").post(b"{}", {"X-Event": "tag"}) == 200
 
         (call,) = receiver.calls
         assert (call.path, call.body, call.headers["x-event"]) == ("/hook", b"{}", "tag")
@@ -27,7 +27,7 @@ async def test_a_body_and_its_headers_arrive():
 async def test_every_success_is_one(status: int):
     async with receiving() as receiver:
         receiver.statuses = [status]
-        assert await Poster(receiver.url).post(b"", {}) == status
+        assert await WebhookClient(receiver.url).post(b"", {}) == status
 
 
 @pytest.mark.parametrize(("status", "told"), [(404, "answered 404"), (500, "answered 500")])
@@ -35,7 +35,7 @@ async def test_an_error_is_told_by_its_status(status: int, told: str):
     async with receiving() as receiver:
         receiver.statuses, receiver.headers = [status], [(b"retry-after", b"7")]
         with pytest.raises(Unavailable, match=told) as failure:
-            await Poster(receiver.url).post(b"", {})
+            await WebhookClient(receiver.url).post(b"", {})
         assert failure.value.retry_after == 7
 
 
@@ -43,7 +43,7 @@ async def test_a_redirect_is_not_followed():
     async with receiving() as receiver, receiving() as elsewhere:
         receiver.statuses, receiver.headers = [307], [(b"location", elsewhere.url.encode())]
         with pytest.raises(Unavailable, match="answered 307; redirects are not followed"):
-            await Poster(receiver.url).post(b"", {})
+            await WebhookClient(receiver.url).post(b"", {})
         assert elsewhere.calls == []
 
 
@@ -51,13 +51,13 @@ async def test_who_does_not_answer_in_time_is_left():
     async with receiving() as receiver:
         receiver.answering.clear()
         with pytest.raises(Unavailable, match=r"did not answer within 0\.05 s"):
-            await Poster(receiver.url, seconds=0.05).post(b"", {})
+            await WebhookClient(receiver.url, seconds=0.05).post(b"", {})
 
 
 async def test_where_nobody_listens_the_sentence_does_not_tell_where_that_is():
     port = free_port()
     with pytest.raises(Unavailable) as failure:
-        await Poster(f"http://127.0.0.1:{port}/").post(b"", {})
+        await WebhookClient(f"http://127.0.0.1:{port}/").post(b"", {})
     assert failure.value.message == "the webhook could not be reached"
     assert str(port) in str(failure.value.__cause__)
 
@@ -68,7 +68,7 @@ async def test_the_certificate_is_verified_against_the_named_authority(tmp_path:
     context.load_cert_chain(certificate)
     async with scripted_registry(tls=context) as script:
         script.always("POST", "/hook", Reply())
-        assert await Poster(f"{script.url}/hook", tls=ClientTls(ca_file=certificate)).post(b"{}", {}) == 200
+        assert await WebhookClient(f"{script.url}/hook", tls=ClientTls(ca_file=certificate)).post(b"{}", {}) == 200
         with pytest.raises(Unavailable) as failure:
-            await Poster(f"{script.url}/hook").post(b"{}", {})
+            await WebhookClient(f"{script.url}/hook").post(b"{}", {})
         assert "certificate" in str(failure.value.__cause__)

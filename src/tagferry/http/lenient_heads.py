@@ -17,7 +17,7 @@ _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def mended(data: bytes) -> bytes | None:
+def normalized(data: bytes) -> bytes | None:
     """Rewrite bytes that begin with an answer's head in the form that the parser reads; None if the head is incomplete.
 
     A version that is unknown counts as the one that is spoken here. Folded lines become one, equal Content-Length
@@ -30,12 +30,12 @@ def mended(data: bytes) -> bytes | None:
         if end is None:
             return None
         head, data = data[: end.start()], data[end.end() :]
-        heads += _mended(head)
+        heads += _normalized(head)
         if _INTERIM.match(head) is None:
             return heads + data
 
 
-def _mended(head: bytes) -> bytes:
+def _normalized(head: bytes) -> bytes:
     status, *lines = _LINE.split(_FOLD.sub(b" ", head))
     status = _STATUS.sub(_version, status, count=1)
     parted = (line.partition(b":") for line in lines)

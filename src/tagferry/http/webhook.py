@@ -5,14 +5,14 @@ from collections.abc import Mapping
 
 from tagferry import __version__
 from tagferry.errors import Unavailable
-from tagferry.http.faults import Broken, Silent
-from tagferry.http.pool import Connections
+from tagferry.http.faults import ConnectionFailed, ConnectionTimedOut
+from tagferry.http.pool import ConnectionPool
 from tagferry.http.proxies import Proxies
 from tagferry.http.retry_after import retry_after
 from tagferry.tls import ClientContexts, ClientTls
 
 
-class Poster:
+class WebhookClient:
     """Sends bodies to one address, each once and over a connection of its own; it is led nowhere else.
 
     A connection that is kept could turn out to be dead, and then nobody knows whether what was sent has arrived.
@@ -38,7 +38,7 @@ class Poster:
         Raises:
             Unavailable: it was not taken. The sentence does not tell where it was sent.
         """
-        connections = Connections(
+        connections = ConnectionPool(
             tls=self._tls,
             proxies=self._proxies,
             headers={"User-Agent": f"tagferry/{__version__}", "Connection": "close"},
@@ -47,12 +47,12 @@ class Poster:
         deadline = asyncio.timeout(self._seconds)
         try:
             async with deadline:
-                response = await connections.send("POST", self._url, headers, body, silence=self._seconds)
-        except (TimeoutError, Silent) as fault:
+                response = await connections.send("POST", self._url, headers, body, idle_timeout=self._seconds)
+        except (TimeoutError, ConnectionTimedOut) as fault:
             if isinstance(fault, TimeoutError) and not deadline.expired():
                 raise
             raise Unavailable(f"the webhook did not answer within {self._seconds:g} s") from None
-        except Broken as fault:
+        except ConnectionFailed as fault:
             raise Unavailable("the webhook could not be reached") from fault
         finally:
             # What the answer says besides its status is nobody's business.

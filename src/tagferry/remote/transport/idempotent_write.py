@@ -8,11 +8,11 @@ from tagferry.remote.transport.response import Answer, RateLimited
 from tagferry.remote.transport.retry import Retries
 
 
-class NotTaken(Unavailable):
+class WriteNotApplied(Unavailable):
     """The registry answered that it has not taken a write, and may take it a moment later."""
 
 
-class Write:
+class IdempotentWrite:
     """A write that leaves the registry in the same state however often it is sent.
 
     Args:
@@ -40,9 +40,9 @@ class Write:
         self._is_guarded = is_guarded
         self._may_be_done = may_be_done or is_guarded
         self._was_sent = False
-        self._is_unknown = False
+        self._is_outcome_unknown = False
 
-    async def answered(self) -> Answer | None:
+    async def run(self) -> Answer | None:
         """Send until there is an answer.
 
         Returns:
@@ -57,7 +57,7 @@ class Write:
         try:
             return await self._retries.run(self._attempt)
         except Unavailable:
-            if self._is_unknown and await self._found_done():
+            if self._is_outcome_unknown and await self._found_done():
                 return None
             raise
 
@@ -65,7 +65,7 @@ class Write:
         if self._is_guarded and self._was_sent:
             if await self._is_done():
                 return None
-        elif self._is_unknown and await self._found_done():
+        elif self._is_outcome_unknown and await self._found_done():
             return None
         self._was_sent = True
         try:
@@ -73,8 +73,8 @@ class Write:
         except Reauthorized:
             return await self._attempt()
         except Unavailable as failure:
-            self._is_unknown = not isinstance(failure, RateLimited | NotTaken)
-            self._may_be_done = self._may_be_done or self._is_unknown
+            self._is_outcome_unknown = not isinstance(failure, RateLimited | WriteNotApplied)
+            self._may_be_done = self._may_be_done or self._is_outcome_unknown
             raise
         except (Refused, Invalid, Unsupported, NotFound):
             if self._may_be_done and await self._found_done():

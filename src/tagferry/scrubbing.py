@@ -92,15 +92,15 @@ async def _copy(
         if size is None:
             return False
         blob = Descriptor(media_type=_BLOB, digest=digest, size=size)
-        await target.restore_blob(to, blob, _opening(source, repository, blob))
+        await target.repair.restore_blob(to, blob, _opening(source, repository, blob))
         return True
     if await source.head_manifest(repository, digest) is None:
         return False
     manifest = await source.get_manifest(repository, digest)
     for blob in manifest.blobs:
         if not blob.is_elsewhere:
-            await target.restore_blob(to, blob, _opening(source, repository, blob), needed_by=digest)
-    await target.restore_manifest(to, manifest)
+            await target.repair.restore_blob(to, blob, _opening(source, repository, blob), needed_by=digest)
+    await target.repair.restore_manifest(to, manifest)
     return True
 
 
@@ -126,7 +126,7 @@ class Scrubber:
         self._store = region.store
         self._restorer = restorer
         self._days = days
-        self._scrub = region.store.scrub(bytes_per_second=SCRUB_BYTES_PER_SECOND)
+        self._scrub = region.store.repair.scrub(bytes_per_second=SCRUB_BYTES_PER_SECOND)
         self._tried_at: dict[Damage, float] = {}
 
     async def run(self) -> None:
@@ -171,7 +171,7 @@ class Scrubber:
     async def _restore_reported(self) -> None:
         """Restore what was found by whoever read it."""
         now = time.monotonic()
-        reported = [damage for damage in self._store.damaged() if damage.kind in ("blob", "manifest")]
+        reported = [damage for damage in self._store.repair.reported() if damage.kind in ("blob", "manifest")]
         self._tried_at = {damage: self._tried_at[damage] for damage in reported if damage in self._tried_at}
         for damage in reported:
             if now - self._tried_at.get(damage, -_RETRY_SECONDS) >= _RETRY_SECONDS:

@@ -64,7 +64,7 @@ class Two:
         self.restorer = Restorer(Regions([self.here, self.there]), self.seen)
 
     async def verify(self, *, repair: bool) -> dict[str, str | None]:
-        scrub = self.store.scrub()
+        scrub = self.store.repair.scrub()
         try:
             found = await verify(self.here, scrub, self.restorer if repair else None)
         finally:
@@ -166,7 +166,7 @@ async def test_a_mark_on_what_is_right_is_taken_away(two: Two) -> None:
 
 async def test_reading_keeps_to_its_rate(two: Two) -> None:
     await push(two.store, APP, image(LAYER), Tag("v1"))
-    scrub = two.store.scrub(bytes_per_second=len(LAYER) * 2)
+    scrub = two.store.repair.scrub(bytes_per_second=len(LAYER) * 2)
     begun = time.monotonic()
     await verify(two.here, scrub, None)
     scrub.close()
@@ -179,7 +179,7 @@ async def test_everything_is_read_once_in_the_days_that_are_set_also_across_rest
         await both(two, image(seed=f"image {number}"))
     damage(pooled(two.root, next(iter(image(seed="image 3").all_blobs))))
     now, advanced = 1_000_000_000.0, 0
-    sections = len(await two.store.scrub().sections())
+    sections = len(await two.store.repair.scrub().sections())
     for _ in range(2 * sections):
         scrubber = Scrubber(two.here, two.restorer, days=DAYS)
         advanced += await scrubber.advance(now)
@@ -203,7 +203,7 @@ async def test_what_a_reader_finds_is_restored_in_the_background(two: Two) -> No
     await scrubber._restore_reported()
     scrubber._scrub.close()
     assert await read(two.store, MIRROR, blob(LAYER)) == LAYER
-    assert two.store.damaged() == []
+    assert two.store.repair.reported() == []
 
 
 def test_verify_tells_what_it_found_and_restores_it(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ async def test_what_is_deleted_while_it_is_restored_does_not_come_back(
     await push(two.other, APP, sample, Tag("v1"))
     wrong = manifest_file(two.root, APP, sample.digest) if kind == "manifest" else pooled(two.root, Digest.of(LAYER))
     damage(wrong)
-    scrub = two.store.scrub()
+    scrub = two.store.repair.scrub()
     damages = [one for section in await scrub.sections() for one in await scrub.check(section)]
     scrub.close()
     assert {one.kind for one in damages} == {kind}
@@ -321,7 +321,7 @@ async def test_a_blob_whose_repository_is_deleted_while_it_arrives_does_not_come
             yield chunks
 
     with pytest.raises(NotFound):
-        await two.store.restore_blob(APP, blob(LAYER), opened)
+        await two.store.repair.restore_blob(APP, blob(LAYER), opened)
     assert [name async for name in two.store.list_repositories()] == []
 
 

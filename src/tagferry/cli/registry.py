@@ -84,7 +84,7 @@ async def _verify(settings: Settings, names: list[str], rate: int, *, repair: bo
         for region in regions:
             if not isinstance(region.store, DiskStore) or (names and region.id not in names):
                 continue
-            scrub = region.store.scrub(bytes_per_second=rate)
+            scrub = region.store.repair.scrub(bytes_per_second=rate)
             try:
                 damages = await verify(region, scrub, restorer)
             except TagferryError as error:

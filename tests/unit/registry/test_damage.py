@@ -289,7 +289,7 @@ async def test_a_repository_whose_only_tag_is_damaged_exists_and_says_that_the_t
                 (error,) = (await response.json())["errors"]
                 assert error["code"] == "MANIFEST_UNKNOWN"
                 assert error["message"].startswith("v1 is damaged in this registry's storage")
-    assert [damage[:2] for damage in registry.store.damaged()] == [("tag", "v1")]
+    assert [damage[:2] for damage in registry.store.repair.reported()] == [("tag", "v1")]
     assert json.loads((await registry.get("/v2/_catalog"))[1]) == {"repositories": [APP]}
     assert json.loads((await registry.get("/v2/org/app/tags/list"))[1])["tags"] == ["v1"]
     assert await registry.store.describe_tags(APP) == []
@@ -307,9 +307,9 @@ async def test_deleting_or_pushing_a_damaged_tag_heals_it(registry: Registry, to
     ):
         tear(torn)
         assert (await registry.get("/v2/org/app/manifests/v1"))[0].status == 404
-        assert registry.store.damaged() != []
+        assert registry.store.repair.reported() != []
         await heal()
-        assert registry.store.damaged() == []
+        assert registry.store.repair.reported() == []
     assert json.loads((await registry.get("/v2/_catalog"))[1]) == {"repositories": []}
 
 
@@ -509,7 +509,7 @@ async def test_a_synchronization_heals_an_image_in_place_that_is_known_to_be_dam
     for content in (SMALL, LARGE):
         if (digest := Digest.of(content)) in sample.all_blobs:
             flip(pooled(tmp_path / "region", digest))
-    scrub = store.scrub()
+    scrub = store.repair.scrub()
     for section in await scrub.sections():
         await scrub.check(section)
     scrub.close()

@@ -75,7 +75,7 @@ async def stored(store: DiskStore) -> SampleImage:
 
 
 async def damages(store: DiskStore) -> set[str]:
-    scrub = store.scrub()
+    scrub = store.repair.scrub()
     try:
         return {damage.kind for section in await scrub.sections() for damage in await scrub.check(section)}
     finally:
@@ -187,7 +187,7 @@ async def test_a_mark_that_was_set_by_mistake_is_taken_away_by_the_next_read(
         assert await read(store, OTHER, blob(content)) == content
     assert (await store.get_manifest(APP, Tag("v1"))).raw == stored.manifest.raw
     assert not is_marked((tmp_path / "region/repositories" / APP / "_manifests/sha256" / stored.digest.encoded).stat())
-    assert store.damaged() == []
+    assert store.repair.reported() == []
 
 
 async def test_damage_is_known_where_a_file_system_has_no_marks_and_is_read_once(

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from tagferry.errors import NotFound
+from tagferry.errors import Corrupt, NotFound
 from tagferry.names import Digest, RepositoryName
+from tagferry.oci.model import Descriptor
 from tagferry.registry.storage.files import (
     concerns_file,
     entries,
@@ -112,6 +113,17 @@ class BlobFiles:
     def holds(self, repository: RepositoryName, digest: Digest, size: int) -> bool:
         """Whether the repository holds a blob that should have so many bytes."""
         return self.find(repository, digest, size=size) is not None
+
+    def is_held(self, repository: RepositoryName, descriptor: Descriptor) -> bool:
+        """Return whether a repository holds a blob, all of which was read at least once.
+
+        Raises:
+            Corrupt: the blob's size is not the descriptor's.
+        """
+        size = self.size(repository, descriptor.digest, thorough=True)
+        if size is not None and size != descriptor.size:
+            raise Corrupt(f"{descriptor.digest} has {size} bytes, not {descriptor.size}")
+        return size is not None
 
     def open(self, repository: RepositoryName, digest: Digest) -> OpenedBlob:
         """Open a blob to read; raises NotFound."""

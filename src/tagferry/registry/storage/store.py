@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -24,11 +23,11 @@ from tagferry.registry.storage.files import make_directory
 from tagferry.registry.storage.free_space import FreeSpace
 from tagferry.registry.storage.garbage import GarbageCollector
 from tagferry.registry.storage.incoming import IncomingBlobs
-from tagferry.registry.storage.integrity import Damage, IntegrityChecker
+from tagferry.registry.storage.integrity import IntegrityChecker
 from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.quotas import Quotas
-from tagferry.registry.storage.scrub import Scrub
+from tagferry.registry.storage.repair import Repair
 from tagferry.registry.storage.spool import Spool, read_ahead, verified_ahead
 from tagferry.registry.storage.threads import DiskFailed, DiskThreads, DiskUnavailable, ignoring_read_only
 from tagferry.registry.storage.uploads import Uploads
@@ -47,6 +46,7 @@ class DiskStore:
     Attributes:
         uploads: the upload sessions of the registry's clients.
         quotas: what organizations hold, and may hold.
+        repair: finds and restores damaged content.
     """
 
     def __init__(self, root: Path, *, name: str = "disk", reserve: int | None = None) -> None:
@@ -71,6 +71,17 @@ class DiskStore:
         self.quotas = Quotas(self._layout, self._threads)
         self.uploads = Uploads(self._layout, self._threads, self._free_space, self.quotas, self._commit)
         self._incoming = IncomingBlobs(self._layout, self._threads, self._free_space, self._commit)
+        self.repair = Repair(
+            self._layout,
+            self._threads,
+            self._integrity,
+            self._blobs,
+            self._manifests,
+            self._incoming,
+            self._free_space,
+            self.quotas,
+            self._lock,
+        )
         self._verifying: dict[Digest, asyncio.Task[None]] = {}
         self._reading = asyncio.Semaphore(_WHOLE_READS)
         self._walk = LatestResult(lambda: self._threads.run(self._list_existing))
@@ -210,56 +221,13 @@ class DiskStore:
         mount_from: RepositoryName | None = None,
         anew: bool = False,
     ) -> BlobOutcome:
-        if not anew and await self._holds(repository, descriptor):
+        if not anew and await self._threads.run(self._blobs.is_held, repository, descriptor):
             return BlobOutcome.PRESENT
         if not anew and mount_from is not None and await self._mounts(repository, descriptor, mount_from):
             return BlobOutcome.MOUNTED
         async with self.quotas.reserving(repository, descriptor.size):
             await self._incoming.receive(repository, descriptor, source)
         return BlobOutcome.UPLOADED
-
-    async def restore_blob(
-        self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, *, needed_by: Digest | None = None
-    ) -> None:
-        """Bring a blob back that is damaged or lost.
-
-        Args:
-            repository: where it was.
-            descriptor: the blob's.
-            source: opens it elsewhere.
-            needed_by: the damaged manifest that refers to it.
-
-        Raises:
-            NotFound: it was deleted, before that or meanwhile.
-        """
-
-        def require() -> None:
-            with self._lock(repository):
-                self._require_expected(repository, descriptor.digest, needed_by)
-
-        def commit(spool: Spool, to: RepositoryName, digest: Digest) -> None:
-            with self._lock(to):
-                self._require_expected(to, digest, needed_by)
-                self._blobs.commit(spool.path, to, digest)
-
-        await self._threads.run(require)
-        if await self._holds(repository, descriptor):
-            return
-        async with self.quotas.reserving(repository, descriptor.size):
-            await self._incoming.receive(repository, descriptor, source, commit=commit)
-
-    async def restore_manifest(self, repository: RepositoryName, manifest: Manifest) -> None:
-        """Bring a manifest back whose blobs are there; raises as `restore_blob`."""
-
-        def write() -> None:
-            with self._lock(repository):
-                if not self._manifests.is_expected(repository, manifest.digest):
-                    raise NotFound("manifest", manifest.digest)
-                self._free_space.require(manifest.size)
-                self._manifests.write(repository, manifest, None, is_restored=True)
-
-        async with self.quotas.reserving(repository, manifest.size):
-            await self._threads.run(write)
 
     async def mount_blob(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
         """Make the repository hold a blob that another of this store holds; False where that does not."""
@@ -342,14 +310,6 @@ class DiskStore:
         await self._threads.run(delete)
         self.quotas.freed(repository)
 
-    def damaged(self) -> list[Damage]:
-        """What was found damaged, by whoever read it, and has not been brought again."""
-        return self._integrity.reported()
-
-    def scrub(self, *, bytes_per_second: float | None = None) -> Scrub:
-        """Begin to read everything; closing it is the caller's."""
-        return Scrub(self._layout, self._blobs, self._manifests, self._integrity, bytes_per_second=bytes_per_second)
-
     async def write_error(self) -> str | None:
         """Why nothing can be written to the disk at present, for a person; None where something can."""
         return await self._threads.run(self._free_space.write_error)
@@ -387,14 +347,8 @@ class DiskStore:
             self.uploads.forget(repository, identifier)
 
     async def _mounts(self, repository: RepositoryName, descriptor: Descriptor, source: RepositoryName) -> bool:
-        return await self._holds(source, descriptor) and await self.mount_blob(repository, descriptor.digest, source)
-
-    async def _holds(self, repository: RepositoryName, descriptor: Descriptor) -> bool:
-        """Whether a repository holds a blob; what a synchronization calls verified was read at least once."""
-        size = await self._threads.run(self._blobs.size, repository, descriptor.digest, thorough=True)
-        if size is not None and size != descriptor.size:
-            raise Corrupt(f"{descriptor.digest} has {size} bytes, not {descriptor.size}")
-        return size is not None
+        is_held = await self._threads.run(self._blobs.is_held, source, descriptor)
+        return is_held and await self.mount_blob(repository, descriptor.digest, source)
 
     async def _verify(self, repository: RepositoryName, digest: Digest) -> None:
         """Read a whole blob, once for all that ask at the same time, and also where they go away meanwhile."""
@@ -408,15 +362,6 @@ class DiskStore:
     async def _read_whole(self, repository: RepositoryName, digest: Digest) -> None:
         async with self._reading:
             await self._threads.run(self._blobs.find, repository, digest, thorough=True)
-
-    def _require_expected(self, repository: RepositoryName, digest: Digest, needed_by: Digest | None) -> None:
-        """Raise NotFound where neither the repository's link nor a manifest there says that a blob is wanted."""
-        if os.path.lexists(self._layout.blob(repository, digest)):
-            return
-        if needed_by is not None and self._manifests.is_expected(repository, needed_by):
-            return
-        if digest not in self._manifests.readable_references(repository):
-            raise NotFound("blob", digest)
 
     def _commit(self, spool: Spool, repository: RepositoryName, digest: Digest) -> None:
         with self._lock(repository):

@@ -50,7 +50,7 @@ class _Idle(CopyEngine):
         super().__init__()
         self._gauge = gauge
 
-    async def examine_all(self, route: Route, tags: Sequence[Tag], **_: Any) -> dict[Tag, Finding | TagferryError]:
+    async def compare_all(self, route: Route, tags: Sequence[Tag], **_: Any) -> dict[Tag, Finding | TagferryError]:
         return {}
 
     async def copy(self, route: Route, tag: Tag, **_: Any) -> Outcome:

@@ -14,8 +14,8 @@ from huaweicloudsdkswr.v2 import CreateManualImageSyncRepoRequest, CreateManualI
 from requests.exceptions import ReadTimeout
 
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import Manifest
+from tagferry.oci.referrer_tags import referrers_tag
 from tagferry.remote import Endpoint, RemoteStore
 from tagferry.remote.blobs.stagger import LARGE
 from tagferry.sync.service import StartedSync

@@ -9,8 +9,8 @@ import pytest
 from tagferry.copy.engine import CopyEngine
 from tagferry.copy.route import Route
 from tagferry.names import RepositoryName, Tag
-from tagferry.oci.attachments import cosign_tags, referrers_tag
 from tagferry.oci.images import ImageStore
+from tagferry.oci.referrer_tags import cosign_tags, referrers_tag
 from tagferry.registry.api.app import RegistryApp
 from tagferry.registry.storage.store import DiskStore
 from tagferry.remote import Endpoint, RemoteStore

@@ -114,7 +114,7 @@ async def test_jobs_of_an_organization_end_with_it_and_write_nothing_into_the_ne
     held.released.set()
 
     async def has_stopped() -> bool:
-        return ferry.app.worker.pulse(job) is None
+        return ferry.app.worker.snapshot(job) is None
 
     await eventually(has_stopped)
     (told,) = await history(ferry, first)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tagferry.names import Digest, Tag
-from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.model import OCI_MANIFEST
+from tagferry.oci.referrer_tags import cosign_tags
 from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.store import DiskStore
 from tests.support.deployment import NORTH, Deployment, deployed, name_in

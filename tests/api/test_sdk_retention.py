@@ -26,7 +26,7 @@ from huaweicloudsdkswr.v2 import (
 
 from tagferry.accounts.model import Permission
 from tagferry.names import RepositoryName, Tag
-from tagferry.oci.attachments import cosign_tags
+from tagferry.oci.referrer_tags import cosign_tags
 from tagferry.registry.storage.store import DiskStore
 from tests.support import images
 from tests.support.deployment import NORTH, RELEASE, SOUTH, Deployment, deployed, eventually, name_in

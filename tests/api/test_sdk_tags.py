@@ -19,7 +19,7 @@ from huaweicloudsdkswr.v2 import (
 
 from tagferry.accounts.model import Permission
 from tagferry.names import Tag
-from tagferry.oci.attachments import cosign_tags
+from tagferry.oci.referrer_tags import cosign_tags
 from tests.support import images
 from tests.support.deployment import NORTH, Deployment, deployed, name_in
 from tests.support.sdk_calls import ask, assert_filled, refused

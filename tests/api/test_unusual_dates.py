@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tagferry.names import Tag
-from tagferry.oci.attachments import cosign_tags
+from tagferry.oci.referrer_tags import cosign_tags
 from tests.support.deployment import NORTH, Deployment, deployed, name_in
 from tests.support.docker_registry import docker_registry
 from tests.support.images import built, push

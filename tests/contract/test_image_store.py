@@ -160,7 +160,7 @@ async def test_a_blob_that_is_there_is_sent_anew_where_that_is_wanted(store: Ima
 
     await store.write_blob(repository, blob(content), opening(content))
     for place in (repository, other):
-        outcome = await store.write_blob(place, blob(content), counted, mount_from=repository, anew=True)
+        outcome = await store.write_blob(place, blob(content), counted, mount_from=repository, force=True)
         assert outcome is BlobOutcome.UPLOADED
         assert await read(store, place, blob(content)) == content
     assert opened == [0, 0]

@@ -11,8 +11,8 @@ import pytest
 
 from tagferry.cli.region_check import check_regions
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
-from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import ImageStore
+from tagferry.oci.referrer_tags import cosign_tags
 from tests.interop.programs import INTEROP, Client
 from tests.interop.registries import REGISTRIES, Running, with_tokens
 from tests.support.debian_image import TAG, DebianImage

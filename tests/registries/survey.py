@@ -57,13 +57,13 @@ def expected(vendor: Vendor, direction: Direction) -> dict[str, str]:
     """What has to become of everything that is tried: `copied`, or a pattern of the reason."""
     copied = {sample.name: "copied" for sample in samples()}
     if direction is Direction.SOURCE:
-        return {**copied, IN_PLACE: "in place", ABSENT_TAG: "does not exist"}
+        return {**copied, IN_PLACE: "up to date", ABSENT_TAG: "does not exist"}
     refuses = vendor.refuses
     if refuses.push:
         return dict.fromkeys([*copied, NEW_REPOSITORY, REPLACED], refuses.push)
     return {
         **copied,
-        IN_PLACE: "in place",
+        IN_PLACE: "up to date",
         KEPT: "blocked",
         NEW_REPOSITORY: refuses.new_repository or "copied",
         REPLACED: refuses.replacement or "copied",
@@ -72,7 +72,7 @@ def expected(vendor: Vendor, direction: Direction) -> dict[str, str]:
 
 def is_as_expected(outcome: str, pattern: str) -> bool:
     """Whether an outcome is the one that is expected."""
-    if pattern in ("copied", "in place", "blocked"):
+    if pattern in ("copied", "up to date", "blocked"):
         return outcome == pattern
     return outcome != "copied" and re.search(pattern, outcome) is not None
 

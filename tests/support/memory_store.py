@@ -45,7 +45,7 @@ class MemoryStore:
         return self._name
 
     @property
-    def is_far(self) -> bool | None:
+    def high_latency(self) -> bool | None:
         return False
 
     @property
@@ -59,7 +59,7 @@ class MemoryStore:
         *,
         known: Descriptor | None = None,
         for_write: bool = False,
-        certain: bool = False,
+        confirm_missing: bool = False,
     ) -> Descriptor | None:
         await self._enter("head_manifest")
         manifest = self._find(repository, reference)
@@ -144,12 +144,12 @@ class MemoryStore:
         source: OpenBlob,
         *,
         mount_from: RepositoryName | None = None,
-        anew: bool = False,
+        force: bool = False,
     ) -> BlobOutcome:
         await self._enter("write_blob")
-        if not anew and descriptor.digest in self._contents(repository).blobs:
+        if not force and descriptor.digest in self._contents(repository).blobs:
             return BlobOutcome.PRESENT
-        mounted = self._contents(mount_from).blobs.get(descriptor.digest) if mount_from and not anew else None
+        mounted = self._contents(mount_from).blobs.get(descriptor.digest) if mount_from and not force else None
         if mounted is not None:
             self._repositories.setdefault(repository, _Contents()).blobs[descriptor.digest] = mounted
             return BlobOutcome.MOUNTED

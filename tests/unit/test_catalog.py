@@ -16,8 +16,8 @@ from tagferry.catalog import (
 )
 from tagferry.errors import Conflict, NotFound, Unavailable, Unsupported
 from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
-from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import TagRecord
+from tagferry.oci.referrer_tags import cosign_tags
 from tests.support.images import (
     OCI_LAYER,
     SampleImage,

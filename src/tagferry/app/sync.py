@@ -11,11 +11,11 @@ from tagferry.app.regions import Memory, open_regions
 from tagferry.cache.blob_locations import KeptLocations
 from tagferry.coordination.membership import Presence, presence_of
 from tagferry.coordination.pubsub import Signals
-from tagferry.copy.bandwidth import Pace
-from tagferry.copy.blob_lock import Moves
+from tagferry.copy.bandwidth import BandwidthLimiter
+from tagferry.copy.blob_lock import BlobLock
 from tagferry.copy.engine import CopyEngine, Limits
-from tagferry.copy.mount_sources import BlobHomes
-from tagferry.copy.verify import Verify
+from tagferry.copy.mount_sources import MountSources
+from tagferry.copy.verify import VerifyMode
 from tagferry.names import RegionId
 from tagferry.regions import Regions
 from tagferry.settings import Settings
@@ -55,8 +55,8 @@ async def open_syncs(settings: Settings, accounts: Accounts, *, places: int | No
         await signals.open()
         stack.push_async_callback(signals.close)
         jobs = Jobs(database, signals)
-        moves = SharedMoves(signals, presence, addresses) if database.is_shared else None
-        engine = _engine(settings, BlobHomes(locations), moves)
+        blob_lock = SharedMoves(signals, presence, addresses) if database.is_shared else None
+        engine = _engine(settings, MountSources(locations), blob_lock)
         queue = Queue(
             database, signals, presence, regions=[region.id for region in regions], limits=_queue_limits(settings)
         )
@@ -93,22 +93,24 @@ async def open_syncs(settings: Settings, accounts: Accounts, *, places: int | No
         yield Syncs(regions, signals, presence, jobs, worker, service, locations)
 
 
-def _engine(settings: Settings, homes: BlobHomes, moves: Moves | None) -> CopyEngine:
+def _engine(settings: Settings, mount_sources: MountSources, blob_lock: BlobLock | None) -> CopyEngine:
     limits = Limits(
         tags=settings.sync.tags_in_flight,
         blobs=settings.sync.blobs_in_flight,
         tag_seconds=settings.sync.tag_seconds,
     )
-    paces = {
-        name: Pace(region.bytes_per_second) for name, region in settings.regions.items() if region.bytes_per_second
+    bandwidth = {
+        name: BandwidthLimiter(region.bytes_per_second)
+        for name, region in settings.regions.items()
+        if region.bytes_per_second
     }
     return CopyEngine(
         limits,
-        homes=homes,
-        moves=moves,
-        attachments=settings.sync.attachments,
-        verify=Verify(settings.sync.verify),
-        paces=paces,
+        mount_sources=mount_sources,
+        blob_lock=blob_lock,
+        referrers=settings.sync.attachments,
+        verify=VerifyMode(settings.sync.verify),
+        bandwidth=bandwidth,
         splice=settings.sync.splice,
     )
 

@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 
 class KeptLocations:
-    """The `Locations` of `tagferry.copy.mount_sources` in the database; written behind, in batches.
+    """The `BlobLocationStore` of `tagferry.copy.mount_sources` in the database; written behind, in batches.
 
     Args:
         database: where they are kept.
@@ -65,7 +65,7 @@ class KeptLocations:
         self._until_pruning = 0
 
     async def find(self, store: str, digests: Collection[Digest]) -> dict[Digest, list[RepositoryName]]:
-        """See `Locations.find`; one query, and one more for every ten thousand blobs."""
+        """See `BlobLocationStore.find`; one query, and one more for every ten thousand blobs."""
         address = self._addresses.get(store)
         found: dict[Digest, list[RepositoryName]] = {}
         if address is None:
@@ -82,11 +82,11 @@ class KeptLocations:
         return found
 
     def add(self, store: str, repository: RepositoryName, digest: Digest) -> None:
-        """See `Locations.add`."""
+        """See `BlobLocationStore.add`."""
         self._change(store, repository, digest, seen_at=datetime.now(UTC))
 
     def remove(self, store: str, repository: RepositoryName, digest: Digest) -> None:
-        """See `Locations.remove`."""
+        """See `BlobLocationStore.remove`."""
         self._change(store, repository, digest, seen_at=None)
 
     async def close(self) -> None:

@@ -10,9 +10,9 @@ from tagferry.catalog.contents import Image, Question, union
 from tagferry.concurrency import bounded_gather
 from tagferry.errors import Conflict, Incomplete, NotDeleted, NotFound, Unsupported
 from tagferry.names import Digest, Namespace, RepositoryName, Tag
-from tagferry.oci.attachments import cosign_kind, cosign_tags
-from tagferry.oci.deletion import not_deleted, outlasting
+from tagferry.oci.deletion import not_deleted, wait_until_deleted
 from tagferry.oci.images import ImageStore, TagRecord, written_since
+from tagferry.oci.referrer_tags import cosign_kind, cosign_tags
 
 _AT_ONCE = 8
 _NAMED = 5
@@ -167,7 +167,7 @@ async def describe_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> Tag
 
 async def find_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> Digest:
     """What a tag points to; raises NotFound of the kind `tag` or `repository`."""
-    found = await store.head_manifest(name, tag, certain=True)
+    found = await store.head_manifest(name, tag, confirm_missing=True)
     if found is None:
         raise await _missing(store, name, tag)
     return found.digest
@@ -278,7 +278,7 @@ async def delete_tag(
     async def left() -> list[Tag]:
         return [record.tag for record in await store.describe_tags(name, only=same) if record.digest == digest]
 
-    if tags := await outlasting(left):
+    if tags := await wait_until_deleted(left):
         raise not_deleted(store.name, name, tags, "it deleted the manifest that they point to")
     return same
 

@@ -143,7 +143,7 @@ class Question:
     def __init__(self, store: ImageStore, *, with_texts: bool = False) -> None:
         self.store = store
         if store not in _known:
-            _known[store] = _Known(at_once=_FAR_AT_ONCE if store.is_far else _NEAR_AT_ONCE)
+            _known[store] = _Known(at_once=_FAR_AT_ONCE if store.high_latency else _NEAR_AT_ONCE)
         self._known = _known[store]
         self._manifests = bounds.QUESTION_MANIFESTS
         self._bytes = bounds.QUESTION_BYTES

@@ -8,7 +8,7 @@ _BURST_SECONDS = 0.25
 _SLICE_SECONDS = 0.1
 
 
-class Pace:
+class BandwidthLimiter:
     """A rate that all who share this keep together; short pauses may be made up for, long ones not.
 
     Args:
@@ -36,7 +36,7 @@ class Pace:
         if self._free_at > now:
             await self._sleep(self._free_at - now)
 
-    async def paced(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def limit(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Pass chunks on at the rate, cut so small that a low rate flows instead of coming in bursts."""
         largest = max(1, int(self._rate * _SLICE_SECONDS))
         async for chunk in chunks:

@@ -9,22 +9,24 @@ from tagferry.names import Digest, RepositoryName
 
 
 @dataclass(slots=True)
-class Turn:
+class LockedBlob:
     """A mover's turn.
 
     Attributes:
-        home: the repository to which somebody brought the blob while this mover waited, if somebody did.
-        is_done: to be set once the blob is in the mover's repository, so that those who wait are told.
+        copied_to: the repository to which somebody brought the blob while this mover waited, if somebody did.
+        is_copied: to be set once the blob is in the mover's repository, so that those who wait are told.
     """
 
-    home: RepositoryName | None = None
-    is_done: bool = False
+    copied_to: RepositoryName | None = None
+    is_copied: bool = False
 
 
-class Moves(Protocol):
+class BlobLock(Protocol):
     """Lets one mover at a time bring a blob to a registry, among all processes. Stores are told by their names."""
 
-    def alone(self, store: str, repository: RepositoryName, digest: Digest) -> AbstractAsyncContextManager[Turn]:
+    def acquire(
+        self, store: str, repository: RepositoryName, digest: Digest
+    ) -> AbstractAsyncContextManager[LockedBlob]:
         """Wait until nobody else brings this blob to this store, and keep others waiting meanwhile.
 
         Where nobody can tell whether somebody else does, it is let through: a blob that is sent twice does no harm.
@@ -32,10 +34,10 @@ class Moves(Protocol):
         ...
 
 
-class LonelyMoves:
+class NullBlobLock:
     """Moves where there is no other process."""
 
     @asynccontextmanager
-    async def alone(self, store: str, repository: RepositoryName, digest: Digest) -> AsyncIterator[Turn]:
-        """See `Moves.alone`; nobody has to wait."""
-        yield Turn()
+    async def acquire(self, store: str, repository: RepositoryName, digest: Digest) -> AsyncIterator[LockedBlob]:
+        """Never wait."""
+        yield LockedBlob()

@@ -10,20 +10,20 @@ from functools import partial
 from typing import Literal
 
 from tagferry.concurrency import SingleFlight, gather
-from tagferry.copy.attachments import Attachment, AttachmentSearch, Gaps, are_tags_in_place
-from tagferry.copy.bandwidth import Pace
-from tagferry.copy.blob_lock import LonelyMoves, Moves
-from tagferry.copy.blobs import Blobs, ContentKey, key_of
+from tagferry.copy.bandwidth import BandwidthLimiter
+from tagferry.copy.blob_lock import BlobLock, NullBlobLock
+from tagferry.copy.blobs import BlobCopier, ContentKey, content_key
 from tagferry.copy.estimate import Estimates, estimate_all
-from tagferry.copy.held_content import KnownContent
+from tagferry.copy.held_content import HeldContent
 from tagferry.copy.image import Image
-from tagferry.copy.mount_sources import BlobHomes
-from tagferry.copy.outcome import Outcome, nothing_to_write, written_meanwhile
+from tagferry.copy.mount_sources import MountSources
+from tagferry.copy.outcome import Outcome, outcome_of_overwrite, outcome_without_copy
 from tagferry.copy.plan import Plan, plan_tag
-from tagferry.copy.preflight import Finding, IsWhole, Verdict, examine, examine_all
+from tagferry.copy.preflight import ContentCheck, Finding, Verdict, compare, compare_all
 from tagferry.copy.progress import Progress, Transfer
+from tagferry.copy.referrers import Gaps, Referrer, ReferrerSearch, are_tags_up_to_date
 from tagferry.copy.route import Route
-from tagferry.copy.verify import Prover, Verify, incomplete
+from tagferry.copy.verify import ContentVerifier, VerifyMode, incomplete
 from tagferry.errors import Conflict, Corrupt, Expired, NotFound, TagferryError, Unavailable
 from tagferry.names import Digest, Tag
 from tagferry.oci.model import Descriptor, Manifest
@@ -90,38 +90,38 @@ class CopyEngine:
         self,
         limits: Limits | None = None,
         *,
-        known: KnownContent | None = None,
-        homes: BlobHomes | None = None,
-        moves: Moves | None = None,
-        attachments: bool | Literal["required"] = True,
-        verify: Verify = Verify.COPIED,
-        paces: Mapping[str, Pace] | None = None,
+        held_content: HeldContent | None = None,
+        mount_sources: MountSources | None = None,
+        blob_lock: BlobLock | None = None,
+        referrers: bool | Literal["required"] = True,
+        verify: VerifyMode = VerifyMode.COPIED,
+        bandwidth: Mapping[str, BandwidthLimiter] | None = None,
         splice: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         limits = limits or Limits()
         self._tag_slots: dict[tuple[str, str], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limits.tags))
         self._tag_seconds = limits.tag_seconds
-        self._known = known or KnownContent(clock=clock)
-        self._homes = homes or BlobHomes()
+        self._held_content = held_content or HeldContent(clock=clock)
+        self._mount_sources = mount_sources or MountSources()
         self._verify = verify
-        self._prover = Prover(self._known)
-        self._is_whole: IsWhole | None = self._holds_all_of if verify is Verify.ALL else None
-        self._required = attachments == "required"
-        self._search = AttachmentSearch(required=self._required, clock=clock) if attachments else None
-        self._lenient_search = AttachmentSearch(lenient=True, clock=clock)
+        self._verifier = ContentVerifier(self._held_content)
+        self._check_content: ContentCheck | None = self._holds_all_of if verify is VerifyMode.ALL else None
+        self._required = referrers == "required"
+        self._search = ReferrerSearch(required=self._required, clock=clock) if referrers else None
+        self._lenient_search = ReferrerSearch(lenient=True, clock=clock)
         self._clock = clock
-        self._blobs = Blobs(
+        self._blobs = BlobCopier(
             at_once=limits.blobs,
-            known=self._known,
-            homes=self._homes,
-            moves=moves or LonelyMoves(),
-            paces=paces or {},
+            held_content=self._held_content,
+            mount_sources=self._mount_sources,
+            blob_lock=blob_lock or NullBlobLock(),
+            bandwidth=bandwidth or {},
             splice=splice,
         )
         self._manifests: SingleFlight[ContentKey, None] = SingleFlight()
 
-    async def examine_all(
+    async def compare_all(
         self,
         route: Route,
         tags: Sequence[Tag],
@@ -139,10 +139,10 @@ class CopyEngine:
             thorough: search below an image in place too, for what is attached to any part of it.
             until: when to leave it at what is known by then, by the event loop's clock.
         """
-        is_whole = self._examiner(thorough=thorough)
+        check_content = self._examiner(thorough=thorough)
         found_at = self._clock()
-        findings = await examine_all(
-            route, tags, override=override, search=self._search, is_whole=is_whole, until=until
+        findings = await compare_all(
+            route, tags, override=override, search=self._search, check_content=check_content, until=until
         )
         return {
             tag: found._replace(found_at=found_at) if isinstance(found, Finding) else found
@@ -151,16 +151,16 @@ class CopyEngine:
 
     async def estimate_all(self, route: Route, tags: Sequence[Tag], *, override: bool) -> Estimates:
         """What `copy` would have to do for each of these tags; nothing is written anywhere."""
-        findings = await self.examine_all(route, tags, override=override)
-        return await estimate_all(route, findings, homes=self._homes, search=self._search)
+        findings = await self.compare_all(route, tags, override=override)
+        return await estimate_all(route, findings, mount_sources=self._mount_sources, search=self._search)
 
     async def plan(self, route: Route, tag: Tag) -> Plan:
         """What the tag's copy consists of, read at the source, and recall where its blobs are; raises as `plan_tag`."""
         return await self._plan(route, tag, self._search)
 
-    async def _plan(self, route: Route, tag: Tag, search: AttachmentSearch | None) -> Plan:
+    async def _plan(self, route: Route, tag: Tag, search: ReferrerSearch | None) -> Plan:
         plan = await plan_tag(route, tag, search=search)
-        await self._blobs.recall_homes(route, plan.blobs)
+        await self._blobs.find_mount_sources(route, plan.blobs)
         return plan
 
     async def copy(
@@ -186,7 +186,7 @@ class CopyEngine:
             plan: what `plan` reads just now, likewise.
             progress: filled while the copy runs.
             before_tag: awaited just before the tag is written.
-            thorough: as for `examine_all`, where there is no finding.
+            thorough: as for `compare_all`, where there is no finding.
             is_last: whether the copy is not tried again after this error: then it leaves what is attached and cannot
                 be read for now behind, rather than fail.
 
@@ -198,16 +198,16 @@ class CopyEngine:
         found_at = self._clock()
 
         async def attempt(
-            search: AttachmentSearch | None, finding: Finding | None = None, plan: Awaitable[Plan] | None = None
+            search: ReferrerSearch | None, finding: Finding | None = None, plan: Awaitable[Plan] | None = None
         ) -> Outcome:
             since = found_at
             if finding is None:
                 since = self._clock()
-                is_whole = self._examiner(thorough=thorough)
-                finding = await examine(route, tag, override=override, search=search, is_whole=is_whole)
+                check_content = self._examiner(thorough=thorough)
+                finding = await compare(route, tag, override=override, search=search, check_content=check_content)
             elif finding.found_at is not None:
                 since = finding.found_at
-            if (outcome := nothing_to_write(route, finding)) is not None:
+            if (outcome := outcome_without_copy(route, finding)) is not None:
                 return outcome
             return await self._copy(
                 route,
@@ -262,13 +262,13 @@ class CopyEngine:
             return await run()
         except _Lacking:
             # The target misses something that it was seen to hold, so this time nothing is taken for granted.
-            self._known.forget(route.target, route.target_repository)
+            self._held_content.forget(route.target, route.target_repository)
         lost = await self._lost(route, plan)
         try:
             return await run(lost=lost)
         except _Lacking as lacking:
-            flaws = await self._prover.flaws(route, plan, again=lost) if lost else []
-            raise (incomplete(route, flaws) if flaws else lacking.refusal) from None
+            defects = await self._verifier.defects(route, plan, again=lost) if lost else []
+            raise (incomplete(route, defects) if defects else lacking.refusal) from None
 
     async def _run(
         self,
@@ -284,7 +284,7 @@ class CopyEngine:
     ) -> Outcome:
         await self._complete(route, plan, progress, override=override, lost=lost)
         is_stale = self._clock() - found_at > _STALE_SECONDS or finding.identity != route.target.identity
-        if not override and is_stale and (outcome := await written_meanwhile(route, plan, finding)) is not None:
+        if not override and is_stale and (outcome := await outcome_of_overwrite(route, plan, finding)) is not None:
             return outcome
         if before_tag is not None:
             await before_tag()
@@ -307,22 +307,22 @@ class CopyEngine:
         await self._bring(route, plan, progress, override=override, lost=lost)
         if lost := await self._lost(route, plan):
             await self._bring(route, plan, progress, override=override, lost=lost)
-            if flaws := await self._prover.flaws(route, plan, again=lost):
-                raise incomplete(route, flaws)
+            if defects := await self._verifier.defects(route, plan, again=lost):
+                raise incomplete(route, defects)
 
     async def _lost(self, route: Route, plan: Plan) -> frozenset[Digest]:
-        if self._verify is Verify.OFF:
+        if self._verify is VerifyMode.OFF:
             return frozenset()
-        return frozenset(flaw.part.digest for flaw in await self._prover.flaws(route, plan))
+        return frozenset(defect.part.digest for defect in await self._verifier.defects(route, plan))
 
-    def _examiner(self, *, thorough: bool) -> IsWhole | None:
+    def _examiner(self, *, thorough: bool) -> ContentCheck | None:
         """Return how an image in place is examined, in addition to its digest and the referrers of that."""
-        return self._is_whole or (self._searched if thorough and self._search is not None else None)
+        return self._check_content or (self._searched if thorough and self._search is not None else None)
 
     async def _holds_all_of(self, route: Route, tag: Tag, override: bool) -> Gaps | None:
         plan = await plan_tag(route, tag, search=self._search)
-        tags_stand = await are_tags_in_place(route, plan.attachments, override=override)
-        return plan.gaps if tags_stand and not await self._prover.flaws(route, plan) else None
+        tags_stand = await are_tags_up_to_date(route, plan.referrers, override=override)
+        return plan.gaps if tags_stand and not await self._verifier.defects(route, plan) else None
 
     async def _searched(self, route: Route, tag: Tag, override: bool) -> Gaps | None:
         """Search for all that is attached; an image in place does not fail because that cannot be done."""
@@ -338,48 +338,50 @@ class CopyEngine:
     ) -> None:
         await gather(
             *(
-                self._ensure_blob(route, plan, blob, way, anew=blob.digest in lost)
+                self._ensure_blob(route, plan, blob, way, force=blob.digest in lost)
                 for blob, way in zip(plan.blobs, progress.transfers, strict=True)
             ),
             # What still gets through is not sent again by the next attempt.
             finishing=(Unavailable,),
         )
         await self._ensure_below(route, plan.image)
-        if plan.attachments:
+        if plan.referrers:
             # They come before the tag: whoever admits only signed images must never see it unsigned.
             await self._ensure_manifest(route, plan.root)
-            for attachment in plan.attachments:
-                await self._ensure_attachment(route, attachment, override=override)
+            for referrer in plan.referrers:
+                await self._ensure_attachment(route, referrer, override=override)
 
-    async def _ensure_blob(self, route: Route, plan: Plan, blob: Descriptor, way: Transfer, *, anew: bool) -> None:
+    async def _ensure_blob(self, route: Route, plan: Plan, blob: Descriptor, way: Transfer, *, force: bool) -> None:
         try:
-            await self._blobs.ensure(route, blob, way, anew=anew)
+            await self._blobs.ensure(route, blob, way, force=force)
         except (NotFound, Corrupt) as error:
             is_lost = isinstance(error, Corrupt) or error.kind == "blob"
-            if is_lost and blob.digest in plan.attached_blobs:
+            if is_lost and blob.digest in plan.referrer_blobs:
                 raise _Unreadable(blob.digest, error.message, may_pass=False) from None
             raise
         except Unavailable as error:
-            if blob.digest in plan.attached_blobs and not self._required:
+            if blob.digest in plan.referrer_blobs and not self._required:
                 error.is_optional = True
                 if plan.lenient:
                     raise _Unreadable(blob.digest, error.message, may_pass=True) from None
             raise
 
     def _holds(self, route: Route, digest: Digest) -> bool:
-        return self._known.holds(route.target, route.target_repository, digest)
+        return self._held_content.holds(route.target, route.target_repository, digest)
 
     async def _ensure_below(self, route: Route, image: Image) -> None:
         for level in image.levels:
             await gather(*(self._ensure_manifest(route, manifest) for manifest in level))
 
-    async def _ensure_attachment(self, route: Route, attachment: Attachment, *, override: bool) -> None:
-        await self._ensure_below(route, attachment.image)
-        root, tag = attachment.image.root, attachment.tag
+    async def _ensure_attachment(self, route: Route, referrer: Referrer, *, override: bool) -> None:
+        await self._ensure_below(route, referrer.image)
+        root, tag = referrer.image.root, referrer.tag
         if tag is None:
             await self._ensure_manifest(route, root)
             return
-        standing = await route.target.head_manifest(route.target_repository, tag, for_write=True, certain=not override)
+        standing = await route.target.head_manifest(
+            route.target_repository, tag, for_write=True, confirm_missing=not override
+        )
         if standing is None or (override and standing.digest != root.digest):
             # What others write meanwhile stays, as what was there before does.
             with suppress(_Overtaken):
@@ -391,9 +393,9 @@ class CopyEngine:
 
         async def put() -> None:
             await _put(route, manifest)
-            self._known.remember(route.target, route.target_repository, manifest.digest, manifest.size)
+            self._held_content.add(route.target, route.target_repository, manifest.digest, manifest.size)
 
-        await self._manifests.run(key_of(route, manifest.digest), put)
+        await self._manifests.run(content_key(route, manifest.digest), put)
 
 
 async def _put(

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tagferry.concurrency import bounded_gather
-from tagferry.copy.attachments import NO_GAPS, AttachmentSearch, Gaps
-from tagferry.copy.mount_sources import BlobHomes
+from tagferry.copy.mount_sources import MountSources
 from tagferry.copy.plan import Plan, plan_tag
 from tagferry.copy.preflight import Finding, Verdict
+from tagferry.copy.referrers import NO_GAPS, Gaps, ReferrerSearch
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import NotFound, TagferryError
@@ -52,13 +52,13 @@ async def estimate_all(
     route: Route,
     findings: Mapping[Tag, Finding | TagferryError],
     *,
-    homes: BlobHomes,
-    search: AttachmentSearch | None,
+    mount_sources: MountSources,
+    search: ReferrerSearch | None,
 ) -> Estimates:
     """Estimate every tag; one that cannot be looked at is told by its error."""
     plans = await _plans(route, findings, search)
     blobs = {blob.digest: blob for plan in plans.values() if isinstance(plan, Plan) for blob in plan.blobs}
-    places = await _places(route, list(blobs.values()), homes)
+    places = await _places(route, list(blobs.values()), mount_sources)
     counted: set[Digest] = set()
     estimates: Estimates = {}
     for tag, finding in findings.items():
@@ -84,7 +84,7 @@ async def estimate_all(
 
 
 async def _plans(
-    route: Route, findings: Mapping[Tag, Finding | TagferryError], search: AttachmentSearch | None
+    route: Route, findings: Mapping[Tag, Finding | TagferryError], search: ReferrerSearch | None
 ) -> dict[Tag, Plan | TagferryError]:
 
     async def one(tag: Tag) -> Plan | TagferryError:
@@ -99,15 +99,15 @@ async def _plans(
     return dict(zip(wanted, await bounded_gather(wanted, one, limit=_TAGS_AT_ONCE), strict=True))
 
 
-async def _places(route: Route, blobs: list[Descriptor], homes: BlobHomes) -> dict[Digest, str]:
+async def _places(route: Route, blobs: list[Descriptor], mount_sources: MountSources) -> dict[Digest, str]:
     """Where each blob would come from: it is `present`, is there to `mount`, or is to `move`."""
     if not route.within_one_store:
-        await homes.recall(route.target, [blob.digest for blob in blobs])
+        await mount_sources.load(route.target, [blob.digest for blob in blobs])
 
     async def one(blob: Descriptor) -> str:
         if await route.target.stat_blob(route.target_repository, blob.digest) is not None:
             return "present"
-        home = homes.another(route.target, route.target_repository, blob.digest)
+        home = mount_sources.find(route.target, route.target_repository, blob.digest)
         return "mount" if route.within_one_store or home else "move"
 
     return dict(

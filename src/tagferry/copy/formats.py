@@ -43,7 +43,7 @@ def format_of(manifest: Manifest) -> Format:
     return "docker" if manifest.media_type in (DOCKER_MANIFEST, DOCKER_LIST) else "oci"
 
 
-def converted(manifest: Manifest, wanted: Format | None) -> Manifest:
+def convert(manifest: Manifest, wanted: Format | None) -> Manifest:
     """A manifest in the wanted format; itself where it is so already, or where none is wanted.
 
     What an index lists is left as it is. Fields that the format does not know are kept, since readers ignore them.
@@ -57,13 +57,13 @@ def converted(manifest: Manifest, wanted: Format | None) -> Manifest:
     if wanted == "docker":
         _check_fits_docker(manifest)
     if manifest.is_index:
-        return remade(manifest, mediaType=media_type)
+        return with_fields(manifest, mediaType=media_type)
     config = _descriptor(manifest, manifest.document["config"], wanted)
     layers = [_descriptor(manifest, layer, wanted) for layer in manifest.document.get("layers") or ()]
-    return remade(manifest, mediaType=media_type, config=config, layers=layers)
+    return with_fields(manifest, mediaType=media_type, config=config, layers=layers)
 
 
-def remade(manifest: Manifest, **fields: Any) -> Manifest:
+def with_fields(manifest: Manifest, **fields: Any) -> Manifest:
     """A manifest with other values of these fields: the same values always give the same bytes."""
     document = manifest.document | fields
     raw = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

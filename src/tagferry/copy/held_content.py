@@ -15,10 +15,10 @@ _LIMIT = 100_000
 class _Sighting(NamedTuple):
     at: float
     size: int
-    is_proof: bool
+    verified: bool
 
 
-class KnownContent:
+class HeldContent:
     """Where blobs and manifests were seen lately: a bounded memory, oldest sightings forgotten first.
 
     A sighting saves a question only for a minute, since registries collect garbage. Whoever finds one wrong calls
@@ -31,12 +31,12 @@ class KnownContent:
         self._clock = clock
         self._seen: OrderedDict[tuple[str, Digest, RepositoryName], _Sighting] = OrderedDict()
 
-    def remember(
-        self, store: ImageStore, repository: RepositoryName, digest: Digest, size: int, *, is_proof: bool = True
+    def add(
+        self, store: ImageStore, repository: RepositoryName, digest: Digest, size: int, *, verified: bool = True
     ) -> None:
         """Note that the repository holds this content, of so many bytes, now."""
         key = (store.name, digest, repository)
-        self._seen[key] = _Sighting(self._clock(), size, is_proof)
+        self._seen[key] = _Sighting(self._clock(), size, verified)
         self._seen.move_to_end(key)
         if len(self._seen) > self._limit:
             self._seen.popitem(last=False)
@@ -45,10 +45,10 @@ class KnownContent:
         """Whether the repository was seen to hold this content within the last minute."""
         return self._fresh(store, repository, digest) is not None
 
-    def proves(self, store: ImageStore, repository: RepositoryName, digest: Digest, size: int) -> bool:
+    def is_verified(self, store: ImageStore, repository: RepositoryName, digest: Digest, size: int) -> bool:
         """Whether the repository has been proven to hold this content, of so many bytes, within the last minute."""
         seen = self._fresh(store, repository, digest)
-        return seen is not None and seen.is_proof and seen.size == size
+        return seen is not None and seen.verified and seen.size == size
 
     def forget(self, store: ImageStore, repository: RepositoryName, digest: Digest | None = None) -> None:
         """Drop what is noted about some content of a repository, or everything about the repository."""

@@ -11,7 +11,7 @@ _BLOB_LIMIT = 100_000
 _HOMES_OF_A_BLOB = 4
 
 
-class Locations(Protocol):
+class BlobLocationStore(Protocol):
     """Keeps homes for longer than a process lives, and may share them between processes.
 
     It is only a help, so that nothing here raises: what cannot be kept is lost, and what cannot be found is not
@@ -31,7 +31,7 @@ class Locations(Protocol):
         ...
 
 
-class BlobHomes:
+class MountSources:
     """The homes of blobs: a bounded memory, blobs that were not needed for the longest time forgotten first.
 
     A home may be wrong, since registries collect garbage: a store that does not find the blob there is given its
@@ -42,45 +42,45 @@ class BlobHomes:
         limit: blobs that are remembered here.
     """
 
-    def __init__(self, locations: Locations | None = None, *, limit: int = _BLOB_LIMIT) -> None:
+    def __init__(self, locations: BlobLocationStore | None = None, *, limit: int = _BLOB_LIMIT) -> None:
         self._locations = locations
         self._limit = limit
-        self._homes: OrderedDict[tuple[str, Digest], dict[RepositoryName, None]] = OrderedDict()
+        self._repositories: OrderedDict[tuple[str, Digest], dict[RepositoryName, None]] = OrderedDict()
 
-    async def recall(self, store: ImageStore, digests: Collection[Digest]) -> None:
+    async def load(self, store: ImageStore, digests: Collection[Digest]) -> None:
         """Ask what is kept about those of these blobs of which no home is known here, all by one question."""
-        unknown = [digest for digest in digests if (store.name, digest) not in self._homes]
+        unknown = [digest for digest in digests if (store.name, digest) not in self._repositories]
         if self._locations is None or not unknown:
             return
         for digest, repositories in (await self._locations.find(store.name, unknown)).items():
             for repository in repositories[:_HOMES_OF_A_BLOB]:
                 self._enter(store, repository, digest)
 
-    def another(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> RepositoryName | None:
+    def find(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> RepositoryName | None:
         """Another repository of the same store that was seen to hold this blob."""
-        homes = self._homes.get((store.name, digest), {})
+        homes = self._repositories.get((store.name, digest), {})
         return next((home for home in homes if home != repository), None)
 
-    def note(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> None:
+    def add(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> None:
         """Note that the repository holds this blob now; where enough homes are known, one more is not kept."""
         if self._enter(store, repository, digest) and self._locations is not None:
             self._locations.add(store.name, repository, digest)
 
-    def forget(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> None:
+    def remove(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> None:
         """Drop a home that turned out to be wrong."""
-        homes = self._homes.get((store.name, digest), {})
+        homes = self._repositories.get((store.name, digest), {})
         homes.pop(repository, None)
         if not homes:
-            self._homes.pop((store.name, digest), None)
+            self._repositories.pop((store.name, digest), None)
         if self._locations is not None:
             self._locations.remove(store.name, repository, digest)
 
     def _enter(self, store: ImageStore, repository: RepositoryName, digest: Digest) -> bool:
         key = (store.name, digest)
-        homes = self._homes.setdefault(key, {})
-        self._homes.move_to_end(key)
-        if len(self._homes) > self._limit:
-            self._homes.popitem(last=False)
+        homes = self._repositories.setdefault(key, {})
+        self._repositories.move_to_end(key)
+        if len(self._repositories) > self._limit:
+            self._repositories.popitem(last=False)
         if repository not in homes and len(homes) >= _HOMES_OF_A_BLOB:
             return False
         homes[repository] = None

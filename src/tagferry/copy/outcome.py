@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from tagferry.copy.attachments import NO_GAPS, Gaps
 from tagferry.copy.plan import Plan
 from tagferry.copy.preflight import Finding, Verdict, holds_bytes
+from tagferry.copy.referrers import NO_GAPS, Gaps
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import NotFound
@@ -28,17 +28,17 @@ class Outcome:
     gaps: Gaps = NO_GAPS
 
 
-async def written_meanwhile(route: Route, plan: Plan, finding: Finding) -> Outcome | None:
+async def outcome_of_overwrite(route: Route, plan: Plan, finding: Finding) -> Outcome | None:
     """The end of a copy whose tag another client has written since the last look; asks the target only."""
-    standing = await route.target.head_manifest(route.target_repository, plan.tag, for_write=True, certain=True)
+    standing = await route.target.head_manifest(route.target_repository, plan.tag, for_write=True, confirm_missing=True)
     if standing is None or standing.digest == finding.target:
         return None
     if not await holds_bytes(route, plan.root, standing):
         return Outcome(verdict=Verdict.BLOCKED, digest=standing.digest)
-    return Outcome(verdict=Verdict.IN_PLACE, digest=standing.digest, rewritten=plan.rewritten, gaps=plan.gaps)
+    return Outcome(verdict=Verdict.UP_TO_DATE, digest=standing.digest, rewritten=plan.rewritten, gaps=plan.gaps)
 
 
-def nothing_to_write(route: Route, finding: Finding) -> Outcome | None:
+def outcome_without_copy(route: Route, finding: Finding) -> Outcome | None:
     """The end of a copy that has nothing to write; raises NotFound if the source lacks the tag."""
     if finding.verdict is Verdict.MISSING:
         raise NotFound("tag", f"{route.source_repository}:{finding.tag}")

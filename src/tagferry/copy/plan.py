@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from tagferry import bounds
 from tagferry.concurrency import bounded_gather
-from tagferry.copy.attachments import NO_GAPS, Attachment, AttachmentSearch, Gaps
 from tagferry.copy.image import Image, distinct_blobs, read_image
-from tagferry.copy.rewrite import Rewrite, rewrite, undeclared
+from tagferry.copy.referrers import NO_GAPS, Gaps, Referrer, ReferrerSearch
+from tagferry.copy.rewrite import Rewrite, images_without_platform, rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import Invalid, NotFound
 from tagferry.names import Digest, Reference, Tag
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
     tag: Tag
     source: Digest
     image: Image
-    attachments: tuple[Attachment, ...]
+    referrers: tuple[Referrer, ...]
     blobs: tuple[Descriptor, ...]
     rewritten: Rewrite | None = None
     gaps: Gaps = NO_GAPS
@@ -61,7 +61,7 @@ class Plan(NamedTuple):
         return sum(blob.size for blob in self.blobs)
 
     @property
-    def attached_blobs(self) -> frozenset[Digest]:
+    def referrer_blobs(self) -> frozenset[Digest]:
         """The blobs that only attachments need."""
         needed = {blob.digest for blob in self.image.blobs}
         return frozenset(blob.digest for blob in self.blobs) - needed
@@ -74,19 +74,19 @@ class Plan(NamedTuple):
             reason: why.
             may_pass: whether it may be read later.
         """
-        kept: list[Attachment] = []
+        kept: list[Referrer] = []
         dropped: dict[str, str] = {}
         subjects: set[Digest] = set()
-        for one in self.attachments:
+        for one in self.referrers:
             needs_it = any(part.digest == blob for part in one.image.blobs)
-            if needs_it or one.is_attached_to(subjects):
+            if needs_it or one.refers_to(subjects):
                 subjects.update(manifest.digest for manifest in one.image.manifests)
                 dropped[one.tag or one.image.root.digest] = reason
             else:
                 kept.append(one)
         needed = {part.digest for image in (self.image, *(one.image for one in kept)) for part in image.blobs}
         return self._replace(
-            attachments=tuple(kept),
+            referrers=tuple(kept),
             blobs=tuple(one for one in self.blobs if one.digest in needed),
             gaps=self.gaps | Gaps(left_behind=dropped, may_pass=reason if may_pass else None),
         )
@@ -97,7 +97,7 @@ class Plan(NamedTuple):
         return self.image.manifests
 
 
-async def plan_tag(route: Route, tag: Tag, *, search: AttachmentSearch | None = None) -> Plan:
+async def plan_tag(route: Route, tag: Tag, *, search: ReferrerSearch | None = None) -> Plan:
     """Read the tag's manifest, every manifest below it and what is attached to them, at the source.
 
     Args:
@@ -112,29 +112,29 @@ async def plan_tag(route: Route, tag: Tag, *, search: AttachmentSearch | None = 
         Unavailable, Refused: `search` requires what could not be found or read.
     """
     source, image, rewritten = await read_accepted(route, tag)
-    attachments: tuple[Attachment, ...] = ()
+    referrers: tuple[Referrer, ...] = ()
     gaps = NO_GAPS
     if search is not None:
         changed = rewritten.digests if rewritten else {}
         kept = [manifest.digest for manifest in image.manifests if manifest.digest not in changed.values()]
-        attachments, gaps = await search.find(route, tag, kept)
+        referrers, gaps = await search.find(route, tag, kept)
         if rewritten:
-            attachments = tuple(_without_dropped(attachments, frozenset(rewritten.left_behind)))
+            referrers = tuple(_without_dropped(referrers, frozenset(rewritten.left_behind)))
             # A signature of the old digest would be a lie about the new one.
             left, more = await search.names(route, tag, changed)
             gaps |= more
             rewritten = replace(rewritten, left_behind=(*rewritten.left_behind, *left))
-        attachments, conflicting = search.drop_conflicting(image, attachments)
+        referrers, conflicting = search.drop_conflicting(image, referrers)
         gaps |= conflicting
-    manifests = [*image.manifests, *(each for one in attachments for each in one.image.manifests)]
+    manifests = [*image.manifests, *(each for one in referrers for each in one.image.manifests)]
     await _require_taken(route, manifests)
-    blobs = distinct_blobs([image, *(one.image for one in attachments)], foreign_layers=route.accepts.foreign_layers)
+    blobs = distinct_blobs([image, *(one.image for one in referrers)], foreign_layers=route.accepts.foreign_layers)
     await _check_foreign_layers(route, blobs)
     return Plan(
         tag=tag,
         source=source,
         image=image,
-        attachments=attachments,
+        referrers=referrers,
         blobs=blobs,
         rewritten=rewritten,
         gaps=gaps,
@@ -147,16 +147,16 @@ async def read_accepted(route: Route, reference: Reference) -> tuple[Digest, Ima
     image = await read_image(route.source, route.source_repository, reference)
     platforms: dict[Digest, str] = {}
     if route.accepts.platforms:
-        unknown = undeclared(image)
+        unknown = images_without_platform(image)
         read = await bounded_gather(unknown, partial(_platform, route), limit=_AT_ONCE)
         platforms = {manifest.digest: platform for manifest, platform in zip(unknown, read, strict=True)}
     accepted, rewritten = rewrite(image, route.accepts, platforms)
     return image.root.digest, accepted, rewritten
 
 
-def _without_dropped(attachments: Iterable[Attachment], dropped: frozenset[str]) -> Iterator[Attachment]:
+def _without_dropped(referrers: Iterable[Referrer], dropped: frozenset[str]) -> Iterator[Referrer]:
     """Leave out attestations that are no longer in the index and also name their subject, and what refers to them."""
-    for one in attachments:
+    for one in referrers:
         subject = one.image.root.subject
         if one.image.root.digest not in dropped and (subject is None or subject.digest not in dropped):
             yield one

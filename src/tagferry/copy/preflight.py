@@ -6,8 +6,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from tagferry.concurrency import bounded_gather
-from tagferry.copy.attachments import NO_GAPS, AttachmentSearch, Gaps
 from tagferry.copy.plan import read_accepted
+from tagferry.copy.referrers import NO_GAPS, Gaps, ReferrerSearch
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import Expired, NotFound, TagferryError, detached
@@ -18,7 +18,7 @@ _AT_ONCE = 64
 _HEAD_START_SECONDS = 0.1
 """How long a target of which it is not known how far away it is has to answer before the source is asked too."""
 
-IsWhole = Callable[[Route, Tag, bool], Awaitable[Gaps | None]]
+ContentCheck = Callable[[Route, Tag, bool], Awaitable[Gaps | None]]
 """Returns what may be missing although the target holds all that the source's tag was found to consist of; None where
 it does not hold that. Asked with `override`."""
 
@@ -28,7 +28,7 @@ class Verdict(Enum):
 
     COPY = "copy"
     """The target lacks it, or holds another image and may be overwritten."""
-    IN_PLACE = "in place"
+    UP_TO_DATE = "up to date"
     """The target holds the identical image, or what it takes of it."""
     BLOCKED = "blocked"
     """The target holds another image, which must not be overwritten."""
@@ -58,14 +58,14 @@ class Finding(NamedTuple):
     found_at: float | None = None
 
 
-async def examine(
+async def compare(
     route: Route,
     tag: Tag,
     *,
     override: bool,
-    search: AttachmentSearch | None = None,
-    is_whole: IsWhole | None = None,
-    asks_source: bool = False,
+    search: ReferrerSearch | None = None,
+    check_content: ContentCheck | None = None,
+    query_source: bool = False,
 ) -> Finding:
     """Find out what is to be done about a tag.
 
@@ -74,7 +74,7 @@ async def examine(
     so. Where the target may not take the image as it is, the source's manifests are read to know under which digest it
     would arrive.
     """
-    source, target = await _look(route, tag, override=override, asks_source=asks_source)
+    source, target = await _look(route, tag, override=override, query_source=query_source)
     as_whom = route.target.identity
     if target is None:
         digest = source.digest if source else None
@@ -83,22 +83,22 @@ async def examine(
         source = await _read_missing(route, tag)
     if source is None:
         return Finding(tag=tag, verdict=Verdict.MISSING, source=None, target=target.digest)
-    is_same, rewritten = await _compare(route, source, target)
+    is_same, rewritten = await _is_up_to_date(route, source, target)
     if not is_same:
         verdict = Verdict.COPY if override else Verdict.BLOCKED
         return Finding(tag=tag, verdict=verdict, source=source.digest, target=target.digest, identity=as_whom)
     is_complete, gaps = not await route.target.is_damaged(route.target_repository, target.digest), NO_GAPS
     # What is attached to the source's root does not go with an image that was rewritten.
     if is_complete and rewritten is None and search is not None:
-        is_complete, gaps = await search.is_in_place(route, tag, source.digest, override=override)
-    if is_complete and is_whole is not None:
-        more = await is_whole(route, tag, override)
+        is_complete, gaps = await search.is_up_to_date(route, tag, source.digest, override=override)
+    if is_complete and check_content is not None:
+        more = await check_content(route, tag, override)
         is_complete, gaps = more is not None, gaps | (more or NO_GAPS)
     if not is_complete:
         return Finding(tag=tag, verdict=Verdict.COPY, source=source.digest, target=target.digest, identity=as_whom)
     return Finding(
         tag=tag,
-        verdict=Verdict.IN_PLACE,
+        verdict=Verdict.UP_TO_DATE,
         source=source.digest,
         target=target.digest,
         rewritten=rewritten,
@@ -106,13 +106,13 @@ async def examine(
     )
 
 
-async def examine_all(
+async def compare_all(
     route: Route,
     tags: Sequence[Tag],
     *,
     override: bool,
-    search: AttachmentSearch | None = None,
-    is_whole: IsWhole | None = None,
+    search: ReferrerSearch | None = None,
+    check_content: ContentCheck | None = None,
     until: float | None = None,
 ) -> dict[Tag, Finding | TagferryError]:
     """Examine several tags at once; a tag that cannot be examined is told by its error and harms no other.
@@ -126,13 +126,13 @@ async def examine_all(
         deadline = asyncio.timeout_at(until)
         try:
             async with deadline:
-                return await examine(
+                return await compare(
                     route,
                     tag,
                     override=override,
                     search=search,
-                    is_whole=is_whole,
-                    asks_source=tag == first,
+                    check_content=check_content,
+                    query_source=tag == first,
                 )
         except TagferryError as error:
             return detached(error)
@@ -145,7 +145,7 @@ async def examine_all(
 
 
 async def _look(
-    route: Route, tag: Tag, *, override: bool, asks_source: bool
+    route: Route, tag: Tag, *, override: bool, query_source: bool
 ) -> tuple[Descriptor | None, Descriptor | None]:
     """What the tag points to at the source and at the target; where the target lacks it, the source may not be asked.
 
@@ -154,12 +154,12 @@ async def _look(
     the manifest can be read there. Nobody waits for a target that is far away, or where the source is asked anyway.
     """
     asking = asyncio.ensure_future(
-        route.target.head_manifest(route.target_repository, tag, for_write=True, certain=not override)
+        route.target.head_manifest(route.target_repository, tag, for_write=True, confirm_missing=not override)
     )
     try:
-        if route.target.is_far is None and not asks_source:
+        if route.target.high_latency is None and not query_source:
             await asyncio.wait([asking], timeout=_HEAD_START_SECONDS)
-        if asks_source or (route.target.is_far is not False and not asking.done()):
+        if query_source or (route.target.high_latency is not False and not asking.done()):
             return await route.source.head_manifest(route.source_repository, tag), await asking
         target = await asking
     finally:
@@ -182,7 +182,7 @@ async def _read_missing(route: Route, tag: Tag) -> Descriptor | None:
         return None
 
 
-async def _compare(route: Route, source: Descriptor, target: Descriptor) -> tuple[bool, Rewrite | None]:
+async def _is_up_to_date(route: Route, source: Descriptor, target: Descriptor) -> tuple[bool, Rewrite | None]:
     """Whether the target holds what it takes of the source's image, and what differs in that."""
     if route.accepts.may_change:
         _, image, rewritten = await read_accepted(route, source.digest)

@@ -40,7 +40,7 @@ class Transfer:
         self.read += size
 
 
-class Pulse(NamedTuple):
+class ProgressSnapshot(NamedTuple):
     """A copy as it is at one moment.
 
     Attributes:
@@ -90,14 +90,14 @@ class Progress:
         settled = sum(transfer.settled for transfer in self.transfers)
         return len(self.transfers), settled, self._read
 
-    def pulse(self) -> Pulse:
+    def snapshot(self) -> ProgressSnapshot:
         """How the copy is now.
 
         The rate is that of the last five seconds. Who looks more seldom sees that since the last look, and who looks
         for the first time that since the beginning.
         """
         rate, rest = self._rate(), self.bytes_total - self.bytes_done
-        return Pulse(
+        return ProgressSnapshot(
             blobs_total=len(self.transfers),
             blobs_done=sum(transfer.settled for transfer in self.transfers),
             bytes_per_second=rate,

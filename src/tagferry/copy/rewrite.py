@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tagferry.copy.formats import Format, converted, format_of, remade
+from tagferry.copy.formats import Format, convert, format_of, with_fields
 from tagferry.copy.image import Image
 from tagferry.errors import Unsupported
 from tagferry.names import Digest
@@ -37,14 +37,14 @@ class Acceptance(NamedTuple):
     rewrite: bool = False
 
     @property
-    def asks_something(self) -> bool:
+    def is_restrictive(self) -> bool:
         """Whether there are images that it does not take as they are."""
         return bool(self.platforms or self.format or not self.attestations)
 
     @property
     def may_change(self) -> bool:
         """Whether an image may arrive under another digest than it has at the source."""
-        return not self.attestations or (self.rewrite and self.asks_something)
+        return not self.attestations or (self.rewrite and self.is_restrictive)
 
     def takes_platform(self, platform: str) -> bool:
         """Whether images of this platform are taken; variants that an architecture implies need not be told."""
@@ -66,7 +66,7 @@ class Rewrite:
     left_behind: tuple[str, ...] = ()
 
 
-def undeclared(image: Image) -> tuple[Manifest, ...]:
+def images_without_platform(image: Image) -> tuple[Manifest, ...]:
     """The images whose platform nothing but their config tells: no index lists them, or one lists them without."""
     listed = {image.root.digest}
     for index in image.manifests:
@@ -85,7 +85,7 @@ def rewrite(image: Image, accepts: Acceptance, platforms: Mapping[Digest, str]) 
     Raises:
         Unsupported: the target does not take the image, and it may not be rewritten or has no equivalent.
     """
-    if not accepts.asks_something:
+    if not accepts.is_restrictive:
         return image, None
     _refuse_other_platforms(image, accepts, platforms)
     _refuse_attestations_alone(image, accepts)
@@ -177,7 +177,7 @@ class _Rewriting:
     def _made(self, old: Manifest) -> Manifest:
         """What becomes of a manifest, and of everything below it."""
         if old.digest not in self._new:
-            self._new[old.digest] = self._index(old) if old.is_index else converted(old, self._accepts.format)
+            self._new[old.digest] = self._index(old) if old.is_index else convert(old, self._accepts.format)
         return self._new[old.digest]
 
     def _index(self, old: Manifest) -> Manifest:
@@ -193,8 +193,8 @@ class _Rewriting:
         places = [place for place in places if attested_by(old.listed[place]) not in changed]
         entries = [self._entry(old, place) for place in places]
         if entries == old.document.get("manifests", []):
-            return converted(old, self._accepts.format)
-        return converted(remade(old, manifests=entries), self._accepts.format)
+            return convert(old, self._accepts.format)
+        return convert(with_fields(old, manifests=entries), self._accepts.format)
 
     def _entry(self, index: Manifest, place: int) -> dict[str, Any]:
         entry: dict[str, Any] = index.document["manifests"][place]

@@ -14,7 +14,7 @@ _PAUSES = (0.2, 0.5, 1.0, 2.0)
 _NAMED = 5
 
 
-async def outlasting(
+async def wait_until_deleted(
     look: Callable[[], Awaitable[list[Item]]], *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 ) -> list[Item]:
     """Return what is still there some seconds after its deletion, for a store that deletes a moment later.

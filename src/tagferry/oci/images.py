@@ -57,7 +57,7 @@ class ImageStore(Protocol):
         ...
 
     @property
-    def is_far(self) -> bool | None:
+    def high_latency(self) -> bool | None:
         """Whether an answer takes noticeably long to come back from there; None while that is not known."""
         ...
 
@@ -76,7 +76,7 @@ class ImageStore(Protocol):
         *,
         known: Descriptor | None = None,
         for_write: bool = False,
-        certain: bool = False,
+        confirm_missing: bool = False,
     ) -> Descriptor | None:
         """What a tag or digest points to, or None where there is no such manifest or repository.
 
@@ -88,7 +88,7 @@ class ImageStore(Protocol):
                 manifest itself.
             for_write: whether the caller is about to write to the repository, so that permission for that is asked
                 for from now on.
-            certain: whether a manifest must not be reported as missing unless reading it shows the same; without
+            confirm_missing: whether to report a manifest as missing only after a GET has confirmed it; not with
                 `known`.
         """
         ...
@@ -194,7 +194,7 @@ class ImageStore(Protocol):
         source: OpenBlob,
         *,
         mount_from: RepositoryName | None = None,
-        anew: bool = False,
+        force: bool = False,
     ) -> BlobOutcome:
         """Make the repository hold a blob, by the cheapest way: it is there, it is mounted, it is uploaded.
 
@@ -203,7 +203,7 @@ class ImageStore(Protocol):
             descriptor: its digest and size, which the store verifies before it commits.
             source: opened only if bytes must move; it may be opened anew to go on, or for another attempt.
             mount_from: another repository of this store that is believed to hold the blob.
-            anew: the bytes are sent whatever the store says, for a blob that it told of and then did not have.
+            force: the bytes are sent whatever the store says, for a blob that it told of and then did not have.
         """
         ...
 

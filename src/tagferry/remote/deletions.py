@@ -13,7 +13,7 @@ from tagferry import bounds
 from tagferry.concurrency import bounded_gather
 from tagferry.errors import Corrupt, Incomplete, Invalid, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.deletion import not_deleted, outlasting
+from tagferry.oci.deletion import not_deleted, wait_until_deleted
 from tagferry.oci.images import ImageStore
 from tagferry.remote.lookup import ManifestLookup
 from tagferry.remote.manifests import not_found
@@ -157,7 +157,7 @@ class Deletions:
             remaining = [one for one in await bounded_gather(remaining, look, limit=_CONCURRENCY) if one is not None]
             return remaining
 
-        if left := await outlasting(present, sleep=self._sleep):
+        if left := await wait_until_deleted(present, sleep=self._sleep):
             raise not_deleted(self._transport.name, repository, left, why)
 
 

@@ -5,9 +5,9 @@ from urllib.parse import quote
 
 from tagferry.errors import Corrupt, Invalid, NotFound, Refused, TagferryError, Unavailable
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.attachments import subject_of
 from tagferry.oci.images import may_be_replaced, written_since
 from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest, parsed
+from tagferry.oci.referrer_tags import subject_of
 from tagferry.oci.refusal import BLOBS_HINT, attestation_hint, manifest_refused
 from tagferry.remote.blobs.size import NO_HEAD
 from tagferry.remote.capabilities import HEAD_MANIFESTS, LearnedCapabilities

@@ -28,8 +28,8 @@ from tagferry.errors import (
     detached,
 )
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest, parsed
+from tagferry.oci.referrer_tags import referrers_tag
 from tagferry.remote.capabilities import REFERRERS_API, LearnedCapabilities
 from tagferry.remote.manifests import Manifests
 from tagferry.remote.transport.pagination import EndlessList, has_next_page, list_too_long, not_a_list, pages

@@ -75,8 +75,8 @@ class RemoteStore:
         return self._transport.name
 
     @property
-    def is_far(self) -> bool | None:
-        return self._transport.is_far
+    def high_latency(self) -> bool | None:
+        return self._transport.high_latency
 
     @property
     def identity(self) -> int:
@@ -101,12 +101,12 @@ class RemoteStore:
         *,
         known: Descriptor | None = None,
         for_write: bool = False,
-        certain: bool = False,
+        confirm_missing: bool = False,
     ) -> Descriptor | None:
         repository = self._full_name(repository)
         if for_write:
             self._transport.expect_writes(repository)
-        if certain and known is None:
+        if confirm_missing and known is None:
             return await self._heads.find(repository, reference)
         found = await self._manifests.head(repository, reference, known)
         if found is not None:
@@ -172,11 +172,11 @@ class RemoteStore:
         source: OpenBlob,
         *,
         mount_from: RepositoryName | None = None,
-        anew: bool = False,
+        force: bool = False,
     ) -> BlobOutcome:
         repository = self._full_name(repository)
         mount_from = self._full_name(mount_from) if mount_from is not None else None
-        return await self._uploader.write(repository, descriptor, source, mount_from=mount_from, anew=anew)
+        return await self._uploader.write(repository, descriptor, source, mount_from=mount_from, force=force)
 
     @asynccontextmanager
     async def _list_slot(self) -> AsyncIterator[None]:
@@ -298,7 +298,7 @@ class RemoteStore:
     ) -> None:
         for tag in waiting:
             # None: the tag was deleted since it was listed.
-            if descriptor := await self.head_manifest(repository, tag, certain=True):
+            if descriptor := await self.head_manifest(repository, tag, confirm_missing=True):
                 records[tag] = TagRecord(tag=tag, digest=descriptor.digest)
 
 

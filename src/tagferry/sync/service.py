@@ -245,7 +245,7 @@ class SyncService:
         paused = next((region for region in (job.target_region, job.source_region) if region in pauses), None)
         if job.status is JobStatus.WAITING and paused is not None:
             return replace(job, reason=waiting_reason(paused, pauses[paused].since))
-        return replace(job, pulse=self._worker.pulse(job.id))
+        return replace(job, snapshot=self._worker.snapshot(job.id))
 
     async def _check(self, request: SyncRequest) -> SyncRequest:
         """Let the caller pass; returns the request with the organizations that its names stand for now."""
@@ -344,13 +344,13 @@ class SyncService:
             return {}, ()
         source = RepositoryRef(request.source_region, request.namespace, request.repository)
         target = Target(request.target_region, request.target_namespace)
-        findings = await self._engine.examine_all(route, tags, override=request.override, until=until)
+        findings = await self._engine.compare_all(route, tags, override=request.override, until=until)
         found = [finding for finding in findings.values() if isinstance(finding, Finding)]
         if found and len(found) == len(findings):
             self._worker.heard(request.source_region, request.target_region)
-        in_place = [finding.tag for finding in found if finding.verdict is Verdict.IN_PLACE]
+        in_place = [finding.tag for finding in found if finding.verdict is Verdict.UP_TO_DATE]
         unfinished = sorted(await self._searches.unfinished(source, target, in_place))
-        again = await self._engine.examine_all(route, unfinished, override=request.override, thorough=True, until=until)
+        again = await self._engine.compare_all(route, unfinished, override=request.override, thorough=True, until=until)
         return {**findings, **again}, unfinished
 
     async def _require_repository(

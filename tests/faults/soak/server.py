@@ -8,8 +8,8 @@ import sys
 
 from tagferry import bounds, housekeeping
 from tagferry.cli import main
-from tagferry.copy.held_content import KnownContent
-from tagferry.copy.mount_sources import BlobHomes
+from tagferry.copy.held_content import HeldContent
+from tagferry.copy.mount_sources import MountSources
 from tagferry.registry.storage import integrity
 from tagferry.remote import lookup
 from tagferry.remote.transport import tokens
@@ -30,7 +30,7 @@ if __name__ == "__main__":
         if not hasattr(module, name):
             raise SystemExit(f"{module.__name__} has no {name} to be shortened")
         setattr(module, name, value)
-    for memory in (BlobHomes, KnownContent):
+    for memory in (MountSources, HeldContent):
         memory.__init__.__kwdefaults__ = {**(memory.__init__.__kwdefaults__ or {}), "limit": _REMEMBERED}
     sys.argv = ["tagferry", "serve"]
     main()

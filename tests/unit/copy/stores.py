@@ -57,9 +57,11 @@ class ScriptedStore(MemoryStore):
         *,
         known: Descriptor | None = None,
         for_write: bool = False,
-        certain: bool = False,
+        confirm_missing: bool = False,
     ) -> Descriptor | None:
-        found = await super().head_manifest(repository, reference, known=known, for_write=for_write, certain=certain)
+        found = await super().head_manifest(
+            repository, reference, known=known, for_write=for_write, confirm_missing=confirm_missing
+        )
         self._fail(reference)
         return found
 
@@ -117,10 +119,10 @@ class ScriptedStore(MemoryStore):
         source: OpenBlob,
         *,
         mount_from: RepositoryName | None = None,
-        anew: bool = False,
+        force: bool = False,
     ) -> BlobOutcome:
         self._fail(descriptor.digest)
-        outcome = await super().write_blob(repository, descriptor, source, mount_from=mount_from, anew=anew)
+        outcome = await super().write_blob(repository, descriptor, source, mount_from=mount_from, force=force)
         self.log.append(f"blob {descriptor.digest}")
         self.outcomes[descriptor.digest] = outcome
         return outcome

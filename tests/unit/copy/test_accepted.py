@@ -11,13 +11,13 @@ from tagferry.copy.engine import CopyEngine
 from tagferry.copy.estimate import Estimate
 from tagferry.copy.outcome import Outcome
 from tagferry.copy.plan import plan_tag
-from tagferry.copy.preflight import Finding, Verdict, examine
+from tagferry.copy.preflight import Finding, Verdict, compare
 from tagferry.copy.rewrite import Acceptance, Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import Invalid, NotFound, Unsupported
 from tagferry.names import Digest
-from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.model import OCI_CONFIG, OCI_MANIFEST, Manifest
+from tagferry.oci.referrer_tags import cosign_tags
 from tagferry.remote import Endpoint, RemoteStore
 from tests.support.images import SampleImage, artifact, attested, blob, image, index, opening, push, read
 from tests.support.serving import serving
@@ -97,7 +97,7 @@ async def test_a_rewritten_image_is_in_place_by_its_new_digest(source: ScriptedS
 
     again = await copy(source, target, MAKE_AMD)
 
-    assert again == Outcome(verdict=Verdict.IN_PLACE, digest=first.digest, rewritten=first.rewritten)
+    assert again == Outcome(verdict=Verdict.UP_TO_DATE, digest=first.digest, rewritten=first.rewritten)
     assert target.log == []
 
 
@@ -109,7 +109,7 @@ async def test_what_the_image_would_not_become_is_replaced_only_where_that_is_wa
     await push(source, APP, IMAGE, V1)
     await push(target, COPY, standing, V1)
 
-    found = await examine(route(source, target, accepts=MAKE_AMD), V1, override=override)
+    found = await compare(route(source, target, accepts=MAKE_AMD), V1, override=override)
 
     assert found == Finding(tag=V1, verdict=verdict, source=IMAGE.digest, target=standing.digest)
 
@@ -121,7 +121,7 @@ async def test_an_image_that_is_taken_as_it_is_is_in_place_by_its_own_digest(
     await push(source, APP, AMD, V1)
     await push(target, COPY, AMD, V1)
 
-    assert await copy(source, target, accepts) == Outcome(verdict=Verdict.IN_PLACE, digest=AMD.digest)
+    assert await copy(source, target, accepts) == Outcome(verdict=Verdict.UP_TO_DATE, digest=AMD.digest)
 
 
 @pytest.mark.parametrize("accepts", [Acceptance(), WITH_FOREIGN, ONLY_AMD])
@@ -132,7 +132,7 @@ async def test_where_nothing_may_change_the_source_is_asked_no_more_than_by_defa
     await push(target, COPY, AMD, V1)
     source.counts.clear()
 
-    await CopyEngine(attachments=False).copy(route(source, target, accepts=accepts), V1, override=False)
+    await CopyEngine(referrers=False).copy(route(source, target, accepts=accepts), V1, override=False)
 
     assert source.counts == {"head_manifest": 1}
 
@@ -162,7 +162,7 @@ async def test_attachments_of_what_stays_as_it_is_travel_and_others_are_left_and
     assert await target.tag(COPY, sig) is None
     assert outcome.rewritten is not None
     assert outcome.rewritten.left_behind == (ARM.digest, left.digest, sig)
-    assert (await copy(source, target, MAKE_AMD)).verdict is Verdict.IN_PLACE
+    assert (await copy(source, target, MAKE_AMD)).verdict is Verdict.UP_TO_DATE
 
 
 async def test_a_converted_image_arrives_with_its_blobs_as_they_are(source: ScriptedStore, target: ScriptedStore):
@@ -187,7 +187,7 @@ async def test_a_dry_run_tells_what_would_change(source: ScriptedStore, target: 
 
     assert isinstance(before, Estimate)
     assert isinstance(after, Estimate)
-    assert (before.verdict, after.verdict) == (Verdict.COPY, Verdict.IN_PLACE)
+    assert (before.verdict, after.verdict) == (Verdict.COPY, Verdict.UP_TO_DATE)
     assert before.source == after.source == IMAGE.digest
     assert before.rewritten == after.rewritten == outcome.rewritten
     assert before.to_move == sum(map(len, AMD.blobs.values()))
@@ -247,7 +247,7 @@ async def test_schema_1_is_refused_with_the_way_out_whatever_the_target_takes(
         way = Route(source=old, source_repository=APP, target=target, target_repository=COPY, accepts=accepts)
         try:
             with pytest.raises(Unsupported, match="schema 1 are not supported; push the image again with a current"):
-                await CopyEngine(attachments=False).copy(way, V1, override=False)
+                await CopyEngine(referrers=False).copy(way, V1, override=False)
         finally:
             await old.close()
 
@@ -273,7 +273,7 @@ async def test_an_image_arrives_without_its_attestations_whose_signatures_stay_a
     assert await target.head_manifest(COPY, amd_tag) is not None
     assert await target.head_manifest(COPY, root_tag) is None
     assert [await target.head_manifest(COPY, one.digest) for one in sample.children[2:]] == [None, None]
-    assert (await copy(source, target, accepts)).verdict is Verdict.IN_PLACE
+    assert (await copy(source, target, accepts)).verdict is Verdict.UP_TO_DATE
 
 
 async def test_an_attestation_that_also_names_its_subject_does_not_come_as_a_referrer(

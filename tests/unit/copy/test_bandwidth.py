@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from tagferry.copy.bandwidth import Pace
+from tagferry.copy.bandwidth import BandwidthLimiter
 from tests.support.clock import Clock
 
 
@@ -14,9 +14,9 @@ async def chunks(*sizes: int) -> AsyncIterator[bytes]:
 
 async def test_bytes_pass_at_the_rate_and_none_is_lost() -> None:
     time = Clock(now=100.0)
-    pace = Pace(1000, clock=time, sleep=time.sleep)
+    pace = BandwidthLimiter(1000, clock=time, sleep=time.sleep)
 
-    passed = [chunk async for chunk in pace.paced(chunks(2500, 2500))]
+    passed = [chunk async for chunk in pace.limit(chunks(2500, 2500))]
 
     assert sum(len(chunk) for chunk in passed) == 5000
     assert 4.7 <= time.now - 100.0 <= 5.0
@@ -24,19 +24,19 @@ async def test_bytes_pass_at_the_rate_and_none_is_lost() -> None:
 
 async def test_a_chunk_that_is_large_for_the_rate_is_cut() -> None:
     time = Clock(now=100.0)
-    pace = Pace(1000, clock=time, sleep=time.sleep)
+    pace = BandwidthLimiter(1000, clock=time, sleep=time.sleep)
 
-    passed = [len(chunk) async for chunk in pace.paced(chunks(250))]
+    passed = [len(chunk) async for chunk in pace.limit(chunks(250))]
 
     assert passed == [100, 100, 50]
 
 
 async def test_those_who_share_a_rate_keep_it_together() -> None:
-    pace = Pace(200_000)
+    pace = BandwidthLimiter(200_000)
     started = asyncio.get_running_loop().time()
 
     async def drain() -> None:
-        async for _ in pace.paced(chunks(*[10_000] * 5)):
+        async for _ in pace.limit(chunks(*[10_000] * 5)):
             pass
 
     await asyncio.gather(drain(), drain())
@@ -46,7 +46,7 @@ async def test_those_who_share_a_rate_keep_it_together() -> None:
 
 async def test_a_long_pause_does_not_allow_a_burst_afterwards() -> None:
     time = Clock(now=100.0)
-    pace = Pace(1000, clock=time, sleep=time.sleep)
+    pace = BandwidthLimiter(1000, clock=time, sleep=time.sleep)
     await pace.take(100)
     time.now += 3600
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tagferry.copy.attachments import AttachmentSearch
 from tagferry.copy.engine import CopyEngine
 from tagferry.copy.plan import plan_tag
 from tagferry.copy.preflight import Verdict
+from tagferry.copy.referrers import ReferrerSearch
 from tagferry.copy.rewrite import Acceptance
 from tagferry.errors import NotFound, Unsupported
 from tagferry.names import Digest
@@ -37,7 +37,7 @@ async def test_it_is_copied_with_its_blobs_and_in_place_then(
     assert (await target.get_manifest(COPY, V1)).raw == sample.manifest.raw
     for content in sample.all_blobs.values():
         assert await read(target, COPY, blob(content)) == content
-    assert (await CopyEngine().copy(route(source, target), V1, override=False)).verdict is Verdict.IN_PLACE
+    assert (await CopyEngine().copy(route(source, target), V1, override=False)).verdict is Verdict.UP_TO_DATE
 
 
 @pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
@@ -68,11 +68,11 @@ async def test_a_listed_blob_is_the_image_s_own_and_stays_where_a_signature_is_l
     signature = artifact(subject=MIXED.manifest, payload=b"signature")
     await push(source, APP, MIXED, V1)
     await push(source, APP, signature)
-    plan = await plan_tag(route(source, target), V1, search=AttachmentSearch())
+    plan = await plan_tag(route(source, target), V1, search=ReferrerSearch())
     listed, payload = Digest.of(b"[]"), signature.manifest.layers[0].digest
 
-    assert payload in plan.attached_blobs
-    assert listed not in plan.attached_blobs
+    assert payload in plan.referrer_blobs
+    assert listed not in plan.referrer_blobs
     assert {one.digest for one in plan.without(payload, "it is lost").blobs} == set(MIXED.all_blobs)
 
 

@@ -5,13 +5,13 @@ import pytest
 
 from tagferry.copy.engine import CopyEngine, Limits
 from tagferry.copy.outcome import Outcome
-from tagferry.copy.preflight import Finding, Verdict, examine
+from tagferry.copy.preflight import Finding, Verdict, compare
 from tagferry.copy.progress import Progress
 from tagferry.errors import Conflict, Corrupt, NotFound, Refused, Unavailable
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import BlobOutcome
 from tagferry.oci.model import Manifest
+from tagferry.oci.referrer_tags import cosign_tags
 from tests.support.clock import Clock
 from tests.support.images import OCI_ZSTD_LAYER, SampleImage, artifact, attested, image, index, layer, push, read
 from tests.support.memory_store import CHUNK
@@ -164,9 +164,9 @@ async def test_a_tag_that_is_in_place_costs_two_questions(source: ScriptedStore,
     source.counts.clear()
     target.counts.clear()
 
-    outcome = await CopyEngine(attachments=False).copy(route(source, target), V1, override=False)
+    outcome = await CopyEngine(referrers=False).copy(route(source, target), V1, override=False)
 
-    assert outcome == Outcome(verdict=Verdict.IN_PLACE, digest=NEW.digest)
+    assert outcome == Outcome(verdict=Verdict.UP_TO_DATE, digest=NEW.digest)
     assert source.counts == target.counts == {"head_manifest": 1}
 
 
@@ -315,7 +315,7 @@ class SlowStore(ScriptedStore):
     ("standing", "override", "verdict", "digest"),
     [
         (OLD, False, Verdict.BLOCKED, OLD.digest),
-        (NEW, False, Verdict.IN_PLACE, NEW.digest),
+        (NEW, False, Verdict.UP_TO_DATE, NEW.digest),
         (OLD, True, Verdict.COPY, NEW.digest),
     ],
 )
@@ -348,7 +348,7 @@ async def test_a_tag_that_the_source_lost_meanwhile_replaces_nothing(target: Scr
 async def test_what_was_found_just_before_is_not_asked_again(source: ScriptedStore, target: ScriptedStore):
     await push(source, APP, NEW, V1)
     way = route(source, target)
-    finding = await examine(way, V1, override=False)
+    finding = await compare(way, V1, override=False)
     target.counts.clear()
 
     await CopyEngine(clock=Clock()).copy(way, V1, override=False, finding=finding)
@@ -362,7 +362,7 @@ async def test_what_was_found_grows_stale_while_the_copy_waits_for_its_turn(
     await push(source, APP, NEW, V1)
     await push(source, APP, image(seed="first"), V2)
     engine, way = CopyEngine(Limits(tags=1), clock=(clock := Clock())), route(source, target)
-    finding = await examine(way, V1, override=False)
+    finding = await compare(way, V1, override=False)
     source.reading.clear()
     first = asyncio.create_task(engine.copy(way, V2, override=False))
     await source.being_read.wait()
@@ -382,7 +382,7 @@ async def test_what_was_found_grows_stale_while_the_copy_waits_for_its_turn(
     ("standing", "outcome"),
     [
         (OLD, Outcome(verdict=Verdict.BLOCKED, digest=OLD.digest)),
-        (NEW, Outcome(verdict=Verdict.IN_PLACE, digest=NEW.digest)),
+        (NEW, Outcome(verdict=Verdict.UP_TO_DATE, digest=NEW.digest)),
         (None, Outcome(verdict=Verdict.COPY, digest=NEW.digest)),
     ],
     ids=["another image", "the same image", "nothing"],
@@ -392,7 +392,7 @@ async def test_what_was_found_grows_stale_while_the_job_waits_in_the_queue(
 ):
     await push(source, APP, NEW, V1)
     engine, way = CopyEngine(clock=(clock := Clock())), route(source, target)
-    found = (await engine.examine_all(way, [V1], override=False))[V1]
+    found = (await engine.compare_all(way, [V1], override=False))[V1]
     assert isinstance(found, Finding)
     clock.now += 60
     if standing is not None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tagferry.copy.bandwidth import Pace
+from tagferry.copy.bandwidth import BandwidthLimiter
 from tagferry.copy.engine import CopyEngine, Limits
 from tagferry.errors import Expired, NotFound
 from tagferry.names import RepositoryName
@@ -43,7 +43,7 @@ async def test_waiting_for_a_turn_does_not_count_against_the_deadline(source: Sc
 @pytest.mark.parametrize("limited", ["source", "target"])
 async def test_a_region_keeps_its_bandwidth(source: ScriptedStore, target: ScriptedStore, limited: str):
     await push(source, APP, LARGE, V1)
-    engine = CopyEngine(paces={limited: Pace(200_000)})
+    engine = CopyEngine(bandwidth={limited: BandwidthLimiter(200_000)})
     started = asyncio.get_running_loop().time()
 
     await engine.copy(route(source, target), V1, override=False)

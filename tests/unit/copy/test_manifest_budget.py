@@ -6,10 +6,10 @@ import json
 import pytest
 
 from tagferry import bounds
-from tagferry.copy.attachments import AttachmentSearch
 from tagferry.copy.image import Image, read_image
 from tagferry.copy.manifest_budget import HeldManifests, ManifestBudget
 from tagferry.copy.plan import plan_tag
+from tagferry.copy.referrers import ReferrerSearch
 from tagferry.copy.route import Route
 from tagferry.errors import Invalid, Unavailable
 from tagferry.names import Digest, Reference, RepositoryName, Tag
@@ -88,10 +88,10 @@ async def test_what_is_attached_with_too_many_bytes_stays_behind_and_the_image_i
     await source.write_blob(APP, blob(EMPTY), opening(EMPTY))
     for number in range(40):
         await source.put_manifest(APP, large(number, subject=sample.manifest.descriptor))
-    plan = await plan_tag(Route(source, APP, MemoryStore("target"), APP), V1, search=AttachmentSearch())
+    plan = await plan_tag(Route(source, APP, MemoryStore("target"), APP), V1, search=ReferrerSearch())
     assert plan.root.digest == sample.digest
-    assert sum(one.image.root.size for one in plan.attachments) <= bounds.IMAGE_MANIFEST_BYTES
-    assert len(plan.attachments) + len(plan.gaps.left_behind) == 40
+    assert sum(one.image.root.size for one in plan.referrers) <= bounds.IMAGE_MANIFEST_BYTES
+    assert len(plan.referrers) + len(plan.gaps.left_behind) == 40
     assert "must have at most" in next(iter(plan.gaps.left_behind.values()))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from tagferry.copy.engine import CopyEngine
 from tagferry.copy.estimate import Estimate
-from tagferry.copy.mount_sources import BlobHomes
+from tagferry.copy.mount_sources import MountSources
 from tagferry.errors import NotFound
 from tagferry.names import Digest, RepositoryName
 from tagferry.oci.images import BlobOutcome
@@ -39,61 +39,61 @@ class MemoryLocations:
 
 
 def test_a_home_is_another_repository_of_the_same_store():
-    homes = BlobHomes()
-    homes.note(HERE, APP, FIRST)
+    sources = MountSources()
+    sources.add(HERE, APP, FIRST)
 
-    assert homes.another(HERE, COPY, FIRST) == APP
-    assert homes.another(HERE, APP, FIRST) is None
-    assert homes.another(THERE, COPY, FIRST) is None
+    assert sources.find(HERE, COPY, FIRST) == APP
+    assert sources.find(HERE, APP, FIRST) is None
+    assert sources.find(THERE, COPY, FIRST) is None
 
 
 def test_a_home_that_was_wrong_is_not_named_again():
     locations = MemoryLocations()
-    homes = BlobHomes(locations)
-    homes.note(HERE, APP, FIRST)
-    homes.note(HERE, COPY, FIRST)
+    sources = MountSources(locations)
+    sources.add(HERE, APP, FIRST)
+    sources.add(HERE, COPY, FIRST)
 
-    homes.forget(HERE, APP, FIRST)
+    sources.remove(HERE, APP, FIRST)
 
-    assert homes.another(HERE, SIBLING, FIRST) == COPY
+    assert sources.find(HERE, SIBLING, FIRST) == COPY
     assert locations.kept[HERE.name, FIRST] == [COPY]
-    homes.forget(HERE, APP, SECOND)
+    sources.remove(HERE, APP, SECOND)
 
 
 def test_the_blob_that_was_not_needed_for_the_longest_time_makes_room():
-    homes = BlobHomes(limit=2)
+    sources = MountSources(limit=2)
     for digest in (FIRST, SECOND, FIRST, THIRD):
-        homes.note(HERE, APP, digest)
+        sources.add(HERE, APP, digest)
 
-    assert [homes.another(HERE, COPY, digest) for digest in (FIRST, SECOND, THIRD)] == [APP, None, APP]
+    assert [sources.find(HERE, COPY, digest) for digest in (FIRST, SECOND, THIRD)] == [APP, None, APP]
 
 
 def test_a_blob_that_is_everywhere_is_kept_at_a_few_places_only():
     locations = MemoryLocations()
-    homes = BlobHomes(locations)
+    sources = MountSources(locations)
 
     for number in range(100):
-        homes.note(HERE, RepositoryName(f"team/app-{number}"), FIRST)
+        sources.add(HERE, RepositoryName(f"team/app-{number}"), FIRST)
 
     assert 1 < len(locations.kept[HERE.name, FIRST]) < 10
 
 
 async def test_only_what_is_not_known_here_is_asked_for():
     locations = MemoryLocations()
-    BlobHomes(locations).note(HERE, APP, FIRST)
-    homes = BlobHomes(locations)
-    homes.note(HERE, APP, SECOND)
+    MountSources(locations).add(HERE, APP, FIRST)
+    sources = MountSources(locations)
+    sources.add(HERE, APP, SECOND)
 
-    await homes.recall(HERE, [FIRST, SECOND])
-    await homes.recall(HERE, [FIRST, SECOND])
+    await sources.load(HERE, [FIRST, SECOND])
+    await sources.load(HERE, [FIRST, SECOND])
 
     assert locations.asked == [{FIRST}]
-    assert homes.another(HERE, COPY, FIRST) == APP
+    assert sources.find(HERE, COPY, FIRST) == APP
 
 
 async def copied(locations: MemoryLocations, source: ScriptedStore, target: ScriptedStore, to: RepositoryName) -> None:
     """Copy `v1` by an engine that has nothing but the locations in common with those before it."""
-    await CopyEngine(homes=BlobHomes(locations)).copy(route(source, target, to=to), V1, override=False)
+    await CopyEngine(mount_sources=MountSources(locations)).copy(route(source, target, to=to), V1, override=False)
 
 
 async def test_a_new_engine_mounts_what_an_earlier_one_moved_and_asks_once_a_tag(
@@ -115,7 +115,7 @@ async def test_a_new_engine_mounts_what_an_earlier_one_moved_and_asks_once_a_tag
 async def test_nothing_is_asked_where_nothing_is_to_be_moved(source: ScriptedStore, target: ScriptedStore):
     locations = MemoryLocations()
     await push(source, APP, image(), V1)
-    engine = CopyEngine(homes=BlobHomes(locations))
+    engine = CopyEngine(mount_sources=MountSources(locations))
     for _ in range(2):
         await engine.copy(route(source, target), V1, override=True)
     await target.delete_manifest(COPY, V1)
@@ -134,7 +134,7 @@ async def test_an_estimate_counts_what_an_earlier_engine_moved_as_to_be_mounted(
     await push(source, APP, sample, V1)
     await copied(locations, source, target, COPY)
 
-    engine = CopyEngine(homes=BlobHomes(locations))
+    engine = CopyEngine(mount_sources=MountSources(locations))
     estimates = await engine.estimate_all(route(source, target, to=SIBLING), [V1], override=False)
 
     estimate = estimates[V1]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tagferry.copy.preflight import Finding, Verdict, examine, examine_all
+from tagferry.copy.preflight import Finding, Verdict, compare, compare_all
 from tagferry.errors import Unavailable
 from tagferry.names import Reference, RepositoryName, Tag
 from tagferry.oci.model import Descriptor
@@ -20,7 +20,7 @@ async def test_a_tag_that_the_target_lacks_is_to_be_copied_and_the_source_is_not
     await push(source, APP, NEW, V1)
     source.counts.clear()
 
-    found = await examine(route(source, target), V1, override=False)
+    found = await compare(route(source, target), V1, override=False)
 
     assert found == Finding(tag=V1, verdict=Verdict.COPY, source=None, target=None)
     assert not source.counts
@@ -29,7 +29,7 @@ async def test_a_tag_that_the_target_lacks_is_to_be_copied_and_the_source_is_not
 async def test_a_tag_that_neither_side_has_is_left_to_the_copy_to_find_out(
     source: ScriptedStore, target: ScriptedStore
 ):
-    assert (await examine(route(source, target), V1, override=True)).verdict is Verdict.COPY
+    assert (await compare(route(source, target), V1, override=True)).verdict is Verdict.COPY
 
 
 @pytest.mark.parametrize("override", [False, True])
@@ -37,9 +37,9 @@ async def test_the_identical_image_is_in_place(source: ScriptedStore, target: Sc
     await push(source, APP, NEW, V1)
     await push(target, COPY, NEW, V1)
 
-    found = await examine(route(source, target), V1, override=override)
+    found = await compare(route(source, target), V1, override=override)
 
-    assert found == Finding(tag=V1, verdict=Verdict.IN_PLACE, source=NEW.digest, target=NEW.digest)
+    assert found == Finding(tag=V1, verdict=Verdict.UP_TO_DATE, source=NEW.digest, target=NEW.digest)
 
 
 @pytest.mark.parametrize(("override", "verdict"), [(False, Verdict.BLOCKED), (True, Verdict.COPY)])
@@ -49,7 +49,7 @@ async def test_another_image_at_the_target_is_replaced_only_where_that_is_wanted
     await push(source, APP, NEW, V1)
     await push(target, COPY, OLD, V1)
 
-    found = await examine(route(source, target), V1, override=override)
+    found = await compare(route(source, target), V1, override=override)
 
     assert found == Finding(tag=V1, verdict=verdict, source=NEW.digest, target=OLD.digest)
 
@@ -58,7 +58,7 @@ async def test_another_image_at_the_target_is_replaced_only_where_that_is_wanted
 async def test_a_tag_that_only_the_target_has_is_missing(source: ScriptedStore, target: ScriptedStore, override: bool):
     await push(target, COPY, OLD, V1)
 
-    found = await examine(route(source, target), V1, override=override)
+    found = await compare(route(source, target), V1, override=override)
 
     assert found == Finding(tag=V1, verdict=Verdict.MISSING, source=None, target=OLD.digest)
 
@@ -72,7 +72,7 @@ async def test_the_same_bytes_under_digests_of_two_algorithms_are_the_identical_
     twin = type(twin).parse(twin.raw, twin.media_type, digest=twin.digest.of(twin.raw, "sha512"))
     await target.put_manifest(COPY, twin, V1)
 
-    assert (await examine(route(source, target), V1, override=False)).verdict is Verdict.IN_PLACE
+    assert (await compare(route(source, target), V1, override=False)).verdict is Verdict.UP_TO_DATE
 
 
 async def test_other_bytes_under_a_digest_of_another_algorithm_are_another_image(
@@ -81,7 +81,7 @@ async def test_other_bytes_under_a_digest_of_another_algorithm_are_another_image
     await push(source, APP, NEW, V1)
     await push(target, COPY, image(seed="old", algorithm="sha512"), V1)
 
-    assert (await examine(route(source, target), V1, override=False)).verdict is Verdict.BLOCKED
+    assert (await compare(route(source, target), V1, override=False)).verdict is Verdict.BLOCKED
 
 
 async def test_a_tag_that_cannot_be_examined_harms_no_other(source: ScriptedStore, target: ScriptedStore):
@@ -89,12 +89,12 @@ async def test_a_tag_that_cannot_be_examined_harms_no_other(source: ScriptedStor
     await push(target, COPY, NEW, V2)
     trouble = target.failures[V1] = Unavailable("the registry is down")
 
-    found = await examine_all(route(source, target), [V1, V2, Tag("v3")], override=False)
+    found = await compare_all(route(source, target), [V1, V2, Tag("v3")], override=False)
 
     assert list(found) == [V1, V2, "v3"]
     assert found[V1] is trouble
     verdicts = [one.verdict for one in found.values() if isinstance(one, Finding)]
-    assert verdicts == [Verdict.IN_PLACE, Verdict.COPY]
+    assert verdicts == [Verdict.UP_TO_DATE, Verdict.COPY]
 
 
 class DistantStore(ScriptedStore):
@@ -110,7 +110,7 @@ class DistantStore(ScriptedStore):
         self.settled, self.answers = asyncio.Event(), asyncio.Event()
 
     @property
-    def is_far(self) -> bool | None:
+    def high_latency(self) -> bool | None:
         if len(self._told) > 1:
             return self._told.pop(0)
         self.settled.set()
@@ -123,11 +123,13 @@ class DistantStore(ScriptedStore):
         *,
         known: Descriptor | None = None,
         for_write: bool = False,
-        certain: bool = False,
+        confirm_missing: bool = False,
     ) -> Descriptor | None:
         async with asyncio.timeout(5):
             await self.answers.wait()
-        return await super().head_manifest(repository, reference, known=known, for_write=for_write, certain=certain)
+        return await super().head_manifest(
+            repository, reference, known=known, for_write=for_write, confirm_missing=confirm_missing
+        )
 
 
 class Prompter(ScriptedStore):
@@ -144,10 +146,12 @@ class Prompter(ScriptedStore):
         *,
         known: Descriptor | None = None,
         for_write: bool = False,
-        certain: bool = False,
+        confirm_missing: bool = False,
     ) -> Descriptor | None:
         self._target.answers.set()
-        return await super().head_manifest(repository, reference, known=known, for_write=for_write, certain=certain)
+        return await super().head_manifest(
+            repository, reference, known=known, for_write=for_write, confirm_missing=confirm_missing
+        )
 
 
 @pytest.mark.parametrize("told", [[True], [None]], ids=["far", "not known yet"])
@@ -158,9 +162,9 @@ async def test_the_source_is_asked_while_the_answer_of_a_target_that_may_be_far_
     await push(target, COPY, NEW, V1)
     target.answers.clear()
 
-    found = await examine(route(source, target), V1, override=False)
+    found = await compare(route(source, target), V1, override=False)
 
-    assert found == Finding(tag=V1, verdict=Verdict.IN_PLACE, source=NEW.digest, target=NEW.digest)
+    assert found == Finding(tag=V1, verdict=Verdict.UP_TO_DATE, source=NEW.digest, target=NEW.digest)
 
 
 async def test_a_target_that_turns_out_to_be_near_is_waited_for(source: ScriptedStore):
@@ -169,7 +173,7 @@ async def test_a_target_that_turns_out_to_be_near_is_waited_for(source: Scripted
     source.counts.clear()
 
     async with asyncio.TaskGroup() as group:
-        examined = group.create_task(examine(route(source, target), V1, override=False))
+        examined = group.create_task(compare(route(source, target), V1, override=False))
         await target.settled.wait()
         target.answers.set()
 
@@ -183,7 +187,7 @@ async def test_a_fault_of_the_source_ends_the_question_to_a_far_target(source: S
     trouble = source.failures[V1] = Unavailable("the registry is down")
 
     with pytest.raises(Unavailable) as caught:
-        await examine(route(source, target), V1, override=False)
+        await compare(route(source, target), V1, override=False)
 
     assert caught.value is trouble
     assert len(asyncio.all_tasks()) == 1
@@ -199,11 +203,13 @@ class LateStore(ScriptedStore):
         *,
         known: Descriptor | None = None,
         for_write: bool = False,
-        certain: bool = False,
+        confirm_missing: bool = False,
     ) -> Descriptor | None:
         for _ in range(10):
             await asyncio.sleep(0)
-        return await super().head_manifest(repository, reference, known=known, for_write=for_write, certain=certain)
+        return await super().head_manifest(
+            repository, reference, known=known, for_write=for_write, confirm_missing=confirm_missing
+        )
 
 
 async def test_a_fault_of_the_target_is_not_reported_as_unread_where_the_source_fails_too(target: ScriptedStore):
@@ -213,7 +219,7 @@ async def test_a_fault_of_the_target_is_not_reported_as_unread_where_the_source_
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unread.append(context))
 
     with pytest.raises(Unavailable):
-        await examine(route(source, target), V1, override=False, asks_source=True)
+        await compare(route(source, target), V1, override=False, query_source=True)
     # Their tracebacks keep the task alive that has the other one.
     source.failures.clear()
     target.failures.clear()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tagferry.copy.progress import Progress, Pulse, Transfer
+from tagferry.copy.progress import Progress, ProgressSnapshot, Transfer
 from tests.support.clock import Clock
 
 
@@ -24,15 +24,15 @@ def progress(clock: Clock, blob: Transfer) -> Progress:
 
 
 def test_without_a_plan_nothing_is_known(clock: Clock):
-    assert Progress(clock=clock).pulse() == Pulse(0, 0, bytes_per_second=None, seconds_left=None)
+    assert Progress(clock=clock).snapshot() == ProgressSnapshot(0, 0, bytes_per_second=None, seconds_left=None)
 
 
 def test_a_rate_takes_half_a_second(progress: Progress, blob: Transfer, clock: Clock):
     blob.count(500)
     clock.now += 0.25
-    assert progress.pulse().bytes_per_second is None
+    assert progress.snapshot().bytes_per_second is None
     clock.now += 0.25
-    assert progress.pulse().bytes_per_second == 1000
+    assert progress.snapshot().bytes_per_second == 1000
 
 
 def test_the_first_look_tells_the_rate_since_the_beginning_and_the_rest_at_it(
@@ -40,29 +40,29 @@ def test_the_first_look_tells_the_rate_since_the_beginning_and_the_rest_at_it(
 ):
     blob.count(20_000)
     clock.now += 20
-    assert progress.pulse() == Pulse(1, 0, bytes_per_second=1000, seconds_left=80)
+    assert progress.snapshot() == ProgressSnapshot(1, 0, bytes_per_second=1000, seconds_left=80)
 
 
 def test_later_looks_tell_the_rate_of_the_last_seconds(progress: Progress, blob: Transfer, clock: Clock):
     for _ in range(20):
         blob.count(500)
         clock.now += 0.5
-        progress.pulse()
+        progress.snapshot()
     for _ in range(10):
         blob.count(50)
         clock.now += 0.5
-        progress.pulse()
+        progress.snapshot()
 
-    assert progress.pulse().bytes_per_second == pytest.approx(100)
+    assert progress.snapshot().bytes_per_second == pytest.approx(100)
 
 
 def test_what_lies_before_the_last_look_counts_no_more_once_it_is_old(progress: Progress, blob: Transfer, clock: Clock):
     blob.count(60_000)
     clock.now += 60
-    progress.pulse()
+    progress.snapshot()
     blob.count(30)
     clock.now += 1
-    assert progress.pulse().bytes_per_second == 30
+    assert progress.snapshot().bytes_per_second == 30
 
 
 @pytest.mark.parametrize("pause", [0.01, 0.1, 0.49, 2.0, 7.0])
@@ -70,27 +70,27 @@ def test_however_often_one_looks_a_steady_rate_is_told(progress: Progress, blob:
     for _ in range(int(20 / pause) + 1):
         clock.now += pause
         blob.read += 1
-        progress.pulse()
+        progress.snapshot()
 
-    assert progress.pulse().bytes_per_second == pytest.approx(1 / pause, rel=0.2)
+    assert progress.snapshot().bytes_per_second == pytest.approx(1 / pause, rel=0.2)
 
 
 def test_nobody_can_tell_the_rest_of_a_copy_that_stands(progress: Progress, blob: Transfer, clock: Clock):
     blob.count(1000)
     clock.now += 1
-    progress.pulse()
+    progress.snapshot()
     clock.now += 6
-    assert progress.pulse() == Pulse(1, 0, bytes_per_second=0, seconds_left=None)
+    assert progress.snapshot() == ProgressSnapshot(1, 0, bytes_per_second=0, seconds_left=None)
 
 
 def test_an_attempt_from_the_start_raises_the_rest_and_not_the_rate(progress: Progress, blob: Transfer, clock: Clock):
     blob.count(10_000)
     clock.now += 10
-    assert progress.pulse().seconds_left == 90
+    assert progress.snapshot().seconds_left == 90
     blob.moved = 0
     blob.count(1000)
     clock.now += 1
-    assert progress.pulse() == Pulse(1, 0, bytes_per_second=1000, seconds_left=99)
+    assert progress.snapshot() == ProgressSnapshot(1, 0, bytes_per_second=1000, seconds_left=99)
 
 
 def test_blobs_that_need_not_move_are_done_and_make_no_rate(progress: Progress, blob: Transfer, clock: Clock):
@@ -98,7 +98,7 @@ def test_blobs_that_need_not_move_are_done_and_make_no_rate(progress: Progress, 
     progress.begin([blob, mounted])
     blob.count(1000)
     clock.now += 1
-    assert progress.pulse() == Pulse(2, 1, bytes_per_second=1000, seconds_left=99)
+    assert progress.snapshot() == ProgressSnapshot(2, 1, bytes_per_second=1000, seconds_left=99)
 
 
 def test_whoever_joins_a_blob_on_its_way_sees_the_rate_from_then_on(blob: Transfer, clock: Clock):
@@ -107,11 +107,11 @@ def test_whoever_joins_a_blob_on_its_way_sees_the_rate_from_then_on(blob: Transf
     joined.begin([blob])
     blob.count(1000)
     clock.now += 1
-    assert joined.pulse() == Pulse(1, 0, bytes_per_second=1000, seconds_left=49)
+    assert joined.snapshot() == ProgressSnapshot(1, 0, bytes_per_second=1000, seconds_left=49)
 
 
 def test_a_copy_with_all_its_blobs_has_no_seconds_left(progress: Progress, blob: Transfer, clock: Clock):
     blob.count(blob.size)
     blob.settled = True
     clock.now += 1
-    assert progress.pulse() == Pulse(1, 1, bytes_per_second=100_000, seconds_left=0)
+    assert progress.snapshot() == ProgressSnapshot(1, 1, bytes_per_second=100_000, seconds_left=0)

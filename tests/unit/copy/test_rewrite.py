@@ -8,7 +8,7 @@ import pytest
 
 from tagferry.copy.formats import Format
 from tagferry.copy.image import Image
-from tagferry.copy.rewrite import Acceptance, Rewrite, rewrite, undeclared
+from tagferry.copy.rewrite import Acceptance, Rewrite, images_without_platform, rewrite
 from tagferry.errors import Unsupported
 from tagferry.names import Digest
 from tagferry.oci.model import (
@@ -114,7 +114,7 @@ def test_an_index_without_a_wanted_platform_is_refused_whatever_may_be_rewritten
 
 @pytest.mark.parametrize("accepts", [ONLY_AMD, MAKE_AMD])
 def test_a_single_image_passes_by_the_platform_of_its_config(accepts: Acceptance):
-    assert undeclared(read(AMD)) == (AMD.manifest,)
+    assert images_without_platform(read(AMD)) == (AMD.manifest,)
     assert rewrite(read(AMD), accepts, {AMD.digest: "linux/amd64"}) == (read(AMD), None)
 
     with pytest.raises(Unsupported, match="accepts linux/amd64 only, and this image is of linux/arm/v7"):
@@ -123,7 +123,7 @@ def test_a_single_image_passes_by_the_platform_of_its_config(accepts: Acceptance
 
 @pytest.mark.parametrize("accepts", [ONLY_AMD, MAKE_AMD])
 def test_an_artifact_has_no_platform_and_passes(accepts: Acceptance):
-    assert undeclared(read(artifact())) == ()
+    assert images_without_platform(read(artifact())) == ()
     assert rewrite(read(artifact()), accepts, {}) == (read(artifact()), None)
 
 
@@ -192,7 +192,7 @@ def test_an_index_within_an_index_is_made_anew_too():
 
 def test_a_platform_that_the_index_does_not_declare_is_that_of_the_config():
     sample = edited(BOTH, lambda document: [entry.pop("platform") for entry in document["manifests"]])
-    assert undeclared(read(sample)) == (AMD.manifest, ARM.manifest)
+    assert images_without_platform(read(sample)) == (AMD.manifest, ARM.manifest)
 
     platforms = {AMD.digest: "linux/amd64", ARM.digest: "linux/arm64"}
     made, _ = rewrite(read(sample), MAKE_AMD, platforms)

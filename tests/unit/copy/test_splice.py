@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tagferry.copy.bandwidth import Pace
+from tagferry.copy.bandwidth import BandwidthLimiter
 from tagferry.copy.engine import CopyEngine
 from tagferry.copy.progress import Progress
 from tagferry.names import RepositoryName
@@ -68,14 +68,14 @@ class BringingStore(MemoryStore):
         source: OpenBlob,
         *,
         mount_from: RepositoryName | None = None,
-        anew: bool = False,
+        force: bool = False,
     ) -> BlobOutcome:
         @asynccontextmanager
         async def brought(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
             async with source(offset) as chunks:
                 yield self._bring(chunks.pieces()) if isinstance(chunks, Spliceable) else chunks
 
-        return await super().write_blob(repository, descriptor, brought, mount_from=mount_from, anew=anew)
+        return await super().write_blob(repository, descriptor, brought, mount_from=mount_from, force=force)
 
     async def _bring(self, pieces: AsyncIterator[bytes | Flow]) -> AsyncIterator[bytes]:
         async for piece in pieces:
@@ -92,7 +92,7 @@ class BringingStore(MemoryStore):
     [
         (lambda: CopyEngine(), True),
         (lambda: CopyEngine(splice=False), False),
-        (lambda: CopyEngine(paces={"source": Pace(1e9)}), False),
+        (lambda: CopyEngine(bandwidth={"source": BandwidthLimiter(1e9)}), False),
     ],
     ids=["by default", "switched off", "at a limited rate"],
 )

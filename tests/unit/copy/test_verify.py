@@ -13,12 +13,12 @@ from tagferry.copy.outcome import Outcome
 from tagferry.copy.preflight import Verdict
 from tagferry.copy.progress import Progress
 from tagferry.copy.rewrite import Acceptance
-from tagferry.copy.verify import Verify
+from tagferry.copy.verify import VerifyMode
 from tagferry.errors import Corrupt, Unavailable
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import BlobOutcome, OpenBlob
 from tagferry.oci.model import Descriptor, Manifest
+from tagferry.oci.referrer_tags import cosign_tags
 from tests.support.clock import Clock
 from tests.support.images import SampleImage, artifact, image, index, layer, push
 from tests.unit.copy.stores import APP, COPY, V1, V2, ScriptedStore, route
@@ -57,14 +57,14 @@ class ForgetfulStore(ScriptedStore):
         source: OpenBlob,
         *,
         mount_from: RepositoryName | None = None,
-        anew: bool = False,
+        force: bool = False,
     ) -> BlobOutcome:
-        if descriptor.digest in self.pretended and not anew:
+        if descriptor.digest in self.pretended and not force:
             self.log.append(f"pretended {descriptor.digest}")
             await self.held["pretended"].wait()
             return BlobOutcome.PRESENT
-        outcome = await super().write_blob(repository, descriptor, source, mount_from=mount_from, anew=anew)
-        if anew:
+        outcome = await super().write_blob(repository, descriptor, source, mount_from=mount_from, force=force)
+        if force:
             self.lose(descriptor.digest)
         return outcome
 
@@ -116,7 +116,7 @@ def target() -> ForgetfulStore:
     return ForgetfulStore()
 
 
-def engine(target: ForgetfulStore, verify: Verify = Verify.COPIED) -> CopyEngine:
+def engine(target: ForgetfulStore, verify: VerifyMode = VerifyMode.COPIED) -> CopyEngine:
     return CopyEngine(verify=verify, clock=target.clock)
 
 
@@ -200,9 +200,9 @@ async def test_a_blob_with_another_size_is_sent_again_and_then_told(source: Scri
 
 
 @pytest.mark.parametrize("together", [True, False])
-@pytest.mark.parametrize("verify", [Verify.COPIED, Verify.ALL])
+@pytest.mark.parametrize("verify", [VerifyMode.COPIED, VerifyMode.ALL])
 async def test_a_wrong_size_in_a_manifest_is_told_also_where_the_blob_came_with_another_image(
-    source: ScriptedStore, target: ForgetfulStore, verify: Verify, together: bool
+    source: ScriptedStore, target: ForgetfulStore, verify: VerifyMode, together: bool
 ):
     document = json.loads(NEW.manifest.raw)
     document["layers"][0]["size"] += 1
@@ -345,7 +345,7 @@ async def test_nothing_is_asked_where_verification_is_off(source: ScriptedStore,
     await push(source, APP, INDEX, V1)
     await push(target, COPY, CHILD)
 
-    await engine(target, Verify.OFF).copy(route(source, target), V1, override=True)
+    await engine(target, VerifyMode.OFF).copy(route(source, target), V1, override=True)
 
     assert target.counts["stat_blob"] == 0
     assert target.counts["head_manifest"] == 1
@@ -364,17 +364,17 @@ async def test_an_image_in_place_that_lacks_something_is_mended_only_where_all_i
 
     if what != "signature":
         # That a signature is not there is seen in any case.
-        assert (await engine(target).copy(way, V1, override=False)).verdict is Verdict.IN_PLACE
+        assert (await engine(target).copy(way, V1, override=False)).verdict is Verdict.UP_TO_DATE
         assert not await is_whole(target, INDEX, SIGNATURE, SBOM)
 
-    planned = (await engine(target, Verify.ALL).estimate_all(way, [V1], override=False))[V1]
+    planned = (await engine(target, VerifyMode.ALL).estimate_all(way, [V1], override=False))[V1]
     assert isinstance(planned, Estimate)
     assert (planned.verdict, planned.blobs_to_move) == (Verdict.COPY, what in ("layer", "signature's blob"))
 
-    verifying = engine(target, Verify.ALL)
+    verifying = engine(target, VerifyMode.ALL)
     assert (await verifying.copy(way, V1, override=False)).verdict is Verdict.COPY
     assert await is_whole(target, INDEX, SIGNATURE, SBOM)
-    assert (await verifying.copy(way, V1, override=False)).verdict is Verdict.IN_PLACE
+    assert (await verifying.copy(way, V1, override=False)).verdict is Verdict.UP_TO_DATE
 
 
 async def test_a_cosign_tag_of_a_platform_that_is_missing_is_brought_where_all_is_verified(
@@ -385,11 +385,11 @@ async def test_a_cosign_tag_of_a_platform_that_is_missing_is_brought_where_all_i
     await push(source, APP, signature, tag)
     await push(target, COPY, INDEX, V1)
 
-    verifying = engine(target, Verify.ALL)
+    verifying = engine(target, VerifyMode.ALL)
 
     assert (await verifying.copy(route(source, target), V1, override=False)).verdict is Verdict.COPY
     assert await target.tag(COPY, tag) == signature.digest
-    assert (await verifying.copy(route(source, target), V1, override=False)).verdict is Verdict.IN_PLACE
+    assert (await verifying.copy(route(source, target), V1, override=False)).verdict is Verdict.UP_TO_DATE
 
 
 async def test_a_rewritten_image_in_place_that_lacks_something_is_mended_too(
@@ -397,7 +397,7 @@ async def test_a_rewritten_image_in_place_that_lacks_something_is_mended_too(
 ):
     await push(source, APP, INDEX, V1)
     way = route(source, target, accepts=Acceptance(format="docker", rewrite=True))
-    verifying = engine(target, Verify.ALL)
+    verifying = engine(target, VerifyMode.ALL)
     rewritten = (await verifying.copy(way, V1, override=False)).digest
     target.losses[LOST["layer"]] = 1
     target.lose(LOST["layer"])
@@ -406,7 +406,7 @@ async def test_a_rewritten_image_in_place_that_lacks_something_is_mended_too(
     assert (await verifying.copy(way, V1, override=False)).verdict is Verdict.COPY
     assert await target.stat_blob(COPY, LOST["layer"]) is not None
     assert await target.tag(COPY, V1) == rewritten
-    assert (await verifying.copy(way, V1, override=False)).verdict is Verdict.IN_PLACE
+    assert (await verifying.copy(way, V1, override=False)).verdict is Verdict.UP_TO_DATE
 
 
 async def test_a_whole_image_in_place_is_asked_for_and_not_written_where_all_is_verified(
@@ -417,9 +417,9 @@ async def test_a_whole_image_in_place_is_asked_for_and_not_written_where_all_is_
     target.counts.clear()
     written = len(target.log)
 
-    outcome = await engine(target, Verify.ALL).copy(route(source, target), V1, override=False)
+    outcome = await engine(target, VerifyMode.ALL).copy(route(source, target), V1, override=False)
 
-    assert outcome == Outcome(verdict=Verdict.IN_PLACE, digest=INDEX.digest)
+    assert outcome == Outcome(verdict=Verdict.UP_TO_DATE, digest=INDEX.digest)
     assert target.counts["stat_blob"] == len(INDEX.all_blobs)
     assert target.counts["head_manifest"] == 1 + len(INDEX.children)
     assert len(target.log) == written
@@ -432,6 +432,6 @@ async def test_mending_that_takes_its_time_still_counts_as_a_copy(source: Script
     target.lose(CHILD.digest)
 
     # The child's manifest is put once more, and with that the clock moves on.
-    outcome = await engine(target, Verify.ALL).copy(route(source, target), V1, override=False)
+    outcome = await engine(target, VerifyMode.ALL).copy(route(source, target), V1, override=False)
 
     assert outcome == Outcome(verdict=Verdict.COPY, digest=INDEX.digest)

@@ -183,7 +183,7 @@ async def test_two_at_once_do_not_write_to_one_file(store: DiskStore):
     async with asyncio.timeout(60):
         await stuck.is_stuck.wait()
 
-    await store.write_blob(APP, blob(CONTENT), whole, anew=True)
+    await store.write_blob(APP, blob(CONTENT), whole, force=True)
 
     assert whole.offsets == [0]
     assert await read(store, APP, blob(CONTENT)) == CONTENT

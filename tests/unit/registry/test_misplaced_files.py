@@ -102,7 +102,7 @@ async def test_what_is_no_file_is_no_blob_and_is_replaced_by_the_next_push(
         await damages(store)
         assert await store.collect_garbage(0) >= 0
         for repository in (APP, OTHER):
-            await store.write_blob(repository, blob(content), opening(content), anew=True)
+            await store.write_blob(repository, blob(content), opening(content), force=True)
         for repository in (APP, OTHER):
             assert await read(store, repository, blob(content)) == content
         assert await damages(store) == set()

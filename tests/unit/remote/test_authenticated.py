@@ -243,7 +243,7 @@ async def test_a_tag_is_certainly_missing_where_reading_it_shows_so(
     store = opened(credentials=USER)
 
     for _ in range(2):
-        found = [await store.head_manifest(APP, Tag(tag), certain=True) for tag in ("v0", "v1", "v2")]
+        found = [await store.head_manifest(APP, Tag(tag), confirm_missing=True) for tag in ("v0", "v1", "v2")]
         assert [one.digest if one else None for one in found] == [None, SAMPLE.digest, None]
 
     asked = [f"{asked.method} {asked.path[-2:]}" for asked in script.asked if "manifests" in asked.path]
@@ -259,8 +259,8 @@ async def test_tags_are_described_and_parts_found_where_head_misses_them(script:
     store = opened(credentials=USER)
 
     assert [(record.tag, record.digest) for record in await store.describe_tags(APP)] == [(V1, SAMPLE.digest)]
-    assert await store.head_manifest(APP, SAMPLE.digest, certain=True) == SAMPLE.manifest.descriptor
-    assert await store.head_manifest(APP, image(seed="other").digest, certain=True) is None
+    assert await store.head_manifest(APP, SAMPLE.digest, confirm_missing=True) == SAMPLE.manifest.descriptor
+    assert await store.head_manifest(APP, image(seed="other").digest, confirm_missing=True) is None
 
 
 async def test_a_token_server_that_is_busy_is_asked_again_as_often_as_a_registry(

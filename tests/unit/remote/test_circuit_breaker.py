@@ -109,7 +109,7 @@ async def test_who_waits_for_the_first_look_at_a_repository_does_not_fail_one_af
     script.on("HEAD", "*", Reply(drop=True))
     script.always("HEAD", "*", SILENT)
     first, *others = [
-        asyncio.create_task(store.head_manifest(APP, Tag(f"v{number}"), for_write=True, certain=True))
+        asyncio.create_task(store.head_manifest(APP, Tag(f"v{number}"), for_write=True, confirm_missing=True))
         for number in range(9)
     ]
     with pytest.raises(Unavailable):

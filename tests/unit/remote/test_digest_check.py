@@ -178,14 +178,14 @@ async def test_some_blobs_are_always_verified_here(
     target: Target,
     content: bytes,
     algorithm: str,
-    anew: bool,
+    force: bool,
 ):
     descriptor = blob(content, algorithm)
     source_script.always("GET", f"/v2/team/app/blobs/{descriptor.digest}", Reply(body=content))
     script.always("PUT", f"{UPLOADS}s", target.gullible)
     crossing = Crossing(source, descriptor)
 
-    await opened(capabilities=MemoryCapabilities(KNOWN)).write_blob(APP, descriptor, crossing, anew=anew)
+    await opened(capabilities=MemoryCapabilities(KNOWN)).write_blob(APP, descriptor, crossing, force=force)
 
     assert (target.stored, crossing.flowed) == ([content], 0)
     assert [asked.method for asked in script.asked] == ["POST", "PUT"]

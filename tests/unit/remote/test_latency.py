@@ -22,7 +22,7 @@ async def test_a_storage_host_near_by_does_not_make_a_registry_near(script: Scri
         assert await read(store, APP, blob(CONTENT)) == CONTENT
 
     assert len(storage.asked) == 1
-    assert store.is_far
+    assert store.high_latency
 
 
 async def test_a_token_server_near_by_does_not_make_a_registry_near(script: ScriptedRegistry, opened: Opening):
@@ -36,4 +36,4 @@ async def test_a_token_server_near_by_does_not_make_a_registry_near(script: Scri
         assert [tag async for tag in store.list_tags(APP)] == ["a"]
 
     assert len(tokens.asked) == 1
-    assert store.is_far
+    assert store.high_latency

@@ -172,7 +172,7 @@ async def test_a_mount_that_was_not_done_is_found_out_before_the_tag(script: Scr
     await push(source, APP, sample, tag)
     route = Route(source=source, source_repository=APP, target=store, target_repository=APP)
 
-    await CopyEngine(attachments=False).copy(route, tag, override=False)
+    await CopyEngine(referrers=False).copy(route, tag, override=False)
 
     assert sent == {str(digest) for digest in sample.all_blobs}
     assert script.lines()[-1] == "PUT /v2/team/app/manifests/v1"

@@ -8,8 +8,8 @@ import pytest
 from tagferry import bounds
 from tagferry.errors import Conflict, Incomplete, Invalid, Unsupported
 from tagferry.names import RepositoryName
-from tagferry.oci.attachments import referrers_tag
 from tagferry.oci.model import DOCKER_LIST, OCI_INDEX, Manifest
+from tagferry.oci.referrer_tags import referrers_tag
 from tagferry.remote import Credentials, RemoteStore
 from tagferry.remote.capabilities import REFERRERS_API
 from tests.support.images import SampleImage, artifact, image, index

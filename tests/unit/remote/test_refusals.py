@@ -54,7 +54,7 @@ async def copy(opened: Opening, capabilities: MemoryCapabilities, sample: Sample
     route = Route(
         source=source, source_repository=APP, target=opened(capabilities=capabilities), target_repository=COPY
     )
-    await CopyEngine(attachments=False).copy(route, V1, override=False)
+    await CopyEngine(referrers=False).copy(route, V1, override=False)
 
 
 @pytest.mark.parametrize("reply", [*REFUSALS, Reply(status=415)], ids=[*BY_STATUS, "415"])

@@ -4,7 +4,7 @@ import pytest
 
 from tagferry.errors import Refused
 from tagferry.names import RepositoryName, Tag
-from tagferry.oci.attachments import cosign_tags, referrers_tag
+from tagferry.oci.referrer_tags import cosign_tags, referrers_tag
 from tagferry.remote import RemoteStore
 from tests.support.images import artifact, image
 from tests.support.scripted_registry import Reply, ScriptedRegistry, error
@@ -29,7 +29,7 @@ async def test_a_refused_signature_tag_does_not_exist_at_a_target_whose_image_ca
         script.always(method, f"/v2/team/app/manifests/{tag}", FORBIDDEN)
     _readable(script)
     assert await store.head_manifest(APP, tag, for_write=True) is None
-    assert await store.head_manifest(APP, tag, for_write=True, certain=True) is None
+    assert await store.head_manifest(APP, tag, for_write=True, confirm_missing=True) is None
 
 
 @pytest.mark.parametrize("tag", [SIGNATURE, referrers_tag(SUBJECT.digest)])
@@ -40,7 +40,7 @@ async def test_of_a_repository_that_is_only_read_a_refusal_does_not_say_that_not
         script.always(method, f"/v2/team/app/manifests/{tag}", FORBIDDEN)
     _readable(script)
     with pytest.raises(Refused, match="forbidden"):
-        await store.head_manifest(APP, tag, certain=True)
+        await store.head_manifest(APP, tag, confirm_missing=True)
     with pytest.raises(Refused, match="forbidden"):
         await store.get_manifest(APP, tag)
 

@@ -305,7 +305,7 @@ async def test_a_document_that_is_no_manifest_says_nothing_about_a_tag(
     script.always("GET", f"/v2/{APP}/manifests/v1", said(document, headers={"Content-Type": "application/json"}))
 
     with pytest.raises(Unavailable, match="answered with no manifest"):
-        await store.head_manifest(APP, Tag("v1"), certain=True)
+        await store.head_manifest(APP, Tag("v1"), confirm_missing=True)
 
 
 async def test_a_manifest_beyond_the_limit_is_not_read(script: ScriptedRegistry, store: RemoteStore):

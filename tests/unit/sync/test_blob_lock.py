@@ -58,14 +58,14 @@ async def test_one_waits_for_the_other_and_is_told_where_the_blob_is(movers: tup
     inside, may_leave = asyncio.Event(), asyncio.Event()
 
     async def bring() -> None:
-        async with first.moves.alone("target", HERE, DIGEST) as turn:
+        async with first.moves.acquire("target", HERE, DIGEST) as locked:
             inside.set()
             await may_leave.wait()
-            turn.is_done = True
+            locked.is_copied = True
 
     async def want() -> RepositoryName | None:
-        async with second.moves.alone("its other name", THERE, DIGEST) as turn:
-            return turn.home
+        async with second.moves.acquire("its other name", THERE, DIGEST) as locked:
+            return locked.copied_to
 
     bringing = asyncio.create_task(bring())
     await inside.wait()
@@ -80,17 +80,17 @@ async def test_one_waits_for_the_other_and_is_told_where_the_blob_is(movers: tup
 
 async def test_who_comes_later_need_not_wait_and_is_told_nothing(movers: tuple[Mover, Mover]):
     for mover, name in zip(movers, ("target", "its other name"), strict=True):
-        async with mover.moves.alone(name, HERE, DIGEST) as turn:
-            assert turn.home is None
-            turn.is_done = True
+        async with mover.moves.acquire(name, HERE, DIGEST) as locked:
+            assert locked.copied_to is None
+            locked.is_copied = True
 
 
 async def test_other_blobs_and_other_registries_are_brought_at_the_same_time(movers: tuple[Mover, Mover]):
     first, second = movers
-    async with asyncio.timeout(5), first.moves.alone("target", HERE, DIGEST):
-        async with second.moves.alone("its other name", HERE, Digest.of(b"another")):
+    async with asyncio.timeout(5), first.moves.acquire("target", HERE, DIGEST):
+        async with second.moves.acquire("its other name", HERE, Digest.of(b"another")):
             pass
-        async with second.moves.alone("elsewhere", HERE, DIGEST):
+        async with second.moves.acquire("elsewhere", HERE, DIGEST):
             pass
 
 
@@ -98,14 +98,14 @@ async def test_one_worker_brings_a_blob_to_one_repository_at_a_time_too(movers: 
     first, _ = movers
 
     async def want() -> RepositoryName | None:
-        async with first.moves.alone("target", THERE, DIGEST) as turn:
-            return turn.home
+        async with first.moves.acquire("target", THERE, DIGEST) as locked:
+            return locked.copied_to
 
-    async with first.moves.alone("target", HERE, DIGEST) as turn:
+    async with first.moves.acquire("target", HERE, DIGEST) as locked:
         wanting = asyncio.create_task(want())
         await until(lambda: waits(first))
         assert not wanting.done()
-        turn.is_done = True
+        locked.is_copied = True
     assert await asyncio.wait_for(wanting, 5) == HERE
 
 
@@ -115,7 +115,7 @@ async def test_the_next_one_brings_it_where_the_first_did_not(movers: tuple[Move
     inside = asyncio.Event()
 
     async def fail() -> None:
-        async with first.moves.alone("target", HERE, DIGEST):
+        async with first.moves.acquire("target", HERE, DIGEST):
             inside.set()
             if end == "fails":
                 raise OSError
@@ -128,8 +128,8 @@ async def test_the_next_one_brings_it_where_the_first_did_not(movers: tuple[Move
     if end == "is cancelled":
         failing.cancel()
 
-    async with asyncio.timeout(5), second.moves.alone("its other name", THERE, DIGEST) as turn:
-        assert turn.home is None
+    async with asyncio.timeout(5), second.moves.acquire("its other name", THERE, DIGEST) as locked:
+        assert locked.copied_to is None
     failing.cancel()
     await asyncio.gather(failing, return_exceptions=True)
 
@@ -139,7 +139,7 @@ async def test_layers_that_tags_share_are_sent_once_by_two_workers(movers: tuple
     sample = image(seed="shared")
     for tag in ("v1", "v2"):
         await push(source, APP, sample, Tag(tag))
-    engines = [CopyEngine(moves=mover.moves) for mover in movers]
+    engines = [CopyEngine(blob_lock=mover.moves) for mover in movers]
 
     source.reading.clear()
 

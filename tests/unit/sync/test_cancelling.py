@@ -43,7 +43,7 @@ async def test_a_copy_stops_within_a_second_that_another_process_cancels(
     assert await Jobs(held.database, signals).cancel([job_id], reason="no longer wanted") == [job_id]
 
     async def has_stopped() -> bool:
-        return worker.pulse(job_id) is None
+        return worker.snapshot(job_id) is None
 
     await eventually(has_stopped, seconds=5)
     # On SQLite there is no other process; there, untold, it is found out when progress is reported.

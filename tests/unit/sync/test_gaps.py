@@ -6,12 +6,12 @@ from typing import Any, cast
 
 import pytest
 
-from tagferry.copy.attachments import Gaps
 from tagferry.copy.engine import CopyEngine
 from tagferry.copy.preflight import Verdict
+from tagferry.copy.referrers import Gaps
 from tagferry.names import Digest
-from tagferry.oci.attachments import cosign_tags, referrers_tag
 from tagferry.oci.model import OCI_INDEX, Manifest
+from tagferry.oci.referrer_tags import cosign_tags, referrers_tag
 from tagferry.remote import Endpoint, RemoteStore, Retry
 from tagferry.sync.jobs.model import JobStatus, SyncJob
 from tagferry.sync.jobs.reasons import describe
@@ -142,7 +142,7 @@ async def test_a_job_fails_where_signatures_are_required_and_cannot_be_searched_
 ):
     script.always("GET", API, answer)
     assert world.process is not None
-    engine = CopyEngine(attachments="required")
+    engine = CopyEngine(referrers="required")
     world.process.worker._runner._engine = world.process.service._engine = engine
 
     job = await synced(world)

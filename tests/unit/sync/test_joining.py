@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tagferry.copy.progress import Pulse
+from tagferry.copy.progress import ProgressSnapshot
 from tagferry.errors import Expired, Throttled, Unavailable
 from tagferry.names import Tag
 from tagferry.sync.jobs.model import JobStatus, SyncRequest
@@ -301,17 +301,17 @@ async def test_the_progress_of_a_long_copy_is_on_record(held: World, service: Sy
 
 
 async def test_a_copy_tells_how_it_goes_while_it_runs_and_not_after(held: World, service: SyncService):
-    async def pulses() -> list[Pulse | None]:
+    async def snapshots() -> list[ProgressSnapshot | None]:
         jobs, _ = await service.jobs_of(held.caller, NORTH, TEAM, REPO, limit=10, offset=0, descending=False)
-        return [job.pulse for job in jobs]
+        return [job.snapshot for job in jobs]
 
     started = await service.start(held.request(V1))
     await held.source.being_read.wait()
-    (running,) = await pulses()
+    (running,) = await snapshots()
     held.source.reading.set()
     await service.wait(started, seconds=60)
 
     assert running is not None
     assert (running.blobs_done, running.blobs_total) == (0, len(NEW.blobs))
     assert running.seconds_left is None
-    assert await pulses() == [None]
+    assert await snapshots() == [None]

@@ -216,9 +216,9 @@ async def test_a_repository_is_scanned_once_at_a_time_however_long_that_takes(
     shift, release = Shift(), asyncio.Event()
     head = ruled.stores[A].head_manifest
 
-    async def slow(repository: RepositoryName, reference: Reference, *, certain: bool) -> Descriptor | None:
+    async def slow(repository: RepositoryName, reference: Reference, *, confirm_missing: bool) -> Descriptor | None:
         await release.wait()
-        return await head(repository, reference, certain=certain)
+        return await head(repository, reference, confirm_missing=confirm_missing)
 
     monkeypatch.setattr(ruled.stores[A], "head_manifest", slow)
     before = ruled.stores[A].counts["list_tags"]
@@ -240,7 +240,7 @@ async def test_it_ends_within_a_second_whatever_is_under_way(
 ):
     asked = asyncio.Event()
 
-    async def hang(_repository: RepositoryName, _reference: Reference, *, certain: bool) -> Descriptor | None:
+    async def hang(_repository: RepositoryName, _reference: Reference, *, confirm_missing: bool) -> Descriptor | None:
         asked.set()
         await asyncio.Event().wait()
         return None

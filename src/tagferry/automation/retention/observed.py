@@ -20,8 +20,8 @@ from tagferry.concurrency import bounded_gather
 from tagferry.db.engine import Database
 from tagferry.db.tables import RetentionTagRow
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.oci.attachments import is_attachment_tag
 from tagferry.oci.images import ImageStore, TagRecord
+from tagferry.oci.referrer_tags import is_referrer_tag
 
 _READ_AT_ONCE = 8
 _WRITTEN_AT_ONCE = 500
@@ -66,7 +66,7 @@ def _sighting(record: TagRecord, image: Image, now: datetime) -> Sighting:
         digest=record.digest,
         pushed_at=record.updated or now,
         built_at=image.built,
-        is_attachment=image.is_attached or is_attachment_tag(record.tag),
+        is_attachment=image.is_attached or is_referrer_tag(record.tag),
     )
 
 

@@ -102,7 +102,7 @@ class Dispatch:
             return await self._compare(rules, source, tag)
 
     async def _compare(self, rules: list[Rule], source: RepositoryRef, tag: Tag) -> Again:
-        found = await self._regions[source.region].store.head_manifest(source.name, tag, certain=True)
+        found = await self._regions[source.region].store.head_manifest(source.name, tag, confirm_missing=True)
         if found is None:
             return Again()
         handled = await self._rules.handled([rule.id for rule in rules], tag)

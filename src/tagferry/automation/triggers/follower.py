@@ -44,7 +44,7 @@ class Announcer:
             return Again()
         # Read before the registry is asked: what was told by others since is then not told back.
         heard = await self._triggers.heard([trigger.id for trigger in triggers], tag)
-        found = await self._regions[source.region].store.head_manifest(source.name, tag, certain=True)
+        found = await self._regions[source.region].store.head_manifest(source.name, tag, confirm_missing=True)
         if found is None or await self._deliveries.record(triggers, tag, found.digest, heard=heard):
             return Again()
         return Again(at_tag=self._clock())

@@ -199,7 +199,7 @@ class Watch:
         await self._forget_all_but(listed, handled, source)
 
         async def look(tag: Tag) -> None:
-            found = await store.head_manifest(source.name, tag, certain=True)
+            found = await store.head_manifest(source.name, tag, confirm_missing=True)
             if found is not None and any(known.get(tag) != found.digest for known in handled):
                 await self.check(source, tag)
 

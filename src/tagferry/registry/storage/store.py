@@ -102,7 +102,7 @@ class DiskStore:
         return self._name
 
     @property
-    def is_far(self) -> bool:
+    def high_latency(self) -> bool:
         return False
 
     @property
@@ -116,7 +116,7 @@ class DiskStore:
         *,
         known: Descriptor | None = None,
         for_write: bool = False,
-        certain: bool = False,
+        confirm_missing: bool = False,
     ) -> Descriptor | None:
         return await self._threads.run(self._manifests.describe, repository, reference)
 
@@ -219,11 +219,11 @@ class DiskStore:
         source: OpenBlob,
         *,
         mount_from: RepositoryName | None = None,
-        anew: bool = False,
+        force: bool = False,
     ) -> BlobOutcome:
-        if not anew and await self._threads.run(self._blobs.is_held, repository, descriptor):
+        if not force and await self._threads.run(self._blobs.is_held, repository, descriptor):
             return BlobOutcome.PRESENT
-        if not anew and mount_from is not None and await self._mounts(repository, descriptor, mount_from):
+        if not force and mount_from is not None and await self._mounts(repository, descriptor, mount_from):
             return BlobOutcome.MOUNTED
         async with self.quotas.reserving(repository, descriptor.size):
             await self._incoming.receive(repository, descriptor, source)

@@ -57,7 +57,7 @@ class Downloader:
                 yield chunks
 
     async def _should_split(self, size: int) -> bool:
-        is_worth_splitting = self._transport.is_far is True and size >= 2 * PIECE
+        is_worth_splitting = self._transport.high_latency is True and size >= 2 * PIECE
         return is_worth_splitting and RANGES not in (await self._learned.known()).unavailable
 
 

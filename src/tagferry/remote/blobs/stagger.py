@@ -24,9 +24,9 @@ class UploadStagger:
     def __init__(self) -> None:
         self._permits = asyncio.Semaphore(PERMITS)
 
-    def throttle(self, size: int, *, is_far: bool | None) -> "UploadPermit":
+    def throttle(self, size: int, *, high_latency: bool | None) -> "UploadPermit":
         """What to send this many bytes under; a registry that is far away has nobody wait."""
-        return UploadPermit(self._permits if size >= LARGE and not is_far else None)
+        return UploadPermit(self._permits if size >= LARGE and not high_latency else None)
 
 
 class UploadPermit:

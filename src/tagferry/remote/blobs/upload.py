@@ -87,7 +87,7 @@ class Upload:
             return await self._commit(b"")
         headers = {"Content-Range": f"{offset}-{size - 1}"} if offset else {}
         async with (
-            stagger.throttle(size - offset, is_far=self._transport.is_far) as throttle,
+            stagger.throttle(size - offset, high_latency=self._transport.high_latency) as throttle,
             self._transport.upload_slot(),
             source(offset) as chunks,
         ):

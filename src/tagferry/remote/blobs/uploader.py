@@ -60,20 +60,20 @@ class Uploader:
         source: OpenBlob,
         *,
         mount_from: RepositoryName | None,
-        anew: bool,
+        force: bool,
     ) -> BlobOutcome:
         """See `ImageStore.write_blob`; temporary faults in the middle start the upload over, source and all."""
         if mount_from == repository:
             mount_from = None
         checkpoint = UploadCheckpoint(self._checkpoints, repository, descriptor, self._transport.is_own)
         # A blob that the registry has lost before is worth to be seen.
-        digest_check = None if anew else self._digest_check
+        digest_check = None if force else self._digest_check
         with self._transport.retry.operation() as attempts:
             may_resume = True
             while True:
                 begun = (
                     await self._open_session(repository)
-                    if anew
+                    if force
                     else await self._begin(repository, descriptor, mount_from, checkpoint)
                 )
                 if isinstance(begun, BlobOutcome):

@@ -104,7 +104,7 @@ class Transport:
         return self.endpoint.name
 
     @property
-    def is_far(self) -> bool | None:
+    def high_latency(self) -> bool | None:
         """Whether what is sent takes noticeably long to get there; None while that is not known."""
         return None if self.round_trip is None else self.round_trip >= HIGH_LATENCY_SECONDS
 

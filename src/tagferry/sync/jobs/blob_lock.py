@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 
 from tagferry.coordination.membership import Presence
 from tagferry.coordination.pubsub import Signals
-from tagferry.copy.blob_lock import Turn
+from tagferry.copy.blob_lock import LockedBlob
 from tagferry.names import Digest, RepositoryName
 
 MOVED = "moved"
@@ -22,7 +22,7 @@ _LOOK_SECONDS = 0.5
 
 
 class SharedMoves:
-    """The `Moves` of `tagferry.copy.blob_lock`, among all workers on one database.
+    """The `BlobLock` of `tagferry.copy.blob_lock`, among all workers on one database.
 
     Args:
         signals: how they are told.
@@ -38,19 +38,19 @@ class SharedMoves:
         signals.subscribe(MOVED, self._on_moved)
 
     @asynccontextmanager
-    async def alone(self, store: str, repository: RepositoryName, digest: Digest) -> AsyncIterator[Turn]:
-        """See `Moves.alone`."""
+    async def acquire(self, store: str, repository: RepositoryName, digest: Digest) -> AsyncIterator[LockedBlob]:
+        """See `BlobLock.acquire`."""
         key = f"{self._addresses.get(store, store)} {digest}"
-        turn = Turn()
+        locked = LockedBlob()
         while not await self._try(key):
             if self._presence.lost.is_set():
                 # Without the database nobody can tell; this worker is about to stop anyway.
                 break
-            turn.home = await self._told(key) or turn.home
+            locked.copied_to = await self._told(key) or locked.copied_to
         try:
-            yield turn
+            yield locked
         finally:
-            await asyncio.shield(self._end(key, repository if turn.is_done else None))
+            await asyncio.shield(self._end(key, repository if locked.is_copied else None))
 
     async def _try(self, key: str) -> bool:
         """Try the lock; whoever is cancelled meanwhile does not keep it."""

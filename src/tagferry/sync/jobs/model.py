@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from tagferry.accounts.model import Caller
-from tagferry.copy.progress import Pulse
+from tagferry.copy.progress import ProgressSnapshot
 from tagferry.copy.rewrite import Rewrite
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 
@@ -100,7 +100,7 @@ class SyncJob:
         deadline_at: when it is given up, if it has not ended.
         started_at: when a worker last began with it.
         ended_at: when it ended.
-        pulse: how its copy is at this moment; never on record.
+        snapshot: how its copy is at this moment; never on record.
     """
 
     id: int
@@ -133,7 +133,7 @@ class SyncJob:
     deadline_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    pulse: Pulse | None = None
+    snapshot: ProgressSnapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)

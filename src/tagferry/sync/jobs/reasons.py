@@ -2,8 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from tagferry.copy.attachments import NO_GAPS, Gaps
 from tagferry.copy.preflight import Verdict
+from tagferry.copy.referrers import NO_GAPS, Gaps
 from tagferry.copy.rewrite import Rewrite
 from tagferry.errors import NotFound, TagferryError
 from tagferry.sync.jobs.model import Attempt, JobStatus
@@ -19,11 +19,11 @@ def describe(verdict: Verdict, rewritten: Rewrite | None = None, gaps: Gaps = NO
         case Verdict.COPY if rewritten is not None:
             reason = f"copied and verified, rewritten as the target region accepts it{_left(rewritten)}"
             return JobStatus.SUCCESS, f"{reason}{told}"
-        case Verdict.IN_PLACE if rewritten is not None:
+        case Verdict.UP_TO_DATE if rewritten is not None:
             return JobStatus.SUCCESS, f"the image, rewritten as the target region accepts it, is already in place{told}"
         case Verdict.COPY:
             return JobStatus.SUCCESS, f"copied and verified{told}"
-        case Verdict.IN_PLACE:
+        case Verdict.UP_TO_DATE:
             return JobStatus.SUCCESS, f"the identical image is already in place{told}"
         case Verdict.BLOCKED:
             reason = "the target holds another image under this tag; send override=true to replace it"

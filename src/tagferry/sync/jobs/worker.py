@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tagferry.coordination.membership import Presence
 from tagferry.coordination.pubsub import Signals
 from tagferry.copy.engine import CopyEngine
-from tagferry.copy.progress import Pulse
+from tagferry.copy.progress import ProgressSnapshot
 from tagferry.errors import Unavailable
 from tagferry.names import RegionId
 from tagferry.regions import Regions
@@ -166,10 +166,10 @@ class Worker:
             self._hints.clear()
         self._hints[job_id] = hint
 
-    def pulse(self, job_id: int) -> Pulse | None:
+    def snapshot(self, job_id: int) -> ProgressSnapshot | None:
         """How a job's copy is now; None where it does not run in this process."""
         run = self._runs.get(job_id)
-        return run.progress.pulse() if run is not None else None
+        return run.progress.snapshot() if run is not None else None
 
     def _on_cancelled(self, payload: str) -> None:
         # What an empty payload may have told is found out when progress is reported.

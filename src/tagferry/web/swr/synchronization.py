@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.copy.estimate import Estimate
 from tagferry.copy.preflight import Verdict
-from tagferry.copy.progress import Pulse
+from tagferry.copy.progress import ProgressSnapshot
 from tagferry.copy.rewrite import Rewrite
 from tagferry.errors import InvalidFilter, TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
@@ -255,7 +255,7 @@ def _statuses(text: str) -> list[JobStatus]:
         raise InvalidFilter("filter", f"must give status as one or several of {known}, joined by ','", text) from None
 
 
-_ACTIONS = {Verdict.COPY: "copy", Verdict.IN_PLACE: "in place", Verdict.BLOCKED: "existed", Verdict.MISSING: "failed"}
+_ACTIONS = {Verdict.COPY: "copy", Verdict.UP_TO_DATE: "in place", Verdict.BLOCKED: "existed", Verdict.MISSING: "failed"}
 
 
 def _planned(tag: Tag, estimate: Estimate | TagferryError) -> dict[str, Any]:
@@ -313,17 +313,17 @@ def _item(job: SyncJob) -> dict[str, Any]:
         "bytesTotal": job.bytes_total,
         "bytesDone": job.bytes_done,
         "rewritten": _rewritten(job.rewritten),
-        **_pulse(job.pulse),
+        **_snapshot(job.snapshot),
     }
 
 
-def _pulse(pulse: Pulse | None) -> dict[str, int | None]:
-    if pulse is None:
+def _snapshot(snapshot: ProgressSnapshot | None) -> dict[str, int | None]:
+    if snapshot is None:
         return dict.fromkeys(("blobsTotal", "blobsDone", "bytesPerSecond", "secondsLeft"))
-    rate, left = pulse.bytes_per_second, pulse.seconds_left
+    rate, left = snapshot.bytes_per_second, snapshot.seconds_left
     return {
-        "blobsTotal": pulse.blobs_total,
-        "blobsDone": pulse.blobs_done,
+        "blobsTotal": snapshot.blobs_total,
+        "blobsDone": snapshot.blobs_done,
         "bytesPerSecond": None if rate is None else round(rate),
         "secondsLeft": None if left is None else math.ceil(left),
     }

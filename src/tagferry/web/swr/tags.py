@@ -165,7 +165,10 @@ async def create(namespace: str, repository: str, body: CreateRepoTagBody, conte
     store = context.region.store
     async with naming_tag(context, name, source):
         manifest = await store.get_manifest(name, source)
-    if not body.override and await store.head_manifest(name, destination, for_write=True, certain=True) is not None:
+    if (
+        not body.override
+        and await store.head_manifest(name, destination, for_write=True, confirm_missing=True) is not None
+    ):
         raise Conflict("tag", f"the tag {name}:{destination} exists already; override points it elsewhere")
     await store.put_manifest(name, manifest, destination, override=bool(body.override))
     await context.services.watch.pushed(context.region.id, name, destination, manifest.digest, context.caller.name)

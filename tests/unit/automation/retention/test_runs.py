@@ -10,7 +10,7 @@ from tagferry.automation.retention.rules import RuleSet
 from tagferry.db.tables import RepositoryRow, RetentionDeletionRow, RetentionPolicyRow, RetentionTagRow
 from tagferry.errors import Conflict, NotDeleted, NotFound, Unavailable, Unsupported
 from tagferry.names import Tag
-from tagferry.oci.attachments import cosign_tags
+from tagferry.oci.referrer_tags import cosign_tags
 from tests.support.deployment import eventually
 from tests.support.images import artifact, image, index, push
 from tests.unit.automation.retention.conftest import APP, NORTH, Keeper, rule

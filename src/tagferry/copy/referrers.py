@@ -32,8 +32,8 @@ from tagferry.errors import (
     detached,
 )
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.oci.attachments import cosign_tags
 from tagferry.oci.images import ImageStore
+from tagferry.oci.referrer_tags import cosign_tags
 
 _AT_ONCE = 8
 
@@ -41,7 +41,7 @@ _AT_ONCE = 8
 Name = TypeVar("Name", bound=str)
 
 
-class Attachment(NamedTuple):
+class Referrer(NamedTuple):
     """Something that refers to an image, or to another attachment.
 
     Attributes:
@@ -51,7 +51,7 @@ class Attachment(NamedTuple):
     image: Image
     tag: Tag | None
 
-    def is_attached_to(self, digests: Collection[Digest]) -> bool:
+    def refers_to(self, digests: Collection[Digest]) -> bool:
         """Return whether this refers to one of these manifests."""
         if self.tag is not None:
             return any(self.tag in cosign_tags(digest) for digest in digests)
@@ -90,17 +90,17 @@ NO_GAPS = Gaps()
 class _References(NamedTuple):
     """The references to manifests at a store."""
 
-    referrers: list[Digest]
+    digests: list[Digest]
     tags: list[Tag]
     gaps: Gaps
 
     @property
     def all(self) -> list[Digest | Tag]:
         """The names of all."""
-        return [*self.referrers, *self.tags]
+        return [*self.digests, *self.tags]
 
 
-class AttachmentSearch:
+class ReferrerSearch:
     """Finds what is attached to images.
 
     Args:
@@ -116,14 +116,14 @@ class AttachmentSearch:
         self.lenient = lenient
         self._tags = TagLists(clock=clock)
 
-    async def find(self, route: Route, tag: Tag, subjects: Iterable[Digest]) -> tuple[tuple[Attachment, ...], Gaps]:
+    async def find(self, route: Route, tag: Tag, subjects: Iterable[Digest]) -> tuple[tuple[Referrer, ...], Gaps]:
         """Everything attached to these manifests of a tag at the source; what is attached to comes first.
 
         Raises:
             Unavailable: something that is attached cannot be read for now.
             Refused: everything that is attached is required, and there is more than the limit.
         """
-        found: dict[Digest | Tag, Attachment] = {}
+        found: dict[Digest | Tag, Referrer] = {}
         gaps = NO_GAPS
         budget, asked = _budget(), 0
         waiting = list(dict.fromkeys(subjects))
@@ -138,10 +138,10 @@ class AttachmentSearch:
             )
             asked += len(named)
             gaps |= excess
-            attachments, left_behind = await self._read(route, named, budget)
-            found |= attachments
+            referrers, left_behind = await self._read(route, named, budget)
+            found |= referrers
             gaps |= left_behind
-            waiting = list(dict.fromkeys(one.image.root.digest for one in attachments.values()))
+            waiting = list(dict.fromkeys(one.image.root.digest for one in referrers.values()))
             waiting = [digest for digest in waiting if digest not in seen]
             seen.update(waiting)
         return tuple(found.values()), gaps
@@ -151,14 +151,12 @@ class AttachmentSearch:
         references = await self._at_source(route, tag, list(subjects))
         return tuple(references.all), references.gaps
 
-    def drop_conflicting(
-        self, image: Image, attachments: tuple[Attachment, ...]
-    ) -> tuple[tuple[Attachment, ...], Gaps]:
+    def drop_conflicting(self, image: Image, referrers: tuple[Referrer, ...]) -> tuple[tuple[Referrer, ...], Gaps]:
         """Leave behind what lists a blob with another size than the image or another attachment does."""
         sizes = {blob.digest: blob.size for blob in image.blobs}
-        kept: list[Attachment] = []
+        kept: list[Referrer] = []
         left_behind: dict[str, str] = {}
-        for one in attachments:
+        for one in referrers:
             others = (blob for blob in one.image.blobs if sizes.setdefault(blob.digest, blob.size) != blob.size)
             conflict = next(others, None)
             if conflict is None:
@@ -170,7 +168,7 @@ class AttachmentSearch:
             left_behind[one.tag or one.image.root.digest] = error.message
         return tuple(kept), Gaps(left_behind=left_behind)
 
-    async def is_in_place(self, route: Route, tag: Tag, subject: Digest, *, override: bool) -> tuple[bool, Gaps]:
+    async def is_up_to_date(self, route: Route, tag: Tag, subject: Digest, *, override: bool) -> tuple[bool, Gaps]:
         """Return whether the target has the referrers of a tag's manifest at the source, one level deep.
 
         Without `override`, one of cosign's tags that points elsewhere at the target counts as in place: it is the
@@ -180,8 +178,8 @@ class AttachmentSearch:
         if not at_source.all:
             return True, at_source.gaps
         missing = await self._missing(route, tag, subject, at_source, override=override)
-        attachments, left_behind = await self._read(route, missing, _budget())
-        return not attachments, at_source.gaps | left_behind
+        referrers, left_behind = await self._read(route, missing, _budget())
+        return not referrers, at_source.gaps | left_behind
 
     def _first(self, names: list[Name], limit: int, what: str) -> tuple[list[Name], Gaps]:
         """Return what is copied of this, and what stays behind because it is too much."""
@@ -210,19 +208,19 @@ class AttachmentSearch:
             listed += len(found.all)
             return found, fault
 
-        referrers: dict[Digest, None] = {}
+        digests: dict[Digest, None] = {}
         tags: dict[Tag, None] = {}
         gaps = NO_GAPS
         for found, fault in await bounded_gather(subjects, one, limit=_AT_ONCE):
-            kept, excess = self._first(found.referrers, bounds.REFERRERS, f"{bounds.REFERRERS} referrers of a manifest")
+            kept, excess = self._first(found.digests, bounds.REFERRERS, f"{bounds.REFERRERS} referrers of a manifest")
             gaps |= excess
-            referrers |= dict.fromkeys(kept)
+            digests |= dict.fromkeys(kept)
             tags |= dict.fromkeys(found.tags)
             if fault is not None and self._required:
                 raise _not_searched(fault)
             if fault is not None:
                 gaps |= Gaps(unsearched=fault.message)
-        return _References(list(referrers), list(tags), gaps)
+        return _References(list(digests), list(tags), gaps)
 
     async def _missing(
         self, route: Route, tag: Tag, subject: Digest, at_source: _References, *, override: bool
@@ -231,7 +229,7 @@ class AttachmentSearch:
         store, repository = route.target, route.target_repository
         known = await self._tags.of(store, repository, holding=tag)
         there, _ = await _listed(store, repository, subject, known)
-        missing: list[Digest | Tag] = [digest for digest in at_source.referrers if digest not in there]
+        missing: list[Digest | Tag] = [digest for digest in at_source.digests if digest not in there]
         for name in at_source.tags:
             is_there = known is None or name in known
             if not is_there or ((known is None or override) and not await _has_tag(route, name, same=override)):
@@ -240,14 +238,14 @@ class AttachmentSearch:
 
     async def _read(
         self, route: Route, names: Iterable[Digest | Tag], budget: ManifestBudget
-    ) -> tuple[dict[Digest | Tag, Attachment], Gaps]:
+    ) -> tuple[dict[Digest | Tag, Referrer], Gaps]:
         """Read the attachments of these names at the source; return them, and which of them cannot be read.
 
         Raises:
             Unavailable: the source cannot be read for now; `is_optional`.
         """
 
-        async def one(name: Digest | Tag) -> Attachment | TagferryError:
+        async def one(name: Digest | Tag) -> Referrer | TagferryError:
             try:
                 image = await read_image(route.source, route.source_repository, name, budget)
             except (NotFound, Corrupt, Invalid, Unsupported, Refused) as error:
@@ -257,54 +255,54 @@ class AttachmentSearch:
                 if not self.lenient:
                     raise
                 return detached(error)
-            return Attachment(image, tag=name if isinstance(name, Tag) else None)
+            return Referrer(image, tag=name if isinstance(name, Tag) else None)
 
         wanted = list(names)
-        attachments: dict[Digest | Tag, Attachment] = {}
+        referrers: dict[Digest | Tag, Referrer] = {}
         left_behind: dict[str, str] = {}
         may_pass: str | None = None
         for name, found in zip(wanted, await bounded_gather(wanted, one, limit=_AT_ONCE), strict=True):
-            if isinstance(found, Attachment):
-                attachments[name] = found
+            if isinstance(found, Referrer):
+                referrers[name] = found
             elif self._required and not isinstance(found, NotFound | Corrupt):
                 raise _not_searched(found)
             else:
                 left_behind[name] = found.message
                 may_pass = found.message if isinstance(found, Refused | Unavailable) else may_pass
-        return attachments, Gaps(left_behind=left_behind, may_pass=may_pass)
+        return referrers, Gaps(left_behind=left_behind, may_pass=may_pass)
 
 
 def _budget() -> ManifestBudget:
     return ManifestBudget("an image's attached artifacts", manifests=bounds.ATTACHMENTS + bounds.IMAGE_MANIFESTS)
 
 
-async def are_tags_in_place(route: Route, attachments: Iterable[Attachment], *, override: bool) -> bool:
+async def are_tags_up_to_date(route: Route, referrers: Iterable[Referrer], *, override: bool) -> bool:
     """Whether those of these that have a tag stand at the target under it, `override` meaning the same as above."""
 
-    async def one(attachment: Attachment) -> bool:
-        if attachment.tag is None:
+    async def one(referrer: Referrer) -> bool:
+        if referrer.tag is None:
             return True
-        standing = await route.target.head_manifest(route.target_repository, attachment.tag, certain=True)
-        return standing is not None and (not override or standing.digest == attachment.image.root.digest)
+        standing = await route.target.head_manifest(route.target_repository, referrer.tag, confirm_missing=True)
+        return standing is not None and (not override or standing.digest == referrer.image.root.digest)
 
-    return all(await bounded_gather(attachments, one, limit=_AT_ONCE))
+    return all(await bounded_gather(referrers, one, limit=_AT_ONCE))
 
 
 async def _references(
     store: ImageStore, repository: RepositoryName, subject: Digest, known: frozenset[Tag] | None
 ) -> tuple[_References, TagferryError | None]:
     """Return the referrers of a manifest, its tags that cosign made, and why there may be more."""
-    referrers, fault = await _listed(store, repository, subject, known)
+    digests, fault = await _listed(store, repository, subject, known)
     if known is not None:
-        return _References(list(referrers), [tag for tag in cosign_tags(subject) if tag in known], NO_GAPS), fault
+        return _References(list(digests), [tag for tag in cosign_tags(subject) if tag in known], NO_GAPS), fault
     tags = []
     for tag in cosign_tags(subject):
         try:
-            if await store.head_manifest(repository, tag, certain=True) is not None:
+            if await store.head_manifest(repository, tag, confirm_missing=True) is not None:
                 tags.append(tag)
         except TagferryError as error:
             fault = fault or error
-    return _References(list(referrers), tags, NO_GAPS), fault
+    return _References(list(digests), tags, NO_GAPS), fault
 
 
 async def _listed(
@@ -323,7 +321,7 @@ async def _listed(
 async def _has_tag(route: Route, tag: Tag, *, same: bool) -> bool:
     """Return whether the target has one of cosign's tags; with `same`, one that points to the source's manifest."""
     try:
-        target = await route.target.head_manifest(route.target_repository, tag, certain=True)
+        target = await route.target.head_manifest(route.target_repository, tag, confirm_missing=True)
         if target is None or not same:
             return target is not None
         source = await route.source.head_manifest(route.source_repository, tag)

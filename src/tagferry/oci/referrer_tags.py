@@ -28,11 +28,11 @@ def cosign_kind(tag: Tag) -> str:
 
 def subject_of(tag: Tag) -> Digest | None:
     """The digest that one of these tags is made from; None for every other tag, and where the digest was cut off."""
-    if not is_attachment_tag(tag) or not tag.startswith("sha256-"):
+    if not is_referrer_tag(tag) or not tag.startswith("sha256-"):
         return None
     return Digest(tag.partition(".")[0].replace("-", ":"))
 
 
-def is_attachment_tag(tag: Tag) -> bool:
+def is_referrer_tag(tag: Tag) -> bool:
     """Whether a tag is one of those that are made from the digest of what something is attached to."""
     return _FROM_A_DIGEST.fullmatch(tag) is not None

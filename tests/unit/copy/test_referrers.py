@@ -7,9 +7,9 @@ from typing import Literal
 import pytest
 
 from tagferry import bounds
-from tagferry.copy.attachments import NO_GAPS, Gaps
 from tagferry.copy.engine import CopyEngine
 from tagferry.copy.preflight import Verdict
+from tagferry.copy.referrers import NO_GAPS, Gaps
 from tagferry.errors import (
     Corrupt,
     Incomplete,
@@ -21,8 +21,8 @@ from tagferry.errors import (
     Unsupported,
 )
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.oci.attachments import cosign_tags, referrers_tag
 from tagferry.oci.model import OCI_MANIFEST, Manifest
+from tagferry.oci.referrer_tags import cosign_tags, referrers_tag
 from tests.support.images import SampleImage, artifact, blob, image, index, opening, push
 from tests.unit.copy.stores import APP, COPY, V1, V2, ScriptedStore, route
 
@@ -84,7 +84,7 @@ async def test_a_signature_that_came_later_is_brought_to_an_image_that_is_in_pla
 
     assert await copy(source, target) is Verdict.COPY
     assert await referrers(target, IMAGE.digest) == {SIGNATURE.digest}
-    assert await copy(source, target) is Verdict.IN_PLACE
+    assert await copy(source, target) is Verdict.UP_TO_DATE
 
 
 async def test_a_cosign_tag_that_came_later_is_brought_too(source: ScriptedStore, target: ScriptedStore):
@@ -106,11 +106,11 @@ async def test_the_targets_own_cosign_tag_is_replaced_only_with_override(
     assert await copy(signed, target, override=override) is Verdict.COPY
 
     assert await target.tag(COPY, SIG) == (COSIGN.digest if override else own.digest)
-    assert await copy(signed, target, override=override) is Verdict.IN_PLACE
+    assert await copy(signed, target, override=override) is Verdict.UP_TO_DATE
 
 
 async def test_attachments_stay_behind_where_that_is_wanted(signed: ScriptedStore, target: ScriptedStore):
-    await CopyEngine(attachments=False).copy(route(signed, target), V1, override=False)
+    await CopyEngine(referrers=False).copy(route(signed, target), V1, override=False)
 
     assert await referrers(target, IMAGE.digest) == set()
     assert await target.tag(COPY, SIG) is None
@@ -156,7 +156,7 @@ async def test_a_source_that_cannot_be_searched_has_its_image_copied_with_what_w
 ):
     signed.referrer_failures[IMAGE.digest] = fault
 
-    for verdict in (Verdict.COPY, Verdict.IN_PLACE):
+    for verdict in (Verdict.COPY, Verdict.UP_TO_DATE):
         outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
         assert (outcome.verdict, outcome.gaps) == (verdict, Gaps(unsearched=fault.message))
 
@@ -169,7 +169,7 @@ async def test_an_image_whose_attachments_are_required_fails_where_they_cannot_b
     signed: ScriptedStore, target: ScriptedStore, fault: TagferryError
 ):
     signed.referrer_failures[IMAGE.digest] = fault
-    engine = CopyEngine(attachments="required")
+    engine = CopyEngine(referrers="required")
 
     with pytest.raises(type(fault), match=f'sync.attachments is "required": {fault.message}'):
         await engine.copy(route(signed, target), V1, override=False)
@@ -199,17 +199,15 @@ async def test_the_last_attempt_leaves_behind_what_is_attached_and_cannot_be_rea
     assert SIGNATURE.digest not in await referrers(target, IMAGE.digest)
 
 
-@pytest.mark.parametrize("attachments", [True, "required"])
+@pytest.mark.parametrize("mode", [True, "required"])
 async def test_the_last_attempt_fails_for_the_image_itself_or_where_signatures_are_required(
-    signed: ScriptedStore, target: ScriptedStore, attachments: Literal[True, "required"]
+    signed: ScriptedStore, target: ScriptedStore, mode: Literal[True, "required"]
 ):
-    part = SIGNATURE.digest if attachments == "required" else next(iter(IMAGE.all_blobs))
+    part = SIGNATURE.digest if mode == "required" else next(iter(IMAGE.all_blobs))
     signed.failures[part] = Unavailable("the registry answered 500")
 
     with pytest.raises(Unavailable):
-        await CopyEngine(attachments=attachments).copy(
-            route(signed, target), V1, override=False, is_last=lambda _: True
-        )
+        await CopyEngine(referrers=mode).copy(route(signed, target), V1, override=False, is_last=lambda _: True)
     assert await target.tag(COPY, V1) is None
 
 
@@ -238,7 +236,7 @@ async def test_a_referrer_that_is_listed_and_cannot_be_read_is_left_behind_and_n
 ):
     await list_unreadable(signed, fault)
 
-    for verdict in (Verdict.COPY, Verdict.IN_PLACE):
+    for verdict in (Verdict.COPY, Verdict.UP_TO_DATE):
         outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
         assert outcome.verdict is verdict
         assert list(outcome.gaps.left_behind) == [LOST.digest]
@@ -252,7 +250,7 @@ async def test_what_nobody_can_copy_is_not_required(
     signed: ScriptedStore, target: ScriptedStore, fault: TagferryError | None, fails: bool
 ):
     await list_unreadable(signed, fault)
-    copying = CopyEngine(attachments="required").copy(route(signed, target), V1, override=False)
+    copying = CopyEngine(referrers="required").copy(route(signed, target), V1, override=False)
 
     if fails:
         with pytest.raises(Refused, match="required"):
@@ -262,9 +260,9 @@ async def test_what_nobody_can_copy_is_not_required(
     assert await target.tag(COPY, V1) == (None if fails else IMAGE.digest)
 
 
-@pytest.mark.parametrize("attachments", [True, "required"])
+@pytest.mark.parametrize("mode", [True, "required"])
 async def test_a_signature_whose_content_is_lost_is_left_behind_with_what_is_attached_to_it(
-    source: ScriptedStore, target: ScriptedStore, attachments: Literal[True, "required"]
+    source: ScriptedStore, target: ScriptedStore, mode: Literal[True, "required"]
 ):
     above = artifact(subject=LOST.manifest, payload=b"signature of what is lost")
     for sample, tag in ((IMAGE, V1), (SIGNATURE, None), (LOST, None), (above, None), (COSIGN, SIG)):
@@ -272,7 +270,7 @@ async def test_a_signature_whose_content_is_lost_is_left_behind_with_what_is_att
     for sample in (LOST, COSIGN):
         await source.delete_blob(APP, next(blob.digest for blob in sample.manifest.layers))
 
-    outcome = await CopyEngine(attachments=attachments).copy(route(source, target), V1, override=False)
+    outcome = await CopyEngine(referrers=mode).copy(route(source, target), V1, override=False)
 
     assert outcome.verdict is Verdict.COPY
     assert set(outcome.gaps.left_behind) == {LOST.digest, above.digest, SIG}
@@ -301,9 +299,9 @@ async def test_content_that_the_image_needs_too_is_never_left_behind(source: Scr
     assert await target.tag(COPY, V1) is None
 
 
-@pytest.mark.parametrize("attachments", [True, "required"])
+@pytest.mark.parametrize("mode", [True, "required"])
 async def test_an_attachment_that_gives_a_blob_of_the_image_another_size_is_left_behind(
-    source: ScriptedStore, target: ScriptedStore, attachments: Literal[True, "required"]
+    source: ScriptedStore, target: ScriptedStore, mode: Literal[True, "required"]
 ):
     subject = image(seed="signed")
     document = json.loads(artifact(subject=subject.manifest).manifest.raw)
@@ -313,9 +311,9 @@ async def test_an_attachment_that_gives_a_blob_of_the_image_another_size_is_left
     for content in artifact().blobs.values():
         await source.write_blob(APP, blob(content), opening(content))
     await source.put_manifest(APP, liar)
-    copying = CopyEngine(attachments=attachments).copy(route(source, target), V1, override=False)
+    copying = CopyEngine(referrers=mode).copy(route(source, target), V1, override=False)
 
-    if attachments is True:
+    if mode is True:
         assert list((await copying).gaps.left_behind) == [liar.digest]
     else:
         with pytest.raises(Refused, match="must be the same wherever"):
@@ -333,20 +331,20 @@ async def test_of_more_referrers_than_the_limit_the_first_ones_are_copied_and_th
     assert signed.counts["get_manifest"] < len(IMAGE.all_manifests) + bounds.REFERRERS + 10
     second = await CopyEngine().copy(route(signed, target), V1, override=False)
 
-    assert (first.verdict, second.verdict) == (Verdict.COPY, Verdict.IN_PLACE)
+    assert (first.verdict, second.verdict) == (Verdict.COPY, Verdict.UP_TO_DATE)
     for outcome in (first, second):
         assert outcome.gaps.left_behind[many[-1].digest] == "only 1000 referrers of a manifest are copied"
         assert outcome.gaps.unfinished is None
     assert await referrers(target, IMAGE.digest) == {SIGNATURE.digest}
     assert await target.tag(COPY, SIG) == COSIGN.digest
     with pytest.raises(Refused, match="required"):
-        await CopyEngine(attachments="required").copy(route(signed, target), V1, override=False)
+        await CopyEngine(referrers="required").copy(route(signed, target), V1, override=False)
 
 
 async def test_all_that_is_attached_to_an_image_and_its_attachments_is_limited(
     signed: ScriptedStore, target: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.copy.attachments.bounds.ATTACHMENTS", 3)
+    monkeypatch.setattr("tagferry.copy.referrers.bounds.ATTACHMENTS", 3)
 
     outcome = await CopyEngine().copy(route(signed, target), V1, override=False)
 
@@ -381,10 +379,10 @@ async def test_cosigns_tags_are_found_by_name_where_tags_cannot_be_listed(
 
     assert await copy(signed, target, override=override) is Verdict.COPY
     assert await target.tag(COPY, SIG) == COSIGN.digest
-    assert await copy(signed, target, override=override) is Verdict.IN_PLACE
+    assert await copy(signed, target, override=override) is Verdict.UP_TO_DATE
     own = image(seed="the target's own signature")
     await push(target, COPY, own, SIG)
-    assert await copy(signed, target, override=override) is (Verdict.COPY if override else Verdict.IN_PLACE)
+    assert await copy(signed, target, override=override) is (Verdict.COPY if override else Verdict.UP_TO_DATE)
 
 
 async def test_a_tag_that_can_neither_be_listed_nor_asked_for_leaves_the_search_unfinished(
@@ -423,7 +421,7 @@ async def test_names_are_asked_for_until_that_has_cost_more_than_a_long_list(
     engine, way = CopyEngine(), route(source, target)
 
     for tag in tags:
-        assert (await engine.copy(way, tag, override=False)).verdict is Verdict.IN_PLACE
+        assert (await engine.copy(way, tag, override=False)).verdict is Verdict.UP_TO_DATE
 
     assert source.counts["list_tags_within"] == 2
     assert source.counts["head_manifest"] == len(tags) + 8 * 3

@@ -18,8 +18,8 @@ from bench.durable.gauge import PROBES, Gauge, Load, Meter, Reading, idle_cpu, m
 from tagferry import logs
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
-from tagferry.coordination.membership import presence_of
-from tagferry.coordination.pubsub import signals_of
+from tagferry.coordination.membership import membership_of
+from tagferry.coordination.pubsub import message_bus_of
 from tagferry.copy.engine import CopyEngine
 from tagferry.copy.outcome import Outcome
 from tagferry.copy.preflight import Finding, Verdict
@@ -141,24 +141,24 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
         database = Database(url)
         stack.push_async_callback(database.close)
         await database.migrate()
-        signals, presence = signals_of(database), presence_of(database)
-        await signals.open()
-        stack.push_async_callback(signals.close)
+        bus, membership = message_bus_of(database), membership_of(database)
+        await bus.open()
+        stack.push_async_callback(bus.close)
         regions = Regions(
             Region(id=name, url=_NOWHERE, store=RemoteStore(Endpoint(name=name, url=_NOWHERE)))
             for name in (_NORTH, _SOUTH)
         )
-        jobs, engine = Jobs(database, signals), _Idle(gauge)
+        jobs, engine = Jobs(database, bus), _Idle(gauge)
         worker = Worker(
             engine=engine,
             jobs=jobs,
-            queue=Queue(database, signals, presence, regions=[_NORTH, _SOUTH]),
-            presence=presence,
-            signals=signals,
+            queue=Queue(database, bus, membership, regions=[_NORTH, _SOUTH]),
+            membership=membership,
+            bus=bus,
             regions=regions,
             places=places,
         )
-        endings = Endings(jobs, signals)
+        endings = Endings(jobs, bus)
         stack.push_async_callback(endings.close)
         stack.push_async_callback(worker.close)
         service = SyncService(
@@ -173,7 +173,7 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
             active_requests=64,
         )
         tagferry = _Tagferry(service, worker)
-        signals.subscribe(ENDED, tagferry.on_ended)
+        bus.subscribe(ENDED, tagferry.on_ended)
         yield tagferry
 
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tagferry.accounts.model import Caller
-from tagferry.coordination.membership import presence_of
-from tagferry.coordination.pubsub import signals_of
+from tagferry.coordination.membership import membership_of
+from tagferry.coordination.pubsub import message_bus_of
 from tagferry.db.engine import Database
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs.model import JobChange, JobStart, JobStatus, SyncRequest
@@ -67,9 +67,9 @@ class JobMachine(RuleBasedStateMachine):
 
     def _open(self) -> None:
         self.database = Database(self.url)
-        signals = signals_of(self.database)
-        self.jobs = Jobs(self.database, signals)
-        self.queue = Queue(self.database, signals, presence_of(self.database), regions=[_NORTH, _SOUTH])
+        bus = message_bus_of(self.database)
+        self.jobs = Jobs(self.database, bus)
+        self.queue = Queue(self.database, bus, membership_of(self.database), regions=[_NORTH, _SOUTH])
 
     def run(self, work: Awaitable[Result]) -> Result:
         async def wait() -> Result:

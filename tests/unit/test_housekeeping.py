@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import update
 
 from tagferry.automation.triggers.deliveries import Deliveries
-from tagferry.coordination.pubsub import LocalSignals
+from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import RetentionDeletionRow
 from tagferry.housekeeping import run_housekeeping
@@ -28,7 +28,7 @@ async def test_old_records_of_deletions_are_forgotten_and_younger_ones_kept(
             update(RetentionDeletionRow).where(RetentionDeletionRow.tag != "v2").values(created_at=old)
         )
 
-    jobs, deliveries = Jobs(database, LocalSignals()), Deliveries(database, LocalSignals())
+    jobs, deliveries = Jobs(database, LocalMessageBus()), Deliveries(database, LocalMessageBus())
     work = asyncio.create_task(
         run_housekeeping(keeper.regions, jobs, keeper.history, deliveries, kept=timedelta(days=30))
     )

@@ -13,7 +13,7 @@ from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.users import Users, random_password
 from tagferry.accounts.vault import Vault
 from tagferry.app.protection import protect
-from tagferry.coordination.pubsub import Signals, signals_of
+from tagferry.coordination.pubsub import MessageBus, message_bus_of
 from tagferry.db.engine import Database
 from tagferry.db.faults import emptied
 from tagferry.names import RegionId
@@ -30,7 +30,7 @@ class Accounts:
     """Everything about who may do what, on an open database."""
 
     database: Database
-    signals: Signals
+    bus: MessageBus
     users: Users
     keys: AccessKeys
     organizations: Organizations
@@ -62,14 +62,14 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
             RegionId(name) for name, region in settings.regions.items() if region.organizations == "open"
         )
         vault = _vault(settings)
-        users, keys, signals = Users(database, vault), AccessKeys(database, vault), signals_of(database)
+        users, keys, bus = Users(database, vault), AccessKeys(database, vault), message_bus_of(database)
         try:
             yield Accounts(
                 database=database,
-                signals=signals,
+                bus=bus,
                 users=users,
                 keys=keys,
-                organizations=Organizations(database, on_delete=Closing(signals).organization),
+                organizations=Organizations(database, on_delete=Closing(bus).organization),
                 quotas=OrganizationQuotas(database, _quotas(settings)),
                 temporary=TemporaryCredentials(users, vault),
                 access=AccessControl(database, open_regions=open_regions),

@@ -52,9 +52,9 @@ async def open_followers(
     settings: Settings, accounts: Accounts, repositories: Repositories, syncs: Syncs
 ) -> AsyncIterator[Followers]:
     """Begin to follow tags, to carry policies out, to call webhooks and to forget what is old."""
-    database, regions, leads = accounts.database, syncs.regions, syncs.presence.leads
+    database, regions, leads = accounts.database, syncs.regions, syncs.membership.is_leader
     rules, arrivals, triggers = Rules(database), Arrivals(database), Triggers(database)
-    deliveries, history, policies = Deliveries(database, syncs.signals), History(database), Policies(database)
+    deliveries, history, policies = Deliveries(database, syncs.bus), History(database), Policies(database)
     announcer = Announcer(regions=regions, triggers=triggers, deliveries=deliveries)
     pauses = {RegionId(name): region.poll_pause for name, region in settings.regions.items()}
     watch = Watch(
@@ -88,9 +88,7 @@ async def open_followers(
         most=settings.retention.tags_per_run,
     )
     webhooks = Webhooks(map(_webhook, settings.webhooks))
-    sender = WebhookSender(
-        deliveries=deliveries, webhooks=webhooks, regions=regions, signals=syncs.signals, leads=leads
-    )
+    sender = WebhookSender(deliveries=deliveries, webhooks=webhooks, regions=regions, bus=syncs.bus, leads=leads)
     async with AsyncExitStack() as stack:
         house = run_housekeeping(
             regions,
@@ -106,7 +104,7 @@ async def open_followers(
             if isinstance(region.store, DiskStore):
                 scrubber = Scrubber(region, restorer, days=settings.limits.scrub_days)
                 stack.push_async_callback(_cancel, asyncio.create_task(scrubber.run()))
-        syncs.signals.subscribe(ENDED, watch.notice_ends)
+        syncs.bus.subscribe(ENDED, watch.notice_ends)
         for each in (watch, retention, sender):
             stack.push_async_callback(each.close)
             each.start()

@@ -63,7 +63,7 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
     """
     async with AsyncExitStack() as stack:
         accounts = await stack.enter_async_context(open_accounts(settings))
-        repositories = Repositories(accounts.database, on_delete=Closing(accounts.signals).repository)
+        repositories = Repositories(accounts.database, on_delete=Closing(accounts.bus).repository)
         downloads = Downloads(accounts.database)
         stack.push_async_callback(downloads.close)
         syncs = await stack.enter_async_context(open_syncs(settings, accounts, places=places))

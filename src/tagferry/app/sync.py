@@ -9,8 +9,8 @@ from datetime import timedelta
 from tagferry.app.accounts import Accounts
 from tagferry.app.regions import Memory, open_regions
 from tagferry.cache.blob_locations import KeptLocations
-from tagferry.coordination.membership import Presence, presence_of
-from tagferry.coordination.pubsub import Signals
+from tagferry.coordination.membership import Membership, membership_of
+from tagferry.coordination.pubsub import MessageBus
 from tagferry.copy.bandwidth import BandwidthLimiter
 from tagferry.copy.blob_lock import BlobLock
 from tagferry.copy.engine import CopyEngine, Limits
@@ -34,8 +34,8 @@ class Syncs:
     """What synchronizes between the regions, at work."""
 
     regions: Regions
-    signals: Signals
-    presence: Presence
+    bus: MessageBus
+    membership: Membership
     jobs: Jobs
     worker: Worker
     service: SyncService
@@ -51,21 +51,21 @@ async def open_syncs(settings: Settings, accounts: Accounts, *, places: int | No
         addresses = {region.store.name: region.url for region in regions}
         locations = KeptLocations(database, addresses, limit=settings.sync.blob_locations)
         stack.push_async_callback(locations.close)
-        signals, presence = accounts.signals, presence_of(database)
-        await signals.open()
-        stack.push_async_callback(signals.close)
-        jobs = Jobs(database, signals)
-        blob_lock = SharedMoves(signals, presence, addresses) if database.is_shared else None
+        bus, membership = accounts.bus, membership_of(database)
+        await bus.open()
+        stack.push_async_callback(bus.close)
+        jobs = Jobs(database, bus)
+        blob_lock = SharedMoves(bus, membership, addresses) if database.is_shared else None
         engine = _engine(settings, MountSources(locations), blob_lock)
         queue = Queue(
-            database, signals, presence, regions=[region.id for region in regions], limits=_queue_limits(settings)
+            database, bus, membership, regions=[region.id for region in regions], limits=_queue_limits(settings)
         )
         worker = Worker(
             engine=engine,
             jobs=jobs,
             queue=queue,
-            presence=presence,
-            signals=signals,
+            membership=membership,
+            bus=bus,
             regions=regions,
             places=settings.sync.tags_in_flight if places is None else places,
             retry=JobRetry(
@@ -74,7 +74,7 @@ async def open_syncs(settings: Settings, accounts: Accounts, *, places: int | No
             ),
             leaving=leaving,
         )
-        endings = Endings(jobs, signals)
+        endings = Endings(jobs, bus)
         stack.push_async_callback(endings.close)
         stack.push_async_callback(worker.close)
         await worker.start()
@@ -90,7 +90,7 @@ async def open_syncs(settings: Settings, accounts: Accounts, *, places: int | No
             active_requests=settings.sync.active_requests,
             seconds=settings.sync.request_seconds,
         )
-        yield Syncs(regions, signals, presence, jobs, worker, service, locations)
+        yield Syncs(regions, bus, membership, jobs, worker, service, locations)
 
 
 def _engine(settings: Settings, mount_sources: MountSources, blob_lock: BlobLock | None) -> CopyEngine:

@@ -35,8 +35,8 @@ from tagferry.errors import Unavailable
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
-ASK_SECONDS = 2.0
-SURE_SECONDS = 6.0
+RENEW_SECONDS = 2.0
+LEASE_SECONDS = 6.0
 """So long after the database last answered, a worker may believe that it still holds its lock."""
 GRACE_SECONDS = 10.0
 """So long after a worker's lock was first seen free, nobody takes its jobs."""
@@ -50,7 +50,7 @@ _LEADER = "leader"
 log = structlog.get_logger(__name__)
 
 
-class Presence(Protocol):
+class Membership(Protocol):
     """This process as a worker among workers."""
 
     @property
@@ -58,19 +58,19 @@ class Presence(Protocol):
         """Set once this worker can no longer be sure that it counts as present; `enter` makes a new one."""
         ...
 
-    async def enter(self) -> int:
+    async def join(self) -> int:
         """Become a worker, with a new id; raises Unavailable where that cannot be."""
         ...
 
-    async def is_certain(self) -> bool:
+    async def holds_lease(self) -> bool:
         """Whether nobody can have taken this worker for gone; may ask the database. If not, `lost` is set."""
         ...
 
-    async def absent(self) -> list[int]:
+    async def lost_workers(self) -> list[int]:
         """The workers that are gone for good, and have noticed it themselves if they still can."""
         ...
 
-    async def bar(self, session: AsyncSession, worker_id: int) -> bool:
+    async def fence(self, session: AsyncSession, worker_id: int) -> bool:
         """Within a transaction: whether this worker is gone, and cannot come back before the transaction ends."""
         ...
 
@@ -78,11 +78,11 @@ class Presence(Protocol):
         """Take a lock by name, that goes with this worker if it goes; False where somebody has it or may have it."""
         ...
 
-    async def unlock(self, key: str, *, tell: tuple[str, str] | None = None) -> None:
-        """Give a lock back, and tell everybody: a topic and a message as of `Signals`, which may be lost."""
+    async def unlock(self, key: str, *, notify: tuple[str, str] | None = None) -> None:
+        """Give a lock back, and tell everybody: a topic and a message as of `MessageBus`, which may be lost."""
         ...
 
-    async def leads(self) -> bool:
+    async def is_leader(self) -> bool:
         """Whether this worker is the one that does what only one should do; another one does it once it is gone."""
         ...
 
@@ -91,7 +91,7 @@ class Presence(Protocol):
         ...
 
 
-class SolePresence:
+class LocalMembership:
     """The only worker on an SQLite database; a second process is refused."""
 
     def __init__(self, database: Database) -> None:
@@ -106,8 +106,8 @@ class SolePresence:
         """Never set: the lock on a file cannot be lost."""
         return self._lost
 
-    async def enter(self) -> int:
-        """See `Presence.enter`."""
+    async def join(self) -> int:
+        """See `Membership.join`."""
         name = self._database.url.database
         if name and name != ":memory:" and self._file is None:
             self._file = _lock_file(Path(f"{name}.lock"))
@@ -115,36 +115,36 @@ class SolePresence:
             self._id = await _add_worker(session)
         return self._id
 
-    async def is_certain(self) -> bool:
-        """See `Presence.is_certain`."""
+    async def holds_lease(self) -> bool:
+        """See `Membership.holds_lease`."""
         return True
 
-    async def absent(self) -> list[int]:
-        """See `Presence.absent`; whoever else is on record, since only one can be there."""
+    async def lost_workers(self) -> list[int]:
+        """See `Membership.lost_workers`; whoever else is on record, since only one can be there."""
         async with self._database.read() as session:
             return list(await session.scalars(select(WorkerRow.id).where(WorkerRow.id != self._id)))
 
-    async def bar(self, session: AsyncSession, worker_id: int) -> bool:
-        """See `Presence.bar`."""
+    async def fence(self, session: AsyncSession, worker_id: int) -> bool:
+        """See `Membership.fence`."""
         return True
 
     async def try_lock(self, key: str) -> bool:
-        """See `Presence.try_lock`."""
+        """See `Membership.try_lock`."""
         if key in self._locks:
             return False
         self._locks.add(key)
         return True
 
-    async def unlock(self, key: str, *, tell: tuple[str, str] | None = None) -> None:
-        """See `Presence.unlock`; there is nobody else to tell."""
+    async def unlock(self, key: str, *, notify: tuple[str, str] | None = None) -> None:
+        """See `Membership.unlock`; there is nobody else to tell."""
         self._locks.discard(key)
 
-    async def leads(self) -> bool:
-        """See `Presence.leads`."""
+    async def is_leader(self) -> bool:
+        """See `Membership.is_leader`."""
         return self._id is not None
 
     async def leave(self) -> None:
-        """See `Presence.leave`."""
+        """See `Membership.leave`."""
         try:
             if self._id is not None:
                 async with self._database.write() as session:
@@ -159,7 +159,7 @@ class SolePresence:
             self._file = None
 
 
-class SharedPresence:
+class PostgresMembership:
     """One of the workers on a PostgreSQL database.
 
     Args:
@@ -181,11 +181,11 @@ class SharedPresence:
 
     @property
     def lost(self) -> asyncio.Event:
-        """See `Presence.lost`."""
+        """See `Membership.lost`."""
         return self._lost
 
-    async def enter(self) -> int:
-        """See `Presence.enter`."""
+    async def join(self) -> int:
+        """See `Membership.join`."""
         await self._disconnect()
         self._lost = asyncio.Event()
         try:
@@ -198,11 +198,11 @@ class SharedPresence:
         self._asking = asyncio.create_task(self._keep_asking(self._lost))
         return worker_id
 
-    async def is_certain(self) -> bool:
-        """See `Presence.is_certain`."""
+    async def holds_lease(self) -> bool:
+        """See `Membership.holds_lease`."""
         if self._lost.is_set():
             return False
-        if self._clock() - self._answered_at < SURE_SECONDS:
+        if self._clock() - self._answered_at < LEASE_SECONDS:
             return True
         # This process stood still for a while; what it holds after that is for the database to say.
         lost = self._lost
@@ -212,44 +212,44 @@ class SharedPresence:
             lost.set()
         return not lost.is_set()
 
-    async def absent(self) -> list[int]:
-        """See `Presence.absent`."""
+    async def lost_workers(self) -> list[int]:
+        """See `Membership.lost_workers`."""
         async with self._database.read() as session:
             free = set(await session.scalars(text(_FREE), {"locks": _WORKER_LOCKS}))
         now = self._clock()
         self._seen_free = {worker_id: self._seen_free.get(worker_id, now) for worker_id in free}
         return [worker_id for worker_id, since in self._seen_free.items() if now - since >= GRACE_SECONDS]
 
-    async def bar(self, session: AsyncSession, worker_id: int) -> bool:
-        """See `Presence.bar`."""
+    async def fence(self, session: AsyncSession, worker_id: int) -> bool:
+        """See `Membership.fence`."""
         got = await session.scalar(
             text("SELECT pg_try_advisory_xact_lock(:locks, :worker)"), {"locks": _WORKER_LOCKS, "worker": worker_id}
         )
         return bool(got)
 
     async def try_lock(self, key: str) -> bool:
-        """See `Presence.try_lock`."""
+        """See `Membership.try_lock`."""
         try:
             return bool(await self._ask("SELECT pg_try_advisory_lock(%s)", _number(key)))
         except (PostgresError, TimeoutError):
             return False
 
-    async def unlock(self, key: str, *, tell: tuple[str, str] | None = None) -> None:
-        """See `Presence.unlock`."""
+    async def unlock(self, key: str, *, notify: tuple[str, str] | None = None) -> None:
+        """See `Membership.unlock`."""
         with suppress(PostgresError, TimeoutError):
-            if tell is None:
+            if notify is None:
                 await self._ask("SELECT pg_advisory_unlock(%s)", _number(key))
             else:
                 # A message that may be lost is not worth a wait for the disk; during it nobody else could send one.
-                await self._ask(_UNLOCK_AND_TELL, _number(key), CHANNEL, on_channel(*tell))
+                await self._ask(_UNLOCK_AND_NOTIFY, _number(key), CHANNEL, on_channel(*notify))
 
-    async def leads(self) -> bool:
-        """See `Presence.leads`."""
+    async def is_leader(self) -> bool:
+        """See `Membership.is_leader`."""
         self._is_leader = not self._lost.is_set() and (self._is_leader or await self.try_lock(_LEADER))
         return self._is_leader
 
     async def leave(self) -> None:
-        """See `Presence.leave`."""
+        """See `Membership.leave`."""
         await self._disconnect()
         for closing in self._closing:
             closing.cancel()
@@ -265,7 +265,7 @@ class SharedPresence:
             answering = asyncio.ensure_future(_answer(connection, question, values))
             # Whoever asked may be cancelled; the answer is then heard by nobody.
             answering.add_done_callback(lambda heard: heard.cancelled() or heard.exception())
-            done, _ = await asyncio.wait([answering], timeout=SURE_SECONDS - ASK_SECONDS)
+            done, _ = await asyncio.wait([answering], timeout=LEASE_SECONDS - RENEW_SECONDS)
             if not done:
                 self._give_up(connection, answering)
                 raise TimeoutError
@@ -295,7 +295,7 @@ class SharedPresence:
     async def _keep_asking(self, lost: asyncio.Event) -> None:
         try:
             while True:
-                await asyncio.sleep(ASK_SECONDS)
+                await asyncio.sleep(RENEW_SECONDS)
                 await self._ask("SELECT 1")
         except (PostgresError, TimeoutError) as error:
             log.warning("this worker lost its database", reason=str(error) or "no answer")
@@ -314,12 +314,12 @@ class SharedPresence:
                     await connection.close()
 
 
-def presence_of(database: Database) -> Presence:
+def membership_of(database: Database) -> Membership:
     """How a worker is present on this kind of database."""
-    return SharedPresence(database) if database.is_shared else SolePresence(database)
+    return PostgresMembership(database) if database.is_shared else LocalMembership(database)
 
 
-_UNLOCK_AND_TELL = "SELECT pg_advisory_unlock(%s), pg_notify(%s, %s), set_config('synchronous_commit', 'off', true)"
+_UNLOCK_AND_NOTIFY = "SELECT pg_advisory_unlock(%s), pg_notify(%s, %s), set_config('synchronous_commit', 'off', true)"
 _FREE = """
     SELECT workers.id FROM workers WHERE NOT EXISTS (
         SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database

@@ -27,14 +27,14 @@ Receiver = Callable[[str], None]
 log = structlog.get_logger(__name__)
 
 
-class Signals(Protocol):
+class MessageBus(Protocol):
     """Sends a message to everybody who subscribed to its topic, here and in other processes."""
 
     def subscribe(self, topic: str, receiver: Receiver) -> None:
         """Call the receiver with every message of this topic, and with an empty one where some may have been lost."""
         ...
 
-    async def send(self, session: AsyncSession, topic: str, messages: Iterable[str]) -> None:
+    async def publish(self, session: AsyncSession, topic: str, messages: Iterable[str]) -> None:
         """Send these when the session commits. They may arrive together, joined by commas."""
         ...
 
@@ -47,7 +47,7 @@ class Signals(Protocol):
         ...
 
 
-class _Receivers:
+class _Subscriptions:
     def __init__(self) -> None:
         self._receivers: dict[str, list[Receiver]] = defaultdict(list)
 
@@ -58,16 +58,16 @@ class _Receivers:
         for receiver in self._receivers[topic]:
             receiver(payload)
 
-    def tell_of_a_gap(self) -> None:
+    def report_gap(self) -> None:
         for topic in list(self._receivers):
             self.deliver(topic, "")
 
 
-class LocalSignals(_Receivers):
-    """Signals within one process."""
+class LocalMessageBus(_Subscriptions):
+    """MessageBus within one process."""
 
-    async def send(self, session: AsyncSession, topic: str, messages: Iterable[str]) -> None:
-        """See `Signals.send`."""
+    async def publish(self, session: AsyncSession, topic: str, messages: Iterable[str]) -> None:
+        """See `MessageBus.publish`."""
         payloads = list(_joined(messages))
 
         def deliver(_session: object) -> None:
@@ -77,33 +77,33 @@ class LocalSignals(_Receivers):
         event.listen(session.sync_session, "after_commit", deliver, once=True)
 
     async def open(self) -> None:
-        """See `Signals.open`."""
+        """See `MessageBus.open`."""
 
     async def close(self) -> None:
-        """See `Signals.close`."""
+        """See `MessageBus.close`."""
 
 
-class PostgresSignals(_Receivers):
-    """Signals through PostgreSQL's NOTIFY, on one connection that listens."""
+class PostgresMessageBus(_Subscriptions):
+    """MessageBus through PostgreSQL's NOTIFY, on one connection that listens."""
 
     def __init__(self, database: Database) -> None:
         super().__init__()
         self._database = database
         self._listener: asyncio.Task[None] | None = None
 
-    async def send(self, session: AsyncSession, topic: str, messages: Iterable[str]) -> None:
-        """See `Signals.send`."""
+    async def publish(self, session: AsyncSession, topic: str, messages: Iterable[str]) -> None:
+        """See `MessageBus.publish`."""
         for payload in _joined(messages):
             await session.execute(select(func.pg_notify(CHANNEL, on_channel(topic, payload))))
 
     async def open(self) -> None:
-        """See `Signals.open`; returns when messages arrive, or when the first attempt has failed."""
+        """See `MessageBus.open`; returns when messages arrive, or when the first attempt has failed."""
         attempted = asyncio.Event()
         self._listener = asyncio.create_task(self._listen(attempted))
         await attempted.wait()
 
     async def close(self) -> None:
-        """See `Signals.close`."""
+        """See `MessageBus.close`."""
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.wait([self._listener])
@@ -114,7 +114,7 @@ class PostgresSignals(_Receivers):
                 async with await connect(self._database.url) as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     attempted.set()
-                    self.tell_of_a_gap()
+                    self.report_gap()
                     async for notification in connection.notifies():
                         topic, _, payload = notification.payload.partition(" ")
                         self.deliver(topic, payload)
@@ -124,9 +124,9 @@ class PostgresSignals(_Receivers):
             await asyncio.sleep(_RECONNECT_SECONDS)
 
 
-def signals_of(database: Database) -> Signals:
-    """The signals for this kind of database."""
-    return PostgresSignals(database) if database.is_shared else LocalSignals()
+def message_bus_of(database: Database) -> MessageBus:
+    """Return the message bus for this kind of database."""
+    return PostgresMessageBus(database) if database.is_shared else LocalMessageBus()
 
 
 def on_channel(topic: str, payload: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tagferry.coordination.pubsub import Signals, signals_of
+from tagferry.coordination.pubsub import MessageBus, message_bus_of
 from tagferry.db.engine import Database
 from tests.support.deployment import eventually
 
@@ -42,20 +42,20 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def signals(database: Database) -> AsyncIterator[Signals]:
-    opened = signals_of(database)
+async def bus(database: Database) -> AsyncIterator[MessageBus]:
+    opened = message_bus_of(database)
     await opened.open()
     yield opened
     await opened.close()
 
 
-async def test_messages_arrive_when_the_session_commits(database: Database, signals: Signals):
+async def test_messages_arrive_when_the_session_commits(database: Database, bus: MessageBus):
     ear, elsewhere = Ear(), Ear()
-    signals.subscribe("ended", ear.heard.append)
-    signals.subscribe("work", elsewhere.heard.append)
+    bus.subscribe("ended", ear.heard.append)
+    bus.subscribe("work", elsewhere.heard.append)
 
     async with database.write() as session:
-        await signals.send(session, "ended", ["1", "2"])
+        await bus.publish(session, "ended", ["1", "2"])
         await asyncio.sleep(0.05)
         await ear.hears()
 
@@ -63,13 +63,13 @@ async def test_messages_arrive_when_the_session_commits(database: Database, sign
     await elsewhere.hears()
 
 
-async def test_messages_of_a_session_that_fails_are_not_sent(database: Database, signals: Signals):
+async def test_messages_of_a_session_that_fails_are_not_sent(database: Database, bus: MessageBus):
     ear = Ear()
-    signals.subscribe("ended", ear.heard.append)
+    bus.subscribe("ended", ear.heard.append)
 
     async def send(message: str, *, fails: bool) -> None:
         async with database.write() as session:
-            await signals.send(session, "ended", [message])
+            await bus.publish(session, "ended", [message])
             if fails:
                 raise RuntimeError
 
@@ -80,13 +80,13 @@ async def test_messages_of_a_session_that_fails_are_not_sent(database: Database,
     await ear.hears("2")
 
 
-async def test_more_messages_than_fit_at_once_all_arrive(database: Database, signals: Signals):
+async def test_more_messages_than_fit_at_once_all_arrive(database: Database, bus: MessageBus):
     ear = Ear()
-    signals.subscribe("ended", ear.heard.append)
+    bus.subscribe("ended", ear.heard.append)
     messages = [str(number) for number in range(10_000)]
 
     async with database.write() as session:
-        await signals.send(session, "ended", messages)
+        await bus.publish(session, "ended", messages)
 
     await ear.hears(*messages)
 
@@ -95,9 +95,9 @@ async def test_who_may_have_missed_something_is_told_so(postgres, postgres_templ
     monkeypatch.setattr("tagferry.coordination.pubsub._RECONNECT_SECONDS", 0.02)
     name = postgres.new_database(like=postgres_template)
     database = Database(postgres.url(name))
-    signals, ear = signals_of(database), Ear()
-    signals.subscribe("ended", ear.heard.append)
-    await signals.open()
+    bus, ear = message_bus_of(database), Ear()
+    bus.subscribe("ended", ear.heard.append)
+    await bus.open()
     gaps = len(ear.heard)
     postgres.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'", database=name)
 
@@ -106,7 +106,7 @@ async def test_who_may_have_missed_something_is_told_so(postgres, postgres_templ
 
     await eventually(is_told, seconds=5)
     async with database.write() as session:
-        await signals.send(session, "ended", ["1"])
+        await bus.publish(session, "ended", ["1"])
     await ear.hears("1")
-    await signals.close()
+    await bus.close()
     await database.close()

@@ -11,8 +11,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, select, text
 
 from tagferry import __version__
-from tagferry.coordination.membership import presence_of
-from tagferry.coordination.pubsub import LocalSignals
+from tagferry.coordination.membership import membership_of
+from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import AccessKeyRow, Base, DomainRow, UserRow
 from tagferry.errors import Unavailable
@@ -71,7 +71,7 @@ def accounts(connection: Connection) -> dict[str, int]:
 
 
 async def recorded(database: Database) -> list[SyncJob]:
-    jobs, _ = await Jobs(database, LocalSignals()).of_repository(
+    jobs, _ = await Jobs(database, LocalMessageBus()).of_repository(
         NORTH, Namespace("team"), Repository("app"), limit=100, descending=False
     )
     return jobs
@@ -79,16 +79,16 @@ async def recorded(database: Database) -> list[SyncJob]:
 
 async def require_that_the_jobs_are_run(database: Database) -> None:
     """Whatever has not ended is run by a worker of the present code, in its order."""
-    signals, presence = LocalSignals(), presence_of(database)
-    jobs, queue = Jobs(database, signals), Queue(database, signals, presence, regions=[NORTH, SOUTH])
-    me = await presence.enter()
+    bus, membership = LocalMessageBus(), membership_of(database)
+    jobs, queue = Jobs(database, bus), Queue(database, bus, membership, regions=[NORTH, SOUTH])
+    me = await membership.join()
     await queue.take_over()
     order = []
     while claimed := await queue.claim(me, 10):
         order.append([job.id for job in claimed])
         for job in claimed:
             await jobs.end(JobChange(job.id, JobStatus.SUCCESS), worker_id=me)
-    await presence.leave()
+    await membership.leave()
     assert order == [[2, 3, 6], [4], [5]]
 
 

@@ -14,8 +14,8 @@ from tagferry.accounts.model import Caller, Permission
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
-from tagferry.coordination.membership import presence_of
-from tagferry.coordination.pubsub import Signals, signals_of
+from tagferry.coordination.membership import membership_of
+from tagferry.coordination.pubsub import MessageBus, message_bus_of
 from tagferry.copy.engine import CopyEngine
 from tagferry.db.engine import Database
 from tagferry.db.tables import WorkerRow
@@ -63,13 +63,13 @@ class Process:
     worker: Worker
     jobs: Jobs
     queue: Queue
-    signals: Signals
+    bus: MessageBus
 
     async def stop(self) -> None:
         """Stop as a process does that is told to, without letting copies under way end."""
         await self.service.close()
         await self.worker.close()
-        await self.signals.close()
+        await self.bus.close()
 
 
 @dataclass
@@ -109,22 +109,22 @@ class World:
         """Stop the process that runs, if one does, and start one with only the database in common with it."""
         if self.process is not None:
             await self.process.stop()
-        signals, presence = signals_of(self.database), presence_of(self.database)
-        await signals.open()
-        jobs, engine = Jobs(self.database, signals), CopyEngine()
+        bus, membership = message_bus_of(self.database), membership_of(self.database)
+        await bus.open()
+        jobs, engine = Jobs(self.database, bus), CopyEngine()
         regions = Regions(
             [
                 Region(id=NORTH, url="https://north.example", store=self.source),
                 Region(id=SOUTH, url="https://south.example:5000", store=self.target),
             ]
         )
-        queue = Queue(self.database, signals, presence, regions=[NORTH, SOUTH], limits=limits)
+        queue = Queue(self.database, bus, membership, regions=[NORTH, SOUTH], limits=limits)
         worker = Worker(
             engine=engine,
             jobs=jobs,
             queue=queue,
-            presence=presence,
-            signals=signals,
+            membership=membership,
+            bus=bus,
             regions=regions,
             places=places,
             retry=retry,
@@ -135,13 +135,13 @@ class World:
             jobs=jobs,
             engine=engine,
             worker=worker,
-            endings=Endings(jobs, signals),
+            endings=Endings(jobs, bus),
             searches=Searches(self.database),
             tag_limit=tag_limit,
             active_requests=active_requests,
             seconds=seconds,
         )
-        self.process = Process(service, worker, jobs, queue, signals)
+        self.process = Process(service, worker, jobs, queue, bus)
         await worker.start()
         return service
 

@@ -10,7 +10,7 @@ from tagferry.automation.triggers.service import TriggerBook
 from tagferry.automation.triggers.store import Trigger, Triggers, TriggerSpec
 from tagferry.automation.triggers.webhooks import Webhook, Webhooks
 from tagferry.automation.watch.watcher import Watch
-from tagferry.coordination.pubsub import LocalSignals
+from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.names import Digest, Tag
 from tagferry.sync.jobs.history import Arrivals
 from tests.support.images import image, push
@@ -43,8 +43,8 @@ class Hooked:
     def __init__(self, circle: Circle) -> None:
         self.circle = circle
         self.triggers = Triggers(circle.database)
-        self.signals = LocalSignals()
-        self.deliveries = Deliveries(circle.database, self.signals)
+        self.bus = LocalMessageBus()
+        self.deliveries = Deliveries(circle.database, self.bus)
         self.repositories = Repositories(circle.database)
         self.announcer = Announcer(
             regions=circle.regions, triggers=self.triggers, deliveries=self.deliveries, clock=circle.clock

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tagferry.coordination.membership import Presence, presence_of
-from tagferry.coordination.pubsub import signals_of
+from tagferry.coordination.membership import Membership, membership_of
+from tagferry.coordination.pubsub import message_bus_of
 from tagferry.copy.engine import CopyEngine
 from tagferry.db.engine import Database
 from tagferry.names import Digest, RepositoryName, Tag
@@ -27,7 +27,7 @@ class Mover:
     """What a worker has to move blobs with."""
 
     moves: SharedMoves
-    presence: Presence
+    membership: Membership
 
 
 def waits(mover: Mover) -> bool:
@@ -44,12 +44,12 @@ async def movers(postgres, postgres_template: str) -> AsyncIterator[tuple[Mover,
         for _ in range(2):
             database = Database(url)
             stack.push_async_callback(database.close)
-            signals, presence = signals_of(database), presence_of(database)
-            await signals.open()
-            stack.push_async_callback(signals.close)
-            await presence.enter()
-            stack.push_async_callback(presence.leave)
-            made.append(Mover(SharedMoves(signals, presence, ADDRESSES), presence))
+            bus, membership = message_bus_of(database), membership_of(database)
+            await bus.open()
+            stack.push_async_callback(bus.close)
+            await membership.join()
+            stack.push_async_callback(membership.leave)
+            made.append(Mover(SharedMoves(bus, membership, ADDRESSES), membership))
         yield made[0], made[1]
 
 
@@ -124,7 +124,7 @@ async def test_the_next_one_brings_it_where_the_first_did_not(movers: tuple[Move
     failing = asyncio.create_task(fail())
     await inside.wait()
     if end == "leaves":
-        await first.presence.leave()
+        await first.membership.leave()
     if end == "is cancelled":
         failing.cancel()
 

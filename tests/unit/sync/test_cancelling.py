@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tagferry.coordination.pubsub import signals_of
+from tagferry.coordination.pubsub import message_bus_of
 from tagferry.errors import Denied, Throttled
 from tagferry.sync.jobs.model import JobSelection
 from tagferry.sync.jobs.store import Jobs
@@ -37,10 +37,10 @@ async def test_a_copy_stops_within_a_second_that_another_process_cancels(
     await held.source.being_read.wait()
     assert held.process is not None
     worker, target = held.process.worker, held.target
-    signals = held.process.signals if is_told else signals_of(held.database)
+    bus = held.process.bus if is_told else message_bus_of(held.database)
     began = time.monotonic()
 
-    assert await Jobs(held.database, signals).cancel([job_id], reason="no longer wanted") == [job_id]
+    assert await Jobs(held.database, bus).cancel([job_id], reason="no longer wanted") == [job_id]
 
     async def has_stopped() -> bool:
         return worker.snapshot(job_id) is None

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Collection
 
 import pytest
 
-from tagferry.coordination.pubsub import LocalSignals
+from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.sync.jobs.completion import Endings
 from tagferry.sync.jobs.model import JobStatus
 from tagferry.sync.jobs.store import Jobs
@@ -38,7 +38,7 @@ def ends() -> Ends:
 
 @pytest.fixture
 async def endings(ends: Ends) -> AsyncIterator[Endings]:
-    endings = Endings(ends, LocalSignals(), look_seconds=SOON)
+    endings = Endings(ends, LocalMessageBus(), look_seconds=SOON)
     yield endings
     await endings.close()
 

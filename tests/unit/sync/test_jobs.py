@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import update
 
 from tagferry.accounts.model import Caller
-from tagferry.coordination.pubsub import LocalSignals
+from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.copy.rewrite import Rewrite
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
@@ -23,7 +23,7 @@ WORKER = 1
 
 @pytest.fixture
 def jobs(database: Database) -> Jobs:
-    return Jobs(database, LocalSignals())
+    return Jobs(database, LocalMessageBus())
 
 
 async def record(jobs: Jobs, *tags: str, status: JobStatus = JobStatus.WAITING, repository: str = REPO) -> list[int]:
@@ -132,7 +132,7 @@ async def test_ends_at_the_same_time_are_all_on_record_when_they_return(jobs: Jo
 
     async def end(job_id: int) -> JobStatus:
         await jobs.end(JobChange(job_id, JobStatus.SUCCESS), worker_id=WORKER)
-        return (await Jobs(database, LocalSignals()).ends([job_id]))[job_id]
+        return (await Jobs(database, LocalMessageBus()).ends([job_id]))[job_id]
 
     assert set(await asyncio.gather(*(end(job_id) for job_id in ids))) == {JobStatus.SUCCESS}
 
@@ -158,13 +158,13 @@ async def test_only_those_that_have_ended_are_told_as_ends(jobs: Jobs):
 
 
 async def test_a_cancelled_job_ends_and_its_worker_is_told(jobs: Jobs, database: Database):
-    signals = LocalSignals()
+    bus = LocalMessageBus()
     told: list[str] = []
-    signals.subscribe(CANCELLED, told.append)
+    bus.subscribe(CANCELLED, told.append)
     (running, done), (waiting,) = await run(jobs, database, V1, "done"), await record(jobs, "waiting")
     await jobs.end(JobChange(done, JobStatus.SUCCESS), worker_id=WORKER)
 
-    cancelled = await Jobs(database, signals).cancel([running, done, waiting], reason="carol cancelled it")
+    cancelled = await Jobs(database, bus).cancel([running, done, waiting], reason="carol cancelled it")
 
     assert cancelled == [running, waiting]
     assert told == [f"{running},{waiting}"]

@@ -6,7 +6,7 @@ import json
 import pytest
 from sqlalchemy import text, update
 
-from tagferry.coordination.pubsub import LocalSignals
+from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.copy.rewrite import Acceptance, Rewrite
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
@@ -28,7 +28,7 @@ DIGEST = Digest.of(b"content")
 
 @pytest.fixture
 def jobs(database: Database) -> Jobs:
-    return Jobs(database, LocalSignals())
+    return Jobs(database, LocalMessageBus())
 
 
 async def recorded(jobs: Jobs) -> dict[str, tuple[str, str]]:

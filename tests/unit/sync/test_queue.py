@@ -8,8 +8,8 @@ import pytest
 
 from tagferry import bounds
 from tagferry.accounts.model import Caller
-from tagferry.coordination.membership import presence_of
-from tagferry.coordination.pubsub import signals_of
+from tagferry.coordination.membership import membership_of
+from tagferry.coordination.pubsub import message_bus_of
 from tagferry.db.engine import Database
 from tagferry.names import Namespace, RegionId, Tag
 from tagferry.sync.jobs.model import JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
@@ -32,10 +32,10 @@ class Line:
     numbers: Any = field(default_factory=count)
 
     def __post_init__(self) -> None:
-        self.signals = signals_of(self.database)
-        self.presence = presence_of(self.database)
-        self.jobs = Jobs(self.database, self.signals)
-        self.queue = Queue(self.database, self.signals, self.presence, regions=self.regions, limits=self.limits)
+        self.bus = message_bus_of(self.database)
+        self.membership = membership_of(self.database)
+        self.jobs = Jobs(self.database, self.bus)
+        self.queue = Queue(self.database, self.bus, self.membership, regions=self.regions, limits=self.limits)
 
     async def add(
         self,
@@ -228,14 +228,14 @@ async def test_jobs_of_workers_that_are_gone_wait_again(
     monkeypatch.setattr("tagferry.coordination.membership.GRACE_SECONDS", 0.0)
     await line.add("t1", "t2")
     await line.claim(1, 77)
-    me = await line.presence.enter()
+    me = await line.membership.join()
 
     assert await line.queue.take_over() == {77: 1}
     assert await line.queue.take_over() == {}
 
     (first, second) = await line.claimed(2, me)
     assert (first.tag, first.starts, second.tag, second.starts) == ("t1", 2, "t2", 1)
-    await line.presence.leave()
+    await line.membership.leave()
 
 
 async def test_jobs_whose_claim_was_never_answered_wait_again(line: Line):

@@ -40,7 +40,7 @@ async def begin(hooked: Hooked, hook: Receiver) -> AsyncIterator[Callable[..., W
             deliveries=hooked.deliveries,
             webhooks=Webhooks([Webhook(**fields)]),
             regions=hooked.circle.regions,
-            signals=hooked.signals,
+            bus=hooked.bus,
             leads=answer,
         )
         sender.start()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text, update
 
-from tagferry.coordination.membership import presence_of
-from tagferry.coordination.pubsub import LocalSignals
+from tagferry.coordination.membership import membership_of
+from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Tag
@@ -51,8 +51,8 @@ async def test_whatever_happens_to_a_job_its_state_is_one_that_may_follow(
     database: Database, act: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("tagferry.coordination.membership.GRACE_SECONDS", 0.0)
-    signals, presence = LocalSignals(), presence_of(database)
-    jobs, queue = Jobs(database, signals), Queue(database, signals, presence, regions=[NORTH, SOUTH])
+    bus, membership = LocalMessageBus(), membership_of(database)
+    jobs, queue = Jobs(database, bus), Queue(database, bus, membership, regions=[NORTH, SOUTH])
     do, status = ACTS[act]
     seen = {}
     for standing in JobStatus:
@@ -79,7 +79,7 @@ def test_the_documentation_tells_which_states_follow():
 
 async def test_what_was_behind_a_job_that_ended_unseen_goes_on(database: Database):
     """Recorded in the moment in which the one before it ended, as it can be where several processes write."""
-    jobs = Jobs(database, LocalSignals())
+    jobs = Jobs(database, LocalMessageBus())
     (first,) = await record(jobs, "v1")
     async with database.write() as session:
         await session.execute(update(SyncJobRow).values(override=True))
@@ -94,8 +94,8 @@ async def test_what_was_behind_a_job_that_ended_unseen_goes_on(database: Databas
 
 @pytest.mark.parametrize("cancelled", [1, 2], ids=["one", "all between"])
 async def test_what_was_behind_a_cancelled_job_stays_behind_those_before_that(database: Database, cancelled: int):
-    signals = LocalSignals()
-    jobs, queue = Jobs(database, signals), Queue(database, signals, presence_of(database), regions=[NORTH, SOUTH])
+    bus = LocalMessageBus()
+    jobs, queue = Jobs(database, bus), Queue(database, bus, membership_of(database), regions=[NORTH, SOUTH])
     line = []
     for number in range(cancelled + 2):
         asked = replace(request("v1"), override=number % 2 == 1)
@@ -112,8 +112,8 @@ async def test_what_was_behind_a_cancelled_job_stays_behind_those_before_that(da
 
 
 async def test_a_job_that_is_cancelled_in_the_moment_of_its_claim_stays_cancelled(database: Database):
-    signals = LocalSignals()
-    jobs, queue = Jobs(database, signals), Queue(database, signals, presence_of(database), regions=[NORTH, SOUTH])
+    bus = LocalMessageBus()
+    jobs, queue = Jobs(database, bus), Queue(database, bus, membership_of(database), regions=[NORTH, SOUTH])
     (job_id,) = await record(jobs, "v1")
     await put_worker_on_record(database, WORKER)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tagferry.coordination.membership import Presence, presence_of
+from tagferry.coordination.membership import Membership, membership_of
 from tagferry.db.engine import Database
 from tagferry.names import RepositoryName, Tag
 from tests.support.deployment import eventually
@@ -15,31 +15,31 @@ from tests.unit.sync.conftest import World
 V1 = Tag("v1")
 
 
-class LosablePresence:
-    """A presence that can be lost, and had anew."""
+class LosableMembership:
+    """A membership that can be lost and joined again."""
 
-    def __init__(self, presence: Presence) -> None:
-        self._presence = presence
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
         self.lost = asyncio.Event()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._presence, name)
+        return getattr(self._membership, name)
 
-    async def enter(self) -> int:
+    async def join(self) -> int:
         self.lost = asyncio.Event()
-        return await self._presence.enter()
+        return await self._membership.join()
 
 
 async def test_a_worker_that_is_lost_stops_its_copies_whatever_still_waits_for_the_database(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
-    presences: list[LosablePresence] = []
+    memberships: list[LosableMembership] = []
 
-    def losable(database: Database) -> LosablePresence:
-        presences.append(LosablePresence(presence_of(database)))
-        return presences[-1]
+    def losable(database: Database) -> LosableMembership:
+        memberships.append(LosableMembership(membership_of(database)))
+        return memberships[-1]
 
-    monkeypatch.setattr("tests.unit.sync.conftest.presence_of", losable)
+    monkeypatch.setattr("tests.unit.sync.conftest.membership_of", losable)
     service = await world.start_process()
     assert world.process is not None
     await push(world.source, RepositoryName("team/app"), image(), V1)
@@ -68,7 +68,7 @@ async def test_a_worker_that_is_lost_stops_its_copies_whatever_still_waits_for_t
         silence.setattr(world.process.queue, "claim", claim)
         async with asyncio.timeout(60):
             await claiming.wait()
-        presences[0].lost.set()
+        memberships[0].lost.set()
         await eventually(nothing_is_read, seconds=5)
         assert not answer.is_set()
     answer.set()

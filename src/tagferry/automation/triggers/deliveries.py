@@ -15,14 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from tagferry.automation.triggers.store import Trigger, trigger_of, triggers_with_sources
-from tagferry.coordination.pubsub import Signals
+from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.engine import Database
 from tagferry.db.pruning import prune
 from tagferry.db.tables import DeliveryRow, TriggerRow, TriggerTagRow
 from tagferry.names import Digest, Tag
 
 DUE = "deliveries"
-"""The topic of signals that something is due."""
+"""The topic of messages that something is due."""
 SHOWN = 50
 """Calls of a trigger that are shown, the newest ones."""
 _HEAR = text(
@@ -77,12 +77,12 @@ class Deliveries:
 
     Args:
         database: where they are kept.
-        signals: tells whoever makes calls that there are some.
+        bus: notifies the sender of new deliveries.
     """
 
-    def __init__(self, database: Database, signals: Signals) -> None:
+    def __init__(self, database: Database, bus: MessageBus) -> None:
         self._database = database
-        self._signals = signals
+        self._bus = bus
 
     async def record(
         self,
@@ -121,7 +121,7 @@ class Deliveries:
                     recorded.append(_row(trigger_id, tag, digest, pushed_by, now))
             if recorded:
                 await session.execute(insert(DeliveryRow), recorded)
-                await self._signals.send(session, DUE, [str(len(recorded))])
+                await self._bus.publish(session, DUE, [str(len(recorded))])
         return all_heard
 
     async def due(self, before: datetime, *, limit: int, after: tuple[datetime, int] | None = None) -> list[Delivery]:

@@ -11,7 +11,7 @@ import structlog
 from tagferry.automation.triggers.deliveries import DUE, Deliveries, Delivery, DeliveryStatus
 from tagferry.automation.triggers.webhooks import EVENT, EVENT_HEADER, Webhook, Webhooks, message
 from tagferry.automation.watch.scheduling import Patience, reason_of, tell
-from tagferry.coordination.pubsub import Signals
+from tagferry.coordination.pubsub import MessageBus
 from tagferry.errors import NotFound, Unavailable
 from tagferry.http.webhook import WebhookClient
 from tagferry.regions import Regions
@@ -40,12 +40,12 @@ class WebhookSender:
         deliveries: what is due.
         webhooks: who is called.
         regions: those that this process knows.
-        signals: tell that something is due.
+        bus: receives a message when a delivery is due.
         leads: whether this process makes the calls.
     """
 
     def __init__(
-        self, *, deliveries: Deliveries, webhooks: Webhooks, regions: Regions, signals: Signals, leads: Leads
+        self, *, deliveries: Deliveries, webhooks: Webhooks, regions: Regions, bus: MessageBus, leads: Leads
     ) -> None:
         self._deliveries = deliveries
         self._webhooks = webhooks
@@ -56,7 +56,7 @@ class WebhookSender:
         self._woken = asyncio.Event()
         self._patience = Patience(shortest=0.0, longest=0.0)
         self._task: asyncio.Task[None] | None = None
-        signals.subscribe(DUE, lambda _payload: self._woken.set())
+        bus.subscribe(DUE, lambda _payload: self._woken.set())
 
     def start(self) -> None:
         """Begin to call."""

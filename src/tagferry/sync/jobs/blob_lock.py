@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
-from tagferry.coordination.membership import Presence
-from tagferry.coordination.pubsub import Signals
+from tagferry.coordination.membership import Membership
+from tagferry.coordination.pubsub import MessageBus
 from tagferry.copy.blob_lock import LockedBlob
 from tagferry.names import Digest, RepositoryName
 
 MOVED = "moved"
-"""The topic of signals that a blob is there: the key of its lock and the repository, with a space between."""
+"""The topic of messages that a blob is there: the key of its lock and the repository, with a space between."""
 
 _LOOK_SECONDS = 0.5
 """How often one who waits tries the lock by itself: its holder may have failed, or be gone."""
@@ -25,17 +25,17 @@ class SharedMoves:
     """The `BlobLock` of `tagferry.copy.blob_lock`, among all workers on one database.
 
     Args:
-        signals: how they are told.
-        presence: this process as a worker; it holds the locks.
+        bus: how they are told.
+        membership: this process as a worker; it holds the locks.
         addresses: each store's registry by the store's name, since workers may call it differently.
     """
 
-    def __init__(self, signals: Signals, presence: Presence, addresses: Mapping[str, str]) -> None:
-        self._presence = presence
+    def __init__(self, bus: MessageBus, membership: Membership, addresses: Mapping[str, str]) -> None:
+        self._membership = membership
         self._addresses = addresses
         self._held: set[str] = set()
         self._waiting: dict[str, set[asyncio.Future[RepositoryName]]] = defaultdict(set)
-        signals.subscribe(MOVED, self._on_moved)
+        bus.subscribe(MOVED, self._on_moved)
 
     @asynccontextmanager
     async def acquire(self, store: str, repository: RepositoryName, digest: Digest) -> AsyncIterator[LockedBlob]:
@@ -43,7 +43,7 @@ class SharedMoves:
         key = f"{self._addresses.get(store, store)} {digest}"
         locked = LockedBlob()
         while not await self._try(key):
-            if self._presence.lost.is_set():
+            if self._membership.lost.is_set():
                 # Without the database nobody can tell; this worker is about to stop anyway.
                 break
             locked.copied_to = await self._told(key) or locked.copied_to
@@ -58,13 +58,13 @@ class SharedMoves:
             # The database would let the same worker have it twice.
             return False
         self._held.add(key)
-        trying = asyncio.ensure_future(self._presence.try_lock(key))
+        trying = asyncio.ensure_future(self._membership.try_lock(key))
         got = False
         try:
             got = await asyncio.shield(trying)
         except asyncio.CancelledError:
             if await trying:
-                await self._presence.unlock(key)
+                await self._membership.unlock(key)
             raise
         finally:
             if not got:
@@ -85,7 +85,7 @@ class SharedMoves:
                 del self._waiting[key]
 
     async def _end(self, key: str, home: RepositoryName | None) -> None:
-        await self._presence.unlock(key, tell=(MOVED, f"{key} {home}") if home is not None else None)
+        await self._membership.unlock(key, notify=(MOVED, f"{key} {home}") if home is not None else None)
         self._held.discard(key)
 
     def _on_moved(self, payload: str) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Update, and_, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from tagferry.coordination.pubsub import Signals
+from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import RegionId, RepositoryName
 from tagferry.sync.jobs.model import JobStatus
@@ -22,10 +22,10 @@ class Closing:
     """Ends what belongs to something that is deleted, within the transaction that deletes it.
 
     Args:
-        signals: told of the jobs that end.
+        bus: told of the jobs that end.
     """
 
-    signals: Signals
+    bus: MessageBus
 
     async def organization(self, session: AsyncSession, organization_id: int, name: str) -> None:
         """Cancel the jobs from and to an organization; its row is locked, so that no more are recorded."""
@@ -50,9 +50,9 @@ class Closing:
             transition(JobStatus.CANCEL, reason=reason).where(condition).returning(SyncJobRow.id)
         )
         cancelled = sorted(ended.scalars())
-        await announce_ends(session, self.signals, cancelled)
+        await announce_ends(session, self.bus, cancelled)
         if cancelled:
-            await self.signals.send(session, CANCELLED, map(str, cancelled))
+            await self.bus.publish(session, CANCELLED, map(str, cancelled))
 
 
 def _detached(organization: InstrumentedAttribute[int | None]) -> Update:

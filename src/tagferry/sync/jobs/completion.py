@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import structlog
 
-from tagferry.coordination.pubsub import Signals
+from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.batches import reason_of
 from tagferry.errors import Unavailable
 from tagferry.sync.jobs.model import JobStatus
@@ -26,11 +26,11 @@ class Endings:
 
     Args:
         jobs: their records.
-        signals: where the ends of jobs are announced.
+        bus: where the ends of jobs are announced.
         look_seconds: how often the records are read without a signal.
     """
 
-    def __init__(self, jobs: Jobs, signals: Signals, *, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(self, jobs: Jobs, bus: MessageBus, *, look_seconds: float = LOOK_SECONDS) -> None:
         self._jobs = jobs
         self._look_seconds = look_seconds
         self._awaited: dict[int, asyncio.Future[JobStatus]] = {}
@@ -39,7 +39,7 @@ class Endings:
         self._told = asyncio.Event()
         self._looker: asyncio.Task[None] | None = None
         self._closed = False
-        signals.subscribe(ENDED, self._on_ended)
+        bus.subscribe(ENDED, self._on_ended)
 
     async def wait(self, jobs: Collection[int], *, seconds: float) -> dict[int, JobStatus]:
         """Wait at most this long for the jobs' ends; returns those that have ended.

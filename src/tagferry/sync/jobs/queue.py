@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Integer, bindparam, delete, func, select, 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry import bounds
-from tagferry.coordination.membership import Presence
-from tagferry.coordination.pubsub import Signals
+from tagferry.coordination.membership import Membership
+from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow, WorkerRow
 from tagferry.names import RegionId
@@ -78,8 +78,8 @@ class Queue:
 
     Args:
         database: where they are on record.
-        signals: told when there is something to run again.
-        presence: tells which workers are gone.
+        bus: told when there is something to run again.
+        membership: tells which workers are gone.
         regions: the regions that this process knows; jobs of others are left to those who know them.
         limits: what all workers together keep to.
     """
@@ -87,15 +87,15 @@ class Queue:
     def __init__(
         self,
         database: Database,
-        signals: Signals,
-        presence: Presence,
+        bus: MessageBus,
+        membership: Membership,
         *,
         regions: Collection[RegionId],
         limits: QueueLimits | None = None,
     ) -> None:
         self._database = database
-        self._signals = signals
-        self._presence = presence
+        self._bus = bus
+        self._membership = membership
         self._regions = list(regions)
         self._limits = limits or QueueLimits()
 
@@ -127,7 +127,7 @@ class Queue:
         jobs, damaged = readable(rows)
         if damaged:
             await session.execute(transition(JobStatus.FAILED, reason=UNREADABLE).where(SyncJobRow.id.in_(damaged)))
-            await announce_ends(session, self._signals, damaged)
+            await announce_ends(session, self._bus, damaged)
         return sorted(jobs, key=lambda job: chosen.index(job.id))
 
     async def release(self, worker_id: int) -> int:
@@ -152,9 +152,9 @@ class Queue:
     async def take_over(self) -> dict[int, int]:
         """Let the jobs of workers that are gone wait again; returns how many by worker."""
         taken = {}
-        for worker_id in await self._presence.absent():
+        for worker_id in await self._membership.lost_workers():
             async with self._database.write() as session:
-                if await self._presence.bar(session, worker_id):
+                if await self._membership.fence(session, worker_id):
                     taken[worker_id] = await self._forget(session, worker_id, is_lost=True)
         return taken
 
@@ -176,13 +176,13 @@ class Queue:
         given_up = list(ended.scalars())
         if given_up:
             log.error("failed jobs whose workers were lost repeatedly", jobs=given_up)
-        await announce_ends(session, self._signals, given_up)
+        await announce_ends(session, self._bus, given_up)
 
     async def _release(self, session: AsyncSession, *conditions: ColumnElement[bool], **values: Any) -> int:
         released = await session.execute(transition(JobStatus.WAITING, **values).where(*conditions))
         count: int = released.rowcount  # type: ignore[attr-defined]
         if count:
-            await self._signals.send(session, WORK, ["1"])
+            await self._bus.publish(session, WORK, ["1"])
         return count
 
     async def _free(self, session: AsyncSession, places: int, room: Room) -> "_Free":

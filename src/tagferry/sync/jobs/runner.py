@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from tagferry.coordination.membership import Presence
+from tagferry.coordination.membership import Membership
 from tagferry.copy.engine import CopyEngine
 from tagferry.copy.outcome import Outcome
 from tagferry.copy.preflight import Verdict
@@ -59,17 +59,17 @@ class Runner:
     Args:
         engine: copies.
         jobs: the records.
-        presence: this process as a worker.
+        membership: this process as a worker.
         regions: every region by its id.
         retry: how a job is tried again whose registry was away.
     """
 
     def __init__(
-        self, *, engine: CopyEngine, jobs: Jobs, presence: Presence, regions: Regions, retry: JobRetry
+        self, *, engine: CopyEngine, jobs: Jobs, membership: Membership, regions: Regions, retry: JobRetry
     ) -> None:
         self._engine = engine
         self._jobs = jobs
-        self._presence = presence
+        self._membership = membership
         self._regions = regions
         self._retry = retry
 
@@ -146,7 +146,7 @@ class Runner:
 
     async def _until_certain(self) -> None:
         """Let no tag be written where others may take this worker for gone: then all that it does is about to stop."""
-        if not await self._presence.is_certain():
+        if not await self._membership.holds_lease():
             await asyncio.get_running_loop().create_future()
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Row, bindparam, case, func, select, text, 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from tagferry.coordination.pubsub import Signals
+from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.batches import write_apart
 from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
@@ -24,11 +24,11 @@ from tagferry.sync.jobs.model import JobChange, JobPlace, JobStart, JobStatus, S
 from tagferry.sync.jobs.rows import IN_LINE, OPEN, UNRECORDABLE, readable, recorded, status_of, transition
 
 WORK = "work"
-"""The topic of signals that there are jobs to run."""
+"""The topic of messages that there are jobs to run."""
 ENDED = "ended"
-"""The topic of signals that jobs have ended; their ids."""
+"""The topic of messages that jobs have ended; their ids."""
 CANCELLED = "cancelled"
-"""The topic of signals that jobs which may be running are to stop; their ids."""
+"""The topic of messages that jobs which may be running are to stop; their ids."""
 
 Claim = Callable[[AsyncSession], Awaitable[Collection[int]]]
 """Takes jobs within a transaction; gives their ids."""
@@ -43,9 +43,9 @@ log = structlog.get_logger(__name__)
 class Jobs:
     """Sync jobs on record. Ends that come at the same time share one transaction."""
 
-    def __init__(self, database: Database, signals: Signals) -> None:
+    def __init__(self, database: Database, bus: MessageBus) -> None:
         self._database = database
-        self._signals = signals
+        self._bus = bus
         self._ending: list[tuple[JobChange, int]] = []
         self._writing = asyncio.Lock()
         self._unreportable: set[int] = set()
@@ -85,7 +85,7 @@ class Jobs:
                 if places[start.tag].id in claimed:
                     places[start.tag] = replace(places[start.tag], status=JobStatus.RUNNING)
             if any(places[start.tag].id not in claimed for start in work):
-                await self._signals.send(session, WORK, ["1"])
+                await self._bus.publish(session, WORK, ["1"])
         return places
 
     async def end(self, change: JobChange, *, worker_id: int) -> None:
@@ -133,8 +133,8 @@ class Jobs:
                 transition(JobStatus.CANCEL, reason=reason).where(SyncJobRow.id.in_(jobs)).returning(SyncJobRow.id)
             )
             cancelled = sorted(ended.scalars())
-            await announce_ends(session, self._signals, cancelled)
-            await self._signals.send(session, CANCELLED, map(str, cancelled))
+            await announce_ends(session, self._bus, cancelled)
+            await self._bus.publish(session, CANCELLED, map(str, cancelled))
         return cancelled
 
     async def expire(self) -> list[int]:
@@ -150,7 +150,7 @@ class Jobs:
                 transition(JobStatus.TIMEOUT, reason=_EXPIRED).where(*due).returning(SyncJobRow.id)
             )
             expired = list(ended.scalars())
-            await announce_ends(session, self._signals, expired)
+            await announce_ends(session, self._bus, expired)
         return expired
 
     async def resume(self) -> float | None:
@@ -169,7 +169,7 @@ class Jobs:
             if turns:
                 resumed = [{"job": job_id, "new_turn": turn, "due_at": now} for job_id, turn in turns.items()]
                 await (await session.connection()).execute(_RESUMED, resumed)
-                await self._signals.send(session, WORK, ["1"])
+                await self._bus.publish(session, WORK, ["1"])
         return 0.0
 
     async def hasten(self, jobs: Collection[int]) -> None:
@@ -183,7 +183,7 @@ class Jobs:
                 .values(next_attempt_at=None)
                 .execution_options(synchronize_session=False)
             )
-            await self._signals.send(session, WORK, ["1"])
+            await self._bus.publish(session, WORK, ["1"])
 
     async def unblock(self) -> list[int]:
         """Let those go on whose way is free; returns them.
@@ -198,7 +198,7 @@ class Jobs:
         async with self._database.write() as session:
             moved = await session.execute(_MOVED_UP.where(*free))
             freed = sorted(job_id for job_id, after_id in moved if after_id is None)
-            await self._signals.send(session, WORK, ["1"])
+            await self._bus.publish(session, WORK, ["1"])
             return freed
 
     async def ends(self, jobs: Collection[int]) -> dict[int, JobStatus]:
@@ -321,17 +321,17 @@ class Jobs:
                 changed = await session.execute(*recorded(change, worker_id=worker_id))
                 if changed.rowcount and change.status.has_ended:  # type: ignore[attr-defined]
                     ended.append(change.job_id)
-            await announce_ends(session, self._signals, ended)
+            await announce_ends(session, self._bus, ended)
 
 
-async def announce_ends(session: AsyncSession, signals: Signals, ended: Collection[int]) -> None:
+async def announce_ends(session: AsyncSession, bus: MessageBus, ended: Collection[int]) -> None:
     """Let those go on who waited for these jobs' ends: jobs on the same way, and callers."""
     if not ended:
         return
     moved = await session.execute(_MOVED_UP_BEHIND, {"ended": list(ended)})
     if any(after_id is None for _, after_id in moved):
-        await signals.send(session, WORK, ["1"])
-    await signals.send(session, ENDED, map(str, ended))
+        await bus.publish(session, WORK, ["1"])
+    await bus.publish(session, ENDED, map(str, ended))
 
 
 # What every request asks is built once.

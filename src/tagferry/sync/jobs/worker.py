@@ -13,8 +13,8 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tagferry.coordination.membership import Presence
-from tagferry.coordination.pubsub import Signals
+from tagferry.coordination.membership import Membership
+from tagferry.coordination.pubsub import MessageBus
 from tagferry.copy.engine import CopyEngine
 from tagferry.copy.progress import ProgressSnapshot
 from tagferry.errors import Unavailable
@@ -48,8 +48,8 @@ class Worker:
         engine: copies.
         jobs: the records.
         queue: where jobs come from.
-        presence: this process as a worker.
-        signals: tell of new work and of what is cancelled.
+        membership: this process as a worker.
+        bus: tell of new work and of what is cancelled.
         regions: every region by its id.
         places: jobs that run at once here; none means that this process only accepts them.
         retry: how a job is tried again whose registry was away.
@@ -62,17 +62,19 @@ class Worker:
         engine: CopyEngine,
         jobs: Jobs,
         queue: Queue,
-        presence: Presence,
-        signals: Signals,
+        membership: Membership,
+        bus: MessageBus,
         regions: Regions,
         places: int,
         retry: JobRetry | None = None,
         leaving: asyncio.Event | None = None,
     ) -> None:
-        self._runner = Runner(engine=engine, jobs=jobs, presence=presence, regions=regions, retry=retry or JobRetry())
+        self._runner = Runner(
+            engine=engine, jobs=jobs, membership=membership, regions=regions, retry=retry or JobRetry()
+        )
         self._jobs = jobs
         self._queue = queue
-        self._presence = presence
+        self._membership = membership
         self._places = places
         self._slots = JobSlots(places)
         self._leaving = leaving or asyncio.Event()
@@ -84,14 +86,14 @@ class Worker:
         self._claiming = asyncio.Lock()
         self._main: asyncio.Task[None] | None = None
         self._stopping = False
-        signals.subscribe(WORK, lambda _: self._wake.set())
-        signals.subscribe(CANCELLED, self._on_cancelled)
+        bus.subscribe(WORK, lambda _: self._wake.set())
+        bus.subscribe(CANCELLED, self._on_cancelled)
 
     async def start(self) -> None:
         """Become a worker and begin; raises Unavailable where that cannot be."""
         if self._places <= 0:
             return
-        self._id = await self._presence.enter()
+        self._id = await self._membership.join()
         await self._watch_once()
         self._main = asyncio.create_task(self._work())
 
@@ -115,7 +117,7 @@ class Worker:
             if released := await self._queue.release(self._id):
                 log.info("synchronizations go on with another worker, or at the next start", jobs=released)
         with suppress(SQLAlchemyError):
-            await self._presence.leave()
+            await self._membership.leave()
 
     @property
     def free(self) -> int:
@@ -146,7 +148,7 @@ class Worker:
             return
         async with self._claiming:
             claimed: list[SyncJob] = []
-            worker_id, lost = self._id, self._presence.lost
+            worker_id, lost = self._id, self._membership.lost
 
             async def claim(session: AsyncSession) -> list[int]:
                 if not lost.is_set() and self.free:
@@ -194,7 +196,7 @@ class Worker:
                 )
             ]
             try:
-                await self._presence.lost.wait()
+                await self._membership.lost.wait()
                 log.error(
                     "stopping all synchronizations of this worker, since others may take them", jobs=len(self._runs)
                 )
@@ -296,7 +298,7 @@ class Worker:
         while True:
             try:
                 async with self._claiming:
-                    self._id = await self._presence.enter()
+                    self._id = await self._membership.join()
                     # All that this process had under way has been stopped, so nobody need wait for its former self.
                     await self._queue.release(former)
                 self._leaving.clear()

@@ -100,7 +100,7 @@ NESTED_INDEX_BYTES = 16 * 1024 * 1024
 """Bytes of all indexes below an index that is pushed to an embedded registry, at any depth."""
 OPEN_UPLOADS = 4096
 """Upload sessions of an embedded registry that are kept in memory. Others are read from their files to continue."""
-UPLOAD_TURN_SECONDS = 75.0
+UPLOAD_WAIT_SECONDS = 75.0
 """Time for which a request waits for another one that writes to the same upload."""
 LISTED_NAMES = 10_000
 """Tags or repositories on one page of an embedded registry's lists. A link leads to the next page."""
@@ -131,7 +131,7 @@ SEALED_BYTES = 16 * 1024
 """Bytes of a login secret, a security token or a token of an embedded registry."""
 BODY_MARKS = 50_000
 """Brackets, braces, commas and quotation marks in the JSON body of a request to the management API."""
-ERRORS_TOLD = 20
+ERRORS_REPORTED = 20
 """Errors of one request that its answer lists."""
 
 PASSWORDS_WAITING = 128

@@ -189,19 +189,24 @@ class Unavailable(TagferryError):
 
     Attributes:
         retry_after: seconds that the other party asked to wait, if it did.
-        may_pass: whether the same is worth trying again later.
+        is_retryable: whether the same is worth trying again later.
         is_final: whether it was tried again as often as it may be, so that callers do not do so once more.
         is_optional: whether an image could be copied without what failed.
-        silent: the name of the registry that did not answer at all, if that is why.
+        unresponsive: the name of the registry that did not answer at all, if that is why.
     """
 
     def __init__(
-        self, message: str, *, retry_after: float | None = None, may_pass: bool = True, silent: str | None = None
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        is_retryable: bool = True,
+        unresponsive: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.silent = silent
+        self.unresponsive = unresponsive
         self.retry_after = retry_after
-        self.may_pass = may_pass
+        self.is_retryable = is_retryable
         self.is_final = False
         self.is_optional = False
 
@@ -214,7 +219,7 @@ class Untrusted(Unavailable):
     """A connection that cannot be made until an operator acts, such as for an expired certificate."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, may_pass=False)
+        super().__init__(message, is_retryable=False)
         self.is_final = True
 
 
@@ -241,7 +246,7 @@ class Incomplete(Unavailable):
     """
 
     def __init__(self, cause: TagferryError, found: Iterable[Any] = ()) -> None:
-        super().__init__(cause.message, silent=cause.silent if isinstance(cause, Unavailable) else None)
+        super().__init__(cause.message, unresponsive=cause.unresponsive if isinstance(cause, Unavailable) else None)
         self.found = tuple(found)
         self.cause = cause
 

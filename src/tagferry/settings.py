@@ -187,7 +187,7 @@ class RegionSettings(_Frozen):
         return self.registry == EMBEDDED
 
     @property
-    def poll_pause(self) -> float | None:
+    def poll_interval(self) -> float | None:
         """Seconds from one look at a repository to the next; None where there is none."""
         if self.poll_seconds is None:
             return None if self.is_embedded else _POLL_SECONDS

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from tagferry.accounts.model import Permission
-from tagferry.accounts.repositories import Saying
+from tagferry.accounts.repositories import RepositoryMetadata
 from tagferry.names import RepositoryName, Tag
 from tests.acceptance.test_skopeo import Skopeo, contents
 from tests.support import images
@@ -38,7 +38,7 @@ async def test_anybody_pulls_what_is_public_and_nobody_else_does(tmp_path: Path,
     async with deployed(tmp_path / "data") as ferry, logged(ferry.app.listeners[0].app) as (url, log):
         admin = await ferry.app.accounts.users.find(ferry.admin.name)
         name = name_in("team", "debian/base")
-        await ferry.app.services.repositories.create(admin, NORTH, name, Saying(is_public=True))
+        await ferry.app.services.repositories.create(admin, NORTH, name, RepositoryMetadata(is_public=True))
         skopeo, host = Skopeo(ferry), url.removeprefix("http://")
         for repository in ("debian/base", "secret"):
             await skopeo.push(debian.skopeo_name, NORTH, f"team/{repository}")
@@ -74,7 +74,9 @@ async def test_docker_reads_what_is_public_without_a_login_and_the_rest_with_one
 
     async with deployed(tmp_path / "data") as ferry:
         admin = await ferry.app.accounts.users.find(ferry.admin.name)
-        await ferry.app.services.repositories.create(admin, NORTH, name_in("team", "open"), Saying(is_public=True))
+        await ferry.app.services.repositories.create(
+            admin, NORTH, name_in("team", "open"), RepositoryMetadata(is_public=True)
+        )
         for repository in ("open", "secret"):
             await images.push(ferry.store(NORTH), name_in("team", repository), images.image(), Tag("v1"))
         host = ferry.urls[NORTH].removeprefix("http://")

@@ -91,7 +91,7 @@ async def test_overload_is_told_until_it_is_over(ferry: Deployment, monkeypatch:
 
 
 async def test_bodies_of_strangers_that_are_too_many_are_refused_for_a_while(ferry: Deployment):
-    held: Any = ferry.app.services.held_bodies
+    held: Any = ferry.app.services.body_budget
     held._limit = 10
     answer = await ferry.http("POST", "/v3/auth/tokens", body={"auth": {"identity": {}}})
     assert answer.refused()[:2] == (503, "SVCSTG.SWR.5030000")

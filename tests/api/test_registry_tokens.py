@@ -13,7 +13,7 @@ import pytest_asyncio
 from huaweicloudsdkswr.v2 import CreateSecretRequest
 
 from tagferry.accounts.model import Permission
-from tagferry.accounts.repositories import Saying
+from tagferry.accounts.repositories import RepositoryMetadata
 from tagferry.names import Digest, Tag
 from tagferry.signing import login_password
 from tests.support import images
@@ -34,7 +34,9 @@ async def ferry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deplo
             await deployment.user(name, team=Permission(permission))
         await deployment.user("stranger")
         admin = await deployment.app.accounts.users.find(deployment.admin.name)
-        await deployment.app.services.repositories.create(admin, NORTH, name_in("team", "open"), Saying(is_public=True))
+        await deployment.app.services.repositories.create(
+            admin, NORTH, name_in("team", "open"), RepositoryMetadata(is_public=True)
+        )
         for repository in ("app", "open"):
             await images.push(deployment.store(NORTH), name_in("team", repository), IMAGE, Tag("v1"))
         yield deployment

@@ -10,7 +10,7 @@ import pytest_asyncio
 from huaweicloudsdkswr.v2 import ListSharedRepoDetailsRequest, ListSharedReposDetailsRequest
 
 from tagferry.accounts.model import AccessKey, Permission
-from tagferry.accounts.repositories import Saying
+from tagferry.accounts.repositories import RepositoryMetadata
 from tagferry.app import DEFAULT_DOMAIN
 from tagferry.names import Tag
 from tests.support import images
@@ -62,11 +62,11 @@ async def ferry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ferry
             tags = ("v1", "v2") if name == "team/app" else ("v1",)
             for tag in tags:
                 await images.push(deployment.store(NORTH), repository, images.image(seed=f"{name} {tag}"), Tag(tag))
-            record = await services.repositories.create(admin, NORTH, repository, Saying(description=name))
+            record = await services.repositories.create(admin, NORTH, repository, RepositoryMetadata(description=name))
             if domain := SHARED.get(name):
                 deadline = datetime.now(UTC) - timedelta(days=1) if name == "release/over" else None
                 await services.shares.create(admin, record.id, domain, deadline=deadline, description="")
-        elsewhere = await services.repositories.create(admin, SOUTH, name_in("team", "app"), Saying())
+        elsewhere = await services.repositories.create(admin, SOUTH, name_in("team", "app"), RepositoryMetadata())
         await services.shares.create(admin, elsewhere.id, "partners", deadline=None, description="")
         keys = {
             "admin": deployment.admin.key,

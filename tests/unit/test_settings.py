@@ -276,7 +276,7 @@ def test_a_region_is_reached_where_its_clients_see_it(settings: dict[str, Any], 
     ],
 )
 def test_registries_that_cannot_tell_of_pushes_are_polled(settings: dict[str, Any], pause: float | None):
-    assert Settings.parse(region(**settings)).regions["north"].poll_pause == pause
+    assert Settings.parse(region(**settings)).regions["north"].poll_interval == pause
 
 
 def test_a_token_that_could_be_guessed_is_refused_without_telling_it():

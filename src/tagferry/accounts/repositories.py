@@ -25,7 +25,7 @@ _UNKEPT = frozenset({"\0", *map(chr, range(0xD800, 0xE000))})
 
 
 @dataclass(frozen=True, slots=True)
-class Saying:
+class RepositoryMetadata:
     """What is to be said of a repository.
 
     Attributes:
@@ -85,10 +85,12 @@ class Repositories:
             rows = await session.scalars(select(RepositoryRow).where(here))
             return sorted((_record(row) for row in rows), key=lambda record: record.name)
 
-    async def create(self, caller: Caller, region: RegionId, name: RepositoryName, said: Saying) -> RepositoryRecord:
+    async def create(
+        self, caller: Caller, region: RegionId, name: RepositoryName, metadata: RepositoryMetadata
+    ) -> RepositoryRecord:
         """Make a repository's record, of which the caller is the creator; raises Conflict where there is one."""
         try:
-            return await self._insert(caller, region, name, said, since=None)
+            return await self._insert(caller, region, name, metadata, since=None)
         except IntegrityError:
             raise already_there(region, name) from None
 
@@ -109,22 +111,24 @@ class Repositories:
         if found := await self.find(region, name):
             return found
         try:
-            return await self._insert(caller, region, name, Saying(category=OTHER), since=since or datetime.now(UTC))
+            return await self._insert(
+                caller, region, name, RepositoryMetadata(category=OTHER), since=since or datetime.now(UTC)
+            )
         except IntegrityError:
             found = await self.find(region, name)
         if found is None:
             raise NotFound("repository", f"{name} in {region}", "it was deleted just now")
         return found
 
-    async def update(self, region: RegionId, name: RepositoryName, said: Saying) -> RepositoryRecord:
+    async def update(self, region: RegionId, name: RepositoryName, metadata: RepositoryMetadata) -> RepositoryRecord:
         """Say something else of a repository; raises NotFound where there is no record of it."""
         async with self._database.write() as session:
             row = await session.scalar(select(RepositoryRow).where(_at(region, name)).with_for_update())
             if row is None:
                 raise NotFound("repository", f"{name} in {region}")
-            row.is_public = row.is_public if said.is_public is None else said.is_public
-            row.category = row.category if said.category is None else said.category
-            row.description = row.description if said.description is None else said.description
+            row.is_public = row.is_public if metadata.is_public is None else metadata.is_public
+            row.category = row.category if metadata.category is None else metadata.category
+            row.description = row.description if metadata.description is None else metadata.description
             row.updated_at = datetime.now(UTC)
         return _record(row)
 
@@ -136,7 +140,13 @@ class Repositories:
             await session.execute(delete(RepositoryRow).where(_at(region, name)))
 
     async def _insert(
-        self, caller: Caller, region: RegionId, name: RepositoryName, said: Saying, *, since: datetime | None
+        self,
+        caller: Caller,
+        region: RegionId,
+        name: RepositoryName,
+        metadata: RepositoryMetadata,
+        *,
+        since: datetime | None,
     ) -> RepositoryRecord:
         """Record a repository that the caller creates now or, with `since`, one that was there already."""
         now = datetime.now(UTC)
@@ -150,9 +160,9 @@ class Repositories:
                 namespace=name.namespace,
                 name=name.repository,
                 organization_id=organization.id if organization else None,
-                category=said.category or NO_CATEGORY,
-                description=said.description or "",
-                is_public=said.is_public or False,
+                category=metadata.category or NO_CATEGORY,
+                description=metadata.description or "",
+                is_public=metadata.is_public or False,
                 creator_id=creator[0],
                 creator_name=creator[1],
                 created_at=since or now,

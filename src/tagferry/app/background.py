@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from tagferry.accounts.repositories import Repositories
 from tagferry.app.accounts import Accounts
-from tagferry.app.sync import Syncs
+from tagferry.app.sync import SyncComponents
 from tagferry.automation.retention.history import History
 from tagferry.automation.retention.observed import Sightings
 from tagferry.automation.retention.runner import Retention
@@ -36,7 +36,7 @@ from tagferry.tls import ClientTls
 
 
 @dataclass(frozen=True, slots=True)
-class Followers:
+class AutomationComponents:
     """What people lay down for repositories, and what carries it out."""
 
     watch: Watch
@@ -48,15 +48,15 @@ class Followers:
 
 
 @asynccontextmanager
-async def open_followers(
-    settings: Settings, accounts: Accounts, repositories: Repositories, syncs: Syncs
-) -> AsyncIterator[Followers]:
+async def open_automation(
+    settings: Settings, accounts: Accounts, repositories: Repositories, sync: SyncComponents
+) -> AsyncIterator[AutomationComponents]:
     """Begin to follow tags, to carry policies out, to call webhooks and to forget what is old."""
-    database, regions, leads = accounts.database, syncs.regions, syncs.membership.is_leader
+    database, regions, leads = accounts.database, sync.regions, sync.membership.is_leader
     rules, arrivals, triggers = Rules(database), Arrivals(database), Triggers(database)
-    deliveries, history, policies = Deliveries(database, syncs.bus), History(database), Policies(database)
+    deliveries, history, policies = Deliveries(database, sync.bus), History(database), Policies(database)
     announcer = Announcer(regions=regions, triggers=triggers, deliveries=deliveries)
-    pauses = {RegionId(name): region.poll_pause for name, region in settings.regions.items()}
+    pauses = {RegionId(name): region.poll_interval for name, region in settings.regions.items()}
     watch = Watch(
         followers=[
             announcer,
@@ -66,7 +66,7 @@ async def open_followers(
                 arrivals=arrivals,
                 searches=Searches(database),
                 users=accounts.users,
-                start=syncs.service.start,
+                start=sync.service.start,
             ),
         ],
         regions=regions,
@@ -88,27 +88,27 @@ async def open_followers(
         most=settings.retention.tags_per_run,
     )
     webhooks = Webhooks(map(_webhook, settings.webhooks))
-    sender = WebhookSender(deliveries=deliveries, webhooks=webhooks, regions=regions, bus=syncs.bus, leads=leads)
+    sender = WebhookSender(deliveries=deliveries, webhooks=webhooks, regions=regions, bus=sync.bus, leads=leads)
     async with AsyncExitStack() as stack:
         house = run_housekeeping(
             regions,
-            syncs.jobs,
+            sync.jobs,
             history,
             deliveries,
             kept=timedelta(days=settings.sync.history_days),
             is_plausible=clock.is_plausible,
         )
         stack.push_async_callback(_cancel, asyncio.create_task(house))
-        restorer = Restorer(regions, syncs.locations)
+        restorer = Restorer(regions, sync.locations)
         for region in regions:
             if isinstance(region.store, DiskStore):
                 scrubber = Scrubber(region, restorer, days=settings.limits.scrub_days)
                 stack.push_async_callback(_cancel, asyncio.create_task(scrubber.run()))
-        syncs.bus.subscribe(ENDED, watch.notice_ends)
+        sync.bus.subscribe(ENDED, watch.notice_ends)
         for each in (watch, retention, sender):
             stack.push_async_callback(each.close)
             each.start()
-        yield Followers(
+        yield AutomationComponents(
             watch=watch,
             rulebook=RuleBook(
                 regions=regions,

@@ -18,8 +18,8 @@ from tagferry.accounts.shares import Shares
 from tagferry.accounts.signatures import UsedSignatures, open_signatures
 from tagferry.accounts.tokens import Tokens
 from tagferry.app.accounts import Accounts, open_accounts
-from tagferry.app.background import Followers, open_followers
-from tagferry.app.sync import Syncs, open_syncs
+from tagferry.app.background import AutomationComponents, open_automation
+from tagferry.app.sync import SyncComponents, open_sync
 from tagferry.automation.watch.watcher import Watch
 from tagferry.db.tables import OrganizationPermissionRow, RepositoryPermissionRow
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
@@ -36,7 +36,7 @@ from tagferry.web.context import Services
 from tagferry.web.region import region_app
 from tagferry.web.registry_tokens import RegistryTokens
 from tagferry.web.server.admission import Load
-from tagferry.web.server.held_bodies import HeldBodies
+from tagferry.web.server.body_budget import BodyBudget
 from tagferry.web.server.serve import Listener
 
 
@@ -51,12 +51,12 @@ class App:
 
 
 @asynccontextmanager
-async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIterator[App]:
+async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIterator[App]:
     """Build everything, begin to work on jobs, and give all of it back at the end.
 
     Args:
         settings: what is configured.
-        places: jobs that run at once in this process; without it as many as are configured.
+        slots: jobs that run at once in this process; without it as many as are configured.
 
     Raises:
         Unavailable: the database cannot be used, or is used by a process that must be the only one.
@@ -66,17 +66,17 @@ async def open_app(settings: Settings, *, places: int | None = None) -> AsyncIte
         repositories = Repositories(accounts.database, on_delete=Closing(accounts.bus).repository)
         downloads = Downloads(accounts.database)
         stack.push_async_callback(downloads.close)
-        syncs = await stack.enter_async_context(open_syncs(settings, accounts, places=places))
-        for region in syncs.regions:
+        sync = await stack.enter_async_context(open_sync(settings, accounts, slots=slots))
+        for region in sync.regions:
             if isinstance(region.store, DiskStore):
                 region.store.quotas.source = _Allowances(accounts.quotas, region.id)
-        followers = await stack.enter_async_context(open_followers(settings, accounts, repositories, syncs))
+        automation = await stack.enter_async_context(open_automation(settings, accounts, repositories, sync))
         signatures = await stack.enter_async_context(open_signatures(accounts.database))
-        services = _services(settings, accounts, signatures, repositories, downloads, syncs, followers)
+        services = _services(settings, accounts, signatures, repositories, downloads, sync, automation)
         listeners = [
-            _listener(syncs.regions[name], region, services) for name, region in settings.served_regions.items()
+            _listener(sync.regions[name], region, services) for name, region in settings.served_regions.items()
         ]
-        yield App(accounts=accounts, services=services, worker=syncs.worker, listeners=tuple(listeners))
+        yield App(accounts=accounts, services=services, worker=sync.worker, listeners=tuple(listeners))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ def _services(
     signatures: UsedSignatures,
     repositories: Repositories,
     downloads: Downloads,
-    syncs: Syncs,
-    followers: Followers,
+    sync: SyncComponents,
+    automation: AutomationComponents,
 ) -> Services:
     database = accounts.database
     tokens = Tokens(database, lifetime=timedelta(hours=settings.limits.token_hours))
@@ -108,7 +108,7 @@ def _services(
     return Services(
         settings=settings,
         database=database,
-        regions=syncs.regions,
+        regions=sync.regions,
         organizations=accounts.organizations,
         quotas=accounts.quotas,
         users=accounts.users,
@@ -122,15 +122,15 @@ def _services(
         tokens=tokens,
         temporary=accounts.temporary,
         authenticator=Authenticator(accounts.users, accounts.keys, tokens, accounts.temporary, lockout, signatures),
-        sync=syncs.service,
-        rulebook=followers.rulebook,
-        triggerbook=followers.triggerbook,
-        watch=followers.watch,
-        retention=followers.retention,
-        retention_policies=followers.policies,
-        retention_history=followers.history,
+        sync=sync.service,
+        rulebook=automation.rulebook,
+        triggerbook=automation.triggerbook,
+        watch=automation.watch,
+        retention=automation.retention,
+        retention_policies=automation.policies,
+        retention_history=automation.history,
         load=Load(settings.limits.requests),
-        held_bodies=HeldBodies(),
+        body_budget=BodyBudget(),
     )
 
 

@@ -24,7 +24,7 @@ from tagferry.settings import RegionSettings, Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class StorePersistence:
     """What stores keep beyond this process, and when to leave to others what is under way.
 
     Attributes:
@@ -36,11 +36,11 @@ class Memory:
 
 
 @asynccontextmanager
-async def open_regions(settings: Settings, memory: Memory | None = None) -> AsyncIterator[Regions]:
-    """All the regions with their stores; no network is used before a store is asked something.
+async def open_regions(settings: Settings, persistence: StorePersistence | None = None) -> AsyncIterator[Regions]:
+    """Open all regions with their stores. The network is not used until a store is used.
 
-    Without a memory nothing is known of registries elsewhere from earlier, and nothing that is learned is kept; then
-    the embedded registries are not this process's alone, and only reading them, or what `verify` does, is safe.
+    Without `persistence`, nothing about remote registries is loaded or stored, and embedded registries are not locked
+    for this process; then it is only safe to read them, and to do what `verify` does.
 
     Raises:
         Unavailable: another process serves an embedded registry of the same directory.
@@ -48,10 +48,10 @@ async def open_regions(settings: Settings, memory: Memory | None = None) -> Asyn
     async with AsyncExitStack() as stack:
         regions = []
         for name, region in settings.regions.items():
-            if region.is_embedded and memory is not None:
+            if region.is_embedded and persistence is not None:
                 lock = await asyncio.to_thread(RootLock.take, _root(settings, name))
                 stack.callback(lock.release)
-            store = await _store(RegionId(name), region, settings, memory)
+            store = await _store(RegionId(name), region, settings, persistence)
             stack.push_async_callback(store.close)
             accepts = Acceptance(**region.accepts.model_dump())
             regions.append(Region(id=RegionId(name), url=region.url, store=store, accepts=accepts))
@@ -63,7 +63,9 @@ def _root(settings: Settings, name: str) -> Path:
     return settings.data_dir / "registries" / name
 
 
-async def _store(name: RegionId, region: RegionSettings, settings: Settings, memory: Memory | None) -> ImageStore:
+async def _store(
+    name: RegionId, region: RegionSettings, settings: Settings, persistence: StorePersistence | None
+) -> ImageStore:
     if region.is_embedded:
         # What earlier processes left is removed by its age, later, when the clock is known to be plausible.
         return DiskStore(_root(settings, name), name=name, reserve=settings.limits.disk_reserve)
@@ -87,8 +89,10 @@ async def _store(name: RegionId, region: RegionSettings, settings: Settings, mem
     _check(endpoint)
     return RemoteStore(
         endpoint,
-        capabilities=KeptCapabilities(memory.database, region.url) if memory is not None else None,
-        checkpoints=KeptUploads(memory.database, region.url, leaving=memory.leaving) if memory is not None else None,
+        capabilities=KeptCapabilities(persistence.database, region.url) if persistence is not None else None,
+        checkpoints=KeptUploads(persistence.database, region.url, leaving=persistence.leaving)
+        if persistence is not None
+        else None,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tagferry.app.accounts import Accounts
-from tagferry.app.regions import Memory, open_regions
+from tagferry.app.regions import StorePersistence, open_regions
 from tagferry.cache.blob_locations import KeptLocations
 from tagferry.coordination.membership import Membership, membership_of
 from tagferry.coordination.pubsub import MessageBus
@@ -30,7 +30,7 @@ from tagferry.sync.service import SyncService
 
 
 @dataclass(frozen=True, slots=True)
-class Syncs:
+class SyncComponents:
     """What synchronizes between the regions, at work."""
 
     regions: Regions
@@ -43,11 +43,11 @@ class Syncs:
 
 
 @asynccontextmanager
-async def open_syncs(settings: Settings, accounts: Accounts, *, places: int | None) -> AsyncIterator[Syncs]:
+async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None) -> AsyncIterator[SyncComponents]:
     """Open the regions and begin to work on jobs; see `open_app`."""
     database, leaving = accounts.database, asyncio.Event()
     async with AsyncExitStack() as stack:
-        regions = await stack.enter_async_context(open_regions(settings, Memory(database, leaving)))
+        regions = await stack.enter_async_context(open_regions(settings, StorePersistence(database, leaving)))
         addresses = {region.store.name: region.url for region in regions}
         locations = KeptLocations(database, addresses, limit=settings.sync.blob_locations)
         stack.push_async_callback(locations.close)
@@ -67,7 +67,7 @@ async def open_syncs(settings: Settings, accounts: Accounts, *, places: int | No
             membership=membership,
             bus=bus,
             regions=regions,
-            places=settings.sync.tags_in_flight if places is None else places,
+            places=settings.sync.tags_in_flight if slots is None else slots,
             retry=JobRetry(
                 interactive=timedelta(minutes=settings.sync.retry_minutes),
                 automatic=timedelta(minutes=settings.sync.automatic_retry_minutes),
@@ -90,7 +90,7 @@ async def open_syncs(settings: Settings, accounts: Accounts, *, places: int | No
             active_requests=settings.sync.active_requests,
             seconds=settings.sync.request_seconds,
         )
-        yield Syncs(regions, bus, membership, jobs, worker, service, locations)
+        yield SyncComponents(regions, bus, membership, jobs, worker, service, locations)
 
 
 def _engine(settings: Settings, mount_sources: MountSources, blob_lock: BlobLock | None) -> CopyEngine:

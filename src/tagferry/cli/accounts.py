@@ -27,7 +27,7 @@ def show_first_admin(admin: FirstAdmin) -> None:
     out.print(_secrets(admin), soft_wrap=True, markup=False)
 
 
-def hand_over_first_admin(admin: FirstAdmin, folder: Path) -> None:
+def deliver_first_admin(admin: FirstAdmin, folder: Path) -> None:
     """Show the generated secrets on a terminal; what is written elsewhere may be kept as a log, so a file gets them."""
     if sys.stdout.isatty():
         show_first_admin(admin)

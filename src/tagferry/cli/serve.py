@@ -8,7 +8,7 @@ import typer
 
 from tagferry import logs
 from tagferry.app import ensure_admin, open_accounts, open_app
-from tagferry.cli.accounts import hand_over_first_admin
+from tagferry.cli.accounts import deliver_first_admin
 from tagferry.cli.init import DEFAULT_REGIONS, write_configuration
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run
 from tagferry.errors import Invalid
@@ -21,31 +21,35 @@ app = typer.Typer()
 log = structlog.get_logger("tagferry")
 
 
-Workers = Annotated[
+Slots = Annotated[
     int | None,
-    typer.Option(min=0, help="Tags that are copied at once here; 0: leave that to other processes (tagferry worker)."),
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Maximum number of tags that this process copies at once; 0: leave all copies to `tagferry worker`.",
+    ),
 ]
 
 
 @app.command()
-def serve(config: ConfigFile = DEFAULT_CONFIG, workers: Workers = None) -> None:
+def serve(config: ConfigFile = DEFAULT_CONFIG, slots: Slots = None) -> None:
     """Serve every region that has a listen address; the first start writes a configuration if there is none."""
     if not config.exists():
         write_configuration(config, DEFAULT_REGIONS)
-    run(_serve(config, workers))
+    run(_serve(config, slots))
 
 
-async def _serve(config: Path, workers: int | None) -> None:
+async def _serve(config: Path, slots: int | None) -> None:
     settings = Settings.load(config)
-    if workers == 0 and not settings.has_shared_database:
-        raise Invalid("--workers", "may be 0 only with PostgreSQL (database_url), where others do the work", workers)
+    if slots == 0 and not settings.has_shared_database:
+        raise Invalid("--workers", "may be 0 only with PostgreSQL (database_url), where others do the work", slots)
     logs.configure(style=settings.log_format, level=settings.log_level, audit_log=settings.audit_log)
     async with open_accounts(settings) as accounts:
         admin = await ensure_admin(accounts)
     if admin is not None:
-        hand_over_first_admin(admin, settings.data_dir)
+        deliver_first_admin(admin, settings.data_dir)
     async with (
-        open_app(settings, places=workers) as app,
+        open_app(settings, slots=slots) as app,
         listening([*app.listeners, *metrics_listeners(settings)], settings.limits, proxies=settings.trusted_proxies),
     ):
         for name, region in settings.served_regions.items():

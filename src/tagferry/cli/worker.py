@@ -18,22 +18,22 @@ app = typer.Typer()
 
 log = structlog.get_logger("tagferry")
 
-Places = Annotated[int | None, typer.Option(min=1, help="Tags that are copied at once here.")]
+Slots = Annotated[int | None, typer.Option("--places", min=1, help="Tags that are copied at once here.")]
 
 
 @app.command()
-def worker(config: ConfigFile = DEFAULT_CONFIG, places: Places = None) -> None:
+def worker(config: ConfigFile = DEFAULT_CONFIG, slots: Slots = None) -> None:
     """Work on the synchronizations of every process with the same PostgreSQL database; serves no region itself."""
-    run(_work(config, places))
+    run(_work(config, slots))
 
 
-async def _work(config: Path, places: int | None) -> None:
+async def _work(config: Path, slots: int | None) -> None:
     settings = Settings.load(config)
     if not settings.has_shared_database:
         raise Invalid("database_url", "must name a PostgreSQL database that workers share; with SQLite use serve alone")
     logs.configure(style=settings.log_format, level=settings.log_level)
-    async with open_app(settings, places=places) as app, listening(metrics_listeners(settings), settings.limits):
-        log.info("working", places=places or settings.sync.tags_in_flight)
+    async with open_app(settings, slots=slots) as app, listening(metrics_listeners(settings), settings.limits):
+        log.info("working", places=slots or settings.sync.tags_in_flight)
         await until_signalled()
         log.info("stopping; synchronizations that do not end in time go on with another worker")
         await app.worker.drain(settings.sync.drain_seconds)

@@ -108,7 +108,9 @@ def incomplete(route: Route, defects: Collection[Defect]) -> TagferryError:
         held = f"holds {what} with {defect.found} bytes instead of {defect.part.size}"
         return Corrupt(f"registry {route.target.name} {held}{more}; {advice}")
     # It was sent once more already, so that to wait would only mean to send it again and again.
-    return Unavailable(f"registry {route.target.name} took {what} and does not hold it{more}; {advice}", may_pass=False)
+    return Unavailable(
+        f"registry {route.target.name} took {what} and does not hold it{more}; {advice}", is_retryable=False
+    )
 
 
 def _parts(plan: Plan) -> Iterator[Part]:

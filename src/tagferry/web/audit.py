@@ -12,12 +12,12 @@ _UPLOADS = "/blobs/uploads/"
 log = structlog.get_logger("tagferry.audit")
 
 
-def known_as(caller: str) -> None:
+def bind_caller(caller: str) -> None:
     """Tell who makes the request that is being served, for its audit line and whatever else is logged of it."""
     structlog.contextvars.bind_contextvars(caller=caller)
 
 
-def concerns(**what: str) -> None:
+def bind_subject(**what: str) -> None:
     """Tell whom or what the request is about, where its path does not: `user` by name, `access_key` by id."""
     structlog.contextvars.bind_contextvars(**what)
 

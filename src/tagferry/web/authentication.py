@@ -18,7 +18,7 @@ from tagferry.names import RegionId
 from tagferry.web import audit
 from tagferry.web.bodies import Body, check_head, check_json
 from tagferry.web.errors import INTERNAL, INTERNAL_MESSAGE, respond, serialize
-from tagferry.web.hosts import OwnHosts
+from tagferry.web.hosts import RegionHosts
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +95,7 @@ class Authentication:
         app: ASGIApp,
         authenticator: Authenticator,
         *,
-        hosts: OwnHosts,
+        hosts: RegionHosts,
         body_limit: int,
         exists: Callable[[Scope], bool],
     ) -> None:
@@ -116,7 +116,7 @@ class Authentication:
                 caller = await self._authenticate(scope, body)
                 if caller is not None:
                     scope["state"]["caller"] = caller
-                    audit.known_as(caller.name)
+                    audit.bind_caller(caller.name)
             content = await body.read()
             check_json(content)
         except TagferryError as error:

@@ -22,7 +22,7 @@ _NEEDED = {Action.PULL: Permission.READ, Action.PUSH: Permission.EDIT, Action.DE
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _Credentials:
     """What a request comes with.
 
     Attributes:
@@ -80,23 +80,23 @@ class AccountsAuthorizer:
     async def authorize(
         self, login: Login, actions: frozenset[Action], repository: RepositoryName | None
     ) -> str | None:
-        shown = await self._shown(login)
+        credentials = await self._authenticate(login)
         if repository is None or not actions:
-            if shown.caller is None and shown.scopes is None:
+            if credentials.caller is None and credentials.scopes is None:
                 raise Unauthenticated(_LOGIN)
-            return shown.caller.name if shown.caller else None
+            return credentials.caller.name if credentials.caller else None
         for action in actions:
-            shown.require(Scope.of(repository, {action}))
+            credentials.require(Scope.of(repository, {action}))
         needed = max(_NEEDED[action] for action in actions)
-        await self._access.require(shown.caller, self._region, repository, needed)
-        return shown.caller.name if shown.caller else None
+        await self._access.require(credentials.caller, self._region, repository, needed)
+        return credentials.caller.name if credentials.caller else None
 
     async def visible(self, login: Login, repositories: Sequence[RepositoryName]) -> Sequence[RepositoryName]:
-        shown = await self._shown(login)
-        shown.require(CATALOG)
-        if shown.caller is None:
+        credentials = await self._authenticate(login)
+        credentials.require(CATALOG)
+        if credentials.caller is None:
             raise Unauthenticated(_LOGIN)
-        readable = await self._access.readable(shown.caller, self._region)
+        readable = await self._access.readable(credentials.caller, self._region)
         return [name for name in repositories if name in readable]
 
     async def granted(self, caller: Caller | None, asked: Scope) -> Scope | None:
@@ -133,23 +133,23 @@ class AccountsAuthorizer:
     async def by_password(self, username: str, password: str, *, address: str) -> Caller:
         """Whoever logs in so; as `caller`."""
         caller = await self._authenticator.by_login(username, password, address=address)
-        audit.known_as(caller.name)
+        audit.bind_caller(caller.name)
         return caller
 
     async def by_refresh_token(self, token: str) -> Caller:
         """Whoever got this token with an earlier one; raises Unauthenticated."""
         caller = await self._authenticator.by_refresh_token(token, self._region)
-        audit.known_as(caller.name)
+        audit.bind_caller(caller.name)
         return caller
 
-    async def _shown(self, login: Login) -> _Shown:
+    async def _authenticate(self, login: Login) -> _Credentials:
         scheme, _, token = (login.authorization or "").partition(" ")
         if scheme.lower() != "bearer":
-            return _Shown(await self.caller(login))
+            return _Credentials(await self.caller(login))
         bearer = await self._authenticator.by_registry_token(token.strip(), self._region)
         if bearer.caller is not None:
-            audit.known_as(bearer.caller.name)
-        return _Shown(bearer.caller, tuple(map(Scope.parse, bearer.scopes)))
+            audit.bind_caller(bearer.caller.name)
+        return _Credentials(bearer.caller, tuple(map(Scope.parse, bearer.scopes)))
 
 
 def _parse_basic(authorization: str) -> tuple[str, str]:

@@ -29,8 +29,8 @@ from tagferry.regions import Region, Regions
 from tagferry.registry.api.asgi import origin
 from tagferry.settings import Settings
 from tagferry.sync.service import SyncService
-from tagferry.web.server.admission import Admitted, Load
-from tagferry.web.server.held_bodies import HeldBodies
+from tagferry.web.server.admission import AdmittedRequest, Load
+from tagferry.web.server.body_budget import BodyBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Services:
     retention_policies: Policies
     retention_history: History
     load: Load
-    held_bodies: HeldBodies
+    body_budget: BodyBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Context:
         return caller
 
     @property
-    def known_caller(self) -> Caller | None:
+    def optional_caller(self) -> Caller | None:
         """The authenticated caller; None where the request may come without credentials, and did."""
         caller: Caller | None = getattr(self.request.state, "caller", None)
         return caller
@@ -95,9 +95,9 @@ class Context:
         return settings.public_url or asked or settings.listening_url
 
     @property
-    def waiting(self) -> Admitted:
+    def waiting(self) -> AdmittedRequest:
         """The context in which this request waits for others, and does not count as work of this process."""
-        admitted: Admitted = self.request.state.admitted
+        admitted: AdmittedRequest = self.request.state.admitted
         return admitted
 
     @property

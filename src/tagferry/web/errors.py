@@ -202,7 +202,7 @@ def is_iam_path(path: str) -> bool:
 
 def from_validation(validation: RequestValidationError) -> list[errors.TagferryError]:
     """What the framework found wrong with a request, in our own words, in the order found; of many the first ones."""
-    return [_translate(error) for error in validation.errors()[: bounds.ERRORS_TOLD]]
+    return [_translate(error) for error in validation.errors()[: bounds.ERRORS_REPORTED]]
 
 
 def _translate(error: dict[str, Any]) -> errors.TagferryError:

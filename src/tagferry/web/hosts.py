@@ -13,7 +13,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _SHOWN = 100
 
 
-class OwnHosts:
+class RegionHosts:
     """What a signed `Host` may be at a region's address: `listen`, the host of `public_url`, and `hosts`.
 
     A region that listens beyond loopback, and has neither `public_url` nor `hosts`, is reached under names that only

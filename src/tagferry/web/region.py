@@ -30,13 +30,13 @@ from tagferry.web.errors import (
     respond,
     serialize,
 )
-from tagferry.web.hosts import OwnHosts
+from tagferry.web.hosts import RegionHosts
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.openapi import Management
-from tagferry.web.placeholders import Placeholders
+from tagferry.web.placeholder_rewriter import PlaceholderRewriter
 from tagferry.web.probes import Readiness, add_probes
 from tagferry.web.server.admission import Admission
-from tagferry.web.server.held_bodies import BoundBodies, KnownBodies
+from tagferry.web.server.body_budget import AnonymousBodies, AuthenticatedBodies
 from tagferry.web.server.proxies import TrustedProxies
 from tagferry.web.swr.enterprise import enterprise_refusal, is_enterprise_path
 
@@ -50,19 +50,19 @@ def region_app(region: Region, services: Services, registry: ASGIApp | None) -> 
     management = _management(region, services)
     is_embedded = settings.regions[region.id].is_embedded
     authenticated: ASGIApp = Authentication(
-        KnownBodies(Deadline(management, settings.limits.answer_seconds, asks_elsewhere=not is_embedded)),
+        AuthenticatedBodies(Deadline(management, settings.limits.answer_seconds, asks_elsewhere=not is_embedded)),
         services.authenticator,
-        hosts=OwnHosts(region.id, settings.regions),
+        hosts=RegionHosts(region.id, settings.regions),
         body_limit=settings.limits.body_bytes,
         exists=lambda scope: bool(management.methods_at(scope)),
     )
     if placeholder := settings.regions[region.id].placeholder_repository:
-        authenticated = Placeholders(authenticated, RepositoryName(placeholder))
+        authenticated = PlaceholderRewriter(authenticated, RepositoryName(placeholder))
     registry = registry or _registry_elsewhere(region)
     by_path = _ByPath(
-        management=BoundBodies(authenticated, services.held_bodies),
+        management=AnonymousBodies(authenticated, services.body_budget),
         registry=registry,
-        tokens=BoundBodies(registry, services.held_bodies),
+        tokens=AnonymousBodies(registry, services.body_budget),
     )
     served = RequestIds(by_path, region.id)
     return TrustedProxies(Admission(served, services.load), settings.trusted_proxies)

@@ -31,7 +31,7 @@ _PASSWORD, _REFRESH = "password", "refresh_token"
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class _TokenRequest:
     """Who asks for a token, and for which.
 
     Attributes:
@@ -76,27 +76,27 @@ class RegistryTokens:
             return
         request = Request.of(scope, receive, idle_seconds=_IDLE_SECONDS)
         try:
-            response = await self._give(await self._read(request))
+            response = await self._issue(await self._read(request))
         except ClientDisconnected:
             return
         except Exception as error:
             response = error_response(error, scope, _challenge)
         await response.send(send, receive, method=request.method)
 
-    async def _read(self, request: Request) -> _Order:
+    async def _read(self, request: Request) -> _TokenRequest:
         request.check_head()
         if request.method == "GET":
             scopes = _Parameters(request.parameters).scopes()
             caller = await self._authorizer.caller(request.login)
             # `offline_token`, which docker login sends, gets none, as the protocol allows: docker would keep it in its
             # config.json in the place of the password, and the kubelet for one can do nothing with that.
-            return _Order(caller=caller, scopes=scopes, is_refreshable=False)
+            return _TokenRequest(caller=caller, scopes=scopes, is_refreshable=False)
         if request.method == "POST":
             form = (await request.body("form", limit=_FORM_LIMIT)).decode("latin-1")
             check_parameters(form, "form")
             asked = _Parameters(parameters_of(form))
             scopes = asked.scopes()
-            return _Order(
+            return _TokenRequest(
                 caller=await self._by_grant(asked, address=request.address),
                 scopes=scopes,
                 is_refreshable=asked.get("access_type") == "offline",
@@ -112,15 +112,15 @@ class RegistryTokens:
             return await self._authorizer.by_refresh_token(asked.require(_REFRESH))
         raise InvalidTokenRequest("grant_type", f"must be {_PASSWORD} or {_REFRESH}", grant)
 
-    async def _give(self, order: _Order) -> Response:
+    async def _issue(self, wanted: _TokenRequest) -> Response:
         token = await self._temporary.create_registry_token(
-            order.caller,
+            wanted.caller,
             self._lifetime,
             region=self._region,
-            scopes=[str(scope) for scope in order.scopes],
-            is_refreshable=order.is_refreshable,
+            scopes=[str(scope) for scope in wanted.scopes],
+            is_refreshable=wanted.is_refreshable,
         )
-        granted = [await self._authorizer.granted(order.caller, scope) for scope in order.scopes]
+        granted = [await self._authorizer.granted(wanted.caller, scope) for scope in wanted.scopes]
         document = {
             "token": token.value,
             "access_token": token.value,

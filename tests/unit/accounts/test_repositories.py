@@ -5,7 +5,7 @@ import pytest
 
 from tagferry.accounts.model import Caller
 from tagferry.accounts.organizations import Organizations
-from tagferry.accounts.repositories import Repositories, Saying
+from tagferry.accounts.repositories import Repositories, RepositoryMetadata
 from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
@@ -36,7 +36,7 @@ async def bob(users: Users) -> Caller:
 async def test_a_created_repository_is_found_as_it_was_described(
     repositories: Repositories, alice: Caller, bob: Caller
 ):
-    said = Saying(is_public=True, category="linux", description="the shop")
+    said = RepositoryMetadata(is_public=True, category="linux", description="the shop")
     created = await repositories.create(bob, NORTH, SHOP, said)
 
     assert (created.region, created.name, created.creator_id, created.creator_name) == (
@@ -53,11 +53,11 @@ async def test_a_created_repository_is_found_as_it_was_described(
 
 
 async def test_a_repository_can_be_had_once_in_each_region(repositories: Repositories, alice: Caller):
-    await repositories.create(alice, NORTH, SHOP, Saying())
+    await repositories.create(alice, NORTH, SHOP, RepositoryMetadata())
 
     with pytest.raises(Conflict, match="the repository team/shop/app exists already in cn-north-4"):
-        await repositories.create(alice, NORTH, SHOP, Saying(is_public=True))
-    assert (await repositories.create(alice, SOUTH, SHOP, Saying())).region == SOUTH
+        await repositories.create(alice, NORTH, SHOP, RepositoryMetadata(is_public=True))
+    assert (await repositories.create(alice, SOUTH, SHOP, RepositoryMetadata())).region == SOUTH
 
 
 async def test_one_that_only_the_registry_knew_is_private_and_its_organizations(
@@ -73,21 +73,21 @@ async def test_one_that_only_the_registry_knew_is_private_and_its_organizations(
 
 
 async def test_what_is_not_said_anew_stays(repositories: Repositories, alice: Caller):
-    created = await repositories.create(alice, NORTH, WEB, Saying(category="lang", description="before"))
+    created = await repositories.create(alice, NORTH, WEB, RepositoryMetadata(category="lang", description="before"))
 
-    updated = await repositories.update(NORTH, WEB, Saying(is_public=True, description=""))
+    updated = await repositories.update(NORTH, WEB, RepositoryMetadata(is_public=True, description=""))
 
     assert (updated.is_public, updated.category, updated.description) == (True, "lang", "")
     assert updated.updated_at > created.updated_at
     assert updated.created_at == created.created_at
     assert await repositories.find(NORTH, WEB) == updated
     with pytest.raises(NotFound, match="repository team/shop/app in cn-north-4 does not exist"):
-        await repositories.update(NORTH, SHOP, Saying())
+        await repositories.update(NORTH, SHOP, RepositoryMetadata())
 
 
 async def test_records_are_listed_by_organization(repositories: Repositories, alice: Caller):
     for name in (WEB, SHOP, RepositoryName("release/app")):
-        await repositories.create(alice, NORTH, name, Saying())
+        await repositories.create(alice, NORTH, name, RepositoryMetadata())
 
     assert [record.name for record in await repositories.list_in(NORTH, [TEAM])] == [SHOP, WEB]
     assert await repositories.list_in(NORTH, []) == []
@@ -97,8 +97,8 @@ async def test_records_are_listed_by_organization(repositories: Repositories, al
 async def test_a_record_ends_by_itself_or_with_its_organization(
     repositories: Repositories, organizations: Organizations, alice: Caller
 ):
-    await repositories.create(alice, NORTH, SHOP, Saying())
-    await repositories.create(alice, NORTH, WEB, Saying())
+    await repositories.create(alice, NORTH, SHOP, RepositoryMetadata())
+    await repositories.create(alice, NORTH, WEB, RepositoryMetadata())
 
     await repositories.delete(NORTH, SHOP)
     await repositories.delete(NORTH, SHOP)
@@ -111,7 +111,7 @@ async def test_a_record_ends_by_itself_or_with_its_organization(
 
 def test_a_category_is_one_of_those_that_there_are():
     with pytest.raises(Invalid, match=r"category must be one of app_server, linux, .*: got 'games'"):
-        Saying(category="games")
+        RepositoryMetadata(category="games")
 
 
 async def test_many_who_speak_of_a_repository_at_once_make_one_record(either: Database, vault: Vault):
@@ -123,8 +123,8 @@ async def test_many_who_speak_of_a_repository_at_once_make_one_record(either: Da
 
     assert len({record.id for record in made}) == 1
     with pytest.raises(Conflict):
-        await repositories.create(alice, NORTH, SHOP, Saying())
-    await repositories.update(NORTH, SHOP, Saying(category="lang"))
+        await repositories.create(alice, NORTH, SHOP, RepositoryMetadata())
+    await repositories.update(NORTH, SHOP, RepositoryMetadata(category="lang"))
     assert [record.category for record in await repositories.list_in(NORTH, [TEAM])] == ["lang"]
     await organizations.delete(NORTH, TEAM)
     assert await repositories.list_in(NORTH, [TEAM]) == []

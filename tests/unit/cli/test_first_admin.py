@@ -7,7 +7,7 @@ import pytest
 
 from tagferry.accounts.model import AccessKey
 from tagferry.app import FirstAdmin
-from tagferry.cli.accounts import FIRST_ADMIN_FILE, hand_over_first_admin
+from tagferry.cli.accounts import FIRST_ADMIN_FILE, deliver_first_admin
 
 ADMIN = FirstAdmin(name="admin", password="the password", key=AccessKey("THEACCESSKEY", "the secret key"))
 SECRETS = (ADMIN.password, ADMIN.key.access_key, ADMIN.key.secret_key)
@@ -18,7 +18,7 @@ def test_on_a_terminal_they_are_shown_and_kept_nowhere(
 ):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
 
-    hand_over_first_admin(ADMIN, tmp_path)
+    deliver_first_admin(ADMIN, tmp_path)
 
     shown = capsys.readouterr().out
     assert all(secret in shown for secret in SECRETS)
@@ -32,7 +32,7 @@ def test_elsewhere_a_file_gets_them_that_only_its_owner_reads(
     monkeypatch.setenv(forced, "1")
     data_dir = tmp_path / "data"
 
-    hand_over_first_admin(ADMIN, data_dir)
+    deliver_first_admin(ADMIN, data_dir)
 
     shown, path = capsys.readouterr().out, data_dir / FIRST_ADMIN_FILE
     assert str(path) in shown
@@ -50,7 +50,7 @@ def test_a_file_or_a_link_that_stands_in_the_way_is_replaced(tmp_path: Path):
         path.unlink(missing_ok=True)
         obstacle()
 
-        hand_over_first_admin(ADMIN, tmp_path)
+        deliver_first_admin(ADMIN, tmp_path)
 
         assert ADMIN.password in path.read_text()
         assert stat.S_IMODE(path.stat().st_mode) == 0o600

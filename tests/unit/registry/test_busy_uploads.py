@@ -53,7 +53,7 @@ async def sending(registry: Registry, location: str) -> AsyncIterator[tuple[asyn
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
 async def test_a_request_behind_one_that_does_not_end_is_refused(registry, monkeypatch, method):
-    monkeypatch.setattr(bounds, "UPLOAD_TURN_SECONDS", 0.1)
+    monkeypatch.setattr(bounds, "UPLOAD_WAIT_SECONDS", 0.1)
     location = await registry.start_upload()
     async with sending(registry, location) as (task, go_on):
         query = f"?digest={DIGEST}" if method == "PUT" else ""

@@ -26,7 +26,7 @@ async def listed(store: RemoteStore) -> list[str]:
 async def failures(store: RemoteStore, count: int) -> list[str]:
     """Why requests fail that are made at once."""
     ended = await asyncio.gather(*(listed(store) for _ in range(count)), return_exceptions=True)
-    assert all(isinstance(one, Unavailable) and one.may_pass for one in ended), ended
+    assert all(isinstance(one, Unavailable) and one.is_retryable for one in ended), ended
     return [str(one) for one in ended]
 
 

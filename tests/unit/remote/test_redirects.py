@@ -334,7 +334,7 @@ async def test_a_blob_that_is_led_on_after_all_of_it_is_not_sent_for_ever(
     told = f"redirected blob {blob(CONTENT).digest} in team/app more than 5 times, each time after it was sent"
     with pytest.raises(Unavailable, match=told) as failure:
         await store.write_blob(APP, blob(CONTENT), opening(CONTENT))
-    assert not failure.value.may_pass
+    assert not failure.value.is_retryable
     assert bodies == [chunk_size or len(CONTENT)] * 6
 
 

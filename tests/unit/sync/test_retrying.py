@@ -114,7 +114,7 @@ async def test_an_attempt_that_only_took_long_to_fail_is_the_same_trouble(line: 
         Unsupported("no"),
         Corrupt("wrong bytes"),
         Expired("the time is over"),
-        Unavailable("lost what it took", may_pass=False),
+        Unavailable("lost what it took", is_retryable=False),
         Untrusted("the certificate has expired"),
     ],
 )
@@ -129,7 +129,7 @@ async def test_what_a_rule_started_waits_until_a_certificate_is_renewed(line: Li
 
     assert attempt is not None
     assert attempt.next_at is not None
-    assert policy().failed(job, Unavailable("lost what it took", may_pass=False)) is None
+    assert policy().failed(job, Unavailable("lost what it took", is_retryable=False)) is None
 
 
 async def test_a_long_error_is_cut(line: Line):

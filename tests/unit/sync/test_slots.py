@@ -42,7 +42,7 @@ _JOB = SyncJob(
 )
 
 
-SILENT = Unavailable("it said nothing", silent=EAST)
+SILENT = Unavailable("it said nothing", unresponsive=EAST)
 
 
 def job(target: RegionId, source: RegionId = NORTH) -> SyncJob:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tagferry.accounts.repositories import Saying
+from tagferry.accounts.repositories import RepositoryMetadata
 from tagferry.automation.triggers.deliveries import SHOWN, Call, DeliveryStatus
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import Tag
@@ -187,7 +187,7 @@ async def test_a_repository_has_so_many_triggers_at_most(hooked: Hooked, monkeyp
 
 async def test_a_repository_without_an_image_may_have_a_trigger(hooked: Hooked):
     await hooked.circle.stores[A].delete_repository(APP)
-    await hooked.repositories.create(hooked.circle.admin, A, APP, Saying())
+    await hooked.repositories.create(hooked.circle.admin, A, APP, RepositoryMetadata())
     await hooked.make()
     await hooked.push(NEW)
     await hooked.watch.scan(source(A))

@@ -39,7 +39,7 @@ from tagferry.web.errors import code_of, from_validation, respond
         (errors.NotDeleted("kept by a registry"), 500, "SVCSTG.SWR.5000021"),
         (errors.AnswerTooLarge("answer", "must be less"), 500, "SVCSTG.SWR.5000021"),
         (errors.Untrusted("an expired certificate"), 500, "SVCSTG.SWR.5000021"),
-        (errors.Unavailable("a list without an end", may_pass=False), 500, "SVCSTG.SWR.5000021"),
+        (errors.Unavailable("a list without an end", is_retryable=False), 500, "SVCSTG.SWR.5000021"),
         (errors.Unavailable("away"), 500, "SVCSTG.SWR.5000021"),
         (errors.Incomplete(errors.Unavailable("away")), 500, "SVCSTG.SWR.5000021"),
         (errors.Incomplete(errors.Refused("by a registry")), 500, "SVCSTG.SWR.5000021"),

@@ -7,7 +7,7 @@ import pytest
 from tagferry.errors import BadSignature
 from tagferry.names import RegionId
 from tagferry.settings import Settings
-from tagferry.web.hosts import OwnHosts
+from tagferry.web.hosts import RegionHosts
 
 NORTH = RegionId("cn-north-4")
 
@@ -16,7 +16,7 @@ def takes(host: str | None, north: dict[str, Any], **others: dict[str, Any]) -> 
     """Whether the north takes what was signed for this host."""
     settings = Settings.parse({"regions": {NORTH: north, **others}})
     try:
-        OwnHosts(NORTH, settings.regions).require(host)
+        RegionHosts(NORTH, settings.regions).require(host)
     except BadSignature:
         return False
     return True
@@ -102,7 +102,7 @@ def test_the_refusal_names_the_host_and_the_setting():
     settings = Settings.parse({"regions": {NORTH: {"listen": "127.0.0.1:5004"}}})
 
     with pytest.raises(BadSignature) as refused:
-        OwnHosts(NORTH, settings.regions).require("swr.example.com")
+        RegionHosts(NORTH, settings.regions).require("swr.example.com")
 
     assert 'signed for the Host "swr.example.com"' in refused.value.message
     assert "add it to regions.cn-north-4.hosts" in refused.value.message

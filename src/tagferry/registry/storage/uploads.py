@@ -207,7 +207,7 @@ class Uploads:
     @asynccontextmanager
     async def _exclusive(self, identifier: str, spool: Spool) -> AsyncGenerator[None]:
         try:
-            async with asyncio.timeout(bounds.UPLOAD_TURN_SECONDS):
+            async with asyncio.timeout(bounds.UPLOAD_WAIT_SECONDS):
                 await spool.lock.acquire()
         except TimeoutError:
             raise UploadBusy(identifier) from None

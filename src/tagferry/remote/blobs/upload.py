@@ -230,7 +230,7 @@ class Upload:
         self._redirects += 1
         if self._redirects > MAX_REDIRECTS:
             message = f"redirected {self._named()} more than {MAX_REDIRECTS} times, each time after it was sent"
-            failure = Unavailable(f"registry {self._transport.name} {message}", may_pass=False)
+            failure = Unavailable(f"registry {self._transport.name} {message}", is_retryable=False)
             failure.is_final = True
             raise failure from redirect
         if redirect.method == "PUT":

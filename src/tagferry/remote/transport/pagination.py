@@ -88,7 +88,7 @@ def has_next_page(page: Answer) -> bool:
 def list_too_long(transport: Transport, call: Call, what: str, *, bound: str) -> ListTooLong:
     """The error of a list that is too long, with what there is too much of, and the name of the bound."""
     BOUND_REACHED.labels(bound=bound).inc()
-    return ListTooLong(f"registry {transport.name} answered {what} when asked to {call.task}", may_pass=False)
+    return ListTooLong(f"registry {transport.name} answered {what} when asked to {call.task}", is_retryable=False)
 
 
 def too_many_names(transport: Transport, call: Call) -> ListTooLong:

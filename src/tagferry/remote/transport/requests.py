@@ -454,7 +454,7 @@ class Transport:
     def _error_of(self, call: Call, fault: ConnectionFailed) -> TagferryError:
         if isinstance(fault, ConnectionTimedOut) and not isinstance(fault, ConnectTimedOut):
             message = f"registry {self.name} did not answer in time when asked to {call.task}"
-            return Unavailable(message, silent=self.name)
+            return Unavailable(message, unresponsive=self.name)
         if isinstance(fault, TransferTooSlow):
             BOUND_REACHED.labels(bound="min_bytes_per_second").inc()
             least = self.endpoint.min_bytes_per_second
@@ -467,7 +467,9 @@ class Transport:
             message = f"registry {self.name} was not asked to {call.task}, since it answers nothing at present: {fault}"
         if isinstance(fault, ConnectionRejected):
             return Untrusted(message)
-        error = Unavailable(message, silent=self.name if isinstance(fault, ConnectionTimedOut | CircuitOpen) else None)
+        error = Unavailable(
+            message, unresponsive=self.name if isinstance(fault, ConnectionTimedOut | CircuitOpen) else None
+        )
         error.is_final = isinstance(fault, CircuitOpen)
         return error
 

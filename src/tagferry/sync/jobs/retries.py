@@ -47,7 +47,7 @@ class JobRetry:
             return None
         # A user who waits for an answer learns at once that an operator has to act. A rule starts its tag only once, so
         # its job waits until that has happened.
-        if not error.may_pass and not (job.is_automatic and isinstance(error, Untrusted)):
+        if not error.is_retryable and not (job.is_automatic and isinstance(error, Untrusted)):
             return None
         now = self.clock()
         number, since = job.attempts + 1, job.failing_since or now

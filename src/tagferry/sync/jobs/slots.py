@@ -179,8 +179,8 @@ class JobSlots:
         way = _way(job)
         self._ways[way].running -= 1
         self._note_full()
-        if isinstance(error, Unavailable) and error.silent is not None:
-            silent = RegionId(error.silent)
+        if isinstance(error, Unavailable) and error.unresponsive is not None:
+            silent = RegionId(error.unresponsive)
             if self._has_been_quiet(silent):
                 self._breakers.fail(silent, error.message)
         elif isinstance(error, Unavailable):

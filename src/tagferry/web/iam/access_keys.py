@@ -10,7 +10,7 @@ from tagferry.web import audit
 from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
-from tagferry.web.iam.authorize import require_lasting, require_own
+from tagferry.web.iam.authorize import require_own, require_permanent_key
 from tagferry.web.iam.model import Strict
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.text import Text
@@ -55,11 +55,11 @@ async def create_key(body: CreateCredentialBody, context: RequestContext) -> Res
     """Make an access key for a user; its secret is shown this once."""
     wanted, keys = body.credential, context.services.keys
     require_own(wanted.user_id, context.caller)
-    require_lasting(context.caller)
+    require_permanent_key(context.caller)
     user = await context.services.users.show(wanted.user_id)
-    audit.concerns(user=user.name)
+    audit.bind_subject(user=user.name)
     made = await keys.create(user.user_id, description=wanted.description or "", limit=_KEYS_OF_A_USER)
-    audit.concerns(access_key=made.access_key)
+    audit.bind_subject(access_key=made.access_key)
     document = _document(await keys.show(made.access_key)) | {"secret": made.secret_key}
     return JSONResponse({"credential": document}, status_code=201)
 
@@ -84,7 +84,7 @@ async def show_key(access_key: str, context: RequestContext) -> dict[str, Any]:
 @router.put(f"{_KEYS}/{{access_key}}", operation_id="UpdatePermanentAccessKey", dependencies=[Depends(require_json)])
 async def update_key(access_key: str, body: UpdateCredentialBody, context: RequestContext) -> dict[str, Any]:
     """Disable or enable an access key, or say what it is for."""
-    require_lasting(context.caller)
+    require_permanent_key(context.caller)
     key = await _find(access_key, context)
     status, description = body.credential.status, body.credential.description
     enabled = status == "active" if status is not None else None
@@ -95,7 +95,7 @@ async def update_key(access_key: str, body: UpdateCredentialBody, context: Reque
 @router.delete(f"{_KEYS}/{{access_key}}", operation_id="DeletePermanentAccessKey", status_code=204)
 async def delete_key(access_key: str, context: RequestContext) -> Response:
     """Delete an access key, and all that goes back to it."""
-    require_lasting(context.caller)
+    require_permanent_key(context.caller)
     key = await _find(access_key, context)
     await context.services.keys.delete(key.access_key)
     return Response(status_code=204)
@@ -107,7 +107,7 @@ async def _find(access_key: str, context: Context) -> KeyRecord:
     if key.user_id != context.caller.user_id and not context.caller.is_admin:
         raise NotFound("access key", access_key)
     owner = await context.services.users.show(key.user_id)
-    audit.concerns(user=owner.name, access_key=key.access_key)
+    audit.bind_subject(user=owner.name, access_key=key.access_key)
     return key
 
 

@@ -9,7 +9,7 @@ from tagferry.accounts.model import Caller, UserRecord
 from tagferry.errors import NotFound
 from tagferry.web import audit
 from tagferry.web.context import Context, RequestContext
-from tagferry.web.iam.authorize import require_administrator, require_lasting, require_own
+from tagferry.web.iam.authorize import require_administrator, require_own, require_permanent_key
 from tagferry.web.iam.model import links
 from tagferry.web.iam.users import user_document
 
@@ -80,10 +80,10 @@ async def remove_member(group_id: str, user_id: str, context: RequestContext) ->
 
 async def _user_to_change(group_id: str, user_id: str, context: Context) -> UserRecord:
     require_administrator(context.caller)
-    require_lasting(context.caller)
+    require_permanent_key(context.caller)
     _require_group(group_id)
     user = await context.services.users.show(user_id)
-    audit.concerns(user=user.name)
+    audit.bind_subject(user=user.name)
     return user
 
 

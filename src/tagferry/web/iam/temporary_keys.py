@@ -80,10 +80,10 @@ async def create_temporary_key(body: TemporaryKeyBody, context: RequestContext) 
 
 async def _caller(identity: TokenIdentity, context: Context) -> Caller:
     """Whoever a header tells, and otherwise whoever the token in the body is of."""
-    if context.known_caller is not None:
-        return context.known_caller
+    if context.optional_caller is not None:
+        return context.optional_caller
     if identity.token is None or not identity.token.id:
         raise Unauthenticated("the request has neither a signature (Authorization), nor an X-Auth-Token, nor a token")
     caller = await context.services.authenticator.by_token(identity.token.id)
-    audit.known_as(caller.name)
+    audit.bind_caller(caller.name)
     return caller

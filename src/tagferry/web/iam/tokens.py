@@ -78,7 +78,7 @@ NoCatalog = Annotated[str | None, Field(description="Leave the catalog out, what
 async def create_token(body: TokenBody, context: RequestContext, nocatalog: NoCatalog = None) -> Response:
     """Get a token by a password, an access key or another token; it comes in the header `X-Subject-Token`."""
     methods, caller = await identify(body.auth.identity, context)
-    audit.known_as(caller.name)
+    audit.bind_caller(caller.name)
     is_scoped, project = _scope(body.auth.scope, caller, context)
     token = await context.services.tokens.issue(caller, methods=methods, project=project, is_scoped=is_scoped)
     document = _document(token.record, context, with_catalog=nocatalog is None)
@@ -117,7 +117,7 @@ async def _find(value: str, context: Context, *, even_disabled: bool = False) ->
     found = await context.services.tokens.find(value, even_disabled=even_disabled)
     if found is None:
         raise NotFound("token", "in X-Subject-Token", "it is unknown, expired or revoked")
-    audit.concerns(user=found.owner.name)
+    audit.bind_subject(user=found.owner.name)
     require_own(found.owner.user_id, context.caller)
     return found
 

@@ -12,7 +12,7 @@ from tagferry.web.authentication import client_address
 from tagferry.web.bodies import require_json
 from tagferry.web.context import RequestContext
 from tagferry.web.formats import date
-from tagferry.web.iam.authorize import require_administrator, require_lasting, require_own
+from tagferry.web.iam.authorize import require_administrator, require_own, require_permanent_key
 from tagferry.web.iam.model import Strict, links
 from tagferry.web.text import StoredText, Text
 
@@ -93,7 +93,7 @@ class NewPasswordBody(Strict):
 async def create_user(body: CreateUserBody, context: RequestContext) -> dict[str, Any]:
     """Create a user in the caller's domain or another; without a password it can use access keys only."""
     require_administrator(context.caller)
-    require_lasting(context.caller)
+    require_permanent_key(context.caller)
     wanted, users = body.user, context.services.users
     domain = context.caller.domain_name
     if wanted.domain_id:
@@ -106,7 +106,7 @@ async def create_user(body: CreateUserBody, context: RequestContext) -> dict[str
         description=wanted.description or "",
         profile=wanted.profile,
     )
-    audit.concerns(user=made.name)
+    audit.bind_subject(user=made.name)
     return {"user": user_document(await users.show(made.user_id))}
 
 
@@ -133,10 +133,10 @@ async def show_user(user_id: str, context: RequestContext) -> dict[str, Any]:
 async def update_user(user_id: str, body: UpdateUserBody, context: RequestContext) -> dict[str, Any]:
     """Change a user's name, password or description, or disable or enable it: all that is given, or nothing."""
     require_administrator(context.caller)
-    require_lasting(context.caller)
+    require_permanent_key(context.caller)
     wanted, users = body.user, context.services.users
     user = await users.show(user_id)
-    audit.concerns(user=user.name)
+    audit.bind_subject(user=user.name)
     if wanted.domain_id not in (None, "", user.domain_id):
         raise Invalid("user.domain_id", "must be the user's own; nobody changes the domain", wanted.domain_id)
     changed = await users.update(
@@ -161,8 +161,8 @@ async def update_password(user_id: str, body: NewPasswordBody, context: RequestC
     caller = context.caller
     if user_id != caller.user_id:
         raise Denied("a user changes its own password here; administrators give new ones by PATCH /v3/users/{user_id}")
-    require_lasting(caller)
-    audit.concerns(user=caller.name)
+    require_permanent_key(caller)
+    audit.bind_subject(user=caller.name)
     new, original = body.user.password, body.user.original_password
     authenticator, address = context.services.authenticator, client_address(context.request.scope)
     await authenticator.by_password(caller.name, original, address=address)
@@ -176,9 +176,9 @@ async def update_password(user_id: str, body: NewPasswordBody, context: RequestC
 async def delete_user(user_id: str, context: RequestContext) -> Response:
     """Delete a user with its access keys and tokens."""
     require_administrator(context.caller)
-    require_lasting(context.caller)
+    require_permanent_key(context.caller)
     user = await context.services.users.show(user_id)
-    audit.concerns(user=user.name)
+    audit.bind_subject(user=user.name)
     await context.services.users.delete(user.user_id)
     return Response(status_code=204)
 

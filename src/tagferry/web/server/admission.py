@@ -133,7 +133,7 @@ class Load:
         self._sources.clear()
 
 
-class Admitted:
+class AdmittedRequest:
     """One request that is worked on; within its context it waits for something else."""
 
     __slots__ = ("_is_over", "_load", "_receive", "_send", "_source", "_waits")
@@ -192,7 +192,7 @@ class Admission:
             mark_as_shed(scope)
             await _refuse(scope["path"], send)
             return
-        admitted = Admitted(self._load, receive, send, source=source)
+        admitted = AdmittedRequest(self._load, receive, send, source=source)
         scope.setdefault("state", {})["admitted"] = admitted
         elsewhere = EXTERNAL_WAIT.set(admitted)
         try:

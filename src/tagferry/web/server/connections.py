@@ -184,7 +184,7 @@ class Connections:
         return True
 
 
-def descriptors() -> int:
+def raise_descriptor_limit() -> int:
     """Raise the limit of file descriptors as far as this process may, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
@@ -196,7 +196,7 @@ def descriptors() -> int:
     return hard if hard != resource.RLIM_INFINITY else 1 << 20
 
 
-def affordable(wanted: int, available: int) -> int:
+def affordable_connections(wanted: int, available: int) -> int:
     """The connections that so many file descriptors are enough for, as each may also read or write a file."""
     return max(_LEAST, min(wanted, (available - DESCRIPTOR_RESERVE) // 2))
 

@@ -19,7 +19,7 @@ class _Spelled(bytes):
 _SPELLED = {name.lower(): _Spelled(name) for name in (b"Content-Range", b"X-Swr-Dockerlogin", b"X-Swr-Expireat")}
 
 
-class SpelledHeaders:
+class HeaderCase:
     """Spells the response headers that SWR's clients read as SWR documents them."""
 
     def __init__(self, app: ASGIApp) -> None:

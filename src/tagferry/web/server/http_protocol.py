@@ -21,7 +21,7 @@ from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
 from tagferry.settings import LimitSettings
 from tagferry.web.server.connections import Slot
-from tagferry.web.server.progress import Progress, taken
+from tagferry.web.server.progress import Progress, acknowledged_bytes
 from tagferry.web.server.refusals import raw_refusal
 
 log = SparseEvents(__name__)
@@ -144,7 +144,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _is_not_taken(self, now: float) -> bool:
         """Whether the client has taken too little of what was written for it."""
-        moved = taken(self.transport) if self.transport.get_write_buffer_size() else None
+        moved = acknowledged_bytes(self.transport) if self.transport.get_write_buffer_size() else None
         if moved is None:
             self._taking.restart()
             return False

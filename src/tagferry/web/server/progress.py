@@ -34,7 +34,7 @@ class Progress:
         return False
 
 
-def taken(transport: asyncio.Transport) -> int | None:
+def acknowledged_bytes(transport: asyncio.Transport) -> int | None:
     """Return how many bytes the client's system has taken in all; None where the system does not know."""
     connection: socket.socket | None = transport.get_extra_info("socket")
     if connection is None or not hasattr(socket, "TCP_INFO"):

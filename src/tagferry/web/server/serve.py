@@ -16,8 +16,8 @@ from tagferry.errors import Unavailable
 from tagferry.settings import LimitSettings
 from tagferry.tls import server_context
 from tagferry.web.server.accepting import Acceptor
-from tagferry.web.server.connections import Connections, Slot, affordable, descriptors
-from tagferry.web.server.header_case import SpelledHeaders
+from tagferry.web.server.connections import Connections, Slot, affordable_connections, raise_descriptor_limit
+from tagferry.web.server.header_case import HeaderCase
 from tagferry.web.server.http_protocol import BoundedProtocol
 from tagferry.web.server.proxies import trust
 from tagferry.web.server.refusals import NOSNIFF
@@ -129,7 +129,7 @@ async def listening(
         Invalid: a certificate or key is missing or of no use.
     """
     limits = limits or LimitSettings()
-    most = affordable(limits.connections, descriptors())
+    most = affordable_connections(limits.connections, raise_descriptor_limit())
     per_address = min(limits.connections_per_address, max(most // 2, 1))
     connections = Connections(most, per_address, listeners=len(listeners), is_exempt=trust(proxies))
     bound: list[socket.socket] = []
@@ -168,7 +168,7 @@ async def until_signalled() -> None:
 
 def _config(listener: Listener) -> uvicorn.Config:
     config = uvicorn.Config(
-        SpelledHeaders(listener.app),
+        HeaderCase(listener.app),
         http=BoundedProtocol,
         ws="none",
         lifespan="off",

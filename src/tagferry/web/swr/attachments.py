@@ -13,7 +13,7 @@ from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date, number
 from tagferry.web.swr.paths import BELOW_REPOSITORY
 from tagferry.web.swr.queries import Page
-from tagferry.web.swr.repository_views import naming_tag
+from tagferry.web.swr.repository_views import as_missing_tag
 
 router = APIRouter(tags=["tags"])
 _TAG = f"{BELOW_REPOSITORY}/{{tag}}"
@@ -66,7 +66,7 @@ async def list_accessories(
     wanted = Tag(tag)
     name = await _readable(namespace, repository, context)
     store = context.region.store
-    async with naming_tag(context, name, wanted):
+    async with as_missing_tag(context, name, wanted):
         subject = await find_tag(store, name, wanted)
     found = await list_attachments(store, name, subject)
     question = Question(store)
@@ -96,7 +96,7 @@ async def list_references(
     size = Page.parse({"limit": limit}, **_REFERENCES).limit
     wanted, after = Tag(tag), Tag(marker, field="marker") if marker else ""
     name = await _readable(namespace, repository, context)
-    async with naming_tag(context, name, wanted):
+    async with as_missing_tag(context, name, wanted):
         found = [one for one in await list_attached_to(context.region.store, name, wanted) if one > after]
     has_more = len(found) > size
     return {"tags": found[:size], "has_more": has_more, "next_marker": found[size - 1] if has_more else None}

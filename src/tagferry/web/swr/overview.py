@@ -189,7 +189,7 @@ async def reports(
 )
 async def versions(context: RequestContext) -> Response:
     """List the versions of SWR's API; without credentials, those of IAM's."""
-    if context.known_caller is None:
+    if context.optional_caller is None:
         return JSONResponse(list_versions(context), status_code=300)
     return JSONResponse({"versions": [_version(context)]})
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.access import Access
 from tagferry.accounts.model import Permission
-from tagferry.accounts.repositories import Saying, already_there
+from tagferry.accounts.repositories import RepositoryMetadata, already_there
 from tagferry.catalog import has_images
 from tagferry.errors import NotFound
 from tagferry.names import Namespace, Repository, RepositoryName
@@ -34,9 +34,9 @@ class UpdateRepoBody(BaseModel):
     description: str | None = None
 
     @property
-    def said(self) -> Saying:
-        """What is to be said of the repository; raises Invalid."""
-        return Saying(is_public=self.is_public, category=self.category, description=self.description)
+    def metadata(self) -> RepositoryMetadata:
+        """What is to be metadata of the repository; raises Invalid."""
+        return RepositoryMetadata(is_public=self.is_public, category=self.category, description=self.description)
 
 
 class CreateRepoBody(UpdateRepoBody):
@@ -72,12 +72,12 @@ class RepositoryShown(BaseModel):
 async def create(namespace: str, body: CreateRepoBody, context: RequestContext) -> Response:
     """Create a repository that has no image yet; a public one is for those who manage its organization to create."""
     name = RepositoryName.of(Namespace(namespace), Repository(body.repository))
-    said = body.said
-    await _require(context, name, Permission.MANAGE if said.is_public else Permission.EDIT)
+    metadata = body.metadata
+    await _require(context, name, Permission.MANAGE if metadata.is_public else Permission.EDIT)
     if await has_images(context.region.store, name):
         raise already_there(context.region.id, name)
     await _require_room(context, name)
-    await context.services.repositories.create(context.caller, context.region.id, name, said)
+    await context.services.repositories.create(context.caller, context.region.id, name, metadata)
     return JSONResponse({}, status_code=201)
 
 
@@ -118,19 +118,19 @@ async def update(namespace: str, repository: str, body: UpdateRepoBody, context:
 
     Whether anybody may read it is for those to change who manage it.
     """
-    name, said = RepositoryName.from_path(namespace, repository), body.said
+    name, metadata = RepositoryName.from_path(namespace, repository), body.metadata
     access = await _require(context, name, Permission.EDIT)
     region, repositories = context.region.id, context.services.repositories
     record = await repositories.find(region, name)
-    if said.is_public == (record is not None and record.is_public):
+    if metadata.is_public == (record is not None and record.is_public):
         # Somebody else may be about to change it.
-        said = replace(said, is_public=None)
+        metadata = replace(metadata, is_public=None)
     elif access.permission < Permission.MANAGE:
         await _require(context, name, Permission.MANAGE)
     if record is None:
         found = await find(context, name)
         await repositories.find_or_make(context.caller, region, name, since=found.created)
-    await repositories.update(region, name, said)
+    await repositories.update(region, name, metadata)
     return JSONResponse({}, status_code=201)
 
 

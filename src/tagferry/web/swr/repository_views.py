@@ -147,7 +147,7 @@ async def find(context: Context, name: RepositoryName) -> View:
 
 
 @asynccontextmanager
-async def naming_tag(context: Context, name: RepositoryName, tag: Tag) -> AsyncIterator[None]:
+async def as_missing_tag(context: Context, name: RepositoryName, tag: Tag) -> AsyncIterator[None]:
     """Tell that the tag is missing, and not its repository, where that was created and has no image yet."""
     try:
         yield

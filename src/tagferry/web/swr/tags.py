@@ -21,7 +21,7 @@ from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import by_date, date, number
 from tagferry.web.json_response import JSONResponse
 from tagferry.web.swr.queries import Page, is_descending, parse_filter, parse_flag
-from tagferry.web.swr.repository_views import naming_tag
+from tagferry.web.swr.repository_views import as_missing_tag
 
 router = APIRouter(tags=["tags"])
 _REPOSITORY = "manage/namespaces/{namespace}/repos/{repository:path}"
@@ -163,7 +163,7 @@ async def create(namespace: str, repository: str, body: CreateRepoTagBody, conte
     source, destination = Tag(body.source_tag, field="source_tag"), Tag(body.destination_tag, field="destination_tag")
     name = await _allowed(namespace, repository, context, Permission.EDIT)
     store = context.region.store
-    async with naming_tag(context, name, source):
+    async with as_missing_tag(context, name, source):
         manifest = await store.get_manifest(name, source)
     if (
         not body.override
@@ -180,7 +180,7 @@ async def show(namespace: str, repository: str, tag: str, context: RequestContex
     """Show a tag."""
     wanted = Tag(tag)
     name = await _allowed(namespace, repository, context, Permission.READ)
-    async with naming_tag(context, name, wanted):
+    async with as_missing_tag(context, name, wanted):
         details = await describe_tag(context.region.store, name, wanted)
     return _item(context, name, details) | {"tag": wanted}
 
@@ -190,7 +190,7 @@ async def delete(namespace: str, repository: str, tag: str, context: RequestCont
     """Delete a tag; its manifest stays for whatever else leads to it."""
     gone = Tag(tag)
     name = await _allowed(namespace, repository, context, Permission.MANAGE)
-    async with naming_tag(context, name, gone):
+    async with as_missing_tag(context, name, gone):
         await delete_tag(context.region.store, name, gone)
     await context.services.watch.forget(context.region.id, name, gone)
     return Response(status_code=204)

@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tagferry.accounts.repositories import Saying
+from tagferry.accounts.repositories import RepositoryMetadata
 from tagferry.app import App, ensure_admin, open_accounts, open_app
 from tagferry.automation.retention.rules import RuleSet
 from tagferry.db.tables import ClockRow
@@ -41,7 +41,7 @@ async def test_policies_run_again_and_again_and_after_a_restart(tmp_path: Path):
         admin = await app.accounts.users.find("admin")
         await app.accounts.organizations.create(admin, NORTH, TEAM)
         await push_all(app, "v1", "v2")
-        record = await app.services.repositories.create(admin, NORTH, APP, Saying())
+        record = await app.services.repositories.create(admin, NORTH, APP, RepositoryMetadata())
         await app.services.retention_policies.create(record.id, RULES)
         await only(app, "v2")
         await push_all(app, "v3")
@@ -69,7 +69,7 @@ async def test_after_a_year_without_a_trace_nothing_is_deleted_at_the_start(tmp_
         admin = await app.accounts.users.find("admin")
         await app.accounts.organizations.create(admin, NORTH, TEAM)
         await push_all(app, "v1", "v2")
-        record = await app.services.repositories.create(admin, NORTH, APP, Saying())
+        record = await app.services.repositories.create(admin, NORTH, APP, RepositoryMetadata())
         policy = await app.services.retention_policies.create(record.id, RULES)
 
         for _ in range(5):

@@ -15,7 +15,7 @@ _NAMESPACE, _REPOSITORY = ("", "{namespace}"), ("", "{repository}")
 _COLLECTIONS = ("repos", "repositories")
 
 
-class Placeholders:
+class PlaceholderRewriter:
     """Replaces the placeholders in the path that is routed; what was signed stays as it was sent."""
 
     def __init__(self, app: ASGIApp, repository: RepositoryName) -> None:

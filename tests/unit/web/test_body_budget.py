@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from tagferry import bounds
 from tagferry.errors import Overloaded, Stalled
-from tagferry.web.server.held_bodies import BoundBodies, HeldBodies, KnownBodies
+from tagferry.web.server.body_budget import AnonymousBodies, AuthenticatedBodies, BodyBudget
 
 
 def scope(address: str = "10.0.0.1") -> dict[str, Any]:
@@ -29,7 +29,7 @@ async def send(_message: Any) -> None:
 class Reading:
     """Reads so many parts of every body, and notes what is held then."""
 
-    def __init__(self, held: HeldBodies, parts: int = 1) -> None:
+    def __init__(self, held: BodyBudget, parts: int = 1) -> None:
         self.held = held
         self.parts = parts
         self.seen: list[int] = []
@@ -41,53 +41,53 @@ class Reading:
 
 
 async def test_a_body_is_held_until_its_request_has_ended():
-    held = HeldBodies(1000, 1000)
+    held = BodyBudget(1000, 1000)
     app = Reading(held, parts=3)
-    await BoundBodies(app, held)(scope(), body(100), send)
+    await AnonymousBodies(app, held)(scope(), body(100), send)
     assert app.seen == [300]
     assert held._held == 0
     assert not held._by_address
 
 
 async def test_more_than_the_budget_is_refused_with_a_time_to_try_again():
-    held = HeldBodies(1000, 1000)
+    held = BodyBudget(1000, 1000)
     held.take("10.0.0.9", 800)
     with pytest.raises(Overloaded) as refused:
-        await BoundBodies(Reading(held, parts=3), held)(scope(), body(100), send)
+        await AnonymousBodies(Reading(held, parts=3), held)(scope(), body(100), send)
     assert refused.value.retry_after
     assert held._held == 800
-    await BoundBodies(Reading(held, parts=2), held)(scope(), body(100), send)
+    await AnonymousBodies(Reading(held, parts=2), held)(scope(), body(100), send)
 
 
 async def test_one_address_gets_a_part_of_the_budget_only():
-    held = HeldBodies(1000, 200)
+    held = BodyBudget(1000, 200)
     held.take("10.0.0.1", 200)
     with pytest.raises(Overloaded):
-        await BoundBodies(Reading(held), held)(scope("10.0.0.1"), body(1), send)
-    await BoundBodies(Reading(held), held)(scope("10.0.0.2"), body(200), send)
+        await AnonymousBodies(Reading(held), held)(scope("10.0.0.1"), body(1), send)
+    await AnonymousBodies(Reading(held), held)(scope("10.0.0.2"), body(200), send)
 
 
 async def test_an_ipv6_network_gets_the_part_of_one_address():
-    held = HeldBodies(1000, 200)
+    held = BodyBudget(1000, 200)
     held.take("2001:db8::/64", 200)
     with pytest.raises(Overloaded):
-        await BoundBodies(Reading(held), held)(scope("2001:db8::2"), body(1), send)
-    await BoundBodies(Reading(held), held)(scope("2001:db8:0:1::2"), body(200), send)
+        await AnonymousBodies(Reading(held), held)(scope("2001:db8::2"), body(1), send)
+    await AnonymousBodies(Reading(held), held)(scope("2001:db8:0:1::2"), body(200), send)
 
 
 async def test_when_the_budget_is_used_up_nothing_of_a_body_is_read():
-    held = HeldBodies(1000, 1000)
+    held = BodyBudget(1000, 1000)
     held.take("10.0.0.9", 1000)
 
     async def never() -> dict[str, Any]:
         raise AssertionError("it was read")
 
     with pytest.raises(Overloaded):
-        await BoundBodies(Reading(held), held)(scope(), never, send)
+        await AnonymousBodies(Reading(held), held)(scope(), never, send)
 
 
 async def test_the_body_of_a_known_caller_is_not_held():
-    held = HeldBodies(1000, 1000)
+    held = BodyBudget(1000, 1000)
     inside = Reading(held, parts=0)
 
     async def authentication(scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,16 +96,16 @@ async def test_the_body_of_a_known_caller_is_not_held():
         scope["state"]["caller"] = "somebody"
         await receive()
         assert held._held == 100
-        await KnownBodies(inside)(scope, receive, send)
+        await AuthenticatedBodies(inside)(scope, receive, send)
 
-    await BoundBodies(authentication, held)(scope(), body(100), send)
+    await AnonymousBodies(authentication, held)(scope(), body(100), send)
     assert inside.seen == [0]
     assert held._held == 0
 
 
 async def test_a_body_that_does_not_arrive_in_time_is_given_up(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bounds, "ANONYMOUS_BODY_SECONDS", 0.05)
-    held = HeldBodies(1000, 1000)
+    held = BodyBudget(1000, 1000)
 
     async def endless(scope: Scope, receive: Receive, send: Send) -> None:
         while True:
@@ -116,5 +116,5 @@ async def test_a_body_that_does_not_arrive_in_time_is_given_up(monkeypatch: pyte
         return {"type": "http.request", "body": b"a", "more_body": True}
 
     with pytest.raises(Stalled, match="did not arrive within"):
-        await BoundBodies(endless, held)(scope(), silent, send)
+        await AnonymousBodies(endless, held)(scope(), silent, send)
     assert held._held == 0

@@ -20,7 +20,7 @@ from tagferry.web.server.refusals import RETRY_SECONDS
 log = SparseEvents(__name__)
 
 
-class HeldBodies:
+class BodyBudget:
     """The bytes that are held now, in all and by address.
 
     Args:
@@ -61,7 +61,7 @@ class HeldBodies:
 class _Body:
     """What is held of one request's body."""
 
-    def __init__(self, held: HeldBodies, scope: Scope, receive: Receive) -> None:
+    def __init__(self, held: BodyBudget, scope: Scope, receive: Receive) -> None:
         self._held = held
         self._receive = receive
         self._scope = scope
@@ -95,10 +95,10 @@ class _Body:
             self._size = 0
 
 
-class BoundBodies:
+class AnonymousBodies:
     """Wraps the authentication: bodies are counted from here on."""
 
-    def __init__(self, app: ASGIApp, held: HeldBodies) -> None:
+    def __init__(self, app: ASGIApp, held: BodyBudget) -> None:
         self._app = app
         self._held = held
 
@@ -113,7 +113,7 @@ class BoundBodies:
             body.release()
 
 
-class KnownBodies:
+class AuthenticatedBodies:
     """Stands behind the authentication: bodies of those who are known count no longer."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from tagferry.automation.retention.history import History
+from tagferry.automation.retention.history import DeletionHistory
 from tagferry.automation.triggers.deliveries import Deliveries
 from tagferry.errors import StorageUnavailable
 from tagferry.regions import Regions
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 async def run_housekeeping(
     regions: Regions,
     jobs: Jobs,
-    history: History,
+    history: DeletionHistory,
     deliveries: Deliveries,
     *,
     kept: timedelta,

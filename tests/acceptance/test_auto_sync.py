@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tagferry.app import App, ensure_admin, open_app
-from tagferry.automation.rules.store import RuleWish
+from tagferry.automation.rules.store import RuleSpec
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, RepositoryRef, Tag
 from tagferry.oci.images import ImageStore
 from tagferry.registry.storage.store import DiskStore
@@ -40,8 +40,8 @@ class CountingStore:
 async def rule(app: App, start: RegionId, end: RegionId) -> None:
     """Synchronize what is pushed to `team/app` of one region to the other one."""
     caller = await app.accounts.users.find("admin")
-    wish = RuleWish(caller, RepositoryRef(start, TEAM, REPO), end, TEAM, override=True, sync_auto=True)
-    await app.services.rulebook.put(wish)
+    wish = RuleSpec(caller, RepositoryRef(start, TEAM, REPO), end, TEAM, override=True, sync_auto=True)
+    await app.services.rules.put(wish)
 
 
 async def jobs(app: App) -> list[str]:

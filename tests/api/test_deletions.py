@@ -94,15 +94,15 @@ async def test_a_policy_has_on_record_only_what_is_gone(
     assert policy is not None
     calendar = Calendar()
     monkeypatch.setattr(services.retention, "_clock", calendar)
-    assert await services.retention.carry_out(policy) == 0
+    assert await services.retention.run(policy) == 0
     calendar.ahead = timedelta(days=3)
 
-    assert await services.retention.carry_out(policy) == 0
+    assert await services.retention.run(policy) == 0
     assert shelf.deleted
     history = await ask(ferry, "list_retention_histories", ListRetentionHistoriesRequest(**APP))
     assert history.retention_log == []
 
     shelf.delete = that_alone
-    assert await services.retention.carry_out(policy) == 2
+    assert await services.retention.run(policy) == 2
     history = await ask(ferry, "list_retention_histories", ListRetentionHistoriesRequest(**APP))
     assert sorted(one.tag for one in history.retention_log) == ["v1", "v2"]

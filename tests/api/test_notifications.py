@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tagferry.automation.rules.store import RuleWish
+from tagferry.automation.rules.store import RuleSpec
 from tagferry.names import RepositoryRef, Tag
 from tests.support import images
 from tests.support.deployment import NORTH, RELEASE, SOUTH, TEAM, Deployment, deployed, eventually, name_in
@@ -27,7 +27,7 @@ async def told(tmp_path: Path) -> AsyncIterator[Deployment]:
         await images.push(ferry.store(NORTH), APP, images.image(seed="first"), V1)
         source = RepositoryRef(NORTH, TEAM, APP.repository)
         caller = await ferry.app.accounts.users.find("admin")
-        await ferry.app.services.rulebook.put(RuleWish(caller, source, SOUTH, RELEASE, override=True, sync_auto=True))
+        await ferry.app.services.rules.put(RuleSpec(caller, source, SOUTH, RELEASE, override=True, sync_auto=True))
         yield ferry
 
 

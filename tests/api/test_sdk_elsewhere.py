@@ -87,7 +87,7 @@ async def test_a_policy_deletes_what_was_first_seen_before_the_tags_that_it_keep
     policy = await services.retention_policies.find(created.id)
     assert policy is not None
 
-    assert await services.retention.carry_out(policy) == 1
+    assert await services.retention.run(policy) == 1
 
     assert [tag async for tag in store.list_tags(name_in("team"))] == ["v2"]
     assert await store.head_manifest(name_in("team"), images.index().digest) is None

@@ -283,7 +283,7 @@ async def test_what_goes_at_the_source_of_a_rule_stays_at_its_target_and_crosses
 
         async def arrived(tag: str, repository: RepositoryName = target) -> None:
             async def is_there() -> bool:
-                other.app.services.watch.notice(NORTH, name, Tag(tag))
+                other.app.services.watch.tag_changed(NORTH, name, Tag(tag))
                 return await other.store(SOUTH).head_manifest(repository, Tag(tag)) is not None
 
             await eventually(is_there)

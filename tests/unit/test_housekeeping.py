@@ -21,7 +21,7 @@ async def test_old_records_of_deletions_are_forgotten_and_younger_ones_kept(
     keeper = Keeper(database)
     await keeper.add_repository()
     await keeper.push("v1", "v2", "v3", days=9)
-    await keeper.retention.carry_out(await keeper.policy(rule("date_rule", 1)))
+    await keeper.retention.run(await keeper.policy(rule("date_rule", 1)))
     async with database.write() as session:
         old = datetime.now(UTC) - timedelta(days=31)
         await session.execute(

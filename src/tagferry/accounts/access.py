@@ -49,7 +49,7 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
-class Readable:
+class ReadableRepositories:
     """What a caller may read in a region, with the names of the domains that it belongs to.
 
     Attributes:
@@ -128,7 +128,7 @@ class AccessControl:
         if caller is None:
             return Access(owner, Permission.READ, is_guest=True)
         is_known = owner is not None or found.is_public is not None
-        if not is_known and not self.knows_more(caller, region):
+        if not is_known and not self.has_unrecorded_organizations(caller, region):
             raise self._unknown(region, namespace)
         if caller.is_admin:
             return Access(owner, Permission.MANAGE, is_guest=False)
@@ -158,7 +158,7 @@ class AccessControl:
             rows = await session.execute(with_permission(caller, region).where(OrganizationRow.name == name))
             found = rows.first()
         if found is None:
-            if self.knows_more(caller, region):
+            if self.has_unrecorded_organizations(caller, region):
                 return None
             raise self._unknown(region, name)
         held = held_by(caller, found[1])
@@ -183,7 +183,7 @@ class AccessControl:
         """Whether the region's registry governs its organizations."""
         return region in self._open_regions
 
-    def knows_more(self, caller: Caller, region: RegionId) -> bool:
+    def has_unrecorded_organizations(self, caller: Caller, region: RegionId) -> bool:
         """Whether there are organizations for this caller that are not on record here."""
         return caller.is_admin and self.is_open(region)
 
@@ -194,7 +194,7 @@ class AccessControl:
             hint = f"if the region's registry has it, {_TAKE_IN.format(region, namespace)}"
         return NotFound("organization", f"{namespace} in {region}", hint)
 
-    async def readable(self, caller: Caller, region: RegionId) -> Readable:
+    async def readable(self, caller: Caller, region: RegionId) -> ReadableRepositories:
         """What the caller may read in a region."""
         organizations = (
             select(OrganizationRow.name, DomainRow.name)
@@ -210,10 +210,10 @@ class AccessControl:
         async with self._database.read() as session:
             whole = (await session.execute(organizations)).all()
             single = (await session.execute(repositories)).all()
-        return Readable(
+        return ReadableRepositories(
             organizations=dict(whole),
             repositories={f"{namespace}/{name}": domain or "" for namespace, name, domain in single},
-            is_everything=self.knows_more(caller, region),
+            is_everything=self.has_unrecorded_organizations(caller, region),
         )
 
 

@@ -13,10 +13,10 @@ from tagferry import bounds, signing
 from tagferry.accounts.keys import AccessKeys
 from tagferry.accounts.lockout import Lockout
 from tagferry.accounts.model import Caller, RegistryBearer
+from tagferry.accounts.password_queue import PasswordQueue
 from tagferry.accounts.signatures import UsedSignatures
 from tagferry.accounts.temporary import PREFIX, TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
-from tagferry.accounts.turns import Turns
 from tagferry.accounts.users import Users
 from tagferry.addresses import client_source
 from tagferry.errors import BadSignature, LoginThrottled, Unauthenticated
@@ -45,7 +45,7 @@ class Authenticator:
         self._temporary = temporary
         self._lockout = lockout
         self._signatures = signatures
-        self._turns = Turns()
+        self._password_queue = PasswordQueue()
         self._recent = _RecentLogins()
 
     async def by_signature(
@@ -97,7 +97,7 @@ class Authenticator:
             await self._signatures.use(
                 parsed.signature, user_id=caller.user_id, signed_at=signed_at, connection=connection
             )
-        if not caller.proof.is_temporary_key:
+        if not caller.credential.is_temporary_key:
             self._keys.used(access_key)
         return caller
 
@@ -160,7 +160,7 @@ class Authenticator:
         self._lockout.check(name, address)
         if (known := await self._still_right(name, password)) is not None:
             return known
-        async with self._turns.turn(client_source(address), is_suspect=self._lockout.is_suspect(address)):
+        async with self._password_queue.slot(client_source(address), is_suspect=self._lockout.is_suspect(address)):
             # Guesses that come all at once pass the first check together, and are verified one after another.
             self._lockout.check(name, address)
             caller = await self._users.by_password(name, password)
@@ -212,8 +212,8 @@ class Authenticator:
         before = self._recent.get(name, password)
         if before is None:
             return None
-        now = await self._users.by_root(before.user_id, None)
-        is_same = now is not None and (now.name, now.proof.mark) == (before.name, before.proof.mark)
+        now = await self._users.by_credential(before.user_id, None)
+        is_same = now is not None and (now.name, now.credential.version) == (before.name, before.credential.version)
         return now if is_same else None
 
     async def _by_derived_password(self, access_key: str, password: str, *, address: str) -> Caller:

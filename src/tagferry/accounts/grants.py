@@ -39,7 +39,7 @@ class Grants:
         self._on = on
         self._row: Any = on.class_
 
-    async def list_on(self, thing: int) -> list[Grant]:
+    async def list_for(self, thing: int) -> list[Grant]:
         """All the permissions in something, in the order in which they were given."""
         async with self._database.read() as session:
             rows = await session.execute(

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import bindparam, delete, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from tagferry.accounts.model import AccessKey, Caller, KeyRecord, Proof
+from tagferry.accounts.model import AccessKey, Caller, Credential, KeyRecord
 from tagferry.accounts.users import caller_of, check_description
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
@@ -130,7 +130,7 @@ class AccessKeys:
         if found is None:
             return None
         key, user, domain = found
-        return caller_of(user, domain, Proof(access_key, access_key)), self._vault.decrypt(key.secret_encrypted)
+        return caller_of(user, domain, Credential(access_key, access_key)), self._vault.decrypt(key.secret_encrypted)
 
     def used(self, access_key: str) -> None:
         """Put on record that a key was used, behind the answer, and at most once in five minutes."""

@@ -18,19 +18,19 @@ class Permission(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class Credential:
     """What a caller was known by, so that what it makes from that ends with it.
 
     Attributes:
         access_key: the permanent access key that it goes back to; None where it is the user's password.
-        mark: a text that changes with that key or password; empty where it was not looked up.
+        version: a text that changes with that key or password; empty where it was not looked up.
         expires_at: when it ends by itself, if it does.
         is_temporary_key: whether it is a temporary access key.
         token: the hash of the IAM token that it is or was got by; None where there was none.
     """
 
     access_key: str | None = None
-    mark: str = ""
+    version: str = ""
     expires_at: datetime | None = None
     is_temporary_key: bool = False
     token: str | None = None
@@ -45,7 +45,7 @@ class Caller:
     domain_id: str
     domain_name: str
     is_admin: bool
-    proof: Proof = field(default_factory=Proof, compare=False)
+    credential: Credential = field(default_factory=Credential, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

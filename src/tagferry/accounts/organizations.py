@@ -105,7 +105,7 @@ class Organizations:
         async with self._database.read() as session:
             return await session.scalar(wanted) is not None
 
-    async def users_in(self, region: RegionId) -> dict[Namespace, int]:
+    async def user_counts(self, region: RegionId) -> dict[Namespace, int]:
         """How many users were permitted something in each organization of a region."""
         counted = (
             select(OrganizationRow.name, func.count())

@@ -92,9 +92,9 @@ class Repositories:
         try:
             return await self._insert(caller, region, name, metadata, since=None)
         except IntegrityError:
-            raise already_there(region, name) from None
+            raise already_exists(region, name) from None
 
-    async def find_or_make(
+    async def find_or_create(
         self, caller: Caller, region: RegionId, name: RepositoryName, *, since: datetime | None = None
     ) -> RepositoryRecord:
         """A repository's record, which is made where only the registry knew of the repository.
@@ -173,7 +173,7 @@ class Repositories:
         return _record(row)
 
 
-def already_there(region: RegionId, name: RepositoryName) -> Conflict:
+def already_exists(region: RegionId, name: RepositoryName) -> Conflict:
     """The error of a repository that exists, whoever knows of it."""
     return Conflict("repository", f"the repository {name} exists already in {region}")
 

@@ -38,7 +38,7 @@ class Share:
     updated_at: datetime
 
     @property
-    def is_over(self) -> bool:
+    def is_expired(self) -> bool:
         """Whether its last day has passed."""
         return _is_over(self.deadline)
 
@@ -54,7 +54,7 @@ class SharedRepository:
 
     name: RepositoryName
     domain_name: str
-    is_over: bool
+    is_expired: bool
 
 
 class Shares:
@@ -150,7 +150,7 @@ class Shares:
 
 def _shared(namespace: str, name: str, domain: str | None, deadline: datetime | None = None) -> SharedRepository:
     return SharedRepository(
-        name=RepositoryName(f"{namespace}/{name}"), domain_name=domain or "", is_over=_is_over(deadline)
+        name=RepositoryName(f"{namespace}/{name}"), domain_name=domain or "", is_expired=_is_over(deadline)
     )
 
 

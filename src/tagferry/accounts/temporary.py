@@ -13,13 +13,13 @@ from typing import Any
 
 from tagferry.accounts.keys import random_key
 from tagferry.accounts.model import Caller, LoginSecret, RegistryBearer, RegistryToken, TemporaryKey
-from tagferry.accounts.tokens import CLOCKS_DIFFER_BY, utc_now
+from tagferry.accounts.tokens import MAX_CLOCK_SKEW, utc_now
 from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
 from tagferry.errors import Invalid, Unauthenticated
 from tagferry.names import RegionId
 
-SHORTEST, LONGEST = timedelta(minutes=15), timedelta(hours=24)
+MIN_LIFETIME, MAX_LIFETIME = timedelta(minutes=15), timedelta(hours=24)
 """The lifetimes that a call may ask for, for login secrets as for temporary access keys.
 
 Source: SWR API reference, CreateSecret; IAM API reference, CreateTemporaryAccessKeyByToken.
@@ -32,9 +32,9 @@ _LOGIN, _KEY, _REGISTRY, _REFRESH = "login", "key", "registry", "refresh"
 _LOGIN_API, _KEY_API = "POST /v2/manage/utils/secret", "POST /v3.0/OS-CREDENTIAL/securitytokens"
 
 
-def lifetime_of(field: str, seconds: int) -> timedelta:
+def parse_lifetime(field: str, seconds: int) -> timedelta:
     """The lifetime that a call asks for in a field; raises Invalid."""
-    shortest, longest = int(SHORTEST.total_seconds()), int(LONGEST.total_seconds())
+    shortest, longest = int(MIN_LIFETIME.total_seconds()), int(MAX_LIFETIME.total_seconds())
     if not shortest <= seconds <= longest:
         raise Invalid(field, f"must be {shortest} to {longest} seconds", seconds)
     return timedelta(seconds=seconds)
@@ -105,7 +105,7 @@ class TemporaryCredentials:
             sealed = await self._seal(caller, expires_at, document)
             if is_refreshable:
                 refresh = {"kind": _REFRESH, "region": region}
-                refresh_token = await self._seal(caller, caller.proof.expires_at, refresh)
+                refresh_token = await self._seal(caller, caller.credential.expires_at, refresh)
         return RegistryToken(value=sealed, issued_at=issued_at, expires_at=expires_at, refresh_token=refresh_token)
 
     async def by_registry_token(self, token: str, region: RegionId) -> RegistryBearer | None:
@@ -163,22 +163,22 @@ class TemporaryCredentials:
     def _end(self, caller: Caller, lifetime: timedelta) -> datetime:
         """When a credential that this caller makes ends: one that expires could otherwise be renewed for ever."""
         end = self._clock() + lifetime
-        return end if caller.proof.expires_at is None else min(end, caller.proof.expires_at)
+        return end if caller.credential.expires_at is None else min(end, caller.credential.expires_at)
 
     async def _seal(self, caller: Caller, expires_at: datetime | None, document: dict[str, Any]) -> str:
-        owner = await self._users.by_root(caller.user_id, caller.proof.access_key, caller.proof.token)
-        if owner is None or caller.proof.mark not in ("", owner.proof.mark):
+        owner = await self._users.by_credential(caller.user_id, caller.credential.access_key, caller.credential.token)
+        if owner is None or caller.credential.version not in ("", owner.credential.version):
             raise Unauthenticated("the user, or the key or password that it showed, is gone or disabled by now")
         return self._vault.seal(
             document
             | {
                 "user": caller.user_id,
-                "root": caller.proof.access_key,
-                "holds": owner.proof.mark,
+                "root": caller.credential.access_key,
+                "holds": owner.credential.version,
                 "issued": self._clock().timestamp(),
                 "expires": expires_at.timestamp() if expires_at is not None else None,
             }
-            | ({"token": caller.proof.token} if caller.proof.token is not None else {})
+            | ({"token": caller.credential.token} if caller.credential.token is not None else {})
         )
 
     def _unseal(self, kind: str, sealed: str, access_key: str | None = None) -> dict[str, Any] | None:
@@ -191,13 +191,13 @@ class TemporaryCredentials:
         now = self._clock()
         if document["expires"] is not None and now.timestamp() >= document["expires"]:
             raise Unauthenticated(message)
-        if document.get("issued", 0) > (now + CLOCKS_DIFFER_BY).timestamp():
+        if document.get("issued", 0) > (now + MAX_CLOCK_SKEW).timestamp():
             raise Unauthenticated("the credential was issued in the future by this server's clock; request a new one")
 
     async def _owner(self, document: dict[str, Any]) -> Caller | None:
-        owner = await self._users.by_root(document["user"], document["root"], document.get("token"))
-        if owner is None or owner.proof.mark != document["holds"]:
+        owner = await self._users.by_credential(document["user"], document["root"], document.get("token"))
+        if owner is None or owner.credential.version != document["holds"]:
             return None
         expires = document["expires"]
         expires_at = datetime.fromtimestamp(expires, UTC) if expires is not None else None
-        return replace(owner, proof=replace(owner.proof, expires_at=expires_at, is_temporary_key=True))
+        return replace(owner, credential=replace(owner.credential, expires_at=expires_at, is_temporary_key=True))

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import and_, delete, or_, select, true
 
 from tagferry import bounds
-from tagferry.accounts.model import Caller, Proof, Token, TokenRecord
-from tagferry.accounts.users import caller_of, mark_of
+from tagferry.accounts.model import Caller, Credential, Token, TokenRecord
+from tagferry.accounts.users import caller_of, credential_version
 from tagferry.db.engine import Database
 from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
 from tagferry.errors import Unauthenticated
@@ -20,7 +20,7 @@ _AND = ","
 """Separates the methods by which a token was issued."""
 
 
-CLOCKS_DIFFER_BY = timedelta(days=1)
+MAX_CLOCK_SKEW = timedelta(days=1)
 """By so much may the clock of the process that issued something have been ahead: as far as a wrong time zone, whose
 correction must not log everybody out."""
 
@@ -59,16 +59,22 @@ class Tokens:
             Unauthenticated: the user, or the password or token that it showed, no longer exists or is disabled.
         """
         now = self._clock()
-        proof = caller.proof
-        expires_at = now + self._lifetime if proof.expires_at is None else min(now + self._lifetime, proof.expires_at)
+        credential = caller.credential
+        expires_at = (
+            now + self._lifetime if credential.expires_at is None else min(now + self._lifetime, credential.expires_at)
+        )
         value = secrets.token_urlsafe(48)
         async with self._database.write() as session:
             # A new password ends the tokens that there are, and this one would come after.
             user = await session.get(UserRow, caller.user_id, with_for_update=True)
-            if user is None or not user.enabled or proof.mark not in ("", mark_of(user, proof.access_key)):
+            if (
+                user is None
+                or not user.enabled
+                or credential.version not in ("", credential_version(user, credential.access_key))
+            ):
                 raise Unauthenticated("the user, or the password that it showed, is gone or disabled by now")
-            if proof.token is not None:
-                parent = await session.get(TokenRow, proof.token)
+            if credential.token is not None:
+                parent = await session.get(TokenRow, credential.token)
                 if parent is None:
                     raise Unauthenticated("the token that the user showed was revoked or has expired; get a new one")
                 methods = tuple(sorted({*methods, *parent.method.split(_AND)}))
@@ -78,8 +84,8 @@ class Tokens:
                     token_hash=_hash(value),
                     user_id=caller.user_id,
                     method=_AND.join(methods),
-                    access_key=proof.access_key,
-                    parent=proof.token,
+                    access_key=credential.access_key,
+                    parent=credential.token,
                     project=project,
                     is_scoped=is_scoped,
                     issued_at=now,
@@ -114,7 +120,7 @@ class Tokens:
                 .where(
                     TokenRow.token_hash == _hash(value),
                     TokenRow.expires_at > now,
-                    TokenRow.issued_at <= now + CLOCKS_DIFFER_BY,
+                    TokenRow.issued_at <= now + MAX_CLOCK_SKEW,
                     true() if even_disabled else is_enabled,
                 )
             )
@@ -122,14 +128,14 @@ class Tokens:
         if found is None:
             return None
         token, user, domain = found
-        proof = Proof(
+        credential = Credential(
             access_key=token.access_key,
             token=token.token_hash,
-            mark=mark_of(user, token.access_key),
+            version=credential_version(user, token.access_key),
             expires_at=token.expires_at,
         )
         return TokenRecord(
-            owner=replace(caller_of(user, domain), proof=proof),
+            owner=replace(caller_of(user, domain), credential=credential),
             methods=tuple(token.method.split(_AND)),
             project=RegionId(token.project) if token.project is not None else None,
             is_scoped=token.is_scoped,
@@ -139,7 +145,9 @@ class Tokens:
 
     async def revoke(self, token: TokenRecord) -> None:
         """Revoke a token and all tokens issued by it; the next request with one of them is refused."""
-        revoked = select(TokenRow.token_hash).where(TokenRow.token_hash == token.owner.proof.token).cte(recursive=True)
+        revoked = (
+            select(TokenRow.token_hash).where(TokenRow.token_hash == token.owner.credential.token).cte(recursive=True)
+        )
         revoked = revoked.union(select(TokenRow.token_hash).where(TokenRow.parent == revoked.c.token_hash))
         async with self._database.write() as session:
             # A token that is being issued by this one is stored before this, or not at all.

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from tagferry import bounds
-from tagferry.accounts.model import Caller, Domain, Proof, UserRecord
+from tagferry.accounts.model import Caller, Credential, Domain, UserRecord
 from tagferry.accounts.vault import Vault
 from tagferry.db.engine import Database
 from tagferry.db.tables import AccessKeyRow, DomainRow, TokenRow, UserRow
@@ -232,13 +232,13 @@ class Users:
         user, domain = found
         if not await self._vault.password_matches(password, user.password_hash) or not user.enabled:
             return None
-        return caller_of(user, domain, Proof(mark=mark_of(user)))
+        return caller_of(user, domain, Credential(version=credential_version(user)))
 
-    async def by_root(self, user_id: str, access_key: str | None, token: str | None = None) -> Caller | None:
+    async def by_credential(self, user_id: str, access_key: str | None, token: str | None = None) -> Caller | None:
         """The user, if it is enabled and still has this permanent access key, enabled too, or, without one, a password.
 
-        What goes back to the key or password is good as long as the caller's `proof.mark` stays the same. With the hash
-        of a token, that token must not have been revoked either.
+        A credential derived from that key or password is valid as long as `credential.version` stays the same. With the
+        hash of a token, that token must not have been revoked either.
         """
         parameters = {"user": user_id}
         if access_key is not None:
@@ -255,7 +255,9 @@ class Users:
                 domain_id=user.domain_id,
                 domain_name=user.domain_name,
                 is_admin=user.is_admin,
-                proof=Proof(access_key=access_key, token=token, mark=_mark(user.password_hash, access_key)),
+                credential=Credential(
+                    access_key=access_key, token=token, version=_credential_version(user.password_hash, access_key)
+                ),
             )
         return None
 
@@ -278,7 +280,7 @@ def check_description(description: str) -> None:
         raise Invalid("description", f"must be at most {DESCRIPTION_LIMIT} characters, none of them NUL")
 
 
-def caller_of(user: UserRow, domain: DomainRow, proof: Proof | None = None) -> Caller:
+def caller_of(user: UserRow, domain: DomainRow, credential: Credential | None = None) -> Caller:
     """The caller that these rows describe."""
     return Caller(
         user_id=user.id,
@@ -286,16 +288,16 @@ def caller_of(user: UserRow, domain: DomainRow, proof: Proof | None = None) -> C
         domain_id=domain.id,
         domain_name=domain.name,
         is_admin=user.is_admin,
-        proof=proof or Proof(),
+        credential=credential or Credential(),
     )
 
 
-def mark_of(user: UserRow, access_key: str | None = None) -> str:
+def credential_version(user: UserRow, access_key: str | None = None) -> str:
     """A text that changes with the user's access key, or without one with its password, of which it tells nothing."""
-    return _mark(user.password_hash, access_key)
+    return _credential_version(user.password_hash, access_key)
 
 
-def _mark(password_hash: str, access_key: str | None) -> str:
+def _credential_version(password_hash: str, access_key: str | None) -> str:
     return access_key if access_key is not None else hashlib.sha256(password_hash.encode()).hexdigest()[:32]
 
 

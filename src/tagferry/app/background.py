@@ -9,20 +9,20 @@ from datetime import timedelta
 from tagferry.accounts.repositories import Repositories
 from tagferry.app.accounts import Accounts
 from tagferry.app.sync import SyncComponents
-from tagferry.automation.retention.history import History
-from tagferry.automation.retention.observed import Sightings
-from tagferry.automation.retention.runner import Retention
+from tagferry.automation.retention.history import DeletionHistory
+from tagferry.automation.retention.observed import ObservedTags
+from tagferry.automation.retention.runner import RetentionRunner
 from tagferry.automation.retention.store import Policies
-from tagferry.automation.rules.runner import Dispatch
-from tagferry.automation.rules.service import RuleBook
+from tagferry.automation.rules.runner import RuleRunner
+from tagferry.automation.rules.service import RuleService
 from tagferry.automation.rules.store import Rules
 from tagferry.automation.triggers.deliveries import Deliveries
-from tagferry.automation.triggers.follower import Announcer
+from tagferry.automation.triggers.follower import TriggerFollower
 from tagferry.automation.triggers.sender import WebhookSender
-from tagferry.automation.triggers.service import TriggerBook
+from tagferry.automation.triggers.service import TriggerService
 from tagferry.automation.triggers.store import Triggers
 from tagferry.automation.triggers.webhooks import Webhook, Webhooks
-from tagferry.automation.watch.watcher import Watch
+from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.db.clock import Clock
 from tagferry.housekeeping import run_housekeeping
 from tagferry.names import RegionId
@@ -39,12 +39,12 @@ from tagferry.tls import ClientTls
 class AutomationComponents:
     """What people lay down for repositories, and what carries it out."""
 
-    watch: Watch
-    rulebook: RuleBook
-    triggerbook: TriggerBook
-    retention: Retention
+    watch: TagWatcher
+    rules: RuleService
+    triggers: TriggerService
+    retention: RetentionRunner
     policies: Policies
-    history: History
+    history: DeletionHistory
 
 
 @asynccontextmanager
@@ -52,15 +52,15 @@ async def open_automation(
     settings: Settings, accounts: Accounts, repositories: Repositories, sync: SyncComponents
 ) -> AsyncIterator[AutomationComponents]:
     """Begin to follow tags, to carry policies out, to call webhooks and to forget what is old."""
-    database, regions, leads = accounts.database, sync.regions, sync.membership.is_leader
+    database, regions, is_leader = accounts.database, sync.regions, sync.membership.is_leader
     rules, arrivals, triggers = Rules(database), Arrivals(database), Triggers(database)
-    deliveries, history, policies = Deliveries(database, sync.bus), History(database), Policies(database)
-    announcer = Announcer(regions=regions, triggers=triggers, deliveries=deliveries)
+    deliveries, history, policies = Deliveries(database, sync.bus), DeletionHistory(database), Policies(database)
+    announcer = TriggerFollower(regions=regions, triggers=triggers, deliveries=deliveries)
     pauses = {RegionId(name): region.poll_interval for name, region in settings.regions.items()}
-    watch = Watch(
+    watch = TagWatcher(
         followers=[
             announcer,
-            Dispatch(
+            RuleRunner(
                 regions=regions,
                 rules=rules,
                 arrivals=arrivals,
@@ -71,24 +71,24 @@ async def open_automation(
         ],
         regions=regions,
         arrivals=arrivals,
-        on_push=announcer.pushed,
+        record_push=announcer.pushed,
         poll_seconds={name: pause for name, pause in pauses.items() if pause is not None},
-        leads=leads,
+        is_leader=is_leader,
     )
     clock = Clock(database, settling=timedelta(minutes=settings.retention.settling_minutes))
-    retention = Retention(
+    retention = RetentionRunner(
         regions=regions,
         policies=policies,
-        sightings=Sightings(database),
+        observed_tags=ObservedTags(database),
         history=history,
         forget=watch.forget,
-        leads=leads,
+        is_leader=is_leader,
         interval=timedelta(hours=settings.retention.interval_hours),
         is_plausible=clock.is_plausible,
         most=settings.retention.tags_per_run,
     )
     webhooks = Webhooks(map(_webhook, settings.webhooks))
-    sender = WebhookSender(deliveries=deliveries, webhooks=webhooks, regions=regions, bus=sync.bus, leads=leads)
+    sender = WebhookSender(deliveries=deliveries, webhooks=webhooks, regions=regions, bus=sync.bus, is_leader=is_leader)
     async with AsyncExitStack() as stack:
         house = run_housekeeping(
             regions,
@@ -104,20 +104,20 @@ async def open_automation(
             if isinstance(region.store, DiskStore):
                 scrubber = Scrubber(region, restorer, days=settings.limits.scrub_days)
                 stack.push_async_callback(_cancel, asyncio.create_task(scrubber.run()))
-        sync.bus.subscribe(ENDED, watch.notice_ends)
+        sync.bus.subscribe(ENDED, watch.jobs_ended)
         for each in (watch, retention, sender):
             stack.push_async_callback(each.close)
             each.start()
         yield AutomationComponents(
             watch=watch,
-            rulebook=RuleBook(
+            rules=RuleService(
                 regions=regions,
                 access=accounts.access,
                 repositories=repositories,
                 rules=rules,
-                on_put=watch.notice_repository,
+                on_rule_changed=watch.repository_changed,
             ),
-            triggerbook=TriggerBook(
+            triggers=TriggerService(
                 regions=regions,
                 repositories=repositories,
                 triggers=triggers,

@@ -20,7 +20,7 @@ from tagferry.accounts.tokens import Tokens
 from tagferry.app.accounts import Accounts, open_accounts
 from tagferry.app.background import AutomationComponents, open_automation
 from tagferry.app.sync import SyncComponents, open_sync
-from tagferry.automation.watch.watcher import Watch
+from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.db.tables import OrganizationPermissionRow, RepositoryPermissionRow
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.oci.model import Manifest
@@ -123,8 +123,8 @@ def _services(
         temporary=accounts.temporary,
         authenticator=Authenticator(accounts.users, accounts.keys, tokens, accounts.temporary, lockout, signatures),
         sync=sync.service,
-        rulebook=automation.rulebook,
-        triggerbook=automation.triggerbook,
+        rules=automation.rules,
+        triggers=automation.triggers,
         watch=automation.watch,
         retention=automation.retention,
         retention_policies=automation.policies,
@@ -162,7 +162,7 @@ def _listener(region: Region, settings: RegionSettings, services: Services) -> L
 
 
 async def _pushed(
-    watch: Watch, region: RegionId, repository: RepositoryName, tag: Tag | None, digest: Digest, by: str | None
+    watch: TagWatcher, region: RegionId, repository: RepositoryName, tag: Tag | None, digest: Digest, by: str | None
 ) -> None:
     if tag is not None:
         await watch.pushed(region, repository, tag, digest, by)

@@ -18,12 +18,12 @@ from tagferry.accounts.shares import Shares
 from tagferry.accounts.temporary import TemporaryCredentials
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
-from tagferry.automation.retention.history import History
-from tagferry.automation.retention.runner import Retention
+from tagferry.automation.retention.history import DeletionHistory
+from tagferry.automation.retention.runner import RetentionRunner
 from tagferry.automation.retention.store import Policies
-from tagferry.automation.rules.service import RuleBook
-from tagferry.automation.triggers.service import TriggerBook
-from tagferry.automation.watch.watcher import Watch
+from tagferry.automation.rules.service import RuleService
+from tagferry.automation.triggers.service import TriggerService
+from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.db.engine import Database
 from tagferry.regions import Region, Regions
 from tagferry.registry.api.asgi import origin
@@ -54,12 +54,12 @@ class Services:
     temporary: TemporaryCredentials
     authenticator: Authenticator
     sync: SyncService
-    rulebook: RuleBook
-    triggerbook: TriggerBook
-    watch: Watch
-    retention: Retention
+    rules: RuleService
+    triggers: TriggerService
+    watch: TagWatcher
+    retention: RetentionRunner
     retention_policies: Policies
-    retention_history: History
+    retention_history: DeletionHistory
     load: Load
     body_budget: BodyBudget
 

@@ -27,7 +27,7 @@ async def notify(request: Request, context: RequestContext) -> Response:
     for repository, references in _deletions(events).items():
         await watch.forget(region, repository, *references)
     for repository, tag in _pushes(events):
-        watch.notice(region, repository, tag)
+        watch.tag_changed(region, repository, tag)
     return JSONResponse({}, status_code=202)
 
 

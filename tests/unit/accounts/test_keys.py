@@ -62,7 +62,7 @@ async def test_a_disabled_key_leads_nowhere_until_it_is_enabled(users: Users, ke
     assert disabled == await keys.show(key.access_key)
     assert (disabled.enabled, disabled.description) == (False, "nightly")
     assert await keys.by_key(key.access_key) is None
-    assert await users.by_root(carol.user_id, key.access_key) is None
+    assert await users.by_credential(carol.user_id, key.access_key) is None
     await keys.update(key.access_key, enabled=True, description="")
     assert await keys.by_key(key.access_key) == (carol, key.secret_key)
 

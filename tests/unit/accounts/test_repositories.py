@@ -64,12 +64,12 @@ async def test_one_that_only_the_registry_knew_is_private_and_its_organizations(
     repositories: Repositories, alice: Caller, bob: Caller
 ):
     since = datetime(2024, 5, 6, tzinfo=UTC)
-    made = await repositories.find_or_make(bob, NORTH, WEB, since=since)
+    made = await repositories.find_or_create(bob, NORTH, WEB, since=since)
 
     assert (made.category, made.description, made.is_public) == ("other", "", False)
     assert (made.creator_name, made.created_at) == ("alice", since)
-    assert await repositories.find_or_make(alice, NORTH, WEB) == made
-    assert (await repositories.find_or_make(bob, OPEN, WEB)).creator_name == "bob"
+    assert await repositories.find_or_create(alice, NORTH, WEB) == made
+    assert (await repositories.find_or_create(bob, OPEN, WEB)).creator_name == "bob"
 
 
 async def test_what_is_not_said_anew_stays(repositories: Repositories, alice: Caller):
@@ -119,7 +119,7 @@ async def test_many_who_speak_of_a_repository_at_once_make_one_record(either: Da
     organizations, repositories = Organizations(either), Repositories(either)
     await organizations.create(alice, NORTH, TEAM)
 
-    made = await asyncio.gather(*(repositories.find_or_make(alice, NORTH, SHOP) for _ in range(8)))
+    made = await asyncio.gather(*(repositories.find_or_create(alice, NORTH, SHOP) for _ in range(8)))
 
     assert len({record.id for record in made}) == 1
     with pytest.raises(Conflict):

@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.keys import AccessKeys
-from tagferry.accounts.model import AccessKey, Caller, Proof, TemporaryKey
-from tagferry.accounts.temporary import TemporaryCredentials, lifetime_of
+from tagferry.accounts.model import AccessKey, Caller, Credential, TemporaryKey
+from tagferry.accounts.temporary import TemporaryCredentials, parse_lifetime
 from tagferry.accounts.tokens import Tokens
 from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
@@ -112,7 +112,7 @@ async def test_nothing_outlives_what_it_was_got_by(
     again = await temporary.create_key(found[0], 24 * HOUR)
 
     assert again.expires_at == made.expires_at
-    assert found[0].proof.is_temporary_key
+    assert found[0].credential.is_temporary_key
 
 
 async def test_the_kinds_are_not_taken_for_each_other(
@@ -184,7 +184,7 @@ async def test_a_token_got_by_a_key_ends_with_it_and_others_with_the_password(
     users: Users, keys: AccessKeys, tokens: Tokens, authenticator: Authenticator, carol: Caller, key: AccessKey
 ):
     caller = await authenticator.by_secret_key(key.access_key, key.secret_key, address=HOME)
-    assert caller.proof == Proof(access_key=key.access_key, mark=key.access_key)
+    assert caller.credential == Credential(access_key=key.access_key, version=key.access_key)
     by_secret, by_password = await tokens.issue(caller, methods=("hw_ak_sk",)), await tokens.issue(carol)
 
     await users.update(carol.user_id, password="battery staple")
@@ -225,11 +225,11 @@ async def test_a_wrong_secret_key_is_refused_and_locks(
 
 
 def test_a_lifetime_is_from_a_quarter_of_an_hour_to_a_day():
-    assert lifetime_of("duration_seconds", 900) == timedelta(minutes=15)
-    assert lifetime_of("duration_seconds", 86400) == timedelta(days=1)
+    assert parse_lifetime("duration_seconds", 900) == timedelta(minutes=15)
+    assert parse_lifetime("duration_seconds", 86400) == timedelta(days=1)
     for wrong in (899, 86401, 0, -1):
         with pytest.raises(Invalid, match="duration_seconds must be 900 to 86400 seconds"):
-            lifetime_of("duration_seconds", wrong)
+            parse_lifetime("duration_seconds", wrong)
 
 
 async def test_a_clock_that_goes_back_revives_no_credential_that_had_expired(

@@ -40,8 +40,8 @@ async def test_a_revoked_token_ends_all_that_was_got_by_it_and_nothing_else(eith
     with pytest.raises(Unauthenticated, match="was revoked or has expired"):
         await tokens.issue(shown, methods=("token",))
     await tokens.revoke(seen)
-    assert await users.by_root(carol.user_id, None, shown.proof.token) is None
-    assert await users.by_root(carol.user_id, None, (await owner(tokens, first.value)).proof.token) == carol
+    assert await users.by_credential(carol.user_id, None, shown.credential.token) is None
+    assert await users.by_credential(carol.user_id, None, (await owner(tokens, first.value)).credential.token) == carol
 
 
 async def test_a_clock_that_goes_back_revives_no_token_that_had_expired(either: Database, vault: Vault):

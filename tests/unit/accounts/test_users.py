@@ -198,8 +198,8 @@ async def test_a_disabled_user_is_known_and_let_in_by_nothing(users: Users, keys
     assert await users.list_users(enabled=True) == []
     assert await users.by_password("carol", PASSWORD) is None
     assert await users.by_id(carol.user_id) is None
-    assert await users.by_root(carol.user_id, None) is None
-    assert await users.by_root(carol.user_id, key.access_key) is None
+    assert await users.by_credential(carol.user_id, None) is None
+    assert await users.by_credential(carol.user_id, key.access_key) is None
     assert await keys.by_key(key.access_key) is None
     await users.update(carol.user_id, enabled=True)
     assert await users.by_password("carol", PASSWORD) == carol

@@ -11,10 +11,10 @@ from tagferry.accounts.model import Caller
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.repositories import Repositories
 from tagferry.accounts.users import Users
-from tagferry.automation.rules.runner import Dispatch
-from tagferry.automation.rules.service import RuleBook
-from tagferry.automation.rules.store import Rule, Rules, RuleWish
-from tagferry.automation.watch.watcher import Watch
+from tagferry.automation.rules.runner import RuleRunner
+from tagferry.automation.rules.service import RuleService
+from tagferry.automation.rules.store import Rule, Rules, RuleSpec
+from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, RepositoryRef, Tag
@@ -75,7 +75,7 @@ class Courier:
             if replace(earlier, id=request.id) == request:
                 place = JobPlace(id=job_id, status=JobStatus.RUNNING, override=request.override, is_joined=True)
                 return StartedSync(request=request, jobs={request.tags[0]: place})
-        is_in_place = await self._wanted(request) == await self._standing(request)
+        is_in_place = await self._desired(request) == await self._current(request)
         if is_in_place and not await self._is_unsearched(request):
             return StartedSync(request=request, jobs={})
         row = SyncJobRow(
@@ -98,7 +98,7 @@ class Courier:
         async with self.database.write() as session:
             session.add(row)
         self.waiting.append((row.id, request))
-        self.read[row.id] = await self._wanted(request)
+        self.read[row.id] = await self._desired(request)
         if not self.holding:
             await self.deliver()
         place = JobPlace(id=row.id, status=JobStatus.WAITING, override=request.override)
@@ -110,10 +110,10 @@ class Courier:
         seen = self.read if crossing else {}
         while self.waiting:
             job_id, request = self.waiting.pop(0)
-            wanted, standing = seen.get(job_id) or await self._wanted(request), await self._standing(request)
+            wanted, current = seen.get(job_id) or await self._desired(request), await self._current(request)
             assert wanted is not None
-            if standing is not None and standing != wanted and not request.override:
-                await self._end(job_id, JobStatus.EXISTED, standing)
+            if current is not None and current != wanted and not request.override:
+                await self._end(job_id, JobStatus.EXISTED, current)
                 continue
             await push(self.stores[request.target_region], APP, self.samples[wanted], request.tags[0])
             await self._end(job_id, JobStatus.SUCCESS, wanted)
@@ -138,11 +138,11 @@ class Courier:
         target = Target(request.target_region, request.target_namespace)
         return bool(await Searches(self.database).unfinished(way, target, request.tags))
 
-    async def _wanted(self, request: SyncRequest) -> Digest | None:
+    async def _desired(self, request: SyncRequest) -> Digest | None:
         digest = await self.stores[request.source_region].tag(APP, request.tags[0])
         return self.rewritten[digest].digest if digest in self.rewritten else digest
 
-    async def _standing(self, request: SyncRequest) -> Digest | None:
+    async def _current(self, request: SyncRequest) -> Digest | None:
         return await self.stores[request.target_region].tag(APP, request.tags[0])
 
 
@@ -162,19 +162,19 @@ class Circle:
             [Region(id=name, url=f"https://{name}.example", store=store) for name, store in self.stores.items()]
         )
         self.watch = self.new_watch()
-        self.rulebook = RuleBook(
+        self.rule_service = RuleService(
             regions=self.regions,
             access=AccessControl(database),
             repositories=Repositories(database),
             rules=self.rules,
-            on_put=lambda _source: None,
+            on_rule_changed=lambda _source: None,
         )
 
-    def new_watch(self, **options: Any) -> Watch:
+    def new_watch(self, **options: Any) -> TagWatcher:
         """Watching, for rules, with nothing but the database in common with the one before it."""
         given: dict[str, Any] = {"poll_seconds": {}, "clock": self.clock} | options
         arrivals = Arrivals(self.database)
-        dispatch = Dispatch(
+        dispatch = RuleRunner(
             regions=self.regions,
             rules=self.rules,
             arrivals=arrivals,
@@ -183,13 +183,15 @@ class Circle:
             start=self.courier.start,
             clock=given["clock"],
         )
-        return Watch(followers=[dispatch], regions=self.regions, arrivals=arrivals, on_push=unrecorded, **given)
+        return TagWatcher(
+            followers=[dispatch], regions=self.regions, arrivals=arrivals, record_push=unrecorded, **given
+        )
 
     async def rule(self, start: RegionId, end: RegionId, **fields: Any) -> Rule:
         """Make a rule from one region's repository to another's."""
         values: dict[str, Any] = {"caller": self.admin, "override": True, "sync_auto": True} | fields
-        return await self.rulebook.put(
-            RuleWish(source=source(start), target_region=end, target_namespace=TEAM, **values)
+        return await self.rule_service.put(
+            RuleSpec(source=source(start), target_region=end, target_namespace=TEAM, **values)
         )
 
     async def push(self, region: RegionId, sample: SampleImage, tag: Tag = V1, *, seen: bool = True) -> None:
@@ -214,6 +216,6 @@ class Circle:
         async with self.database.write() as session:
             await session.execute(update(SyncJobRow).where(SyncJobRow.id == job_id).values(status=status.value))
 
-    async def standing(self, tag: Tag = V1) -> list[Digest | None]:
+    async def digests(self, tag: Tag = V1) -> list[Digest | None]:
         """What the tag points to in each region."""
         return [await store.tag(APP, tag) for store in self.stores.values()]

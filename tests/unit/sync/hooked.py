@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tagferry.accounts.repositories import Repositories
-from tagferry.automation.triggers.deliveries import Deliveries, Delivery
-from tagferry.automation.triggers.follower import Announcer
-from tagferry.automation.triggers.service import TriggerBook
+from tagferry.automation.triggers.deliveries import Deliveries, DueDelivery
+from tagferry.automation.triggers.follower import TriggerFollower
+from tagferry.automation.triggers.service import TriggerService
 from tagferry.automation.triggers.store import Trigger, Triggers, TriggerSpec
 from tagferry.automation.triggers.webhooks import Webhook, Webhooks
-from tagferry.automation.watch.watcher import Watch
+from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.names import Digest, Tag
 from tagferry.sync.jobs.history import Arrivals
@@ -46,17 +46,17 @@ class Hooked:
         self.bus = LocalMessageBus()
         self.deliveries = Deliveries(circle.database, self.bus)
         self.repositories = Repositories(circle.database)
-        self.announcer = Announcer(
+        self.announcer = TriggerFollower(
             regions=circle.regions, triggers=self.triggers, deliveries=self.deliveries, clock=circle.clock
         )
-        self.watch = Watch(
+        self.watch = TagWatcher(
             followers=[self.announcer],
             regions=circle.regions,
             arrivals=Arrivals(circle.database),
-            on_push=self.announcer.pushed,
+            record_push=self.announcer.pushed,
             poll_seconds={},
         )
-        self.book = TriggerBook(
+        self.book = TriggerService(
             regions=circle.regions,
             repositories=self.repositories,
             triggers=self.triggers,
@@ -66,7 +66,7 @@ class Hooked:
         )
 
     async def make(self, *, enabled: bool = True, **fields: Any) -> Trigger:
-        record = await self.repositories.find_or_make(self.circle.admin, A, APP)
+        record = await self.repositories.find_or_create(self.circle.admin, A, APP)
         wanted = spec(**fields)
         await self.book.create(self.circle.admin, source(A), record.id, wanted, enabled=enabled)
         return await self.triggers.find(source(A), wanted.name)
@@ -75,11 +75,11 @@ class Hooked:
         """Let a tag point elsewhere, without telling anybody."""
         await push(self.circle.stores[A], APP, sample, tag)
 
-    async def due(self, **options: Any) -> list[Delivery]:
+    async def due(self, **options: Any) -> list[DueDelivery]:
         return await self.deliveries.due(later(seconds=1), **{"limit": 100} | options)
 
     async def told(self) -> list[tuple[str, Tag, Digest]]:
         """Everything that any trigger has to tell, or has told, in that order."""
         found = await self.book.of_repository(source(A))
-        calls = [(call.id, trigger.spec.name, call) for trigger, calls in found for call in calls]
-        return [(name, call.tag, call.digest) for _, name, call in sorted(calls, key=lambda one: one[0])]
+        calls = [(delivery.id, trigger.spec.name, delivery) for trigger, calls in found for delivery in calls]
+        return [(name, delivery.tag, delivery.digest) for _, name, delivery in sorted(calls, key=lambda one: one[0])]

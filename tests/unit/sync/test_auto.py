@@ -36,8 +36,8 @@ async def test_what_stood_there_before_the_rule_is_left_alone_and_what_is_pushed
 
     await circle.push(A, NEW)
     await circle.push(A, OTHER, V2)
-    assert await circle.standing() == [NEW.digest, NEW.digest, None]
-    assert await circle.standing(V2) == [OTHER.digest, OTHER.digest, None]
+    assert await circle.digests() == [NEW.digest, NEW.digest, None]
+    assert await circle.digests(V2) == [OTHER.digest, OTHER.digest, None]
 
 
 async def test_a_request_of_a_rule_tells_all_that_the_rule_says(circle: Circle):
@@ -97,7 +97,7 @@ async def test_two_regions_that_synchronize_to_each_other_come_to_rest(pair: Cir
         await pair.watch.scan(source(region))
 
     assert pair.courier.ways() == ["a>b", "b>a"]
-    assert await pair.standing() == [OTHER.digest, OTHER.digest, None]
+    assert await pair.digests() == [OTHER.digest, OTHER.digest, None]
 
 
 async def test_an_old_image_that_is_pushed_again_goes_though_it_once_came_from_there(pair: Circle):
@@ -106,7 +106,7 @@ async def test_an_old_image_that_is_pushed_again_goes_though_it_once_came_from_t
     await pair.push(A, NEW)
 
     assert pair.courier.ways() == ["b>a", "a>b", "a>b"]
-    assert await pair.standing() == [NEW.digest, NEW.digest, None]
+    assert await pair.digests() == [NEW.digest, NEW.digest, None]
 
 
 async def test_different_pushes_on_both_sides_at_once_come_to_rest_with_one_of_them(pair: Circle):
@@ -118,7 +118,7 @@ async def test_different_pushes_on_both_sides_at_once_come_to_rest_with_one_of_t
     await pair.courier.deliver()
     await pair.see(B)
 
-    assert await pair.standing() == [NEW.digest, NEW.digest, None]
+    assert await pair.digests() == [NEW.digest, NEW.digest, None]
     assert pair.courier.ways() == ["a>b"]
 
 
@@ -133,7 +133,7 @@ async def test_copies_that_cross_on_their_way_come_to_rest(pair: Circle):
     assert pair.courier.ways() == ["a>b", "b>a"]
 
     await pair.courier.deliver(crossing=True)
-    assert await pair.standing() == [OTHER.digest, NEW.digest, None]
+    assert await pair.digests() == [OTHER.digest, NEW.digest, None]
     await pair.see(A)
     await pair.see(B)
 
@@ -147,11 +147,11 @@ async def test_what_is_pushed_while_a_job_copies_what_stood_there_before_is_not_
     await circle.push(A, NEW)
     await circle.push(A, OTHER)
     await circle.courier.deliver(crossing=True)
-    assert await circle.standing() == [OTHER.digest, NEW.digest, None]
+    assert await circle.digests() == [OTHER.digest, NEW.digest, None]
 
     await circle.see(A)
 
-    assert await circle.standing() == [OTHER.digest, OTHER.digest, None]
+    assert await circle.digests() == [OTHER.digest, OTHER.digest, None]
 
 
 async def test_an_image_that_was_rewritten_on_its_way_is_not_sent_back(pair: Circle):
@@ -161,7 +161,7 @@ async def test_an_image_that_was_rewritten_on_its_way_is_not_sent_back(pair: Cir
     await pair.push(A, NEW)
 
     assert pair.courier.ways() == ["a>b"]
-    assert await pair.standing() == [NEW.digest, OTHER.digest, None]
+    assert await pair.digests() == [NEW.digest, OTHER.digest, None]
 
 
 async def test_what_arrives_goes_on_to_the_next_region(circle: Circle):
@@ -173,7 +173,7 @@ async def test_what_arrives_goes_on_to_the_next_region(circle: Circle):
     await circle.push(A, NEW)
 
     assert circle.courier.ways() == ["a>b", "b>c"]
-    assert await circle.standing() == [NEW.digest] * 3
+    assert await circle.digests() == [NEW.digest] * 3
 
 
 @pytest.mark.parametrize("rewrites", [False, True])
@@ -197,7 +197,7 @@ async def test_a_ring_of_rules_comes_to_rest_even_where_images_are_rewritten_or_
     for region in (B, A, C):
         await circle.see(region)
 
-    assert len(set(await circle.standing())) == 1
+    assert len(set(await circle.digests())) == 1
     assert len(circle.courier.requests) <= 4
 
 
@@ -220,7 +220,7 @@ async def test_a_creator_who_may_no_more_is_asked_for_now_and_then_and_the_tag_w
     circle.courier.refusal = None
     circle.clock.now += 600.0
     await circle.watch.scan(source(A))
-    assert await circle.standing() == [NEW.digest, NEW.digest, None]
+    assert await circle.digests() == [NEW.digest, NEW.digest, None]
 
 
 @pytest.mark.parametrize("end", ["delete", "disable"])
@@ -259,7 +259,7 @@ async def test_a_crash_between_the_start_and_its_record_only_asks_again(circle: 
     await circle.watch.scan(source(A))
 
     assert circle.courier.ways() == ["a>b", "a>b"]
-    assert await circle.standing() == [NEW.digest, NEW.digest, None]
+    assert await circle.digests() == [NEW.digest, NEW.digest, None]
 
 
 @pytest.mark.parametrize("reference", [V1, OLD.digest])
@@ -344,7 +344,7 @@ async def test_a_rule_ends_with_the_organizations_that_it_leads_between(circle: 
 async def test_a_rule_that_is_deleted_remembers_nothing_and_records_nothing_more(circle: Circle):
     await circle.push(A, OLD)
     rule = await circle.rule(A, B)
-    await circle.rulebook.delete(circle.admin, source(A), B, TEAM)
+    await circle.rule_service.delete(circle.admin, source(A), B, TEAM)
     await circle.rules.keep(rule.id, V1, Handled(NEW.digest, 0))
     await circle.push(A, NEW)
 

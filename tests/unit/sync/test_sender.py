@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
-from tagferry.automation.triggers.deliveries import Call
+from tagferry.automation.triggers.deliveries import Delivery
 from tagferry.automation.triggers.sender import WebhookSender, _pause
 from tagferry.automation.triggers.webhooks import Webhook, Webhooks
 from tagferry.db.tables import DeliveryRow
@@ -31,9 +31,9 @@ async def begin(hooked: Hooked, hook: Receiver) -> AsyncIterator[Callable[..., W
     """Begin to call; every sender is a process of its own that shares but the database."""
     senders = []
 
-    def begin(*, leads: bool = True, webhook: dict[str, Any] | None = None) -> WebhookSender:
+    def begin(*, is_leader: bool = True, webhook: dict[str, Any] | None = None) -> WebhookSender:
         async def answer() -> bool:
-            return leads
+            return is_leader
 
         fields = {"url": hook.url, "cluster_id": "production"} | (webhook or {})
         sender = WebhookSender(
@@ -41,7 +41,7 @@ async def begin(hooked: Hooked, hook: Receiver) -> AsyncIterator[Callable[..., W
             webhooks=Webhooks([Webhook(**fields)]),
             regions=hooked.circle.regions,
             bus=hooked.bus,
-            leads=answer,
+            is_leader=answer,
         )
         sender.start()
         senders.append(sender)
@@ -52,15 +52,15 @@ async def begin(hooked: Hooked, hook: Receiver) -> AsyncIterator[Callable[..., W
         await sender.close()
 
 
-async def calls(hooked: Hooked) -> list[Call]:
+async def calls(hooked: Hooked) -> list[Delivery]:
     _, shown = await hooked.book.find(source(A), "deploy")
     return shown
 
 
-async def ended(hooked: Hooked) -> Call:
+async def ended(hooked: Hooked) -> Delivery:
     """The one call there is, once it has ended."""
 
-    async def has_ended() -> Call | None:
+    async def has_ended() -> Delivery | None:
         (call,) = await calls(hooked)
         return call if call.ended_at else None
 
@@ -100,7 +100,7 @@ async def test_a_process_that_does_not_lead_calls_nobody(
     hooked: Hooked, hook: Receiver, begin: Callable[..., WebhookSender]
 ):
     await hooked.make()
-    begin(leads=False)
+    begin(is_leader=False)
     await hooked.watch.pushed(A, APP, V1, NEW.digest, None)
     begin(webhook={"url": f"{hook.url}/leader"})
     await eventually(lambda: hook.has(1))

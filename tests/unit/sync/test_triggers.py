@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tagferry.accounts.repositories import RepositoryMetadata
-from tagferry.automation.triggers.deliveries import SHOWN, Call, DeliveryStatus
+from tagferry.automation.triggers.deliveries import HISTORY_LIMIT, Delivery, DeliveryStatus
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import Tag
 from tests.unit.sync.circle import APP, V1, A, B, source
@@ -33,9 +33,9 @@ async def test_a_push_is_recorded_before_it_is_answered_and_looking_finds_nothin
     await hooked.watch.pushed(A, APP, V1, NEW.digest, "carol")
     await hooked.watch.check(source(A), V1)
 
-    (delivery,) = await hooked.due()
-    assert (delivery.call.digest, delivery.call.pushed_by) == (NEW.digest, "carol")
-    assert delivery.trigger.source == source(A)
+    (due,) = await hooked.due()
+    assert (due.delivery.digest, due.delivery.pushed_by) == (NEW.digest, "carol")
+    assert due.trigger.source == source(A)
 
 
 async def test_who_is_told_at_the_same_time_hears_once(hooked: Hooked):
@@ -54,12 +54,12 @@ async def test_who_is_told_at_the_same_time_hears_once(hooked: Hooked):
 
 async def test_what_was_seen_before_somebody_else_told_of_a_push_is_not_told_back(hooked: Hooked):
     trigger = await hooked.make()
-    before = await hooked.triggers.heard([trigger.id], V1)
+    before = await hooked.triggers.seen_digests([trigger.id], V1)
     await hooked.watch.pushed(A, APP, V1, NEW.digest, None)
 
-    assert not await hooked.deliveries.record([trigger], V1, OTHER.digest, heard=before)
-    assert await hooked.deliveries.record([trigger], V2, OTHER.digest, heard={})
-    assert not await hooked.deliveries.record([trigger], V2, NEW.digest, heard={})
+    assert not await hooked.deliveries.record([trigger], V1, OTHER.digest, seen_digests=before)
+    assert await hooked.deliveries.record([trigger], V2, OTHER.digest, seen_digests={})
+    assert not await hooked.deliveries.record([trigger], V2, NEW.digest, seen_digests={})
     assert await hooked.told() == [("deploy", V1, NEW.digest), ("deploy", V2, OTHER.digest)]
 
 
@@ -110,11 +110,11 @@ async def test_calls_about_a_tag_are_made_in_order_and_others_do_not_wait_for_th
         await hooked.watch.pushed(A, APP, tag, sample.digest, None)
 
     first, second = await hooked.due()
-    assert [(one.call.tag, one.call.digest) for one in (first, second)] == [(V1, NEW.digest), (V2, NEW.digest)]
-    assert await hooked.deliveries.claim(first.call, until=later(minutes=1))
-    assert [one.call.tag for one in await hooked.due()] == [V2]
-    await hooked.deliveries.end(first.call, DeliveryStatus.SUCCESS, "")
-    assert [one.call.digest for one in await hooked.due() if one.call.tag == V1] == [OTHER.digest]
+    assert [(one.delivery.tag, one.delivery.digest) for one in (first, second)] == [(V1, NEW.digest), (V2, NEW.digest)]
+    assert await hooked.deliveries.claim(first.delivery, until=later(minutes=1))
+    assert [one.delivery.tag for one in await hooked.due()] == [V2]
+    await hooked.deliveries.end(first.delivery, DeliveryStatus.SUCCESS, "")
+    assert [one.delivery.digest for one in await hooked.due() if one.delivery.tag == V1] == [OTHER.digest]
 
 
 async def test_what_is_due_is_found_in_parts(hooked: Hooked):
@@ -122,41 +122,43 @@ async def test_what_is_due_is_found_in_parts(hooked: Hooked):
     for number in range(5):
         await hooked.watch.pushed(A, APP, Tag(f"t{number}"), NEW.digest, None)
 
-    found: list[Call] = []
+    found: list[Delivery] = []
     while part := await hooked.due(limit=2, after=(found[-1].due_at, found[-1].id) if found else None):
-        found += [delivery.call for delivery in part]
-    assert [call.tag for call in found] == [f"t{number}" for number in range(5)]
+        found += [due.delivery for due in part]
+    assert [delivery.tag for delivery in found] == [f"t{number}" for number in range(5)]
 
 
 async def test_a_call_is_claimed_by_one_and_by_another_when_that_one_is_gone(hooked: Hooked):
     await hooked.make()
     await hooked.watch.pushed(A, APP, V1, NEW.digest, None)
-    (delivery,) = await hooked.due()
+    (due,) = await hooked.due()
 
-    claims = [hooked.deliveries.claim(delivery.call, until=later(minutes=1)) for _ in range(5)]
+    claims = [hooked.deliveries.claim(due.delivery, until=later(minutes=1)) for _ in range(5)]
     assert sorted(await asyncio.gather(*claims)) == [False] * 4 + [True]
     assert await hooked.due() == []
 
     (again,) = await hooked.deliveries.due(later(minutes=2), limit=10)
-    assert (again.call.attempts, again.call.event_id) == (1, delivery.call.event_id)
-    assert await hooked.deliveries.claim(again.call, until=later(minutes=3))
+    assert (again.delivery.attempts, again.delivery.event_id) == (1, due.delivery.event_id)
+    assert await hooked.deliveries.claim(again.delivery, until=later(minutes=3))
     # Who claimed it first and comes back late has nothing to say any more.
-    await hooked.deliveries.end(delivery.call, DeliveryStatus.FAILED, "late")
-    await hooked.deliveries.postpone(again.call, later(minutes=-1), "attempt 2")
+    await hooked.deliveries.end(due.delivery, DeliveryStatus.FAILED, "late")
+    await hooked.deliveries.postpone(again.delivery, later(minutes=-1), "attempt 2")
     (now,) = await hooked.due()
-    assert (now.call.status, now.call.attempts, now.call.detail) == (DeliveryStatus.WAITING, 2, "attempt 2")
+    assert (now.delivery.status, now.delivery.attempts, now.delivery.detail) == (DeliveryStatus.WAITING, 2, "attempt 2")
 
 
 async def test_the_newest_calls_are_shown_and_old_ones_are_forgotten_once_they_have_ended(hooked: Hooked):
     trigger = await hooked.make()
-    for number in range(SHOWN + 2):
+    for number in range(HISTORY_LIMIT + 2):
         await hooked.watch.pushed(A, APP, V1, (NEW, OTHER)[number % 2].digest, f"user {number}")
     (first,) = await hooked.due()
-    assert await hooked.deliveries.claim(first.call, until=later(minutes=1))
-    await hooked.deliveries.end(first.call, DeliveryStatus.SUCCESS, "the webhook answered 200")
+    assert await hooked.deliveries.claim(first.delivery, until=later(minutes=1))
+    await hooked.deliveries.end(first.delivery, DeliveryStatus.SUCCESS, "the webhook answered 200")
 
     shown = (await hooked.deliveries.history([trigger.id]))[trigger.id]
-    assert [call.pushed_by for call in shown] == [f"user {number}" for number in range(SHOWN + 1, 1, -1)]
+    assert [delivery.pushed_by for delivery in shown] == [
+        f"user {number}" for number in range(HISTORY_LIMIT + 1, 1, -1)
+    ]
     assert await hooked.deliveries.prune(ended_before=later(minutes=-1)) == 0
     assert await hooked.deliveries.prune(ended_before=later(minutes=1)) == 1
     assert len(await hooked.due()) == 1

@@ -22,12 +22,12 @@ class Shift:
     """Whether this process leads, as a test says."""
 
     def __init__(self) -> None:
-        self.leads = False
+        self.is_leader = False
         self.asked = 0
 
     async def __call__(self) -> bool:
         self.asked += 1
-        return self.leads
+        return self.is_leader
 
 
 @pytest.fixture
@@ -63,8 +63,8 @@ async def test_what_was_pushed_while_nothing_ran_is_found_at_the_start(ruled: Ci
 
 
 async def test_a_notice_is_followed_at_once(ruled: Circle, begin: Callable[..., None]):
-    begin(leads=Shift())
-    ruled.watch.notice(A, APP, V1)
+    begin(is_leader=Shift())
+    ruled.watch.tag_changed(A, APP, V1)
     await eventually(arrived(ruled))
     assert ruled.courier.ways() == ["a>b"]
 
@@ -73,12 +73,12 @@ async def test_what_a_job_has_brought_goes_on_from_there(ruled: Circle, begin: C
     await ruled.push(B, OLD, seen=False)
     await ruled.rule(B, C)
     shift = Shift()
-    shift.leads = True
-    begin(leads=shift)
+    shift.is_leader = True
+    begin(is_leader=shift)
     await eventually(arrived(ruled))
 
     async def has_gone_on() -> bool:
-        ruled.watch.notice_ends("1")
+        ruled.watch.jobs_ended("1")
         return await ruled.stores[C].tag(APP, V1) == NEW.digest
 
     await eventually(has_gone_on)
@@ -90,23 +90,23 @@ async def test_signals_that_may_have_been_lost_make_a_full_round(
 ):
     monkeypatch.setattr("tagferry.automation.watch.watcher._TICK_SECONDS", 0.02)
     shift = Shift()
-    shift.leads = True
-    begin(leads=shift)
+    shift.is_leader = True
+    begin(is_leader=shift)
     await eventually(arrived(ruled))
     await ruled.push(A, OTHER, seen=False)
 
     async def was_found() -> bool:
-        ruled.watch.notice_ends("")
+        ruled.watch.jobs_ended("")
         return await ruled.stores[B].tag(APP, V1) == OTHER.digest
 
     await eventually(was_found)
 
 
 async def test_names_that_no_rule_can_have_are_passed_over(ruled: Circle, begin: Callable[..., None]):
-    begin(leads=Shift())
-    ruled.watch.notice(A, RepositoryName("nothing-but-a-name"), V1)
+    begin(is_leader=Shift())
+    ruled.watch.tag_changed(A, RepositoryName("nothing-but-a-name"), V1)
     await ruled.watch.forget(A, RepositoryName("nothing-but-a-name"), V1)
-    ruled.watch.notice(A, APP, V1)
+    ruled.watch.tag_changed(A, APP, V1)
     await eventually(arrived(ruled))
 
 
@@ -131,7 +131,7 @@ async def test_only_who_leads_polls_and_whoever_comes_to_lead_looks_at_everythin
     monkeypatch.setattr("tagferry.automation.watch.watcher._TICK_SECONDS", 0.02)
     shift = Shift()
     before = ruled.stores[A].counts["list_tags"]
-    begin(leads=shift, poll_seconds={A: 0.02})
+    begin(is_leader=shift, poll_seconds={A: 0.02})
 
     async def asked_often() -> bool:
         return shift.asked >= 3
@@ -139,7 +139,7 @@ async def test_only_who_leads_polls_and_whoever_comes_to_lead_looks_at_everythin
     await eventually(asked_often)
     assert ruled.stores[A].counts["list_tags"] == before
 
-    shift.leads = True
+    shift.is_leader = True
 
     await eventually(arrived(ruled))
 
@@ -148,17 +148,17 @@ async def test_more_notices_than_there_is_room_for_lose_nothing(
     ruled: Circle, begin: Callable[..., None], monkeypatch: Any
 ):
     monkeypatch.setattr("tagferry.automation.watch.watcher._TICK_SECONDS", 0.02)
-    begin(leads=Shift(), agenda_limit=2)
+    begin(is_leader=Shift(), queue_limit=2)
     for number in range(50):
-        ruled.watch.notice(A, RepositoryName(f"team/other-{number}"), V1)
-    ruled.watch.notice(A, APP, V1)
+        ruled.watch.tag_changed(A, RepositoryName(f"team/other-{number}"), V1)
+    ruled.watch.tag_changed(A, APP, V1)
 
     await eventually(arrived(ruled))
 
 
 async def test_a_source_that_is_down_is_told_once_and_asked_again_later(ruled: Circle):
     ruled.stores[A].failures[V1] = Unavailable("the registry is down")
-    ruled.watch = ruled.new_watch(leads=Shift())
+    ruled.watch = ruled.new_watch(is_leader=Shift())
     with structlog.testing.capture_logs() as logs:
         ruled.watch.start()
 
@@ -167,12 +167,12 @@ async def test_a_source_that_is_down_is_told_once_and_asked_again_later(ruled: C
 
         for _ in range(3):
             asked = ruled.stores[A].counts["head_manifest"]
-            ruled.watch.notice(A, APP, V1)
+            ruled.watch.tag_changed(A, APP, V1)
             await eventually(asked_again)
         assert [entry["reason"] for entry in logs] == ["the registry is down"]
     ruled.stores[A].failures.clear()
     ruled.clock.now += 600
-    ruled.watch.notice(A, APP, V1)
+    ruled.watch.tag_changed(A, APP, V1)
 
     await eventually(arrived(ruled))
 
@@ -184,15 +184,15 @@ async def test_a_tag_that_a_job_may_be_about_to_change_is_looked_at_again_when_t
     await ruled.push(B, OLD)
     await ruled.rule(B, A)
     ruled.courier.holding = True
-    begin(leads=Shift())
-    ruled.watch.notice(A, APP, V1)
+    begin(is_leader=Shift())
+    ruled.watch.tag_changed(A, APP, V1)
 
     async def is_on_its_way() -> bool:
         return len(ruled.courier.waiting) == 1
 
     await eventually(is_on_its_way)
     await ruled.push(B, OTHER, seen=False)
-    ruled.watch.notice(B, APP, V1)
+    ruled.watch.tag_changed(B, APP, V1)
     asked = ruled.stores[B].counts["head_manifest"]
 
     async def has_been_asked() -> bool:
@@ -222,11 +222,11 @@ async def test_a_repository_is_scanned_once_at_a_time_however_long_that_takes(
 
     monkeypatch.setattr(ruled.stores[A], "head_manifest", slow)
     before = ruled.stores[A].counts["list_tags"]
-    shift.leads = True
-    begin(leads=shift, poll_seconds={A: 0.02})
+    shift.is_leader = True
+    begin(is_leader=shift, poll_seconds={A: 0.02})
 
     async def polls_were_due_often() -> bool:
-        ruled.watch.notice_repository(source(A))
+        ruled.watch.repository_changed(source(A))
         return shift.asked >= 5
 
     await eventually(polls_were_due_often)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from tagferry.automation.retention.rules import Departure, Template
+from tagferry.automation.retention.rules import ExpiredTag, Template
 from tagferry.automation.retention.store import Policy
 from tagferry.db.engine import Database
 from tagferry.db.pruning import prune
@@ -32,7 +32,7 @@ class Deletion:
     created_at: datetime
 
 
-class History:
+class DeletionHistory:
     """What policies have deleted; it ends with the repository's record.
 
     Args:
@@ -42,7 +42,7 @@ class History:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, policy: Policy, gone: Departure) -> None:
+    async def add(self, policy: Policy, gone: ExpiredTag) -> None:
         """Record that a tag was deleted; where the repository was deleted too, there is nothing left to tell."""
         try:
             async with self._database.write() as session:

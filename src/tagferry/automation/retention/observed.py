@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from tagferry.automation.retention.rules import Sighting
+from tagferry.automation.retention.rules import ObservedTag
 from tagferry.catalog import describe_tags
 from tagferry.catalog.contents import Image
 from tagferry.concurrency import bounded_gather
@@ -30,8 +30,8 @@ _UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 
 async def look(
-    store: ImageStore, name: RepositoryName, known: Mapping[Tag, Sighting], *, now: datetime
-) -> dict[TagRecord, Sighting]:
+    store: ImageStore, name: RepositoryName, known: Mapping[Tag, ObservedTag], *, now: datetime
+) -> dict[TagRecord, ObservedTag]:
     """Look at a repository's tags; one whose manifest cannot be read, or is not understood, is passed over.
 
     Args:
@@ -61,8 +61,8 @@ async def look(
     return seen
 
 
-def _sighting(record: TagRecord, image: Image, now: datetime) -> Sighting:
-    return Sighting(
+def _sighting(record: TagRecord, image: Image, now: datetime) -> ObservedTag:
+    return ObservedTag(
         digest=record.digest,
         pushed_at=record.updated or now,
         built_at=image.built,
@@ -70,7 +70,7 @@ def _sighting(record: TagRecord, image: Image, now: datetime) -> Sighting:
     )
 
 
-class Sightings:
+class ObservedTags:
     """What policies remember of tags.
 
     Args:
@@ -80,13 +80,15 @@ class Sightings:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def of(self, policy_id: int) -> dict[Tag, Sighting]:
+    async def of(self, policy_id: int) -> dict[Tag, ObservedTag]:
         """What a policy has seen at its last look."""
         async with self._database.read() as session:
             rows = await session.scalars(select(RetentionTagRow).where(RetentionTagRow.policy_id == policy_id))
             return {Tag(row.tag): _remembered(row) for row in rows}
 
-    async def keep(self, policy_id: int, known: Mapping[Tag, Sighting], seen: Mapping[TagRecord, Sighting]) -> None:
+    async def keep(
+        self, policy_id: int, known: Mapping[Tag, ObservedTag], seen: Mapping[TagRecord, ObservedTag]
+    ) -> None:
         """Remember what was seen instead of what was known; a policy that was deleted meanwhile remembers nothing."""
         present = {record.tag: sighting for record, sighting in seen.items()}
         outdated = [tag for tag, sighting in known.items() if present.get(tag) != sighting]
@@ -105,12 +107,12 @@ class Sightings:
             return
 
 
-def _remembered(row: RetentionTagRow) -> Sighting:
+def _remembered(row: RetentionTagRow) -> ObservedTag:
     built_at = None if row.built_at == _UNKNOWN else row.built_at
-    return Sighting(Digest(row.digest), row.pushed_at, built_at, row.is_attachment)
+    return ObservedTag(Digest(row.digest), row.pushed_at, built_at, row.is_attachment)
 
 
-def _row(policy_id: int, tag: Tag, sighting: Sighting) -> dict[str, Any]:
+def _row(policy_id: int, tag: Tag, sighting: ObservedTag) -> dict[str, Any]:
     return {
         "policy_id": policy_id,
         "tag": tag,

@@ -16,11 +16,11 @@ from tagferry.names import Digest, Tag
 from tagferry.oci.images import TagRecord
 from tagferry.patterns import Pattern
 
-MOST_RULES = 10
+MAX_RULES = 10
 """Rules that a policy may have."""
-MOST_SELECTORS = 50
+MAX_SELECTORS = 50
 """Exceptions that a rule may have."""
-MOST_PATTERNS = 20
+MAX_PATTERNS = 20
 """Regular expressions that a policy may have, in all its rules."""
 
 _LABEL, _REGEXP = "label", "regexp"
@@ -40,7 +40,7 @@ _PARAMETERS = {Template.DATE: ("days", 365), Template.TAG: ("num", 1000)}
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ObservedTag:
     """What rules look at in a tag, for as long as it points to this digest.
 
     Attributes:
@@ -56,7 +56,7 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
-class Departure:
+class ExpiredTag:
     """A tag that goes, as it was seen, and the kind of rule that lets it go."""
 
     record: TagRecord
@@ -78,7 +78,7 @@ class Rule:
     labels: frozenset[str] = frozenset()
     patterns: tuple[Pattern, ...] = ()
 
-    def select(self, images: Mapping[TagRecord, Sighting], now: datetime) -> list[TagRecord]:
+    def select(self, images: Mapping[TagRecord, ObservedTag], now: datetime) -> list[TagRecord]:
         """Those of these tags that go by this rule.
 
         By number, a tag goes only where as many as may stay are newer for certain.
@@ -114,16 +114,16 @@ class RuleSet:
         Raises:
             Invalid: names the field and the rule that it breaks.
         """
-        if not 1 <= len(documents) <= MOST_RULES:
-            raise Invalid("rules", f"must hold 1 to {MOST_RULES} rules", len(documents))
+        if not 1 <= len(documents) <= MAX_RULES:
+            raise Invalid("rules", f"must hold 1 to {MAX_RULES} rules", len(documents))
         rules = tuple(_rule(document, f"rules[{place}]") for place, document in enumerate(documents))
-        if (patterns := sum(len(rule.patterns) for rule in rules)) > MOST_PATTERNS:
-            raise Invalid("rules", f"must hold at most {MOST_PATTERNS} tag_selectors of the kind {_REGEXP}", patterns)
+        if (patterns := sum(len(rule.patterns) for rule in rules)) > MAX_PATTERNS:
+            raise Invalid("rules", f"must hold at most {MAX_PATTERNS} tag_selectors of the kind {_REGEXP}", patterns)
         written = [_written(document, rule) for document, rule in zip(documents, rules, strict=True)]
         return cls(written, rules)
 
 
-def departures(seen: Mapping[TagRecord, Sighting], rules: Sequence[Rule], now: datetime) -> list[Departure]:
+def expired_tags(seen: Mapping[TagRecord, ObservedTag], rules: Sequence[Rule], now: datetime) -> list[ExpiredTag]:
     """Which of a repository's tags go by a policy's rules, the oldest first."""
     images = {record: sighting for record, sighting in seen.items() if not sighting.is_attachment}
     gone: dict[TagRecord, Template] = {}
@@ -131,7 +131,7 @@ def departures(seen: Mapping[TagRecord, Sighting], rules: Sequence[Rule], now: d
         for record in rule.select(images, now):
             gone.setdefault(record, rule.template)
     oldest_first = sorted(gone, key=lambda record: (*_age(images[record]), record.tag))
-    return [Departure(record, gone[record]) for record in oldest_first]
+    return [ExpiredTag(record, gone[record]) for record in oldest_first]
 
 
 def _written(document: Mapping[str, Any], rule: Rule) -> dict[str, Any]:
@@ -151,8 +151,8 @@ def _rule(document: Mapping[str, Any], field: str) -> Rule:
     except ValueError:
         raise Invalid(f"{field}.template", f"must be {' or '.join(Template)}", document["template"]) from None
     selectors = document["tag_selectors"]
-    if len(selectors) > MOST_SELECTORS:
-        raise Invalid(f"{field}.tag_selectors", f"must hold at most {MOST_SELECTORS}", len(selectors))
+    if len(selectors) > MAX_SELECTORS:
+        raise Invalid(f"{field}.tag_selectors", f"must hold at most {MAX_SELECTORS}", len(selectors))
     labels, patterns = [], []
     for place, selector in enumerate(selectors):
         where = f"{field}.tag_selectors[{place}]"
@@ -176,18 +176,18 @@ def _number(parameters: Mapping[str, Any], template: Template, field: str) -> in
     return int(text)
 
 
-def _newer_than(sightings: Collection[Sighting]) -> Callable[[Sighting], int]:
+def _newer_than(observed_tags: Collection[ObservedTag]) -> Callable[[ObservedTag], int]:
     """Count the sightings that are newer than one: pushed later, or seen together with it and built later.
 
     Where it is not known when an image was built, it is neither older nor newer than what it was seen together with.
     """
-    pushed = sorted(one.pushed_at for one in sightings)
+    pushed = sorted(one.pushed_at for one in observed_tags)
     built: dict[datetime, list[datetime]] = {}
-    for one in sightings:
+    for one in observed_tags:
         if one.built_at is not None:
             insort(built.setdefault(one.pushed_at, []), one.built_at)
 
-    def count(sighting: Sighting) -> int:
+    def count(sighting: ObservedTag) -> int:
         later = len(pushed) - bisect_right(pushed, sighting.pushed_at)
         if sighting.built_at is None:
             return later
@@ -197,5 +197,5 @@ def _newer_than(sightings: Collection[Sighting]) -> Callable[[Sighting], int]:
     return count
 
 
-def _age(sighting: Sighting) -> tuple[datetime, datetime]:
+def _age(sighting: ObservedTag) -> tuple[datetime, datetime]:
     return sighting.pushed_at, sighting.built_at or sighting.pushed_at

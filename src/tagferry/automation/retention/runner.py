@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from tagferry.automation.retention.history import History
-from tagferry.automation.retention.observed import Sightings, look
-from tagferry.automation.retention.rules import Departure, Rule, RuleSet, departures
+from tagferry.automation.retention.history import DeletionHistory
+from tagferry.automation.retention.observed import ObservedTags, look
+from tagferry.automation.retention.rules import ExpiredTag, Rule, RuleSet, expired_tags
 from tagferry.automation.retention.store import Policies, Policy
-from tagferry.automation.watch.scheduling import Lanes, Patience, reason_of, tell
+from tagferry.automation.watch.scheduling import Backoff, DelayQueues, log_error, reason_of
 from tagferry.catalog import delete_tag
 from tagferry.errors import Conflict, NotDeleted, NotFound
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
@@ -26,7 +26,7 @@ _RUNS = 4
 _RUN_SECONDS = 3600.0
 """After which one that has not come to its end is left for later."""
 _TICK_SECONDS = 5.0
-_AGENDA_LIMIT = 10_000
+_QUEUE_LIMIT = 10_000
 """Policies of one region that wait their turn; what is more is found by the next look."""
 _REST = timedelta(hours=1)
 """How long after a run that deleted as much as it may the next one is due."""
@@ -43,7 +43,7 @@ def now_utc() -> datetime:
     return datetime.now(UTC)
 
 
-class Retention:
+class RetentionRunner:
     """Deletes what policies let go.
 
     Args:
@@ -64,10 +64,10 @@ class Retention:
         *,
         regions: Regions,
         policies: Policies,
-        sightings: Sightings,
-        history: History,
+        observed_tags: ObservedTags,
+        history: DeletionHistory,
         forget: Forget,
-        leads: Callable[[], Awaitable[bool]],
+        is_leader: Callable[[], Awaitable[bool]],
         interval: timedelta,
         clock: Callable[[], datetime] = now_utc,
         is_plausible: Callable[[], Awaitable[bool]] | None = None,
@@ -75,16 +75,16 @@ class Retention:
     ) -> None:
         self._regions = regions
         self._policies = policies
-        self._sightings = sightings
+        self._sightings = observed_tags
         self._history = history
         self._forget = forget
-        self._leads = leads
+        self._is_leader = is_leader
         self._interval = interval
         self._clock = clock
         self._is_plausible = is_plausible
         self._most = most
-        self._patience = Patience(shortest=60.0, longest=3600.0)
-        self._agenda: Lanes[tuple[int, RegionId]] = Lanes(_AGENDA_LIMIT, lambda due: due[1])
+        self._backoff = Backoff(initial=60.0, maximum=3600.0)
+        self._queue: DelayQueues[tuple[int, RegionId]] = DelayQueues(_QUEUE_LIMIT, lambda due: due[1])
         self._running: set[int] = set()
         self._woken = asyncio.Event()
         self._deleting: set[asyncio.Task[list[Tag]]] = set()
@@ -108,7 +108,7 @@ class Retention:
 
     async def plan(
         self, region: RegionId, name: RepositoryName, policy: Policy | None, rules: Sequence[Rule]
-    ) -> list[Departure]:
+    ) -> list[ExpiredTag]:
         """Which tags would go by these rules now; nothing is deleted.
 
         Args:
@@ -123,9 +123,9 @@ class Retention:
             seen = await look(self._regions[region].store, name, known, now=now)
         except NotFound:
             return []
-        return await asyncio.to_thread(departures, seen, rules, now)
+        return await asyncio.to_thread(expired_tags, seen, rules, now)
 
-    async def carry_out(self, policy: Policy) -> int:
+    async def run(self, policy: Policy) -> int:
         """Delete what a policy lets go now, as much as one run may; returns how many tags.
 
         Raises what the repository's registry raises.
@@ -140,10 +140,10 @@ class Retention:
         await self._sightings.keep(policy.id, known, seen)
         # A policy's expressions may take a while for many tags, and requests need not wait for that.
         rules = (await asyncio.to_thread(RuleSet.parse, policy.rules)).rules
-        going = {gone.record.tag: gone for gone in await asyncio.to_thread(departures, seen, rules, now)}
+        going = {gone.record.tag: gone for gone in await asyncio.to_thread(expired_tags, seen, rules, now)}
         return await self._delete_all(policy, going)
 
-    async def _delete_all(self, policy: Policy, going: dict[Tag, Departure]) -> int:
+    async def _delete_all(self, policy: Policy, going: dict[Tag, ExpiredTag]) -> int:
         lists: dict[Digest, frozenset[Digest]] = {}
         deleted: set[Tag] = set()
         for tag in going:
@@ -170,11 +170,11 @@ class Retention:
             except NotFound:
                 continue
             except (Conflict, NotDeleted) as error:
-                tell(error, "a tag stays that retention would delete", policy=policy.id, region=policy.region)
+                log_error(error, "a tag stays that retention would delete", policy=policy.id, region=policy.region)
         return len(deleted)
 
     async def _delete(
-        self, policy: Policy, tag: Tag, going: dict[Tag, Departure], lists: dict[Digest, frozenset[Digest]]
+        self, policy: Policy, tag: Tag, going: dict[Tag, ExpiredTag], lists: dict[Digest, frozenset[Digest]]
     ) -> list[Tag]:
         """Delete a tag if it is still as it was seen, and tell of what was deleted."""
         deleted = await delete_tag(
@@ -202,21 +202,21 @@ class Retention:
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll())
-            group.create_task(self._agenda.serve(self._run_due, at_once=_RUNS))
+            group.create_task(self._queue.serve(self._run_due, at_once=_RUNS))
 
     async def _poll(self) -> None:
         while True:
             self._woken.clear()
             try:
-                if await self._leads() and await self._trusts_the_clock():
+                if await self._is_leader() and await self._trusts_the_clock():
                     for due in await self._policies.due(ran_before=self._clock() - self._interval):
-                        if due[0] not in self._running and self._patience.until(due[0]) is None:
-                            self._agenda.add(due)
+                        if due[0] not in self._running and self._backoff.retry_at(due[0]) is None:
+                            self._queue.add(due)
             except Exception as error:
-                if self._patience.fail(self, reason_of(error))[1]:
-                    tell(error, "retention policies cannot be looked up")
+                if self._backoff.failed(self, reason_of(error))[1]:
+                    log_error(error, "retention policies cannot be looked up")
             else:
-                self._patience.succeed(self)
+                self._backoff.succeeded(self)
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(_TICK_SECONDS, self._interval.total_seconds())):
                     await self._woken.wait()
@@ -237,17 +237,17 @@ class Retention:
         try:
             async with asyncio.timeout(_RUN_SECONDS):
                 policy = await self._policies.find(policy_id)
-                if policy is None or not await self._leads() or not await self._trusts_the_clock():
+                if policy is None or not await self._is_leader() or not await self._trusts_the_clock():
                     return
                 now = self._clock()
-                deleted = await self.carry_out(policy)
+                deleted = await self.run(policy)
                 log.info("a retention policy was carried out", policy=policy_id, name=policy.name, deleted=deleted)
                 if deleted >= self._most:
                     # What is left goes sooner than in the next interval.
                     now = min(now, now - self._interval + _REST)
                 await self._policies.ran(policy, now)
         except Exception as error:
-            if self._patience.fail(policy_id, reason_of(error))[1]:
-                tell(error, "a retention policy cannot be carried out", policy=policy_id)
+            if self._backoff.failed(policy_id, reason_of(error))[1]:
+                log_error(error, "a retention policy cannot be carried out", policy=policy_id)
         else:
-            self._patience.succeed(policy_id)
+            self._backoff.succeeded(policy_id)

@@ -73,7 +73,7 @@ class Policies:
                 .values(rules=rules.documents, updated_at=datetime.now(UTC), ran_at=None)
             )
         if not changed.rowcount:
-            raise absent(policy_id)
+            raise policy_not_found(policy_id)
 
     async def delete(self, repository_id: int, policy_id: int) -> None:
         """End a policy; what it has deleted stays on record. Raises NotFound of a kind of its own, as SWR tells it."""
@@ -123,7 +123,7 @@ def _is_version(policy: Policy) -> ColumnElement[bool]:
     return and_(RetentionPolicyRow.id == policy.id, RetentionPolicyRow.updated_at == policy.updated_at)
 
 
-def absent(policy_id: int) -> NotFound:
+def policy_not_found(policy_id: int) -> NotFound:
     """The error of a policy that a repository does not have."""
     return NotFound("retention policy", str(policy_id), "list those of the repository")
 

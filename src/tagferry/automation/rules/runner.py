@@ -12,7 +12,7 @@ import structlog
 
 from tagferry.accounts.users import Users
 from tagferry.automation.rules.store import Handled, Rule, Rules
-from tagferry.automation.watch.scheduling import Again, Clock, Patience, reason_of, tell
+from tagferry.automation.watch.scheduling import Backoff, Clock, Recheck, log_error, reason_of
 from tagferry.errors import Denied
 from tagferry.names import Digest, Reference, Repository, RepositoryRef, Tag
 from tagferry.regions import Regions
@@ -21,14 +21,14 @@ from tagferry.sync.jobs.model import SyncRequest
 from tagferry.sync.jobs.searches import Searches, Target
 from tagferry.sync.service import StartedSync
 
-_HOPS = 32
+_MAX_HOPS = 32
 
 log = structlog.get_logger(__name__)
 
 Start = Callable[[SyncRequest], Awaitable[StartedSync]]
 
 
-class Dispatch:
+class RuleRunner:
     """Has tags synchronized as their rules want it.
 
     Args:
@@ -59,8 +59,8 @@ class Dispatch:
         self._users = users
         self._start = start
         self._clock = clock
-        self._patience = Patience(shortest=5.0, longest=600.0, clock=clock)
-        self._open_jobs = Patience(shortest=1.0, longest=60.0, clock=clock)
+        self._backoff = Backoff(initial=5.0, maximum=600.0, clock=clock)
+        self._open_job_backoff = Backoff(initial=1.0, maximum=60.0, clock=clock)
         self._locks: WeakValueDictionary[tuple[Repository, Tag], asyncio.Lock] = WeakValueDictionary()
 
     async def active(self, source: RepositoryRef) -> list[Rule]:
@@ -91,91 +91,91 @@ class Dispatch:
         """Take tags, or all tags of these digests, that were deleted for never handled."""
         await self._rules.forget(source, *references)
 
-    async def check(self, source: RepositoryRef, tag: Tag) -> Again:
+    async def check(self, source: RepositoryRef, tag: Tag) -> Recheck:
         """Look at a tag, and start what its rules want; raises what the source's registry raises."""
         rules = await self.active(source)
         if not rules:
-            return Again()
+            return Recheck()
         # Both ends of a pair of rules see what the other one has just started.
         lock = self._locks.setdefault((source.repository, tag), asyncio.Lock())
         async with lock:
-            return await self._compare(rules, source, tag)
+            return await self._check_rules(rules, source, tag)
 
-    async def _compare(self, rules: list[Rule], source: RepositoryRef, tag: Tag) -> Again:
+    async def _check_rules(self, rules: list[Rule], source: RepositoryRef, tag: Tag) -> Recheck:
         found = await self._regions[source.region].store.head_manifest(source.name, tag, confirm_missing=True)
         if found is None:
-            return Again()
+            return Recheck()
         handled = await self._rules.handled([rule.id for rule in rules], tag)
         changed = [rule for rule in rules if rule.id not in handled or handled[rule.id].digest != found.digest]
-        again = await self._search_again([rule for rule in rules if rule not in changed], handled, tag)
+        again = await self._retry_search([rule for rule in rules if rule not in changed], handled, tag)
         if not changed:
             return again
         # Asked after the registry: what a job has put there is then open, or recorded as brought.
         arrived = await self._arrivals.of(source, tag, found.digest)
         if arrived.is_open:
-            return Again(at_tag=self._open_jobs.fail((source, tag))[0])
+            return Recheck(tag_at=self._open_job_backoff.failed((source, tag))[0])
         times = [again]
         for rule in changed:
             before = handled.get(rule.id) or Handled(digest=None, arrival_id=rule.arrival_id)
             times.append(await self._apply(rule, tag, found.digest, before, arrived))
         earliest = _earliest(times)
-        if earliest.at_tag is None:
-            self._open_jobs.succeed((source, tag))
+        if earliest.tag_at is None:
+            self._open_job_backoff.succeeded((source, tag))
         return earliest
 
-    async def _apply(self, rule: Rule, tag: Tag, digest: Digest, before: Handled, arrived: Arrived) -> Again:
+    async def _apply(self, rule: Rule, tag: Tag, digest: Digest, before: Handled, arrived: Arrived) -> Recheck:
         """Handle a tag for a rule, or let it rest until the rule can run."""
         came_through = await self._came_through(tag, before, arrived)
         done = Handled(digest, max(before.arrival_id, arrived.latest_id), came_through)
-        if rule.target_place in came_through:
+        if rule.target_organization in came_through:
             # It was there: sent back, it would go round for ever.
             await self._rules.keep(rule.id, tag, done)
-            return Again()
+            return Recheck()
 
         async def start() -> bool:
             if before.came_through != came_through:
                 # Whoever meets the copy at the target looks here for where it came from.
                 await self._rules.keep(rule.id, tag, replace(before, came_through=came_through))
-            is_handled = await self._start_as_its_creator(rule, tag)
+            is_handled = await self._start_sync(rule, tag)
             if is_handled:
                 await self._rules.keep(rule.id, tag, done)
             return is_handled
 
         return await self._guarded(rule, tag, start)
 
-    async def _search_again(self, rules: list[Rule], handled: Mapping[int, Handled], tag: Tag) -> Again:
+    async def _retry_search(self, rules: list[Rule], handled: Mapping[int, Handled], tag: Tag) -> Recheck:
         """Search for signatures of tags that rules have handled, if an earlier search was not finished."""
         # What came from a place was not sent back there.
-        sent = [rule for rule in rules if rule.target_place not in handled[rule.id].came_through]
+        sent = [rule for rule in rules if rule.target_organization not in handled[rule.id].came_through]
         if not sent:
-            return Again()
+            return Recheck()
         source, targets = sent[0].source, [_target(rule) for rule in sent]
         due = await self._searches.due(source, tag, targets)
         overdue = [rule for rule in sent if (at := due.get(_target(rule))) is not None and at <= datetime.now(UTC)]
-        times = [await self._guarded(rule, tag, partial(self._start_as_its_creator, rule, tag)) for rule in overdue]
+        times = [await self._guarded(rule, tag, partial(self._start_sync, rule, tag)) for rule in overdue]
         if overdue:
             # A search that found the image in place has ended, and no signal reports that.
             due = await self._searches.due(source, tag, targets)
         waits = [(at - datetime.now(UTC)).total_seconds() for at in due.values()]
-        times += [Again(at_tag=self._clock() + seconds) for seconds in waits if seconds > 0]
+        times += [Recheck(tag_at=self._clock() + seconds) for seconds in waits if seconds > 0]
         return _earliest(times)
 
-    async def _guarded(self, rule: Rule, tag: Tag, start: Callable[[], Awaitable[bool]]) -> Again:
+    async def _guarded(self, rule: Rule, tag: Tag, start: Callable[[], Awaitable[bool]]) -> Recheck:
         """Start a sync, unless the rule has to be left alone for what went wrong before."""
         # A change of the rule may have corrected what was wrong with it.
         version = (rule.id, rule.updated_at)
-        if (until := self._patience.until(version)) is not None:
-            return Again(at_source=until)
+        if (until := self._backoff.retry_at(version)) is not None:
+            return Recheck(source_at=until)
         try:
             is_handled = await start()
         except Exception as error:
-            until, is_news = self._patience.fail(version, reason_of(error))
+            until, is_news = self._backoff.failed(version, reason_of(error))
             if is_news:
-                tell(error, "a rule cannot synchronize", **_names(rule), tag=tag)
-            return Again(at_source=until)
-        if self._patience.succeed(version):
-            log.info("a rule can synchronize again", **_names(rule), tag=tag)
-        return Again() if is_handled else Again(at_tag=self._open_jobs.fail((rule.source, tag))[0])
+                log_error(error, "a rule cannot synchronize", **_log_fields(rule), tag=tag)
+            return Recheck(source_at=until)
+        if self._backoff.succeeded(version):
+            log.info("a rule can synchronize again", **_log_fields(rule), tag=tag)
+        return Recheck() if is_handled else Recheck(tag_at=self._open_job_backoff.failed((rule.source, tag))[0])
 
     async def _came_through(self, tag: Tag, before: Handled, arrived: Arrived) -> tuple[str, ...]:
         """The places that what the tag points to has passed, the nearest first; none if it was pushed here."""
@@ -185,9 +185,9 @@ class Dispatch:
         if brought.rule_id is None:
             return (brought.source,)
         sender = (await self._rules.handled([brought.rule_id], tag)).get(brought.rule_id)
-        return (brought.source, *(sender.came_through if sender else ()))[:_HOPS]
+        return (brought.source, *(sender.came_through if sender else ()))[:_MAX_HOPS]
 
-    async def _start_as_its_creator(self, rule: Rule, tag: Tag) -> bool:
+    async def _start_sync(self, rule: Rule, tag: Tag) -> bool:
         """Have a tag synchronized; False where a job had begun before, and may have read what stood there earlier."""
         caller = await self._users.by_id(rule.creator_id)
         if caller is None:
@@ -209,7 +209,7 @@ class Dispatch:
         if any(place.is_joined and not place.status.has_ended for place in started.jobs.values()):
             return False
         if started.jobs:
-            log.info("a rule synchronizes a tag", **_names(rule), tag=tag)
+            log.info("a rule synchronizes a tag", **_log_fields(rule), tag=tag)
         return True
 
 
@@ -217,15 +217,15 @@ def _target(rule: Rule) -> Target:
     return Target(rule.target_region, rule.target_namespace)
 
 
-def _earliest(times: Collection[Again]) -> Again:
-    at_tag = [again.at_tag for again in times if again.at_tag is not None]
-    at_source = [again.at_source for again in times if again.at_source is not None]
-    return Again(at_tag=min(at_tag, default=None), at_source=min(at_source, default=None))
+def _earliest(times: Collection[Recheck]) -> Recheck:
+    tag_at = [again.tag_at for again in times if again.tag_at is not None]
+    source_at = [again.source_at for again in times if again.source_at is not None]
+    return Recheck(tag_at=min(tag_at, default=None), source_at=min(source_at, default=None))
 
 
-def _names(rule: Rule) -> dict[str, object]:
+def _log_fields(rule: Rule) -> dict[str, object]:
     return {
         "rule": rule.id,
         "source": str(rule.source),
-        "target": rule.target_place,
+        "target": rule.target_organization,
     }

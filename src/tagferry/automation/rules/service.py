@@ -5,15 +5,15 @@ from collections.abc import Callable
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
 from tagferry.accounts.repositories import Repositories
-from tagferry.automation.rules.store import Rule, Rules, RuleWish
-from tagferry.automation.watch.baseline import standing
+from tagferry.automation.rules.store import Rule, Rules, RuleSpec
+from tagferry.automation.watch.baseline import read_baseline
 from tagferry.errors import NotFound
 from tagferry.names import Digest, Namespace, RegionId, RepositoryRef, Tag
 from tagferry.regions import Regions
 from tagferry.sync.admission import admit, admit_source, admit_target
 
 
-class RuleBook:
+class RuleService:
     """The face of rules towards people.
 
     Args:
@@ -31,15 +31,15 @@ class RuleBook:
         access: AccessControl,
         repositories: Repositories,
         rules: Rules,
-        on_put: Callable[[RepositoryRef], None],
+        on_rule_changed: Callable[[RepositoryRef], None],
     ) -> None:
         self._regions = regions
         self._access = access
         self._repositories = repositories
         self._rules = rules
-        self._on_put = on_put
+        self._on_rule_changed = on_rule_changed
 
-    async def put(self, wish: RuleWish) -> Rule:
+    async def put(self, wish: RuleSpec) -> Rule:
         """Make a rule, or change the one that leads the same way; it then synchronizes in this caller's name.
 
         When a rule is switched on, the tags that stand at its source count as handled.
@@ -62,11 +62,11 @@ class RuleBook:
         rule = await self._rules.put(
             wish,
             await self._baseline(source, with_tags=wish.sync_auto),
-            source_organization=admitted.source.owner.id if admitted.source.owner else None,
-            target_organization=admitted.target.owner.id if admitted.target.owner else None,
+            source_organization_id=admitted.source.owner.id if admitted.source.owner else None,
+            target_organization_id=admitted.target.owner.id if admitted.target.owner else None,
         )
         # What was pushed since the baseline was taken met no rule.
-        self._on_put(source)
+        self._on_rule_changed(source)
         return rule
 
     async def of_repository(self, caller: Caller, source: RepositoryRef) -> list[Rule]:
@@ -98,7 +98,7 @@ class RuleBook:
     async def _baseline(self, source: RepositoryRef, *, with_tags: bool) -> dict[Tag, Digest]:
         """What stands at a source, where the rule is to know it; it must exist in any case."""
         if with_tags:
-            return await standing(self._regions, self._repositories, source)
+            return await read_baseline(self._regions, self._repositories, source)
         try:
             async for _ in self._regions[source.region].store.list_tags(source.name):
                 break

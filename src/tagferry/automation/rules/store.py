@@ -25,7 +25,7 @@ _KEEP = text(
 
 
 @dataclass(frozen=True, slots=True)
-class RuleWish:
+class RuleSpec:
     """A rule as somebody wants it to be."""
 
     caller: Caller
@@ -60,7 +60,7 @@ class Rule:
     arrival_id: int
 
     @property
-    def target_place(self) -> str:
+    def target_organization(self) -> str:
         """The target's region and organization, `region/organization`."""
         return organization_of(self.target_region, self.target_namespace)
 
@@ -88,23 +88,23 @@ class Rules:
 
     async def put(
         self,
-        wish: RuleWish,
+        wish: RuleSpec,
         baseline: Mapping[Tag, Digest],
         *,
-        source_organization: int | None,
-        target_organization: int | None,
+        source_organization_id: int | None,
+        target_organization_id: int | None,
     ) -> Rule:
         """Make a rule, or change the one that leads the same way.
 
         Args:
             wish: what it shall be.
             baseline: what stands at the source; a rule that is switched on takes it for handled.
-            source_organization: the id of the source's organization, with which the rule ends.
-            target_organization: the same of the target's.
+            source_organization_id: the id of the source's organization, with which the rule ends.
+            target_organization_id: the same of the target's.
         """
         organizations = {
-            "source_organization_id": source_organization,
-            "target_organization_id": target_organization,
+            "source_organization_id": source_organization_id,
+            "target_organization_id": target_organization_id,
         }
         try:
             return await self._put(wish, baseline, organizations)
@@ -115,7 +115,7 @@ class Rules:
     async def find(self, source: RepositoryRef, region: RegionId, namespace: Namespace) -> Rule | None:
         """The rule that leads from a repository to a place."""
         async with self._database.read() as session:
-            row = await session.scalar(select(SyncRuleRow).where(*_way(source, region, namespace)))
+            row = await session.scalar(select(SyncRuleRow).where(*_between(source, region, namespace)))
         return _rule(row) if row is not None else None
 
     async def of_repository(self, source: RepositoryRef, *, only_active: bool = False) -> list[Rule]:
@@ -196,9 +196,9 @@ class Rules:
                 await session.execute(update(SyncRuleTagRow).where(mine, arrived).values(digest=None))
                 await session.execute(delete(SyncRuleTagRow).where(mine, ~arrived))
 
-    async def _put(self, wish: RuleWish, baseline: Mapping[Tag, Digest], organizations: dict[str, int | None]) -> Rule:
+    async def _put(self, wish: RuleSpec, baseline: Mapping[Tag, Digest], organizations: dict[str, int | None]) -> Rule:
         now = datetime.now(UTC)
-        way = _way(wish.source, wish.target_region, wish.target_namespace)
+        way = _between(wish.source, wish.target_region, wish.target_namespace)
         async with self._database.write() as session:
             row = await session.scalar(select(SyncRuleRow).where(*way))
             was_on = row is not None and row.sync_auto
@@ -219,11 +219,11 @@ class Rules:
             if wish.sync_auto and not was_on:
                 row.arrival_id = await session.scalar(latest_arrival(wish.source)) or 0
                 await session.flush()
-                await _begin(session, row, baseline)
+                await _reset_tags(session, row, baseline)
         return _rule(row)
 
 
-async def _begin(session: AsyncSession, row: SyncRuleRow, baseline: Mapping[Tag, Digest]) -> None:
+async def _reset_tags(session: AsyncSession, row: SyncRuleRow, baseline: Mapping[Tag, Digest]) -> None:
     """Let a rule that is switched on remember nothing but what stands at its source."""
     await session.execute(delete(SyncRuleTagRow).where(SyncRuleTagRow.rule_id == row.id))
     shared = {"rule_id": row.id, "arrival_id": row.arrival_id, "came_through": []}
@@ -232,7 +232,7 @@ async def _begin(session: AsyncSession, row: SyncRuleRow, baseline: Mapping[Tag,
         await session.execute(insert(SyncRuleTagRow), batch)
 
 
-def _new_row(wish: RuleWish, now: datetime) -> SyncRuleRow:
+def _new_row(wish: RuleSpec, now: datetime) -> SyncRuleRow:
     return SyncRuleRow(
         created_at=now,
         source_region=wish.source.region,
@@ -257,7 +257,7 @@ _ALL_FROM = (
 _ACTIVE_FROM = _ALL_FROM.where(SyncRuleRow.sync_auto)
 
 
-def _way(source: RepositoryRef, region: RegionId, namespace: Namespace) -> list[ColumnElement[bool]]:
+def _between(source: RepositoryRef, region: RegionId, namespace: Namespace) -> list[ColumnElement[bool]]:
     return [
         SyncRuleRow.source_region == source.region,
         SyncRuleRow.namespace == source.namespace,

@@ -21,9 +21,9 @@ from tagferry.db.pruning import prune
 from tagferry.db.tables import DeliveryRow, TriggerRow, TriggerTagRow
 from tagferry.names import Digest, Tag
 
-DUE = "deliveries"
+DELIVERIES_DUE = "deliveries"
 """The topic of messages that something is due."""
-SHOWN = 50
+HISTORY_LIMIT = 50
 """Calls of a trigger that are shown, the newest ones."""
 _HEAR = text(
     "INSERT INTO trigger_tags (trigger_id, tag, digest) VALUES (:trigger_id, :tag, :digest) "
@@ -40,7 +40,7 @@ class DeliveryStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Delivery:
     """What somebody is told by a trigger.
 
     Attributes:
@@ -65,11 +65,11 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class DueDelivery:
     """A call of a trigger that is due."""
 
     trigger: Trigger
-    call: Call
+    delivery: Delivery
 
 
 class Deliveries:
@@ -90,7 +90,7 @@ class Deliveries:
         tag: Tag,
         digest: Digest,
         *,
-        heard: Mapping[int, Digest],
+        seen_digests: Mapping[int, Digest],
         pushed_by: str | None = None,
     ) -> bool:
         """Let triggers hear that a tag points elsewhere, and record the calls that they make of that.
@@ -99,32 +99,34 @@ class Deliveries:
             triggers: those of one repository; who is off by now hears nothing.
             tag: the tag.
             digest: where it points to.
-            heard: what each of them had heard of the tag before this was found; who was told something else since is
-                left out.
+            seen_digests: what each of them had heard of the tag before this was found; who was told something else
+                since is left out.
             pushed_by: who let it point there, if that is known.
 
         Returns:
             Whether all of them have heard of it; otherwise the tag is to be looked at again.
         """
-        news = {trigger.id: trigger for trigger in triggers if heard.get(trigger.id) != digest}
+        news = {trigger.id: trigger for trigger in triggers if seen_digests.get(trigger.id) != digest}
         if not news:
             return True
-        all_heard, now = True, datetime.now(UTC)
+        all_seen, now = True, datetime.now(UTC)
         async with self._database.write() as session:
             # Who is switched off or deleted meanwhile waits for this to end.
-            standing = select(TriggerRow.id).where(TriggerRow.id.in_(news), TriggerRow.enabled).order_by(TriggerRow.id)
+            enabled = select(TriggerRow.id).where(TriggerRow.id.in_(news), TriggerRow.enabled).order_by(TriggerRow.id)
             recorded = []
-            for trigger_id in (await session.scalars(standing.with_for_update(read=True))).all():
-                if not await _hear(session, trigger_id, tag, digest, before=heard.get(trigger_id)):
-                    all_heard = False
+            for trigger_id in (await session.scalars(enabled.with_for_update(read=True))).all():
+                if not await _mark_seen(session, trigger_id, tag, digest, before=seen_digests.get(trigger_id)):
+                    all_seen = False
                 elif news[trigger_id].spec.matches(tag):
                     recorded.append(_row(trigger_id, tag, digest, pushed_by, now))
             if recorded:
                 await session.execute(insert(DeliveryRow), recorded)
-                await self._bus.publish(session, DUE, [str(len(recorded))])
-        return all_heard
+                await self._bus.publish(session, DELIVERIES_DUE, [str(len(recorded))])
+        return all_seen
 
-    async def due(self, before: datetime, *, limit: int, after: tuple[datetime, int] | None = None) -> list[Delivery]:
+    async def due(
+        self, before: datetime, *, limit: int, after: tuple[datetime, int] | None = None
+    ) -> list[DueDelivery]:
         """The calls that are due before a moment, the most urgent first.
 
         What a trigger has to tell of a tag it tells in order: a later call is not due while an earlier one waits.
@@ -159,55 +161,57 @@ class Deliveries:
             chosen = chosen.where(or_(DeliveryRow.due_at > moment, same_time))
         async with self._database.read() as session:
             rows = (await session.execute(chosen)).all()
-        return [Delivery(trigger_of(*row[:4]), _call(row[4])) for row in rows]
+        return [DueDelivery(trigger_of(*row[:4]), _delivery(row[4])) for row in rows]
 
-    async def claim(self, call: Call, *, until: datetime) -> bool:
+    async def claim(self, delivery: Delivery, *, until: datetime) -> bool:
         """Begin an attempt, which nobody else begins before that moment; False where somebody else has."""
-        mine = (DeliveryRow.id == call.id, DeliveryRow.attempts == call.attempts)
-        claimed = {"attempts": call.attempts + 1, "due_at": until}
+        mine = (DeliveryRow.id == delivery.id, DeliveryRow.attempts == delivery.attempts)
+        claimed = {"attempts": delivery.attempts + 1, "due_at": until}
         async with self._database.write() as session:
             return await _changed(
                 session,
                 update(DeliveryRow).where(*mine, DeliveryRow.status == DeliveryStatus.WAITING).values(**claimed),
             )
 
-    async def end(self, call: Call, status: DeliveryStatus, detail: str) -> None:
+    async def end(self, delivery: Delivery, status: DeliveryStatus, detail: str) -> None:
         """Record how a claimed call has ended."""
-        await self._settle(call, status=status, detail=detail, ended_at=datetime.now(UTC))
+        await self._settle(delivery, status=status, detail=detail, ended_at=datetime.now(UTC))
 
-    async def postpone(self, call: Call, due_at: datetime, detail: str) -> None:
+    async def postpone(self, delivery: Delivery, due_at: datetime, detail: str) -> None:
         """Record how an attempt went wrong, and when the next one is due."""
-        await self._settle(call, due_at=due_at, detail=detail)
+        await self._settle(delivery, due_at=due_at, detail=detail)
 
-    async def history(self, trigger_ids: Collection[int]) -> dict[int, list[Call]]:
+    async def history(self, trigger_ids: Collection[int]) -> dict[int, list[Delivery]]:
         """The newest calls of each of these triggers, the newest first."""
         place = func.row_number().over(partition_by=DeliveryRow.trigger_id, order_by=DeliveryRow.id.desc())
         numbered = (
             select(DeliveryRow.id, place.label("place")).where(DeliveryRow.trigger_id.in_(trigger_ids)).subquery()
         )
-        newest = select(numbered.c.id).where(numbered.c.place <= SHOWN)
-        found: dict[int, list[Call]] = {trigger_id: [] for trigger_id in trigger_ids}
+        newest = select(numbered.c.id).where(numbered.c.place <= HISTORY_LIMIT)
+        found: dict[int, list[Delivery]] = {trigger_id: [] for trigger_id in trigger_ids}
         async with self._database.read() as session:
             for row in await session.scalars(
                 select(DeliveryRow).where(DeliveryRow.id.in_(newest)).order_by(DeliveryRow.id.desc())
             ):
-                found[row.trigger_id].append(_call(row))
+                found[row.trigger_id].append(_delivery(row))
         return found
 
     async def prune(self, *, ended_before: datetime) -> int:
         """Delete the records of calls that ended before that; returns how many."""
         return await prune(self._database, DeliveryRow.ended_at, ended_before)
 
-    async def _settle(self, call: Call, **values: object) -> None:
+    async def _settle(self, delivery: Delivery, **values: object) -> None:
         """Change a call that was claimed and that nobody else has claimed, or ended, since."""
-        mine = (DeliveryRow.id == call.id, DeliveryRow.attempts == call.attempts + 1)
+        mine = (DeliveryRow.id == delivery.id, DeliveryRow.attempts == delivery.attempts + 1)
         async with self._database.write() as session:
             await session.execute(
                 update(DeliveryRow).where(*mine, DeliveryRow.status == DeliveryStatus.WAITING).values(**values)
             )
 
 
-async def _hear(session: AsyncSession, trigger_id: int, tag: Tag, digest: Digest, *, before: Digest | None) -> bool:
+async def _mark_seen(
+    session: AsyncSession, trigger_id: int, tag: Tag, digest: Digest, *, before: Digest | None
+) -> bool:
     """Let a trigger hear of a digest, unless it has heard of another one than this before; whether it has."""
     if before is None:
         return await _changed(session, _HEAR, {"trigger_id": trigger_id, "tag": tag, "digest": digest})
@@ -235,8 +239,8 @@ def _row(trigger_id: int, tag: Tag, digest: Digest, pushed_by: str | None, now: 
     }
 
 
-def _call(row: DeliveryRow) -> Call:
-    return Call(
+def _delivery(row: DeliveryRow) -> Delivery:
+    return Delivery(
         id=row.id,
         event_id=row.event_id,
         occurred_at=row.occurred_at,

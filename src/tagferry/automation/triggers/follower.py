@@ -5,12 +5,12 @@ from collections.abc import Mapping
 
 from tagferry.automation.triggers.deliveries import Deliveries
 from tagferry.automation.triggers.store import Trigger, Triggers
-from tagferry.automation.watch.scheduling import Again, Clock
+from tagferry.automation.watch.scheduling import Clock, Recheck
 from tagferry.names import Digest, Reference, RepositoryRef, Tag
 from tagferry.regions import Regions
 
 
-class Announcer:
+class TriggerFollower:
     """Has every trigger that is switched on hear of every tag of its repository; a `Follower` of tags.
 
     Args:
@@ -34,20 +34,20 @@ class Announcer:
 
     async def handled(self, source: RepositoryRef) -> list[Mapping[str, str]]:
         """What each trigger of a repository has heard of its tags."""
-        heard = await self._triggers.heard_of_all([trigger.id for trigger in await self._of(source)])
-        return list(heard.values())
+        seen_digests = await self._triggers.all_seen_digests([trigger.id for trigger in await self._of(source)])
+        return list(seen_digests.values())
 
-    async def check(self, source: RepositoryRef, tag: Tag) -> Again:
+    async def check(self, source: RepositoryRef, tag: Tag) -> Recheck:
         """Look at a tag, and let the triggers hear of it; raises what the source's registry raises."""
         triggers = await self._of(source)
         if not triggers:
-            return Again()
+            return Recheck()
         # Read before the registry is asked: what was told by others since is then not told back.
-        heard = await self._triggers.heard([trigger.id for trigger in triggers], tag)
+        seen_digests = await self._triggers.seen_digests([trigger.id for trigger in triggers], tag)
         found = await self._regions[source.region].store.head_manifest(source.name, tag, confirm_missing=True)
-        if found is None or await self._deliveries.record(triggers, tag, found.digest, heard=heard):
-            return Again()
-        return Again(at_tag=self._clock())
+        if found is None or await self._deliveries.record(triggers, tag, found.digest, seen_digests=seen_digests):
+            return Recheck()
+        return Recheck(tag_at=self._clock())
 
     async def pushed(self, source: RepositoryRef, tag: Tag, digest: Digest, by: str | None) -> None:
         """Let the triggers hear of a push at once, so that it is on record before whoever pushed is answered.
@@ -56,8 +56,8 @@ class Announcer:
         """
         triggers = await self._of(source)
         if triggers:
-            heard = await self._triggers.heard([trigger.id for trigger in triggers], tag)
-            await self._deliveries.record(triggers, tag, digest, heard=heard, pushed_by=by)
+            seen_digests = await self._triggers.seen_digests([trigger.id for trigger in triggers], tag)
+            await self._deliveries.record(triggers, tag, digest, seen_digests=seen_digests, pushed_by=by)
 
     async def forget(self, source: RepositoryRef, *references: Reference) -> None:
         """Take tags, or all tags of these digests, that were deleted for never heard of."""

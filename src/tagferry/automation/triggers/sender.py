@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from tagferry.automation.triggers.deliveries import DUE, Deliveries, Delivery, DeliveryStatus
-from tagferry.automation.triggers.webhooks import EVENT, EVENT_HEADER, Webhook, Webhooks, message
-from tagferry.automation.watch.scheduling import Patience, reason_of, tell
+from tagferry.automation.triggers.deliveries import DELIVERIES_DUE, Deliveries, DeliveryStatus, DueDelivery
+from tagferry.automation.triggers.webhooks import EVENT, EVENT_HEADER, Webhook, Webhooks, webhook_body
+from tagferry.automation.watch.scheduling import Backoff, log_error, reason_of
 from tagferry.coordination.pubsub import MessageBus
 from tagferry.errors import NotFound, Unavailable
 from tagferry.http.webhook import WebhookClient
@@ -30,7 +30,7 @@ _DRAIN_SECONDS = 5.0
 
 log = structlog.get_logger(__name__)
 
-Leads = Callable[[], Awaitable[bool]]
+IsLeader = Callable[[], Awaitable[bool]]
 
 
 class WebhookSender:
@@ -45,18 +45,18 @@ class WebhookSender:
     """
 
     def __init__(
-        self, *, deliveries: Deliveries, webhooks: Webhooks, regions: Regions, bus: MessageBus, leads: Leads
+        self, *, deliveries: Deliveries, webhooks: Webhooks, regions: Regions, bus: MessageBus, is_leader: IsLeader
     ) -> None:
         self._deliveries = deliveries
         self._webhooks = webhooks
         self._regions = regions
-        self._leads = leads
+        self._is_leader = is_leader
         self._posters: dict[Webhook, WebhookClient] = {}
-        self._under_way: dict[Webhook | None, dict[int, asyncio.Task[None]]] = defaultdict(dict)
+        self._in_progress: dict[Webhook | None, dict[int, asyncio.Task[None]]] = defaultdict(dict)
         self._woken = asyncio.Event()
-        self._patience = Patience(shortest=0.0, longest=0.0)
+        self._backoff = Backoff(initial=0.0, maximum=0.0)
         self._task: asyncio.Task[None] | None = None
-        bus.subscribe(DUE, lambda _payload: self._woken.set())
+        bus.subscribe(DELIVERIES_DUE, lambda _payload: self._woken.set())
 
     def start(self) -> None:
         """Begin to call."""
@@ -67,11 +67,11 @@ class WebhookSender:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        calls = [call for lane in self._under_way.values() for call in lane.values()]
+        calls = [delivery for lane in self._in_progress.values() for delivery in lane.values()]
         if calls:
             _, late = await asyncio.wait(calls, timeout=_DRAIN_SECONDS)
-            for call in late:
-                call.cancel()
+            for delivery in late:
+                delivery.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _run(self) -> None:
@@ -79,35 +79,35 @@ class WebhookSender:
             self._woken.clear()
             pause = _TICK_SECONDS
             try:
-                if await self._leads():
-                    pause = await self._begin_what_is_due()
-                self._patience.succeed(self)
+                if await self._is_leader():
+                    pause = await self._start_due()
+                self._backoff.succeeded(self)
             except Exception as error:
-                if self._patience.fail(self, reason_of(error))[1]:
-                    tell(error, "the calls of triggers cannot be looked up")
+                if self._backoff.failed(self, reason_of(error))[1]:
+                    log_error(error, "the calls of triggers cannot be looked up")
             try:
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
             except TimeoutError:
                 continue
 
-    async def _begin_what_is_due(self) -> float:
+    async def _start_due(self) -> float:
         """Begin every call that is due and that its webhook has room for; returns when to look again, in seconds."""
         now, after = datetime.now(UTC), None
         while True:
             found = await self._deliveries.due(now + timedelta(seconds=_TICK_SECONDS), limit=_BATCH, after=after)
-            for delivery in found:
-                if delivery.call.due_at > now:
-                    return (delivery.call.due_at - now).total_seconds()
-                self._begin(delivery)
+            for due in found:
+                if due.delivery.due_at > now:
+                    return (due.delivery.due_at - now).total_seconds()
+                self._start_delivery(due)
             if len(found) < _BATCH:
                 return _TICK_SECONDS
-            after = found[-1].call.due_at, found[-1].call.id
+            after = found[-1].delivery.due_at, found[-1].delivery.id
 
-    def _begin(self, delivery: Delivery) -> None:
-        trigger, call_id = delivery.trigger, delivery.call.id
+    def _start_delivery(self, due: DueDelivery) -> None:
+        trigger, call_id = due.trigger, due.delivery.id
         webhook = self._webhooks.find(trigger.spec, trigger.source.namespace)
-        lane = self._under_way[webhook]
+        lane = self._in_progress[webhook]
         if call_id in lane or len(lane) >= _AT_ONCE:
             # It is looked at again when a call of this webhook has ended.
             return
@@ -116,37 +116,37 @@ class WebhookSender:
             lane.pop(call_id, None)
             self._woken.set()
 
-        lane[call_id] = asyncio.create_task(self._deliver(delivery, webhook), name=f"call {call_id}")
+        lane[call_id] = asyncio.create_task(self._deliver(due, webhook), name=f"call {call_id}")
         lane[call_id].add_done_callback(end)
 
-    async def _deliver(self, delivery: Delivery, webhook: Webhook | None) -> None:
-        call = delivery.call
+    async def _deliver(self, due: DueDelivery, webhook: Webhook | None) -> None:
+        delivery = due.delivery
         limit = timedelta(seconds=(webhook.seconds if webhook else 0.0) + _SPARE_SECONDS)
         try:
-            if not await self._deliveries.claim(call, until=datetime.now(UTC) + limit):
+            if not await self._deliveries.claim(delivery, until=datetime.now(UTC) + limit):
                 return
             try:
-                status = await self._post(delivery, webhook)
+                status = await self._post(due, webhook)
             except Unavailable as failure:
-                await self._failed(delivery, webhook, failure)
+                await self._failed(due, webhook, failure)
                 return
-            await self._deliveries.end(call, DeliveryStatus.SUCCESS, f"the webhook answered {status}")
-            self._tell_success(webhook)
+            await self._deliveries.end(delivery, DeliveryStatus.SUCCESS, f"the webhook answered {status}")
+            self._log_recovery(webhook)
         except Exception as error:
-            tell(error, "a call of a trigger went wrong", **_names(delivery))
+            log_error(error, "a call of a trigger went wrong", **_log_fields(due))
 
-    async def _post(self, delivery: Delivery, webhook: Webhook | None) -> int:
+    async def _post(self, due: DueDelivery, webhook: Webhook | None) -> int:
         if webhook is None:
             raise Unavailable("the server's configuration has no webhook for this trigger any more")
         try:
-            host = self._regions[delivery.trigger.source.region].registry_host
+            host = self._regions[due.trigger.source.region].registry_host
         except NotFound:
             raise Unavailable("the server that makes the calls does not know the region") from None
-        body = message(delivery, host)
+        body = webhook_body(due, host)
         headers = {
             "Content-Type": "application/json",
             EVENT_HEADER: EVENT,
-            DELIVERY_HEADER: delivery.call.event_id,
+            DELIVERY_HEADER: due.delivery.event_id,
             **webhook.sign(body),
         }
         if webhook not in self._posters:
@@ -155,25 +155,25 @@ class WebhookSender:
             )
         return await self._posters[webhook].post(body, headers)
 
-    async def _failed(self, delivery: Delivery, webhook: Webhook | None, failure: Unavailable) -> None:
-        call, now = delivery.call, datetime.now(UTC)
-        attempt, attempts = call.attempts + 1, webhook.attempts if webhook else Webhook(url="").attempts
-        if self._patience.fail(webhook, failure.message)[1]:
+    async def _failed(self, due: DueDelivery, webhook: Webhook | None, failure: Unavailable) -> None:
+        delivery, now = due.delivery, datetime.now(UTC)
+        attempt, attempts = delivery.attempts + 1, webhook.attempts if webhook else Webhook(url="").attempts
+        if self._backoff.failed(webhook, failure.message)[1]:
             log.warning(
                 "a webhook takes no calls",
                 host=webhook.host if webhook else None,
                 reason=f"{failure.message}: {failure.__cause__}" if failure.__cause__ else failure.message,
-                **_names(delivery),
+                **_log_fields(due),
             )
         detail = f"attempt {attempt} of {attempts}: {failure.message}"
-        if attempt >= attempts or now - call.occurred_at >= _GIVEN_UP_AFTER:
-            await self._deliveries.end(call, DeliveryStatus.FAILED, detail)
+        if attempt >= attempts or now - delivery.occurred_at >= _GIVEN_UP_AFTER:
+            await self._deliveries.end(delivery, DeliveryStatus.FAILED, detail)
         else:
             pause = timedelta(seconds=_pause(attempt, failure.retry_after or 0.0))
-            await self._deliveries.postpone(call, now + pause, detail)
+            await self._deliveries.postpone(delivery, now + pause, detail)
 
-    def _tell_success(self, webhook: Webhook | None) -> None:
-        if self._patience.succeed(webhook) and webhook is not None:
+    def _log_recovery(self, webhook: Webhook | None) -> None:
+        if self._backoff.succeeded(webhook) and webhook is not None:
             log.info("a webhook takes calls again", host=webhook.host)
 
 
@@ -183,6 +183,11 @@ def _pause(attempt: int, asked: float) -> float:
     return reach * random.uniform(0.5, 1.0)  # noqa: S311
 
 
-def _names(delivery: Delivery) -> dict[str, object]:
-    trigger, call = delivery.trigger, delivery.call
-    return {"trigger": trigger.spec.name, "repository": str(trigger.source), "tag": call.tag, "event_id": call.event_id}
+def _log_fields(due: DueDelivery) -> dict[str, object]:
+    trigger, delivery = due.trigger, due.delivery
+    return {
+        "trigger": trigger.spec.name,
+        "repository": str(trigger.source),
+        "tag": delivery.tag,
+        "event_id": delivery.event_id,
+    }

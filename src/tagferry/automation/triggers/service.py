@@ -4,15 +4,15 @@ from collections.abc import Awaitable, Callable
 
 from tagferry.accounts.model import Caller
 from tagferry.accounts.repositories import Repositories
-from tagferry.automation.triggers.deliveries import Call, Deliveries
+from tagferry.automation.triggers.deliveries import Deliveries, Delivery
 from tagferry.automation.triggers.store import Trigger, Triggers, TriggerSpec
 from tagferry.automation.triggers.webhooks import Webhooks
-from tagferry.automation.watch.baseline import standing
+from tagferry.automation.watch.baseline import read_baseline
 from tagferry.names import Digest, RepositoryRef, Tag
 from tagferry.regions import Regions
 
 
-class TriggerBook:
+class TriggerService:
     """Makes, shows, switches and ends triggers.
 
     Args:
@@ -63,13 +63,13 @@ class TriggerBook:
         await self._triggers.create(caller, repository_id, spec, enabled=enabled, baseline=baseline)
         await self._catch_up(source, enabled=enabled)
 
-    async def of_repository(self, source: RepositoryRef) -> list[tuple[Trigger, list[Call]]]:
+    async def of_repository(self, source: RepositoryRef) -> list[tuple[Trigger, list[Delivery]]]:
         """A repository's triggers, oldest first, each with its newest calls."""
         triggers = await self._triggers.of_repository(source)
-        calls = await self._deliveries.history([trigger.id for trigger in triggers])
-        return [(trigger, calls[trigger.id]) for trigger in triggers]
+        deliveries = await self._deliveries.history([trigger.id for trigger in triggers])
+        return [(trigger, deliveries[trigger.id]) for trigger in triggers]
 
-    async def find(self, source: RepositoryRef, name: str) -> tuple[Trigger, list[Call]]:
+    async def find(self, source: RepositoryRef, name: str) -> tuple[Trigger, list[Delivery]]:
         """A repository's trigger of this name with its newest calls; raises NotFound."""
         trigger = await self._triggers.find(source, name)
         return trigger, (await self._deliveries.history([trigger.id]))[trigger.id]
@@ -94,7 +94,7 @@ class TriggerBook:
         await self._triggers.delete((await self._triggers.find(source, name)).id)
 
     async def _baseline(self, source: RepositoryRef, *, enabled: bool) -> dict[Tag, Digest]:
-        return await standing(self._regions, self._repositories, source) if enabled else {}
+        return await read_baseline(self._regions, self._repositories, source) if enabled else {}
 
     async def _catch_up(self, source: RepositoryRef, *, enabled: bool) -> None:
         # What was pushed since the baseline was taken met no trigger. It is looked for before the caller is answered:

@@ -17,7 +17,7 @@ from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import Digest, Namespace, Reference, RegionId, Repository, RepositoryRef, Tag
 from tagferry.patterns import Pattern
 
-MOST_TRIGGERS = 100
+MAX_TRIGGERS = 100
 """Triggers that a repository may have."""
 EVERY_TAG = ".*"
 _LONGEST_TAGS = 4096
@@ -59,10 +59,10 @@ class TriggerSpec:
         _check_one_of("app_type", self.app_type, "deployments", "statefulsets")
         _check_one_of("trigger_mode", self.trigger_mode, "cce", "cci")
         _check_one_of("trigger_type", self.trigger_type, "all", "tag", "regular")
-        _check_object("application", self.application, longest=253)
-        _check_object("cluster_ns", self.cluster_ns, longest=63)
+        _check_object("application", self.application, maximum=253)
+        _check_object("cluster_ns", self.cluster_ns, maximum=63)
         if self.container:
-            _check_object("container", self.container, longest=253)
+            _check_object("container", self.container, maximum=253)
         self._check_cluster()
         self._check_condition()
 
@@ -149,11 +149,11 @@ class Triggers:
         try:
             async with self._database.write() as session:
                 mine = TriggerRow.repository_id == repository_id
-                if (await session.scalar(select(func.count()).where(mine)) or 0) >= MOST_TRIGGERS:
-                    raise Conflict("trigger", f"the repository has {MOST_TRIGGERS} triggers, and may have no more")
+                if (await session.scalar(select(func.count()).where(mine)) or 0) >= MAX_TRIGGERS:
+                    raise Conflict("trigger", f"the repository has {MAX_TRIGGERS} triggers, and may have no more")
                 session.add(row)
                 await session.flush()
-                await _begin(session, row.id, baseline)
+                await _reset_tags(session, row.id, baseline)
         except IntegrityError:
             raise Conflict("trigger", f"the repository has a trigger {spec.name} already; delete that first") from None
 
@@ -184,7 +184,7 @@ class Triggers:
                 return
             await session.execute(update(TriggerRow).where(mine).values(enabled=enabled))
             if enabled:
-                await _begin(session, trigger_id, baseline)
+                await _reset_tags(session, trigger_id, baseline)
                 return
             waiting = and_(DeliveryRow.trigger_id == trigger_id, DeliveryRow.status == "waiting")
             given_up = {"status": "failed", "ended_at": now, "detail": "the trigger was switched off"}
@@ -205,14 +205,14 @@ class Triggers:
             rows = await session.execute(chosen.distinct().order_by(*places))
             return [_source(region, namespace, name) for region, namespace, name in rows]
 
-    async def heard(self, trigger_ids: Collection[int], tag: Tag) -> dict[int, Digest]:
+    async def seen_digests(self, trigger_ids: Collection[int], tag: Tag) -> dict[int, Digest]:
         """What each of these triggers last heard of a tag; those that have never heard of it are left out."""
         mine = (TriggerTagRow.trigger_id.in_(trigger_ids), TriggerTagRow.tag == tag)
         async with self._database.read() as session:
             rows = await session.execute(select(TriggerTagRow.trigger_id, TriggerTagRow.digest).where(*mine))
             return {trigger_id: Digest(digest) for trigger_id, digest in rows}
 
-    async def heard_of_all(self, trigger_ids: Collection[int]) -> dict[int, dict[str, str]]:
+    async def all_seen_digests(self, trigger_ids: Collection[int]) -> dict[int, dict[str, str]]:
         """What each of these triggers last heard of every tag."""
         found: dict[int, dict[str, str]] = {trigger_id: {} for trigger_id in trigger_ids}
         async with self._database.read() as session:
@@ -267,7 +267,7 @@ def trigger_of(row: TriggerRow, region: str, namespace: str, name: str) -> Trigg
     )
 
 
-async def _begin(session: AsyncSession, trigger_id: int, baseline: Mapping[Tag, Digest]) -> None:
+async def _reset_tags(session: AsyncSession, trigger_id: int, baseline: Mapping[Tag, Digest]) -> None:
     """Let a trigger have heard of nothing but this."""
     await session.execute(delete(TriggerTagRow).where(TriggerTagRow.trigger_id == trigger_id))
     rows = ({"trigger_id": trigger_id, "tag": tag, "digest": digest} for tag, digest in baseline.items())
@@ -284,8 +284,8 @@ def _check_one_of(field: str, value: str, *allowed: str) -> None:
         raise Invalid(field, f"must be {' or '.join(allowed)}", value)
 
 
-def _check_object(field: str, value: str, *, longest: int) -> None:
+def _check_object(field: str, value: str, *, maximum: int) -> None:
     """What the names of objects in a cluster may be, so that whoever is called need not fear them."""
-    if len(value) > longest or not _OBJECT.fullmatch(value):
-        rule = f"must be 1 to {longest} lowercase letters, digits, '-' and '.', of which the first and last are neither"
+    if len(value) > maximum or not _OBJECT.fullmatch(value):
+        rule = f"must be 1 to {maximum} lowercase letters, digits, '-' and '.', of which the first and last are neither"
         raise Invalid(field, rule, value)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC
 from urllib.parse import urlsplit
 
-from tagferry.automation.triggers.deliveries import Delivery
+from tagferry.automation.triggers.deliveries import DueDelivery
 from tagferry.automation.triggers.store import TriggerSpec
 from tagferry.errors import Invalid
 from tagferry.names import Namespace
@@ -92,25 +92,25 @@ class Webhooks:
         raise Invalid(field, f"must be a cluster of a webhook in {where}", getattr(spec, field))
 
 
-def message(delivery: Delivery, registry_host: str) -> bytes:
+def webhook_body(due: DueDelivery, registry_host: str) -> bytes:
     """What is said, as JSON: the same bytes at every attempt.
 
     Args:
-        delivery: what there is to say.
+        due: what there is to say.
         registry_host: what stands before the repository in its images' full names.
     """
-    source, call, spec = delivery.trigger.source, delivery.call, delivery.trigger.spec
+    source, delivery, spec = due.trigger.source, due.delivery, due.trigger.spec
     document = {
-        "id": call.event_id,
+        "id": delivery.event_id,
         "event": EVENT,
-        "time": call.occurred_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "time": delivery.occurred_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "region": source.region,
         "namespace": source.namespace,
         "repository": source.repository,
-        "tag": call.tag,
-        "digest": call.digest,
-        "image": f"{registry_host}/{source.name}:{call.tag}",
-        "pushedBy": call.pushed_by,
-        "trigger": {**asdict(spec), "creator_name": delivery.trigger.creator_name},
+        "tag": delivery.tag,
+        "digest": delivery.digest,
+        "image": f"{registry_host}/{source.name}:{delivery.tag}",
+        "pushedBy": delivery.pushed_by,
+        "trigger": {**asdict(spec), "creator_name": due.trigger.creator_name},
     }
     return json.dumps(document, ensure_ascii=False).encode()

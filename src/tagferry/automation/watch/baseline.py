@@ -6,7 +6,7 @@ from tagferry.names import Digest, RepositoryRef, Tag
 from tagferry.regions import Regions
 
 
-async def standing(regions: Regions, repositories: Repositories, source: RepositoryRef) -> dict[Tag, Digest]:
+async def read_baseline(regions: Regions, repositories: Repositories, source: RepositoryRef) -> dict[Tag, Digest]:
     """What stands in a repository; nothing where it was created and has no image yet. Raises NotFound."""
     store = regions[source.region].store
     try:

@@ -18,7 +18,7 @@ Clock = Callable[[], float]
 log = structlog.get_logger(__name__)
 
 
-class Agenda(Generic[Work]):
+class DelayQueue(Generic[Work]):
     """Works that are due at some time, each at most once.
 
     Args:
@@ -76,7 +76,7 @@ class Agenda(Generic[Work]):
             heapq.heappop(self._heap)
 
 
-class Lanes(Generic[Work]):
+class DelayQueues(Generic[Work]):
     """Agendas side by side, each with workers of its own, so that works which take long keep only their lane waiting.
 
     Args:
@@ -85,20 +85,20 @@ class Lanes(Generic[Work]):
         clock: seconds.
     """
 
-    def __init__(self, limit: int, lane_of: Callable[[Work], Hashable], clock: Clock = time.monotonic) -> None:
+    def __init__(self, limit: int, partition_of: Callable[[Work], Hashable], clock: Clock = time.monotonic) -> None:
         self._limit = limit
-        self._lane_of = lane_of
+        self._partition_of = partition_of
         self._clock = clock
-        self._lanes: dict[Hashable, Agenda[Work]] = {}
+        self._partitions: dict[Hashable, DelayQueue[Work]] = {}
         self._has_more = asyncio.Event()
 
     def add(self, work: Work, at: float | None = None) -> bool:
-        """See `Agenda.add`."""
-        lane = self._lane_of(work)
-        if lane not in self._lanes:
-            self._lanes[lane] = Agenda(self._limit, self._clock)
+        """See `DelayQueue.add`."""
+        lane = self._partition_of(work)
+        if lane not in self._partitions:
+            self._partitions[lane] = DelayQueue(self._limit, self._clock)
             self._has_more.set()
-        return self._lanes[lane].add(work, at)
+        return self._partitions[lane].add(work, at)
 
     async def serve(self, do: Callable[[Work], Awaitable[None]], *, at_once: int) -> None:
         """Do what is due, a number of works of each lane at once; it does not end by itself."""
@@ -106,61 +106,61 @@ class Lanes(Generic[Work]):
         async with asyncio.TaskGroup() as group:
             while True:
                 self._has_more.clear()
-                for lane in self._lanes.keys() - served:
+                for lane in self._partitions.keys() - served:
                     served.add(lane)
                     for _ in range(at_once):
-                        group.create_task(_serve(self._lanes[lane], do))
+                        group.create_task(_serve(self._partitions[lane], do))
                 await self._has_more.wait()
 
 
-async def _serve(agenda: Agenda[Work], do: Callable[[Work], Awaitable[None]]) -> None:
+async def _serve(queue: DelayQueue[Work], do: Callable[[Work], Awaitable[None]]) -> None:
     while True:
-        await do(await agenda.take())
+        await do(await queue.take())
 
 
 @dataclass(slots=True)
-class _Trouble:
+class _Failures:
     failures: int
     reason: str
     until: float
 
 
-class Patience:
-    """Leaves alone what went wrong: for `shortest` seconds at first, then twice as long each time, up to `longest`."""
+class Backoff:
+    """Leaves alone what went wrong: for `initial` seconds at first, then twice as long each time, up to `maximum`."""
 
-    def __init__(self, *, shortest: float, longest: float, clock: Clock = time.monotonic) -> None:
-        self._shortest = shortest
-        self._longest = longest
+    def __init__(self, *, initial: float, maximum: float, clock: Clock = time.monotonic) -> None:
+        self._initial = initial
+        self._maximum = maximum
         self._clock = clock
-        self._troubles: dict[Hashable, _Trouble] = {}
+        self._failures: dict[Hashable, _Failures] = {}
 
-    def until(self, key: Hashable) -> float | None:
+    def retry_at(self, key: Hashable) -> float | None:
         """The time before which it is to be left alone, if that has not come yet."""
-        trouble = self._troubles.get(key)
+        trouble = self._failures.get(key)
         return trouble.until if trouble is not None and trouble.until > self._clock() else None
 
-    def fail(self, key: Hashable, reason: str = "") -> tuple[float, bool]:
+    def failed(self, key: Hashable, reason: str = "") -> tuple[float, bool]:
         """It went wrong; returns when to try again, and whether the reason is news.
 
         What goes wrong while it is to be left alone had begun before, and makes the wait no longer.
         """
-        known = self._troubles.get(key)
+        known = self._failures.get(key)
         is_news = known is None or known.reason != reason
-        if known is not None and self.until(key) is not None:
+        if known is not None and self.retry_at(key) is not None:
             known.reason = reason
             return known.until, is_news
         failures = known.failures + 1 if known else 0
-        until = self._clock() + min(self._shortest * 2.0 ** min(failures, 32), self._longest)
-        self._troubles[key] = _Trouble(failures, reason, until)
+        until = self._clock() + min(self._initial * 2.0 ** min(failures, 32), self._maximum)
+        self._failures[key] = _Failures(failures, reason, until)
         return until, is_news
 
-    def succeed(self, key: Hashable) -> bool:
+    def succeeded(self, key: Hashable) -> bool:
         """It went well; returns whether it had gone wrong before."""
-        return self._troubles.pop(key, None) is not None
+        return self._failures.pop(key, None) is not None
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Recheck:
     """When to look again, in the clock's seconds; None where there is no reason to.
 
     Attributes:
@@ -168,8 +168,8 @@ class Again:
         at_source: at everything there, since something cannot be done for now.
     """
 
-    at_tag: float | None = None
-    at_source: float | None = None
+    tag_at: float | None = None
+    source_at: float | None = None
 
 
 def reason_of(error: Exception) -> str:
@@ -177,7 +177,7 @@ def reason_of(error: Exception) -> str:
     return error.message if isinstance(error, TagferryError) else f"{type(error).__name__}: {error}"
 
 
-def tell(error: Exception, event: str, **names: object) -> None:
+def log_error(error: Exception, event: str, **names: object) -> None:
     """Log what went wrong: its reason, and where nobody has foreseen it, where it happened."""
     unforeseen = None if isinstance(error, TagferryError) else error
     log.warning(event, reason=reason_of(error), exc_info=unforeseen, **names)

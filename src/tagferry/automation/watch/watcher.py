@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from tagferry.automation.watch.scheduling import Again, Clock, Lanes, Patience, reason_of, tell
+from tagferry.automation.watch.scheduling import Backoff, Clock, DelayQueues, Recheck, log_error, reason_of
 from tagferry.concurrency import bounded_gather
 from tagferry.errors import InvalidName, NotFound
 from tagferry.names import Digest, Reference, RegionId, RepositoryName, RepositoryRef, Tag
@@ -30,13 +30,13 @@ _ENDS_AT_ONCE = 500
 
 log = structlog.get_logger(__name__)
 
-OnPush = Callable[[RepositoryRef, Tag, Digest, str | None], Awaitable[None]]
+RecordPush = Callable[[RepositoryRef, Tag, Digest, str | None], Awaitable[None]]
 """Told of a push: the tag, where it points to, and by whom it was pushed if that is known."""
-Leads = Callable[[], Awaitable[bool]]
+IsLeader = Callable[[], Awaitable[bool]]
 _TagWork = tuple[RepositoryRef, Tag]
 
 
-async def always() -> bool:
+async def always_leader() -> bool:
     """The answer of a process that has nobody to share the polls with."""
     return True
 
@@ -55,7 +55,7 @@ class Follower(Protocol):
         """
         ...
 
-    async def check(self, source: RepositoryRef, tag: Tag) -> Again:
+    async def check(self, source: RepositoryRef, tag: Tag) -> Recheck:
         """Look at a tag, and do what is to be done; raises what the source's registry raises."""
         ...
 
@@ -64,7 +64,7 @@ class Follower(Protocol):
         ...
 
 
-class Watch:
+class TagWatcher:
     """Looks for tags that have changed, and has those who follow their repository look at them.
 
     Args:
@@ -85,38 +85,38 @@ class Watch:
         followers: Sequence[Follower],
         regions: Regions,
         arrivals: Arrivals,
-        on_push: OnPush,
+        record_push: RecordPush,
         poll_seconds: Mapping[RegionId, float],
-        leads: Leads = always,
-        agenda_limit: int = 10_000,
+        is_leader: IsLeader = always_leader,
+        queue_limit: int = 10_000,
         clock: Clock = time.monotonic,
     ) -> None:
         self._followers = followers
         self._regions = regions
         self._arrivals = arrivals
-        self._on_push = on_push
+        self._record_push = record_push
         self._poll_seconds = poll_seconds
-        self._leads = leads
+        self._is_leader = is_leader
         self._clock = clock
-        self._tags: Lanes[_TagWork] = Lanes(agenda_limit, lambda work: work[0].region, clock)
-        self._sources: Lanes[RepositoryRef] = Lanes(agenda_limit, lambda source: source.region, clock)
+        self._tags: DelayQueues[_TagWork] = DelayQueues(queue_limit, lambda work: work[0].region, clock)
+        self._sources: DelayQueues[RepositoryRef] = DelayQueues(queue_limit, lambda source: source.region, clock)
         self._polled_at: dict[RepositoryRef, float] = {}
         self._being_scanned: set[RepositoryRef] = set()
-        self._agenda_limit = agenda_limit
-        self._ended: set[int] = set()
-        self._has_ended = asyncio.Event()
-        self._led = False
-        self._lost_track = False
-        self._patience = Patience(shortest=5.0, longest=600.0, clock=clock)
+        self._queue_limit = queue_limit
+        self._ended_jobs: set[int] = set()
+        self._has_ended_jobs = asyncio.Event()
+        self._was_leader = False
+        self._needs_full_scan = False
+        self._backoff = Backoff(initial=5.0, maximum=600.0, clock=clock)
         self._task: asyncio.Task[None] | None = None
 
-    def notice(self, region: RegionId, repository: RepositoryName, tag: Tag) -> None:
+    def tag_changed(self, region: RegionId, repository: RepositoryName, tag: Tag) -> None:
         """A tag may have changed; it is looked at soon. Never fails, and never waits."""
         try:
             source = RepositoryRef.of(region, repository)
         except InvalidName:
             return
-        self._look_at(source, tag)
+        self._schedule_check(source, tag)
 
     async def pushed(
         self, region: RegionId, repository: RepositoryName, tag: Tag, digest: Digest, by: str | None
@@ -130,30 +130,30 @@ class Watch:
         except InvalidName:
             return
         try:
-            await self._on_push(source, tag, digest, by)
+            await self._record_push(source, tag, digest, by)
         except Exception as error:
-            tell(error, "a push cannot be recorded for now", repository=str(source), tag=tag)
-        self._look_at(source, tag)
+            log_error(error, "a push cannot be recorded for now", repository=str(source), tag=tag)
+        self._schedule_check(source, tag)
 
-    def notice_repository(self, source: RepositoryRef) -> None:
+    def repository_changed(self, source: RepositoryRef) -> None:
         """Any tag of a repository may have changed; all are looked at soon."""
         # Where there is no room, the next round finds whatever there is to find.
-        self._lost_track |= not self._sources.add(source)
+        self._needs_full_scan |= not self._sources.add(source)
 
     async def look(self, source: RepositoryRef) -> None:
         """Look at all of a repository now, and later if that goes wrong. Never fails."""
         await self._guarded(source, self.scan(source))
 
-    def notice_ends(self, payload: str) -> None:
+    def jobs_ended(self, payload: str) -> None:
         """Sync jobs have ended, of these ids, joined by commas; an empty text stands for any that nobody told of."""
-        if not self._led:
+        if not self._was_leader:
             # Who leads looks at it, and who comes to lead looks at everything.
             return
-        if not payload or len(self._ended) >= self._agenda_limit:
-            self._lost_track = True
+        if not payload or len(self._ended_jobs) >= self._queue_limit:
+            self._needs_full_scan = True
             return
-        self._ended.update(int(job_id) for job_id in payload.split(","))
-        self._has_ended.set()
+        self._ended_jobs.update(int(job_id) for job_id in payload.split(","))
+        self._has_ended_jobs.set()
 
     async def forget(self, region: RegionId, repository: RepositoryName, *references: Reference) -> None:
         """Tags, or all tags of these digests, were deleted: the same image, pushed again, is news."""
@@ -179,10 +179,10 @@ class Watch:
         """Let everybody look at a tag who follows its repository; raises what the source's registry raises."""
         for follower in self._followers:
             again = await follower.check(source, tag)
-            if again.at_tag is not None:
-                self._look_at(source, tag, again.at_tag)
-            if again.at_source is not None:
-                self._lost_track |= not self._sources.add(source, again.at_source)
+            if again.tag_at is not None:
+                self._schedule_check(source, tag, again.tag_at)
+            if again.source_at is not None:
+                self._needs_full_scan |= not self._sources.add(source, again.source_at)
 
     async def scan(self, source: RepositoryRef) -> None:
         """Look at every tag of a repository: one list, and one HEAD a tag; raises what its registry raises."""
@@ -196,7 +196,7 @@ class Watch:
         except NotFound:
             # Gateways say so too while a registry starts, so that this does not mean that its tags were deleted.
             return
-        await self._forget_all_but(listed, handled, source)
+        await self._forget_missing(listed, handled, source)
 
         async def look(tag: Tag) -> None:
             found = await store.head_manifest(source.name, tag, confirm_missing=True)
@@ -208,7 +208,7 @@ class Watch:
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll())
-            group.create_task(self._follow_ends())
+            group.create_task(self._process_ended_jobs())
             group.create_task(self._tags.serve(self._check_due, at_once=_CHECKS))
             group.create_task(self._sources.serve(self._scan_due, at_once=_SCANS))
 
@@ -218,7 +218,7 @@ class Watch:
 
     async def _scan_due(self, source: RepositoryRef) -> None:
         if source in self._being_scanned:
-            self._lost_track |= not self._sources.add(source, self._clock() + _TICK_SECONDS)
+            self._needs_full_scan |= not self._sources.add(source, self._clock() + _TICK_SECONDS)
             return
         self._being_scanned.add(source)
         try:
@@ -232,75 +232,75 @@ class Watch:
         try:
             await work
         except Exception as error:
-            until, is_news = self._patience.fail(source, reason_of(error))
+            until, is_news = self._backoff.failed(source, reason_of(error))
             if is_news:
-                tell(
+                log_error(
                     error,
                     "a repository that is followed cannot be looked at",
                     repository=str(source),
                 )
-            self._lost_track |= not self._sources.add(source, until)
+            self._needs_full_scan |= not self._sources.add(source, until)
         else:
-            if self._patience.succeed(source):
+            if self._backoff.succeeded(source):
                 log.info(
                     "a repository that is followed can be looked at again",
                     repository=str(source),
                 )
 
-    async def _follow_ends(self) -> None:
+    async def _process_ended_jobs(self) -> None:
         """What a job has brought to a place may have to go on from there."""
         while True:
-            await self._has_ended.wait()
-            self._has_ended.clear()
-            ended, self._ended = sorted(self._ended), set()
+            await self._has_ended_jobs.wait()
+            self._has_ended_jobs.clear()
+            ended, self._ended_jobs = sorted(self._ended_jobs), set()
             try:
                 for start in range(0, len(ended), _ENDS_AT_ONCE):
                     for source, tag in await self._arrivals.brought_by(ended[start : start + _ENDS_AT_ONCE]):
-                        self._look_at(source, tag)
+                        self._schedule_check(source, tag)
             except Exception as error:
-                self._lost_track = True
-                tell(error, "what jobs have brought cannot be looked up")
+                self._needs_full_scan = True
+                log_error(error, "what jobs have brought cannot be looked up")
 
     async def _poll(self) -> None:
         """Put what is to be polled on the agenda: everything when this process comes to lead, then in turn."""
         tick = min([_TICK_SECONDS, *self._poll_seconds.values()])
         while True:
             try:
-                leads = await self._leads()
-                everything = self._lost_track or (leads and not self._led)
+                is_leader = await self._is_leader()
+                everything = self._needs_full_scan or (is_leader and not self._was_leader)
                 # Set before the sources are read: an end that is passed over until now stands in what is read then.
-                self._led = leads
-                if everything or (leads and self._poll_seconds):
-                    self._lost_track = False
-                    self._plan(await self._followed(), everything=everything)
+                self._was_leader = is_leader
+                if everything or (is_leader and self._poll_seconds):
+                    self._needs_full_scan = False
+                    self._schedule(await self._followed_sources(), everything=everything)
             except Exception as error:
-                self._lost_track = True
-                if self._patience.fail(self, reason_of(error))[1]:
-                    tell(error, "what is followed cannot be looked up")
+                self._needs_full_scan = True
+                if self._backoff.failed(self, reason_of(error))[1]:
+                    log_error(error, "what is followed cannot be looked up")
             else:
-                self._patience.succeed(self)
+                self._backoff.succeeded(self)
             await asyncio.sleep(tick)
 
-    async def _followed(self) -> list[RepositoryRef]:
+    async def _followed_sources(self) -> list[RepositoryRef]:
         return list(dict.fromkeys([source for follower in self._followers for source in await follower.sources()]))
 
-    def _plan(self, sources: list[RepositoryRef], *, everything: bool) -> None:
+    def _schedule(self, sources: list[RepositoryRef], *, everything: bool) -> None:
         now = self._clock()
         self._polled_at = {source: self._polled_at[source] for source in sources if source in self._polled_at}
         for source in sources:
             pause = self._poll_seconds.get(source.region)
             polled_at = self._polled_at.get(source)
             is_due = pause is not None and (polled_at is None or polled_at + pause <= now)
-            if self._patience.until(source) is not None:
+            if self._backoff.retry_at(source) is not None:
                 continue
             if everything or (is_due and source not in self._being_scanned):
-                self.notice_repository(source)
+                self.repository_changed(source)
 
-    def _look_at(self, source: RepositoryRef, tag: Tag, at: float | None = None) -> None:
+    def _schedule_check(self, source: RepositoryRef, tag: Tag, at: float | None = None) -> None:
         if not self._tags.add((source, tag), at):
-            self.notice_repository(source)
+            self.repository_changed(source)
 
-    async def _forget_all_but(self, listed: list[Tag], handled: list[Mapping[str, str]], source: RepositoryRef) -> None:
-        standing = set(listed)
-        gone = sorted({Tag(tag) for known in handled for tag in known} - standing)
+    async def _forget_missing(self, listed: list[Tag], handled: list[Mapping[str, str]], source: RepositoryRef) -> None:
+        present = set(listed)
+        gone = sorted({Tag(tag) for known in handled for tag in known} - present)
         await self.forget(source.region, source.name, *gone)

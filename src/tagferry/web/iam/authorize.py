@@ -18,5 +18,5 @@ def require_own(user_id: str, caller: Caller) -> None:
 
 def require_permanent_key(caller: Caller) -> None:
     """Let pass whoever does not sign with a temporary access key, which would leave behind what outlives it."""
-    if caller.proof.is_temporary_key:
+    if caller.credential.is_temporary_key:
         raise Denied("a temporary access key changes no users, groups or permanent keys; sign with a permanent one")

@@ -89,7 +89,7 @@ async def identify(identity: Identity, context: Context) -> tuple[tuple[str, ...
     if _KEY in methods:
         callers.append(await _by_key(identity.hw_ak_sk, context))
     caller = callers[0]
-    if any((other, other.proof.access_key) != (caller, caller.proof.access_key) for other in callers):
+    if any((other, other.credential.access_key) != (caller, caller.credential.access_key) for other in callers):
         raise Unauthenticated(
             "the token and the other method must identify the same user, and the token must have been got by it; "
             "use one of them"

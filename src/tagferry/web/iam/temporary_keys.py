@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BeforeValidator
 
 from tagferry.accounts.model import Caller
-from tagferry.accounts.temporary import SHORTEST, lifetime_of
+from tagferry.accounts.temporary import MIN_LIFETIME, parse_lifetime
 from tagferry.errors import Invalid, Unauthenticated
 from tagferry.web import audit
 from tagferry.web.bodies import require_json
@@ -66,7 +66,9 @@ async def create_temporary_key(body: TemporaryKeyBody, context: RequestContext) 
     if identity.policy is not None:
         raise Invalid("auth.identity.policy", "must be left out; a temporary access key may do what its user may")
     seconds = identity.token.duration_seconds if identity.token is not None else None
-    lifetime: timedelta = SHORTEST if seconds is None else lifetime_of("auth.identity.token.duration_seconds", seconds)
+    lifetime: timedelta = (
+        MIN_LIFETIME if seconds is None else parse_lifetime("auth.identity.token.duration_seconds", seconds)
+    )
     caller = await _caller(identity, context)
     made = await context.services.temporary.create_key(caller, lifetime)
     document = {

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tagferry.automation.rules.store import Rule, RuleWish
+from tagferry.automation.rules.store import Rule, RuleSpec
 from tagferry.names import Namespace, RegionId, Repository, RepositoryRef
 from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
@@ -64,7 +64,7 @@ class SyncRepoItem(BaseModel):
 @router.post(_RULES, operation_id="CreateImageSyncRepo", dependencies=[Depends(require_json)])
 async def create(namespace: str, repository: str, body: CreateSyncRepoBody, context: RequestContext) -> Response:
     """Synchronize whatever is pushed to a repository from now on; changes the rule that leads the same way."""
-    wish = RuleWish(
+    wish = RuleSpec(
         caller=context.caller,
         source=_source(namespace, repository, context),
         target_region=body.region,
@@ -72,7 +72,7 @@ async def create(namespace: str, repository: str, body: CreateSyncRepoBody, cont
         override=bool(body.override),
         sync_auto=bool(body.sync_auto),
     )
-    await context.services.rulebook.put(wish)
+    await context.services.rules.put(wish)
     return JSONResponse({})
 
 
@@ -80,14 +80,14 @@ async def create(namespace: str, repository: str, body: CreateSyncRepoBody, cont
 async def list_all(namespace: str, repository: str, context: RequestContext) -> list[dict[str, Any]]:
     """List a repository's rules, oldest first."""
     source = _source(namespace, repository, context)
-    return [_item(rule) for rule in await context.services.rulebook.of_repository(context.caller, source)]
+    return [_item(rule) for rule in await context.services.rules.of_repository(context.caller, source)]
 
 
 @router.delete(_RULES, operation_id="DeleteImageSyncRepo", dependencies=[Depends(require_json)])
 async def delete(namespace: str, repository: str, body: DeleteSyncRepoBody, context: RequestContext) -> Response:
     """End a rule; what it has started goes on."""
     source = _source(namespace, repository, context)
-    await context.services.rulebook.delete(context.caller, source, body.region, body.namespace)
+    await context.services.rules.delete(context.caller, source, body.region, body.namespace)
     return JSONResponse({})
 
 

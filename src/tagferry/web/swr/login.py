@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from tagferry.accounts.temporary import lifetime_of
+from tagferry.accounts.temporary import parse_lifetime
 from tagferry.errors import Invalid, Unsupported
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
@@ -56,7 +56,7 @@ async def _login(context: Context, prefix: str, seconds: int | None) -> Response
         )
     lifetime = timedelta(hours=settings.limits.login_hours)
     if seconds is not None:
-        lifetime = lifetime_of("duration_seconds", seconds)
+        lifetime = parse_lifetime("duration_seconds", seconds)
     secret = await context.services.temporary.create_login(context.caller, lifetime)
     username = f"{prefix}@{secret.access_key}"
     auth = base64.b64encode(f"{username}:{secret.password}".encode()).decode()

@@ -81,11 +81,11 @@ async def list_all(
     organizations, region = context.services.organizations, context.region.id
     found = await organizations.list_for(context.caller, region)
     items = {organization.name: _item(organization) for organization in found}
-    if context.services.access.knows_more(context.caller, region):
+    if context.services.access.has_unrecorded_organizations(context.caller, region):
         for name in await _in_registry(context):
             items.setdefault(name, _unrecorded_item(context, name))
     names = [name for name in sorted(items) if wanted in (None, "", name)]
-    users, repositories = await organizations.users_in(region), await _count_repositories(context, names)
+    users, repositories = await organizations.user_counts(region), await _count_repositories(context, names)
     return {
         "namespaces": [
             items[name] | {"access_user_count": users.get(name, 0), "repo_count": repositories[name]} for name in names

@@ -78,7 +78,7 @@ async def create_in_organization(namespace: str, body: UserAuths, context: Reque
 async def show_in_organization(namespace: str, context: RequestContext) -> dict[str, Any]:
     """Show who is permitted what in an organization."""
     organization = await _organization(context, namespace, Permission.READ)
-    grants = await context.services.organization_grants.list_on(organization.id)
+    grants = await context.services.organization_grants.list_for(organization.id)
     return {
         "id": organization.id,
         "name": organization.name,
@@ -125,7 +125,7 @@ async def show_in_repository(namespace: str, repository: str, context: RequestCo
     name = RepositoryName.from_path(namespace, repository)
     access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
     record = await find_record(context, name)
-    grants = await context.services.repository_grants.list_on(record.id) if record and not access.is_guest else []
+    grants = await context.services.repository_grants.list_for(record.id) if record and not access.is_guest else []
     return {
         "id": number(context.region.id, name),
         "name": name.repository,
@@ -172,7 +172,7 @@ async def record_to_change(context: Context, name: RepositoryName, permission: P
     if record := await repositories.find(region, name):
         return record.id
     found = await describe_repository(context.region.store, name)
-    return (await repositories.find_or_make(context.caller, region, name, since=found.created)).id
+    return (await repositories.find_or_create(context.caller, region, name, since=found.created)).id
 
 
 async def find_record(context: Context, name: RepositoryName) -> RepositoryRecord | None:

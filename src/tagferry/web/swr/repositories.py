@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.access import Access
 from tagferry.accounts.model import Permission
-from tagferry.accounts.repositories import RepositoryMetadata, already_there
+from tagferry.accounts.repositories import RepositoryMetadata, already_exists
 from tagferry.catalog import has_images
 from tagferry.errors import NotFound
 from tagferry.names import Namespace, Repository, RepositoryName
@@ -35,7 +35,7 @@ class UpdateRepoBody(BaseModel):
 
     @property
     def metadata(self) -> RepositoryMetadata:
-        """What is to be metadata of the repository; raises Invalid."""
+        """Return the metadata to set; raises Invalid."""
         return RepositoryMetadata(is_public=self.is_public, category=self.category, description=self.description)
 
 
@@ -75,7 +75,7 @@ async def create(namespace: str, body: CreateRepoBody, context: RequestContext) 
     metadata = body.metadata
     await _require(context, name, Permission.MANAGE if metadata.is_public else Permission.EDIT)
     if await has_images(context.region.store, name):
-        raise already_there(context.region.id, name)
+        raise already_exists(context.region.id, name)
     await _require_room(context, name)
     await context.services.repositories.create(context.caller, context.region.id, name, metadata)
     return JSONResponse({}, status_code=201)
@@ -129,7 +129,7 @@ async def update(namespace: str, repository: str, body: UpdateRepoBody, context:
         await _require(context, name, Permission.MANAGE)
     if record is None:
         found = await find(context, name)
-        await repositories.find_or_make(context.caller, region, name, since=found.created)
+        await repositories.find_or_create(context.caller, region, name, since=found.created)
     await repositories.update(region, name, metadata)
     return JSONResponse({}, status_code=201)
 

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from tagferry.accounts.access import Readable
+from tagferry.accounts.access import ReadableRepositories
 from tagferry.accounts.model import RepositoryRecord
 from tagferry.accounts.repositories import OTHER
 from tagferry.catalog import RepositoryDetails, describe_repository, has_images, list_repositories
@@ -74,7 +74,9 @@ class View:
         return max(filter(None, (said, self.details.updated)), default=None)
 
 
-async def list_readable(context: Context, readable: Readable, *, namespace: str | None = None) -> list[Entry]:
+async def list_readable(
+    context: Context, readable: ReadableRepositories, *, namespace: str | None = None
+) -> list[Entry]:
     """The repositories that the caller may read, of one organization or of all, by full name.
 
     A name with neither a record nor a tag is not a repository, although some registries keep listing it. If many

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tagferry.accounts.model import Permission, RepositoryRecord
 from tagferry.automation.retention.history import Deletion
 from tagferry.automation.retention.rules import RuleSet
-from tagferry.automation.retention.store import Policy, absent
+from tagferry.automation.retention.store import Policy, policy_not_found
 from tagferry.catalog import require_deletion
 from tagferry.errors import Invalid
 from tagferry.names import RepositoryName
@@ -187,7 +187,7 @@ async def show(namespace: str, repository: str, retention_id: PolicyId, context:
     """Show a policy."""
     policy = await _policy(context, await _readable(context, namespace, repository))
     if policy is None or policy.id != retention_id:
-        raise absent(retention_id)
+        raise policy_not_found(retention_id)
     return _shown(policy)
 
 

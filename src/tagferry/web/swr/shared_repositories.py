@@ -145,10 +145,10 @@ async def _matching(context: Context, wanted: _Wanted) -> list[Entry]:
     entries = (
         Entry(
             one.name,
-            None if one.is_over else records.get(one.name),
+            None if one.is_expired else records.get(one.name),
             domain_name=one.domain_name,
-            is_shared=not one.is_over if wanted.are_theirs else None,
-            downloads=0 if one.is_over else downloads.get(one.name, 0),
+            is_shared=not one.is_expired if wanted.are_theirs else None,
+            downloads=0 if one.is_expired else downloads.get(one.name, 0),
         )
         for one in found
     )

@@ -152,5 +152,5 @@ def _item(name: RepositoryName, share: Share) -> dict[str, Any]:
         "creator_name": share.creator_name,
         "created": date(share.created_at),
         "updated": date(share.updated_at),
-        "status": not share.is_over,
+        "status": not share.is_expired,
     }

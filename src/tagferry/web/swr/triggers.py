@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.model import Permission
-from tagferry.automation.triggers.deliveries import Call
+from tagferry.automation.triggers.deliveries import Delivery
 from tagferry.automation.triggers.store import Trigger, TriggerSpec
 from tagferry.errors import Denied, Invalid, NotFound
 from tagferry.names import RepositoryName, RepositoryRef
@@ -110,7 +110,7 @@ async def create(namespace: str, repository: str, body: CreateTriggerBody, conte
     enabled, spec = body.is_enabled, body.spec
     name = RepositoryName.from_path(namespace, repository)
     record = await record_to_change(context, name, Permission.EDIT)
-    await context.services.triggerbook.create(context.caller, _source(context, name), record, spec, enabled=enabled)
+    await context.services.triggers.create(context.caller, _source(context, name), record, spec, enabled=enabled)
     return JSONResponse({}, status_code=201)
 
 
@@ -120,7 +120,7 @@ async def list_all(namespace: str, repository: str, context: RequestContext) -> 
     name = RepositoryName.from_path(namespace, repository)
     if await _is_guest(context, name):
         return []
-    return [_item(*found) for found in await context.services.triggerbook.of_repository(_source(context, name))]
+    return [_item(*found) for found in await context.services.triggers.of_repository(_source(context, name))]
 
 
 @router.get(_TRIGGER, operation_id="ShowTrigger", response_model=TriggerShown)
@@ -129,7 +129,7 @@ async def show(namespace: str, repository: str, trigger: str, context: RequestCo
     name = RepositoryName.from_path(namespace, repository)
     if await _is_guest(context, name):
         raise NotFound("trigger", f"{trigger} of {name} in {context.region.id}")
-    return _item(*await context.services.triggerbook.find(_source(context, name), trigger))
+    return _item(*await context.services.triggers.find(_source(context, name), trigger))
 
 
 @router.patch(_TRIGGER, operation_id="UpdateTrigger", status_code=201, dependencies=[Depends(require_json)])
@@ -139,7 +139,7 @@ async def update(
     """Switch a trigger on or off."""
     enabled = body.is_enabled
     source = await _source_to_edit(context, namespace, repository)
-    await context.services.triggerbook.switch(source, trigger, enabled=enabled)
+    await context.services.triggers.switch(source, trigger, enabled=enabled)
     return JSONResponse({}, status_code=201)
 
 
@@ -147,7 +147,7 @@ async def update(
 async def delete(namespace: str, repository: str, trigger: str, context: RequestContext) -> Response:
     """Delete a trigger, with the calls that are waiting and its history."""
     source = await _source_to_edit(context, namespace, repository)
-    await context.services.triggerbook.delete(source, trigger)
+    await context.services.triggers.delete(source, trigger)
     return Response(status_code=204)
 
 
@@ -182,7 +182,7 @@ async def _is_guest(context: Context, name: RepositoryName) -> bool:
     return access.is_guest
 
 
-def _item(trigger: Trigger, calls: list[Call]) -> dict[str, Any]:
+def _item(trigger: Trigger, deliveries: list[Delivery]) -> dict[str, Any]:
     return {
         **_fields(trigger),
         "created_at": date(trigger.created_at),
@@ -190,21 +190,21 @@ def _item(trigger: Trigger, calls: list[Call]) -> dict[str, Any]:
         "enable": "true" if trigger.enabled else "false",
         "trigger_mode": trigger.spec.trigger_mode,
         "trigger_type": trigger.spec.trigger_type,
-        "trigger_history": [_call(trigger, call) for call in calls],
+        "trigger_history": [_delivery(trigger, delivery) for delivery in deliveries],
     }
 
 
-def _call(trigger: Trigger, call: Call) -> dict[str, Any]:
+def _delivery(trigger: Trigger, delivery: Delivery) -> dict[str, Any]:
     return {
         **_fields(trigger),
-        "created_at": date(call.occurred_at),
-        "tag": call.tag,
-        "result": call.status,
-        "detail": call.detail,
-        "digest": call.digest,
-        "eventId": call.event_id,
-        "attempts": call.attempts,
-        "pushedBy": call.pushed_by,
+        "created_at": date(delivery.occurred_at),
+        "tag": delivery.tag,
+        "result": delivery.status,
+        "detail": delivery.detail,
+        "digest": delivery.digest,
+        "eventId": delivery.event_id,
+        "attempts": delivery.attempts,
+        "pushedBy": delivery.pushed_by,
     }
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tagferry.automation.retention.history import History
-from tagferry.automation.retention.observed import Sightings
+from tagferry.automation.retention.history import DeletionHistory
+from tagferry.automation.retention.observed import ObservedTags
 from tagferry.automation.retention.rules import RuleSet
-from tagferry.automation.retention.runner import Retention
+from tagferry.automation.retention.runner import RetentionRunner
 from tagferry.automation.retention.store import Policies, Policy
 from tagferry.db.engine import Database
 from tagferry.db.tables import RepositoryRow
@@ -84,7 +84,11 @@ class Keeper:
         self.database = database
         self.store = DatedStore()
         self.regions = Regions([Region(id=NORTH, url="https://north.example", store=self.store)])
-        self.policies, self.sightings, self.history = Policies(database), Sightings(database), History(database)
+        self.policies, self.observed_tags, self.history = (
+            Policies(database),
+            ObservedTags(database),
+            DeletionHistory(database),
+        )
         self.calendar = Calendar()
         self.forgotten: list[tuple[RegionId, RepositoryName, Tag]] = []
         self.leading = True
@@ -93,14 +97,14 @@ class Keeper:
         self.retention = self.new_retention()
         self.repository_id = 0
 
-    def new_retention(self, *, interval: timedelta = timedelta(days=1), most: int = 100) -> Retention:
-        return Retention(
+    def new_retention(self, *, interval: timedelta = timedelta(days=1), most: int = 100) -> RetentionRunner:
+        return RetentionRunner(
             regions=self.regions,
             policies=self.policies,
-            sightings=self.sightings,
+            observed_tags=self.observed_tags,
             history=self.history,
             forget=self._forget,
-            leads=self._leads,
+            is_leader=self._leads,
             interval=interval,
             clock=self.calendar,
             is_plausible=self._is_plausible,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tagferry.automation.retention.rules import RuleSet, Sighting, departures
+from tagferry.automation.retention.rules import ObservedTag, RuleSet, expired_tags
 from tagferry.errors import Invalid
 from tagferry.names import Digest, Tag
 from tagferry.oci.images import TagRecord
@@ -19,16 +19,16 @@ def rule(template: str, number: object, *exceptions: tuple[str, str]) -> dict[st
     return {"template": template, "params": {name: number}, "tag_selectors": selectors}
 
 
-def tag(name: str, *, days: float, built: float | None = None, attached: bool = False) -> tuple[TagRecord, Sighting]:
+def tag(name: str, *, days: float, built: float | None = None, attached: bool = False) -> tuple[TagRecord, ObservedTag]:
     """A tag that was pushed so many days ago, with an image that was built so many days ago, if that is known."""
     digest = Digest.of(name.encode())
     pushed_at = NOW - timedelta(days=days)
     built_at = None if built is None else NOW - timedelta(days=built)
-    return TagRecord(Tag(name), digest), Sighting(digest, pushed_at, built_at, is_attachment=attached)
+    return TagRecord(Tag(name), digest), ObservedTag(digest, pushed_at, built_at, is_attachment=attached)
 
 
-def gone(tags: list[tuple[TagRecord, Sighting]], *rules: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(one.record.tag, one.template.value) for one in departures(dict(tags), RuleSet.parse(rules).rules, NOW)]
+def gone(tags: list[tuple[TagRecord, ObservedTag]], *rules: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(one.record.tag, one.template.value) for one in expired_tags(dict(tags), RuleSet.parse(rules).rules, NOW)]
 
 
 NO_NUMBERS: list[object] = ["", "-1", "1.5", "x", "1e3", "٣", "9" * 400, 1.5, True, -1, [1], {}]

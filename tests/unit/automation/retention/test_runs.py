@@ -22,12 +22,12 @@ async def test_what_rules_let_go_is_deleted_recorded_and_told(keeper: Keeper):
     await keeper.push("v3")
     policy = await keeper.policy(rule("date_rule", 5, ("label", "kept")))
 
-    assert await keeper.retention.carry_out(policy) == 2
+    assert await keeper.retention.run(policy) == 2
 
     assert await keeper.tags() == ["kept", "v3"]
     assert sorted(await keeper.deleted()) == [("v1", "date_rule"), ("v2", "date_rule")]
     assert sorted(keeper.forgotten) == [(NORTH, APP, Tag("v1")), (NORTH, APP, Tag("v2"))]
-    assert await keeper.retention.carry_out(policy) == 0
+    assert await keeper.retention.run(policy) == 0
 
 
 async def test_a_plan_tells_what_would_go_and_changes_nothing(keeper: Keeper):
@@ -40,7 +40,7 @@ async def test_a_plan_tells_what_would_go_and_changes_nothing(keeper: Keeper):
     assert [
         one.record.tag for one in await keeper.retention.plan(NORTH, APP, policy, RuleSet.parse(policy.rules).rules)
     ] == ["v1"]
-    assert await keeper.sightings.of(policy.id) == {}
+    assert await keeper.observed_tags.of(policy.id) == {}
 
 
 async def test_the_other_tag_of_an_image_stays_with_the_image(keeper: Keeper):
@@ -49,7 +49,7 @@ async def test_the_other_tag_of_an_image_stays_with_the_image(keeper: Keeper):
         await push(keeper.store, APP, sample, Tag(tag))
     keeper.store.age("old", days=9)
 
-    await keeper.retention.carry_out(await keeper.policy(rule("date_rule", 1)))
+    await keeper.retention.run(await keeper.policy(rule("date_rule", 1)))
 
     assert await keeper.tags() == ["latest"]
     assert (await keeper.store.get_manifest(APP, Tag("latest"))).digest == sample.digest
@@ -63,11 +63,11 @@ async def test_what_is_attached_to_images_neither_counts_nor_goes(keeper: Keeper
     await push(keeper.store, APP, artifact(subject=subject), Tag("v2-bill-of-materials"))
 
     policy = await keeper.policy(rule("tag_rule", 2))
-    assert await keeper.retention.carry_out(policy) == 0
+    assert await keeper.retention.run(policy) == 0
     policy = await keeper.policy(rule("date_rule", 1, ("label", "v2")))
     for tag in cosign_tags(subject.digest)[0], "v2-bill-of-materials":
         keeper.store.age(tag, days=99)
-    assert await keeper.retention.carry_out(policy) == 1
+    assert await keeper.retention.run(policy) == 1
 
     assert await keeper.tags() == [cosign_tags(subject.digest)[0], "v2", "v2-bill-of-materials"]
 
@@ -77,7 +77,7 @@ async def test_a_tag_that_is_pushed_after_it_was_looked_at_stays(keeper: Keeper,
     await keeper.push("v1", "v2", days=9)
     keeper.store.changes = {Tag("v1"): sample}
 
-    assert await keeper.retention.carry_out(await keeper.policy(rule("date_rule", 1))) == 1
+    assert await keeper.retention.run(await keeper.policy(rule("date_rule", 1))) == 1
 
     assert await keeper.tags() == ["v1"]
     assert [tag for tag, _ in await keeper.deleted()] == ["v2"]
@@ -87,29 +87,29 @@ async def test_where_nobody_tells_when_tags_were_pushed_their_age_counts_from_th
     keeper.store.tells = False
     await keeper.push("v1", "v2")
     policy = await keeper.policy(rule("date_rule", 5))
-    assert await keeper.retention.carry_out(policy) == 0
+    assert await keeper.retention.run(policy) == 0
     keeper.calendar.ahead = timedelta(days=4)
     await keeper.push("v3")
     await push(keeper.store, APP, image(seed="new"), Tag("v2"))
-    assert await keeper.retention.carry_out(policy) == 0
+    assert await keeper.retention.run(policy) == 0
     keeper.calendar.ahead = timedelta(days=6)
 
-    assert await keeper.new_retention().carry_out(policy) == 1
+    assert await keeper.new_retention().run(policy) == 1
 
     assert await keeper.tags() == ["v2", "v3"]
-    assert sorted(await keeper.sightings.of(policy.id)) == ["v1", "v2", "v3"]
+    assert sorted(await keeper.observed_tags.of(policy.id)) == ["v1", "v2", "v3"]
     keeper.calendar.ahead = timedelta(days=8)
-    await keeper.retention.carry_out(policy)
-    assert sorted(await keeper.sightings.of(policy.id)) == ["v2", "v3"]
+    await keeper.retention.run(policy)
+    assert sorted(await keeper.observed_tags.of(policy.id)) == ["v2", "v3"]
 
 
 async def test_what_was_seen_once_is_not_read_again(keeper: Keeper):
     keeper.store.tells = False
     await keeper.push("v1", "v2")
     policy = await keeper.policy(rule("date_rule", 5))
-    await keeper.retention.carry_out(policy)
+    await keeper.retention.run(policy)
     read = keeper.store.counts["get_manifest"]
-    await keeper.retention.carry_out(policy)
+    await keeper.retention.run(policy)
     assert keeper.store.counts["get_manifest"] == read
 
 
@@ -117,9 +117,9 @@ async def test_a_policy_that_is_changed_or_ended_deletes_nothing_more(keeper: Ke
     await keeper.push("v1", days=9)
     policy = await keeper.policy(rule("date_rule", 1))
     await keeper.policy(rule("date_rule", 30))
-    assert await keeper.retention.carry_out(policy) == 0
+    assert await keeper.retention.run(policy) == 0
     await keeper.policies.delete(keeper.repository_id, policy.id)
-    assert await keeper.retention.carry_out(policy) == 0
+    assert await keeper.retention.run(policy) == 0
     assert await keeper.tags() == ["v1"]
 
 
@@ -128,14 +128,14 @@ async def test_a_tag_that_cannot_be_deleted_alone_keeps_none_of_the_others(keepe
     policy = await keeper.policy(rule("date_rule", 1))
     for kept in (Conflict("tag", "v1 cannot be deleted alone"), NotDeleted("registry north still has v1 of team/app")):
         keeper.store.failure = kept
-        assert await keeper.retention.carry_out(policy) == 0
+        assert await keeper.retention.run(policy) == 0
         assert keeper.store.counts["delete_manifest"] == 0
     keeper.store.failure = NotFound("tag", "v1")
-    assert await keeper.retention.carry_out(policy) == 0
+    assert await keeper.retention.run(policy) == 0
     for failure in (Unavailable("away"), Unsupported("does not delete")):
         keeper.store.failure = failure
         with pytest.raises(type(failure)):
-            await keeper.retention.carry_out(policy)
+            await keeper.retention.run(policy)
     assert await keeper.tags() == ["v1", "v2"]
     assert await keeper.deleted() == []
 
@@ -147,7 +147,7 @@ async def test_where_no_tag_is_deleted_alone_all_tags_of_an_image_go_together_an
         await push(keeper.store, APP, image(seed="v1" if tag == "alias" else "v2"), Tag(tag))
     keeper.store.age("alias", days=8)
 
-    assert await keeper.retention.carry_out(await keeper.policy(rule("date_rule", 5))) == 2
+    assert await keeper.retention.run(await keeper.policy(rule("date_rule", 5))) == 2
 
     assert await keeper.tags() == ["latest", "v2"]
     assert sorted(tag for tag, _ in await keeper.deleted()) == ["alias", "v1"]
@@ -158,11 +158,11 @@ async def test_a_repository_that_is_not_there_makes_no_policy_forget(keeper: Kee
     keeper.store.tells = False
     await keeper.push("v1")
     policy = await keeper.policy(rule("date_rule", 1))
-    await keeper.retention.carry_out(policy)
+    await keeper.retention.run(policy)
     del keeper.store._repositories[APP]
-    assert await keeper.retention.carry_out(policy) == 0
+    assert await keeper.retention.run(policy) == 0
     assert await keeper.retention.plan(NORTH, APP, policy, RuleSet.parse(policy.rules).rules) == []
-    assert list(await keeper.sightings.of(policy.id)) == ["v1"]
+    assert list(await keeper.observed_tags.of(policy.id)) == ["v1"]
 
 
 async def test_it_runs_when_a_policy_is_made_or_changed_and_then_once_in_an_interval(keeper: Keeper):
@@ -249,7 +249,7 @@ async def test_what_fails_is_left_alone_for_a_while_and_keeps_no_other_policy_wa
     keeper.retention.wake()
 
     async def has_failed() -> bool:
-        return keeper.retention._patience.until(policy.id) is not None
+        return keeper.retention._backoff.retry_at(policy.id) is not None
 
     await eventually(has_failed)
     assert await keeper.policies.due(ran_before=datetime.now(UTC)) == [(policy.id, NORTH)]
@@ -309,7 +309,7 @@ async def test_policies_are_one_a_repository_and_end_with_it(keeper: Keeper):
     again = await keeper.policy(rule("tag_rule", 1))
     assert again.id > policy.id
     await keeper.push("v1", "v2")
-    await keeper.retention.carry_out(again)
+    await keeper.retention.run(again)
 
     async with keeper.database.write() as session:
         await session.execute(delete(RepositoryRow))
@@ -318,12 +318,12 @@ async def test_policies_are_one_a_repository_and_end_with_it(keeper: Keeper):
         async with keeper.database.read() as session:
             assert await session.scalar(table.__table__.select()) is None
     await keeper.push("v3")
-    assert await keeper.retention.carry_out(again) == 0
+    assert await keeper.retention.run(again) == 0
 
 
 async def test_old_records_are_forgotten(keeper: Keeper):
     await keeper.push("v1", "v2")
-    await keeper.retention.carry_out(await keeper.policy(rule("tag_rule", 1)))
+    await keeper.retention.run(await keeper.policy(rule("tag_rule", 1)))
     assert await keeper.history.prune(before=datetime.now(UTC) - timedelta(days=1)) == 0
     assert await keeper.history.prune(before=datetime.now(UTC) + timedelta(days=1)) == 1
     assert await keeper.deleted() == []
@@ -354,7 +354,7 @@ async def test_a_clock_that_jumps_in_the_middle_of_a_run_ends_it(keeper: Keeper)
     policy = await keeper.policy(rule("date_rule", 1))
     keeper.plausible = False
 
-    assert await keeper.retention.carry_out(policy) == 0
+    assert await keeper.retention.run(policy) == 0
     assert await keeper.tags() == ["v1", "v2", "v3"]
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tagferry import bounds
-from tagferry.accounts.turns import Turns
+from tagferry.accounts.password_queue import PasswordQueue
 from tagferry.errors import LoginThrottled
 
 HOME, AWAY = "192.0.2.1", "198.51.100.7"
@@ -19,12 +19,12 @@ class Line:
     """
 
     def __init__(self) -> None:
-        self.turns = Turns(at_once=1)
+        self.queue = PasswordQueue(at_once=1)
         self.served: list[str] = []
         self._go = asyncio.Semaphore(0)
 
     async def _log_in(self, address: str, *, is_suspect: bool) -> None:
-        async with self.turns.turn(address, is_suspect=is_suspect):
+        async with self.queue.slot(address, is_suspect=is_suspect):
             self.served.append(address)
             await self._go.acquire()
 
@@ -64,7 +64,7 @@ async def test_one_address_may_have_only_so_many_waiting_and_the_next_is_refused
     logins = [await line.comes(HOME) for _ in range(1 + bounds.PASSWORDS_WAITING_OF_ADDRESS)]
 
     with pytest.raises(LoginThrottled, match="try again in 2 s"):
-        async with line.turns.turn(HOME, is_suspect=True):
+        async with line.queue.slot(HOME, is_suspect=True):
             pass
     logins.append(await line.comes(AWAY))
 
@@ -79,13 +79,13 @@ async def test_where_all_places_are_taken_the_address_with_the_most_gives_one_up
 
     logins += [await line.comes(AWAY), await line.comes("203.0.113.1"), await line.comes("203.0.113.2")]
     with pytest.raises(LoginThrottled):
-        async with line.turns.turn("203.0.113.3", is_suspect=False):
+        async with line.queue.slot("203.0.113.3", is_suspect=False):
             pass
     line.let_go()
     ends = await asyncio.gather(*logins, return_exceptions=True)
 
     assert [type(end) for end in ends] == [type(None)] * 2 + [LoginThrottled] * 3 + [type(None)] * 3
-    assert line.turns._waiting == 0
+    assert line.queue._waiting == 0
 
 
 async def test_those_who_stop_waiting_leave_their_place_and_hold_no_turn():
@@ -94,7 +94,7 @@ async def test_those_who_stop_waiting_leave_their_place_and_hold_no_turn():
 
     waits.cancel()
     await asyncio.wait([waits])
-    assert line.turns._waiting == 1
+    assert line.queue._waiting == 1
     line._go.release()
     await holds
     # Its turn has come in the same moment in which it is cancelled.
@@ -104,4 +104,4 @@ async def test_those_who_stop_waiting_leave_their_place_and_hold_no_turn():
     line.let_go()
     await (await line.comes(AWAY))
     assert line.served[-1] == AWAY
-    assert (line.turns._free, line.turns._waiting) == (1, 0)
+    assert (line.queue._free, line.queue._waiting) == (1, 0)

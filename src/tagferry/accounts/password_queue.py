@@ -19,7 +19,7 @@ log = SparseEvents(__name__)
 _Lane = OrderedDict[str, deque["asyncio.Future[None]"]]
 
 
-class Turns:
+class PasswordQueue:
     """Limits how many passwords are verified at once. Others wait in a queue for each address, served in turns.
 
     Addresses without recent failures come first, so that attackers only delay each other.
@@ -31,7 +31,7 @@ class Turns:
         self._waiting = 0
 
     @asynccontextmanager
-    async def turn(self, address: str, *, is_suspect: bool) -> AsyncIterator[None]:
+    async def slot(self, address: str, *, is_suspect: bool) -> AsyncIterator[None]:
         """Wait for a turn and hold it; raises LoginThrottled at once if too many wait already."""
         await self._wait(address, self._lanes[is_suspect])
         try:

@@ -180,7 +180,7 @@ async def test_a_trigger_ends_with_its_calls_and_its_name_is_free_again(hooked: 
 
 
 async def test_a_repository_has_so_many_triggers_at_most(hooked: Hooked, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tagferry.automation.triggers.store.MOST_TRIGGERS", 2)
+    monkeypatch.setattr("tagferry.automation.triggers.store.MAX_TRIGGERS", 2)
     await hooked.make(name="one")
     await hooked.make(name="two")
     with pytest.raises(Conflict, match="has 2 triggers"):

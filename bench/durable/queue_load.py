@@ -29,11 +29,11 @@ from tagferry.errors import TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.regions import Region, Regions
 from tagferry.remote import Endpoint, RemoteStore
-from tagferry.sync.jobs.completion import Endings
+from tagferry.sync.jobs.completion import JobWaiter
 from tagferry.sync.jobs.model import SyncRequest
-from tagferry.sync.jobs.queue import Queue
-from tagferry.sync.jobs.searches import Searches
-from tagferry.sync.jobs.store import ENDED, Jobs
+from tagferry.sync.jobs.queue import JobQueue
+from tagferry.sync.jobs.searches import ReferrerSearches
+from tagferry.sync.jobs.store import ENDED, JobStore
 from tagferry.sync.jobs.worker import Worker
 from tagferry.sync.service import StartedSync, SyncService
 
@@ -148,18 +148,18 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
             Region(id=name, url=_NOWHERE, store=RemoteStore(Endpoint(name=name, url=_NOWHERE)))
             for name in (_NORTH, _SOUTH)
         )
-        jobs, engine = Jobs(database, bus), _Idle(gauge)
+        jobs, engine = JobStore(database, bus), _Idle(gauge)
         worker = Worker(
             engine=engine,
             jobs=jobs,
-            queue=Queue(database, bus, membership, regions=[_NORTH, _SOUTH]),
+            queue=JobQueue(database, bus, membership, regions=[_NORTH, _SOUTH]),
             membership=membership,
             bus=bus,
             regions=regions,
             places=places,
         )
-        endings = Endings(jobs, bus)
-        stack.push_async_callback(endings.close)
+        waiter = JobWaiter(jobs, bus)
+        stack.push_async_callback(waiter.close)
         stack.push_async_callback(worker.close)
         service = SyncService(
             regions=regions,
@@ -167,8 +167,8 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
             jobs=jobs,
             engine=engine,
             worker=worker,
-            endings=endings,
-            searches=Searches(database),
+            waiter=waiter,
+            searches=ReferrerSearches(database),
             tag_limit=10_000,
             active_requests=64,
         )

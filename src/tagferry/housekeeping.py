@@ -12,7 +12,7 @@ from tagferry.automation.triggers.deliveries import Deliveries
 from tagferry.errors import StorageUnavailable
 from tagferry.regions import Regions
 from tagferry.registry.storage.store import DiskStore
-from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.store import JobStore
 
 _PAUSE_SECONDS = 3600.0
 _GRACE_SECONDS = 24 * 3600.0
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 async def run_housekeeping(
     regions: Regions,
-    jobs: Jobs,
+    jobs: JobStore,
     history: DeletionHistory,
     deliveries: Deliveries,
     *,

@@ -22,9 +22,9 @@ from tagferry.coordination.membership import membership_of
 from tagferry.coordination.pubsub import message_bus_of
 from tagferry.db.engine import Database
 from tagferry.names import Namespace, RegionId, Repository, Tag
-from tagferry.sync.jobs.model import JobChange, JobStart, JobStatus, SyncRequest
-from tagferry.sync.jobs.queue import Queue
-from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.model import JobStatus, JobUpdate, NewJob, SyncRequest
+from tagferry.sync.jobs.queue import JobQueue
+from tagferry.sync.jobs.store import JobStore
 from tests.support.schemas import sqlite_in
 
 Result = TypeVar("Result")
@@ -68,8 +68,8 @@ class JobMachine(RuleBasedStateMachine):
     def _open(self) -> None:
         self.database = Database(self.url)
         bus = message_bus_of(self.database)
-        self.jobs = Jobs(self.database, bus)
-        self.queue = Queue(self.database, bus, membership_of(self.database), regions=[_NORTH, _SOUTH])
+        self.jobs = JobStore(self.database, bus)
+        self.queue = JobQueue(self.database, bus, membership_of(self.database), regions=[_NORTH, _SOUTH])
 
     def run(self, work: Awaitable[Result]) -> Result:
         async def wait() -> Result:
@@ -99,7 +99,7 @@ class JobMachine(RuleBasedStateMachine):
             target_namespace=Namespace("release"),
             override=override,
         )
-        made = self.run(self.jobs.create(wanted, [JobStart(tag) for tag in wanted.tags], active_requests=_MANY))
+        made = self.run(self.jobs.create(wanted, [NewJob(tag) for tag in wanted.tags], active_requests=_MANY))
         assert set(made) == set(wanted.tags)
         for tag, place in made.items():
             standing = [number for number, job in self.known.items() if job.is_open and job.tag == tag]
@@ -125,7 +125,7 @@ class JobMachine(RuleBasedStateMachine):
         if not self.known:
             return
         number = data.draw(st.sampled_from(sorted(self.known)))
-        self.run(self.jobs.end(JobChange(number, status), worker_id=worker))
+        self.run(self.jobs.end(JobUpdate(number, status), worker_id=worker))
         job = self.known[number]
         if job.status is JobStatus.RUNNING and job.worker == worker:
             job.status, job.worker = status, None
@@ -173,7 +173,7 @@ class JobMachine(RuleBasedStateMachine):
             self.lose_a_worker(worker)
         for _ in range(len(self.known) + 1):
             for one in self.run(self.queue.claim(1, _MANY)):
-                self.run(self.jobs.end(JobChange(one.id, JobStatus.SUCCESS), worker_id=1))
+                self.run(self.jobs.end(JobUpdate(one.id, JobStatus.SUCCESS), worker_id=1))
         assert [number for number, status in self._statuses().items() if status in _OPEN] == []
 
 

@@ -156,7 +156,7 @@ async def test_why_a_job_waits_names_no_image_of_another_organization(tmp_path: 
             await client.start_sync(Namespace("release"), Repository("secret"), body)
 
             async def has_paused() -> bool:
-                return bool(deployment.app.services.sync.pauses)
+                return bool(deployment.app.services.sync.paused_regions)
 
             await eventually(has_paused, seconds=60)
             await sync(deployment, EAST, *TAGS[:4], prefer="respond-async", token=await deployment.token())

@@ -9,7 +9,7 @@ from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import RetentionDeletionRow
 from tagferry.housekeeping import run_housekeeping
-from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.store import JobStore
 from tests.support.deployment import eventually
 from tests.unit.automation.retention.conftest import Keeper, rule
 
@@ -28,7 +28,7 @@ async def test_old_records_of_deletions_are_forgotten_and_younger_ones_kept(
             update(RetentionDeletionRow).where(RetentionDeletionRow.tag != "v2").values(created_at=old)
         )
 
-    jobs, deliveries = Jobs(database, LocalMessageBus()), Deliveries(database, LocalMessageBus())
+    jobs, deliveries = JobStore(database, LocalMessageBus()), Deliveries(database, LocalMessageBus())
     work = asyncio.create_task(
         run_housekeeping(keeper.regions, jobs, keeper.history, deliveries, kept=timedelta(days=30))
     )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import structlog
 from sqlalchemy import delete, select, text
 
-from tagferry.db.batches import reason_of, write_apart
+from tagferry.db.batches import error_summary, write_bisecting
 from tagferry.db.engine import Database
 from tagferry.db.tables import RepositoryDownloadsRow
 from tagferry.names import Namespace, RegionId, Repository, RepositoryName
@@ -92,11 +92,11 @@ class Downloads:
 
     async def _write(self) -> None:
         async with self._writing:
-            batch = await write_apart(self._counted.items(), self._add, kind="download count")
+            batch = await write_bisecting(self._counted.items(), self._add, kind="download count")
             if batch.refused:
                 log.error("could not count downloads", repositories=len(batch.refused), reason=batch.refused[0][1])
             if batch.error is not None:
-                log.warning("could not record downloads yet", reason=reason_of(batch.error))
+                log.warning("could not record downloads yet", reason=error_summary(batch.error))
             # More may have been counted meanwhile.
             self._counted -= Counter(dict([*batch.written, *(one for one, _ in batch.refused)]))
 

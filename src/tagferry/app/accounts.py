@@ -15,11 +15,11 @@ from tagferry.accounts.vault import Vault
 from tagferry.app.protection import protect
 from tagferry.coordination.pubsub import MessageBus, message_bus_of
 from tagferry.db.engine import Database
-from tagferry.db.faults import emptied
+from tagferry.db.faults import empty_file
 from tagferry.names import RegionId
 from tagferry.quotas import Limits
 from tagferry.settings import Settings
-from tagferry.sync.jobs.closing import Closing
+from tagferry.sync.jobs.cleanup import JobCleanup
 
 DEFAULT_DOMAIN = "tagferry"
 ADMIN = "admin"
@@ -69,7 +69,7 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
                 bus=bus,
                 users=users,
                 keys=keys,
-                organizations=Organizations(database, on_delete=Closing(bus).organization),
+                organizations=Organizations(database, on_delete=JobCleanup(bus).detach_organization),
                 quotas=OrganizationQuotas(database, _quotas(settings)),
                 temporary=TemporaryCredentials(users, vault),
                 access=AccessControl(database, open_regions=open_regions),
@@ -99,7 +99,7 @@ def _require_content(settings: Settings) -> None:
     if settings.database_url or not file.is_file() or file.stat().st_size:
         return
     if (settings.data_dir / "secret.key").exists():
-        raise emptied(file)
+        raise empty_file(file)
 
 
 def _quotas(settings: Settings) -> Limits:

@@ -29,8 +29,8 @@ from tagferry.names import RegionId
 from tagferry.registry.storage.store import DiskStore
 from tagferry.scrubbing import Restorer, Scrubber
 from tagferry.settings import Settings, WebhookSettings
-from tagferry.sync.jobs.history import Arrivals
-from tagferry.sync.jobs.searches import Searches
+from tagferry.sync.jobs.history import SyncHistory
+from tagferry.sync.jobs.searches import ReferrerSearches
 from tagferry.sync.jobs.store import ENDED
 from tagferry.tls import ClientTls
 
@@ -53,7 +53,7 @@ async def open_automation(
 ) -> AsyncIterator[AutomationComponents]:
     """Begin to follow tags, to carry policies out, to call webhooks and to forget what is old."""
     database, regions, is_leader = accounts.database, sync.regions, sync.membership.is_leader
-    rules, arrivals, triggers = Rules(database), Arrivals(database), Triggers(database)
+    rules, sync_history, triggers = Rules(database), SyncHistory(database), Triggers(database)
     deliveries, history, policies = Deliveries(database, sync.bus), DeletionHistory(database), Policies(database)
     announcer = TriggerFollower(regions=regions, triggers=triggers, deliveries=deliveries)
     pauses = {RegionId(name): region.poll_interval for name, region in settings.regions.items()}
@@ -63,14 +63,14 @@ async def open_automation(
             RuleRunner(
                 regions=regions,
                 rules=rules,
-                arrivals=arrivals,
-                searches=Searches(database),
+                sync_history=sync_history,
+                searches=ReferrerSearches(database),
                 users=accounts.users,
                 start=sync.service.start,
             ),
         ],
         regions=regions,
-        arrivals=arrivals,
+        sync_history=sync_history,
         record_push=announcer.pushed,
         poll_seconds={name: pause for name, pause in pauses.items() if pause is not None},
         is_leader=is_leader,

@@ -29,7 +29,7 @@ from tagferry.regions import Region
 from tagferry.registry.api.app import RegistryApp
 from tagferry.registry.storage.store import DiskStore
 from tagferry.settings import RegionSettings, Settings
-from tagferry.sync.jobs.closing import Closing
+from tagferry.sync.jobs.cleanup import JobCleanup
 from tagferry.sync.jobs.worker import Worker
 from tagferry.web.authorizer import AccountsAuthorizer
 from tagferry.web.context import Services
@@ -63,7 +63,7 @@ async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIter
     """
     async with AsyncExitStack() as stack:
         accounts = await stack.enter_async_context(open_accounts(settings))
-        repositories = Repositories(accounts.database, on_delete=Closing(accounts.bus).repository)
+        repositories = Repositories(accounts.database, on_delete=JobCleanup(accounts.bus).detach_repository)
         downloads = Downloads(accounts.database)
         stack.push_async_callback(downloads.close)
         sync = await stack.enter_async_context(open_sync(settings, accounts, slots=slots))

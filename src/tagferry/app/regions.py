@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagferry.cache.capabilities import KeptCapabilities
-from tagferry.cache.upload_sessions import KeptUploads
+from tagferry.cache.capabilities import DatabaseCapabilities
+from tagferry.cache.upload_sessions import DatabaseUploadCheckpoints
 from tagferry.copy.rewrite import Acceptance
 from tagferry.db.engine import Database
 from tagferry.errors import Invalid
@@ -89,8 +89,8 @@ async def _store(
     _check(endpoint)
     return RemoteStore(
         endpoint,
-        capabilities=KeptCapabilities(persistence.database, region.url) if persistence is not None else None,
-        checkpoints=KeptUploads(persistence.database, region.url, leaving=persistence.leaving)
+        capabilities=DatabaseCapabilities(persistence.database, region.url) if persistence is not None else None,
+        checkpoints=DatabaseUploadCheckpoints(persistence.database, region.url, leaving=persistence.leaving)
         if persistence is not None
         else None,
     )

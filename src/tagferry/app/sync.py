@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from tagferry.app.accounts import Accounts
 from tagferry.app.regions import StorePersistence, open_regions
-from tagferry.cache.blob_locations import KeptLocations
+from tagferry.cache.blob_locations import DatabaseBlobLocations
 from tagferry.coordination.membership import Membership, membership_of
 from tagferry.coordination.pubsub import MessageBus
 from tagferry.copy.bandwidth import BandwidthLimiter
@@ -19,12 +19,12 @@ from tagferry.copy.verify import VerifyMode
 from tagferry.names import RegionId
 from tagferry.regions import Regions
 from tagferry.settings import Settings
-from tagferry.sync.jobs.blob_lock import SharedMoves
-from tagferry.sync.jobs.completion import Endings
-from tagferry.sync.jobs.queue import Queue, QueueLimits
+from tagferry.sync.jobs.blob_lock import SharedBlobLock
+from tagferry.sync.jobs.completion import JobWaiter
+from tagferry.sync.jobs.queue import JobQueue, QueueLimits
 from tagferry.sync.jobs.retries import JobRetry
-from tagferry.sync.jobs.searches import Searches
-from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.searches import ReferrerSearches
+from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.worker import Worker
 from tagferry.sync.service import SyncService
 
@@ -36,10 +36,10 @@ class SyncComponents:
     regions: Regions
     bus: MessageBus
     membership: Membership
-    jobs: Jobs
+    jobs: JobStore
     worker: Worker
     service: SyncService
-    locations: KeptLocations
+    locations: DatabaseBlobLocations
 
 
 @asynccontextmanager
@@ -49,15 +49,15 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
     async with AsyncExitStack() as stack:
         regions = await stack.enter_async_context(open_regions(settings, StorePersistence(database, leaving)))
         addresses = {region.store.name: region.url for region in regions}
-        locations = KeptLocations(database, addresses, limit=settings.sync.blob_locations)
+        locations = DatabaseBlobLocations(database, addresses, limit=settings.sync.blob_locations)
         stack.push_async_callback(locations.close)
         bus, membership = accounts.bus, membership_of(database)
         await bus.open()
         stack.push_async_callback(bus.close)
-        jobs = Jobs(database, bus)
-        blob_lock = SharedMoves(bus, membership, addresses) if database.is_shared else None
+        jobs = JobStore(database, bus)
+        blob_lock = SharedBlobLock(bus, membership, addresses) if database.is_shared else None
         engine = _engine(settings, MountSources(locations), blob_lock)
-        queue = Queue(
+        queue = JobQueue(
             database, bus, membership, regions=[region.id for region in regions], limits=_queue_limits(settings)
         )
         worker = Worker(
@@ -74,8 +74,8 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             ),
             leaving=leaving,
         )
-        endings = Endings(jobs, bus)
-        stack.push_async_callback(endings.close)
+        waiter = JobWaiter(jobs, bus)
+        stack.push_async_callback(waiter.close)
         stack.push_async_callback(worker.close)
         await worker.start()
         service = SyncService(
@@ -84,8 +84,8 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             jobs=jobs,
             engine=engine,
             worker=worker,
-            endings=endings,
-            searches=Searches(accounts.database),
+            waiter=waiter,
+            searches=ReferrerSearches(accounts.database),
             tag_limit=settings.sync.tag_limit,
             active_requests=settings.sync.active_requests,
             seconds=settings.sync.request_seconds,

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import bindparam, delete, func, select, text, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
-from tagferry.db.batches import reason_of, write_apart
+from tagferry.db.batches import error_summary, write_bisecting
 from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
 from tagferry.db.tables import BlobLocationRow
@@ -46,7 +46,7 @@ _UPSERT = text(
 log = structlog.get_logger(__name__)
 
 
-class KeptLocations:
+class DatabaseBlobLocations:
     """The `BlobLocationStore` of `tagferry.copy.mount_sources` in the database; written behind, in batches.
 
     Args:
@@ -114,7 +114,7 @@ class KeptLocations:
         try:
             while self._pending:
                 wanted = dict(islice(self._pending.items(), _WRITTEN_AT_ONCE))
-                batch = await write_apart(wanted.items(), self._write, kind="blob location")
+                batch = await write_bisecting(wanted.items(), self._write, kind="blob location")
                 for place, seen_at in (*batch.written, *(one for one, _ in batch.refused)):
                     if self._pending.get(place, ...) is seen_at:
                         del self._pending[place]
@@ -129,7 +129,9 @@ class KeptLocations:
                     self._until_pruning = _PRUNING_INTERVAL
                     await self._prune()
         except Exception as error:
-            log.warning("the locations of blobs could not be kept", lost=len(self._pending), reason=reason_of(error))
+            log.warning(
+                "the locations of blobs could not be kept", lost=len(self._pending), reason=error_summary(error)
+            )
             self._pending.clear()
 
     async def _write(self, changes: Iterable[tuple[Place, datetime | None]]) -> None:

@@ -19,7 +19,7 @@ _UPSERT = text(
 log = structlog.get_logger(__name__)
 
 
-class KeptCapabilities:
+class DatabaseCapabilities:
     """The `CapabilityStore` of the registry at this address, in the database."""
 
     def __init__(self, database: Database, address: str) -> None:

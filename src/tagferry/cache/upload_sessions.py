@@ -26,7 +26,7 @@ _UPSERT = text(
 log = structlog.get_logger(__name__)
 
 
-class KeptUploads:
+class DatabaseUploadCheckpoints:
     """The `UploadCheckpointStore` of the registry at this address, in the database.
 
     Args:

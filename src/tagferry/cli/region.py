@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tagferry.app import open_accounts
-from tagferry.cache.capabilities import KeptCapabilities
+from tagferry.cache.capabilities import DatabaseCapabilities
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.options import DEFAULT_CONFIG, AccessKey, CaFile, ConfigFile, Endpoint, SecretKey, out, run
 from tagferry.cli.region_check import check_regions, parse_image
@@ -50,7 +50,7 @@ def show(region: Annotated[str, typer.Argument(metavar="REGION")], config: Confi
         if region not in settings.regions:
             raise NotFound("region", region, f"the known regions are {', '.join(settings.regions)}")
         async with open_accounts(settings) as accounts:
-            keeper = KeptCapabilities(accounts.database, settings.regions[region].url)
+            keeper = DatabaseCapabilities(accounts.database, settings.regions[region].url)
             return await LearnedCapabilities(keeper).known()
 
     known = run(work()).to_json()

@@ -7,7 +7,7 @@ import typer
 
 from tagferry import logs
 from tagferry.app import open_accounts, open_regions
-from tagferry.cache.blob_locations import KeptLocations
+from tagferry.cache.blob_locations import DatabaseBlobLocations
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
 from tagferry.errors import Invalid, NotFound, TagferryError
 from tagferry.registry.storage.integrity import Damage
@@ -80,7 +80,7 @@ async def _verify(settings: Settings, names: list[str], rate: int, *, repair: bo
     results = []
     async with open_accounts(settings) as accounts, open_regions(settings) as regions:
         addresses = {region.store.name: region.url for region in regions}
-        restorer = Restorer(regions, KeptLocations(accounts.database, addresses)) if repair else None
+        restorer = Restorer(regions, DatabaseBlobLocations(accounts.database, addresses)) if repair else None
         for region in regions:
             if not isinstance(region.store, DiskStore) or (names and region.id not in names):
                 continue

@@ -32,7 +32,7 @@ class Batch(Generic[Item]):
     error: Exception | None = None
 
 
-async def write_apart(
+async def write_bisecting(
     items: Iterable[Item], write: Callable[[list[Item]], Awaitable[None]], *, kind: str
 ) -> Batch[Item]:
     """Write records in as few transactions as possible, separating those that the database refuses.
@@ -62,7 +62,7 @@ def is_refusal(error: Exception) -> bool:
     return not isinstance(error, SQLAlchemyError | OSError | Unavailable)
 
 
-def reason_of(error: Exception) -> str:
+def error_summary(error: Exception) -> str:
     """Return why a statement failed, in one short line without what it was given."""
     cause: BaseException = (error.orig if isinstance(error, StatementError) else None) or error
     line = str(cause).partition("\n")[0]
@@ -79,7 +79,7 @@ async def _write(items: list[Item], write: Callable[[list[Item]], Awaitable[None
             batch.error = error
             return
         if len(items) == 1:
-            batch.refused.append((items[0], reason_of(error)))
+            batch.refused.append((items[0], error_summary(error)))
             return
     else:
         batch.written += items

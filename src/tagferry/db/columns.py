@@ -95,6 +95,6 @@ Identifier = BigInteger().with_variant(Integer(), "sqlite")
 """A row's number; only of this type does SQLite count on by itself."""
 
 
-def rows_where(condition: str) -> dict[str, Any]:
+def partial_index(condition: str) -> dict[str, Any]:
     """What makes an index one of the rows that meet a condition only."""
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionm
 
 from tagferry import __version__
 from tagferry.db import postgres, sqlite
-from tagferry.db.faults import OLDEST_POSTGRES, fault_of, not_ours, too_old
+from tagferry.db.faults import OLDEST_POSTGRES, fault_of, foreign_tables, too_old
 from tagferry.db.tables import Base
 from tagferry.errors import DatabaseUnavailable, Invalid, Unavailable
 from tagferry.events import SparseEvents
@@ -34,7 +34,7 @@ _MIGRATING = 0x7A68
 _log = SparseEvents(__name__)
 
 
-async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
+async def _shield(work: Coroutine[Any, Any, Result]) -> Result:
     """Let work end before its caller's cancellation is heard."""
     task = asyncio.ensure_future(work)
     try:
@@ -44,7 +44,7 @@ async def _to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
         raise
 
 
-class _SteadySession(AsyncSession):
+class _ShieldedSession(AsyncSession):
     """A session whose statements come to their end even if their caller is cancelled.
 
     SQLite's driver works in a thread that knows nothing of a cancellation, so that a lock which was being taken then
@@ -52,37 +52,37 @@ class _SteadySession(AsyncSession):
     """
 
     async def execute(self, *arguments: Any, **options: Any) -> Any:
-        return await _to_its_end(super().execute(*arguments, **options))
+        return await _shield(super().execute(*arguments, **options))
 
     async def scalar(self, *arguments: Any, **options: Any) -> Any:
-        return await _to_its_end(super().scalar(*arguments, **options))
+        return await _shield(super().scalar(*arguments, **options))
 
     async def scalars(self, *arguments: Any, **options: Any) -> Any:
-        return await _to_its_end(super().scalars(*arguments, **options))
+        return await _shield(super().scalars(*arguments, **options))
 
     async def get(self, *arguments: Any, **options: Any) -> Any:
-        return await _to_its_end(super().get(*arguments, **options))
+        return await _shield(super().get(*arguments, **options))
 
     async def get_one(self, *arguments: Any, **options: Any) -> Any:
-        return await _to_its_end(super().get_one(*arguments, **options))
+        return await _shield(super().get_one(*arguments, **options))
 
     async def merge(self, *arguments: Any, **options: Any) -> Any:
-        return await _to_its_end(super().merge(*arguments, **options))
+        return await _shield(super().merge(*arguments, **options))
 
     async def delete(self, *arguments: Any) -> None:
-        await _to_its_end(super().delete(*arguments))
+        await _shield(super().delete(*arguments))
 
     async def flush(self, *arguments: Any) -> None:
-        await _to_its_end(super().flush(*arguments))
+        await _shield(super().flush(*arguments))
 
     async def commit(self) -> None:
-        await _to_its_end(super().commit())
+        await _shield(super().commit())
 
     async def rollback(self) -> None:
-        await _to_its_end(super().rollback())
+        await _shield(super().rollback())
 
     async def close(self) -> None:
-        await _to_its_end(super().close())
+        await _shield(super().close())
 
 
 class Database:
@@ -113,8 +113,8 @@ class Database:
             self._reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
             self._writes = self._engine
         self._damage: DatabaseUnavailable | None = None
-        event.listen(self._engine.sync_engine, "handle_error", self._translate)
-        kind = _SteadySession if self._is_sqlite else AsyncSession
+        event.listen(self._engine.sync_engine, "handle_error", self._on_error)
+        kind = _ShieldedSession if self._is_sqlite else AsyncSession
         self._reading = async_sessionmaker(self._reads, class_=kind, expire_on_commit=False)
         self._writing = async_sessionmaker(self._writes, class_=kind, expire_on_commit=False)
 
@@ -142,7 +142,7 @@ class Database:
             Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
         try:
             if self._is_sqlite:
-                await self._use_a_log()
+                await self._enable_wal()
             async with self._engine.connect() as connection:
                 if self.is_shared:
                     await _require_version(connection)
@@ -157,7 +157,7 @@ class Database:
         except SQLAlchemyError as error:
             raise Unavailable(f"the database cannot be used: {error}") from None
 
-    def _translate(self, context: ExceptionContext) -> BaseException | None:
+    def _on_error(self, context: ExceptionContext) -> BaseException | None:
         """Say what is wrong with the database instead of what the driver says, once a minute in the log too."""
         fault = fault_of(context.original_exception, self._url)
         if fault is None:
@@ -189,16 +189,16 @@ class Database:
         """
         connection = self._reads.connect()
         try:
-            await _to_its_end(connection.start())
+            await _shield(connection.start())
             yield connection
         finally:
             if connection.sync_connection is not None:
-                await _to_its_end(connection.close())
+                await _shield(connection.close())
 
     async def rows(self, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[*tuple[Any, ...]]]:
         """What one statement selects, of columns only; it takes two thirds of what it takes with `read`."""
         work = self._rows(statement, parameters)
-        return await (_to_its_end(work) if self._is_sqlite else work)
+        return await (_shield(work) if self._is_sqlite else work)
 
     async def _rows(self, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[*tuple[Any, ...]]]:
         async with self._reads.connect() if self._is_sqlite else self._connected() as connection:
@@ -215,7 +215,7 @@ class Database:
                 await session.rollback()
                 raise
 
-    async def _use_a_log(self) -> None:
+    async def _enable_wal(self) -> None:
         """Have SQLite write ahead, so that readers and the writer do not wait for each other; the file remembers it.
 
         Where others open the file at the same time, SQLite refuses this at once instead of waiting for them.
@@ -269,7 +269,7 @@ def _require_no_others_tables(connection: Connection) -> None:
     if connection.dialect.name != "sqlite":
         tables &= set(Base.metadata.tables)
     if tables:
-        raise not_ours(connection.engine.url, min(tables))
+        raise foreign_tables(connection.engine.url, min(tables))
 
 
 def _upgrade(connection: Connection) -> None:

@@ -69,7 +69,7 @@ def fault_of(error: BaseException, url: URL) -> DatabaseFault | None:
     return None
 
 
-def not_ours(url: URL, table: str) -> DatabaseFault:
+def foreign_tables(url: URL, table: str) -> DatabaseFault:
     """The error of a database that another program uses."""
     detail = f'{_shown(url)} holds tables of another program, as "{table}"; name another database in database_url'
     return DatabaseFault("the database cannot be used", detail=detail)
@@ -81,7 +81,7 @@ def too_old(version: int) -> DatabaseFault:
     return DatabaseFault("the database cannot be used", detail=detail)
 
 
-def emptied(file: Path) -> DatabaseFault:
+def empty_file(file: Path) -> DatabaseFault:
     """The error of a file that held a database once."""
     detail = (
         f'the database "{file}" is empty, although there is data beside it; restore it from a backup, or delete the '

@@ -69,7 +69,7 @@ class _Connection(aiosqlite.Connection):
         if self.in_transaction:
             await super().rollback()
 
-    async def in_one_turn(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    async def run_in_thread(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Have the driver's thread do all of this before anything else."""
         await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
 
@@ -113,4 +113,4 @@ class _Cursor:
             finally:
                 cursor.close()
 
-        await self._connection.in_one_turn(run)
+        await self._connection.run_in_thread(run)

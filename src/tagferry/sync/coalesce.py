@@ -9,19 +9,19 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from tagferry.names import Tag
-from tagferry.sync.jobs.model import JobPlace, SyncRequest
+from tagferry.sync.jobs.model import JobHandle, SyncRequest
 
-_Decision = asyncio.Future[dict[Tag, JobPlace]]
+_Decision = asyncio.Future[dict[Tag, JobHandle]]
 
 
-class Meetings:
+class RequestCoalescer:
     """The requests that are being decided in this process."""
 
     def __init__(self) -> None:
         self._deciding: dict[tuple[object, ...], _Decision] = {}
 
     @asynccontextmanager
-    async def enter(self, request: SyncRequest, *, until: float) -> AsyncIterator[dict[Tag, JobPlace]]:
+    async def claim(self, request: SyncRequest, *, until: float) -> AsyncIterator[dict[Tag, JobHandle]]:
         """Wait for requests that want some of the same, then be the only one; yields what was decided meanwhile.
 
         What is in the mapping at the end is told to those who wait for this request.
@@ -32,7 +32,7 @@ class Meetings:
         """
         loop = asyncio.get_running_loop()
         keys = {_key(request, tag) for tag in request.tags}
-        places: dict[Tag, JobPlace] = {}
+        places: dict[Tag, JobHandle] = {}
         while deciding := {self._deciding[key] for key in keys if key in self._deciding}:
             decided, late = await asyncio.wait(deciding, timeout=max(0.0, until - loop.time()))
             for decision in decided:

@@ -17,16 +17,16 @@ from tagferry.copy.route import Route
 from tagferry.errors import Expired, Invalid, NotFound, TagferryError, Throttled, TooLarge
 from tagferry.names import Namespace, RegionId, Repository, RepositoryRef, Tag
 from tagferry.regions import Regions
-from tagferry.sync.admission import admit, admit_source, admit_target
-from tagferry.sync.coalesce import Meetings
+from tagferry.sync.authorization import authorize_source, authorize_sync, authorize_target
+from tagferry.sync.coalesce import RequestCoalescer
 from tagferry.sync.jobs.breaker import Pause
-from tagferry.sync.jobs.completion import Endings
-from tagferry.sync.jobs.model import JobPlace, JobSelection, JobStart, JobStatus, SyncJob, SyncRequest
-from tagferry.sync.jobs.prefetch import PLANNED_AHEAD, Hint, planned
+from tagferry.sync.jobs.completion import JobWaiter
+from tagferry.sync.jobs.model import JobHandle, JobSelection, JobStatus, NewJob, SyncJob, SyncRequest
+from tagferry.sync.jobs.prefetch import PREFETCH_LIMIT, Prefetch, prefetch_plans
 from tagferry.sync.jobs.reasons import describe, waiting_reason
 from tagferry.sync.jobs.routes import route_of
-from tagferry.sync.jobs.searches import Searches, Target
-from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.searches import ReferrerSearches, Target
+from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.worker import Worker
 
 EXAMINE_SECONDS = 5.0
@@ -45,7 +45,7 @@ class StartedSync:
     """
 
     request: SyncRequest
-    jobs: Mapping[Tag, JobPlace]
+    jobs: Mapping[Tag, JobHandle]
     arrived_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
@@ -68,11 +68,11 @@ class SyncService:
         *,
         regions: Regions,
         access: AccessControl,
-        jobs: Jobs,
+        jobs: JobStore,
         engine: CopyEngine,
         worker: Worker,
-        endings: Endings,
-        searches: Searches,
+        waiter: JobWaiter,
+        searches: ReferrerSearches,
         tag_limit: int,
         active_requests: int,
         seconds: float | None = None,
@@ -82,13 +82,13 @@ class SyncService:
         self._jobs = jobs
         self._engine = engine
         self._worker = worker
-        self._endings = endings
+        self._waiter = waiter
         self._searches = searches
         self._tag_limit = tag_limit
         self._active_requests = active_requests
         self._seconds = seconds
         self._starting: Counter[str] = Counter()
-        self._meetings = Meetings()
+        self._coalescer = RequestCoalescer()
 
     async def start(self, request: SyncRequest, *, seconds: float = EXAMINE_SECONDS) -> StartedSync:
         """Accept a request: check it, decide what is in place already, and start or join the rest.
@@ -107,8 +107,8 @@ class SyncService:
         request = self._bounded(await self._check(request))
         most = EXAMINE_BRIEFLY if request.is_automatic else EXAMINE_SECONDS
         until = asyncio.get_running_loop().time() + min(seconds, most)
-        async with self._meetings.enter(request, until=until) as places:
-            standing = await self._jobs.joinable(request)
+        async with self._coalescer.claim(request, until=until) as places:
+            standing = await self._jobs.open_jobs(request)
             places.update((tag, place) for tag, place in standing.items() if place.override == request.override)
             if wanted := [tag for tag in dict.fromkeys(request.tags) if tag not in places]:
                 places.update(await self._start(request, wanted, standing, until))
@@ -142,13 +142,13 @@ class SyncService:
         awaited = [place.id for place in started.jobs.values() if place.id not in ends]
         if awaited:
             left = seconds - (time.monotonic() - started.arrived_at)
-            ends |= await self._endings.wait(awaited, seconds=left)
+            ends |= await self._waiter.wait(awaited, seconds=left)
         if len(ends) < len({place.id for place in started.jobs.values()}):
             raise Expired(
                 f"the synchronization goes on after {seconds:g} s; the same call joins it, and sync_job tells how "
                 f"far it is (request {started.request.id})"
             )
-        return [tag for tag, place in started.jobs.items() if not ends[place.id].is_in_place]
+        return [tag for tag, place in started.jobs.items() if not ends[place.id].is_success]
 
     async def jobs_of(
         self,
@@ -170,7 +170,7 @@ class SyncService:
             NotFound: the organization does not exist.
             Denied: the caller may not read the repository.
         """
-        source = await admit_source(self._access, caller, (region, namespace), repository)
+        source = await authorize_source(self._access, caller, (region, namespace), repository)
         jobs, total = await self._jobs.of_repository(
             region,
             namespace,
@@ -198,7 +198,7 @@ class SyncService:
             (job.target_region, job.target_namespace) for job in found
         ):
             try:
-                await admit_target(self._access, caller, (target_region, target_namespace), selection.repository)
+                await authorize_target(self._access, caller, (target_region, target_namespace), selection.repository)
             except NotFound:
                 # What goes to an organization that is gone must end too.
                 if not caller.is_admin:
@@ -223,7 +223,7 @@ class SyncService:
         again, sooner = (_by_target(caller, selection, request_id, jobs) for jobs in (failed, postponed))
         for request in (*again, *sooner):
             await self._check(request)
-        await self._jobs.hasten([job.id for job in postponed])
+        await self._jobs.retry_now([job.id for job in postponed])
         until = time.monotonic() + EXAMINE_BRIEFLY
         return [
             *[await self.start(request, seconds=max(0.0, until - time.monotonic())) for request in again],
@@ -231,17 +231,17 @@ class SyncService:
         ]
 
     @property
-    def pauses(self) -> Mapping[RegionId, Pause]:
+    def paused_regions(self) -> Mapping[RegionId, Pause]:
         """The regions whose jobs wait because they do not answer this process."""
-        return self._worker.pauses
+        return self._worker.paused_regions
 
     async def close(self) -> None:
         """Tell everybody who waits that this process stops."""
-        await self._endings.close()
+        await self._waiter.close()
 
     def _as_it_is_now(self, job: SyncJob) -> SyncJob:
         """An open job with what only this process knows of it."""
-        pauses = self._worker.pauses
+        pauses = self._worker.paused_regions
         paused = next((region for region in (job.target_region, job.source_region) if region in pauses), None)
         if job.status is JobStatus.WAITING and paused is not None:
             return replace(job, reason=waiting_reason(paused, pauses[paused].since))
@@ -253,7 +253,7 @@ class SyncService:
             raise Invalid("imageTag", "must name at least one tag")
         if len(request.tags) > self._tag_limit:
             raise TooLarge("imageTag", f"must name at most {self._tag_limit} tags", len(request.tags))
-        admitted = await admit(
+        authorized = await authorize_sync(
             self._regions,
             self._access,
             request.caller,
@@ -261,7 +261,7 @@ class SyncService:
             source=(request.source_region, request.namespace),
             target=(request.target_region, request.target_namespace),
         )
-        source, target = admitted.source.owner, admitted.target.owner
+        source, target = authorized.source.owner, authorized.target.owner
         return replace(
             request,
             source_organization_id=source.id if source is not None else None,
@@ -273,7 +273,7 @@ class SyncService:
     ) -> list[SyncJob]:
         """The selected jobs in one of these states, oldest first; of a guest those of its own domain."""
         place = (selection.region, selection.namespace)
-        source = await admit_source(self._access, caller, place, selection.repository)
+        source = await authorize_source(self._access, caller, place, selection.repository)
         if len(selection.jobs) > self._tag_limit:
             raise TooLarge("jobs", f"must name at most {self._tag_limit} jobs", len(selection.jobs))
         found, _ = await self._jobs.of_repository(
@@ -295,8 +295,8 @@ class SyncService:
         return replace(request, seconds=min(limits)) if limits else request
 
     async def _start(
-        self, request: SyncRequest, wanted: Sequence[Tag], standing: Mapping[Tag, JobPlace], until: float
-    ) -> dict[Tag, JobPlace]:
+        self, request: SyncRequest, wanted: Sequence[Tag], standing: Mapping[Tag, JobHandle], until: float
+    ) -> dict[Tag, JobHandle]:
         """Record jobs for what nobody works on yet: those with nothing to do as ended, the others to be run."""
         user = request.caller.user_id
         limit = self._active_requests - self._starting[user]
@@ -320,14 +320,17 @@ class SyncService:
                     start for start in starts if start.status is not JobStatus.SUCCESS or start.tag in searched_again
                 ]
             found = [start.tag for start in starts if not start.status.has_ended and start.tag in findings]
-            soon = found[: min(PLANNED_AHEAD, self._worker.free)]
-            async with planned(partial(self._engine.plan, route), soon) as plans, self._worker.claiming() as claim:
+            soon = found[: min(PREFETCH_LIMIT, self._worker.free)]
+            async with (
+                prefetch_plans(partial(self._engine.plan, route), soon) as plans,
+                self._worker.claiming() as claim,
+            ):
                 places = await self._jobs.create(request, starts, active_requests=limit, claim=claim)
                 for tag, place in places.items():
                     finding = findings.get(tag)
                     if isinstance(finding, Finding) and not place.is_joined and not place.status.has_ended:
                         plan = plans.pop(tag, None) if place.status is JobStatus.RUNNING else None
-                        self._worker.hint(place.id, Hint(finding, plan))
+                        self._worker.prefetch(place.id, Prefetch(finding, plan))
         finally:
             self._starting[user] -= 1
         return places
@@ -340,14 +343,14 @@ class SyncService:
         Returns:
             The findings, and the tags that were searched again because an earlier search was unfinished.
         """
-        if not self._worker.hears(request.source_region, request.target_region):
+        if not self._worker.is_responsive(request.source_region, request.target_region):
             return {}, ()
         source = RepositoryRef(request.source_region, request.namespace, request.repository)
         target = Target(request.target_region, request.target_namespace)
         findings = await self._engine.compare_all(route, tags, override=request.override, until=until)
         found = [finding for finding in findings.values() if isinstance(finding, Finding)]
         if found and len(found) == len(findings):
-            self._worker.heard(request.source_region, request.target_region)
+            self._worker.record_success(request.source_region, request.target_region)
         in_place = [finding.tag for finding in found if finding.verdict is Verdict.UP_TO_DATE]
         unfinished = sorted(await self._searches.unfinished(source, target, in_place))
         again = await self._engine.compare_all(route, unfinished, override=request.override, thorough=True, until=until)
@@ -376,12 +379,12 @@ async def _require_source(route: Route) -> None:
         return
 
 
-def _start(tag: Tag, finding: Finding | TagferryError | None) -> JobStart:
+def _start(tag: Tag, finding: Finding | TagferryError | None) -> NewJob:
     """How a tag's job starts: ended at once where there is nothing to do, else waiting to be run."""
     if not isinstance(finding, Finding) or finding.verdict is Verdict.COPY:
-        return JobStart(tag)
+        return NewJob(tag)
     status, reason = describe(finding.verdict, finding.rewritten, finding.gaps)
-    return JobStart(
+    return NewJob(
         tag,
         status,
         reason,
@@ -414,5 +417,5 @@ def _by_target(
     }
 
 
-def _place(job: SyncJob) -> JobPlace:
-    return JobPlace(job.id, status=job.status, override=job.override, is_joined=True)
+def _place(job: SyncJob) -> JobHandle:
+    return JobHandle(job.id, status=job.status, override=job.override, is_joined=True)

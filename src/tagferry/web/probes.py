@@ -66,7 +66,7 @@ class Readiness:
     @property
     def paused(self) -> list[RegionId]:
         """The regions whose synchronizations wait because they do not answer."""
-        return sorted(self._sync.pauses)
+        return sorted(self._sync.paused_regions)
 
     async def _database_answers(self) -> bool:
         if asyncio.get_running_loop().time() - self._asked_at < _FRESH_SECONDS:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tagferry import __version__, cli
-from tagferry.cache.capabilities import KeptCapabilities
+from tagferry.cache.capabilities import DatabaseCapabilities
 from tagferry.cli.accounts import accounts_of
 from tagferry.errors import Conflict, Invalid, InvalidName, NotFound, TagferryError
 from tagferry.oci.model import OCI_INDEX
@@ -146,7 +146,7 @@ def test_what_is_known_of_a_region_s_registry_is_shown(home: Path) -> None:
 
     async def learn() -> None:
         async with accounts_of(home / "tagferry.toml") as accounts:
-            learned = LearnedCapabilities(KeptCapabilities(accounts.database, "http://127.0.0.1:1"))
+            learned = LearnedCapabilities(DatabaseCapabilities(accounts.database, "http://127.0.0.1:1"))
             await learned.learn(lists_referrers=False, refused_classes={OCI_INDEX: "2030-01-01T00:00:00+00:00"})
             await learned.mark_unavailable(TAG_LIST, "it answered 403")
 

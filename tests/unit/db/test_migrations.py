@@ -17,9 +17,9 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import AccessKeyRow, Base, DomainRow, UserRow
 from tagferry.errors import Unavailable
 from tagferry.names import Namespace, RegionId, Repository
-from tagferry.sync.jobs.model import JobChange, JobStatus, SyncJob
-from tagferry.sync.jobs.queue import Queue
-from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.model import JobStatus, JobUpdate, SyncJob
+from tagferry.sync.jobs.queue import JobQueue
+from tagferry.sync.jobs.store import JobStore
 from tests.support.schemas import (
     ACCOUNTS,
     JOBS,
@@ -71,7 +71,7 @@ def accounts(connection: Connection) -> dict[str, int]:
 
 
 async def recorded(database: Database) -> list[SyncJob]:
-    jobs, _ = await Jobs(database, LocalMessageBus()).of_repository(
+    jobs, _ = await JobStore(database, LocalMessageBus()).of_repository(
         NORTH, Namespace("team"), Repository("app"), limit=100, descending=False
     )
     return jobs
@@ -80,14 +80,14 @@ async def recorded(database: Database) -> list[SyncJob]:
 async def require_that_the_jobs_are_run(database: Database) -> None:
     """Whatever has not ended is run by a worker of the present code, in its order."""
     bus, membership = LocalMessageBus(), membership_of(database)
-    jobs, queue = Jobs(database, bus), Queue(database, bus, membership, regions=[NORTH, SOUTH])
+    jobs, queue = JobStore(database, bus), JobQueue(database, bus, membership, regions=[NORTH, SOUTH])
     me = await membership.join()
-    await queue.take_over()
+    await queue.requeue_lost()
     order = []
     while claimed := await queue.claim(me, 10):
         order.append([job.id for job in claimed])
         for job in claimed:
-            await jobs.end(JobChange(job.id, JobStatus.SUCCESS), worker_id=me)
+            await jobs.end(JobUpdate(job.id, JobStatus.SUCCESS), worker_id=me)
     await membership.leave()
     assert order == [[2, 3, 6], [4], [5]]
 

@@ -19,9 +19,9 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, RepositoryName, RepositoryRef, Tag
 from tagferry.regions import Region, Regions
-from tagferry.sync.jobs.history import Arrivals
-from tagferry.sync.jobs.model import JobPlace, JobStatus, SyncRequest
-from tagferry.sync.jobs.searches import Searches, Target
+from tagferry.sync.jobs.history import SyncHistory
+from tagferry.sync.jobs.model import JobHandle, JobStatus, SyncRequest
+from tagferry.sync.jobs.searches import ReferrerSearches, Target
 from tagferry.sync.service import StartedSync
 from tests.support.clock import Clock
 from tests.support.images import SampleImage, push
@@ -73,7 +73,7 @@ class Courier:
             raise self.refusal
         for job_id, earlier in self.waiting:
             if replace(earlier, id=request.id) == request:
-                place = JobPlace(id=job_id, status=JobStatus.RUNNING, override=request.override, is_joined=True)
+                place = JobHandle(id=job_id, status=JobStatus.RUNNING, override=request.override, is_joined=True)
                 return StartedSync(request=request, jobs={request.tags[0]: place})
         is_in_place = await self._desired(request) == await self._current(request)
         if is_in_place and not await self._is_unsearched(request):
@@ -101,7 +101,7 @@ class Courier:
         self.read[row.id] = await self._desired(request)
         if not self.holding:
             await self.deliver()
-        place = JobPlace(id=row.id, status=JobStatus.WAITING, override=request.override)
+        place = JobHandle(id=row.id, status=JobStatus.WAITING, override=request.override)
         return StartedSync(request=request, jobs={request.tags[0]: place})
 
     async def deliver(self, *, crossing: bool = False) -> None:
@@ -136,7 +136,7 @@ class Courier:
     async def _is_unsearched(self, request: SyncRequest) -> bool:
         way = RepositoryRef(request.source_region, request.namespace, request.repository)
         target = Target(request.target_region, request.target_namespace)
-        return bool(await Searches(self.database).unfinished(way, target, request.tags))
+        return bool(await ReferrerSearches(self.database).unfinished(way, target, request.tags))
 
     async def _desired(self, request: SyncRequest) -> Digest | None:
         digest = await self.stores[request.source_region].tag(APP, request.tags[0])
@@ -173,18 +173,18 @@ class Circle:
     def new_watch(self, **options: Any) -> TagWatcher:
         """Watching, for rules, with nothing but the database in common with the one before it."""
         given: dict[str, Any] = {"poll_seconds": {}, "clock": self.clock} | options
-        arrivals = Arrivals(self.database)
+        sync_history = SyncHistory(self.database)
         dispatch = RuleRunner(
             regions=self.regions,
             rules=self.rules,
-            arrivals=arrivals,
-            searches=Searches(self.database),
+            sync_history=sync_history,
+            searches=ReferrerSearches(self.database),
             users=self.users,
             start=self.courier.start,
             clock=given["clock"],
         )
         return TagWatcher(
-            followers=[dispatch], regions=self.regions, arrivals=arrivals, record_push=unrecorded, **given
+            followers=[dispatch], regions=self.regions, sync_history=sync_history, record_push=unrecorded, **given
         )
 
     async def rule(self, start: RegionId, end: RegionId, **fields: Any) -> Rule:

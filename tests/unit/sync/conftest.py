@@ -21,12 +21,12 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import WorkerRow
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.regions import Region, Regions
-from tagferry.sync.jobs.completion import Endings
+from tagferry.sync.jobs.completion import JobWaiter
 from tagferry.sync.jobs.model import SyncJob, SyncRequest
-from tagferry.sync.jobs.queue import Queue, QueueLimits
+from tagferry.sync.jobs.queue import JobQueue, QueueLimits
 from tagferry.sync.jobs.retries import JobRetry
-from tagferry.sync.jobs.searches import Searches
-from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.searches import ReferrerSearches
+from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.worker import Worker
 from tagferry.sync.service import SyncService
 from tests.unit.copy.stores import ScriptedStore
@@ -61,8 +61,8 @@ class Process:
 
     service: SyncService
     worker: Worker
-    jobs: Jobs
-    queue: Queue
+    jobs: JobStore
+    queue: JobQueue
     bus: MessageBus
 
     async def stop(self) -> None:
@@ -91,7 +91,7 @@ class World:
     numbers: Any = field(default_factory=lambda: count(1))
 
     @property
-    def jobs(self) -> Jobs:
+    def jobs(self) -> JobStore:
         """The records of jobs."""
         assert self.process is not None
         return self.process.jobs
@@ -111,14 +111,14 @@ class World:
             await self.process.stop()
         bus, membership = message_bus_of(self.database), membership_of(self.database)
         await bus.open()
-        jobs, engine = Jobs(self.database, bus), CopyEngine()
+        jobs, engine = JobStore(self.database, bus), CopyEngine()
         regions = Regions(
             [
                 Region(id=NORTH, url="https://north.example", store=self.source),
                 Region(id=SOUTH, url="https://south.example:5000", store=self.target),
             ]
         )
-        queue = Queue(self.database, bus, membership, regions=[NORTH, SOUTH], limits=limits)
+        queue = JobQueue(self.database, bus, membership, regions=[NORTH, SOUTH], limits=limits)
         worker = Worker(
             engine=engine,
             jobs=jobs,
@@ -135,8 +135,8 @@ class World:
             jobs=jobs,
             engine=engine,
             worker=worker,
-            endings=Endings(jobs, bus),
-            searches=Searches(self.database),
+            waiter=JobWaiter(jobs, bus),
+            searches=ReferrerSearches(self.database),
             tag_limit=tag_limit,
             active_requests=active_requests,
             seconds=seconds,

@@ -12,7 +12,7 @@ from tagferry.automation.triggers.webhooks import Webhook, Webhooks
 from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.names import Digest, Tag
-from tagferry.sync.jobs.history import Arrivals
+from tagferry.sync.jobs.history import SyncHistory
 from tests.support.images import image, push
 from tests.unit.sync.circle import APP, V1, A, Circle, source
 
@@ -52,7 +52,7 @@ class Hooked:
         self.watch = TagWatcher(
             followers=[self.announcer],
             regions=circle.regions,
-            arrivals=Arrivals(circle.database),
+            sync_history=SyncHistory(circle.database),
             record_push=self.announcer.pushed,
             poll_seconds={},
         )

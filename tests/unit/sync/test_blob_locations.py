@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, func, select, text, update
 
 from tagferry.cache import blob_locations as locations
-from tagferry.cache.blob_locations import LONGEST, KeptLocations
+from tagferry.cache.blob_locations import LONGEST, DatabaseBlobLocations
 from tagferry.db.engine import Database
 from tagferry.db.tables import BlobLocationRow
 from tagferry.names import Digest, RepositoryName
@@ -19,16 +19,16 @@ TARGET, ELSEWHERE = "https://target.example", "https://elsewhere.example"
 APP, SIBLING = RepositoryName("team/app"), RepositoryName("team/sibling")
 FIRST, SECOND = Digest.of(b"first"), Digest.of(b"second")
 
-Starting = Callable[..., KeptLocations]
+Starting = Callable[..., DatabaseBlobLocations]
 
 
 @pytest.fixture
 async def start(database: Database) -> AsyncIterator[Starting]:
     """Makes what a process has of its own, and closes it in the end."""
-    started: list[KeptLocations] = []
+    started: list[DatabaseBlobLocations] = []
 
-    def start_one(address: str = TARGET, *, limit: int = 10_000, region: str = "south") -> KeptLocations:
-        started.append(KeptLocations(database, {region: address}, limit=limit))
+    def start_one(address: str = TARGET, *, limit: int = 10_000, region: str = "south") -> DatabaseBlobLocations:
+        started.append(DatabaseBlobLocations(database, {region: address}, limit=limit))
         return started[-1]
 
     yield start_one
@@ -187,7 +187,7 @@ async def test_two_processes_may_see_the_same(start: Starting, database: Databas
 
 async def test_a_database_that_does_not_answer_harms_nobody(tmp_path: Path):
     empty = Database(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}")
-    kept = KeptLocations(empty, {"south": TARGET})
+    kept = DatabaseBlobLocations(empty, {"south": TARGET})
     kept.add("south", APP, FIRST)
 
     assert await kept.find("south", [FIRST]) == {}

@@ -12,7 +12,7 @@ from tagferry.coordination.pubsub import message_bus_of
 from tagferry.copy.engine import CopyEngine
 from tagferry.db.engine import Database
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.sync.jobs.blob_lock import SharedMoves
+from tagferry.sync.jobs.blob_lock import SharedBlobLock
 from tests.support.images import image, push
 from tests.unit.copy.stores import APP, COPY, ScriptedStore, route
 from tests.unit.web.front import until
@@ -26,7 +26,7 @@ ADDRESSES = {"target": "http://target", "its other name": "http://target"}
 class Mover:
     """What a worker has to move blobs with."""
 
-    moves: SharedMoves
+    moves: SharedBlobLock
     membership: Membership
 
 
@@ -49,7 +49,7 @@ async def movers(postgres, postgres_template: str) -> AsyncIterator[tuple[Mover,
             stack.push_async_callback(bus.close)
             await membership.join()
             stack.push_async_callback(membership.leave)
-            made.append(Mover(SharedMoves(bus, membership, ADDRESSES), membership))
+            made.append(Mover(SharedBlobLock(bus, membership, ADDRESSES), membership))
         yield made[0], made[1]
 
 

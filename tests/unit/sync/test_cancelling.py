@@ -7,7 +7,7 @@ import pytest
 from tagferry.coordination.pubsub import message_bus_of
 from tagferry.errors import Denied, Throttled
 from tagferry.sync.jobs.model import JobSelection
-from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.service import SyncService
 from tests.support.deployment import eventually
 from tests.support.images import image, push
@@ -40,7 +40,7 @@ async def test_a_copy_stops_within_a_second_that_another_process_cancels(
     bus = held.process.bus if is_told else message_bus_of(held.database)
     began = time.monotonic()
 
-    assert await Jobs(held.database, bus).cancel([job_id], reason="no longer wanted") == [job_id]
+    assert await JobStore(held.database, bus).cancel([job_id], reason="no longer wanted") == [job_id]
 
     async def has_stopped() -> bool:
         return worker.snapshot(job_id) is None

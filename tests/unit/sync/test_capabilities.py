@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from tagferry.cache.capabilities import KeptCapabilities
+from tagferry.cache.capabilities import DatabaseCapabilities
 from tagferry.db.engine import Database
 from tagferry.db.tables import RegistryCapabilitiesRow
 from tagferry.remote import Capabilities
@@ -20,25 +20,25 @@ KNOWN = Capabilities(
 
 
 async def test_what_was_saved_last_is_loaded_for_the_same_address_alone(database: Database):
-    await KeptCapabilities(database, TARGET).save(Capabilities(learned_at=KNOWN.learned_at))
-    await KeptCapabilities(database, TARGET).save(KNOWN)
+    await DatabaseCapabilities(database, TARGET).save(Capabilities(learned_at=KNOWN.learned_at))
+    await DatabaseCapabilities(database, TARGET).save(KNOWN)
 
-    assert await KeptCapabilities(database, TARGET).load() == KNOWN
-    assert await KeptCapabilities(database, ELSEWHERE).load() == Capabilities()
+    assert await DatabaseCapabilities(database, TARGET).load() == KNOWN
+    assert await DatabaseCapabilities(database, ELSEWHERE).load() == Capabilities()
 
 
 async def test_a_record_that_cannot_be_read_counts_as_none(database: Database):
-    await KeptCapabilities(database, TARGET).save(KNOWN)
+    await DatabaseCapabilities(database, TARGET).save(KNOWN)
     for document in ("{", "[]", '{"learned_at": 1}', '{"accepted_classes": 1}', '{"refused_classes": {"x": "soon"}}'):
         async with database.write() as session:
             await session.execute(update(RegistryCapabilitiesRow).values(document=document))
 
-        assert await KeptCapabilities(database, TARGET).load() == Capabilities()
+        assert await DatabaseCapabilities(database, TARGET).load() == Capabilities()
 
 
 async def test_a_database_that_does_not_answer_harms_nobody(tmp_path: Path):
     empty = Database(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}")
-    kept = KeptCapabilities(empty, TARGET)
+    kept = DatabaseCapabilities(empty, TARGET)
 
     await kept.save(KNOWN)
 

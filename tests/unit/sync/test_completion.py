@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Collection
 import pytest
 
 from tagferry.coordination.pubsub import LocalMessageBus
-from tagferry.sync.jobs.completion import Endings
+from tagferry.sync.jobs.completion import JobWaiter
 from tagferry.sync.jobs.model import JobStatus
-from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.store import JobStore
 from tests.unit.web.front import until
 
 SOON = 0.01
 
 
-class Ends(Jobs):
+class Ends(JobStore):
     """The ends of jobs, from memory.
 
     Attributes:
@@ -37,15 +37,15 @@ def ends() -> Ends:
 
 
 @pytest.fixture
-async def endings(ends: Ends) -> AsyncIterator[Endings]:
-    endings = Endings(ends, LocalMessageBus(), look_seconds=SOON)
-    yield endings
-    await endings.close()
+async def waiter(ends: Ends) -> AsyncIterator[JobWaiter]:
+    waiter = JobWaiter(ends, LocalMessageBus(), look_seconds=SOON)
+    yield waiter
+    await waiter.close()
 
 
-async def test_a_job_is_asked_for_no_longer_once_its_wait_has_timed_out(endings: Endings, ends: Ends):
-    longer = asyncio.create_task(endings.wait([2], seconds=60))
-    assert await endings.wait([1], seconds=5 * SOON) == {}
+async def test_a_job_is_asked_for_no_longer_once_its_wait_has_timed_out(waiter: JobWaiter, ends: Ends):
+    longer = asyncio.create_task(waiter.wait([2], seconds=60))
+    assert await waiter.wait([1], seconds=5 * SOON) == {}
     ends.asked.clear()
 
     await until(lambda: len(ends.asked) >= 3)
@@ -56,9 +56,9 @@ async def test_a_job_is_asked_for_no_longer_once_its_wait_has_timed_out(endings:
 
 
 @pytest.mark.parametrize("end", ["times out", "is cancelled"])
-async def test_nothing_is_asked_once_the_last_wait_is_over(endings: Endings, ends: Ends, end: str):
+async def test_nothing_is_asked_once_the_last_wait_is_over(waiter: JobWaiter, ends: Ends, end: str):
     tasks = asyncio.all_tasks()
-    waiting = asyncio.create_task(endings.wait([1, 2], seconds=60 if end == "is cancelled" else 5 * SOON))
+    waiting = asyncio.create_task(waiter.wait([1, 2], seconds=60 if end == "is cancelled" else 5 * SOON))
     if end == "is cancelled":
         await until(lambda: len(ends.asked) > 0)
         waiting.cancel()
@@ -67,17 +67,17 @@ async def test_nothing_is_asked_once_the_last_wait_is_over(endings: Endings, end
     await until(lambda: asyncio.all_tasks() == tasks)
 
 
-async def test_a_wait_that_times_out_takes_nothing_from_another_one_for_the_same_job(endings: Endings, ends: Ends):
-    longer = asyncio.create_task(endings.wait([1], seconds=60))
-    assert await endings.wait([1], seconds=5 * SOON) == {}
+async def test_a_wait_that_times_out_takes_nothing_from_another_one_for_the_same_job(waiter: JobWaiter, ends: Ends):
+    longer = asyncio.create_task(waiter.wait([1], seconds=60))
+    assert await waiter.wait([1], seconds=5 * SOON) == {}
 
     ends.known[1] = JobStatus.FAILED
 
     assert await longer == {1: JobStatus.FAILED}
 
 
-async def test_a_job_that_was_waited_for_in_vain_can_be_waited_for_again(endings: Endings, ends: Ends):
-    assert await endings.wait([1], seconds=5 * SOON) == {}
+async def test_a_job_that_was_waited_for_in_vain_can_be_waited_for_again(waiter: JobWaiter, ends: Ends):
+    assert await waiter.wait([1], seconds=5 * SOON) == {}
     ends.known[1] = JobStatus.SUCCESS
 
-    assert await endings.wait([1], seconds=60) == {1: JobStatus.SUCCESS}
+    assert await waiter.wait([1], seconds=60) == {1: JobStatus.SUCCESS}

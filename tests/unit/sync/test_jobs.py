@@ -10,8 +10,8 @@ from tagferry.copy.rewrite import Rewrite
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
-from tagferry.sync.jobs.model import FOLLOWING, JobChange, JobStart, JobStatus, SyncJob, SyncRequest
-from tagferry.sync.jobs.store import CANCELLED, Jobs
+from tagferry.sync.jobs.model import FOLLOWING, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
+from tagferry.sync.jobs.store import CANCELLED, JobStore
 from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1
 
 CALLER = Caller(user_id="u" * 32, name="carol", domain_id="d" * 32, domain_name="acme", is_admin=False)
@@ -22,17 +22,19 @@ WORKER = 1
 
 
 @pytest.fixture
-def jobs(database: Database) -> Jobs:
-    return Jobs(database, LocalMessageBus())
+def jobs(database: Database) -> JobStore:
+    return JobStore(database, LocalMessageBus())
 
 
-async def record(jobs: Jobs, *tags: str, status: JobStatus = JobStatus.WAITING, repository: str = REPO) -> list[int]:
+async def record(
+    jobs: JobStore, *tags: str, status: JobStatus = JobStatus.WAITING, repository: str = REPO
+) -> list[int]:
     wanted = request(*tags, repository=repository)
-    created = await jobs.create(wanted, [JobStart(tag, status) for tag in wanted.tags], active_requests=10_000)
+    created = await jobs.create(wanted, [NewJob(tag, status) for tag in wanted.tags], active_requests=10_000)
     return [created[tag].id for tag in wanted.tags]
 
 
-async def run(jobs: Jobs, database: Database, *tags: str) -> list[int]:
+async def run(jobs: JobStore, database: Database, *tags: str) -> list[int]:
     """Record jobs and give them to the worker."""
     ids = await record(jobs, *tags)
     async with database.write() as session:
@@ -54,46 +56,46 @@ def request(*tags: str, repository: str = REPO) -> SyncRequest:
     )
 
 
-async def page(jobs: Jobs, **terms) -> tuple[list[str], int]:
+async def page(jobs: JobStore, **terms) -> tuple[list[str], int]:
     found, total = await jobs.of_repository(NORTH, TEAM, REPO, **({"limit": 100} | terms))
     return [job.tag for job in found], total
 
 
-async def only_job(jobs: Jobs) -> SyncJob:
+async def only_job(jobs: JobStore) -> SyncJob:
     (found,), _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=2)
     return found
 
 
-async def test_jobs_are_numbered_in_the_order_of_their_tags(jobs: Jobs):
+async def test_jobs_are_numbered_in_the_order_of_their_tags(jobs: JobStore):
     ids = await record(jobs, *(f"t{number}" for number in range(1000)))
 
     assert ids == sorted(ids)
     assert (await page(jobs, limit=2, descending=False))[0] == ["t0", "t1"]
 
 
-async def test_a_request_without_tags_records_nothing(jobs: Jobs):
+async def test_a_request_without_tags_records_nothing(jobs: JobStore):
     assert await record(jobs) == []
     assert await page(jobs) == ([], 0)
 
 
 @pytest.mark.parametrize("standing", JobStatus)
-async def test_only_an_end_that_may_follow_is_recorded(jobs: Jobs, database: Database, standing: JobStatus):
+async def test_only_an_end_that_may_follow_is_recorded(jobs: JobStore, database: Database, standing: JobStatus):
     for number, end in enumerate(ENDS):
         (job_id,) = await record(jobs, f"t{number}")
         async with database.write() as session:
             await session.execute(update(SyncJobRow).values(status=standing.value, worker_id=WORKER))
-        await jobs.end(JobChange(job_id, end, reason="new"), worker_id=WORKER)
+        await jobs.end(JobUpdate(job_id, end, reason="new"), worker_id=WORKER)
         (job,), _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=1, only=[job_id])
 
         expected = (end, "new") if end in FOLLOWING[standing] else (standing, "")
         assert (job.status, job.reason) == expected
 
 
-async def test_what_another_worker_has_taken_over_is_left_as_it_is(jobs: Jobs, database: Database):
+async def test_what_another_worker_has_taken_over_is_left_as_it_is(jobs: JobStore, database: Database):
     (job_id,) = await run(jobs, database, V1)
 
-    await jobs.end(JobChange(job_id, JobStatus.FAILED), worker_id=WORKER + 1)
-    lost = await jobs.report([JobChange(job_id, JobStatus.RUNNING, bytes_done=5)], worker_id=WORKER + 1)
+    await jobs.end(JobUpdate(job_id, JobStatus.FAILED), worker_id=WORKER + 1)
+    lost = await jobs.report([JobUpdate(job_id, JobStatus.RUNNING, bytes_done=5)], worker_id=WORKER + 1)
 
     job = await only_job(jobs)
     assert lost == [job_id]
@@ -106,16 +108,16 @@ def test_nothing_follows_an_end(end: JobStatus):
 
 
 def test_only_success_means_that_a_tag_is_in_place():
-    assert [status for status in JobStatus if status.is_in_place] == [JobStatus.SUCCESS]
+    assert [status for status in JobStatus if status.is_success] == [JobStatus.SUCCESS]
 
 
-async def test_what_a_change_does_not_name_stays(jobs: Jobs, database: Database):
+async def test_what_a_change_does_not_name_stays(jobs: JobStore, database: Database):
     (job_id,) = await run(jobs, database, V1)
     digest = Digest.of(b"image")
 
-    going = JobChange(job_id, JobStatus.RUNNING, reason="going", digest=digest, bytes_total=10)
-    assert await jobs.report([going, JobChange(job_id, JobStatus.RUNNING, bytes_done=0)], worker_id=WORKER) == []
-    await jobs.end(JobChange(job_id, JobStatus.SUCCESS, bytes_done=10), worker_id=WORKER)
+    going = JobUpdate(job_id, JobStatus.RUNNING, reason="going", digest=digest, bytes_total=10)
+    assert await jobs.report([going, JobUpdate(job_id, JobStatus.RUNNING, bytes_done=0)], worker_id=WORKER) == []
+    await jobs.end(JobUpdate(job_id, JobStatus.SUCCESS, bytes_done=10), worker_id=WORKER)
 
     job = await only_job(jobs)
     assert (job.status, job.reason, job.digest) == (JobStatus.SUCCESS, "going", digest)
@@ -127,44 +129,44 @@ def _away() -> None:
     raise OSError("the database is away")
 
 
-async def test_ends_at_the_same_time_are_all_on_record_when_they_return(jobs: Jobs, database: Database):
+async def test_ends_at_the_same_time_are_all_on_record_when_they_return(jobs: JobStore, database: Database):
     ids = await run(jobs, database, *(f"t{number}" for number in range(50)))
 
     async def end(job_id: int) -> JobStatus:
-        await jobs.end(JobChange(job_id, JobStatus.SUCCESS), worker_id=WORKER)
-        return (await Jobs(database, LocalMessageBus()).ends([job_id]))[job_id]
+        await jobs.end(JobUpdate(job_id, JobStatus.SUCCESS), worker_id=WORKER)
+        return (await JobStore(database, LocalMessageBus()).ends([job_id]))[job_id]
 
     assert set(await asyncio.gather(*(end(job_id) for job_id in ids))) == {JobStatus.SUCCESS}
 
 
 async def test_an_end_that_cannot_be_written_is_written_with_the_next(
-    jobs: Jobs, database: Database, monkeypatch: pytest.MonkeyPatch
+    jobs: JobStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
     first, second = await run(jobs, database, "t1", "t2")
     with monkeypatch.context() as broken:
         broken.setattr(database, "write", _away)
         with pytest.raises(OSError, match="away"):
-            await jobs.end(JobChange(first, JobStatus.SUCCESS), worker_id=WORKER)
+            await jobs.end(JobUpdate(first, JobStatus.SUCCESS), worker_id=WORKER)
 
-    await jobs.end(JobChange(second, JobStatus.FAILED), worker_id=WORKER)
+    await jobs.end(JobUpdate(second, JobStatus.FAILED), worker_id=WORKER)
 
     assert await jobs.ends([first, second]) == {first: JobStatus.SUCCESS, second: JobStatus.FAILED}
 
 
-async def test_only_those_that_have_ended_are_told_as_ends(jobs: Jobs):
+async def test_only_those_that_have_ended_are_told_as_ends(jobs: JobStore):
     ids = {status: (await record(jobs, status, status=status))[0] for status in JobStatus}
 
     assert await jobs.ends(ids.values()) == {ids[status]: status for status in ENDS}
 
 
-async def test_a_cancelled_job_ends_and_its_worker_is_told(jobs: Jobs, database: Database):
+async def test_a_cancelled_job_ends_and_its_worker_is_told(jobs: JobStore, database: Database):
     bus = LocalMessageBus()
     told: list[str] = []
     bus.subscribe(CANCELLED, told.append)
     (running, done), (waiting,) = await run(jobs, database, V1, "done"), await record(jobs, "waiting")
-    await jobs.end(JobChange(done, JobStatus.SUCCESS), worker_id=WORKER)
+    await jobs.end(JobUpdate(done, JobStatus.SUCCESS), worker_id=WORKER)
 
-    cancelled = await Jobs(database, bus).cancel([running, done, waiting], reason="carol cancelled it")
+    cancelled = await JobStore(database, bus).cancel([running, done, waiting], reason="carol cancelled it")
 
     assert cancelled == [running, waiting]
     assert told == [f"{running},{waiting}"]
@@ -172,12 +174,12 @@ async def test_a_cancelled_job_ends_and_its_worker_is_told(jobs: Jobs, database:
     assert [ends[job_id] for job_id in (running, done, waiting)] == ["cancel", "success", "cancel"]
 
 
-async def test_old_records_are_pruned_and_open_ones_never(jobs: Jobs, database: Database):
+async def test_old_records_are_pruned_and_open_ones_never(jobs: JobStore, database: Database):
     old, fresh = await run(jobs, database, "old", "fresh")
     (waiting,) = await record(jobs, "waiting")
-    await jobs.end(JobChange(old, JobStatus.SUCCESS), worker_id=WORKER)
+    await jobs.end(JobUpdate(old, JobStatus.SUCCESS), worker_id=WORKER)
     border = datetime.now(UTC)
-    await jobs.end(JobChange(fresh, JobStatus.SUCCESS), worker_id=WORKER)
+    await jobs.end(JobUpdate(fresh, JobStatus.SUCCESS), worker_id=WORKER)
 
     assert await jobs.prune(ended_before=border) == 1
 
@@ -185,7 +187,7 @@ async def test_old_records_are_pruned_and_open_ones_never(jobs: Jobs, database: 
     assert [job.id for job in left] == [fresh, waiting]
 
 
-async def test_pages_are_cut_newest_first_or_oldest_first_and_the_total_counts_all(jobs: Jobs):
+async def test_pages_are_cut_newest_first_or_oldest_first_and_the_total_counts_all(jobs: JobStore):
     await record(jobs, "t1", "t2", "t3", "t4", "t5")
     await record(jobs, "foreign", repository="other")
 
@@ -196,14 +198,14 @@ async def test_pages_are_cut_newest_first_or_oldest_first_and_the_total_counts_a
     assert await page(jobs, limit=2, offset=1, descending=False) == (["t2", "t3"], 5)
 
 
-async def test_jobs_can_be_asked_for_by_their_numbers_within_their_repository(jobs: Jobs):
+async def test_jobs_can_be_asked_for_by_their_numbers_within_their_repository(jobs: JobStore):
     ids = await record(jobs, "t1", "t2", "t3")
     (foreign,) = await record(jobs, "foreign", repository="other")
 
     assert await page(jobs, only=[ids[2], ids[0], foreign, 999]) == (["t3", "t1"], 2)
 
 
-async def test_jobs_belong_to_their_region_organization_and_repository(jobs: Jobs):
+async def test_jobs_belong_to_their_region_organization_and_repository(jobs: JobStore):
     await record(jobs, "t1")
 
     for place in (
@@ -214,14 +216,16 @@ async def test_jobs_belong_to_their_region_organization_and_repository(jobs: Job
         assert await jobs.of_repository(*place, limit=10) == ([], 0)
 
 
-async def test_what_differs_at_the_target_is_on_record_from_the_start_or_from_the_end(jobs: Jobs, database: Database):
+async def test_what_differs_at_the_target_is_on_record_from_the_start_or_from_the_end(
+    jobs: JobStore, database: Database
+):
     old, new = Digest.of(b"old"), Digest.of(b"new")
     rewritten = Rewrite(digests={old: new}, left_behind=(Digest.of(b"left"), "sha256-0.sig"))
-    in_place = JobStart(Tag("in-place"), JobStatus.SUCCESS, rewritten=rewritten)
+    in_place = NewJob(Tag("in-place"), JobStatus.SUCCESS, rewritten=rewritten)
     await jobs.create(request("in-place"), [in_place], active_requests=1)
     copied, same = await run(jobs, database, "copied", "same")
-    await jobs.end(JobChange(copied, JobStatus.SUCCESS, rewritten=rewritten), worker_id=WORKER)
-    await jobs.end(JobChange(same, JobStatus.SUCCESS), worker_id=WORKER)
+    await jobs.end(JobUpdate(copied, JobStatus.SUCCESS, rewritten=rewritten), worker_id=WORKER)
+    await jobs.end(JobUpdate(same, JobStatus.SUCCESS), worker_id=WORKER)
 
     found, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=3, descending=False)
 

@@ -151,7 +151,7 @@ async def test_a_request_that_cannot_be_recorded_leaves_nothing_behind(
         raise OSError("disk full")
 
     with monkeypatch.context() as broken:
-        broken.setattr("tagferry.sync.jobs.store.Jobs.create", fail)
+        broken.setattr("tagferry.sync.jobs.store.JobStore.create", fail)
         with pytest.raises(OSError, match="disk full"):
             await service.start(world.request(V1))
 

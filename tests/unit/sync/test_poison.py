@@ -15,8 +15,8 @@ from tagferry.metrics import RECORDS_REFUSED
 from tagferry.names import Digest, RepositoryName, Tag
 from tagferry.oci.model import Manifest
 from tagferry.regions import Region
-from tagferry.sync.jobs.model import JobChange, JobStatus
-from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.model import JobStatus, JobUpdate
+from tagferry.sync.jobs.store import JobStore
 from tests.support.images import image, push
 from tests.unit.sync.conftest import NORTH, REPO, SOUTH, TEAM, V1, V2, V3, World
 from tests.unit.sync.test_jobs import WORKER, run
@@ -27,44 +27,46 @@ DIGEST = Digest.of(b"content")
 
 
 @pytest.fixture
-def jobs(database: Database) -> Jobs:
-    return Jobs(database, LocalMessageBus())
+def jobs(database: Database) -> JobStore:
+    return JobStore(database, LocalMessageBus())
 
 
-async def recorded(jobs: Jobs) -> dict[str, tuple[str, str]]:
+async def recorded(jobs: JobStore) -> dict[str, tuple[str, str]]:
     found, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=100)
     return {job.tag: (job.status.value, job.reason) for job in found}
 
 
 async def test_a_reason_with_characters_that_no_database_takes_is_recorded_with_them_made_visible(
-    jobs: Jobs, database: Database
+    jobs: JobStore, database: Database
 ):
     (job_id,) = await run(jobs, database, "v1")
 
-    await jobs.end(JobChange(job_id, JobStatus.FAILED, reason=STRANGE), worker_id=WORKER)
+    await jobs.end(JobUpdate(job_id, JobStatus.FAILED, reason=STRANGE), worker_id=WORKER)
 
     assert await recorded(jobs) == {"v1": ("failed", "a\\x00b\\ud800c\\x1bd\\u202ee")}
 
 
-async def test_a_number_of_bytes_that_no_database_takes_is_recorded_as_the_largest_one(jobs: Jobs, database: Database):
+async def test_a_number_of_bytes_that_no_database_takes_is_recorded_as_the_largest_one(
+    jobs: JobStore, database: Database
+):
     (job_id,) = await run(jobs, database, "v1")
 
-    await jobs.end(JobChange(job_id, JobStatus.SUCCESS, bytes_total=2**63, bytes_done=2**80), worker_id=WORKER)
+    await jobs.end(JobUpdate(job_id, JobStatus.SUCCESS, bytes_total=2**63, bytes_done=2**80), worker_id=WORKER)
 
     (job,), _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=100)
     assert (job.status, job.bytes_total, job.bytes_done) == (JobStatus.SUCCESS, 2**63 - 1, 2**63 - 1)
 
 
 async def test_an_end_that_cannot_be_recorded_becomes_a_failure_and_the_ends_beside_it_stay_as_they_are(
-    jobs: Jobs, database: Database
+    jobs: JobStore, database: Database
 ):
     ids = await run(jobs, database, *(f"v{number}" for number in range(9)))
     # No text, and so nothing that cleaning texts would help.
     unwritable = Rewrite(digests={DIGEST: object()})  # type: ignore[dict-item]
     before = RECORDS_REFUSED.labels(kind="job end")._value.get()
 
-    changes = [JobChange(job_id, JobStatus.SUCCESS, reason="copied") for job_id in ids]
-    changes[4] = JobChange(ids[4], JobStatus.SUCCESS, reason="copied", rewritten=unwritable)
+    changes = [JobUpdate(job_id, JobStatus.SUCCESS, reason="copied") for job_id in ids]
+    changes[4] = JobUpdate(ids[4], JobStatus.SUCCESS, reason="copied", rewritten=unwritable)
     async with asyncio.timeout(30):
         await asyncio.gather(*(jobs.end(change, worker_id=WORKER) for change in changes))
 
@@ -76,19 +78,19 @@ async def test_an_end_that_cannot_be_recorded_becomes_a_failure_and_the_ends_bes
     assert RECORDS_REFUSED.labels(kind="job end")._value.get() == before + 1
 
 
-async def test_progress_that_cannot_be_recorded_keeps_no_other_progress_waiting(jobs: Jobs, database: Database):
+async def test_progress_that_cannot_be_recorded_keeps_no_other_progress_waiting(jobs: JobStore, database: Database):
     first, second = await run(jobs, database, "v1", "v2")
-    unwritable = JobChange(first, JobStatus.RUNNING, rewritten=Rewrite(digests={DIGEST: object()}))  # type: ignore[dict-item]
+    unwritable = JobUpdate(first, JobStatus.RUNNING, rewritten=Rewrite(digests={DIGEST: object()}))  # type: ignore[dict-item]
 
     for done in (5, 6):
-        lost = await jobs.report([unwritable, JobChange(second, JobStatus.RUNNING, bytes_done=done)], worker_id=WORKER)
+        lost = await jobs.report([unwritable, JobUpdate(second, JobStatus.RUNNING, bytes_done=done)], worker_id=WORKER)
         assert lost == []
         found, _ = await jobs.of_repository(NORTH, TEAM, REPO, limit=100, only=[second])
         assert found[0].bytes_done == done
 
 
 async def test_ends_wait_for_a_database_that_is_away_and_are_all_recorded_once_it_is_back(
-    jobs: Jobs, database: Database, monkeypatch: pytest.MonkeyPatch
+    jobs: JobStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
     first, second = await run(jobs, database, "v1", "v2")
 
@@ -98,11 +100,11 @@ async def test_ends_wait_for_a_database_that_is_away_and_are_all_recorded_once_i
     with monkeypatch.context() as outage:
         outage.setattr(database, "write", away)
         ends = [
-            jobs.end(JobChange(job_id, JobStatus.SUCCESS, reason="copied"), worker_id=WORKER)
+            jobs.end(JobUpdate(job_id, JobStatus.SUCCESS, reason="copied"), worker_id=WORKER)
             for job_id in (first, second)
         ]
         assert [type(one) for one in await asyncio.gather(*ends, return_exceptions=True)] == [OSError, OSError]
-    await jobs.end(JobChange(first, JobStatus.SUCCESS, reason="copied"), worker_id=WORKER)
+    await jobs.end(JobUpdate(first, JobStatus.SUCCESS, reason="copied"), worker_id=WORKER)
 
     assert await recorded(jobs) == {"v1": ("success", "copied"), "v2": ("success", "copied")}
 
@@ -117,7 +119,7 @@ async def test_ends_wait_for_a_database_that_is_away_and_are_all_recorded_once_i
     ],
 )
 async def test_a_record_that_cannot_be_read_is_left_out_of_lists(
-    jobs: Jobs, database: Database, status: str, damage: dict[str, object]
+    jobs: JobStore, database: Database, status: str, damage: dict[str, object]
 ):
     first, _ = await run(jobs, database, "v1", "v2")
     async with database.write() as session:
@@ -131,7 +133,7 @@ async def test_a_record_that_cannot_be_read_is_left_out_of_lists(
 
 
 async def test_a_job_in_a_state_that_nobody_knows_counts_as_failed_to_those_who_wait_for_it(
-    jobs: Jobs, database: Database
+    jobs: JobStore, database: Database
 ):
     first, second = await run(jobs, database, "v1", "v2")
     async with database.write() as session:
@@ -143,7 +145,9 @@ async def test_a_job_in_a_state_that_nobody_knows_counts_as_failed_to_those_who_
 
 
 @pytest.mark.parametrize("column", ["rewritten", "created_at", "failing_since"])
-async def test_a_column_that_was_damaged_on_sqlites_disk_spoils_no_list(jobs: Jobs, database: Database, column: str):
+async def test_a_column_that_was_damaged_on_sqlites_disk_spoils_no_list(
+    jobs: JobStore, database: Database, column: str
+):
     if database.is_shared:
         pytest.skip("PostgreSQL checks what its columns hold")
     first, _ = await run(jobs, database, "v1", "v2")

@@ -5,7 +5,7 @@ import asyncio
 from tagferry.copy.plan import Plan
 from tagferry.errors import Unavailable
 from tagferry.names import RepositoryName, Tag
-from tagferry.sync.jobs.prefetch import planned
+from tagferry.sync.jobs.prefetch import prefetch_plans
 from tests.support.images import image, push
 from tests.unit.sync.conftest import World
 
@@ -53,7 +53,7 @@ async def test_a_plan_that_nobody_takes_is_not_read_on():
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with planned(plan_of, [V1, V2]) as plans:
+    async with prefetch_plans(plan_of, [V1, V2]) as plans:
         left = plans[V1]
         taken = plans.pop(V2)
     assert left.cancelled()

@@ -12,9 +12,9 @@ from tagferry.coordination.membership import membership_of
 from tagferry.coordination.pubsub import message_bus_of
 from tagferry.db.engine import Database
 from tagferry.names import Namespace, RegionId, Tag
-from tagferry.sync.jobs.model import JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
-from tagferry.sync.jobs.queue import Queue, QueueLimits
-from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.model import JobHandle, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
+from tagferry.sync.jobs.queue import JobQueue, QueueLimits
+from tagferry.sync.jobs.store import JobStore
 from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1, put_worker_on_record
 
 CALLER = Caller(user_id="u" * 32, name="carol", domain_id="d" * 32, domain_name="acme", is_admin=False)
@@ -34,8 +34,8 @@ class Line:
     def __post_init__(self) -> None:
         self.bus = message_bus_of(self.database)
         self.membership = membership_of(self.database)
-        self.jobs = Jobs(self.database, self.bus)
-        self.queue = Queue(self.database, self.bus, self.membership, regions=self.regions, limits=self.limits)
+        self.jobs = JobStore(self.database, self.bus)
+        self.queue = JobQueue(self.database, self.bus, self.membership, regions=self.regions, limits=self.limits)
 
     async def add(
         self,
@@ -44,7 +44,7 @@ class Line:
         to: RegionId = SOUTH,
         override: bool = False,
         is_automatic: bool = False,
-    ) -> list[JobPlace]:
+    ) -> list[JobHandle]:
         request = SyncRequest(
             id=f"call-{next(self.numbers)}",
             caller=CALLER,
@@ -57,7 +57,7 @@ class Line:
             override=override,
             is_automatic=is_automatic,
         )
-        places = await self.jobs.create(request, [JobStart(tag) for tag in request.tags], active_requests=1000)
+        places = await self.jobs.create(request, [NewJob(tag) for tag in request.tags], active_requests=1000)
         return [places[tag] for tag in request.tags]
 
     async def claim(self, places: int = 100, worker: int = ME) -> list[str]:
@@ -68,7 +68,7 @@ class Line:
         return await self.queue.claim(worker, places)
 
     async def end(self, job_id: int, status: JobStatus = JobStatus.SUCCESS, worker: int = ME) -> None:
-        await self.jobs.end(JobChange(job_id, status), worker_id=worker)
+        await self.jobs.end(JobUpdate(job_id, status), worker_id=worker)
 
 
 @pytest.fixture
@@ -156,9 +156,9 @@ async def test_another_override_waits_for_the_end_of_the_one_before_it(line: Lin
 
 async def test_the_same_is_joined_whether_it_waits_or_runs(line: Line):
     (waiting,) = await line.add(V1)
-    assert await line.add(V1) == [JobPlace(waiting.id, JobStatus.WAITING, override=False, is_joined=True)]
+    assert await line.add(V1) == [JobHandle(waiting.id, JobStatus.WAITING, override=False, is_joined=True)]
     await line.claim()
-    assert await line.add(V1) == [JobPlace(waiting.id, JobStatus.RUNNING, override=False, is_joined=True)]
+    assert await line.add(V1) == [JobHandle(waiting.id, JobStatus.RUNNING, override=False, is_joined=True)]
     await line.end(waiting.id)
 
     (again,) = await line.add(V1)
@@ -230,8 +230,8 @@ async def test_jobs_of_workers_that_are_gone_wait_again(
     await line.claim(1, 77)
     me = await line.membership.join()
 
-    assert await line.queue.take_over() == {77: 1}
-    assert await line.queue.take_over() == {}
+    assert await line.queue.requeue_lost() == {77: 1}
+    assert await line.queue.requeue_lost() == {}
 
     (first, second) = await line.claimed(2, me)
     assert (first.tag, first.starts, second.tag, second.starts) == ("t1", 2, "t2", 1)
@@ -242,7 +242,7 @@ async def test_jobs_whose_claim_was_never_answered_wait_again(line: Line):
     await line.add("t1", "t2")
     first, _ = await line.claimed(2)
 
-    assert await line.queue.release_others(ME, [first.id]) == 1
+    assert await line.queue.release_unknown(ME, [first.id]) == 1
 
     assert await line.claim(2) == ["t2"]
 

@@ -19,7 +19,7 @@ from tagferry.errors import (
     Untrusted,
 )
 from tagferry.names import RepositoryName
-from tagferry.sync.jobs.model import Attempt, JobChange, JobSelection, JobStatus, SyncJob
+from tagferry.sync.jobs.model import Attempt, JobSelection, JobStatus, JobUpdate, SyncJob
 from tagferry.sync.jobs.retries import ERROR_LIMIT, JobRetry
 from tests.support.deployment import eventually
 from tests.support.images import image, push
@@ -194,10 +194,10 @@ async def test_a_request_whose_registry_is_away_is_accepted(world: World):
     assert await world.statuses() == [("v1", "waiting")]
 
 
-def postponed(job_id: int, *, seconds: float = 3600.0, number: int = 1) -> JobChange:
+def postponed(job_id: int, *, seconds: float = 3600.0, number: int = 1) -> JobUpdate:
     now = datetime.now(UTC)
     attempt = Attempt(number, now, now, "away", now + timedelta(seconds=seconds))
-    return JobChange(job_id, JobStatus.WAITING, attempt=attempt)
+    return JobUpdate(job_id, JobStatus.WAITING, attempt=attempt)
 
 
 async def test_a_job_that_waits_for_its_next_attempt_is_claimed_by_nobody_and_holds_up_only_its_way(line: Line):

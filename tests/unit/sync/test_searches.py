@@ -113,7 +113,7 @@ async def test_a_search_that_fails_is_not_made_again_at_once(unfinished: Circle)
 async def test_the_end_of_a_job_whose_search_was_unfinished_names_its_source_too(unfinished: Circle):
     watch = unfinished.watch
 
-    found = await watch._arrivals.brought_by([await last_job(unfinished)])
+    found = await watch._sync_history.copied_by([await last_job(unfinished)])
 
     assert found == [(source(B), V1), (source(A), V1)]
 

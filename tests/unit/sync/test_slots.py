@@ -9,7 +9,7 @@ import pytest
 from tagferry.errors import Expired, NotFound, TagferryError, Unavailable
 from tagferry.metrics import registry
 from tagferry.names import Namespace, RegionId, Repository, Tag
-from tagferry.sync.jobs.breaker import IDLE_SECONDS, Breakers
+from tagferry.sync.jobs.breaker import IDLE_SECONDS, CircuitBreakers
 from tagferry.sync.jobs.model import JobStatus, SyncJob
 from tagferry.sync.jobs.slots import FULL_SECONDS, PROVEN_SECONDS, QUIET_SECONDS, JobSlots
 from tests.support.clock import Clock
@@ -51,9 +51,9 @@ def job(target: RegionId, source: RegionId = NORTH) -> SyncJob:
 
 def fill(slots: JobSlots, target: RegionId, source: RegionId = NORTH) -> list[SyncJob]:
     """Begin as many jobs on a way as may begin now, as a claim does."""
-    room, begun = slots.room(), []
+    capacity, begun = slots.capacity(), []
     for _ in range(slots.free):
-        if not room.take((source, target)):
+        if not capacity.take((source, target)):
             break
         begun.append(job(target, source))
         slots.begin(begun[-1])
@@ -73,7 +73,7 @@ def test_a_way_of_which_nothing_is_known_gets_a_share_and_all_such_ways_half():
 
 def test_a_way_on_which_something_moves_gets_every_slot():
     slots = JobSlots(SLOTS, clock=Clock())
-    slots.heard((NORTH, EAST))
+    slots.record_progress((NORTH, EAST))
 
     assert len(fill(slots, EAST)) == SLOTS
     assert slots.free == 0
@@ -81,17 +81,17 @@ def test_a_way_on_which_something_moves_gets_every_slot():
 
 def test_slots_of_jobs_that_make_no_progress_are_there_for_other_ways_after_a_moment():
     slots = JobSlots(SLOTS, clock=(clock := Clock()))
-    slots.heard((NORTH, EAST))
+    slots.record_progress((NORTH, EAST))
     stuck = fill(slots, EAST)
 
     clock.now += QUIET_SECONDS + 0.1
-    assert slots.watch([]) is True
+    assert slots.observe([]) is True
     assert slots.free == SLOTS // 2
     assert fill(slots, EAST) == []
-    slots.heard((NORTH, SOUTH))
+    slots.record_progress((NORTH, SOUTH))
     assert len(fill(slots, SOUTH)) == SLOTS // 2
 
-    slots.watch([stuck[0]])
+    slots.observe([stuck[0]])
     assert slots.free == 0
 
 
@@ -109,7 +109,7 @@ def test_however_many_regions_fall_silent_the_jobs_in_all_are_bounded():
     begun = 0
     for number in range(20):
         target = RegionId(f"region-{number}")
-        slots.heard((NORTH, target))
+        slots.record_progress((NORTH, target))
         begun += len(fill(slots, target))
         clock.now += QUIET_SECONDS + 0.1
 
@@ -119,28 +119,28 @@ def test_however_many_regions_fall_silent_the_jobs_in_all_are_bounded():
 def test_where_all_slots_are_taken_for_long_a_way_without_jobs_may_begin_one_at_a_time():
     """A registry that trickles makes progress, and holds all slots for as long as it likes."""
     slots = JobSlots(SLOTS, clock=(clock := Clock()))
-    slots.heard((NORTH, EAST))
+    slots.record_progress((NORTH, EAST))
     trickling = fill(slots, EAST)
 
     assert fill(slots, SOUTH) == []
     clock.now += FULL_SECONDS + 0.1
-    slots.watch(trickling)
+    slots.observe(trickling)
     assert fill(slots, EAST) == []
     for _ in range(5):
         (one,) = fill(slots, SOUTH)
         assert fill(slots, SOUTH) == []
         assert len(fill(slots, WEST)) <= 1
         slots.end(one)
-        slots.watch(trickling)
+        slots.observe(trickling)
 
 
 def test_slots_that_become_free_in_time_are_left_to_the_turns_of_the_queue():
     slots = JobSlots(SLOTS, clock=(clock := Clock()))
-    slots.heard((NORTH, EAST))
+    slots.record_progress((NORTH, EAST))
     running = fill(slots, EAST)
     for _ in range(10):
         clock.now += FULL_SECONDS - 0.1
-        slots.watch(running)
+        slots.observe(running)
         assert slots.free == 0
         slots.end(running.pop())
         running += fill(slots, EAST)
@@ -157,7 +157,7 @@ def test_with_one_slot_a_silent_region_leaves_room_for_a_job_of_another():
 
 def test_what_was_heard_long_ago_proves_nothing():
     slots = JobSlots(SLOTS, clock=(clock := Clock()))
-    slots.heard((NORTH, EAST))
+    slots.record_progress((NORTH, EAST))
     clock.now += PROVEN_SECONDS + 1
 
     assert len(fill(slots, EAST)) == SLOTS // 4
@@ -167,7 +167,7 @@ def test_a_region_that_does_not_answer_is_paused_and_probed_by_one_job_at_a_time
     slots = JobSlots(SLOTS, clock=(clock := Clock()))
     for one in fill(slots, EAST):
         slots.end(one, error=SILENT)
-    assert slots.pauses[EAST].reason == "it said nothing"
+    assert slots.paused_regions[EAST].reason == "it said nothing"
     assert paused(EAST) == 1
     assert fill(slots, EAST) == []
     assert len(fill(slots, SOUTH)) == 8
@@ -182,7 +182,7 @@ def test_a_region_that_does_not_answer_is_paused_and_probed_by_one_job_at_a_time
     clock.now += 31
     (probe,) = fill(slots, EAST)
     slots.end(probe)
-    assert slots.pauses == {}
+    assert slots.paused_regions == {}
     assert paused(EAST) == 0
     assert len(fill(slots, EAST)) > 8
 
@@ -194,14 +194,14 @@ def test_a_pause_ends_when_nothing_waits_that_could_probe_the_region():
     clock.now += 31
     (probe,) = fill(slots, EAST)
     clock.now += 2 * IDLE_SECONDS
-    slots.watch([])
+    slots.observe([])
     assert paused(EAST) == 1
 
     slots.end(probe, error=SILENT)
     clock.now += 31 + IDLE_SECONDS
-    slots.watch([])
+    slots.observe([])
 
-    assert slots.pauses == {}
+    assert slots.paused_regions == {}
     assert paused(EAST) == 0
 
 
@@ -212,9 +212,9 @@ def test_a_probe_that_makes_progress_need_not_end_first():
     clock.now += 31
     (probe,) = fill(slots, EAST)
 
-    slots.watch([probe])
+    slots.observe([probe])
 
-    assert slots.pauses == {}
+    assert slots.paused_regions == {}
 
 
 def test_a_probe_that_was_cancelled_leaves_its_place_to_another_one():
@@ -228,7 +228,7 @@ def test_a_probe_that_was_cancelled_leaves_its_place_to_another_one():
 
     slots.end(probe, is_known=False)
 
-    assert EAST in slots.pauses
+    assert EAST in slots.paused_regions
     assert len(fill(slots, EAST)) == 1
 
 
@@ -239,11 +239,11 @@ def test_one_job_that_gets_no_answer_pauses_no_region_that_answers_others():
 
     slots.end(second, error=SILENT)
 
-    assert slots.pauses == {}
+    assert slots.paused_regions == {}
 
 
 @pytest.mark.parametrize(
-    ("error", "is_known", "room"),
+    ("error", "is_known", "capacity"),
     [
         (None, True, SLOTS),
         (NotFound("tag", "v1"), True, SLOTS),
@@ -254,14 +254,14 @@ def test_one_job_that_gets_no_answer_pauses_no_region_that_answers_others():
     ids=["success", "no such tag", "unreachable", "too slow", "cancelled"],
 )
 def test_only_a_job_that_shows_that_both_regions_answer_opens_a_way(
-    error: TagferryError | None, is_known: bool, room: int
+    error: TagferryError | None, is_known: bool, capacity: int
 ):
     slots = JobSlots(SLOTS, clock=Clock())
     for one in fill(slots, EAST):
         slots.end(one, error=error, is_known=is_known)
 
-    assert slots.pauses == {}
-    assert len(fill(slots, EAST)) == room
+    assert slots.paused_regions == {}
+    assert len(fill(slots, EAST)) == capacity
 
 
 def test_a_silent_source_is_paused_with_all_its_ways_and_no_others():
@@ -276,14 +276,14 @@ def test_a_silent_source_is_paused_with_all_its_ways_and_no_others():
 
 
 def test_the_pause_between_probes_grows_to_half_a_minute():
-    breakers = Breakers(clock=(clock := Clock()))
-    breakers.fail(EAST, "silent")
+    breakers = CircuitBreakers(clock=(clock := Clock()))
+    breakers.record_failure(EAST, "silent")
     pauses = []
     for _ in range(6):
         began = clock.now
-        while breakers.room()[EAST] == 0:
+        while breakers.capacity()[EAST] == 0:
             clock.now += 1
         pauses.append(clock.now - began)
-        breakers.fail(EAST, "silent")
+        breakers.record_failure(EAST, "silent")
 
     assert pauses == [2, 4, 8, 16, 30, 30]

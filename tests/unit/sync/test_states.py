@@ -15,32 +15,32 @@ from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Tag
-from tagferry.sync.jobs.model import FOLLOWING, JobChange, JobStart, JobStatus
-from tagferry.sync.jobs.queue import Queue
-from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.model import FOLLOWING, JobStatus, JobUpdate, NewJob
+from tagferry.sync.jobs.queue import JobQueue
+from tagferry.sync.jobs.store import JobStore
 from tests.support.deployment import eventually
 from tests.unit.sync.conftest import NORTH, REPO, SOUTH, TEAM, put_worker_on_record
 from tests.unit.sync.test_jobs import WORKER, record, request
 
 API = Path(__file__).parents[3] / "docs" / "api.md"
 
-Act = Callable[[Jobs, Queue, int], Awaitable[object]]
+Act = Callable[[JobStore, JobQueue, int], Awaitable[object]]
 
 
 def ending(status: JobStatus) -> Act:
-    return lambda jobs, _, job_id: jobs.end(JobChange(job_id, status), worker_id=WORKER)
+    return lambda jobs, _, job_id: jobs.end(JobUpdate(job_id, status), worker_id=WORKER)
 
 
 ACTS: dict[str, tuple[Act, JobStatus]] = {
     "claim": (lambda _jobs, queue, _id: queue.claim(WORKER, 10), JobStatus.RUNNING),
     "release": (lambda _jobs, queue, _id: queue.release(WORKER), JobStatus.WAITING),
-    "release others": (lambda _jobs, queue, _id: queue.release_others(WORKER, [0]), JobStatus.WAITING),
-    "take over": (lambda _jobs, queue, _id: queue.take_over(), JobStatus.WAITING),
+    "release others": (lambda _jobs, queue, _id: queue.release_unknown(WORKER, [0]), JobStatus.WAITING),
+    "take over": (lambda _jobs, queue, _id: queue.requeue_lost(), JobStatus.WAITING),
     "cancel": (lambda jobs, _queue, job_id: jobs.cancel([job_id], reason=""), JobStatus.CANCEL),
     "expire": (lambda jobs, _queue, _id: jobs.expire(), JobStatus.TIMEOUT),
     **{f"end as {status}": (ending(status), status) for status in JobStatus if status.has_ended},
     "report": (
-        lambda jobs, _, job_id: jobs.report([JobChange(job_id, JobStatus.RUNNING)], worker_id=WORKER),
+        lambda jobs, _, job_id: jobs.report([JobUpdate(job_id, JobStatus.RUNNING)], worker_id=WORKER),
         JobStatus.RUNNING,
     ),
 }
@@ -52,7 +52,7 @@ async def test_whatever_happens_to_a_job_its_state_is_one_that_may_follow(
 ):
     monkeypatch.setattr("tagferry.coordination.membership.GRACE_SECONDS", 0.0)
     bus, membership = LocalMessageBus(), membership_of(database)
-    jobs, queue = Jobs(database, bus), Queue(database, bus, membership, regions=[NORTH, SOUTH])
+    jobs, queue = JobStore(database, bus), JobQueue(database, bus, membership, regions=[NORTH, SOUTH])
     do, status = ACTS[act]
     seen = {}
     for standing in JobStatus:
@@ -79,11 +79,11 @@ def test_the_documentation_tells_which_states_follow():
 
 async def test_what_was_behind_a_job_that_ended_unseen_goes_on(database: Database):
     """Recorded in the moment in which the one before it ended, as it can be where several processes write."""
-    jobs = Jobs(database, LocalMessageBus())
+    jobs = JobStore(database, LocalMessageBus())
     (first,) = await record(jobs, "v1")
     async with database.write() as session:
         await session.execute(update(SyncJobRow).values(override=True))
-    second = (await jobs.create(request("v1"), [JobStart(Tag("v1"))], active_requests=10))[Tag("v1")].id
+    second = (await jobs.create(request("v1"), [NewJob(Tag("v1"))], active_requests=10))[Tag("v1")].id
     assert await jobs.unblock() == []
     async with database.write() as session:
         await session.execute(update(SyncJobRow).where(SyncJobRow.id == first).values(status="success"))
@@ -95,11 +95,11 @@ async def test_what_was_behind_a_job_that_ended_unseen_goes_on(database: Databas
 @pytest.mark.parametrize("cancelled", [1, 2], ids=["one", "all between"])
 async def test_what_was_behind_a_cancelled_job_stays_behind_those_before_that(database: Database, cancelled: int):
     bus = LocalMessageBus()
-    jobs, queue = Jobs(database, bus), Queue(database, bus, membership_of(database), regions=[NORTH, SOUTH])
+    jobs, queue = JobStore(database, bus), JobQueue(database, bus, membership_of(database), regions=[NORTH, SOUTH])
     line = []
     for number in range(cancelled + 2):
         asked = replace(request("v1"), override=number % 2 == 1)
-        line.append((await jobs.create(asked, [JobStart(Tag("v1"))], active_requests=10))[Tag("v1")].id)
+        line.append((await jobs.create(asked, [NewJob(Tag("v1"))], active_requests=10))[Tag("v1")].id)
     first, *between, last = line
     await jobs.cancel(between, reason="asked for")
     await put_worker_on_record(database, WORKER)
@@ -107,13 +107,13 @@ async def test_what_was_behind_a_cancelled_job_stays_behind_those_before_that(da
     assert await jobs.unblock() == []
     assert [job.id for job in await queue.claim(WORKER, 10)] == [first]
 
-    await jobs.end(JobChange(first, JobStatus.SUCCESS), worker_id=WORKER)
+    await jobs.end(JobUpdate(first, JobStatus.SUCCESS), worker_id=WORKER)
     assert [job.id for job in await queue.claim(WORKER, 10)] == [last]
 
 
 async def test_a_job_that_is_cancelled_in_the_moment_of_its_claim_stays_cancelled(database: Database):
     bus = LocalMessageBus()
-    jobs, queue = Jobs(database, bus), Queue(database, bus, membership_of(database), regions=[NORTH, SOUTH])
+    jobs, queue = JobStore(database, bus), JobQueue(database, bus, membership_of(database), regions=[NORTH, SOUTH])
     (job_id,) = await record(jobs, "v1")
     await put_worker_on_record(database, WORKER)
 

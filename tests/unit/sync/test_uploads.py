@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 
-from tagferry.cache.upload_sessions import KEPT_FOR, KeptUploads
+from tagferry.cache.upload_sessions import KEPT_FOR, DatabaseUploadCheckpoints
 from tagferry.db.engine import Database
 from tagferry.db.tables import BlobUploadRow
 from tagferry.names import Digest, RepositoryName
@@ -31,37 +31,37 @@ async def rows(database: Database) -> int:
 async def test_what_was_noted_last_is_recalled_for_the_same_blob_of_the_same_repository_and_registry(
     database: Database,
 ):
-    await KeptUploads(database, TARGET).save(APP, FIRST, "https://target.example/earlier")
-    await KeptUploads(database, TARGET).save(APP, FIRST, LOCATION)
-    kept = KeptUploads(database, TARGET)
+    await DatabaseUploadCheckpoints(database, TARGET).save(APP, FIRST, "https://target.example/earlier")
+    await DatabaseUploadCheckpoints(database, TARGET).save(APP, FIRST, LOCATION)
+    kept = DatabaseUploadCheckpoints(database, TARGET)
 
     assert await kept.load(APP, FIRST) == LOCATION
     assert await kept.load(APP, SECOND) is None
     assert await kept.load(SIBLING, FIRST) is None
-    assert await KeptUploads(database, ELSEWHERE).load(APP, FIRST) is None
+    assert await DatabaseUploadCheckpoints(database, ELSEWHERE).load(APP, FIRST) is None
 
 
 async def test_what_is_forgotten_is_gone_and_nothing_else(database: Database):
-    kept = KeptUploads(database, TARGET)
+    kept = DatabaseUploadCheckpoints(database, TARGET)
     for repository, digest in ((APP, FIRST), (APP, SECOND), (SIBLING, FIRST)):
         await kept.save(repository, digest, LOCATION)
 
     await kept.clear(APP, FIRST)
-    await KeptUploads(database, ELSEWHERE).clear(APP, SECOND)
+    await DatabaseUploadCheckpoints(database, ELSEWHERE).clear(APP, SECOND)
 
     assert await kept.load(APP, FIRST) is None
     assert await kept.load(APP, SECOND) == await kept.load(SIBLING, FIRST) == LOCATION
 
 
 async def test_a_session_is_not_recalled_after_a_day_and_goes_when_the_next_is_noted(database: Database):
-    await KeptUploads(database, ELSEWHERE, clock=at(NOON)).save(APP, FIRST, LOCATION)
+    await DatabaseUploadCheckpoints(database, ELSEWHERE, clock=at(NOON)).save(APP, FIRST, LOCATION)
     later = NOON + KEPT_FOR
 
-    assert await KeptUploads(database, ELSEWHERE, clock=at(later)).load(APP, FIRST) == LOCATION
+    assert await DatabaseUploadCheckpoints(database, ELSEWHERE, clock=at(later)).load(APP, FIRST) == LOCATION
 
     later += timedelta(seconds=1)
-    assert await KeptUploads(database, ELSEWHERE, clock=at(later)).load(APP, FIRST) is None
-    await KeptUploads(database, TARGET, clock=at(later)).save(APP, SECOND, LOCATION)
+    assert await DatabaseUploadCheckpoints(database, ELSEWHERE, clock=at(later)).load(APP, FIRST) is None
+    await DatabaseUploadCheckpoints(database, TARGET, clock=at(later)).save(APP, SECOND, LOCATION)
     assert await rows(database) == 1
 
 
@@ -69,7 +69,7 @@ async def test_a_database_that_does_not_answer_harms_nobody_and_the_location_is_
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ):
     empty = Database(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}")
-    kept = KeptUploads(empty, TARGET)
+    kept = DatabaseUploadCheckpoints(empty, TARGET)
 
     await kept.save(APP, FIRST, LOCATION)
     assert await kept.load(APP, FIRST) is None
@@ -94,7 +94,7 @@ async def test_a_table_s_refusal_does_not_log_the_location_either(
     async with database.write() as session:
         await session.execute(text(refuse))
 
-    await KeptUploads(database, TARGET).save(APP, FIRST, LOCATION)
+    await DatabaseUploadCheckpoints(database, TARGET).save(APP, FIRST, LOCATION)
 
     if database.is_shared:
         async with database.write() as session:

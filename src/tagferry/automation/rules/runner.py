@@ -16,9 +16,9 @@ from tagferry.automation.watch.scheduling import Backoff, Clock, Recheck, log_er
 from tagferry.errors import Denied
 from tagferry.names import Digest, Reference, Repository, RepositoryRef, Tag
 from tagferry.regions import Regions
-from tagferry.sync.jobs.history import Arrivals, Arrived, request_id_of
+from tagferry.sync.jobs.history import SyncHistory, TagHistory, rule_request_id
 from tagferry.sync.jobs.model import SyncRequest
-from tagferry.sync.jobs.searches import Searches, Target
+from tagferry.sync.jobs.searches import ReferrerSearches, Target
 from tagferry.sync.service import StartedSync
 
 _MAX_HOPS = 32
@@ -34,7 +34,7 @@ class RuleRunner:
     Args:
         regions: those that this process knows; rules from or to others rest.
         rules: the rules, and what they have handled.
-        arrivals: what sync jobs brought.
+        sync_history: what sync jobs brought.
         searches: whose search for signatures was not finished.
         users: in whose names rules act.
         start: accepts a request.
@@ -46,15 +46,15 @@ class RuleRunner:
         *,
         regions: Regions,
         rules: Rules,
-        arrivals: Arrivals,
-        searches: Searches,
+        sync_history: SyncHistory,
+        searches: ReferrerSearches,
         users: Users,
         start: Start,
         clock: Clock = time.monotonic,
     ) -> None:
         self._regions = regions
         self._rules = rules
-        self._arrivals = arrivals
+        self._sync_history = sync_history
         self._searches = searches
         self._users = users
         self._start = start
@@ -111,22 +111,22 @@ class RuleRunner:
         if not changed:
             return again
         # Asked after the registry: what a job has put there is then open, or recorded as brought.
-        arrived = await self._arrivals.of(source, tag, found.digest)
-        if arrived.is_open:
+        history = await self._sync_history.of_tag(source, tag, found.digest)
+        if history.has_open_job:
             return Recheck(tag_at=self._open_job_backoff.failed((source, tag))[0])
         times = [again]
         for rule in changed:
             before = handled.get(rule.id) or Handled(digest=None, arrival_id=rule.arrival_id)
-            times.append(await self._apply(rule, tag, found.digest, before, arrived))
+            times.append(await self._apply(rule, tag, found.digest, before, history))
         earliest = _earliest(times)
         if earliest.tag_at is None:
             self._open_job_backoff.succeeded((source, tag))
         return earliest
 
-    async def _apply(self, rule: Rule, tag: Tag, digest: Digest, before: Handled, arrived: Arrived) -> Recheck:
+    async def _apply(self, rule: Rule, tag: Tag, digest: Digest, before: Handled, history: TagHistory) -> Recheck:
         """Handle a tag for a rule, or let it rest until the rule can run."""
-        came_through = await self._came_through(tag, before, arrived)
-        done = Handled(digest, max(before.arrival_id, arrived.latest_id), came_through)
+        came_through = await self._came_through(tag, before, history)
+        done = Handled(digest, max(before.arrival_id, history.latest_job_id), came_through)
         if rule.target_organization in came_through:
             # It was there: sent back, it would go round for ever.
             await self._rules.keep(rule.id, tag, done)
@@ -177,9 +177,9 @@ class RuleRunner:
             log.info("a rule can synchronize again", **_log_fields(rule), tag=tag)
         return Recheck() if is_handled else Recheck(tag_at=self._open_job_backoff.failed((rule.source, tag))[0])
 
-    async def _came_through(self, tag: Tag, before: Handled, arrived: Arrived) -> tuple[str, ...]:
+    async def _came_through(self, tag: Tag, before: Handled, history: TagHistory) -> tuple[str, ...]:
         """The places that what the tag points to has passed, the nearest first; none if it was pushed here."""
-        brought = arrived.brought
+        brought = history.copied_by
         if brought is None or brought.job_id <= before.arrival_id:
             return ()
         if brought.rule_id is None:
@@ -194,7 +194,7 @@ class RuleRunner:
             raise Denied("the rule's creator is gone or disabled; who creates the rule again takes it over")
         started = await self._start(
             SyncRequest(
-                id=request_id_of(rule.id),
+                id=rule_request_id(rule.id),
                 caller=caller,
                 source_region=rule.source.region,
                 namespace=rule.source.namespace,

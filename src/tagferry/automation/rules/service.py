@@ -10,7 +10,7 @@ from tagferry.automation.watch.baseline import read_baseline
 from tagferry.errors import NotFound
 from tagferry.names import Digest, Namespace, RegionId, RepositoryRef, Tag
 from tagferry.regions import Regions
-from tagferry.sync.admission import admit, admit_source, admit_target
+from tagferry.sync.authorization import authorize_source, authorize_sync, authorize_target
 
 
 class RuleService:
@@ -51,7 +51,7 @@ class RuleService:
             Unavailable: the source's registry cannot be asked for its tags.
         """
         source = wish.source
-        admitted = await admit(
+        access = await authorize_sync(
             self._regions,
             self._access,
             wish.caller,
@@ -62,8 +62,8 @@ class RuleService:
         rule = await self._rules.put(
             wish,
             await self._baseline(source, with_tags=wish.sync_auto),
-            source_organization_id=admitted.source.owner.id if admitted.source.owner else None,
-            target_organization_id=admitted.target.owner.id if admitted.target.owner else None,
+            source_organization_id=access.source.owner.id if access.source.owner else None,
+            target_organization_id=access.target.owner.id if access.target.owner else None,
         )
         # What was pushed since the baseline was taken met no rule.
         self._on_rule_changed(source)
@@ -76,7 +76,7 @@ class RuleService:
             NotFound: the organization does not exist.
             Denied: the caller may not read the repository.
         """
-        access = await admit_source(self._access, caller, (source.region, source.namespace), source.repository)
+        access = await authorize_source(self._access, caller, (source.region, source.namespace), source.repository)
         rules = await self._rules.of_repository(source)
         return [rule for rule in rules if not access.is_guest or rule.domain_id == caller.domain_id]
 
@@ -87,12 +87,12 @@ class RuleService:
             NotFound: of the kind `rule`, or for an organization.
             Denied: the caller may not read the source, or not write the target.
         """
-        access = await admit_source(self._access, caller, (source.region, source.namespace), source.repository)
+        access = await authorize_source(self._access, caller, (source.region, source.namespace), source.repository)
         rule = await self._rules.find(source, region, namespace)
         if rule is None or (access.is_guest and rule.domain_id != caller.domain_id):
             raise NotFound("rule", f"from {source} to {region}/{namespace}")
         if rule.creator_id != caller.user_id:
-            await admit_target(self._access, caller, (region, namespace), source.repository)
+            await authorize_target(self._access, caller, (region, namespace), source.repository)
         await self._rules.delete(rule.id)
 
     async def _baseline(self, source: RepositoryRef, *, with_tags: bool) -> dict[Tag, Digest]:

@@ -13,7 +13,7 @@ from tagferry.accounts.model import Caller
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncRuleRow, SyncRuleTagRow
 from tagferry.names import Digest, Namespace, Reference, RegionId, Repository, RepositoryRef, Tag, organization_of
-from tagferry.sync.jobs.history import latest_arrival
+from tagferry.sync.jobs.history import latest_job_id
 
 _WRITTEN_AT_ONCE = 500
 _KEEP = text(
@@ -217,7 +217,7 @@ class Rules:
             for name, value in values.items():
                 setattr(row, name, value)
             if wish.sync_auto and not was_on:
-                row.arrival_id = await session.scalar(latest_arrival(wish.source)) or 0
+                row.arrival_id = await session.scalar(latest_job_id(wish.source)) or 0
                 await session.flush()
                 await _reset_tags(session, row, baseline)
         return _rule(row)

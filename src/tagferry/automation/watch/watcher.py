@@ -16,7 +16,7 @@ from tagferry.concurrency import bounded_gather
 from tagferry.errors import InvalidName, NotFound
 from tagferry.names import Digest, Reference, RegionId, RepositoryName, RepositoryRef, Tag
 from tagferry.regions import Regions
-from tagferry.sync.jobs.history import Arrivals
+from tagferry.sync.jobs.history import SyncHistory
 
 _CHECKS = 8
 """Tags of one region that are looked at at the same time because of an event."""
@@ -70,7 +70,7 @@ class TagWatcher:
     Args:
         followers: who has something to do about tags.
         regions: where images are.
-        arrivals: what sync jobs brought.
+        sync_history: what sync jobs brought.
         on_push: records a push before whoever pushed is answered.
         poll_seconds: the regions to poll, and how long after a poll of a repository the next one is due.
         leads: whether this process does the polls, and follows the ends of jobs.
@@ -84,7 +84,7 @@ class TagWatcher:
         *,
         followers: Sequence[Follower],
         regions: Regions,
-        arrivals: Arrivals,
+        sync_history: SyncHistory,
         record_push: RecordPush,
         poll_seconds: Mapping[RegionId, float],
         is_leader: IsLeader = always_leader,
@@ -93,7 +93,7 @@ class TagWatcher:
     ) -> None:
         self._followers = followers
         self._regions = regions
-        self._arrivals = arrivals
+        self._sync_history = sync_history
         self._record_push = record_push
         self._poll_seconds = poll_seconds
         self._is_leader = is_leader
@@ -255,7 +255,7 @@ class TagWatcher:
             ended, self._ended_jobs = sorted(self._ended_jobs), set()
             try:
                 for start in range(0, len(ended), _ENDS_AT_ONCE):
-                    for source, tag in await self._arrivals.brought_by(ended[start : start + _ENDS_AT_ONCE]):
+                    for source, tag in await self._sync_history.copied_by(ended[start : start + _ENDS_AT_ONCE]):
                         self._schedule_check(source, tag)
             except Exception as error:
                 self._needs_full_scan = True

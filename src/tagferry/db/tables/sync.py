@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, SmallInteger, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tagferry.db.columns import ByteCount, Document, FreeText, Identifier, UtcDateTime, rows_where
+from tagferry.db.columns import ByteCount, Document, FreeText, Identifier, UtcDateTime, partial_index
 from tagferry.db.tables.base import Base
 
-_WHERE_OPEN = rows_where("status IN ('waiting', 'running')")
+_WHERE_OPEN = partial_index("status IN ('waiting', 'running')")
 
 
 class SyncJobRow(Base):
@@ -28,16 +28,16 @@ class SyncJobRow(Base):
         Index(
             "ix_sync_jobs_source_organization_id",
             "source_organization_id",
-            **rows_where("source_organization_id IS NOT NULL"),
+            **partial_index("source_organization_id IS NOT NULL"),
         ),
         Index(
             "ix_sync_jobs_target_organization_id",
             "target_organization_id",
-            **rows_where("target_organization_id IS NOT NULL"),
+            **partial_index("target_organization_id IS NOT NULL"),
         ),
         Index("ix_sync_jobs_repository", "source_region", "namespace", "repository", "id"),
-        Index("ix_sync_jobs_queue", "status", "priority", "turn", "id", **rows_where("next_attempt_at IS NULL")),
-        Index("ix_sync_jobs_next_attempt_at", "next_attempt_at", **rows_where("next_attempt_at IS NOT NULL")),
+        Index("ix_sync_jobs_queue", "status", "priority", "turn", "id", **partial_index("next_attempt_at IS NULL")),
+        Index("ix_sync_jobs_next_attempt_at", "next_attempt_at", **partial_index("next_attempt_at IS NOT NULL")),
         Index("ix_sync_jobs_operator", "operator_id", **_WHERE_OPEN),
         Index(
             "ix_sync_jobs_way",
@@ -49,14 +49,14 @@ class SyncJobRow(Base):
             "target_namespace",
             **_WHERE_OPEN,
         ),
-        Index("ix_sync_jobs_after_id", "after_id", **rows_where("after_id IS NOT NULL")),
+        Index("ix_sync_jobs_after_id", "after_id", **partial_index("after_id IS NOT NULL")),
         Index("ix_sync_jobs_ended_at", "ended_at"),
         Index(
             "ix_sync_jobs_unsearched",
             "source_region",
             "namespace",
             "repository",
-            **rows_where("unsearched IS NOT NULL"),
+            **partial_index("unsearched IS NOT NULL"),
         ),
         Index("ix_sync_jobs_target", "target_region", "target_namespace", "repository", "tag", "id"),
     )

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tagferry.db.columns import FreeText, Identifier, UtcDateTime, rows_where
+from tagferry.db.columns import FreeText, Identifier, UtcDateTime, partial_index
 from tagferry.db.tables.base import Base
 
 
@@ -54,7 +54,7 @@ class DeliveryRow(Base):
     __tablename__ = "deliveries"
     __table_args__ = (
         Index("ix_deliveries_trigger", "trigger_id", "id"),
-        Index("ix_deliveries_due", "due_at", "id", **rows_where("status = 'waiting'")),
+        Index("ix_deliveries_due", "due_at", "id", **partial_index("status = 'waiting'")),
         Index("ix_deliveries_ended_at", "ended_at"),
     )
 

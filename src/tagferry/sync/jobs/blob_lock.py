@@ -14,14 +14,14 @@ from tagferry.coordination.pubsub import MessageBus
 from tagferry.copy.blob_lock import LockedBlob
 from tagferry.names import Digest, RepositoryName
 
-MOVED = "moved"
+BLOB_COPIED = "moved"
 """The topic of messages that a blob is there: the key of its lock and the repository, with a space between."""
 
 _LOOK_SECONDS = 0.5
 """How often one who waits tries the lock by itself: its holder may have failed, or be gone."""
 
 
-class SharedMoves:
+class SharedBlobLock:
     """The `BlobLock` of `tagferry.copy.blob_lock`, among all workers on one database.
 
     Args:
@@ -35,7 +35,7 @@ class SharedMoves:
         self._addresses = addresses
         self._held: set[str] = set()
         self._waiting: dict[str, set[asyncio.Future[RepositoryName]]] = defaultdict(set)
-        bus.subscribe(MOVED, self._on_moved)
+        bus.subscribe(BLOB_COPIED, self._on_moved)
 
     @asynccontextmanager
     async def acquire(self, store: str, repository: RepositoryName, digest: Digest) -> AsyncIterator[LockedBlob]:
@@ -85,7 +85,7 @@ class SharedMoves:
                 del self._waiting[key]
 
     async def _end(self, key: str, home: RepositoryName | None) -> None:
-        await self._membership.unlock(key, notify=(MOVED, f"{key} {home}") if home is not None else None)
+        await self._membership.unlock(key, notify=(BLOB_COPIED, f"{key} {home}") if home is not None else None)
         self._held.discard(key)
 
     def _on_moved(self, payload: str) -> None:

@@ -43,7 +43,7 @@ class _Open:
     probe: int | None = None
 
 
-class Breakers:
+class CircuitBreakers:
     """The regions that are paused.
 
     Args:
@@ -55,11 +55,11 @@ class Breakers:
         self._open: dict[RegionId, _Open] = {}
 
     @property
-    def pauses(self) -> Mapping[RegionId, Pause]:
+    def paused_regions(self) -> Mapping[RegionId, Pause]:
         """Every paused region."""
         return {region: one.pause for region, one in self._open.items()}
 
-    def room(self) -> dict[RegionId, int]:
+    def capacity(self) -> dict[RegionId, int]:
         """How many jobs from or to each paused region may begin: one once it is time to probe it, else none."""
         now = self._clock()
         return {region: 1 if one.probe is None and one.until <= now else 0 for region, one in self._open.items()}
@@ -85,7 +85,7 @@ class Breakers:
                 REGIONS_PAUSED.labels(region=region).set(0)
                 log.info("a region is no longer paused: nothing waits for it", region=region)
 
-    def fail(self, region: RegionId, reason: str) -> None:
+    def record_failure(self, region: RegionId, reason: str) -> None:
         """Pause a region that did not answer, or for longer."""
         now, known = self._clock(), self._open.get(region)
         if known is None:
@@ -97,7 +97,7 @@ class Breakers:
             known.seconds = min(_LONGEST, known.seconds * 2)
             known.until = now + known.seconds
 
-    def heard(self, region: RegionId) -> None:
+    def record_success(self, region: RegionId) -> None:
         """Note that a region answers, so that it is paused no longer."""
         if (one := self._open.pop(region, None)) is None:
             return

@@ -7,10 +7,10 @@ from collections.abc import Collection
 import structlog
 
 from tagferry.coordination.pubsub import MessageBus
-from tagferry.db.batches import reason_of
+from tagferry.db.batches import error_summary
 from tagferry.errors import Unavailable
 from tagferry.sync.jobs.model import JobStatus
-from tagferry.sync.jobs.store import ENDED, Jobs
+from tagferry.sync.jobs.store import ENDED, JobStore
 
 LOOK_SECONDS = 2.0
 """How often those who wait look for themselves, in case that a signal was lost."""
@@ -21,7 +21,7 @@ _REMEMBERED = 10_000
 log = structlog.get_logger(__name__)
 
 
-class Endings:
+class JobWaiter:
     """Everybody's waits in this process: one question to the database serves them all.
 
     Args:
@@ -30,7 +30,7 @@ class Endings:
         look_seconds: how often the records are read without a signal.
     """
 
-    def __init__(self, jobs: Jobs, bus: MessageBus, *, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(self, jobs: JobStore, bus: MessageBus, *, look_seconds: float = LOOK_SECONDS) -> None:
         self._jobs = jobs
         self._look_seconds = look_seconds
         self._awaited: dict[int, asyncio.Future[JobStatus]] = {}
@@ -108,7 +108,7 @@ class Endings:
                 ends = await self._jobs.ends(list(self._awaited))
             except Exception as error:
                 # Whatever it is, those who wait are told once it has passed, or when their time is over.
-                log.warning("the ends of jobs could not be read", reason=reason_of(error))
+                log.warning("the ends of jobs could not be read", reason=error_summary(error))
                 await asyncio.sleep(self._look_seconds)
                 continue
             for job_id, status in ends.items():

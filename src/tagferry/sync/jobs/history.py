@@ -15,7 +15,7 @@ from tagferry.sync.jobs.rows import OPEN
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class CopyRecord:
     """A job that copied a tag.
 
     Attributes:
@@ -29,7 +29,7 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class TagHistory:
     """What jobs have to do with a tag at a place.
 
     Attributes:
@@ -38,18 +38,18 @@ class Arrived:
         brought: the last job that brought there what the tag points to, if there is one.
     """
 
-    is_open: bool
-    latest_id: int
-    brought: Arrival | None
+    has_open_job: bool
+    latest_job_id: int
+    copied_by: CopyRecord | None
 
 
-class Arrivals:
+class SyncHistory:
     """Looks up what sync jobs brought."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def of(self, source: RepositoryRef, tag: Tag, digest: Digest) -> Arrived:
+    async def of_tag(self, source: RepositoryRef, tag: Tag, digest: Digest) -> TagHistory:
         """What jobs have to do with a tag that was just seen to point to this digest."""
         mine = [*_into(source), SyncJobRow.tag == tag]
         succeeded = [*mine, SyncJobRow.status == JobStatus.SUCCESS.value]
@@ -62,9 +62,11 @@ class Arrivals:
                 .order_by(SyncJobRow.id.desc())
                 .limit(1)
             )
-        return Arrived(is_open=is_open is not None, latest_id=latest or 0, brought=_arrival(job) if job else None)
+        return TagHistory(
+            has_open_job=is_open is not None, latest_job_id=latest or 0, copied_by=_copy_record(job) if job else None
+        )
 
-    async def brought_by(self, job_ids: Collection[int]) -> list[tuple[RepositoryRef, Tag]]:
+    async def copied_by(self, job_ids: Collection[int]) -> list[tuple[RepositoryRef, Tag]]:
         """Return the repositories and tags to which those of these jobs that succeeded have copied.
 
         If not all signatures could be searched for, the source of the tag is among them: its rules search again.
@@ -82,19 +84,19 @@ class Arrivals:
             return found
 
 
-def latest_arrival(source: RepositoryRef) -> Select[int | None]:
+def latest_job_id(source: RepositoryRef) -> Select[int | None]:
     """The query for the last job that brought anything to a repository."""
     return select(func.max(SyncJobRow.id)).where(*_into(source), SyncJobRow.status == JobStatus.SUCCESS.value)
 
 
-def request_id_of(rule_id: int) -> str:
+def rule_request_id(rule_id: int) -> str:
     """A new id for a request of this rule, so that its jobs tell where they come from."""
     return f"rule-{rule_id}-{uuid.uuid4().hex[:16]}"
 
 
-def _arrival(job: SyncJobRow) -> Arrival:
+def _copy_record(job: SyncJobRow) -> CopyRecord:
     asked = re.fullmatch(r"rule-(\d+)-[0-9a-f]+", job.request_id)
-    return Arrival(
+    return CopyRecord(
         job_id=job.id,
         source=organization_of(job.source_region, job.namespace),
         rule_id=int(asked[1]) if asked else None,

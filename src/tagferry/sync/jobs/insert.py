@@ -12,11 +12,11 @@ from tagferry.db.tables import OrganizationRow, SyncJobRow
 from tagferry.errors import NotFound, Throttled
 from tagferry.names import Tag
 from tagferry.printable import printable
-from tagferry.sync.jobs.model import JobPlace, JobStart, JobStatus, SyncRequest
-from tagferry.sync.jobs.rows import IN_LINE, OPEN, document
+from tagferry.sync.jobs.model import JobHandle, JobStatus, NewJob, SyncRequest
+from tagferry.sync.jobs.rows import OPEN, QUEUED, document
 
 
-async def next_turn(session: AsyncSession, request: SyncRequest, *, limit: int) -> int:
+async def next_fair_position(session: AsyncSession, request: SyncRequest, *, limit: int) -> int:
     """The turn in which the organization's next job queues up.
 
     Every organization's jobs are numbered on from its own last one, and at least from the turn that is served now: so
@@ -62,8 +62,8 @@ async def require_organizations(session: AsyncSession, request: SyncRequest) -> 
 async def insert_jobs(
     session: AsyncSession,
     request: SyncRequest,
-    starts: Collection[JobStart],
-    standing: dict[Tag, JobPlace],
+    starts: Collection[NewJob],
+    standing: dict[Tag, JobHandle],
     *,
     turn: int,
 ) -> dict[Tag, int]:
@@ -103,7 +103,7 @@ async def insert_jobs(
     return {Tag(tag): job_id for job_id, tag in created}
 
 
-def _rows(starts: Iterable[JobStart], standing: dict[Tag, JobPlace], turn: int) -> Iterable[dict[str, Any]]:
+def _rows(starts: Iterable[NewJob], standing: dict[Tag, JobHandle], turn: int) -> Iterable[dict[str, Any]]:
     for start in starts:
         earlier = standing.get(start.tag)
         yield {
@@ -137,7 +137,7 @@ def _turns() -> Select[int, int | None, int | None]:
         SyncJobRow.status.in_(OPEN),
         SyncJobRow.attempts == 0,
     )
-    waiting = (SyncJobRow.status == JobStatus.WAITING.value, IN_LINE, SyncJobRow.priority == bindparam("priority"))
+    waiting = (SyncJobRow.status == JobStatus.WAITING.value, QUEUED, SyncJobRow.priority == bindparam("priority"))
     served = select(func.min(SyncJobRow.turn)).where(*waiting)
     own = select(func.max(SyncJobRow.turn)).where(
         *waiting,

@@ -27,7 +27,7 @@ class JobStatus(StrEnum):
         return not FOLLOWING[self]
 
     @property
-    def is_in_place(self) -> bool:
+    def is_success(self) -> bool:
         """Whether the tag stands at the target as it was asked for."""
         return self is JobStatus.SUCCESS
 
@@ -153,7 +153,7 @@ class JobSelection:
 
 
 @dataclass(frozen=True, slots=True)
-class JobStart:
+class NewJob:
     """How a tag's job is first recorded: waiting to be run, or ended already."""
 
     tag: Tag
@@ -165,7 +165,7 @@ class JobStart:
 
 
 @dataclass(frozen=True, slots=True)
-class JobPlace:
+class JobHandle:
     """Where a tag's job stands right after it was asked for.
 
     Attributes:
@@ -198,7 +198,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class JobChange:
+class JobUpdate:
     """What changes in a job's record; what is None stays."""
 
     job_id: int

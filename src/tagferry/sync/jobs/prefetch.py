@@ -9,11 +9,11 @@ from tagferry.copy.plan import Plan
 from tagferry.copy.preflight import Finding
 from tagferry.names import Tag
 
-PLANNED_AHEAD = 8
-"""Tags of one request whose copies are planned while their jobs are being recorded."""
+PREFETCH_LIMIT = 8
+"""Tags of one request whose copies are prefetch_plans while their jobs are being recorded."""
 
 
-class Hint(NamedTuple):
+class Prefetch(NamedTuple):
     """What was just found out about a tag.
 
     Attributes:
@@ -25,7 +25,7 @@ class Hint(NamedTuple):
 
 
 @asynccontextmanager
-async def planned(
+async def prefetch_plans(
     plan_of: Callable[[Tag], Coroutine[Any, Any, Plan]], tags: Collection[Tag]
 ) -> AsyncIterator[dict[Tag, asyncio.Task[Plan]]]:
     """Begin to read the plans of these tags; those that are not taken out of what is given end with it."""

@@ -21,9 +21,9 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow, WorkerRow
 from tagferry.names import RegionId
 from tagferry.sync.jobs.model import JobStatus, SyncJob
-from tagferry.sync.jobs.rows import IN_LINE, NOW, UNREADABLE, readable, transition
-from tagferry.sync.jobs.slots import Room
-from tagferry.sync.jobs.store import WORK, announce_ends
+from tagferry.sync.jobs.rows import NOW, QUEUED, UNREADABLE, readable, transition
+from tagferry.sync.jobs.slots import Capacity
+from tagferry.sync.jobs.store import WORK, publish_ends
 
 _CLAIMS = 0x7A67
 """The lock under which jobs are claimed, so that limits of all workers together hold exactly."""
@@ -40,7 +40,7 @@ _BETWEEN = ">"
 _WAY = SyncJobRow.source_region + _BETWEEN + SyncJobRow.target_region
 _NEXT = (
     select(SyncJobRow.id, SyncJobRow.source_region, SyncJobRow.target_region, SyncJobRow.losses)
-    .where(SyncJobRow.status == JobStatus.WAITING.value, IN_LINE, SyncJobRow.after_id.is_(None))
+    .where(SyncJobRow.status == JobStatus.WAITING.value, QUEUED, SyncJobRow.after_id.is_(None))
     .where(SyncJobRow.source_region.in_(bindparam("regions", expanding=True)))
     .where(SyncJobRow.target_region.in_(bindparam("open_regions", expanding=True)))
     .where(_WAY.not_in(bindparam("closed_ways", expanding=True)))
@@ -73,7 +73,7 @@ class QueueLimits:
     region_starts: Mapping[RegionId, int] | None = None
 
 
-class Queue:
+class JobQueue:
     """The waiting and running jobs of all workers.
 
     Args:
@@ -99,26 +99,26 @@ class Queue:
         self._regions = list(regions)
         self._limits = limits or QueueLimits()
 
-    async def claim(self, worker_id: int, places: int, room: Room | None = None) -> list[SyncJob]:
+    async def claim(self, worker_id: int, places: int, capacity: Capacity | None = None) -> list[SyncJob]:
         """Claim the next jobs for this worker, at most that many, and record them as running.
 
         Args:
             worker_id: the worker.
             places: how many jobs it takes at most.
-            room: how many of them may come from and go to which regions; by default any number.
+            capacity: how many of them may come from and go to which regions; by default any number.
         """
         async with self._database.write() as session:
-            return await self.claim_within(session, worker_id, places, room)
+            return await self.claim_within(session, worker_id, places, capacity)
 
     async def claim_within(
-        self, session: AsyncSession, worker_id: int, places: int, room: Room | None = None
+        self, session: AsyncSession, worker_id: int, places: int, capacity: Capacity | None = None
     ) -> list[SyncJob]:
         """As `claim`, within a transaction; a worker that counts as gone gets nothing."""
         if self._database.is_shared:
             present = await session.execute(text(_CLAIM_ALONE), {"key": _CLAIMS, "worker": worker_id})
             if present.first() is None:
                 return []
-        free = await self._free(session, places, room or Room(share=places, unsure=places))
+        free = await self._free(session, places, capacity or Capacity(share=places, unsure=places))
         chosen = await self._choose(session, free)
         if not chosen:
             return []
@@ -127,7 +127,7 @@ class Queue:
         jobs, damaged = readable(rows)
         if damaged:
             await session.execute(transition(JobStatus.FAILED, reason=UNREADABLE).where(SyncJobRow.id.in_(damaged)))
-            await announce_ends(session, self._bus, damaged)
+            await publish_ends(session, self._bus, damaged)
         return sorted(jobs, key=lambda job: chosen.index(job.id))
 
     async def release(self, worker_id: int) -> int:
@@ -135,12 +135,12 @@ class Queue:
         async with self._database.write() as session:
             return await self._forget(session, worker_id)
 
-    async def release_others(self, worker_id: int, known: Collection[int]) -> int:
+    async def release_unknown(self, worker_id: int, known: Collection[int]) -> int:
         """Let those jobs of a worker wait again that it does not know of; returns how many they were."""
         strays = (
             SyncJobRow.worker_id == worker_id,
             SyncJobRow.status == JobStatus.RUNNING.value,
-            IN_LINE,
+            QUEUED,
             SyncJobRow.id.not_in(known),
         )
         async with self._database.read() as session:
@@ -149,7 +149,7 @@ class Queue:
         async with self._database.write() as session:
             return await self._release(session, *strays)
 
-    async def take_over(self) -> dict[int, int]:
+    async def requeue_lost(self) -> dict[int, int]:
         """Let the jobs of workers that are gone wait again; returns how many by worker."""
         taken = {}
         for worker_id in await self._membership.lost_workers():
@@ -160,7 +160,7 @@ class Queue:
 
     async def _forget(self, session: AsyncSession, worker_id: int, *, is_lost: bool = False) -> int:
         await session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
-        its = (SyncJobRow.worker_id == worker_id, IN_LINE)
+        its = (SyncJobRow.worker_id == worker_id, QUEUED)
         if is_lost:
             await self._give_up(session, *its)
             return await self._release(session, *its, losses=SyncJobRow.losses + 1)
@@ -176,7 +176,7 @@ class Queue:
         given_up = list(ended.scalars())
         if given_up:
             log.error("failed jobs whose workers were lost repeatedly", jobs=given_up)
-        await announce_ends(session, self._bus, given_up)
+        await publish_ends(session, self._bus, given_up)
 
     async def _release(self, session: AsyncSession, *conditions: ColumnElement[bool], **values: Any) -> int:
         released = await session.execute(transition(JobStatus.WAITING, **values).where(*conditions))
@@ -185,13 +185,13 @@ class Queue:
             await self._bus.publish(session, WORK, ["1"])
         return count
 
-    async def _free(self, session: AsyncSession, places: int, room: Room) -> "_Free":
+    async def _free(self, session: AsyncSession, places: int, capacity: Capacity) -> "_Free":
         limits = self._limits
         running: Counter[str] = Counter()
         if limits.jobs is not None or limits.region_jobs:
             counts = await session.execute(
                 select(SyncJobRow.target_region, func.count())
-                .where(SyncJobRow.status == JobStatus.RUNNING.value, IN_LINE)
+                .where(SyncJobRow.status == JobStatus.RUNNING.value, QUEUED)
                 .group_by(SyncJobRow.target_region)
             )
             running.update({region: number for region, number in counts if number})
@@ -207,19 +207,19 @@ class Queue:
             regions[region] = min(regions.get(region, limit), limit - (begun or 0))
         if limits.jobs is not None:
             # What waits for a silent region takes no places from others, as it takes none in this process.
-            counted = sum(min(n, room.share) if region in room.silent else n for region, n in running.items())
+            counted = sum(min(n, capacity.share) if region in capacity.silent else n for region, n in running.items())
             places = min(places, limits.jobs - counted)
-        return _Free(places, regions, room)
+        return _Free(places, regions, capacity)
 
     async def _choose(self, session: AsyncSession, free: "_Free") -> list[int]:
         """The next jobs in turn; where a region has no place left, those behind it go ahead."""
         chosen: list[int] = []
         while free.places > 0:
-            sources = [region for region in self._regions if free.room.regions.get(region, 1) > 0]
+            sources = [region for region in self._regions if free.capacity.regions.get(region, 1) > 0]
             parameters = {
                 "regions": sources,
                 "open_regions": [region for region in sources if free.regions.get(region, 1) > 0],
-                "closed_ways": [_BETWEEN.join(way) for way in free.room.closed(self._regions)],
+                "closed_ways": [_BETWEEN.join(way) for way in free.capacity.closed(self._regions)],
                 "most_losses": _SUSPECTED if free.suspects == 0 else bounds.JOB_LOSSES,
                 "chosen": chosen,
                 "places": free.places,
@@ -237,7 +237,7 @@ class Queue:
     async def _free_for_suspects(self, session: AsyncSession) -> int:
         """How many jobs may begin that are suspected of ending their workers."""
         running = select(SyncJobRow.id).where(
-            SyncJobRow.status == JobStatus.RUNNING.value, IN_LINE, SyncJobRow.losses > _SUSPECTED
+            SyncJobRow.status == JobStatus.RUNNING.value, QUEUED, SyncJobRow.losses > _SUSPECTED
         )
         return 1 if await session.scalar(running.limit(1)) is None else 0
 
@@ -252,13 +252,13 @@ class _Free:
 
     places: int
     regions: dict[str, int]
-    room: Room
+    capacity: Capacity
     suspects: int | None = None
 
     def take(self, source: str, target: str, *, losses: int) -> bool:
         if losses > _SUSPECTED and not self.suspects:
             return False
-        if self.regions.get(target, 1) <= 0 or not self.room.take((RegionId(source), RegionId(target))):
+        if self.regions.get(target, 1) <= 0 or not self.capacity.take((RegionId(source), RegionId(target))):
             return False
         if target in self.regions:
             self.regions[target] -= 1

@@ -13,11 +13,11 @@ from tagferry.db.columns import UtcDateTime
 from tagferry.db.tables import SyncJobRow
 from tagferry.metrics import RECORDS_REFUSED
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
-from tagferry.sync.jobs.model import JobChange, JobStatus, SyncJob
+from tagferry.sync.jobs.model import JobStatus, JobUpdate, SyncJob
 
 OPEN = tuple(status.value for status in JobStatus if not status.has_ended)
 """The states of jobs that have not ended, as they stand in a row."""
-IN_LINE = SyncJobRow.next_attempt_at.is_(None)
+QUEUED = SyncJobRow.next_attempt_at.is_(None)
 """Jobs that do not wait for the time of their next attempt; the index of the queue holds only these."""
 NOW = bindparam("now", callable_=lambda: datetime.now(UTC), type_=UtcDateTime)
 """The time at which a statement is executed, which may have been built long before."""
@@ -43,7 +43,7 @@ def transition(status: JobStatus, **values: Any) -> Update:
     return _change().where(SyncJobRow.status.in_(allowed)).values(**entered | values)
 
 
-def recorded(change: JobChange, *, worker_id: int) -> tuple[Update, dict[str, Any]]:
+def recorded(change: JobUpdate, *, worker_id: int) -> tuple[Update, dict[str, Any]]:
     """Record a worker's report about a job that it runs: its progress, its end, or that it has to wait again.
 
     Returns:

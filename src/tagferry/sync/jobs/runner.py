@@ -13,15 +13,15 @@ from tagferry.copy.engine import CopyEngine
 from tagferry.copy.outcome import Outcome
 from tagferry.copy.preflight import Verdict
 from tagferry.copy.progress import Progress
-from tagferry.db.batches import reason_of
+from tagferry.db.batches import error_summary
 from tagferry.errors import Expired, TagferryError
 from tagferry.regions import Regions
-from tagferry.sync.jobs.model import Attempt, JobChange, JobStatus, SyncJob
-from tagferry.sync.jobs.prefetch import Hint
+from tagferry.sync.jobs.model import Attempt, JobStatus, JobUpdate, SyncJob
+from tagferry.sync.jobs.prefetch import Prefetch
 from tagferry.sync.jobs.reasons import describe, failure_reason
 from tagferry.sync.jobs.retries import JobRetry
 from tagferry.sync.jobs.routes import route_of
-from tagferry.sync.jobs.store import Jobs
+from tagferry.sync.jobs.store import JobStore
 
 _RETRY_SECONDS = 1.0
 _UNTOUCHED = Progress().mark
@@ -34,13 +34,13 @@ class JobRun:
     """A job that runs in this process.
 
     Attributes:
-        hint: what was found out about its tag when it was asked for.
+        prefetch: what was found out about its tag when it was asked for.
         error: why it failed, if it did.
         is_known: whether its end says something of its regions.
     """
 
     job: SyncJob
-    hint: Hint | None = None
+    prefetch: Prefetch | None = None
     progress: Progress = field(default_factory=Progress)
     task: asyncio.Task[None] | None = None
     error: TagferryError | None = None
@@ -65,7 +65,7 @@ class Runner:
     """
 
     def __init__(
-        self, *, engine: CopyEngine, jobs: Jobs, membership: Membership, regions: Regions, retry: JobRetry
+        self, *, engine: CopyEngine, jobs: JobStore, membership: Membership, regions: Regions, retry: JobRetry
     ) -> None:
         self._engine = engine
         self._jobs = jobs
@@ -80,29 +80,29 @@ class Runner:
         except Exception as error:
             log.exception("a sync job failed unexpectedly", job=run.job.id, tag=run.job.tag)
             reason = f"internal error ({type(error).__name__}); the server's log tells more"
-            change = JobChange(run.job.id, JobStatus.FAILED, reason)
+            change = JobUpdate(run.job.id, JobStatus.FAILED, reason)
         await self._record(change, worker_id)
         return change.status.has_ended
 
-    async def _record(self, change: JobChange, worker_id: int) -> None:
+    async def _record(self, change: JobUpdate, worker_id: int) -> None:
         """Record an end, for as long as this worker may: then somebody else finds the tag in place."""
         while True:
             try:
                 return await self._jobs.end(change, worker_id=worker_id)
             except Exception as error:
-                log.warning("a sync job's end cannot be recorded yet", job=change.job_id, reason=reason_of(error))
+                log.warning("a sync job's end cannot be recorded yet", job=change.job_id, reason=error_summary(error))
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _copy(self, run: JobRun) -> JobChange:
-        job, hint = run.job, run.hint
+    async def _copy(self, run: JobRun) -> JobUpdate:
+        job, prefetch = run.job, run.prefetch
         try:
             async with asyncio.timeout(_seconds_left(job)) as deadline:
                 outcome = await self._engine.copy(
                     route_of(self._regions, job),
                     job.tag,
                     override=job.override,
-                    finding=hint.finding if hint else None,
-                    plan=hint.plan if hint else None,
+                    finding=prefetch.finding if prefetch else None,
+                    plan=prefetch.plan if prefetch else None,
                     progress=run.progress,
                     before_tag=self._until_certain,
                     # What the request found to be missing may not be part of the tag's own manifest.
@@ -156,7 +156,7 @@ def _seconds_left(job: SyncJob) -> float | None:
 
 def _ended(
     run: JobRun, status: JobStatus, reason: str, outcome: Outcome | None = None, attempt: Attempt | None = None
-) -> JobChange:
+) -> JobUpdate:
     if outcome is None:
         return _changed(run, status, reason=reason, attempt=attempt)
     unsearched = outcome.gaps.unfinished if status is JobStatus.SUCCESS else None
@@ -165,6 +165,6 @@ def _ended(
     )
 
 
-def _changed(run: JobRun, status: JobStatus, **changes: Any) -> JobChange:
+def _changed(run: JobRun, status: JobStatus, **changes: Any) -> JobUpdate:
     progress = run.progress
-    return JobChange(run.job.id, status, bytes_done=progress.bytes_done, bytes_total=progress.bytes_total, **changes)
+    return JobUpdate(run.job.id, status, bytes_done=progress.bytes_done, bytes_total=progress.bytes_total, **changes)

@@ -31,7 +31,7 @@ class Target:
     namespace: Namespace
 
 
-class Searches:
+class ReferrerSearches:
     """Looks up, in the records of jobs, which tags have to be searched again.
 
     Args:

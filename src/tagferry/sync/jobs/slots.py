@@ -1,12 +1,12 @@
-"""Shares of this process's job slots, so that registries that do not answer cannot take all of them.
+"""Shares of this process's job slots, so that unresponsive registries cannot occupy all of them.
 
-A slot cannot be taken back from a job that waits for a silent registry. So a way, from one region to another, is
-**unsure** until a job on it has made progress, and **quiet** while none of its running jobs makes any. Each unsure or
-quiet way gets a share of the slots, and those of a kind together half of them. Jobs on quiet ways beyond that half are
-not counted, so that the other half remains for all other ways (docs/decisions/0023).
+A slot cannot be reclaimed from a job that waits for an unresponsive registry. A pair of regions (source, target) is
+**unsure** until a job between them has made progress, and **quiet** while none of its running jobs makes any. Each
+unsure or quiet pair gets a share of the slots, and all pairs of the same kind together get at most half of them. Jobs
+on quiet pairs beyond that half are not counted, so that the other half stays available (docs/decisions/0023).
 
-A registry that trickles makes progress, and could still hold every slot for hours. So when all slots have been taken
-for a moment, a way on which nothing runs may begin one job in addition.
+A registry that trickles does make progress and could hold every slot for hours. So when no slot has been free for
+`FULL_SECONDS`, a pair without running jobs may start one extra job.
 """
 
 import time
@@ -15,73 +15,73 @@ from dataclasses import dataclass, field
 
 from tagferry.errors import Expired, TagferryError, Unavailable
 from tagferry.names import RegionId
-from tagferry.sync.jobs.breaker import Breakers, Pause
+from tagferry.sync.jobs.breaker import CircuitBreakers, Pause
 from tagferry.sync.jobs.model import SyncJob
 
-Way = tuple[RegionId, RegionId]
+RegionPair = tuple[RegionId, RegionId]
 """From one region to another."""
 
 QUIET_SECONDS = 1.0
-"""A way is unsure when none of its running jobs has made progress for this long."""
+"""A pair is unsure when none of its running jobs has made progress for this long."""
 FULL_SECONDS = 2.0
-"""After this long without a free slot, a way without running jobs may begin one in addition."""
+"""After this long without a free slot, a pair without running jobs may begin one in addition."""
 PROVEN_SECONDS = 60.0
-"""How long after its last progress a way without running jobs still counts as sure."""
+"""How long after its last progress a pair without running jobs still counts as sure."""
 _SHARE = 4
-"""An unsure way's share is the number of slots divided by this."""
+"""An unsure pair's share is the number of slots divided by this."""
 _CROWD = 4
 """At most this many times the number of slots run at once, uncounted jobs included."""
 
 
 @dataclass(slots=True)
-class Room:
+class Capacity:
     """How many jobs may begin now, computed for each claim.
 
     Attributes:
-        share: on a way of which nothing is known.
-        unsure: on all unsure ways together.
-        sure: the ways on which any number may begin.
-        quiet: on quiet ways.
-        left: on those of the other ways that have running jobs.
+        share: on a pair of which nothing is known.
+        unsure: on all unsure pairs together.
+        sure: the pairs on which any number may begin.
+        quiet: on quiet pairs.
+        left: on those of the other pairs that have running jobs.
         regions: from or to regions that are paused.
         silent: the regions that do not answer at present.
     """
 
     share: int
     unsure: int
-    sure: Collection[Way] = ()
-    quiet: dict[Way, int] = field(default_factory=dict)
-    left: dict[Way, int] = field(default_factory=dict)
+    sure: Collection[RegionPair] = ()
+    quiet: dict[RegionPair, int] = field(default_factory=dict)
+    left: dict[RegionPair, int] = field(default_factory=dict)
     regions: dict[RegionId, int] = field(default_factory=dict)
     silent: Collection[RegionId] = ()
 
-    def take(self, way: Way) -> bool:
-        """Begin a job on a way, if there is room for it."""
-        ends = set(way)
+    def take(self, pair: RegionPair) -> bool:
+        """Begin a job on a pair, if there is capacity for it."""
+        ends = set(pair)
         if any(self.regions.get(region, 1) <= 0 for region in ends):
             return False
-        if way in self.quiet:
-            if self.quiet[way] <= 0:
+        if pair in self.quiet:
+            if self.quiet[pair] <= 0:
                 return False
-            self.quiet[way] -= 1
-        elif way not in self.sure:
-            left = self.left.get(way, self.share)
+            self.quiet[pair] -= 1
+        elif pair not in self.sure:
+            left = self.left.get(pair, self.share)
             if min(left, self.unsure) <= 0:
                 return False
-            self.left[way] = left - 1
+            self.left[pair] = left - 1
             self.unsure -= 1
         for region in ends & self.regions.keys():
             self.regions[region] -= 1
         return True
 
-    def closed(self, regions: Iterable[RegionId]) -> list[Way]:
-        """The ways between these regions on which nothing may begin any more."""
-        full = [way for way, left in (self.left | self.quiet).items() if left <= 0 and way not in self.sure]
+    def closed(self, regions: Iterable[RegionId]) -> list[RegionPair]:
+        """The pairs between these regions on which nothing may begin any more."""
+        full = [pair for pair, left in (self.left | self.quiet).items() if left <= 0 and pair not in self.sure]
         if self.unsure > 0:
             return full
         known, others = list(regions), {*self.sure, *self.quiet}
-        unsure = [way for source in known for target in known if (way := (source, target)) not in others]
-        return [*unsure, *(way for way in full if way in self.quiet)]
+        unsure = [pair for source in known for target in known if (pair := (source, target)) not in others]
+        return [*unsure, *(pair for pair in full if pair in self.quiet)]
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ class _Traffic:
 
 
 class JobSlots:
-    """The slots of this process, by ways, with the regions that are paused.
+    """The slots of this process, by pairs, with the regions that are paused.
 
     Args:
         slots: jobs that run at once.
@@ -101,19 +101,19 @@ class JobSlots:
     """
 
     def __init__(
-        self, slots: int, *, breakers: Breakers | None = None, clock: Callable[[], float] = time.monotonic
+        self, slots: int, *, breakers: CircuitBreakers | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._slots = slots
         self._half = max(1, slots // 2)
         self._share = max(1, slots // _SHARE)
         self._clock = clock
-        self._breakers = breakers or Breakers(clock=clock)
-        self._ways: dict[Way, _Traffic] = {}
+        self._breakers = breakers or CircuitBreakers(clock=clock)
+        self._pairs: dict[RegionPair, _Traffic] = {}
         self._full_since: float | None = None
 
     @property
     def free(self) -> int:
-        """How many more jobs may begin now; one on an idle way where all slots have been taken for a moment."""
+        """How many more jobs may begin now; one on an idle pair where all slots have been taken for a moment."""
         return self._unused or int(self._is_stuck)
 
     @property
@@ -122,51 +122,51 @@ class JobSlots:
 
     @property
     def _unused(self) -> int:
-        running = sum(traffic.running for traffic in self._ways.values())
-        quiet = sum(traffic.running for traffic in self._ways.values() if self._is_quiet(traffic))
+        running = sum(traffic.running for traffic in self._pairs.values())
+        quiet = sum(traffic.running for traffic in self._pairs.values() if self._is_quiet(traffic))
         counted = running - max(0, quiet - self._slots // 2)
         return max(0, min(self._slots - counted, _CROWD * self._slots - running))
 
     @property
-    def pauses(self) -> Mapping[RegionId, Pause]:
+    def paused_regions(self) -> Mapping[RegionId, Pause]:
         """The regions that are paused."""
-        return self._breakers.pauses
+        return self._breakers.paused_regions
 
-    def room(self) -> Room:
-        """How many jobs may begin on which ways now."""
+    def capacity(self) -> Capacity:
+        """How many jobs may begin on which pairs now."""
         if not self._unused and self._is_stuck:
-            busy = {way: 0 for way, traffic in self._ways.items() if traffic.running}
-            return Room(share=1, unsure=1, left=busy, regions=self._breakers.room())
-        quiet = {way: traffic.running for way, traffic in self._ways.items() if self._is_quiet(traffic)}
+            busy = {pair: 0 for pair, traffic in self._pairs.items() if traffic.running}
+            return Capacity(share=1, unsure=1, left=busy, regions=self._breakers.capacity())
+        quiet = {pair: traffic.running for pair, traffic in self._pairs.items() if self._is_quiet(traffic)}
         unsure = {
-            way: traffic for way, traffic in self._ways.items() if way not in quiet and not self._is_sure(traffic)
+            pair: traffic for pair, traffic in self._pairs.items() if pair not in quiet and not self._is_sure(traffic)
         }
-        return Room(
+        return Capacity(
             share=self._share,
             unsure=max(2, self._half) - sum(traffic.running for traffic in unsure.values()),
-            sure={way for way in self._ways if way not in unsure and way not in quiet},
+            sure={pair for pair in self._pairs if pair not in unsure and pair not in quiet},
             quiet=self._left_for_quiet(quiet),
-            left={way: self._share - traffic.running for way, traffic in unsure.items()},
-            regions=self._breakers.room(),
+            left={pair: self._share - traffic.running for pair, traffic in unsure.items()},
+            regions=self._breakers.capacity(),
             silent={target for _, target in quiet},
         )
 
-    def _left_for_quiet(self, running: Mapping[Way, int]) -> dict[Way, int]:
+    def _left_for_quiet(self, running: Mapping[RegionPair, int]) -> dict[RegionPair, int]:
         together = self._half - sum(min(number, self._share) for number in running.values())
         left = {}
-        for way, number in running.items():
-            left[way] = max(0, min(self._share - number, together))
-            together -= left[way]
+        for pair, number in running.items():
+            left[pair] = max(0, min(self._share - number, together))
+            together -= left[pair]
         return left
 
     def begin(self, job: SyncJob) -> None:
         """Count a job that begins."""
-        traffic = self._ways.setdefault(_way(job), _Traffic())
+        traffic = self._pairs.setdefault(_pair_of(job), _Traffic())
         if not traffic.running:
             traffic.busy_since = self._clock()
         traffic.running += 1
         self._note_full()
-        self._breakers.begin(job.id, _way(job))
+        self._breakers.begin(job.id, _pair_of(job))
 
     def end(self, job: SyncJob, *, error: TagferryError | None = None, is_known: bool = True) -> None:
         """Count a job that ended.
@@ -176,38 +176,38 @@ class JobSlots:
             error: why it failed, if it did.
             is_known: whether that says something of the regions; not if the job was cancelled or its time was over.
         """
-        way = _way(job)
-        self._ways[way].running -= 1
+        pair = _pair_of(job)
+        self._pairs[pair].running -= 1
         self._note_full()
         if isinstance(error, Unavailable) and error.unresponsive is not None:
             silent = RegionId(error.unresponsive)
             if self._has_been_quiet(silent):
-                self._breakers.fail(silent, error.message)
+                self._breakers.record_failure(silent, error.message)
         elif isinstance(error, Unavailable):
             # It is not silent, but nothing gets through to it either.
-            for region in way if is_known and not isinstance(error, Expired) else ():
-                self._breakers.heard(region)
+            for region in pair if is_known and not isinstance(error, Expired) else ():
+                self._breakers.record_success(region)
         elif is_known:
-            self.heard(way)
+            self.record_progress(pair)
         self._breakers.end(job.id)
 
-    def heard(self, way: Way) -> None:
-        """Note that a job on a way made progress, or that both its regions answered."""
-        self._ways.setdefault(way, _Traffic()).heard_at = self._clock()
-        for region in way:
-            self._breakers.heard(region)
+    def record_progress(self, pair: RegionPair) -> None:
+        """Note that a job on a pair made progress, or that both its regions answered."""
+        self._pairs.setdefault(pair, _Traffic()).heard_at = self._clock()
+        for region in pair:
+            self._breakers.record_success(region)
 
-    def answers(self, way: Way) -> bool:
+    def is_responsive(self, pair: RegionPair) -> bool:
         """Return whether neither region is paused, and the running jobs between them do not wait for one."""
-        traffic = self._ways.get(way)
-        return self.pauses.keys().isdisjoint(way) and (traffic is None or not self._is_quiet(traffic))
+        traffic = self._pairs.get(pair)
+        return self.paused_regions.keys().isdisjoint(pair) and (traffic is None or not self._is_quiet(traffic))
 
-    def watch(self, moved: Iterable[SyncJob]) -> bool:
-        """Note which jobs have made progress; returns whether others may have got room because some do not."""
+    def observe(self, moved: Iterable[SyncJob]) -> bool:
+        """Note which jobs have made progress; returns whether others may have got capacity because some do not."""
         self._breakers.forget_idle()
-        for way in {_way(job) for job in moved}:
-            self.heard(way)
-        return any(map(self._is_quiet, self._ways.values()))
+        for pair in {_pair_of(job) for job in moved}:
+            self.record_progress(pair)
+        return any(map(self._is_quiet, self._pairs.values()))
 
     def _note_full(self) -> None:
         if self._unused:
@@ -229,9 +229,9 @@ class JobSlots:
 
         A single blob that a registry never sends does not mean that it answers nothing.
         """
-        heard = [traffic.heard_at for way, traffic in self._ways.items() if region in way and traffic.heard_at]
+        heard = [traffic.heard_at for pair, traffic in self._pairs.items() if region in pair and traffic.heard_at]
         return not heard or self._clock() - max(heard) > QUIET_SECONDS
 
 
-def _way(job: SyncJob) -> Way:
+def _pair_of(job: SyncJob) -> RegionPair:
     return job.source_region, job.target_region

@@ -13,15 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from tagferry.coordination.pubsub import MessageBus
-from tagferry.db.batches import write_apart
+from tagferry.db.batches import write_bisecting
 from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
 from tagferry.db.pruning import prune
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Namespace, RegionId, Repository, Tag
-from tagferry.sync.jobs.insert import insert_jobs, next_turn, require_organizations
-from tagferry.sync.jobs.model import JobChange, JobPlace, JobStart, JobStatus, SyncJob, SyncRequest
-from tagferry.sync.jobs.rows import IN_LINE, OPEN, UNRECORDABLE, readable, recorded, status_of, transition
+from tagferry.sync.jobs.insert import insert_jobs, next_fair_position, require_organizations
+from tagferry.sync.jobs.model import JobHandle, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
+from tagferry.sync.jobs.rows import OPEN, QUEUED, UNRECORDABLE, readable, recorded, status_of, transition
 
 WORK = "work"
 """The topic of messages that there are jobs to run."""
@@ -40,23 +40,23 @@ _RESUMED_AT_ONCE = 1000
 log = structlog.get_logger(__name__)
 
 
-class Jobs:
+class JobStore:
     """Sync jobs on record. Ends that come at the same time share one transaction."""
 
     def __init__(self, database: Database, bus: MessageBus) -> None:
         self._database = database
         self._bus = bus
-        self._ending: list[tuple[JobChange, int]] = []
+        self._ending: list[tuple[JobUpdate, int]] = []
         self._writing = asyncio.Lock()
         self._unreportable: set[int] = set()
 
-    async def joinable(self, request: SyncRequest) -> dict[Tag, JobPlace]:
+    async def open_jobs(self, request: SyncRequest) -> dict[Tag, JobHandle]:
         """The latest open job of each of the request's tags on the same way, whatever its override."""
         return _places(await self._database.rows(_OPEN_JOBS, _asked(request)))
 
     async def create(
-        self, request: SyncRequest, starts: Sequence[JobStart], *, active_requests: int, claim: Claim | None = None
-    ) -> dict[Tag, JobPlace]:
+        self, request: SyncRequest, starts: Sequence[NewJob], *, active_requests: int, claim: Claim | None = None
+    ) -> dict[Tag, JobHandle]:
         """Record a job for each tag, in one transaction, or join the one that another process recorded meanwhile.
 
         A job that asks for something else than the one before it on the same way waits for that one's end. A worker
@@ -75,11 +75,11 @@ class Jobs:
             joined = {tag: place for tag, place in standing.items() if place.override == request.override}
             wanted = [start for start in starts if start.tag not in joined]
             work = [start for start in wanted if not start.status.has_ended]
-            turn = await next_turn(session, request, limit=active_requests) if work else 0
+            turn = await next_fair_position(session, request, limit=active_requests) if work else 0
             created = await insert_jobs(session, request, wanted, standing, turn=turn)
             places = {start.tag: joined[start.tag] for start in starts if start.tag in joined}
             for start in wanted:
-                places[start.tag] = JobPlace(created[start.tag], status=start.status, override=request.override)
+                places[start.tag] = JobHandle(created[start.tag], status=start.status, override=request.override)
             claimed = await claim(session) if work and claim is not None else ()
             for start in work:
                 if places[start.tag].id in claimed:
@@ -88,7 +88,7 @@ class Jobs:
                 await self._bus.publish(session, WORK, ["1"])
         return places
 
-    async def end(self, change: JobChange, *, worker_id: int) -> None:
+    async def end(self, change: JobUpdate, *, worker_id: int) -> None:
         """Record how a job ended that this worker runs, or that it waits again; it is on disk when this returns.
 
         What another worker has taken over, or somebody cancelled, is left as it is. What cannot be recorded becomes a
@@ -104,11 +104,11 @@ class Jobs:
             if entry in self._ending:
                 await self._write_ends()
 
-    async def report(self, changes: Sequence[JobChange], *, worker_id: int) -> list[int]:
+    async def report(self, changes: Sequence[JobUpdate], *, worker_id: int) -> list[int]:
         """Record the progress of jobs that this worker runs; returns those that are no longer its own."""
         lost: list[int] = []
 
-        async def write(part: list[JobChange]) -> None:
+        async def write(part: list[JobUpdate]) -> None:
             gone = []
             async with self._database.write() as session:
                 for change in part:
@@ -118,7 +118,7 @@ class Jobs:
             lost.extend(gone)
 
         wanted = [change for change in changes if change.job_id not in self._unreportable]
-        batch = await write_apart(wanted, write, kind="job progress")
+        batch = await write_bisecting(wanted, write, kind="job progress")
         for change, reason in batch.refused:
             self._unreportable.add(change.job_id)
             log.error("a sync job's progress cannot be recorded", job=change.job_id, reason=reason)
@@ -133,7 +133,7 @@ class Jobs:
                 transition(JobStatus.CANCEL, reason=reason).where(SyncJobRow.id.in_(jobs)).returning(SyncJobRow.id)
             )
             cancelled = sorted(ended.scalars())
-            await announce_ends(session, self._bus, cancelled)
+            await publish_ends(session, self._bus, cancelled)
             await self._bus.publish(session, CANCELLED, map(str, cancelled))
         return cancelled
 
@@ -141,7 +141,7 @@ class Jobs:
         """End the waiting jobs whose time is over; returns them."""
         now = datetime.now(UTC)
         # None is tried again only after its deadline, so that those which wait for that come into line before it.
-        due = (SyncJobRow.status == JobStatus.WAITING.value, IN_LINE, SyncJobRow.deadline_at < now)
+        due = (SyncJobRow.status == JobStatus.WAITING.value, QUEUED, SyncJobRow.deadline_at < now)
         async with self._database.read() as session:
             if await session.scalar(select(SyncJobRow.id).where(*due).limit(1)) is None:
                 return []
@@ -150,7 +150,7 @@ class Jobs:
                 transition(JobStatus.TIMEOUT, reason=_EXPIRED).where(*due).returning(SyncJobRow.id)
             )
             expired = list(ended.scalars())
-            await announce_ends(session, self._bus, expired)
+            await publish_ends(session, self._bus, expired)
         return expired
 
     async def resume(self) -> float | None:
@@ -172,7 +172,7 @@ class Jobs:
                 await self._bus.publish(session, WORK, ["1"])
         return 0.0
 
-    async def hasten(self, jobs: Collection[int]) -> None:
+    async def retry_now(self, jobs: Collection[int]) -> None:
         """Have those of these jobs wait for their turn that wait for their next attempt."""
         if not jobs:
             return
@@ -296,7 +296,7 @@ class Jobs:
         """Record the ends that have come up; those that cannot be recorded as failures, so that they block nothing."""
         pending, self._ending = self._ending, []
         try:
-            batch = await write_apart(pending, self._record_ends, kind="job end")
+            batch = await write_bisecting(pending, self._record_ends, kind="job end")
             self._unreportable.difference_update(change.job_id for change, _ in batch.written)
             pending = [entry for entry in pending if entry not in batch.written]
             for entry, reason in batch.refused:
@@ -304,9 +304,9 @@ class Jobs:
                 log.error(
                     "a sync job's end cannot be recorded, so it counts as failed", job=change.job_id, reason=reason
                 )
-                pending[pending.index(entry)] = (JobChange(change.job_id, JobStatus.FAILED, UNRECORDABLE), worker_id)
+                pending[pending.index(entry)] = (JobUpdate(change.job_id, JobStatus.FAILED, UNRECORDABLE), worker_id)
             if batch.refused and batch.error is None:
-                batch = await write_apart(pending, self._record_ends, kind="job")
+                batch = await write_bisecting(pending, self._record_ends, kind="job")
                 pending = [entry for entry in pending if batch.error is not None and entry not in batch.written]
             if batch.error is not None:
                 raise batch.error
@@ -314,17 +314,17 @@ class Jobs:
         finally:
             self._ending = pending + self._ending
 
-    async def _record_ends(self, entries: Sequence[tuple[JobChange, int]]) -> None:
+    async def _record_ends(self, entries: Sequence[tuple[JobUpdate, int]]) -> None:
         async with self._database.write() as session:
             ended = []
             for change, worker_id in entries:
                 changed = await session.execute(*recorded(change, worker_id=worker_id))
                 if changed.rowcount and change.status.has_ended:  # type: ignore[attr-defined]
                     ended.append(change.job_id)
-            await announce_ends(session, self._bus, ended)
+            await publish_ends(session, self._bus, ended)
 
 
-async def announce_ends(session: AsyncSession, bus: MessageBus, ended: Collection[int]) -> None:
+async def publish_ends(session: AsyncSession, bus: MessageBus, ended: Collection[int]) -> None:
     """Let those go on who waited for these jobs' ends: jobs on the same way, and callers."""
     if not ended:
         return
@@ -354,7 +354,7 @@ _DUE = (
     .limit(_RESUMED_AT_ONCE)
 )
 _SERVED = select(func.min(SyncJobRow.turn)).where(
-    SyncJobRow.status == JobStatus.WAITING.value, IN_LINE, SyncJobRow.priority == bindparam("priority")
+    SyncJobRow.status == JobStatus.WAITING.value, QUEUED, SyncJobRow.priority == bindparam("priority")
 )
 # Where two processes do so at once, the second one leaves alone what has been postponed again meanwhile.
 _RESUMED = (
@@ -386,8 +386,8 @@ def _asked(request: SyncRequest) -> dict[str, Any]:
     return {**{name: getattr(request, name) for name in _WAY}, "tags": request.tags}
 
 
-def _places(rows: Iterable[Row[*tuple[Any, ...]]]) -> dict[Tag, JobPlace]:
+def _places(rows: Iterable[Row[*tuple[Any, ...]]]) -> dict[Tag, JobHandle]:
     return {
-        Tag(tag): JobPlace(id=job_id, status=JobStatus(status), override=override, is_joined=True)
+        Tag(tag): JobHandle(id=job_id, status=JobStatus(status), override=override, is_joined=True)
         for tag, job_id, status, override in rows
     }

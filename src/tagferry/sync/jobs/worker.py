@@ -21,13 +21,13 @@ from tagferry.errors import Unavailable
 from tagferry.names import RegionId
 from tagferry.regions import Regions
 from tagferry.sync.jobs.breaker import Pause
-from tagferry.sync.jobs.model import JobChange, JobStatus, SyncJob
-from tagferry.sync.jobs.prefetch import Hint
-from tagferry.sync.jobs.queue import Queue
+from tagferry.sync.jobs.model import JobStatus, JobUpdate, SyncJob
+from tagferry.sync.jobs.prefetch import Prefetch
+from tagferry.sync.jobs.queue import JobQueue
 from tagferry.sync.jobs.retries import JobRetry
 from tagferry.sync.jobs.runner import JobRun, Runner
 from tagferry.sync.jobs.slots import JobSlots
-from tagferry.sync.jobs.store import CANCELLED, WORK, Claim, Jobs
+from tagferry.sync.jobs.store import CANCELLED, WORK, Claim, JobStore
 
 _REPORT_SECONDS = 0.5
 _LOOK_SECONDS = 1.0
@@ -36,7 +36,7 @@ _WATCH_SECONDS = 2.0
 _RESUME_SECONDS = 5.0
 """How often a worker looks for jobs to retry, in case other workers postponed some and were lost."""
 _RETRY_SECONDS = 1.0
-_HINTS = 1000
+_PREFETCH_LIMIT = 1000
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +60,8 @@ class Worker:
         self,
         *,
         engine: CopyEngine,
-        jobs: Jobs,
-        queue: Queue,
+        jobs: JobStore,
+        queue: JobQueue,
         membership: Membership,
         bus: MessageBus,
         regions: Regions,
@@ -80,7 +80,7 @@ class Worker:
         self._leaving = leaving or asyncio.Event()
         self._id = 0
         self._runs: dict[int, JobRun] = {}
-        self._hints: dict[int, Hint] = {}
+        self._prefetched: dict[int, Prefetch] = {}
         self._wake = asyncio.Event()
         self._postponed = asyncio.Event()
         self._claiming = asyncio.Lock()
@@ -125,17 +125,17 @@ class Worker:
         return 0 if self._main is None or self._stopping else self._slots.free
 
     @property
-    def pauses(self) -> Mapping[RegionId, Pause]:
+    def paused_regions(self) -> Mapping[RegionId, Pause]:
         """The regions whose jobs wait because they do not answer this process."""
-        return self._slots.pauses
+        return self._slots.paused_regions
 
-    def hears(self, source: RegionId, target: RegionId) -> bool:
+    def is_responsive(self, source: RegionId, target: RegionId) -> bool:
         """Return whether it makes sense to ask these regions something whose answer somebody waits for."""
-        return self._slots.answers((source, target))
+        return self._slots.is_responsive((source, target))
 
-    def heard(self, source: RegionId, target: RegionId) -> None:
+    def record_success(self, source: RegionId, target: RegionId) -> None:
         """Note that both regions have answered just now."""
-        self._slots.heard((source, target))
+        self._slots.record_progress((source, target))
 
     @asynccontextmanager
     async def claiming(self) -> AsyncIterator[Claim | None]:
@@ -152,8 +152,8 @@ class Worker:
 
             async def claim(session: AsyncSession) -> list[int]:
                 if not lost.is_set() and self.free:
-                    room = self._slots.room()
-                    claimed.extend(await self._queue.claim_within(session, worker_id, self.free, room))
+                    capacity = self._slots.capacity()
+                    claimed.extend(await self._queue.claim_within(session, worker_id, self.free, capacity))
                 return [job.id for job in claimed]
 
             yield claim
@@ -162,11 +162,11 @@ class Worker:
                 for job in claimed:
                     self._launch(job)
 
-    def hint(self, job_id: int, hint: Hint) -> None:
+    def prefetch(self, job_id: int, prefetch: Prefetch) -> None:
         """Tell what was just found out about a job's tag, in case that it runs here."""
-        if len(self._hints) >= _HINTS:
-            self._hints.clear()
-        self._hints[job_id] = hint
+        if len(self._prefetched) >= _PREFETCH_LIMIT:
+            self._prefetched.clear()
+        self._prefetched[job_id] = prefetch
 
     def snapshot(self, job_id: int) -> ProgressSnapshot | None:
         """How a job's copy is now; None where it does not run in this process."""
@@ -226,7 +226,7 @@ class Worker:
         self._wake.clear()
         async with self._claiming:
             free = self.free
-            claimed = await self._queue.claim(self._id, free, self._slots.room()) if free else []
+            claimed = await self._queue.claim(self._id, free, self._slots.capacity()) if free else []
             for job in claimed:
                 self._launch(job)
         if not claimed or len(claimed) < free:
@@ -240,18 +240,18 @@ class Worker:
             self._slots.end(job, error=run.error, is_known=run.is_known)
             self._wake.set()
 
-        run = self._runs[job.id] = JobRun(job, self._hints.pop(job.id, None))
+        run = self._runs[job.id] = JobRun(job, self._prefetched.pop(job.id, None))
         self._slots.begin(job)
         run.task = asyncio.create_task(self._run(run, self._id), name=f"sync job {job.id}")
         run.task.add_done_callback(landed)
 
     async def _watch_once(self) -> None:
         """Free what nobody runs any more, and end what waited too long."""
-        for worker_id, jobs in (await self._queue.take_over()).items():
+        for worker_id, jobs in (await self._queue.requeue_lost()).items():
             log.warning("a worker is gone; what it had under way goes on", worker=worker_id, jobs=jobs)
         async with self._claiming:
             # Where the answer to a claim was lost, the jobs are on record as this worker's, and it does not know.
-            if strays := await self._queue.release_others(self._id, self._runs):
+            if strays := await self._queue.release_unknown(self._id, self._runs):
                 log.warning("jobs that this worker lost sight of go on", jobs=strays)
         await self._jobs.expire()
         if freed := await self._jobs.unblock():
@@ -267,10 +267,10 @@ class Worker:
 
     async def _report(self) -> None:
         """Put the progress of running jobs on record, all in one transaction, and stop what is no longer ours."""
-        if self._slots.watch([run.job for run in self._runs.values() if run.has_moved()]):
+        if self._slots.observe([run.job for run in self._runs.values() if run.has_moved()]):
             self._wake.set()
         changes = [
-            JobChange(
+            JobUpdate(
                 job_id, JobStatus.RUNNING, bytes_done=run.progress.bytes_done, bytes_total=run.progress.bytes_total
             )
             for job_id, run in self._runs.items()

@@ -200,7 +200,7 @@ async def sync_jobs(
 )
 async def list_regions(context: RequestContext) -> list[dict[str, str]]:
     """List the regions that images can be synchronized to."""
-    pauses = context.services.sync.pauses
+    pauses = context.services.sync.paused_regions
     return [
         {"regionID": region.id} | ({"pausedSince": date(pauses[region.id].since)} if region.id in pauses else {})
         for region in context.services.regions

@@ -14,11 +14,11 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.names import RegionId, RepositoryName
 from tagferry.sync.jobs.model import JobStatus
 from tagferry.sync.jobs.rows import transition
-from tagferry.sync.jobs.store import CANCELLED, announce_ends
+from tagferry.sync.jobs.store import CANCELLED, publish_ends
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
+class JobCleanup:
     """Ends what belongs to something that is deleted, within the transaction that deletes it.
 
     Args:
@@ -27,7 +27,7 @@ class Closing:
 
     bus: MessageBus
 
-    async def organization(self, session: AsyncSession, organization_id: int, name: str) -> None:
+    async def detach_organization(self, session: AsyncSession, organization_id: int, name: str) -> None:
         """Cancel the jobs from and to an organization; its row is locked, so that no more are recorded."""
         source, target = SyncJobRow.source_organization_id, SyncJobRow.target_organization_id
         mine = or_(source == organization_id, target == organization_id)
@@ -35,7 +35,7 @@ class Closing:
         await session.execute(_detached(source).where(source == organization_id))
         await session.execute(_detached(target).where(target == organization_id))
 
-    async def repository(self, session: AsyncSession, region: RegionId, name: RepositoryName) -> None:
+    async def detach_repository(self, session: AsyncSession, region: RegionId, name: RepositoryName) -> None:
         """Cancel the jobs from a repository; another one of its name shows none of them. Its rules stay."""
         table = SyncJobRow
         mine = and_(
@@ -50,7 +50,7 @@ class Closing:
             transition(JobStatus.CANCEL, reason=reason).where(condition).returning(SyncJobRow.id)
         )
         cancelled = sorted(ended.scalars())
-        await announce_ends(session, self.bus, cancelled)
+        await publish_ends(session, self.bus, cancelled)
         if cancelled:
             await self.bus.publish(session, CANCELLED, map(str, cancelled))
 

@@ -10,14 +10,14 @@ from tagferry.regions import Regions
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class SyncAccess:
     """What the caller may do at both ends."""
 
     source: Access
     target: Access
 
 
-async def admit(
+async def authorize_sync(
     regions: Regions,
     access: AccessControl,
     caller: Caller,
@@ -25,7 +25,7 @@ async def admit(
     repository: Repository,
     source: tuple[RegionId, Namespace],
     target: tuple[RegionId, Namespace],
-) -> Admitted:
+) -> SyncAccess:
     """Let the caller pass who may read the repository in the one place and write it in the other.
 
     Raises:
@@ -43,13 +43,13 @@ async def admit(
             "and remoteNamespace must not both be those of the source",
             f"{target_region}/{target_namespace}",
         )
-    return Admitted(
-        source=await admit_source(access, caller, source, repository),
-        target=await admit_target(access, caller, target, repository),
+    return SyncAccess(
+        source=await authorize_source(access, caller, source, repository),
+        target=await authorize_target(access, caller, target, repository),
     )
 
 
-async def admit_source(
+async def authorize_source(
     access: AccessControl, caller: Caller, source: tuple[RegionId, Namespace], repository: Repository
 ) -> Access:
     """Let the caller pass who may read the source; raises NotFound and Denied."""
@@ -57,7 +57,7 @@ async def admit_source(
     return await access.require(caller, region, RepositoryName.of(namespace, repository), Permission.READ)
 
 
-async def admit_target(
+async def authorize_target(
     access: AccessControl, caller: Caller, target: tuple[RegionId, Namespace], repository: Repository
 ) -> Access:
     """Let the caller pass who may write the target; raises NotFound and Denied."""

@@ -16,6 +16,7 @@ from tagferry.regions import Region, Regions
 from tagferry.registry.storage.integrity import Damage
 from tagferry.registry.storage.scrub import Progress, Scrub
 from tagferry.registry.storage.store import DiskStore
+from tagferry.registry.storage.threads import DiskFailed
 
 SCRUB_BYTES_PER_SECOND = 16 * 1024 * 1024
 """How fast a section is read: 30 days are enough for 40 TB."""
@@ -161,7 +162,12 @@ class Scrubber:
             return False
         if now < begun_at + period * (len(sections) - len(left)) / len(sections):
             return False
-        damages = await self._scrub.check(left[0])
+        try:
+            damages = await self._scrub.check(left[0])
+        except DiskFailed as error:
+            # The section would fail again at every attempt, and the others would never be read.
+            log.warning("skipped stored content", region=self._region.id, section=left[0], reason=str(error))
+            damages = []
         await self._scrub.save(Progress(begun_at, left[0]))
         await self._restorer.restore(self._region, damages)
         if len(left) == 1:

@@ -193,6 +193,21 @@ async def test_everything_is_read_once_in_the_days_that_are_set_also_across_rest
     assert await two.verify(repair=False) == {}
 
 
+async def test_a_section_that_cannot_be_read_does_not_stop_the_scrub(two: Two) -> None:
+    await both(two, image(LAYER))
+    damage(pooled(two.root, Digest.of(LAYER)))
+    loop = two.root / "blobs/sha256/00"
+    loop.symlink_to(loop.name)
+    scrubber = Scrubber(two.here, two.restorer, days=DAYS)
+    sections, now = await scrubber._scrub.sections(), 1_000_000_000.0
+    for _ in sections:
+        assert await scrubber.advance(now)
+        now += DAYS * 24 * 3600 / len(sections)
+    scrubber._scrub.close()
+    assert sections[0] == "blobs/sha256/00"
+    assert await read(two.store, APP, blob(LAYER)) == LAYER
+
+
 async def test_what_a_reader_finds_is_restored_in_the_background(two: Two) -> None:
     await both(two, image(LAYER))
     digest = Digest.of(LAYER)

@@ -21,7 +21,6 @@ from tagferry.names import Digest, RepositoryName
 from tagferry.oci.model import Descriptor
 from tagferry.registry.storage.files import (
     concerns_file,
-    entries,
     make_directory,
     open_file,
     remove_entry,
@@ -36,7 +35,7 @@ from tagferry.registry.storage.integrity import (
     recorded_size,
     touch,
 )
-from tagferry.registry.storage.layout import Layout, digest_of
+from tagferry.registry.storage.layout import Layout
 
 _FRESH_SECONDS = 60
 
@@ -190,10 +189,16 @@ class BlobFiles:
         sync_directory(path.parent)
         return size if self._release(self._layout.pooled(digest)) else 0
 
-    def sweep_pool(self, older_than: float) -> int:
-        """Remove pool files without a repository, last used before this time (seconds since 1970); bytes freed."""
+    def sweep_shard(self, algorithm: str, shard: str, older_than: float) -> int:
+        """Remove the blobs of a pool directory that no repository links to, and return the bytes freed.
+
+        Args:
+            algorithm: the algorithm of the blobs' digests.
+            shard: the directory's name.
+            older_than: only blobs last used before this time, in seconds since 1970.
+        """
         freed = 0
-        for path in self.pool_files():
+        for path in map(self._layout.pooled, self._layout.pooled_in(algorithm, shard)):
             try:
                 found = path.lstat()
             except FileNotFoundError:
@@ -201,16 +206,6 @@ class BlobFiles:
             if found.st_nlink == 1 and found.st_mtime < older_than and self._release(path):
                 freed += found.st_size
         return freed
-
-    def pool_files(self) -> list[Path]:
-        """Every blob's file in the pool, in the order of their digests; what else lies there is left alone."""
-        return [
-            path
-            for algorithm in entries(self._layout.pool)
-            for folder in entries(self._layout.pool / algorithm)
-            for name in entries(self._layout.pool / algorithm / folder)
-            if (digest := digest_of(algorithm, name)) and (path := self._layout.pooled(digest)).parent.name == folder
-        ]
 
     def _opened(self, path: Path, digest: Digest) -> tuple[OpenedBlob | None, os.stat_result]:
         """An open file, read and verified where it is small; None where that is to be looked into."""

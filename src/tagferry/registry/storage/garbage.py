@@ -9,11 +9,14 @@ from pathlib import Path
 from threading import Lock
 
 from tagferry.errors import NotFound, TagferryError
+from tagferry.events import SparseEvents
 from tagferry.names import Namespace, RepositoryName
 from tagferry.registry.storage.blobs import BlobFiles
-from tagferry.registry.storage.files import files_below, is_empty, remove_empty_directories
+from tagferry.registry.storage.files import files_below, remove_empty_directories
 from tagferry.registry.storage.layout import Layout
 from tagferry.registry.storage.manifests import ManifestFiles
+
+_log = SparseEvents(__name__)
 
 
 class GarbageCollector:
@@ -63,10 +66,10 @@ class GarbageCollector:
         held, ended = [], []
         for repository in self._layout.names(namespace):
             with self._lock(repository):
-                if not is_empty(self._layout.tags(repository)):
+                if self._layout.has_tags(repository):
                     held.append(repository)
                     continue
-                for path in files_below(self._layout.repository(repository) / "_uploads"):
+                for path in self._layout.uploads(repository):
                     path.unlink(missing_ok=True)
                     ended.append((repository, path.name))
                 if self._layout.holds_images(repository):
@@ -83,7 +86,7 @@ class GarbageCollector:
     def prune(self, repository: RepositoryName) -> None:
         """Remove the directories of a repository once it holds nothing; the caller holds its lock."""
         directory = self._layout.repository(repository)
-        if self._layout.holds_images(repository) or not is_empty(self._layout.tags(repository)):
+        if self._layout.holds_images(repository) or self._layout.has_tags(repository):
             return
         for kind in ("_blobs", "_manifests", "_tags", "_referrers", "_uploads"):
             deepest = sorted((directory / kind).rglob("*"), reverse=True)
@@ -100,9 +103,16 @@ class GarbageCollector:
         return [
             (repository, path.name)
             for repository in self._layout.names()
-            for path in files_below(self._layout.repository(repository) / "_uploads")
+            for path in self._uploads(repository)
             if _remove_if_older(path, older_than)
         ]
+
+    def _uploads(self, repository: RepositoryName) -> list[Path]:
+        try:
+            return self._layout.uploads(repository)
+        except OSError as error:
+            _log.warning("uploads could not be read", repository=repository, error=error.strerror)
+            return []
 
     def _delete_all(self, repository: RepositoryName) -> None:
         self._manifests.delete_all(repository)

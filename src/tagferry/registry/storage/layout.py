@@ -17,13 +17,23 @@ counts as not there (`integrity`).
 """
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tagferry.errors import InvalidName
+from tagferry.events import SparseEvents
 from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.printable import printable
 from tagferry.registry.storage.files import entries, file_names, unsorted_entries
+
+ALGORITHMS = ("sha256", "sha512")
+_SHARD = re.compile(r"[0-9a-f]{2}")
+_UPLOAD = re.compile(r"[0-9a-f]{32}")
+_LOG_SECONDS = 3600.0
+
+_log = SparseEvents(__name__, seconds=_LOG_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +98,42 @@ class Layout:
         return self.upload(repository, f"{digest.algorithm}-{digest.encoded}")
 
     def digests(self, repository: RepositoryName, kind: str) -> Iterator[Digest]:
-        """The digests of a repository's `_blobs` or `_manifests`; what else lies there is no content."""
-        directory = self.repository(repository) / kind
-        for algorithm in entries(directory):
-            for encoded in entries(directory / algorithm):
-                if digest := digest_of(algorithm, encoded):
-                    yield digest
+        """Yield the digests in a repository's `_blobs` or `_manifests`, in lexical order."""
+        for algorithm in ALGORITHMS:
+            yield from _digests_in(self.repository(repository) / kind / algorithm, algorithm)
+
+    def content_files(self, repository: RepositoryName, kind: str) -> Iterator[Path]:
+        """Yield the files of a repository's `_blobs` or `_manifests`."""
+        for algorithm in ALGORITHMS:
+            directory = self.repository(repository) / kind / algorithm
+            for name in unsorted_entries(directory):
+                if digest_of(algorithm, name):
+                    yield directory / name
+
+    def shards(self, algorithm: str) -> list[str]:
+        """Return the pool's directories of an algorithm, in lexical order; each is named by two hexadecimal digits."""
+        shards = []
+        for name in entries(self.pool / algorithm):
+            if _SHARD.fullmatch(name):
+                shards.append(name)
+            else:
+                _log_foreign(self.pool / algorithm / name)
+        return shards
+
+    def pooled_in(self, algorithm: str, shard: str) -> Iterator[Digest]:
+        """Yield the digests of the blobs in a directory of the pool, in lexical order."""
+        for digest in _digests_in(self.pool / algorithm / shard, algorithm):
+            if digest.encoded.startswith(shard):
+                yield digest
+
+    def uploads(self, repository: RepositoryName) -> list[Path]:
+        """Return the files of a repository's uploads, and of large blobs that were partly synchronized."""
+        directory = self.repository(repository) / "_uploads"
+        return [directory / name for name in file_names(directory) if is_upload(name) or digest_in(name)]
+
+    def has_tags(self, repository: RepositoryName) -> bool:
+        """Return whether a repository has an entry with a tag's name, damaged or not."""
+        return any(map(tag_of, unsorted_entries(self.tags(repository))))
 
     def holds_images(self, repository: RepositoryName) -> bool:
         """Whether a repository exists: it holds a manifest, a blob or a tag, damaged or not."""
@@ -101,7 +141,7 @@ class Layout:
         return any(
             digest_of(algorithm, name)
             for kind in ("_manifests", "_blobs")
-            for algorithm in ("sha256", "sha512")
+            for algorithm in ALGORITHMS
             for name in unsorted_entries(directory / kind / algorithm)
         ) or any(map(tag_of, file_names(self.tags(repository))))
 
@@ -112,7 +152,7 @@ class Layout:
             below: the first part of their names; any by default.
         """
         found = []
-        for folder, directories, _ in os.walk(self.repositories / below):
+        for folder, directories, _ in os.walk(self.repositories / below, onerror=_log_unreadable):
             if any(name.startswith("_") for name in directories):
                 found.append(Path(folder).relative_to(self.repositories).as_posix())
             directories[:] = [name for name in directories if not name.startswith("_")]
@@ -127,12 +167,40 @@ def digest_of(algorithm: str, encoded: str) -> Digest | None:
         return None
 
 
+def digest_in(name: str) -> Digest | None:
+    """Return the digest in a file name `<algorithm>-<hex>`; None for any other name."""
+    algorithm, _, encoded = name.partition("-")
+    return digest_of(algorithm, encoded)
+
+
+def is_upload(name: str) -> bool:
+    """Return whether a name is the identifier of an upload session."""
+    return _UPLOAD.fullmatch(name) is not None
+
+
 def tag_of(name: str) -> Tag | None:
     """The tag that a file is named after; None where the file is somebody else's."""
     try:
         return Tag(name)
     except InvalidName:
         return None
+
+
+def _digests_in(directory: Path, algorithm: str) -> Iterator[Digest]:
+    for name in entries(directory):
+        if digest := digest_of(algorithm, name):
+            yield digest
+        else:
+            _log_foreign(directory / name)
+
+
+def _log_foreign(path: Path) -> None:
+    _log.warning("ignored an entry that does not belong to the registry", path=printable(str(path)))
+
+
+def _log_unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        _log.warning("a directory could not be read", path=printable(str(error.filename)), error=error.strerror)
 
 
 def _repository(text: str) -> RepositoryName | None:

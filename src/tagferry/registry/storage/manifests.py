@@ -27,7 +27,7 @@ from tagferry.registry.storage.files import (
     sync_directory,
 )
 from tagferry.registry.storage.integrity import Damage, IntegrityChecker, is_marked
-from tagferry.registry.storage.layout import Layout
+from tagferry.registry.storage.layout import Layout, digest_in, digest_of, tag_of
 from tagferry.registry.storage.referrers import ReferrerEntries
 from tagferry.registry.storage.tag_names import TagNames
 
@@ -166,7 +166,7 @@ class ManifestFiles:
         directory = self._layout.repository(repository)
         # Tags go first, and durably: one that points to nothing is never to be seen.
         for kind in ("_tags", "_manifests", "_referrers"):
-            files = list(files_below(directory / kind))
+            files = [path for path in files_below(directory / kind) if _is_own(kind, path)]
             for path in files:
                 path.unlink(missing_ok=True)
                 if kind == "_tags":
@@ -359,6 +359,17 @@ class ManifestFiles:
 
     def _replace(self, path: Path, content: bytes) -> None:
         replace_file(path, content, temporary=self._layout.temporary)
+
+
+def _is_own(kind: str, path: Path) -> bool:
+    """Return whether a file below a directory of the layout is named as the registry names files there."""
+    match kind:
+        case "_tags":
+            return tag_of(path.name) is not None
+        case "_manifests":
+            return digest_of(path.parent.name, path.name) is not None
+        case _:
+            return digest_in(path.name) is not None
 
 
 def _has_content(path: Path, content: bytes) -> bool:

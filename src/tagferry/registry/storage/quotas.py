@@ -7,7 +7,6 @@ therefore never too low, and exact when it matters. It is kept in memory only, s
 
 import asyncio
 import math
-import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Set
 from contextlib import asynccontextmanager, suppress
@@ -17,14 +16,15 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from tagferry.errors import QuotaExceeded
+from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
 from tagferry.names import RepositoryName
 from tagferry.quotas import Limits, bytes_exceeded, count_exceeded
-from tagferry.registry.storage.files import files_below, is_empty
-from tagferry.registry.storage.layout import Layout
+from tagferry.registry.storage.layout import Layout, is_upload
 from tagferry.registry.storage.threads import DiskThreads
 
-_SESSION = re.compile(r"[0-9a-f]{32}")
+_log = SparseEvents(__name__)
+
 _PAUSE = 9
 """The pause from one count of an organization to the next one, in durations of the first: counts that callers cause
 take a tenth of the time, and those of small organizations wait for milliseconds."""
@@ -246,22 +246,26 @@ class Quotas:
     def _measure(self, namespace: str) -> Usage:
         found = Usage()
         for repository in self._layout.names(namespace):
-            directory = self._layout.repository(repository)
-            kinds = (directory / "_blobs", directory / "_manifests")
-            size = sum(_size(path) for kind in kinds for path in files_below(kind))
-            found.stored += size
-            if size or not is_empty(self._layout.tags(repository)):
-                found.repositories.add(repository)
-            found.uploads |= {
-                path.name: _size(path) for path in files_below(directory / "_uploads") if _SESSION.fullmatch(path.name)
-            }
+            try:
+                self._add(found, repository)
+            except OSError as error:
+                # What cannot be read cannot be pulled either; other repositories have to stay usable.
+                _log.warning("a repository could not be counted", repository=repository, error=error.strerror)
         found.uploading = sum(found.uploads.values())
         return found
+
+    def _add(self, usage: Usage, repository: RepositoryName) -> None:
+        usage.uploads |= {path.name: _size(path) for path in self._layout.uploads(repository) if is_upload(path.name)}
+        kinds = ("_blobs", "_manifests")
+        size = sum(_size(path) for kind in kinds for path in self._layout.content_files(repository, kind))
+        usage.stored += size
+        if size or self._layout.has_tags(repository):
+            usage.repositories.add(repository)
 
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return path.lstat().st_size
     except FileNotFoundError:
         return 0
 

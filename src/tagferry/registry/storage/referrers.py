@@ -14,7 +14,7 @@ from tagferry.names import Digest, RepositoryName
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.registry.storage.files import entries, files_below, read_file, replace_file
 from tagferry.registry.storage.integrity import Damage, IntegrityChecker, is_marked
-from tagferry.registry.storage.layout import Layout, digest_of
+from tagferry.registry.storage.layout import Layout, digest_in
 
 _LONGEST_ENTRY = bounds.MEDIA_TYPE_CHARACTERS + 1 + bounds.MANIFEST_BYTES
 
@@ -63,7 +63,7 @@ class ReferrerEntries:
         left = limit
         behind = _entry_name(after) if after is not None else ""
         for name in entries(self._layout.referrers(repository, subject)):
-            digest = digest_of(*name.partition("-")[::2])
+            digest = digest_in(name)
             if name <= behind or digest is None or not self._is_unmarked(repository, digest):
                 continue
             descriptor = self._descriptor(repository, subject, digest)
@@ -91,7 +91,7 @@ class ReferrerEntries:
     def remove_dangling(self, repository: RepositoryName) -> None:
         """Remove the entries of referrers that have no manifest: an interrupted push or deletion leaves them."""
         for entry in list(files_below(self._layout.repository(repository) / "_referrers")):
-            digest = digest_of(*entry.name.partition("-")[::2])
+            digest = digest_in(entry.name)
             if digest is not None and not self._layout.manifest(repository, digest).exists():
                 entry.unlink(missing_ok=True)
 

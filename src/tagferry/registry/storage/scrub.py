@@ -17,9 +17,9 @@ from typing import NamedTuple, TypeVar
 from tagferry.errors import Corrupt, TagferryError
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.storage.blobs import BlobFiles
-from tagferry.registry.storage.files import entries, open_file, read_file, replace_file
+from tagferry.registry.storage.files import open_file, read_file, replace_file
 from tagferry.registry.storage.integrity import Damage, IntegrityChecker, forget_cached, record_size
-from tagferry.registry.storage.layout import Layout, digest_of
+from tagferry.registry.storage.layout import ALGORITHMS, Layout
 from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.threads import settled
 
@@ -127,20 +127,15 @@ class Scrub:
             return Progress(0.0, "")
 
     def _sections(self) -> list[str]:
-        folders = [
-            f"{_BLOBS}{algorithm}/{folder}"
-            for algorithm in entries(self._layout.pool)
-            for folder in entries(self._layout.pool / algorithm)
+        shards = [
+            f"{_BLOBS}{algorithm}/{shard}" for algorithm in ALGORITHMS for shard in self._layout.shards(algorithm)
         ]
-        return folders + [f"{_REPOSITORIES}{name}" for name in self._layout.names()]
+        return shards + [f"{_REPOSITORIES}{name}" for name in self._layout.names()]
 
     def _check_blobs(self, section: str) -> Iterator[Damage]:
-        _, algorithm, folder = section.split("/")
-        for name in entries(self._layout.pool / algorithm / folder):
-            digest = digest_of(algorithm, name)
-            if digest is None or (path := self._layout.pooled(digest)).parent.name != folder:
-                # Nobody looks for content here.
-                continue
+        _, algorithm, shard = section.split("/")
+        for digest in self._layout.pooled_in(algorithm, shard):
+            path = self._layout.pooled(digest)
             with contextlib.suppress(FileNotFoundError):
                 if not self._is_right(path, digest):
                     yield from self._holders(digest)

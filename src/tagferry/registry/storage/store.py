@@ -24,7 +24,7 @@ from tagferry.registry.storage.free_space import FreeSpace
 from tagferry.registry.storage.garbage import GarbageCollector
 from tagferry.registry.storage.incoming import IncomingBlobs
 from tagferry.registry.storage.integrity import IntegrityChecker
-from tagferry.registry.storage.layout import Layout
+from tagferry.registry.storage.layout import ALGORITHMS, Layout
 from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.quotas import Quotas
 from tagferry.registry.storage.repair import Repair
@@ -333,11 +333,26 @@ class DiskStore:
             try:
                 freed += await self._threads.run(self._garbage.collect, repository, older_than)
             except (OSError, DiskUnavailable) as error:
-                # What cannot be read in one repository keeps no other one full.
+                # Garbage of the other repositories is still collected.
                 _log.warning("garbage of a repository could not be collected", repository=repository, reason=str(error))
-        freed += await self._threads.run(self._blobs.sweep_pool, older_than)
+        freed += await self._sweep_pool(older_than)
         await self.remove_leftovers()
         self.quotas.freed()
+        return freed
+
+    async def _sweep_pool(self, older_than: float) -> int:
+        freed = 0
+        for algorithm in ALGORITHMS:
+            try:
+                shards = await self._threads.run(self._layout.shards, algorithm)
+            except (OSError, DiskUnavailable) as error:
+                _log.warning("the pool of blobs could not be read", algorithm=algorithm, reason=str(error))
+                continue
+            for shard in shards:
+                try:
+                    freed += await self._threads.run(self._blobs.sweep_shard, algorithm, shard, older_than)
+                except (OSError, DiskUnavailable) as error:
+                    _log.warning("blobs could not be removed from the pool", shard=shard, reason=str(error))
         return freed
 
     async def remove_leftovers(self) -> None:

@@ -1,7 +1,6 @@
 """Upload sessions: what a client sends of a blob, in one request or in many, also across restarts."""
 
 import asyncio
-import re
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -12,12 +11,11 @@ from tagferry.names import Digest, RepositoryName
 from tagferry.registry.errors import OutOfOrder, SizeMismatch, UploadBusy
 from tagferry.registry.storage.files import make_file
 from tagferry.registry.storage.free_space import FreeSpace
-from tagferry.registry.storage.layout import Layout
+from tagferry.registry.storage.layout import Layout, is_upload
 from tagferry.registry.storage.quotas import Quotas
 from tagferry.registry.storage.spool import Spool
 from tagferry.registry.storage.threads import DiskFull, DiskThreads, DiskUnavailable
 
-_IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 _STATUS_WAIT_SECONDS = 5.0
 
 Commit = Callable[[Spool, RepositoryName, Digest], None]
@@ -187,7 +185,7 @@ class Uploads:
         return size, None
 
     def _spool(self, repository: RepositoryName, identifier: str) -> Spool:
-        if not _IDENTIFIER.fullmatch(identifier):
+        if not is_upload(identifier):
             raise NotFound("upload", identifier)
         known = self._spools.get((repository, identifier))
         if known is not None:

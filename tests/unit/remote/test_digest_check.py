@@ -166,7 +166,7 @@ async def test_a_target_that_cannot_be_tried_now_is_tried_again_later(
 
 
 @pytest.mark.parametrize(
-    ("content", "algorithm", "anew"),
+    ("content", "algorithm", "force"),
     [(CONTENT[: LARGE - 1], "sha256", False), (CONTENT, "sha512", False), (CONTENT, "sha256", True)],
     ids=["small", "sha512", "lost once"],
 )

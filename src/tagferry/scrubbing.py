@@ -99,7 +99,7 @@ async def _copy(
         return False
     manifest = await source.get_manifest(repository, digest)
     for blob in manifest.blobs:
-        if not blob.is_elsewhere:
+        if not blob.is_external:
             await target.repair.restore_blob(to, blob, _opening(source, repository, blob), needed_by=digest)
     await target.repair.restore_manifest(to, manifest)
     return True

@@ -80,7 +80,7 @@ class Repository:
 
     def missing_below(self, manifest: Manifest) -> list[str]:
         """The digests that a manifest refers to and the repository does not hold."""
-        blobs: list[str] = [blob.digest for blob in manifest.blobs if not blob.is_elsewhere]
+        blobs: list[str] = [blob.digest for blob in manifest.blobs if not blob.is_external]
         children: list[str] = [child.digest for child in manifest.children]
         return [one for one in blobs if one not in self.blobs] + [
             one for one in children if one not in self.manifests and one not in self.blobs

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from tagferry.errors import NotFound
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, written_since
+from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, tag_changed
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.oci.refusal import manifest_refused
 from tagferry.oci.verify import verified
@@ -81,7 +81,7 @@ class MemoryStore:
         await self._enter("put_manifest")
         standing = self._find(repository, tag) if tag is not None and not override else None
         if tag is not None and standing is not None and not may_be_replaced(standing.digest, manifest, seen):
-            raise written_since(repository, tag)
+            raise tag_changed(repository, tag)
         if manifest.media_type in self.refused_types:
             raise manifest_refused(self.name, manifest)
         contents = self._contents(repository)
@@ -111,7 +111,7 @@ class MemoryStore:
         contents = self._contents(repository)
         if isinstance(reference, Tag):
             if seen is not None and contents.tags[reference] != seen:
-                raise written_since(repository, reference)
+                raise tag_changed(repository, reference)
             del contents.tags[reference]
             return
         del contents.manifests[reference]

@@ -9,10 +9,10 @@ from tagferry.catalog import (
     describe_tag,
     describe_tags,
     find_tag,
-    has_images,
-    list_attached_to,
-    list_attachments,
+    has_tags,
+    list_referrers,
     list_repositories,
+    list_subject_tags,
 )
 from tagferry.errors import Conflict, NotFound, Unavailable, Unsupported
 from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
@@ -315,11 +315,11 @@ async def test_repositories_are_listed_by_their_organizations(store: MemoryStore
 
 
 async def test_a_repository_has_images_as_long_as_it_has_a_tag(store: MemoryStore):
-    assert not await has_images(store, APP)
+    assert not await has_tags(store, APP)
     await push(store, APP, image(), V1)
-    assert await has_images(store, APP)
+    assert await has_tags(store, APP)
     await store.delete_manifest(APP, V1)
-    assert not await has_images(store, APP)
+    assert not await has_tags(store, APP)
 
 
 async def test_where_no_tag_is_deleted_alone_its_manifest_goes_if_nothing_else_leads_to_it():
@@ -360,7 +360,7 @@ async def test_a_tag_that_was_written_since_it_was_seen_is_not_deleted_in_either
 
         (seen,) = await store.describe_tags(APP)
         await delete_tag(store, APP, V1, seen=seen)
-        assert not await has_images(store, APP)
+        assert not await has_tags(store, APP)
 
 
 async def test_where_no_tag_is_deleted_alone_tags_that_go_too_go_along_while_they_are_as_they_were_seen():
@@ -371,9 +371,9 @@ async def test_where_no_tag_is_deleted_alone_tags_that_go_too_go_along_while_the
     await push(store, APP, sample, V3)
 
     with pytest.raises(Conflict, match="v3 would lose its image"):
-        await delete_tag(store, APP, V1, seen=going[0], going=going)
+        await delete_tag(store, APP, V1, seen=going[0], deleting=going)
     await push(store, APP, other, V3)
-    assert await delete_tag(store, APP, V1, seen=going[0], going=going) == [V1, V2]
+    assert await delete_tag(store, APP, V1, seen=going[0], deleting=going) == [V1, V2]
 
     assert [tag async for tag in store.list_tags(APP)] == [V3]
 
@@ -383,7 +383,7 @@ async def test_what_manifests_list_is_read_once_for_many_tags():
     for number in range(9):
         await push(store, APP, index(image(seed=f"{number}")), Tag(f"v{number}"))
     for number in range(4):
-        await delete_tag(store, APP, Tag(f"v{number}"), lists=lists)
+        await delete_tag(store, APP, Tag(f"v{number}"), listed=lists)
     assert store.counts["get_manifest"] == 2 * 8
 
 
@@ -393,7 +393,7 @@ async def test_a_registry_that_deletes_nothing_says_so():
     await push(store, APP, image(), V1)
     with pytest.raises(Unsupported, match="does not delete"):
         await delete_tag(store, APP, V1)
-    assert await has_images(store, APP)
+    assert await has_tags(store, APP)
 
 
 async def test_an_attachment_belongs_to_its_subject_only(store: MemoryStore):
@@ -403,13 +403,13 @@ async def test_an_attachment_belongs_to_its_subject_only(store: MemoryStore):
     for sample, tag in ((signed, V1), (other, V2), (referrer, V3), (cosigned, signature), (cosigned, attestation)):
         await push(store, APP, sample, tag)
 
-    found = await list_attachments(store, APP, signed.digest)
+    found = await list_referrers(store, APP, signed.digest)
 
     assert {(one.kind, one.tag, one.digest) for one in found} == {
         (referrer.manifest.artifact_type, None, referrer.digest),
         ("signature.cosign", signature, cosigned.digest),
         ("attestation.cosign", attestation, cosigned.digest),
     }
-    assert await list_attachments(store, APP, other.digest) == []
+    assert await list_referrers(store, APP, other.digest) == []
     for tag, subjects in ((V3, [V1]), (signature, [V1]), (V1, [])):
-        assert await list_attached_to(store, APP, tag) == subjects
+        assert await list_subject_tags(store, APP, tag) == subjects

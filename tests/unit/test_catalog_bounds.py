@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tagferry import bounds
-from tagferry.catalog import delete_tag, describe_attachment, describe_repository, describe_tags, list_attachments
-from tagferry.catalog.contents import Question
+from tagferry.catalog import delete_tag, describe_referrer, describe_repository, describe_tags, list_referrers
+from tagferry.catalog.contents import BoundedReader
 from tagferry.errors import Conflict, Corrupt, Incomplete, Invalid, TagferryError, Unavailable, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
 from tagferry.oci.model import Manifest
@@ -90,13 +90,13 @@ async def test_a_registry_that_fails_now_and_then_hides_no_more_than_that(store:
 
     store.odd[samples[3].digest] = Unavailable("it answered 500")
     with pytest.raises(Unavailable):
-        await describe_tags(store, APP, await store.describe_tags(APP), question=forgetful(store))
+        await describe_tags(store, APP, await store.describe_tags(APP), reader=forgetful(store))
 
 
-def forgetful(store: OddStore) -> Question:
+def forgetful(store: OddStore) -> BoundedReader:
     """A question that knows nothing of earlier ones, as one of another user is."""
     store.user += 1
-    return Question(store)
+    return BoundedReader(store)
 
 
 @pytest.mark.parametrize(("bound", "value", "shown"), [("QUESTION_MANIFESTS", 4, 4), ("QUESTION_BYTES", 1, 1)])
@@ -124,11 +124,11 @@ async def test_repositories_behind_too_many_tags_are_shown_without_their_sizes(
 ):
     await filled(store)
     monkeypatch.setattr(bounds, "QUESTION_TAGS", 2 * len(TAGS) - 1)
-    question = Question(store)
-    assert (await describe_repository(store, APP, question)).size > 0
-    assert (await describe_repository(store, APP, question)) == (await describe_repository(store, APP, question))
-    assert (await describe_repository(store, APP, question)).size == 0
-    assert (await describe_repository(store, APP, question)).tags == tuple(TAGS)
+    reader = BoundedReader(store)
+    assert (await describe_repository(store, APP, reader)).size > 0
+    assert (await describe_repository(store, APP, reader)) == (await describe_repository(store, APP, reader))
+    assert (await describe_repository(store, APP, reader)).size == 0
+    assert (await describe_repository(store, APP, reader)).tags == tuple(TAGS)
 
 
 @pytest.mark.parametrize(
@@ -157,9 +157,9 @@ async def test_what_was_read_is_remembered_up_to_a_bound(store: OddStore, monkey
     assert set(store.read.values()) == {1}
 
     monkeypatch.setattr(bounds, "LISTED_DESCRIPTORS", 4)
-    question = forgetful(store)
+    reader = forgetful(store)
     for _ in range(2):
-        await describe_repository(store, APP, question)
+        await describe_repository(store, APP, reader)
     assert sum(store.read.values()) > 2 * len(TAGS)
 
 
@@ -176,7 +176,7 @@ async def test_a_list_shows_manifests_up_to_a_bound(store: OddStore, monkeypatch
     samples = await filled(store)
     records = await store.describe_tags(APP)
     monkeypatch.setattr(bounds, "LISTED_TEXT_BYTES", sum(one.manifest.size for one in samples[:3]))
-    details = await describe_tags(store, APP, records, question=Question(store, with_texts=True))
+    details = await describe_tags(store, APP, records, reader=BoundedReader(store, with_texts=True))
     assert sum(bool(one.text) for one in details) == 3
     assert not any(one.text for one in await describe_tags(store, APP, records))
 
@@ -187,11 +187,11 @@ async def test_an_attachment_that_cannot_be_read_is_shown_with_what_is_known_of_
     await push(store, APP, referrer := artifact(subject=subject.manifest))
     store.odd[referrer.digest] = error
 
-    (attachment,) = await list_attachments(store, APP, subject.digest)
-    details = await describe_attachment(store, APP, attachment)
+    (found,) = await list_referrers(store, APP, subject.digest)
+    details = await describe_referrer(store, APP, found)
 
     assert details is not None
-    assert (details.attachment.digest, details.size) == (referrer.digest, 0)
+    assert (details.referrer.digest, details.size) == (referrer.digest, 0)
 
 
 async def test_referrers_that_cannot_all_be_found_are_listed_as_far_as_they_were(store: OddStore, monkeypatch: Any):
@@ -203,7 +203,7 @@ async def test_referrers_that_cannot_all_be_found_are_listed_as_far_as_they_were
         raise Incomplete(TagferryError("there are too many"), found)
 
     monkeypatch.setattr(store, "list_referrers", cut)
-    assert [one.digest for one in await list_attachments(store, APP, subject.digest)] == [referrer.digest]
+    assert [one.digest for one in await list_referrers(store, APP, subject.digest)] == [referrer.digest]
 
 
 @pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)

@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from tagferry.catalog.contents import Image, Question, union
+from tagferry.catalog.contents import BoundedReader, Image, distinct_blobs
 from tagferry.concurrency import bounded_gather
 from tagferry.errors import Conflict, Incomplete, NotDeleted, NotFound, Unsupported
 from tagferry.names import Digest, Namespace, RepositoryName, Tag
 from tagferry.oci.deletion import not_deleted, wait_until_deleted
-from tagferry.oci.images import ImageStore, TagRecord, written_since
+from tagferry.oci.images import ImageStore, TagRecord, tag_changed
 from tagferry.oci.referrer_tags import cosign_kind, cosign_tags
 
 _AT_ONCE = 8
@@ -74,7 +74,7 @@ class RepositoryDetails:
 
 
 @dataclass(frozen=True, slots=True)
-class Attachment:
+class Referrer:
     """A signature, or whatever else is attached to a manifest.
 
     Attributes:
@@ -92,10 +92,10 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
-class AttachmentDetails:
+class ReferrerDetails:
     """An attachment as far as it had to be read for that; the dates are as a tag's."""
 
-    attachment: Attachment
+    referrer: Referrer
     size: int
     created: datetime | None
     updated: datetime | None
@@ -115,7 +115,7 @@ async def list_repositories(store: ImageStore, namespaces: Collection[Namespace]
     return [name async for name in store.list_repositories() if name.startswith(prefixes)]
 
 
-async def has_images(store: ImageStore, name: RepositoryName) -> bool:
+async def has_tags(store: ImageStore, name: RepositoryName) -> bool:
     """Whether a repository has a tag; a registry may go on naming one whose images were deleted."""
     try:
         async for _ in store.list_tags(name):
@@ -126,7 +126,7 @@ async def has_images(store: ImageStore, name: RepositoryName) -> bool:
 
 
 async def describe_repository(
-    store: ImageStore, name: RepositoryName, question: Question | None = None
+    store: ImageStore, name: RepositoryName, reader: BoundedReader | None = None
 ) -> RepositoryDetails:
     """A repository's tags, size and dates; raises NotFound where it has no tag, even if the registry still names it.
 
@@ -135,22 +135,22 @@ async def describe_repository(
     Args:
         store: where the repository is.
         name: the repository.
-        question: bounds what is read for a list of repositories.
+        reader: limits the reads for a list of repositories.
     """
-    question = question or Question(store)
+    reader = reader or BoundedReader(store)
     records = await store.describe_tags(name)
-    if not records and not await has_images(store, name):
+    if not records and not await has_tags(store, name):
         raise NotFound("repository", name)
     tags = tuple(record.tag for record in records)
-    if not question.may_name(len(tags)):
+    if not reader.count_tags(len(tags)):
         return RepositoryDetails(name=name, tags=tags)
-    details = await describe_tags(store, name, records, question=question)
+    details = await describe_tags(store, name, records, reader=reader)
     moments = [moment for detail in details for moment in (detail.built, detail.written) if moment]
     updates = [detail.updated for detail in details if detail.updated]
     return RepositoryDetails(
         name=name,
         tags=tags,
-        size=sum(union(detail.image for detail in details).values()),
+        size=sum(distinct_blobs(detail.image for detail in details).values()),
         created=min(moments, default=None),
         updated=max(updates, default=None),
     )
@@ -158,8 +158,8 @@ async def describe_repository(
 
 async def describe_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> TagDetails:
     """One tag with its manifest; raises NotFound of the kind `tag` or `repository`."""
-    question = Question(store, with_texts=True)
-    details = await describe_tags(store, name, await store.describe_tags(name, only=[tag]), question=question)
+    reader = BoundedReader(store, with_texts=True)
+    details = await describe_tags(store, name, await store.describe_tags(name, only=[tag]), reader=reader)
     if details:
         return details[0]
     raise await _missing(store, name, tag)
@@ -175,42 +175,42 @@ async def find_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> Digest:
 
 async def _missing(store: ImageStore, name: RepositoryName, tag: Tag) -> NotFound:
     """The error of a tag that is not there, which is about its repository where that has no tag at all."""
-    return NotFound("tag", f"{name}:{tag}") if await has_images(store, name) else NotFound("repository", name)
+    return NotFound("tag", f"{name}:{tag}") if await has_tags(store, name) else NotFound("repository", name)
 
 
-async def list_attachments(store: ImageStore, name: RepositoryName, subject: Digest) -> list[Attachment]:
+async def list_referrers(store: ImageStore, name: RepositoryName, subject: Digest) -> list[Referrer]:
     """What is attached to a manifest itself, by digest: referrers, and what cosign has put under its own tags."""
     records = await store.describe_tags(name, only=cosign_tags(subject))
     tagged = [
-        Attachment(subject, record.digest, f"{cosign_kind(record.tag)}.cosign", record.tag, record.updated)
+        Referrer(subject, record.digest, f"{cosign_kind(record.tag)}.cosign", record.tag, record.updated)
         for record in records
     ]
     try:
         referrers = await store.list_referrers(name, subject)
     except Incomplete as error:
         referrers = list(error.found)
-    found = {one.digest: Attachment(subject, one.digest, one.artifact_type or one.media_type) for one in referrers}
+    found = {one.digest: Referrer(subject, one.digest, one.artifact_type or one.media_type) for one in referrers}
     return sorted([*found.values(), *tagged], key=lambda one: (one.digest, one.tag or ""))
 
 
-async def describe_attachment(
-    store: ImageStore, name: RepositoryName, attachment: Attachment, question: Question | None = None
-) -> AttachmentDetails | None:
+async def describe_referrer(
+    store: ImageStore, name: RepositoryName, referrer: Referrer, reader: BoundedReader | None = None
+) -> ReferrerDetails | None:
     """An attachment with its size and dates as far as it can be read; None where it has vanished."""
     try:
-        image = await (question or Question(store)).image(name, attachment.digest)
+        image = await (reader or BoundedReader(store)).image(name, referrer.digest)
     except (NotFound, Unsupported):
         return None
     built = image.built if image else None
-    return AttachmentDetails(
-        attachment=attachment,
+    return ReferrerDetails(
+        referrer=referrer,
         size=image.size if image else 0,
-        created=built or attachment.updated,
-        updated=attachment.updated or built,
+        created=built or referrer.updated,
+        updated=referrer.updated or built,
     )
 
 
-async def list_attached_to(store: ImageStore, name: RepositoryName, tag: Tag) -> list[Tag]:
+async def list_subject_tags(store: ImageStore, name: RepositoryName, tag: Tag) -> list[Tag]:
     """The tags of what a signature or the like is attached to, in lexical order; raises NotFound for its own tag."""
     manifest = await store.get_manifest(name, tag)
     subject = manifest.subject.digest if manifest.subject else None
@@ -224,8 +224,8 @@ async def delete_tag(
     tag: Tag,
     *,
     seen: TagRecord | None = None,
-    going: Collection[TagRecord] = (),
-    lists: dict[Digest, frozenset[Digest]] | None = None,
+    deleting: Collection[TagRecord] = (),
+    listed: dict[Digest, frozenset[Digest]] | None = None,
 ) -> list[Tag]:
     """Delete a tag, and where the registry deletes no tag alone, its manifest, if nothing else leads to that.
 
@@ -234,8 +234,8 @@ async def delete_tag(
         name: the repository.
         tag: the tag.
         seen: as in `ImageStore.delete_manifest`.
-        going: tags that are to be deleted too, so that they may go along with their manifest as long as they are so.
-        lists: filled with what manifests list, where given, so that none is read again for the next tag.
+        deleting: tags that are to be deleted too, so that they may go along with their manifest as long as they are so.
+        listed: filled with what manifests list, where given, so that none is read again for the next tag.
 
     Returns:
         The tags that were deleted: this one, and those that went along.
@@ -262,11 +262,11 @@ async def delete_tag(
     if digest is None:
         raise NotFound("tag", f"{name}:{tag}") if records else NotFound("repository", name)
     if seen is not None and digest != seen.digest:
-        raise written_since(name, tag)
-    along = {one.tag for one in going if one.digest == digest} | {tag}
+        raise tag_changed(name, tag)
+    along = {one.tag for one in deleting if one.digest == digest} | {tag}
     same = [record.tag for record in records if record.digest == digest]
     others = [record for record in records if record.digest != digest or record.tag not in along]
-    known = {} if lists is None else lists
+    known = {} if listed is None else listed
     if leading := [other.tag for other in others if await _leads_to(store, name, other.digest, digest, known)]:
         raise Conflict(
             "tag",
@@ -290,16 +290,16 @@ async def require_deletion(store: ImageStore, name: RepositoryName) -> None:
 
 
 async def _leads_to(
-    store: ImageStore, name: RepositoryName, root: Digest, digest: Digest, lists: dict[Digest, frozenset[Digest]]
+    store: ImageStore, name: RepositoryName, root: Digest, digest: Digest, listed: dict[Digest, frozenset[Digest]]
 ) -> bool:
     if root == digest:
         return True
-    if root not in lists:
-        found = await Question(store).manifests(name, root)
+    if root not in listed:
+        found = await BoundedReader(store).manifests(name, root)
         if found is None:
             return True
-        lists[root] = found
-    return digest in lists[root]
+        listed[root] = found
+    return digest in listed[root]
 
 
 async def describe_tags(
@@ -307,7 +307,7 @@ async def describe_tags(
     name: RepositoryName,
     records: Sequence[TagRecord],
     *,
-    question: Question | None = None,
+    reader: BoundedReader | None = None,
 ) -> list[TagDetails]:
     """Describe these tags; one that vanishes meanwhile, or is of a type that is not understood, is left out.
 
@@ -315,9 +315,9 @@ async def describe_tags(
         store: where the repository is.
         name: the repository.
         records: the tags.
-        question: bounds what is read; by default these tags alone are one question.
+        reader: limits the reads; by default these tags have limits of their own.
     """
-    asked = question or Question(store)
+    asked = reader or BoundedReader(store)
 
     async def one(record: TagRecord) -> TagDetails | None:
         try:

@@ -52,7 +52,7 @@ class Image:
     config: Digest | None
     blobs: dict[Digest, int]
     built: datetime | None
-    is_attached: bool
+    is_referrer: bool
 
     @property
     def size(self) -> int:
@@ -67,22 +67,22 @@ class _Child(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _Facts:
     """The cached facts of one manifest."""
 
     is_index: bool
-    is_attached: bool
+    is_referrer: bool
     config: Descriptor | None
     blobs: tuple[tuple[Digest, int], ...]
     children: tuple[_Child, ...]
     annotated: datetime | None
 
     @classmethod
-    def of(cls, manifest: Manifest) -> "_Part":
+    def of(cls, manifest: Manifest) -> "_Facts":
         config = None if manifest.is_index else manifest.config
         return cls(
             is_index=manifest.is_index,
-            is_attached=manifest.subject is not None,
+            is_referrer=manifest.subject is not None,
             config=config and Descriptor(config.media_type, config.digest, config.size),
             blobs=tuple((blob.digest, blob.size) for blob in manifest.blobs),
             children=tuple(_Child(one.digest, one.size, one.is_known_manifest) for one in manifest.children),
@@ -97,27 +97,27 @@ class _Part:
 _Key = tuple[int, RepositoryName, Digest]
 
 
-class _Known:
+class _Cache:
     """A bounded cache of what was read from one store; the least recently used entry is evicted first."""
 
     def __init__(self, *, at_once: int) -> None:
         self.reading = asyncio.Semaphore(at_once)
-        self.single_flight: SingleFlight[_Key, _Part | None] = SingleFlight()
-        self._kept: OrderedDict[_Key, _Part | datetime | None] = OrderedDict()
+        self.reads: SingleFlight[_Key, _Facts | None] = SingleFlight()
+        self._kept: OrderedDict[_Key, _Facts | datetime | None] = OrderedDict()
         self._weight = 0
 
-    def part(self, key: _Key) -> _Part | None:
+    def facts(self, key: _Key) -> _Facts | None:
         found = self._kept.get(key)
-        return found if isinstance(found, _Part) else None
+        return found if isinstance(found, _Facts) else None
 
     def date(self, key: _Key) -> tuple[datetime | None] | None:
         """A config's date in a tuple, None where it was not read yet."""
         if key not in self._kept:
             return None
         found = self._kept[key]
-        return None if isinstance(found, _Part) else (found,)
+        return None if isinstance(found, _Facts) else (found,)
 
-    def keep(self, key: _Key, what: _Part | datetime | None) -> None:
+    def keep(self, key: _Key, what: _Facts | datetime | None) -> None:
         self._forget(key)
         self._kept[key] = what
         self._weight += _weight(what)
@@ -129,10 +129,10 @@ class _Known:
             self._weight -= _weight(self._kept.pop(key))
 
 
-_known: WeakKeyDictionary[ImageStore, _Known] = WeakKeyDictionary()
+_cache: WeakKeyDictionary[ImageStore, _Cache] = WeakKeyDictionary()
 
 
-class Question:
+class BoundedReader:
     """The reads of one request for a list.
 
     Args:
@@ -142,9 +142,9 @@ class Question:
 
     def __init__(self, store: ImageStore, *, with_texts: bool = False) -> None:
         self.store = store
-        if store not in _known:
-            _known[store] = _Known(at_once=_FAR_AT_ONCE if store.high_latency else _NEAR_AT_ONCE)
-        self._known = _known[store]
+        if store not in _cache:
+            _cache[store] = _Cache(at_once=_FAR_AT_ONCE if store.high_latency else _NEAR_AT_ONCE)
+        self._cache = _cache[store]
         self._manifests = bounds.QUESTION_MANIFESTS
         self._bytes = bounds.QUESTION_BYTES
         self._tags = bounds.QUESTION_TAGS
@@ -153,7 +153,7 @@ class Question:
         self._is_cut = False
         self._text_bytes = bounds.LISTED_TEXT_BYTES if with_texts else 0
 
-    def may_name(self, tags: int) -> bool:
+    def count_tags(self, tags: int) -> bool:
         """Count so many tags whose pointers were read; False once there were too many for one question."""
         self._tags -= tags
         if self._tags < 0:
@@ -168,7 +168,7 @@ class Question:
             TagferryError: the registry fails more than now and then.
         """
         try:
-            root = await self._part(name, digest)
+            root = await self._facts(name, digest)
             if root is None:
                 return None
             parts, absent = await self._below(name, digest, root)
@@ -187,7 +187,7 @@ class Question:
             config=root.config.digest if root.config else None,
             blobs=blobs,
             built=built or root.annotated,
-            is_attached=root.is_attached,
+            is_referrer=root.is_referrer,
         )
 
     async def manifests(self, name: RepositoryName, digest: Digest) -> frozenset[Digest] | None:
@@ -199,7 +199,7 @@ class Question:
         if root is None:
             return None if self._is_cut else frozenset([digest])
         found, _ = await self._below(name, digest, root)
-        listed = {child.digest for part in found.values() for child in part.children}
+        listed = {child.digest for facts in found.values() for child in facts.children}
         return None if self._is_cut else frozenset({digest, *listed})
 
     async def text(self, name: RepositoryName, digest: Digest) -> str:
@@ -207,7 +207,7 @@ class Question:
         if self._text_bytes <= 0:
             return ""
         try:
-            async with self._known.reading:
+            async with self._cache.reading:
                 manifest = await self.store.get_manifest(name, digest)
         except (TagferryError, OSError):
             return ""
@@ -222,36 +222,36 @@ class Question:
         if self._failures and not self._has_succeeded:
             raise self._failures[0]
 
-    async def _part(self, name: RepositoryName, digest: Digest) -> _Part | None:
+    async def _facts(self, name: RepositoryName, digest: Digest) -> _Facts | None:
         """A manifest; None if this request has reached its limit."""
         key = (self.store.identity, name, digest)
-        if known := self._known.part(key):
+        if known := self._cache.facts(key):
             self._has_succeeded = True
             return known
-        part = await self._known.single_flight.run(key, lambda: self._read(key))
-        if part is None and self._manifests > 0 and self._bytes > 0:
+        facts = await self._cache.reads.run(key, lambda: self._read(key))
+        if facts is None and self._manifests > 0 and self._bytes > 0:
             # It was another request that had reached its limit.
-            part = await self._read(key)
-        self._has_succeeded |= part is not None
-        return part
+            facts = await self._read(key)
+        self._has_succeeded |= facts is not None
+        return facts
 
-    async def _read(self, key: _Key) -> _Part | None:
+    async def _read(self, key: _Key) -> _Facts | None:
         _, name, digest = key
-        async with self._known.reading:
+        async with self._cache.reading:
             if not self._may_read():
                 return None
             self._manifests -= 1
             manifest = await self.store.get_manifest(name, digest)
             self._bytes -= manifest.size
-            part = _Part.of(manifest)
-        self._known.keep(key, part)
-        return part
+            facts = _Facts.of(manifest)
+        self._cache.keep(key, facts)
+        return facts
 
     async def _below(
-        self, name: RepositoryName, digest: Digest, root: _Part
-    ) -> tuple[dict[Digest, _Part], list[_Child]]:
+        self, name: RepositoryName, digest: Digest, root: _Facts
+    ) -> tuple[dict[Digest, _Facts], list[_Child]]:
         """An image's manifests over all its levels, and those of its children that cannot be read."""
-        found: dict[Digest, _Part] = {digest: root}
+        found: dict[Digest, _Facts] = {digest: root}
         absent: list[_Child] = []
         level = [root]
         left = bounds.LISTED_IMAGE_DESCRIPTORS - root.weight
@@ -262,33 +262,33 @@ class Question:
                 if left < 0 or len(found) >= bounds.IMAGE_MANIFESTS:
                     self._reached("LISTED_IMAGE_DESCRIPTORS" if left < 0 else "IMAGE_MANIFESTS")
                     return found, absent
-                part = await self._child(name, child)
-                if part is None:
+                facts = await self._child(name, child)
+                if facts is None:
                     absent.append(child)
                     continue
-                found[child.digest] = part
-                level.append(part)
-                left -= part.weight
+                found[child.digest] = facts
+                level.append(facts)
+                left -= facts.weight
             if not level:
                 return found, absent
         self._reached("INDEX_DEPTH")
         return found, absent
 
-    async def _child(self, name: RepositoryName, child: _Child) -> _Part | None:
+    async def _child(self, name: RepositoryName, child: _Child) -> _Facts | None:
         try:
-            return await self._part(name, child.digest)
+            return await self._facts(name, child.digest)
         except (NotFound, *_UNREADABLE):
             # What is no manifest by its type may be a blob, of which some stores say so in other ways.
             return None
 
     async def _built(self, name: RepositoryName, config: Descriptor) -> datetime | None:
         key = (self.store.identity, name, config.digest)
-        if (known := self._known.date(key)) is not None:
+        if (known := self._cache.date(key)) is not None:
             return known[0]
         if config.size > bounds.CONFIG_BYTES:
             return None
         try:
-            async with self._known.reading:
+            async with self._cache.reading:
                 if not self._may_read():
                     return None
                 self._bytes -= config.size
@@ -297,7 +297,7 @@ class Question:
         except (TagferryError, OSError):
             return None
         built = await asyncio.to_thread(_created, raw) if len(raw) > bounds.PARSED_AT_ONCE_BYTES else _created(raw)
-        self._known.keep(key, built)
+        self._cache.keep(key, built)
         return built
 
     def _may_read(self) -> bool:
@@ -322,8 +322,8 @@ class Question:
             raise error
 
 
-def _weight(what: _Part | datetime | None) -> int:
-    return what.weight if isinstance(what, _Part) else 1
+def _weight(what: _Facts | datetime | None) -> int:
+    return what.weight if isinstance(what, _Facts) else 1
 
 
 def _created(raw: bytes) -> datetime | None:
@@ -336,6 +336,6 @@ def _created(raw: bytes) -> datetime | None:
     return parse_date(document.get("created")) if isinstance(document, dict) else None
 
 
-def union(images: Iterable[Image | None]) -> dict[Digest, int]:
+def distinct_blobs(images: Iterable[Image | None]) -> dict[Digest, int]:
     """The distinct blobs of images with their bytes."""
     return {digest: size for image in images if image is not None for digest, size in image.blobs.items()}

@@ -76,7 +76,7 @@ def distinct_blobs(images: Iterable[Image], *, foreign_layers: bool = False) -> 
     blobs: dict[Digest, Descriptor] = {}
     for image in images:
         for blob in image.blobs:
-            if blob.is_elsewhere and not foreign_layers:
+            if blob.is_external and not foreign_layers:
                 continue
             known = blobs.setdefault(blob.digest, blob)
             if known.size != blob.size:

@@ -191,7 +191,7 @@ async def _require_taken(route: Route, manifests: Iterable[Manifest]) -> None:
 async def _check_foreign_layers(route: Route, blobs: Iterable[Descriptor]) -> None:
     """Nothing is fetched from `urls`, so a foreign layer that is wanted must be in one of the two registries."""
     for blob in blobs:
-        if not blob.is_elsewhere:
+        if not blob.is_external:
             continue
         for store, repository in (
             (route.source, route.source_repository),

@@ -12,7 +12,7 @@ from tagferry.copy.formats import Format, convert, format_of, with_fields
 from tagferry.copy.image import Image
 from tagferry.errors import Unsupported
 from tagferry.names import Digest
-from tagferry.oci.attestations import attested_by, is_listed_as_attestation
+from tagferry.oci.attestations import attestation_subject, is_listed_as_attestation
 from tagferry.oci.model import DOCKER_CONFIG, OCI_CONFIG, Descriptor, Manifest
 
 _IMPLIED_VARIANTS = {"arm64": "v8", "amd64": "v1", "arm": "v7"}
@@ -108,17 +108,19 @@ class _Selection:
     def places(self, index: Manifest) -> list[int]:
         """The positions in the index of the accepted entries; an attestation follows its subject."""
         if index.digest not in self._places:
-            others = {child.digest for child in index.listed if not attested_by(child) and not self._takes(child)}
+            others = {
+                child.digest for child in index.listed if not attestation_subject(child) and not self._takes(child)
+            }
             self._places[index.digest] = [
                 place
                 for place, child in enumerate(index.listed)
-                if (attested_by(child) or child.digest) not in others and not self.drops(child)
+                if (attestation_subject(child) or child.digest) not in others and not self.drops(child)
             ]
         return self._places[index.digest]
 
     def is_empty(self, index: Manifest) -> bool:
         """Whether nothing but attestations is left of the index."""
-        return all(attested_by(index.listed[place]) for place in self.places(index))
+        return all(attestation_subject(index.listed[place]) for place in self.places(index))
 
     def platform(self, child: Descriptor) -> str | None:
         """The platform of a child, None for what has none: artifacts, blobs, and indexes within an index."""
@@ -187,10 +189,10 @@ class _Rewriting:
             child.digest
             for child in map(old.listed.__getitem__, places)
             if child.digest in self._old
-            and not attested_by(child)
+            and not attestation_subject(child)
             and self._made(self._old[child.digest]).digest != child.digest
         }
-        places = [place for place in places if attested_by(old.listed[place]) not in changed]
+        places = [place for place in places if attestation_subject(old.listed[place]) not in changed]
         entries = [self._entry(old, place) for place in places]
         if entries == old.document.get("manifests", []):
             return convert(old, self._accepts.format)
@@ -241,7 +243,7 @@ def _other_platforms(image: Image, selection: _Selection) -> list[str]:
         taken = {index.listed[place].digest for place in selection.places(index)}
         for child in index.children:
             platform = selection.platform(child)
-            if platform is None or child.digest in taken or attested_by(child) or selection.drops(child):
+            if platform is None or child.digest in taken or attestation_subject(child) or selection.drops(child):
                 continue
             others.setdefault(platform)
     return list(others)

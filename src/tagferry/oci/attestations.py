@@ -11,11 +11,11 @@ _TYPE = "vnd.docker.reference.type"
 _SUBJECT = "vnd.docker.reference.digest"
 
 
-def attested_by(child: Descriptor) -> str | None:
+def attestation_subject(child: Descriptor) -> str | None:
     """Return the digest that this attestation, listed by an index, is about; None for what is no attestation."""
     return child.annotations.get(_SUBJECT) if child.platform == UNKNOWN_PLATFORM else None
 
 
 def is_listed_as_attestation(child: Descriptor) -> bool:
     """Return whether an index lists this as an attestation, even if it does not name what it is about."""
-    return child.annotations.get(_TYPE) == "attestation-manifest" or attested_by(child) is not None
+    return child.annotations.get(_TYPE) == "attestation-manifest" or attestation_subject(child) is not None

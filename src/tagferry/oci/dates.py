@@ -34,20 +34,20 @@ def parse_date(value: object) -> datetime | None:
         moment = datetime.fromisoformat(f"{day}T{minute}").replace(tzinfo=UTC)
         moment += timedelta(seconds=_second(second), microseconds=int((fraction or "0")[:6].ljust(6, "0")))
         offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
-        return believable(moment - offset if sign == "+" else moment + offset)
+        return plausible(moment - offset if sign == "+" else moment + offset)
     except (ValueError, OverflowError):
         return None
 
 
-def date_of(seconds: float) -> datetime | None:
+def date_from_timestamp(seconds: float) -> datetime | None:
     """Return the moment so many seconds after 1970 began, or None where it cannot be believed."""
     try:
-        return believable(datetime.fromtimestamp(seconds, UTC))
+        return plausible(datetime.fromtimestamp(seconds, UTC))
     except (ValueError, OverflowError, OSError):
         return None
 
 
-def believable(moment: datetime) -> datetime | None:
+def plausible(moment: datetime) -> datetime | None:
     """Return a moment unless it lies before the first image, or in the future by more than clocks differ."""
     latest = datetime.now(UTC) + _CLOCKS_DIFFER_BY
     return moment if _PLACEHOLDERS_BEFORE <= moment <= latest else None

@@ -268,6 +268,6 @@ def may_be_replaced(standing: Digest | None, manifest: Manifest, seen: Digest | 
     return standing is None or standing == seen or manifest.hashes_to(standing)
 
 
-def written_since(repository: RepositoryName, tag: Tag) -> Conflict:
+def tag_changed(repository: RepositoryName, tag: Tag) -> Conflict:
     """The error of a tag that is no longer as it was seen."""
     return Conflict("tag", f"the tag {repository}:{tag} was written since it was looked at")

@@ -87,7 +87,7 @@ class Descriptor:
         return media_type in MANIFEST_TYPES or media_type in _SCHEMA_1
 
     @property
-    def is_elsewhere(self) -> bool:
+    def is_external(self) -> bool:
         """Whether this is a foreign layer that its `urls` lead to."""
         return self.is_foreign and bool(self.urls)
 
@@ -271,7 +271,7 @@ class Manifest:
         )
 
 
-async def parsed(
+async def parse_manifest(
     raw: bytes, media_type: str | None, *, digest: Digest | None = None, is_pushed: bool = False
 ) -> Manifest:
     """Read a manifest as `Manifest.parse` does, and a large one in a thread, so that the event loop goes on.

@@ -26,7 +26,7 @@ def cosign_kind(tag: Tag) -> str:
     return _COSIGN_SUFFIXES[f".{tag.rpartition('.')[2]}"]
 
 
-def subject_of(tag: Tag) -> Digest | None:
+def subject_digest(tag: Tag) -> Digest | None:
     """The digest that one of these tags is made from; None for every other tag, and where the digest was cut off."""
     if not is_referrer_tag(tag) or not tag.startswith("sha256-"):
         return None

@@ -37,7 +37,7 @@ class Verifier:
             actual = f"{self._descriptor.digest.algorithm}:{self._hash.hexdigest()}"
             raise Corrupt(f"{self._descriptor.digest} arrived with the digest {actual}")
 
-    async def passing(self, chunks: AsyncIterator[bytes], *, offset: int = 0) -> AsyncIterator[bytes]:
+    async def verify(self, chunks: AsyncIterator[bytes], *, offset: int = 0) -> AsyncIterator[bytes]:
         """Pass chunks through and verify them.
 
         The last chunk is held back until everything is verified, so that who consumes this never sees the whole of
@@ -68,4 +68,4 @@ class Verifier:
 
 def verified(chunks: AsyncIterator[bytes], descriptor: Descriptor) -> AsyncIterator[bytes]:
     """Pass chunks through and verify them, from the blob's first byte to its last; see `Verifier.passing`."""
-    return Verifier(descriptor).passing(chunks)
+    return Verifier(descriptor).verify(chunks)

@@ -5,9 +5,9 @@ from urllib.parse import quote
 
 from tagferry.errors import Corrupt, Invalid, NotFound, Refused, TagferryError, Unavailable
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.images import may_be_replaced, written_since
-from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest, parsed
-from tagferry.oci.referrer_tags import subject_of
+from tagferry.oci.images import may_be_replaced, tag_changed
+from tagferry.oci.model import MANIFEST_TYPES, Descriptor, Manifest, parse_manifest
+from tagferry.oci.referrer_tags import subject_digest
 from tagferry.oci.refusal import BLOBS_HINT, attestation_hint, manifest_refused
 from tagferry.remote.blobs.size import NO_HEAD
 from tagferry.remote.capabilities import HEAD_MANIFESTS, LearnedCapabilities
@@ -89,7 +89,7 @@ class Manifests:
             raise not_found(repository, reference, answer)
         expected = reference if isinstance(reference, Digest) else answer.digest
         try:
-            return await parsed(answer.body, answer.media_type, digest=expected)
+            return await parse_manifest(answer.body, answer.media_type, digest=expected)
         except Invalid as error:
             what = f"manifest {repository}:{reference}"
             raise Invalid(what, f"of registry {self._transport.name} is invalid: {error.message}") from error
@@ -140,7 +140,7 @@ class Manifests:
         try:
             return await self._transport.fetch(self._call("GET", "give", repository, reference, known), once=once)
         except Refused:
-            subject = subject_of(reference) if isinstance(reference, Tag) else None
+            subject = subject_digest(reference) if isinstance(reference, Tag) else None
             is_target = self._transport.expects_writes(repository)
             if subject is None or not is_target or await self.head(repository, subject, once=True) is None:
                 raise
@@ -215,7 +215,7 @@ class Manifests:
                 tag = named or Tag(reference)
                 current = found if named is None else await self._current(repository, tag)
                 if current is not None and not may_be_replaced(current.digest, manifest, guard.seen):
-                    raise written_since(repository, tag)
+                    raise tag_changed(repository, tag)
             # What is refused for its content is not done by pointing to the manifest.
             return found is not None and manifest.hashes_to(found.digest) and not misses_something
 

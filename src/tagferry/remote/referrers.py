@@ -28,7 +28,7 @@ from tagferry.errors import (
     detached,
 )
 from tagferry.names import Digest, RepositoryName, Tag
-from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest, parsed
+from tagferry.oci.model import OCI_INDEX, Descriptor, Manifest, parse_manifest
 from tagferry.oci.referrer_tags import referrers_tag
 from tagferry.remote.capabilities import REFERRERS_API, LearnedCapabilities
 from tagferry.remote.manifests import Manifests
@@ -134,7 +134,7 @@ class Referrers:
                 return
             document = _with_entry(index, referrer)
             raw = json.dumps(document, separators=(",", ":")).encode()
-            await self._manifests.put(repository, await parsed(raw, OCI_INDEX), tag)
+            await self._manifests.put(repository, await parse_manifest(raw, OCI_INDEX), tag)
 
     def _tag_conflict(self, repository: RepositoryName, tag: Tag, referrer: Manifest, what: str) -> Conflict:
         return Conflict(

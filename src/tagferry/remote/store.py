@@ -11,7 +11,7 @@ from tagferry.concurrency import EXTERNAL_WAIT
 from tagferry.docker_hub import full_name, is_hub
 from tagferry.errors import InvalidName, NotFound, Refused, Unsupported
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, written_since
+from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, tag_changed
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.remote.blobs.checkpoint import UploadCheckpointStore
 from tagferry.remote.blobs.download import Downloader
@@ -148,7 +148,7 @@ class RemoteStore:
         if seen is not None:
             found = await self._heads.find(repository, seen.tag)
             if found is not None and found.digest != seen.digest:
-                raise written_since(repository, seen.tag)
+                raise tag_changed(repository, seen.tag)
         await self._deletions.delete(repository, reference)
 
     async def delete_repository(self, repository: RepositoryName) -> None:

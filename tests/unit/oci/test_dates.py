@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagferry.oci.dates import date_of, parse_date
+from tagferry.oci.dates import date_from_timestamp, parse_date
 from tagferry.web.formats import date
 
 SEVEN = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -79,8 +79,8 @@ def test_a_date_may_be_ahead_by_as_much_as_clocks_differ():
 
 @pytest.mark.parametrize("seconds", [0, -1, 1e18, -1e18, float("nan"), float("inf")])
 def test_a_time_of_a_file_that_cannot_be_right_is_unknown(seconds: float):
-    assert date_of(seconds) is None
-    assert date_of(SEVEN.timestamp()) == SEVEN
+    assert date_from_timestamp(seconds) is None
+    assert date_from_timestamp(SEVEN.timestamp()) == SEVEN
 
 
 DATES = st.datetimes(timezones=st.timezones() | st.none(), allow_imaginary=False).map(lambda one: one.isoformat())

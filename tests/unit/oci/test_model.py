@@ -22,7 +22,7 @@ from tagferry.oci.model import (
     OCI_MANIFEST,
     Descriptor,
     Manifest,
-    parsed,
+    parse_manifest,
     platform_name,
 )
 
@@ -518,7 +518,7 @@ def test_deep_nesting_is_refused_at_any_depth():
 
 async def test_a_large_manifest_is_parsed_in_a_thread_and_the_loop_goes_on():
     raw = encode(image(layers=[entry(str(number)) for number in range(bounds.DESCRIPTORS)]))
-    work = asyncio.create_task(parsed(raw, None))
+    work = asyncio.create_task(parse_manifest(raw, None))
     turns = 0
     while not work.done():
         await asyncio.sleep(0)
@@ -529,4 +529,4 @@ async def test_a_large_manifest_is_parsed_in_a_thread_and_the_loop_goes_on():
 
 async def test_a_large_document_that_is_no_manifest_is_refused_as_a_small_one():
     with pytest.raises(Invalid, match="must have at most"):
-        await parsed(encode(image(layers=[entry("a")] * (bounds.DESCRIPTORS + 1))), None)
+        await parse_manifest(encode(image(layers=[entry("a")] * (bounds.DESCRIPTORS + 1))), None)

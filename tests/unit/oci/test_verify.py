@@ -115,6 +115,6 @@ def test_a_verifier_counts_what_it_got():
 @pytest.mark.parametrize("rest", [b"two", b"tw", b"two!", b""])
 async def test_behind_what_another_process_passed_on_the_size_is_checked(rest: bytes):
     verifier = Verifier(descriptor(b"onetwo"), begun_at=3)
-    received, error = await receive(verifier.passing(stream(*(bytes([byte]) for byte in rest)), offset=3))
+    received, error = await receive(verifier.verify(stream(*(bytes([byte]) for byte in rest)), offset=3))
     assert (error is None) is (len(rest) == 3)
     assert len(received) < 3 or error is None

@@ -66,7 +66,7 @@ def _sighting(record: TagRecord, image: Image, now: datetime) -> ObservedTag:
         digest=record.digest,
         pushed_at=record.updated or now,
         built_at=image.built,
-        is_attachment=image.is_attached or is_referrer_tag(record.tag),
+        is_attachment=image.is_referrer or is_referrer_tag(record.tag),
     )
 
 

@@ -182,8 +182,8 @@ class RetentionRunner:
             policy.name,
             tag,
             seen=going[tag].record,
-            going=[gone.record for gone in going.values()],
-            lists=lists,
+            deleting=[gone.record for gone in going.values()],
+            listed=lists,
         )
         for gone in (going[one] for one in deleted):
             log.info(

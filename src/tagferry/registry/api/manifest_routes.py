@@ -15,7 +15,7 @@ from tagferry import bounds
 from tagferry.digits import whole_number
 from tagferry.errors import Corrupt, Invalid, InvalidName, NotFound
 from tagferry.names import Digest, Reference, Tag, parse_reference
-from tagferry.oci.model import OCI_INDEX, parsed
+from tagferry.oci.model import OCI_INDEX, parse_manifest
 from tagferry.registry.api.asgi import Response
 from tagferry.registry.api.exchange import Exchange
 from tagferry.registry.errors import Damaged, InvalidPage, TooManyTags
@@ -50,7 +50,7 @@ async def put_manifest(exchange: Exchange) -> Response:
     raw = await exchange.request.body("manifest", limit=bounds.MANIFEST_BYTES)
     media_type = exchange.request.headers.get("content-type")
     tag, digest = (reference, None) if isinstance(reference, Tag) else (None, reference)
-    manifest = await parsed(raw, media_type, digest=digest, is_pushed=True)
+    manifest = await parse_manifest(raw, media_type, digest=digest, is_pushed=True)
     tags: list[Tag | None] = [*named] or [tag]
     for each in tags:
         await exchange.store.put_manifest(exchange.repository, manifest, each)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from tagferry import bounds
 from tagferry.errors import Corrupt, Invalid, InvalidName, NotFound, TagferryError, TooLarge
 from tagferry.names import Digest, Reference, RepositoryName, Tag
-from tagferry.oci.dates import date_of
-from tagferry.oci.images import TagRecord, written_since
+from tagferry.oci.dates import date_from_timestamp
+from tagferry.oci.images import TagRecord, tag_changed
 from tagferry.oci.model import INDEX_TYPES, MANIFEST_TYPES, Descriptor, Manifest
 from tagferry.registry.errors import MissingReference
 from tagferry.registry.storage.blobs import BlobFiles
@@ -137,7 +137,7 @@ class ManifestFiles:
         """
         if isinstance(reference, Tag):
             if seen is not None and self._record(repository, reference) not in (seen, None):
-                raise written_since(repository, reference)
+                raise tag_changed(repository, reference)
             self._delete_tag(repository, reference)
             return
         path = self._layout.manifest(repository, reference)
@@ -249,7 +249,7 @@ class ManifestFiles:
     def _require_content(self, repository: RepositoryName, manifest: Manifest, *, sizes: bool) -> None:
         for blob in manifest.blobs:
             held = self._blobs.find(repository, blob.digest, size=blob.size)
-            if held is None and not blob.is_elsewhere:
+            if held is None and not blob.is_external:
                 hint = f"push it to {repository} before the manifest"
                 raise MissingReference("blob", blob.digest, hint)
             if sizes and held is not None and held.st_size != blob.size:
@@ -331,7 +331,7 @@ class ManifestFiles:
         try:
             with open_file(self._layout.tag(repository, tag)) as file:
                 content = file.read(_LONGEST_TAG_FILE)
-                updated = date_of(os.fstat(file.fileno()).st_mtime)
+                updated = date_from_timestamp(os.fstat(file.fileno()).st_mtime)
             digest = Digest(content.decode("latin-1"))
         except FileNotFoundError:
             return None

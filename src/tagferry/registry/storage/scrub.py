@@ -156,7 +156,7 @@ class Scrub:
             except (FileNotFoundError, TagferryError):
                 continue
             else:
-                needed |= {blob.digest for blob in manifest.blobs if not blob.is_elsewhere}
+                needed |= {blob.digest for blob in manifest.blobs if not blob.is_external}
         for digest in self._layout.digests(repository, "_blobs"):
             if not self._is_pool_link(repository, digest):
                 self._blobs.find(repository, digest, thorough=True)

@@ -15,7 +15,7 @@ from tagferry.concurrency import LatestResult
 from tagferry.errors import Corrupt, Incomplete, NotFound, TooLarge
 from tagferry.events import SparseEvents
 from tagferry.names import Digest, Namespace, Reference, RepositoryName, Tag
-from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, written_since
+from tagferry.oci.images import BlobOutcome, OpenBlob, TagRecord, may_be_replaced, tag_changed
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.registry.storage.blobs import BlobFiles
 from tagferry.registry.storage.directory_faults import DirectoryFaults
@@ -140,7 +140,7 @@ class DiskStore:
             with self._lock(repository):
                 standing = None if override or tag is None else self._manifests.describe(repository, tag)
                 if tag is not None and standing is not None and not may_be_replaced(standing.digest, manifest, seen):
-                    raise written_since(repository, tag)
+                    raise tag_changed(repository, tag)
                 self._free_space.require(manifest.size)
                 self._manifests.write(repository, manifest, tag)
 

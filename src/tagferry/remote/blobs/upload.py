@@ -99,7 +99,7 @@ class Upload:
     ) -> AsyncIterator[bytes | Flow]:
         """The content as it is sent: verified as it passes, or unseen where the registry can be left to verify it."""
         if not self.is_unverified and not await self._may_skip_verification(chunks, verifier):
-            return verifier.passing(chunks, offset=offset)
+            return verifier.verify(chunks, offset=offset)
         self.is_unverified = True
         return chunks.pieces() if isinstance(chunks, Spliceable) else chunks
 
@@ -206,7 +206,7 @@ class Upload:
         if offset == size:
             return
         async with self._transport.upload_slot(), source(offset) as chunks:
-            parts = _Parts(verifier.passing(chunks, offset=offset))
+            parts = _Parts(verifier.verify(chunks, offset=offset))
             for start in range(offset, size, step):
                 if start > offset:
                     await self._transport.wait_for_rate()

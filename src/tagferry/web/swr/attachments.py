@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from tagferry.accounts.model import Permission
-from tagferry.catalog import AttachmentDetails, describe_attachment, find_tag, list_attached_to, list_attachments
-from tagferry.catalog.contents import Question
+from tagferry.catalog import ReferrerDetails, describe_referrer, find_tag, list_referrers, list_subject_tags
+from tagferry.catalog.contents import BoundedReader
 from tagferry.names import RepositoryName, Tag
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date, number
@@ -68,10 +68,10 @@ async def list_accessories(
     store = context.region.store
     async with as_missing_tag(context, name, wanted):
         subject = await find_tag(store, name, wanted)
-    found = await list_attachments(store, name, subject)
-    question = Question(store)
+    found = await list_referrers(store, name, subject)
+    reader = BoundedReader(store)
     shown = found[page.offset : page.offset + page.limit]
-    described = [await describe_attachment(store, name, one, question) for one in shown]
+    described = [await describe_referrer(store, name, one, reader) for one in shown]
     return {
         "total": len(found),
         "accessories": [_accessory(context, name, details) for details in described if details is not None],
@@ -97,7 +97,7 @@ async def list_references(
     wanted, after = Tag(tag), Tag(marker, field="marker") if marker else ""
     name = await _readable(namespace, repository, context)
     async with as_missing_tag(context, name, wanted):
-        found = [one for one in await list_attached_to(context.region.store, name, wanted) if one > after]
+        found = [one for one in await list_subject_tags(context.region.store, name, wanted) if one > after]
     has_more = len(found) > size
     return {"tags": found[:size], "has_more": has_more, "next_marker": found[size - 1] if has_more else None}
 
@@ -108,8 +108,8 @@ async def _readable(namespace: str, repository: str, context: Context) -> Reposi
     return name
 
 
-def _accessory(context: Context, name: RepositoryName, details: AttachmentDetails) -> dict[str, Any]:
-    one = details.attachment
+def _accessory(context: Context, name: RepositoryName, details: ReferrerDetails) -> dict[str, Any]:
+    one = details.referrer
     return {
         "id": number(context.region.id, name, one.digest, one.tag or ""),
         "domain_id": context.caller.domain_id,

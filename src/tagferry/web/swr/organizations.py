@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict
 
 from tagferry.accounts.model import Organization, Permission
-from tagferry.catalog import has_images, list_repositories
+from tagferry.catalog import has_tags, list_repositories
 from tagferry.errors import Conflict, Denied, Invalid, InvalidName, NotFound, Refused, Unavailable, Unsupported
 from tagferry.names import Namespace
 from tagferry.registry.storage.store import DiskStore
@@ -149,7 +149,7 @@ async def _require_empty(context: Context, name: Namespace) -> None:
             f"the registry of {context.region.id} does not list its repositories, so that {name} cannot be shown "
             "to be empty; delete it with: tagferry org delete"
         ) from None
-    held = [record.name for record in records] or [one for one in listed if await has_images(store, one)]
+    held = [record.name for record in records] or [one for one in listed if await has_tags(store, one)]
     if held:
         raise Conflict(
             "organization in use",

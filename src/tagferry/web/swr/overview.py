@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from tagferry.accounts.model import Permission
-from tagferry.catalog.contents import Question
+from tagferry.catalog.contents import BoundedReader
 from tagferry.concurrency import bounded_gather
 from tagferry.errors import NotFound
 from tagferry.names import Namespace
@@ -111,8 +111,8 @@ async def overview(context: RequestContext) -> dict[str, Any]:
     """Count what the caller may read in this region; a blob counts once in each repository."""
     readable = await context.services.access.readable(context.caller, context.region.id)
     entries = await list_readable(context, readable)
-    question = Question(context.region.store)
-    views = await bounded_gather(entries, lambda entry: view(context, entry, question), limit=_AT_ONCE)
+    reader = BoundedReader(context.region.store)
+    views = await bounded_gather(entries, lambda entry: view(context, entry, reader), limit=_AT_ONCE)
     return {
         "domain_id": context.caller.domain_id,
         "domain_name": context.caller.domain_name,

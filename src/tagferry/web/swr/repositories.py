@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tagferry.accounts.access import Access
 from tagferry.accounts.model import Permission
 from tagferry.accounts.repositories import RepositoryMetadata, already_exists
-from tagferry.catalog import has_images
+from tagferry.catalog import has_tags
 from tagferry.errors import NotFound
 from tagferry.names import Namespace, Repository, RepositoryName
 from tagferry.quotas import count_exceeded
@@ -74,7 +74,7 @@ async def create(namespace: str, body: CreateRepoBody, context: RequestContext) 
     name = RepositoryName.of(Namespace(namespace), Repository(body.repository))
     metadata = body.metadata
     await _require(context, name, Permission.MANAGE if metadata.is_public else Permission.EDIT)
-    if await has_images(context.region.store, name):
+    if await has_tags(context.region.store, name):
         raise already_exists(context.region.id, name)
     await _require_room(context, name)
     await context.services.repositories.create(context.caller, context.region.id, name, metadata)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from tagferry.accounts.repositories import check_category
-from tagferry.catalog.contents import Question
+from tagferry.catalog.contents import BoundedReader
 from tagferry.errors import Invalid
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import by_date, date, number
@@ -158,8 +158,8 @@ async def page_behind_marker(
     end = size
     while 0 < end < len(following) and following[end][0] == following[end - 1][0]:
         end += 1
-    question = Question(context.region.store)
-    views = [await view(context, one, question) for _, _, one in following[:end]]
+    reader = BoundedReader(context.region.store)
+    views = [await view(context, one, reader) for _, _, one in following[:end]]
     return {
         "repos": [_marked(context, one) for one in views],
         "nextMarker": following[end - 1][0] if end < len(following) else None,
@@ -183,12 +183,12 @@ async def _matching(context: Context, parameters: Mapping[str, str | None]) -> l
 
 async def _page(context: Context, entries: list[Entry], page: Page, *, order: Order, descending: bool) -> list[View]:
     """Describe as few repositories as the order allows: by name only the page's, else all."""
-    question = Question(context.region.store)
+    reader = BoundedReader(context.region.store)
     chosen = slice(page.offset, page.offset + page.limit)
     if order is ORDERS["name"]:
         ordered = sorted(entries, key=lambda entry: entry.name, reverse=descending)
-        return [await view(context, entry, question) for entry in ordered[chosen]]
-    views = [await view(context, entry, question) for entry in entries]
+        return [await view(context, entry, reader) for entry in ordered[chosen]]
+    views = [await view(context, entry, reader) for entry in entries]
     return sorted(views, key=lambda view: order(view, descending), reverse=descending)[chosen]
 
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from tagferry.accounts.access import ReadableRepositories
 from tagferry.accounts.model import RepositoryRecord
 from tagferry.accounts.repositories import OTHER
-from tagferry.catalog import RepositoryDetails, describe_repository, has_images, list_repositories
-from tagferry.catalog.contents import Question
+from tagferry.catalog import RepositoryDetails, describe_repository, has_tags, list_repositories
+from tagferry.catalog.contents import BoundedReader
 from tagferry.concurrency import bounded_gather
 from tagferry.errors import Corrupt, Invalid, NotFound, TagferryError
 from tagferry.events import SparseEvents
@@ -111,7 +111,7 @@ async def _vacant(context: Context, names: Sequence[RepositoryName]) -> set[Repo
 
     async def is_vacant(name: RepositoryName) -> bool:
         try:
-            return not await has_images(context.region.store, name)
+            return not await has_tags(context.region.store, name)
         except TagferryError:
             return False
 
@@ -119,18 +119,18 @@ async def _vacant(context: Context, names: Sequence[RepositoryName]) -> set[Repo
     return {name for name, vacant in zip(names, found, strict=True) if vacant}
 
 
-async def view(context: Context, entry: Entry, question: Question | None = None) -> View:
+async def view(context: Context, entry: Entry, reader: BoundedReader | None = None) -> View:
     """A listed repository; where its images have gone meanwhile, or may not or cannot be read, there are none.
 
     Args:
         context: the request's.
         entry: the repository.
-        question: bounds what is read for all repositories of a list.
+        reader: bounds what is read for all repositories of a list.
     """
     if entry.is_shared is False:
         return View(entry, RepositoryDetails(entry.name))
     try:
-        details = await describe_repository(context.region.store, entry.name, question)
+        details = await describe_repository(context.region.store, entry.name, reader)
     except NotFound:
         details = RepositoryDetails(entry.name)
     except (Corrupt, Invalid, OSError) as error:

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagferry.accounts.model import Permission
-from tagferry.catalog import TagDetails, delete_tag, describe_tag, describe_tags, has_images
-from tagferry.catalog.contents import Question
+from tagferry.catalog import TagDetails, delete_tag, describe_tag, describe_tags, has_tags
+from tagferry.catalog.contents import BoundedReader
 from tagferry.errors import Conflict, Invalid, NotFound
 from tagferry.names import RepositoryName, Tag
 from tagferry.oci.images import TagRecord
@@ -210,7 +210,7 @@ async def _matching(context: Context, name: RepositoryName, part: str) -> list[T
         records = []
     is_recorded = bool(records) or await context.services.repositories.find(context.region.id, name) is not None
     # Damaged tags are left out, but their repository exists.
-    if not is_recorded and not await has_images(store, name):
+    if not is_recorded and not await has_tags(store, name):
         raise NotFound("repository", name)
     return [record for record in records if part in record.tag]
 
@@ -242,7 +242,7 @@ async def _shown(
     context: Context, name: RepositoryName, records: Sequence[TagRecord], *, with_texts: bool = True
 ) -> list[TagDetails]:
     store = context.region.store
-    return await describe_tags(store, name, records, question=Question(store, with_texts=with_texts))
+    return await describe_tags(store, name, records, reader=BoundedReader(store, with_texts=with_texts))
 
 
 def _column(name: str | None, known: tuple[str, ...]) -> str:

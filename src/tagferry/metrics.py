@@ -83,6 +83,20 @@ RECORDS_REFUSED = _counter(
 )
 """Its label is what the record is about: `job`, `job end`, `job progress`, `blob location`, `download count`."""
 
+TASK_FAILURES = _counter(
+    "tagferry_background_task_failures",
+    "How often a background task failed; it is restarted.",
+    ["task"],
+)
+"""Its label is the task's name, as `/readyz` shows it."""
+
+TASK_RUNNING = _gauge(
+    "tagferry_background_task_running",
+    "Whether a background task runs now; 0 while it waits to be restarted.",
+    ["task"],
+)
+"""Its label is the task's name, as `/readyz` shows it."""
+
 REGIONS_PAUSED = _gauge(
     "tagferry_region_paused",
     "Whether this process lets the synchronizations of a region wait because the region does not answer.",

@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from tagferry.db.engine import Database
 from tagferry.errors import Unavailable
+from tagferry.supervision import Supervisor
 from tests.support.deployment import NORTH, Deployment, eventually
 
 SECRET = 'connection to server at "10.1.2.3", port 5432 failed: password authentication failed for user "ferry"'
@@ -21,15 +22,22 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Database, "ping", ping)
 
 
-async def readiness(ferry: Deployment) -> tuple[int, str]:
+async def readiness(ferry: Deployment) -> tuple[int, dict[str, str]]:
+    """The status of the answer, and the components that are not ready."""
     answer = await ferry.http("GET", "/readyz")
-    return (answer.status, "ok") if answer.status == 200 else (answer.status, answer.refused()[2])
+    document = answer.document
+    assert document["status"] == ("ok" if answer.status == 200 else "failed")
+    return answer.status, {name: state for name, state in document["components"].items() if state != "ok"}
+
+
+async def _fails(supervisor: Supervisor) -> bool:
+    return "made to fail" in supervisor.failures
 
 
 @pytest.mark.usefixtures("failing")
 async def test_a_database_that_fails_is_told_without_its_address(ferry: Deployment):
     with capture_logs() as logs:
-        assert await readiness(ferry) == (503, "the database does not answer")
+        assert await readiness(ferry) == (503, {"database": "the database does not answer"})
     assert [entry["reason"] for entry in logs if entry["event"] == "the database does not answer"] in ([SECRET], [])
     assert (await ferry.http("GET", "/healthz")).status == 200
 
@@ -42,7 +50,7 @@ async def test_whatever_the_database_fails_with_is_not_told(
         raise error
 
     monkeypatch.setattr(Database, "ping", ping)
-    assert await readiness(ferry) == (503, "the database does not answer")
+    assert await readiness(ferry) == (503, {"database": "the database does not answer"})
 
 
 async def test_a_silent_database_is_not_waited_for(ferry: Deployment, monkeypatch: pytest.MonkeyPatch):
@@ -51,7 +59,7 @@ async def test_a_silent_database_is_not_waited_for(ferry: Deployment, monkeypatc
 
     monkeypatch.setattr(Database, "ping", ping)
     monkeypatch.setattr("tagferry.bounds.READINESS_SECONDS", 0.1)
-    assert await readiness(ferry) == (503, "the database does not answer")
+    assert await readiness(ferry) == (503, {"database": "the database does not answer"})
 
 
 async def test_the_database_is_asked_once_however_many_probes_there_are(
@@ -66,7 +74,7 @@ async def test_the_database_is_asked_once_however_many_probes_there_are(
     monkeypatch.setattr(Database, "ping", ping)
     monkeypatch.setattr("tagferry.web.probes._FRESH_SECONDS", 1000)
     answers = await asyncio.gather(*(readiness(ferry) for _ in range(50)))
-    assert set(answers) == {(200, "ok")}
+    assert answers == [(200, {})] * 50
     assert asked == 1
 
 
@@ -78,14 +86,14 @@ async def test_overload_is_told_until_it_is_over(ferry: Deployment, monkeypatch:
     assert (status, code) == (503, "SVCSTG.SWR.5030000")
     assert "overloaded" in message
     assert int(answer.headers["Retry-After"]) > 0
-    assert await readiness(ferry) == (503, "overloaded: requests are refused")
+    assert await readiness(ferry) == (503, {"requests": "overloaded: requests are refused"})
     registry = await ferry.http("GET", "/v2/team/app/tags/list")
     assert (registry.status, registry.document["errors"][0]["code"]) == (503, "UNAVAILABLE")
     load.busy -= 1000
     monkeypatch.setattr("tagferry.web.server.admission._SHEDDING_SECONDS", 0.1)
 
     async def ready() -> bool:
-        return await readiness(ferry) == (200, "ok")
+        return await readiness(ferry) == (200, {})
 
     await eventually(ready)
 
@@ -104,3 +112,55 @@ async def test_every_answer_forbids_to_guess_its_type(ferry: Deployment):
         answer = await ferry.http("GET", path)
         assert answer.headers["X-Content-Type-Options"] == "nosniff", path
     assert NORTH in ferry.urls
+
+
+async def test_readiness_names_every_component(ferry: Deployment):
+    document = (await ferry.http("GET", "/readyz")).document
+    assert document["status"] == "ok"
+    assert set(document["components"]) >= {
+        "database",
+        "requests",
+        f"disk of {NORTH}",
+        f"verifying the content of {NORTH}",
+        "calling webhooks",
+        "housekeeping",
+        "recording used signatures",
+        "retention",
+        "running jobs",
+        "watching tags",
+    }
+
+
+@pytest.mark.parametrize(("is_essential", "status"), [(True, 503), (False, 200)])
+async def test_a_background_task_that_fails_is_reported(ferry: Deployment, is_essential: bool, status: int):
+    async def fail() -> None:
+        raise RuntimeError(SECRET)
+
+    supervisor = ferry.app.services.supervisor
+    task = supervisor.start("made to fail", fail, is_essential=is_essential)
+    await eventually(lambda: _fails(supervisor))
+    answer = await ferry.http("GET", "/readyz")
+    assert answer.status == status
+    assert answer.document["status"] == ("failed" if is_essential else "degraded")
+    assert answer.document["components"]["made to fail"] == "failed (RuntimeError), and is being restarted"
+    assert (await ferry.http("GET", "/healthz")).status == 200
+    task.cancel()
+    await asyncio.wait([task])
+    assert await readiness(ferry) == (200, {})
+
+
+@pytest.mark.parametrize(("is_essential", "status"), [(True, 503), (False, 200)])
+async def test_a_process_is_unhealthy_once_an_essential_task_failed_for_minutes(
+    ferry: Deployment, monkeypatch: pytest.MonkeyPatch, is_essential: bool, status: int
+):
+    async def fail() -> None:
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setattr("tagferry.web.probes._RESTART_SECONDS", -1)
+    supervisor = ferry.app.services.supervisor
+    task = supervisor.start("made to fail", fail, is_essential=is_essential)
+    await eventually(lambda: _fails(supervisor))
+    answer = await ferry.http("GET", "/healthz")
+    assert (answer.status, SECRET in str(answer.document)) == (status, False)
+    task.cancel()
+    await asyncio.wait([task])

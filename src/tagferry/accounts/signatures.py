@@ -19,6 +19,7 @@ from tagferry.errors import BadSignature, LoginThrottled
 from tagferry.events import SparseEvents
 from tagferry.metrics import BOUND_REACHED
 from tagferry.signing import TOLERANCE
+from tagferry.supervision import Supervisor
 
 _WRITE_SECONDS = 0.25
 """Delay of writes to the table when one process uses the database."""
@@ -164,11 +165,11 @@ class UsedSignatures:
 
 
 @asynccontextmanager
-async def open_signatures(database: Database) -> AsyncIterator[UsedSignatures]:
+async def open_signatures(database: Database, supervisor: Supervisor | None = None) -> AsyncIterator[UsedSignatures]:
     """The signatures that were used on this database, kept up to date while the context is open."""
     signatures = UsedSignatures(database)
     await signatures.load()
-    keeping = asyncio.create_task(signatures.keep())
+    keeping = (supervisor or Supervisor()).start("recording used signatures", signatures.keep, is_essential=True)
     try:
         yield signatures
     finally:

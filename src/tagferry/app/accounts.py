@@ -19,6 +19,7 @@ from tagferry.db.faults import empty_file
 from tagferry.names import RegionId
 from tagferry.quotas import Limits
 from tagferry.settings import Settings
+from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.cleanup import JobCleanup
 
 DEFAULT_DOMAIN = "tagferry"
@@ -30,6 +31,7 @@ class Accounts:
     """Everything about who may do what, on an open database."""
 
     database: Database
+    supervisor: Supervisor
     bus: MessageBus
     users: Users
     keys: AccessKeys
@@ -62,10 +64,12 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
             RegionId(name) for name, region in settings.regions.items() if region.organizations == "open"
         )
         vault = _vault(settings)
-        users, keys, bus = Users(database, vault), AccessKeys(database, vault), message_bus_of(database)
+        supervisor = Supervisor()
+        users, keys, bus = Users(database, vault), AccessKeys(database, vault), message_bus_of(database, supervisor)
         try:
             yield Accounts(
                 database=database,
+                supervisor=supervisor,
                 bus=bus,
                 users=users,
                 keys=keys,

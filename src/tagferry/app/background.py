@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from typing import NoReturn
 
 from tagferry.accounts.repositories import Repositories
 from tagferry.app.accounts import Accounts
@@ -52,6 +54,7 @@ async def open_automation(
     settings: Settings, accounts: Accounts, repositories: Repositories, sync: SyncComponents
 ) -> AsyncIterator[AutomationComponents]:
     """Begin to follow tags, to carry policies out, to call webhooks and to forget what is old."""
+    supervisor = accounts.supervisor
     database, regions, is_leader = accounts.database, sync.regions, sync.membership.is_leader
     rules, sync_history, triggers = Rules(database), SyncHistory(database), Triggers(database)
     deliveries, history, policies = Deliveries(database, sync.bus), DeletionHistory(database), Policies(database)
@@ -90,7 +93,8 @@ async def open_automation(
     webhooks = Webhooks(map(_webhook, settings.webhooks))
     sender = WebhookSender(deliveries=deliveries, webhooks=webhooks, regions=regions, bus=sync.bus, is_leader=is_leader)
     async with AsyncExitStack() as stack:
-        house = run_housekeeping(
+        house = partial(
+            run_housekeeping,
             regions,
             sync.jobs,
             history,
@@ -98,16 +102,17 @@ async def open_automation(
             kept=timedelta(days=settings.sync.history_days),
             is_plausible=clock.is_plausible,
         )
-        stack.push_async_callback(_cancel, asyncio.create_task(house))
+        stack.push_async_callback(_cancel, supervisor.start("housekeeping", house))
         restorer = Restorer(regions, sync.locations)
         for region in regions:
             if isinstance(region.store, DiskStore):
                 scrubber = Scrubber(region, restorer, days=settings.limits.scrub_days)
-                stack.push_async_callback(_cancel, asyncio.create_task(scrubber.run()))
+                scrubbing = supervisor.start(f"verifying the content of {region.id}", scrubber.run)
+                stack.push_async_callback(_cancel, scrubbing)
         sync.bus.subscribe(ENDED, watch.jobs_ended)
         for each in (watch, retention, sender):
             stack.push_async_callback(each.close)
-            each.start()
+            each.start(supervisor)
         yield AutomationComponents(
             watch=watch,
             rules=RuleService(
@@ -139,6 +144,6 @@ def _webhook(given: WebhookSettings) -> Webhook:
     return Webhook(secret=secret, organizations=frozenset(given.organizations), tls=tls, **rest)
 
 
-async def _cancel(task: asyncio.Task[None]) -> None:
+async def _cancel(task: asyncio.Task[NoReturn]) -> None:
     task.cancel()
     await asyncio.wait([task])

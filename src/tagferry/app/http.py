@@ -71,7 +71,7 @@ async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIter
             if isinstance(region.store, DiskStore):
                 region.store.quotas.source = _Allowances(accounts.quotas, region.id)
         automation = await stack.enter_async_context(open_automation(settings, accounts, repositories, sync))
-        signatures = await stack.enter_async_context(open_signatures(accounts.database))
+        signatures = await stack.enter_async_context(open_signatures(accounts.database, accounts.supervisor))
         services = _services(settings, accounts, signatures, repositories, downloads, sync, automation)
         listeners = [
             _listener(sync.regions[name], region, services) for name, region in settings.served_regions.items()
@@ -108,6 +108,7 @@ def _services(
     return Services(
         settings=settings,
         database=database,
+        supervisor=accounts.supervisor,
         regions=sync.regions,
         organizations=accounts.organizations,
         quotas=accounts.quotas,

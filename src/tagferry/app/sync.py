@@ -77,7 +77,7 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
         waiter = JobWaiter(jobs, bus)
         stack.push_async_callback(waiter.close)
         stack.push_async_callback(worker.close)
-        await worker.start()
+        await worker.start(accounts.supervisor)
         service = SyncService(
             regions=regions,
             access=accounts.access,

@@ -299,6 +299,8 @@ class PostgresMembership:
                 await self._ask("SELECT 1")
         except (PostgresError, TimeoutError) as error:
             log.warning("this worker lost its database", reason=str(error) or "no answer")
+        finally:
+            # Also after an error that nobody expected: without this task, the lease cannot be renewed.
             lost.set()
 
     async def _disconnect(self) -> None:

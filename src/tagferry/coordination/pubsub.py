@@ -7,7 +7,7 @@ one: whoever gets that looks for themselves.
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import structlog
 from sqlalchemy import event, func, select
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tagferry.db.engine import Database
 from tagferry.db.postgres import PostgresError, connect
+from tagferry.supervision import Supervisor
 
 CHANNEL = "tagferry"
 """PostgreSQL's name for where all messages go."""
@@ -86,10 +87,11 @@ class LocalMessageBus(_Subscriptions):
 class PostgresMessageBus(_Subscriptions):
     """MessageBus through PostgreSQL's NOTIFY, on one connection that listens."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, supervisor: Supervisor) -> None:
         super().__init__()
+        self._supervisor = supervisor
         self._database = database
-        self._listener: asyncio.Task[None] | None = None
+        self._listener: asyncio.Task[NoReturn] | None = None
 
     async def publish(self, session: AsyncSession, topic: str, messages: Iterable[str]) -> None:
         """See `MessageBus.publish`."""
@@ -99,7 +101,9 @@ class PostgresMessageBus(_Subscriptions):
     async def open(self) -> None:
         """See `MessageBus.open`; returns when messages arrive, or when the first attempt has failed."""
         attempted = asyncio.Event()
-        self._listener = asyncio.create_task(self._listen(attempted))
+        self._listener = self._supervisor.start(
+            "receiving messages", lambda: self._listen(attempted), is_essential=True
+        )
         await attempted.wait()
 
     async def close(self) -> None:
@@ -124,9 +128,9 @@ class PostgresMessageBus(_Subscriptions):
             await asyncio.sleep(_RECONNECT_SECONDS)
 
 
-def message_bus_of(database: Database) -> MessageBus:
+def message_bus_of(database: Database, supervisor: Supervisor | None = None) -> MessageBus:
     """Return the message bus for this kind of database."""
-    return PostgresMessageBus(database) if database.is_shared else LocalMessageBus()
+    return PostgresMessageBus(database, supervisor or Supervisor()) if database.is_shared else LocalMessageBus()
 
 
 def on_channel(topic: str, payload: str) -> str:

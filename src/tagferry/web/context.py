@@ -28,6 +28,7 @@ from tagferry.db.engine import Database
 from tagferry.regions import Region, Regions
 from tagferry.registry.api.asgi import origin
 from tagferry.settings import Settings
+from tagferry.supervision import Supervisor
 from tagferry.sync.service import SyncService
 from tagferry.web.server.admission import AdmittedRequest, Load
 from tagferry.web.server.body_budget import BodyBudget
@@ -39,6 +40,7 @@ class Services:
 
     settings: Settings
     database: Database
+    supervisor: Supervisor
     regions: Regions
     organizations: Organizations
     quotas: OrganizationQuotas

@@ -6,67 +6,89 @@ They need no credentials, so their answers say what is wrong without internal de
 import asyncio
 from typing import Annotated, Literal
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from tagferry import bounds
 from tagferry.concurrency import SingleFlight
-from tagferry.db.engine import Database
 from tagferry.events import SparseEvents
-from tagferry.names import RegionId
-from tagferry.regions import Regions
 from tagferry.registry.storage.store import DiskStore
-from tagferry.sync.service import SyncService
-from tagferry.web.errors import OVERLOADED, serialize
-from tagferry.web.server.admission import Load
+from tagferry.web.context import Services
 
 log = SparseEvents(__name__)
 
 _FRESH_SECONDS = 1.0
+_RETRY_SECONDS = 5
+_RESTART_SECONDS = 300.0
+"""A background task that fails for longer is not expected to recover within this process."""
+_OK = "ok"
+
+
+class Health(BaseModel):
+    """Whether the process is alive, and which of its parts are not."""
+
+    status: Literal["ok", "failed"]
+    components: dict[str, str]
 
 
 class Ready(BaseModel):
-    """The answer of a process that is ready; `paused` is there while a region's registry does not answer it."""
+    """Whether requests can be served.
 
-    status: Literal["ok"]
+    `degraded`: they can, but a component that they do not depend on has failed. `paused` names the regions whose
+    registries do not answer.
+    """
+
+    status: Literal["ok", "degraded", "failed"]
+    components: dict[str, str]
     paused: list[str] | None = None
 
 
 class Readiness:
-    """Whether requests can be served.
+    """The state of this process's components.
 
     Args:
-        database: has to answer; it is asked once a second at most, however often the probe is.
-        regions: whose embedded registries must be able to write.
-        load: must not be too high.
-        sync: knows which regions are paused, which others can do without.
+        services: has them. The database is asked once a second at most, however often the probe is.
     """
 
-    def __init__(self, database: Database, regions: Regions, load: Load, sync: SyncService) -> None:
-        self._database = database
-        self._regions = regions
-        self._load = load
-        self._sync = sync
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._single_flight: SingleFlight[str, bool] = SingleFlight()
         self._asked_at = float("-inf")
         self._answered = False
 
-    async def problem(self, *, with_disk: bool) -> str | None:
-        """What is wrong, with the disks too if they are asked for; None if nothing is."""
-        if self._load.is_shedding:
-            return "overloaded: requests are refused"
-        if not await self._database_answers():
-            return "the database does not answer"
-        for region in self._regions if with_disk else ():
-            if isinstance(region.store, DiskStore) and (fault := await region.store.health_error()):
-                return f"region {region.id}: {fault}"
-        return None
+    async def report(self, *, with_disk: bool) -> Ready:
+        """Return the state of each component, with the disks if they are asked for."""
+        required = {
+            "requests": "overloaded: requests are refused" if self._services.load.is_shedding else _OK,
+            "database": _OK if await self._database_answers() else "the database does not answer",
+        }
+        for region in self._services.regions if with_disk else ():
+            if isinstance(region.store, DiskStore):
+                required[f"disk of {region.id}"] = await region.store.health_error() or _OK
+        tasks = dict.fromkeys(self._services.supervisor.tasks, _OK)
+        optional = dict(tasks)
+        for name, failure in self._services.supervisor.failures.items():
+            optional[name] = f"failed ({failure.reason}), and is being restarted"
+            if failure.is_essential:
+                required[name] = optional[name]
+        has_failed = any(state != _OK for state in required.values())
+        is_degraded = any(state != _OK for state in optional.values())
+        return Ready(
+            status="failed" if has_failed else "degraded" if is_degraded else "ok",
+            components=optional | required,
+            paused=sorted(self._services.sync.paused_regions) or None,
+        )
 
-    @property
-    def paused(self) -> list[RegionId]:
-        """The regions whose synchronizations wait because they do not answer."""
-        return sorted(self._sync.paused_regions)
+    def health(self) -> Health:
+        """Return whether a restart of the process is needed: an essential background task has failed for minutes."""
+        components = dict.fromkeys(self._services.supervisor.tasks, _OK)
+        for name, failure in self._services.supervisor.failures.items():
+            if failure.is_essential and failure.seconds > _RESTART_SECONDS:
+                components[name] = f"failed ({failure.reason}) for {failure.seconds:.0f} s"
+        return Health(
+            status="ok" if all(state == _OK for state in components.values()) else "failed", components=components
+        )
 
     async def _database_answers(self) -> bool:
         if asyncio.get_running_loop().time() - self._asked_at < _FRESH_SECONDS:
@@ -77,7 +99,7 @@ class Readiness:
         self._answered = False
         try:
             async with asyncio.timeout(bounds.READINESS_SECONDS):
-                await self._database.ping()
+                await self._services.database.ping()
             self._answered = True
         except Exception as error:
             log.warning("the database does not answer", reason=str(error) or type(error).__name__)
@@ -88,20 +110,26 @@ class Readiness:
 def add_probes(app: FastAPI, readiness: Readiness) -> None:
     """Add the routes of the probes."""
 
-    @app.get("/healthz", tags=["probes"])
-    async def healthz() -> dict[str, str]:
-        """Whether the process is alive."""
-        return {"status": "ok"}
+    @app.get("/healthz", tags=["probes"], response_model=Health, responses={503: {"model": Health}})
+    async def healthz() -> Response:
+        """Report whether the process is alive.
 
-    @app.get("/readyz", tags=["probes"], response_model=Ready)
-    async def readyz(request: Request, exclude: Annotated[Literal["disk"] | None, Query()] = None) -> Response:
-        """Whether requests can be served.
-
-        The process is not overloaded, the database answers, and embedded registries can write to their disks. A disk,
-        or a directory on it, that failed a request is not ready until it can be used again. Where disks are full or
-        read-only, pulls still work: `exclude=disk` leaves them out. A region whose registry does not
-        answer is named; requests can be served nevertheless.
+        503: an essential background task has failed for five minutes, although it was restarted. Restart the process.
         """
-        if problem := await readiness.problem(with_disk=exclude is None):
-            return serialize(OVERLOADED, [problem], request.scope)
-        return JSONResponse({"status": "ok"} | ({"paused": paused} if (paused := readiness.paused) else {}))
+        health = readiness.health()
+        return JSONResponse(health.model_dump(), status_code=200 if health.status == "ok" else 503)
+
+    @app.get("/readyz", tags=["probes"], response_model=Ready, responses={503: {"model": Ready}})
+    async def readyz(exclude: Annotated[Literal["disk"] | None, Query()] = None) -> Response:
+        """Report whether requests can be served, component by component.
+
+        200: the process is not overloaded, the database answers, embedded registries can write to their disks, and the
+        essential background tasks run. A disk, or a directory on it, that failed a request is not ready until it can be
+        used again. Where disks are full or read-only, pulls still work: `exclude=disk` leaves the disks out. A region
+        whose registry does not answer is named in `paused`; requests can be served nevertheless.
+        """
+        report = await readiness.report(with_disk=exclude is None)
+        document = report.model_dump(exclude_none=True)
+        if report.status != "failed":
+            return JSONResponse(document)
+        return JSONResponse(document, status_code=503, headers={"Retry-After": str(_RETRY_SECONDS)})

@@ -119,7 +119,7 @@ def _management(region: Region, services: Services) -> Management:
     )
     app.state.region = region
     app.state.services = services
-    add_probes(app, Readiness(services.database, services.regions, services.load, services.sync))
+    add_probes(app, Readiness(services))
     app.include_router(iam.router)
     app.include_router(notifications.router)
     # SWR's last, since one of its operations takes any path of one part for a version.

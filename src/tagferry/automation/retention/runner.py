@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 import structlog
 
@@ -20,6 +21,7 @@ from tagferry.catalog import delete_tag
 from tagferry.errors import Conflict, NotDeleted, NotFound
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.regions import Regions
+from tagferry.supervision import Supervisor
 
 _RUNS = 4
 """Policies of one region that are carried out at the same time."""
@@ -88,11 +90,11 @@ class RetentionRunner:
         self._running: set[int] = set()
         self._woken = asyncio.Event()
         self._deleting: set[asyncio.Task[list[Tag]]] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[NoReturn] | None = None
 
-    def start(self) -> None:
+    def start(self, supervisor: Supervisor | None = None) -> None:
         """Begin to carry policies out, first those that became due while nothing ran."""
-        self._task = asyncio.create_task(self._run(), name="retention")
+        self._task = (supervisor or Supervisor()).start("retention", self._run)
 
     async def close(self) -> None:
         """Delete nothing more; what is due is done after the next start."""

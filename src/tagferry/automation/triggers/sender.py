@@ -5,6 +5,7 @@ import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 import structlog
 
@@ -15,6 +16,7 @@ from tagferry.coordination.pubsub import MessageBus
 from tagferry.errors import NotFound, Unavailable
 from tagferry.http.webhook import WebhookClient
 from tagferry.regions import Regions
+from tagferry.supervision import Supervisor
 
 DELIVERY_HEADER = "X-Tagferry-Delivery"
 _TICK_SECONDS = 2.0
@@ -55,12 +57,12 @@ class WebhookSender:
         self._in_progress: dict[Webhook | None, dict[int, asyncio.Task[None]]] = defaultdict(dict)
         self._woken = asyncio.Event()
         self._backoff = Backoff(initial=0.0, maximum=0.0)
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[NoReturn] | None = None
         bus.subscribe(DELIVERIES_DUE, lambda _payload: self._woken.set())
 
-    def start(self) -> None:
+    def start(self, supervisor: Supervisor | None = None) -> None:
         """Begin to call."""
-        self._task = asyncio.create_task(self._run(), name="calling webhooks")
+        self._task = (supervisor or Supervisor()).start("calling webhooks", self._run)
 
     async def close(self) -> None:
         """Begin no more calls, and let those under way end for some seconds; the rest are made at the next start."""

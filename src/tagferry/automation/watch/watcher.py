@@ -7,7 +7,7 @@ for. Events only say where to look at once; what no event told of is found by po
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import structlog
 
@@ -16,6 +16,7 @@ from tagferry.concurrency import bounded_gather
 from tagferry.errors import InvalidName, NotFound
 from tagferry.names import Digest, Reference, RegionId, RepositoryName, RepositoryRef, Tag
 from tagferry.regions import Regions
+from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.history import SyncHistory
 
 _CHECKS = 8
@@ -108,7 +109,7 @@ class TagWatcher:
         self._was_leader = False
         self._needs_full_scan = False
         self._backoff = Backoff(initial=5.0, maximum=600.0, clock=clock)
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[NoReturn] | None = None
 
     def tag_changed(self, region: RegionId, repository: RepositoryName, tag: Tag) -> None:
         """A tag may have changed; it is looked at soon. Never fails, and never waits."""
@@ -165,9 +166,9 @@ class TagWatcher:
             for follower in self._followers:
                 await follower.forget(source, *references[start : start + _FORGOTTEN_AT_ONCE])
 
-    def start(self) -> None:
+    def start(self, supervisor: Supervisor | None = None) -> None:
         """Begin to look, first at everything that is followed."""
-        self._task = asyncio.create_task(self._run(), name="watching tags")
+        self._task = (supervisor or Supervisor()).start("watching tags", self._run, is_essential=True)
 
     async def close(self) -> None:
         """Stop looking; what was not looked at is found at the next start."""

@@ -7,7 +7,7 @@ A worker that can no longer be sure that it counts as present stops all it does 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,6 +20,7 @@ from tagferry.copy.progress import ProgressSnapshot
 from tagferry.errors import Unavailable
 from tagferry.names import RegionId
 from tagferry.regions import Regions
+from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.breaker import Pause
 from tagferry.sync.jobs.model import JobStatus, JobUpdate, SyncJob
 from tagferry.sync.jobs.prefetch import Prefetch
@@ -84,18 +85,18 @@ class Worker:
         self._wake = asyncio.Event()
         self._postponed = asyncio.Event()
         self._claiming = asyncio.Lock()
-        self._main: asyncio.Task[None] | None = None
+        self._main: asyncio.Task[NoReturn] | None = None
         self._stopping = False
         bus.subscribe(WORK, lambda _: self._wake.set())
         bus.subscribe(CANCELLED, self._on_cancelled)
 
-    async def start(self) -> None:
+    async def start(self, supervisor: Supervisor | None = None) -> None:
         """Become a worker and begin; raises Unavailable where that cannot be."""
         if self._places <= 0:
             return
         self._id = await self._membership.join()
         await self._watch_once()
-        self._main = asyncio.create_task(self._work())
+        self._main = (supervisor or Supervisor()).start("running jobs", self._work, is_essential=True)
 
     async def drain(self, seconds: float) -> None:
         """Take no more jobs, and let those under way come to their end for at most this long."""

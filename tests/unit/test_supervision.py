@@ -1,0 +1,134 @@
+"""Background tasks that fail are restarted and reported."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from structlog.testing import capture_logs
+
+from tagferry.metrics import TASK_FAILURES
+from tagferry.supervision import SETTLED_SECONDS, Supervisor
+from tests.support.clock import Clock
+
+
+class Pauses:
+    """Sleeps without waiting, and moves the clock on."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.taken: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.taken.append(seconds)
+        self.clock.now += seconds
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def pauses() -> Pauses:
+    return Pauses()
+
+
+@pytest.fixture
+def supervisor(pauses: Pauses) -> Supervisor:
+    return Supervisor(clock=pauses.clock, sleep=pauses.sleep)
+
+
+def failing(
+    times: int, then: Callable[[], Awaitable[object]], error: Exception | None
+) -> Callable[[], Awaitable[None]]:
+    """Work that fails, or ends, so many times before it goes on with something else."""
+    left = times
+
+    async def work() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            await then()
+        elif error is not None:
+            raise error
+
+    return work
+
+
+async def stop(task: asyncio.Task[object]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.mark.parametrize("error", [ValueError("secret detail"), None], ids=["raises", "returns"])
+async def test_a_task_that_ends_is_restarted_with_growing_pauses(
+    supervisor: Supervisor, pauses: Pauses, error: Exception | None
+) -> None:
+    running = asyncio.Event()
+
+    async def run() -> None:
+        running.set()
+        await asyncio.Event().wait()
+
+    before = TASK_FAILURES.labels(task="test")._value.get()
+    with capture_logs() as logs:
+        task = supervisor.start("test", failing(8, run, error))
+        await running.wait()
+    assert pauses.taken == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert TASK_FAILURES.labels(task="test")._value.get() == before + 8
+    assert [entry["event"] for entry in logs] == ["background task failed"] * 8
+    await stop(task)
+
+
+async def test_a_failure_is_reported_until_the_task_has_run_for_a_while(supervisor: Supervisor, pauses: Pauses) -> None:
+    running = asyncio.Event()
+
+    async def run() -> None:
+        running.set()
+        await asyncio.Event().wait()
+
+    task = supervisor.start("test", failing(3, run, ValueError("secret detail")), is_essential=True)
+    assert supervisor.failures == {}
+    await running.wait()
+    failure = supervisor.failures["test"]
+    assert (failure.reason, failure.seconds, failure.is_essential) == ("ValueError", 7, True)
+    pauses.clock.now += SETTLED_SECONDS - 0.1
+    assert "test" in supervisor.failures
+    pauses.clock.now += 0.1
+    assert supervisor.failures == {}
+    await stop(task)
+    assert supervisor.tasks == []
+
+
+async def test_a_task_that_has_run_for_a_while_is_restarted_soon(supervisor: Supervisor, pauses: Pauses) -> None:
+    done = asyncio.Event()
+    runs = 0
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 4:
+            done.set()
+            await asyncio.Event().wait()
+        if runs == 3:
+            pauses.clock.now += SETTLED_SECONDS
+        raise ValueError
+
+    task = supervisor.start("test", work)
+    await done.wait()
+    assert pauses.taken == [1, 2, 1]
+    await stop(task)
+
+
+async def test_a_task_that_waits_to_be_restarted_can_be_ended() -> None:
+    supervisor = Supervisor()
+    failed = asyncio.Event()
+
+    async def work() -> None:
+        failed.set()
+        raise ValueError
+
+    task = supervisor.start("test", work)
+    await failed.wait()
+    # The task has raised within the same turn of the event loop.
+    await asyncio.sleep(0)
+    assert "test" in supervisor.failures
+    await stop(task)
+    assert task.cancelled()
+    assert supervisor.failures == {}

@@ -47,7 +47,7 @@ class Installation:
         """Run a `tagferry worker` until it is left; gives its process id."""
         with self._process("worker", options, number) as (process, log):
             deadline = time.monotonic() + _START_SECONDS
-            while b'"working"' not in log.read_bytes():
+            while b"started the worker" not in log.read_bytes():
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"a worker did not start: {log.read_text()[-2000:]}")
                 time.sleep(0.02)

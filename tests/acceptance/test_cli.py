@@ -115,7 +115,7 @@ async def test_sync_says_what_arrived_and_ends_with_1_where_something_did_not(in
     (job,) = json.loads(done.stdout)
     assert (job["tag"], job["status"], job["digest"]) == ("v1", "success", new.digest)
     assert mixed.returncode == 1
-    assert mixed.stdout.strip().endswith("1 of 3 in place")
+    assert mixed.stdout.strip().endswith("1 of 3 synchronized")
     assert "team/app:v2  existed  the target holds another image under this tag; send override=true" in mixed.stderr
     assert "team/app:v3  failed  the tag does not exist in the source repository" in mixed.stderr
 
@@ -124,7 +124,7 @@ def test_an_endpoint_that_does_not_answer_is_told_in_one_sentence(installation: 
     wrong = {**installation.environment, "TAGFERRY_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
     done = tagferry(installation.folder, "sync", "team/app:v1", "--to", f"{SOUTH}/{RELEASE}", environment=wrong)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {wrong['TAGFERRY_ENDPOINT']} cannot be reached")
+    assert done.stderr.startswith(f"error: cannot reach {wrong['TAGFERRY_ENDPOINT']}: ")
     assert done.stderr.count("\n") == 1
 
 

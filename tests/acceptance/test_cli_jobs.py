@@ -77,18 +77,18 @@ async def test_an_interrupted_sync_tells_how_to_stop_what_goes_on_and_that_works
 
     assert code == 130
     (arguments,) = re.findall(
-        r"^team/app goes on in the server; to stop it: tagferry (job cancel team/app --request \S+)$",
+        r"^the jobs of team/app continue on the server; cancel them with: tagferry (job cancel .* --request \S+)$",
         told,
         re.MULTILINE,
     )
     assert await is_running()
     code, shown, _ = await tagferry(ferry, *arguments.split())
     assert (code, shown) == (0, "1 cancelled\n")
-    assert await tagferry(ferry, *arguments.split()) == (0, "nothing of this request is under way\n", "")
+    assert await tagferry(ferry, *arguments.split()) == (0, "no job of this request is waiting or running\n", "")
 
     held.released.set()
     code, shown, told = await tagferry(ferry, "job", "retry", "team/app", "1")
-    assert (code, shown) == (0, "1 of 1 in place\n")
+    assert (code, shown) == (0, "1 of 1 synchronized\n")
     assert told == "team/app:v1  success  copied and verified\n"
     code, shown, _ = await tagferry(ferry, "job", "list", "team/app")
     rows = [line.split() for line in shown.splitlines()]
@@ -108,7 +108,10 @@ async def test_a_sync_whose_time_is_over_ends_with_1_and_its_job_is_found_by_its
     assert [(job["id"], job["status"]) for job in json.loads(shown)] == [(1, "timeout")]
     assert json.loads((await tagferry(ferry, "job", "list", "team/app", "--status", "waiting", "--json"))[1]) == []
     code, shown, _ = await tagferry(ferry, "job", "cancel", "team/app", "1", "7")
-    assert (code, shown) == (0, "1 had ended, or is no job of team/app\n7 had ended, or is no job of team/app\n")
+    assert (code, shown) == (
+        0,
+        "".join(f"{job} not cancelled: it has ended, or is not a job of team/app\n" for job in (1, 7)),
+    )
     code, _, told = await tagferry(ferry, "job", "cancel", "team/app")
     assert code == 1
-    assert told.startswith("error: ID must be given, or --request in its place")
+    assert told.startswith("error: ID or --request is required, but not both")

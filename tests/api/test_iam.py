@@ -292,7 +292,7 @@ async def test_nobody_gets_a_temporary_key(ferry: Deployment, token: dict[str, s
     ("identity", "names"),
     [
         ({"methods": ["assume_role"]}, "auth.identity.methods"),
-        ({"methods": ["token"], "policy": {}}, "auth.identity.policy must be left out"),
+        ({"methods": ["token"], "policy": {}}, "auth.identity.policy is not supported"),
         (
             {"methods": ["token"], "token": {"duration_seconds": 899}},
             "auth.identity.token.duration_seconds must be 900",

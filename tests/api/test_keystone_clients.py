@@ -88,7 +88,7 @@ async def test_a_wrong_method_is_told_all_that_the_path_takes(ferry: Deployment)
     ):
         answer = await ferry.http("PUT", path, headers=headers)
         assert (answer.status, answer.headers["Allow"]) == (405, methods)
-        assert answer.refused()[2] == f"there is no API PUT {path}; the path takes {methods}"
+        assert answer.refused()[2] == f"there is no API PUT {path}; the path allows {methods}"
 
 
 async def test_iams_paths_may_end_with_a_slash(ferry: Deployment) -> None:
@@ -174,7 +174,7 @@ async def test_errors_are_read_as_keystones(ferry: Deployment) -> None:
     client = session.Session(generic.Password(url, **login(ferry)), timeout=30)
     for method, path, error, message in (
         ("GET", "/nothing/here", exceptions.NotFound, "there is no API GET /v3/nothing/here"),
-        ("PUT", "/users", exceptions.MethodNotAllowed, "the path takes"),
+        ("PUT", "/users", exceptions.MethodNotAllowed, "the path allows"),
         ("GET", "/users/unknown", exceptions.NotFound, "user unknown does not exist"),
     ):
         with pytest.raises(error, match=message):

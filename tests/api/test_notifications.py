@@ -107,7 +107,7 @@ async def test_a_region_without_a_token_says_what_to_do(told: Deployment):
 
     status, code, message = answer.refused()
     assert (status, code) == (403, "SVCSTG.SWR.4039002")
-    assert "give it a notifications_token in the configuration" in message
+    assert "set its notifications_token in the configuration" in message
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"events": {}}', b"\xff", b"[" * 100_000])

@@ -172,7 +172,7 @@ async def test_a_user_is_changed(ferry: Deployment, somebody: tuple[str, AccessK
 async def test_a_user_stays_in_its_domain(ferry: Deployment, somebody: tuple[str, AccessKey]) -> None:
     code, message = await refused_by_iam(ferry, *keystone_update(somebody[0], domain_id="other"))
     assert code == BAD
-    assert message.startswith("user.domain_id must be the user's own")
+    assert message.startswith("user.domain_id must be the user's domain")
 
 
 async def test_a_user_is_deleted(ferry: Deployment, somebody: tuple[str, AccessKey]) -> None:
@@ -192,7 +192,7 @@ async def test_a_user_changes_its_own_password_by_the_old_one(ferry: Deployment)
     assert code == (401, "SVCSTG.SWR.4010000")
     assert "password is wrong" in message
     for new, names in (
-        (password, "user.password must not be the one so far"),
+        (password, "user.password must differ from the current password"),
         ("short", "password must be at least 8"),
     ):
         code, message = await refused_by_iam(ferry, *new_password(user_id, password, new), key=key)

@@ -188,7 +188,7 @@ async def test_a_change_that_waits_for_a_silent_region_is_answered_504_and_said_
         answer = await deployment.http(method, path, region=EAST, body=body, headers=headers)
 
         status, _, message = answer.refused()
-        assert (status, "the change goes on" in message) == (504, True), message
+        assert (status, "the change continues" in message) == (504, True), message
 
 
 async def test_changes_that_go_on_at_a_silent_region_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

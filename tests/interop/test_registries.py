@@ -60,7 +60,7 @@ async def test_an_image_crosses_with_its_signatures_there_and_back_and_is_delete
             await sync(ferry, NORTH, APP, SOUTH, TEAM)
         assert len(asked) <= IN_PLACE, asked
         (checked,) = await check_regions(ferry.settings, [SOUTH], None)
-        assert checked.is_fine, checked.told
+        assert checked.is_ok, checked.summary
 
         await sync(ferry, SOUTH, APP, NORTH, RELEASE)
 
@@ -161,7 +161,7 @@ async def test_what_is_missing_to_reach_a_registry_is_named(
 
             assert (job["status"], told in job["reason"]) == ("failed", True), job["reason"]
             (checked,) = await check_regions(ferry.settings, [SOUTH], None)
-            assert (checked.is_fine, told in checked.told) == (False, True), checked.told
+            assert (checked.is_ok, told in checked.summary) == (False, True), checked.summary
 
 
 async def signed(ferry: Deployment, skopeo: Client, debian: DebianImage) -> dict[str, Digest]:

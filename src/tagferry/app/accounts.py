@@ -1,4 +1,4 @@
-"""Builds everything about who may do what."""
+"""Build the accounts: users, keys, organizations and access control."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,7 +28,7 @@ ADMIN = "admin"
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """Everything about who may do what, on an open database."""
+    """The services for accounts, on an open database."""
 
     database: Database
     supervisor: Supervisor
@@ -43,7 +43,7 @@ class Accounts:
 
 @dataclass(frozen=True, slots=True)
 class FirstAdmin:
-    """The administrator made at the first start; shown once."""
+    """The administrator created at the first start, with its secrets."""
 
     name: str
     password: str
@@ -52,13 +52,13 @@ class FirstAdmin:
 
 @asynccontextmanager
 async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
-    """Open the database, brought up to date, with the accounts in it."""
+    """Open and migrate the database, and build the services for accounts on it."""
     protect(settings)
     database = Database(settings.effective_database_url)
     _require_content(settings)
     try:
         await database.migrate()
-        # What the database's library made is as open as the process lets it be, in a directory that is not.
+        # The database library creates files with default permissions.
         protect(settings)
         open_regions = frozenset(
             RegionId(name) for name, region in settings.regions.items() if region.organizations == "open"
@@ -85,7 +85,7 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
 
 
 async def ensure_admin(accounts: Accounts) -> FirstAdmin | None:
-    """Create the administrator where there is no user yet."""
+    """Create the administrator if there is no user yet. Return it if it was created."""
     if await accounts.users.list_users():
         return None
     password = random_password()
@@ -94,10 +94,12 @@ async def ensure_admin(accounts: Accounts) -> FirstAdmin | None:
 
 
 def _require_content(settings: Settings) -> None:
-    """Refuse an empty file where a database was: it would be taken for a first start, with a new administrator.
+    """Check that an existing installation's database file is not empty.
+
+    An empty file would look like a first start and get a new administrator.
 
     Raises:
-        Unavailable: nothing was changed.
+        Unavailable: the file is empty; nothing was changed.
     """
     file = settings.data_dir / "tagferry.db"
     if settings.database_url or not file.is_file() or file.stat().st_size:

@@ -1,4 +1,4 @@
-"""Builds what goes on by itself: whatever follows the tags of repositories, and what is done now and then."""
+"""Build the background work: rules, triggers, retention, housekeeping and scrubbing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ from tagferry.tls import ClientTls
 
 @dataclass(frozen=True, slots=True)
 class AutomationComponents:
-    """What people lay down for repositories, and what carries it out."""
+    """The services of automation: rules, triggers and retention policies, and what executes them."""
 
     watch: TagWatcher
     rules: RuleService
@@ -53,7 +53,7 @@ class AutomationComponents:
 async def open_automation(
     settings: Settings, accounts: Accounts, repositories: Repositories, sync: SyncComponents
 ) -> AsyncIterator[AutomationComponents]:
-    """Begin to follow tags, to carry policies out, to call webhooks and to forget what is old."""
+    """Build and start automation, housekeeping and scrubbing. Stop them when the context exits."""
     supervisor = accounts.supervisor
     database, regions, is_leader = accounts.database, sync.regions, sync.membership.is_leader
     rules, sync_history, triggers = Rules(database), SyncHistory(database), Triggers(database)

@@ -1,4 +1,4 @@
-"""Builds the application: what answers at each region's address, and everything behind it."""
+"""Build the application: an HTTP application for each served region, and all services behind it."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -52,14 +52,14 @@ class App:
 
 @asynccontextmanager
 async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIterator[App]:
-    """Build everything, begin to work on jobs, and give all of it back at the end.
+    """Build everything and start running jobs. Release all resources when the context exits.
 
     Args:
-        settings: what is configured.
-        slots: jobs that run at once in this process; without it as many as are configured.
+        settings: the configuration.
+        slots: the maximum number of jobs that run at once in this process; by default `sync.tags_in_flight`.
 
     Raises:
-        Unavailable: the database cannot be used, or is used by a process that must be the only one.
+        Unavailable: the database cannot be used, or another process has exclusive use of it.
     """
     async with AsyncExitStack() as stack:
         accounts = await stack.enter_async_context(open_accounts(settings))
@@ -81,7 +81,7 @@ async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIter
 
 @dataclass(frozen=True, slots=True)
 class _Allowances:
-    """The quotas of a region's organizations, as its registry asks for them."""
+    """The quotas of a region's organizations, for its embedded registry."""
 
     quotas: OrganizationQuotas
     region: RegionId
@@ -170,7 +170,7 @@ async def _pushed(
 
 
 def _pulled(downloads: Downloads, region: RegionId, repository: RepositoryName, manifest: Manifest) -> None:
-    # Whoever downloads an image of several platforms is sent its index first, and whoever verifies a signature is sent
-    # that too: what counts is the image itself.
+    # A client that pulls a multi-platform image also gets its index, and one that verifies signatures gets those. Only
+    # the image itself counts.
     if not manifest.is_index and manifest.subject is None:
         downloads.count(region, repository)

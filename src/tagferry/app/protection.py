@@ -1,4 +1,4 @@
-"""Keeps the data directory from other local users."""
+"""Protect the data directory from other local users."""
 
 import os
 import stat
@@ -15,13 +15,13 @@ log = structlog.get_logger(__name__)
 
 
 def protect(settings: Settings) -> None:
-    """Make the data directory, and ensure that only its owner may enter it and read what it contains.
+    """Create the data directory, and make it and its content accessible to its owner only.
 
-    What is made is made so; what is there from before is tightened where it is ours. Below a registry's directory
-    nothing is looked at, since nobody else gets there.
+    Existing paths that belong to this user lose the permissions of others. Paths below a registry's directory are not
+    checked, since other users cannot reach them.
 
     Raises:
-        Invalid: every local user may write to what is not ours to tighten.
+        Invalid: every local user may write to a path that belongs to another user.
     """
     folder = settings.data_dir
     try:
@@ -47,17 +47,17 @@ def _tighten(path: Path) -> None:
     if not found.st_mode & _OTHERS:
         return
     if found.st_mode & stat.S_ISVTX and stat.S_ISDIR(found.st_mode):
-        # Such as /tmp: it is shared on purpose, and its contents are checked one by one.
+        # A directory such as /tmp is shared on purpose; its content is checked path by path.
         log.warning("data_dir is shared by all local users; use a directory of its own", path=str(path))
         return
     try:
         path.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
     except OSError as error:
         if found.st_mode & stat.S_IWOTH:
-            rule = f'must not contain files that every local user may write: "{path}" belongs to user {found.st_uid}'
-            raise Invalid("data_dir", f"{rule}; give it to user {os.geteuid()}, or remove that permission") from None
+            rule = f'must not contain world-writable files: "{path}" belongs to user {found.st_uid}'
+            raise Invalid("data_dir", f"{rule}; change its owner to {os.geteuid()}, or its mode") from None
         log.warning(
-            "other local users can read this path; its owner has to change the mode",
+            "other local users can read this path; its owner must change the mode",
             path=str(path),
             mode=f"{stat.S_IMODE(found.st_mode):o}",
             error=error.strerror,

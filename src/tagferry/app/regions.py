@@ -1,4 +1,4 @@
-"""Builds the regions with their stores."""
+"""Build the regions with their image stores."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,10 +25,10 @@ from tagferry.settings import RegionSettings, Settings
 
 @dataclass(frozen=True, slots=True)
 class StorePersistence:
-    """What stores keep beyond this process, and when to leave to others what is under way.
+    """The state of stores that outlives this process.
 
     Attributes:
-        leaving: set while what is cancelled here is for another process to go on with.
+        leaving: set during shutdown, when uploads that are cancelled here continue in another process.
     """
 
     database: Database
@@ -59,7 +59,7 @@ async def open_regions(settings: Settings, persistence: StorePersistence | None 
 
 
 def _root(settings: Settings, name: str) -> Path:
-    """The directory of an embedded registry."""
+    """Return the directory of an embedded registry."""
     return settings.data_dir / "registries" / name
 
 
@@ -67,7 +67,7 @@ async def _store(
     name: RegionId, region: RegionSettings, settings: Settings, persistence: StorePersistence | None
 ) -> ImageStore:
     if region.is_embedded:
-        # What earlier processes left is removed by its age, later, when the clock is known to be plausible.
+        # Leftovers of earlier processes are removed later, by age, once the clock is known to be plausible.
         return DiskStore(_root(settings, name), name=name, reserve=settings.limits.disk_reserve)
     endpoint = Endpoint(
         name=name,
@@ -97,7 +97,7 @@ async def _store(
 
 
 def _credentials(name: RegionId, region: RegionSettings) -> Credentials | CredentialSource | None:
-    """Return the credentials for a region's registry. Credential helpers are not run before its first request."""
+    """Return the credentials for a region's registry. Credential helpers run at its first request."""
     if region.username is not None and region.password is not None:
         return Credentials(username=region.username, password=region.password.get_secret_value())
     if region.docker_config is None:
@@ -108,7 +108,7 @@ def _credentials(name: RegionId, region: RegionSettings) -> Credentials | Creden
 
 
 def _check(endpoint: Endpoint) -> None:
-    """Raise Invalid if a file or proxy cannot be used; it names the setting or the environment variable."""
+    """Raise Invalid if a file or proxy cannot be used, naming the setting or the environment variable."""
     try:
         endpoint.check()
     except Invalid as error:

@@ -1,4 +1,4 @@
-"""Builds what synchronizes, from the request to the bytes."""
+"""Build the synchronization: queue, worker and copy engine."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ from tagferry.sync.service import SyncService
 
 @dataclass(frozen=True, slots=True)
 class SyncComponents:
-    """What synchronizes between the regions, at work."""
+    """The running components of synchronization."""
 
     regions: Regions
     bus: MessageBus
@@ -44,7 +44,7 @@ class SyncComponents:
 
 @asynccontextmanager
 async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None) -> AsyncIterator[SyncComponents]:
-    """Open the regions and begin to work on jobs; see `open_app`."""
+    """Open the regions and start the worker; the arguments are those of `open_app`."""
     database, leaving = accounts.database, asyncio.Event()
     async with AsyncExitStack() as stack:
         regions = await stack.enter_async_context(open_regions(settings, StorePersistence(database, leaving)))

@@ -1,4 +1,4 @@
-"""The command line: one file a command, loaded when it is called, so that a command starts at once."""
+"""The command line: one module per command, imported only when that command runs."""
 
 import gc
 import importlib
@@ -18,7 +18,7 @@ _COMMANDS = ("init", "serve", "worker", "sync", "job", "demo", "user", "key", "o
 
 
 class _Commands(TyperGroup):
-    """Finds a command in the module of its name, as that module's `app`."""
+    """A group that loads each command from the module of the same name, where it is `app`."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(_COMMANDS)
@@ -28,7 +28,7 @@ class _Commands(TyperGroup):
             return None
         command = get_command(importlib.import_module(f"tagferry.cli.{cmd_name}").app)
         command.name = cmd_name
-        # What was imported stays to the end, so nobody need look through it for garbage.
+        # Imported modules live until exit, so the garbage collector need not scan them.
         gc.freeze()
         return command
 
@@ -54,12 +54,12 @@ def tagferry(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Moves container images between registries, complete and bit-identical."""
+    """Copy container images between registries, complete and bit-identical."""
 
 
 def main() -> None:
-    """Run the command line; an error is one sentence on standard error, and exit code 1."""
-    # What libraries make, such as the database's files and the audit log, is for this user alone from the beginning.
+    """Run the command line. An error prints one sentence to standard error and exits with code 1."""
+    # Files that libraries create, such as the database and the audit log, must be private from the start.
     os.umask(0o077)
     try:
         app()

@@ -1,4 +1,4 @@
-"""How commands reach the accounts of an installation."""
+"""Access to an installation's accounts, for commands that work on its database."""
 
 import os
 import sys
@@ -11,38 +11,41 @@ from tagferry.cli.options import out
 from tagferry.settings import Settings
 
 FIRST_ADMIN_FILE = "first-admin.txt"
-"""The file in `data_dir` with the secrets of an administrator that was made where nobody looked on."""
+"""The file in `data_dir` with the first administrator's secrets, if it was created without a terminal."""
 
 
 @asynccontextmanager
 async def accounts_of(config: Path) -> AsyncIterator[Accounts]:
-    """The accounts of the installation that this configuration describes."""
+    """Open the accounts of the installation that a configuration file describes."""
     async with open_accounts(Settings.load(config)) as accounts:
         yield accounts
 
 
 def show_first_admin(admin: FirstAdmin) -> None:
-    """Show the generated secrets, this once."""
-    out.print("The administrator's secrets, shown this once; keep them safe:\n")
+    """Print the generated secrets. They are not shown again."""
+    out.print("The administrator's secrets, shown only once; keep them safe:\n")
     out.print(_secrets(admin), soft_wrap=True, markup=False)
 
 
 def deliver_first_admin(admin: FirstAdmin, folder: Path) -> None:
-    """Show the generated secrets on a terminal; what is written elsewhere may be kept as a log, so a file gets them."""
+    """Print the generated secrets to a terminal, or write them to a private file.
+
+    Output that does not go to a terminal may be kept as a log, which must not contain secrets.
+    """
     if sys.stdout.isatty():
         show_first_admin(admin)
         return
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / FIRST_ADMIN_FILE
-    # An earlier one may have been made with other rights, or be a link to elsewhere.
+    # An existing file may have other permissions or be a symbolic link.
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(_secrets(admin))
         file.flush()
         os.fsync(file.fileno())
     out.print(
-        f"The administrator's secrets are in {path}, which only its owner may read; note them, then delete the file. "
-        f"For new ones run: tagferry user password {admin.name}, tagferry key create {admin.name}",
+        f"The administrator's secrets are in {path}, which only its owner can read; save them, then delete the file. "
+        f"To replace them, run: tagferry user password {admin.name}, tagferry key create {admin.name}",
         soft_wrap=True,
         markup=False,
     )

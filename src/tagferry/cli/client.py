@@ -1,4 +1,4 @@
-"""A client of the management API, as the commands use it: signed with AK/SK, JSON in and out."""
+"""A client of the management API for the commands: requests are signed with AK/SK, bodies are JSON."""
 
 import json
 import secrets
@@ -21,14 +21,16 @@ from tagferry.names import Namespace, Repository
 from tagferry.tls import ClientTls
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_read=120)
+_CHECK_ENDPOINT = "check that the endpoint is a tagferry region"
+_CHECK_ENDPOINT = "check that the endpoint is a tagferry region"
 
 
 @dataclass(frozen=True, slots=True)
 class StartedJobs:
-    """What a request started or joined.
+    """The jobs that a request started or joined.
 
     Attributes:
-        tags: the tag of each job's id.
+        tags: the tag of each job, by job id.
     """
 
     request_id: str
@@ -36,13 +38,13 @@ class StartedJobs:
 
 
 class ManagementClient:
-    """Calls one region's management API.
+    """A client of one region's management API.
 
     Args:
         endpoint: the region's address, `http://HOST:PORT` or https.
-        access_key: who signs.
-        secret_key: what it signs with.
-        ca_file: PEM file with authorities to trust in addition to the system's.
+        access_key: the access key that signs the requests.
+        secret_key: its secret.
+        ca_file: PEM file with certificate authorities to trust in addition to the system's.
     """
 
     def __init__(self, endpoint: str, access_key: str, secret_key: str, *, ca_file: Path | None = None) -> None:
@@ -70,46 +72,46 @@ class ManagementClient:
         return self._started(await self._call("POST", path, body=body, headers={"Prefer": "respond-async"}))
 
     async def retry_jobs(self, namespace: Namespace, repository: Repository, body: dict[str, Any]) -> StartedJobs:
-        """Start those of the named sync jobs again that failed, without waiting for them."""
+        """Retry the selected sync jobs that failed, without waiting for them."""
         path = f"{_repository_path(namespace, repository)}/sync_job/retry"
         return self._started(await self._call("POST", path, body=body))
 
     async def cancel_jobs(self, namespace: Namespace, repository: Repository, body: dict[str, Any]) -> list[int]:
-        """Cancel the named sync jobs; returns the ids of those that had not ended."""
+        """Cancel the selected sync jobs. Return the ids of those that had not ended."""
         answer = await self._call("POST", f"{_repository_path(namespace, repository)}/sync_job/cancel", body=body)
         if not isinstance(answer, dict) or not isinstance(answer.get("cancelled"), list):
-            raise Unavailable(f"{self._base} answered something else than the ids of jobs; is it tagferry?")
+            raise self._unexpected("a list of job ids")
         cancelled: list[int] = answer["cancelled"]
         return cancelled
 
     async def plan_sync(self, namespace: Namespace, repository: Repository, body: dict[str, Any]) -> dict[str, Any]:
-        """What a synchronization with this body would do; see `SyncPlan` in the API's description."""
+        """Return the plan of a synchronization with this body (`SyncPlan` in the OpenAPI document)."""
         plan = await self._call("POST", f"{_repository_path(namespace, repository)}/sync_plan", body=body)
         if not isinstance(plan, dict) or not isinstance(plan.get("tags"), list):
-            raise Unavailable(f"{self._base} answered something else than a plan; is it tagferry?")
+            raise self._unexpected("a synchronization plan")
         return plan
 
     async def sync_jobs(
         self, namespace: Namespace, repository: Repository, job_ids: list[int]
     ) -> dict[int, dict[str, Any]]:
-        """These sync jobs of a repository, by id."""
+        """Return these sync jobs of a repository, by id."""
         jobs = ",".join(str(job_id) for job_id in job_ids)
         return {job["id"]: job for job in await self.list_jobs(namespace, repository, limit=1000, jobs=jobs)}
 
     async def list_jobs(
         self, namespace: Namespace, repository: Repository, *, limit: int, **terms: str
     ) -> list[dict[str, Any]]:
-        """A repository's newest sync jobs that meet the terms: `status`, `request`, `jobs`; empty ones say nothing."""
+        """Return a repository's newest sync jobs, filtered by `status`, `request` and `jobs` if not empty."""
         wanted = {"limit": str(limit), "offset": "0", **{name: term for name, term in terms.items() if term}}
         query = f"filter={quote('|'.join(f'{name}::{term}' for name, term in wanted.items()), safe='~')}"
         return self._jobs(await self._call("GET", f"{_repository_path(namespace, repository)}/sync_job", query=query))
 
     async def list_regions(self) -> list[dict[str, Any]]:
-        """The regions that the process knows; see `RegionItem` in the API's description."""
+        """Return the regions of the server (`RegionItem` in the OpenAPI document)."""
         regions = await self._call("GET", "/v2/manage/regions")
         if isinstance(regions, list) and all(isinstance(region, dict) and "regionID" in region for region in regions):
             return regions
-        raise Unavailable(f"{self._base} answered something else than regions; is it tagferry?")
+        raise self._unexpected("a list of regions")
 
     async def create_organization(self, namespace: Namespace) -> None:
         """Create an organization."""
@@ -122,7 +124,10 @@ class ManagementClient:
     def _jobs(self, listed: Any) -> list[dict[str, Any]]:
         if isinstance(listed, list) and all(isinstance(job, dict) and {"id", "tag"} <= job.keys() for job in listed):
             return listed
-        raise Unavailable(f"{self._base} answered something else than sync jobs; is it tagferry?")
+        raise self._unexpected("a list of sync jobs")
+
+    def _unexpected(self, expected: str) -> Unavailable:
+        return Unavailable(f"{self._base} did not return {expected}; {_CHECK_ENDPOINT}")
 
     async def _call(
         self,
@@ -139,23 +144,23 @@ class ManagementClient:
         if body is not None:
             sent["Content-Type"] = "application/json"
         if method != "GET":
-            # Dates count seconds, and a signature is good once: two equal requests must not have the same.
+            # A signature is accepted once and its date has a resolution of one second, so equal requests need a nonce.
             sent["X-Request-Nonce"] = secrets.token_hex(8)
         request = signing.Request(method=method, path=path, query=query, headers=list(sent.items()), body=content)
         sent |= signing.sign(request, self._access_key, self._secret_key, now=datetime.now(UTC)) | self._proxy_headers
         url = f"{self._base}{path}" + (f"?{query}" if query else "")
         try:
-            # What is signed must be what is sent, so the library must not encode the path and query its own way.
+            # The signature covers the encoded path and query, so the library must send them unchanged.
             async with self._session.request(
                 method, URL(url, encoded=True), data=content, headers=sent, allow_redirects=False, **self._proxy
             ) as response:
                 return _read(response.status, await response.read(), self._base)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"{self._base} cannot be reached: {error or type(error).__name__}") from None
+            raise Unavailable(f"cannot reach {self._base}: {error or type(error).__name__}") from None
 
 
 def _address(endpoint: str) -> str:
-    """Scheme, host and port of an endpoint that has nothing else."""
+    """Return the scheme, host and port of an endpoint; raises Invalid if it has any other part."""
     try:
         url = URL(endpoint)
         if url.scheme in ("http", "https") and url.host and URL(endpoint.rstrip("/")) == url.origin():
@@ -166,12 +171,12 @@ def _address(endpoint: str) -> str:
 
 
 def _proxy_of(base: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The proxy that the environment names, in aiohttp's terms, and the headers that it reads in a request itself."""
+    """Return the environment's proxy as arguments for aiohttp, and the headers that the proxy reads in each request."""
     proxy = Proxies().find(origin_of(base))
     if proxy is None:
         return {}, {}
     secret = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
-    # A tunnel is asked for in a request of its own; without TLS the proxy reads every request.
+    # With TLS, only the CONNECT request is for the proxy; without it, the proxy reads every request.
     is_tunnel = base.startswith("https:")
     return {"proxy": str(proxy), "proxy_headers": secret if is_tunnel else None}, {} if is_tunnel else secret
 
@@ -180,12 +185,12 @@ def _read(status: int, content: bytes, base: str) -> Any:
     try:
         document = json.loads(content) if content else None
     except ValueError:
-        raise Unavailable(f"{base} answered {status} with something else than JSON; is it tagferry?") from None
+        raise Unavailable(f"{base} returned {status} with a body that is not JSON; {_CHECK_ENDPOINT}") from None
     if status < 300:
         return document
     if isinstance(document, dict) and "error_msg" in document:
         raise Refused(f"{document['error_msg']} ({document.get('error_code')}, request {document.get('request_id')})")
-    raise Unavailable(f"{base} answered {status}; is it tagferry?")
+    raise Unavailable(f"{base} returned {status}; {_CHECK_ENDPOINT}")
 
 
 def _repository_path(namespace: Namespace, repository: Repository) -> str:

@@ -1,4 +1,4 @@
-"""`tagferry demo`: two regions, one image, one API call; nothing else installed."""
+"""`tagferry demo`: copy an image between two regions of this process, without any other software."""
 
 import asyncio
 import socket
@@ -57,7 +57,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds that the three steps took."""
+    """The duration of each step, in seconds."""
 
     pushed: float
     synchronized: float
@@ -66,9 +66,11 @@ class Timing:
 
 @app.command()
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the regions running, and print what to try.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the regions running until Ctrl-C, and print commands to try.")
+    ] = False,
 ) -> None:
-    """Push a multi-platform image to one region, synchronize it to another, and compare every digest."""
+    """Push a multi-platform image to one region, synchronize it to another, and compare all digests."""
     run(_demo(keep=keep))
 
 
@@ -91,7 +93,7 @@ async def _demo(*, keep: bool) -> None:
 
 @asynccontextmanager
 async def _stage(directory: Path) -> AsyncIterator[Stage]:
-    """Two embedded regions with an administrator and an organization each, listening."""
+    """Serve two embedded regions, with an administrator and an organization in each."""
     addresses = {region: f"127.0.0.1:{_free_port(port)}" for region, port in _PORTS.items()}
     regions = {region: {"listen": address} for region, address in addresses.items()}
     settings = Settings.parse({"data_dir": directory / "data", "regions": regions})
@@ -108,17 +110,17 @@ async def _stage(directory: Path) -> AsyncIterator[Stage]:
 
 
 async def _build_image(stage: Stage) -> DemoImage:
-    def tell(step: str) -> None:
+    def report(step: str) -> None:
         out.print(f"  [dim]{step}[/dim]", soft_wrap=True)
 
-    image = await asyncio.to_thread(build, stage.directory / "image", progress=tell)
+    image = await asyncio.to_thread(build, stage.directory / "image", progress=report)
     platforms = ", ".join(child.platform or "?" for child in image.index.children)
     out.print(f"[green]✓[/green] built an image for {platforms}: {len(image.blobs)} blobs, {decimal(image.size)}")
     return image
 
 
 async def _push(stage: Stage, image: DemoImage) -> None:
-    """Push as docker would: over the registry API, logged in."""
+    """Push the image through the registry API, as docker does."""
     repository = RepositoryName.of(SOURCE_ORG, REPOSITORY)
     async with _registry(stage, SOURCE) as registry:
         with _bar(f"pushing to {SOURCE}", image.size) as advance:
@@ -131,7 +133,7 @@ async def _push(stage: Stage, image: DemoImage) -> None:
 
 
 async def _synchronize(stage: Stage) -> None:
-    """The API call that all of this is about."""
+    """Start the synchronization with one API call, and follow it."""
     body = {
         "imageTag": [TAG],
         "override": False,
@@ -144,22 +146,22 @@ async def _synchronize(stage: Stage) -> None:
         followed = Followed(SOURCE_ORG, REPOSITORY, started.tags)
         for job in await follow(client, [followed], console=out):
             if job["status"] != "success":
-                raise Corrupt(f"the synchronization ended as {job['status']}: {job['reason']}")
+                raise Corrupt(f"the synchronization ended with status {job['status']}: {job['reason']}")
 
 
 async def _pull_back(stage: Stage, image: DemoImage) -> None:
-    """Read everything from the second region, and compare it with what was built."""
+    """Pull the image from the target region, and compare it with the one that was built."""
     repository = RepositoryName.of(TARGET_ORG, REPOSITORY)
     async with _registry(stage, TARGET) as registry:
         index = await registry.get_manifest(repository, TAG)
         if index.raw != image.index.raw:
-            raise Corrupt(f"{TAG} arrived as {index.digest} instead of {image.index.digest}")
+            raise Corrupt(f"{TAG} has the digest {index.digest} in {TARGET}; expected {image.index.digest}")
         blobs: dict[Digest, Descriptor] = {}
         for child in index.children:
             manifest = await registry.get_manifest(repository, child.digest)
             blobs |= {blob.digest: blob for blob in manifest.blobs}
         if blobs.keys() != image.blobs.keys():
-            raise Corrupt("the image in the second region lists other blobs than the one that was pushed")
+            raise Corrupt(f"the image in {TARGET} does not list the blobs of the image that was pushed")
         with _bar(f"pulling from {TARGET}", image.size) as advance:
             for blob in blobs.values():
                 async with registry.read_blob(repository, blob) as chunks:
@@ -233,4 +235,4 @@ def _free_port(preferred: int) -> int:
                 continue
             number: int = candidate.getsockname()[1]
             return number
-    raise Unavailable("no port of 127.0.0.1 is free")
+    raise Unavailable("no free port on 127.0.0.1")

@@ -1,20 +1,20 @@
-"""What to try next, once the demo's regions stand: with curl, the SDK, docker and skopeo."""
+"""Commands to try against the regions of `tagferry demo --keep`: curl, the SDK, docker and skopeo."""
 
 from tagferry.app import FirstAdmin
 from tagferry.names import RegionId
 
 
 def text(urls: dict[RegionId, str], admin: FirstAdmin) -> str:
-    """Commands to paste into another terminal."""
+    """Return commands to paste into another terminal."""
     source, target = urls.values()
     source_host, target_host = source.removeprefix("http://"), target.removeprefix("http://")
     variables = "\n".join(
         f"export HUAWEICLOUD_SDK_REGION_SWR_{name.upper().replace('-', '_')}={url}" for name, url in urls.items()
     )
     return f"""
-The regions stay up until Ctrl-C. In another terminal:
+The regions run until Ctrl-C. In another terminal:
 
-# who you are
+# credentials and endpoints
 export CLOUD_SDK_AK={admin.key.access_key} CLOUD_SDK_SK={admin.key.secret_key}
 export TAGFERRY_ENDPOINT={source}
 {variables}

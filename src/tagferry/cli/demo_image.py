@@ -1,7 +1,7 @@
-"""A real multi-platform image for `tagferry demo`, built from what every machine has.
+"""A multi-platform image for `tagferry demo`, built from files that every machine has.
 
-Both platforms share one layer, Python's own standard library; each has a layer of data besides, large enough to
-watch it move. The same Python builds the same digests.
+Both platforms share one layer, Python's standard library. Each also has its own layer of data, large enough for a
+visible transfer. The digests depend only on the Python installation.
 """
 
 import gzip
@@ -35,9 +35,9 @@ class DemoImage:
     """An image on disk.
 
     Attributes:
-        index: lists one manifest a platform.
-        manifests: the index's children, in its order.
-        blobs: every config and layer, as a file.
+        index: the index, with one manifest for each platform.
+        manifests: the index's children, in the same order.
+        blobs: the file of every config and layer.
     """
 
     index: Manifest
@@ -46,7 +46,7 @@ class DemoImage:
 
     @property
     def size(self) -> int:
-        """Bytes of all blobs together, each counted once."""
+        """The size of all blobs in bytes, each counted once."""
         return sum(path.stat().st_size for path in self.blobs.values())
 
 
@@ -66,9 +66,9 @@ def build(directory: Path, *, progress: Callable[[str], None], data_bytes: int =
     """Build the image in a directory.
 
     Args:
-        directory: where the blobs are written; made if it is not there.
-        progress: told in a few words what is being built.
-        data_bytes: size of each platform's own layer; the default makes more than 100 MB of both.
+        directory: where to write the blobs; created if it does not exist.
+        progress: called with a short description of each step.
+        data_bytes: size of each platform's own layer; the default is more than 100 MB for both.
     """
     directory.mkdir(parents=True, exist_ok=True)
     blobs: dict[Digest, Path] = {}
@@ -77,7 +77,7 @@ def build(directory: Path, *, progress: Callable[[str], None], data_bytes: int =
     manifests = []
     for architecture in ARCHITECTURES:
         progress(f"writing {data_bytes:,} bytes of data for linux/{architecture}")
-        # Random data does not compress: level 0 stores it, and the time goes into hashing alone.
+        # Random data does not compress, so level 0 stores it without spending time.
         data = _write_layer(
             directory,
             blobs,
@@ -142,7 +142,7 @@ def _write_layer(
     unfinished = directory / "unfinished.tar.gz"
     with unfinished.open("wb") as file:
         compressed = _Tee(file)
-        # No file name and no time in the header: the same content has the same digest.
+        # Without a file name and time in the header, the same content has the same digest.
         with gzip.GzipFile(
             filename="", mode="wb", fileobj=cast("IO[bytes]", compressed), compresslevel=level, mtime=0
         ) as packed:
@@ -189,7 +189,7 @@ def _blob_path(directory: Path, digest: Digest) -> Path:
 
 @dataclass(slots=True)
 class _Tee:
-    """Passes bytes on and hashes them, so that a layer's two digests come of one pass."""
+    """A writer that hashes what it forwards, so that one pass gives both digests of a layer."""
 
     target: Any
     _hash: Any = field(default_factory=hashlib.sha256)
@@ -208,10 +208,10 @@ class _Tee:
 
 
 class _RandomBytes:
-    """A file of pseudo-random bytes that depend on the seed alone; never in memory at once."""
+    """A file of pseudo-random bytes determined by the seed, generated piece by piece."""
 
     def __init__(self, seed: str, length: int) -> None:
-        # Not for secrets: the bytes shall be the same every time.
+        # Not for secrets: the bytes must be reproducible.
         self._random = random.Random(seed)  # noqa: S311
         self._left = length
 

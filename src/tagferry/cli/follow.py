@@ -1,4 +1,4 @@
-"""Follows sync jobs through the API, and shows how far they are: bars on a terminal, lines elsewhere."""
+"""Follow sync jobs through the API and show their progress: bars on a terminal, lines elsewhere."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -16,12 +16,17 @@ from tagferry.names import Namespace, Repository
 _POLL_SECONDS = 0.25
 _ENDED = frozenset({"success", "failed", "timeout", "cancel", "existed"})
 COLOURS = {"success": "green", "existed": "yellow", "running": "cyan", "waiting": "dim"}
-"""The colour of each state; others are red."""
+"""The color of each status; others are red."""
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A repository's jobs to follow: the tag of each job id, and the request that asked for them."""
+    """Jobs of one repository to follow.
+
+    Attributes:
+        tags: the tag of each job, by job id.
+        request_id: the request that started them.
+    """
 
     namespace: Namespace
     repository: Repository
@@ -29,14 +34,14 @@ class Followed:
     request_id: str = ""
 
     def label(self, tag: str) -> str:
-        """The image's name."""
+        """Return the image's name."""
         return f"{self.namespace}/{self.repository}:{tag}"
 
 
 async def follow(client: ManagementClient, followed: list[Followed], *, console: Console) -> list[dict[str, Any]]:
-    """Watch until every job has ended; returns their last records."""
-    with _Board(console) as board:
-        ends = await asyncio.gather(*(_follow_one(client, one, board.show) for one in followed))
+    """Show the progress until every job has ended. Return the final records."""
+    with _ProgressDisplay(console) as display:
+        ends = await asyncio.gather(*(_follow_one(client, one, display.show) for one in followed))
     return [job for end in ends for job in end]
 
 
@@ -57,7 +62,7 @@ async def _follow_one(client: ManagementClient, followed: Followed, show: Show) 
 
 
 def waiting_for(job: Mapping[str, Any], now: datetime | None = None) -> str:
-    """Describe what a job waits for if its registry is unavailable: its next attempt, when that is, and why."""
+    """Describe the next attempt of a waiting job, with its time and the last error; "" if the job has not failed."""
     if not job.get("attempts") or job["status"] != "waiting":
         return ""
     due = job.get("nextAttemptAt")
@@ -66,8 +71,8 @@ def waiting_for(job: Mapping[str, Any], now: datetime | None = None) -> str:
     return f"waiting for attempt {job['attempts'] + 1}{when}: {job['lastError']}"
 
 
-class _Board:
-    """The display: a bar for each image on a terminal, else a line for each that has ended or is retried."""
+class _ProgressDisplay:
+    """A progress bar for each image on a terminal, else a line when an image ends or is retried."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -83,7 +88,7 @@ class _Board:
             disable=not console.is_terminal,
         )
 
-    def __enter__(self) -> "_Board":
+    def __enter__(self) -> "_ProgressDisplay":
         self._progress.start()
         return self
 
@@ -106,7 +111,7 @@ class _Board:
             self._console.print(f"{label}  {status}  {job['reason']}", soft_wrap=True, markup=False)
 
     def _print_attempt(self, label: str, job: Mapping[str, Any]) -> None:
-        """Print once for each failed attempt why it is retried, on a terminal above the bars."""
+        """Print each failed attempt once with its error; on a terminal, above the bars."""
         waits = waiting_for(job)
         if waits and self._attempts.get(label) != job["attempts"]:
             self._attempts[label] = job["attempts"]
@@ -114,7 +119,7 @@ class _Board:
 
 
 def _speed(job: Mapping[str, Any]) -> str:
-    """What the server says of a running copy's rate and rest."""
+    """Format the rate and the remaining time that the server reports for a running copy."""
     rate, left = job["bytesPerSecond"], job["secondsLeft"]
     if rate is None:
         return ""

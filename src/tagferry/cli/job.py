@@ -1,4 +1,4 @@
-"""`tagferry job`: what became of synchronizations; cancel them, try failed ones again."""
+"""`tagferry job`: list, cancel and retry sync jobs."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -12,35 +12,35 @@ from rich.text import Text
 from tagferry.cli.client import ManagementClient
 from tagferry.cli.follow import COLOURS, Followed, follow, waiting_for
 from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, err, out, run
-from tagferry.cli.watch import conclude, watch
+from tagferry.cli.watch import report_outcome, run_interruptible
 from tagferry.errors import Invalid
 from tagferry.names import Namespace, Repository
 
-app = typer.Typer(help="Synchronizations of a repository, tag by tag.", no_args_is_help=True)
+app = typer.Typer(help="List, cancel and retry sync jobs. Each job copies one tag.", no_args_is_help=True)
 
-Place = Annotated[str, typer.Argument(metavar="ORG/REPO")]
-Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID...]", help="The jobs' ids.")]
-Request = Annotated[str, typer.Option("--request", metavar="ID", help="The jobs of this request.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the jobs' records as JSON.")]
+RepositoryArgument = Annotated[str, typer.Argument(metavar="ORG/REPO", help="The source repository.")]
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID...]", help="Select jobs by id.")]
+Request = Annotated[str, typer.Option("--request", metavar="ID", help="Select the jobs of this request.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the job records as JSON.")]
 
 
 @app.command("list")
 def list_jobs(
-    place: Place,
+    repository: RepositoryArgument,
     endpoint: Endpoint,
     access_key: AccessKey,
     secret_key: SecretKey,
     request: Request = "",
-    status: Annotated[str, typer.Option(help="Only these, as failed,timeout.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="The newest so many.")] = 50,
+    status: Annotated[str, typer.Option(help="Filter by status, e.g. failed,timeout.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of jobs.")] = 50,
     ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """List a repository's newest synchronizations."""
+    """List the newest sync jobs of a repository."""
 
     async def work() -> list[dict[str, Any]]:
         async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
-            return await client.list_jobs(*_parse(place), limit=limit, status=status, request=request)
+            return await client.list_jobs(*_parse(repository), limit=limit, status=status, request=request)
 
     jobs = run(work())
     if as_json:
@@ -51,7 +51,7 @@ def list_jobs(
 
 @app.command()
 def cancel(
-    place: Place,
+    repository: RepositoryArgument,
     endpoint: Endpoint,
     access_key: AccessKey,
     secret_key: SecretKey,
@@ -59,25 +59,25 @@ def cancel(
     request: Request = "",
     ca_file: CaFile = None,
 ) -> None:
-    """Stop synchronizations that have not ended, whoever waits for them."""
+    """Cancel sync jobs that have not ended, also for other requests that wait for them."""
     wanted = _selection(ids, request)
 
     async def work() -> list[int]:
         async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
-            return await client.cancel_jobs(*_parse(place), wanted)
+            return await client.cancel_jobs(*_parse(repository), wanted)
 
     cancelled = run(work())
     for job_id in cancelled:
         out.print(f"{job_id} cancelled")
     for job_id in sorted(set(ids or ()) - set(cancelled)):
-        out.print(f"{job_id} had ended, or is no job of {place}", markup=False)
+        out.print(f"{job_id} not cancelled: it has ended, or is not a job of {repository}", markup=False)
     if not cancelled and request:
-        out.print("nothing of this request is under way")
+        out.print("no job of this request is waiting or running")
 
 
 @app.command()
 def retry(
-    place: Place,
+    repository: RepositoryArgument,
     endpoint: Endpoint,
     access_key: AccessKey,
     secret_key: SecretKey,
@@ -86,31 +86,31 @@ def retry(
     ca_file: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Retry jobs that failed, timed out, were cancelled or wait for their next attempt, and watch them.
+    """Retry jobs that failed, timed out, were cancelled or wait for their next attempt, and follow them.
 
-    The exit code is 1 if a tag is not copied.
+    Exits with code 1 if a tag is not copied.
     """
     wanted = _selection(ids, request)
     followed: list[Followed] = []
 
     async def work() -> list[dict[str, Any]]:
         async with ManagementClient(endpoint, access_key, secret_key, ca_file=ca_file) as client:
-            started = await client.retry_jobs(*_parse(place), wanted)
+            started = await client.retry_jobs(*_parse(repository), wanted)
             if started.tags:
-                followed.append(Followed(*_parse(place), started.tags, started.request_id))
+                followed.append(Followed(*_parse(repository), started.tags, started.request_id))
             return await follow(client, followed, console=err)
 
-    conclude(watch(work(), followed), as_json=as_json)
+    report_outcome(run_interruptible(work(), followed), as_json=as_json)
 
 
-def _parse(place: str) -> tuple[Namespace, Repository]:
-    namespace, _, repository = place.partition("/")
+def _parse(text: str) -> tuple[Namespace, Repository]:
+    namespace, _, repository = text.partition("/")
     return Namespace(namespace, field="ORG"), Repository(repository, field="REPO")
 
 
 def _selection(ids: list[int] | None, request: str) -> dict[str, Any]:
     if bool(ids) == bool(request):
-        raise Invalid("ID", "must be given, or --request in its place; `tagferry job list --json` shows both")
+        raise Invalid("ID", "or --request is required, but not both; list both with: tagferry job list --json")
     return {"requestId": request} if request else {"jobs": ids}
 
 
@@ -131,6 +131,6 @@ def _table(jobs: list[dict[str, Any]]) -> Table:
 
 
 def _age(created_at: str) -> str:
-    """How long ago that was, without fractions of a second."""
+    """Return the time since then in whole seconds."""
     seconds = (datetime.now(UTC) - datetime.fromisoformat(created_at)).total_seconds()
     return str(timedelta(seconds=max(0, round(seconds))))

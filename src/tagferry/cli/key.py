@@ -1,4 +1,4 @@
-"""`tagferry key`: access keys (AK/SK) to sign requests with."""
+"""`tagferry key`: manage the access keys (AK/SK) that sign requests."""
 
 from datetime import datetime
 from pathlib import Path
@@ -12,13 +12,15 @@ from tagferry.accounts.model import AccessKey
 from tagferry.cli.accounts import accounts_of
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
 
-app = typer.Typer(help="Access keys (AK/SK).", no_args_is_help=True)
-Description = Annotated[str, typer.Option("--for", help="What the key is for, to tell it from others.")]
+app = typer.Typer(help="Manage access keys (AK/SK).", no_args_is_help=True)
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The name of the key's user.")]
+KeyArgument = Annotated[str, typer.Argument(metavar="ACCESS_KEY", help="The access key's id (AK).")]
+Description = Annotated[str, typer.Option("--for", help="Describe the key's purpose.")]
 
 
 @app.command()
-def create(user: str, description: Description = "", config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Make an access key for a user, and show its secret once."""
+def create(user: UserArgument, description: Description = "", config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Create an access key for a user, and show its secret once."""
 
     async def work() -> None:
         async with accounts_of(config) as accounts:
@@ -29,25 +31,25 @@ def create(user: str, description: Description = "", config: ConfigFile = DEFAUL
 
 
 @app.command()
-def rotate(access_key: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Make another access key for the same user and purpose; the old one stays until it is disabled or deleted."""
+def rotate(access_key: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Create another access key with the same user and purpose. The old one stays valid until disabled or deleted."""
 
     async def work() -> None:
         async with accounts_of(config) as accounts:
             old = await accounts.keys.show(access_key)
             _show(await accounts.keys.create(old.user_id, description=old.description))
-        out.print(f"once it is in use: tagferry key disable {access_key}", soft_wrap=True)
-        out.print(f"and at last:       tagferry key delete {access_key}", soft_wrap=True)
+        out.print(f"once the new key is in use: tagferry key disable {access_key}", soft_wrap=True)
+        out.print(f"finally:                    tagferry key delete {access_key}", soft_wrap=True)
 
     run(work())
 
 
 @app.command("list")
-def list_all(user: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """List a user's access keys."""
+def list_all(user: UserArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """List the access keys of a user."""
 
     async def work() -> None:
-        table = Table("access key", "made (UTC)", "used (UTC)", "disabled", "for", box=None)
+        table = Table("access key", "created (UTC)", "last used (UTC)", "disabled", "for", box=None)
         async with accounts_of(config) as accounts:
             owner = await accounts.users.find(user)
             for key in await accounts.keys.list_of(owner.user_id):
@@ -61,20 +63,20 @@ def list_all(user: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
-def disable(access_key: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Refuse what is signed with an access key, or was got by it, until it is enabled."""
+def disable(access_key: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Reject an access key, and all tokens and temporary credentials issued for it, until it is enabled."""
     run(_enable(config, access_key, enabled=False))
 
 
 @app.command()
-def enable(access_key: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Accept a disabled access key again."""
+def enable(access_key: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Enable a disabled access key."""
     run(_enable(config, access_key, enabled=True))
 
 
 @app.command()
-def delete(access_key: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Delete an access key; what is signed with it is refused from then on."""
+def delete(access_key: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Delete an access key. Requests signed with it are rejected from then on."""
 
     async def work() -> None:
         async with accounts_of(config) as accounts:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how a command runs."""
+"""Options that several commands share, and the function that runs a command's work."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -15,22 +15,25 @@ ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", envvar="TAGFERRY_CONFIG", help="The configuration file.", show_default=True)
 ]
 Endpoint = Annotated[
-    str, typer.Option(envvar="TAGFERRY_ENDPOINT", help="The source region's address, as http://127.0.0.1:5004.")
+    str, typer.Option(envvar="TAGFERRY_ENDPOINT", help="The source region's address, e.g. http://127.0.0.1:5004.")
 ]
 AccessKey = Annotated[str, typer.Option("--ak", envvar="CLOUD_SDK_AK", help="The access key.")]
 SecretKey = Annotated[
-    str, typer.Option("--sk", envvar="CLOUD_SDK_SK", help="The secret key; better given by the environment.")
+    str, typer.Option("--sk", envvar="CLOUD_SDK_SK", help="The secret key. Prefer the environment variable.")
 ]
-CaFile = Annotated[Path | None, typer.Option(help="Authorities to trust in addition to the system's, as a PEM file.")]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(help="PEM file with certificate authorities to trust in addition to the system's."),
+]
 DEFAULT_CONFIG = Path("tagferry.toml")
 
 out = Console(highlight=False)
-"""Where commands write what they were asked for."""
+"""The console for a command's results."""
 err = Console(stderr=True, highlight=False)
-"""Where commands write everything else."""
+"""The console for progress and errors."""
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a command's work on a fast event loop."""
+    """Run a command's work on uvloop."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)

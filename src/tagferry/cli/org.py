@@ -1,4 +1,4 @@
-"""`tagferry org`: organizations of the regions."""
+"""`tagferry org`: manage organizations."""
 
 import re
 from enum import StrEnum
@@ -15,13 +15,13 @@ from tagferry.names import Namespace, RegionId
 from tagferry.quotas import UNLIMITED, human_size
 from tagferry.settings import Settings
 
-app = typer.Typer(help="Organizations.", no_args_is_help=True)
+app = typer.Typer(help="Manage organizations, their permissions and quotas.", no_args_is_help=True)
 
-Place = Annotated[str, typer.Argument(metavar="REGION/ORG")]
+OrganizationArgument = Annotated[str, typer.Argument(metavar="REGION/ORG", help="The region and the organization.")]
 
 
 class PermissionName(StrEnum):
-    """What a user may do in an organization."""
+    """A user's permission in an organization."""
 
     READ = "read"
     EDIT = "edit"
@@ -29,11 +29,15 @@ class PermissionName(StrEnum):
 
 
 @app.command()
-def create(place: Place, config: ConfigFile = DEFAULT_CONFIG, owner: str = "admin") -> None:
-    """Create an organization, which its owner manages."""
+def create(
+    organization: OrganizationArgument,
+    config: ConfigFile = DEFAULT_CONFIG,
+    owner: Annotated[str, typer.Option(help="The user who manages the organization.")] = "admin",
+) -> None:
+    """Create an organization."""
 
     async def work() -> None:
-        region, name = _parse(place, Settings.load(config))
+        region, name = _parse(organization, Settings.load(config))
         async with accounts_of(config) as accounts:
             await accounts.organizations.create(await accounts.users.find(owner), region, name)
 
@@ -41,13 +45,16 @@ def create(place: Place, config: ConfigFile = DEFAULT_CONFIG, owner: str = "admi
 
 
 @app.command("list")
-def list_all(region: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """List a region's organizations."""
+def list_all(
+    region: Annotated[str, typer.Argument(metavar="REGION", help="The region's id.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """List the organizations of a region."""
 
     async def work() -> None:
         table = Table("name", "creator", "created", box=None)
         async with accounts_of(config) as accounts:
-            for one in await accounts.organizations.list_all(_known(RegionId(region), Settings.load(config))):
+            for one in await accounts.organizations.list_all(_configured(RegionId(region), Settings.load(config))):
                 table.add_row(one.name, one.creator_name, one.created_at.isoformat(timespec="seconds"))
         out.print(table)
 
@@ -55,11 +62,16 @@ def list_all(region: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
-def grant(place: Place, user: str, permission: PermissionName, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Set what a user may do in an organization; a higher permission includes the lower ones."""
+def grant(
+    organization: OrganizationArgument,
+    user: Annotated[str, typer.Argument(metavar="USER", help="The name of the user.")],
+    permission: Annotated[PermissionName, typer.Argument(help="read: pull; edit: also push; manage: everything.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Set a user's permission in an organization. Higher permissions include the lower ones."""
 
     async def work() -> None:
-        region, name = _parse(place, Settings.load(config))
+        region, name = _parse(organization, Settings.load(config))
         async with accounts_of(config) as accounts:
             await accounts.organizations.grant(region, name, user, Permission[permission.name])
 
@@ -68,24 +80,26 @@ def grant(place: Place, user: str, permission: PermissionName, config: ConfigFil
 
 @app.command()
 def quota(
-    place: Place,
+    organization: OrganizationArgument,
     config: ConfigFile = DEFAULT_CONFIG,
     size: Annotated[
-        str | None, typer.Option("--bytes", help="Bytes, such as 100GiB, or unlimited, or default.")
+        str | None, typer.Option("--bytes", help="Bytes of images: e.g. 100GiB, unlimited or default.")
     ] = None,
-    repositories: Annotated[str | None, typer.Option(help="A number, or unlimited, or default.")] = None,
+    repositories: Annotated[
+        str | None, typer.Option(help="Number of repositories: e.g. 500, unlimited or default.")
+    ] = None,
     uploads: Annotated[
-        str | None, typer.Option(help="Open upload sessions: a number, or unlimited, or default.")
+        str | None, typer.Option(help="Number of open upload sessions: e.g. 50, unlimited or default.")
     ] = None,
 ) -> None:
-    """Show an organization's quotas, or set those given; servers apply a change within five seconds."""
+    """Show the quotas of an organization, or set the given ones. Servers apply a change within five seconds."""
     given = {"bytes": size, "repositories": repositories, "uploads": uploads}
-    said = {kind: _limit(kind, text) for kind, text in given.items() if text is not None}
+    changes = {kind: _limit(kind, text) for kind, text in given.items() if text is not None}
 
     async def work() -> None:
-        region, name = _parse(place, Settings.load(config))
+        region, name = _parse(organization, Settings.load(config))
         async with accounts_of(config) as accounts:
-            await accounts.quotas.set(region, name, said)
+            await accounts.quotas.set(region, name, changes)
             limits = await accounts.quotas.limits(region, name)
         for kind in given:
             limit = getattr(limits, kind)
@@ -96,20 +110,20 @@ def quota(
 
 
 @app.command()
-def delete(place: Place, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Delete an organization's record, and cancel its open jobs; its images stay in the registry."""
+def delete(organization: OrganizationArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Delete an organization and cancel its open jobs. Its images stay in the registry."""
 
     async def work() -> None:
-        region, name = _parse(place, Settings.load(config))
+        region, name = _parse(organization, Settings.load(config))
         async with accounts_of(config) as accounts:
             await accounts.organizations.delete(region, name)
 
     run(work())
 
 
-def _parse(place: str, settings: Settings) -> tuple[RegionId, Namespace]:
-    region, _, name = place.partition("/")
-    return _known(RegionId(region), settings), Namespace(name, field="ORG")
+def _parse(text: str, settings: Settings) -> tuple[RegionId, Namespace]:
+    region, _, name = text.partition("/")
+    return _configured(RegionId(region), settings), Namespace(name, field="ORG")
 
 
 def _limit(kind: str, text: str) -> int | None:
@@ -117,15 +131,13 @@ def _limit(kind: str, text: str) -> int | None:
         return UNLIMITED if text == "unlimited" else None
     match = re.fullmatch(r"([0-9]{1,15})(?:([KMGT])iB|B)?", text)
     if match is None or (match[2] and kind != "bytes"):
-        rule = (
-            "must be a number of bytes, as 500MiB (B, KiB, MiB, GiB or TiB)" if kind == "bytes" else "must be a number"
-        )
-        raise Invalid(f"--{kind}", f"{rule}, or unlimited or default", text)
+        rule = "must be a size such as 500MiB (B, KiB, MiB, GiB or TiB)" if kind == "bytes" else "must be a number"
+        raise Invalid(f"--{kind}", f"{rule}, unlimited or default", text)
     exponent = " KMGT".index(match[2]) if match[2] else 0
     return int(match[1]) << (10 * exponent)
 
 
-def _known(region: RegionId, settings: Settings) -> RegionId:
+def _configured(region: RegionId, settings: Settings) -> RegionId:
     if region not in settings.regions:
-        raise NotFound("region", region, f"the configuration knows {', '.join(settings.regions)}")
+        raise NotFound("region", region, f"the configuration has {', '.join(settings.regions)}")
     return region

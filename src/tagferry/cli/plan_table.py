@@ -1,4 +1,4 @@
-"""Shows what a synchronization would do and cost."""
+"""Print the plan of a synchronization."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ _COLOURS = {"copy": "cyan", "in place": "green", "existed": "yellow", "failed": 
 
 
 def show_plan(plans: dict[tuple[Namespace, Repository], dict[str, Any]], console: Console) -> None:
-    """Print a line for each image, and the sum of what must be sent."""
-    table = Table("image", "action", "to move", "to mount", "there", "", box=None)
+    """Print a line for each image, and the total number of bytes to copy."""
+    table = Table("image", "action", "to copy", "to mount", "present", "", box=None)
     for (namespace, repository), plan in plans.items():
         for tag in plan["tags"]:
             table.add_row(
@@ -26,14 +26,14 @@ def show_plan(plans: dict[tuple[Namespace, Repository], dict[str, Any]], console
     for (namespace, repository), plan in plans.items():
         for tag in plan["tags"]:
             show_rewritten(f"{namespace}/{repository}:{tag['tag']}", tag.get("rewritten"), console)
-    console.print(f"{decimal(sum(plan['bytesToMove'] for plan in plans.values()))} to move; nothing was changed")
+    console.print(f"{decimal(sum(plan['bytesToMove'] for plan in plans.values()))} to copy; nothing was changed")
 
 
 def show_rewritten(image: str, rewritten: dict[str, Any] | None, console: Console) -> None:
-    """Print which digests are others at the target, and what stays behind; nothing for a bit-identical image."""
+    """Print the digests that change at the target, and what is not copied. Print nothing for a bit-identical image."""
     if rewritten is None:
         return
     for source, target in rewritten["digests"].items():
         console.print(f"{image}  {source} becomes {target}", soft_wrap=True, markup=False, highlight=False)
     for name in rewritten["leftBehind"]:
-        console.print(f"{image}  {name} stays behind", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"{image}  {name} is not copied", soft_wrap=True, markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""`tagferry registry`: what embedded registries store."""
+"""`tagferry registry`: verify and repair the content of embedded registries."""
 
 import json
 from typing import Annotated, NamedTuple
@@ -15,16 +15,17 @@ from tagferry.registry.storage.store import DiskStore
 from tagferry.scrubbing import Restorer, verify
 from tagferry.settings import Settings
 
-app = typer.Typer(help="Verify embedded registries.", no_args_is_help=True)
+app = typer.Typer(help="Verify and repair embedded registries.", no_args_is_help=True)
 
 _RATE = 64 * 1024 * 1024
 
 
-class Verified(NamedTuple):
-    """What reading a region's registry showed.
+class VerifyResult(NamedTuple):
+    """The result of verifying a region's registry.
 
     Attributes:
-        failure: why it was not read to the end.
+        damages: the source that each damaged item was restored from, or None.
+        failure: why the verification is incomplete.
     """
 
     region: str
@@ -34,30 +35,31 @@ class Verified(NamedTuple):
     failure: str | None = None
 
     @property
-    def left(self) -> int:
-        """How much is damaged still."""
+    def remaining(self) -> int:
+        """The number of items that are still damaged."""
         return sum(source is None for source in self.damages.values())
 
 
 @app.callback()
 def registry() -> None:
-    """Embedded registries."""
+    """Verify and repair embedded registries."""
 
 
 @app.command("verify")
 def verify_all(
     regions: Annotated[
-        list[str] | None, typer.Argument(metavar="[REGION]...", help="Verify these; by default all embedded regions.")
+        list[str] | None,
+        typer.Argument(metavar="[REGION]...", help="The regions to verify; by default all embedded ones."),
     ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Restore damaged content from other regions.")] = False,
-    bytes_per_second: Annotated[int, typer.Option(min=1, help="Maximum rate of reading.")] = _RATE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    bytes_per_second: Annotated[int, typer.Option(min=1, help="Maximum read rate.")] = _RATE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Read and verify everything stored, also while it is served; exit code 1 if damaged content remains.
+    """Verify all stored content, also while it is served. Exits with code 1 if damaged content remains.
 
-    What is damaged is marked, and no longer served. --repair brings it again from a region that holds it: from the
-    repository of the same name, or from where a sync has seen it.
+    Damaged content is marked and no longer served. --repair restores it from a region that has it: from the repository
+    of the same name, or from one where a sync has seen it.
     """
     settings = Settings.load(config)
     logs.configure(style=settings.log_format, level=settings.log_level)
@@ -67,14 +69,14 @@ def verify_all(
     else:
         for result in results:
             _show(result)
-    if any(result.left or result.failure is not None for result in results):
+    if any(result.remaining or result.failure is not None for result in results):
         raise typer.Exit(1)
 
 
-async def _verify(settings: Settings, names: list[str], rate: int, *, repair: bool) -> list[Verified]:
+async def _verify(settings: Settings, names: list[str], rate: int, *, repair: bool) -> list[VerifyResult]:
     for name in names:
         if name not in settings.regions:
-            raise NotFound("region", name, f"the known regions are {', '.join(settings.regions)}")
+            raise NotFound("region", name, f"the configuration has {', '.join(settings.regions)}")
         if not settings.regions[name].is_embedded:
             raise Invalid("REGION", "must have an embedded registry", name)
     results = []
@@ -88,28 +90,28 @@ async def _verify(settings: Settings, names: list[str], rate: int, *, repair: bo
             try:
                 damages = await verify(region, scrub, restorer)
             except TagferryError as error:
-                # The other regions are verified all the same.
-                results.append(Verified(region.id, scrub.files_read, scrub.bytes_read, {}, error.message))
+                # Continue with the other regions.
+                results.append(VerifyResult(region.id, scrub.files_read, scrub.bytes_read, {}, error.message))
             else:
-                results.append(Verified(region.id, scrub.files_read, scrub.bytes_read, damages))
+                results.append(VerifyResult(region.id, scrub.files_read, scrub.bytes_read, damages))
             finally:
                 scrub.close()
     return results
 
 
-def _show(result: Verified) -> None:
+def _show(result: VerifyResult) -> None:
     for damage, source in result.damages.items():
         where = f" of {damage.repository}" if damage.repository else ""
-        became = f"restored from {source}" if source else "damaged; push the image again, or synchronize it"
-        out.print(f"{result.region}  {damage.kind} {damage.name}{where}: {became}", soft_wrap=True, markup=False)
-    restored = len(result.damages) - result.left
-    told = f"{result.files} files, {result.bytes} bytes read; {result.left} damaged, {restored} restored"
+        outcome = f"restored from {source}" if source else "damaged; push the image again, or synchronize it"
+        out.print(f"{result.region}  {damage.kind} {damage.name}{where}: {outcome}", soft_wrap=True, markup=False)
+    restored = len(result.damages) - result.remaining
+    summary = f"{result.files} files, {result.bytes} bytes read; {result.remaining} damaged, {restored} restored"
     if result.failure is not None:
-        told += f"; not read to the end: {result.failure}"
-    out.print(f"{result.region}  {told}", soft_wrap=True, markup=False)
+        summary += f"; incomplete: {result.failure}"
+    out.print(f"{result.region}  {summary}", soft_wrap=True, markup=False)
 
 
-def _document(result: Verified) -> dict[str, object]:
+def _document(result: VerifyResult) -> dict[str, object]:
     damages = [damage._asdict() | {"restored_from": source} for damage, source in result.damages.items()]
-    told = {"region": result.region, "files": result.files, "bytes": result.bytes, "damaged": damages}
-    return told | ({} if result.failure is None else {"failure": result.failure})
+    document = {"region": result.region, "files": result.files, "bytes": result.bytes, "damaged": damages}
+    return document | ({} if result.failure is None else {"failure": result.failure})

@@ -33,7 +33,7 @@ Slots = Annotated[
 
 @app.command()
 def serve(config: ConfigFile = DEFAULT_CONFIG, slots: Slots = None) -> None:
-    """Serve every region that has a listen address; the first start writes a configuration if there is none."""
+    """Serve every region that has a listen address. Writes a default configuration if there is none."""
     if not config.exists():
         write_configuration(config, DEFAULT_REGIONS)
     run(_serve(config, slots))
@@ -42,7 +42,7 @@ def serve(config: ConfigFile = DEFAULT_CONFIG, slots: Slots = None) -> None:
 async def _serve(config: Path, slots: int | None) -> None:
     settings = Settings.load(config)
     if slots == 0 and not settings.has_shared_database:
-        raise Invalid("--workers", "may be 0 only with PostgreSQL (database_url), where others do the work", slots)
+        raise Invalid("--workers", "can be 0 only with PostgreSQL (database_url), where other processes copy", slots)
     logs.configure(style=settings.log_format, level=settings.log_level, audit_log=settings.audit_log)
     async with open_accounts(settings) as accounts:
         admin = await ensure_admin(accounts)
@@ -53,8 +53,9 @@ async def _serve(config: Path, slots: int | None) -> None:
         listening([*app.listeners, *metrics_listeners(settings)], settings.limits, proxies=settings.trusted_proxies),
     ):
         for name, region in settings.served_regions.items():
-            log.info("serving", region=name, address=region.listen, registry=region.registry)
+            log.info("serving a region", region=name, address=region.listen, registry=region.registry)
         await until_signalled()
-        log.info("stopping; synchronizations that do not end in time go on with another process or at the next start")
+        # Unfinished jobs continue in another process, or at the next start.
+        log.info("stopping", drain_seconds=settings.sync.drain_seconds)
         await app.worker.drain(settings.sync.drain_seconds)
         await app.services.sync.close()

@@ -9,17 +9,17 @@ from tagferry.cli.client import ManagementClient
 from tagferry.cli.follow import Followed, follow
 from tagferry.cli.options import AccessKey, CaFile, Endpoint, SecretKey, err, out, run
 from tagferry.cli.plan_table import show_plan
-from tagferry.cli.watch import conclude, watch
+from tagferry.cli.watch import report_outcome, run_interruptible
 from tagferry.errors import Invalid
 from tagferry.names import Namespace, RegionId, Repository, Tag
 
 app = typer.Typer()
 
-Images = Annotated[list[str], typer.Argument(metavar="ORG/REPO:TAG...", help="What to synchronize.")]
+Images = Annotated[list[str], typer.Argument(metavar="ORG/REPO:TAG...", help="The images to synchronize.")]
 Target = Annotated[str, typer.Option("--to", metavar="REGION/ORG", help="The target region and organization.")]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", metavar="SECONDS", help="What has not arrived by then is given up; waiting counts too."),
+    typer.Option("--timeout", metavar="SECONDS", help="Give up after this many seconds, including queue time."),
 ]
 
 
@@ -30,17 +30,13 @@ def sync(
     endpoint: Endpoint,
     access_key: AccessKey,
     secret_key: SecretKey,
-    override: Annotated[bool, typer.Option("--override", help="Replace different images under these tags.")] = False,
+    override: Annotated[bool, typer.Option("--override", help="Replace different images with the same tag.")] = False,
     timeout: Timeout = None,
     ca_file: CaFile = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the jobs' last records, or the plan, as JSON.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would be done, and what it costs.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the final job records, or the plan, as JSON.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be copied, and change nothing.")] = False,
 ) -> None:
-    """Synchronize images to another region, and watch them arrive; exit code 1 if one does not."""
+    """Synchronize images to another region and follow the progress. Exits with code 1 if a tag is not copied."""
     wanted = _by_repository(images)
     region, _, organization = to.partition("/")
     target = {
@@ -56,7 +52,7 @@ def sync(
         _preview(run(_plan(client, wanted, target)), as_json=as_json)
     else:
         followed: list[Followed] = []
-        conclude(watch(_sync(client, wanted, target, followed), followed), as_json=as_json)
+        report_outcome(run_interruptible(_sync(client, wanted, target, followed), followed), as_json=as_json)
 
 
 Wanted = dict[tuple[Namespace, Repository], list[Tag]]

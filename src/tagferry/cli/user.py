@@ -1,6 +1,7 @@
-"""`tagferry user`: accounts of people and programs."""
+"""`tagferry user`: manage users, who are people or programs."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -11,16 +12,17 @@ from tagferry.app import DEFAULT_DOMAIN
 from tagferry.cli.accounts import accounts_of
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, out, run
 
-app = typer.Typer(help="Users.", no_args_is_help=True)
+app = typer.Typer(help="Manage users.", no_args_is_help=True)
+UserArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the user.")]
 
 
 @app.command()
 def create(
-    name: str,
+    name: UserArgument,
     config: ConfigFile = DEFAULT_CONFIG,
-    admin: bool = False,
-    domain: str = DEFAULT_DOMAIN,
-    description: str = "",
+    admin: Annotated[bool, typer.Option(help="Make the user an administrator.")] = False,
+    domain: Annotated[str, typer.Option(help="The domain (account) of the user.")] = DEFAULT_DOMAIN,
+    description: Annotated[str, typer.Option(help="A description of the user.")] = "",
 ) -> None:
     """Create a user, and show its generated password once."""
 
@@ -52,39 +54,39 @@ def list_all(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
-def password(name: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Give a user a new password, and show it once."""
+def password(name: UserArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Generate a new password for a user, and show it once."""
     new = random_password()
     run(_update(config, name, password=new))
     out.print(f"password    {new}", soft_wrap=True, markup=False)
 
 
 @app.command()
-def disable(name: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Let a user in nowhere, whatever it shows, until it is enabled."""
+def disable(name: UserArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Reject all credentials of a user until it is enabled."""
     run(_update(config, name, enabled=False))
 
 
 @app.command()
-def enable(name: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Let a disabled user in again."""
+def enable(name: UserArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Enable a disabled user."""
     run(_update(config, name, enabled=True))
 
 
 @app.command()
-def promote(name: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+def promote(name: UserArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Make a user an administrator."""
     run(_update(config, name, is_admin=True))
 
 
 @app.command()
-def demote(name: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+def demote(name: UserArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Make an administrator an ordinary user."""
     run(_update(config, name, is_admin=False))
 
 
 @app.command()
-def delete(name: str, config: ConfigFile = DEFAULT_CONFIG) -> None:
+def delete(name: UserArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Delete a user with its access keys and tokens."""
 
     async def work() -> None:

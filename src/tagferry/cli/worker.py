@@ -1,4 +1,4 @@
-"""`tagferry worker`: copy what other processes have accepted."""
+"""`tagferry worker`: run sync jobs that other processes have accepted."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,17 +23,18 @@ Slots = Annotated[int | None, typer.Option("--places", min=1, help="Tags that ar
 
 @app.command()
 def worker(config: ConfigFile = DEFAULT_CONFIG, slots: Slots = None) -> None:
-    """Work on the synchronizations of every process with the same PostgreSQL database; serves no region itself."""
+    """Run sync jobs of all processes with the same PostgreSQL database. Serves no region itself."""
     run(_work(config, slots))
 
 
 async def _work(config: Path, slots: int | None) -> None:
     settings = Settings.load(config)
     if not settings.has_shared_database:
-        raise Invalid("database_url", "must name a PostgreSQL database that workers share; with SQLite use serve alone")
+        raise Invalid("database_url", "must name a PostgreSQL database; with SQLite, run only tagferry serve")
     logs.configure(style=settings.log_format, level=settings.log_level)
     async with open_app(settings, slots=slots) as app, listening(metrics_listeners(settings), settings.limits):
-        log.info("working", places=slots or settings.sync.tags_in_flight)
+        log.info("started the worker", slots=slots or settings.sync.tags_in_flight)
         await until_signalled()
-        log.info("stopping; synchronizations that do not end in time go on with another worker")
+        # Unfinished jobs continue in another worker.
+        log.info("stopping", drain_seconds=settings.sync.drain_seconds)
         await app.worker.drain(settings.sync.drain_seconds)

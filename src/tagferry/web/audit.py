@@ -1,4 +1,4 @@
-"""Who did what: a line for every request that may change something, and for each that its caller may not make."""
+"""The audit log: one line for each request that may change something, and for each that was not authorized."""
 
 import structlog
 
@@ -13,17 +13,17 @@ log = structlog.get_logger("tagferry.audit")
 
 
 def bind_caller(caller: str) -> None:
-    """Tell who makes the request that is being served, for its audit line and whatever else is logged of it."""
+    """Add the caller to the audit line and all log events of the current request."""
     structlog.contextvars.bind_contextvars(caller=caller)
 
 
-def bind_subject(**what: str) -> None:
-    """Tell whom or what the request is about, where its path does not: `user` by name, `access_key` by id."""
-    structlog.contextvars.bind_contextvars(**what)
+def bind_subject(**subject: str) -> None:
+    """Add the subject of the current request, if its path does not name it: `user` by name, `access_key` by id."""
+    structlog.contextvars.bind_contextvars(**subject)
 
 
 def record(*, method: str, path: str, status: int, region: str, address: str) -> None:
-    """Write a request's line, if it needs one: what is uploaded shows when a manifest refers to it."""
+    """Write the audit line of a request, if it needs one. Blob uploads do not: the manifest's push is logged."""
     if status in _REFUSED or (method in _CHANGING and _UPLOADS not in path):
         path = printable(path, bounds.AUDITED_PATH_CHARACTERS)
         log.info("request", method=method, path=path, status=status, region=region, address=address)

@@ -1,7 +1,7 @@
-"""The border of the management API: every request gets an id, a bounded body and an authenticated caller.
+"""Authentication for the management API: every request gets an id, a bounded body and an authenticated caller.
 
-This is plain ASGI below the framework, since a signature covers the raw path, query and body, and nothing of a
-request may be looked at before it is known who sent it.
+This is plain ASGI middleware outside the framework: a signature covers the raw path, query and body, and a request
+must not be parsed before its caller is authenticated.
 """
 
 import uuid
@@ -31,7 +31,7 @@ _MAY_PROVE_IN_BODY = ("POST", "/v3.0/OS-CREDENTIAL/securitytokens")
 
 
 class RequestIds:
-    """Gives every request an id, in `scope["state"]`, in the response's `X-Request-Id`, and in the logs."""
+    """Middleware that assigns each request an id, for `scope["state"]`, the header `X-Request-Id` and the logs."""
 
     def __init__(self, app: ASGIApp, region: RegionId) -> None:
         self._app = app
@@ -52,7 +52,7 @@ class RequestIds:
                 audit.record(
                     method=scope["method"],
                     path=scope["path"],
-                    # If the rest of the body was not valid HTTP, or too long, the client already has this answer.
+                    # If the rest of the body was invalid or too long, the protocol has already answered this status.
                     status=scope["state"].get("refused", message["status"]),
                     region=self._region,
                     address=client_address(scope),
@@ -76,18 +76,17 @@ class RequestIds:
 
 
 class Authentication:
-    """Finds out who sent the request, and reads its body up to the limit.
+    """Middleware that authenticates the caller, and reads the body up to a limit.
 
-    A body is read only once its sender may be somebody.
-
-    The caller is then in `scope["state"]["caller"]`, unless the body is to tell who it is.
+    The body is read only after the credentials in the headers were found plausible. The caller is stored in
+    `scope["state"]["caller"]`, unless the body authenticates it.
 
     Args:
-        app: what is served.
-        authenticator: identifies the caller.
-        hosts: the region's, of which a signed one must be.
-        body_limit: in bytes.
-        exists: whether `app` has anything at a request's path.
+        app: the application behind it.
+        authenticator: verifies credentials.
+        hosts: the hosts that requests to this region may be signed for.
+        body_limit: the maximum size of a body in bytes.
+        exists: return whether `app` has a route for the path of a request.
     """
 
     def __init__(
@@ -125,7 +124,7 @@ class Authentication:
         await self._app(scope, _replay(content, receive), send)
 
     async def _authenticate(self, scope: Scope, body: Body) -> Caller | None:
-        """Return the caller; None if no header identifies one, and the body may, or the request needs none."""
+        """Return the caller. Return None if no header authenticates it and the body may, or no caller is needed."""
         request = signing.Request(
             method=scope["method"],
             path=_text(scope["raw_path"]),
@@ -135,7 +134,7 @@ class Authentication:
         )
         if authorization := request.header("authorization"):
             if not _is_text(authorization):
-                raise Unauthenticated("Authorization must be text in UTF-8")
+                raise Unauthenticated("the Authorization header must be UTF-8")
             return await self._authenticator.by_signature(
                 request,
                 authorization,
@@ -148,21 +147,21 @@ class Authentication:
             return await self._authenticator.by_token(token)
         if _route(scope) == _MAY_PROVE_IN_BODY or _asks_for_versions(scope) or not self._exists(scope):
             return None
-        raise Unauthenticated("the request has neither an AK/SK signature (Authorization) nor an X-Auth-Token")
+        raise Unauthenticated("missing credentials; sign the request with AK/SK, or send an X-Auth-Token")
 
 
 def has_management_credentials(scope: Scope) -> bool:
-    """Whether a request has what the management API authenticates by, right or wrong."""
+    """Return whether a request carries credentials of the management API, valid or not."""
     headers = dict(scope["headers"])
     return b"x-auth-token" in headers or headers.get(b"authorization", b"").startswith(_SIGNATURE)
 
 
 def _asks_for_versions(scope: Scope) -> bool:
-    """Return whether this requests the versions of an API, `/`, or one of them, `/v4`.
+    """Return whether this requests the versions of an API, `/`, or one version, `/v4`.
 
-    Clients of IAM ask for them before they authenticate; those of SWR sign the same request. Where a client takes such
-    a path for IAM's address, or one that does not exist, it must learn so without credentials: OpenStack's answer a 401
-    by authenticating, for which they ask again.
+    IAM clients request the versions before they authenticate; SWR clients sign the same request. Without credentials, a
+    wrong path must not be answered with 401: OpenStack clients respond to that by authenticating, for which they
+    request the versions again.
     """
     return scope["method"] in _READING and scope["path"].count("/") == 1
 
@@ -172,32 +171,32 @@ def _route(scope: Scope) -> tuple[str, str]:
 
 
 def _text(raw: bytes) -> str:
-    """Bytes off the wire as text that holds them all: the SDKs sign text and send it as UTF-8."""
+    """Decode bytes without loss; the SDKs sign text and send it as UTF-8."""
     return raw.decode("utf-8", "surrogateescape")
 
 
 def _is_text(decoded: str) -> bool:
-    """Whether what `_text` gave stands for UTF-8, and not for bytes that no database takes as text."""
+    """Return whether a result of `_text` was valid UTF-8. Databases reject other text."""
     return not any("\ud800" <= character <= "\udfff" for character in decoded)
 
 
 def _connection(scope: Scope) -> str:
-    """A name of the client's connection; empty behind a proxy, whose connections many clients may share."""
+    """Return an identifier of the client's connection, or "" behind a proxy, where clients may share connections."""
     client = scope.get("client")
     if client is None or any(name in _FROM_PROXIES for name, _ in scope["headers"]):
         return ""
-    # A client may have the same port at two regions.
+    # A client may use the same port for connections to two regions.
     return f"{client[0]} {client[1]} {scope.get('server')}"
 
 
 def client_address(scope: Scope) -> str:
-    """The address that the request comes from; see `tagferry.web.server.proxies`."""
+    """Return the client's address, as `tagferry.web.server.proxies` determined it."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Hand the body on once, and then whatever else comes, as a disconnect."""
+    """Return a `receive` that replays the body once, and then forwards further messages, such as a disconnect."""
     sent = False
 
     async def replayed() -> Message:

@@ -1,4 +1,4 @@
-"""Limits on requests to the management API, checked before anything is parsed."""
+"""Limits on requests to the management API, checked before parsing."""
 
 import re
 from typing import Any
@@ -15,7 +15,7 @@ _OPENING, _CLOSING = (b"[", b"{"), (b"]", b"}")
 
 
 async def require_json(request: Request) -> None:
-    """Refuse a body of another type; none given means JSON."""
+    """Raise Invalid for a body of another type than JSON. A missing type means JSON."""
     declared = request.headers.get("content-type", "application/json")
     if not re.fullmatch(r'application/json\s*(;\s*charset="?utf-8"?\s*)?', declared.strip(), re.IGNORECASE):
         raise Invalid("Content-Type", "must be application/json or application/json;charset=utf-8", declared)
@@ -41,7 +41,7 @@ def check_json(body: bytes) -> None:
 
 
 class Body:
-    """The body of a request, read once it is asked for, up to its limit in bytes."""
+    """The body of a request, read on demand, up to a limit in bytes."""
 
     def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
         self._receive = receive
@@ -50,7 +50,7 @@ class Body:
         self._content: bytes | None = None
 
     async def read(self) -> bytes:
-        """Return all of it; raises TooLarge, or Unavailable where the client has gone away."""
+        """Return the whole body; raises TooLarge, or Unavailable if the client disconnects."""
         if self._content is None:
             self._content = await self._read()
         return self._content
@@ -63,7 +63,7 @@ class Body:
         while True:
             message: dict[str, Any] = dict(await self._receive())
             if message["type"] == "http.disconnect":
-                raise Unavailable("the client closed the connection before its request was complete")
+                raise Unavailable("the client closed the connection before the request was complete")
             body += message.get("body", b"")
             if len(body) > self._limit:
                 raise TooLarge("body", rule)

@@ -1,4 +1,4 @@
-"""What the routes of a region work with."""
+"""The context of a request: its region, services, caller and id."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -36,7 +36,7 @@ from tagferry.web.server.body_budget import BodyBudget
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What all regions of this process share."""
+    """The services that all regions of this process share."""
 
     settings: Settings
     database: Database
@@ -68,7 +68,11 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One request's view: the region whose address it came to, the services, its caller and its id."""
+    """The context of one request.
+
+    Attributes:
+        region: the region whose address received the request.
+    """
 
     region: Region
     services: Services
@@ -76,21 +80,21 @@ class Context:
 
     @property
     def caller(self) -> Caller:
-        """Whoever was authenticated."""
+        """The authenticated caller."""
         caller: Caller = self.request.state.caller
         return caller
 
     @property
     def optional_caller(self) -> Caller | None:
-        """The authenticated caller; None where the request may come without credentials, and did."""
+        """The authenticated caller, or None for a request without credentials to a route that needs none."""
         caller: Caller | None = getattr(self.request.state, "caller", None)
         return caller
 
     @property
     def base_url(self) -> str:
-        """The address of this region as its clients reach it, without a slash at the end.
+        """The URL of this region for clients, without a trailing slash.
 
-        That is the region's `public_url`, else the host that the client asked, else the address that is listened on.
+        It is the region's `public_url`, else the request's host, else the listen address.
         """
         settings = self.services.settings.regions[self.region.id]
         asked = origin(self.request.scope.get("scheme", "http"), self.request.headers.get("host", ""))
@@ -98,21 +102,21 @@ class Context:
 
     @property
     def waiting(self) -> AdmittedRequest:
-        """The context in which this request waits for others, and does not count as work of this process."""
+        """A context manager for waits, during which this request does not count as in progress."""
         admitted: AdmittedRequest = self.request.state.admitted
         return admitted
 
     @property
     def request_id(self) -> str:
-        """The id of this request."""
+        """The request's id."""
         request_id: str = self.request.state.request_id
         return request_id
 
 
-# FastAPI hands what is no coroutine to a thread, which takes longer than this does.
+# A coroutine, because FastAPI runs other dependencies in a thread, which takes longer.
 async def _context(request: Request) -> Context:
     return Context(region=request.app.state.region, services=request.app.state.services, request=request)
 
 
 RequestContext = Annotated[Context, Depends(_context)]
-"""A route's parameter of this type is its context."""
+"""The type of a route's parameter for its context."""

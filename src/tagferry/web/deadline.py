@@ -1,4 +1,4 @@
-"""A deadline for requests that only read, after which registries count as too slow."""
+"""A deadline for requests that wait for registries."""
 
 import asyncio
 
@@ -14,26 +14,26 @@ log = structlog.get_logger(__name__)
 
 _READS = frozenset({"GET", "HEAD"})
 _PLANS = ("/sync_plan", "/retentions/plan")
-"""What changes nothing either, although it is asked for with POST."""
+"""Paths of POST requests that change nothing."""
 _OWN_WAITS = ("/sync_images", "/sync_job/retry")
 
 
 class Deadline:
-    """Answers requests after a time with 504.
+    """Middleware that answers 504 when a request takes too long.
 
-    One that changes nothing ends with that. One that changes something is not cut off in the middle: it goes on, and
-    its caller is told so. `sync_images` has a wait of its own.
+    A request that only reads is cancelled. A change is not interrupted: it continues, and the 504 says so.
+    `sync_images` has its own wait.
 
     Args:
-        app: what answers.
-        seconds: the time.
-        asks_elsewhere: whether the region's registry is not ours; otherwise changes wait for none.
+        app: the application behind it.
+        seconds: the deadline, in seconds from the start of the request.
+        has_remote_registry: whether the region's registry is remote; otherwise changes never wait for a registry.
     """
 
-    def __init__(self, app: ASGIApp, seconds: float, *, asks_elsewhere: bool) -> None:
+    def __init__(self, app: ASGIApp, seconds: float, *, has_remote_registry: bool) -> None:
         self._app = app
         self._seconds = seconds
-        self._asks_elsewhere = asks_elsewhere
+        self._has_remote_registry = has_remote_registry
         self._going_on = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +41,7 @@ class Deadline:
             await self._app(scope, receive, send)
         elif scope["method"] in _READS or scope["path"].endswith(_PLANS):
             await self._read(scope, receive, send)
-        elif self._asks_elsewhere and not scope["path"].endswith(_OWN_WAITS):
+        elif self._has_remote_registry and not scope["path"].endswith(_OWN_WAITS):
             await self._change(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -61,13 +61,13 @@ class Deadline:
         except TimeoutError:
             if has_begun or not deadline.expired():
                 raise
-            await self._answer("check them with: tagferry region check", scope, receive, send)
+            await self._time_out("check them with: tagferry region check", scope, receive, send)
 
     async def _change(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._going_on >= bounds.CHANGES_GOING_ON:
             BOUND_REACHED.labels(bound="changes_going_on").inc()
-            told = "too many changes wait for the region's registry; check it with: tagferry region check"
-            await respond(Overloaded(told, retry_after=5.0), scope)(scope, receive, send)
+            message = "too many changes wait for the region's registry; check it with: tagferry region check"
+            await respond(Overloaded(message, retry_after=5.0), scope)(scope, receive, send)
             return
         has_begun = is_late = False
 
@@ -87,7 +87,8 @@ class Deadline:
             if not has_begun:
                 is_late = True
                 self._going_on += 1
-                await self._answer("the change goes on; look at its outcome before you repeat it", scope, receive, send)
+                advice = "the change continues; check its outcome before you repeat it"
+                await self._time_out(advice, scope, receive, send)
 
         late = asyncio.create_task(answer_late())
         try:
@@ -99,7 +100,7 @@ class Deadline:
             else:
                 late.cancel()
 
-    async def _answer(self, advice: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _time_out(self, advice: str, scope: Scope, receive: Receive, send: Send) -> None:
         BOUND_REACHED.labels(bound="answer_seconds").inc()
-        told = f"the registries did not answer within {self._seconds:g} s; {advice}"
-        await respond(Expired(told), scope)(scope, receive, send)
+        message = f"the registries did not answer within {self._seconds:g} s; {advice}"
+        await respond(Expired(message), scope)(scope, receive, send)

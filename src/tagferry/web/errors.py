@@ -1,10 +1,17 @@
-"""How errors leave the management and IAM APIs: one table, one serializer.
+"""The error responses of the management API and IAM: one table of codes, one serializer.
 
-The codes are SWR's, the API gateway's and IAM's. Where SWR publishes none, one within its scheme is chosen: 5040021 for
-a wait that ran out, 4030001 for a quota, 5010001 for what is not supported, 5030000 for overload, what is not ready, a
-disk that is full or read-only and a database that cannot be used, 4130014 for a body over the limit, 4090048 for a tag
-that is in the way, 4040000 and 4090000 for permissions, shares, retention policies and triggers that are missing or
-there already, and for domains to share with. SWR's 5000021 is for a registry that fails or refuses.
+The codes are SWR's, the API gateway's and IAM's. Where SWR publishes none, tagferry uses one in the same scheme:
+
+- 4030001: a quota is exceeded.
+- 4040000: a permission, share, domain to share with, retention policy or trigger does not exist.
+- 4090000: a permission, share, retention policy or trigger exists already.
+- 4090048: a tag exists already.
+- 4130014: the body is too large.
+- 5010001: the operation is not supported.
+- 5030000: the server is overloaded or not ready, a disk is full or read-only, or the database is unavailable.
+- 5040021: a wait timed out.
+
+SWR's 5000021 means that a registry failed or refused.
 """
 
 from collections.abc import Iterable
@@ -25,14 +32,14 @@ from tagferry.web.json_response import JSONResponse
 
 @dataclass(frozen=True, slots=True)
 class ErrorCode:
-    """An HTTP status, and the code that goes with it in the body."""
+    """An HTTP status, with the error code for the body."""
 
     status: int
     code: str
 
 
 class ErrorDetail(BaseModel):
-    """One of a request's errors, as Terraform's provider reads it."""
+    """One of the errors of a request, in the form that Terraform's provider reads."""
 
     model_config = ConfigDict(alias_generator=to_camel)
 
@@ -42,7 +49,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every error; `error_code`, `error_msg` and `request_id` are those of the first one."""
+    """The body of an error response. `error_code` and `error_msg` are those of the first error."""
 
     error_code: str
     error_msg: str
@@ -51,7 +58,7 @@ class ErrorBody(BaseModel):
 
 
 class KeystoneError(BaseModel):
-    """An error as OpenStack's clients read it."""
+    """An error in the form that OpenStack's clients read."""
 
     code: int
     title: str
@@ -59,22 +66,22 @@ class KeystoneError(BaseModel):
 
 
 class IamErrorBody(ErrorBody):
-    """The body of every error of IAM: `error` is for OpenStack's clients, the rest for the SDKs."""
+    """The body of an error response of IAM. OpenStack's clients read `error`, the SDKs read the other fields."""
 
     error: KeystoneError
 
 
 def _responses(body: type[ErrorBody]) -> dict[int | str, dict[str, Any]]:
     return {
-        "4XX": {"model": body, "description": "The request cannot be met as it is"},
-        "5XX": {"model": body, "description": "It failed here, or at a registry"},
+        "4XX": {"model": body, "description": "The request is invalid, not authorized or in conflict"},
+        "5XX": {"model": body, "description": "The server or a registry failed"},
     }
 
 
 RESPONSES = _responses(ErrorBody)
-"""The errors that any operation may return, for the OpenAPI document."""
+"""The error responses of every operation, for the OpenAPI document."""
 IAM_RESPONSES = _responses(IamErrorBody)
-"""The same for the operations of IAM."""
+"""The error responses of IAM's operations."""
 
 _SWR = "SVCSTG.SWR."
 
@@ -82,7 +89,7 @@ BAD_PARAMETER = ErrorCode(400, f"{_SWR}4000014")
 MISSING_PARAMETER = ErrorCode(400, f"{_SWR}4001014")
 BODY_TYPE = ErrorCode(400, f"{_SWR}4001018")
 INTERNAL = ErrorCode(500, f"{_SWR}5000007")
-INTERNAL_MESSAGE = "internal error; the server's log tells more"
+INTERNAL_MESSAGE = "internal error; see the server's log"
 OVERLOADED = ErrorCode(503, f"{_SWR}5030000")
 NO_SUCH_API = ErrorCode(404, "APIGW.0101")
 METHOD_NOT_ALLOWED = ErrorCode(405, "APIGW.0101")
@@ -144,7 +151,7 @@ _TABLE: tuple[tuple[type[errors.TagferryError], ErrorCode], ...] = (
 
 
 def code_of(error: errors.TagferryError) -> ErrorCode:
-    """The status and code for an error."""
+    """Return the status and code for an error."""
     if isinstance(error, errors.InvalidName) and error.field in _BY_FIELD:
         return _BY_FIELD[error.field]
     if isinstance(error, errors.Incomplete):
@@ -159,10 +166,10 @@ def code_of(error: errors.TagferryError) -> ErrorCode:
 
 
 def respond(error: errors.TagferryError, scope: Scope, others: Iterable[errors.TagferryError] = ()) -> JSONResponse:
-    """The response for an error.
+    """Return the response for an error.
 
     Args:
-        error: what went wrong.
+        error: the error.
         scope: the ASGI scope of the request, with the request's id in its state.
         others: further errors of the same request.
     """
@@ -178,7 +185,7 @@ def respond(error: errors.TagferryError, scope: Scope, others: Iterable[errors.T
 def serialize(
     code: ErrorCode, messages: list[str], scope: Scope, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """The one error body: SWR's inner form for Terraform's provider, the outer one for the SDKs.
+    """Return an error response. The SDKs read its top-level fields, Terraform's provider reads `errors`.
 
     An error of IAM also has Keystone's form, for OpenStack's clients.
     """
@@ -195,13 +202,13 @@ def serialize(
 
 
 def is_iam_path(path: str) -> bool:
-    """Return whether a path belongs to IAM: `/v3` and `/v3.0` without `/v3/manage`, which is SWR's."""
+    """Return whether a path belongs to IAM: `/v3` and `/v3.0`, except `/v3/manage`, which is SWR's."""
     version, _, rest = path.removeprefix("/").partition("/")
     return version in ("v3", "v3.0") and rest.partition("/")[0] != "manage"
 
 
 def from_validation(validation: RequestValidationError) -> list[errors.TagferryError]:
-    """What the framework found wrong with a request, in our own words, in the order found; of many the first ones."""
+    """Translate the framework's validation errors, in their order, up to `ERRORS_REPORTED`."""
     return [_translate(error) for error in validation.errors()[: bounds.ERRORS_REPORTED]]
 
 
@@ -211,7 +218,7 @@ def _translate(error: dict[str, Any]) -> errors.TagferryError:
     value = None if _is_secret(path) else error["input"]
     match error["type"]:
         case "json_invalid":
-            return errors.WrongType("body", f"must be JSON ({error.get('ctx', {}).get('error', 'it is not')})")
+            return errors.WrongType("body", f"must be JSON ({error.get('ctx', {}).get('error', 'invalid')})")
         case "missing":
             return errors.MissingField(field)
         case kind if where == "body" and kind.endswith(("_type", "_parsing")):
@@ -222,7 +229,7 @@ def _translate(error: dict[str, Any]) -> errors.TagferryError:
 
 
 def _is_secret(path: list[str | int]) -> bool:
-    """Whether the field at this path is, or holds, what must not be repeated."""
+    """Return whether the field at this path is or contains a secret, which must not be quoted."""
     return not _SECRETS.isdisjoint(path) or path[-2:] == ["token", "id"]
 
 

@@ -1,4 +1,4 @@
-"""How SWR writes dates and ids."""
+"""SWR's formats of dates and ids."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -7,15 +7,15 @@ _UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 
 def date(moment: datetime | None) -> str:
-    """A moment as SWR writes it, in UTC with microseconds; for an unknown one the start of 1970."""
+    """Format a time as SWR does, in UTC with microseconds. An unknown time is the start of 1970."""
     return (moment or _UNKNOWN).astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def by_date(moment: datetime | None, *, descending: bool) -> tuple[bool, datetime | None]:
-    """A sort key for moments of a list in this order, whose unknown ones come last either way."""
+    """Return a sort key for times in a list with this direction. Unknown times come last in both directions."""
     return (moment is not None) == descending, moment
 
 
 def number(*names: str) -> int:
-    """A stable positive id of 31 bits for something that registries know only by its name."""
+    """Return a stable positive id of 31 bits for a resource that has only names."""
     return int.from_bytes(hashlib.sha256("\0".join(names).encode()).digest()[:4], "big") >> 1

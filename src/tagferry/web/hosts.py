@@ -14,13 +14,13 @@ _SHOWN = 100
 
 
 class RegionHosts:
-    """What a signed `Host` may be at a region's address: `listen`, the host of `public_url`, and `hosts`.
+    """The hosts that requests to a region may be signed for: `listen`, the host of `public_url`, and `hosts`.
 
-    A region that listens beyond loopback, and has neither `public_url` nor `hosts`, is reached under names that only
-    its clients know. There any host with the port of `listen` is its own, unless another region has that port.
+    If a region listens beyond loopback and has neither `public_url` nor `hosts`, its names are unknown. Then any host
+    with the port of `listen` is accepted, unless another region uses that port.
 
     Args:
-        region: whose address it is.
+        region: the region.
         regions: the settings of all regions.
     """
 
@@ -33,28 +33,28 @@ class RegionHosts:
         if host in (*_LOOPBACK, "[::]", "0.0.0.0") and port not in {_split(other.listen or "")[1] for other in others}:  # noqa: S104 - compared
             self._own.update(one for name in _LOOPBACK for one in _spelled(name, port))
         is_named = settings.public_url is not None or bool(settings.hosts)
-        is_told_apart = port not in {port for other in others for port in _ports_of(other)}
-        self._any_with_port = port if is_told_apart and not is_named and not _is_loopback(host) else None
+        is_unique = port not in {port for other in others for port in _ports_of(other)}
+        self._any_with_port = port if is_unique and not is_named and not _is_loopback(host) else None
 
     def require(self, host: str | None) -> None:
-        """Check the host that a request was signed for; None, as from the SDK for Go, where it was signed for any.
+        """Check the host that a request was signed for. None, from the SDK for Go, means that it was signed for any.
 
         Raises:
-            BadSignature: it is not the region's.
+            BadSignature: the host is not one of the region's.
         """
         if host is None:
             return
         if host.lower() in self._own or (self._any_with_port is not None and _split(host)[1] == self._any_with_port):
             return
         raise BadSignature(
-            f'the request was signed for the Host "{host[:_SHOWN]}", which is not one of region {self._region}; if '
-            f"clients reach the region under this name, add it to regions.{self._region}.hosts in the configuration, "
-            "and have proxies keep the Host header"
+            f'the request was signed for the Host "{host[:_SHOWN]}", which is not a host of region {self._region}; if '
+            f"clients use this name, add it to regions.{self._region}.hosts in the configuration, and make proxies "
+            "keep the Host header"
         )
 
 
 def _named(settings: RegionSettings) -> Iterator[str]:
-    """The hosts that a region's settings name, in lower case and in all spellings."""
+    """Yield the hosts that a region's settings name, in lower case, with and without default ports."""
     if settings.public_url is not None:
         yield from _spelled(*_of_url(settings.public_url))
     for host in settings.hosts:
@@ -62,7 +62,7 @@ def _named(settings: RegionSettings) -> Iterator[str]:
 
 
 def _ports_of(settings: RegionSettings) -> Iterator[int | None]:
-    """The ports under which a region is reached, here or in another process."""
+    """Yield the ports of a region, in this process or another."""
     for host in (settings.listen or "", *_named(settings)):
         yield _split(host)[1]
     if not settings.is_embedded:

@@ -1,4 +1,4 @@
-"""The lists that requests may have in their bodies."""
+"""Lists in request bodies."""
 
 from typing import Annotated, TypeVar
 
@@ -7,4 +7,4 @@ from pydantic import Field
 Item = TypeVar("Item")
 
 Items = Annotated[list[Item], Field(fail_fast=True)]
-"""A list that is read up to its first wrong element: an error for each would take longer than all that is right."""
+"""A list that is validated up to its first invalid element, since collecting many errors is expensive."""

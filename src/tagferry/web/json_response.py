@@ -7,7 +7,7 @@ from fastapi import responses
 
 
 class JSONResponse(responses.JSONResponse):
-    """An answer in UTF-8; text that is no Unicode, as half of a character, is escaped as JSON has it."""
+    """A response in UTF-8. Text that UTF-8 cannot encode, such as a lone surrogate, is escaped."""
 
     def render(self, content: Any) -> bytes:
         try:

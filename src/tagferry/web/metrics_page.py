@@ -10,8 +10,8 @@ from tagferry.web.server.serve import Listener
 
 
 def metrics_listeners(settings: Settings) -> tuple[Listener, ...]:
-    """Return the listener for metrics; none where `metrics_listen` is not set."""
-    # Loads the library now, and not in a moment in which something has to be counted.
+    """Return the listener for metrics, or none if `metrics_listen` is not set."""
+    # Load the library now, not when something has to be counted.
     registry()
     return () if settings.metrics_listen is None else (Listener(app=_metrics, address=settings.metrics_listen),)
 

@@ -1,6 +1,6 @@
-"""`POST /notifications`: where a region's registry tells of what was pushed to it, as CNCF distribution does it.
+"""`POST /notifications`: events from a region's registry about pushes, in the format of CNCF distribution.
 
-The events are an invitation to look, no more: what is missing, unknown or forged costs one question to the registry.
+An event only causes tagferry to query the registry, so a lost, unknown or forged event costs at most one request.
 """
 
 import hmac
@@ -20,7 +20,10 @@ router = APIRouter(tags=["notifications"])
 
 @router.post("/notifications", operation_id="Notify", status_code=202)
 async def notify(request: Request, context: RequestContext) -> Response:
-    """Take events of pushes and deletions (CNCF distribution, "Work with notifications"); others are passed over."""
+    """Process events of pushes and deletions; others are ignored.
+
+    Source: CNCF distribution, "Work with notifications".
+    """
     _authenticate(context, request.headers.get("authorization", ""))
     watch, region = context.services.watch, context.region.id
     events = _events(await request.body())
@@ -35,13 +38,13 @@ def _authenticate(context: Context, authorization: str) -> None:
     token = context.services.settings.regions[context.region.id].notifications_token
     if token is None:
         raise Denied(
-            f"the region {context.region.id} takes no notifications; give it a notifications_token in the configuration"
+            f"region {context.region.id} accepts no notifications; set its notifications_token in the configuration"
         )
     scheme, _, given = authorization.partition(" ")
     expected = token.get_secret_value().encode()
     if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), expected):
         raise Unauthenticated(
-            "notifications need the header Authorization: Bearer with the region's notifications_token"
+            "notifications require the header Authorization: Bearer with the region's notifications_token"
         )
 
 
@@ -57,7 +60,7 @@ def _events(body: bytes) -> list[dict[str, Any]]:
 
 
 def _pushes(events: list[dict[str, Any]]) -> Iterator[tuple[RepositoryName, Tag]]:
-    """The tags that were pushed; blobs and manifests without a tag change nothing that a rule is about."""
+    """Yield the pushed tags. Blobs and untagged manifests do not concern rules."""
     for event in events:
         if event.get("action") == "push" and isinstance(tag := event["target"].get("tag"), str):
             try:

@@ -1,6 +1,6 @@
-"""The application of a region's address, and its OpenAPI document.
+"""The application of a region's management API, and its OpenAPI document.
 
-The document has the operations of the routes, and the token service of the region's embedded registry.
+The document describes the operations of the routes, and the token service of the region's embedded registry.
 """
 
 from typing import Any
@@ -12,17 +12,17 @@ from starlette.types import Receive, Scope, Send
 from tagferry.web.authorizer import TOKEN_PATH
 
 _TEXT = {"type": "string"}
-_SCOPE = "`type:name:action,action`, as `repository:team/app:pull,push`; up to 32 of them."
+_SCOPE = "Up to 32 scopes of the form `type:name:action,action`, e.g. `repository:team/app:pull,push`."
 _TOKEN = {
     "type": "object",
     "properties": {
         "token": _TEXT,
-        "access_token": {"type": "string", "description": "The same."},
+        "access_token": {"type": "string", "description": "The same as `token`."},
         "token_type": {"const": "Bearer"},
-        "scope": {"type": "string", "description": "What of that which was asked for is allowed at this moment."},
-        "expires_in": {"type": "integer", "minimum": 1, "description": "Seconds."},
+        "scope": {"type": "string", "description": "The requested scopes that the user is currently allowed."},
+        "expires_in": {"type": "integer", "minimum": 1, "description": "Lifetime in seconds."},
         "issued_at": _TEXT,
-        "refresh_token": {"type": "string", "description": "To get more tokens with, where that was asked for."},
+        "refresh_token": {"type": "string", "description": "A token to request further tokens, if requested."},
     },
     "required": ["token", "access_token", "token_type", "scope", "expires_in", "issued_at"],
     "additionalProperties": False,
@@ -49,8 +49,8 @@ _FORM = {
         "username": _TEXT,
         "password": _TEXT,
         "refresh_token": _TEXT,
-        "access_type": {"type": "string", "description": "`offline` for a refresh token in the answer."},
-        "scope": {"type": "string", "description": f"{_SCOPE} Several are separated by spaces."},
+        "access_type": {"type": "string", "description": "`offline` requests a refresh token."},
+        "scope": {"type": "string", "description": f"{_SCOPE} Scopes are separated by spaces."},
     },
     "required": ["grant_type"],
 }
@@ -60,20 +60,25 @@ _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
 class Management(FastAPI):
-    """A region's management API and IAM; its document tells of the registry's tokens too where the region has them."""
+    """A region's management API and IAM.
 
-    def __init__(self, *, gives_tokens: bool, **settings: Any) -> None:
+    Args:
+        has_token_service: whether the OpenAPI document describes the token service of an embedded registry.
+        settings: FastAPI's.
+    """
+
+    def __init__(self, *, has_token_service: bool, **settings: Any) -> None:
         super().__init__(**settings)
-        self._gives_tokens = gives_tokens
+        self._has_token_service = has_token_service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request; HEAD is served wherever GET is, and the server leaves out the body."""
+        """Serve a request. HEAD is routed like GET; the server omits the body."""
         if scope["type"] == "http" and scope["method"] == "HEAD" and not self._takes(scope, "HEAD"):
             scope = {**scope, "method": "GET"}
         await super().__call__(scope, receive, send)
 
     def methods_at(self, scope: Scope) -> list[str]:
-        """Return the methods that the path of this request takes; none where no API has the path."""
+        """Return the methods that the path of this request allows, or none if no API has the path."""
         methods = [method for method in _METHODS if self._takes(scope, method)]
         return sorted({*methods, "HEAD"}) if "GET" in methods else methods
 
@@ -82,16 +87,16 @@ class Management(FastAPI):
         return any(route.matches(asked)[0] is Match.FULL for route in self.routes)
 
     def openapi(self) -> dict[str, Any]:
-        """The document, which is made once."""
+        """Return the OpenAPI document, which is generated once."""
         is_new = self.openapi_schema is None
         document = super().openapi()
-        if is_new and self._gives_tokens:
+        if is_new and self._has_token_service:
             document["paths"][TOKEN_PATH] = _token_operations()
         return document
 
 
 def _token_operations() -> dict[str, Any]:
-    """What `tagferry.web.registry_tokens` answers."""
+    """Return the operations of `tagferry.web.registry_tokens`."""
     scope = {
         "name": "scope",
         "in": "query",
@@ -100,22 +105,22 @@ def _token_operations() -> dict[str, Any]:
     }
     answers = {
         "200": _answer("The token", _TOKEN),
-        "4XX": _answer("The request cannot be met as it is", _ERRORS),
-        "5XX": _answer("It failed here", _ERRORS),
+        "4XX": _answer("The request is invalid or not authorized", _ERRORS),
+        "5XX": _answer("The server failed", _ERRORS),
     }
     form = {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": _FORM}}}
     return {
         "get": {
             "tags": ["login"],
             "operationId": "GetRegistryToken",
-            "summary": "Get a token for the embedded registry, with a Basic login or none.",
+            "summary": "Get a token for the embedded registry, with Basic authentication or anonymously.",
             "parameters": [scope],
             "responses": answers,
         },
         "post": {
             "tags": ["login"],
             "operationId": "CreateRegistryToken",
-            "summary": "Get a token for the embedded registry by a form.",
+            "summary": "Get a token for the embedded registry with a form.",
             "requestBody": form,
             "responses": answers,
         },

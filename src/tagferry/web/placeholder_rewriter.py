@@ -1,9 +1,9 @@
-"""Lets the vendor's SDK samples run as they are.
+"""Support for the vendor's SDK samples, which run unmodified.
 
 The published samples never set the organization and the repository. The SDK for Python then sends the path's
-placeholders literally, the one for Go sends empty names. If a region's configuration names a repository for them,
-they are replaced by it; otherwise they are refused. A DELETE is always refused: an empty name may also be a mistake,
-which must not delete anything.
+placeholders literally, the SDK for Go sends empty names. If a region's configuration has a `placeholder_repository`,
+it replaces them; otherwise such requests are rejected. A DELETE is always rejected, since an empty name may be a
+mistake, which must not delete anything.
 """
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,7 +16,7 @@ _COLLECTIONS = ("repos", "repositories")
 
 
 class PlaceholderRewriter:
-    """Replaces the placeholders in the path that is routed; what was signed stays as it was sent."""
+    """Middleware that replaces placeholders in the routed path. The signature is verified over the original path."""
 
     def __init__(self, app: ASGIApp, repository: RepositoryName) -> None:
         self._app = app
@@ -29,7 +29,7 @@ class PlaceholderRewriter:
         await self._app(scope, receive, send)
 
     def _replaced(self, path: str) -> str:
-        """The path with the names that are meant; a repository is replaced only where its organization is."""
+        """Return the path with the configured names. A repository is replaced only if its organization is."""
         prefix = next(one for one in _PREFIXES if path.startswith(one))
         namespace, *below = path.removeprefix(prefix).split("/")
         if namespace not in _NAMESPACE:

@@ -1,6 +1,6 @@
 """The liveness and readiness probes.
 
-They need no credentials, so their answers say what is wrong without internal details.
+They need no credentials, so their responses report problems without internal details.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ class Readiness:
                 await self._services.database.ping()
             self._answered = True
         except Exception as error:
-            log.warning("the database does not answer", reason=str(error) or type(error).__name__)
+            log.warning("the database did not answer", reason=str(error) or type(error).__name__)
         self._asked_at = asyncio.get_running_loop().time()
         return self._answered
 

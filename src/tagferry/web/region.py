@@ -1,4 +1,4 @@
-"""A region's address: the management API, IAM and, for an embedded region, the OCI registry, by path."""
+"""The application of a region: it routes the management API, IAM and an embedded OCI registry by path."""
 
 import json
 from collections.abc import Awaitable
@@ -45,12 +45,12 @@ _SHOWN = 500
 
 
 def region_app(region: Region, services: Services, registry: ASGIApp | None) -> ASGIApp:
-    """The ASGI application of a served region; `registry` is its embedded registry, if it has one."""
+    """Return the ASGI application of a served region. `registry` is its embedded registry, if it has one."""
     settings = services.settings
     management = _management(region, services)
     is_embedded = settings.regions[region.id].is_embedded
     authenticated: ASGIApp = Authentication(
-        AuthenticatedBodies(Deadline(management, settings.limits.answer_seconds, asks_elsewhere=not is_embedded)),
+        AuthenticatedBodies(Deadline(management, settings.limits.answer_seconds, has_remote_registry=not is_embedded)),
         services.authenticator,
         hosts=RegionHosts(region.id, settings.regions),
         body_limit=settings.limits.body_bytes,
@@ -74,7 +74,7 @@ class _ByPath:
         self._registry = registry
         self._tokens = tokens
 
-    # No coroutine, which would be one more to go through at every turn of every request.
+    # Not a coroutine: one more would cost time in each step of every request.
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
             if scope["path"] == TOKEN_PATH:
@@ -86,20 +86,20 @@ class _ByPath:
 
 
 def _without_slashes(path: str) -> str:
-    """Return the path to route: like Keystone, IAM ignores the slashes at the end that clients are configured with."""
+    """Return the path to route. Like Keystone, IAM ignores trailing slashes from the URLs in clients' settings."""
     return path.rstrip("/") or "/" if is_iam_path(path) or path.startswith("//") else path
 
 
 def _is_for_the_registry(scope: Scope) -> bool:
     path = scope["path"]
     if path == "/v2":
-        # SWR shows its version there, and a registry's clients may leave out the slash: who asks tells which is meant.
+        # This is SWR's version, or a registry's base path without its slash. The credentials decide.
         return not has_management_credentials(scope)
     return path.startswith("/v2/") and not (path.startswith("/v2/manage/") or is_enterprise_path(path))
 
 
 def _registry_elsewhere(region: Region) -> ASGIApp:
-    """What answers under /v2/ where the region's registry is not ours: where it is."""
+    """Return the application under /v2/ of a region with a remote registry; it answers with the registry's address."""
     error = {"code": "UNSUPPORTED", "message": f"the registry of {region.id} is at {region.url}", "detail": None}
     body = json.dumps({"errors": [error]}).encode()
     return Response(body, status_code=404, media_type="application/json")
@@ -107,10 +107,10 @@ def _registry_elsewhere(region: Region) -> ASGIApp:
 
 def _management(region: Region, services: Services) -> Management:
     app = Management(
-        gives_tokens=services.settings.regions[region.id].is_embedded,
+        has_token_service=services.settings.regions[region.id].is_embedded,
         title="tagferry",
         version=__version__,
-        summary="Synchronizes container images between regions; compatible with SWR.",
+        summary="Synchronize container images between regions. Compatible with SWR.",
         responses=RESPONSES,
         strict_content_type=False,
         redirect_slashes=False,
@@ -122,7 +122,7 @@ def _management(region: Region, services: Services) -> Management:
     add_probes(app, Readiness(services))
     app.include_router(iam.router)
     app.include_router(notifications.router)
-    # SWR's last, since one of its operations takes any path of one part for a version.
+    # SWR's routes come last, since one of them matches any path of one segment as a version.
     app.include_router(swr.router)
     app.add_exception_handler(TagferryError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_validation)
@@ -143,7 +143,7 @@ async def _on_validation(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_unexpected(request: Request, _error: Exception) -> JSONResponse:
-    """Answer in the one form; the framework raises the error on, and it is logged with the request's id."""
+    """Answer with an internal error. The framework re-raises the error, and `RequestIds` logs it."""
     return serialize(INTERNAL, [INTERNAL_MESSAGE], request.scope)
 
 
@@ -154,19 +154,19 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 404 and is_enterprise_path(request.url.path):
         return respond(enterprise_refusal(route), request.scope)
     known = {
-        400: (BAD_PARAMETER, f"the body of {route} cannot be read; it must be JSON in UTF-8"),
+        400: (BAD_PARAMETER, f"the body of {route} must be JSON in UTF-8"),
         404: (NO_SUCH_API, f"there is no API {route}{_hint(request.url.path)}"),
     }
     if error.status_code == 405:
         methods = ", ".join(request.app.methods_at(request.scope))
-        message = f"there is no API {route}; the path takes {methods}"
+        message = f"there is no API {route}; the path allows {methods}"
         return serialize(METHOD_NOT_ALLOWED, [message], request.scope, {"Allow": methods})
     code, message = known.get(error.status_code, (ErrorCode(error.status_code, NO_SUCH_API.code), str(error.detail)))
     return serialize(code, [message], request.scope, dict(error.headers or {}))
 
 
 def _hint(path: str) -> str:
-    """Return the advice for a path that no API has, such as an SDK sends if its names were not set."""
+    """Return a hint for a path with an empty name, which SDKs send if the caller did not set it."""
     if "//" not in path:
         return ""
     return "; a name in the path is empty: set the organization and the repository in the request"

@@ -1,4 +1,4 @@
-"""The embedded registry's tokens: whoever logs in, or nobody, gets one for what it asks for.
+"""The token service of an embedded registry, for authenticated and anonymous clients.
 
 Sources: the distribution project's "Token Authentication Specification" and "OAuth2 Token Authentication".
 """
@@ -25,18 +25,18 @@ from tagferry.web.formats import date
 
 _FORM_LIMIT = 64 * 1024
 _SCOPE_LIMIT = 32
-"""A token holds its scopes, and has to fit into a header."""
+"""A token contains its scopes, and must fit into a header."""
 _IDLE_SECONDS = 60.0
 _PASSWORD, _REFRESH = "password", "refresh_token"
 
 
 @dataclass(frozen=True, slots=True)
 class _TokenRequest:
-    """Who asks for a token, and for which.
+    """A request for a token.
 
     Attributes:
-        caller: None for somebody who does not say who it is.
-        is_refreshable: whether a token to get more tokens with is asked for, too.
+        caller: None for an anonymous client.
+        is_refreshable: whether a refresh token is requested, too.
     """
 
     caller: Caller | None
@@ -45,14 +45,14 @@ class _TokenRequest:
 
 
 class RegistryTokens:
-    """The ASGI application that gives tokens at their path, and leaves every other path to the registry.
+    """The ASGI application that issues tokens at `TOKEN_PATH` and forwards all other paths to the registry.
 
     Args:
-        registry: what takes the tokens.
-        region: whose registry it is.
-        authorizer: the registry's.
-        temporary: makes the tokens.
-        lifetime: how long a token lasts.
+        registry: the registry's application.
+        region: the registry's region.
+        authorizer: the registry's authorizer.
+        temporary: creates the tokens.
+        lifetime: the lifetime of a token.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class RegistryTokens:
         if request.method == "GET":
             scopes = _Parameters(request.parameters).scopes()
             caller = await self._authorizer.caller(request.login)
-            # `offline_token`, which docker login sends, gets none, as the protocol allows: docker would keep it in its
-            # config.json in the place of the password, and the kubelet for one can do nothing with that.
+            # The protocol allows ignoring `offline_token`, which docker login sends: docker would store a refresh token
+            # in its config.json instead of the password, which clients such as the kubelet cannot use.
             return _TokenRequest(caller=caller, scopes=scopes, is_refreshable=False)
         if request.method == "POST":
             form = (await request.body("form", limit=_FORM_LIMIT)).decode("latin-1")
@@ -137,22 +137,22 @@ class RegistryTokens:
 
 @dataclass(frozen=True, slots=True)
 class _Parameters:
-    """What stands in a query or a form."""
+    """The parameters of a query or a form."""
 
     pairs: Sequence[tuple[str, str]]
 
     def get(self, name: str) -> str:
-        """A parameter's last value; empty where it is not there."""
+        """Return a parameter's last value, or "" if it is missing."""
         return next((value for found, value in reversed(self.pairs) if found == name), "")
 
     def require(self, name: str) -> str:
-        """A parameter's value; raises InvalidTokenRequest."""
+        """Return a parameter's value; raises InvalidTokenRequest if it is missing."""
         if not (value := self.get(name)):
             raise InvalidTokenRequest(name, "is mandatory")
         return value
 
     def scopes(self) -> tuple[Scope, ...]:
-        """Every scope of those asked for that there is here, each once; raises InvalidTokenRequest."""
+        """Return the requested scopes that exist here, without duplicates; raises InvalidTokenRequest."""
         texts = [one for name, value in self.pairs if name == "scope" for one in value.split()]
         if len(texts) > bounds.QUERY_PARAMETERS:
             raise InvalidTokenRequest("scope", f"must name at most {bounds.QUERY_PARAMETERS}", len(texts))

@@ -1,4 +1,4 @@
-"""The text that requests may have in their fields."""
+"""Types of text in request fields."""
 
 from typing import Annotated
 
@@ -6,20 +6,20 @@ from pydantic import AfterValidator
 
 
 def _encodable(text: str) -> str:
-    """JSON can name half a character (a lone surrogate), which no text holds."""
+    """Reject a lone surrogate, which JSON can contain and UTF-8 cannot encode."""
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("must be text that UTF-8 can hold")
+        raise ValueError("must be text that UTF-8 can encode")
     return text
 
 
 def _storable(text: str) -> str:
-    """PostgreSQL's text holds no NUL."""
+    """Reject NUL, which PostgreSQL's text cannot contain."""
     if "\0" in text:
         raise ValueError("must be text without NUL")
     return text
 
 
 Text = Annotated[str, AfterValidator(_encodable)]
-"""Text that can be written as UTF-8."""
+"""Text that UTF-8 can encode."""
 StoredText = Annotated[Text, AfterValidator(_storable)]
-"""Text that a database can be given, to keep it or to look for it."""
+"""Text that a database can store and search for."""

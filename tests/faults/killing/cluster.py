@@ -37,7 +37,7 @@ class Program:
     @property
     def is_working(self) -> bool:
         """Whether it has said that it takes jobs."""
-        return b"working" in self.log.read_bytes()
+        return b"started the worker" in self.log.read_bytes()
 
     def kill(self) -> None:
         """End it at once, whatever it does."""

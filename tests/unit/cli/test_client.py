@@ -1,4 +1,4 @@
-"""The client of the management API tells in one error what kept it from an answer."""
+"""The client of the management API reports each failure as one error."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ async def start(url: str) -> StartedJobs:
 
 
 async def failure(status: int, body: bytes, **headers: str) -> TagferryError:
-    """What becomes of this answer."""
+    """Return the error that the client raises for this response."""
 
     async def answer(request: Any) -> Response:
         return Response(body, status_code=status, headers=headers)
@@ -36,7 +36,7 @@ async def failure(status: int, body: bytes, **headers: str) -> TagferryError:
     return caught.value
 
 
-async def test_an_error_of_the_api_is_told_in_its_own_words() -> None:
+async def test_an_error_of_the_api_is_reported_with_its_message() -> None:
     body = b'{"error_code": "SVCSTG.SWR.4040010", "error_msg": "repository app does not exist", "request_id": "abc"}'
     error = await failure(404, body)
     assert isinstance(error, Refused)
@@ -61,18 +61,18 @@ async def test_an_error_of_the_api_is_told_in_its_own_words() -> None:
         (502, b"<html>Bad Gateway</html>"),
     ],
 )
-async def test_an_answer_of_something_else_is_told_as_that(status: int, body: bytes) -> None:
+async def test_an_unexpected_response_is_reported_with_a_hint(status: int, body: bytes) -> None:
     error = await failure(status, body, location="http://127.0.0.1:1/")
     assert isinstance(error, Unavailable)
-    assert "is it tagferry?" in error.message
+    assert "check that the endpoint is a tagferry region" in error.message
     assert "http://127.0.0.1" in error.message
 
 
-async def test_an_address_that_does_not_answer_is_named() -> None:
+async def test_an_unreachable_address_is_named() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(Unavailable, match="cannot be reached") as caught:
+    with pytest.raises(Unavailable, match="cannot reach") as caught:
         await start(url)
-    assert caught.value.message.startswith(url)
+    assert caught.value.message.startswith(f"cannot reach {url}: ")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ async def test_an_address_that_does_not_answer_is_named() -> None:
         "http://127.0.0.1:5004?x",
     ],
 )
-def test_an_endpoint_that_is_no_address_is_refused(endpoint: str) -> None:
+def test_an_invalid_endpoint_is_rejected(endpoint: str) -> None:
     with pytest.raises(Invalid, match="endpoint must have the form"):
         ManagementClient(endpoint, "AK", "SK")
 
@@ -100,7 +100,7 @@ def test_an_endpoint_may_end_in_a_slash_or_be_an_ipv6_address() -> None:
         ManagementClient(endpoint, "AK", "SK")
 
 
-def test_a_file_of_authorities_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_an_unreadable_ca_file_is_rejected(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("no certificate")
     for ca_file in (wrong, tmp_path / "missing.pem", tmp_path):
@@ -109,13 +109,13 @@ def test_a_file_of_authorities_that_cannot_be_read_is_refused(tmp_path: Path) ->
         assert str(ca_file) in caught.value.message
 
 
-async def test_the_environment_s_proxy_is_used_with_its_login(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_proxy_of_the_environment_is_used_with_its_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     async with scripted_proxy(login="u:p@ss") as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://u:p%40ss@{proxy.url.partition('://')[2]}")
         proxy.refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}"
-        with pytest.raises(Unavailable, match="answered 403"):
+        with pytest.raises(Unavailable, match="returned 403"):
             await start("http://registry.example.com")
-        with pytest.raises(Unavailable, match="cannot be reached"):
+        with pytest.raises(Unavailable, match="cannot reach"):
             await start(f"http://127.0.0.1:{free_port()}")
     assert [line.split(" ")[1] for line in proxy.asked] == [
         "http://registry.example.com/v2/manage/namespaces/team/repos/app/sync_images"

@@ -1,4 +1,4 @@
-"""The commands that work on an installation's own files."""
+"""The commands that work on an installation's files and database."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ from tagferry.remote.capabilities import TAG_LIST
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with an installation of two regions."""
+    """A directory with an installation of two regions."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TAGFERRY_CONFIG", raising=False)
     succeed("init", "--region", "cn-north-4=127.0.0.1:5004", "--region", "cn-north-208=[fe80::1]:5208")
@@ -36,13 +36,13 @@ def succeed(*arguments: str) -> str:
 
 
 def fail(kind: type[TagferryError], *arguments: str) -> str:
-    """What `main` turns into one sentence and exit code 1."""
+    """Return the message of the error, which `main` prints before it exits with code 1."""
     result = invoke(*arguments)
     assert isinstance(result.exception, kind), (result.exception, result.output)
     return result.exception.message
 
 
-def test_users_are_made_listed_and_deleted(home: Path) -> None:
+def test_users_are_created_listed_and_deleted(home: Path) -> None:
     shown = succeed("user", "create", "alice", "--domain", "sales")
     assert re.search(r"^password +\S{16,}$", shown, re.MULTILINE)
     assert re.search(r"^ *alice +sales *$", succeed("user", "list"), re.MULTILINE)
@@ -87,7 +87,7 @@ def test_a_key_is_rotated_disabled_and_enabled(home: Path) -> None:
         assert "A" * 20 in fail(NotFound, "key", command, "A" * 20)
 
 
-def test_keys_are_made_listed_and_deleted_and_their_secrets_shown_once(home: Path) -> None:
+def test_keys_are_created_listed_and_deleted_and_their_secrets_are_shown_once(home: Path) -> None:
     access_key, secret_key = (line.split()[-1] for line in succeed("key", "create", "admin").splitlines())
     listed = succeed("key", "list", "admin")
     assert access_key in listed
@@ -98,17 +98,17 @@ def test_keys_are_made_listed_and_deleted_and_their_secrets_shown_once(home: Pat
     assert "nobody" in fail(NotFound, "key", "create", "nobody")
 
 
-def test_keys_are_told_from_each_other_by_what_they_are_for(home: Path) -> None:
+def test_a_key_is_listed_with_its_purpose(home: Path) -> None:
     made = succeed("key", "create", "admin", "--for", "the [nightly] build").split()[2]
     assert re.search(rf"^ *{made} +\S+ \S+ +the \[nightly\] build *$", succeed("key", "list", "admin"), re.MULTILINE)
     assert "at most 255" in fail(Invalid, "key", "create", "admin", "--for", "x" * 256)
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     assert succeed("--version") == f"tagferry {__version__}\n"
 
 
-def test_organizations_are_made_listed_granted_and_deleted(home: Path) -> None:
+def test_organizations_are_created_listed_granted_and_deleted(home: Path) -> None:
     succeed("org", "create", "cn-north-4/team")
     assert re.search(r"^ *team +admin", succeed("org", "list", "cn-north-4"), re.MULTILINE)
     assert "team" not in succeed("org", "list", "cn-north-208")
@@ -139,8 +139,8 @@ def test_a_registry_that_does_not_answer_fails_the_check(home: Path) -> None:
     assert re.search(r"^away  http://127\.0\.0\.1:1  .*127\.0\.0\.1:1", result.stdout, re.MULTILINE)
 
 
-def test_what_is_known_of_a_region_s_registry_is_shown(home: Path) -> None:
-    assert re.search(r"^ *lists referrers +not known *$", succeed("region", "show", "cn-north-4"), re.MULTILINE)
+def test_the_observed_capabilities_of_a_registry_are_shown(home: Path) -> None:
+    assert re.search(r"^ *lists referrers +unknown *$", succeed("region", "show", "cn-north-4"), re.MULTILINE)
     with (home / "tagferry.toml").open("a") as config:
         config.write('\n[regions.away]\nregistry = "http://127.0.0.1:1"\n')
 
@@ -155,12 +155,12 @@ def test_what_is_known_of_a_region_s_registry_is_shown(home: Path) -> None:
     shown = succeed("region", "show", "away")
     assert re.search(r"^ *lists referrers +no *$", shown, re.MULTILINE)
     assert OCI_INDEX in shown
-    assert re.search(r"^ *does not answer +tag list: it answered 403 *$", shown, re.MULTILINE)
-    assert "the known regions are cn-north-4, cn-north-208, away" in fail(NotFound, "region", "show", "none")
+    assert re.search(r"^ *unsupported requests +tag list: it answered 403 *$", shown, re.MULTILINE)
+    assert "the configuration has cn-north-4, cn-north-208, away" in fail(NotFound, "region", "show", "none")
 
 
 @pytest.mark.parametrize("region", ["cn-north-4", "cn-north-4=", "North=127.0.0.1:1", "=127.0.0.1:1"])
-def test_init_refuses_a_region_that_it_cannot_read_and_writes_nothing(
+def test_init_rejects_an_invalid_region_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -169,7 +169,7 @@ def test_init_refuses_a_region_that_it_cannot_read_and_writes_nothing(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:port", "127.0.0.1:99999", '1:1"\nx = "'])
-def test_init_refuses_an_address_that_serve_could_not_use_and_writes_nothing(
+def test_init_rejects_an_invalid_address_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -177,21 +177,21 @@ def test_init_refuses_an_address_that_serve_could_not_use_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_init_refuses_a_region_that_is_given_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_init_rejects_a_duplicate_region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     twice = ("--region", "cn-north-4=127.0.0.1:5004")
     assert "once" in fail(Invalid, "init", *twice, *twice)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_configuration_elsewhere_is_named_whatever_its_path(tmp_path: Path) -> None:
+def test_a_configuration_at_any_path_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "[red]" / "deep"
     shown = succeed("init", "--config", str(folder / "own.toml"))
     assert f"Wrote {folder / 'own.toml'}" in shown
     assert (folder / "tagferry-data").is_dir()
 
 
-def test_without_a_configuration_the_commands_say_how_to_get_one(
+def test_without_a_configuration_the_error_says_how_to_create_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -212,7 +212,7 @@ def test_without_a_configuration_the_commands_say_how_to_get_one(
         ("team/app:v1", "/release", "--to"),
     ],
 )
-def test_sync_refuses_what_it_cannot_read_before_it_asks_anybody(images: str, target: str, words: str) -> None:
+def test_sync_rejects_invalid_arguments_before_it_sends_a_request(images: str, target: str, words: str) -> None:
     options = ("--endpoint", "http://127.0.0.1:1", "--ak", "A", "--sk", "S", "--to", target)
     assert words in fail(Invalid, "sync", images, *options)
 
@@ -232,7 +232,7 @@ def test_an_error_is_one_sentence_and_exit_code_1(
         assert shown.count("\n") == 1
 
 
-def test_quotas_of_an_organization_are_shown_set_and_given_back(home: Path) -> None:
+def test_quotas_of_an_organization_are_shown_set_and_reset(home: Path) -> None:
     succeed("org", "create", "cn-north-4/team")
     assert re.search(r"^bytes +unlimited$", succeed("org", "quota", "cn-north-4/team"), re.MULTILINE)
 
@@ -243,7 +243,5 @@ def test_quotas_of_an_organization_are_shown_set_and_given_back(home: Path) -> N
     shown = succeed("org", "quota", "cn-north-4/team", "--bytes", "default", "--repositories", "unlimited")
     assert re.search(r"^bytes +unlimited\nrepositories +unlimited\nuploads +1000$", shown, re.MULTILINE)
     for text in ("lots", "\u0661KiB"):
-        assert "must be a number of bytes, as 500MiB" in fail(
-            Invalid, "org", "quota", "cn-north-4/team", "--bytes", text
-        )
+        assert "must be a size such as 500MiB" in fail(Invalid, "org", "quota", "cn-north-4/team", "--bytes", text)
     assert "nosuch" in fail(NotFound, "org", "quota", "cn-north-4/nosuch", "--bytes", "1")

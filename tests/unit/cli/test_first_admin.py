@@ -1,4 +1,4 @@
-"""The secrets of the first administrator are shown to people, and never written to what may be a log."""
+"""The secrets of the first administrator are shown on a terminal, and never written to a log."""
 
 import stat
 from pathlib import Path
@@ -13,7 +13,7 @@ ADMIN = FirstAdmin(name="admin", password="the password", key=AccessKey("THEACCE
 SECRETS = (ADMIN.password, ADMIN.key.access_key, ADMIN.key.secret_key)
 
 
-def test_on_a_terminal_they_are_shown_and_kept_nowhere(
+def test_on_a_terminal_the_secrets_are_shown_and_not_stored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
@@ -26,7 +26,7 @@ def test_on_a_terminal_they_are_shown_and_kept_nowhere(
 
 
 @pytest.mark.parametrize("forced", ["FORCE_COLOR", "TTY_COMPATIBLE"])
-def test_elsewhere_a_file_gets_them_that_only_its_owner_reads(
+def test_elsewhere_the_secrets_are_written_to_a_private_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, forced: str
 ):
     monkeypatch.setenv(forced, "1")
@@ -42,7 +42,7 @@ def test_elsewhere_a_file_gets_them_that_only_its_owner_reads(
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_file_or_a_link_that_stands_in_the_way_is_replaced(tmp_path: Path):
+def test_an_existing_file_or_link_is_replaced(tmp_path: Path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("as it was")
     path = tmp_path / FIRST_ADMIN_FILE

@@ -1,4 +1,4 @@
-"""What is shown of jobs that are followed."""
+"""The display of followed jobs."""
 
 import io
 from collections.abc import Sequence
@@ -28,20 +28,20 @@ ENDED = {
 
 
 class Server:
-    """Tells the job's states one after the other, and then is gone."""
+    """Return the states of the job one after the other, and then fail."""
 
     def __init__(self, *states: dict[str, Any]) -> None:
         self._states = list(states)
 
     async def sync_jobs(self, _n: Namespace, _r: Repository, job_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
         if not self._states:
-            raise Unavailable("the server is gone")
+            raise Unavailable("the server has stopped")
         (job_id,) = job_ids
         return {job_id: {"tag": "v1", **self._states.pop(0)}}
 
 
 async def shown(*states: dict[str, Any], terminal: bool = True) -> str:
-    """What is to be seen at last."""
+    """Return the final display."""
     console = Console(file=io.StringIO(), force_terminal=terminal, width=200, color_system=None)
     with suppress(Unavailable):
         await follow(cast("ManagementClient", Server(*states)), [FOLLOWED], console=console)
@@ -61,21 +61,21 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         (0, None, "0 bytes/s"),
     ],
 )
-async def test_a_bar_tells_the_rate_and_the_rest_as_the_server_says(rate: int, left: int | None, text: str):
-    told = await shown(RUNNING | {"bytesPerSecond": rate, "secondsLeft": left})
-    assert text in told
-    assert ("left" in told) == (left is not None)
+async def test_a_bar_shows_the_rate_and_the_remaining_time_of_the_server(rate: int, left: int | None, text: str):
+    display = await shown(RUNNING | {"bytesPerSecond": rate, "secondsLeft": left})
+    assert text in display
+    assert ("left" in display) == (left is not None)
 
 
-async def test_a_bar_is_silent_about_a_rate_that_the_server_does_not_know():
-    told = await shown(RUNNING | {"bytesPerSecond": None, "secondsLeft": None})
-    assert "/s" not in told
-    assert "running" in told
+async def test_a_bar_shows_no_rate_if_the_server_reports_none():
+    display = await shown(RUNNING | {"bytesPerSecond": None, "secondsLeft": None})
+    assert "/s" not in display
+    assert "running" in display
 
 
-async def test_where_there_is_no_terminal_only_ends_are_told():
-    told = await shown(RUNNING | {"bytesPerSecond": 1, "secondsLeft": 1}, ENDED, terminal=False)
-    assert told == "team/app:v1  success  copied and verified\n"
+async def test_without_a_terminal_only_ends_are_printed():
+    display = await shown(RUNNING | {"bytesPerSecond": 1, "secondsLeft": 1}, ENDED, terminal=False)
+    assert display == "team/app:v1  success  copied and verified\n"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ async def test_where_there_is_no_terminal_only_ends_are_told():
         (None, "waiting for attempt 3: cannot connect to https://a.example"),
     ],
 )
-def test_a_job_whose_registry_is_away_tells_which_attempt_it_waits_for_and_why(due: str | None, shown: str):
+def test_a_job_whose_registry_is_unavailable_shows_its_next_attempt_and_the_error(due: str | None, shown: str):
     job = {
         "status": "waiting",
         "attempts": 2,

@@ -12,14 +12,14 @@ def shown(rewritten: dict[str, object] | None) -> list[str]:
     return console.file.getvalue().splitlines()
 
 
-def test_a_bit_identical_image_has_nothing_more_to_tell():
+def test_a_bit_identical_image_prints_nothing():
     assert shown(None) == []
 
 
-def test_every_digest_that_is_another_and_all_that_stays_behind_has_its_line():
+def test_every_changed_digest_and_every_omitted_artifact_has_a_line():
     old, new, left = (f"sha256:{letter * 64}" for letter in "abc")
 
     assert shown({"digests": {old: new}, "leftBehind": [left]}) == [
         f"team/app:v1  {old} becomes {new}",
-        f"team/app:v1  {left} stays behind",
+        f"team/app:v1  {left} is not copied",
     ]

@@ -1,4 +1,4 @@
-"""`tagferry region check` asks a registry what a synchronization would ask it."""
+"""`tagferry region check` sends the requests of a synchronization to a registry."""
 
 import json
 import re
@@ -24,7 +24,7 @@ USER = {"username": "u", "password": "p"}
 
 @pytest.fixture
 async def script() -> AsyncIterator[ScriptedRegistry]:
-    """One that refuses the catalog to everyone, as most do."""
+    """A registry that denies access to the catalog, as most do."""
     async with scripted_registry() as running:
         running.on("GET", "/v2/_catalog", error(405, "UNSUPPORTED"))
         yield running
@@ -44,11 +44,13 @@ def settings(folder: Path, registry: TokenRegistry, **terms: object) -> Settings
 
 async def check(parsed: Settings, repository: str | None = None) -> Result:
     result, own = await check_regions(parsed, (), parse_image(repository) if repository else None)
-    assert (own.region, own.told, own.is_fine) == ("own", "ok", True)
+    assert (own.region, own.summary, own.is_ok) == ("own", "ok", True)
     return result
 
 
-async def test_a_registry_that_refuses_everyone_at_its_door_passes(tmp_path: Path, registry: TokenRegistry) -> None:
+async def test_a_registry_that_always_challenges_at_its_base_path_passes(
+    tmp_path: Path, registry: TokenRegistry
+) -> None:
     def refuse(asked: Asked) -> Reply:
         return registry.challenge()
 
@@ -56,8 +58,8 @@ async def test_a_registry_that_refuses_everyone_at_its_door_passes(tmp_path: Pat
 
     result = await check(settings(tmp_path, registry, **USER))
 
-    assert (result.told, result.is_fine) == (
-        'ok  asked for /v2/ alone, since no repository is known (name one with --repository ORG/REPO), as user "u"',
+    assert (result.summary, result.is_ok) == (
+        'ok  read /v2/ alone, since no repository is known (name one with --repository ORG/REPO), as user "u"',
         True,
     )
 
@@ -65,31 +67,29 @@ async def test_a_registry_that_refuses_everyone_at_its_door_passes(tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "asked"), [("team/app", "the tags of team/app"), ("team/app:v1", "the manifest team/app:v1")]
 )
-async def test_the_repository_that_is_named_is_asked_for(
-    tmp_path: Path, registry: TokenRegistry, name: str, asked: str
-) -> None:
+async def test_the_named_repository_is_read(tmp_path: Path, registry: TokenRegistry, name: str, asked: str) -> None:
     result = await check(settings(tmp_path, registry, **USER), name)
 
-    assert (result.told, result.is_fine) == (f'ok  asked for {asked}, as user "u"', True)
+    assert (result.summary, result.is_ok) == (f'ok  read {asked}, as user "u"', True)
 
 
-async def test_a_repository_that_may_be_read_but_not_listed_passes(tmp_path: Path, registry: TokenRegistry) -> None:
+async def test_a_repository_whose_tags_cannot_be_listed_passes(tmp_path: Path, registry: TokenRegistry) -> None:
     registry.script.on("GET", "/v2/team/app/tags/list", error(403, "DENIED"))
 
     result = await check(settings(tmp_path, registry, **USER), "team/app")
 
-    assert result.is_fine
-    assert "the manifest team/app:latest, since the tags are not listed" in result.told
+    assert result.is_ok
+    assert "the manifest team/app:latest, since the tags are not listed" in result.summary
 
 
-async def test_a_repository_that_a_sync_has_used_is_asked_for(tmp_path: Path, registry: TokenRegistry) -> None:
+async def test_a_repository_that_a_sync_has_used_is_read(tmp_path: Path, registry: TokenRegistry) -> None:
     parsed = settings(tmp_path, registry, **USER)
     async with open_accounts(parsed) as accounts, accounts.database.write() as session:
         session.add_all([used("app"), used("gone")])
 
     result = await check(parsed)
 
-    assert result.told == 'ok  asked for the manifest team/app:v1, as user "u"'
+    assert result.summary == 'ok  read the manifest team/app:v1, as user "u"'
     assert "GET /v2/_catalog" not in registry.script.lines()
 
 
@@ -115,30 +115,30 @@ def used(repository: str) -> SyncJobRow:
     )
 
 
-async def test_a_repository_of_the_catalog_is_asked_for(tmp_path: Path, registry: TokenRegistry) -> None:
+async def test_a_repository_of_the_catalog_is_read(tmp_path: Path, registry: TokenRegistry) -> None:
     registry.script._once.clear()
     registry.script.on("GET", "/v2/_catalog", said({"repositories": ["gone/app", "no name", "team/app"]}))
 
-    assert (await check(settings(tmp_path, registry, **USER))).told == 'ok  asked for the tags of team/app, as user "u"'
+    assert (await check(settings(tmp_path, registry, **USER))).summary == 'ok  read the tags of team/app, as user "u"'
 
 
-async def test_a_wrong_password_fails_and_is_told_with_what_to_do(tmp_path: Path, registry: TokenRegistry) -> None:
+async def test_a_wrong_password_fails_with_a_hint(tmp_path: Path, registry: TokenRegistry) -> None:
     result = await check(settings(tmp_path, registry, username="u", password="wrong"))
 
-    assert not result.is_fine
-    assert "401 UNAUTHORIZED: wrong password when asked to give a token" in result.told
-    assert result.told.endswith("; check username and password, or docker_config, in [regions.hub]")
+    assert not result.is_ok
+    assert "401 UNAUTHORIZED: wrong password when asked to give a token" in result.summary
+    assert result.summary.endswith("; check username and password, or docker_config, in [regions.hub]")
 
 
-async def test_a_wrong_password_fails_where_the_registry_does_not_ask_for_it(
+async def test_a_wrong_password_fails_at_a_registry_that_allows_anonymous_access(
     tmp_path: Path, registry: TokenRegistry
 ) -> None:
-    def let_the_unnamed_in(asked: Asked) -> Reply:
+    def allow_anonymous(asked: Asked) -> Reply:
         return error(403, "DENIED") if "Authorization" in asked.headers else Reply()
 
-    registry.script.on("GET", "/v2/", *[let_the_unnamed_in] * 10)
+    registry.script.on("GET", "/v2/", *[allow_anonymous] * 10)
 
-    assert not (await check(settings(tmp_path, registry, username="u", password="wrong"))).is_fine
+    assert not (await check(settings(tmp_path, registry, username="u", password="wrong"))).is_ok
 
 
 async def test_an_expired_helper_fails(
@@ -152,9 +152,9 @@ async def test_an_expired_helper_fails(
 
     result = await check(settings(tmp_path, registry, docker_config=str(config)))
 
-    assert not result.is_fine
-    assert re.search("docker-credential-old failed for .* session expired; renew what it needs", result.told)
-    assert result.told.endswith("or check docker_config in [regions.hub]")
+    assert not result.is_ok
+    assert re.search("docker-credential-old failed for .* session expired; log in again", result.summary)
+    assert result.summary.endswith("or check docker_config in [regions.hub]")
 
 
 async def test_a_file_without_an_entry_is_named(tmp_path: Path, registry: TokenRegistry) -> None:
@@ -163,12 +163,12 @@ async def test_a_file_without_an_entry_is_named(tmp_path: Path, registry: TokenR
 
     result = await check(settings(tmp_path, registry, docker_config=str(config)), "team/app")
 
-    assert not result.is_fine
-    assert re.search(r"the anonymous user \(.*config\.json has no entry for 127\.0\.0\.1:\d+\) needs", result.told)
+    assert not result.is_ok
+    assert re.search(r"the anonymous user \(.*config\.json has no entry for 127\.0\.0\.1:\d+\) needs", result.summary)
 
 
 @pytest.mark.parametrize("repository", [None, "team/app", "team/app:v1"])
-async def test_a_web_site_is_no_registry(tmp_path: Path, repository: str | None) -> None:
+async def test_a_web_site_is_not_a_registry(tmp_path: Path, repository: str | None) -> None:
     page = Reply(body=b"<html><title>Welcome</title></html>", headers={"Content-Type": "text/html"})
     async with scripted_registry() as site:
         for method in ("GET", "HEAD"):
@@ -176,37 +176,37 @@ async def test_a_web_site_is_no_registry(tmp_path: Path, repository: str | None)
 
         result = await check(settings(tmp_path, TokenRegistry(site), **USER), repository)
 
-    assert not result.is_fine
-    assert result.told.endswith("in [regions.hub]") or "check registry" in result.told
+    assert not result.is_ok
+    assert result.summary.endswith("in [regions.hub]") or "check registry" in result.summary
 
 
-async def test_an_address_where_nothing_is_known_is_told_with_what_to_do(tmp_path: Path) -> None:
+async def test_an_address_that_answers_404_fails_with_a_hint(tmp_path: Path) -> None:
     async with scripted_registry() as nothing:
         nothing.on("GET", "*", *[Reply(status=404)] * 50)
 
         result = await check(settings(tmp_path, TokenRegistry(nothing), **USER))
 
-    assert not result.is_fine
-    assert result.told.endswith("; check registry in [regions.hub]: no registry answers there")
+    assert not result.is_ok
+    assert result.summary.endswith("; check registry in [regions.hub]: it is not the address of a registry")
 
 
-async def test_what_is_missing_is_told_with_what_to_do(tmp_path: Path, registry: TokenRegistry) -> None:
+async def test_a_missing_repository_fails_with_a_hint(tmp_path: Path, registry: TokenRegistry) -> None:
     result = await check(settings(tmp_path, registry, **USER), "team/gone")
 
-    assert not result.is_fine
-    assert result.told.startswith("repository team/gone does not exist; name a repository")
+    assert not result.is_ok
+    assert result.summary.startswith("repository team/gone does not exist; name an existing repository")
 
 
-async def test_a_registry_that_wants_a_user_fails_without_one(tmp_path: Path, registry: TokenRegistry) -> None:
+async def test_a_registry_that_requires_a_user_fails_without_one(tmp_path: Path, registry: TokenRegistry) -> None:
     registry.basic = True
 
     result = await check(settings(tmp_path, registry))
 
-    assert not result.is_fine
-    assert "asks for credentials" in result.told
+    assert not result.is_ok
+    assert "asks for credentials" in result.summary
 
 
-async def test_a_registry_that_wants_a_certificate_is_told_with_its_settings(
+async def test_a_registry_that_requires_a_certificate_fails_with_a_hint(
     tmp_path: Path, registry: TokenRegistry
 ) -> None:
     page = b"<html><head><title>400 No required SSL certificate was sent</title></head></html>"
@@ -215,15 +215,15 @@ async def test_a_registry_that_wants_a_certificate_is_told_with_its_settings(
 
     result = await check(settings(tmp_path, registry))
 
-    assert not result.is_fine
-    assert result.told.endswith(
+    assert not result.is_ok
+    assert result.summary.endswith(
         "answered 400 No required SSL certificate was sent; check ca_file, client_certificate and client_key in"
         " [regions.hub]"
     )
 
 
 async def test_a_region_that_is_not_configured_is_not_found(tmp_path: Path, registry: TokenRegistry) -> None:
-    with pytest.raises(NotFound, match="the known regions are hub, own"):
+    with pytest.raises(NotFound, match="the configuration has hub, own"):
         await check_regions(settings(tmp_path, registry), ["elsewhere"], None)
     (result,) = await check_regions(settings(tmp_path, registry), ["own"], None)
     assert result.region == "own"

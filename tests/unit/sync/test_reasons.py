@@ -155,7 +155,7 @@ async def test_an_unexpected_error_fails_that_tag_as_an_internal_error_and_no_ot
 
     jobs = {job.tag: job for job in await world.recorded()}
     assert jobs[V1].status is JobStatus.FAILED
-    assert jobs[V1].reason == "internal error (ZeroDivisionError); the server's log tells more"
+    assert jobs[V1].reason == "internal error (ZeroDivisionError); see the server's log"
     assert jobs[V2].status is JobStatus.SUCCESS
 
 

@@ -79,7 +79,7 @@ class Runner:
             change = await self._copy(run)
         except Exception as error:
             log.exception("a sync job failed unexpectedly", job=run.job.id, tag=run.job.tag)
-            reason = f"internal error ({type(error).__name__}); the server's log tells more"
+            reason = f"internal error ({type(error).__name__}); see the server's log"
             change = JobUpdate(run.job.id, JobStatus.FAILED, reason)
         await self._record(change, worker_id)
         return change.status.has_ended

@@ -1,4 +1,4 @@
-"""The part of IAM that SWR's clients need: tokens, projects and domains, users, the administrators, access keys."""
+"""The part of IAM that SWR's clients need: tokens, projects, domains, users, administrators, access keys."""
 
 from fastapi import APIRouter
 

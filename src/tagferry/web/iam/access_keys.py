@@ -1,4 +1,4 @@
-"""Permanent access keys: made, shown, disabled and deleted; a secret is shown once."""
+"""Permanent access keys: create, show, disable and delete. A secret is shown only once."""
 
 from typing import Any, Literal
 
@@ -18,14 +18,14 @@ from tagferry.web.text import Text
 router = APIRouter()
 _KEYS = "/v3.0/OS-CREDENTIAL/credentials"
 _KEYS_OF_A_USER = 2
-"""So many can be made here, which is enough to go from one to the next.
+"""The maximum number of keys that a user can create here, which suffices for rotation.
 
 Source: IAM API reference, CreatePermanentAccessKey.
 """
 
 
 class CreateCredential(Strict):
-    """Whose key it is to be, and what it is for."""
+    """The user and the purpose of the new key."""
 
     user_id: Text
     description: Text | None = None
@@ -38,7 +38,7 @@ class CreateCredentialBody(Strict):
 
 
 class UpdateCredential(Strict):
-    """What is to be otherwise."""
+    """The changes; omitted fields keep their values."""
 
     status: Literal["active", "inactive"] | None = None
     description: Text | None = None
@@ -52,7 +52,7 @@ class UpdateCredentialBody(Strict):
 
 @router.post(_KEYS, operation_id="CreatePermanentAccessKey", status_code=201, dependencies=[Depends(require_json)])
 async def create_key(body: CreateCredentialBody, context: RequestContext) -> Response:
-    """Make an access key for a user; its secret is shown this once."""
+    """Create an access key for a user. Its secret is shown only in this response."""
     wanted, keys = body.credential, context.services.keys
     require_own(wanted.user_id, context.caller)
     require_permanent_key(context.caller)
@@ -66,7 +66,7 @@ async def create_key(body: CreateCredentialBody, context: RequestContext) -> Res
 
 @router.get(_KEYS, operation_id="ListPermanentAccessKeys")
 async def list_keys(context: RequestContext, user_id: str = "") -> dict[str, Any]:
-    """List the access keys of the caller, or of another user."""
+    """List the access keys of a user, by default the caller."""
     user_id = user_id or context.caller.user_id
     require_own(user_id, context.caller)
     user = await context.services.users.show(user_id)
@@ -75,7 +75,7 @@ async def list_keys(context: RequestContext, user_id: str = "") -> dict[str, Any
 
 @router.get(f"{_KEYS}/{{access_key}}", operation_id="ShowPermanentAccessKey")
 async def show_key(access_key: str, context: RequestContext) -> dict[str, Any]:
-    """Show an access key with its last use, which is on record within five minutes."""
+    """Show an access key with the time of its last use, which is recorded within five minutes."""
     key = await _find(access_key, context)
     used = date(key.last_used_at) if key.last_used_at is not None else None
     return {"credential": _document(key) | {"last_use_time": used}}
@@ -83,7 +83,7 @@ async def show_key(access_key: str, context: RequestContext) -> dict[str, Any]:
 
 @router.put(f"{_KEYS}/{{access_key}}", operation_id="UpdatePermanentAccessKey", dependencies=[Depends(require_json)])
 async def update_key(access_key: str, body: UpdateCredentialBody, context: RequestContext) -> dict[str, Any]:
-    """Disable or enable an access key, or say what it is for."""
+    """Disable or enable an access key, or change its description."""
     require_permanent_key(context.caller)
     key = await _find(access_key, context)
     status, description = body.credential.status, body.credential.description
@@ -94,7 +94,7 @@ async def update_key(access_key: str, body: UpdateCredentialBody, context: Reque
 
 @router.delete(f"{_KEYS}/{{access_key}}", operation_id="DeletePermanentAccessKey", status_code=204)
 async def delete_key(access_key: str, context: RequestContext) -> Response:
-    """Delete an access key, and all that goes back to it."""
+    """Delete an access key, and all tokens and temporary credentials issued for it."""
     require_permanent_key(context.caller)
     key = await _find(access_key, context)
     await context.services.keys.delete(key.access_key)
@@ -102,7 +102,7 @@ async def delete_key(access_key: str, context: RequestContext) -> Response:
 
 
 async def _find(access_key: str, context: Context) -> KeyRecord:
-    """The key, which is missing for whoever may not know of it."""
+    """Return the key; raises NotFound also if the caller may not see it."""
     key = await context.services.keys.show(access_key)
     if key.user_id != context.caller.user_id and not context.caller.is_admin:
         raise NotFound("access key", access_key)

@@ -1,22 +1,22 @@
-"""Who may manage users and access keys: administrators everybody's, others their own."""
+"""Authorization for IAM: administrators manage all users and access keys, others their own."""
 
 from tagferry.accounts.model import Caller
 from tagferry.errors import Denied
 
 
 def require_administrator(caller: Caller) -> None:
-    """Let administrators pass, of whatever domain."""
+    """Raise Denied unless the caller is an administrator, of any domain."""
     if not caller.is_admin:
-        raise Denied(f"{caller.name} is no administrator, and only administrators manage users and groups")
+        raise Denied(f'user "{caller.name}" is not an administrator; only administrators manage users and groups')
 
 
 def require_own(user_id: str, caller: Caller) -> None:
-    """Let the user itself pass, and administrators."""
+    """Raise Denied unless the caller is the user itself or an administrator."""
     if user_id != caller.user_id and not caller.is_admin:
-        raise Denied(f"{caller.name} is no administrator, and may see and change only what is its own")
+        raise Denied(f'user "{caller.name}" is not an administrator; other users manage only themselves')
 
 
 def require_permanent_key(caller: Caller) -> None:
-    """Let pass whoever does not sign with a temporary access key, which would leave behind what outlives it."""
+    """Raise Denied for a temporary access key, whose changes would outlive it."""
     if caller.credential.is_temporary_key:
-        raise Denied("a temporary access key changes no users, groups or permanent keys; sign with a permanent one")
+        raise Denied("a temporary access key cannot change users, groups or access keys; use a permanent access key")

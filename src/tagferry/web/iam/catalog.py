@@ -1,4 +1,4 @@
-"""The catalog of services, with the endpoints of the region whose address was called, and the regions.
+"""The service catalog, with the endpoints of the called region, and the regions.
 
 Source: Keystone's API reference, "Service catalog and endpoints" and "Regions"; IAM API reference,
 KeystoneShowCatalog, KeystoneListRegions, KeystoneListServices and KeystoneListEndpoints.
@@ -15,7 +15,7 @@ from tagferry.web.iam.model import links
 
 router = APIRouter()
 _SERVICES = (("identity", "keystone", "/v3"), ("iam", "iam", "/v3.0"), ("swr", "swr", ""))
-"""Type, name and path of each service; the paths of SWR's documents have their version in them."""
+"""The type, name and path of each service. SWR's path is empty, since its operations' paths contain the version."""
 
 
 @router.get("/v3/auth/catalog", operation_id="KeystoneShowCatalog")
@@ -26,7 +26,7 @@ async def show_catalog(context: RequestContext) -> dict[str, Any]:
 
 @router.get("/v3/regions", operation_id="KeystoneListRegions")
 async def list_regions(context: RequestContext, parent_region_id: str = "") -> dict[str, Any]:
-    """List the regions that tagferry knows; none of them has a parent."""
+    """List the configured regions. No region has a parent."""
     return {"regions": _matching(_regions(context), parent_region_id=parent_region_id), "links": links()}
 
 
@@ -40,7 +40,7 @@ async def show_region(region_id: str, context: RequestContext) -> dict[str, Any]
 async def list_services(
     context: RequestContext, type_: Annotated[str, Query(alias="type")] = "", name: str = ""
 ) -> dict[str, Any]:
-    """List the services of the catalog, or those of a type or a name."""
+    """List the services of the catalog, optionally filtered by type or name."""
     return {"services": _matching(_services(), type=type_, name=name), "links": links()}
 
 
@@ -54,7 +54,7 @@ async def show_service(service_id: str, context: RequestContext) -> dict[str, An
 async def list_endpoints(
     context: RequestContext, service_id: str = "", interface: str = "", region_id: str = ""
 ) -> dict[str, Any]:
-    """List the endpoints of the catalog, or those of a service, an interface or a region."""
+    """List the endpoints of the catalog, optionally filtered by service, interface or region."""
     endpoints = _matching(_endpoints(context), service_id=service_id, interface=interface, region_id=region_id)
     return {"endpoints": endpoints, "links": links()}
 
@@ -66,7 +66,7 @@ async def show_endpoint(endpoint_id: str, context: RequestContext) -> dict[str, 
 
 
 def catalog(context: Context) -> list[dict[str, Any]]:
-    """The services as tokens list them, each with its endpoint in the region whose address was called."""
+    """Return the services in the form used in tokens, each with its endpoint in the called region."""
     region = context.region.id
     return [
         {
@@ -103,7 +103,7 @@ def _endpoints(context: Context) -> list[dict[str, Any]]:
 
 
 def _matching(known: list[dict[str, Any]], **wanted: str) -> list[dict[str, Any]]:
-    """Those that have all these values; an empty one is not asked for."""
+    """Return the items that have all given values. Empty values are not compared."""
     return [one for one in known if all(value in ("", one[field]) for field, value in wanted.items())]
 
 
@@ -115,7 +115,7 @@ def _find(kind: str, wanted: str, known: list[dict[str, Any]]) -> dict[str, Any]
 
 
 def _id(*names: str) -> str:
-    """A stable id."""
+    """Return a stable id."""
     return hashlib.sha256("\0".join(("tagferry", "service", *names)).encode()).hexdigest()[:32]
 
 

@@ -1,4 +1,4 @@
-"""The one group, `admin`: its members are the administrators."""
+"""The group `admin`, the only one. Its members are the administrators."""
 
 import hashlib
 from typing import Any
@@ -21,7 +21,7 @@ _MEMBER = "/v3/groups/{group_id}/users/{user_id}"
 
 @router.get("/v3/groups", operation_id="KeystoneListGroups")
 async def list_groups(context: RequestContext, domain_id: str = "", name: str = "") -> dict[str, Any]:
-    """List the groups: `admin`, which every domain sees as its own."""
+    """List the groups. The only one is `admin`, which appears to belong to the caller's domain."""
     require_administrator(context.caller)
     is_wanted = name in ("", _NAME) and domain_id in ("", context.caller.domain_id)
     return {"links": links(), "groups": [_document(context.caller)] if is_wanted else []}
@@ -29,7 +29,7 @@ async def list_groups(context: RequestContext, domain_id: str = "", name: str = 
 
 @router.get("/v3/groups/{group_id}", operation_id="KeystoneShowGroup")
 async def show_group(group_id: str, context: RequestContext) -> dict[str, Any]:
-    """Show the group."""
+    """Show the group `admin`."""
     require_administrator(context.caller)
     _require_group(group_id)
     return {"group": _document(context.caller)}
@@ -37,7 +37,7 @@ async def show_group(group_id: str, context: RequestContext) -> dict[str, Any]:
 
 @router.get("/v3/users/{user_id}/groups", operation_id="KeystoneListGroupsForUser")
 async def list_groups_of_user(user_id: str, context: RequestContext) -> dict[str, Any]:
-    """List the groups that a user is in: `admin`, or none."""
+    """List the groups of a user: `admin` or none."""
     require_own(user_id, context.caller)
     user = await context.services.users.show(user_id)
     return {"links": links(), "groups": [_document(context.caller)] if user.is_admin else []}
@@ -45,7 +45,7 @@ async def list_groups_of_user(user_id: str, context: RequestContext) -> dict[str
 
 @router.get("/v3/groups/{group_id}/users", operation_id="KeystoneListUsersForGroupByAdmin")
 async def list_members(group_id: str, context: RequestContext) -> dict[str, Any]:
-    """List the administrators, of all domains."""
+    """List the administrators of all domains."""
     require_administrator(context.caller)
     _require_group(group_id)
     administrators = await context.services.users.administrators()
@@ -54,7 +54,7 @@ async def list_members(group_id: str, context: RequestContext) -> dict[str, Any]
 
 @router.head(_MEMBER, operation_id="KeystoneCheckUserInGroup", status_code=204)
 async def check_member(group_id: str, user_id: str, context: RequestContext) -> Response:
-    """Tell whether a user is in the group: 204 or 404."""
+    """Check whether a user is in the group. Returns 204 if so, else 404."""
     require_own(user_id, context.caller)
     _require_group(group_id)
     _require_member(await context.services.users.show(user_id))
@@ -71,7 +71,7 @@ async def add_member(group_id: str, user_id: str, context: RequestContext) -> Re
 
 @router.delete(_MEMBER, operation_id="KeystoneRemoveUserFromGroup", status_code=204)
 async def remove_member(group_id: str, user_id: str, context: RequestContext) -> Response:
-    """Make an administrator an ordinary user."""
+    """Revoke a user's administrator role."""
     user = await _user_to_change(group_id, user_id, context)
     _require_member(user)
     await context.services.users.update(user.user_id, is_admin=False)
@@ -89,7 +89,7 @@ async def _user_to_change(group_id: str, user_id: str, context: Context) -> User
 
 def _require_group(group_id: str) -> None:
     if group_id != _ID:
-        raise NotFound("group", repr(group_id), f"{_NAME}, {_ID}, is the only one")
+        raise NotFound("group", repr(group_id), f"the only group is {_NAME}, with the id {_ID}")
 
 
 def _require_member(user: UserRecord) -> None:
@@ -101,7 +101,7 @@ def _document(caller: Caller) -> dict[str, Any]:
     return {
         "id": _ID,
         "name": _NAME,
-        "description": "Administrators, who may do everything",
+        "description": "Administrators, who have all permissions",
         "domain_id": caller.domain_id,
         "links": links(),
     }

@@ -1,4 +1,4 @@
-"""Identifies the user who requests a token: by one method, or by a token and one more method."""
+"""Authentication for token requests: with one method, or with a token and one other method."""
 
 from tagferry.accounts.model import Caller
 from tagferry.errors import Invalid, MissingField, Unauthenticated
@@ -14,14 +14,14 @@ _MOST_SHOWN = 10
 
 
 class NameOrId(Strict):
-    """A domain or a project; what is empty is taken for left out."""
+    """A domain or a project, by name or id. An empty value counts as missing."""
 
     name: Text | None = None
     id: Text | None = None
 
 
 class PasswordUser(Strict):
-    """A user who proves who it is by its password; `name` or `id` says which one."""
+    """A user, by `name` or `id`, and its password."""
 
     name: Text | None = None
     id: Text | None = None
@@ -61,7 +61,7 @@ class TokenMethod(Strict):
 
 
 class Identity(Strict):
-    """How the user is identified."""
+    """The authentication methods and their data."""
 
     methods: Items[str]
     password: PasswordMethod | None = None
@@ -70,16 +70,16 @@ class Identity(Strict):
 
 
 async def identify(identity: Identity, context: Context) -> tuple[tuple[str, ...], Caller]:
-    """The methods used, and the user whom all of them identify.
+    """Authenticate the caller of a token request. Return the methods used and the caller.
 
     Raises:
-        Invalid: the methods cannot be combined so, or the data of one is missing.
-        Unauthenticated: a method fails, or they identify different users.
-        LoginThrottled: see `Authenticator.by_password`.
+        Invalid: the methods cannot be combined, or the data of one is missing.
+        Unauthenticated: a method fails, or the methods identify different users.
+        LoginThrottled: as `Authenticator.by_password` raises it.
     """
     methods = set(identity.methods)
     if methods not in _POSSIBLE:
-        rule = 'must be ["password"], ["token"] or ["hw_ak_sk"], or "token" with one of the others'
+        rule = 'must be ["password"], ["token"], ["hw_ak_sk"], or "token" with one of the others'
         raise Invalid("auth.identity.methods", rule, identity.methods[:_MOST_SHOWN])
     callers = []
     if _TOKEN in methods:
@@ -91,14 +91,14 @@ async def identify(identity: Identity, context: Context) -> tuple[tuple[str, ...
     caller = callers[0]
     if any((other, other.credential.access_key) != (caller, caller.credential.access_key) for other in callers):
         raise Unauthenticated(
-            "the token and the other method must identify the same user, and the token must have been got by it; "
-            "use one of them"
+            "the token must be of the same user and issued for the same credentials as the other method; "
+            "use only one method"
         )
     return tuple(sorted(methods)), caller
 
 
 def is_domain(wanted: NameOrId, caller: Caller) -> bool:
-    """Return whether this is the caller's domain, by every given field."""
+    """Return whether all given fields match the caller's domain."""
     return wanted.name in (None, "", caller.domain_name) and wanted.id in (None, "", caller.domain_id)
 
 
@@ -107,7 +107,7 @@ async def _by_token(method: TokenMethod | None, context: Context) -> Caller:
         raise MissingField("auth.identity.token")
     found = await context.services.tokens.find(method.id)
     if found is None:
-        raise Unauthenticated("the token is unknown, expired, revoked, or of a user or an access key that is disabled")
+        raise Unauthenticated("the token is unknown, expired or revoked, or its user or access key is disabled")
     return found.owner
 
 

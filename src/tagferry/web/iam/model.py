@@ -1,14 +1,14 @@
-"""What the bodies of IAM's requests and answers have in common."""
+"""Parts shared by the bodies of IAM's requests and responses."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):
-    """Takes every field in its documented type only."""
+    """A model whose fields accept only their documented types."""
 
     model_config = ConfigDict(strict=True)
 
 
 def links() -> dict[str, str | None]:
-    """The links of a list that has one page, or of what has none."""
+    """Return the `links` of a list with one page, or of a resource without links."""
     return {"next": None, "previous": None, "self": ""}

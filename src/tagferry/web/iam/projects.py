@@ -1,6 +1,6 @@
 """Projects and domains.
 
-A region's project carries the region's id as its name, and exists for every user of the domain.
+Each region has a project, whose name is the region's id. It exists in every domain, for all of its users.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ router = APIRouter()
 async def list_projects(
     context: RequestContext, name: str | None = None, domain_id: str | None = None, enabled: bool | None = None
 ) -> dict[str, Any]:
-    """List the projects, one a region, all of them enabled; `name` picks one."""
+    """List the projects, one for each region, optionally filtered by name. All projects are enabled."""
     mine = domain_id in (None, "", context.caller.domain_id) and enabled is not False
     regions = [region for region in _regions(context) if mine and name in (None, "", region)]
     return {"links": links(), "projects": [_project(region, context.caller.domain_id) for region in regions]}
@@ -30,13 +30,13 @@ async def list_projects(
 
 @router.get("/v3/auth/projects", operation_id="KeystoneListAuthProjects")
 async def list_auth_projects(context: RequestContext) -> dict[str, Any]:
-    """List the projects that the caller may act in: all of its domain."""
+    """List the projects that the caller can use: all of its domain."""
     return await list_projects(context)
 
 
 @router.get("/v3/users/{user_id}/projects", operation_id="KeystoneListProjectsForUser")
 async def list_projects_of_user(user_id: str, context: RequestContext) -> dict[str, Any]:
-    """List the projects that a user may act in: all of its domain."""
+    """List the projects that a user can use: all of its domain."""
     require_own(user_id, context.caller)
     user = await context.services.users.show(user_id)
     return {"links": links(), "projects": [_project(region, user.domain_id) for region in _regions(context)]}
@@ -51,20 +51,20 @@ async def show_project(project_id: str, context: RequestContext) -> dict[str, An
 
 @router.get("/v3/auth/domains", operation_id="KeystoneListAuthDomains")
 async def list_domains(context: RequestContext) -> dict[str, Any]:
-    """List the domains that the caller may act in: its own."""
+    """List the domains that the caller can use: its own."""
     return {"links": links(), "domains": [_domain(domain_of(context.caller))]}
 
 
 @router.get("/v3/domains", operation_id="KeystoneListDomains")
 async def list_all_domains(context: RequestContext, name: str = "", enabled: bool | None = None) -> dict[str, Any]:
-    """List the domains, of which all are enabled: for administrators all, for others their own."""
+    """List all domains for administrators, else the caller's own. All domains are enabled."""
     wanted = [one for one in await _visible_domains(context) if name in ("", one["name"]) and enabled is not False]
     return {"links": links(), "domains": [_domain(one) for one in wanted]}
 
 
 @router.get("/v3/domains/{domain_id}", operation_id="KeystoneShowDomain")
 async def show_domain(domain_id: str, context: RequestContext) -> dict[str, Any]:
-    """Show a domain: for administrators any, for others their own."""
+    """Show a domain: any for administrators, else the caller's own."""
     for one in await _visible_domains(context):
         if one["id"] == domain_id:
             return {"domain": _domain(one)}
@@ -84,7 +84,7 @@ def _domain(domain: dict[str, str]) -> dict[str, Any]:
 def find_project(
     context: Context, *, name: str | None = None, project_id: str | None = None, caller: Caller | None = None
 ) -> RegionId:
-    """The region of the project of this name and id, either of which may be left out or empty; raises NotFound."""
+    """Return the region of the project with this name and id, either of which may be missing; raises NotFound."""
     caller = caller or context.caller
     for region in _regions(context):
         if name in (None, "", region) and project_id in (None, "", id_of_project(region, caller)):
@@ -93,7 +93,7 @@ def find_project(
 
 
 def id_of_project(region: RegionId, caller: Caller) -> str:
-    """The id of a region's project: stable, and different for every domain."""
+    """Return the id of a region's project, which is stable and different in each domain."""
     return _id(region, caller.domain_id)
 
 
@@ -102,7 +102,7 @@ def _id(region: RegionId, domain_id: str) -> str:
 
 
 def domain_of(caller: Caller) -> dict[str, str]:
-    """The domain as IAM's documents name it."""
+    """Return the caller's domain in the form used in IAM's responses."""
     return {"id": caller.domain_id, "name": caller.domain_name}
 
 

@@ -1,4 +1,4 @@
-"""Temporary access keys, with the security token that each of them needs."""
+"""Temporary access keys, each with its security token."""
 
 from datetime import timedelta
 from typing import Annotated, Any
@@ -21,19 +21,19 @@ router = APIRouter()
 
 
 def _number(value: Any) -> Any:
-    """IAM's own examples write the seconds as text."""
+    """Convert digits to a number, since IAM's examples write the seconds as text."""
     return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
 
 
 class IdentityToken(Strict):
-    """The token method's data; `id` is the token, where it is not in a header."""
+    """The token method's data. `id` is the token, unless a header has it."""
 
     id: str | None = None
     duration_seconds: Annotated[int, BeforeValidator(_number)] | None = None
 
 
 class TokenIdentity(Strict):
-    """How the user is identified."""
+    """The authentication methods and their data."""
 
     methods: Items[str]
     token: IdentityToken | None = None
@@ -59,12 +59,12 @@ class TemporaryKeyBody(Strict):
     dependencies=[Depends(require_json)],
 )
 async def create_temporary_key(body: TemporaryKeyBody, context: RequestContext) -> Response:
-    """Get an access key that expires, with the security token that it needs."""
+    """Create a temporary access key and its security token."""
     identity = body.auth.identity
     if identity.methods != ["token"]:
-        raise Invalid("auth.identity.methods", 'must be ["token"], the one method supported', identity.methods)
+        raise Invalid("auth.identity.methods", 'must be ["token"], the only supported method', identity.methods)
     if identity.policy is not None:
-        raise Invalid("auth.identity.policy", "must be left out; a temporary access key may do what its user may")
+        raise Invalid("auth.identity.policy", "is not supported; a temporary access key has its user's permissions")
     seconds = identity.token.duration_seconds if identity.token is not None else None
     lifetime: timedelta = (
         MIN_LIFETIME if seconds is None else parse_lifetime("auth.identity.token.duration_seconds", seconds)
@@ -81,11 +81,11 @@ async def create_temporary_key(body: TemporaryKeyBody, context: RequestContext) 
 
 
 async def _caller(identity: TokenIdentity, context: Context) -> Caller:
-    """Whoever a header tells, and otherwise whoever the token in the body is of."""
+    """Return the caller that the headers authenticate, else the owner of the token in the body."""
     if context.optional_caller is not None:
         return context.optional_caller
     if identity.token is None or not identity.token.id:
-        raise Unauthenticated("the request has neither a signature (Authorization), nor an X-Auth-Token, nor a token")
+        raise Unauthenticated("missing credentials; sign the request with AK/SK, or send an X-Auth-Token or a token")
     caller = await context.services.authenticator.by_token(identity.token.id)
     audit.bind_caller(caller.name)
     return caller

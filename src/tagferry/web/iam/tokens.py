@@ -1,4 +1,4 @@
-"""Tokens: issued, validated and revoked.
+"""Tokens: issue, validate and revoke.
 
 Source: IAM API reference, "Token management"; Keystone's API reference, "Authentication and token management".
 """
@@ -28,7 +28,7 @@ _UNSCOPED = "unscoped"
 
 
 class ProjectScope(NameOrId):
-    """A project, and the domain that it is in."""
+    """A project and its domain."""
 
     domain: NameOrId | None = None
 
@@ -66,7 +66,7 @@ class TokenBody(Strict):
 
 
 SubjectToken = Annotated[str, Header(alias="X-Subject-Token")]
-NoCatalog = Annotated[str | None, Field(description="Leave the catalog out, whatever the value is.")]
+NoCatalog = Annotated[str | None, Field(description="Omit the catalog, whatever the value is.")]
 
 
 @router.post(
@@ -76,7 +76,7 @@ NoCatalog = Annotated[str | None, Field(description="Leave the catalog out, what
     dependencies=[Depends(require_json)],
 )
 async def create_token(body: TokenBody, context: RequestContext, nocatalog: NoCatalog = None) -> Response:
-    """Get a token by a password, an access key or another token; it comes in the header `X-Subject-Token`."""
+    """Issue a token for a password, an access key or another token. The header `X-Subject-Token` has the token."""
     methods, caller = await identify(body.auth.identity, context)
     audit.bind_caller(caller.name)
     is_scoped, project = _scope(body.auth.scope, caller, context)
@@ -89,7 +89,7 @@ async def create_token(body: TokenBody, context: RequestContext, nocatalog: NoCa
 async def validate_token(
     context: RequestContext, x_subject_token: SubjectToken = "", nocatalog: NoCatalog = None
 ) -> Response:
-    """Show what a token is good for: its owner's own, or for administrators any."""
+    """Show a token: any for administrators, else the caller's own."""
     found = await _find(x_subject_token, context)
     document = _document(found, context, with_catalog=nocatalog is None)
     return JSONResponse(document, headers={"X-Subject-Token": x_subject_token})
@@ -97,21 +97,21 @@ async def validate_token(
 
 @router.head(_TOKENS, operation_id="KeystoneCheckToken", response_class=Response)
 async def check_token(context: RequestContext, x_subject_token: SubjectToken = "") -> Response:
-    """Check whether a token is good: 200 or 404."""
+    """Check whether a token is valid. Returns 200 if so, else 404."""
     await _find(x_subject_token, context)
     return Response(headers={"X-Subject-Token": x_subject_token})
 
 
 @router.delete(_TOKENS, operation_id="KeystoneRevokeToken", status_code=204)
 async def revoke_token(context: RequestContext, x_subject_token: SubjectToken = "") -> Response:
-    """Revoke a token and all that was got by it: the caller's own, or for administrators any."""
+    """Revoke a token and all tokens issued for it: any for administrators, else the caller's own."""
     found = await _find(x_subject_token, context, even_disabled=True)
     await context.services.tokens.revoke(found)
     return Response(status_code=204)
 
 
 async def _find(value: str, context: Context, *, even_disabled: bool = False) -> TokenRecord:
-    """Return the record of one of the caller's tokens, or for administrators of any token."""
+    """Return the record of a token: any for administrators, else the caller's own."""
     if not value:
         raise MissingField("X-Subject-Token")
     found = await context.services.tokens.find(value, even_disabled=even_disabled)
@@ -148,13 +148,13 @@ def _scope(scope: Scope | None, caller: Caller, context: Context) -> tuple[bool,
     """Return whether the token has a scope, and the region of its project; None for the domain.
 
     Raises:
-        NotFound: the caller's domain has no such project, or is another one.
-        Invalid: the scope is of a kind that there is not here.
+        NotFound: the caller has another domain, or its domain has no such project.
+        Invalid: the kind of scope is not supported.
     """
     if scope is None:
         return True, None
     if scope.system is not None or scope.trust is not None:
-        raise Invalid("auth.scope", 'must be a project, the domain or "unscoped"; there are no others here')
+        raise Invalid("auth.scope", 'must be a project, a domain or "unscoped"; other scopes are not supported')
     if scope.project is not None:
         if not (scope.project.name or scope.project.id):
             raise MissingField("auth.scope.project.name")

@@ -1,4 +1,4 @@
-"""Users: managed by administrators, in every domain; their passwords changed by themselves, too."""
+"""Users. Administrators manage the users of all domains; users can change their own passwords."""
 
 from typing import Annotated, Any, Literal
 
@@ -17,19 +17,19 @@ from tagferry.web.iam.model import Strict, links
 from tagferry.web.text import StoredText, Text
 
 router = APIRouter()
-Kept = Annotated[StoredText, Field(max_length=255)]
+ProfileText = Annotated[StoredText, Field(max_length=255)]
 _PROFILE: dict[str, str | bool] = {
     **dict.fromkeys(("email", "areacode", "phone", "xuser_id", "xuser_type"), ""),
     "pwd_status": False,
 }
-"""The fields of a user that are only stored, with the values that are shown if none were given."""
+"""The fields of a user that are only stored and shown, with their defaults."""
 
 
 class UserOptions(Strict):
-    """What creating and updating a user have in common.
+    """The fields of a user that can be set and updated.
 
-    How to reach a user, its identity elsewhere, and `pwd_status` are kept and shown, and have no effect. Other modes of
-    access would promise that a user is kept from something.
+    Contact data, external identities and `pwd_status` are stored and shown, and have no effect. Other values of
+    `access_mode` are rejected, since they would promise a restriction that is not enforced.
     """
 
     domain_id: Text | None = None
@@ -37,11 +37,11 @@ class UserOptions(Strict):
     enabled: bool | None = None
     description: Text | None = None
     access_mode: Literal["default"] | None = None
-    email: Kept | None = None
-    areacode: Kept | None = None
-    phone: Kept | None = None
-    xuser_id: Kept | None = None
-    xuser_type: Kept | None = None
+    email: ProfileText | None = None
+    areacode: ProfileText | None = None
+    phone: ProfileText | None = None
+    xuser_id: ProfileText | None = None
+    xuser_type: ProfileText | None = None
     pwd_status: bool | None = None
 
     @property
@@ -52,7 +52,7 @@ class UserOptions(Strict):
 
 
 class CreateUser(UserOptions):
-    """The user to be."""
+    """The new user."""
 
     name: Text
 
@@ -64,7 +64,7 @@ class CreateUserBody(Strict):
 
 
 class UpdateUser(UserOptions):
-    """What is to be otherwise."""
+    """The changes; omitted fields keep their values."""
 
     name: Text | None = None
 
@@ -76,7 +76,7 @@ class UpdateUserBody(Strict):
 
 
 class NewPassword(Strict):
-    """A user's new password, and the one so far."""
+    """A user's new and current password."""
 
     password: Text
     original_password: Text
@@ -91,7 +91,7 @@ class NewPasswordBody(Strict):
 @router.post("/v3/users", operation_id="KeystoneCreateUser", status_code=201, dependencies=[Depends(require_json)])
 @router.post("/v3.0/OS-USER/users", operation_id="CreateUser", status_code=201, dependencies=[Depends(require_json)])
 async def create_user(body: CreateUserBody, context: RequestContext) -> dict[str, Any]:
-    """Create a user in the caller's domain or another; without a password it can use access keys only."""
+    """Create a user, by default in the caller's domain. Without a password, it can only use access keys."""
     require_administrator(context.caller)
     require_permanent_key(context.caller)
     wanted, users = body.user, context.services.users
@@ -114,7 +114,7 @@ async def create_user(body: CreateUserBody, context: RequestContext) -> dict[str
 async def list_users(
     context: RequestContext, domain_id: str = "", name: str = "", enabled: bool | None = None
 ) -> dict[str, Any]:
-    """List the users of all domains, or of one; `name` picks one."""
+    """List users, optionally filtered by domain, name or state."""
     require_administrator(context.caller)
     users = await context.services.users.list_users(domain_id=domain_id or None, name=name or None, enabled=enabled)
     return {"links": links(), "users": [user_document(user) for user in users]}
@@ -131,14 +131,14 @@ async def show_user(user_id: str, context: RequestContext) -> dict[str, Any]:
 @router.patch("/v3/users/{user_id}", operation_id="KeystoneUpdateUserByAdmin", dependencies=[Depends(require_json)])
 @router.put("/v3.0/OS-USER/users/{user_id}", operation_id="UpdateUser", dependencies=[Depends(require_json)])
 async def update_user(user_id: str, body: UpdateUserBody, context: RequestContext) -> dict[str, Any]:
-    """Change a user's name, password or description, or disable or enable it: all that is given, or nothing."""
+    """Update a user's name, password, description or state. Either all given changes are applied, or none."""
     require_administrator(context.caller)
     require_permanent_key(context.caller)
     wanted, users = body.user, context.services.users
     user = await users.show(user_id)
     audit.bind_subject(user=user.name)
     if wanted.domain_id not in (None, "", user.domain_id):
-        raise Invalid("user.domain_id", "must be the user's own; nobody changes the domain", wanted.domain_id)
+        raise Invalid("user.domain_id", "must be the user's domain, which cannot be changed", wanted.domain_id)
     changed = await users.update(
         user.user_id,
         name=wanted.name,
@@ -157,17 +157,17 @@ async def update_user(user_id: str, body: UpdateUserBody, context: RequestContex
     dependencies=[Depends(require_json)],
 )
 async def update_password(user_id: str, body: NewPasswordBody, context: RequestContext) -> Response:
-    """Change the caller's own password, which ends the tokens got by the old one."""
+    """Change the caller's own password. This revokes the tokens issued for the old one."""
     caller = context.caller
     if user_id != caller.user_id:
-        raise Denied("a user changes its own password here; administrators give new ones by PATCH /v3/users/{user_id}")
+        raise Denied("users can change only their own password; administrators use PATCH /v3/users/{user_id}")
     require_permanent_key(caller)
     audit.bind_subject(user=caller.name)
     new, original = body.user.password, body.user.original_password
     authenticator, address = context.services.authenticator, client_address(context.request.scope)
     await authenticator.by_password(caller.name, original, address=address)
     if new == original:
-        raise Invalid("user.password", "must not be the one so far")
+        raise Invalid("user.password", "must differ from the current password")
     await context.services.users.update(user_id, password=new)
     return Response(status_code=204)
 
@@ -184,7 +184,7 @@ async def delete_user(user_id: str, context: RequestContext) -> Response:
 
 
 def user_document(user: UserRecord) -> dict[str, Any]:
-    """A user as all of IAM's operations tell it."""
+    """Return a user in the form used in IAM's responses."""
     return {
         "id": user.user_id,
         "name": user.name,

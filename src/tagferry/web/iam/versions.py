@@ -1,4 +1,4 @@
-"""The versions of IAM, which OpenStack's clients ask for before they authenticate.
+"""The versions of IAM's API, which OpenStack's clients request before they authenticate.
 
 Source: Keystone's API reference, "API versions"; IAM API reference, KeystoneListVersions and KeystoneShowVersion.
 """
@@ -12,11 +12,11 @@ from tagferry.web.context import Context, RequestContext
 
 router = APIRouter()
 _VERSION = "v3.6"
-"""The one that the vendor's IAM has."""
+"""The version of the vendor's IAM."""
 
 
 class Link(BaseModel):
-    """Where a version is."""
+    """A link to a version."""
 
     rel: str
     href: str
@@ -42,31 +42,31 @@ class KeystoneVersion(BaseModel):
 
 
 class KeystoneShownVersion(BaseModel):
-    """The answer of KeystoneShowVersion."""
+    """The response of KeystoneShowVersion."""
 
     version: KeystoneVersion
 
 
 class KeystoneVersionList(BaseModel):
-    """The versions; Keystone puts them one level deeper than SWR does."""
+    """The versions, which Keystone nests one level deeper than SWR does."""
 
     values: list[KeystoneVersion]
 
 
 class KeystoneVersions(BaseModel):
-    """The answer of KeystoneListVersions."""
+    """The response of KeystoneListVersions."""
 
     versions: KeystoneVersionList
 
 
 @router.get("/v3", operation_id="KeystoneShowVersion", response_model=KeystoneShownVersion)
 async def show_version(context: RequestContext) -> dict[str, Any]:
-    """Show the version of IAM's API; it needs no credentials."""
+    """Show the version of IAM's API. No credentials are required."""
     return {"version": _version(context)}
 
 
 def list_versions(context: Context) -> dict[str, Any]:
-    """The versions of IAM's API, of which there is one."""
+    """Return the versions of IAM's API; there is one."""
     return {"versions": {"values": [_version(context)]}}
 
 

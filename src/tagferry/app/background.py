@@ -27,6 +27,7 @@ from tagferry.automation.triggers.webhooks import Webhook, Webhooks
 from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.db.clock import Clock
 from tagferry.housekeeping import run_housekeeping
+from tagferry.memory import keep_returning_memory
 from tagferry.names import RegionId
 from tagferry.registry.storage.store import DiskStore
 from tagferry.scrubbing import Restorer, Scrubber
@@ -103,6 +104,7 @@ async def open_automation(
             is_plausible=clock.is_plausible,
         )
         stack.push_async_callback(_cancel, supervisor.start("housekeeping", house))
+        stack.push_async_callback(_cancel, supervisor.start("returning freed memory", keep_returning_memory))
         restorer = Restorer(regions, sync.locations)
         for region in regions:
             if isinstance(region.store, DiskStore):

@@ -13,6 +13,7 @@ from tagferry.copy.mount_sources import MountSources
 from tagferry.registry.storage import integrity
 from tagferry.remote import lookup
 from tagferry.remote.transport import tokens
+from tagferry.sync.jobs import completion
 
 _SHORTENED = {
     (housekeeping, "_PAUSE_SECONDS"): 60.0,
@@ -21,6 +22,7 @@ _SHORTENED = {
     (bounds, "LISTED_DESCRIPTORS"): 1000,
     (lookup, "_MAX_REPOSITORIES"): 50,
     (tokens, "_MAX_TOKENS"): 100,
+    (completion, "_REMEMBERED"): 1000,
 }
 _REMEMBERED = 1000
 

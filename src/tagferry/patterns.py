@@ -1,7 +1,8 @@
-"""Regular expressions that people write, which must not cost more than the text that they are held against.
+"""Regular expressions from users, matched in time linear in the text.
 
-RE2 runs them: in time linear in the text, whatever the expression, and without look-around and back-references, which
-no linear engine can do. Its grammar: https://github.com/google/re2/wiki/Syntax
+They use RE2, which has no look-around and no back-references because no linear-time engine can support them.
+
+The grammar: https://github.com/google/re2/wiki/Syntax
 """
 
 from typing import Any, Self
@@ -12,14 +13,14 @@ from tagferry.errors import Invalid
 
 _LONGEST = 256
 _MEMORY_BYTES = 1 << 20
-"""What one expression may take in all; a repetition that is spelled out to more than that is refused."""
+"""The memory limit of one compiled expression; RE2 refuses a repetition that expands to more."""
 
 
 class Pattern(str):
     """A regular expression, 1 to 256 characters of RE2's grammar.
 
     Raises:
-        Invalid: it is empty or too long, or RE2 cannot take it; the rule says what RE2 found.
+        Invalid: it is empty or too long, or RE2 cannot compile it; the rule quotes RE2's error.
     """
 
     __slots__ = ("_compiled",)
@@ -30,8 +31,8 @@ class Pattern(str):
         if not 1 <= len(value) <= _LONGEST:
             raise Invalid(field, f"must be 1 to {_LONGEST} characters long", value)
         if "\0" in value:
-            # Databases keep no such text.
-            raise Invalid(field, "must not hold NUL", value)
+            # PostgreSQL cannot store it.
+            raise Invalid(field, "must not contain NUL", value)
         pattern = super().__new__(cls, value)
         try:
             pattern._compiled = re2.compile(value, _options())
@@ -42,11 +43,11 @@ class Pattern(str):
         return pattern
 
     def matches(self, text: str) -> bool:
-        """Whether all of a text, from its first character to its last, is what the expression describes."""
+        """Return whether the expression matches the whole text."""
         return self._compiled.fullmatch(text) is not None
 
     def is_found_in(self, text: str) -> bool:
-        """Whether some part of a text is what the expression describes."""
+        """Return whether the expression matches some part of the text."""
         return self._compiled.search(text) is not None
 
 

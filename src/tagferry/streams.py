@@ -1,34 +1,34 @@
-"""Content on its way between two stores: as chunks of bytes, or as flows that stay with the kernel."""
+"""Content streamed between two stores: chunks of bytes, or flows that stay in the kernel."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol, TypeVar
 
 
 class Flow(Protocol):
-    """Bytes of a blob that are still with the kernel, which can bring them to a target unseen by this process."""
+    """Bytes of a blob in the kernel, which can pass them to a target without copying them into this process."""
 
     @property
     def size(self) -> int:
-        """How many bytes."""
+        """Number of bytes."""
         ...
 
     def watch(self, count: Callable[[int], None]) -> None:
-        """Have `count` called too with how many bytes have been brought, whenever some have."""
+        """Call `count` with the number of bytes whenever some have been passed to the target."""
         ...
 
 
 Piece = TypeVar("Piece", bound=bytes | Flow)
-"""A part of a blob's content on its way."""
+"""A part of a blob's content: a chunk or a flow."""
 
 
 class Spliceable(AsyncIterator[bytes]):
-    """A blob's chunks, for a target that knows how also to be had as flows between them.
+    """A blob's chunks, which a target may instead read as a mix of chunks and flows.
 
-    A flow is either brought to the target before the next piece is asked for, or left: then its bytes follow as chunks.
+    A target passes a flow on before it requests the next piece, or leaves it; then its bytes follow as chunks.
 
     Args:
-        chunks: all of it as chunks.
-        pieces: makes the chunks and flows; only one of the two is read.
+        chunks: the whole content as chunks.
+        pieces: returns the content as chunks and flows; only one of the two is read.
     """
 
     def __init__(self, chunks: AsyncIterator[bytes], pieces: Callable[[], AsyncIterator[bytes | Flow]]) -> None:
@@ -39,5 +39,5 @@ class Spliceable(AsyncIterator[bytes]):
         return await anext(self._chunks)
 
     def pieces(self) -> AsyncIterator[bytes | Flow]:
-        """The same content as chunks and flows; what flows is verified by nobody but the target."""
+        """Return the same content as chunks and flows; only the target verifies the bytes of flows."""
         return self._pieces()

@@ -111,7 +111,7 @@ async def test_without_rewrite_it_is_refused_and_told_why(tmp_path: Path) -> Non
 
         refused = await job(ferry)
         assert (refused["status"], refused["rewritten"]) == ("failed", None)
-        assert "accepts linux/amd64 only, and this index also lists linux/arm64; rewrite = true" in refused["reason"]
+        assert "accepts only linux/amd64, and this index also lists linux/arm64; to copy" in refused["reason"]
         assert (planned["action"], planned["reason"]) == ("failed", refused["reason"])
         assert await ferry.store(SOUTH).head_manifest(TARGET, V1) is None
 

@@ -52,7 +52,7 @@ def test_a_pattern_is_found_in_any_part_of_a_text(pattern, text, other):
         (r"(a)\1", r"invalid escape sequence: \1"),
         ("((a{100}){100}){100}", "invalid repetition size"),
         (r"(\pL{1,30}){1,30}" * 10, "pattern too large"),
-        ("a\0b", "must not hold NUL"),
+        ("a\0b", "must not contain NUL"),
         ("\ud800", "must consist of Unicode characters"),
     ],
 )

@@ -1,1 +1,1 @@
-"""The copy engine: a plan is pure data, a run moves what the plan says. Knows only image stores."""
+"""The copy engine. A plan is pure data; a copy carries it out between two image stores."""

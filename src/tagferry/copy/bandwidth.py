@@ -1,4 +1,4 @@
-"""Limits the bandwidth of what streams through."""
+"""Limit the bandwidth of streams."""
 
 import asyncio
 import time
@@ -9,12 +9,14 @@ _SLICE_SECONDS = 0.1
 
 
 class BandwidthLimiter:
-    """A rate that all who share this keep together; short pauses may be made up for, long ones not.
+    """A rate limit that all streams sharing this object keep together.
+
+    A short pause may be made up for by a burst, a long one may not.
 
     Args:
-        bytes_per_second: the rate.
+        bytes_per_second: the limit.
         clock: seconds, monotonic.
-        sleep: waits for seconds.
+        sleep: waits a number of seconds.
     """
 
     def __init__(
@@ -29,18 +31,18 @@ class BandwidthLimiter:
         self._sleep = sleep
         self._free_at = clock()
 
-    async def take(self, size: int) -> None:
-        """Wait until this many bytes may pass."""
+    async def acquire(self, size: int) -> None:
+        """Wait until this many bytes may be sent."""
         now = self._clock()
         self._free_at = max(self._free_at, now - _BURST_SECONDS) + size / self._rate
         if self._free_at > now:
             await self._sleep(self._free_at - now)
 
     async def limit(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Pass chunks on at the rate, cut so small that a low rate flows instead of coming in bursts."""
+        """Yield chunks at the limit, in pieces small enough that a low rate does not arrive in bursts."""
         largest = max(1, int(self._rate * _SLICE_SECONDS))
         async for chunk in chunks:
             for start in range(0, len(chunk), largest):
                 piece = chunk[start : start + largest] if len(chunk) > largest else chunk
-                await self.take(len(piece))
+                await self.acquire(len(piece))
                 yield piece

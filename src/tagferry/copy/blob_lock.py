@@ -1,4 +1,4 @@
-"""Who moves a blob, where several processes may want it at the same registry at the same time."""
+"""A lock on one blob of one registry, so that several processes do not send it at the same time."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,11 +10,11 @@ from tagferry.names import Digest, RepositoryName
 
 @dataclass(slots=True)
 class LockedBlob:
-    """A mover's turn.
+    """A blob whose lock the caller holds.
 
     Attributes:
-        copied_to: the repository to which somebody brought the blob while this mover waited, if somebody did.
-        is_copied: to be set once the blob is in the mover's repository, so that those who wait are told.
+        copied_to: the repository to which another holder copied the blob while the caller waited; None if none did.
+        is_copied: set by the caller once its repository holds the blob, so that the waiters are notified.
     """
 
     copied_to: RepositoryName | None = None
@@ -22,22 +22,22 @@ class LockedBlob:
 
 
 class BlobLock(Protocol):
-    """Lets one mover at a time bring a blob to a registry, among all processes. Stores are told by their names."""
+    """Allows one copy of a blob to a registry at a time, among all processes; identifies stores by their names."""
 
     def acquire(
         self, store: str, repository: RepositoryName, digest: Digest
     ) -> AbstractAsyncContextManager[LockedBlob]:
-        """Wait until nobody else brings this blob to this store, and keep others waiting meanwhile.
+        """Wait for the lock of this blob at this store, and hold it within the context.
 
-        Where nobody can tell whether somebody else does, it is let through: a blob that is sent twice does no harm.
+        If it is unknown whether the lock is held, the caller proceeds: sending a blob twice is harmless.
         """
         ...
 
 
 class NullBlobLock:
-    """Moves where there is no other process."""
+    """The lock of a single process, which never waits."""
 
     @asynccontextmanager
     async def acquire(self, store: str, repository: RepositoryName, digest: Digest) -> AsyncIterator[LockedBlob]:
-        """Never wait."""
+        """Return at once."""
         yield LockedBlob()

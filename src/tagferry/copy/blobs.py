@@ -1,4 +1,4 @@
-"""Brings blobs to targets, each once, by the cheapest way."""
+"""Copy each blob to its target once, by the cheapest method."""
 
 import asyncio
 from collections import defaultdict
@@ -19,32 +19,32 @@ from tagferry.oci.model import Descriptor
 from tagferry.streams import Piece, Spliceable
 
 ContentKey = tuple[str, RepositoryName, Digest]
-"""A target's content: the store's name, the repository and the digest."""
+"""Content at a target: the store's name, the repository and the digest."""
 
 
 class BlobCopier:
-    """The blobs on their way in this process, so that what tags share is moved once.
+    """Copies the blobs of all tags of this process; a blob that several tags need is copied once.
 
     Args:
-        at_once: how many are moved at once between two stores, so that a silent one keeps no others waiting.
-        known: what the targets are known to hold.
-        homes: where the targets are known to have blobs.
-        moves: lets one mover at a time bring a blob, where other processes do so too.
-        paces: the rate that each store of this name keeps, in and out together.
-        splice: whether large ones may go from one store to the other without being seen here.
+        limit: blobs copied at once between two stores; counted per pair, so that a stalled store does not block others.
+        held_content: the content that the targets are known to hold.
+        mount_sources: the repositories from which blobs can be mounted.
+        blob_lock: keeps other processes from copying the same blob at the same time.
+        bandwidth: the limit of each store by its name, for both directions together.
+        splice: whether large blobs may stay in the kernel on their path between the stores.
     """
 
     def __init__(
         self,
         *,
-        at_once: int,
+        limit: int,
         held_content: HeldContent,
         mount_sources: MountSources,
         blob_lock: BlobLock,
         bandwidth: Mapping[str, BandwidthLimiter],
         splice: bool,
     ) -> None:
-        self._slots: dict[tuple[str, str], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(at_once))
+        self._slots: dict[tuple[str, str], asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limit))
         self._held_content = held_content
         self._mount_sources = mount_sources
         self._blob_lock = blob_lock
@@ -55,11 +55,11 @@ class BlobCopier:
         self._transfers: WeakValueDictionary[ContentKey, Transfer] = WeakValueDictionary()
 
     def transfer(self, route: Route, blob: Descriptor) -> Transfer:
-        """The blob's transfer, one for all the tags that are waiting for it now."""
+        """Return the blob's transfer, which all tags that wait for it share."""
         return self._transfers.setdefault(content_key(route, blob.digest), Transfer(size=blob.size))
 
     async def find_mount_sources(self, route: Route, blobs: Collection[Descriptor]) -> None:
-        """Learn where the target has what is to be brought; no question where the source itself is there."""
+        """Look up from where the target could mount these blobs; within one store the source itself is known."""
         if route.within_one_store:
             return
         held = self._held_content.holds
@@ -67,19 +67,19 @@ class BlobCopier:
         await self._mount_sources.load(route.target, wanted)
 
     async def ensure(self, route: Route, blob: Descriptor, transfer: Transfer, *, force: bool) -> None:
-        """Make the target hold a blob; with `anew` it is sent whatever the target says."""
+        """Make the target hold a blob; with `force`, send it even if the target reports that it exists."""
         held = (route.target, route.target_repository, blob.digest)
         if not (self._held_content.is_verified(*held, blob.size) if force else self._held_content.holds(*held)):
-            transfer.settled = False
-            # Whoever only asks for a blob must not be joined by somebody who knows that the answer is wrong.
+            transfer.is_held = False
+            # A repair must not join a copy that would trust the target's answer.
             calls = self._repairs if force else self._copies
             await calls.run(content_key(route, blob.digest), lambda: self._move(route, blob, transfer, force=force))
-        transfer.settled = True
+        transfer.is_held = True
 
     async def _move(self, route: Route, blob: Descriptor, transfer: Transfer, *, force: bool) -> None:
         @asynccontextmanager
         async def source(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
-            transfer.moved = offset
+            transfer.position = offset
             async with route.source.read_blob(route.source_repository, blob, offset=offset) as chunks:
                 yield self._counted(self._limited(route, chunks), transfer)
 
@@ -108,7 +108,7 @@ class BlobCopier:
         mount_from = self._mount_sources.find(route.target, route.target_repository, blob.digest)
         if mount_from is None or _owner(mount_from) == _owner(route.target_repository):
             return mount_from
-        # A manifest that lists a blob which its own repository lacks must not get it from another organization.
+        # A manifest that lists a blob its own repository lacks must not obtain it from another organization.
         held = await route.source.stat_blob(route.source_repository, blob.digest)
         return mount_from if held is not None else None
 
@@ -125,7 +125,7 @@ class BlobCopier:
 
 
 def content_key(route: Route, digest: Digest) -> ContentKey:
-    """What some content is at a route's target."""
+    """Return the key of some content at a route's target."""
     return route.target.name, route.target_repository, digest
 
 

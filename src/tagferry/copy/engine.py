@@ -112,7 +112,7 @@ class CopyEngine:
         self._lenient_search = ReferrerSearch(lenient=True, clock=clock)
         self._clock = clock
         self._blobs = BlobCopier(
-            at_once=limits.blobs,
+            limit=limits.blobs,
             held_content=self._held_content,
             mount_sources=self._mount_sources,
             blob_lock=blob_lock or NullBlobLock(),

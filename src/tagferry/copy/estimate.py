@@ -1,4 +1,4 @@
-"""What a copy would cost, without copying anything."""
+"""The cost of a copy, computed without copying anything."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -19,17 +19,17 @@ _BLOBS_AT_ONCE = 32
 
 
 class Estimate(NamedTuple):
-    """What is to be done for a tag; sizes are in bytes.
+    """The work that the copy of a tag requires; sizes are in bytes.
 
-    What several tags share is counted as to be moved or mounted for the first of them, and as present for the others.
+    Content that several tags share counts as mounted or transferred for the first of them, and as present for the rest.
 
     Attributes:
-        source: what the tag points to at the source, where that was looked at.
-        target: what it points to at the target, None where there is no such tag.
-        present: what the target holds already.
-        to_mount: what the target can take from another of its repositories.
-        to_move: what must be sent.
-        rewritten: what would differ at the target, or does so already.
+        source: the digest that the tag points to at the source, if that was requested.
+        target: the digest that it points to at the target; None if the target lacks the tag.
+        present: content that the target holds.
+        to_mount: content that the target can mount from another of its repositories.
+        to_move: content to transfer.
+        rewritten: how the image differs, or would differ, at the target.
         gaps: referrers at the source that may be missing.
     """
 
@@ -55,10 +55,10 @@ async def estimate_all(
     mount_sources: MountSources,
     search: ReferrerSearch | None,
 ) -> Estimates:
-    """Estimate every tag; one that cannot be looked at is told by its error."""
+    """Estimate every tag; return the error of a tag that cannot be estimated."""
     plans = await _plans(route, findings, search)
     blobs = {blob.digest: blob for plan in plans.values() if isinstance(plan, Plan) for blob in plan.blobs}
-    places = await _places(route, list(blobs.values()), mount_sources)
+    methods = await _methods(route, list(blobs.values()), mount_sources)
     counted: set[Digest] = set()
     estimates: Estimates = {}
     for tag, finding in findings.items():
@@ -79,7 +79,7 @@ async def estimate_all(
                 gaps=finding.gaps,
             )
         else:
-            estimates[tag] = _estimate(plan, finding, places, counted)
+            estimates[tag] = _estimate(plan, finding, methods, counted)
     return estimates
 
 
@@ -99,29 +99,29 @@ async def _plans(
     return dict(zip(wanted, await bounded_gather(wanted, one, limit=_TAGS_AT_ONCE), strict=True))
 
 
-async def _places(route: Route, blobs: list[Descriptor], mount_sources: MountSources) -> dict[Digest, str]:
-    """Where each blob would come from: it is `present`, is there to `mount`, or is to `move`."""
+async def _methods(route: Route, blobs: list[Descriptor], mount_sources: MountSources) -> dict[Digest, str]:
+    """Return how the target obtains each blob: it is `present`, or it is to `mount` or `move`."""
     if not route.within_one_store:
         await mount_sources.load(route.target, [blob.digest for blob in blobs])
 
     async def one(blob: Descriptor) -> str:
         if await route.target.stat_blob(route.target_repository, blob.digest) is not None:
             return "present"
-        home = mount_sources.find(route.target, route.target_repository, blob.digest)
-        return "mount" if route.within_one_store or home else "move"
+        mount_source = mount_sources.find(route.target, route.target_repository, blob.digest)
+        return "mount" if route.within_one_store or mount_source else "move"
 
     return dict(
         zip((blob.digest for blob in blobs), await bounded_gather(blobs, one, limit=_BLOBS_AT_ONCE), strict=True)
     )
 
 
-def _estimate(plan: Plan, finding: Finding, places: Mapping[Digest, str], counted: set[Digest]) -> Estimate:
+def _estimate(plan: Plan, finding: Finding, methods: Mapping[Digest, str], counted: set[Digest]) -> Estimate:
     sizes = {"present": 0, "mount": 0, "move": 0}
     moved = 0
     for blob in plan.blobs:
-        place = "present" if blob.digest in counted else places[blob.digest]
-        sizes[place] += blob.size
-        moved += place == "move"
+        method = "present" if blob.digest in counted else methods[blob.digest]
+        sizes[method] += blob.size
+        moved += method == "move"
         counted.add(blob.digest)
     return Estimate(
         tag=plan.tag,

@@ -1,4 +1,4 @@
-"""The two formats of manifests, and what is the same thing in both.
+"""The two formats of manifests, OCI and Docker, and the conversion between them.
 
 Sources: OCI image-spec 1.1, "Compatibility Matrix"; Docker's image manifest version 2 schema 2.
 """
@@ -39,17 +39,17 @@ _OCI_ONLY = ("subject", "artifactType")
 
 
 def format_of(manifest: Manifest) -> Format:
-    """The format of a manifest; its layers do not matter."""
+    """Return the format of a manifest, by its own media type."""
     return "docker" if manifest.media_type in (DOCKER_MANIFEST, DOCKER_LIST) else "oci"
 
 
 def convert(manifest: Manifest, wanted: Format | None) -> Manifest:
-    """A manifest in the wanted format; itself where it is so already, or where none is wanted.
+    """Return a manifest in the wanted format; unchanged if it has that format, or if `wanted` is None.
 
-    What an index lists is left as it is. Fields that the format does not know are kept, since readers ignore them.
+    The entries of an index stay unchanged. Fields that the format does not define are kept, since readers ignore them.
 
     Raises:
-        Unsupported: something in it has no equivalent in that format.
+        Unsupported: a part of the manifest has no equivalent in that format.
     """
     if wanted is None or format_of(manifest) == wanted:
         return manifest
@@ -64,7 +64,7 @@ def convert(manifest: Manifest, wanted: Format | None) -> Manifest:
 
 
 def with_fields(manifest: Manifest, **fields: Any) -> Manifest:
-    """A manifest with other values of these fields: the same values always give the same bytes."""
+    """Return a manifest with other values in these fields; the same values always give the same bytes."""
     document = manifest.document | fields
     raw = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     return Manifest.parse(
@@ -76,10 +76,10 @@ def _check_fits_docker(manifest: Manifest) -> None:
     for name in _OCI_ONLY:
         if manifest.document.get(name):
             raise _no_equivalent(manifest, f"the field {name}", "docker")
-    for place, child in enumerate(manifest.listed):
+    for index, child in enumerate(manifest.listed):
         if child.platform is None:
-            # A manifest list must tell the platform of everything in it.
-            raise _no_equivalent(manifest, f"manifests[{place}], which has no platform,", "docker")
+            # A manifest list requires the platform of every entry.
+            raise _no_equivalent(manifest, f"manifests[{index}], which has no platform,", "docker")
 
 
 def _descriptor(manifest: Manifest, descriptor: dict[str, Any], wanted: Format) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One image as a whole: its manifest, and every manifest below it."""
+"""An image: its manifest, and every manifest below it."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class Image(NamedTuple):
         root: its own manifest.
         levels: the manifests below the root, deepest level first; every manifest of a level refers only to blobs
             and to manifests of earlier levels.
-        listed_blobs: entries of its indexes that the store found to be blobs, not manifests.
+        listed_blobs: entries of its indexes that the store holds as blobs, not manifests.
     """
 
     root: Manifest
@@ -30,14 +30,14 @@ class Image(NamedTuple):
 
     @property
     def manifests(self) -> Iterator[Manifest]:
-        """Every manifest, those that are referred to before those that refer to them."""
+        """Every manifest, children before their parents."""
         for level in self.levels:
             yield from level
         yield self.root
 
     @property
     def blobs(self) -> Iterator[Descriptor]:
-        """Every blob, as often as it is referred to."""
+        """Every blob, once for each reference to it."""
         for manifest in self.manifests:
             yield from manifest.blobs
         yield from self.listed_blobs
@@ -49,16 +49,16 @@ async def read_image(
     """Read a manifest, and every manifest below it.
 
     Args:
-        store: where it is.
-        repository: its repository.
-        reference: its digest or tag.
-        budget: how many manifests may be read, and how large ones; by default those of one image.
+        store: the store.
+        repository: the repository.
+        reference: the digest or tag of the manifest.
+        budget: limits the number and size of the manifests; by default, to the limits of one image.
 
     Raises:
-        NotFound: the store lacks it, or something that its index lists.
-        Unsupported: it is of a type that cannot be copied bit-identically.
+        NotFound: the store lacks the manifest, or a manifest that its index lists.
+        Unsupported: a manifest has a type that cannot be copied bit-identically.
         Invalid: an index nests too deep or lists too much.
-        Unavailable: too much of other images is being read for its large manifests.
+        Unavailable: the copies of this process hold too many bytes of manifests.
     """
     budget = budget or ManifestBudget()
     budget.require()
@@ -68,7 +68,7 @@ async def read_image(
 
 
 def distinct_blobs(images: Iterable[Image], *, foreign_layers: bool = False) -> tuple[Descriptor, ...]:
-    """Each blob once, by its digest; foreign layers stay where their `urls` point, unless they are wanted too.
+    """Return each blob once; leave out foreign layers with `urls` unless `foreign_layers` is set.
 
     Raises:
         Invalid: a blob is listed with different sizes.
@@ -87,7 +87,7 @@ def distinct_blobs(images: Iterable[Image], *, foreign_layers: bool = False) -> 
 async def _descend(
     store: ImageStore, repository: RepositoryName, root: Manifest, budget: ManifestBudget
 ) -> tuple[tuple[tuple[Manifest, ...], ...], tuple[Descriptor, ...]]:
-    """The levels below the root, deepest first, and what turned out to be blobs.
+    """Return the levels below the root, deepest first, and the entries that are blobs.
 
     A manifest that is listed twice belongs to its deepest level.
     """
@@ -96,7 +96,7 @@ async def _descend(
     depth_of: dict[Digest, int] = {}
 
     async def fetch(child: Descriptor) -> None:
-        manifest = await _manifest_if_any(store, repository, child)
+        manifest = await _manifest_or_none(store, repository, child)
         if manifest is None:
             blobs[child.digest] = child
         else:
@@ -120,10 +120,10 @@ async def _descend(
     return tuple(level for level in levels if level), tuple(blobs.values())
 
 
-async def _manifest_if_any(store: ImageStore, repository: RepositoryName, child: Descriptor) -> Manifest | None:
-    """Read an entry of an index; None if its type does not say what it is, and the store holds it as a blob.
+async def _manifest_or_none(store: ImageStore, repository: RepositoryName, child: Descriptor) -> Manifest | None:
+    """Read an entry of an index; return None if its type is ambiguous and the store holds it as a blob.
 
-    Some registries answer a request for a manifest by the digest of a blob with an error of their own.
+    Some registries return an error other than 404 for a manifest request with the digest of a blob.
     """
     if child.is_known_manifest:
         return await store.get_manifest(repository, child.digest)

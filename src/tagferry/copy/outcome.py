@@ -1,4 +1,4 @@
-"""The outcome of a tag's copy, and the cases in which nothing is written."""
+"""The outcome of a tag's copy, and the cases that write nothing."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ from tagferry.names import Digest
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a tag's copy ended.
+    """The outcome of a tag's copy.
 
     Attributes:
-        verdict: COPY where the tag was written; otherwise why there was nothing to write.
-        digest: what the tag points to at the target.
-        rewritten: how that differs from the source, where it has to.
+        verdict: COPY if the tag was written; otherwise the reason why nothing was written.
+        digest: the digest that the tag points to at the target.
+        rewritten: how the image differs from the source, if it was rewritten.
         gaps: referrers at the source that may be missing at the target.
     """
 
@@ -29,17 +29,17 @@ class Outcome:
 
 
 async def outcome_of_overwrite(route: Route, plan: Plan, finding: Finding) -> Outcome | None:
-    """The end of a copy whose tag another client has written since the last look; asks the target only."""
-    standing = await route.target.head_manifest(route.target_repository, plan.tag, for_write=True, confirm_missing=True)
-    if standing is None or standing.digest == finding.target:
+    """Return the outcome if another client has written the target's tag since the comparison, else None."""
+    current = await route.target.head_manifest(route.target_repository, plan.tag, for_write=True, confirm_missing=True)
+    if current is None or current.digest == finding.target:
         return None
-    if not await holds_bytes(route, plan.root, standing):
-        return Outcome(verdict=Verdict.BLOCKED, digest=standing.digest)
-    return Outcome(verdict=Verdict.UP_TO_DATE, digest=standing.digest, rewritten=plan.rewritten, gaps=plan.gaps)
+    if not await holds_bytes(route, plan.root, current):
+        return Outcome(verdict=Verdict.BLOCKED, digest=current.digest)
+    return Outcome(verdict=Verdict.UP_TO_DATE, digest=current.digest, rewritten=plan.rewritten, gaps=plan.gaps)
 
 
 def outcome_without_copy(route: Route, finding: Finding) -> Outcome | None:
-    """The end of a copy that has nothing to write; raises NotFound if the source lacks the tag."""
+    """Return the outcome if there is nothing to write, else None; raises NotFound if the source lacks the tag."""
     if finding.verdict is Verdict.MISSING:
         raise NotFound("tag", f"{route.source_repository}:{finding.tag}")
     if finding.verdict is Verdict.COPY:

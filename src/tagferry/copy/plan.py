@@ -1,4 +1,4 @@
-"""What a tag's copy consists of, as pure data that can be printed, tested and run."""
+"""The plan of a tag's copy: pure data that can be printed, tested and run."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -24,16 +24,16 @@ _AT_ONCE = 8
 
 
 class Plan(NamedTuple):
-    """Everything that makes up the image of a tag.
+    """The content to copy for a tag.
 
     Attributes:
-        source: what the tag points to at the source.
-        image: what it shall point to at the target.
-        attachments: what is attached to the image from outside, what is attached to before what attaches to it.
-        blobs: every blob of all of them, each once.
-        rewritten: what differs from the source; None where everything is bit-identical.
+        source: the digest that the tag points to at the source.
+        image: the image that the tag is to point to at the target.
+        referrers: the referrers of the image, subjects before their referrers.
+        blobs: every blob of the image and its referrers, each once.
+        rewritten: how the image differs from the source; None if everything is bit-identical.
         gaps: referrers at the source that may be missing.
-        lenient: whether what is attached stays behind where its blobs cannot be read for now.
+        lenient: whether to leave out referrers whose blobs are temporarily unreadable, instead of failing.
     """
 
     tag: Tag
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
 
     @property
     def root(self) -> Manifest:
-        """What the tag shall point to."""
+        """The manifest that the tag is to point to."""
         return self.image.root
 
     @property
@@ -62,17 +62,17 @@ class Plan(NamedTuple):
 
     @property
     def referrer_blobs(self) -> frozenset[Digest]:
-        """The blobs that only attachments need."""
+        """The blobs that only referrers need."""
         needed = {blob.digest for blob in self.image.blobs}
         return frozenset(blob.digest for blob in self.blobs) - needed
 
     def without(self, blob: Digest, reason: str, *, may_pass: bool = False) -> "Plan":
-        """This plan without the attachments that need a blob, and those attached to them: left behind for a reason.
+        """Return this plan without the referrers that need a blob, and without the referrers of those.
 
         Args:
-            blob: what cannot be read.
-            reason: why.
-            may_pass: whether it may be read later.
+            blob: the blob that cannot be read.
+            reason: why it cannot be read.
+            may_pass: whether it may be readable later.
         """
         kept: list[Referrer] = []
         dropped: dict[str, str] = {}
@@ -93,23 +93,23 @@ class Plan(NamedTuple):
 
     @property
     def manifests(self) -> Iterator[Manifest]:
-        """Every manifest of the image, those that are referred to before those that refer to them."""
+        """Every manifest of the image, children before their parents."""
         return self.image.manifests
 
 
 async def plan_tag(route: Route, tag: Tag, *, search: ReferrerSearch | None = None) -> Plan:
-    """Read the tag's manifest, every manifest below it and what is attached to them, at the source.
+    """Read a tag's manifest, every manifest below it and their referrers at the source.
 
     Args:
-        route: from where to where.
+        route: the source and target.
         tag: the tag.
-        search: finds what is attached; without it attachments are left behind.
+        search: finds the referrers; without it, none are copied.
 
     Raises:
-        NotFound: the source lacks the tag, or something that its index lists, or a foreign layer that is wanted.
-        Unsupported: the image is of a type that cannot be copied bit-identically, or the target does not take it.
-        Invalid: the image's index nests too deep or lists too much, or too much is attached.
-        Unavailable, Refused: `search` requires what could not be found or read.
+        NotFound: the source lacks the tag, content that its index lists, or a required foreign layer.
+        Unsupported: the image has a type that cannot be copied bit-identically, or the target does not accept it.
+        Invalid: the image's index nests too deep or lists too much, or it has too many referrers.
+        Unavailable, Refused: `search` requires referrers that could not be found or read.
     """
     source, image, rewritten = await read_accepted(route, tag)
     referrers: tuple[Referrer, ...] = ()
@@ -120,14 +120,14 @@ async def plan_tag(route: Route, tag: Tag, *, search: ReferrerSearch | None = No
         referrers, gaps = await search.find(route, tag, kept)
         if rewritten:
             referrers = tuple(_without_dropped(referrers, frozenset(rewritten.left_behind)))
-            # A signature of the old digest would be a lie about the new one.
+            # A signature of the old digest is not valid for the new one.
             left, more = await search.names(route, tag, changed)
             gaps |= more
             rewritten = replace(rewritten, left_behind=(*rewritten.left_behind, *left))
         referrers, conflicting = search.drop_conflicting(image, referrers)
         gaps |= conflicting
-    manifests = [*image.manifests, *(each for one in referrers for each in one.image.manifests)]
-    await _require_taken(route, manifests)
+    manifests = [*image.manifests, *(manifest for one in referrers for manifest in one.image.manifests)]
+    await _require_accepted(route, manifests)
     blobs = distinct_blobs([image, *(one.image for one in referrers)], foreign_layers=route.accepts.foreign_layers)
     await _check_foreign_layers(route, blobs)
     return Plan(
@@ -143,7 +143,7 @@ async def plan_tag(route: Route, tag: Tag, *, search: ReferrerSearch | None = No
 
 
 async def read_accepted(route: Route, reference: Reference) -> tuple[Digest, Image, Rewrite | None]:
-    """The source's digest, its image as the target takes it, and what differs in that; raises as `plan_tag`."""
+    """Return the source's digest, its image as the target accepts it, and the difference; raises as `plan_tag`."""
     image = await read_image(route.source, route.source_repository, reference)
     platforms: dict[Digest, str] = {}
     if route.accepts.platforms:
@@ -155,7 +155,7 @@ async def read_accepted(route: Route, reference: Reference) -> tuple[Digest, Ima
 
 
 def _without_dropped(referrers: Iterable[Referrer], dropped: frozenset[str]) -> Iterator[Referrer]:
-    """Leave out attestations that are no longer in the index and also name their subject, and what refers to them."""
+    """Leave out attestations that were removed from the index and name their subject, and their referrers."""
     for one in referrers:
         subject = one.image.root.subject
         if one.image.root.digest not in dropped and (subject is None or subject.digest not in dropped):
@@ -163,7 +163,7 @@ def _without_dropped(referrers: Iterable[Referrer], dropped: frozenset[str]) -> 
 
 
 async def _platform(route: Route, manifest: Manifest) -> str:
-    """The platform that an image's config tells."""
+    """Return the platform in an image's config."""
     config = manifest.config
     if config is None:
         return UNKNOWN_PLATFORM
@@ -182,14 +182,14 @@ async def _platform(route: Route, manifest: Manifest) -> str:
     return platform_name(document) or UNKNOWN_PLATFORM
 
 
-async def _require_taken(route: Route, manifests: Iterable[Manifest]) -> None:
+async def _require_accepted(route: Route, manifests: Iterable[Manifest]) -> None:
     for manifest in manifests:
         if await route.target.refuses(manifest):
             raise manifest_refused(route.target.name, manifest)
 
 
 async def _check_foreign_layers(route: Route, blobs: Iterable[Descriptor]) -> None:
-    """Nothing is fetched from `urls`, so a foreign layer that is wanted must be in one of the two registries."""
+    """Require that one of the two registries holds each foreign layer, since nothing is fetched from `urls`."""
     for blob in blobs:
         if not blob.is_external:
             continue
@@ -203,6 +203,6 @@ async def _check_foreign_layers(route: Route, blobs: Iterable[Descriptor]) -> No
             raise NotFound(
                 "foreign layer",
                 blob.digest,
-                f"the target region wants it, the source's registry does not hold it, and nothing is fetched from "
-                f"where it lies: {', '.join(blob.urls)}",
+                f"the target region requires it, neither registry holds it, and tagferry does not fetch from its urls: "
+                f"{', '.join(blob.urls)}",
             )

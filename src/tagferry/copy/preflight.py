@@ -1,4 +1,4 @@
-"""What stands at the target before anything moves, and what follows from it."""
+"""Compare the target with the source before a copy, and decide what to do."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,36 +16,38 @@ from tagferry.oci.model import Descriptor, Manifest
 
 _AT_ONCE = 64
 _HEAD_START_SECONDS = 0.1
-"""How long a target of which it is not known how far away it is has to answer before the source is asked too."""
+"""The time that a target of unknown latency has to answer before the source is queried too."""
 
 ContentCheck = Callable[[Route, Tag, bool], Awaitable[Gaps | None]]
-"""Returns what may be missing although the target holds all that the source's tag was found to consist of; None where
-it does not hold that. Asked with `override`."""
+"""Returns the gaps of a target that holds all content found for the source's tag, or None if content is missing.
+
+The last argument is `override`."""
 
 
 class Verdict(Enum):
-    """What to do about a tag."""
+    """The action for a tag."""
 
     COPY = "copy"
-    """The target lacks it, or holds another image and may be overwritten."""
+    """The target lacks the tag, or holds another image that may be overwritten."""
     UP_TO_DATE = "up to date"
-    """The target holds the identical image, or what it takes of it."""
+    """The target holds the identical image, or its rewritten form."""
     BLOCKED = "blocked"
-    """The target holds another image, which must not be overwritten."""
+    """The target holds another image that must not be overwritten."""
     MISSING = "missing"
-    """The source has no such tag."""
+    """The source lacks the tag."""
 
 
 class Finding(NamedTuple):
-    """What was found about a tag.
+    """The result of comparing a tag at the source and the target.
 
     Attributes:
-        source: what the tag points to at the source; may be unknown where the target's absence already decides.
-        target: what the tag points to at the target, None where there is no such tag.
-        rewritten: how the image in place differs from the source's, where it has to.
-        identity: as whom the target was asked (`ImageStore.identity`).
-        gaps: referrers at the source that an image in place may lack.
-        found_at: when that was asked, by the clock of the engine that did; None where it was just before.
+        source: the digest at the source; may be None if the target lacks the tag, since the source was not queried
+            then.
+        target: the digest at the target; None if it lacks the tag.
+        rewritten: how an up-to-date image differs from the source's, if it was rewritten.
+        identity: the user as whom the target was queried (`ImageStore.identity`).
+        gaps: referrers at the source that an up-to-date image may lack.
+        found_at: when the target was queried, by the engine's clock; None if just before.
     """
 
     tag: Tag
@@ -67,18 +69,17 @@ async def compare(
     check_content: ContentCheck | None = None,
     query_source: bool = False,
 ) -> Finding:
-    """Find out what is to be done about a tag.
+    """Compare a tag at the target with the source, and return the action.
 
-    The source is asked in any case with `asks_source`, else only where it takes its answer to tell that. With
-    `search`, an image is in place only together with what is attached to it; with `is_whole`, only where that says
-    so. Where the target may not take the image as it is, the source's manifests are read to know under which digest it
-    would arrive.
+    The source is queried if the target has the tag, and always with `query_source`. With `search`, an image is up to
+    date only if its referrers are; with `check_content`, only if that check passes. If the target may require a
+    rewrite, the source's manifests are read to compute the digest of the rewritten image.
     """
-    source, target = await _look(route, tag, override=override, query_source=query_source)
-    as_whom = route.target.identity
+    source, target = await _query(route, tag, override=override, query_source=query_source)
+    identity = route.target.identity
     if target is None:
         digest = source.digest if source else None
-        return Finding(tag=tag, verdict=Verdict.COPY, source=digest, target=None, identity=as_whom)
+        return Finding(tag=tag, verdict=Verdict.COPY, source=digest, target=None, identity=identity)
     if source is None:
         source = await _read_missing(route, tag)
     if source is None:
@@ -86,16 +87,16 @@ async def compare(
     is_same, rewritten = await _is_up_to_date(route, source, target)
     if not is_same:
         verdict = Verdict.COPY if override else Verdict.BLOCKED
-        return Finding(tag=tag, verdict=verdict, source=source.digest, target=target.digest, identity=as_whom)
+        return Finding(tag=tag, verdict=verdict, source=source.digest, target=target.digest, identity=identity)
     is_complete, gaps = not await route.target.is_damaged(route.target_repository, target.digest), NO_GAPS
-    # What is attached to the source's root does not go with an image that was rewritten.
+    # Referrers of the source's root are not copied with a rewritten image.
     if is_complete and rewritten is None and search is not None:
         is_complete, gaps = await search.is_up_to_date(route, tag, source.digest, override=override)
     if is_complete and check_content is not None:
         more = await check_content(route, tag, override)
         is_complete, gaps = more is not None, gaps | (more or NO_GAPS)
     if not is_complete:
-        return Finding(tag=tag, verdict=Verdict.COPY, source=source.digest, target=target.digest, identity=as_whom)
+        return Finding(tag=tag, verdict=Verdict.COPY, source=source.digest, target=target.digest, identity=identity)
     return Finding(
         tag=tag,
         verdict=Verdict.UP_TO_DATE,
@@ -115,10 +116,10 @@ async def compare_all(
     check_content: ContentCheck | None = None,
     until: float | None = None,
 ) -> dict[Tag, Finding | TagferryError]:
-    """Examine several tags at once; a tag that cannot be examined is told by its error and harms no other.
+    """Compare several tags concurrently; return the error of a tag that cannot be compared.
 
-    Of the first one it is known afterwards whether the source has it. What has not been found out at the time `until`,
-    by the event loop's clock, is `Expired`.
+    The source is always queried for the first tag. Tags not compared by the time `until`, of the event loop's clock,
+    are `Expired`.
     """
     first = tags[0] if tags else None
 
@@ -144,38 +145,39 @@ async def compare_all(
     return dict(zip(tags, await bounded_gather(tags, one, limit=_AT_ONCE), strict=True))
 
 
-async def _look(
+async def _query(
     route: Route, tag: Tag, *, override: bool, query_source: bool
 ) -> tuple[Descriptor | None, Descriptor | None]:
-    """What the tag points to at the source and at the target; where the target lacks it, the source may not be asked.
+    """Return the tag's descriptors at the source and the target; if the target lacks it, the source may not be queried.
 
-    The target is asked first: where it lacks the tag, the copy's own read of the source is enough, and where it has
-    it, the source need only say that it has the same. Of the target an unconditional answer is wanted: it shows that
-    the manifest can be read there. Nobody waits for a target that is far away, or where the source is asked anyway.
+    The target is queried first: if it lacks the tag, the copy itself reads the source, and if it has the tag, the
+        source
+    only has to confirm the digest. The target's request is unconditional, which shows that the manifest can be read
+    there. With `query_source`, or a target with high latency, both are queried concurrently.
     """
-    asking = asyncio.ensure_future(
+    target_request = asyncio.ensure_future(
         route.target.head_manifest(route.target_repository, tag, for_write=True, confirm_missing=not override)
     )
     try:
         if route.target.high_latency is None and not query_source:
-            await asyncio.wait([asking], timeout=_HEAD_START_SECONDS)
-        if query_source or (route.target.high_latency is not False and not asking.done()):
-            return await route.source.head_manifest(route.source_repository, tag), await asking
-        target = await asking
+            await asyncio.wait([target_request], timeout=_HEAD_START_SECONDS)
+        if query_source or (route.target.high_latency is not False and not target_request.done()):
+            return await route.source.head_manifest(route.source_repository, tag), await target_request
+        target = await target_request
     finally:
-        if not asking.done():
-            asking.cancel()
-            await asyncio.wait([asking])
-        elif not asking.cancelled():
-            # Where the source's fault is raised, this one counts as read.
-            asking.exception()
+        if not target_request.done():
+            target_request.cancel()
+            await asyncio.wait([target_request])
+        elif not target_request.cancelled():
+            # Marks the exception as retrieved, in case the source's is raised.
+            target_request.exception()
     if target is None:
         return None, None
     return await route.source.head_manifest(route.source_repository, tag, known=target), target
 
 
 async def _read_missing(route: Route, tag: Tag) -> Descriptor | None:
-    """Return what a source gives that reported the tag as missing: some answer GET only."""
+    """Read a tag that HEAD reported as missing: some registries support only GET."""
     try:
         return (await route.source.get_manifest(route.source_repository, tag)).descriptor
     except NotFound:
@@ -183,7 +185,7 @@ async def _read_missing(route: Route, tag: Tag) -> Descriptor | None:
 
 
 async def _is_up_to_date(route: Route, source: Descriptor, target: Descriptor) -> tuple[bool, Rewrite | None]:
-    """Whether the target holds what it takes of the source's image, and what differs in that."""
+    """Return whether the target holds the source's image or its rewritten form, and the difference of the latter."""
     if route.accepts.may_change:
         _, image, rewritten = await read_accepted(route, source.digest)
         if rewritten is not None:
@@ -196,7 +198,7 @@ async def _is_same_image(route: Route, source: Descriptor, target: Descriptor) -
         return True
     if source.digest.algorithm == target.digest.algorithm:
         return False
-    # A registry may answer for the same bytes by another algorithm, so the bytes themselves decide.
+    # A registry may report the digest of the same bytes by another algorithm, so compare the bytes.
     manifest = await route.source.get_manifest(route.source_repository, source.digest)
     return await holds_bytes(route, manifest, target)
 

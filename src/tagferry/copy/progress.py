@@ -1,4 +1,4 @@
-"""How far a tag's copy is and how fast it goes, readable at any moment and free of cost while nobody looks."""
+"""The progress and rate of a tag's copy, computed only when they are read."""
 
 import time
 from collections import deque
@@ -7,47 +7,47 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 _WINDOW_SECONDS = 5.0
-"""How far back the rate looks."""
+"""The time that a rate covers."""
 
 _STEP_SECONDS = 0.5
-"""Less time than this does not make a rate."""
+"""The shortest time from which a rate is computed."""
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class Transfer:
-    """A blob on its way; those tags that share it share this.
+    """The transfer of a blob, shared by all tags that need it.
 
     Attributes:
         size: bytes of the blob.
-        moved: bytes that have been read from the source in the current attempt.
-        read: bytes that have been read from the source in all attempts.
-        settled: whether the target holds the blob.
+        position: bytes read from the source in the current attempt, from the start of the blob.
+        read: bytes read from the source in all attempts.
+        is_held: whether the target holds the blob.
     """
 
     size: int
-    moved: int = 0
+    position: int = 0
     read: int = 0
-    settled: bool = False
+    is_held: bool = False
 
     @property
     def done(self) -> int:
-        """Bytes that need not move any more."""
-        return self.size if self.settled else min(self.moved, self.size)
+        """Bytes that need no further transfer."""
+        return self.size if self.is_held else min(self.position, self.size)
 
     def count(self, size: int) -> None:
-        """Take note of further bytes."""
-        self.moved += size
+        """Count further bytes that were read."""
+        self.position += size
         self.read += size
 
 
 class ProgressSnapshot(NamedTuple):
-    """A copy as it is at one moment.
+    """The progress of a copy at one moment.
 
     Attributes:
         blobs_total: the tag's blobs.
-        blobs_done: those that the target holds.
-        bytes_per_second: what has come from the source in the last seconds; None where it is too early to tell.
-        seconds_left: how long the rest takes at that rate; None where nobody can tell.
+        blobs_done: the blobs that the target holds.
+        bytes_per_second: the rate of reads from the source in the last seconds; None until it can be computed.
+        seconds_left: the time that the rest takes at that rate; None if unknown.
     """
 
     blobs_total: int
@@ -58,21 +58,21 @@ class ProgressSnapshot(NamedTuple):
 
 @dataclass(slots=True)
 class Progress:
-    """A tag's copy: what it consists of, and how much of that is done.
+    """The progress of a tag's copy.
 
     Attributes:
-        transfers: one for each blob of the plan, once there is a plan.
+        transfers: one for each blob of the plan; empty until there is a plan.
         clock: seconds, monotonic.
     """
 
     transfers: Sequence[Transfer] = ()
     clock: Callable[[], float] = time.monotonic
-    _looks: deque[tuple[float, int]] = field(default_factory=deque, init=False)
+    _samples: deque[tuple[float, int]] = field(default_factory=deque, init=False)
 
     def begin(self, transfers: Sequence[Transfer]) -> None:
-        """Fill in what the plan is to move."""
+        """Start with the transfers of a plan."""
         self.transfers = transfers
-        self._looks = deque([(self.clock(), self._read)])
+        self._samples = deque([(self.clock(), self._read)])
 
     @property
     def bytes_total(self) -> int:
@@ -81,25 +81,25 @@ class Progress:
 
     @property
     def bytes_done(self) -> int:
-        """Bytes that the target holds or is just receiving."""
+        """Bytes that the target holds or is receiving."""
         return sum(transfer.done for transfer in self.transfers)
 
     @property
-    def mark(self) -> tuple[int, ...]:
-        """What changes whenever the copy makes progress."""
-        settled = sum(transfer.settled for transfer in self.transfers)
-        return len(self.transfers), settled, self._read
+    def state(self) -> tuple[int, ...]:
+        """A value that changes whenever the copy makes progress."""
+        held = sum(transfer.is_held for transfer in self.transfers)
+        return len(self.transfers), held, self._read
 
     def snapshot(self) -> ProgressSnapshot:
-        """How the copy is now.
+        """Return the progress now.
 
-        The rate is that of the last five seconds. Who looks more seldom sees that since the last look, and who looks
-        for the first time that since the beginning.
+        The rate is that of the last five seconds. If the previous snapshot is older, it is the rate since then; for the
+        first snapshot, the rate since the start.
         """
         rate, rest = self._rate(), self.bytes_total - self.bytes_done
         return ProgressSnapshot(
             blobs_total=len(self.transfers),
-            blobs_done=sum(transfer.settled for transfer in self.transfers),
+            blobs_done=sum(transfer.is_held for transfer in self.transfers),
             bytes_per_second=rate,
             seconds_left=rest / rate if rate else None,
         )
@@ -109,13 +109,13 @@ class Progress:
         return sum(transfer.read for transfer in self.transfers)
 
     def _rate(self) -> float | None:
-        if not self._looks:
+        if not self._samples:
             return None
-        now, read, looks = self.clock(), self._read, self._looks
-        # A look from before the window counts only while no later one makes a rate.
-        while len(looks) > 1 and looks[0][0] < now - _WINDOW_SECONDS and looks[1][0] <= now - _STEP_SECONDS:
-            looks.popleft()
-        since, before = looks[0]
-        if looks[-1][0] <= now - _STEP_SECONDS:
-            looks.append((now, read))
+        now, read, samples = self.clock(), self._read, self._samples
+        # A sample from before the window counts only while no later one makes a rate.
+        while len(samples) > 1 and samples[0][0] < now - _WINDOW_SECONDS and samples[1][0] <= now - _STEP_SECONDS:
+            samples.popleft()
+        since, before = samples[0]
+        if samples[-1][0] <= now - _STEP_SECONDS:
+            samples.append((now, read))
         return (read - before) / (now - since) if since <= now - _STEP_SECONDS else None

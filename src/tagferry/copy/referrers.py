@@ -1,11 +1,10 @@
-"""What is attached to an image from outside: signatures, attestations, bills of materials.
+"""The referrers of an image: signatures, attestations, bills of materials.
 
-They are found through the referrers API, through the tag schema that stands in for it, and under cosign's tags; what
-is attached to an attachment is found too.
+They are found by the referrers API, by the referrers tag schema and by cosign's tags, and so are their own referrers.
 
-An image does not fail for them. Where the source cannot be searched, or lists what cannot be read there, the rest is
-copied, and `Gaps` says what may be missing. Only a fault that may pass, of an attachment that is there, is raised, so
-that it is tried again; a copy's last attempt leaves that attachment behind.
+Referrers do not fail the copy of an image. If the source cannot be searched, or lists referrers that it cannot return,
+the rest is copied, and `Gaps` records what may be missing. Only a temporary error of an existing referrer is raised, so
+that the copy is retried; the last attempt of a copy leaves that referrer out.
 """
 
 import time
@@ -42,10 +41,10 @@ Name = TypeVar("Name", bound=str)
 
 
 class Referrer(NamedTuple):
-    """Something that refers to an image, or to another attachment.
+    """A manifest that refers to an image, or to another referrer.
 
     Attributes:
-        tag: the tag under which it is found, for those that do not name their subject.
+        tag: the cosign tag of a referrer that does not name its subject.
     """
 
     image: Image
@@ -64,9 +63,9 @@ class Gaps:
     """Referrers of an image that its copy may lack.
 
     Attributes:
-        unsearched: why there may be more than were found; None if all were found.
+        unsearched: why the search may have missed referrers; None if it is complete.
         left_behind: the digests, or cosign's tags, that the source lists and cannot return, each with the reason.
-        may_pass: why it could not return one of these that it may return later.
+        may_pass: the reason of one of these that the source may return later.
     """
 
     unsearched: str | None = None
@@ -79,7 +78,7 @@ class Gaps:
         return self.unsearched or self.may_pass
 
     def __or__(self, other: "Gaps") -> "Gaps":
-        # Of more than are ever copied, the first ones tell enough.
+        # Bounded by the number of referrers that are ever copied.
         left_behind = dict(islice({**self.left_behind, **other.left_behind}.items(), bounds.ATTACHMENTS))
         return Gaps(self.unsearched or other.unsearched, left_behind, self.may_pass or other.may_pass)
 
@@ -88,7 +87,7 @@ NO_GAPS = Gaps()
 
 
 class _References(NamedTuple):
-    """The references to manifests at a store."""
+    """The referrers of manifests that a store lists, by digest and by cosign tag."""
 
     digests: list[Digest]
     tags: list[Tag]
@@ -96,16 +95,16 @@ class _References(NamedTuple):
 
     @property
     def all(self) -> list[Digest | Tag]:
-        """The names of all."""
+        """All digests and tags."""
         return [*self.digests, *self.tags]
 
 
 class ReferrerSearch:
-    """Finds what is attached to images.
+    """Finds the referrers of images.
 
     Args:
-        required: raise what would make a gap, but for what the source has lost itself.
-        lenient: leave behind what cannot be read for now, where that is raised else.
+        required: raise errors that would otherwise be gaps, except for content that the source has lost.
+        lenient: leave out referrers with temporary errors, instead of raising them.
         clock: seconds, monotonic.
     """
 
@@ -117,26 +116,26 @@ class ReferrerSearch:
         self._tags = TagLists(clock=clock)
 
     async def find(self, route: Route, tag: Tag, subjects: Iterable[Digest]) -> tuple[tuple[Referrer, ...], Gaps]:
-        """Everything attached to these manifests of a tag at the source; what is attached to comes first.
+        """Return the referrers of these manifests of a tag at the source, subjects before their referrers.
 
         Raises:
-            Unavailable: something that is attached cannot be read for now.
-            Refused: everything that is attached is required, and there is more than the limit.
+            Unavailable: a referrer is temporarily unreadable.
+            Refused: referrers are required, and there are more than the limit.
         """
         found: dict[Digest | Tag, Referrer] = {}
         gaps = NO_GAPS
-        budget, asked = _budget(), 0
+        budget, requested = _budget(), 0
         waiting = list(dict.fromkeys(subjects))
         seen = set(waiting)
         while waiting:
             references = await self._at_source(route, tag, waiting)
             gaps |= references.gaps
             named = [name for name in references.all if name not in found and name not in gaps.left_behind]
-            # What cannot be read counts too: a registry may list far more of that than of anything else.
+            # Unreadable referrers count too, since a registry may list any number of them.
             named, excess = self._first(
-                named, bounds.ATTACHMENTS - asked, f"{bounds.ATTACHMENTS} referrers of an image"
+                named, bounds.ATTACHMENTS - requested, f"{bounds.ATTACHMENTS} referrers of an image"
             )
-            asked += len(named)
+            requested += len(named)
             gaps |= excess
             referrers, left_behind = await self._read(route, named, budget)
             found |= referrers
@@ -147,12 +146,12 @@ class ReferrerSearch:
         return tuple(found.values()), gaps
 
     async def names(self, route: Route, tag: Tag, subjects: Iterable[Digest]) -> tuple[tuple[str, ...], Gaps]:
-        """Return the digests, or cosign's tags, of the referrers of these manifests themselves at the source."""
+        """Return the digests and cosign's tags of the direct referrers of these manifests at the source."""
         references = await self._at_source(route, tag, list(subjects))
         return tuple(references.all), references.gaps
 
     def drop_conflicting(self, image: Image, referrers: tuple[Referrer, ...]) -> tuple[tuple[Referrer, ...], Gaps]:
-        """Leave behind what lists a blob with another size than the image or another attachment does."""
+        """Leave out referrers that list a blob with another size than the image or another referrer."""
         sizes = {blob.digest: blob.size for blob in image.blobs}
         kept: list[Referrer] = []
         left_behind: dict[str, str] = {}
@@ -169,10 +168,10 @@ class ReferrerSearch:
         return tuple(kept), Gaps(left_behind=left_behind)
 
     async def is_up_to_date(self, route: Route, tag: Tag, subject: Digest, *, override: bool) -> tuple[bool, Gaps]:
-        """Return whether the target has the referrers of a tag's manifest at the source, one level deep.
+        """Return whether the target has the source's direct referrers of a tag's manifest.
 
-        Without `override`, one of cosign's tags that points elsewhere at the target counts as in place: it is the
-        target's own, and must not be replaced. What the source cannot give does not count as missing.
+        Without `override`, a cosign tag that points to another manifest at the target counts as present: it is the
+        target's own and must not be replaced. Referrers that the source cannot return do not count as missing.
         """
         at_source = await self._at_source(route, tag, [subject])
         if not at_source.all:
@@ -182,7 +181,7 @@ class ReferrerSearch:
         return not referrers, at_source.gaps | left_behind
 
     def _first(self, names: list[Name], limit: int, what: str) -> tuple[list[Name], Gaps]:
-        """Return what is copied of this, and what stays behind because it is too much."""
+        """Return the names up to a limit, and the gaps of those beyond it."""
         if len(names) <= limit:
             return names, NO_GAPS
         reason = f"only {what} are copied"
@@ -200,7 +199,7 @@ class ReferrerSearch:
         async def one(subject: Digest) -> tuple[_References, TagferryError | None]:
             nonlocal listed
             if listed > bounds.ATTACHMENTS:
-                # No more of them would be copied, and each list may be as long as the others.
+                # Further referrers would not be copied, and each list may be long.
                 return _References([], [], NO_GAPS), Refused(
                     f"only {bounds.ATTACHMENTS} attached artifacts are searched for"
                 )
@@ -225,24 +224,24 @@ class ReferrerSearch:
     async def _missing(
         self, route: Route, tag: Tag, subject: Digest, at_source: _References, *, override: bool
     ) -> list[Digest | Tag]:
-        """Return which of these the target lacks, as far as it reports that."""
+        """Return the referrers that the target does not report."""
         store, repository = route.target, route.target_repository
         known = await self._tags.of(store, repository, holding=tag)
-        there, _ = await _listed(store, repository, subject, known)
-        missing: list[Digest | Tag] = [digest for digest in at_source.digests if digest not in there]
+        listed, _ = await _listed(store, repository, subject, known)
+        missing: list[Digest | Tag] = [digest for digest in at_source.digests if digest not in listed]
         for name in at_source.tags:
-            is_there = known is None or name in known
-            if not is_there or ((known is None or override) and not await _has_tag(route, name, same=override)):
+            is_listed = known is None or name in known
+            if not is_listed or ((known is None or override) and not await _has_tag(route, name, same=override)):
                 missing.append(name)
         return missing
 
     async def _read(
         self, route: Route, names: Iterable[Digest | Tag], budget: ManifestBudget
     ) -> tuple[dict[Digest | Tag, Referrer], Gaps]:
-        """Read the attachments of these names at the source; return them, and which of them cannot be read.
+        """Read these referrers at the source; return them, and the gaps of those that cannot be read.
 
         Raises:
-            Unavailable: the source cannot be read for now; `is_optional`.
+            Unavailable: a referrer is temporarily unreadable; with `is_optional` set.
         """
 
         async def one(name: Digest | Tag) -> Referrer | TagferryError:
@@ -277,13 +276,13 @@ def _budget() -> ManifestBudget:
 
 
 async def are_tags_up_to_date(route: Route, referrers: Iterable[Referrer], *, override: bool) -> bool:
-    """Whether those of these that have a tag stand at the target under it, `override` meaning the same as above."""
+    """Return whether the target has the tags of tagged referrers; with `override`, pointing to the same manifests."""
 
     async def one(referrer: Referrer) -> bool:
         if referrer.tag is None:
             return True
-        standing = await route.target.head_manifest(route.target_repository, referrer.tag, confirm_missing=True)
-        return standing is not None and (not override or standing.digest == referrer.image.root.digest)
+        current = await route.target.head_manifest(route.target_repository, referrer.tag, confirm_missing=True)
+        return current is not None and (not override or current.digest == referrer.image.root.digest)
 
     return all(await bounded_gather(referrers, one, limit=_AT_ONCE))
 
@@ -291,7 +290,7 @@ async def are_tags_up_to_date(route: Route, referrers: Iterable[Referrer], *, ov
 async def _references(
     store: ImageStore, repository: RepositoryName, subject: Digest, known: frozenset[Tag] | None
 ) -> tuple[_References, TagferryError | None]:
-    """Return the referrers of a manifest, its tags that cosign made, and why there may be more."""
+    """Return the referrers of a manifest, and the error if there may be more."""
     digests, fault = await _listed(store, repository, subject, known)
     if known is not None:
         return _References(list(digests), [tag for tag in cosign_tags(subject) if tag in known], NO_GAPS), fault
@@ -308,7 +307,7 @@ async def _references(
 async def _listed(
     store: ImageStore, repository: RepositoryName, subject: Digest, known: frozenset[Tag] | None
 ) -> tuple[dict[Digest, None], TagferryError | None]:
-    """The digests of a manifest's referrers, in order, and why there may be more."""
+    """Return the digests of a manifest's listed referrers, and the error if there may be more."""
     try:
         listed = await store.list_referrers(repository, subject, tags=known)
     except Incomplete as error:
@@ -319,7 +318,7 @@ async def _listed(
 
 
 async def _has_tag(route: Route, tag: Tag, *, same: bool) -> bool:
-    """Return whether the target has one of cosign's tags; with `same`, one that points to the source's manifest."""
+    """Return whether the target has a cosign tag; with `same`, whether it points to the source's manifest."""
     try:
         target = await route.target.head_manifest(route.target_repository, tag, confirm_missing=True)
         if target is None or not same:
@@ -331,9 +330,8 @@ async def _has_tag(route: Route, tag: Tag, *, same: bool) -> bool:
 
 
 def _not_searched(fault: TagferryError) -> TagferryError:
-    """The error of an image whose attachments are required, if not all are available."""
+    """Return the error of an image whose referrers are required and not all available."""
     kind = Unavailable if isinstance(fault, Unavailable) else Refused
     return kind(
-        f"not all signatures and other referrers could be found and read, and sync.attachments is "
-        f'"required": {fault.message}'
+        f'cannot find and read all signatures and other referrers, and sync.attachments is "required": {fault.message}'
     )

@@ -1,7 +1,7 @@
-"""What a target takes, and an image made into what it takes: pure data in, pure data out.
+"""Rewrite an image into a form that the target accepts: pure functions of data.
 
-A blob never changes, only the manifests above it. What is taken as it is keeps its bytes; everything else is made
-once, by the same rules in the same order, so that the same image always becomes the same digest.
+Only manifests are rewritten, never blobs. An accepted manifest keeps its bytes; any other is rewritten
+deterministically, so that the same image always gets the same digest.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,18 +16,18 @@ from tagferry.oci.attestations import attestation_subject, is_listed_as_attestat
 from tagferry.oci.model import DOCKER_CONFIG, OCI_CONFIG, Descriptor, Manifest
 
 _IMPLIED_VARIANTS = {"arm64": "v8", "amd64": "v1", "arm": "v7"}
-_SETTING = "rewrite = true among what the target region accepts"
+_SETTING = "rewrite = true in the target region's accepts"
 
 
 class Acceptance(NamedTuple):
-    """What a target takes; by default everything, as it is.
+    """The images that a target accepts; by default all, unchanged.
 
     Attributes:
-        platforms: the platforms of the images that it takes, as `os/architecture[/variant]`; none means all.
-        format: the only format of manifests that it takes; None means both.
-        attestations: whether it takes BuildKit's attestations; where not, images come without them, under a new digest.
-        foreign_layers: whether it wants to hold non-distributable layers too, instead of their `urls` alone.
-        rewrite: whether what it does not take may be made into something that it takes, under new digests.
+        platforms: the accepted platforms, as `os/architecture[/variant]`; empty for all.
+        format: the only accepted format of manifests; None for both.
+        attestations: whether BuildKit's attestations are accepted; if not, they are removed, which changes the digest.
+        foreign_layers: whether to copy non-distributable layers too, not only their `urls`.
+        rewrite: whether other images may be rewritten into an accepted form, under new digests.
     """
 
     platforms: tuple[str, ...] = ()
@@ -38,28 +38,27 @@ class Acceptance(NamedTuple):
 
     @property
     def is_restrictive(self) -> bool:
-        """Whether there are images that it does not take as they are."""
+        """Whether some images are not accepted unchanged."""
         return bool(self.platforms or self.format or not self.attestations)
 
     @property
     def may_change(self) -> bool:
-        """Whether an image may arrive under another digest than it has at the source."""
+        """Whether an image may have another digest at the target than at the source."""
         return not self.attestations or (self.rewrite and self.is_restrictive)
 
-    def takes_platform(self, platform: str) -> bool:
-        """Whether images of this platform are taken; variants that an architecture implies need not be told."""
+    def accepts_platform(self, platform: str) -> bool:
+        """Return whether images of this platform are accepted; a variant that the architecture implies is optional."""
         return not self.platforms or _normal(platform) in map(_normal, self.platforms)
 
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """What differs at the target from the source.
+    """The difference between an image at the source and at the target.
 
     Attributes:
-        digests: the digest at the target of each manifest that had to be made anew, by its digest at the source.
-        left_behind: digests and tags of what the source has and the target does not get: manifests of other
-            platforms, attestations that it does not take, and attestations and attachments that speak of a digest
-            which is no more.
+        digests: the target's digest of each rewritten manifest, by its digest at the source.
+        left_behind: digests and tags that are not copied: manifests of other platforms, attestations that the target
+            does not accept, and attestations and referrers of digests that no longer exist after the rewrite.
     """
 
     digests: Mapping[Digest, Digest] = field(default_factory=dict, hash=False)
@@ -67,7 +66,7 @@ class Rewrite:
 
 
 def images_without_platform(image: Image) -> tuple[Manifest, ...]:
-    """The images whose platform nothing but their config tells: no index lists them, or one lists them without."""
+    """Return the images whose platform is only in their config, because no index lists it."""
     listed = {image.root.digest}
     for index in image.manifests:
         listed.update(child.digest for child in index.children if child.platform is None)
@@ -75,55 +74,57 @@ def images_without_platform(image: Image) -> tuple[Manifest, ...]:
 
 
 def rewrite(image: Image, accepts: Acceptance, platforms: Mapping[Digest, str]) -> tuple[Image, Rewrite | None]:
-    """Make an image into what a target takes; None in place of a record says that nothing differs.
+    """Return the image in a form that the target accepts, and the difference; None if it is unchanged.
 
     Args:
-        image: as the source has it.
-        accepts: what the target takes.
-        platforms: the platforms of those images that `undeclared` names.
+        image: the image at the source.
+        accepts: the images that the target accepts.
+        platforms: the platforms of the images that `images_without_platform` returns.
 
     Raises:
-        Unsupported: the target does not take the image, and it may not be rewritten or has no equivalent.
+        Unsupported: the target does not accept the image, and it must not or cannot be rewritten.
     """
     if not accepts.is_restrictive:
         return image, None
     _refuse_other_platforms(image, accepts, platforms)
     _refuse_attestations_alone(image, accepts)
     if accepts.rewrite:
-        return _Rewriting(image, accepts, platforms).result()
-    made, record = _Rewriting(image, accepts._replace(platforms=(), format=None), platforms).result()
-    _refuse_other_format(made, accepts)
-    return made, record
+        return _Rewriter(image, accepts, platforms).result()
+    rewritten, difference = _Rewriter(image, accepts._replace(platforms=(), format=None), platforms).result()
+    _refuse_other_format(rewritten, accepts)
+    return rewritten, difference
 
 
 class _Selection:
-    """Which of an image's manifests are of the platforms that a target takes; blobs that an index lists always are."""
+    """Selects the manifests of accepted platforms; blobs that an index lists are always selected."""
 
     def __init__(self, image: Image, accepts: Acceptance, platforms: Mapping[Digest, str]) -> None:
         self._manifests = {manifest.digest: manifest for manifest in image.manifests}
         self._accepts = accepts
         self._platforms = platforms
-        self._places: dict[Digest, list[int]] = {}
+        self._positions: dict[Digest, list[int]] = {}
 
-    def places(self, index: Manifest) -> list[int]:
-        """The positions in the index of the accepted entries; an attestation follows its subject."""
-        if index.digest not in self._places:
+    def positions(self, index: Manifest) -> list[int]:
+        """Return the positions of the index's accepted entries; an attestation follows its subject."""
+        if index.digest not in self._positions:
             others = {
-                child.digest for child in index.listed if not attestation_subject(child) and not self._takes(child)
+                child.digest
+                for child in index.listed
+                if not attestation_subject(child) and not self._accepts_child(child)
             }
-            self._places[index.digest] = [
-                place
-                for place, child in enumerate(index.listed)
+            self._positions[index.digest] = [
+                position
+                for position, child in enumerate(index.listed)
                 if (attestation_subject(child) or child.digest) not in others and not self.drops(child)
             ]
-        return self._places[index.digest]
+        return self._positions[index.digest]
 
     def is_empty(self, index: Manifest) -> bool:
-        """Whether nothing but attestations is left of the index."""
-        return all(attestation_subject(index.listed[place]) for place in self.places(index))
+        """Return whether the selection of the index contains only attestations."""
+        return all(attestation_subject(index.listed[position]) for position in self.positions(index))
 
     def platform(self, child: Descriptor) -> str | None:
-        """The platform of a child, None for what has none: artifacts, blobs, and indexes within an index."""
+        """Return the platform of a child; None for artifacts, blobs and nested indexes."""
         manifest = self._manifests.get(child.digest)
         if manifest is None or manifest.is_index:
             return None
@@ -136,16 +137,16 @@ class _Selection:
         manifest = self._manifests.get(child.digest)
         return is_listed_as_attestation(child) or (manifest is not None and manifest.is_attestation)
 
-    def _takes(self, child: Descriptor) -> bool:
+    def _accepts_child(self, child: Descriptor) -> bool:
         manifest = self._manifests.get(child.digest)
         if manifest is not None and manifest.is_index:
             return not manifest.listed or not self.is_empty(manifest)
         platform = self.platform(child)
-        return platform is None or self._accepts.takes_platform(platform)
+        return platform is None or self._accepts.accepts_platform(platform)
 
 
-class _Rewriting:
-    """One image on its way to what a target takes."""
+class _Rewriter:
+    """Rewrites one image."""
 
     def __init__(self, image: Image, accepts: Acceptance, platforms: Mapping[Digest, str]) -> None:
         self._image = image
@@ -155,8 +156,8 @@ class _Rewriting:
         self._new: dict[Digest, Manifest] = {}
 
     def result(self) -> tuple[Image, Rewrite | None]:
-        """The new image, and what differs."""
-        root = self._made(self._image.root)
+        """Return the new image and the difference."""
+        root = self._rewritten(self._image.root)
         left = tuple(digest for digest in self._old if digest not in self._new)
         digests = {old: new.digest for old, new in self._new.items() if old != new.digest}
         if not digests:
@@ -176,32 +177,32 @@ class _Rewriting:
             Rewrite(digests=digests, left_behind=left),
         )
 
-    def _made(self, old: Manifest) -> Manifest:
-        """What becomes of a manifest, and of everything below it."""
+    def _rewritten(self, old: Manifest) -> Manifest:
+        """Return the rewritten form of a manifest and everything below it."""
         if old.digest not in self._new:
             self._new[old.digest] = self._index(old) if old.is_index else convert(old, self._accepts.format)
         return self._new[old.digest]
 
     def _index(self, old: Manifest) -> Manifest:
-        places = self._selection.places(old)
-        # What an attestation says of a digest is untrue of any other, so those whose subject changes must go.
+        positions = self._selection.positions(old)
+        # An attestation is not valid for another digest, so those whose subject changes are removed.
         changed = {
             child.digest
-            for child in map(old.listed.__getitem__, places)
+            for child in map(old.listed.__getitem__, positions)
             if child.digest in self._old
             and not attestation_subject(child)
-            and self._made(self._old[child.digest]).digest != child.digest
+            and self._rewritten(self._old[child.digest]).digest != child.digest
         }
-        places = [place for place in places if attestation_subject(old.listed[place]) not in changed]
-        entries = [self._entry(old, place) for place in places]
+        positions = [one for one in positions if attestation_subject(old.listed[one]) not in changed]
+        entries = [self._entry(old, position) for position in positions]
         if entries == old.document.get("manifests", []):
             return convert(old, self._accepts.format)
         return convert(with_fields(old, manifests=entries), self._accepts.format)
 
-    def _entry(self, index: Manifest, place: int) -> dict[str, Any]:
-        entry: dict[str, Any] = index.document["manifests"][place]
-        old = self._old.get(index.listed[place].digest)
-        child = self._made(old) if old else None
+    def _entry(self, index: Manifest, position: int) -> dict[str, Any]:
+        entry: dict[str, Any] = index.document["manifests"][position]
+        old = self._old.get(index.listed[position].digest)
+        child = self._rewritten(old) if old else None
         if old is None or child is None or child.digest == old.digest:
             return entry
         kept = {name: value for name, value in entry.items() if name != "data"}
@@ -214,17 +215,17 @@ def _refuse_other_platforms(image: Image, accepts: Acceptance, platforms: Mappin
     wanted, root = _list(accepts.platforms), image.root
     if not root.is_index:
         platform = platforms.get(root.digest)
-        if platform is not None and not accepts.takes_platform(platform):
-            raise Unsupported(f"the target region accepts {wanted} only, and this image is of {platform}")
+        if platform is not None and not accepts.accepts_platform(platform):
+            raise Unsupported(f"the target region accepts only {wanted}, and this image is for {platform}")
         return
     selection = _Selection(image, accepts, platforms)
     others = _other_platforms(image, selection)
     if others and selection.is_empty(root):
-        raise Unsupported(f"the target region accepts {wanted} only, and this index lists {_list(others)}")
+        raise Unsupported(f"the target region accepts only {wanted}, and this index lists {_list(others)}")
     if others and not accepts.rewrite:
         raise Unsupported(
-            f"the target region accepts {wanted} only, and this index also lists {_list(others)}; "
-            f"{_SETTING} lets a new index, with another digest, be made without them"
+            f"the target region accepts only {wanted}, and this index also lists {_list(others)}; "
+            f"to copy the index without them, under another digest, set {_SETTING}"
         )
 
 
@@ -233,17 +234,17 @@ def _refuse_attestations_alone(image: Image, accepts: Acceptance) -> None:
     if image.root.listed and all(selection.drops(child) for child in image.root.listed):
         raise Unsupported(
             "the target region accepts no build attestations, and this index lists nothing else; "
-            "attestations = true among what the target region accepts lets it be copied"
+            "to copy it, set attestations = true in the target region's accepts"
         )
 
 
 def _other_platforms(image: Image, selection: _Selection) -> list[str]:
     others: dict[str, None] = {}
     for index in image.manifests:
-        taken = {index.listed[place].digest for place in selection.places(index)}
+        accepted = {index.listed[one].digest for one in selection.positions(index)}
         for child in index.children:
             platform = selection.platform(child)
-            if platform is None or child.digest in taken or attestation_subject(child) or selection.drops(child):
+            if platform is None or child.digest in accepted or attestation_subject(child) or selection.drops(child):
                 continue
             others.setdefault(platform)
     return list(others)
@@ -253,8 +254,8 @@ def _refuse_other_format(image: Image, accepts: Acceptance) -> None:
     for manifest in reversed(list(image.manifests)):
         if accepts.format and format_of(manifest) != accepts.format:
             raise Unsupported(
-                f"the target region accepts the format {accepts.format} only, and {manifest.digest} is of the type "
-                f"{manifest.media_type}; {_SETTING} lets it be converted, which gives it another digest"
+                f"the target region accepts only the format {accepts.format}, and {manifest.digest} has the type "
+                f"{manifest.media_type}; to convert it, which changes its digest, set {_SETTING}"
             )
 
 
@@ -263,7 +264,7 @@ def _has_platform(manifest: Manifest) -> bool:
 
 
 def _normal(platform: str) -> tuple[str, ...]:
-    """The platform without the variant that its architecture implies."""
+    """Return the platform without the variant that its architecture implies."""
     system, *rest = platform.split("/")
     if len(rest) > 1 and _IMPLIED_VARIANTS.get(rest[0]) == rest[1]:
         rest = rest[:1]

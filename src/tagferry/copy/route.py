@@ -1,4 +1,4 @@
-"""From where to where images travel."""
+"""The source and target of a copy."""
 
 from typing import NamedTuple
 
@@ -8,10 +8,10 @@ from tagferry.oci.images import ImageStore
 
 
 class Route(NamedTuple):
-    """A repository in one store, and the repository in the same or another store that shall hold its images.
+    """A source repository, and the target repository in the same or another store.
 
     Attributes:
-        accepts: what the target takes.
+        accepts: the images that the target accepts.
     """
 
     source: ImageStore
@@ -22,5 +22,5 @@ class Route(NamedTuple):
 
     @property
     def within_one_store(self) -> bool:
-        """Whether both ends are the same store, so that blobs can be mounted instead of moved."""
+        """Whether source and target are the same store, so that blobs can be mounted."""
         return self.source.name == self.target.name

@@ -1,4 +1,4 @@
-"""Proof that a target holds everything below a tag, by its own word about each blob and manifest."""
+"""Verify that a target holds everything below a tag, by a request for each blob and manifest."""
 
 import asyncio
 from collections.abc import Collection, Iterator
@@ -16,14 +16,14 @@ _AT_ONCE = 32
 
 
 class VerifyMode(Enum):
-    """Whose tags' content is proven to be at the target."""
+    """The tags whose content is verified at the target."""
 
     COPIED = "copied"
-    """Of tags that are about to be written."""
+    """Tags about to be written."""
     ALL = "all"
-    """Of those, and of tags that are in place already."""
+    """Tags about to be written, and tags that are up to date."""
     OFF = "off"
-    """Nobody's: what the target says while it is written to is taken for granted."""
+    """None: the target's answers to the writes are trusted."""
 
 
 class Part(NamedTuple):
@@ -31,7 +31,7 @@ class Part(NamedTuple):
 
     Attributes:
         kind: `blob` or `manifest`.
-        size: bytes that it has.
+        size: its size in bytes.
     """
 
     kind: str
@@ -40,10 +40,10 @@ class Part(NamedTuple):
 
 
 class Defect(NamedTuple):
-    """A part that the target does not hold as it should.
+    """A part that is missing at the target, or has another size there.
 
     Attributes:
-        found: bytes that it has there, None where it is not there at all.
+        found: its size at the target in bytes; None if it is missing.
     """
 
     part: Part
@@ -51,33 +51,33 @@ class Defect(NamedTuple):
 
 
 class ContentVerifier:
-    """Asks targets for what is not proven yet, each thing once a minute whoever needs it.
+    """Verifies content at targets, each part once a minute for all tags that need it.
 
     Args:
-        known: what is proven; answers are noted there, both ways.
+        held_content: the verified content; results are recorded there.
     """
 
     def __init__(self, held_content: HeldContent) -> None:
         self._held_content = held_content
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._asking: SingleFlight[tuple[str, RepositoryName, Part], Defect | None] = SingleFlight()
+        self._requests: SingleFlight[tuple[str, RepositoryName, Part], Defect | None] = SingleFlight()
 
     async def defects(self, route: Route, plan: Plan, *, again: Collection[Digest] = ()) -> list[Defect]:
-        """What the target lacks of a plan, but for the root and for attachments with a tag, which are last to come.
+        """Return the defects of a plan at the target; the root and tagged referrers are written last and not verified.
 
         Args:
-            route: from where to where.
-            plan: what should be there.
-            again: what is asked for even if it is proven.
+            route: the source and target.
+            plan: the content that the target should hold.
+            again: content to verify even if it is recorded as verified.
         """
 
         async def one(part: Part) -> Defect | None:
-            # Looked up when it is this part's turn: somebody else may have asked while it waited.
+            # Checked after the wait for a slot, during which another tag may have verified this part.
             held = (route.target, route.target_repository, part.digest, part.size)
             if part.digest not in again and self._held_content.is_verified(*held):
                 return None
             key = (route.target.name, route.target_repository, part)
-            return await self._asking.run(key, lambda: self._ask(route, part))
+            return await self._requests.run(key, lambda: self._ask(route, part))
 
         return [defect for defect in await bounded_gather(_parts(plan), one, limit=_AT_ONCE) if defect is not None]
 
@@ -85,13 +85,13 @@ class ContentVerifier:
         async with self._slots:
             if part.kind == "blob":
                 found = await route.target.stat_blob(route.target_repository, part.digest)
-                is_there = found == part.size
+                is_held = found == part.size
             else:
                 manifest = await route.target.head_manifest(route.target_repository, part.digest, confirm_missing=True)
                 found = manifest.size if manifest else None
-                # Its bytes are what its digest says, or the registry could not have taken it by that.
-                is_there = manifest is not None
-        if is_there:
+                # A registry accepts a manifest only if its bytes match the digest, so the size needs no check.
+                is_held = manifest is not None
+        if is_held:
             self._held_content.add(route.target, route.target_repository, part.digest, part.size)
             return None
         self._held_content.forget(route.target, route.target_repository, part.digest)
@@ -99,17 +99,17 @@ class ContentVerifier:
 
 
 def incomplete(route: Route, defects: Collection[Defect]) -> TagferryError:
-    """The error for what is missing even though it was sent for that very reason."""
+    """Return the error for content that is still missing after it was sent again."""
     defect = next(iter(defects))
-    what = f"{defect.part.kind} {defect.part.digest} of {route.target_repository}"
+    content = f"{defect.part.kind} {defect.part.digest} of {route.target_repository}"
     more = f" (and {len(defects) - 1} more)" if len(defects) > 1 else ""
-    advice = "the tag was not written; check that registry's storage, then synchronize again"
+    advice = "the tag was not written; check the registry's storage, then synchronize again"
     if defect.found is not None:
-        held = f"holds {what} with {defect.found} bytes instead of {defect.part.size}"
+        held = f"holds {content} with {defect.found} bytes instead of {defect.part.size}"
         return Corrupt(f"registry {route.target.name} {held}{more}; {advice}")
-    # It was sent once more already, so that to wait would only mean to send it again and again.
+    # It was sent twice already; a retry would only send it again.
     return Unavailable(
-        f"registry {route.target.name} took {what} and does not hold it{more}; {advice}", is_retryable=False
+        f"registry {route.target.name} accepted {content} but does not hold it{more}; {advice}", is_retryable=False
     )
 
 

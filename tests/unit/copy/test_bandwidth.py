@@ -1,4 +1,4 @@
-"""Bandwidth limits are kept by all who share them together."""
+"""The bandwidth limit, by a fake clock."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,31 +12,31 @@ async def chunks(*sizes: int) -> AsyncIterator[bytes]:
         yield bytes(size)
 
 
-async def test_bytes_pass_at_the_rate_and_none_is_lost() -> None:
+async def test_a_stream_keeps_the_limit_and_loses_no_bytes() -> None:
     time = Clock(now=100.0)
-    pace = BandwidthLimiter(1000, clock=time, sleep=time.sleep)
+    limiter = BandwidthLimiter(1000, clock=time, sleep=time.sleep)
 
-    passed = [chunk async for chunk in pace.limit(chunks(2500, 2500))]
+    passed = [chunk async for chunk in limiter.limit(chunks(2500, 2500))]
 
     assert sum(len(chunk) for chunk in passed) == 5000
     assert 4.7 <= time.now - 100.0 <= 5.0
 
 
-async def test_a_chunk_that_is_large_for_the_rate_is_cut() -> None:
+async def test_a_chunk_that_is_large_for_the_limit_is_split() -> None:
     time = Clock(now=100.0)
-    pace = BandwidthLimiter(1000, clock=time, sleep=time.sleep)
+    limiter = BandwidthLimiter(1000, clock=time, sleep=time.sleep)
 
-    passed = [len(chunk) async for chunk in pace.limit(chunks(250))]
+    passed = [len(chunk) async for chunk in limiter.limit(chunks(250))]
 
     assert passed == [100, 100, 50]
 
 
-async def test_those_who_share_a_rate_keep_it_together() -> None:
-    pace = BandwidthLimiter(200_000)
+async def test_streams_that_share_a_limiter_keep_its_limit_together() -> None:
+    limiter = BandwidthLimiter(200_000)
     started = asyncio.get_running_loop().time()
 
     async def drain() -> None:
-        async for _ in pace.limit(chunks(*[10_000] * 5)):
+        async for _ in limiter.limit(chunks(*[10_000] * 5)):
             pass
 
     await asyncio.gather(drain(), drain())
@@ -46,11 +46,11 @@ async def test_those_who_share_a_rate_keep_it_together() -> None:
 
 async def test_a_long_pause_does_not_allow_a_burst_afterwards() -> None:
     time = Clock(now=100.0)
-    pace = BandwidthLimiter(1000, clock=time, sleep=time.sleep)
-    await pace.take(100)
+    limiter = BandwidthLimiter(1000, clock=time, sleep=time.sleep)
+    await limiter.acquire(100)
     time.now += 3600
 
     started = time.now
-    await pace.take(1000)
+    await limiter.acquire(1000)
 
     assert time.now - started >= 0.7

@@ -1,4 +1,4 @@
-"""A copy's rate and rest, by a clock that stands until it is moved."""
+"""The rate and remaining time of a copy, by a fake clock."""
 
 import pytest
 
@@ -18,12 +18,12 @@ def blob() -> Transfer:
 
 @pytest.fixture
 def progress(clock: Clock, blob: Transfer) -> Progress:
-    begun = Progress(clock=clock)
-    begun.begin([blob])
-    return begun
+    progress = Progress(clock=clock)
+    progress.begin([blob])
+    return progress
 
 
-def test_without_a_plan_nothing_is_known(clock: Clock):
+def test_without_a_plan_the_rate_and_the_rest_are_unknown(clock: Clock):
     assert Progress(clock=clock).snapshot() == ProgressSnapshot(0, 0, bytes_per_second=None, seconds_left=None)
 
 
@@ -35,15 +35,13 @@ def test_a_rate_takes_half_a_second(progress: Progress, blob: Transfer, clock: C
     assert progress.snapshot().bytes_per_second == 1000
 
 
-def test_the_first_look_tells_the_rate_since_the_beginning_and_the_rest_at_it(
-    progress: Progress, blob: Transfer, clock: Clock
-):
+def test_the_first_snapshot_has_the_rate_since_the_start(progress: Progress, blob: Transfer, clock: Clock):
     blob.count(20_000)
     clock.now += 20
     assert progress.snapshot() == ProgressSnapshot(1, 0, bytes_per_second=1000, seconds_left=80)
 
 
-def test_later_looks_tell_the_rate_of_the_last_seconds(progress: Progress, blob: Transfer, clock: Clock):
+def test_later_snapshots_have_the_rate_of_the_last_seconds(progress: Progress, blob: Transfer, clock: Clock):
     for _ in range(20):
         blob.count(500)
         clock.now += 0.5
@@ -56,7 +54,7 @@ def test_later_looks_tell_the_rate_of_the_last_seconds(progress: Progress, blob:
     assert progress.snapshot().bytes_per_second == pytest.approx(100)
 
 
-def test_what_lies_before_the_last_look_counts_no_more_once_it_is_old(progress: Progress, blob: Transfer, clock: Clock):
+def test_bytes_before_an_old_snapshot_do_not_count(progress: Progress, blob: Transfer, clock: Clock):
     blob.count(60_000)
     clock.now += 60
     progress.snapshot()
@@ -66,7 +64,9 @@ def test_what_lies_before_the_last_look_counts_no_more_once_it_is_old(progress: 
 
 
 @pytest.mark.parametrize("pause", [0.01, 0.1, 0.49, 2.0, 7.0])
-def test_however_often_one_looks_a_steady_rate_is_told(progress: Progress, blob: Transfer, clock: Clock, pause: float):
+def test_a_steady_rate_does_not_depend_on_the_snapshot_interval(
+    progress: Progress, blob: Transfer, clock: Clock, pause: float
+):
     for _ in range(int(20 / pause) + 1):
         clock.now += pause
         blob.read += 1
@@ -75,7 +75,7 @@ def test_however_often_one_looks_a_steady_rate_is_told(progress: Progress, blob:
     assert progress.snapshot().bytes_per_second == pytest.approx(1 / pause, rel=0.2)
 
 
-def test_nobody_can_tell_the_rest_of_a_copy_that_stands(progress: Progress, blob: Transfer, clock: Clock):
+def test_a_stalled_copy_has_no_remaining_time(progress: Progress, blob: Transfer, clock: Clock):
     blob.count(1000)
     clock.now += 1
     progress.snapshot()
@@ -83,25 +83,27 @@ def test_nobody_can_tell_the_rest_of_a_copy_that_stands(progress: Progress, blob
     assert progress.snapshot() == ProgressSnapshot(1, 0, bytes_per_second=0, seconds_left=None)
 
 
-def test_an_attempt_from_the_start_raises_the_rest_and_not_the_rate(progress: Progress, blob: Transfer, clock: Clock):
+def test_a_restarted_transfer_raises_the_remaining_time_and_not_the_rate(
+    progress: Progress, blob: Transfer, clock: Clock
+):
     blob.count(10_000)
     clock.now += 10
     assert progress.snapshot().seconds_left == 90
-    blob.moved = 0
+    blob.position = 0
     blob.count(1000)
     clock.now += 1
     assert progress.snapshot() == ProgressSnapshot(1, 0, bytes_per_second=1000, seconds_left=99)
 
 
-def test_blobs_that_need_not_move_are_done_and_make_no_rate(progress: Progress, blob: Transfer, clock: Clock):
-    mounted = Transfer(size=900_000, settled=True)
+def test_mounted_blobs_are_done_and_do_not_count_for_the_rate(progress: Progress, blob: Transfer, clock: Clock):
+    mounted = Transfer(size=900_000, is_held=True)
     progress.begin([blob, mounted])
     blob.count(1000)
     clock.now += 1
     assert progress.snapshot() == ProgressSnapshot(2, 1, bytes_per_second=1000, seconds_left=99)
 
 
-def test_whoever_joins_a_blob_on_its_way_sees_the_rate_from_then_on(blob: Transfer, clock: Clock):
+def test_a_copy_that_joins_a_running_transfer_counts_the_rate_from_then_on(blob: Transfer, clock: Clock):
     blob.count(50_000)
     joined = Progress(clock=clock)
     joined.begin([blob])
@@ -112,6 +114,6 @@ def test_whoever_joins_a_blob_on_its_way_sees_the_rate_from_then_on(blob: Transf
 
 def test_a_copy_with_all_its_blobs_has_no_seconds_left(progress: Progress, blob: Transfer, clock: Clock):
     blob.count(blob.size)
-    blob.settled = True
+    blob.is_held = True
     clock.now += 1
     assert progress.snapshot() == ProgressSnapshot(1, 1, bytes_per_second=100_000, seconds_left=0)

@@ -178,8 +178,8 @@ async def test_what_is_lost_each_time_is_told_and_leaves_the_tag_as_it_was(
         await engine(target).copy(route(signed, target), V1, override=True)
 
     kind = "blob" if what in ("layer", "signature's blob") else "manifest"
-    assert f"registry target took {kind} {LOST[what]} of {COPY} and does not hold it" in failure.value.message
-    assert "check that registry's storage, then synchronize again" in failure.value.message
+    assert f"registry target accepted {kind} {LOST[what]} of {COPY} but does not hold it" in failure.value.message
+    assert "check the registry's storage, then synchronize again" in failure.value.message
     assert await target.tag(COPY, V1) == (standing.digest if standing else None)
 
 

@@ -24,7 +24,7 @@ from tagferry.sync.jobs.routes import route_of
 from tagferry.sync.jobs.store import JobStore
 
 _RETRY_SECONDS = 1.0
-_UNTOUCHED = Progress().mark
+_UNTOUCHED = Progress().state
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class JobRun:
 
     def has_moved(self) -> bool:
         """Return whether the copy has made progress since this was asked last."""
-        before, self.seen = self.seen, self.progress.mark
+        before, self.seen = self.seen, self.progress.state
         return self.seen != (before or _UNTOUCHED)
 
 

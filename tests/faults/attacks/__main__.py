@@ -10,15 +10,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults.attacks import at_the_door, by_a_registry, on_the_books, with_a_login
+from tests.faults.attacks import accounts_and_records, anonymous, authenticated, registries
 from tests.faults.attacks.hostile import hostile_registry
 from tests.faults.attacks.stage import HEADINGS, Attack, Row, Theater
 
 ATTACKS: tuple[Attack, ...] = (
-    *at_the_door.ATTACKS,
-    *with_a_login.ATTACKS,
-    *by_a_registry.ATTACKS,
-    *on_the_books.ATTACKS,
+    *anonymous.ATTACKS,
+    *authenticated.ATTACKS,
+    *registries.ATTACKS,
+    *accounts_and_records.ATTACKS,
 )
 
 

@@ -136,12 +136,12 @@ HEADINGS = (
     "attack",
     "tried",
     "outcome",
-    "bytes in vain",
+    "wasted bytes",
     "wrong",
     "hung",
     "memory",
-    "honest p50 / p99 / most",
-    "honest failures",
+    "client p50 / p99 / most",
+    "client failures",
     "samples",
 )
 

@@ -233,8 +233,8 @@ async def _contents(question: Question, writer: asyncio.StreamWriter) -> None:
 ATTACKS = (
     Attack("region that never answers", silent_region),
     Attack("waits for a region that never answers", waits_for_a_silent_region),
-    Attack("blob at a byte a second", trickling_blob),
-    Attack("lists without end", endless_lists),
+    Attack("blob at one byte a second", trickling_blob),
+    Attack("endless lists", endless_lists),
     Attack("realm on another host", strange_realm, short=True, repeats=True),
     Attack("wrong challenge, then the right one", wrong_challenge, short=True),
     Attack("blobs with wrong bytes", wrong_bytes, repeats=True),

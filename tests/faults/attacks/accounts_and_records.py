@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from tagferry import signing
-from tests.faults.attacks.at_the_door import status_of
+from tests.faults.attacks.anonymous import status_of
 from tests.faults.attacks.stage import ATTACKER, HONEST, MALLORY, Attack, Outcome, Stage
 from tests.faults.caller import Answer, Caller
 from tests.faults.installation import NORTH, SOUTH
@@ -47,7 +47,7 @@ async def too_many_uploads(stage: Stage, seconds: float) -> Outcome:
 
 
 async def former_tenant(stage: Stage, seconds: float) -> Outcome:
-    """An organization is given up by its tenant, and taken by another one, who looks at its history."""
+    """A tenant deletes its organization; another one creates it again and reads its history."""
     outcome = Outcome()
     former, later = stage.caller(HONEST), stage.caller(MALLORY)
     elsewhere = stage.caller(HONEST, region=SOUTH)
@@ -67,7 +67,7 @@ async def former_tenant(stage: Stage, seconds: float) -> Outcome:
             later, "GET", f"{_NAMESPACES}/{name}/repos/app/sync_job?filter=limit%3A%3A100%7Coffset%3A%3A0"
         )
         seen = len(jobs.document) if jobs.status == HTTPStatus.OK else 0
-        outcome.saw(f"given up {gone.status}, taken {taken.status}, {seen} jobs of the former tenant seen")
+        outcome.saw(f"deleted {gone.status}, created {taken.status}, {seen} jobs of the former tenant seen")
         if seen or taken.status != HTTPStatus.CREATED:
             outcome.failed.append("the history of the former tenant is seen" if seen else "the name cannot be taken")
             break
@@ -216,10 +216,10 @@ def _told(answer: Answer) -> str:
 
 
 ATTACKS = (
-    Attack("organizations past the quota", too_many_organizations),
-    Attack("uploads past the quota", too_many_uploads),
+    Attack("organizations beyond the quota", too_many_organizations),
+    Attack("uploads beyond the quota", too_many_uploads),
     Attack("name of a former tenant", former_tenant),
-    Attack("deletions sent again", replayed_requests, short=True),
+    Attack("replayed deletions", replayed_requests, short=True),
     Attack("made-up keys against a lock", forgotten_locks),
     Attack("clock that jumps by two months", jumping_clock, with_shim=True, unsigned=True),
     Attack("damaged pages of the database", damaged_page, stops=True),

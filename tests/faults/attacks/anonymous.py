@@ -191,7 +191,7 @@ async def forged_addresses(stage: Stage, seconds: float) -> Outcome:
     return await _from_many(stage, seconds, 4, guess)
 
 
-async def pipelined_by_nobody(stage: Stage, seconds: float) -> Outcome:
+async def pipelined_anonymously(stage: Stage, seconds: float) -> Outcome:
     """A deletion, and behind it on the same connection a request without credentials; whose name is in the audit?"""
     outcome = Outcome()
     host = b"Host: " + stage.url.partition("://")[2].encode() + b"\r\n"
@@ -206,9 +206,9 @@ async def pipelined_by_nobody(stage: Stage, seconds: float) -> Outcome:
     for line in stage.log.read_text().splitlines():
         record = json.loads(line) if line.startswith("{") else {}
         if record.get("logger") == "tagferry.audit" and record.get("path") == "/v2/manage/namespaces":
-            outcome.seen[f"audited as {record.get('caller', 'nobody')}"] += 1
+            outcome.seen[f"audited as {record.get('caller', 'anonymous')}"] += 1
     if outcome.seen[f"audited as {MALLORY}"]:
-        outcome.failed.append("a request of nobody is audited as another's")
+        outcome.failed.append("an anonymous request is audited as another user's")
     return outcome
 
 
@@ -261,15 +261,15 @@ async def _together(work: list[Callable[[], Awaitable[str]]]) -> Outcome:
 
 
 ATTACKS = (
-    Attack("heads without end", endless_heads, short=True),
+    Attack("endless heads", endless_heads, short=True),
     Attack("addresses of 8 MiB", long_addresses),
     Attack("1,500 half-open connections", half_open),
     Attack("500 bodies held open", bodies_held_open),
     Attack("readers that never read", readers_that_never_read),
-    Attack("downloads given up", aborted_downloads),
-    Attack("uploads that stall", stalled_uploads),
+    Attack("aborted downloads", aborted_downloads),
+    Attack("stalled uploads", stalled_uploads),
     Attack("2,000 pipelined requests", pipelined_requests),
-    Attack("pipelined request of nobody", pipelined_by_nobody, repeats=True),
+    Attack("anonymous pipelined request", pipelined_anonymously, repeats=True),
     Attack("no Host, or two", two_hosts, repeats=True),
     Attack("signatures over 4,000 headers", many_signed_headers, short=True),
     Attack("wrong passwords, 300 at once", wrong_passwords),

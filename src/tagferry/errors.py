@@ -2,37 +2,37 @@
 
 ```
 TagferryError
-├── Invalid              what the caller sent breaks a rule: names the field, the rule and the value
-│   ├── InvalidName      a name, tag or digest outside its grammar
-│   ├── MissingField     a mandatory field that is not there
-│   ├── WrongType        a field of another type than documented
-│   ├── InvalidFilter    a query filter that cannot be read
-│   └── TooLarge         more than a configured limit allows
-│       └── AnswerTooLarge    of a registry, more than is read
-├── Unauthenticated      nobody, or somebody who cannot prove it
-│   └── BadSignature     an AK/SK signature that does not verify
-├── Denied               known, and not permitted
-│   └── QuotaExceeded    an organization or a user has as much as it may
-├── Refused              a registry does not let tagferry itself in, or not do what it was asked to do there
-│   └── NotDeleted       a registry accepted a deletion, and still has what was to be deleted
+├── Invalid              an invalid value; has the field, the rule and the value
+│   ├── InvalidName      a name, tag or digest with invalid syntax
+│   ├── MissingField     a mandatory field is missing
+│   ├── WrongType        a field has another type than documented
+│   ├── InvalidFilter    a query filter with invalid syntax
+│   └── TooLarge         a configured limit is exceeded
+│       └── AnswerTooLarge    a registry's response exceeds a limit
+├── Unauthenticated      missing or invalid credentials
+│   └── BadSignature     an invalid AK/SK signature
+├── Denied               authenticated but not authorized
+│   └── QuotaExceeded    the quota of an organization or a user is exceeded
+├── Refused              a registry denied tagferry access or refused the operation
+│   └── NotDeleted       a registry accepted a deletion but did not carry it out
 ├── NotFound             the resource does not exist
-├── Conflict             the resource exists, differs, or is in use
-├── Throttled            too much at once: try again after `retry_after` seconds
-│   └── LoginThrottled   too many logins, or failed ones: this one is not accepted for now
+├── Conflict             the resource exists, differs or is in use
+├── Throttled            too many requests; retry after `retry_after` seconds
+│   └── LoginThrottled   too many logins, or too many failed ones
 ├── Stalled              the rest of a request did not arrive in time
-├── Unsupported          understood, and not done here
-├── Corrupt              bytes that do not match their digest or size
-└── Unavailable          another party failed for now; the same call may succeed later
+├── Unsupported          the operation is not supported
+├── Corrupt              content that does not match its digest or size
+└── Unavailable          another system failed; a retry may succeed
     ├── StorageUnavailable    a disk of this installation is full, read-only or failing
-    ├── Untrusted        no connection until an operator acts, such as for an expired certificate
+    ├── Untrusted        no connection is possible until an operator acts, such as for an expired certificate
     ├── DatabaseUnavailable    the database does not answer, or is damaged
-    ├── Incomplete       a search could not be finished; has what it found
-    ├── Expired          a deadline passed
-    └── Overloaded       this server has too much to do: try again after `retry_after` seconds
+    ├── Incomplete       a search could not be completed; has what it found
+    ├── Expired          the deadline passed
+    └── Overloaded       this server is overloaded; retry after `retry_after` seconds
 ```
 
-The domain raises these and knows no HTTP; `tagferry.web.errors` and `tagferry.registry.errors` map them to
-status codes, each in one table.
+These errors are independent of HTTP. `tagferry.web.errors` and `tagferry.registry.errors` each map them to status
+codes, in one table.
 """
 
 from collections.abc import Iterable
@@ -44,9 +44,9 @@ AnyError = TypeVar("AnyError", bound=BaseException)
 
 
 class TagferryError(Exception):
-    """Whatever tagferry tells a caller went wrong; its text is one sentence that says what to do next.
+    """An error that is reported to a caller. Its message is one sentence that says what happened and what to do.
 
-    Characters in it that no terminal, log or database takes as they are, which it may quote, are escaped.
+    Characters that terminals, logs or databases do not accept are escaped, since messages quote input.
     """
 
     def __init__(self, message: str) -> None:
@@ -56,9 +56,9 @@ class TagferryError(Exception):
 
 
 def detached(error: AnyError) -> AnyError:
-    """Return an error without the frames that it came through.
+    """Return an error without its traceback.
 
-    They hold what was being worked on, such as the bytes of a manifest, for as long as the error is kept.
+    The frames would keep data such as the bytes of a manifest in memory for as long as the error is kept.
     """
     one: BaseException | None = error
     while one is not None and one.__traceback__ is not None:
@@ -68,7 +68,13 @@ def detached(error: AnyError) -> AnyError:
 
 
 class Invalid(TagferryError):
-    """A value that breaks a rule."""
+    """A value is invalid.
+
+    Attributes:
+        field: the name of the field, parameter or setting.
+        rule: the rule that the value violates, such as "must be 1 to 100".
+        value: the value; None if it must not be quoted.
+    """
 
     def __init__(self, field: str, rule: str, value: Any = None) -> None:
         shown = "" if value is None else f": got {_shorten(value)}"
@@ -79,63 +85,63 @@ class Invalid(TagferryError):
 
 
 class InvalidName(Invalid):
-    """A name, tag or digest outside its grammar."""
+    """A name, tag or digest has an invalid syntax."""
 
 
 class MissingField(Invalid):
-    """A mandatory field that is not there."""
+    """A mandatory field is missing."""
 
     def __init__(self, field: str) -> None:
         super().__init__(field, "is mandatory")
 
 
 class WrongType(Invalid):
-    """A field of another type than documented."""
+    """A field has another type than documented."""
 
 
 class InvalidFilter(Invalid):
-    """A query filter that cannot be read."""
+    """A query filter has an invalid syntax."""
 
 
 class TooLarge(Invalid):
-    """More than a configured limit allows."""
+    """A configured limit is exceeded."""
 
 
 class AnswerTooLarge(TooLarge):
-    """A registry answers more than is read."""
+    """A registry's response exceeds a limit."""
 
 
 class Unauthenticated(TagferryError):
-    """Nobody, or somebody who cannot prove it."""
+    """Credentials are missing or invalid."""
 
 
 class BadSignature(Unauthenticated):
-    """An AK/SK signature that does not verify."""
+    """An AK/SK signature is invalid."""
 
 
 class Denied(TagferryError):
-    """Known, and not permitted."""
+    """The caller is authenticated but not authorized."""
 
 
 class QuotaExceeded(Denied):
-    """An organization or a user has as much as it may have."""
+    """The quota of an organization or a user is exceeded."""
 
 
 class Refused(TagferryError):
-    """A registry does not let tagferry itself in, or not do what it was asked to do there."""
+    """A registry denied tagferry access or refused the operation."""
 
 
 class NotDeleted(Refused):
-    """A registry accepted a deletion, and still has what was to be deleted."""
+    """A registry accepted a deletion but did not carry it out."""
 
 
 class NotFound(TagferryError):
-    """A resource that does not exist.
+    """A resource does not exist.
 
     Attributes:
         kind: `organization`, `repository`, `tag`, `blob`, ...
-        name: which one.
-        hint: what to do about it, if there is anything to be said.
+        name: the name of the resource.
+        hint: advice for the caller, if any.
     """
 
     def __init__(self, kind: str, name: str, hint: str = "") -> None:
@@ -146,7 +152,7 @@ class NotFound(TagferryError):
 
 
 class Conflict(TagferryError):
-    """A resource of this `kind` that exists already, differs, or is in use."""
+    """A resource of this `kind` exists already, differs or is in use."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -154,10 +160,10 @@ class Conflict(TagferryError):
 
 
 class Throttled(TagferryError):
-    """Too much at once.
+    """Too many requests.
 
     Attributes:
-        retry_after: seconds after which a new attempt makes sense.
+        retry_after: seconds after which to retry.
     """
 
     def __init__(self, message: str, *, retry_after: float) -> None:
@@ -166,9 +172,9 @@ class Throttled(TagferryError):
 
 
 class LoginThrottled(Throttled):
-    """Too many logins or signatures, or failed ones: this one is not accepted for now.
+    """Too many logins or signatures, or too many failed ones.
 
-    Its sender costs as much as one whose requests are refused because of overload, and is slowed down like that one.
+    Refusing them costs as much as refusing requests because of overload, so the client is slowed down in the same way.
     """
 
 
@@ -177,22 +183,22 @@ class Stalled(TagferryError):
 
 
 class Unsupported(TagferryError):
-    """Understood, and not done here."""
+    """The operation is not supported."""
 
 
 class Corrupt(TagferryError):
-    """Bytes that do not match their digest or size."""
+    """Content does not match its digest or size."""
 
 
 class Unavailable(TagferryError):
-    """Another party failed for now; the same call may succeed later.
+    """Another system failed; a retry may succeed.
 
     Attributes:
-        retry_after: seconds that the other party asked to wait, if it did.
-        is_retryable: whether the same is worth trying again later.
-        is_final: whether it was tried again as often as it may be, so that callers do not do so once more.
-        is_optional: whether an image could be copied without what failed.
-        unresponsive: the name of the registry that did not answer at all, if that is why.
+        retry_after: seconds that the other system asked to wait, if any.
+        is_retryable: whether a later retry may succeed.
+        is_final: whether all retries were made already, so that callers must not retry.
+        is_optional: whether an image can be copied without the part that failed.
+        unresponsive: the name of the registry that did not answer at all, if that is the cause.
     """
 
     def __init__(
@@ -212,11 +218,11 @@ class Unavailable(TagferryError):
 
 
 class StorageUnavailable(Unavailable):
-    """A disk of this installation does not take, or give, what it should at present."""
+    """A disk of this installation is full, read-only or failing."""
 
 
 class Untrusted(Unavailable):
-    """A connection that cannot be made until an operator acts, such as for an expired certificate."""
+    """No connection is possible until an operator acts, such as for an expired certificate."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, is_retryable=False)
@@ -224,11 +230,11 @@ class Untrusted(Unavailable):
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database does not answer, or is damaged. Its text is for anybody.
+    """The database does not answer, or is damaged. The message contains no internal details.
 
     Attributes:
-        detail: what an operator has to know and to do, with names that are not for everybody.
-        is_damaged: whether it has to be restored.
+        detail: the message for operators, with internal details.
+        is_damaged: whether the database must be restored.
     """
 
     def __init__(self, message: str, *, detail: str = "", is_damaged: bool = False) -> None:
@@ -238,11 +244,11 @@ class DatabaseUnavailable(Unavailable):
 
 
 class Incomplete(Unavailable):
-    """A search that could not be finished.
+    """A search could not be completed.
 
     Attributes:
-        found: what it found nevertheless.
-        cause: why it could not be finished.
+        found: the results so far.
+        cause: the error that ended the search.
     """
 
     def __init__(self, cause: TagferryError, found: Iterable[Any] = ()) -> None:
@@ -252,11 +258,11 @@ class Incomplete(Unavailable):
 
 
 class Expired(Unavailable):
-    """A deadline passed."""
+    """The deadline passed."""
 
 
 class Overloaded(Unavailable):
-    """This server has too much to do; the same call may succeed after `retry_after` seconds."""
+    """This server is overloaded; retry after `retry_after` seconds."""
 
 
 def _shorten(value: Any) -> str:

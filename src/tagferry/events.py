@@ -1,4 +1,4 @@
-"""Log events of modules that every command loads; the logging library is loaded with the first event."""
+"""Loggers for modules that every command imports. The logging library is imported with the first event."""
 
 import time
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 _INTERVAL_SECONDS = 60.0
 
 _logged: dict[tuple[str, str], tuple[float, int]] = {}
-"""When an event of a module was last logged, and how often it has happened since."""
+"""The time of the last log line of each module and event, and the number of occurrences since."""
 
 
 class Events:
@@ -20,11 +20,11 @@ class Events:
         self._name = name
 
     def info(self, event: str, **fields: Any) -> None:
-        """Log what happened."""
+        """Log an event."""
         self._logger().info(event, **fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Log what an operator should look at."""
+        """Log an event that needs an operator's attention."""
         self._logger().warning(event, **fields)
 
     def _logger(self) -> Any:
@@ -34,7 +34,7 @@ class Events:
 
 
 class SparseEvents:
-    """A logger for events that clients can cause at any rate: one line per event and interval, with a count.
+    """A rate-limited logger for events that clients can cause at any rate: one line per event and interval.
 
     Args:
         name: the module's name.
@@ -46,11 +46,11 @@ class SparseEvents:
         self._seconds = seconds
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Log what an operator should look at, unless the same event was logged within the interval.
+        """Log an event that needs an operator's attention, unless the same event was logged within the interval.
 
         Args:
-            event: one of a fixed set of phrases.
-            fields: of this occurrence; `times` is added, how often it happened since the last line.
+            event: a constant phrase.
+            fields: the fields of this occurrence. `times`, the number of occurrences since the last line, is added.
         """
         now = time.monotonic()
         key = (self._name, event)

@@ -1,4 +1,4 @@
-"""Logs: structured, to standard error, for a person or as JSON lines. The standard library's go the same way."""
+"""Structured logging to standard error, as text or JSON lines, also for the standard library's loggers."""
 
 import logging
 import sys
@@ -17,12 +17,12 @@ def configure(*, style: Literal["console", "json"], level: str, audit_log: Path 
     """Set up logging for this process.
 
     Args:
-        style: for a person, or as JSON lines.
-        level: the least level that is logged.
-        audit_log: a file that gets who did what as JSON lines, whatever the level; it may be moved away at any time.
+        style: text or JSON lines.
+        level: the minimum level.
+        audit_log: a file for the audit log as JSON lines, independent of the level. It may be rotated at any time.
 
     Raises:
-        Invalid: the file cannot be written.
+        Invalid: the audit log cannot be written.
     """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -31,7 +31,7 @@ def configure(*, style: Literal["console", "json"], level: str, audit_log: Path 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     lines: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    plain = structlog.dev.plain_traceback  # the rich one would show local variables, secrets among them
+    plain = structlog.dev.plain_traceback  # the rich one would show local variables, including secrets
     console = [_printed, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -57,16 +57,16 @@ def configure(*, style: Literal["console", "json"], level: str, audit_log: Path 
         try:
             audit.addHandler(WatchedFileHandler(audit_log))
         except OSError as error:
-            raise Invalid("audit_log", f"must be a file that can be written ({error.strerror})") from None
+            raise Invalid("audit_log", f"must be a writable file ({error.strerror})") from None
         audit.handlers[0].setFormatter(formatted(lines))
     for noisy in ("aiosqlite", "sqlalchemy", "alembic", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # Clients that try TLS first, as docker and skopeo do, are no reason for a warning each time.
+    # Clients such as docker and skopeo try TLS first, which is not worth a warning each time.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 def _printed(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Escape what a terminal would obey: strangers choose paths, names and what registries answer."""
+    """Escape control characters, since clients and registries choose paths, names and messages."""
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = printable(value)

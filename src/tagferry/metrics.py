@@ -1,6 +1,6 @@
-"""What this process counts, by the names and in the form of Prometheus.
+"""The metrics of this process, for Prometheus.
 
-The library is loaded with the first use, since a copy from the command line counts nothing and should begin at once.
+The client library is imported on first use, since commands that need no metrics should start at once.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _METRICS: "list[Metric[Any]]" = []
 
 @cache
 def registry() -> "CollectorRegistry":
-    """Return everything that is counted here; the library's own default, which tells about Python, is left alone."""
+    """Return the registry of these metrics. The library's default registry, with metrics of Python, is not used."""
     from prometheus_client import CollectorRegistry
 
     found = CollectorRegistry()
@@ -27,7 +27,7 @@ def registry() -> "CollectorRegistry":
 
 
 class Metric(Generic[M]):
-    """A metric of the library, which is made with its first use."""
+    """A metric that is created on first use."""
 
     def __init__(self, make: Callable[[], M]) -> None:
         self._make = make
@@ -35,12 +35,12 @@ class Metric(Generic[M]):
 
     @cached_property
     def loaded(self) -> M:
-        """The library's metric."""
+        """The client library's metric."""
         return self._make()
 
     def labels(self, **labels: str) -> M:
-        """The metric with these labels."""
-        # The library gives a metric of the same kind.
+        """Return the metric with these labels."""
+        # The library returns a metric of the same type.
         return cast("M", self.loaded.labels(**labels))
 
 
@@ -64,24 +64,24 @@ def _gauge(name: str, documentation: str, labels: list[str]) -> "Metric[Gauge]":
 
 BOUND_REACHED = _counter(
     "tagferry_bound_reached",
-    "How often a request, a connection or content was refused or ended because a bound was reached.",
+    "Requests, connections and content refused or ended because a limit was reached.",
     ["bound"],
 )
-"""Its label is one of a fixed set of names; `docs/limits.md` has them."""
+"""The label is one of a fixed set of names, listed in `docs/limits.md`."""
 
 DAMAGED_CONTENT = _counter(
     "tagferry_damaged_content",
-    "How often stored content of an embedded registry was found damaged.",
+    "Damaged content found in embedded registries.",
     ["kind"],
 )
-"""By what it was: `blob`, `manifest`, `tag`, `referrer`."""
+"""The label is the kind of content: `blob`, `manifest`, `tag` or `referrer`."""
 
 RECORDS_REFUSED = _counter(
     "tagferry_records_refused",
-    "Records that the database could not take, or that could not be read, and that were left out or marked as failed.",
+    "Records that the database rejected or that could not be read, and that were skipped or marked as failed.",
     ["kind"],
 )
-"""Its label is what the record is about: `job`, `job end`, `job progress`, `blob location`, `download count`."""
+"""The label is the kind of record: `job`, `job end`, `job progress`, `blob location` or `download count`."""
 
 TASK_FAILURES = _counter(
     "tagferry_background_task_failures",
@@ -99,7 +99,7 @@ TASK_RUNNING = _gauge(
 
 REGIONS_PAUSED = _gauge(
     "tagferry_region_paused",
-    "Whether this process lets the synchronizations of a region wait because the region does not answer.",
+    "Whether this process has paused the synchronizations of a region because the region does not answer.",
     ["region"],
 )
-"""Its label is a region of the configuration."""
+"""The label is the id of a configured region."""

@@ -1,4 +1,4 @@
-"""The rules that single settings keep: each takes a value as it was given, and returns it as it is used."""
+"""Validators of single settings. Each takes the configured value and returns the normalized one."""
 
 import re
 from ipaddress import ip_network
@@ -11,11 +11,11 @@ from tagferry.errors import InvalidName
 from tagferry.names import Namespace, RegionId, RepositoryName
 
 EMBEDDED = "embedded"
-"""The value of `registry` for tagferry's own registry."""
+"""The value of `registry` for an embedded registry."""
 
 
 def region_id(value: str) -> str:
-    """A region's id; raises ValueError with the rule that it breaks, as all of these do."""
+    """Validate a region's id. Like all validators here, raises ValueError with the violated rule."""
     try:
         return RegionId(value)
     except InvalidName as error:
@@ -23,7 +23,7 @@ def region_id(value: str) -> str:
 
 
 def address(value: str) -> str:
-    """An address to listen on, as HOST:PORT."""
+    """Validate a listen address, HOST:PORT."""
     host, colon, port = value.rpartition(":")
     number = whole_number(port)
     if not colon or not host or number is None or number > 65535:
@@ -32,7 +32,7 @@ def address(value: str) -> str:
 
 
 def network(value: str) -> str:
-    """An IP address, or a network as ADDRESS/BITS."""
+    """Validate an IP address or a network in CIDR notation."""
     try:
         return str(ip_network(value))
     except ValueError as error:
@@ -40,16 +40,16 @@ def network(value: str) -> str:
 
 
 def http_url(value: str) -> str:
-    """An http or https URL without credentials; a slash at its end is dropped."""
+    """Validate an http or https URL without credentials, and remove trailing slashes."""
     if not value.startswith(("http://", "https://")) or len(value.split("://", 1)[1]) == 0:
         raise ValueError("must be a URL that starts with http:// or https://")
     if "@" in value:
-        raise ValueError("must not hold credentials; give them as username and password")
+        raise ValueError("must not contain credentials; set username and password instead")
     return value.rstrip("/")
 
 
 def host(value: str) -> str:
-    """A host, with or without a port, as HOST or HOST:PORT; an IPv6 address in brackets."""
+    """Validate HOST or HOST:PORT, with an IPv6 address in brackets."""
     try:
         parts = urlsplit(f"//{value}")
         is_host = parts.netloc == value and "@" not in value and bool(parts.hostname) and parts.port != 0
@@ -61,27 +61,27 @@ def host(value: str) -> str:
 
 
 def flag(value: Any) -> Any:
-    """A boolean as environment variables write it; other values as they are."""
+    """Convert a boolean from an environment variable; return other values unchanged."""
     return {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower(), value)
 
 
 def webhook_url(value: str) -> str:
-    """An http or https URL that can be sent as it is."""
+    """Validate an http or https URL that needs no further encoding."""
     http_url(value)
     if not re.fullmatch(r"[\x21-\x7e]+", value) or "#" in value:
-        raise ValueError("must be encoded as a URL, without a fragment")
+        raise ValueError("must be percent-encoded and without a fragment")
     return value
 
 
 def proxy(value: str) -> str:
-    """A proxy's URL, or "none"."""
+    """Validate a proxy's URL, or "none"."""
     if value != "none" and not re.fullmatch(r"https?://[\x21-\x7e]+", value):
         raise ValueError('must be "none", or a URL that starts with http:// or https:// (SOCKS is not supported)')
     return value
 
 
 def organization(value: str) -> str:
-    """An organization's name."""
+    """Validate an organization's name."""
     try:
         return Namespace(value)
     except InvalidName as error:
@@ -89,7 +89,7 @@ def organization(value: str) -> str:
 
 
 def repository_name(value: str) -> str:
-    """A repository's name with its organization, as ORG/REPO."""
+    """Validate a repository's name with its organization, ORG/REPO."""
     try:
         name = RepositoryName(value)
         _ = name.namespace, name.repository
@@ -99,12 +99,12 @@ def repository_name(value: str) -> str:
 
 
 def registry(value: str) -> str:
-    """A registry's URL, or the word for tagferry's own; Docker Hub's spellings become one."""
+    """Validate a registry's URL or "embedded", and normalize Docker Hub's aliases."""
     return value if value == EMBEDDED else http_url(registry_url(value))
 
 
 def platform(value: str) -> str:
-    """A platform, as os/architecture or os/architecture/variant."""
+    """Validate a platform, os/architecture or os/architecture/variant."""
     if not re.fullmatch(r"[a-z0-9]+(/[a-z0-9_.-]+){1,2}", value):
         raise ValueError("must have the form os/architecture or os/architecture/variant")
     return value

@@ -143,11 +143,11 @@ async def test_a_form_of_many_parameters_is_refused(ferry: Deployment, form: str
 
 async def test_forms_that_nobody_completes_take_no_more_memory_than_other_bodies(ferry: Deployment):
     held = ferry.app.services.body_budget
-    held.take("127.0.0.1", bounds.ANONYMOUS_BODIES_BYTES // 4)
+    held.reserve("127.0.0.1", bounds.ANONYMOUS_BODIES_BYTES // 4)
     try:
         answer = await ferry.http("POST", "/v2/_token", body=b"grant_type=password&username=a&password=b")
     finally:
-        held.give_back("127.0.0.1", bounds.ANONYMOUS_BODIES_BYTES // 4)
+        held.release("127.0.0.1", bounds.ANONYMOUS_BODIES_BYTES // 4)
 
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
 

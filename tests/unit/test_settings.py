@@ -27,7 +27,7 @@ def write(folder: Path, content: str) -> Path:
 
 
 def refusal(document: dict[str, Any]) -> str:
-    """What is told about a document that is refused; nothing else may come to light with it."""
+    """Return the error message for an invalid document."""
     with pytest.raises(Invalid) as refused:
         Settings.parse(document)
     assert SECRET not in "".join(traceback.format_exception(refused.value))
@@ -229,20 +229,20 @@ def test_a_placeholder_is_an_organization_and_a_repository(name: str):
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({}, 'needs listen = "HOST:PORT" to serve it, or registry = "https://…" to reach it'),
-        ({"username": "robot"}, "needs username and password together"),
-        ({"password": SECRET}, "needs username and password together"),
+        ({}, 'requires listen = "HOST:PORT" to serve it, or registry = "https://…" to reach it'),
+        ({"username": "robot"}, "requires username and password together"),
+        ({"password": SECRET}, "requires username and password together"),
         (
             {"username": "robot", "password": SECRET, "docker_config": "/c.json"},
-            "takes either username and password or docker_config, not both",
+            "must have either username and password or docker_config, not both",
         ),
-        ({"tls_certificate": "/c.pem"}, "needs tls_certificate and tls_key together"),
-        ({"tls_key": "/k.pem"}, "needs tls_certificate and tls_key together"),
-        ({"client_certificate": "/c.pem"}, "needs client_certificate and client_key together"),
-        ({"ca_only": True}, "needs ca_file where ca_only is true"),
+        ({"tls_certificate": "/c.pem"}, "requires tls_certificate and tls_key together"),
+        ({"tls_key": "/k.pem"}, "requires tls_certificate and tls_key together"),
+        ({"client_certificate": "/c.pem"}, "requires client_certificate and client_key together"),
+        ({"ca_only": True}, "requires ca_file if ca_only is true"),
         (
             {"notifications_token": SECRET * 2},
-            'needs listen = "HOST:PORT" to take notifications there, or no notifications_token',
+            'requires listen = "HOST:PORT" to receive notifications, or no notifications_token',
         ),
     ],
 )
@@ -299,14 +299,17 @@ HOOK = {"url": f"https://hook.example/{SECRET}?a=b", "secret": SECRET * 2}
 @pytest.mark.parametrize(
     ("webhook", "told"),
     [
-        ({"url": "https://hook.example"}, "webhooks.0 needs cluster_id or cluster_name"),
-        (HOOK | {"cluster_id": "1", "trigger_mode": "cci"}, "webhooks.0 takes no cluster where trigger_mode is cci"),
+        ({"url": "https://hook.example"}, "webhooks.0 requires cluster_id or cluster_name"),
+        (
+            HOOK | {"cluster_id": "1", "trigger_mode": "cci"},
+            "webhooks.0 must not have a cluster if",
+        ),
         (HOOK | {"cluster_id": ""}, "webhooks.0.cluster_id String should have at least 1 character"),
         (HOOK | {"cluster_id": "1", "secret": SECRET}, "webhooks.0.secret Value should have at least 16 items"),
         (HOOK | {"cluster_id": "1", "url": f"{SECRET}://hook"}, "webhooks.0.url must be a URL that starts with http"),
-        (HOOK | {"cluster_id": "1", "url": f"https://a:{SECRET}@hook"}, "webhooks.0.url must not hold credentials"),
-        (HOOK | {"cluster_id": "1", "url": f"https://hook/{SECRET} x"}, "webhooks.0.url must be encoded as a URL"),
-        (HOOK | {"cluster_id": "1", "url": f"https://hook/#{SECRET}"}, "webhooks.0.url must be encoded as a URL"),
+        (HOOK | {"cluster_id": "1", "url": f"https://a:{SECRET}@hook"}, "webhooks.0.url must not contain credentials"),
+        (HOOK | {"cluster_id": "1", "url": f"https://hook/{SECRET} x"}, "webhooks.0.url must be percent-encoded"),
+        (HOOK | {"cluster_id": "1", "url": f"https://hook/#{SECRET}"}, "webhooks.0.url must be percent-encoded"),
         (HOOK | {"cluster_id": "1", "organizations": ["Team"]}, "webhooks.0.organizations.0 may contain only lower"),
         (HOOK | {"cluster_id": "1", "attempts": 0}, "webhooks.0.attempts Input should be greater than or equal to 1"),
         (HOOK | {"cluster_id": "1", "seconds": 0}, "webhooks.0.seconds Input should be greater than 0"),
@@ -403,8 +406,8 @@ def test_what_a_region_accepts_can_be_said(monkeypatch: pytest.MonkeyPatch):
         ({"platforms": ["linux/a/b/c"]}, "regions.north.accepts.platforms.0 must have the form os/architecture"),
         ({"platforms": "linux/amd64"}, "regions.north.accepts.platforms Input should be a valid tuple"),
         ({"format": "schema1"}, "regions.north.accepts.format Input should be 'oci' or 'docker'"),
-        ({"rewrite": True}, "regions.north.accepts has nothing to rewrite for without platforms or format"),
-        ({"rewrite": True, "foreign_layers": True}, "regions.north.accepts has nothing to rewrite for"),
+        ({"rewrite": True}, "regions.north.accepts requires platforms or format if rewrite is true"),
+        ({"rewrite": True, "foreign_layers": True}, "regions.north.accepts requires platforms or format"),
         ({"platform": "linux/amd64"}, "regions.north.accepts.platform Extra inputs are not permitted"),
     ],
 )
@@ -461,7 +464,7 @@ def test_paths_are_relative_to_the_file_and_know_the_home_folder(tmp_path: Path,
 def test_a_home_folder_of_nobody_is_refused_by_its_setting():
     told = refusal(region(registry="https://registry.example", docker_config="~nobody-here/config.json"))
 
-    assert told.startswith("regions.north.docker_config must not begin with the home folder of an unknown user")
+    assert told.startswith("regions.north.docker_config must not start with the home directory of an unknown user")
 
 
 @pytest.mark.parametrize("proxy", ["none", "http://u:p%40@proxy.example.com:3128", "https://proxy.example.com"])

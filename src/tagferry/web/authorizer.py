@@ -1,4 +1,4 @@
-"""Lets tagferry's accounts into the embedded registry."""
+"""Authentication and authorization of tagferry's accounts for an embedded registry."""
 
 import base64
 from collections.abc import Sequence
@@ -13,44 +13,45 @@ from tagferry.registry.api.access import CATALOG, Action, InsufficientScope, Log
 from tagferry.web import audit
 
 TOKEN_PATH = "/v2/_token"  # noqa: S105 - no secret
-"""Where tokens are given; below `/v2/`, so that it is reached wherever the registry is, and no repository's name."""
+"""The path of the token service: below `/v2/` like the registry, and not a valid repository name."""
 SERVICE = "dockyard"
-"""What SWR calls its registry in its challenges."""
+"""The service name of SWR's registry in its challenges."""
 
-_LOGIN = "this registry needs a login; try: docker login"
+_LOGIN = "authentication required; log in with: docker login"
 _NEEDED = {Action.PULL: Permission.READ, Action.PUSH: Permission.EDIT, Action.DELETE: Permission.MANAGE}
 
 
 @dataclass(frozen=True, slots=True)
 class _Credentials:
-    """What a request comes with.
+    """The verified credentials of a request.
 
     Attributes:
-        caller: None for somebody who did not say who it is.
-        scopes: what its token is good for at most; None without a token, which limits nothing.
+        caller: None for an anonymous client.
+        scopes: the scopes that the token is limited to; None without a token, for no limit.
     """
 
     caller: Caller | None
     scopes: tuple[Scope, ...] | None = None
 
     def require(self, needed: Scope) -> None:
-        """Raise InsufficientScope where the token was got for something else."""
+        """Raise InsufficientScope if the token does not cover the scope."""
         if self.scopes is not None and not any(scope.covers(needed) for scope in self.scopes):
-            raise InsufficientScope(f"the registry token was not asked for {needed}; get one for that")
+            raise InsufficientScope(f"the registry token does not cover the scope {needed}; request one that does")
 
 
 class AccountsAuthorizer:
-    """Lets in by tokens, or by the logins that get them: of users, by login secrets or of access keys as SWR has them.
+    """The authorizer of an embedded registry.
 
-    A token tells who asks, and for what at most. What the caller may do is decided with each request, as at every
-    other door.
+    It accepts registry tokens, and logins with a user's password, a login secret or an access key as in SWR. A token
+    identifies the caller and limits the scopes; the caller's permissions are evaluated at each request, as in the other
+    APIs.
 
     Args:
-        region: whose registry it is.
-        url: under which its clients reach it; None where that is what they say themselves.
-        default_url: the same for those that do not say it.
-        authenticator: tells who somebody is.
-        access: tells what somebody may do.
+        region: the registry's region.
+        authenticator: verifies credentials.
+        access: evaluates permissions.
+        url: the registry's public URL; None to derive it from the request.
+        default_url: the URL if the request has no valid host.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class AccountsAuthorizer:
         return [name for name in repositories if name in readable]
 
     async def granted(self, caller: Caller | None, asked: Scope) -> Scope | None:
-        """What of a scope that there is here the caller may do at this moment; None where that is nothing."""
+        """Return the part of an existing scope that the caller is currently allowed, or None."""
         if asked == CATALOG:
             return CATALOG if caller is not None else None
         name = RepositoryName(asked.name)
@@ -113,31 +114,31 @@ class AccountsAuthorizer:
         return Scope.of(name, allowed) if allowed else None
 
     async def caller(self, login: Login) -> Caller | None:
-        """Whoever logs in; None for somebody who shows nothing.
+        """Return the caller of a Basic login, or None without a login.
 
         Args:
-            login: a Basic login, or none.
+            login: the login, possibly empty.
 
         Raises:
-            Unauthenticated: the login is wrong, or none that there is.
-            LoginThrottled: see `Authenticator.by_login`.
+            Unauthenticated: the login is wrong or not Basic.
+            LoginThrottled: as `Authenticator.by_login` raises it.
         """
         if not login.authorization:
             return None
         username, password = _parse_basic(login.authorization)
         if not username and not password:
-            # What some clients send for somebody who has not logged in.
+            # Some clients send empty credentials for an anonymous user.
             return None
         return await self.by_password(username, password, address=login.address)
 
     async def by_password(self, username: str, password: str, *, address: str) -> Caller:
-        """Whoever logs in so; as `caller`."""
+        """Return the caller of a login; raises as `caller` does."""
         caller = await self._authenticator.by_login(username, password, address=address)
         audit.bind_caller(caller.name)
         return caller
 
     async def by_refresh_token(self, token: str) -> Caller:
-        """Whoever got this token with an earlier one; raises Unauthenticated."""
+        """Return the caller that a refresh token was issued to; raises Unauthenticated."""
         caller = await self._authenticator.by_refresh_token(token, self._region)
         audit.bind_caller(caller.name)
         return caller
@@ -155,11 +156,11 @@ class AccountsAuthorizer:
 def _parse_basic(authorization: str) -> tuple[str, str]:
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
-        raise Unauthenticated(f"this registry takes Basic logins, and tokens that are got with them at {TOKEN_PATH}")
+        raise Unauthenticated(f"unsupported Authorization scheme; use Basic, or a Bearer token from {TOKEN_PATH}")
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
     except ValueError:
-        raise Unauthenticated("the Basic login cannot be read; it must be base64 of username:password") from None
+        raise Unauthenticated("the Basic login must be base64 of username:password") from None
     username, separator, password = decoded.partition(":")
     if not separator:
         raise Unauthenticated("the Basic login must have the form username:password")

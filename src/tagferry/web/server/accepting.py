@@ -1,4 +1,4 @@
-"""Accept connections while there are slots, also after the system ran out of descriptors or memory."""
+"""Accept connections while there are slots. Recover when the system runs out of descriptors or memory."""
 
 import asyncio
 import errno
@@ -20,15 +20,15 @@ _PAUSE_SECONDS = 0.5
 
 
 class Acceptor:
-    """One listener's.
+    """Accepts the connections of one listener.
 
     Args:
-        listening: the socket.
-        connections: gives the slots.
-        number: the listener's among those that share them.
-        protocol: makes the protocol of a connection.
-        tls: for connections with TLS.
-        handshake_seconds: how long the handshake of TLS may take.
+        listening: the listening socket.
+        connections: allocates the slots.
+        number: the listener's number among those that share the slots.
+        protocol: creates the protocol of a connection.
+        tls: the TLS context; None for connections without TLS.
+        handshake_seconds: the maximum duration of a TLS handshake.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class Acceptor:
         self._resume()
 
     def close(self) -> None:
-        """Accept no more connections; those that are open stay."""
+        """Stop accepting connections. Open connections stay open."""
         self._is_closed = True
         self._loop.remove_reader(self._listening)
         if self._resuming is not None:
             self._resuming.cancel()
 
     async def wait_closed(self) -> None:
-        """Give up the connections whose handshake is not over yet."""
+        """Close the connections whose handshake has not completed."""
         for task in self._opening:
             task.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
@@ -78,7 +78,7 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                # Whatever it is, the listener must not be lost, nor the loop spin.
+                # After any error, the listener must keep working, without a busy loop.
                 self._pause(error)
                 return
             accepted.setblocking(False)
@@ -94,7 +94,7 @@ class Acceptor:
     def _pause(self, error: OSError) -> None:
         if error.errno in _OUT_OF:
             BOUND_REACHED.labels(bound="descriptors").inc()
-        log.warning("could not accept a connection; trying again", reason=error.strerror or str(error))
+        log.warning("could not accept a connection", reason=error.strerror or str(error), retry_seconds=_PAUSE_SECONDS)
         self._loop.remove_reader(self._listening)
         self._resuming = self._loop.call_later(_PAUSE_SECONDS, self._resume)
 
@@ -113,7 +113,7 @@ class Acceptor:
                 ssl_handshake_timeout=self._handshake_seconds if self._tls is not None else None,
             )
         except (OSError, TimeoutError):
-            # No TLS, a certificate that the client does not trust, or a client that is gone or silent.
+            # The client does not speak TLS, does not trust the certificate, disconnected, or timed out.
             slot.release()
         except BaseException:
             slot.release()

@@ -1,7 +1,7 @@
-"""Limit the requests in progress: further ones are answered with 503 at once, so that the others stay fast.
+"""Admission control: when too many requests are in progress, new ones get 503 at once, so that the others stay fast.
 
-A request counts while this process works on it. It does not count while it waits for its client, to send the rest of
-its body or to read its answer, nor while it waits for a synchronization to end or for a remote registry.
+A request counts while this process works on it. It does not count while it waits for its client to send the body or
+read the response, for a synchronization to end, or for a remote registry.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from tagferry.web.server.refusals import refusal
 log = SparseEvents(__name__)
 
 PROBES = frozenset({"/healthz", "/readyz"})
-"""Paths that are always answered."""
+"""Paths that are always admitted."""
 
 _SAMPLE_SECONDS = 0.1
 _SAMPLES = 5
@@ -31,13 +31,13 @@ _LEAST_ADMITTED = 8
 
 
 class Load:
-    """What this process is working on.
+    """The load of this process.
 
     Args:
-        limit: requests that are worked on at once.
+        limit: the maximum number of requests in progress.
 
     Attributes:
-        busy: how many are now.
+        busy: the number of requests in progress.
     """
 
     def __init__(self, limit: int) -> None:
@@ -59,15 +59,15 @@ class Load:
         return asyncio.get_running_loop().time() - self._shed_at < _SHEDDING_SECONDS
 
     def admits(self, scope: Scope, source: str) -> bool:
-        """Whether a request of this address may begin.
+        """Return whether to admit a request from this address.
 
-        Some are reserved for requests with credentials of the management API: when there are too many registry
-        clients, operators can still work. An address has its share of what is worked on and, while the event loop is
-        late, of each tenth of a second, so that a flood from a few addresses does not refuse all others.
+        Some capacity is reserved for requests with credentials of the management API, so that operators can work while
+        there are too many registry clients. Each address gets a fair share of the requests in progress and, while the
+        event loop is late, of each tenth of a second, so that a flood from a few addresses does not exclude others.
         """
         if not self._is_sampling:
             self._sample_later()
-        has_room = self._has_place(source) and (self._allowed is None or self._has_turn(source, self._allowed))
+        has_room = self._has_slot(source) and (self._allowed is None or self._has_quota(source, self._allowed))
         if has_room or (self.busy < self._limit + bounds.MANAGEMENT_RESERVE and has_management_credentials(scope)):
             self._admitted += 1
             self._sources[source] += 1
@@ -75,7 +75,7 @@ class Load:
         self._shed_at = asyncio.get_running_loop().time()
         BOUND_REACHED.labels(bound="requests").inc()
         log.warning(
-            "refused a request: overloaded",
+            "refused a request because of overload",
             address=client_address(scope),
             busy=self.busy,
             lag=round(min(self._lags), 3),
@@ -83,24 +83,24 @@ class Load:
         return False
 
     def begin(self, source: str) -> None:
-        """Count a request of this address."""
+        """Start counting a request from this address."""
         self.busy += 1
         self._busy_of[source] += 1
 
     def end(self, source: str) -> None:
-        """Count it no longer."""
+        """Stop counting a request from this address."""
         self.busy -= 1
         self._busy_of[source] -= 1
         if not self._busy_of[source]:
             del self._busy_of[source]
 
-    def _has_place(self, source: str) -> bool:
+    def _has_slot(self, source: str) -> bool:
         if self.busy < self._limit:
             return True
         share = _share(self._limit, len(self._busy_of))
         return self._busy_of[source] < share and self.busy < self._limit + bounds.SHARES_RESERVE
 
-    def _has_turn(self, source: str, allowed: int) -> bool:
+    def _has_quota(self, source: str, allowed: int) -> bool:
         if self._admitted < allowed:
             return True
         addresses = max(self._addresses, len(self._sources) + (source not in self._sources))
@@ -111,7 +111,7 @@ class Load:
         return True
 
     def _sample_later(self) -> None:
-        """Measure how late the event loop calls what is due; it sleeps while there is nothing to do."""
+        """Schedule a measurement of the event loop's delay. An idle process does not measure."""
         self._is_sampling = True
         loop = asyncio.get_running_loop()
         due = loop.time() + _SAMPLE_SECONDS
@@ -134,7 +134,7 @@ class Load:
 
 
 class AdmittedRequest:
-    """One request that is worked on; within its context it waits for something else."""
+    """A request in progress. While its context is entered, it waits and does not count."""
 
     __slots__ = ("_is_over", "_load", "_receive", "_send", "_source", "_waits")
 
@@ -160,24 +160,24 @@ class AdmittedRequest:
             self._load.begin(self._source)
 
     async def receive(self) -> Message:
-        """Receive from the client, and count again after that."""
+        """Receive a message from the client. The request does not count meanwhile."""
         with self:
             return await self._receive()
 
     async def send(self, message: Message) -> None:
-        """Send to the client, and count again after that."""
+        """Send a message to the client. The request does not count meanwhile."""
         with self:
             await self._send(message)
 
     def end(self) -> None:
-        """Count no longer."""
+        """Stop counting the request."""
         if self._waits == 0 and not self._is_over:
             self._load.end(self._source)
         self._is_over = True
 
 
 class Admission:
-    """Admits requests while the process can serve them; refuses the others in the error format of their path."""
+    """Middleware that admits requests up to the load limits, and refuses others in the error format of their path."""
 
     def __init__(self, app: ASGIApp, load: Load) -> None:
         self._app = app
@@ -203,7 +203,7 @@ class Admission:
 
 
 def _share(of: int, addresses: int) -> int:
-    """Return what each of so many addresses may have; that is never nothing."""
+    """Return an equal share for each address, at least 1."""
     return max(1, of // max(1, addresses))
 
 

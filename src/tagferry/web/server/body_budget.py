@@ -1,6 +1,6 @@
 """A memory budget for the bodies of callers that are not authenticated yet.
 
-A signature covers the body, and a login is part of it, so the body must be read to authenticate the caller.
+A signature covers the body, and a login is in the body, so the body must be read before the caller is authenticated.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ log = SparseEvents(__name__)
 
 
 class BodyBudget:
-    """The bytes that are held now, in all and by address.
+    """The memory for bodies of callers that are not authenticated.
 
     Args:
-        limit: bytes in all.
-        per_address: bytes from one address.
+        limit: the total number of bytes.
+        per_address: the maximum number of bytes of one address.
     """
 
     def __init__(
@@ -36,22 +36,22 @@ class BodyBudget:
         self._held = 0
         self._by_address: defaultdict[str, int] = defaultdict(int)
 
-    def take(self, address: str, size: int) -> None:
-        """Hold so many more bytes; raises Overloaded where they are too many."""
+    def reserve(self, address: str, size: int) -> None:
+        """Reserve memory; raises Overloaded if a limit would be exceeded."""
         self.check(address, size)
         self._held += size
         self._by_address[address] += size
 
     def check(self, address: str, size: int) -> None:
-        """Raise Overloaded where so many more bytes would be too many."""
+        """Raise Overloaded if reserving `size` bytes would exceed a limit."""
         if self._held + size <= self._limit and self._by_address.get(address, 0) + size <= self._per_address:
             return
         BOUND_REACHED.labels(bound="anonymous_bodies_bytes").inc()
         log.warning("refused a body before authentication", address=address, held=self._held)
         raise Overloaded("too many request bodies at once; try again later", retry_after=RETRY_SECONDS)
 
-    def give_back(self, address: str, size: int) -> None:
-        """Hold so many bytes less."""
+    def release(self, address: str, size: int) -> None:
+        """Release reserved memory."""
         self._held -= size
         self._by_address[address] -= size
         if not self._by_address[address]:
@@ -59,7 +59,7 @@ class BodyBudget:
 
 
 class _Body:
-    """What is held of one request's body."""
+    """The memory reserved for the body of one request."""
 
     def __init__(self, held: BodyBudget, scope: Scope, receive: Receive) -> None:
         self._held = held
@@ -70,7 +70,7 @@ class _Body:
         self._deadline: float | None = None
 
     async def receive(self) -> Message:
-        """Receive a part; raises Overloaded where it is too much, and Stalled where it comes too late."""
+        """Receive a part of the body; raises Overloaded if a limit is exceeded, and Stalled if it is late."""
         if "caller" in self._scope["state"]:
             return await self._receive()
         if self._deadline is None:
@@ -81,22 +81,22 @@ class _Body:
                 message = await self._receive()
         except TimeoutError:
             BOUND_REACHED.labels(bound="anonymous_body_seconds").inc()
-            told = f"the body did not arrive within {bounds.ANONYMOUS_BODY_SECONDS:g} s; send it again, at once"
-            raise Stalled(told) from None
+            message_text = f"the body did not arrive within {bounds.ANONYMOUS_BODY_SECONDS:g} s; send it without pauses"
+            raise Stalled(message_text) from None
         size = len(message.get("body", b""))
-        self._held.take(self._address, size)
+        self._held.reserve(self._address, size)
         self._size += size
         return message
 
     def release(self) -> None:
-        """Hold it no longer, since its sender is known or its request has ended."""
+        """Release the memory, since the caller is authenticated or the request has ended."""
         if self._size:
-            self._held.give_back(self._address, self._size)
+            self._held.release(self._address, self._size)
             self._size = 0
 
 
 class AnonymousBodies:
-    """Wraps the authentication: bodies are counted from here on."""
+    """Middleware outside the authentication: it reserves memory for bodies."""
 
     def __init__(self, app: ASGIApp, held: BodyBudget) -> None:
         self._app = app
@@ -114,12 +114,12 @@ class AnonymousBodies:
 
 
 class AuthenticatedBodies:
-    """Stands behind the authentication: bodies of those who are known count no longer."""
+    """Middleware inside the authentication: it releases the memory of authenticated callers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    # No coroutine, which would be one more to go through at every turn of every request.
+    # Not a coroutine: one more would cost time in each step of every request.
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http" and "caller" in scope["state"]:
             scope["state"]["held_body"].release()

@@ -1,7 +1,7 @@
-"""Limits on the connections of clients: in all, for each listener, and for each address.
+"""Limits on client connections: in total, per listener and per address.
 
-When a limit is reached, the connection that has been idle for longest is closed to make room, so that only connections
-with requests in progress can exclude others. A connection is idle while it waits for a request or the rest of its head.
+When a limit is reached, the connection that has been idle longest is closed to make room, so that only connections with
+requests in progress can exclude others. A connection is idle while it waits for a request or the rest of its head.
 """
 
 import resource
@@ -19,17 +19,18 @@ log = SparseEvents(__name__)
 
 _LEAST = 16
 _REMEMBERED = 10_000
-"""Addresses whose refused requests are remembered."""
+"""The maximum number of addresses whose refused requests are counted."""
 
 
 class Slot:
-    """The place of one connection.
+    """The slot of one connection.
 
     Attributes:
-        listener: the number of the listener that accepted it.
-        address: whose limit it counts for.
-        address_idle: the slots of this address whose connections give way.
-        close: ends the connection at once; set by whoever holds the slot.
+        listener: the number of the listener that accepted the connection.
+        address: the address whose limit the connection counts towards.
+        address_idle: the slots of this address whose connections are idle.
+        close: closes the connection at once; set by the holder of the slot.
+        is_held: whether the slot has not been released.
     """
 
     __slots__ = ("_connections", "address", "address_idle", "close", "is_held", "listener")
@@ -45,19 +46,19 @@ class Slot:
         self.is_held = True
 
     def working(self) -> None:
-        """Note that a request is in progress, so that the connection is not closed to make room."""
+        """Mark the connection as busy, so that it is not closed to make room."""
         self._connections.set_idle(self, is_idle=False)
 
     def idle(self) -> None:
-        """Note that no request is in progress: the connection may be closed to make room."""
+        """Mark the connection as idle: it may be closed to make room."""
         self._connections.set_idle(self, is_idle=True)
 
     def shed(self) -> None:
-        """Note that a request was refused because of overload."""
+        """Record that a request was refused because of overload."""
         self._connections.shed(self)
 
     def release(self) -> None:
-        """The connection has ended; later calls do nothing."""
+        """Release the slot after the connection has ended. Later calls do nothing."""
         self._connections.release(self)
 
 
@@ -73,11 +74,11 @@ class Connections:
     """The slots of all listeners in this process.
 
     Args:
-        limit: slots in all.
-        per_address: slots that connections from one address may take; an IPv6 network of /64 counts as one.
-        listeners: how many listeners share them. Each can always take half of an equal share.
-        is_exempt: tells the addresses that have no limit of their own, such as those of proxies.
-        clock: seconds that never go backwards.
+        limit: the total number of slots.
+        per_address: the maximum number of slots of one address; an IPv6 /64 network counts as one address.
+        listeners: the number of listeners that share the slots. Half of an equal share is guaranteed to each.
+        is_exempt: return whether an address, such as a trusted proxy's, is exempt from `per_address`.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -101,11 +102,11 @@ class Connections:
 
     @property
     def held(self) -> int:
-        """Slots that are taken."""
+        """The number of slots in use."""
         return sum(self._held)
 
     def take(self, listener: int, host: str) -> Slot | None:
-        """Return a slot for a new connection, which is idle at first; None if it has to be refused."""
+        """Return a slot for a new connection, which is idle at first, or None if the connection must be refused."""
         key = client_source(host)
         if self._sheds(key) and not self._is_exempt(host):
             BOUND_REACHED.labels(bound="shed_per_address").inc()
@@ -125,7 +126,7 @@ class Connections:
         return slot
 
     def set_idle(self, slot: Slot, *, is_idle: bool) -> None:
-        """Note whether a slot's connection may be closed to make room for a new one."""
+        """Set whether a slot's connection may be closed to make room for a new one."""
         if not slot.is_held:
             return
         if is_idle:
@@ -135,10 +136,10 @@ class Connections:
             slot.address_idle.pop(slot, None)
 
     def shed(self, slot: Slot) -> None:
-        """Note that a request was refused because of overload.
+        """Record that a request was refused because of overload.
 
-        A client that comes back at once on another connection costs more than its refused requests, so from an address
-        with many of them no connection is taken for a while.
+        Clients that reconnect at once cost more than their refused requests, so after many of these, connections from
+        their address are refused for a while.
         """
         times = self._shed.setdefault(slot.address, deque(maxlen=SHED_PER_ADDRESS))
         times.append(self._clock())
@@ -172,7 +173,7 @@ class Connections:
     def _close_oldest(
         self, idle: dict[Slot, None], bound: Literal["connections", "connections_per_address"], host: str
     ) -> bool:
-        """Close the connection that has been idle for longest; False where there is none."""
+        """Close the connection that has been idle longest. Return False if none is idle."""
         BOUND_REACHED.labels(bound=bound).inc()
         slot = next(iter(idle), None)
         if slot is None:
@@ -185,21 +186,21 @@ class Connections:
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the limit of file descriptors as far as this process may, and return it."""
+    """Raise the limit of file descriptors to the maximum allowed, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         except (OSError, ValueError):
-            # Some systems have a lower limit that they do not tell of.
+            # Some systems enforce a lower limit than the one they report.
             return soft
     return hard if hard != resource.RLIM_INFINITY else 1 << 20
 
 
 def affordable_connections(wanted: int, available: int) -> int:
-    """The connections that so many file descriptors are enough for, as each may also read or write a file."""
+    """Return the number of connections that the file descriptors allow; each may also use a file."""
     return max(_LEAST, min(wanted, (available - DESCRIPTOR_RESERVE) // 2))
 
 
 def _nothing() -> None:
-    """A connection that is not there yet has nothing to close."""
+    """Do nothing: the connection does not exist yet."""

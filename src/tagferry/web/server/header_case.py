@@ -1,14 +1,14 @@
-"""How the names of response headers are spelled.
+"""The case of response header names.
 
-HTTP ignores the case of a header's name, but SWR's SDK for Java finds `Content-Range` only where it is written so.
-Frameworks and servers write every name in lower case.
+HTTP header names are case-insensitive, but SWR's SDK for Java requires the exact spelling `Content-Range`. Frameworks
+and servers write all names in lower case.
 """
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class _Spelled(bytes):
-    """A name that uvicorn, which sends `name.lower()`, sends as it is."""
+    """A header name that keeps its case in uvicorn, which sends `name.lower()`."""
 
     __slots__ = ()
 
@@ -20,7 +20,7 @@ _SPELLED = {name.lower(): _Spelled(name) for name in (b"Content-Range", b"X-Swr-
 
 
 class HeaderCase:
-    """Spells the response headers that SWR's clients read as SWR documents them."""
+    """Middleware that writes the names of SWR's response headers as SWR documents them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,6 +1,6 @@
-"""HTTP/1.1 on one connection: uvicorn's protocol, with limits on everything that a client sends or delays.
+"""HTTP/1.1 on one connection: uvicorn's protocol, with limits on all that a client can send or delay.
 
-It relies on parts of uvicorn's protocol that are not documented; `tests/unit/web/test_http_protocol.py` names them.
+It relies on undocumented parts of uvicorn's protocol; `tests/unit/web/test_http_protocol.py` names them.
 """
 
 import asyncio
@@ -32,10 +32,12 @@ _LINE_BYTES = 4  # the colon, a space, and the end of the line
 
 
 class _Refused(Exception):
-    """What a client sends is not taken.
+    """A request is refused.
 
     Attributes:
-        bound: the name of the bound that was reached, if it was one.
+        status: the HTTP status of the response.
+        message: the error message of the response.
+        bound: the name of the bound that was reached, if any.
     """
 
     def __init__(self, status: int, message: str, bound: str | None = None) -> None:
@@ -45,8 +47,8 @@ class _Refused(Exception):
         self.bound = bound
 
 
-class _Answers:
-    """What a request's answer is written to: the connection, which the protocol closes."""
+class _ResponseTransport:
+    """The transport that a request writes its response to. The protocol closes the connection."""
 
     __slots__ = ("close", "is_closing", "write")
 
@@ -57,16 +59,16 @@ class _Answers:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection.
+    """The protocol of one connection.
 
-    A request's head is bounded in bytes, headers and time, its body by progress, and so is what the client takes of
-    the answers. `check` has to be called about once a second.
+    The head of a request is limited in bytes, headers and time. Request bodies and responses must make progress.
+    `check` must be called about once a second.
 
     Args:
-        config: uvicorn's.
-        server_state: uvicorn's.
-        slot: the connection's place; it is given back with the end of the connection.
-        limits: settings.
+        config: uvicorn's configuration.
+        server_state: uvicorn's state.
+        slot: the connection's slot, released when the connection ends.
+        limits: the limits.
     """
 
     def __init__(self, config: Config, server_state: ServerState, slot: Slot, limits: LimitSettings) -> None:
@@ -78,7 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = math.inf
         self._refused: _Refused | None = None
         self._is_dropping = self._is_lingering = False
-        # Of the message that is being read:
+        # The state of the message that is being read:
         self._messages = 0
         self._in_head = self._in_body = self._is_last = self._is_upgrade = False
         self._hosts: list[bytes] = []
@@ -92,26 +94,26 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._answers: Any = _Answers(transport, self._close)
+        self._response_transport: Any = _ResponseTransport(transport, self._close)
         self._slot.close = transport.abort
         self._deadline = self.loop.time() + self._limits.head_seconds
         if not self._slot.is_held:
-            # It has given way while it shook hands.
+            # The connection was closed to make room during its TLS handshake.
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._slot.release()
         super().connection_lost(exc)
         if self._answering is not None:
-            # uvicorn tells the last request only, which another one may have been pipelined behind.
+            # uvicorn notifies only the last request, which may be one that was pipelined behind this one.
             self._answering.disconnected = True
             self._answering.message_event.set()
         self.pipeline.clear()
 
     def check(self, now: float) -> None:
-        """End what has lasted too long."""
+        """Enforce the deadlines and minimum rates."""
         if self._is_not_taken(now):
-            self._count("stall_seconds", "a client did not take its answer")
+            self._count("stall_seconds", "closed a connection: the client did not read the response")
             self.transport.abort()
         elif self._is_dropping or self.transport.is_closing():
             if now > self._deadline and not self.transport.get_write_buffer_size():
@@ -125,7 +127,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._sending.restart()
             elif self._sending.is_stalled(now, self._body_bytes):
                 self._refuse(
-                    _Refused(408, "the body arrives too slowly; check the connection and try again", "stall_seconds")
+                    _Refused(408, "the body arrived too slowly; check the connection and try again", "stall_seconds")
                 )
         elif now > self._deadline:
             self._expire()
@@ -133,30 +135,30 @@ class BoundedProtocol(HttpToolsProtocol):
     def _expire(self) -> None:
         if self._in_head:
             self._refuse(
-                _Refused(408, "the request's head was not complete in time; send it in one piece", "head_seconds")
+                _Refused(408, "the head of the request was not complete in time; send it at once", "head_seconds")
             )
         elif self._in_body:
             self._linger()
         else:
             if self._messages == 0:
-                self._count("head_seconds", "a client connected and sent no request")
+                self._count("head_seconds", "closed a connection: the client sent no request")
             self.transport.close()
 
     def _is_not_taken(self, now: float) -> bool:
-        """Whether the client has taken too little of what was written for it."""
+        """Return whether the client reads the response too slowly."""
         moved = acknowledged_bytes(self.transport) if self.transport.get_write_buffer_size() else None
         if moved is None:
             self._taking.restart()
             return False
         return self._taking.is_stalled(now, moved)
 
-    # What arrives
+    # Requests
 
     def data_received(self, data: bytes) -> None:
         if self._is_dropping:
             self._unread_bytes += len(data)
             if self._unread_bytes > bounds.LINGER_BYTES:
-                self._count("linger_bytes", "a client sent on after its last answer")
+                self._count("linger_bytes", "closed a connection: the client kept sending after the last response")
                 self.transport.abort()
             return
         messages, body_bytes = self._messages, self._body_bytes
@@ -179,8 +181,8 @@ class BoundedProtocol(HttpToolsProtocol):
             try:
                 self.parser.feed_data(rest)
             except httptools.HttpParserUpgrade as upgrade:
-                # The parser has skipped the body. The request is read again as one that asks for no upgrade, which
-                # servers may ignore; otherwise its body would be taken for the next request.
+                # The parser has skipped the body. Servers may ignore an upgrade, so the head is parsed again without
+                # it; otherwise the body would be parsed as the next request.
                 rest = memoryview(rest)[upgrade.args[0] :]
                 self._is_upgrade = False
                 head = self._head_without_upgrade()
@@ -190,9 +192,9 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
 
     def _new_parser(self) -> httptools.HttpRequestParser:
-        """Return a parser with the one leniency allowed here, which replaces uvicorn's."""
-        # Otherwise data behind a request that asks to close the connection would prevent its answer.
-        # `on_message_begin` refuses a request there.
+        """Return a parser with only one leniency, instead of uvicorn's set."""
+        # Without it, data after a request with `Connection: close` would prevent its response. `on_message_begin`
+        # refuses such data.
         parser = httptools.HttpRequestParser(self)
         parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return parser
@@ -204,7 +206,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return b"".join([request_line, *lines, b"\r\n"])
 
     def _check_unparsed(self, received: int, content: int) -> None:
-        """Bound what belongs to one message, and of which the parser has told nothing yet."""
+        """Limit the bytes of a message that the parser has not reported yet."""
         if self._in_head:
             self._unparsed_bytes += received
             if self._unparsed_bytes > bounds.HEAD_BYTES:
@@ -238,7 +240,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
-            # A trailer's fields are dropped: nothing here reads them, and they must not pass for headers.
+            # The fields of a trailer are dropped, since they are not used and must not be taken for headers.
             self._trailers += 1
             if self._trailers > bounds.HEADERS:
                 raise _Refused(431, f"the trailer must have at most {bounds.HEADERS} fields", "headers")
@@ -248,7 +250,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _head_too_long(b"")
         if len(self.headers) >= bounds.HEADERS:
             raise _Refused(431, f"the request must have at most {bounds.HEADERS} headers", "headers")
-        # As uvicorn's, without the call: this is where a short request spends its time.
+        # The same as uvicorn's, without its call, since short requests spend most of their time here.
         name = name.lower()
         if name == b"host":
             self._hosts.append(value)
@@ -268,7 +270,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._is_upgrade = True
             return
         super().on_headers_complete()
-        self.cycle.transport = self._answers
+        self.cycle.transport = self._response_transport
         self._in_head, self._in_body = False, True
         self._deadline = math.inf
         self._is_last = not self.cycle.keep_alive
@@ -305,15 +307,15 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._in_body = False
         if self._answering is None and not self._is_dropping:
-            # The answer was there before the end of the body.
+            # The response was complete before the end of the body.
             self._await_request()
 
-    # What is answered
+    # Responses
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
         self._slot.working()
-        # Whatever the request before has noted in its context, such as who made it, is not this one's.
+        # Context variables of the previous request, such as its caller, must not apply to this one.
         task = self.loop.create_task(cycle.run_asgi(app), context=contextvars.Context())
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
@@ -327,7 +329,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing() or self._is_lingering:
             return
         if is_shed and self.pipeline:
-            # Those behind it would be refused one by one.
+            # The pipelined requests would be refused one by one.
             self.pipeline.clear()
             self.transport.close()
         elif self.pipeline:
@@ -340,15 +342,15 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self.flow.resume_reading()
             if self._in_body and self.expect_100_continue and self._body_bytes == 0:
-                # The client was not told to send its body, so what it sends next could be that or another request.
+                # The client got no 100 Continue, so what it sends next could be the body or another request.
                 self._linger()
             elif self._in_body:
-                # What is left of the body is read, unless it is much, so that the connection can be used again.
+                # Read the rest of the body, unless it is large, so that the connection can be reused.
                 self._deadline = self.loop.time() + bounds.LINGER_SECONDS
             elif not self._in_head:
                 self._await_request()
                 if is_shed:
-                    # A client that does not wait as it was told is not read meanwhile: refusing costs time too.
+                    # Do not read from a client that ignores Retry-After, since refusing costs time too.
                     self.flow.pause_reading()
                     self.loop.call_later(bounds.SHED_SECONDS, self._read_on)
 
@@ -361,7 +363,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = self.loop.time() + self._limits.keep_alive_seconds
 
     def _refuse(self, refused: _Refused) -> None:
-        """Answer an error and close, once the requests before it are answered; what arrives is dropped from here on."""
+        """Respond with an error after the responses to earlier requests, and close. Further input is dropped."""
         self._is_dropping = True
         self._deadline = math.inf
         if refused.bound is not None:
@@ -378,7 +380,7 @@ class BoundedProtocol(HttpToolsProtocol):
             if broken.response_started:
                 self.transport.abort()
             else:
-                # The application learns no more than that the client is gone, and has the request's id.
+                # The application only sees a disconnect; it provides the request's id.
                 state = broken.scope["state"]
                 state["refused"] = refused.status
                 self._answer_refused(refused, state.get("request_id"))
@@ -398,7 +400,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._linger()
 
     def _close(self) -> None:
-        """End the connection with the answer of a request, as this or the application asks."""
+        """Close the connection after a response, as requested by the client or the application."""
         is_complete = self._answering is not None and self._answering.response_complete
         if is_complete and (self._in_body or self._in_head or self._is_dropping or self.pipeline):
             self.pipeline.clear()
@@ -407,7 +409,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _linger(self) -> None:
-        """Close for writing and read on for a while, since a close with data unread could lose the answer."""
+        """Close for writing and keep reading for a while, since closing with unread data could lose the response."""
         self._is_dropping = self._is_lingering = True
         self._unread_bytes = 0
         self._deadline = self.loop.time() + bounds.LINGER_SECONDS

@@ -10,7 +10,7 @@ _ACKNOWLEDGED = slice(120, 128)
 
 
 class Progress:
-    """Compares the bytes moved in windows of time with `TRANSFER_RATE`."""
+    """Compares the bytes transferred in each time window with `TRANSFER_RATE`."""
 
     __slots__ = ("_mark", "_seconds", "_since")
 
@@ -20,11 +20,11 @@ class Progress:
         self._mark = 0
 
     def restart(self) -> None:
-        """Begin a new window with the next measurement."""
+        """Start a new window at the next measurement."""
         self._since = None
 
     def is_stalled(self, now: float, moved: int) -> bool:
-        """Note how many bytes have moved in all; return whether a whole window had too few."""
+        """Record the total number of bytes transferred. Return whether a whole window had too few."""
         if self._since is None:
             self._since, self._mark = now, moved
         elif now - self._since >= self._seconds:
@@ -35,7 +35,7 @@ class Progress:
 
 
 def acknowledged_bytes(transport: asyncio.Transport) -> int | None:
-    """Return how many bytes the client's system has taken in all; None where the system does not know."""
+    """Return the number of bytes that the client's system has acknowledged, or None if unknown."""
     connection: socket.socket | None = transport.get_extra_info("socket")
     if connection is None or not hasattr(socket, "TCP_INFO"):
         return None

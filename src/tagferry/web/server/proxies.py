@@ -1,10 +1,10 @@
-"""The client's address and scheme: those of the connection, or from the headers of trusted proxies.
+"""The client's address and scheme, from the connection or from the headers of trusted proxies.
 
-The last address in `X-Forwarded-For` that is not a trusted proxy's counts; any client may have written those before it.
-`Forwarded` (RFC 7239) is not read.
+The client's address is the last one in `X-Forwarded-For` that is not a trusted proxy's, since any client may have
+written those before it. `Forwarded` (RFC 7239) is ignored.
 
-`X-Forwarded-Proto` is also used from this machine. Otherwise registry clients behind a proxy that terminates TLS would
-be sent to http for their tokens, with their passwords. It affects the answer to that request only.
+`X-Forwarded-Proto` is also accepted from this machine. Otherwise registry clients behind a proxy that terminates TLS
+would be directed to http for their tokens, with their passwords. It affects only the response to that request.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -26,24 +26,24 @@ log = SparseEvents(__name__, seconds=3600.0)
 
 
 def trust(networks: Iterable[str]) -> Callable[[str], bool]:
-    """Return a test whether an address is in one of these networks, given as CIDRs or single addresses."""
+    """Return a predicate for addresses in these networks, which are CIDRs or single addresses."""
     parsed = tuple(ip_network(network) for network in networks)
     return lambda address: bool(parsed) and _is_in(parsed, address)
 
 
 class TrustedProxies:
-    """Puts the client's address and scheme into each request's scope.
+    """Middleware that sets the client's address and scheme in the scope of each request.
 
     Args:
-        app: what is served.
-        networks: the trusted proxies', as CIDRs or single addresses.
+        app: the application behind it.
+        networks: the trusted proxies, as CIDRs or single addresses.
     """
 
     def __init__(self, app: ASGIApp, networks: Iterable[str]) -> None:
         self._app = app
         self._is_trusted = trust(networks)
 
-    # No coroutine, which would be one more to go through at every turn of every request.
+    # Not a coroutine: one more would cost time in each step of every request.
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         client = scope.get("client")
         if client is not None:
@@ -58,25 +58,25 @@ class TrustedProxies:
         forwarded = [value for name, value in scope["headers"] if name == _FOR]
         if not self._is_trusted(peer):
             if forwarded:
-                log.warning("X-Forwarded-For is ignored: its sender is not in trusted_proxies", address=peer)
+                log.warning("ignored X-Forwarded-For: its sender is not in trusted_proxies", address=peer)
             if peer in _LOOPBACK and _scheme(scope) == "https":
                 scope["scheme"] = "https"
             return
         client = self._client(b",".join(forwarded))
         if client is not None:
-            # The port remains that of the proxy's connection, to distinguish connections.
+            # The port is that of the proxy's connection, to distinguish connections.
             scope["client"] = (str(client), scope["client"][1])
         if (scheme := _scheme(scope)) in _SCHEMES:
             scope["scheme"] = scheme
 
     def _client(self, forwarded: bytes) -> IpAddress | None:
-        """The last address that is no trusted proxy's; the first one of a row of trusted ones; None without one."""
+        """Return the last address that is not a trusted proxy's, the first if all are trusted, or None."""
         found: IpAddress | None = None
         hops = forwarded.decode("latin-1").rsplit(",", bounds.FORWARDED_HOPS)[-bounds.FORWARDED_HOPS :]
         for hop in reversed(hops):
             address = _parsed(hop)
             if address is None:
-                # The addresses before an invalid one cannot be checked.
+                # Addresses before an invalid one cannot be trusted.
                 return found
             found = address
             if not self._is_trusted(str(address)):
@@ -85,7 +85,7 @@ class TrustedProxies:
 
 
 def _scheme(scope: Scope) -> str:
-    """What the last proxy says that its client came by; empty where it says nothing."""
+    """Return the client's scheme as the last proxy reports it, or ""."""
     schemes = [value for name, value in scope["headers"] if name == _PROTO]
     return schemes[-1].rpartition(b",")[2].strip().lower().decode("latin-1") if schemes else ""
 
@@ -97,7 +97,7 @@ def _is_in(networks: Sequence[IPv4Network | IPv6Network], address: str) -> bool:
 
 
 def _parsed(text: str) -> IpAddress | None:
-    """An address as proxies write it: with a port or without, IPv6 in brackets or without; None where it is none."""
+    """Parse an address as proxies write it, with or without a port, with or without brackets; None if invalid."""
     text = text.strip(' \t"')[:64]
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,4 +1,4 @@
-"""Responses to requests that do not reach an application, in the error format of their path."""
+"""Responses to requests that are refused before they reach an application, in the error format of their path."""
 
 import json
 import uuid
@@ -9,9 +9,9 @@ from tagferry.registry.api.errors import error_document
 from tagferry.web.errors import ErrorCode, serialize
 
 RETRY_SECONDS = 5
-"""After how long a client that was refused for overload should try again."""
+"""The `Retry-After` of responses that refuse a request because of overload."""
 NOSNIFF = (b"x-content-type-options", b"nosniff")
-"""Keeps browsers from taking content for something else than it is said to be; it is on every answer."""
+"""A header of every response that keeps browsers from guessing another content type."""
 
 _OVERLOAD = frozenset({429, 503})
 
@@ -22,10 +22,10 @@ def refusal(status: int, message: str, path: str, request_id: str | None = None)
     """Return the headers and the body of an error.
 
     Args:
-        status: its HTTP status.
-        message: what is wrong, and what to do.
-        path: what the request asks for, as far as that is known: below `/v2/` clients expect a registry's errors.
-        request_id: the request's id, if it has one already.
+        status: the HTTP status.
+        message: the error message.
+        path: the request's path, if known; below `/v2/`, clients expect a registry's errors.
+        request_id: the request's id, if it already has one.
     """
     request_id = request_id or uuid.uuid4().hex
     if path.startswith("/v2/") and not path.startswith("/v2/manage/"):
@@ -42,13 +42,13 @@ def refusal(status: int, message: str, path: str, request_id: str | None = None)
 def raw_refusal(
     status: int, message: str, path: str, more: Sequence[Header] = (), *, request_id: str | None = None
 ) -> bytes:
-    """Return the same as the bytes of an answer after which the connection is closed."""
+    """Return the bytes of an error response after which the connection is closed; the arguments are `refusal`'s."""
     headers, body = refusal(status, message, path, request_id)
     return _raw(status, [*more, *headers], body)
 
 
 def no_slot() -> bytes:
-    """Return what a connection is sent for which there is no slot; its path is unknown, so this has both forms."""
+    """Return the response to a connection without a slot. Its path is unknown, so the body has both error formats."""
     message = f"too many connections; try again in {RETRY_SECONDS} seconds"
     headers, body = refusal(503, message, "/")
     document = json.loads(body)

@@ -1,4 +1,4 @@
-"""Serves ASGI applications on their addresses, several in one process and one event loop."""
+"""Serve several ASGI applications, each on its own address, in one event loop."""
 
 import asyncio
 import signal
@@ -29,10 +29,10 @@ _BACKLOG = 2048
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An application and where it listens.
+    """An application and its listen address.
 
     Attributes:
-        address: HOST:PORT.
+        address: the address, as HOST:PORT.
     """
 
     app: ASGIApp
@@ -42,17 +42,17 @@ class Listener:
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals alone, since there may be several in the process, and sleeps while nothing comes in.
+    """A uvicorn server without signal handlers, of which a process may run several, and without polling while idle.
 
     Args:
-        listener: what is served.
-        listening: its socket.
-        number: the listener's among all in the process.
-        connections: the slots that they share.
-        limits: settings.
+        listener: the application and its address.
+        listening: the listening socket.
+        number: the listener's number in the process.
+        connections: the slots that the listeners share.
+        limits: the limits.
 
     Attributes:
-        leaving: set to end it.
+        leaving: set this event to stop the server.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class _Server(uvicorn.Server):
             tls=self._tls,
             handshake_seconds=self._limits.head_seconds,
         )
-        self.servers = [acceptor]  # type: ignore[list-item]  # all that is asked of them is to close
+        self.servers = [acceptor]  # type: ignore[list-item]  # only their `close` is called
         self.started = True
 
     def _protocol(self, slot: Slot) -> BoundedProtocol:
         return BoundedProtocol(self.config, self.server_state, slot, self._limits)
 
     async def main_loop(self) -> None:
-        # Every tenth tick, of which this always is one, renews the Date header.
+        # Tick 0 counts as every tenth tick, which renews the Date header.
         while not (await self.on_tick(0) or self.leaving.is_set()):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_SECONDS):
@@ -117,16 +117,16 @@ class _Server(uvicorn.Server):
 async def listening(
     listeners: Sequence[Listener], limits: LimitSettings | None = None, *, proxies: Sequence[str] = ()
 ) -> AsyncIterator[None]:
-    """Serve while the context is open; requests under way are given ten seconds at the end.
+    """Serve while the context is entered. On exit, requests in progress get ten seconds to finish.
 
     Args:
-        listeners: what is served, and where.
-        limits: how much clients may take; by default what the settings have as defaults.
-        proxies: networks whose connections are many clients', so that they have no limit of their own.
+        listeners: the applications and their addresses.
+        limits: the limits; by default those of the default settings.
+        proxies: networks of proxies, which are exempt from the limit of connections per address.
 
     Raises:
-        Unavailable: an address is in use or not this machine's; nothing is served then.
-        Invalid: a certificate or key is missing or of no use.
+        Unavailable: an address is in use or not local; then nothing is served.
+        Invalid: a certificate or key is missing or invalid.
     """
     limits = limits or LimitSettings()
     most = affordable_connections(limits.connections, raise_descriptor_limit())
@@ -197,9 +197,9 @@ def _bind(address: str) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, int(port)))
-        # From here on clients can connect, although the first is accepted a moment later.
+        # Clients can connect from now on; connections are accepted a moment later.
         bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
-        raise Unavailable(f"{address} cannot be listened on: {error.strerror or error}") from None
+        raise Unavailable(f"cannot listen on {address}: {error.strerror or error}") from None
     return bound

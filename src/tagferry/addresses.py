@@ -10,7 +10,7 @@ _LONGEST = 64
 
 
 def parse_address(text: str) -> IpAddress | None:
-    """Return an IP address, without its zone index, an IPv4-mapped one as IPv4; None if the text is none."""
+    """Parse an IP address, without its zone index, and an IPv4-mapped one as IPv4; None if it is invalid."""
     try:
         address = ip_address(text.partition("%")[0] if ":" in text else text)
     except ValueError:
@@ -20,9 +20,9 @@ def parse_address(text: str) -> IpAddress | None:
 
 @lru_cache(maxsize=1024)
 def client_source(address: str) -> str:
-    """Return the address by which a client is counted.
+    """Return the address under which a client is counted.
 
-    For IPv6 that is the network of its first 64 bits, since a client usually has all addresses of one.
+    For IPv6, this is the /64 network, since a client usually has all addresses of one.
     """
     parsed = parse_address(address) if ":" in address else None
     if parsed is None:

@@ -1,13 +1,13 @@
-"""Docker Hub, which has several names and leaves a part of its repositories' names out."""
+"""Docker Hub, which has several host names and implies the prefix of official images."""
 
 from urllib.parse import urlsplit
 
 from tagferry.names import RepositoryName
 
 URL = "https://registry-1.docker.io"
-"""Where its registry is."""
+"""The URL of its registry."""
 HOSTS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
-"""The names that mean this registry."""
+"""The host names of its registry."""
 LOGIN_KEY = "https://index.docker.io/v1/"
 """The key under which docker stores its credentials."""
 _OFFICIAL = "library"
@@ -15,7 +15,7 @@ _PATHS = frozenset({"", "/", "/v1", "/v1/", "/v2", "/v2/"})
 
 
 def registry_url(value: str) -> str:
-    """Return the URL of the registry if the value is one of Docker Hub's names, with or without a scheme and `/v1/`."""
+    """Return the registry's URL if the value is one of Docker Hub's names, with or without a scheme and `/v1/`."""
     try:
         parts = urlsplit(value if "://" in value else f"//{value}")
         is_hub = parts.hostname in HOSTS and parts.port in (None, 80, 443)
@@ -30,5 +30,5 @@ def is_hub(url: str) -> bool:
 
 
 def full_name(repository: RepositoryName) -> RepositoryName:
-    """Return the name that the registry knows: official images, such as `alpine`, are in `library`."""
+    """Return the full name of a repository: official images, such as `alpine`, are in `library`."""
     return repository if "/" in repository else RepositoryName(f"{_OFFICIAL}/{repository}")

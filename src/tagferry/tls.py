@@ -1,4 +1,4 @@
-"""TLS contexts that follow their files: what is renewed counts for the next connection, without a restart."""
+"""TLS contexts that follow their files: new connections use renewed files without a restart."""
 
 import ssl
 from collections.abc import Callable, Sequence
@@ -16,14 +16,14 @@ log = Events(__name__)
 
 
 class ReloadingContext:
-    """A context that is built again after its files have changed; connections that are open keep the one they have.
+    """A context that is rebuilt when its files change; open connections keep their context.
 
-    Files may be written one after the other: where they do not fit together, the last context that could be built
-    stays in use, which is logged once, until they have changed again.
+    Files may be replaced one after the other. While they do not match, the last valid context stays in use, which is
+    logged once per change.
 
     Args:
-        build: makes the context; raises Invalid if a file cannot be used.
-        files: what it is made of.
+        build: builds the context; raises Invalid if a file is unusable.
+        files: the files that the context is built from.
     """
 
     def __init__(self, build: Callable[[], ssl.SSLContext], files: Sequence["Path"]) -> None:
@@ -33,7 +33,7 @@ class ReloadingContext:
         self._seen: tuple[FileStamp | None, ...] = ()
 
     def current(self) -> ssl.SSLContext:
-        """The context for a new connection; raises Invalid where there never was one."""
+        """Return the context for a new connection; raise Invalid if none could ever be built."""
         seen = tuple(file_stamp(file) for file in self._files)
         if self._context is None:
             self._context, self._seen = self._build(), seen
@@ -50,14 +50,14 @@ class ReloadingContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTls:
-    """Whom a client trusts, and what it shows of itself.
+    """A client's trusted authorities and its own certificate.
 
     Attributes:
-        ca_file: PEM file with authorities to trust in addition to the system's.
-        ca_only: trust those in `ca_file` alone.
-        skip_verify: take any certificate.
-        certificate: PEM file with the client's certificate and those between it and its authority.
-        key: PEM file with its key, not encrypted.
+        ca_file: PEM file of authorities to trust in addition to the system's.
+        ca_only: trust only the authorities in `ca_file`.
+        skip_verify: accept any certificate.
+        certificate: PEM file of the client's certificate and its intermediate certificates.
+        key: PEM file of its key, not encrypted.
     """
 
     ca_file: "Path | None" = None
@@ -67,17 +67,17 @@ class ClientTls:
     key: "Path | None" = None
 
     def reloading(self, *, with_certificate: bool) -> ReloadingContext:
-        """A context as this says, kept up to date; it shows the certificate where it is `with_certificate`."""
+        """Return a context that follows the files; it presents the client's certificate if `with_certificate`."""
         files = [self.ca_file, *((self.certificate, self.key) if with_certificate else ())]
         return ReloadingContext(
             lambda: self.context(with_certificate=with_certificate), [file for file in files if file is not None]
         )
 
     def context(self, *, with_certificate: bool = False) -> ssl.SSLContext:
-        """A context as this says now.
+        """Build a context from the current files.
 
         Raises:
-            Invalid: names the setting whose file is missing or of no use.
+            Invalid: names the setting whose file is missing or unusable.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if self.ca_only else ssl.create_default_context()
         self._load(context, with_certificate=with_certificate)
@@ -87,7 +87,7 @@ class ClientTls:
         return context
 
     def check(self) -> None:
-        """Raise Invalid as `context` does; the system's authorities are not read for this."""
+        """Raise Invalid as `context` does, without loading the system's authorities."""
         self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), with_certificate=True)
 
     def _load(self, context: ssl.SSLContext, *, with_certificate: bool) -> None:
@@ -104,10 +104,10 @@ class ClientTls:
 
 
 class ClientContexts:
-    """A client's contexts for new connections, made when they are needed.
+    """A client's contexts for new connections, built on first use.
 
     Args:
-        tls: whom to trust, and what to show; by default the system's authorities, and nothing.
+        tls: trusted authorities and client certificate; by default the system's authorities and no certificate.
     """
 
     def __init__(self, tls: ClientTls | None = None) -> None:
@@ -115,17 +115,17 @@ class ClientContexts:
         self._reloading: dict[bool, ReloadingContext] = {}
 
     def current(self, *, with_certificate: bool) -> ssl.SSLContext:
-        """The one that shows the client's certificate, or the one that does not; raises Invalid as `ClientTls`."""
+        """Return the context with or without the client's certificate; raise Invalid as `ClientTls`."""
         if with_certificate not in self._reloading:
             self._reloading[with_certificate] = self._tls.reloading(with_certificate=with_certificate)
         return self._reloading[with_certificate].current()
 
 
 def server_context(certificate: "Path", key: "Path") -> ssl.SSLContext:
-    """A server's context, whose new connections show the certificate that is in the files now.
+    """Return a server context whose new connections present the certificate that is currently in the files.
 
     Raises:
-        Invalid: names the setting whose file is missing or of no use.
+        Invalid: names the setting whose file is missing or unusable.
     """
 
     def build() -> ssl.SSLContext:
@@ -136,7 +136,7 @@ def server_context(certificate: "Path", key: "Path") -> ssl.SSLContext:
     reloading = ReloadingContext(build, (certificate, key))
 
     def renew(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        # OpenSSL calls this for each handshake, whether the client names a host or not.
+        # OpenSSL calls this for every handshake, even if the client sends no server name.
         connection.context = reloading.current()
 
     context = reloading.current()

@@ -145,7 +145,7 @@ async def test_a_token_to_pull_is_no_token_to_push(tmp_path: Path):
             "answered 400 No required SSL certificate was sent",
         ),
         ("docker-registry behind nginx", ("ca_file",), "set ca_file to trust it"),
-        ("docker-registry with htpasswd behind nginx", ("username", "password"), "asks for credentials"),
+        ("docker-registry with htpasswd behind nginx", ("username", "password"), "requires credentials"),
     ],
 )
 async def test_what_is_missing_to_reach_a_registry_is_named(

@@ -1,4 +1,4 @@
-"""A registry that answers no question that a client can do without, in front of a real one."""
+"""A registry without optional features, in front of a real one."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ class BareRegistry:
     """Refuses HEAD and mounts, and ignores ranges and conditions.
 
     Args:
-        app: the ASGI application of a registry that does all that.
+        app: the ASGI application of a registry that supports them.
     """
 
     def __init__(self, app: Any) -> None:

@@ -1,4 +1,4 @@
-"""A way to a server that breaks now and then, and counts what went over it."""
+"""A forwarder to a server that breaks connections and counts bytes."""
 
 import asyncio
 import contextlib
@@ -16,10 +16,10 @@ class BreakingProxy:
 
     Attributes:
         url: the address to use instead of the server's.
-        sent: bytes that went to the server.
-        received: bytes that came from it.
-        breaks: how often a connection was broken.
-        is_open: cleared, nothing passes any more, and nobody is told.
+        sent: bytes sent to the server.
+        received: bytes received from it.
+        breaks: number of broken connections.
+        is_open: once cleared, nothing is forwarded any more, and no peer is notified.
     """
 
     url: str = ""
@@ -31,12 +31,12 @@ class BreakingProxy:
     receive_breaks: Iterator[int] = field(default_factory=lambda: iter(()))
 
     def break_sending(self, *at: int) -> None:
-        """Break the connection that carries the byte with this number of those sent, for each number."""
+        """Break the connection that carries the sent byte with this number, for each number."""
         self.send_breaks = iter(sorted(at))
         self._next_send = next(self.send_breaks, None)
 
     def break_receiving(self, *at: int) -> None:
-        """Break the connection that carries the byte with this number of those received, for each number."""
+        """Break the connection that carries the received byte with this number, for each number."""
         self.receive_breaks = iter(sorted(at))
         self._next_receive = next(self.receive_breaks, None)
 
@@ -109,5 +109,5 @@ async def breaking_proxy(url: str) -> AsyncIterator[BreakingProxy]:
         for connection in connections:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
-        # A transport that was aborted closes its socket in the loop's next round.
+        # An aborted transport closes its socket in the next iteration of the loop.
         await asyncio.sleep(0)

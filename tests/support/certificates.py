@@ -20,19 +20,19 @@ class Authority:
         self._signed = _sign(self._name, self._key, self._name, self._key, hosts=(), ca=True)
 
     def write(self, path: Path) -> Path:
-        """Write the authority's own certificate, for who is to trust it."""
+        """Write the authority's own certificate."""
         path.write_bytes(self._signed.public_bytes(serialization.Encoding.PEM))
         return path
 
     def issue(self, path: Path, *hosts: str, name: str = "leaf", expired: bool = False, early: bool = False) -> Path:
-        """Write a file with a certificate for these hosts, names or addresses, and its key.
+        """Write a file with a certificate for these host names or addresses, and its key.
 
         Args:
             path: the file.
-            hosts: names and addresses.
-            name: whose certificate it is.
-            expired: whether it was valid until an hour ago.
-            early: whether it will be valid in two days only.
+            hosts: host names and addresses.
+            name: the common name.
+            expired: whether the certificate expired an hour ago.
+            early: whether the certificate becomes valid in two days.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         number = x509.random_serial_number()
@@ -52,7 +52,7 @@ def loopback_certificate(folder: Path) -> Path:
 
 
 def encrypted_key(path: Path) -> Path:
-    """Write a key that only a password opens."""
+    """Write a key that is encrypted with a password."""
     locked = serialization.BestAvailableEncryption(b"secret")
     key = ec.generate_private_key(ec.SECP256R1())
     path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked))

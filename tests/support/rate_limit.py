@@ -1,4 +1,4 @@
-"""A limit for how many requests a second an application answers, as registries have it."""
+"""A limit on requests per second, like those of registries."""
 
 import json
 import time
@@ -10,11 +10,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 @dataclass
 class Bucket:
-    """Tokens that come at a rate, up to a number.
+    """A token bucket.
 
     Attributes:
-        rate: tokens a second.
-        most: tokens that it holds, and holds at first.
+        rate: tokens per second.
+        most: capacity and initial number of tokens.
     """
 
     rate: float
@@ -38,11 +38,11 @@ class Bucket:
 
 @dataclass
 class RateLimited:
-    """An application that refuses what comes too often, unread, and always asks to come back after a second.
+    """An application that refuses excess requests without reading them, and asks clients to retry after a second.
 
     Attributes:
-        granted: requests that were passed on.
-        refused: requests that were not.
+        granted: forwarded requests.
+        refused: refused requests.
     """
 
     app: ASGIApp

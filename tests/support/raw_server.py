@@ -1,4 +1,4 @@
-"""A server of raw bytes, for what no proper HTTP server would do."""
+"""A server of raw bytes, for what no proper HTTP server would send."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,7 +10,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 @asynccontextmanager
 async def listening(handler: Handler) -> AsyncIterator[str]:
-    """A server of raw bytes; yields its address."""
+    """Run a server of raw bytes; yield its address."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -1,4 +1,4 @@
-"""A proxy for HTTP that does what a test tells it: it tunnels and relays, asks for a password, and counts."""
+"""An HTTP proxy that follows a test's script: it tunnels, relays, requires a password, and counts."""
 
 import asyncio
 import ssl
@@ -13,16 +13,16 @@ _STEP = 64 * 1024
 
 @dataclass
 class ScriptedProxy:
-    """The script, and what was asked.
+    """The script and the received requests.
 
     Attributes:
-        url: where it listens.
-        login: `user:password` that it asks for; nothing for no login.
-        hosts: where names lead, as HOST:PORT by HOST:PORT; others are looked up.
-        refusal: what it answers to each request, instead of doing what it is asked to; nothing to have it done.
+        url: the address.
+        login: the required `user:password`; empty for no login.
+        hosts: the targets of names, as HOST:PORT by HOST:PORT; other names are resolved.
+        refusal: the response to every request; empty to serve them.
         asked: the first line of every request, in the order of arrival.
-        logins: what each request brought as `Proxy-Authorization`.
-        relayed: bytes that went to the hosts behind it.
+        logins: the `Proxy-Authorization` of every request.
+        relayed: bytes sent to the hosts behind the proxy.
     """
 
     url: str = ""
@@ -38,7 +38,7 @@ class ScriptedProxy:
         return self.url.replace("://", f"://{self.login}@")
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take one connection."""
+        """Serve one connection."""
         with closing(writer), suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             first, *lines = head.decode("latin-1").split("\r\n")
@@ -87,7 +87,7 @@ class ScriptedProxy:
 
 @asynccontextmanager
 async def scripted_proxy(*, tls: ssl.SSLContext | None = None, login: str = "") -> AsyncIterator[ScriptedProxy]:
-    """Run a proxy on a free port of loopback, over TLS if a server's context is given."""
+    """Run a proxy on a free port of loopback, over TLS if a server context is given."""
     proxy = ScriptedProxy(login=login)
     serving: set[asyncio.Task[None]] = set()
 

@@ -1,6 +1,6 @@
-"""A registry that does what a test tells it: answers in order, faults, delays, tokens.
+"""A registry that follows a test's script: ordered replies, faults, delays and tokens.
 
-Entries are used up one by one; a request for which there is none is answered 404 with the code UNSCRIPTED.
+Each reply is used once; a request without a reply gets 404 with the code UNSCRIPTED.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from aiohttp import web
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A request that came in.
+    """A received request.
 
     Attributes:
-        peer: the common name in the client's certificate, where it showed one.
+        peer: the common name of the client's certificate, if it presented one.
     """
 
     method: str
@@ -34,14 +34,14 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """An answer, or a fault.
+    """A response, or a fault.
 
     Attributes:
         delay: seconds before anything is sent.
         truncate_to: send this many bytes of the body, then close the connection.
-        drop: close the connection instead of answering.
-        unread: answer before the request's body is read.
-        raw: send these bytes instead, head and all, and close the connection.
+        drop: close the connection instead of responding.
+        unread: respond before the request's body is read.
+        raw: send these bytes instead, including the head, and close the connection.
         trickle: seconds between the eighths of the body.
     """
 
@@ -60,21 +60,21 @@ Answering = Reply | Callable[[Asked], Reply]
 
 
 def said(document: Any, **terms: Any) -> Reply:
-    """A reply with a JSON document."""
+    """Return a reply with a JSON document."""
     return Reply(body=json.dumps(document).encode(), **terms)
 
 
 def error(status: int, code: str, message: str = "", **terms: Any) -> Reply:
-    """A reply in the distribution-spec's form for errors."""
+    """Return a reply in the distribution-spec's format for errors."""
     return said({"errors": [{"code": code, "message": message}]}, status=status, **terms)
 
 
 class ScriptedRegistry:
-    """The script, and what was asked.
+    """The script and the received requests.
 
     Attributes:
-        url: where it listens, once it does.
-        asked: every request, in the order of arrival.
+        url: the address, once it listens.
+        asked: all requests, in the order of arrival.
     """
 
     def __init__(self) -> None:
@@ -84,19 +84,19 @@ class ScriptedRegistry:
         self._always: list[tuple[str, str, Answering]] = []
 
     def on(self, method: str, path: str, *replies: Answering) -> None:
-        """Answer the next requests for a path (which may hold `*`) with these replies, one each."""
+        """Answer the next requests for a path (which may contain `*`) with these replies, one each."""
         self._once.append((method, path, deque(replies)))
 
     def always(self, method: str, path: str, reply: Answering) -> None:
-        """Answer every request for a path that no one-shot reply is left for."""
+        """Answer every request for a path that has no one-shot reply left."""
         self._always.append((method, path, reply))
 
     def lines(self) -> list[str]:
-        """What was asked, as `METHOD path`."""
+        """Return the requests as `METHOD path`."""
         return [f"{asked.method} {asked.path}" for asked in self.asked]
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Take one request."""
+        """Handle one request."""
         reply = self._find(request.method, request.path)
         unread = isinstance(reply, Reply) and reply.unread
         if not unread and request.headers.get("Expect") == "100-continue" and request.transport is not None:
@@ -125,7 +125,7 @@ class ScriptedRegistry:
 
 @asynccontextmanager
 async def scripted_registry(*, tls: ssl.SSLContext | None = None) -> AsyncIterator[ScriptedRegistry]:
-    """Run a scripted registry on a free port of loopback, over TLS if a server's context is given."""
+    """Run a scripted registry on a free port of loopback, over TLS if a server context is given."""
     script = ScriptedRegistry()
     runner = web.ServerRunner(web.Server(script.handle, access_log=None), shutdown_timeout=1.0)
     await runner.setup()
@@ -152,7 +152,7 @@ def _close(request: web.BaseRequest) -> None:
 
 
 async def send(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
-    """Send a reply, or make the fault that it describes."""
+    """Send a reply, or produce its fault."""
     await asyncio.sleep(reply.delay)
     if reply.drop:
         _close(request)
@@ -191,6 +191,6 @@ async def _write(response: web.StreamResponse, reply: Reply) -> None:
 
 
 def _close_politely(request: web.BaseRequest) -> None:
-    """Close after what was written is sent, as an abort might take it back."""
+    """Close after the written bytes are sent, since an abort may discard them."""
     if request.transport is not None:
         request.transport.close()

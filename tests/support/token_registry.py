@@ -1,4 +1,4 @@
-"""A scripted registry that keeps images and decides who may see them, as registries with private repositories do."""
+"""A scripted registry that stores images and controls access to them, like registries with private repositories."""
 
 import base64
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from tests.support.images import SampleImage
 from tests.support.scripted_registry import Asked, Reply, ScriptedRegistry, error, said
 
 Grants = Callable[[str, str], str]
-"""Which actions of a scope's are granted to a user, given the user's name and the scope."""
+"""Returns the actions of a scope that are granted to a user, given the user's name and the scope."""
 
 
 class TokenRegistry:
@@ -19,12 +19,12 @@ class TokenRegistry:
     Attributes:
         manifests: by repository and reference.
         passwords: of its users; with `basic`, they are sent to the registry itself.
-        challenges: whether `GET /v2/` without an authorization is answered 401; else 200.
-        hides: whether what a caller may not read is reported as missing, instead of asking who is calling.
+        challenges: whether `GET /v2/` without an authorization returns 401 instead of 200.
+        hides: whether it reports what a caller may not read as missing, instead of sending a challenge.
         head_misses: whether HEAD reports every manifest as missing.
-        basic: whether users authenticate by Basic instead of tokens.
+        basic: whether users authenticate with Basic instead of tokens.
         grants: what is granted of a scope.
-        scopes: of every token that was given, in order.
+        scopes: the scopes of all issued tokens, in order.
     """
 
     def __init__(self, script: ScriptedRegistry, *, hides: bool = False, challenges: bool = True) -> None:
@@ -47,19 +47,19 @@ class TokenRegistry:
             script.always(method, "/v2/*", self._answer)
 
     def hold(self, repository: str, tag: str, sample: SampleImage) -> None:
-        """Have an image in a repository."""
+        """Store an image in a repository."""
         for manifest in sample.all_manifests:
             self.manifests[repository, manifest.digest] = manifest
         self.manifests[repository, tag] = sample.manifest
         self.blobs |= {str(digest): content for digest, content in sample.all_blobs.items()}
 
     def at(self, repository: str, tag: str) -> Digest | None:
-        """What a tag points to."""
+        """Return what a tag points to."""
         found = self.manifests.get((repository, tag))
         return found.digest if found else None
 
     def _user(self, authorization: str) -> str | None:
-        """The user whom Basic credentials are of; empty for nobody, None where they are wrong."""
+        """Return the user of Basic credentials; an empty string if there are none, None if they are wrong."""
         if not authorization.startswith("Basic "):
             return ""
         name, _, password = base64.b64decode(authorization[6:]).decode().partition(":")
@@ -87,7 +87,7 @@ class TokenRegistry:
         )
 
     def challenge(self, scope: str = "") -> Reply:
-        """Ask who is calling."""
+        """Return a reply with a challenge."""
         if self.basic:
             return error(401, "UNAUTHORIZED", headers={"WWW-Authenticate": 'Basic realm="r"'})
         named = f',scope="{scope}"' if scope else ""
@@ -144,7 +144,7 @@ class TokenRegistry:
 
 
 def _parts(path: str) -> tuple[str, str, str]:
-    """The kind of a request, its repository, and the reference."""
+    """Return the kind of a request, its repository and its reference."""
     for kind in ("manifests", "tags", "referrers", "blobs"):
         name, found, rest = path.removeprefix("/v2/").partition(f"/{kind}/")
         if found:

@@ -1,7 +1,7 @@
-"""A token server for docker-registry, which signs what it grants (distribution, "Token Authentication Specification").
+"""A token server for docker-registry that signs its tokens (distribution, "Token Authentication Specification").
 
-It grants what is asked for and no more, so that a token for `pull` is refused at a push. How it answers besides is a
-test's to say.
+It grants exactly the requested scopes, so that a token for `pull` is refused for a push. Tests configure its other
+behavior.
 """
 
 import base64
@@ -26,22 +26,22 @@ ISSUER, SERVICE = "tests", "registry of tests"
 USERNAME, PASSWORD = "ferry", "s3cret"
 LOGIN = f"Basic {base64.b64encode(f'{USERNAME}:{PASSWORD}'.encode()).decode()}"
 REGISTRY_LEEWAY = 60
-"""Seconds that distribution 2.8 and later take a token for after it has expired."""
+"""Seconds for which distribution 2.8 and later accept an expired token."""
 
 
 @dataclass
 class TokenServer:
-    """The server, and how it answers.
+    """The server and its behavior.
 
     Attributes:
-        url: where tokens are given.
-        certificate: PEM file by which its signatures are verified.
-        lifetime: seconds that the registry takes a token for.
-        told_lifetime: seconds that it says a token lasts; None where it does not say.
-        called: what it calls the token in its answer.
-        redirects: it redirects to where it gives tokens.
-        wrong_answers: what it answers to the next requests instead: a status and a body.
-        granted: the scopes of the tokens that it has given, in their order.
+        url: the address of the token endpoint.
+        certificate: PEM file to verify its signatures.
+        lifetime: seconds for which the registry accepts a token.
+        told_lifetime: the lifetime in the response; None to omit it.
+        called: the name of the token in the response.
+        redirects: whether it redirects to the token endpoint.
+        wrong_answers: the responses to the next requests instead: a status and a body.
+        granted: the scopes of all issued tokens, in order.
     """
 
     url: str
@@ -61,7 +61,7 @@ class TokenServer:
         self._chain = x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
 
     async def give(self, request: web.Request) -> web.Response:
-        """Answer a request for a token."""
+        """Handle a token request."""
         if self.redirects and "again" not in request.query:
             raise web.HTTPTemporaryRedirect(str(request.url.update_query(again="1")))
         if self.wrong_answers:
@@ -98,7 +98,7 @@ class TokenServer:
 
 @asynccontextmanager
 async def token_server(folder: Path) -> AsyncIterator[TokenServer]:
-    """Run one on a free port of loopback; its key is in the folder."""
+    """Run a token server on a free port of loopback; its key is in the folder."""
     application = web.Application()
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     certificate = Authority("tokens").issue(folder / "tokens.pem", name="tokens")

@@ -1,4 +1,4 @@
-"""Clients are counted by their address, and hosts are recognized as addresses, in every spelling."""
+"""Clients are counted by their address, and addresses are recognized in every notation."""
 
 import pytest
 
@@ -35,5 +35,5 @@ def test_an_ipv6_client_is_counted_by_its_network(address: str, source: str):
         ("", None),
     ],
 )
-def test_an_address_is_told_from_a_name(text: str, address: str | None):
+def test_addresses_are_distinguished_from_names(text: str, address: str | None):
     assert (None if (found := parse_address(text)) is None else str(found)) == address

@@ -1,4 +1,4 @@
-"""Docker Hub's names all mean one registry."""
+"""All names of Docker Hub mean one registry."""
 
 import pytest
 

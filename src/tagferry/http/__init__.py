@@ -1,1 +1,1 @@
-"""HTTP/1.1 as a client: connections, bodies, proxies. Knows nothing of registries."""
+"""HTTP/1.1 client: connections, bodies and proxies. Independent of registries."""

@@ -1,8 +1,9 @@
-"""The network zones into which a registry may lead: not into private ones, unless it is in such a zone itself.
+"""Address policy: the network zones to which a registry may redirect requests.
 
-A registry names other hosts, in redirects, Locations and challenges. Requests to them come from this machine, so they
-could reach services that are closed to others: on loopback, a cloud's metadata, in a private network. The address of a
-name is known only when the connection is made, so that is when it is checked.
+A registry names other hosts in redirects, Locations and challenges. Requests to them are sent from this machine and
+could reach services that are closed to others: on loopback, in a private network, or a cloud's metadata service. So a
+registry may name private addresses only if it has one itself. The address of a name is known only when the connection
+is made, and is checked then.
 """
 
 import socket
@@ -15,7 +16,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 class Zone(IntEnum):
-    """Where an address can be reached from; the smaller, the more widely."""
+    """The zone from which an address is reachable, in order from the widest to the narrowest."""
 
     PUBLIC = 0
     PRIVATE = 1
@@ -28,17 +29,17 @@ class Zone(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """The addresses at which connections may end.
+    """The addresses to which connections may be made.
 
     Attributes:
-        zone: where the host is that leads there. It may lead to public addresses and within its own zone, and from a
-            zone that is not public to private addresses; None means anywhere.
+        zone: the zone of the host that named the address. Public addresses and addresses in the same zone are allowed;
+            private addresses are allowed unless the zone is public. None allows all addresses.
     """
 
     zone: Zone | None = None
 
     def allows(self, zone: Zone) -> bool:
-        """Return whether connections may end at an address of this zone."""
+        """Return whether connections to addresses in this zone are allowed."""
         if self.zone is None or zone in (Zone.PUBLIC, self.zone):
             return True
         return zone is Zone.PRIVATE and self.zone is not Zone.PUBLIC
@@ -48,18 +49,18 @@ ANY_ADDRESS = AddressPolicy()
 
 
 class AddressForbidden(Exception):
-    """A host may not be connected to, because of the address that it has."""
+    """The address policy forbids connections to a host's address."""
 
     def __init__(self, zone: Zone) -> None:
-        super().__init__(f"it is at a {zone} address")
+        super().__init__(f"the host has a {zone} address")
         self.zone = zone
 
 
 @lru_cache(maxsize=1024)
 def zone_of(address: str) -> Zone:
-    """The zone of an IP address; raises ValueError where it is none."""
+    """Return the zone of an IP address; raise ValueError if the text is not an IP address."""
     found = _plain(ip_address(address.partition("%")[0]))
-    # A connection to the unspecified address ends at this machine.
+    # A connection to the unspecified address reaches this machine.
     if found.is_loopback or found.is_unspecified:
         return Zone.LOOPBACK
     if found.is_link_local:
@@ -69,7 +70,7 @@ def zone_of(address: str) -> Zone:
 
 
 def zone_of_host(host: str) -> Zone | None:
-    """The zone of a host that is an address in any form that resolvers know, or this machine; None for other names."""
+    """Return the zone of localhost or of an address in any form that resolvers accept; None for other names."""
     name = host.lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):
         return Zone.LOOPBACK
@@ -78,14 +79,14 @@ def zone_of_host(host: str) -> Zone | None:
     except ValueError:
         pass
     try:
-        # 127.1, 0x7f000001 and 2130706433 are addresses too (inet_aton(3)).
+        # 127.1, 0x7f000001 and 2130706433 are addresses, too (inet_aton(3)).
         return zone_of(socket.inet_ntoa(socket.inet_aton(name)))
     except (OSError, UnicodeError):
         return None
 
 
 def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address within one of IPv6 that only wraps it; any other one as it is."""
+    """Return the IPv4 address that an IPv6 address embeds; other addresses unchanged."""
     if isinstance(address, IPv4Address):
         return address
     if address.ipv4_mapped is not None:
@@ -95,5 +96,5 @@ def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     last = IPv4Address(int(address) & 0xFFFFFFFF)
     if address in _NAT64:
         return last
-    # ::127.0.0.1, the IPv4-compatible form; :: and ::1 are addresses of their own.
+    # ::127.0.0.1 has the IPv4-compatible form; :: and ::1 are ordinary addresses.
     return last if 1 < int(address) <= 0xFFFFFFFF else address

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection: requests follow one another on it, bodies stream both ways (RFC 9112).
+"""One HTTP/1.1 connection that serves one exchange at a time and streams bodies both ways (RFC 9112).
 
-Bytes of a body go through untouched and uncopied; what is not read stops the sender, what is not taken stops the
-source. Why this is not left to a general client library: docs/decisions/0005.
+Bodies are neither changed nor copied. Unread response bytes pause the sender; unsent request bytes pause the source.
+docs/decisions/0005 explains why this is not left to a general client library.
 """
 
 import asyncio
@@ -17,24 +17,24 @@ from tagferry.http.wakeup import Wakeup
 from tagferry.streams import Flow
 
 CONTINUE_SECONDS = 1.0
-"""The longest wait for an invitation before a body that asks first is sent, as curl does it."""
+"""The longest wait for `100 Continue` before the body is sent anyway, as in curl."""
 WRITE_AHEAD = 256 * 1024
-"""Bytes of a request that wait to be sent, beyond which its source is stopped."""
+"""Bytes of a request that may be buffered before its source is paused."""
 
 
 @dataclass(slots=True)
 class Stream:
-    """A request body that is sent as it comes; errors of its source pass through.
+    """A request body that is sent as it is produced; errors of its source propagate.
 
     Attributes:
-        pieces: chunks, and flows that are spliced where both connections bear it.
-        size: bytes in all.
-        idle_timeout: seconds in which the other side must take some of it.
-        min_rate: bytes a second that it must take at least, measured over `idle_timeout`.
-        expects_continue: whether to let the other side refuse it, or lead it elsewhere, before any of it is sent
-            (RFC 9110, section 10.1.1).
-        got_continue: whether the other side said something when it was asked first; None while it was not asked.
-        has_begun: whether some of it has been taken, so that it cannot be sent again.
+        pieces: chunks, and flows that are spliced if both connections support it.
+        size: total number of bytes.
+        idle_timeout: seconds within which the server must accept some bytes.
+        min_rate: minimum bytes per second that the server must accept, measured over `idle_timeout`.
+        expects_continue: send `Expect: 100-continue`, so that the server can refuse or redirect the request before the
+            body is sent (RFC 9110, section 10.1.1).
+        got_continue: whether the server responded to `Expect`; None if it was not sent.
+        has_begun: whether some of it has been consumed, so that it cannot be sent again.
     """
 
     pieces: AsyncIterator[bytes | Flow]
@@ -47,11 +47,11 @@ class Stream:
 
 
 class Connection(asyncio.Protocol):
-    """A connection and the exchange that is on it.
+    """A connection and its current exchange.
 
     Args:
-        on_lost: called when the connection is gone.
-        on_free: called when an exchange is over and another may begin.
+        on_lost: called when the connection is closed.
+        on_free: called when an exchange has ended and another may begin.
     """
 
     def __init__(self, *, on_lost: Callable[["Connection"], None], on_free: Callable[["Connection"], None]) -> None:
@@ -62,19 +62,19 @@ class Connection(asyncio.Protocol):
         self._fault: ConnectionFailed | None = None
         self._sent = True
         self._is_write_paused = False
-        self._wakeup = Wakeup(lambda: self.fail(ConnectionTimedOut("nothing moved in time")))
+        self._wakeup = Wakeup(lambda: self.fail(ConnectionTimedOut("no data was transferred in time")))
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.exchanges = 0
         self.idle_since = 0.0
 
     @property
     def is_usable(self) -> bool:
-        """Whether a request may be sent."""
+        """Return whether a request may be sent."""
         return self._fault is None and self._transport is not None and not self._transport.is_closing()
 
     @property
     def plain_socket(self) -> int | None:
-        """The descriptor of the socket, where its bytes are those that are sent; None where TLS changes them."""
+        """The socket's descriptor if it carries plain bytes; None with TLS."""
         if not IS_AVAILABLE or not self.is_usable or self._transport is None:
             return None
         if self._transport.get_extra_info("sslcontext") is not None:
@@ -83,13 +83,13 @@ class Connection(asyncio.Protocol):
 
     @property
     def peer(self) -> str | None:
-        """The IP address of the other side; None where it has none."""
+        """The peer's IP address; None if it has none."""
         name = self._transport.get_extra_info("peername") if self._transport is not None else None
         return str(name[0]) if isinstance(name, tuple) else None
 
     @property
     def peer_certificate(self) -> bytes | None:
-        """The certificate that the other side showed, in DER; None without TLS."""
+        """The peer's certificate in DER; None without TLS."""
         encryption = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
         return None if encryption is None else encryption.getpeercert(binary_form=True)
 
@@ -103,20 +103,20 @@ class Connection(asyncio.Protocol):
         idle_timeout: float,
         min_rate: float = 0.0,
     ) -> Response:
-        """Send a request and wait until its answer's head is there.
+        """Send a request and wait for the head of its response.
 
-        Where the answer comes before the body has been sent, the rest of the body is not sent.
+        If the response arrives before the body is sent, the rest of the body is not sent.
 
         Args:
-            head: the request's line and headers, the empty line included.
-            body: what follows it; a stream's errors pass through.
-            url: where the answer comes from.
-            bodiless: whether the answer has no body whatever its headers say (HEAD).
-            idle_timeout: seconds to wait for the answer's head, and later for each part of its body.
-            min_rate: bytes a second that its body must bring at least, measured over `idle_timeout`.
+            head: the request line and headers, including the empty line.
+            body: the body; errors of a stream propagate.
+            url: the URL of the response.
+            bodiless: whether the response has no body, whatever its headers say (HEAD).
+            idle_timeout: seconds to wait for the response's head, and then for each part of its body.
+            min_rate: minimum bytes per second of the response's body, measured over `idle_timeout`.
 
         Raises:
-            ConnectionFailed: the connection failed before an answer was there.
+            ConnectionFailed: the connection failed before the response arrived.
         """
         answer = self._response = Response(
             self, url=url, bodiless=bodiless, idle_timeout=idle_timeout, min_rate=min_rate
@@ -140,24 +140,24 @@ class Connection(asyncio.Protocol):
         return answer
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait until something happens, for so long at most if there is a limit; raises what went wrong."""
+        """Wait for the next event, at most for this many seconds; raise the connection's fault, if any."""
         if self._fault is not None:
             raise self._fault
         await self._wakeup.wait(seconds)
 
     async def _until(self, is_over: Callable[[], bool], seconds: float) -> None:
-        """Wait until something is over; what else happens meanwhile, such as an interim answer, gives no more time."""
+        """Wait for a condition; other events, such as an interim response, do not extend the deadline."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while not is_over():
             await self.wait(max(0.0, deadline - loop.time()))
 
     def wake(self) -> None:
-        """Let who waits look again."""
+        """Wake the waiter."""
         self._wakeup.wake()
 
     def release(self, *, reusable: bool) -> None:
-        """End the exchange; the connection serves another one, or is closed."""
+        """End the exchange, and reuse or close the connection."""
         self._response = None
         if reusable and self._sent and self.is_usable:
             self.resume_reading()
@@ -166,24 +166,24 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def abort(self) -> None:
-        """Close at once, whatever is on its way."""
+        """Close the connection at once and discard unsent data."""
         self._fault = self._fault or ConnectionFailed("the connection was closed")
         if self._transport is not None:
             self._transport.abort()
         self.wake()
 
     def fail(self, fault: ConnectionFailed) -> None:
-        """Close because of this."""
+        """Close the connection because of a fault."""
         self._fault = self._fault or fault
         self.abort()
 
     def pause_reading(self) -> None:
-        """Stop the other side from sending more than fits between here and there."""
+        """Pause reading, so that the peer stops sending once the buffers are full."""
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Let it go on; harmless where it was not stopped."""
+        """Resume reading; has no effect unless paused."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._response is None or self._response.ended:
-            self.fail(ConnectionFailed("the connection brought an answer to no question"))
+            self.fail(ConnectionFailed("the connection received unsolicited data"))
         else:
             self._response.feed(data)
 
@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
         self.wake()
 
     async def _await_continue(self, answer: Response) -> bool:
-        """Wait for `100 Continue` or the answer, for a moment; False where the server does not know it is asked."""
+        """Wait briefly for `100 Continue` or the response; False if the server ignores `Expect`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CONTINUE_SECONDS):
                 while not (answer.begun or answer.has_continue):
@@ -241,10 +241,10 @@ class Connection(asyncio.Protocol):
         self._sent = True
 
     async def _splice(self, flow: BodyFlow, body: Stream, answer: Response) -> bool:
-        """Let the kernel bring a flow after all that was written before; where it cannot, the flow is left.
+        """Splice a flow after everything written before; if it cannot be spliced, leave it unread.
 
         Returns:
-            False where the answer came in the middle.
+            False if the response arrived before the end of the flow.
         """
         if self._transport is None or self.plain_socket is None:
             return True
@@ -267,5 +267,5 @@ class Connection(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         if self._fault is not None or self._transport is None:
-            raise self._fault or ConnectionFailed("the connection is not made yet")
+            raise self._fault or ConnectionFailed("the connection is not open")
         self._transport.write(data)

@@ -1,4 +1,4 @@
-"""Undoes the content codings of a body (RFC 9110, section 8.4), which some servers apply without being asked."""
+"""Decodes the content codings of a body (RFC 9110, section 8.4), which some servers apply unasked."""
 
 import asyncio
 import zlib
@@ -8,18 +8,18 @@ from tagferry.http.faults import ConnectionFailed, ConnectionRejected
 from tagferry.http.headers import Headers
 
 _STEP = 256 * 1024
-"""Bytes of decoded content that are handed out at once, however much a few coded bytes decode to."""
+"""Maximum size of a decoded chunk, however few coded bytes produce it."""
 _MOST = 4
-"""Codings that one body may have."""
+"""Maximum number of codings of a body."""
 _NOTHING = frozenset({"", "identity", "chunked", "aws-chunked"})
-"""Codings that leave the content unchanged; S3 reports the last one, which was that of the upload."""
+"""Codings that leave the content unchanged; S3 reports the last one if the upload had it."""
 _EXPANSION = 4
-"""By how much content that is coded once more may grow where a coding is undone: what is compressed hardly shrinks."""
+"""Maximum expansion of content that is itself coded, since compressed content hardly shrinks."""
 _GZIP, _DEFLATE = frozenset({"gzip", "x-gzip"}), frozenset({"deflate"})
 
 
 def codings(headers: Mapping[str, str]) -> list[str]:
-    """The codings of a body in the order in which they were applied, those of its transfer last; no `identity`."""
+    """Return the codings of a body in the order of their application, transfer codings last, without `identity`."""
     if "Content-Encoding" not in headers and "Transfer-Encoding" not in headers:
         return []
     lines = [line for name in ("Content-Encoding", "Transfer-Encoding") for line in _lines(headers, name)]
@@ -32,10 +32,10 @@ def _lines(headers: Mapping[str, str], name: str) -> list[str]:
 
 
 def blob_codings(status: int, headers: Headers, whole: int | None) -> list[str]:
-    """The same for a blob of so many bytes, if that is known.
+    """Return the codings of a blob whose size is known, or None.
 
-    A blob that is compressed itself may be stored with a label that says so: where as many bytes come as the blob
-    has, they are the blob.
+    A compressed blob may be stored with a Content-Encoding that describes the blob itself. If the body has as many
+    bytes as the blob, it is the blob.
     """
     applied = codings(headers)
     if applied and whole is not None:
@@ -48,14 +48,14 @@ def blob_codings(status: int, headers: Headers, whole: int | None) -> list[str]:
 
 
 async def decoded(chunks: AsyncIterator[bytes], applied: list[str]) -> AsyncIterator[bytes]:
-    """A body without its codings, in chunks of bounded size; who reads it bounds the whole.
+    """Decode a body into chunks of bounded size; the caller bounds the total.
 
-    A body that is labelled with a coding that it does not have is passed on as it is: a server may label what it
-    stores so, such as a manifest that is in clear.
+    A body that does not have the coding of its label is passed through: servers may mislabel stored content, such as a
+    plain manifest.
 
     Raises:
-        ConnectionRejected: a coding is unknown, or there are too many.
-        ConnectionFailed: the coded bytes are damaged, end early, or decode to far too many that are coded themselves.
+        ConnectionRejected: a coding is unknown, or there are too many codings.
+        ConnectionFailed: the coded bytes are damaged or truncated, or expand implausibly.
     """
     if len(applied) > _MOST:
         raise ConnectionRejected(f"the answer has more than {_MOST} content codings")
@@ -89,7 +89,7 @@ async def _inflated(chunks: AsyncIterator[bytes], *, is_gzip: bool, is_last: boo
             if not is_last and given > _STEP + _EXPANSION * taken:
                 raise ConnectionFailed("the answer is encoded several times and decodes to far more than is plausible")
             yield piece
-            # A few bytes may decode to many pieces, and others have their turn in between.
+            # A few bytes may decode to many chunks; let other tasks run in between.
             await asyncio.sleep(0)
     if inflater is None:
         yield beginning
@@ -98,28 +98,28 @@ async def _inflated(chunks: AsyncIterator[bytes], *, is_gzip: bool, is_last: boo
 
 
 def _window(beginning: bytes, *, is_gzip: bool) -> int | None:
-    """Return what zlib has to expect (`wbits`); None if this is not coded at all."""
+    """Return the `wbits` argument of zlib; None if the body is not coded."""
     if is_gzip:
         return 16 + zlib.MAX_WBITS if beginning.startswith(b"\x1f\x8b") else None
     has_header = beginning[0] & 0x0F == 8 and int.from_bytes(beginning[:2], "big") % 31 == 0
     if has_header:
         return zlib.MAX_WBITS
-    # Servers send raw DEFLATE too under this name; JSON begins with a byte that no such stream begins with sensibly.
+    # Servers also send raw DEFLATE under this name; no plausible DEFLATE stream begins with the first byte of JSON.
     return None if beginning[:1] in (b"{", b"[") else -zlib.MAX_WBITS
 
 
 class _Inflater:
-    """Undoes one coding; a gzip body may have several members."""
+    """Decodes one coding; a gzip body may have several members."""
 
     def __init__(self, window: int) -> None:
         self._window = window
         self._stream = zlib.decompressobj(window)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decode some more, in pieces of bounded size; raises ConnectionFailed where the bytes are damaged."""
+        """Decode more data into chunks of bounded size; raise ConnectionFailed if it is damaged."""
         while data:
             if self._stream.eof:
-                # Zeros may pad a gzip file; any other member follows at once.
+                # A gzip file may be padded with zeros; another member follows immediately.
                 data = data.lstrip(b"\0") if self._window > zlib.MAX_WBITS else b""
                 if not data:
                     return
@@ -133,6 +133,6 @@ class _Inflater:
                 yield piece
 
     def end(self) -> None:
-        """Note that nothing more comes; raises ConnectionFailed where something is missing."""
+        """Finish decoding; raise ConnectionFailed if the data is truncated."""
         if not self._stream.eof:
             raise ConnectionFailed("the coded answer ended early")

@@ -1,4 +1,4 @@
-"""Makes connections: to a host directly, or through a proxy (RFC 9110, sections 7.3.2 and 9.3.6)."""
+"""Opens connections to a host, directly or through a proxy (RFC 9110, sections 7.3.2 and 9.3.6)."""
 
 import asyncio
 import re
@@ -21,24 +21,24 @@ from tagferry.tls import ClientContexts, ClientTls
 
 P = TypeVar("P", bound=asyncio.Protocol)
 _HEAD_START_SECONDS = 0.25
-"""What one address of a host has before the next is tried too (RFC 8305)."""
+"""Delay before the next address of a host is tried in parallel (RFC 8305)."""
 _HEAD_LIMIT = 16 * 1024
-"""Bytes that a proxy's answer to CONNECT may have."""
+"""Maximum size of a proxy's response to CONNECT."""
 _SECOND_LOOK_SECONDS = 2.0
-"""The time limit of the second connection that reads the date for which a certificate was refused."""
+"""Timeout of the second connection, which reads the dates of a refused certificate."""
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: ([^\r\n]*))?")
 _FAULTS = (OSError, UnicodeError, RuntimeError, ExceptionGroup)
 
 
 class Route(NamedTuple):
-    """How requests get to where they go; a connection serves one route.
+    """The route of requests; a connection serves one route.
 
     Attributes:
-        origin: where they go.
-        proxy: what they go through.
-        with_certificate: whether the client's certificate is shown there.
-        address_policy: the addresses to which connections may be made. The address that a proxy connects to is
-            unknown here, so behind a proxy only a host that is itself an address is checked.
+        origin: the destination.
+        proxy: the proxy, if any.
+        with_certificate: whether the client's certificate is presented.
+        address_policy: the addresses to which connections may be made. The address that a proxy connects to is unknown
+            here, so behind a proxy only a host that is itself an address is checked.
     """
 
     origin: Origin
@@ -48,7 +48,7 @@ class Route(NamedTuple):
 
     @property
     def is_relayed(self) -> bool:
-        """Return whether a proxy reads the requests themselves, as it does without TLS."""
+        """Return whether the proxy forwards the requests themselves, as it does without TLS."""
         return self.proxy is not None and self.origin[0] == "http"
 
     def __str__(self) -> str:
@@ -57,12 +57,12 @@ class Route(NamedTuple):
 
 
 async def dial(route: Route, make: Callable[[], Connection], contexts: ClientContexts) -> Connection:
-    """Make a connection for a route.
+    """Open a connection for a route.
 
     Raises:
-        ConnectionFailed: it cannot be made; Rejected where waiting does not help.
-        AddressForbidden: the host is at an address that is not allowed.
-        TimeoutError, and what else the caller's own deadline raises.
+        ConnectionFailed: the connection cannot be made; ConnectionRejected if waiting does not help.
+        AddressForbidden: the address policy forbids the host's address.
+        TimeoutError: the caller's deadline passed.
     """
     zone = zone_of_host(route.origin[1])
     if zone is not None and not route.address_policy.allows(zone):
@@ -120,7 +120,7 @@ async def _connect(
 async def _start_tls(
     transport: asyncio.Transport, connection: Connection, route: Route, contexts: ClientContexts
 ) -> Connection:
-    """Begin with TLS in a tunnel."""
+    """Start TLS in a tunnel."""
     inner = await asyncio.get_running_loop().start_tls(
         transport,
         connection,
@@ -134,7 +134,10 @@ async def _start_tls(
 
 
 async def _validity_detail(route: Route, error: BaseException) -> str:
-    """The date that a certificate was refused for, or nothing; it is seen by connecting again, and nothing is sent."""
+    """Return the date for which a certificate was refused, or an empty string.
+
+    The certificate is read over a second connection, on which nothing is sent.
+    """
     if not isinstance(error, ssl.SSLCertVerificationError) or error.verify_code not in (NOT_YET_VALID, EXPIRED):
         return ""
     try:
@@ -148,7 +151,7 @@ async def _validity_detail(route: Route, error: BaseException) -> str:
         return ""
     shown = connection.peer_certificate
     connection.abort()
-    # Loaded here: it takes some time, and is needed only here.
+    # Imported here because it is slow to load and rarely needed.
     from cryptography.x509 import load_der_x509_certificate
 
     try:
@@ -156,14 +159,14 @@ async def _validity_detail(route: Route, error: BaseException) -> str:
     except ValueError:
         return ""
     now, begin, end = datetime.now(UTC), certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    # Where it is in time itself, one between it and its authority is not.
+    # If the server's own certificate is valid now, an intermediate certificate is not.
     if error.verify_code == EXPIRED:
         return f"notAfter {end:%Y-%m-%d}" if end < now else ""
     return f"notBefore {begin:%Y-%m-%d}" if begin > now else ""
 
 
 class _Tunnel(asyncio.Protocol):
-    """A connection to a proxy until the proxy passes everything on."""
+    """A connection to a proxy until the tunnel is established."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -182,7 +185,7 @@ class _Tunnel(asyncio.Protocol):
             self._answered.set_result(None)
 
     async def connect(self, proxy: Proxy, origin: Origin) -> None:
-        """Have the proxy connect to an origin; raises ConnectionFailed where it does not, with what it answered."""
+        """Establish a tunnel to an origin; raise ConnectionFailed with the proxy's response if it refuses."""
         target = authority(origin, with_port=True)
         secret = f"Proxy-Authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
         self._transport.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{secret}\r\n".encode("latin-1"))
@@ -190,22 +193,22 @@ class _Tunnel(asyncio.Protocol):
         head, end, rest = self._head.partition(b"\r\n\r\n")
         status = _STATUS.match(head)
         if status is None or not end:
-            raise ConnectionFailed(f"proxy {proxy} did not answer in HTTP when asked for a connection to {target}")
+            raise ConnectionFailed(f"proxy {proxy} did not answer in HTTP when asked to connect to {target}")
         if not status[1].startswith(b"2"):
             raise proxy_refusal(proxy, target, int(status[1]), (status[2] or b"").decode("latin-1"))
         if rest:
-            raise ConnectionFailed(f"proxy {proxy} answered more than it was asked for")
+            raise ConnectionFailed(f"proxy {proxy} sent unexpected data after its response to CONNECT")
 
 
 def proxy_refusal(proxy: Proxy, target: str, status: int, phrase: str = "") -> ConnectionFailed:
-    """The fault where a proxy does not let a request through to `target`, a host and port."""
+    """Return the error of a proxy that refused a connection to `target`, a host and port."""
     message = f"proxy {proxy} refused the connection to {target}: {status} {one_line(phrase, 100)}".rstrip()
-    # What the proxy says of the host behind it may pass; what it does not allow does not.
+    # A failure of the host behind the proxy may be temporary; a refusal by the proxy's rules is not.
     return ConnectionRejected(message) if status in (401, 403, 405, 407) else ConnectionFailed(message)
 
 
 def allowed_addresses(address_policy: AddressPolicy, addresses: Sequence[AddrInfoType]) -> list[AddrInfoType]:
-    """Those addresses of a host at which connections may end; raises AddressForbidden where there is none."""
+    """Return the addresses that the policy allows; raise AddressForbidden if it allows none."""
     if address_policy.zone is None:
         return list(addresses)
     zones = [zone_of(str(address[4][0])) for address in addresses]

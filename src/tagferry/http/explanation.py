@@ -1,14 +1,14 @@
-"""The texts of other programs in a form for messages: the reason in an error's body, in one line, without secrets."""
+"""Turns error bodies of other servers into one-line messages without secrets."""
 
 import re
 from typing import Any
 
 _PAGE_LIMIT = 100
-"""Characters of a web page that are quoted: what comes after its title is of use to browsers only."""
+"""Characters of a web page that are quoted: what follows its title is of no use in a message."""
 _READ = 2000
-"""Characters of a text that are looked at, which are more than a message shows."""
+"""Characters of a text that are processed, more than a message shows."""
 _TITLE_WITHIN = 4096
-"""Characters of a web page among which its title is looked for."""
+"""Characters of a web page that are searched for its title."""
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title\s*>", re.IGNORECASE | re.DOTALL)
 _HIDDEN = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|$)|<!--.*?(?:-->|$)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*>?")
@@ -17,30 +17,30 @@ _KEYS = ("code", "error", "errors", "title", "message", "error_description", "er
 _SECRETS = re.compile(
     r"(?<=://)[^\s/@]+@|\?[^\s\"'?]+=[^\s\"']*|(?i:(?<=bearer )|(?<=basic ))\S{8,}|eyJ[\w-]+(\.[\w-]*)+"
 )
-"""Credentials in addresses, queries (of signed addresses), authorizations and JSON web tokens."""
+"""Credentials in URLs, queries (of signed URLs), authorizations and JSON web tokens."""
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without anything that could be credentials: some servers repeat the request that they refuse."""
+    """Return a text without possible credentials: some servers repeat the request that they refuse."""
     if len(text) > _READ:
-        # What is cut off may be a part of a secret, so the word that it belongs to goes too.
+        # The cut may fall into a secret, so the last word is dropped.
         text = text[:_READ].rpartition(" ")[0] or text[:_READ]
     return _SECRETS.sub("…", text)
 
 
 def one_line(text: str, limit: int = 300) -> str:
-    """Return a text as one line of printable characters, cut after so many of them."""
+    """Return a text as one line of printable characters, truncated to a limit."""
     line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
     return line if len(line) <= limit else f"{line[:limit]}…"
 
 
 def explain(document: dict[str, Any], body: bytes, media_type: str) -> str:
-    """The reason that an error's body gives, in one line; nothing where it is not for people.
+    """Return the reason in an error's body as one line; an empty string if the body is not meant for people.
 
     Args:
-        document: the JSON object in the body, if it is one.
-        body: as it came.
-        media_type: in lower case, without parameters.
+        document: the JSON object in the body, if there is one.
+        body: the raw body.
+        media_type: lower case, without parameters.
     """
     if reasons := _reasons(document):
         return ": ".join(dict.fromkeys(reasons))
@@ -55,7 +55,7 @@ def explain(document: dict[str, Any], body: bytes, media_type: str) -> str:
 
 
 def _decoded(body: bytes) -> str:
-    """Text as UTF-8, or else as the older coding of web servers, unless there is what no text has."""
+    """Decode as UTF-8, or else as Latin-1 unless the bytes include control characters."""
     try:
         return body.decode()
     except UnicodeDecodeError:
@@ -64,7 +64,7 @@ def _decoded(body: bytes) -> str:
 
 
 def _reasons(part: Any, depth: int = 0) -> list[str]:
-    """The texts of the members that are known to hold a reason."""
+    """Return the texts of the members that hold a reason."""
     if isinstance(part, str):
         return [" ".join(part.split())] if part.strip() else []
     if depth > 2:
@@ -77,7 +77,7 @@ def _reasons(part: Any, depth: int = 0) -> list[str]:
 
 
 def _page(text: str) -> str:
-    # Loaded here: a web page is rare, and its entities are many.
+    # Imported here: web pages are rare, and the table of entities is large.
     from html import unescape
 
     title = _TITLE.search(text, 0, _TITLE_WITHIN)

@@ -1,4 +1,4 @@
-"""How a connection fails, and the reason in words that a person can act on."""
+"""Connection failures, and their reasons as actionable messages."""
 
 import errno
 import os
@@ -12,14 +12,14 @@ _WITHOUT_NUMBER: dict[type[BaseException], int] = {
     ConnectionRefusedError: errno.ECONNREFUSED,
     BrokenPipeError: errno.EPIPE,
 }
-"""Errors that event loops raise by themselves, with nothing but their class."""
+"""Errors that event loops raise without an error number or text."""
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
-"""OpenSSL's verification results for a chain that ends in no trusted authority (openssl-verification-options(1))."""
+"""OpenSSL's verification results for a chain without a trusted root (openssl-verification-options(1))."""
 _INCOMPLETE_CHAIN = frozenset({20, 21})
-"""Those where a certificate between the server's and its authority may be missing."""
+"""The results that a missing intermediate certificate may cause."""
 NOT_YET_VALID, EXPIRED = 9, 10
-"""Verification results of a certificate that is not good now."""
+"""Verification results of a certificate outside its validity period."""
 _VERIFICATION = {
     NOT_YET_VALID: "certificate is not valid yet",
     EXPIRED: "certificate has expired",
@@ -36,7 +36,7 @@ _TLS = {
     "SSLV3_ALERT_BAD_CERTIFICATE": "the server refused the client certificate",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the server refused the client certificate",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the server refused the client certificate, which has expired",
-    "TLSV1_ALERT_UNKNOWN_CA": "the server does not know the authority of the client certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "the server does not trust the authority of the client certificate",
 }
 
 
@@ -44,38 +44,38 @@ _CLIENT_REFUSED = frozenset(_TLS) - {"WRONG_VERSION_NUMBER", "HTTP_REQUEST"}
 
 
 class ConnectionFailed(Exception):
-    """The connection failed, or could not be made; the text says how."""
+    """The connection failed or could not be made; the message says why."""
 
 
 class ConnectionTimedOut(ConnectionFailed):
-    """The other side moved no byte for too long."""
+    """The peer transferred no byte within the timeout."""
 
 
 class TransferTooSlow(ConnectionFailed):
-    """The other side moves bytes, and so few of them that the end is not in sight."""
+    """The peer transfers fewer bytes per second than the minimum."""
 
     def __init__(self) -> None:
-        super().__init__("bytes came more slowly than min_bytes_per_second")
+        super().__init__("the transfer was slower than min_bytes_per_second")
 
 
 class ConnectTimedOut(ConnectionTimedOut):
-    """No connection could be made in time."""
+    """The connection could not be made in time."""
 
 
 class CircuitOpen(ConnectionFailed):
-    """Nothing was sent, because the other side answers nothing at present."""
+    """The request was not sent, because the host has stopped responding."""
 
 
 class ConnectionRejected(ConnectionFailed):
-    """It cannot be made for a reason that does not pass by waiting, such as a certificate."""
+    """The connection was refused for a reason that waiting does not change, such as a certificate."""
 
 
 class FlowTooSlow(OSError):
-    """A flow of bytes came to less than the slowest rate."""
+    """A spliced flow fell below the minimum rate."""
 
 
 def connection_failure(error: Exception) -> ConnectionFailed:
-    """The fault that an error of a socket or of TLS means."""
+    """Return the failure that a socket or TLS error means."""
     if isinstance(error, ssl.SSLError) and getattr(error, "reason", None) in _CLIENT_REFUSED:
         return ConnectionRejected(reason(error))
     if isinstance(error, FlowTooSlow):
@@ -84,19 +84,19 @@ def connection_failure(error: Exception) -> ConnectionFailed:
 
 
 def connect_failure(where: str, error: BaseException, detail: str = "") -> ConnectionFailed:
-    """The fault of a connection that could not be made.
+    """Return the failure of a connection that could not be made.
 
     Args:
-        where: scheme, host and port of the other side.
-        error: why.
-        detail: what else is known of the reason.
+        where: scheme, host and port of the peer.
+        error: the cause.
+        detail: more about the cause, if known.
     """
     message = f"cannot connect to {where}: {reason(error)}{f' ({detail})' if detail else ''}"
     return ConnectionRejected(message) if isinstance(error, ssl.SSLCertVerificationError) else ConnectionFailed(message)
 
 
 def reason(error: BaseException) -> str:
-    """An error in words, never empty: without numbers, addresses of memory or the names of classes where possible."""
+    """Describe an error; never empty, and without error numbers, memory addresses and class names where possible."""
     if isinstance(error, BaseExceptionGroup):
         return ", ".join(dict.fromkeys(reason(one) for one in error.exceptions))
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -106,14 +106,14 @@ def reason(error: BaseException) -> str:
     if isinstance(error, socket.gaierror):
         return f"the host name cannot be resolved ({error.strerror or str(error) or type(error).__name__})"
     if isinstance(error, TimeoutError) and not error.errno:
-        return str(error) or "nothing moved in time"
+        return str(error) or "no data was transferred in time"
     if isinstance(error, OSError) and error.errno:
         # The text of a failed connect repeats the address in Python's own form.
         return os.strerror(error.errno).lower()
     if type(error) in _WITHOUT_NUMBER and not str(error):
         return os.strerror(_WITHOUT_NUMBER[type(error)]).lower()
     if numbers := _ERRNO.findall(str(error)):
-        # Several addresses of a host failed, each in its own way (aiohappyeyeballs).
+        # Several addresses of a host failed with different errors (aiohappyeyeballs).
         return ", ".join(dict.fromkeys(os.strerror(int(number)).lower() for number in numbers))
     return str(error) or str(error.__cause__ or "") or type(error).__name__
 

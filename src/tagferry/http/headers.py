@@ -1,27 +1,27 @@
-"""The header fields of an answer."""
+"""The header fields of a response."""
 
 from collections.abc import Iterator, Mapping
 
 
 class Headers(Mapping[str, str]):
-    """Fields by their names, in whatever case (RFC 9110, section 5.1); of a repeated field, its first line's value.
+    """Case-insensitive header fields (RFC 9110, section 5.1); a repeated field has the value of its first line.
 
-    Of our own because the library that has one takes longer to load than all else that HTTP needs here.
+    Implemented here because the library that offers it takes longer to load than the rest of this client.
     """
 
     def __init__(self) -> None:
         self._lines: dict[str, list[str]] = {}
 
     def add(self, name: str, value: str) -> None:
-        """Take one more line."""
+        """Add a line."""
         self._lines.setdefault(name.lower(), []).append(value)
 
     def clear(self) -> None:
-        """Drop all lines."""
+        """Remove all lines."""
         self._lines.clear()
 
     def every(self, name: str) -> list[str]:
-        """The values of all lines of this name, in their order."""
+        """Return the values of all lines with this name, in order."""
         return list(self._lines.get(name.lower(), ()))
 
     def __getitem__(self, name: str) -> str:

@@ -1,13 +1,13 @@
-"""Makes a proper head of an answer out of one that only lenient clients read (RFC 9112, sections 2.2, 5 and 6.3).
+"""Normalizes response heads that only lenient clients accept (RFC 9112, sections 2.2, 5 and 6.3).
 
-Registries are behind proxies and appliances of all ages. The parser is strict, so that heads that it refuses are
-rewritten in the form that it reads; a head that could mean two things stays refused.
+Registries run behind proxies and appliances of all ages. The parser is strict, so heads that it refuses are rewritten
+to a form that it accepts. Ambiguous heads stay refused.
 """
 
 import re
 
 TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
-"""How a server's first bytes begin that speaks TLS: an alert, or a handshake."""
+"""The first bytes of a server that speaks TLS: an alert or a handshake."""
 _END = re.compile(rb"\r?\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _LINE = re.compile(rb"\r?\n")
@@ -18,11 +18,10 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def normalized(data: bytes) -> bytes | None:
-    """Rewrite bytes that begin with an answer's head in the form that the parser reads; None if the head is incomplete.
+    """Rewrite bytes that begin with a response head to a form that the parser accepts; None if the head is incomplete.
 
-    A version that is unknown counts as the one that is spoken here. Folded lines become one, equal Content-Length
-    headers become one, a bare line feed ends a line, blanks around a name and lines that hold no header go, and control
-    characters become blanks.
+    An unknown version becomes HTTP/1.1. Folded lines are joined, equal Content-Length headers are merged, and a bare
+    line feed ends a line. Blanks around names and lines without a header are removed. Control characters become blanks.
     """
     heads = b""
     while True:
@@ -45,7 +44,7 @@ def _normalized(head: bytes) -> bytes:
 
 
 def may_be_http(beginning: bytes) -> bool:
-    """Return whether an answer with this beginning may be HTTP."""
+    """Return whether a response that begins like this may be HTTP."""
     word = beginning.lstrip()[:5]
     return b"HTTP/".startswith(word)
 
@@ -55,14 +54,14 @@ def _version(match: re.Match[bytes]) -> bytes:
 
 
 def _framed(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The same with one header that says where the body ends, unless they differ."""
+    """Return the fields with a single header that delimits the body, unless the headers contradict each other."""
     codings = [value.lower() for name, value in fields if name.lower() == b"transfer-encoding"]
     lengths = {one.strip() for name, value in fields if name.lower() == b"content-length" for one in value.split(b",")}
     others = [(name, value) for name, value in fields if name.lower() != b"content-length"]
     if codings == [b"identity"]:
         others = [(name, value) for name, value in others if name.lower() != b"transfer-encoding"]
     elif codings and lengths:
-        # The chunks show the end; whatever follows them on the connection is not reliable.
+        # The chunks delimit the body; the connection is not reused, since data after them is unreliable.
         return [*others, (b"Connection", b"close")]
     lengths.discard(b"")
     if len(lengths) > 1:

@@ -1,15 +1,15 @@
-"""A minimum rate for bodies, so that a slow one cannot hold its job's slot forever."""
+"""A minimum rate for bodies, so that a slow transfer cannot hold a job's slot forever."""
 
 
 class MinimumRate:
     """Measures the rate of a body over windows of waiting time.
 
-    Only time spent waiting for the other side counts, not time in which the own rate limit or a slow target stops the
+    Only time spent waiting for the peer counts, not time in which tagferry's own rate limit or a slow target pauses
     reading.
 
     Args:
-        bytes_per_second: the slowest rate; 0 for none.
-        window: seconds of waiting over which it is measured.
+        bytes_per_second: the minimum rate; 0 for none.
+        window: seconds of waiting per measurement.
     """
 
     def __init__(self, bytes_per_second: float, window: float) -> None:
@@ -19,11 +19,11 @@ class MinimumRate:
         self._waited = 0.0
 
     def record(self, size: int) -> None:
-        """Count bytes that have come, or gone."""
+        """Count transferred bytes."""
         self._bytes += size
 
     def record_wait(self, seconds: float) -> bool:
-        """Count time that was waited; return whether a window has ended in which too little came."""
+        """Count waiting time; return whether a window has ended below the minimum rate."""
         self._waited += seconds
         if self._waited < self._window:
             return False

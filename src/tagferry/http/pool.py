@@ -1,4 +1,4 @@
-"""Connections to a registry and to where it redirects: made, kept for the next request, closed when idle."""
+"""A pool of connections to a registry and to the hosts that it redirects to."""
 
 import asyncio
 import re
@@ -16,20 +16,20 @@ from tagferry.http.urls import authority, split
 from tagferry.tls import ClientContexts
 
 KEEP_SECONDS = 15.0
-"""How long an idle connection is kept; servers tend to close theirs later than that."""
+"""Seconds that an idle connection is kept; servers usually close theirs later."""
 _NOT_REPEATABLE = ("PUT", "DELETE")
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _TARGET = re.compile(r"[\x21-\x7e]+")
 
 
 class ConnectionPool:
-    """Sends requests over as few connections as it takes; belongs to one event loop.
+    """Sends requests over pooled connections; belongs to one event loop.
 
     Args:
         headers: sent with every request.
         connect_timeout: seconds to wait for a connection.
-        tls: for https.
-        proxies: what requests go through; by default what the environment says.
+        tls: TLS contexts for https.
+        proxies: the proxies; those of the environment by default.
     """
 
     def __init__(
@@ -60,25 +60,25 @@ class ConnectionPool:
         with_certificate: bool = False,
         address_policy: AddressPolicy = ANY_ADDRESS,
     ) -> Response:
-        """Send a request and wait for its answer's head; the caller closes the answer.
+        """Send a request and wait for the response's head; the caller closes the response.
 
-        A kept connection that turns out to be dead is replaced at once, unless the body is a stream, or the outcome
+        A pooled connection that turns out to be closed is replaced at once, unless the body is a stream, or the outcome
         of a write has to be looked up first.
 
         Args:
             method: in capitals.
-            url: absolute, http or https, encoded already.
-            headers: besides those that every request has.
-            body: sent with its length.
-            idle_timeout: seconds without a byte of the answer after which it is given up.
-            min_rate: bytes a second of the answer's body below which it is given up, measured over `idle_timeout`.
-            with_certificate: whether the other side may see the client's certificate.
-            address_policy: the addresses at which the connection may end.
+            url: absolute, http or https, and percent-encoded.
+            headers: added to the headers of every request.
+            body: sent with its Content-Length.
+            idle_timeout: seconds without a response byte after which the request fails.
+            min_rate: minimum bytes per second of the response body, measured over `idle_timeout`.
+            with_certificate: whether to present the client's certificate.
+            address_policy: the addresses to which the connection may be made.
 
         Raises:
-            ConnectionFailed: the connection could not be made, or failed before the response began;
-                ConnectionTimedOut if that took too long, ConnectionRejected if waiting does not help.
-            AddressForbidden: the host is at an address that is not allowed.
+            ConnectionFailed: the connection could not be made, or failed before the response began; ConnectionTimedOut
+                if that took too long, ConnectionRejected if waiting does not help.
+            AddressForbidden: the address policy forbids the host's address.
         """
         try:
             route, head = self._head(
@@ -96,7 +96,7 @@ class ConnectionPool:
                 )
             except ConnectionFailed as fault:
                 is_stale = connection.exchanges > 1 and not isinstance(fault, ConnectionTimedOut)
-                # What a write has done whose answer was lost must be looked up before it is sent again.
+                # If the response to a write is lost, its outcome must be looked up before it is sent again.
                 if not is_stale or isinstance(body, Stream) or method in _NOT_REPEATABLE:
                     raise
                 continue
@@ -128,7 +128,7 @@ class ConnectionPool:
     ) -> tuple[Route, bytes]:
         origin, target = split(url)
         if not _TARGET.fullmatch(target):
-            raise ValueError("the address holds what no address may hold")
+            raise ValueError("the URL contains invalid characters")
         route = Route(origin, self._proxies.find(origin), with_certificate, address_policy)
         fields = {"Host": authority(origin), **self._headers, **headers}
         if route.is_relayed and route.proxy is not None:
@@ -143,13 +143,13 @@ class ConnectionPool:
             fields["Content-Length"] = str(len(body))
         lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
         if lines.count("\n") != len(fields) or lines.count("\r") != len(fields):
-            raise ValueError("a header holds a line break")
+            raise ValueError("a header contains a line break")
         return route, f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
 
     def _idle_connection(self, route: Route) -> Connection | None:
         connections = self._idle.get(route, [])
         while connections:
-            # The one that was used last is the least likely to have been closed by the other side.
+            # The most recently used connection is the least likely to have been closed by the server.
             connection = connections.pop()
             if connection.is_usable and asyncio.get_running_loop().time() - connection.idle_since < KEEP_SECONDS:
                 return connection

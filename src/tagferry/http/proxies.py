@@ -1,4 +1,4 @@
-"""Which proxy a request goes through, as Go's clients decide it (golang.org/x/net/http/httpproxy)."""
+"""Selects the proxy for a request, by the rules of Go's clients (golang.org/x/net/http/httpproxy)."""
 
 import base64
 import os
@@ -14,18 +14,18 @@ from tagferry.errors import Invalid
 from tagferry.http.urls import PORTS, Origin, authority, origin_of
 
 NONE = "none"
-"""A setting that says: no proxy, whatever the environment says."""
+"""The setting that disables proxies, whatever the environment says."""
 _Network = IPv4Network | IPv6Network
 _REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy for HTTP.
+    """An HTTP proxy.
 
     Attributes:
-        origin: where it listens; over TLS where the scheme is https.
-        authorization: what `Proxy-Authorization` says, or nothing.
+        origin: its address; https means TLS to the proxy.
+        authorization: the value of `Proxy-Authorization`, or an empty string.
     """
 
     origin: Origin
@@ -36,11 +36,11 @@ class Proxy:
 
 
 class Proxies:
-    """Finds the proxy for an address.
+    """Finds the proxy for an origin.
 
     Args:
-        setting: the URL of a proxy for everything, or `none`; where it is None, the environment decides.
-        environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case.
+        setting: the URL of a proxy for all requests, or `none`; None to use the environment.
+        environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower case.
     """
 
     def __init__(self, setting: str | None = None, environment: Mapping[str, str] | None = None) -> None:
@@ -50,10 +50,10 @@ class Proxies:
         self._found: dict[Origin, Proxy | None] = {}
 
     def find(self, origin: Origin) -> Proxy | None:
-        """The proxy for requests to an origin, or None where they go there directly.
+        """Return the proxy for requests to an origin, or None for a direct connection.
 
         Raises:
-            Invalid: names the setting or the variable that does not hold the URL of a proxy.
+            Invalid: names the setting or variable that is not the URL of a proxy.
         """
         if origin not in self._found:
             if len(self._found) >= _REMEMBERED:
@@ -72,10 +72,10 @@ class Proxies:
         return parse(value, name)
 
     def _variable(self, name: str) -> tuple[str, str]:
-        """The name that a variable is set under, and its value."""
+        """Return the name under which a variable is set, and its value."""
         for spelled in (name, name.lower()):
             if spelled == "HTTP_PROXY" and "REQUEST_METHOD" in self._environment:
-                # Within CGI this is what a client sent as its header `Proxy` (CVE-2016-5385).
+                # In a CGI environment, this variable holds the client's `Proxy` header (CVE-2016-5385).
                 continue
             if value := self._environment.get(spelled, "").strip():
                 return spelled, value
@@ -83,14 +83,14 @@ class Proxies:
 
 
 def parse(text: str, name: str) -> Proxy:
-    """Read the URL of a proxy, which may hold a user and a password.
+    """Parse the URL of a proxy, which may include a user and a password.
 
     Args:
-        text: `http://[user:password@]host[:port]`, or https; `http://` may be left out.
-        name: the setting or variable that it comes from.
+        text: `http://[user:password@]host[:port]`, or https; `http://` may be omitted.
+        name: the setting or variable that holds it.
 
     Raises:
-        Invalid: it is something else.
+        Invalid: the text is not the URL of an HTTP proxy.
     """
     url = text if "://" in text else f"http://{text}"
     try:
@@ -100,7 +100,7 @@ def parse(text: str, name: str) -> Proxy:
         if parts.scheme not in PORTS:
             raise Invalid(name, "must be the URL of a proxy, which starts with http:// or https://")
         if "@" in f"{parts.path}{parts.query}{parts.fragment}":
-            # What is the beginning of a password would be taken for a port, and looked up with its host.
+            # The beginning of the password would be parsed as a port, and sent to the resolver with the host.
             raise Invalid(name, "must be the URL of a proxy; percent-encode its user and password")
         origin = origin_of(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
     except ValueError:
@@ -112,7 +112,7 @@ def parse(text: str, name: str) -> Proxy:
 
 
 class _Exempt:
-    """The exemptions in `NO_PROXY`: hosts, domains, addresses and networks, each for all ports or one."""
+    """The exemptions of `NO_PROXY`: hosts, domains, addresses and networks, each for all ports or for one."""
 
     def __init__(self, text: str) -> None:
         self._everything = False
@@ -146,7 +146,7 @@ class _Exempt:
             if (network := _network(host)) is not None:
                 self._networks.append((network, port))
             elif host := _ascii(host.removeprefix("*").rstrip(".")):
-                # `.example.com` covers only the names below it, `example.com` also itself.
+                # `.example.com` covers only subdomains; `example.com` also covers itself.
                 self._domains.append((f".{host.removeprefix('.')}", not host.startswith("."), port))
 
 
@@ -167,7 +167,7 @@ def _network(text: str) -> _Network | None:
 
 
 def _ascii(name: str) -> str:
-    """A name as it is looked up, and as origins have it."""
+    """Return a name in the ASCII form in which it is resolved."""
     try:
         return name if name.isascii() else name.encode("idna").decode("ascii")
     except UnicodeError:

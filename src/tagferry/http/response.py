@@ -1,4 +1,4 @@
-"""An answer as it comes in on a connection: its head, and its body (RFC 9112, sections 4 to 7)."""
+"""A response as it arrives: its head and its body (RFC 9112, sections 4 to 7)."""
 
 import asyncio
 from collections import deque
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from tagferry.http.connection import Connection
 
 READ_AHEAD = 256 * 1024
-"""Bytes of an answer that wait to be read, beyond which its sender is stopped."""
+"""Unread bytes of a response beyond which the sender is paused."""
 
 
 class Response:
-    """An answer: its head, and its body as it comes.
+    """A response whose body is read as it arrives.
 
     Attributes:
-        url: what answered.
-        begun: whether the head is there.
-        ended: whether all of it has come in.
-        has_continue: whether the other side waits for the body of the request.
+        url: the URL of the response.
+        begun: whether the head has arrived.
+        ended: whether the whole body has arrived.
+        has_continue: whether the server sent `100 Continue`.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class Response:
 
     @property
     def peer(self) -> str | None:
-        """The IP address that the answer comes from, which may be that of a proxy."""
+        """The IP address of the peer, which may be a proxy."""
         return self._connection.peer
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body's bytes as they come in; raises ConnectionFailed where they do not come to their end."""
+        """Yield the body as it arrives; raise ConnectionFailed if it is incomplete."""
         while True:
             while self._chunks:
                 chunk = self._chunks.popleft()
@@ -78,7 +78,7 @@ class Response:
             await self._wait()
 
     async def _wait(self) -> None:
-        """Wait for more of the body; raises ConnectionFailed where too little of it comes."""
+        """Wait for more of the body; raise ConnectionFailed if it falls below the minimum rate."""
         loop = asyncio.get_running_loop()
         began_at = loop.time()
         await self._connection.wait(self._idle_timeout)
@@ -92,7 +92,7 @@ class Response:
         return bool(self._left) and self._connection.plain_socket is not None
 
     async def pieces(self) -> AsyncIterator[bytes | Flow]:
-        """The body as `chunks` gives it, but what has not come in yet as a flow where it can be one."""
+        """Yield the body; bytes that have not arrived yet come as a flow if possible."""
         if self.can_flow:
             self._pause()
             while self._chunks:
@@ -117,15 +117,15 @@ class Response:
             yield chunk
 
     def close(self) -> None:
-        """Give the connection back if the answer has come to its end, else close it."""
+        """Return the connection to the pool if the response is complete; otherwise close it."""
         if not self._is_released:
             self._is_released = True
             self._connection.release(reusable=self.ended and self._keep_alive)
 
     def feed(self, data: bytes) -> None:
-        """Take what the connection brings."""
+        """Process received bytes."""
         if self._left is not None:
-            # A body of known length needs no parser, and a parser would copy it.
+            # A body of known length needs no parser, and the parser would copy it.
             self._take(data)
             return
         if not self.begun:
@@ -156,7 +156,7 @@ class Response:
             self._left = self._announced()
 
     def _feed_normalized(self) -> None:
-        """Read a head that the parser refused in the form that it can read, once all of it is there."""
+        """Normalize a head that the parser refused and parse it again, once it is complete."""
         data = normalized(self._head)
         if data is None:
             if not may_be_http(self._head):
@@ -172,12 +172,12 @@ class Response:
 
     def _new_parser(self) -> httptools.HttpResponseParser:
         parser = httptools.HttpResponseParser(self)
-        # Old servers pad the sizes of chunks with blanks.
+        # Old servers pad chunk sizes with blanks.
         parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
         return parser
 
     def _end_or_fail(self) -> None:
-        """End the body where it has come in whole, however odd the trailer behind it is; else fail."""
+        """End the body if it is complete, even if its trailer is malformed; otherwise fail."""
         if self._is_at_last_chunk and not self.ended:
             self._keep_alive = False
             self._end()
@@ -186,16 +186,16 @@ class Response:
 
     def _fail(self) -> None:
         is_tls = self._head.startswith(TLS_RECORDS)
-        message = "is TLS, so the address begins with https://" if is_tls else "is not HTTP"
+        message = "is TLS; use an https:// URL" if is_tls else "is not HTTP"
         self._connection.fail(ConnectionFailed(f"the answer {message}"))
 
     def feed_end(self) -> None:
-        """Take note that nothing more comes."""
+        """Process the end of the connection's data."""
         if self._until_closed and not self.ended:
             self._end()
 
     def on_message_begin(self) -> None:
-        # What follows the answer answers nothing: it must not be taken for the next request's answer.
+        # Data after the response must not be taken for the next response.
         self._keep_alive = self._keep_alive and not self.ended
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -227,7 +227,7 @@ class Response:
         self._connection.wake()
 
     def on_chunk_header(self) -> None:
-        # The last one is the one that no bytes follow.
+        # The last chunk is the one without data.
         self._is_at_last_chunk = True
 
     def on_body(self, body: bytes) -> None:
@@ -242,7 +242,7 @@ class Response:
             self._end()
 
     def _announced(self) -> int | None:
-        """How many bytes of a body of known length are still to come, after those that came with the head."""
+        """Return the missing bytes of a body of known length, after those that arrived with the head."""
         if "Transfer-Encoding" in self.headers or "Content-Length" not in self.headers:
             return None
         return int(self.headers["Content-Length"]) - self._waiting

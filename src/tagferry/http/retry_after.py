@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 _LONGEST = 1e9
-"""Seconds; what asks to wait for longer than some 30 years is not distinguished."""
+"""Upper limit in seconds, about 30 years."""
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds that a `Retry-After` header asks for, in either of its forms (RFC 9110, section 10.2.3)."""
+    """Return the seconds that a `Retry-After` header asks for, in either form (RFC 9110, section 10.2.3)."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
-    # Loaded here: a date is rare, and these modules would cost every start some milliseconds.
+    # Imported here: dates are rare, and these modules would slow down every start by some milliseconds.
     from email.utils import parsedate_to_datetime
 
     try:

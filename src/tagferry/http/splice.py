@@ -1,7 +1,7 @@
-"""Moves bytes from one socket into another without bringing them into this process (splice(2), Linux).
+"""Moves bytes between sockets inside the kernel (splice(2), Linux).
 
-The kernel passes references to its own buffers through a pipe: nothing is copied and nothing is seen. So nothing is
-hashed either; who may leave that to the receiver is decided in `upload` (docs/decisions/0011).
+The kernel passes references to its buffers through a pipe, so this process neither copies nor sees the bytes, and
+cannot hash them. `upload` decides when the target may verify them instead (docs/decisions/0011).
 """
 
 import asyncio
@@ -22,26 +22,26 @@ if sys.platform == "linux":
 IS_AVAILABLE = sys.platform == "linux"
 
 PIPE = 1024 * 1024
-"""Bytes that are between the sockets at most."""
+"""Maximum number of bytes between the sockets."""
 _ROUNDS = 4
-"""Pipes full that are moved before others have their turn in the loop."""
+"""Full pipes that are moved before other tasks run."""
 _CHECK_SECONDS = 1.0
-"""How often it is looked whether anything moves."""
+"""Seconds between checks for progress."""
 _FLAGS = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE if IS_AVAILABLE else 0
 
 
 class BodyFlow:
-    """The rest of an answer's body as it lies in its connection's socket; see `oci.images.Flow`.
+    """The rest of a response body in its connection's socket; see `oci.images.Flow`.
 
     Args:
-        socket: gives the socket's descriptor, or None where its bytes cannot be taken from there.
-        size: how many bytes.
-        idle_timeout: seconds without any of them after which they are given up.
-        min_rate: bytes a second that must come at least, measured over `idle_timeout`.
+        socket: returns the socket's descriptor, or None if its bytes cannot be spliced.
+        size: number of bytes.
+        idle_timeout: seconds without a byte after which the flow fails.
+        min_rate: minimum bytes per second, measured over `idle_timeout`.
 
     Attributes:
-        moved: bytes that are where they go.
-        fault: why the others cannot be brought any more.
+        moved: bytes that have reached the target.
+        fault: why the remaining bytes cannot be moved.
     """
 
     def __init__(
@@ -59,29 +59,29 @@ class BodyFlow:
         self._counts.append(count)
 
     def move(self, size: int) -> None:
-        """Take note of bytes that have been brought."""
+        """Count bytes that have reached the target."""
         self.moved += size
         for count in self._counts:
             count(size)
 
 
 class Splice:
-    """Brings a flow into a socket, from entering this until it ends or is left.
+    """Splices a flow into a socket while this context is entered.
 
-    Both sockets belong to others, who must not read the one or write the other meanwhile; they may close them.
-    What has begun and not come to its end is lost: the flow then has a fault.
+    The caller owns both sockets and may close them, but must not read from the source or write to the target meanwhile.
+    A flow that is left before its end is lost and has a fault.
 
     Args:
-        flow: what to bring.
-        source: the descriptor of the socket that it lies in, which does not block.
-        target: that of the socket to bring it to, likewise.
-        idle_timeout: seconds in which the target must take something.
-        min_rate: bytes a second that it must take at least, measured over `idle_timeout`.
-        on_end: called when there is nothing more to wait for.
+        flow: the bytes to move.
+        source: the descriptor of the flow's socket; non-blocking.
+        target: the descriptor of the target's socket; non-blocking.
+        idle_timeout: seconds within which the target must accept some bytes.
+        min_rate: minimum bytes per second that the target must accept, measured over `idle_timeout`.
+        on_end: called when the splice has ended.
 
     Attributes:
-        has_ended: whether everything is there, or cannot be brought any more.
-        target_fault: why the target takes no more, where that is so.
+        has_ended: whether all bytes have been moved, or no more can be.
+        target_fault: why the target accepts no more bytes, if so.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Splice:
         self._stop()
         self._files.close()
         if self._flow.moved < self._flow.size and self._flow.fault is None:
-            self._flow.fault = ConnectionError("it was left in the middle")
+            self._flow.fault = ConnectionError("the flow was abandoned")
 
     def _open(self) -> None:
         # A descriptor can be watched only once, and the transports watch the originals.
@@ -135,7 +135,7 @@ class Splice:
         self._outlet, self._inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for descriptor in (self._outlet, self._inlet):
             self._files.callback(os.close, descriptor)
-        with suppress(OSError):  # A user may have only so many large pipes; a small one is as good.
+        with suppress(OSError):  # The number of large pipes per user is limited; a small pipe works, too.
             fcntl.fcntl(self._inlet, fcntl.F_SETPIPE_SZ, PIPE)
 
     def _pump(self) -> None:
@@ -145,7 +145,7 @@ class Splice:
         self._wait_for(self._source)
 
     def _fill(self) -> bool:
-        """Take what the source has; False where it has nothing now."""
+        """Read from the source into the pipe; False if nothing is available now."""
         try:
             self._in_pipe = os.splice(self._source.fileno(), self._inlet, min(self._left, PIPE), flags=_FLAGS)
         except BlockingIOError:
@@ -160,7 +160,7 @@ class Splice:
         return True
 
     def _drain(self) -> bool:
-        """Give the target what was taken; False where it does not take all of it now, and after the last of it."""
+        """Write the pipe to the target; False if the target does not accept all of it now, or after the last bytes."""
         while self._in_pipe:
             try:
                 taken = os.splice(self._outlet, self._target.fileno(), self._in_pipe, flags=_FLAGS)
@@ -187,9 +187,9 @@ class Splice:
             self._timer = self._loop.call_later(min(_CHECK_SECONDS, limit), self._check)
             self._pump()
         elif self._in_pipe:
-            self._end(target_fault=TimeoutError("nothing moved in time"))
+            self._end(target_fault=TimeoutError("no data was transferred in time"))
         else:
-            self._end(source_fault=TimeoutError("nothing moved in time"))
+            self._end(source_fault=TimeoutError("no data was transferred in time"))
 
     def _wait_for(self, side: socket.socket | None) -> bool:
         if side is self._watched:

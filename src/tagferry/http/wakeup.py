@@ -1,14 +1,14 @@
-"""Waiting for something to happen, and not for ever."""
+"""Waiting for events with a timeout."""
 
 import asyncio
 from collections.abc import Callable
 
 
 class Wakeup:
-    """One who waits at a time.
+    """A wake-up event for one waiter at a time.
 
     Args:
-        on_timeout: called when nothing has happened for as long as somebody would wait.
+        on_timeout: called when the waiter's timeout passes.
     """
 
     def __init__(self, on_timeout: Callable[[], None]) -> None:
@@ -19,7 +19,7 @@ class Wakeup:
         self._timer: asyncio.TimerHandle | None = None
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait until `wake`; after this many seconds, if given, `on_timeout` is called, who wakes us if it wants to."""
+        """Wait for `wake`. After this many seconds, if given, call `on_timeout`, which may wake the waiter."""
         self._wakeup = self._loop.create_future()
         if seconds is not None:
             self._expect_within(seconds)
@@ -30,12 +30,12 @@ class Wakeup:
             self._deadline = None
 
     def wake(self) -> None:
-        """Let who waits look again."""
+        """Wake the waiter."""
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
 
     def end(self) -> None:
-        """Give the timer back."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -48,7 +48,7 @@ class Wakeup:
             self._timer = self._loop.call_at(self._deadline, self._check_deadline)
 
     def _check_deadline(self) -> None:
-        # One timer serves many waits: it is set again only when it runs out.
+        # One timer serves many waits: it is rescheduled only when it fires.
         self._timer = None
         if self._deadline is None:
             return

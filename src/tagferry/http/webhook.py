@@ -1,4 +1,4 @@
-"""Sends something to an address that is no registry's: a webhook."""
+"""A client for webhooks."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ from tagferry.tls import ClientContexts, ClientTls
 
 
 class WebhookClient:
-    """Sends bodies to one address, each once and over a connection of its own; it is led nowhere else.
+    """Posts bodies to one URL, each once and over its own connection; redirects are not followed.
 
-    A connection that is kept could turn out to be dead, and then nobody knows whether what was sent has arrived.
+    A pooled connection could turn out to be closed, and the outcome of the request would be unknown.
 
     Args:
-        url: http or https, encoded already.
-        tls: whom to trust; by default the system's authorities.
-        proxy: as an endpoint has it.
-        seconds: how long a request may take as a whole.
+        url: http or https, percent-encoded.
+        tls: the trusted authorities; the system's by default.
+        proxy: as in `Endpoint`.
+        seconds: timeout of a whole request.
     """
 
     def __init__(
@@ -33,10 +33,10 @@ class WebhookClient:
         self._proxies = Proxies(proxy)
 
     async def post(self, body: bytes, headers: Mapping[str, str]) -> int:
-        """Send a body; returns the status, which is one of success.
+        """Post a body and return the status, which is 2xx.
 
         Raises:
-            Unavailable: it was not taken. The sentence does not tell where it was sent.
+            Unavailable: the request failed or was refused. The message does not include the URL.
         """
         connections = ConnectionPool(
             tls=self._tls,
@@ -55,7 +55,7 @@ class WebhookClient:
         except ConnectionFailed as fault:
             raise Unavailable("the webhook could not be reached") from fault
         finally:
-            # What the answer says besides its status is nobody's business.
+            # The response's body is not used.
             await connections.close()
         if response.status in range(200, 300):
             return response.status

@@ -1,4 +1,4 @@
-"""What a registry can do, learned from its answers once and kept, so that nothing is asked or sent in vain."""
+"""The capabilities of a registry, learned from its responses and stored, so that no request is sent in vain."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -10,14 +10,14 @@ from tagferry.events import Events
 from tagferry.http.explanation import one_line, without_secrets
 
 MAX_AGE = timedelta(days=1)
-"""After this long all is forgotten, so that a registry that was upgraded is asked again."""
+"""Age at which all is forgotten, so that an upgraded registry is tried again."""
 REFERRERS_API = "referrers API"
 TAG_LIST = "tag list"
 MOUNT = "mount"
 HEAD_MANIFESTS = "HEAD of manifests"
 HEAD_BLOBS = "HEAD of blobs"
 RANGES = "ranges of blobs"
-"""These name questions that a copy can do without, for `LearnedCapabilities.mark_unavailable`."""
+"""Features that a copy can do without, for `LearnedCapabilities.mark_unavailable`."""
 _MAX_FEATURES = 32
 
 log = Events(__name__)
@@ -25,21 +25,21 @@ log = Events(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What is known of one registry; what it has not shown yet is None or empty.
+    """The known capabilities of one registry; unknown ones are None or empty.
 
     Attributes:
-        learned_at: when the first of all this was learned.
+        learned_at: when the first of them was learned.
         lists_referrers: whether it has the referrers API.
-        refuses_wrong_bytes: whether it refuses a blob that does not have the digest under which it is sent.
-        mounts_from_itself: whether its answer to a mount from the repository itself tells that the blob is there.
-        whole_limit: bytes of the smallest blob that it refused to take in one request.
-        part_limit: bytes of the largest part of an upload that it took after it had refused larger ones.
-        shortest_part: bytes that each part but the last must have (`OCI-Chunk-Min-Length`).
-        requests_a_second: how many requests it granted when it last limited them.
-        accepted_classes: classes of manifests (`Manifest.artifact_class`) of which it took one.
-        refused_classes: classes, or whole media types, of manifests that it refused, each with the time of the last
-            refusal in ISO 8601.
-        unavailable: optional questions that it does not answer, each with one line about the reason.
+        refuses_wrong_bytes: whether it refuses a blob that does not match its digest.
+        mounts_from_itself: whether its response to a mount from the repository itself shows that the blob exists.
+        whole_limit: size of the smallest blob that it refused in one request.
+        part_limit: size of the largest part of an upload that it accepted after it had refused larger ones.
+        shortest_part: minimum size of all parts but the last (`OCI-Chunk-Min-Length`).
+        requests_a_second: requests per second that it granted when it last limited them.
+        accepted_classes: classes of manifests (`Manifest.artifact_class`) of which it accepted one.
+        refused_classes: classes, or whole media types, of manifests that it refused, with the time of the last refusal
+            in ISO 8601.
+        unavailable: optional features that it does not support, each with the reason in one line.
     """
 
     learned_at: datetime | None = None
@@ -55,7 +55,7 @@ class Capabilities:
     unavailable: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form, with what is not known left out."""
+        """Return the JSON form, without unknown capabilities."""
         document: dict[str, Any] = {}
         for one in fields(self):
             match getattr(self, one.name):
@@ -75,7 +75,7 @@ class Capabilities:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:
-        """Read the JSON form; what another version of tagferry has added is left out."""
+        """Parse the JSON form; members of other versions of tagferry are ignored."""
         known = {one.name: document[one.name] for one in fields(cls) if one.name in document}
         known["accepted_classes"] = frozenset(known.get("accepted_classes", ()))
         for name in ("unavailable", "refused_classes"):
@@ -92,25 +92,25 @@ class Capabilities:
 
 
 class CapabilityStore(Protocol):
-    """Keeps what was learned of one registry; it is only a help, so that nothing here raises."""
+    """Stores the capabilities of one registry. It is only an optimization, so its methods do not raise."""
 
     async def load(self) -> Capabilities:
-        """What was saved last; nothing known where nothing was."""
+        """Return the saved capabilities; empty ones if there are none."""
         ...
 
     async def save(self, capabilities: Capabilities) -> None:
-        """Keep this instead of what was saved before."""
+        """Replace the saved capabilities."""
         ...
 
 
 class LearnedCapabilities:
-    """What one registry has shown so far; the parts of a store ask it and teach it.
+    """The capabilities that one registry has shown so far.
 
     Args:
-        store: keeps it beyond this process; without it, it lives as long as this object.
-        registry: the registry's name, for the log.
-        on_loaded: called with what an earlier process has learned, once that is loaded.
-        clock: tells the time.
+        store: stores them for later processes; None to keep them in this object only.
+        registry: the registry's name in the log.
+        on_loaded: called with the capabilities of an earlier process when they are loaded.
+        clock: returns the current time.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class LearnedCapabilities:
         self._storing = asyncio.Lock()
 
     async def known(self) -> Capabilities:
-        """What is known now; loaded at the first use, and forgotten after a day."""
+        """Return the known capabilities; loaded on first use, and forgotten after a day."""
         if not self._is_loaded and self._store is not None:
             async with self._storing:
                 if not self._is_loaded:
@@ -143,31 +143,31 @@ class LearnedCapabilities:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether what an earlier process has learned is known, as it is once anything was asked."""
+        """True once the capabilities of earlier processes have been loaded."""
         return self._is_loaded
 
     def now(self) -> datetime:
-        """Return the time by which facts are dated."""
+        """Return the current time, as used for dates of capabilities."""
         return self._clock()
 
     async def learn(self, **facts: Any) -> None:
-        """Note facts, by their names in `Capabilities`; what is new is kept before this returns."""
+        """Record capabilities by their names in `Capabilities`; new ones are saved before this returns."""
         known = await self.known()
         learned = replace(known, **facts)
         if learned == known:
             return
         self._known = replace(learned, learned_at=known.learned_at or self._clock())
         if self._store is not None:
-            # One after another, each the latest: what is kept must not fall behind what is known.
+            # One at a time, each with the latest state, so that the stored state does not fall behind.
             async with self._storing:
                 await self._store.save(self._known)
 
     async def stored(self) -> Capabilities:
-        """Return what is kept now, by whichever process saved last; nothing is taken over from it."""
+        """Return the stored capabilities, whichever process saved them, without adopting them."""
         return self._unless_expired(await self._store.load()) if self._store is not None else await self.known()
 
     async def mark_unavailable(self, feature: str, reason: str) -> None:
-        """Note that the registry does not answer an optional question, and log it where this is new.
+        """Record that the registry does not support an optional feature, and log it if this is new.
 
         Args:
             feature: a short constant, such as `REFERRERS_API`. The first reason is kept until `mark_available`.
@@ -175,7 +175,7 @@ class LearnedCapabilities:
         """
         if feature in (await self.known()).unavailable:
             return
-        # Another process may have noted and logged it today.
+        # Another process may have recorded and logged it today.
         noted = (await self.stored()).unavailable if self._store is not None else {}
         known = (await self.known()).unavailable
         if feature in known or len(known) >= _MAX_FEATURES:
@@ -186,7 +186,7 @@ class LearnedCapabilities:
         await self.learn(unavailable={**known, feature: shown})
 
     async def mark_available(self, feature: str) -> None:
-        """Forget that the registry did not answer a question, as it does now."""
+        """Record that the registry supports a feature again."""
         known = (await self.known()).unavailable
         if feature in known:
             await self.learn(unavailable={name: reason for name, reason in known.items() if name != feature})

@@ -1,4 +1,4 @@
-"""Checks that a registry answers the requests of a synchronization, as the configured user."""
+"""Checks that a registry serves the requests of a synchronization as the configured user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from tagferry.remote.transport.scopes import pull_scope
 
 _NO_TAG = Tag("latest")
 _SAMPLES = 5
-"""Repositories that are asked for of a catalog."""
+"""Number of repositories that are requested from a catalog."""
 
 Sample = tuple[RepositoryName, Tag | None]
-"""A repository that is expected to exist, and one of its tags if one is known."""
+"""A repository that is expected to exist, and one of its tags if known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class CheckResult:
     """The result of a check.
 
     Attributes:
-        request: what it was asked for.
-        user: as whom.
+        request: what was requested.
+        user: the user of the request.
     """
 
     request: str
@@ -32,7 +32,7 @@ class CheckResult:
 
 
 class RegistryCheck:
-    """Asks one registry.
+    """Checks one registry.
 
     Args:
         transport: the registry.
@@ -44,11 +44,11 @@ class RegistryCheck:
         self._manifests = manifests
 
     async def check_repository(self, repository: RepositoryName, tag: Tag | None) -> CheckResult:
-        """Ask for a manifest, or the tags of a repository if no tag is given.
+        """Request a manifest, or the tags of a repository if no tag is given.
 
         Raises:
             NotFound: the registry reports to the configured user that it does not exist.
-            TagferryError: whatever else the registry answers, or why it cannot be asked.
+            TagferryError: any other error of the registry, or the reason why it cannot be reached.
         """
         user = await self._transport.user(repository)
         if tag is not None:
@@ -60,16 +60,16 @@ class RegistryCheck:
         except TagferryError as refusal:
             if isinstance(refusal, NotFound | Unavailable) and not isinstance(refusal, NotAList):
                 raise
-            # A synchronization can do without the list: it asks for the manifests of the tags that it is given.
+            # A synchronization does not need the list: it requests the manifests of the given tags.
             await self._manifests.head(repository, _NO_TAG)
             return CheckResult(f"the manifest {repository}:{_NO_TAG}, since the tags are not listed", user)
         return CheckResult(f"the tags of {repository}", user)
 
     async def check_any(self, samples: Sequence[Sample]) -> CheckResult:
-        """Ask for the first of these samples that exists, else for what the catalog lists, else only to authenticate.
+        """Request the first sample that exists, otherwise a repository of the catalog, otherwise only authenticate.
 
         Raises:
-            TagferryError: whatever the registry answers to that, or why it cannot be asked.
+            TagferryError: the registry's error, or the reason why it cannot be reached.
         """
         checked = await self._first_of(samples) or await self._first_of(await self._catalog())
         if checked is not None:

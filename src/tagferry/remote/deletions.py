@@ -1,8 +1,8 @@
-"""Deletions at a registry, none of which is believed before it is seen.
+"""Deletions at a registry, which are verified afterwards.
 
-A registry may accept a deletion and keep what it names, or delete it a moment later; one forgets a manifest and keeps
-the tags that point to it, another deletes no manifest while a tag points to it. So what was to be deleted is asked for
-afterwards, a few times over some seconds.
+A registry may accept a deletion and keep the manifest, or delete it a moment later. Some delete a manifest and keep the
+tags that point to it; others delete no manifest while a tag points to it. So deleted references are looked up
+afterwards, several times within some seconds.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -22,11 +22,11 @@ from tagferry.remote.transport.response import Answer
 
 _CONCURRENCY = 8
 _MAX_LEVELS = 2 * bounds.INDEX_DEPTH
-"""Indexes within indexes, and what is attached to what is attached."""
+"""Maximum nesting of indexes within indexes and of referrers of referrers."""
 
 
 def delete_scope(repository: RepositoryName) -> str:
-    """The scope of requests that delete from a repository."""
+    """Return the scope of requests that delete from a repository."""
     return f"repository:{repository}:pull,delete"
 
 
@@ -35,7 +35,7 @@ class Deletions:
 
     Args:
         transport: sends the requests.
-        lookup: looks for what was deleted.
+        lookup: looks up deleted references.
         sleep: waits for seconds.
     """
 
@@ -50,10 +50,10 @@ class Deletions:
         await self._await_deletion(repository, [reference], _accepted(status))
 
     async def delete_repository(self, store: ImageStore, repository: RepositoryName) -> None:
-        """Delete a repository's tags and what they lead to: manifests, what these list, and what is attached to any.
+        """Delete a repository's tags, and the manifests, children and referrers that they lead to.
 
-        Manifests are deleted before those that they refer to, so that readers find nothing incomplete meanwhile: first
-        the tags, if the registry deletes them by name. An error leaves the rest for another attempt.
+        Tags are deleted first, if the registry deletes them by name, and manifests before those that they refer to, so
+        that readers never find an incomplete image. After an error, the rest is left for another attempt.
 
         Args:
             store: this registry.
@@ -61,8 +61,8 @@ class Deletions:
 
         Raises:
             NotFound: of the kind `repository`; it has no tag.
-            NotDeleted: some of it is still there.
-            Unsupported: the registry does not delete; then nothing was.
+            NotDeleted: some of it still exists.
+            Unsupported: the registry does not support deletion; nothing was deleted.
         """
         records = await store.describe_tags(repository)
         if not records:
@@ -81,11 +81,11 @@ class Deletions:
         await self._await_deletion(repository, [*tags, *(digest for level in levels for digest in level)], why)
 
     async def _delete_all(self, repository: RepositoryName, references: Iterable[Reference]) -> "_DeleteResults":
-        """Ask for the deletion of each, until the registry says that it deletes no such references."""
+        """Request the deletion of each reference, until the registry refuses this kind of reference."""
         results = _DeleteResults()
 
         async def ask(reference: Reference) -> None:
-            # Some registries delete referrers with their subject, and other clients may delete too.
+            # Some registries delete referrers with their subject, and other clients may delete them, too.
             with suppress(NotFound):
                 if results.refusal is None:
                     try:
@@ -97,14 +97,14 @@ class Deletions:
         return results
 
     async def _delete(self, repository: RepositoryName, reference: Reference) -> str:
-        """Ask the registry to delete, without looking whether it does.
+        """Request a deletion without verifying it.
 
         Returns:
-            The status of its answer.
+            The status of the response.
 
         Raises:
-            NotFound: there is no such tag or manifest.
-            Unsupported: the registry does not delete such a reference.
+            NotFound: the tag or manifest does not exist.
+            Unsupported: the registry does not delete this kind of reference.
         """
         call = Call(
             method="DELETE",
@@ -120,7 +120,7 @@ class Deletions:
             try:
                 return await self._transport.fetch(call, once=True)
             except Unavailable as failure:
-                # Where the registry asks for a pause it has not done it.
+                # A registry that asks for a pause has not deleted anything.
                 lost = lost or failure.retry_after is None
                 raise
 
@@ -131,12 +131,12 @@ class Deletions:
                 return "nothing"
             raise
         if answer.status == 404:
-            # The attempt before this one has deleted it, though its answer was lost.
+            # An earlier attempt whose response was lost has deleted it.
             if lost:
                 return "404"
             if await self._lookup.find(repository, reference) is None:
                 raise not_found(repository, reference, answer)
-        # Distribution before 3.0 takes a tag for a digest, and answers that it does not match.
+        # Distribution before 3.0 parses a tag as a digest, and reports it as invalid.
         no_tags = answer.status == 400 and isinstance(reference, Tag)
         if no_tags or answer.status in (404, 405) or answer.code == "UNSUPPORTED":
             what = "a tag" if isinstance(reference, Tag) else "a manifest"
@@ -146,7 +146,7 @@ class Deletions:
         return str(answer.status)
 
     async def _await_deletion(self, repository: RepositoryName, references: Sequence[Reference], why: str) -> None:
-        """Wait until none of these can be had any more; raises NotDeleted, which says why, if that takes too long."""
+        """Wait until none of these references exists; raise NotDeleted with the reason if that takes too long."""
         remaining = list(references)
 
         async def look(reference: Reference) -> Reference | None:
@@ -163,7 +163,7 @@ class Deletions:
 
 @dataclass
 class _DeleteResults:
-    """A registry's answers to several deletions."""
+    """The results of several deletions."""
 
     statuses: list[str] = field(default_factory=list)
     refusal: Unsupported | None = None
@@ -176,7 +176,7 @@ def _accepted(status: str) -> str:
 async def _levels(
     store: ImageStore, repository: RepositoryName, roots: list[Digest], tags: Collection[Tag]
 ) -> list[list[Digest]]:
-    """Manifests, and level by level what they list and what is attached to them, each once."""
+    """Return manifests, their children and referrers level by level, each once."""
     levels, seen = [roots], set(roots)
 
     async def below(digest: Digest) -> list[Digest]:
@@ -197,13 +197,13 @@ async def _levels(
 
 
 async def _below(store: ImageStore, repository: RepositoryName, digest: Digest, tags: Collection[Tag]) -> list[Digest]:
-    """Return the manifests that a manifest lists, and its referrers; one that cannot be read lists none."""
+    """Return a manifest's children and referrers; an unreadable manifest has no children."""
     children: list[Digest] = []
     with suppress(NotFound, Unsupported, Invalid, Corrupt):
         children = [child.digest for child in (await store.get_manifest(repository, digest)).children]
     try:
         referrers = await store.list_referrers(repository, digest, tags=tags)
     except Incomplete as error:
-        # What cannot be looked for keeps no image from being deleted.
+        # Referrers that cannot be listed do not prevent the deletion of the image.
         referrers = list(error.found)
     return [*children, *(referrer.digest for referrer in referrers)]

@@ -1,8 +1,8 @@
-"""Looks up manifests where a wrong answer would do harm: replace an image, or report one as missing.
+"""Looks up manifests reliably, where a wrong result would replace an image or report one as missing.
 
-Some registries answer HEAD with 404 for manifests that GET returns. So a HEAD that reports one as missing counts only
-in repositories in which HEAD has found a manifest before; elsewhere GET decides. One request of a repository finds that
-out for the others, which then cost one request each as well.
+Some registries return 404 to HEAD for manifests that GET returns. So a 404 to HEAD counts only in repositories in which
+HEAD has found a manifest before; in others, GET decides. One request per repository finds this out for the others,
+which then cost one request each, too.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ _MAX_REFERENCES = 10_000
 
 
 class _HeadSupport:
-    """The known answers to HEAD in one repository.
+    """The known behavior of HEAD in one repository.
 
     Attributes:
         finds: True once HEAD has found a manifest, False once it has missed one; None before.
-        is_probed: whether HEAD has been sent in order to find out.
-        has_failed: whether sending it has failed.
-        existing: manifests that exist, noted while `finds` is None.
+        is_probed: whether HEAD has been probed.
+        has_failed: whether a probe has failed.
+        existing: existing manifests, recorded while `finds` is None.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class _HeadSupport:
 
 
 class ManifestLookup:
-    """Finds manifests of one registry, certain of those that are missing."""
+    """Looks up manifests of one registry, and is certain about missing ones."""
 
     def __init__(self, manifests: Manifests) -> None:
         self._manifests = manifests
@@ -54,21 +54,21 @@ class ManifestLookup:
                 if known.is_unprobed and not known.has_failed:
                     return await self._probe(repository, reference, known)
         if known.is_unprobed:
-            # While a registry is unavailable, requests do not wait for each other to find that out.
+            # While a registry is unavailable, requests do not wait for each other's probes.
             return await self._probe(repository, reference, known)
         if known.finds or (known.finds is None and reference in known.existing):
             return await self._head_then_get(repository, reference, known)
         return await self._get(repository, reference)
 
     def confirm_head(self, repository: RepositoryName) -> None:
-        """Note that HEAD has found a manifest."""
+        """Record that HEAD has found a manifest."""
         known = self._known(repository)
         if known.finds is None:
             known.finds = True
             known.existing.clear()
 
     def note_existing(self, repository: RepositoryName, reference: Reference) -> None:
-        """Note that a manifest exists, so that HEAD is expected to find it."""
+        """Record that a manifest exists, so that HEAD should find it."""
         known = self._known(repository)
         if known.finds is None and len(known.existing) < _MAX_REFERENCES:
             known.existing.add(reference)

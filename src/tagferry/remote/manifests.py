@@ -1,4 +1,4 @@
-"""Manifests at a registry, read and written as the bytes that they are; `deletions` deletes them."""
+"""Reads and writes manifests at a registry as raw bytes; `deletions` deletes them."""
 
 from dataclasses import dataclass, replace
 from urllib.parse import quote
@@ -21,16 +21,16 @@ _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _KIND_REFUSED = frozenset({405, 406, 415, 422, 501})
 _STORED = frozenset({200, 201, 202, 204})
 _OF_MANIFESTS = frozenset({"schemaVersion", "mediaType", "config", "layers", "fsLayers", "manifests", "blobs"})
-"""Members of which every manifest has one, of whatever kind."""
+"""Members of which every manifest has at least one."""
 _MISSING_CODES = frozenset({"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "NAME_UNKNOWN"})
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A tag is written only over what was seen there.
+    """The condition under which a tag may be replaced.
 
     Attributes:
-        seen: what it pointed to; None if it did not exist.
+        seen: the digest that the tag pointed to; None if it did not exist.
     """
 
     seen: Digest | None
@@ -52,14 +52,13 @@ class Manifests:
         *,
         once: bool = False,
     ) -> Descriptor | None:
-        """See `ImageStore.head_manifest`; `once` does not try again.
+        """See `ImageStore.head_manifest`; `once` does not retry.
 
-        A registry that does not answer HEAD, or leaves the digest out of its answer, is asked by GET, and by nothing
-        else from then on.
+        If a registry does not support HEAD, or does not report the digest, GET is used from then on.
         """
         if HEAD_MANIFESTS in (await self._learned.known()).unavailable:
             return await self.find_by_get(repository, reference, known, once=once)
-        call = self._call("HEAD", "look for", repository, reference, known)
+        call = self._call("HEAD", "find", repository, reference, known)
         answer = await self._transport.fetch(replace(call, accept=call.accept | NO_HEAD), once=once)
         if answer.status == 404:
             return None
@@ -104,7 +103,7 @@ class Manifests:
         *,
         once: bool = False,
     ) -> Descriptor | None:
-        """Return what a reference points to, found by GET and without parsing it; None if it does not exist.
+        """Return what a reference points to, from GET without parsing the manifest; None if it does not exist.
 
         The arguments are those of `head`.
         """
@@ -114,7 +113,7 @@ class Manifests:
         if answer.status == 304:
             return known
         if answer.document.keys().isdisjoint(_OF_MANIFESTS):
-            task = f"give manifest {repository}:{reference}"
+            task = f"return manifest {repository}:{reference}"
             raise Unavailable(f"registry {self._transport.name} answered with no manifest when asked to {task}")
         if isinstance(reference, Digest):
             digest = Digest.of(answer.body, reference.algorithm)
@@ -132,13 +131,13 @@ class Manifests:
         *,
         once: bool = False,
     ) -> Answer:
-        """The answer to GET; 404 where a refusal means the same.
+        """Return the response to GET; 404 if a refusal means the same.
 
-        Artifactory refuses to look for signature tags that do not exist. A user who may write to a repository and read
-        an image may read its referrers too; for a user who only reads, this is not known.
+        Artifactory refuses requests for signature tags that do not exist. A user who may write to a repository and read
+        an image may also read its referrers; for a user who only reads, this is not certain.
         """
         try:
-            return await self._transport.fetch(self._call("GET", "give", repository, reference, known), once=once)
+            return await self._transport.fetch(self._call("GET", "return", repository, reference, known), once=once)
         except Refused:
             subject = subject_digest(reference) if isinstance(reference, Tag) else None
             is_target = self._transport.expects_writes(repository)
@@ -152,16 +151,16 @@ class Manifests:
         """Store a manifest.
 
         Returns:
-            Whether the registry said that it took note of the manifest's subject (`OCI-Subject`).
+            Whether the registry processed the manifest's subject (`OCI-Subject`).
 
         Raises:
-            Conflict: the tag does not point to what the guard allows to replace.
+            Conflict: the guard does not allow to replace what the tag points to.
         """
         if tag is not None and manifest.digest.algorithm == "sha256":
             answer = await self._put(repository, manifest, tag, guard=guard)
             return answer is not None and "OCI-Subject" in answer.headers
-        # A registry computes sha256 for what is put under a tag; only the URL can tell it another algorithm. One that
-        # knows how gives the tag along with it, and says so.
+        # A registry computes sha256 for a manifest that is put under a tag; only the URL can state another algorithm. A
+        # registry that supports it also sets the tag, and reports that.
         answer = await self._put(repository, manifest, manifest.digest, tag, guard=guard if tag is not None else None)
         reported = "" if answer is None else answer.headers.get("OCI-Tag", "")
         if tag is not None and tag not in reported.replace(",", " ").split():
@@ -177,7 +176,7 @@ class Manifests:
         *,
         guard: Guard | None = None,
     ) -> Answer | None:
-        """Store a manifest under a reference; None where it was stored and the answer was lost."""
+        """Store a manifest under a reference; return None if it was stored and the response was lost."""
         query = "" if named is None else f"?tag={named}"
         call = Call(
             method="PUT",
@@ -193,7 +192,7 @@ class Manifests:
         misses_something = False
 
         async def send() -> Answer:
-            # Looked at once, it may be sent with another authorization.
+            # The guard has been checked, so the request may be sent with another authorization.
             nonlocal call, misses_something
             sent, call = call, replace(call, is_guarded=False)
             try:
@@ -201,8 +200,8 @@ class Manifests:
             except Refused as refusal:
                 raise self._hinted(refusal, manifest) from None
             if answer.status == 400 and answer.code == "DIGEST_INVALID":
-                # The bytes have the digest, so this is not about them: distribution says so, too, where it reads the
-                # link of one of the blobs while somebody writes it anew.
+                # The bytes match the digest. Distribution also returns this while another request rewrites the link of
+                # one of the blobs.
                 raise WriteNotApplied(str(self._transport.failure(call, answer)))
             misses_something = _is_about_content(answer)
             return answer
@@ -216,10 +215,10 @@ class Manifests:
                 current = found if named is None else await self._current(repository, tag)
                 if current is not None and not may_be_replaced(current.digest, manifest, guard.seen):
                     raise tag_changed(repository, tag)
-            # What is refused for its content is not done by pointing to the manifest.
+            # A manifest that is refused for its content is not stored by pointing the tag to it.
             return found is not None and manifest.hashes_to(found.digest) and not misses_something
 
-        # Registries with immutable tags also refuse the image that a tag points to already.
+        # Registries with immutable tags also refuse the image that a tag already points to.
         names_tag = named is not None or isinstance(reference, Tag)
         write = IdempotentWrite(
             self._transport.retry, send, is_stored, is_guarded=guard is not None, may_be_done=names_tag
@@ -239,12 +238,12 @@ class Manifests:
         return answer
 
     async def _current(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
-        """Return the current manifest, asked once; some registries answer 404 to HEAD of manifests that they have."""
+        """Return the current manifest, requested once; some registries return 404 to HEAD for existing manifests."""
         found = await self.head(repository, reference, once=True)
         return found if found is not None else await self.find_by_get(repository, reference, once=True)
 
     async def _refusal(self, call: Call, manifest: Manifest, answer: Answer) -> TagferryError:
-        """Return the error of a refusal, and note the refusal if it is about the kind of manifest."""
+        """Return the error of a refusal, and record it if it concerns the kind of manifest."""
         is_of_kind = answer.status in _KIND_REFUSED or answer.code in ("UNSUPPORTED", "MANIFEST_INVALID")
         if not is_of_kind:
             return self._hinted(self._transport.failure(call, answer), manifest)
@@ -253,7 +252,7 @@ class Manifests:
         return manifest_refused(self._transport.name, manifest, told=reported)
 
     def _hinted(self, failure: TagferryError, manifest: Manifest) -> TagferryError:
-        """A refusal that may be one of attestations, though its status does not say so, with what to do then."""
+        """Add a hint to a refusal that may concern attestations, though its status does not say so."""
         hint = attestation_hint(self._transport.name, manifest)
         if not hint or not isinstance(failure, Refused | Invalid) or isinstance(failure, NotAuthenticated):
             return failure
@@ -264,13 +263,15 @@ class Manifests:
     def _check(self, answer: Answer, expected: Digest, what: str) -> None:
         reported = answer.digest
         if reported is not None and reported.algorithm == expected.algorithm and reported != expected:
-            raise Corrupt(f"registry {self._transport.name} says that {what} has the digest {reported}, not {expected}")
+            raise Corrupt(
+                f"registry {self._transport.name} reports the digest {reported} instead of {expected} for {what}"
+            )
 
     def _call(
         self, method: str, verb: str, repository: RepositoryName, reference: Reference, known: Descriptor | None = None
     ) -> Call:
-        # Registries use a manifest's digest as its ETag (RFC 9110, section 13.1.2); where one uses something else, the
-        # condition never holds, and the answer is as it is without it.
+        # Registries use a manifest's digest as its ETag (RFC 9110, section 13.1.2). If one does not, the condition
+        # never matches, and the response is the same as without it.
         condition = {} if known is None else {"If-None-Match": f'"{known.digest}"'}
         return Call(
             method=method,
@@ -284,12 +285,12 @@ class Manifests:
 
 
 def _is_about_content(answer: Answer) -> bool:
-    """Return whether a manifest is refused because something that it refers to is missing."""
+    """Return whether a manifest is refused because something that it references is missing."""
     return answer.status == 404 or (answer.status == 400 and answer.code in _MISSING_CODES)
 
 
 def not_found(repository: RepositoryName, reference: Reference, answer: Answer) -> NotFound:
-    """The error that the answer 404 to a request for a tag or manifest means."""
+    """Return the error that a 404 for a tag or manifest means."""
     if answer.code == "NAME_UNKNOWN":
         return NotFound("repository", repository)
     if isinstance(reference, Digest):

@@ -1,9 +1,9 @@
-"""Who refers to a manifest: by the registry's API, or by the tag that stands in for it.
+"""The referrers of a manifest, from the registry's API or from the referrers tag.
 
 Distribution-spec 1.1, "Listing Referrers", "Referrers Tag Schema" and "Pushing Manifests with Subject".
 
-A copy can do without the API: whatever a registry answers there, the tag is asked then. Where the API may be there all
-the same (the answer was a refusal or a fault of this moment), what was found counts as incomplete.
+A copy can do without the API: after any error, the tag is used. If the API may exist nevertheless (after a refusal or a
+temporary fault), the result counts as incomplete.
 """
 
 import asyncio
@@ -38,24 +38,24 @@ from tagferry.remote.transport.response import Answer
 from tagferry.remote.transport.scopes import pull_scope
 
 _OF_THE_SUBJECT = frozenset({"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_INVALID", "NOT_FOUND"})
-"""Codes of registries that have the API, for a repository or subject that they do not have."""
+"""Error codes of registries with the API, for an unknown repository or subject."""
 _PERMANENT = frozenset({*range(200, 500), 501}) - {408, 425, 429}
-"""Every status that trying again would not change."""
+"""All statuses that a retry would not change."""
 _MAX_REPEATED_PAGES = 3
-"""After more pages than this that list nothing new, one after another, a list is taken to have no end."""
+"""Consecutive pages without a new entry after which a list counts as endless."""
 _BATCH = 256
-"""Entries that are read before others have their turn in the event loop."""
+"""Entries that are parsed before other tasks run."""
 _REFUSED_SECONDS = 60.0
-"""For how long a repository's referrers are not asked for after a refusal, and only once each after a fault."""
+"""Seconds for which a repository's referrers are not requested after a refusal, and not retried after a fault."""
 _ABSENT_SECONDS = 3600.0
-"""For how long the API is not asked for after an answer that may also be that of a registry under maintenance."""
+"""Seconds for which the API is not requested after a response that may also be due to maintenance."""
 
 
 class _Listed(NamedTuple):
-    """The answer of the API.
+    """The result of the API.
 
     Attributes:
-        entries: None where it listed nothing, so that the tag is asked.
+        entries: None if it listed nothing, so that the tag is used.
         fault: why there may be more.
     """
 
@@ -64,13 +64,13 @@ class _Listed(NamedTuple):
 
 
 class Referrers:
-    """The referrers that one registry knows.
+    """The referrers at one registry.
 
     Args:
         transport: the registry.
         manifests: its manifests.
-        learned: what it has shown so far.
-        clock: seconds, monotonic.
+        learned: its capabilities.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -102,16 +102,16 @@ class Referrers:
                 entries = await self._from_tag(repository, digest, tags)
             except NotFound as error:
                 entries, fault = [], fault or error
-        # Filtered here in any case: a registry may leave that to its clients.
+        # Filtered here in any case, since a registry may ignore the filter.
         wanted = [entry for entry in entries if artifact_type in (None, entry.artifact_type)]
         if fault is not None:
             raise Incomplete(fault, wanted)
         return wanted
 
     async def add(self, repository: RepositoryName, referrer: Manifest) -> None:
-        """Enter a manifest in the index that stands under its subject's tag.
+        """Add a manifest to the index under its subject's referrers tag.
 
-        Callers of this process take turns; the specification offers no way to exclude other processes.
+        Callers in this process exclude each other; the specification has no way to exclude other processes.
 
         Raises:
             Conflict: of the kind `referrers tag`; that tag points to something else.
@@ -127,7 +127,8 @@ class Referrers:
             except (Unsupported, Invalid) as error:
                 raise self._tag_conflict(repository, tag, referrer, error.message) from error
             index = current if _is_index_of(current, subject.digest) else None
-            # A registry that takes such a tag for a digest gives the subject itself, and loses nothing by the index.
+            # A registry that parses such a tag as a digest returns the subject itself, and the index does no harm
+            # there.
             if current is not None and index is None and current.digest != subject.digest:
                 raise self._tag_conflict(repository, tag, referrer, f"it points to {current.digest}")
             if index and any(child.digest == referrer.digest for child in index.listed):
@@ -152,7 +153,7 @@ class Referrers:
 
     async def _from_api_if_any(self, repository: RepositoryName, digest: Digest, artifact_type: str | None) -> _Listed:
         if await self._has_api() is None and not self._is_probed:
-            # The first question tells whether to ask further ones, so all others wait for its answer.
+            # The first request shows whether the API exists, so all others wait for it.
             async with self._probing:
                 if await self._has_api() is None and not self._is_probed:
                     try:
@@ -213,9 +214,9 @@ class Referrers:
                         )
                 repeated = 0 if len(listed) > before else repeated + 1
                 if repeated > _MAX_REPEATED_PAGES and has_next_page(page):
-                    raise EndlessList(f"registry {self._transport.name} repeats its pages when asked to {call.task}")
+                    raise EndlessList(f"registry {self._transport.name} repeated its pages when asked to {call.task}")
         except (Refused, EndlessList) as refusal:
-            # Nor is it asked again at once where its pages have no end: that costs a hundred requests each time.
+            # A list with endless pages is not requested again at once either: each time costs a hundred requests.
             return await self._refused(repository, refusal, list(listed))
         except TagferryError as fault:
             if isinstance(fault, Unavailable):
@@ -224,10 +225,10 @@ class Referrers:
         return _Listed(list(listed), unreadable)
 
     async def _ask(self, call: Call) -> Answer:
-        """Send a request, and again after a strange answer: one alone, a proxy's say, proves nothing.
+        """Send a request, and repeat it after an unexpected response, which may be that of a proxy.
 
         Raises:
-            Unavailable: it gave two strange answers that differ.
+            Unavailable: two unexpected responses differ.
         """
         first = await self._fetch(call)
         if _is_conclusive(first):
@@ -239,7 +240,7 @@ class Referrers:
         raise Unavailable(str(self._failure(call, second)))
 
     async def _fetch(self, call: Call) -> Answer:
-        """Send a request; where the registry redirects it to something that does not answer, its redirect counts."""
+        """Send a request; if it is redirected to a target that does not respond, return the redirect."""
         answer = await self._transport.fetch(call, once=self._clock() < self._no_retry_until)
         location = answer.headers.get("Location")
         if not 300 <= answer.status < 400 or not location:
@@ -251,22 +252,22 @@ class Referrers:
             return await self._transport.fetch(replace(call, url=url, redirects=True, accept=accept), once=True)
         except TagferryError as error:
             if is_api:
-                # It has the API, but not here, and asking again would cost another attempt to connect each time.
+                # The API exists, but not here, and every further request would cost another attempt to connect.
                 raise Refused(f"registry {self._transport.name} redirects to {call.task}: {error.message}") from error
             return answer
 
     async def _interpret(
         self, repository: RepositoryName, call: Call, page: Answer, listed: list[Descriptor]
     ) -> _Listed:
-        """Interpret an answer that is not a list of referrers."""
+        """Interpret a response that is not a list of referrers."""
         failure = self._failure(call, page)
-        # Harbor before 2.8 answers 401 without a challenge to what it does not know.
+        # Harbor before 2.8 returns 401 without a challenge for unknown paths.
         if page.status == 403 or (page.status == 401 and page.headers.get("WWW-Authenticate")):
             return await self._refused(repository, failure, listed)
         if page.status in (400, 404) and page.code in _OF_THE_SUBJECT:
             return _Listed(listed or None)
         if listed or await self._has_api():
-            # It has the API, so it is only this answer that went wrong; 404 says that it knows nothing of the subject.
+            # The API exists, so only this request failed; 404 means that the subject is unknown.
             return _Listed(listed or None, None if page.status == 404 else failure)
         if page.status == 404:
             await self._learned.learn(lists_referrers=False)
@@ -286,7 +287,7 @@ class Referrers:
             await self._learned.mark_available(REFERRERS_API)
 
     async def _refused(self, repository: RepositoryName, refusal: TagferryError, listed: list[Descriptor]) -> _Listed:
-        """Note that the API is refused for a repository; other repositories may be open."""
+        """Record that the API is refused for a repository; other repositories may be accessible."""
         await self._learned.mark_unavailable(REFERRERS_API, refusal.message)
         now = self._clock()
         self._refusals = {name: one for name, one in self._refusals.items() if now < one[0]}
@@ -302,7 +303,8 @@ class Referrers:
         current = await self._manifest_at(repository, tag)
         if current is None and tags is not None:
             raise NotFound("tag", f"{repository}:{tag}", f"registry {self._transport.name} lists it")
-        # What is no index says that there are no referrers (distribution-spec 1.1, "Listing Referrers").
+        # A manifest that is not an index means that there are no referrers (distribution-spec 1.1, "Listing
+        # Referrers").
         return list(current.listed) if current is not None and _is_index_of(current, digest) else []
 
     async def _manifest_at(self, repository: RepositoryName, tag: Tag) -> Manifest | None:
@@ -313,19 +315,19 @@ class Referrers:
 
 
 def _entries(page: Answer) -> list[Any] | None:
-    """The entries of a list of referrers; None where an answer is none."""
+    """Return the entries of a list of referrers; None if the response is not one."""
     entries = page.document.get("manifests")
     is_index = page.document.get("mediaType") in (None, "", OCI_INDEX)
     return entries if page.status == 200 and isinstance(entries, list) and is_index else None
 
 
 def _is_conclusive(page: Answer) -> bool:
-    """Return whether an answer is as specified for registries with or without the API (distribution-spec 1.1)."""
+    """Return whether a response is as specified for registries with or without the API (distribution-spec 1.1)."""
     return page.status == 404 or page.code in _OF_THE_SUBJECT or _entries(page) is not None
 
 
 def _is_index_of(manifest: Manifest | None, subject: Digest) -> bool:
-    """Return whether this can be the index of a subject's referrers; a registry may give the subject itself instead."""
+    """Return whether this may be the index of a subject's referrers; a registry may return the subject instead."""
     return manifest is not None and manifest.media_type == OCI_INDEX and manifest.digest != subject
 
 

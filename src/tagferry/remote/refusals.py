@@ -1,9 +1,9 @@
-"""Which kinds of manifests a registry refuses, so that no gigabytes are sent to it in vain.
+"""The kinds of manifests that a registry refuses, so that gigabytes are not sent to it in vain.
 
-A refusal of one manifest says little: it may be about that manifest. It counts for all of a media type only where the
-status says so (415), and for all of an artifact class once two different manifests of the class were refused and none
-was ever accepted. It is only a hint: ten minutes later the next manifest is sent all the same, and whatever is accepted
-ends the refusal, in every process that shares the keeper.
+A refusal of one manifest may concern that manifest alone. It applies to a media type only if the status says so (415),
+and to an artifact class once two different manifests of the class were refused and none was ever accepted. It is only a
+hint: after ten minutes the next manifest is sent anyway, and an accepted manifest ends the refusal in every process
+that shares the store.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,10 @@ from tagferry.oci.model import Manifest
 from tagferry.remote.capabilities import Capabilities, LearnedCapabilities
 
 REFUSED_FOR = timedelta(minutes=10)
-"""After this long without another refusal, manifests of the kind are sent again to find out."""
+"""Age of a refusal after which a manifest of the kind is sent again."""
 _MOST = 64
-"""Classes that are noted of one registry; beyond that no refusal is learned, since what was accepted is not known."""
+"""Maximum number of recorded classes per registry; beyond it no refusal is learned, since the accepted classes are
+incomplete."""
 _LONGEST = 300
 
 
@@ -28,14 +29,14 @@ class Refusals:
         self._doubted: dict[str, Digest] = {}
 
     async def covers(self, manifest: Manifest) -> bool:
-        """Return whether the registry is to be spared a manifest for now, because it refused others of its kind."""
+        """Return whether not to send a manifest for now, because the registry refused others of its kind."""
         if not self._is_refused(manifest, (await self._learned.known()).refused_classes):
             return False
-        # Another process may have had one accepted.
+        # The registry may have accepted one from another process.
         return self._is_refused(manifest, (await self._reconciled()).refused_classes)
 
     async def note_accepted(self, manifest: Manifest) -> None:
-        """Note that the registry accepted a manifest, which ends the refusal of its class and of its media type."""
+        """Record an accepted manifest, which ends the refusal of its class and of its media type."""
         known, kind = await self._learned.known(), manifest.artifact_class
         is_new = kind not in known.accepted_classes and len(known.accepted_classes) < _MOST and len(kind) <= _LONGEST
         if not is_new and not {kind, manifest.media_type} & known.refused_classes.keys():
@@ -46,10 +47,10 @@ class Refusals:
         await self._learned.learn(accepted_classes=accepted, refused_classes=refused)
 
     async def note_refused(self, manifest: Manifest, status: int) -> None:
-        """Note that the registry refused a manifest for what it is, with this status."""
+        """Record that the registry refused a manifest because of its kind, with this status."""
         known, kind = await self._reconciled(), manifest.artifact_class
         if not known.accepted_classes or len(known.accepted_classes) >= _MOST or len(kind) > _LONGEST:
-            # A registry that has accepted nothing may be read-only, or in the way altogether.
+            # A registry that has accepted nothing may be read-only or unusable.
             return
         accepted_types = {_media_type(accepted) for accepted in known.accepted_classes}
         if status == 415 and manifest.media_type not in accepted_types:
@@ -71,7 +72,7 @@ class Refusals:
         return any(kind in refused and now - _time(refused[kind]) < REFUSED_FOR for kind in kinds)
 
     async def _reconciled(self) -> Capabilities:
-        """Take over what other processes have learned of this; what was accepted once is not refused any more."""
+        """Merge the refusals that other processes have learned; a class that was accepted once is no longer refused."""
         known, stored = await self._learned.known(), await self._learned.stored()
         accepted = known.accepted_classes | stored.accepted_classes
         refused = _without(

@@ -1,4 +1,4 @@
-"""An image store that is any OCI registry, over HTTP."""
+"""An image store backed by any OCI registry."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
@@ -34,17 +34,17 @@ from tagferry.remote.transport.scopes import pull_scope
 
 DESCRIBED_AT_ONCE = 8
 _SHORT = 10_000
-"""Tags of a list that takes little memory, so that it does not keep others waiting while they are described."""
+"""Number of tags up to which a list takes little memory, and does not delay others while its tags are described."""
 
 
 class RemoteStore:
-    """An `ImageStore` at a registry; use it in one event loop, and close it there.
+    """An `ImageStore` backed by a registry; belongs to one event loop.
 
     Args:
-        endpoint: the registry and the terms on which it is used.
-        retry: how often and after which pauses temporary faults are tried again.
-        capabilities: keeps what is learned of the registry for longer than this object lives.
-        checkpoints: keeps its upload sessions likewise.
+        endpoint: the registry's address and connection settings.
+        retry: the retry policy for temporary faults.
+        capabilities: stores the registry's capabilities for later processes.
+        checkpoints: stores its upload sessions for later processes.
     """
 
     def __init__(
@@ -83,15 +83,15 @@ class RemoteStore:
         return self._transport.identity
 
     async def ping(self) -> None:
-        """Check that the registry can be reached and lets us in (distribution-spec, "Determining Support")."""
-        await self._transport.fetch(Call(method="GET", task="say that it is there", url=ROOT, redirects=True))
+        """Check that the registry is reachable and accepts the user (distribution-spec, "Determining Support")."""
+        await self._transport.fetch(Call(method="GET", task="serve GET /v2/", url=ROOT, redirects=True))
 
     async def check(self, repository: RepositoryName, tag: Tag | None = None) -> CheckResult:
         """Make the first request of a synchronization of this repository; see `RegistryCheck.check_repository`."""
         return await self._check.check_repository(self._full_name(repository), tag)
 
     async def check_any(self, samples: Sequence[Sample] = ()) -> CheckResult:
-        """Ask for one of these repositories that exists, or for another one; raises as `RegistryCheck.check_any`."""
+        """Request one of these repositories that exists, or another one; see `RegistryCheck.check_any`."""
         return await self._check.check_any(samples)
 
     async def head_manifest(
@@ -180,7 +180,7 @@ class RemoteStore:
 
     @asynccontextmanager
     async def _list_slot(self) -> AsyncIterator[None]:
-        """Wait for one of the few lists that are read at once, without counting as work of this process meanwhile."""
+        """Hold one of the few slots for lists; waiting for it does not count as work of this process."""
         with EXTERNAL_WAIT.get():
             await self._lists.acquire()
         try:
@@ -222,7 +222,7 @@ class RemoteStore:
         return [records[tag] for tag in tags if tag in records]
 
     async def list_repositories(self) -> AsyncIterator[RepositoryName]:
-        """See `ImageStore`; a repository whose name is outside the specification's grammar is left out."""
+        """See `ImageStore`; repositories with invalid names are left out."""
         call = Call(
             method="GET",
             task="list its repositories",
@@ -239,14 +239,14 @@ class RemoteStore:
                     require_bounded(self._transport, call, page)
                     entries = page.document.get("repositories", "")
                     if page.status != 200:
-                        raise Unsupported(f"registry {self.name} does not tell which repositories it has")
+                        raise Unsupported(f"registry {self.name} does not list its repositories")
                     if entries is not None and not isinstance(entries, list):
                         raise not_a_list(self._transport, call, page)
                     names.update(_repositories(entries or []))
                     if len(names) > bounds.TAG_LIST_NAMES:
                         raise too_many_names(self._transport, call)
         except (NotAList, Refused) as refusal:
-            raise Unsupported(f"registry {self.name} does not tell which repositories it has: {refusal}") from refusal
+            raise Unsupported(f"registry {self.name} does not list its repositories: {refusal}") from refusal
         for name in sorted(names):
             yield name
 
@@ -279,7 +279,7 @@ class RemoteStore:
             raise NotFound("blob", f"{repository}@{digest}")
 
     async def close(self) -> None:
-        # It is kept at the end only, because it changes with every answer while requests are limited.
+        # The limit is saved only at the end, because it changes with every response while requests are limited.
         if self._learned.is_loaded:
             limit = self._transport.limiter.limit
             await self._learned.learn(requests_a_second=None if limit is None else round(limit, 2))
@@ -290,14 +290,14 @@ class RemoteStore:
             self._transport.limiter.restore(known.requests_a_second)
 
     def _full_name(self, repository: RepositoryName) -> RepositoryName:
-        """The name that the registry knows the repository by."""
+        """Return the full name of a repository at Docker Hub; other names unchanged."""
         return full_name(repository) if self._is_hub else repository
 
     async def _describe(
         self, repository: RepositoryName, waiting: Iterator[Tag], records: dict[Tag, TagRecord]
     ) -> None:
         for tag in waiting:
-            # None: the tag was deleted since it was listed.
+            # The tag may have been deleted since it was listed.
             if descriptor := await self.head_manifest(repository, tag, confirm_missing=True):
                 records[tag] = TagRecord(tag=tag, digest=descriptor.digest)
 

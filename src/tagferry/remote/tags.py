@@ -1,8 +1,8 @@
 """The tags of a repository (distribution-spec 1.1, "Listing Tags").
 
-Two kinds of callers ask for them. People and rules want the list itself: an answer that is not a list of tags is
-an error. A copy wants to know whether a few names exist. It can also ask for them one by one, so that it continues
-without the list.
+There are two kinds of callers. Users and rules need the list itself, so a response that is not a list of tags is an
+error. A copy needs to know whether a few names exist; it can also look them up one by one, and continues without the
+list.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ from tagferry.remote.transport.response import Answer
 from tagferry.remote.transport.scopes import pull_scope
 
 _PAGE_MULTIPLE = 50
-"""The lengths at which registries cut their lists are multiples of this."""
+"""Registries truncate their lists at multiples of this length."""
 _AFTER_DIGESTS = "sha512-g"
-"""Sorts after every tag that is made from a digest."""
+"""Sorts after every tag that is derived from a digest."""
 
 _MAX_INLINE = 5000
-"""Names that are looked at on the event loop, which takes some milliseconds."""
+"""Number of names that are processed on the event loop, which takes some milliseconds."""
 _MAX_REPEATED_PAGES = 50
-"""After more pages than this without a new name, one after another, a list is taken to have no end."""
+"""Consecutive pages without a new name after which a list counts as endless."""
 
 log = Events(__name__)
 
@@ -51,11 +51,11 @@ class TagLists:
         self._learned = learned
 
     async def all(self, repository: RepositoryName) -> list[Tag]:
-        """Every tag, in lexical order.
+        """Return all tags, in lexical order.
 
         Raises:
             NotFound: of the kind `repository`.
-            NotAList: the registry answered something else.
+            NotAList: the response is not a list of tags.
         """
         call = self._call(repository)
         found = _Names(self._transport, call)
@@ -68,7 +68,7 @@ class TagLists:
         return await self._sorted_tags(repository, found.names)
 
     async def within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
-        """See `ImageStore.list_tags_within`; that the registry refuses to list tags is noted."""
+        """See `ImageStore.list_tags_within`; records if the registry refuses to list tags."""
         call = self._call(repository, limit=bounds.MANIFEST_BYTES)
         found = _Names(self._transport, call)
         is_directory = False
@@ -84,14 +84,14 @@ class TagLists:
             if isinstance(error, NotAList | EndlessList) or not isinstance(error, Unavailable):
                 await self._learned.mark_unavailable(TAG_LIST, error.message)
             return None
-        # Tags that are made from digests cannot be missing where the list goes beyond them in order.
+        # Tags that are derived from digests are complete if the sorted list extends beyond them.
         is_whole = found.pages > 1 or is_directory or _is_sorted_beyond(found.first, _AFTER_DIGESTS)
         if not is_whole and _may_be_cut(found.first):
             return None
         return frozenset(await self._sorted_tags(repository, found.names))
 
     async def _add_rest(self, repository: RepositoryName, found: "_Names") -> None:
-        """Add the names after the last one of a list that may have been cut without a link to the rest."""
+        """Add the names after the last one of a list that may be truncated without a link to the rest."""
         names = found.first
         while _may_be_cut(names):
             call = self._call(repository, last=names[-1])
@@ -107,7 +107,7 @@ class TagLists:
                 break
 
     async def _sorted_tags(self, repository: RepositoryName, names: Collection[str]) -> list[Tag]:
-        """The tags among the names; many names are looked at in a thread, so that the event loop goes on."""
+        """Return the tags among the names; many names are processed in a thread, to keep the event loop responsive."""
         if len(names) <= _MAX_INLINE:
             return sorted(self._tags(repository, names))
         return await asyncio.to_thread(lambda: sorted(self._tags(repository, names)))
@@ -128,7 +128,7 @@ class TagLists:
         )
 
     def _names(self, page: Answer, call: Call, repository: RepositoryName, *, is_first: bool) -> list[str]:
-        """Return the names on a page; null means none, as Go writes an empty list."""
+        """Return the names on a page; null means none, as Go encodes an empty list."""
         require_bounded(self._transport, call, page)
         if page.status == 404 and is_first:
             raise NotFound("repository", repository)
@@ -140,7 +140,7 @@ class TagLists:
         return names
 
     def _tags(self, repository: RepositoryName, names: Iterable[str]) -> list[Tag]:
-        """Those of the names that are tags; nothing can be asked of the others."""
+        """Return the names that are valid tags; the others cannot be requested."""
         tags: list[Tag] = []
         invalid: list[str] = []
         for name in names:
@@ -163,9 +163,9 @@ class _Names:
     """The names of one list, over all of its pages.
 
     Attributes:
-        names: each once.
-        first: those of the first page.
-        pages: how many there were.
+        names: all names, without duplicates.
+        first: the names of the first page.
+        pages: number of pages.
     """
 
     def __init__(self, transport: Transport, call: Call) -> None:
@@ -178,11 +178,11 @@ class _Names:
         self.pages = 0
 
     def add(self, names: list[str], page: Answer) -> bool:
-        """Take the names of a page; return whether some are new.
+        """Add the names of a page; return whether some are new.
 
         Raises:
-            ListTooLong: they are too many, or have too many bytes.
-            EndlessList: one page after the other repeats what came before.
+            ListTooLong: there are too many names or bytes.
+            EndlessList: too many consecutive pages repeat earlier names.
         """
         known = len(self.names)
         if not self.pages:
@@ -199,7 +199,7 @@ class _Names:
         is_new = len(self.names) > known
         self._repeated_pages = 0 if is_new else self._repeated_pages + 1
         if self._repeated_pages > _MAX_REPEATED_PAGES:
-            raise EndlessList(f"registry {self._transport.name} repeats its pages when asked to {self._call.task}")
+            raise EndlessList(f"registry {self._transport.name} repeated its pages when asked to {self._call.task}")
         return is_new
 
 
@@ -212,7 +212,7 @@ def _is_sorted_beyond(names: Sequence[str], name: str) -> bool:
 
 
 def _is_directory(page: Answer, names: Sequence[str]) -> bool:
-    """Return whether this is a directory as distribution 2 lists it: whole, and sorted neither by name nor by date."""
+    """Return whether distribution 2 listed this directory: complete, and sorted neither by name nor by date."""
     if page.headers.get("Docker-Distribution-Api-Version") != "registry/2.0":
         return False
     ascents = sum(first < second for first, second in pairwise(names))

@@ -126,7 +126,7 @@ async def test_a_wrong_password_fails_with_a_hint(tmp_path: Path, registry: Toke
     result = await check(settings(tmp_path, registry, username="u", password="wrong"))
 
     assert not result.is_ok
-    assert "401 UNAUTHORIZED: wrong password when asked to give a token" in result.summary
+    assert "401 UNAUTHORIZED: wrong password when asked to issue a token" in result.summary
     assert result.summary.endswith("; check username and password, or docker_config, in [regions.hub]")
 
 
@@ -203,7 +203,7 @@ async def test_a_registry_that_requires_a_user_fails_without_one(tmp_path: Path,
     result = await check(settings(tmp_path, registry))
 
     assert not result.is_ok
-    assert "asks for credentials" in result.summary
+    assert "requires credentials" in result.summary
 
 
 async def test_a_registry_that_requires_a_certificate_fails_with_a_hint(

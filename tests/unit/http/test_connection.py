@@ -1,4 +1,4 @@
-"""The wire: what a connection takes for an answer, and when it serves another request."""
+"""Responses that a connection accepts, and when it serves another request."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def answering(*answers: bytes, connections: list[int] | None = None) -> Handler:
-    """Give these answers on each connection, one a request without a body, then close it."""
+    """Send these responses on each connection, one per request without a body, then close it."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if connections is not None:
@@ -55,7 +55,7 @@ async def fetched(http: ConnectionPool, url: str, method: str = "GET", idle_time
     ],
     ids=["length", "empty", "no-content", "chunked", "continue", "hints"],
 )
-async def test_bodies_end_where_their_head_says_and_the_connection_serves_on(
+async def test_bodies_end_as_their_head_states_and_the_connection_is_reused(
     http: ConnectionPool, answer: bytes, body: bytes
 ):
     seen: list[int] = []
@@ -74,7 +74,7 @@ async def test_a_body_without_a_length_ends_with_the_connection(http: Connection
     assert len(seen) == 2
 
 
-async def test_the_answer_to_head_has_no_body_whatever_length_it_tells(http: ConnectionPool):
+async def test_a_response_to_head_has_no_body_whatever_its_length(http: ConnectionPool):
     seen: list[int] = []
     told = b"HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n"
     async with listening(answering(told, OK, connections=seen)) as url:
@@ -111,7 +111,7 @@ async def test_a_kept_connection_that_has_died_is_replaced_at_once(http: Connect
         await reader.readuntil(b"\r\n\r\n")
         writer.write(OK)
         if len(seen) == 1:
-            # Takes the next request, as a server does that is just closing, and does not answer it.
+            # Read the next request without responding, as a server does that is just closing.
             await reader.readuntil(b"\r\n\r\n")
             dying.set()
             return
@@ -132,7 +132,7 @@ async def test_a_fresh_connection_that_breaks_is_not_tried_again(http: Connectio
     assert len(seen) == 1
 
 
-async def test_a_body_that_ends_early_is_told(http: ConnectionPool):
+async def test_a_truncated_body_fails(http: ConnectionPool):
     async with listening(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")) as url:
         response = await http.send("GET", url, {}, idle_timeout=5.0)
         chunks = response.chunks()
@@ -170,7 +170,7 @@ async def test_bytes_after_an_answer_are_no_answer_to_the_next_request(http: Con
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"])
-async def test_silence_is_given_up(http: ConnectionPool, sent: bytes):
+async def test_a_response_that_stalls_times_out(http: ConnectionPool, sent: bytes):
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(sent)
@@ -181,7 +181,7 @@ async def test_silence_is_given_up(http: ConnectionPool, sent: bytes):
             await fetched(http, url, idle_timeout=0.05)
 
 
-async def test_what_nobody_reads_is_not_taken_in(http: ConnectionPool):
+async def test_unread_bodies_are_not_buffered(http: ConnectionPool):
     size = 64 * 1024 * 1024
     stopped = asyncio.Event()
 
@@ -231,7 +231,7 @@ async def test_an_answer_before_the_end_of_a_stream_ends_the_sending(http: Conne
     assert taken < 10_000
 
 
-async def test_a_stream_that_nobody_takes_is_given_up(http: ConnectionPool):
+async def test_a_stream_that_stalls_fails(http: ConnectionPool):
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(20)
 
@@ -247,10 +247,10 @@ async def test_a_stream_that_nobody_takes_is_given_up(http: ConnectionPool):
 async def test_what_a_stream_raises_comes_through_as_it_is(http: ConnectionPool):
     async def failing() -> AsyncIterator[bytes]:
         yield b"a"
-        raise LookupError("the source is gone")
+        raise LookupError("the source failed")
 
     async with listening(answering(OK)) as url:
-        with pytest.raises(LookupError, match="the source is gone"):
+        with pytest.raises(LookupError, match="the source failed"):
             await http.send("PUT", url, {}, Stream(failing(), 2, idle_timeout=5.0), idle_timeout=5.0)
 
 
@@ -265,7 +265,7 @@ async def test_a_request_that_would_mean_something_else_is_not_sent(http: Connec
     assert seen == []
 
 
-async def test_nobody_there_is_told(http: ConnectionPool):
+async def test_a_refused_connection_is_reported(http: ConnectionPool):
     async with listening(answering(OK)) as url:
         pass
     with pytest.raises(ConnectionFailed):

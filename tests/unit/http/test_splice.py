@@ -1,4 +1,4 @@
-"""What the kernel brings from one connection to another, on either event loop."""
+"""Splicing from one connection to another, on both event loops."""
 
 import asyncio
 import random
@@ -31,7 +31,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
     def run_in_loop(scenario: Coroutine[Any, Any, None]) -> None:
         with asyncio.Runner(loop_factory=factory) as runner:
-            # The first loop of a process keeps some descriptors for all that follow.
+            # The first loop of a process keeps some descriptors for later ones.
             runner.run(asyncio.sleep(0))
         before = _open_files()
         with asyncio.Runner(loop_factory=factory) as runner:
@@ -53,7 +53,7 @@ async def connections() -> AsyncIterator[ConnectionPool]:
 def giving(
     content: bytes = CONTENT, *, announced: int | None = None, then: float = 0.0, seen: list[int] | None = None
 ) -> Handler:
-    """Answer each request with a content of this announced length, wait, and close after the second one."""
+    """Send content of this announced length to each request, wait, and close after the second one."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if seen is not None:
@@ -71,7 +71,7 @@ def giving(
 
 
 def taking(taken: bytearray, *, after: int | None = None, answer: bytes = CREATED) -> Handler:
-    """Take the body, or so much of it, and answer."""
+    """Read the body, or this many bytes of it, and respond."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -83,7 +83,7 @@ def taking(taken: bytearray, *, after: int | None = None, answer: bytes = CREATE
         writer.write(answer)
         if after is None:
             return
-        # What has not been read would make a reset of the end, and the answer might be lost with it.
+        # Unread data would turn the close into a reset, which may discard the response.
         while answer and await reader.read(MIB):
             pass
         if not answer:
@@ -94,7 +94,7 @@ def taking(taken: bytearray, *, after: int | None = None, answer: bytes = CREATE
 
 @dataclass
 class Passed:
-    """How many bytes of a body went which way."""
+    """Counts the bytes of a body that were spliced and those that were copied."""
 
     chunks: int = 0
     flows: int = 0
@@ -161,11 +161,9 @@ def test_a_flow_that_is_left_comes_in_chunks(run: Run):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "fault"), [(0.0, ConnectionFailed), (20.0, ConnectionTimedOut)], ids=["ends", "stands still"]
+    ("seconds", "fault"), [(0.0, ConnectionFailed), (20.0, ConnectionTimedOut)], ids=["ends", "stalls"]
 )
-def test_a_source_that_fails_in_the_middle_is_told_after_what_it_gave(
-    run: Run, seconds: float, fault: type[ConnectionFailed]
-):
+def test_a_source_failure_is_raised_after_its_bytes(run: Run, seconds: float, fault: type[ConnectionFailed]):
     passed = Passed()
     announced = len(CONTENT) + MIB
 
@@ -200,7 +198,7 @@ def test_an_answer_in_the_middle_ends_the_sending(run: Run):
     run(scenario())
 
 
-def test_a_target_that_breaks_is_told_at_once(run: Run):
+def test_a_broken_target_fails_at_once(run: Run):
     async def scenario() -> None:
         large = giving(announced=2**40, then=20.0)
         breaking = taking(bytearray(), after=MIB, answer=b"")
@@ -214,7 +212,7 @@ def test_a_target_that_breaks_is_told_at_once(run: Run):
     run(scenario())
 
 
-def test_a_target_that_takes_nothing_stops_the_source_and_is_given_up(run: Run):
+def test_a_stalled_target_pauses_the_source_and_fails(run: Run):
     given = 0
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -240,7 +238,7 @@ def test_a_target_that_takes_nothing_stops_the_source_and_is_given_up(run: Run):
     assert given < 256 * MIB
 
 
-def test_a_cancelled_sending_gives_everything_back_at_once(run: Run):
+def test_a_cancelled_send_releases_everything_at_once(run: Run):
     async def scenario() -> None:
         flowing = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Messages show of a URL only what is not secret."""
+"""Messages show only the parts of a URL that are not secret."""
 
 import pytest
 

@@ -10,7 +10,7 @@ Opening = Callable[..., RemoteStore]
 
 
 class Pauses(list[float]):
-    """A sleep that does not, and remembers for how long it should have."""
+    """A sleep that returns at once and records the seconds."""
 
     async def __call__(self, seconds: float) -> None:
         self.append(seconds)
@@ -29,7 +29,7 @@ async def script() -> AsyncIterator[ScriptedRegistry]:
 
 @pytest.fixture
 async def opened(script: ScriptedRegistry, pauses: Pauses) -> AsyncIterator[Opening]:
-    """Opens stores at the scripted registry, which retry without waiting and are closed in the end."""
+    """Opens stores at the scripted registry that retry without waiting; they are closed at the end."""
     stores: list[RemoteStore] = []
 
     def open_store(

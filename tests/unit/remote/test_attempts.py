@@ -1,4 +1,4 @@
-"""One operation has one number of attempts, whichever of its requests fails, and waiting as a registry asks is none."""
+"""An operation has a fixed number of attempts over all its requests; waits that a registry asks for do not count."""
 
 import asyncio
 from collections import Counter
@@ -34,7 +34,7 @@ def by_method(script: ScriptedRegistry) -> dict[str, int]:
 
 
 def is_away(script: ScriptedRegistry) -> None:
-    """Let the registry answer no further request."""
+    """Make the registry answer no further request."""
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
         script.always(method, "*", AWAY)
 
@@ -48,7 +48,7 @@ async def test_a_registry_that_goes_away_during_an_upload_is_asked_as_often_as_f
     with pytest.raises(Unavailable):
         await opened(attempts=ATTEMPTS).write_blob(APP, blob(CONTENT), opening(CONTENT))
 
-    # The session is asked how far it is, and once to end; the registry, once, whether it has the blob after all.
+    # The session is asked for its offset and then cancelled; the registry is asked once whether it has the blob.
     assert by_method(script) == {"POST": 1, "PUT": 1, "GET": ATTEMPTS, "DELETE": 1, "HEAD": 1}
 
 
@@ -100,7 +100,7 @@ async def test_a_token_server_that_is_away_is_not_asked_again_for_each_attempt_o
     script.always("GET", TAGS, Reply(status=401, headers=challenge))
     store = opened(attempts=ATTEMPTS, credentials=Credentials(username="carol", password="secret"))
 
-    with pytest.raises(Unavailable, match="give a token"):
+    with pytest.raises(Unavailable, match="issue a token"):
         _ = [tag async for tag in store.list_tags(APP)]
 
     assert script.lines().count("GET /token") == ATTEMPTS
@@ -158,7 +158,7 @@ async def test_a_large_put_that_is_refused_unread_is_sent_again_in_its_session(
         Reply(status=503, headers={"Retry-After": "1"}),
     ],
 )
-async def test_each_way_to_ask_for_a_pause_costs_no_attempt(script: ScriptedRegistry, opened: Opening, refusal: Reply):
+async def test_no_form_of_requested_pause_costs_an_attempt(script: ScriptedRegistry, opened: Opening, refusal: Reply):
     script.on("GET", TAGS, *[refusal] * 3, said({"tags": ["a"]}))
 
     assert [tag async for tag in opened(attempts=1).list_tags(APP)] == ["a"]
@@ -172,7 +172,7 @@ async def test_a_pause_until_a_date_costs_no_attempt(script: ScriptedRegistry, o
     assert 30 < pauses[0] <= 50
 
 
-async def test_a_put_refused_for_being_down_goes_on_where_its_session_is(script: ScriptedRegistry, opened: Opening):
+async def test_a_put_that_fails_with_503_resumes_at_the_session_s_offset(script: ScriptedRegistry, opened: Opening):
     script.on("POST", UPLOADS, OPENED)
     script.on("PUT", SESSION, *[Reply(status=503, headers={"Retry-After": "1"})] * 2, Reply(status=201))
     script.on(

@@ -18,7 +18,7 @@ BEARER = 'Bearer realm="https://auth.registry.example/token",service="registry.e
 
 
 class Door:
-    """What the registry answers to `GET /v2/` without an authorization."""
+    """The registry's response to `GET /v2/` without an authorization."""
 
     def __init__(self, *offered: str) -> None:
         self.offered = list(offered)
@@ -31,7 +31,7 @@ class Door:
 
 
 class TokenServer:
-    """Answers token requests, each with another token."""
+    """Answers each token request with a new token."""
 
     def __init__(self, **answer: object) -> None:
         self.asked: list[TokenRequest] = []
@@ -62,7 +62,7 @@ async def refused(
     scopes: tuple[str, ...] = PULL,
     rounds: int = 1,
 ) -> bool:
-    """Have a request been refused; gives whether it is worth to be sent again."""
+    """Report a refused request; return whether to send it again."""
     return await auth.reconsider(Refusal(status, [offered] if offered else [], scopes, sent, rounds))
 
 
@@ -152,7 +152,7 @@ async def test_a_refused_token_is_replaced():
     assert await auth.authorization(PULL) == "Bearer t2"
 
 
-async def test_a_scope_that_the_registry_insists_on_is_asked_for_from_then_on():
+async def test_a_scope_that_the_registry_requires_is_requested_from_then_on():
     server = TokenServer()
     auth = authenticator(server)
     await refused(auth, BEARER + ',scope="repository:team/app:pull,special"')
@@ -205,7 +205,7 @@ async def test_credentials_are_not_sent_in_clear_for_a_registry_that_is_encrypte
     auth = authenticator(server, credentials=Credentials(username="u", password="p"))
     await refused(auth, BEARER.replace("https:", "http:"))
 
-    with pytest.raises(Refused, match="in clear"):
+    with pytest.raises(Refused, match="without TLS"):
         await auth.authorization(PULL)
     assert server.asked == []
 

@@ -1,4 +1,4 @@
-"""Who a registry is asked as: before the first answer that decides something, for the permissions that are needed."""
+"""Requests are authenticated before the first response that matters, with the permissions that are needed."""
 
 import asyncio
 import ssl
@@ -49,7 +49,7 @@ async def test_what_is_hidden_from_anonymous_readers_is_found_with_credentials(
     assert await opened().head_manifest(APP, V1) is None
 
 
-async def test_no_answer_to_an_unknown_reader_counts_while_another_request_finds_out_how_to_be_known(
+async def test_anonymous_responses_do_not_count_while_another_request_learns_the_challenge(
     script: ScriptedRegistry, opened: Opening
 ):
     registry = TokenRegistry(script)
@@ -96,7 +96,7 @@ async def test_a_registry_without_credentials_is_not_asked_for_its_challenge(
     assert script.lines()[0] == f"HEAD {MANIFEST}"
 
 
-async def test_a_registry_that_never_asks_who_is_calling_is_told_once(script: ScriptedRegistry, opened: Opening):
+async def test_a_registry_without_a_challenge_gets_the_password_anyway(script: ScriptedRegistry, opened: Opening):
     script.always("GET", "/v2/", Reply())
     store = opened(credentials=USER)
 
@@ -107,9 +107,7 @@ async def test_a_registry_that_never_asks_who_is_calling_is_told_once(script: Sc
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_registry_that_cannot_say_who_may_call_is_asked_again(
-    script: ScriptedRegistry, opened: Opening, status: int
-):
+async def test_a_challenge_request_that_fails_is_repeated(script: ScriptedRegistry, opened: Opening, status: int):
     registry = TokenRegistry(script, hides=True)
     registry.hold(APP, V1, SAMPLE)
     script.on("GET", "/v2/", error(status, "DOWN"))
@@ -118,7 +116,7 @@ async def test_a_registry_that_cannot_say_who_may_call_is_asked_again(
 
 
 @pytest.mark.parametrize("status", [403, 404, 405])
-async def test_a_registry_that_has_nothing_at_the_door_is_believed_when_it_asks_later(
+async def test_a_challenge_for_a_repository_is_used_if_the_root_has_none(
     script: ScriptedRegistry, opened: Opening, status: int
 ):
     registry = TokenRegistry(script)
@@ -149,7 +147,7 @@ async def test_a_new_token_server_is_noticed_once_the_old_one_fails(
 
     registry.realm = f"{script.url}/tokens/new"
     script.always("GET", "/tokens/new", registry._give_token)
-    # A kept connection that breaks is replaced by a new one, which breaks too.
+    # A pooled connection that breaks is replaced by a new one, which breaks, too.
     script.on("GET", "/token", *([Reply(drop=True)] * 2 if status == 0 else [error(status, "GONE")]))
 
     assert await store.head_manifest(RepositoryName("team/other"), V1) is not None
@@ -276,7 +274,7 @@ async def test_a_token_server_that_is_busy_is_asked_again_as_often_as_a_registry
     script.always("GET", "/busy", error(503, "BUSY"))
     registry.realm = f"{script.url}/busy"
     script.asked.clear()
-    with pytest.raises(Unavailable, match="503 BUSY when asked to give a token"):
+    with pytest.raises(Unavailable, match="503 BUSY when asked to issue a token"):
         await opened(attempts=3, credentials=USER).head_manifest(APP, V1)
     assert script.lines().count("GET /busy") == 3
 
@@ -302,7 +300,7 @@ async def test_credentials_do_not_follow_a_token_server_to_another_host_in_clear
         script.on("GET", "/token", Reply(status=307, headers={"Location": f"{other.url}/token"}))
         registry.hold(APP, V1, SAMPLE)
 
-        with pytest.raises(Refused, match="in clear"):
+        with pytest.raises(Refused, match="without TLS"):
             await opened(credentials=USER).head_manifest(APP, V1)
         assert other.asked == []
 
@@ -345,7 +343,7 @@ async def test_credentials_follow_a_token_server_within_its_domain_only(
         if may:
             assert await store.head_manifest(APP, V1) is None
         else:
-            with pytest.raises(Refused, match=f"redirected to {host}, which the credentials are not sent to"):
+            with pytest.raises(Refused, match=f"redirected to {host}, which may not receive the credentials"):
                 await store.head_manifest(APP, V1)
     assert any(asked.path == "/goal" for asked in served.asked) is may
 
@@ -371,7 +369,7 @@ async def test_redirects_of_a_token_server_in_a_circle_are_left(script: Scripted
     registry.realm = f"{script.url}/circle"
     script.always("GET", "/circle", Reply(status=302, headers={"Location": "/circle"}))
 
-    with pytest.raises(Unavailable, match="redirected more than 5 times when asked to give a token"):
+    with pytest.raises(Unavailable, match="redirected more than 5 times when asked to issue a token"):
         await opened(attempts=1, credentials=USER).head_manifest(APP, V1)
 
 
@@ -403,7 +401,7 @@ async def test_a_host_that_is_redirected_to_does_not_get_the_credentials(script:
         script.on("GET", "/v2/", challenge)
         script.always("GET", MANIFEST, Reply(status=307, headers={"Location": f"{other.url}/m"}))
 
-        with pytest.raises(Refused, match=r"redirected to 127\.0\.0\.1:\d+, which asks for a username and a password"):
+        with pytest.raises(Refused, match=r"redirected to 127\.0\.0\.1:\d+, which requires a username and a password"):
             await opened(credentials=USER).get_manifest(APP, V1)
         assert [asked.headers.get("Authorization") for asked in other.asked] == [None]
 

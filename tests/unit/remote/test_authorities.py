@@ -1,4 +1,4 @@
-"""Whom a registry's client trusts, what it shows of itself and to whom, and that renewed files count at once."""
+"""Trusted authorities, client certificates and who sees them, and renewed files."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ def authority() -> Authority:
 async def encrypted(
     certificate: Path, *, clients: Path | None = None, required: bool = True
 ) -> AsyncIterator[ScriptedRegistry]:
-    """A registry over TLS, which asks its clients for certificates of an authority where one is given."""
+    """A registry over TLS; with an authority, it requires client certificates."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=clients)
     context.load_cert_chain(certificate)
     if clients is not None:
@@ -56,7 +56,7 @@ async def store_at(script: ScriptedRegistry, **terms) -> AsyncIterator[RemoteSto
         await store.close()
 
 
-async def test_the_named_authority_is_trusted_besides_those_of_the_system(
+async def test_the_named_authority_is_trusted_in_addition_to_the_system_s(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ):
     system = Authority("system")
@@ -84,7 +84,7 @@ async def test_the_named_authority_is_trusted_besides_those_of_the_system(
         (("registry.example.com",), False, "certificate is for another IP address"),
     ],
 )
-async def test_why_a_certificate_is_not_good_is_told(
+async def test_the_reason_for_a_refused_certificate_is_reported(
     tmp_path: Path, authority: Authority, hosts: tuple[str, ...], expired: bool, told: str
 ):
     leaf = authority.issue(tmp_path / "leaf.pem", *hosts, expired=expired)
@@ -96,7 +96,7 @@ async def test_why_a_certificate_is_not_good_is_told(
     assert isinstance(failure.value, Untrusted)
 
 
-async def test_from_when_on_a_certificate_is_good_is_told(tmp_path: Path, authority: Authority):
+async def test_the_start_of_a_certificate_s_validity_is_reported(tmp_path: Path, authority: Authority):
     leaf = authority.issue(tmp_path / "leaf.pem", "127.0.0.1", early=True)
     async with encrypted(leaf) as script, store_at(script, ca_file=authority.write(tmp_path / "ca.pem")) as store:
         with pytest.raises(Unavailable) as failure:
@@ -105,9 +105,7 @@ async def test_from_when_on_a_certificate_is_good_is_told(tmp_path: Path, author
     assert failure.value.message.endswith(f"certificate is not valid yet (notBefore {day})")
 
 
-async def test_since_when_a_certificate_behind_a_proxy_or_of_a_proxy_is_not_good_is_told(
-    tmp_path: Path, authority: Authority
-):
+async def test_the_expiry_of_a_certificate_behind_or_of_a_proxy_is_reported(tmp_path: Path, authority: Authority):
     expired = authority.issue(tmp_path / "expired.pem", "127.0.0.1", expired=True)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(expired)
@@ -123,7 +121,9 @@ async def test_since_when_a_certificate_behind_a_proxy_or_of_a_proxy_is_not_good
     assert script.asked == []
 
 
-async def test_a_certificate_that_cannot_be_seen_again_is_told_without_its_date(tmp_path: Path, authority: Authority):
+async def test_a_certificate_that_cannot_be_read_again_is_reported_without_its_date(
+    tmp_path: Path, authority: Authority
+):
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(authority.issue(tmp_path / "leaf.pem", "127.0.0.1", expired=True))
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -140,7 +140,7 @@ async def test_a_certificate_that_cannot_be_seen_again_is_told_without_its_date(
         await serving
 
 
-async def test_who_does_not_speak_tls_is_found_out(script: ScriptedRegistry):
+async def test_a_server_without_tls_is_reported(script: ScriptedRegistry):
     async with store_at(script, url=script.url.replace("http:", "https:")) as store:
         with pytest.raises(TagferryError, match="the server does not speak TLS"):
             await store.ping()
@@ -164,7 +164,7 @@ async def test_a_registry_that_misses_a_certificate_says_so(tmp_path: Path, auth
     context.load_cert_chain(authority.issue(tmp_path / "leaf.pem", "127.0.0.1"))
     context.verify_mode = ssl.CERT_REQUIRED
     with socket.create_server(("127.0.0.1", 0)) as server:
-        # A server on asyncio closes without a word; one on a plain socket tells as others do.
+        # An asyncio server closes silently; a server on a plain socket sends an alert, as others do.
         serving = asyncio.create_task(asyncio.to_thread(_shake_hands, server, context))
         endpoint = Endpoint(name="r", url=f"https://127.0.0.1:{server.getsockname()[1]}", ca_file=ca_file)
         store = RemoteStore(endpoint, retry=Retry(attempts=1))
@@ -186,13 +186,13 @@ def _shake_hands(server: socket.socket, context: ssl.SSLContext) -> None:
     with context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False) as encrypted_socket:
         with suppress(ssl.SSLError):
             encrypted_socket.do_handshake()
-        # What has not been read would make a reset of the end, and the reason would be lost with it.
+        # Unread data would turn the close into a reset, which may discard the alert.
         socket.socket.shutdown(encrypted_socket, socket.SHUT_WR)
         while os.read(encrypted_socket.fileno(), 65536):
             pass
 
 
-async def test_the_certificate_is_shown_to_the_registry_and_its_token_server_alone(
+async def test_the_client_certificate_is_presented_only_to_the_registry_and_its_token_server(
     tmp_path: Path, authority: Authority
 ):
     ca_file = authority.write(tmp_path / "ca.pem")
@@ -266,13 +266,13 @@ async def test_a_renewed_authority_counts_for_the_next_connection(tmp_path: Path
 
 
 def switch(link: Path, *, to: Path) -> None:
-    """Have a link lead elsewhere, in one step."""
+    """Switch a link to another target atomically."""
     link.with_name("next").symlink_to(to)
     link.with_name("next").replace(link)
 
 
 def files(tmp_path: Path) -> dict[str, Path]:
-    """A pair, and files that do not fit to it, each under a name."""
+    """A certificate and key, and files that do not match them, by name."""
     authority = Authority()
     made = {
         "pair": authority.issue(tmp_path / "pair.pem"),
@@ -305,7 +305,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
         ({"client_certificate": "broken", "client_key": "pair"}, "client_certificate", "must be PEM files of a pair"),
     ],
 )
-def test_a_file_that_is_of_no_use_is_told_by_its_setting(tmp_path: Path, terms: dict[str, str], field: str, rule: str):
+def test_an_unusable_file_is_reported_by_its_setting(tmp_path: Path, terms: dict[str, str], field: str, rule: str):
     made = files(tmp_path)
     given: dict[str, Any] = {name: made[file] for name, file in terms.items()}
     endpoint = Endpoint(name="r", url="https://r.example", **given)
@@ -316,7 +316,7 @@ def test_a_file_that_is_of_no_use_is_told_by_its_setting(tmp_path: Path, terms: 
     assert str(made[terms[field]]) in failure.value.message
 
 
-def test_files_that_fit_are_taken(tmp_path: Path):
+def test_matching_files_are_used(tmp_path: Path):
     made = files(tmp_path)
     shutil.copy(made["pair"], tmp_path / "copy.pem")
     Endpoint(

@@ -1,4 +1,4 @@
-"""What a registry can do is asked once, also by a store that comes later, and never for longer than a day."""
+"""Capabilities are learned once, shared with later stores, and kept for at most a day."""
 
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
@@ -23,7 +23,7 @@ MIB = 1024 * 1024
 
 
 class MemoryCapabilities:
-    """Keeps capabilities as they were saved, over any number of stores."""
+    """Keeps saved capabilities over several stores."""
 
     def __init__(self, stored: Capabilities | None = None) -> None:
         self.stored = stored or Capabilities()
@@ -81,7 +81,7 @@ async def test_a_mount_from_the_repository_itself_is_tried_once(
 
 @pytest.fixture
 def look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A blob of 10 bytes is worth to be looked for."""
+    """Blobs of 10 bytes are large enough to be looked up."""
     monkeypatch.setattr("tagferry.remote.blobs.uploader._HEAD_FIRST_SIZE", 10)
 
 
@@ -174,7 +174,7 @@ async def test_a_blob_of_a_size_that_was_refused_is_not_sent_whole_again(
 
 
 def takes_parts_up_to(script: ScriptedRegistry, limit: int, **session: str) -> None:
-    """A registry that takes no blob in one piece, and parts up to a number of bytes."""
+    """A registry that accepts no whole blob, and parts up to a number of bytes."""
 
     def put(asked: Asked) -> Reply:
         return Reply(status=413 if asked.body else 201)
@@ -191,11 +191,11 @@ def takes_parts_up_to(script: ScriptedRegistry, limit: int, **session: str) -> N
 
 
 def patched(script: ScriptedRegistry) -> list[int]:
-    """The sizes of the parts that were sent."""
+    """Return the sizes of the sent parts."""
     return [len(asked.body) for asked in script.asked if asked.method == "PATCH"]
 
 
-async def test_parts_are_halved_until_the_registry_takes_them_and_so_they_stay(
+async def test_parts_are_halved_until_the_registry_accepts_them_and_the_size_is_kept(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     takes_parts_up_to(script, 300_000)
@@ -226,7 +226,7 @@ async def test_parts_are_not_halved_below_the_least_that_makes_sense_and_nothing
     assert capabilities.stored.part_limit is None
 
 
-async def test_the_shortest_part_that_a_registry_told_holds_for_sessions_that_do_not_tell(
+async def test_the_reported_minimum_part_size_applies_to_later_sessions(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     takes_parts_up_to(script, MIB, OCI_Chunk_Min_Length="10")
@@ -254,7 +254,7 @@ async def test_after_a_day_all_is_forgotten():
     assert await learned.known() == await LearnedCapabilities(capabilities, clock=lambda: now).known() == Capabilities()
 
 
-async def test_what_is_kept_is_loaded_once():
+async def test_stored_capabilities_are_loaded_once():
     capabilities = MemoryCapabilities(Capabilities(learned_at=datetime.now(UTC), whole_limit=10))
     learned = LearnedCapabilities(capabilities)
 
@@ -303,7 +303,7 @@ async def test_an_unavailable_feature_is_logged_once_a_day_for_all_processes(
     assert len(logs) == 1
 
 
-async def test_a_question_that_is_answered_again_is_no_longer_noted(capabilities: MemoryCapabilities):
+async def test_a_feature_that_works_again_is_available(capabilities: MemoryCapabilities):
     learned = LearnedCapabilities(capabilities)
     await learned.mark_unavailable(TAG_LIST, "it answered 403")
     await learned.mark_unavailable(REFERRERS_API, "it answered 303")
@@ -336,7 +336,7 @@ def test_notes_of_another_version_are_passed_over(unavailable: object):
     assert Capabilities.from_json({"whole_limit": 1, "unavailable": unavailable}) == Capabilities(whole_limit=1)
 
 
-async def test_the_rate_that_a_registry_granted_is_kept_and_forgotten_once_it_limits_no_more(
+async def test_the_granted_rate_is_stored_until_the_registry_no_longer_limits(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
     script.always("HEAD", "/v2/team/app/manifests/*", error(404, "MANIFEST_UNKNOWN"))

@@ -1,4 +1,4 @@
-"""A challenge that was wrong, or has changed, is not kept: the next requests go well again, without a restart."""
+"""A wrong or changed challenge is dropped: later requests succeed without a restart."""
 
 import socket
 from collections.abc import Callable
@@ -50,7 +50,7 @@ WRONG: dict[str, Callable[[str], Reply]] = {
     "a realm at a foreign host": lambda url: bearer("https://evil.example.org/token"),
     "a realm that is no URL": lambda url: bearer("ftp://[broken"),
     "another service": lambda url: bearer(f"{url}/wrong/refusing", service="other"),
-    "a scope that nobody gets": lambda url: bearer(f"{url}/token", service="s", scope="repository:secret/x:pull"),
+    "a scope that no user gets": lambda url: bearer(f"{url}/token", service="s", scope="repository:secret/x:pull"),
     "a password": lambda url: Reply(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'}),
 }
 
@@ -65,7 +65,7 @@ def make_wrong_servers(script: ScriptedRegistry) -> None:
 
 
 def refuse_the_secret(registry: TokenRegistry, script: ScriptedRegistry) -> None:
-    """Have the token server refuse a whole request for one scope that it does not give."""
+    """Make the token server refuse every request that includes one scope."""
     give = registry._give_token
 
     def answer(asked: Asked) -> Reply:
@@ -97,7 +97,7 @@ async def test_a_wrong_challenge_that_was_given_once_is_forgotten(
     assert await store.head_manifest(APP, V1) is not None
     right = len(script.asked)
 
-    # A load balancer, an ingress under maintenance say, answers one request in the registry's place.
+    # A load balancer, or an ingress under maintenance, answers one request instead of the registry.
     script.on("HEAD", MANIFEST, WRONG[wrong](script.url))
 
     if wrong == "a password" and credentials is None:
@@ -133,10 +133,8 @@ async def test_an_identity_token_outlives_a_wrong_challenge_for_a_password(
     assert await reads(opened(credentials=Credentials(identity_token="refresh")))
 
 
-async def test_insisted_scopes_do_not_grow_without_end(
-    script: ScriptedRegistry, opened: Opening, registry: TokenRegistry
-):
-    """A registry that insists on another scope each time must not make requests for tokens longer and longer."""
+async def test_required_scopes_are_bounded(script: ScriptedRegistry, opened: Opening, registry: TokenRegistry):
+    """A registry that requires another scope each time must not make token requests longer and longer."""
     count = 0
 
     def insist(asked: Asked) -> Reply:

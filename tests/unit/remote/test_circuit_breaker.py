@@ -1,4 +1,4 @@
-"""Of the requests to a registry that answers none, one at a time is waited for, so that jobs give their slots back."""
+"""While a registry does not respond, one request at a time waits for it, and jobs release their slots."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,14 +24,14 @@ async def listed(store: RemoteStore) -> list[str]:
 
 
 async def failures(store: RemoteStore, count: int) -> list[str]:
-    """Why requests fail that are made at once."""
+    """Return why concurrent requests fail."""
     ended = await asyncio.gather(*(listed(store) for _ in range(count)), return_exceptions=True)
     assert all(isinstance(one, Unavailable) and one.is_retryable for one in ended), ended
     return [str(one) for one in ended]
 
 
 def asked(script: ScriptedRegistry, count: int) -> Callable[[], Awaitable[bool]]:
-    """Whether so many requests have come in."""
+    """Return a condition: this many requests have arrived."""
 
     async def have_come() -> bool:
         return len(script.asked) >= count
@@ -41,7 +41,7 @@ def asked(script: ScriptedRegistry, count: int) -> Callable[[], Awaitable[bool]]
 
 @pytest.fixture
 async def silent(script: ScriptedRegistry, opened: Opening) -> RemoteStore:
-    """A registry that has not answered two requests."""
+    """Open a store whose registry has not responded to two requests."""
     store = opened(**SILENCE)
     script.on("GET", TAGS, *[SILENT] * 2)
     for _ in range(2):
@@ -49,16 +49,14 @@ async def silent(script: ScriptedRegistry, opened: Opening) -> RemoteStore:
     return store
 
 
-async def test_one_request_at_a_time_finds_out_whether_a_silent_registry_answers_again(
-    script: ScriptedRegistry, silent: RemoteStore
-):
+async def test_one_request_at_a_time_probes_an_unresponsive_registry(script: ScriptedRegistry, silent: RemoteStore):
     script.on("GET", TAGS, SILENT)
 
     told = await failures(silent, 5)
 
     assert len(script.asked) == 3
     assert "did not answer in time" in told[0]
-    assert all("registry script was not asked to" in one and "answers nothing at present" in one for one in told[1:])
+    assert all("registry script was not asked to" in one and "it has stopped responding" in one for one in told[1:])
 
 
 async def test_a_registry_that_answers_again_is_asked_by_everyone(script: ScriptedRegistry, silent: RemoteStore):
@@ -70,7 +68,7 @@ async def test_a_registry_that_answers_again_is_asked_by_everyone(script: Script
 
 
 @pytest.mark.parametrize("answer", [Reply(drop=True), error(503, "UNAVAILABLE")], ids=["a reset", "an error"])
-async def test_a_registry_that_fails_quickly_is_not_silent_any_more(
+async def test_a_registry_that_fails_fast_closes_the_circuit(
     script: ScriptedRegistry, silent: RemoteStore, answer: Reply
 ):
     script.always("GET", TAGS, answer)
@@ -82,7 +80,7 @@ async def test_a_registry_that_fails_quickly_is_not_silent_any_more(
     assert len(script.asked) == 2 + 1 + 5
 
 
-async def test_a_slow_answer_among_others_is_no_silence(script: ScriptedRegistry, opened: Opening):
+async def test_a_single_slow_response_does_not_open_the_circuit(script: ScriptedRegistry, opened: Opening):
     store = opened(**SILENCE)
     for _ in range(3):
         script.on("GET", TAGS, SILENT, LISTED)
@@ -90,9 +88,7 @@ async def test_a_slow_answer_among_others_is_no_silence(script: ScriptedRegistry
         assert await listed(store) == ["v1"]
 
 
-async def test_an_operation_waits_for_a_silent_registry_twice_and_not_as_often_as_it_has_attempts(
-    script: ScriptedRegistry, opened: Opening
-):
+async def test_an_operation_waits_for_an_unresponsive_registry_only_twice(script: ScriptedRegistry, opened: Opening):
     store = opened(read_timeout=0.2, attempts=5)
     script.on("GET", TAGS, SILENT, LISTED, *[SILENT] * 3)
     assert await listed(store) == ["v1"]
@@ -102,9 +98,7 @@ async def test_an_operation_waits_for_a_silent_registry_twice_and_not_as_often_a
     assert len(script.asked) == 4
 
 
-async def test_who_waits_for_the_first_look_at_a_repository_does_not_fail_one_after_another(
-    script: ScriptedRegistry, opened: Opening
-):
+async def test_requests_that_wait_for_a_probe_do_not_fail_one_after_another(script: ScriptedRegistry, opened: Opening):
     store = opened(attempts=1)
     script.on("HEAD", "*", Reply(drop=True))
     script.always("HEAD", "*", SILENT)
@@ -123,7 +117,7 @@ async def test_who_waits_for_the_first_look_at_a_repository_does_not_fail_one_af
     await asyncio.wait(others)
 
 
-async def test_whoever_is_cancelled_finding_out_leaves_it_to_the_next(script: ScriptedRegistry, silent: RemoteStore):
+async def test_a_cancelled_probe_is_continued_by_the_next_request(script: ScriptedRegistry, silent: RemoteStore):
     script.on("GET", TAGS, SILENT, LISTED)
     probing = asyncio.create_task(listed(silent))
     await eventually(asked(script, 3))
@@ -133,7 +127,7 @@ async def test_whoever_is_cancelled_finding_out_leaves_it_to_the_next(script: Sc
     assert await listed(silent) == ["v1"]
 
 
-async def test_nobody_waits_for_a_token_of_a_silent_token_server(script: ScriptedRegistry, opened: Opening):
+async def test_no_request_waits_for_an_unresponsive_token_server(script: ScriptedRegistry, opened: Opening):
     async with scripted_registry() as tokens:
         challenge = f'Bearer realm="{tokens.url}/token",service="s"'
         script.always("GET", "*", Reply(status=401, headers={"WWW-Authenticate": challenge}))

@@ -1,4 +1,4 @@
-"""Content that is compressed on the way, though nobody asked for it, is read as what it is; within its limit."""
+"""Content that is compressed in transit, though not requested so, is decoded within its limit."""
 
 import gzip
 import random
@@ -63,9 +63,7 @@ async def test_a_list_that_was_compressed_is_one(script: ScriptedRegistry, store
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-async def test_a_few_bytes_that_stand_for_many_are_not_all_unpacked(
-    script: ScriptedRegistry, store: RemoteStore, layers: int
-):
+async def test_a_decompression_bomb_is_not_fully_decoded(script: ScriptedRegistry, store: RemoteStore, layers: int):
     bomb = bytes(bounds.MANIFEST_BYTES * 20)
     for _ in range(layers):
         bomb = gzip.compress(bomb)
@@ -75,9 +73,7 @@ async def test_a_few_bytes_that_stand_for_many_are_not_all_unpacked(
 
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br", "gzip, gzip, gzip, gzip, gzip"])
-async def test_a_coding_that_nobody_asked_for_and_that_is_unknown_is_refused_at_once(
-    script: ScriptedRegistry, store: RemoteStore, coding: str
-):
+async def test_an_unknown_coding_is_refused_at_once(script: ScriptedRegistry, store: RemoteStore, coding: str):
     script.always("GET", "/v2/team/app/manifests/latest", coded(RAW, coding))
     with pytest.raises(Unavailable, match="content coding"):
         await store.get_manifest(APP, LATEST)
@@ -107,10 +103,10 @@ async def test_the_length_of_compressed_content_is_not_that_of_the_manifest(
     assert await store.head_manifest(APP, LATEST) == SAMPLE.manifest.descriptor
 
 
-async def test_a_blob_that_was_compressed_on_the_way_is_read_as_it_is(script: ScriptedRegistry, store: RemoteStore):
+async def test_a_blob_that_is_compressed_in_transit_is_decoded(script: ScriptedRegistry, store: RemoteStore):
     script.on("GET", BLOB, coded(gzip.compress(CONTENT), "gzip"))
     async with store.read_blob(APP, blob(CONTENT)) as chunks:
-        # Its bytes are not those on the wire, so the kernel alone cannot bring them.
+        # The bytes on the wire are not the content, so they cannot be spliced.
         assert not isinstance(chunks, Spliceable)
         assert b"".join([chunk async for chunk in chunks]) == CONTENT
 
@@ -121,7 +117,7 @@ async def test_a_compressed_blob_that_is_labelled_so_is_not_unpacked(script: Scr
     assert await read(store, APP, blob(layer)) == layer
 
 
-async def test_a_compressed_blob_that_breaks_off_is_asked_for_from_its_beginning(
+async def test_a_truncated_compressed_blob_is_requested_from_its_beginning(
     script: ScriptedRegistry, store: RemoteStore
 ):
     packed = gzip.compress(CONTENT)
@@ -151,7 +147,7 @@ async def test_the_reason_of_a_refusal_may_be_compressed(script: ScriptedRegistr
         await opened(attempts=1).get_manifest(APP, LATEST)
 
 
-async def test_an_error_with_a_broken_coding_is_told_by_its_status(script: ScriptedRegistry, opened: Opening):
+async def test_an_error_with_a_broken_coding_is_reported_by_its_status(script: ScriptedRegistry, opened: Opening):
     script.always("GET", "/v2/team/app/manifests/latest", coded(b"\x1f\x8bnonsense", "gzip", status=503))
     with pytest.raises(Unavailable, match="answered 503 when asked"):
         await opened(attempts=1).get_manifest(APP, LATEST)

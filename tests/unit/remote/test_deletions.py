@@ -1,4 +1,4 @@
-"""What is said to be deleted is gone, whatever the registry says: by tag, by digest, and a whole repository."""
+"""Deleted tags, digests and repositories no longer exist, whatever the registry reports."""
 
 import json
 from collections.abc import Callable
@@ -56,7 +56,7 @@ async def test_a_registry_that_refuses_to_list_referrers_still_has_its_repositor
     assert shelf.held == {}
 
 
-async def test_a_repository_that_stays_though_its_deletion_was_accepted_is_told(
+async def test_a_repository_that_remains_after_its_deletion_is_reported(
     shelf: Shelf, store: RemoteStore, pauses: list[float]
 ):
     shelf.delete = nothing
@@ -72,7 +72,7 @@ async def test_a_repository_that_stays_though_its_deletion_was_accepted_is_told(
     assert 0 < sum(pauses) < 10
 
 
-async def test_a_tag_or_manifest_that_stays_though_its_deletion_was_accepted_is_told(shelf: Shelf, store: RemoteStore):
+async def test_a_tag_or_manifest_that_remains_after_its_deletion_is_reported(shelf: Shelf, store: RemoteStore):
     shelf.delete = nothing
     for reference in (V1, ONE.digest):
         with pytest.raises(NotDeleted, match=f"still has {reference} of {APP}: it answered 202"):
@@ -155,9 +155,7 @@ async def test_a_tag_that_outlasts_its_manifest_is_not_called_deleted(
         await delete_tag(store, APP, V3)
 
 
-async def test_a_tag_that_the_registry_denies_to_have_is_not_called_missing_where_it_is_there(
-    shelf: Shelf, store: RemoteStore
-):
+async def test_a_tag_that_head_misses_is_not_reported_as_missing(shelf: Shelf, store: RemoteStore):
     shelf.delete = lambda *_: error(404, "NOT_FOUND", "no such digest")
 
     with pytest.raises(Unsupported, match="registry script does not delete a tag: NOT_FOUND: no such digest"):
@@ -186,7 +184,7 @@ async def test_a_deletion_whose_answer_was_lost_has_succeeded(
     with pytest.raises(Unavailable):
         await store.delete_manifest(APP, V3)
 
-    # On a connection that was used before, too, which is otherwise replaced by itself.
+    # Also on a reused connection, which would otherwise be replaced automatically.
     assert await store.head_manifest(APP, V3) is not None
     script.on("DELETE", f"/v2/{APP}/manifests/v3", lost)
     await store.delete_manifest(APP, V3)
@@ -219,7 +217,7 @@ async def test_a_tag_that_is_listed_and_cannot_be_had_keeps_no_repository(
     assert shelf.held == {}
 
 
-async def test_manifests_that_cannot_be_deleted_once_their_tags_are_gone_are_told(shelf: Shelf, store: RemoteStore):
+async def test_manifests_that_remain_after_their_tags_are_deleted_are_reported(shelf: Shelf, store: RemoteStore):
     def tags_alone(shelf: Shelf, reference: Reference) -> Reply:
         return that_alone(shelf, reference) if isinstance(reference, Tag) else error(405, "UNSUPPORTED", "no digests")
 

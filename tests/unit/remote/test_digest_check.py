@@ -1,4 +1,4 @@
-"""Which blobs are left to their target to verify, and what happens when it turns out that they were not right."""
+"""Which blobs the target alone verifies, and what happens if they turn out to be wrong."""
 
 import random
 import re
@@ -32,34 +32,34 @@ CONTENT = random.Random(5).randbytes(LARGE + 54_321)
 WRONG = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
 REFUSED = error(400, "DIGEST_INVALID")
 KNOWN = Capabilities(mounts_from_itself=True)
-"""What else would be found out by further requests."""
+"""Capabilities that would otherwise be learned by further requests."""
 
 
 @dataclass
 class Target:
-    """What a target was sent to store."""
+    """Return what a target was sent to store."""
 
     stored: list[bytes] = field(default_factory=list)
 
     def honest(self, asked: Asked) -> Reply:
-        """Take what has its digest."""
+        """Accept content that matches its digest."""
         if f"digest=sha256%3A{sha256(asked.body).hexdigest()}" not in asked.query:
             return REFUSED
         return self.gullible(asked)
 
     def gullible(self, asked: Asked) -> Reply:
-        """Take everything."""
+        """Accept everything."""
         self.stored.append(asked.body)
         return Reply(status=201)
 
     def terse(self, asked: Asked) -> Reply:
-        """Refuse what does not have its digest, and do not say so."""
+        """Refuse content that does not match its digest, without saying why."""
         answer = self.honest(asked)
         return answer if answer.status == 201 else Reply(status=400)
 
 
 class Crossing:
-    """Opens a blob at a source, and counts what flows of it."""
+    """Opens a blob at a source, and counts its spliced bytes."""
 
     def __init__(self, source: RemoteStore, descriptor: Descriptor) -> None:
         self._source = source
@@ -91,7 +91,7 @@ async def source_script() -> AsyncIterator[ScriptedRegistry]:
 
 @pytest.fixture
 async def source(source_script: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RemoteStore]:
-    # However slow this machine is now, what answers late is read in several ranges.
+    # On a slow machine, responses may be late and make the source read ranges.
     monkeypatch.setattr(transport, "HIGH_LATENCY_SECONDS", 60.0)
     store = RemoteStore(Endpoint(name="source", url=source_script.url), retry=Retry(base_delay=0.0))
     yield store
@@ -132,7 +132,7 @@ async def test_a_large_blob_is_left_to_a_target_that_has_once_refused_wrong_byte
     [(Target.gullible, 5, False), (Target.terse, 5, False)],
     ids=["takes wrong bytes", "does not say why it refuses them"],
 )
-async def test_a_target_that_has_not_shown_that_it_verifies_is_not_left_to(
+async def test_a_target_that_does_not_verify_digests_is_not_relied_on(
     script: ScriptedRegistry,
     opened: Opening,
     target: Target,
@@ -191,7 +191,7 @@ async def test_some_blobs_are_always_verified_here(
     assert [asked.method for asked in script.asked] == ["POST", "PUT"]
 
 
-async def test_wrong_bytes_of_the_source_are_refused_by_the_target_and_told_of_the_source(
+async def test_wrong_content_is_refused_by_the_target_and_attributed_to_the_source(
     script: ScriptedRegistry, source_script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
 ):
     source_script.on("GET", path(CONTENT), *[Reply(body=WRONG)] * 2)
@@ -216,7 +216,7 @@ async def test_bytes_that_went_wrong_only_once_arrive_in_the_second_attempt(
     assert target.stored == [CONTENT]
 
 
-async def test_a_target_that_refuses_right_bytes_is_told(
+async def test_a_target_that_refuses_correct_content_is_reported(
     script: ScriptedRegistry, opened: Opening, target: Target, crossing: Crossing
 ):
     script.always("PUT", f"{UPLOADS}s", REFUSED)

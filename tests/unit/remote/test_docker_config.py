@@ -32,7 +32,7 @@ def config(tmp_path: Path):
 
 @pytest.fixture
 def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Installs a credential helper that is this shell script."""
+    """Installs a shell script as a credential helper."""
 
     def install(script: str) -> None:
         program = tmp_path / "docker-credential-test"
@@ -141,7 +141,7 @@ async def test_a_file_that_docker_did_not_write_is_refused(tmp_path: Path, text:
     path = tmp_path / "config.json"
     path.write_text(text)
 
-    with pytest.raises(Invalid, match=r"docker_config must name a readable JSON file"):
+    with pytest.raises(Invalid, match=r"docker_config must name a readable configuration file"):
         DockerCredentials(path, HOST)
 
 
@@ -166,7 +166,7 @@ async def test_a_file_is_read_again_when_it_has_changed(config):
 
     path.write_text('{"auths": {')
     clock.now += POLL_SECONDS
-    assert await credentials.find(APP) == USER, "half a file is no reason to be nobody"
+    assert await credentials.find(APP) == USER, "half a file does not mean anonymous access"
 
     path.unlink()
     clock.now += POLL_SECONDS
@@ -205,7 +205,7 @@ async def test_a_helper_is_asked_again_when_its_credentials_are_refused_but_not_
 
     second = await credentials.renew(APP, first)
     assert [one.password if one else None for one in (first, second)] == ["1", "2"]
-    assert await credentials.renew(APP, first) == second, "somebody else has renewed them"
+    assert await credentials.renew(APP, first) == second, "another request has renewed them"
     assert await credentials.renew(APP, second) == second
     clock.now += RENEW_SECONDS
     assert await credentials.renew(APP, second) == Credentials(username="u", password="3")
@@ -338,7 +338,7 @@ async def test_a_helper_that_talks_is_understood(config, helper, script: str):
 async def test_a_helper_that_answers_no_credentials_is_refused(config, helper, answer: str):
     helper(f"cat >/dev/null; echo '{answer}'")
 
-    with pytest.raises(Refused, match="docker-credential-test answered no credentials"):
+    with pytest.raises(Refused, match="docker-credential-test returned no credentials"):
         await DockerCredentials(config({"credsStore": "test"}), HOST).find(APP)
 
 
@@ -370,7 +370,7 @@ def test_a_helper_that_ends_without_reading_its_question_is_quoted(config, helpe
         ({"credsStore": "test"}, "user of {path}"),
     ],
 )
-def test_a_file_without_an_entry_is_told_from_a_user_without_permission(config, document: object, expected: str):
+def test_a_file_without_an_entry_differs_from_a_user_without_permission(config, document: object, expected: str):
     path = config(document)
 
     assert DockerCredentials(path, HOST).origin == expected.format(path=path)

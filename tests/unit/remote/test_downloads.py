@@ -1,4 +1,4 @@
-"""Blobs arrive whole, whatever happens to the connection, and large ones from afar in several ranges at once."""
+"""Blobs arrive complete over broken connections, and large ones with a high latency in several concurrent ranges."""
 
 import random
 import re
@@ -25,7 +25,7 @@ def path(content: bytes) -> str:
 
 
 def serving_ranges(content: bytes, *, broken_after: int | None = None, delay: float = 0.0):
-    """Answers as a registry that knows ranges; each answer breaks off after that many bytes."""
+    """A registry that supports ranges, whose responses break off after this many bytes."""
 
     def answer(asked: Asked) -> Reply:
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.headers.get("Range", ""))
@@ -40,7 +40,7 @@ def serving_ranges(content: bytes, *, broken_after: int | None = None, delay: fl
     return answer
 
 
-async def test_a_blob_goes_on_where_its_connection_broke(script: ScriptedRegistry, opened: Opening):
+async def test_a_broken_download_resumes_at_its_position(script: ScriptedRegistry, opened: Opening):
     script.always("GET", path(CONTENT), serving_ranges(CONTENT, broken_after=100_000))
 
     assert await read(opened(attempts=2), APP, blob(CONTENT)) == CONTENT
@@ -74,7 +74,7 @@ async def test_a_registry_without_ranges_sends_again_what_is_then_skipped(script
     assert await read(opened(attempts=2), APP, blob(CONTENT)) == CONTENT
 
 
-async def test_a_range_that_starts_elsewhere_is_not_believed(script: ScriptedRegistry, opened: Opening):
+async def test_a_range_with_another_start_is_rejected(script: ScriptedRegistry, opened: Opening):
     wrong = Reply(status=206, headers={"Content-Range": "bytes 5-9/1000000"}, body=CONTENT[5:10])
     script.on("GET", path(CONTENT), Reply(body=CONTENT, truncate_to=400_000))
     script.always("GET", path(CONTENT), wrong)
@@ -94,13 +94,13 @@ async def test_more_bytes_than_were_promised_are_corrupt(script: ScriptedRegistr
 
 @pytest.mark.parametrize("held", [999, 1001])
 @pytest.mark.parametrize("offset", [0, 500])
-async def test_another_size_than_the_manifest_states_is_told_without_asking_again(
+async def test_a_size_that_differs_from_the_manifest_s_fails_without_a_retry(
     script: ScriptedRegistry, opened: Opening, held: int, offset: int
 ):
     content = b"x" * 1000
     script.always("GET", path(content), serving_ranges(b"x" * held))
 
-    with pytest.raises(Corrupt, match=f"with {held} bytes, and its manifest states 1000"):
+    with pytest.raises(Corrupt, match=f"with {held} bytes, but its manifest states 1000"):
         await read(opened(attempts=3), APP, blob(content), offset=offset)
 
     assert len(script.asked) == 1
@@ -109,7 +109,9 @@ async def test_another_size_than_the_manifest_states_is_told_without_asking_agai
 LARGE = random.Random(2).randbytes(PIECE) * 10 + b"the end"
 
 
-async def test_a_large_blob_from_afar_is_read_in_ranges_and_arrives_in_order(script: ScriptedRegistry, opened: Opening):
+async def test_a_large_blob_with_high_latency_is_read_in_ranges_and_arrives_in_order(
+    script: ScriptedRegistry, opened: Opening
+):
     script.always("GET", path(LARGE), serving_ranges(LARGE, delay=0.02))
     script.always("HEAD", "/v2/team/app/*", Reply(delay=0.02, headers={"Content-Length": "0"}))
     store = opened()
@@ -146,11 +148,11 @@ async def test_ranges_are_fetched_no_further_ahead_than_their_number_allows(scri
         asked = sum(request.method == "GET" for request in script.asked)
         assert asked <= CONCURRENT_PIECES + 1
 
-    # Leaving early has given back what was reserved, so that the next blob is read to its end.
+    # The abandoned read has released its memory, so the next blob is read to its end.
     assert await read(store, APP, blob(content)) == content
 
 
-async def test_a_range_that_breaks_goes_on_where_it_broke(script: ScriptedRegistry, opened: Opening):
+async def test_a_broken_range_resumes_at_its_position(script: ScriptedRegistry, opened: Opening):
     script.always("GET", path(LARGE), serving_ranges(LARGE, broken_after=PIECE // 2 + 1, delay=0.02))
     script.always("HEAD", "/v2/team/app/*", Reply(delay=0.02, headers={"Content-Length": "0"}))
     store = opened(attempts=2)
@@ -159,7 +161,7 @@ async def test_a_range_that_breaks_goes_on_where_it_broke(script: ScriptedRegist
     assert await read(store, APP, blob(LARGE)) == LARGE
 
 
-async def test_a_missing_large_blob_from_afar_is_not_found(script: ScriptedRegistry, opened: Opening):
+async def test_a_missing_large_blob_with_high_latency_is_not_found(script: ScriptedRegistry, opened: Opening):
     script.always("GET", "/v2/team/app/*", Reply(status=404, delay=0.02))
     script.always("HEAD", "/v2/team/app/*", Reply(delay=0.02, headers={"Content-Length": "0"}))
     store = opened()
@@ -171,7 +173,7 @@ async def test_a_missing_large_blob_from_afar_is_not_found(script: ScriptedRegis
 
 
 async def far(script: ScriptedRegistry, store: RemoteStore) -> None:
-    """Have the store find out that its registry is far away."""
+    """Make the store measure a high latency."""
     script.always("HEAD", "/v2/team/app/*", Reply(delay=0.02, headers={"Content-Length": "0"}))
     await store.stat_blob(APP, Digest.of(b""))
     script.asked.clear()
@@ -232,7 +234,7 @@ async def test_a_server_that_stops_giving_ranges_in_the_middle_is_read_on_in_one
     assert await read(store, APP, blob(LARGE)) == LARGE
 
     assert len(ranges(script)) <= pieces + CONCURRENT_PIECES + 1
-    # What was reserved for the pieces was given back.
+    # The memory of the ranges was released.
     assert await read(store, APP, blob(LARGE)) == LARGE
 
 
@@ -246,7 +248,7 @@ ODD = {
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("offset", [0, 7, PIECE * 9])
-async def test_a_server_that_answers_a_range_oddly_is_asked_for_everything(
+async def test_an_unexpected_response_to_a_range_leads_to_a_full_request(
     script: ScriptedRegistry, opened: Opening, odd: Reply, offset: int
 ):
     def answer(asked: Asked) -> Reply:
@@ -268,9 +270,7 @@ async def test_a_range_that_begins_too_early_is_read_from_where_it_is_wanted(scr
     assert await read(opened(attempts=2), APP, blob(CONTENT)) == CONTENT
 
 
-async def test_a_server_without_ranges_that_breaks_again_and_again_is_given_up(
-    script: ScriptedRegistry, opened: Opening
-):
+async def test_repeated_breaks_without_ranges_fail(script: ScriptedRegistry, opened: Opening):
     broken = [Reply(body=CONTENT, truncate_to=size) for size in range(100_000, 1_000_000, 100_000)]
     script.on("GET", path(CONTENT), *broken)
     script.always("GET", path(CONTENT), Reply(body=CONTENT))

@@ -1,4 +1,4 @@
-"""What a registry says of an error is quoted in whatever form it says it, and never what another host says."""
+"""The text of a registry's error is quoted in any format, and that of another host never is."""
 
 import gzip
 
@@ -59,7 +59,7 @@ async def test_the_reason_is_quoted(
         await opened(attempts=1).get_manifest(APP, LATEST)
     said_so = f" {told}" if told else ""
     assert failure.value.message == (
-        f"registry script answered 403{said_so} when asked to give manifest team/app:latest"
+        f"registry script answered 403{said_so} when asked to return manifest team/app:latest"
     )
 
 
@@ -82,7 +82,7 @@ async def test_a_status_that_is_repeated_is_told_once(script: ScriptedRegistry, 
         await opened(attempts=1).get_manifest(APP, LATEST)
 
 
-async def test_what_another_host_says_is_not_quoted(script: ScriptedRegistry, opened: Opening):
+async def test_the_text_of_another_host_is_not_quoted(script: ScriptedRegistry, opened: Opening):
     async with scripted_registry() as other:
         target = other.url.replace("127.0.0.1", "localhost")
         script.always("GET", "/v2/*", Reply(status=307, headers={"Location": f"{target}/internal"}))
@@ -92,11 +92,11 @@ async def test_what_another_host_says_is_not_quoted(script: ScriptedRegistry, op
     assert "secret" not in failure.value.message
 
 
-async def test_what_the_token_server_says_is_quoted(script: ScriptedRegistry, opened: Opening):
+async def test_the_token_server_s_error_is_quoted(script: ScriptedRegistry, opened: Opening):
     async with scripted_registry() as tokens:
         realm = {"WWW-Authenticate": f'Bearer realm="{tokens.url}/token"'}
         script.always("GET", "/v2/*", Reply(status=401, headers=realm))
         tokens.always("GET", "/token", said({"details": "incorrect username or password"}, status=401))
         store = opened(attempts=1, credentials=Credentials(username="u", password="p"))
-        with pytest.raises(Refused, match="answered 401 incorrect username or password when asked to give a token"):
+        with pytest.raises(Refused, match="answered 401 incorrect username or password when asked to issue a token"):
             await store.get_manifest(APP, LATEST)

@@ -1,4 +1,4 @@
-"""A tag that must not be taken from another image is looked at before its manifest is sent a second time."""
+"""A guarded tag is looked at before its manifest is sent a second time."""
 
 import base64
 
@@ -126,7 +126,7 @@ async def test_a_tag_that_can_be_seen_again_is_written(script: ScriptedRegistry,
 
 
 @pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED)
-async def test_an_immutable_tag_that_others_wrote_is_told_from_a_refusal(
+async def test_an_immutable_tag_written_by_others_is_not_taken_for_a_refusal(
     script: ScriptedRegistry, store: RemoteStore, refused: Reply
 ):
     script.always("PUT", AT_V1, refused)
@@ -157,7 +157,7 @@ async def test_a_refusal_of_a_free_tag_is_the_registry_s(script: ScriptedRegistr
 
 
 def known_only(reply: Reply, unknown: Reply) -> "Reply":
-    """A reply to callers with credentials; others get another one."""
+    """A reply to authenticated callers; others get another one."""
 
     def answer(asked: Asked) -> Reply:
         return reply if "Authorization" in asked.headers else unknown

@@ -1,4 +1,4 @@
-"""A registry that does not answer HEAD is asked by GET, once for each question, until it does or a day has passed."""
+"""If a registry does not support HEAD, GET is used, until HEAD works again or a day has passed."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ def capabilities() -> MemoryCapabilities:
 
 
 def serve(script: ScriptedRegistry, head: Reply) -> None:
-    """A registry that has one manifest and one blob, and answers HEAD so."""
+    """A registry with one manifest and one blob, and these responses to HEAD."""
 
     def ranged(asked: Asked) -> Reply:
         assert asked.headers["Range"] == "bytes=0-0"
@@ -47,7 +47,7 @@ def serve(script: ScriptedRegistry, head: Reply) -> None:
 
 @pytest.mark.parametrize("status", NO_HEAD)
 @pytest.mark.parametrize("reference", [V1, MANIFEST.digest], ids=["tag", "digest"])
-async def test_a_manifest_is_asked_for_by_get_where_head_is_refused_and_by_nothing_else_from_then_on(
+async def test_get_replaces_head_for_manifests_once_head_is_refused(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities, status: int, reference: Tag | Digest
 ):
     serve(script, Reply(status=status))
@@ -64,7 +64,7 @@ async def test_a_manifest_is_asked_for_by_get_where_head_is_refused_and_by_nothi
 
 
 @pytest.mark.parametrize("status", NO_HEAD)
-async def test_a_blob_is_asked_for_by_one_byte_where_head_is_refused(
+async def test_a_blob_s_size_comes_from_a_one_byte_get_if_head_is_refused(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities, status: int
 ):
     serve(script, Reply(status=status))
@@ -132,7 +132,7 @@ async def test_get_refused_likewise_is_an_error_of_get(script: ScriptedRegistry,
     ],
     ids=["length 0", "no length", "no digest", "no type"],
 )
-async def test_a_head_that_tells_too_little_is_asked_once(
+async def test_an_incomplete_head_response_disables_head(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities, headers: dict[str, str]
 ):
     serve(script, Reply(headers=headers))
@@ -155,7 +155,7 @@ async def test_a_blob_of_no_bytes_by_head_is_measured_by_get(script: ScriptedReg
 async def test_a_head_that_works_after_all_ends_what_was_learned(
     script: ScriptedRegistry, opened: Opening, capabilities: MemoryCapabilities
 ):
-    """Its answer is on its way while another one is refused."""
+    """Its response is in transit while another request is refused."""
     full = {**TYPED, "Content-Length": str(MANIFEST.size), "Docker-Content-Digest": MANIFEST.digest}
     serve(script, Reply(status=405))
     script.on("HEAD", "/v2/team/app/manifests/v1", Reply(headers=full, delay=0.3))
@@ -172,8 +172,8 @@ async def test_a_head_that_works_after_all_ends_what_was_learned(
 
 
 @pytest.mark.parametrize("body", [b"<!doctype html><title>Welcome</title>", b"", b"[]", b'"manifest"'])
-async def test_what_is_no_manifest_is_not_taken_for_one(store: RemoteStore, script: ScriptedRegistry, body: bytes):
+async def test_a_document_that_is_not_a_manifest_is_rejected(store: RemoteStore, script: ScriptedRegistry, body: bytes):
     script.always("HEAD", "/v2/team/app/manifests/v1", Reply(status=405))
     script.always("GET", "/v2/team/app/manifests/v1", Reply(headers={"Content-Type": "text/html"}, body=body))
-    with pytest.raises(Unavailable, match="no manifest when asked to give manifest team/app:v1"):
+    with pytest.raises(Unavailable, match="no manifest when asked to return manifest team/app:v1"):
         await store.head_manifest(APP, V1)

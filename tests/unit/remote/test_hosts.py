@@ -1,4 +1,4 @@
-"""A registry cannot have credentials sent to a host of its choice, nor requests into networks that it is not in."""
+"""A registry cannot send credentials to a host of its choice, nor requests into other networks."""
 
 import socket
 from typing import Any
@@ -112,13 +112,13 @@ async def test_the_words_of_a_foreign_token_server_are_not_quoted(script: Script
         elsewhere = internal.url.replace("127.0.0.1", "localhost")
         script.always("GET", "/v2/*", bearer(f"{elsewhere}/token"))
         internal.always("GET", "/token", Reply(status=403, body=b"internal page with a password", headers=TEXT))
-        with pytest.raises(TagferryError, match="answered 403 when asked to give a token") as failure:
+        with pytest.raises(TagferryError, match="answered 403 when asked to issue a token") as failure:
             await opened(attempts=1).get_manifest(APP, V1)
     assert "internal page" not in failure.value.message
 
 
 async def test_the_token_of_one_host_is_not_sent_to_another_one(script: ScriptedRegistry, opened: Opening):
-    """A host that is redirected to names the token server of another one, to get a token that is meant for that."""
+    """A redirect target names the token server of another host, to obtain a token meant for that host."""
     async with scripted_registry() as honest, scripted_registry() as thief, scripted_registry() as tokens:
         tokens.on("GET", "/token", said({"token": "for-the-honest-one"}), said({"token": "for-the-thief"}))
         tokens.always("GET", "/token", said({"token": "later"}))
@@ -183,13 +183,13 @@ def test_this_machine_is_recognized_under_other_names(host: str):
         (Zone.LINK_LOCAL, {Zone.PUBLIC, Zone.PRIVATE, Zone.LINK_LOCAL}),
     ],
 )
-def test_a_registry_leads_to_public_addresses_and_into_its_own_zone(zone: Zone | None, allowed: set[Zone]):
+def test_a_registry_may_redirect_to_public_addresses_and_within_its_own_zone(zone: Zone | None, allowed: set[Zone]):
     assert {one for one in Zone if AddressPolicy(zone).allows(one)} == allowed
 
 
 @pytest.fixture
 async def inner() -> Any:
-    """A service on loopback that no registry elsewhere may have asked."""
+    """A service on loopback that a registry elsewhere must not reach."""
     async with scripted_registry() as service:
         for method in ("GET", "PUT", "POST", "PATCH", "HEAD"):
             service.always(method, "/*", Reply(body=b"internal", headers=TEXT))
@@ -198,7 +198,7 @@ async def inner() -> Any:
 
 @pytest.fixture
 async def public(script: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Have the scripted registry answer as registry.example.com, which is not at a private address."""
+    """Serve the scripted registry as registry.example.com, which has a public address."""
     async with scripted_proxy() as proxy:
         proxy.hosts["registry.example.com:80"] = script.url.partition("://")[2]
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
@@ -231,7 +231,7 @@ async def ask(store: RemoteStore, kind: str) -> None:
 
 @pytest.mark.parametrize("way", range(7))
 @pytest.mark.parametrize("kind", ["blob", "upload", "upload session", "realm", "manifest", "referrers"])
-async def test_a_public_registry_does_not_lead_to_a_private_address(
+async def test_a_public_registry_cannot_redirect_to_a_private_address(
     script: ScriptedRegistry, opened: Opening, public: ScriptedProxy, inner: ScriptedRegistry, way: int, kind: str
 ):
     goal = f"{hidden(inner)[way]}/latest/meta-data"
@@ -245,7 +245,7 @@ async def test_a_public_registry_does_not_lead_to_a_private_address(
     else:
         for method in ("GET", "HEAD", "POST"):
             script.always(method, "/v2/*", led)
-    with pytest.raises(TagferryError, match=r"which is at a loopback address.*(redirect|token)_hosts") as failure:
+    with pytest.raises(TagferryError, match=r"which has a loopback address.*(redirect|token)_hosts") as failure:
         await ask(store, kind)
     assert inner.asked == []
     assert "internal" not in failure.value.message
@@ -261,16 +261,14 @@ async def test_the_configuration_allows_a_private_address(
     assert await read(store, APP, blob(b"internal")) == b"internal"
 
 
-async def test_a_registry_on_loopback_leads_to_its_storage_there(
+async def test_a_registry_on_loopback_may_redirect_to_loopback(
     script: ScriptedRegistry, opened: Opening, inner: ScriptedRegistry
 ):
     script.always("GET", "/v2/*", Reply(status=307, headers={"Location": f"{inner.url}/blob"}))
     assert await read(opened(), APP, blob(b"internal")) == b"internal"
 
 
-async def test_not_even_a_registry_on_loopback_leads_to_the_metadata_of_a_cloud(
-    script: ScriptedRegistry, opened: Opening
-):
+async def test_no_registry_may_redirect_to_a_cloud_s_metadata(script: ScriptedRegistry, opened: Opening):
     script.always("GET", "/v2/*", Reply(status=307, headers={"Location": "http://169.254.169.254/latest"}))
     with pytest.raises(Refused, match=r'link-local address.*add "169\.254\.169\.254" to redirect_hosts'):
         await read(opened(attempts=1), APP, blob(b"x"))

@@ -1,4 +1,4 @@
-"""A write whose answer was lost is looked up before it is sent again, since immutable tags take no second one."""
+"""A write whose response was lost is looked up before it is sent again, since immutable tags refuse a second one."""
 
 from collections.abc import Awaitable, Callable
 
@@ -43,7 +43,7 @@ def impatient(opened: Opening) -> RemoteStore:
 
 
 def has(manifest: Manifest) -> Reply:
-    """What HEAD answers of a manifest."""
+    """Return the response to HEAD for a manifest."""
     return Reply(
         headers={
             "Content-Type": OCI_MANIFEST,
@@ -56,7 +56,7 @@ def has(manifest: Manifest) -> Reply:
 def then(
     script: ScriptedRegistry, path: str, reply: Reply, after: Reply, method: str = "HEAD"
 ) -> Callable[[Asked], Reply]:
-    """An answer that also changes what the registry answers at a path from then on."""
+    """A reply that also changes the later replies at a path."""
 
     def answer(asked: Asked) -> Reply:
         script.always("HEAD", path, after)
@@ -138,7 +138,9 @@ async def test_a_refusal_is_no_failure_where_the_tag_points_to_the_image_already
 
 
 @pytest.mark.parametrize("refusal", IMMUTABLE.values(), ids=IMMUTABLE)
-async def test_a_refusal_of_what_is_not_there_is_one(script: ScriptedRegistry, store: RemoteStore, refusal: Reply):
+async def test_a_refusal_for_a_missing_manifest_is_a_refusal(
+    script: ScriptedRegistry, store: RemoteStore, refusal: Reply
+):
     script.always("PUT", "/v2/team/app/manifests/*", refusal)
 
     with pytest.raises(TagferryError, match="the tag is immutable"):
@@ -151,7 +153,7 @@ async def test_a_refusal_of_what_is_not_there_is_one(script: ScriptedRegistry, s
 
 @pytest.mark.parametrize("override", [True, False])
 @pytest.mark.parametrize("refusal", [error(404, "BLOB_UNKNOWN"), error(400, "MANIFEST_BLOB_UNKNOWN")])
-async def test_an_image_whose_content_the_registry_has_lost_is_not_there_though_its_tag_is(
+async def test_an_image_with_lost_content_does_not_exist_although_its_tag_does(
     script: ScriptedRegistry, store: RemoteStore, refusal: Reply, override: bool
 ):
     script.always("PUT", AT_V1, refusal)

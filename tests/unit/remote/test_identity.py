@@ -1,4 +1,4 @@
-"""What was read counts only for the authorization that it was read with: the identity changes with that."""
+"""The identity changes with the authorization under which content was read."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Only the registry itself shows whether it has a high latency, and no host that it leads to."""
+"""Only the registry itself determines the latency, not the hosts that it redirects to."""
 
 from tagferry.names import RepositoryName
 from tagferry.remote import Credentials

@@ -1,4 +1,4 @@
-"""Answers that are not quite as the specification has them are read as other clients read them."""
+"""Responses that deviate from the specification are read as other clients read them."""
 
 import asyncio
 import socket
@@ -90,7 +90,7 @@ async def test_chunks_win_over_a_length_and_end_the_connection(http: ConnectionP
         b"nonsense\r\n",
     ],
 )
-async def test_what_follows_the_last_chunk_takes_nothing_from_the_body(http: ConnectionPool, trailer: bytes):
+async def test_data_after_the_last_chunk_does_not_affect_the_body(http: ConnectionPool, trailer: bytes):
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n" + trailer + b"\r\n"
     async with listening(answering(answer, answer)) as url:
         assert await fetched(http, url) == (200, b"ok")
@@ -129,10 +129,10 @@ async def test_a_body_of_no_known_length_ends_with_the_connection_also_as_identi
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", "the answer is not HTTP"),
         (b"220 mail.example.com ESMTP\r\n", "the answer is not HTTP"),
-        (b"\x15\x03\x01\x00\x02\x02\x16", "the answer is TLS, so the address begins with https://"),
+        (b"\x15\x03\x01\x00\x02\x02\x16", "the answer is TLS; use an https:// URL"),
     ],
 )
-async def test_who_speaks_something_else_is_not_waited_for(http: ConnectionPool, greeting: bytes, told: str):
+async def test_a_server_of_another_protocol_fails_at_once(http: ConnectionPool, greeting: bytes, told: str):
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting)
         await reader.readuntil(b"\r\n\r\n")
@@ -167,7 +167,7 @@ async def test_what_follows_an_answer_without_a_body_does_no_harm(http: Connecti
         assert await fetched(http, url) == (204, b"")
 
 
-async def test_what_cannot_be_connected_to_is_told_with_its_reason(http: ConnectionPool):
+async def test_a_failed_connection_is_reported_with_its_reason(http: ConnectionPool):
     async with listening(answering(OK)) as url:
         pass
     with pytest.raises(ConnectionFailed) as failure:
@@ -182,7 +182,7 @@ async def test_what_cannot_be_connected_to_is_told_with_its_reason(http: Connect
         (ConnectionResetError(), "connection reset by peer"),
         (socket.gaierror(), "the host name cannot be resolved (gaierror)"),
         (OSError("Multiple exceptions: [Errno 111] x, [Errno 101] y"), "connection refused, network is unreachable"),
-        (TimeoutError(), "nothing moved in time"),
+        (TimeoutError(), "no data was transferred in time"),
         (ConnectionResetError(104, "x"), "connection reset by peer"),
         (TimeoutError(110, "x"), "connection timed out"),
         (
@@ -198,7 +198,7 @@ def test_every_error_has_a_reason(error: Exception, told: str):
 
 
 def on_the_wire(text: str) -> str:
-    """A header's value as it is read."""
+    """Return a header's parsed value."""
     return text.encode().decode("latin-1")
 
 
@@ -225,11 +225,11 @@ def test_what_a_location_must_not_hold_is_encoded(location: str, url: str):
 @pytest.mark.parametrize("location", ["http://r.example\\@evil.example/", "http://r example/", "//a\\b/"])
 def test_a_host_about_which_clients_disagree_is_refused(location: str):
     transport = Transport(Endpoint(name="r", url="http://r.example"), retry=Retry())
-    with pytest.raises(Unavailable, match="cannot be read"):
+    with pytest.raises(Unavailable, match="invalid URL"):
         transport.resolve(location)
 
 
-async def test_a_registry_that_leads_to_tls_on_its_own_host_is_itself():
+async def test_a_redirect_to_tls_on_the_same_host_stays_at_the_registry():
     transport = Transport(Endpoint(name="r", url="http://r.example"), retry=Retry())
     assert transport.is_own("https://r.example/v2/")
     assert not transport.is_own("https://r.example:8443/v2/")
@@ -255,10 +255,10 @@ async def test_a_location_with_blanks_and_letters_is_followed():
     assert paths[1] == b"/gr%C3%B6%C3%9Fe/a%20b"
 
 
-async def test_a_host_that_does_not_take_a_connection_in_time_is_told_with_its_address():
+async def test_a_connection_timeout_names_the_address():
     with socket.create_server(("127.0.0.1", 0), backlog=1) as server:
         url = f"https://127.0.0.1:{server.getsockname()[1]}"
-        # It is connected to, and never shakes hands.
+        # It accepts connections and never completes a handshake.
         store = RemoteStore(Endpoint(name="r", url=url, connect_timeout=0.05), retry=Retry(attempts=1))
         with pytest.raises(Unavailable, match=f"cannot connect to {url}: no answer within 0.05 s"):
             await store.ping()

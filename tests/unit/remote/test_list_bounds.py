@@ -1,4 +1,4 @@
-"""Lists of registries end, however many pages, names and bytes a registry has for them."""
+"""Lists of registries are bounded in pages, names and bytes."""
 
 import asyncio
 import gc
@@ -23,7 +23,7 @@ SUBJECT = image(b"layer").digest
 
 
 def endless(script: ScriptedRegistry, path: str, member: str, page: Callable[[int], list[str]]) -> None:
-    """Answer with one page after the other, each with a link to the next one."""
+    """Send page after page, each with a link to the next one."""
 
     def answer(asked: Asked) -> Reply:
         number = int(asked.query.partition("page=")[2] or 0)
@@ -91,7 +91,7 @@ async def test_one_page_of_more_bytes_is_not_read_to_its_end(script: ScriptedReg
 
 async def test_pages_that_repeat_each_other_are_left(script: ScriptedRegistry, opened: Opening):
     endless(script, TAGS, "tags", lambda page: ["v1", "v2"])
-    with pytest.raises(Unavailable, match="repeats its pages"):
+    with pytest.raises(Unavailable, match="repeated its pages"):
         await tags(opened)
     assert len(script.asked) < 100
 
@@ -129,9 +129,7 @@ async def test_an_endless_list_of_referrers_ends_at_so_many_bytes(script: Script
     assert len(script.asked) == 3
 
 
-async def test_a_list_of_referrers_that_had_no_end_is_not_asked_for_again_at_once(
-    script: ScriptedRegistry, opened: Opening
-):
+async def test_an_endless_list_of_referrers_is_not_requested_again_at_once(script: ScriptedRegistry, opened: Opening):
     endless_referrers(script, 4000)
     store = opened(attempts=1)
     for _ in range(3):
@@ -218,9 +216,7 @@ async def test_lists_of_several_large_pages_do_not_wait_for_each_other(script: S
     assert found == [["v1", "v2"]] * len(paths)
 
 
-async def test_reading_that_was_cancelled_or_broke_off_leaves_room_for_others(
-    script: ScriptedRegistry, opened: Opening
-):
+async def test_a_cancelled_or_broken_read_releases_its_memory(script: ScriptedRegistry, opened: Opening):
     large = b'{"schemaVersion":2,"x":"%s"}' % (b"x" * 12 * bounds.LARGE_ANSWER_BYTES)
     digests = [Digest.of(str(number).encode()) for number in range(bounds.LARGE_ANSWERS)]
     are_sent = asyncio.Event()

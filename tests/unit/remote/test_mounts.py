@@ -1,4 +1,4 @@
-"""A mount is an optional question: the blob arrives whatever comes of it, and it is not asked in vain for each one."""
+"""A mount is optional: the blob arrives whatever its outcome, and it is not requested in vain for each blob."""
 
 import pytest
 
@@ -29,7 +29,7 @@ ANSWERS = {
 
 
 def answering(script: ScriptedRegistry, mount: Reply, *origins: RepositoryName) -> None:
-    """A registry that takes every blob, and answers so to mounts, or just to those from these repositories."""
+    """A registry that accepts every blob, with these responses to mounts, or to mounts from these repositories."""
 
     def post(asked: Asked) -> Reply:
         is_asked = any(f"from={origin.replace('/', '%2F')}" in asked.query for origin in origins or (APP, BASE, OTHER))
@@ -46,7 +46,7 @@ def mounts(script: ScriptedRegistry) -> int:
 
 @pytest.mark.parametrize("mount", ANSWERS.values(), ids=ANSWERS)
 @pytest.mark.parametrize("origin", [BASE, None], ids=["from another repository", "from itself"])
-async def test_a_blob_whose_mount_fails_in_whatever_way_is_uploaded(
+async def test_a_blob_whose_mount_fails_is_uploaded(
     script: ScriptedRegistry, store: RemoteStore, mount: Reply, origin: RepositoryName | None
 ):
     answering(script, mount)
@@ -80,9 +80,7 @@ async def test_a_repository_from_which_nothing_can_be_mounted_is_not_asked_for_e
     assert from_base <= 3
 
 
-async def test_a_repository_that_may_not_be_mounted_from_says_nothing_about_others(
-    script: ScriptedRegistry, store: RemoteStore
-):
+async def test_a_refused_mount_source_does_not_affect_others(script: ScriptedRegistry, store: RemoteStore):
     answering(script, error(403, "DENIED"), BASE)
     script.always("POST", UPLOADS, Reply(status=201))
     await store.write_blob(APP, blob(b"one"), opening(b"one"), mount_from=BASE)
@@ -115,9 +113,7 @@ async def test_one_fault_is_no_reason_to_mount_nothing_more(script: ScriptedRegi
     assert capabilities.stored.unavailable == {}
 
 
-async def test_a_mount_that_is_refused_for_coming_too_often_is_asked_for_again(
-    script: ScriptedRegistry, opened: Opening
-):
+async def test_a_rate_limited_mount_is_retried(script: ScriptedRegistry, opened: Opening):
     capabilities = MemoryCapabilities()
     store = opened(capabilities=capabilities)
     limited = Reply(status=429, headers={"Retry-After": "1"})
@@ -130,7 +126,7 @@ async def test_a_mount_that_is_refused_for_coming_too_often_is_asked_for_again(
     assert capabilities.stored.unavailable == {}
 
 
-def test_a_repository_is_asked_again_after_a_while():
+def test_a_refused_repository_is_requested_again_after_a_while():
     now = 0.0
     origins = MountHistory(clock=lambda: now)
     origins.record_refusal(BASE)
@@ -148,7 +144,7 @@ def test_a_repository_is_asked_again_after_a_while():
 
 
 async def test_a_mount_that_was_not_done_is_found_out_before_the_tag(script: ScriptedRegistry, store: RemoteStore):
-    """The registry answers 201 to every mount, and has the blobs only once they are sent."""
+    """The registry returns 201 to every mount, and has the blobs only once they are sent."""
     sample, tag = image(), Tag("v1")
     sent: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""Which requests go through which proxy, and what becomes of those that do."""
+"""Selection of proxies, and requests through them."""
 
 import asyncio
 import random
@@ -149,7 +149,7 @@ def test_credentials_do_not_show():
 
 
 async def stored(store: RemoteStore, script: ScriptedRegistry) -> None:
-    """Write a blob, and read it back."""
+    """Write a blob and read it again."""
     script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
     script.always("PUT", f"{UPLOADS}s", Reply(status=201))
     script.always("GET", f"/v2/team/app/blobs/{blob(CONTENT).digest}", Reply(body=CONTENT))
@@ -189,7 +189,7 @@ async def test_https_goes_through_a_tunnel_to_a_host_that_only_the_proxy_knows(
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_tunnel_carries_on_either_event_loop(tmp_path: Path, scheme: str):
-    """TLS to the registry within a tunnel, and within TLS to the proxy."""
+    """TLS to the registry inside a tunnel, also inside TLS to the proxy."""
     authority = Authority()
     files = authority.issue(tmp_path / "leaf.pem", HOST, "127.0.0.1"), authority.write(tmp_path / "ca.pem")
 
@@ -233,7 +233,7 @@ async def test_a_proxy_gets_its_login_and_is_named_where_that_is_wrong(script: S
                 await store.ping()
             await store.close()
             assert failure.value.message == (
-                f"registry r could not be reached to say that it is there: proxy {proxy.url} refused the connection to "
+                f"registry r could not be reached to serve GET /v2/: proxy {proxy.url} refused the connection to "
                 f"{HOST}:{target[2]}: 407 Proxy Authentication Required"
             )
             assert len(proxy.asked) == 1
@@ -242,11 +242,11 @@ async def test_a_proxy_gets_its_login_and_is_named_where_that_is_wrong(script: S
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (b"HTTP/1.0 500 Unable to connect\r\n\r\n", "answered 500 when asked to say that it is there"),
-        (b"HTTP/1.0 403 Filtered\r\n\r\n", "answered 403 when asked to say that it is there"),
+        (b"HTTP/1.0 500 Unable to connect\r\n\r\n", "answered 500 when asked to serve GET /v2/"),
+        (b"HTTP/1.0 403 Filtered\r\n\r\n", "answered 403 when asked to serve GET /v2/"),
         (
             b'HTTP/1.0 401 Unauthorized\r\nWWW-Authenticate: Basic realm="proxy"\r\n\r\n',
-            "asks for credentials to say that it is there; none is configured",
+            "requires credentials to serve GET /v2/, and none are configured",
         ),
     ],
 )
@@ -268,7 +268,7 @@ async def test_a_proxy_that_answers_in_place_of_the_registry_is_named(opened: Op
         (b"SSH-2.0-OpenSSH\r\n\r\n", "did not answer in HTTP", True),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000, "did not answer in HTTP", True),
         (b"HTTP/1.1 200 OK\r\n", "did not answer in HTTP", True),
-        (b"HTTP/1.1 200 OK\r\n\r\nsurplus", "answered more than", True),
+        (b"HTTP/1.1 200 OK\r\n\r\nsurplus", "sent unexpected data", True),
         (b"HTTP/1.1 200 OK\r\n\r\n", "cannot connect to https://registry.example.com through proxy", True),
     ],
 )
@@ -314,7 +314,7 @@ async def test_token_servers_storage_and_webhooks_go_through_it_too(
     assert hosts == {HOST, "tokens.example.com", "storage.example.com", "hooks.example.com"}
 
 
-async def test_what_the_kernel_brings_goes_through_a_proxy_whole(
+async def test_a_spliced_blob_arrives_complete_through_a_proxy(
     script: ScriptedRegistry, opened: Opening, proxy: ScriptedProxy, target: Target, crossing: Crossing
 ):
     script.always("PUT", f"{UPLOADS}s", target.honest)

@@ -1,4 +1,4 @@
-"""How many requests a second a host grants is found out from what it refuses."""
+"""The limit of a host is learned from its refusals."""
 
 import asyncio
 from itertools import pairwise
@@ -36,14 +36,14 @@ async def test_after_a_refusal_requests_start_at_the_rate_that_was_granted(rate:
         await rate.acquire()
         starts.append(round(clock.now, 6))
 
-    # 20 requests in two seconds, and a tenth less than that.
+    # 20 requests in two seconds, minus a tenth.
     assert rate.limit == pytest.approx(9.0)
     assert starts[0] == 1002.0
     assert [late - early for early, late in pairwise(starts)] == pytest.approx([1 / 9] * 3, rel=1e-3)
 
 
 async def test_what_is_granted_after_the_first_refusal_counts_too(rate: RequestLimiter, clock: Clock):
-    """Answers of requests that went out together come in any order."""
+    """Responses to concurrent requests arrive in any order."""
     rate.record_refusal(1.0)
     for _ in range(10):
         rate.record_success()
@@ -51,7 +51,7 @@ async def test_what_is_granted_after_the_first_refusal_counts_too(rate: RequestL
     assert rate.limit == pytest.approx(9.0)
 
 
-async def test_refusals_of_requests_that_were_under_way_count_as_one(rate: RequestLimiter, clock: Clock):
+async def test_refusals_of_concurrent_requests_count_as_one(rate: RequestLimiter, clock: Clock):
     assert [rate.record_refusal(1.0) for _ in range(3)] == [True, False, False]
     await rate.acquire()
     assert rate.record_refusal(1.0)
@@ -76,7 +76,7 @@ async def test_a_registry_that_was_down_is_not_taken_for_a_slow_one(rate: Reques
     assert MIN_LIMIT <= (rate.limit or 0) < RESTART_LIMIT
 
 
-async def test_who_is_cancelled_while_waiting_takes_no_turn_away(clock: Clock):
+async def test_a_request_cancelled_while_waiting_leaks_no_position(clock: Clock):
     going = asyncio.Event()
 
     async def sleep(seconds: float) -> None:
@@ -100,7 +100,7 @@ async def test_who_is_cancelled_while_waiting_takes_no_turn_away(clock: Clock):
 async def test_the_rate_comes_close_to_what_is_granted_with_few_refusals(
     rate: RequestLimiter, clock: Clock, most: int, seconds: float
 ):
-    """A registry that lets nothing pass after a pause that was too long is hardest: sixty seconds would be ideal."""
+    """The hardest case is a registry without burst after a pause that was too long: sixty seconds are optimal."""
     bucket = Bucket(rate=10, most=most, clock=clock)
     begun_at, refused = clock.now, 0
     for _ in range(600):

@@ -1,4 +1,4 @@
-"""Writes that a registry leads elsewhere arrive there whole, with the same method, and without its credentials."""
+"""Redirected writes arrive complete, with the same method and without the registry's credentials."""
 
 import random
 import ssl
@@ -29,7 +29,7 @@ CONTENT = random.Random(10).randbytes(3 * 1024 * 1024 + 7)
 
 
 class Stored:
-    """What a registry below `/moved` was given: its answers name places relative to where they were asked."""
+    """Return the requests below `/moved`, whose responses have relative Locations."""
 
     def __init__(self, script: ScriptedRegistry) -> None:
         self.blobs: dict[str, bytes] = {}
@@ -61,7 +61,7 @@ class Stored:
 
 
 def leading(script: ScriptedRegistry, to: str, status: int, *, methods: str = "POST PATCH PUT DELETE") -> None:
-    """Lead what is written to the same path below `/moved`, after its body has been taken."""
+    """Redirect writes to the same path below `/moved` after their body has been read."""
 
     def led(asked: Asked) -> Reply:
         query = f"?{asked.query}" if asked.query else ""
@@ -72,14 +72,14 @@ def leading(script: ScriptedRegistry, to: str, status: int, *, methods: str = "P
 
 
 def leading_early(script: ScriptedRegistry, to: str, status: int) -> None:
-    """Lead the PUT of `CONTENT` on before its body has been taken."""
+    """Redirect the PUT of `CONTENT` before its body has been read."""
     target = f"{to}/moved{UPLOADS}session?digest=sha256%3A{sha256(CONTENT).hexdigest()}"
     script.always("PUT", f"{UPLOADS}s", Reply(status=status, headers={"Location": target}, unread=True))
 
 
 @pytest.fixture(params=["same host", "other host"])
 async def elsewhere(request: pytest.FixtureRequest, script: ScriptedRegistry) -> AsyncIterator[ScriptedRegistry]:
-    """Where the scripted registry leads to."""
+    """The target of the scripted registry's redirects."""
     if request.param == "same host":
         yield script
         return
@@ -92,7 +92,7 @@ def place(script: ScriptedRegistry, elsewhere: ScriptedRegistry) -> str:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_a_blob_that_is_led_on_arrives_in_one_piece(
+async def test_a_redirected_blob_arrives_in_one_piece(
     script: ScriptedRegistry, elsewhere: ScriptedRegistry, opened: Opening, status: int
 ):
     stored = Stored(elsewhere)
@@ -106,7 +106,7 @@ async def test_a_blob_that_is_led_on_arrives_in_one_piece(
 
 @pytest.mark.parametrize("status", [307, 308])
 @pytest.mark.parametrize("early", [False, True], ids=["after the body", "before the body"])
-async def test_a_stream_that_is_led_on_in_the_middle_is_sent_from_its_beginning(
+async def test_a_stream_that_is_redirected_midway_is_sent_from_its_beginning(
     script: ScriptedRegistry, elsewhere: ScriptedRegistry, opened: Opening, status: int, early: bool
 ):
     stored = Stored(elsewhere)
@@ -138,9 +138,7 @@ async def test_the_next_stream_asks_before_it_is_sent(script: ScriptedRegistry, 
     assert expecting == [None, "100-continue", "100-continue", "100-continue"]
 
 
-async def test_parts_that_are_led_on_arrive_in_their_order(
-    script: ScriptedRegistry, elsewhere: ScriptedRegistry, opened: Opening
-):
+async def test_redirected_parts_arrive_in_order(script: ScriptedRegistry, elsewhere: ScriptedRegistry, opened: Opening):
     stored = Stored(elsewhere)
     script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"{UPLOADS}s"}))
     leading(script, place(script, elsewhere), 307, methods="PATCH")
@@ -151,13 +149,11 @@ async def test_parts_that_are_led_on_arrive_in_their_order(
     assert stored.has(CONTENT)
 
 
-async def test_every_part_may_be_led_on_however_many_there_are(
-    script: ScriptedRegistry, elsewhere: ScriptedRegistry, opened: Opening
-):
+async def test_every_part_may_be_redirected(script: ScriptedRegistry, elsewhere: ScriptedRegistry, opened: Opening):
     stored = Stored(elsewhere)
 
     def back(asked: Asked) -> Reply:
-        """Take a part, and send for the next one to where all are led on."""
+        """Accept a part, and redirect the next one to the common target."""
         stored._patch(asked)
         return Reply(status=202, headers={"Location": f"{script.url}{UPLOADS}s?state={asked.query}"})
 
@@ -171,7 +167,7 @@ async def test_every_part_may_be_led_on_however_many_there_are(
     assert stored.has(CONTENT)
 
 
-async def test_a_blob_that_breaks_off_where_it_was_led_goes_on_there(
+async def test_a_redirected_download_that_breaks_resumes_at_the_redirect_target(
     script: ScriptedRegistry, elsewhere: ScriptedRegistry, opened: Opening
 ):
     kept = 1_000_000
@@ -190,7 +186,7 @@ async def test_a_blob_that_breaks_off_where_it_was_led_goes_on_there(
     assert sent[1].headers["Content-Range"] == f"{kept}-{len(CONTENT) - 1}"
 
 
-async def test_a_registry_that_does_not_know_to_be_asked_is_not_asked_again(script: ScriptedRegistry, opened: Opening):
+async def test_a_registry_that_ignores_expect_gets_no_further_expect(script: ScriptedRegistry, opened: Opening):
     stored = Stored(script)
     script.on("POST", UPLOADS, Reply(status=307, headers={"Location": f"/moved{UPLOADS}"}))
     script.always("POST", UPLOADS, Reply(status=202, headers={"Location": f"/moved{UPLOADS}s"}))
@@ -208,7 +204,7 @@ async def test_a_registry_that_does_not_know_to_be_asked_is_not_asked_again(scri
     ]
 
 
-async def test_a_manifest_that_is_led_on_is_stored_and_deleted_there(
+async def test_a_redirected_manifest_is_stored_and_deleted_at_the_target(
     script: ScriptedRegistry, elsewhere: ScriptedRegistry, store: RemoteStore
 ):
     Stored(elsewhere)
@@ -234,7 +230,7 @@ async def test_another_host_never_learns_the_credentials(script: ScriptedRegistr
     assert all("Authorization" not in asked.headers for asked in other.asked)
 
 
-async def test_another_host_cannot_lead_back_with_the_credentials(script: ScriptedRegistry, opened: Opening):
+async def test_a_redirect_back_from_another_host_gets_no_credentials(script: ScriptedRegistry, opened: Opening):
     script.on("PUT", "/v2/team/app/manifests/latest", Reply(status=401, headers={"WWW-Authenticate": "Basic realm=x"}))
     async with scripted_registry() as other:
         other.always("PUT", "/away", Reply(status=307, headers={"Location": f"{script.url}/v2/secret/manifests/v1"}))
@@ -246,7 +242,9 @@ async def test_another_host_cannot_lead_back_with_the_credentials(script: Script
     assert "Authorization" not in script.asked[-1].headers
 
 
-async def test_the_own_host_gets_the_credentials_wherever_it_leads(script: ScriptedRegistry, opened: Opening):
+async def test_the_registry_s_own_host_gets_the_credentials_after_any_redirect(
+    script: ScriptedRegistry, opened: Opening
+):
     stored = Stored(script)
     script.on("POST", UPLOADS, Reply(status=401, headers={"WWW-Authenticate": "Basic realm=x"}))
     leading(script, "", 307)
@@ -255,7 +253,7 @@ async def test_the_own_host_gets_the_credentials_wherever_it_leads(script: Scrip
     assert all(asked.headers["Authorization"].startswith("Basic ") for asked in script.asked[2:])
 
 
-async def test_an_answer_that_is_elsewhere_is_asked_for_there(script: ScriptedRegistry, store: RemoteStore):
+async def test_a_303_is_followed_by_get(script: ScriptedRegistry, store: RemoteStore):
     sample = image().manifest
     script.on("PUT", "/v2/team/app/manifests/latest", Reply(status=303, headers={"Location": "/result"}))
     script.on("GET", "/result", Reply(status=201))
@@ -274,7 +272,9 @@ async def test_a_page_to_log_in_is_no_success(script: ScriptedRegistry, opened: 
             await opened(attempts=1).put_manifest(APP, image().manifest, LATEST)
 
 
-async def test_what_a_registry_has_is_asked_where_it_leads(script: ScriptedRegistry, store: RemoteStore):
+async def test_lists_of_a_redirecting_registry_are_requested_at_the_target(
+    script: ScriptedRegistry, store: RemoteStore
+):
     script.always("GET", "/v2/_catalog", Reply(status=301, headers={"Location": "/moved/v2/_catalog?n=7"}))
     script.always("GET", "/moved/v2/_catalog", said({"repositories": ["team/app"]}))
     script.always("GET", "/v2/team/app/tags/list", Reply(status=301, headers={"Location": "/moved/tags"}))
@@ -283,7 +283,9 @@ async def test_what_a_registry_has_is_asked_where_it_leads(script: ScriptedRegis
     assert (await store.check_any(())).request == "the tags of team/app"
 
 
-async def test_a_registry_that_leads_on_from_its_root_lets_its_user_in(script: ScriptedRegistry, store: RemoteStore):
+async def test_a_registry_that_redirects_from_its_root_authenticates_its_user(
+    script: ScriptedRegistry, store: RemoteStore
+):
     script.always("GET", "/v2/_catalog", Reply(status=404))
     script.always("GET", "/v2/", Reply(status=308, headers={"Location": "/moved/v2/"}))
     script.always("GET", "/moved/v2/", Reply())
@@ -291,7 +293,7 @@ async def test_a_registry_that_leads_on_from_its_root_lets_its_user_in(script: S
     await store.ping()
 
 
-async def test_a_page_to_log_in_lets_nobody_in(script: ScriptedRegistry, opened: Opening):
+async def test_a_login_page_is_not_a_successful_login(script: ScriptedRegistry, opened: Opening):
     script.always("GET", "/v2/_catalog", Reply(status=404))
     script.always("GET", "/v2/", Reply(status=302, headers={"Location": "/login"}))
     script.always("GET", "/login", Reply(body=b"<title>Please log in</title>", headers={"Content-Type": "text/html"}))
@@ -305,7 +307,7 @@ async def test_a_circle_is_left(script: ScriptedRegistry, opened: Opening):
     script.always("POST", UPLOADS, Reply(status=307, headers={"Location": UPLOADS}))
     with pytest.raises(Unavailable, match="redirected more than 5 times"):
         await opened(attempts=1).write_blob(APP, blob(b"x"), opening(b"x"))
-    # The mount, which is optional, a look for the blob, and the session that would be opened instead.
+    # The optional mount, a lookup of the blob, and the session that would be opened instead.
     assert len(script.asked) == 6 + 1 + 6
 
 
@@ -318,7 +320,7 @@ async def test_a_stream_in_a_circle_is_left(script: ScriptedRegistry, opened: Op
 
 
 @pytest.mark.parametrize("chunk_size", [None, 1024 * 1024], ids=["whole", "parts"])
-async def test_a_blob_that_is_led_on_after_all_of_it_is_not_sent_for_ever(
+async def test_a_blob_that_is_redirected_after_its_end_is_not_sent_forever(
     script: ScriptedRegistry, opened: Opening, chunk_size: int | None
 ):
     def lead_on(asked: Asked) -> Reply:
@@ -351,7 +353,7 @@ async def test_only_what_its_digest_verifies_is_read_in_clear_by_a_registry_with
         assert await read(store, APP, blob(b"x")) == b"x"
         clear.asked.clear()
         for ask in (store.get_manifest, store.head_manifest):
-            with pytest.raises(Refused, match=f"leads to {clear_url}, without TLS, when asked to"):
+            with pytest.raises(Refused, match=f"redirected to {clear_url}, without TLS, when asked to"):
                 await ask(APP, LATEST)
         with pytest.raises(Refused, match="without TLS"):
             _ = [tag async for tag in store.list_tags(APP)]
@@ -373,7 +375,7 @@ async def test_what_is_written_is_not_sent_in_clear_by_a_registry_with_tls(tmp_p
     assert clear.asked == []
 
 
-async def test_a_spliced_blob_that_is_led_on_in_the_middle_arrives(
+async def test_a_spliced_blob_that_is_redirected_midway_arrives(
     script: ScriptedRegistry, opened: Opening, crossing: Crossing
 ):
     async with scripted_registry() as other:

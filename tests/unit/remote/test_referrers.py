@@ -1,4 +1,4 @@
-"""Who refers to a manifest is found by whatever a registry has for that, and a registry that refuses ends nothing."""
+"""Referrers are found by whatever means a registry offers, and its refusal does not fail a copy."""
 
 import json
 from typing import Any
@@ -29,7 +29,7 @@ CHALLENGE = {"WWW-Authenticate": "Basic realm=x"}
 
 
 def listing(*samples: SampleImage, media_type: str | None = OCI_INDEX) -> dict[str, Any]:
-    """What the API lists, or what stands under the tag."""
+    """A list of the API or of the referrers tag."""
     document: dict[str, Any] = {"schemaVersion": 2}
     if media_type:
         document["mediaType"] = media_type
@@ -72,7 +72,7 @@ NO_API = [
 
 
 @pytest.mark.parametrize("answer", NO_API)
-async def test_whatever_stands_in_the_place_of_the_api_means_that_the_tag_is_asked(
+async def test_any_other_response_than_the_api_s_leads_to_the_referrers_tag(
     script: ScriptedRegistry, opened: Opening, answer: Reply
 ):
     capabilities = MemoryCapabilities()
@@ -124,9 +124,7 @@ async def test_one_strange_answer_does_not_hide_the_api(script: ScriptedRegistry
     assert (capabilities.stored.lists_referrers, capabilities.stored.unavailable) == (True, {})
 
 
-async def test_a_registry_that_says_plainly_that_it_has_no_api_is_not_worth_a_note(
-    script: ScriptedRegistry, opened: Opening
-):
+async def test_a_clear_absence_of_the_referrers_api_is_not_logged(script: ScriptedRegistry, opened: Opening):
     capabilities = MemoryCapabilities()
     script.always("GET", API, Reply(status=404))
     list_under_tag(script, SIGNATURE)
@@ -146,7 +144,7 @@ async def test_a_registry_that_says_plainly_that_it_has_no_api_is_not_worth_a_no
     ],
     ids=["403", "401", "redirected to 403", "redirected to nowhere"],
 )
-async def test_a_refusal_says_nothing_about_other_repositories_and_that_there_may_be_more(
+async def test_a_refusal_applies_to_one_repository_and_makes_the_result_incomplete(
     script: ScriptedRegistry, opened: Opening, answer: Reply, credentials: Credentials | None
 ):
     capabilities = MemoryCapabilities()
@@ -173,9 +171,7 @@ async def test_a_refusal_says_nothing_about_other_repositories_and_that_there_ma
         pytest.param(Reply(body=b"{}", truncate_to=1), id="cut"),
     ],
 )
-async def test_a_fault_of_this_moment_is_no_reason_to_ask_no_more(
-    script: ScriptedRegistry, opened: Opening, answer: Reply
-):
+async def test_a_temporary_fault_does_not_disable_a_feature(script: ScriptedRegistry, opened: Opening, answer: Reply):
     capabilities = MemoryCapabilities()
     script.on("GET", API, *[answer] * 3)
     script.always("GET", API, said(listing(SIGNATURE, SECOND)))
@@ -224,7 +220,7 @@ async def test_a_registry_that_has_the_api_is_never_taken_for_one_that_has_not(
 @pytest.mark.parametrize(
     "answer", [error(404, "MANIFEST_UNKNOWN"), error(400, "MANIFEST_INVALID"), error(404, "NAME_UNKNOWN")]
 )
-async def test_a_subject_that_is_not_known_says_nothing_about_the_api(
+async def test_an_unknown_subject_is_not_conclusive_about_the_api(
     script: ScriptedRegistry, opened: Opening, answer: Reply
 ):
     capabilities = MemoryCapabilities()
@@ -258,7 +254,7 @@ async def test_pages_are_followed_at_the_same_registry_whatever_host_they_name(
 
 
 @pytest.mark.parametrize(("repeated", "requests"), [(True, 5), (False, 100)])
-async def test_pages_without_end_are_given_up_with_what_was_found_and_not_asked_for_again_soon(
+async def test_endless_pages_end_with_a_partial_result_and_are_not_requested_again_soon(
     script: ScriptedRegistry, store: RemoteStore, repeated: bool, requests: int
 ):
     def page(asked: Asked) -> Reply:
@@ -307,7 +303,7 @@ async def test_a_referrers_tag_that_is_listed_and_not_found_does_not_say_that_th
         await store.list_referrers(APP, SUBJECT.digest, tags={TAG})
 
 
-async def test_a_referrers_tag_of_an_unknown_type_does_not_say_that_there_are_none(
+async def test_a_referrers_tag_of_an_unknown_type_does_not_mean_no_referrers(
     script: ScriptedRegistry, store: RemoteStore
 ):
     reply = Reply(body=b'{"schemaVersion": 2}', headers={"Content-Type": "application/vnd.example+json"})

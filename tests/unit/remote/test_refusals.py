@@ -1,4 +1,4 @@
-"""A manifest that is refused is refused for itself, unless the registry has shown that it refuses its whole kind."""
+"""A refusal applies to one manifest, unless the registry has shown that it refuses the whole kind."""
 
 import re
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ def capabilities() -> MemoryCapabilities:
 
 
 def refuses(script: ScriptedRegistry, reply: Reply, *samples: SampleImage) -> None:
-    """A registry that takes every blob, and every manifest but these."""
+    """A registry that accepts every blob, and every manifest but these."""
 
     def put(asked: Asked) -> Reply:
         return reply if asked.body in {sample.manifest.raw for sample in samples} else Reply(status=201)
@@ -48,7 +48,7 @@ def refuses(script: ScriptedRegistry, reply: Reply, *samples: SampleImage) -> No
 
 
 async def copy(opened: Opening, capabilities: MemoryCapabilities, sample: SampleImage) -> None:
-    """Copy an image from memory to the scripted registry, by an engine and a store that know only what is kept."""
+    """Copy an image from memory to the scripted registry, with a new engine and store that know only what is stored."""
     source = MemoryStore("source")
     await push(source, APP, sample, V1)
     route = Route(
@@ -148,7 +148,7 @@ class Clock:
 
 
 async def refused(capabilities: MemoryCapabilities, clock: Clock) -> Refusals:
-    """One process that has learned that attestations are refused."""
+    """Another process has learned that attestations are refused."""
     refusals = Refusals(LearnedCapabilities(capabilities, clock=clock))
     await refusals.note_accepted(image().manifest)
     for seed in ("one", "two"):
@@ -188,7 +188,7 @@ async def test_an_accepted_manifest_ends_the_refusal_in_every_process(capabiliti
     assert capabilities.stored.refused_classes == {}
 
 
-async def test_what_two_processes_accepted_is_kept_together(capabilities: MemoryCapabilities):
+async def test_the_accepted_classes_of_two_processes_are_merged(capabilities: MemoryCapabilities):
     first, second = Refusals(LearnedCapabilities(capabilities)), Refusals(LearnedCapabilities(capabilities))
     await first.note_accepted(image().manifest)
     await second.note_accepted(index().manifest)
@@ -198,14 +198,14 @@ async def test_what_two_processes_accepted_is_kept_together(capabilities: Memory
     assert capabilities.stored.accepted_classes == kinds
 
 
-async def test_what_older_versions_kept_as_refused_is_forgotten():
+async def test_refusals_stored_by_older_versions_are_dropped():
     kept = Capabilities.from_json({"whole_limit": 7, "taken_types": [], "refused_types": [OCI_INDEX]})
 
     assert kept == Capabilities(whole_limit=7)
     assert not await Refusals(LearnedCapabilities(MemoryCapabilities(kept))).covers(index().manifest)
 
 
-async def test_no_number_of_classes_makes_what_is_kept_grow_without_end(capabilities: MemoryCapabilities):
+async def test_the_number_of_stored_classes_is_bounded(capabilities: MemoryCapabilities):
     refusals = Refusals(LearnedCapabilities(capabilities))
     for number in range(200):
         await refusals.note_accepted(artifact(artifact_type=f"a/{number}").manifest)
@@ -286,7 +286,7 @@ async def test_an_index_whose_blobs_are_taken_for_missing_manifests_is_explained
     assert "BuildKit" not in told.value.message
 
 
-async def test_a_refusal_of_the_user_says_nothing_about_attestations(script: ScriptedRegistry, opened: Opening):
+async def test_a_permission_error_is_not_taken_for_a_refusal_of_attestations(script: ScriptedRegistry, opened: Opening):
     script.always("PUT", "/v2/team/app/manifests/*", error(401, "UNAUTHORIZED", "who are you"))
     with pytest.raises(Refused, match="who are you") as refused:
         await opened().put_manifest(APP, attestation().manifest)

@@ -1,4 +1,4 @@
-"""A registry that refuses to look for a signature tag that does not exist, instead of answering 404."""
+"""A registry that refuses requests for signature tags that do not exist, instead of returning 404."""
 
 import pytest
 

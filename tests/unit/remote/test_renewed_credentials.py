@@ -1,4 +1,4 @@
-"""Credentials that expire are renewed where a registry or its token server refuses them."""
+"""Expired credentials are renewed after a refusal by the registry or its token server."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ def registry(script: ScriptedRegistry) -> TokenRegistry:
 
 
 class Helper:
-    """A credential helper whose password a test changes, and what counts its runs."""
+    """A credential helper with a changeable password, and the count of its runs."""
 
     def __init__(self, folder: Path, registry: TokenRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
         self._answer, self._runs, self._host = folder / "answer", folder / "runs", registry.url.partition("://")[2]
@@ -90,9 +90,7 @@ async def test_a_helper_that_keeps_giving_what_is_refused_is_not_asked_all_the_t
     assert registry.script.lines().count("GET /token") <= 2, "and a wrong password does not lock the account"
 
 
-async def test_what_a_helper_complains_about_is_told_where_the_registry_is_asked(
-    registry: TokenRegistry, opened: Opening, helper: Helper
-):
+async def test_a_helper_s_error_is_reported_by_the_request(registry: TokenRegistry, opened: Opening, helper: Helper):
     helper.fail("session expired, run login")
     store = opened(credentials=helper.credentials)
 

@@ -60,7 +60,7 @@ async def test_temporary_faults_are_tried_again(script: ScriptedRegistry, store:
     ("status", "expected"),
     [(400, Invalid), (401, Refused), (403, Refused), (404, NotFound), (405, Unsupported), (418, Invalid)],
 )
-async def test_other_refusals_are_final_and_tell_who_refused_what(
+async def test_other_refusals_are_final_and_name_the_registry_and_the_task(
     script: ScriptedRegistry, store: RemoteStore, status: int, expected: type[Exception]
 ):
     script.always("PUT", "/v2/*", error(status, "SOME_CODE", "the registry's own words"))
@@ -99,7 +99,7 @@ async def test_a_wait_beyond_all_patience_is_reported_instead(
     assert (len(script.asked), pauses) == (1, [])
 
 
-async def test_a_silent_registry_is_given_up(script: ScriptedRegistry, opened: Opening):
+async def test_an_unresponsive_registry_times_out(script: ScriptedRegistry, opened: Opening):
     script.always("GET", TAGS, Reply(delay=0.3))
 
     with pytest.raises(Unavailable, match="in time"):
@@ -135,9 +135,7 @@ async def test_a_blob_that_ends_early_without_a_fault_is_unavailable(script: Scr
         await read(store, APP, blob(content))
 
 
-async def test_an_upload_that_breaks_is_begun_anew_and_its_session_cancelled(
-    script: ScriptedRegistry, store: RemoteStore
-):
+async def test_a_broken_upload_is_restarted_and_its_session_cancelled(script: ScriptedRegistry, store: RemoteStore):
     content = b"layer" * 1000
     session = Reply(status=202, headers={"Location": "/v2/team/app/blobs/uploads/s1?_state=x"})
     script.always("POST", "/v2/team/app/blobs/uploads/", session)

@@ -1,4 +1,4 @@
-"""Numbers, words and codings beyond all measure are answered with an error, in bounded time and memory."""
+"""Extreme numbers, texts and codings cause an error in bounded time and memory."""
 
 import gzip
 import json
@@ -88,7 +88,7 @@ async def test_documents_that_nest_or_count_without_end_are_no_lists(
 async def test_an_address_that_is_too_long_is_not_followed(script: ScriptedRegistry, opened: Opening):
     location = "/" + "x" * bounds.ADDRESS_CHARACTERS
     script.always("POST", UPLOADS, Reply(status=202, headers={"Location": location[:8000] * 3}))
-    with pytest.raises(Unavailable, match=f"address of more than {bounds.ADDRESS_CHARACTERS} characters"):
+    with pytest.raises(Unavailable, match=f"URL of more than {bounds.ADDRESS_CHARACTERS} characters"):
         await opened(attempts=1).write_blob(APP, blob(b"x"), opening(b"x"))
 
 
@@ -154,7 +154,7 @@ async def coded(data: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_padding_that_is_coded_once_more_does_not_keep_the_process_busy():
-    """Zeros behind a gzip file are nothing, and a megabyte of coded data holds a gigabyte of them."""
+    """Zeros after a gzip file are ignored, and a megabyte of coded data expands to a gigabyte of them."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
     bomb = compressor.compress(gzip.compress(b"{}"))
     for _ in range(64):

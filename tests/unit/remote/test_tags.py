@@ -1,4 +1,4 @@
-"""The list of tags: an error where it is none, and a help that can be missed where only some names are wanted."""
+"""The list of tags: an error if it is not a list, and optional if only some names are needed."""
 
 import json
 import random
@@ -66,7 +66,7 @@ async def test_names_outside_the_grammar_are_left_out_and_logged(script: Scripte
     assert await store.list_tags_within(APP, 1) == frozenset({Tag("v1"), Tag("v2")})
 
 
-async def test_the_next_page_is_asked_of_the_same_registry_whatever_host_its_link_names(
+async def test_the_next_page_is_requested_from_the_same_host_whatever_its_link_names(
     script: ScriptedRegistry, store: RemoteStore
 ):
     link = {"Link": f'<http://registry.internal:5000{LIST}?n=2&last=b>; rel="next"'}
@@ -104,12 +104,12 @@ async def test_a_registry_may_put_a_hundred_thousand_tags_into_one_answer(script
 
 
 def cut(asked: Asked) -> Reply:
-    """A list of 230 tags, at most 100 a request, without a link to the rest."""
+    """A list of 230 tags, at most 100 per request, without a link to the rest."""
     last = asked.query.partition("last=")[2]
     return said({"tags": [name for name in NUMBERED[:230] if name > last][:100]})
 
 
-async def test_a_list_that_is_cut_without_a_link_is_asked_for_its_rest(script: ScriptedRegistry, store: RemoteStore):
+async def test_the_rest_of_a_truncated_list_without_a_link_is_requested(script: ScriptedRegistry, store: RemoteStore):
     script.always("GET", LIST, cut)
 
     assert await listed(store) == NUMBERED[:230]
@@ -166,7 +166,7 @@ async def test_a_longer_list_is_left_after_as_many_requests_as_were_granted(
 
 
 @pytest.mark.parametrize("status", [401, 403, 405, 406, 413])
-async def test_a_refusal_of_the_list_is_noted_and_says_nothing_about_tags(
+async def test_a_refused_tag_list_is_recorded_and_not_conclusive_about_tags(
     script: ScriptedRegistry, opened: Opening, status: int
 ):
     capabilities = MemoryCapabilities()
@@ -199,5 +199,5 @@ async def test_a_repository_that_does_not_exist_has_no_list(script: ScriptedRegi
 async def test_what_is_no_catalog_is_never_an_empty_one(script: ScriptedRegistry, store: RemoteStore, body: bytes):
     script.always("GET", "/v2/_catalog", Reply(body=body))
 
-    with pytest.raises(Exception, match="does not tell which repositories it has"):
+    with pytest.raises(Exception, match="does not list its repositories"):
         _ = [name async for name in store.list_repositories()]

@@ -1,4 +1,4 @@
-"""What a registry bears: slots that shrink and grow, pauses that all requests keep, and retries on a budget."""
+"""The load that a registry accepts: a variable number of slots, pauses for all requests, and a retry budget."""
 
 import asyncio
 
@@ -73,7 +73,7 @@ async def test_never_more_are_inside_than_there_are_slots(clock: Clock):
     assert seen == [8, 4]
 
 
-async def test_who_is_cancelled_in_the_line_takes_no_slot_away(clock: Clock):
+async def test_a_request_cancelled_in_the_queue_leaks_no_slot(clock: Clock):
     throttled = throttle(clock, capacity=1)
     await throttled.requests.__aenter__()
     lines = [asyncio.ensure_future(throttled.requests.__aenter__()) for _ in range(3)]
@@ -99,7 +99,7 @@ async def test_who_is_cancelled_in_the_line_takes_no_slot_away(clock: Clock):
         (429, {"Retry-After": "3600"}, []),
     ],
 )
-async def test_who_comes_next_keeps_the_pause_that_another_was_told(
+async def test_later_requests_observe_an_earlier_pause(
     clock: Clock, status: int, headers: dict[str, str], pause: list[float]
 ):
     throttled = throttle(clock)
@@ -107,7 +107,7 @@ async def test_who_comes_next_keeps_the_pause_that_another_was_told(
     for slots in (throttled.requests, throttled.uploads):
         async with slots:
             pass
-    # The next one follows at the rate that was granted.
+    # The next one follows at the granted rate.
     assert clock.slept[:1] == pause
     assert len(clock.slept) == 2 * len(pause)
 
@@ -158,7 +158,7 @@ async def test_without_budget_a_failure_is_final(clock: Clock):
     assert attempts == 3 + 1
 
 
-async def test_one_told_to_wait_holds_the_others_back(script: ScriptedRegistry, opened: Opening, pauses: Pauses):
+async def test_a_requested_pause_applies_to_all_requests(script: ScriptedRegistry, opened: Opening, pauses: Pauses):
     store = opened()
     script.on("GET", TAGS, error(429, "TOOMANYREQUESTS", headers={"Retry-After": "30"}), said({"tags": []}))
     script.always("GET", "/v2/", Reply())
@@ -167,11 +167,11 @@ async def test_one_told_to_wait_holds_the_others_back(script: ScriptedRegistry, 
     pauses.clear()
     await store.ping()
 
-    # The pauses of this test take no time, so the registry's wish still stands for the next request.
+    # The pauses of this test take no time, so the registry's limit still applies to the next request.
     assert 30 <= pauses[0] <= 31
 
 
-async def test_a_request_that_only_trickles_is_given_up(script: ScriptedRegistry, opened: Opening):
+async def test_a_request_that_trickles_fails(script: ScriptedRegistry, opened: Opening):
     store = opened(attempts=1, request_timeout=0.2)
     script.always("GET", TAGS, Reply(body=b'{"tags": []}', delay=5.0))
 

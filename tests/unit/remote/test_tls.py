@@ -1,4 +1,4 @@
-"""Registries over TLS: whom to trust, and that nothing falls back to clear text."""
+"""Registries over TLS: trusted authorities, and no fallback to clear text."""
 
 import ssl
 from collections.abc import AsyncIterator

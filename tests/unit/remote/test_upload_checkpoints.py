@@ -1,4 +1,4 @@
-"""An upload that another process has begun is gone on with, and whatever stands in the way ends in a fresh one."""
+"""An upload of another process is resumed; if that is not possible, a new one is started."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ SOON = 0.01
 
 @dataclass
 class Uploads:
-    """Keeps sessions as they were noted, over any number of stores."""
+    """Keeps saved sessions over several stores."""
 
     kept: dict[tuple[RepositoryName, Digest], str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Uploads:
 
 @dataclass
 class Source:
-    """A blob's source that remembers from where it was read, and can be made to wait after its first bytes."""
+    """A blob source that records the offsets of its reads, and can pause after its first bytes."""
 
     content: bytes = CONTENT
     going: asyncio.Event | None = None
@@ -71,21 +71,21 @@ class Source:
 
 @pytest.fixture
 def uploads(monkeypatch: pytest.MonkeyPatch) -> Uploads:
-    """Nothing kept yet; 1000 bytes are worth it here."""
+    """An empty store of checkpoints, for blobs from 1000 bytes."""
     monkeypatch.setattr("tagferry.remote.blobs.checkpoint.MIN_SIZE", 1000)
     return Uploads()
 
 
 @pytest.fixture
 def left(script: ScriptedRegistry, uploads: Uploads) -> Uploads:
-    """A session that an earlier process has left."""
+    """A session of an earlier process."""
     uploads.kept[APP, DIGEST] = f"{script.url}{OLD}"
     return uploads
 
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sessions are noted at once."""
+    """Sessions are saved at once."""
     monkeypatch.setattr("tagferry.remote.blobs.checkpoint.SAVE_SECONDS", SOON)
 
 
@@ -100,7 +100,7 @@ def holds(size: int, **headers: str) -> Reply:
 
 
 def puts(script: ScriptedRegistry) -> list[tuple[str, int]]:
-    """Where bytes were sent, and how many."""
+    """Return the targets and sizes of sent bytes."""
     return [(asked.path, len(asked.body)) for asked in script.asked if asked.method in ("PUT", "PATCH")]
 
 
@@ -110,7 +110,7 @@ async def write(opened: Opening, uploads: Uploads, source: OpenBlob | None = Non
 
 
 @pytest.mark.usefixtures("soon")
-async def test_a_session_is_noted_while_the_upload_lasts_and_forgotten_with_its_end(
+async def test_a_checkpoint_exists_only_while_the_upload_lasts(
     script: ScriptedRegistry, opened: Opening, uploads: Uploads
 ):
     takes_uploads(script)
@@ -205,7 +205,7 @@ async def test_a_blob_that_has_arrived_otherwise_is_not_gone_on_with(
     ],
     ids=lambda reply: f"{reply.status} {reply.headers.get('Range', '')}",
 )
-async def test_a_session_that_is_of_no_use_is_forgotten_and_the_whole_is_sent_to_a_new_one(
+async def test_an_unusable_session_is_dropped_and_the_blob_sent_to_a_new_one(
     script: ScriptedRegistry, opened: Opening, left: Uploads, answer: Reply
 ):
     takes_uploads(script)
@@ -236,7 +236,7 @@ async def test_a_session_elsewhere_is_neither_asked_nor_noted(
     assert uploads.calls == ["load", "clear"]
 
 
-async def test_what_was_left_and_is_wrong_is_sent_anew(script: ScriptedRegistry, opened: Opening, left: Uploads):
+async def test_a_session_with_wrong_content_is_replaced(script: ScriptedRegistry, opened: Opening, left: Uploads):
     takes_uploads(script)
     script.on("GET", OLD, holds(HALF))
     script.on("PUT", OLD, error(400, "DIGEST_INVALID"))
@@ -261,7 +261,7 @@ async def test_wrong_content_is_never_a_success(
     with pytest.raises(Corrupt):
         await write(opened, left, opening(b"x" + CONTENT[1:-1] + b"x"))
 
-    # The last piece of the second attempt is held back, so that its request is never whole.
+    # The last piece of the second attempt is held back, so its request is never complete.
     assert puts(script) == [(OLD, SIZE - HALF)]
     assert script.lines()[-2:] == [f"POST {UPLOADS}", f"DELETE {NEW}"]
     assert left.kept == {}
@@ -279,7 +279,7 @@ async def test_a_source_of_another_size_is_noticed_before_the_session_is_whole(
         await write(opened, left, opening(wrong))
 
 
-async def test_a_session_that_somebody_else_has_moved_is_asked_where_it_is(
+async def test_the_offset_of_a_session_used_by_another_client_is_requested(
     script: ScriptedRegistry, opened: Opening, left: Uploads
 ):
     takes_uploads(script)
@@ -291,9 +291,7 @@ async def test_a_session_that_somebody_else_has_moved_is_asked_where_it_is(
     assert puts(script) == [(OLD, SIZE - HALF), (OLD, SIZE - HALF - 1000)]
 
 
-async def test_a_session_that_gets_no_further_is_given_up_for_a_new_one(
-    script: ScriptedRegistry, opened: Opening, left: Uploads
-):
+async def test_a_session_without_progress_is_replaced(script: ScriptedRegistry, opened: Opening, left: Uploads):
     takes_uploads(script)
     script.always("GET", OLD, holds(HALF))
     script.always("PUT", OLD, Reply(drop=True))
@@ -309,7 +307,7 @@ async def test_a_session_that_gets_no_further_is_given_up_for_a_new_one(
 async def test_a_session_that_got_further_is_left_for_later_where_the_registry_fails(
     script: ScriptedRegistry, opened: Opening, left: Uploads, is_up: bool
 ):
-    """So is one of which the registry tells nothing at the moment."""
+    """So is a session whose state the registry does not report at the moment."""
     script.on("POST", UPLOADS, Reply(status=202, headers={"Location": NEW}))
     script.always("POST", UPLOADS, Reply(drop=True))
     script.always("DELETE", NEW, Reply(status=204))
@@ -359,7 +357,7 @@ async def test_a_source_that_is_refused_fails_once_the_whole_of_it_was_asked_for
 
 
 @pytest.mark.usefixtures("soon")
-async def test_parts_go_on_behind_what_is_there_and_the_newest_address_is_noted(
+async def test_parts_resume_at_the_offset_and_the_latest_location_is_saved(
     script: ScriptedRegistry, opened: Opening, left: Uploads
 ):
     takes_uploads(script)

@@ -1,4 +1,4 @@
-"""What happens to uploads under stress: stalls, expired tokens, cancellation, and copies within one registry."""
+"""Uploads under stress: stalls, expired tokens, cancellation, and copies within one registry."""
 
 import asyncio
 import secrets
@@ -42,7 +42,7 @@ async def test_copies_within_one_registry_do_not_wait_for_each_other(tmp_path: P
         await store.close()
 
 
-async def test_a_registry_that_takes_no_more_bytes_is_given_up(script: ScriptedRegistry, opened: Opening):
+async def test_an_upload_that_stalls_fails(script: ScriptedRegistry, opened: Opening):
     content = bytes(64_000_000)
     script.always("POST", UPLOADS, SESSION)
     script.always("PUT", f"{UPLOADS}s", Reply(status=201, unread=True, delay=0.7))
@@ -113,7 +113,7 @@ async def test_a_session_that_the_registry_forgot_is_replaced(script: ScriptedRe
     assert [asked.method for asked in script.asked] == ["POST", "PUT", "GET", "DELETE", "HEAD", "POST", "PUT"]
 
 
-async def test_an_upload_that_breaks_goes_on_where_the_registry_is(script: ScriptedRegistry, store: RemoteStore):
+async def test_a_broken_upload_resumes_at_the_registry_s_offset(script: ScriptedRegistry, store: RemoteStore):
     content = bytes(range(256)) * 1000
     script.always("POST", UPLOADS, SESSION)
     script.on("PUT", f"{UPLOADS}s", Reply(drop=True), Reply(drop=True), Reply(status=201))
@@ -158,7 +158,7 @@ async def test_corrupt_bytes_are_noticed_over_a_resumed_upload_too(script: Scrip
 
 
 class Sources:
-    """Blobs that are sent when the test lets them; tells which have been opened."""
+    """Blobs that the test releases; records which have been opened."""
 
     def __init__(self) -> None:
         self.opened: list[int] = []
@@ -203,14 +203,14 @@ LARGE_ONES = [bytes([number]) * 1000 for number in range(PERMITS + 1)]
 
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Sets how long a large blob waits for its turn; 1000 bytes are large here, and the registry is near."""
+    """Sets the maximum wait for a permit; 1000 bytes are large here, and the latency is low."""
     monkeypatch.setattr("tagferry.remote.blobs.stagger.LARGE", 1000)
-    # A busy machine answers as late as if it were far away.
+    # A busy machine responds as late as a registry with a high latency.
     monkeypatch.setattr("tagferry.remote.transport.requests.HIGH_LATENCY_SECONDS", 60.0)
     return partial(monkeypatch.setattr, "tagferry.remote.blobs.stagger.MAX_WAIT_SECONDS")
 
 
-async def test_large_blobs_are_sent_to_a_near_registry_in_turns(
+async def test_large_uploads_to_a_registry_with_low_latency_are_staggered(
     script: ScriptedRegistry, store: RemoteStore, sources: Sources, patience: Callable[[float], None]
 ):
     patience(60.0)
@@ -224,7 +224,7 @@ async def test_large_blobs_are_sent_to_a_near_registry_in_turns(
     assert sorted(sources.opened) == [*range(len(LARGE_ONES) + 1)]
 
 
-async def test_a_large_blob_does_not_wait_long_for_slow_ones(
+async def test_a_large_upload_does_not_wait_long_for_slow_ones(
     script: ScriptedRegistry, store: RemoteStore, sources: Sources, patience: Callable[[float], None]
 ):
     patience(0.05)
@@ -234,7 +234,7 @@ async def test_a_large_blob_does_not_wait_long_for_slow_ones(
     await uploading
 
 
-async def test_a_turn_whose_source_fails_is_given_back(
+async def test_a_permit_is_released_if_its_source_fails(
     script: ScriptedRegistry, store: RemoteStore, patience: Callable[[float], None]
 ):
     patience(60.0)

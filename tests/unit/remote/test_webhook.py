@@ -1,4 +1,4 @@
-"""What is sent to a webhook arrives once or is told to have not, and goes nowhere else."""
+"""A webhook receives a body once, or the failure is reported; redirects are not followed."""
 
 import ssl
 from pathlib import Path
@@ -31,7 +31,7 @@ async def test_every_success_is_one(status: int):
 
 
 @pytest.mark.parametrize(("status", "told"), [(404, "answered 404"), (500, "answered 500")])
-async def test_an_error_is_told_by_its_status(status: int, told: str):
+async def test_an_error_is_reported_by_its_status(status: int, told: str):
     async with receiving() as receiver:
         receiver.statuses, receiver.headers = [status], [(b"retry-after", b"7")]
         with pytest.raises(Unavailable, match=told) as failure:
@@ -47,14 +47,14 @@ async def test_a_redirect_is_not_followed():
         assert elsewhere.calls == []
 
 
-async def test_who_does_not_answer_in_time_is_left():
+async def test_an_unresponsive_webhook_times_out():
     async with receiving() as receiver:
         receiver.answering.clear()
         with pytest.raises(Unavailable, match=r"did not answer within 0\.05 s"):
             await WebhookClient(receiver.url, seconds=0.05).post(b"", {})
 
 
-async def test_where_nobody_listens_the_sentence_does_not_tell_where_that_is():
+async def test_the_error_of_an_unreachable_webhook_does_not_include_its_url():
     port = free_port()
     with pytest.raises(Unavailable) as failure:
         await WebhookClient(f"http://127.0.0.1:{port}/").post(b"", {})

@@ -1,1 +1,1 @@
-"""Blobs of a registry: download and upload."""
+"""Downloads and uploads of blobs."""

@@ -1,4 +1,4 @@
-"""Upload sessions that outlive the process that opened them, so that what has arrived of a blob is not sent again."""
+"""Checkpoints of upload sessions, from which a later attempt or process resumes a partial upload."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,41 +9,41 @@ from tagferry.names import Digest, RepositoryName
 from tagferry.oci.model import Descriptor
 
 MIN_SIZE = 16 * 1024 * 1024
-"""Bytes of the smallest blob whose session is looked up: a smaller one is sent again within seconds on any link."""
+"""Size of the smallest blob with a checkpoint: a smaller one is sent again within seconds on any link."""
 SAVE_SECONDS = 1.0
-"""Seconds that an upload lasts before its session is noted, so that a quick one costs no write."""
+"""Seconds until the session of an upload is saved, so that a quick upload causes no write."""
 
 
 class UploadCheckpointStore(Protocol):
-    """Keeps where the upload sessions at one registry are; it is only a help, so that nothing here raises."""
+    """Stores upload sessions at one registry; it is only an optimization, so its methods do not raise."""
 
     @property
     def is_stopping(self) -> bool:
-        """Whether this process stops, so that an upload which is cancelled now is for another one to go on with."""
+        """True if this process is stopping, so that another one resumes an upload that is cancelled now."""
         ...
 
     async def load(self, repository: RepositoryName, digest: Digest) -> str | None:
-        """The address of the session for this blob that was noted last, unless that is long ago."""
+        """Return the location of the session that was last saved for this blob, unless it is too old."""
         ...
 
     async def save(self, repository: RepositoryName, digest: Digest, location: str) -> None:
-        """Keep the address of this blob's session instead of an earlier one; it may hold a secret of the registry."""
+        """Save the location of this blob's session; it may contain a secret of the registry."""
         ...
 
     async def clear(self, repository: RepositoryName, digest: Digest) -> None:
-        """Keep no session for this blob."""
+        """Delete the location of this blob's session."""
         ...
 
 
 class UploadCheckpoint:
-    """What is kept of the session of one blob, where there is a keeper and the blob is worth it.
+    """The checkpoint of one blob's upload session, if there is a store and the blob is large enough.
 
     Args:
-        store: keeps it for later processes.
-        repository: where the blob goes.
+        store: stores it for later processes.
+        repository: the target repository.
         descriptor: the blob.
-        is_own: whether the registry itself answers at an address. Others are not kept: credentials go nowhere else,
-            and what a storage service hands out is valid for minutes.
+        is_own: returns whether a URL is the registry's own. Other locations are not saved: credentials are not sent
+            there, and the URLs of a storage service expire within minutes.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class UploadCheckpoint:
 
     @property
     def is_saved(self) -> bool:
-        """Whether a session is noted, for a later attempt or process to go on with."""
+        """True if a session is saved for a later attempt or process."""
         return bool(self._saved)
 
     @property
     def is_handed_over(self) -> bool:
-        """Whether a session is noted, and this process stops."""
+        """True if a session is saved and this process is stopping."""
         return bool(self._saved) and self._store is not None and self._store.is_stopping
 
     async def load(self) -> str | None:
-        """The address of a session that somebody left."""
+        """Return the location of a session that was left by an earlier attempt or process."""
         if self._store is None:
             return None
         location = await self._store.load(self._repository, self._digest)
@@ -82,7 +82,7 @@ class UploadCheckpoint:
 
     @asynccontextmanager
     async def saving(self, location: Callable[[], str]) -> AsyncIterator[None]:
-        """Note where the session is while this lasts: after a second, and again after it has moved."""
+        """Save the session's location while this block runs: after a second, and again whenever it changes."""
         if self._store is None:
             yield
             return
@@ -95,7 +95,7 @@ class UploadCheckpoint:
             await saving_task
 
     async def clear(self) -> None:
-        """The session has ended, or is of no use."""
+        """Delete the checkpoint of a session that has ended or cannot be used."""
         if self._store is not None and self._saved:
             self._saved = ""
             await self._store.clear(self._repository, self._digest)

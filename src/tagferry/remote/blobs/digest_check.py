@@ -1,4 +1,4 @@
-"""Whether a registry verifies what it is sent, so that it need not be verified on the way (docs/decisions/0011)."""
+"""Tests whether a registry verifies digests, so that copies need not do so in transit (docs/decisions/0011)."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ _REFUSED = frozenset(range(400, 500)) - {401, 403, 408, 429}
 
 
 class DigestCheck:
-    """What a registry has earned by refusing a few bytes that were sent under another digest than theirs."""
+    """Tests a registry by sending a few bytes under a wrong digest, which it has to refuse."""
 
     def __init__(self, transport: Transport, learned: LearnedCapabilities) -> None:
         self._transport = transport
@@ -23,9 +23,9 @@ class DigestCheck:
         self._probing = asyncio.Lock()
 
     async def passes(self, repository: RepositoryName) -> bool:
-        """Whether the registry refuses wrong bytes; False also where that cannot be found out now.
+        """Return whether the registry refuses wrong content; False also if that cannot be determined now.
 
-        The caller holds an upload slot, under which it is tried where it is not known yet.
+        The caller holds an upload slot, under which the registry is tested if the answer is unknown.
         """
         async with self._probing:
             refuses = (await self._learned.known()).refuses_wrong_bytes
@@ -38,7 +38,7 @@ class DigestCheck:
             return refuses
 
     async def record_failure(self) -> None:
-        """Note that the registry has taken wrong bytes."""
+        """Record that the registry accepted wrong content."""
         await self._learned.learn(refuses_wrong_bytes=False)
 
     async def _probe(self, repository: RepositoryName) -> bool:
@@ -49,7 +49,7 @@ class DigestCheck:
         digest = Digest.of(content * 2)
         wrong = Call(
             method="PUT",
-            task=f"refuse bytes that are not those of blob {digest} in {repository}",
+            task=f"verify the digest of blob {digest} in {repository}",
             url=commit_url(session.location, digest),
             scopes=(push_scope(repository),),
             headers={"Content-Type": "application/octet-stream"},

@@ -1,8 +1,8 @@
-"""Reads a blob's content, whatever happens to the connection (distribution-spec 1.1, "Pulling blobs").
+"""Reads blobs and recovers from broken connections (distribution-spec 1.1, "Pulling blobs").
 
-A connection that breaks is replaced by one that goes on where it broke, by Range. A large blob of a registry that is
-far away is read in several ranges at once, since one connection over a long way carries only what fits into its
-window. Where a server ignores ranges and sends everything, that answer is read on, and no piece is asked for any more.
+A broken connection is replaced by one that continues at the same position, with a Range. A large blob of a registry
+with a high latency is read in several concurrent ranges, since one connection carries only what fits into its window.
+If a server ignores ranges and sends the whole blob, that response is read to its end and no further range is requested.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from tagferry.streams import Flow, Spliceable
 
 _RANGE = re.compile(r"\s*bytes[ =]\s*(\d{1,18})-(\d{1,18})(?!\d)", re.ASCII)
 PIECE = 4 * 1024 * 1024
-"""Bytes of one range of a blob that is read in several."""
+"""Size of one range of a blob that is read in several ranges."""
 CONCURRENT_PIECES = 8
-"""Ranges of one blob that are on their way or waiting to be used."""
+"""Maximum number of ranges of one blob that are in flight or buffered."""
 PIECES_IN_MEMORY = 16
-"""The same for all blobs of one registry, which bounds the memory to 64 MiB."""
+"""Maximum number of ranges of all blobs of one registry, which limits the memory to 64 MiB."""
 
 
 class Downloader:
@@ -62,7 +62,7 @@ class Downloader:
 
 
 class _Blob(NamedTuple):
-    """A blob that is read, and its source."""
+    """A blob and its source."""
 
     transport: Transport
     learned: LearnedCapabilities
@@ -71,20 +71,20 @@ class _Blob(NamedTuple):
 
 
 class _RangeIgnored(Exception):
-    """A server that was asked for a piece in the middle sent the whole blob."""
+    """A server sent the whole blob instead of a range in its middle."""
 
 
 class _Span:
-    """The bytes of a blob from `start` up to, not including, `end`.
+    """The bytes of a blob from `start` up to, but not including, `end`.
 
     Args:
         blob: the blob.
-        start: its first byte that is wanted.
-        end: the byte after the last one that is wanted.
-        is_piece: other spans read what is before it, so that reading the whole blob for it is not worth it.
+        start: the position of its first byte.
+        end: the position after its last byte.
+        is_piece: whether other spans read the preceding bytes, so that the whole blob is of no use to this one.
 
     Attributes:
-        is_whole: whether the last answer has all of the blob.
+        is_whole: whether the last response contains the whole blob.
     """
 
     def __init__(self, blob: _Blob, start: int, end: int, *, is_piece: bool = False) -> None:
@@ -99,7 +99,7 @@ class _Span:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Ask for the bytes; raises NotFound at once where there is no such blob."""
+        """Request the bytes; raise NotFound at once if the blob does not exist."""
         try:
             source = await self._connect()
             chunks = _chunks_of(self._resumed(source, flowing=False))
@@ -110,7 +110,7 @@ class _Span:
             await self._connection.aclose()
 
     def extend(self) -> None:
-        """Go on to the end of the blob; to be called before anything was read."""
+        """Extend the span to the end of the blob; call before anything is read."""
         self._end = self._descriptor.size
 
     async def _resumed(self, source: "_Source", *, flowing: bool) -> AsyncIterator[bytes | Flow]:
@@ -120,7 +120,7 @@ class _Span:
                 async for piece in self._exactly(source, flowing=flowing):
                     yield piece
             except Unavailable as failure:
-                # What has to read again all that came before gets no nearer to its end by that.
+                # An attempt that has to read all previous bytes again makes no progress.
                 if self._position > begun_at and not source.skipped:
                     self._attempts.record_progress(self._position - begun_at)
                 await self._attempts.pause(failure)
@@ -147,7 +147,7 @@ class _Span:
                     f"registry {self._transport.name} sent {reported} instead of bytes {self._position}- "
                     f"when asked to {call.task}"
                 )
-            # go-containerregistry's registry understands no range without an end, but others.
+            # go-containerregistry's registry does not support ranges without an end, but supports others.
             if answer.status != 416 or self._end < self._descriptor.size:
                 await self._record_range_ignored(answer, f"sent {reported} instead")
             self._takes_ranges = False
@@ -165,7 +165,7 @@ class _Span:
         return _Source(call, body, skipped=self._position - begins_at)
 
     def _require_size(self, answer: Answer, body: Body) -> None:
-        """Raise Corrupt where the registry reports another size for the whole blob; to ask again would not help."""
+        """Raise Corrupt if the registry reports another size for the whole blob, which a retry would not change."""
         if answer.status == 200:
             reported = "" if body.is_coded else answer.headers.get("Content-Length", "")
         else:
@@ -174,7 +174,7 @@ class _Span:
         if size is not None and size != self._descriptor.size:
             blob = f"blob {self._descriptor.digest} of {self._repository}"
             raise Corrupt(
-                f"registry {self._transport.name} holds {blob} with {size} bytes, and its manifest states "
+                f"registry {self._transport.name} holds {blob} with {size} bytes, but its manifest states "
                 f"{self._descriptor.size}; build and push the image again"
             )
 
@@ -187,9 +187,9 @@ class _Span:
         await self._learned.mark_available(RANGES)
 
     def _begins_at(self, answer: Answer, body: Body) -> int | None:
-        """The position of the first byte of an answer other than 200; None if the next byte needed is not in it."""
+        """Return the position of the first byte of a 206; None if the response lacks the next byte needed."""
         media_type = answer.headers.get("Content-Type", "").lower()
-        # A range of content that was compressed in transit is not a range of the blob.
+        # A range of content that is compressed in transit is not a range of the blob.
         if answer.status != 206 or body.is_coded or media_type.startswith("multipart/"):
             return None
         reported = answer.headers.get("Content-Range", "")
@@ -202,7 +202,7 @@ class _Span:
         whole = not self._takes_ranges or (self._position == 0 and self._end == self._descriptor.size)
         return Call(
             method="GET",
-            task=f"give blob {self._descriptor.digest} of {self._repository}",
+            task=f"return blob {self._descriptor.digest} of {self._repository}",
             url=f"/v2/{self._repository}/blobs/{self._descriptor.digest}",
             scopes=(pull_scope(self._repository),),
             headers={} if whole else {"Range": self._range()},
@@ -217,14 +217,14 @@ class _Span:
         return f"bytes={self._position}-{last}"
 
     async def _exactly(self, source: "_Source", *, flowing: bool) -> AsyncIterator[bytes | Flow]:
-        """Pass on what is expected, without what a server sent that does not know ranges."""
+        """Yield the expected bytes, without the extra ones of a server that ignores ranges."""
         expected, skipped = self._end - self._position, source.skipped
         is_last = self._end == self._descriptor.size
         pieces = source.body.pieces() if flowing else source.body.chunks()
         async for piece in pieces:
             left = self._end - self._position
             if not isinstance(piece, bytes):
-                # One that is not just what is wanted is left, so that it comes in chunks.
+                # A flow that is not exactly the expected rest is left unread, and its bytes come in chunks.
                 if piece.size == left and not skipped:
                     piece.watch(self._advance)
                     yield piece
@@ -252,10 +252,10 @@ class _Span:
 
 
 class _Source(NamedTuple):
-    """An answer with a span's bytes.
+    """A response with a span's bytes.
 
     Attributes:
-        skipped: bytes before the span that it brings too, as a server sends them that does not know ranges.
+        skipped: bytes before the span, sent by a server that ignores ranges.
     """
 
     call: Call
@@ -264,7 +264,7 @@ class _Source(NamedTuple):
 
 
 class _SplitBlob:
-    """A blob in ranges, several on their way at once, handed out in order."""
+    """A blob in several concurrent ranges, yielded in order."""
 
     def __init__(self, blob: _Blob, memory: asyncio.Semaphore, offset: int) -> None:
         self._blob = blob
@@ -275,7 +275,7 @@ class _SplitBlob:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Ask for the first range, then for more; raises NotFound at once where there is no such blob."""
+        """Request the first range and then more; raise NotFound at once if the blob does not exist."""
         async with AsyncExitStack() as first:
             span = _Span(self._blob, self._offset, self._offset + PIECE)
             chunks = await first.enter_async_context(span.opened())
@@ -317,7 +317,7 @@ class _SplitBlob:
             yield piece
 
     async def _fetch(self, start: int) -> bytes | None:
-        """One piece; None where the server does not give pieces after all."""
+        """Return one range; None if the server does not support ranges."""
         await self._memory.acquire()
         end = min(start + PIECE, self._blob.descriptor.size)
         try:

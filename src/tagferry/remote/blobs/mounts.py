@@ -1,4 +1,4 @@
-"""The repositories of a registry from which blobs can be mounted, so that no mount is requested in vain."""
+"""The outcomes of blob mounts, so that no mount is requested in vain."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from tagferry.names import RepositoryName
 
 REFUSED_SECONDS = 600.0
-"""After this long a repository from which a mount was refused is tried again."""
+"""Seconds until a repository that refused a mount is tried again."""
 _MAX_REPOSITORIES = 1000
 _MAX_FAULTS = 2
 
@@ -15,7 +15,7 @@ class MountHistory:
     """The outcomes of mounts from each repository of one registry.
 
     Args:
-        clock: seconds, monotonic.
+        clock: monotonic seconds.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -28,18 +28,18 @@ class MountHistory:
         return self._clock() >= self._refused_until.get(origin, 0.0)
 
     def record_success(self, origin: RepositoryName) -> None:
-        """Note that the registry answered a mount from this repository as the specification has it."""
+        """Record that the registry handled a mount from this repository as specified."""
         self._refused_until.pop(origin, None)
         self._faults.pop(origin, None)
 
     def record_refusal(self, origin: RepositoryName) -> None:
-        """Note that the registry refused a mount from this repository, which says nothing about other ones."""
+        """Record that the registry refused a mount from this repository, which does not concern others."""
         if len(self._refused_until) >= _MAX_REPOSITORIES:
             self._refused_until.clear()
         self._refused_until[origin] = self._clock() + REFUSED_SECONDS
 
     def record_fault(self, origin: RepositoryName) -> None:
-        """Note that a mount from this repository failed for now; several in a row count as a refusal."""
+        """Record a temporary failure of a mount from this repository; several in a row count as a refusal."""
         if len(self._faults) >= _MAX_REPOSITORIES:
             self._faults.clear()
         self._faults[origin] = self._faults.get(origin, 0) + 1

@@ -13,7 +13,7 @@ from tagferry.remote.transport.response import Answer
 from tagferry.remote.transport.scopes import push_scope
 
 ABANDON_TIMEOUT = 1.0
-"""Seconds that cancelling an upload session may take; sessions that stay behind are the registry's to clean up."""
+"""Seconds that cancelling an upload session may take; the registry cleans up the sessions that remain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class Session:
     """An upload session.
 
     Attributes:
-        shortest_chunk: bytes that each part but the last must have (`OCI-Chunk-Min-Length`).
-        offset: bytes that an earlier process, or attempt, has left in it.
+        shortest_chunk: minimum size of all parts but the last (`OCI-Chunk-Min-Length`).
+        offset: bytes that an earlier attempt or process has uploaded.
     """
 
     location: str
@@ -31,7 +31,7 @@ class Session:
 
     @classmethod
     def opened(cls, transport: Transport, call: Call, answer: Answer) -> Self:
-        """The session that a registry has opened with this answer; raises Unavailable where it names no Location."""
+        """Return the session opened by a response; raise Unavailable if it has no Location."""
         return cls(
             location=session_location(transport, call, answer),
             shortest_chunk=whole_number(answer.headers.get("OCI-Chunk-Min-Length", "")) or 0,
@@ -39,10 +39,10 @@ class Session:
 
 
 def open_call(repository: RepositoryName) -> Call:
-    """The request that opens a session: 202."""
+    """Return the request that opens a session: 202."""
     return Call(
         method="POST",
-        task=f"begin an upload to {repository}",
+        task=f"start an upload to {repository}",
         url=f"/v2/{repository}/blobs/uploads/",
         scopes=(push_scope(repository),),
         accept=frozenset({202}),
@@ -50,15 +50,15 @@ def open_call(repository: RepositoryName) -> Call:
 
 
 def session_location(transport: Transport, call: Call, answer: Answer) -> str:
-    """Where a session goes on; raises Unavailable where the answer does not tell."""
+    """Return the session's current location; raise Unavailable if the response does not state it."""
     location = answer.headers.get("Location")
     if not location:
-        raise Unavailable(f"registry {transport.name} named no Location when asked to {call.task}")
+        raise Unavailable(f"registry {transport.name} returned no Location when asked to {call.task}")
     return transport.resolve(location, answer.url or call.url)
 
 
 def commit_url(location: str, digest: Digest) -> str:
-    """The URL that stores what the session at this one has received, under this digest."""
+    """Return the URL that commits the session's content under this digest."""
     separator = "&" if "?" in location else "?"
     return f"{location}{separator}digest={quote(digest, safe='')}"
 
@@ -66,13 +66,13 @@ def commit_url(location: str, digest: Digest) -> str:
 async def cancel(
     transport: Transport, repository: RepositoryName, location: str, *, task: str, holds_slot: bool = False
 ) -> None:
-    """Ask the registry to drop a session; where it does not, it is the registry's to clean up.
+    """Ask the registry to drop a session; if that fails, the registry cleans it up.
 
     Args:
         transport: the registry.
-        repository: the session's.
+        repository: the session's repository.
         location: the session's URL.
-        task: as a call has it.
+        task: as in `Call`.
         holds_slot: as for `Transport.fetch`.
     """
     call = Call(

@@ -1,4 +1,4 @@
-"""Asks a registry whether it holds a blob, and how large it is there (distribution-spec 1.1, "Pulling blobs")."""
+"""Finds out whether a registry holds a blob, and its size (distribution-spec 1.1, "Pulling blobs")."""
 
 from tagferry.digits import whole_number
 from tagferry.errors import Unavailable
@@ -7,39 +7,39 @@ from tagferry.remote.capabilities import HEAD_BLOBS, LearnedCapabilities
 from tagferry.remote.transport.requests import Call, Transport
 
 NO_HEAD = frozenset({400, 403, 405, 406, 501})
-"""Statuses by which a registry, or a proxy before it, may refuse the method HEAD as such; GET decides."""
+"""Statuses with which a registry, or a proxy before it, may refuse HEAD as a method; GET decides."""
 
 
 class BlobSizes:
-    """The sizes of one registry's blobs, by HEAD, or by a GET of one byte if HEAD does not report them."""
+    """The sizes of one registry's blobs, from HEAD, or from a GET of one byte if HEAD does not report them."""
 
     def __init__(self, transport: Transport, learned: LearnedCapabilities) -> None:
         self._transport = transport
         self._learned = learned
 
     async def exists(self, repository: RepositoryName, digest: Digest, *, scope: str, once: bool = False) -> bool:
-        """Return whether a repository holds a blob; `once` does not try again."""
+        """Return whether a repository holds a blob; `once` does not retry."""
         return await self._find(repository, digest, scope=scope, once=once) is not None
 
     async def size(self, repository: RepositoryName, digest: Digest, *, scope: str, once: bool = False) -> int | None:
-        """Return a blob's size in bytes, or None where the repository does not hold it; `once` does not try again.
+        """Return a blob's size in bytes, or None if the repository does not hold it; `once` does not retry.
 
         Raises:
-            Unavailable: the registry holds it and does not report its size.
+            Unavailable: the registry holds the blob and does not report its size.
         """
         found = await self._find(repository, digest, scope=scope, once=once)
         if found is None or found > 0 or digest == Digest.of(b"", digest.algorithm):
             return found
-        # HEAD has left it out, or says 0 for whatever it does not know.
+        # HEAD omits the size, or reports 0 for an unknown one.
         return await self._by_get(repository, digest, scope=scope, once=once)
 
     async def _find(self, repository: RepositoryName, digest: Digest, *, scope: str, once: bool) -> int | None:
-        """Return the size that HEAD reports, 0 if it reports none; None if there is no such blob."""
+        """Return the size that HEAD reports, 0 if it reports none; None if the blob does not exist."""
         if HEAD_BLOBS in (await self._learned.known()).unavailable:
             return await self._by_get(repository, digest, scope=scope, once=once)
         call = Call(
             method="HEAD",
-            task=f"look for blob {digest} in {repository}",
+            task=f"find blob {digest} in {repository}",
             url=f"/v2/{repository}/blobs/{digest}",
             scopes=(scope,),
             accept=NO_HEAD | {200, 404},
@@ -60,7 +60,7 @@ class BlobSizes:
     async def _by_get(self, repository: RepositoryName, digest: Digest, *, scope: str, once: bool) -> int | None:
         call = Call(
             method="GET",
-            task=f"tell the size of blob {digest} in {repository}",
+            task=f"report the size of blob {digest} in {repository}",
             url=f"/v2/{repository}/blobs/{digest}",
             scopes=(scope,),
             headers={"Range": "bytes=0-0"},
@@ -68,7 +68,7 @@ class BlobSizes:
             redirects=True,
             is_content=True,
         )
-        # The body is not read: the connection is closed where there is more of it than one byte.
+        # The body is not read: the connection is closed if it is longer than one byte.
         async with self._transport.open(call, once=once) as (answer, _):
             if answer.status == 404:
                 return None
@@ -77,4 +77,4 @@ class BlobSizes:
                 return total
             if answer.status == 200 and answer.length is not None:
                 return answer.length
-        raise Unavailable(f"registry {self._transport.name} told no size when asked to {call.task}")
+        raise Unavailable(f"registry {self._transport.name} reported no size when asked to {call.task}")

@@ -1,6 +1,6 @@
-"""Large blobs go to a near registry in turns, so that it stores the ones while the next are on their way.
+"""Staggers large uploads to a registry with low latency, so that it stores some while others are transferred.
 
-All at once would share the same processors, end together, and then wait for the registry's disk together.
+Concurrent uploads would compete for the same processors, end together, and then wait for the registry's disk together.
 """
 
 import asyncio
@@ -11,26 +11,26 @@ from typing import Self
 from tagferry.streams import Piece
 
 LARGE = 16 * 1024 * 1024
-"""Bytes from which on a blob needs a turn."""
+"""Size of the smallest blob that needs a permit."""
 PERMITS = 2
-"""Large blobs whose bytes go to one registry at a time."""
+"""Large blobs that are transferred to one registry at a time."""
 MAX_WAIT_SECONDS = 1.0
-"""How long a large blob waits for its turn: where the source is slow, waiting for others gains nothing."""
+"""Maximum wait for a permit: if the source is slow, waiting for others gains nothing."""
 
 
 class UploadStagger:
-    """The turns of one registry's uploads."""
+    """The upload permits of one registry."""
 
     def __init__(self) -> None:
         self._permits = asyncio.Semaphore(PERMITS)
 
-    def throttle(self, size: int, *, high_latency: bool | None) -> "UploadPermit":
-        """What to send this many bytes under; a registry that is far away has nobody wait."""
+    def permit(self, size: int, *, high_latency: bool | None) -> "UploadPermit":
+        """Return the permit for sending this many bytes; uploads to a registry with a high latency do not wait."""
         return UploadPermit(self._permits if size >= LARGE and not high_latency else None)
 
 
 class UploadPermit:
-    """The right to send a blob's bytes, given back with the last of them: storing it is not sending."""
+    """The permit to send a blob; it is released after the last byte, before the registry has stored the blob."""
 
     def __init__(self, permits: asyncio.Semaphore | None) -> None:
         self._permits = permits
@@ -50,7 +50,7 @@ class UploadPermit:
         self._release()
 
     async def released_after(self, pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
-        """Pass the blob's pieces on; the turn is over after the last one."""
+        """Yield the blob's pieces, and release the permit after the last one."""
         async for piece in pieces:
             yield piece
         self._release()

@@ -31,18 +31,18 @@ _BYTES = {"Content-Type": "application/octet-stream"}
 
 
 class Upload:
-    """One session: it ends with the blob stored, is cancelled, or left where a later attempt can go on with it.
+    """One upload session, which is committed, cancelled, or left for a later attempt to resume.
 
     Args:
         transport: the registry.
-        repository: where the blob goes.
+        repository: the target repository.
         descriptor: the blob.
-        session: where it is sent.
-        checkpoint: what is kept of the session.
-        digest_check: where it is given and the registry has earned it, the registry alone may verify the blob.
+        session: the session.
+        checkpoint: the session's checkpoint.
+        digest_check: if given, the registry alone may verify the blob, provided it passes this check.
 
     Attributes:
-        is_unverified: whether some of the blob has gone there without being verified here.
+        is_unverified: whether some bytes were sent without being verified here.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class Upload:
         self.is_unverified = False
 
     async def send_whole(self, source: OpenBlob, stagger: UploadStagger) -> bool:
-        """Send everything with the closing PUT; False where the registry does not take the blob that way.
+        """Send the blob in the closing PUT; return False if the registry does not accept whole blobs.
 
-        Where the connection breaks and the registry has kept what it got, the rest is sent to the same session.
+        If the connection breaks and the registry has kept the received bytes, the rest is sent to the same session.
         """
         verifier = Verifier(self._descriptor, begun_at=self._initial_offset)
         async with self._finishing():
@@ -81,13 +81,13 @@ class Upload:
         return False
 
     async def _put(self, source: OpenBlob, verifier: Verifier, offset: int, stagger: UploadStagger) -> Answer:
-        """Close the session with the bytes from the offset on."""
+        """Commit the session with the bytes from the offset on."""
         size = self._descriptor.size
         if offset == size:
             return await self._commit(b"")
         headers = {"Content-Range": f"{offset}-{size - 1}"} if offset else {}
         async with (
-            stagger.throttle(size - offset, high_latency=self._transport.high_latency) as throttle,
+            stagger.permit(size - offset, high_latency=self._transport.high_latency) as throttle,
             self._transport.upload_slot(),
             source(offset) as chunks,
         ):
@@ -97,7 +97,7 @@ class Upload:
     async def _checked(
         self, chunks: AsyncIterator[bytes], verifier: Verifier, offset: int
     ) -> AsyncIterator[bytes | Flow]:
-        """The content as it is sent: verified as it passes, or unseen where the registry can be left to verify it."""
+        """Return the content to send: verified in transit, or unverified if the registry verifies it reliably."""
         if not self.is_unverified and not await self._may_skip_verification(chunks, verifier):
             return verifier.verify(chunks, offset=offset)
         self.is_unverified = True
@@ -115,7 +115,7 @@ class Upload:
         )
 
     async def resumable(self) -> Session | None:
-        """The session as it is now, or None where a new one is as good."""
+        """Return the session in its current state, or None if it holds nothing that is worth resuming."""
         try:
             received = await self._received()
         except Unavailable:
@@ -123,7 +123,7 @@ class Upload:
         return replace(self._session, location=self._location, offset=received) if received else None
 
     async def _resumed(self, send: Callable[[], Awaitable[T]]) -> T:
-        """Send what the session still lacks; after a failure, from where the session then is."""
+        """Send the missing bytes; after a failure, continue at the session's new offset."""
         with self._transport.retry.operation() as attempts:
             while True:
                 begun_at = self._offset
@@ -132,21 +132,21 @@ class Upload:
                 except StreamRedirected as redirect:
                     self._record_redirect(redirect)
                 except RateLimited as failure:
-                    # Nothing was taken of a request that was refused unseen.
+                    # A rate-limited request was not processed, so the session is unchanged.
                     await attempts.pause(failure)
                 except Unavailable as failure:
-                    # Where it was led may hold for one request only, as a signed URL does.
+                    # The redirect may be valid for one request only, like a signed URL.
                     self._commit_url, self._redirects = "", 0
                     self._offset = await self._received_after(failure)
                     if self._offset > begun_at:
                         attempts.record_progress(self._offset - begun_at)
                     elif self._offset == self._initial_offset > 0 and attempts.left <= 2:
-                        # It may be the session that was left here which is in the way: the last attempt is without it.
+                        # The session of an earlier process may be the cause: make the last attempt without it.
                         raise
                     await attempts.pause(failure)
 
     async def _received_after(self, failure: Unavailable) -> int:
-        """How many bytes the session holds; raises the failure where a new one is as good."""
+        """Return how many bytes the session holds; raise the failure if a new session is as good."""
         if failure.is_final:
             raise failure
         try:
@@ -154,23 +154,23 @@ class Upload:
         except Unavailable as unanswered:
             failure.is_final = unanswered.is_final
             raise failure from None
-        # A registry that asked to come back keeps the session until then, also an empty one.
+        # A registry that asked for a pause keeps the session until then, even an empty one.
         if received or (received == 0 and failure.retry_after):
             return received
         raise failure
 
     async def _received(self) -> int | None:
-        """How many bytes the session holds (distribution-spec 1.1, "Pushing a blob in chunks").
+        """Return how many bytes the session holds (distribution-spec 1.1, "Pushing a blob in chunks").
 
         Returns:
-            None if the session no longer exists, or holds something else than this blob.
+            None if the session no longer exists, or cannot belong to this blob.
 
         Raises:
-            Unavailable: the registry does not tell.
+            Unavailable: the registry does not report it.
         """
         call = Call(
             method="GET",
-            task=f"tell what it has of {self._named()}",
+            task=f"report what it has received of {self._named()}",
             url=self._location,
             scopes=(push_scope(self._repository),),
             accept=frozenset({200, 202, 204, 400, 404, 405, 416}),
@@ -188,20 +188,20 @@ class Upload:
             return None
         if "Location" in answer.headers:
             self._location, self._commit_url = session_location(self._transport, call, answer), ""
-        # A session that holds nothing says 0-0 at some registries, which others say for one byte.
+        # For an empty session, some registries report 0-0, which others report for one byte.
         return received if received > 1 else 0
 
     async def send_parts(self, source: OpenBlob, step: int) -> None:
-        """Send parts of `step` bytes by PATCH, then close with an empty PUT; raises TooLarge where one is too large."""
+        """Send parts of `step` bytes by PATCH, and commit with an empty PUT; raise TooLarge if a part is too large."""
         verifier = Verifier(self._descriptor, begun_at=self._initial_offset)
         async with self._finishing():
             await self._resumed(lambda: self._patch_rest(source, verifier, step))
-            # Outside of the slot and the source: this request takes a place that other sources may wait for.
+            # Without the slot and the source, since other sources may wait for the slot.
             answer = await self._commit(b"")
             await self._check(answer)
 
     async def _patch_rest(self, source: OpenBlob, verifier: Verifier, step: int) -> None:
-        """Send parts from where the session is to the blob's end."""
+        """Send parts from the session's offset to the blob's end."""
         size, offset = self._descriptor.size, self._offset
         if offset == size:
             return
@@ -215,7 +215,7 @@ class Upload:
     async def _patch(self, parts: "_Parts", start: int, length: int) -> None:
         call = Call(
             method="PATCH",
-            task=f"take bytes {start} to {start + length - 1} of {self._named()}",
+            task=f"store bytes {start} to {start + length - 1} of {self._named()}",
             url=self._location,
             scopes=(push_scope(self._repository),),
             headers={**_BYTES, "Content-Range": f"{start}-{start + length - 1}"},
@@ -226,7 +226,7 @@ class Upload:
         self._offset, self._redirects = start + length, 0
 
     def _record_redirect(self, redirect: StreamRedirected) -> None:
-        """Send what was led elsewhere in the middle there from now on; a circle ends, each round costs the whole."""
+        """Send to the target of a redirect from now on; limit the redirects, since each costs the whole body."""
         self._redirects += 1
         if self._redirects > MAX_REDIRECTS:
             message = f"redirected {self._named()} more than {MAX_REDIRECTS} times, each time after it was sent"
@@ -258,7 +258,7 @@ class Upload:
         if answer.code in ("DIGEST_INVALID", "SIZE_INVALID"):
             raise Corrupt(str(self._transport.failure(call, answer)))
         failure = self._transport.failure(call, answer)
-        # A session that the registry has forgotten, or that stands elsewhere, is a reason to ask it again.
+        # If the registry has forgotten the session, or has another offset, ask for its state again.
         raise Unavailable(str(failure)) if answer.status in (404, 416) else failure
 
     async def _check(self, answer: Answer) -> None:
@@ -278,7 +278,7 @@ class Upload:
 
     @asynccontextmanager
     async def _finishing(self) -> AsyncIterator[None]:
-        """End the session with what is done in here; where that fails, leave it only if somebody can go on with it."""
+        """Run an upload; if it fails, cancel the session unless a later attempt can resume it."""
         try:
             async with self._checkpoint.saving(lambda: self._location):
                 yield
@@ -296,7 +296,7 @@ class Upload:
         await self._checkpoint.clear()
 
     async def _has_progressed(self) -> bool:
-        """Whether the session got further than where it was left, as far as one knows: one that does not is stuck."""
+        """Return whether the session has grown, or may have; a session that does not grow is stuck."""
         if self._offset > self._initial_offset:
             return True
         try:
@@ -309,7 +309,7 @@ class Upload:
         await self.cancel()
 
     async def cancel(self) -> None:
-        """Ask the registry to drop the session; where it does not, it is the registry's to clean up."""
+        """Ask the registry to drop the session; if that fails, the registry cleans it up."""
         task = f"cancel the upload of {self._named()}"
         await cancel(self._transport, self._repository, self._location, task=task)
 
@@ -318,7 +318,7 @@ class Upload:
 
 
 class _Parts:
-    """Cuts one stream of chunks into parts of given lengths."""
+    """Cuts a stream of chunks into parts of given lengths."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks

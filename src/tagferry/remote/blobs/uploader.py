@@ -1,10 +1,10 @@
-"""Brings a blob into a repository in the fewest requests (distribution-spec 1.1, "Pushing blobs").
+"""Copies a blob into a repository with the fewest requests (distribution-spec 1.1, "Pushing blobs").
 
-One POST asks for a mount, from the repository itself where no better place is known: a registry that holds the blob
-answers 201 at once, any other opens the upload session that is needed anyway. One PUT then sends the bytes.
+One POST requests a mount, from the repository itself unless a better source is known. A registry that holds the blob
+returns 201; any other opens the upload session that is needed anyway. One PUT then sends the bytes.
 
-Some registries open a session for every mount. So a blob that takes long to send is looked for by HEAD first, until one
-of them is there and a mount of it has told which kind of registry this is; those that do not mount are always asked so.
+Some registries open a session for every mount. So large blobs are looked up by HEAD first, until one of them exists and
+a mount of it shows how this registry behaves. Registries that do not mount are always asked by HEAD.
 """
 
 from dataclasses import replace
@@ -27,15 +27,15 @@ from tagferry.remote.transport.response import Answer, RateLimited
 from tagferry.remote.transport.scopes import push_scope
 
 _HEAD_FIRST_SIZE = 4 * 1024 * 1024
-"""Bytes of the smallest blob that is looked for where it is not known whether a mount would find it: a smaller one is
-sent in about the time of the question."""
+"""Size of the smallest blob that is looked up while it is unknown whether a mount would find it: a smaller one is sent
+in about the time of the lookup."""
 _MIN_PART = 64 * 1024
-"""Bytes. A part that is refused for its size is not cut into smaller ones, unless the registry allows for them."""
+"""Size in bytes below which a part that is too large is not halved again, unless the registry's minimum is lower."""
 _REFUSED_MOUNT = frozenset(range(400, 500)) - {401, 403, 408, 429}
 
 
 class Uploader:
-    """Writes blobs to one registry, in the ways that it is known to take."""
+    """Writes blobs to one registry in the ways that it supports."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class Uploader:
         mount_from: RepositoryName | None,
         force: bool,
     ) -> BlobOutcome:
-        """See `ImageStore.write_blob`; temporary faults in the middle start the upload over, source and all."""
+        """See `ImageStore.write_blob`; a temporary fault restarts the upload, including its source."""
         if mount_from == repository:
             mount_from = None
         checkpoint = UploadCheckpoint(self._checkpoints, repository, descriptor, self._transport.is_own)
-        # A blob that the registry has lost before is worth to be seen.
+        # The content of a blob that the registry has lost before is verified here.
         digest_check = None if force else self._digest_check
         with self._transport.retry.operation() as attempts:
             may_resume = True
@@ -90,7 +90,7 @@ class Uploader:
                 except TagferryError:
                     if not begun.offset:
                         raise
-                    # What an earlier process sent may be what is wrong; a session that is all our own tells.
+                    # The content from an earlier process may be wrong; a session of our own shows whether it is.
                     may_resume = False
         await self._probe_self_mount(repository, descriptor)
         return BlobOutcome.UPLOADED
@@ -98,7 +98,7 @@ class Uploader:
     async def _resumable_session(
         self, repository: RepositoryName, descriptor: Descriptor, checkpoint: UploadCheckpoint, fresh: Session
     ) -> Session:
-        """The session that was left with a part of this blob, instead of a fresh one; else the fresh one."""
+        """Return the session of an earlier attempt if it holds a part of this blob; otherwise the fresh one."""
         location = await checkpoint.load()
         if location is None:
             return fresh
@@ -117,13 +117,13 @@ class Uploader:
         mount_from: RepositoryName | None,
         checkpoint: UploadCheckpoint,
     ) -> BlobOutcome | Session:
-        """Find the blob in the repository, have it mounted, or open a session; a mount may fail in any way."""
+        """Find the blob in the repository, mount it, or open a session; a mount may fail in any way."""
         digest = descriptor.digest
         if mount_from is not None and self._mounts.may_succeed(mount_from):
             mounted = await self._mount(repository, digest, mount_from)
             if isinstance(mounted, BlobOutcome):
                 return mounted
-            # A failed mount from another repository does not show whether the blob is here.
+            # A failed mount from another repository does not show whether the blob exists here.
             if mounted is not None:
                 if not await self._exists(repository, digest):
                     return mounted
@@ -148,7 +148,7 @@ class Uploader:
     async def _mount(
         self, repository: RepositoryName, digest: Digest, origin: RepositoryName
     ) -> BlobOutcome | Session | None:
-        """Ask for a mount: it is done, or a session is opened instead, or None where the registry does neither."""
+        """Request a mount: return its success, the session opened instead, or None if there is neither."""
         call = _mount_call(repository, digest, origin)
         try:
             answer = await self._fetch_mount(call)
@@ -170,13 +170,13 @@ class Uploader:
             self._mounts.record_success(origin)
             await self._learned.mark_available(MOUNT)
             return BlobOutcome.MOUNTED
-        # Some registries answer 404 where just this blob is not there.
+        # Some registries return 404 if only this blob does not exist.
         if answer.status != 404 or origin == repository:
             self._mounts.record_refusal(origin)
         return None
 
     async def _fetch_mount(self, call: Call) -> Answer:
-        """Send a request once, and again only where it was refused unseen, which says nothing about mounts."""
+        """Send a request once, and again only if it was rate-limited, which says nothing about mounts."""
         with self._transport.retry.operation() as attempts:
             while True:
                 try:
@@ -185,12 +185,12 @@ class Uploader:
                     await attempts.pause(refusal)
 
     async def _can_self_mount(self, descriptor: Descriptor) -> bool:
-        """Whether a mount of it from the repository itself is to be relied on."""
+        """Return whether a mount of the blob from the repository itself is conclusive."""
         known = (await self._learned.known()).mounts_from_itself
         return descriptor.size < _HEAD_FIRST_SIZE if known is None else known
 
     async def _probe_self_mount(self, repository: RepositoryName, descriptor: Descriptor) -> None:
-        """Find out by a blob that is there what a mount from the repository itself tells, where that is not known."""
+        """Mount an existing blob from its own repository, if it is unknown whether the registry supports that."""
         digest = descriptor.digest
         known = (await self._learned.known()).mounts_from_itself
         if known is not None or descriptor.size < _HEAD_FIRST_SIZE or self._is_probing_self_mount:
@@ -205,7 +205,7 @@ class Uploader:
                 task = f"cancel the upload of blob {digest} in {repository}"
                 await cancel(self._transport, repository, location, task=task)
         except TagferryError:
-            # The blob is there; what else it could have taught is left to the next one.
+            # The blob exists; the next one will show how the registry behaves.
             return
         finally:
             self._is_probing_self_mount = False
@@ -219,7 +219,7 @@ class Uploader:
         return await self._sizes.exists(repository, digest, scope=push_scope(repository))
 
     async def _was_stored(self, repository: RepositoryName, descriptor: Descriptor) -> bool:
-        """Return whether a blob exists after an upload whose answer may have been lost; asked once."""
+        """Return whether a blob exists after an upload whose response may have been lost; asked once."""
         try:
             size = await self._sizes.size(repository, descriptor.digest, scope=push_scope(repository), once=True)
         except TagferryError:
@@ -257,7 +257,7 @@ class Uploader:
         checkpoint: UploadCheckpoint,
         digest_check: DigestCheck | None,
     ) -> bool:
-        """Send the blob at once; what was not verified on the way and is refused is sent once more, and verified."""
+        """Send the whole blob; if it was not verified here and is refused, send it once more and verify it."""
         upload = Upload(self._transport, repository, descriptor, session, checkpoint, digest_check)
         try:
             return await upload.send_whole(source, self._stagger)
@@ -277,7 +277,7 @@ class Uploader:
         session: Session,
         checkpoint: UploadCheckpoint,
     ) -> None:
-        """Send part after part; parts that are too large for the registry are halved, each time in a new session."""
+        """Send the blob in parts; parts that are too large are halved, each time in a new session."""
         known = await self._learned.known()
         chunk_size = self._transport.endpoint.chunk_size
         shortest = session.shortest_chunk or known.shortest_part or 0
@@ -302,7 +302,7 @@ def _mount_call(repository: RepositoryName, digest: Digest, origin: RepositoryNa
     others = (f"repository:{origin}:pull",) if origin != repository else ()
     return Call(
         method="POST",
-        task=f"take blob {digest} into {repository}",
+        task=f"mount blob {digest} in {repository}",
         url=f"/v2/{repository}/blobs/uploads/?mount={quote(digest, safe='')}&from={quote(origin, safe='')}",
         scopes=(push_scope(repository), *others),
         accept=_REFUSED_MOUNT | {201, 202},

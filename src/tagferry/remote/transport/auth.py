@@ -1,4 +1,4 @@
-"""From a registry's challenge to an Authorization header; the HTTP exchange itself is the caller's.
+"""Turns a registry's challenge into an Authorization header; the caller sends the HTTP requests.
 
 Sources: RFC 9110 section 11, the distribution project's "Token Authentication", and decision 19.
 """
@@ -18,22 +18,22 @@ from tagferry.remote.transport.tokens import TokenRequest, Tokens, basic
 _BASIC = Challenge("basic")
 _READ, _WRITE = frozenset({"pull"}), "pull,push"
 _RECHALLENGE_SECONDS = 5.0
-"""While a token server refuses, the registry is asked whether it names another one, and this seldom at most."""
+"""Minimum seconds between requests for a new challenge while a token server refuses."""
 _MAX_REPOSITORIES = 4096
-"""Repositories whose role is remembered."""
+"""Maximum number of repositories whose role is remembered."""
 _MAX_EXTRA_SCOPES, _MAX_SCOPE_CHARACTERS = 8, 512
-"""Scopes that a registry may insist on beside those of a request, and their characters."""
+"""Scopes that a registry may require in addition to a request's own, and their maximum length."""
 
 
 class Refusal(NamedTuple):
-    """An answer of the registry that may mean that it does not know who is asking.
+    """A response that may mean that the registry has not authenticated the caller.
 
     Attributes:
         status: 401, 403 or 404.
         offered: its `WWW-Authenticate` headers.
-        scopes: what the request needs.
-        sent: the Authorization that it was sent with.
-        rounds: how often the request was sent.
+        scopes: the scopes that the request needs.
+        sent: the Authorization of the request.
+        rounds: how often the request has been sent.
     """
 
     status: int
@@ -44,15 +44,14 @@ class Refusal(NamedTuple):
 
 
 class Authenticator:
-    """How a registry authenticates its callers, and the tokens that it accepts.
+    """A registry's authentication scheme and its tokens.
 
     Args:
         endpoint: the registry and its credentials.
         exchange: sends a token request: see `Tokens`.
-        probe: asks the registry for its challenge (`GET /v2/` without an Authorization, or the tags of a repository if
-            one is given) and returns the `WWW-Authenticate` headers of a 401; an empty list for any other answer.
-        clock: seconds that never go backwards.
-
+        probe: requests the registry's challenge (by `GET /v2/` without an Authorization, or by the tags of a repository
+            if one is given), and returns the `WWW-Authenticate` headers of a 401; an empty list for any other response.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -82,14 +81,14 @@ class Authenticator:
 
     @property
     def identities(self) -> int:
-        """How often the identity under which the registry is asked has changed, or what that may do.
+        """Count the changes of the identity under which requests are sent, or of its permissions.
 
         What was read before the last change may look different after it.
         """
         return self._identities + self._tokens.renewals
 
     def expect_writes(self, repository: str) -> None:
-        """Ask for permission to write to a repository from now on, whatever the question about it."""
+        """Include write access to a repository in all later token requests for it."""
         if repository not in self._write_repositories:
             _remember(self._write_repositories, repository)
 
@@ -98,11 +97,11 @@ class Authenticator:
         return repository in self._write_repositories
 
     async def authorization(self, scopes: tuple[str, ...]) -> str | None:
-        """Return the header's value for a request that needs these scopes, or None to send none.
+        """Return the Authorization for a request that needs these scopes, or None to send none.
 
         Raises:
             Unavailable: the token server or the source of the credentials cannot be reached.
-            Refused: the token server refuses the credentials, or they cannot be had.
+            Refused: the token server refuses the credentials, or they cannot be obtained.
         """
         credentials = await self._source.find(repository_of(scopes))
         challenge = await self._find_challenge(credentials)
@@ -122,19 +121,19 @@ class Authenticator:
         return await self._bearer(challenge, scopes, credentials)
 
     async def send_password(self) -> bool:
-        """Send the configured password from now on, where the registry has not asked for anything; False if it has."""
+        """Send the configured password from now on if the registry has sent no challenge; return False if it has."""
         if self._challenge is not None:
             return False
         return self._presume_basic(Refusal(401, [], (), None), await self._source.find(""))
 
     async def reconsider(self, refusal: Refusal) -> bool:
-        """Take in an answer that may mean that the registry does not know who is asking.
+        """Process a response that may mean that the registry has not authenticated the caller.
 
         Returns:
-            Whether the same request with a new `authorization` may be answered differently.
+            Whether the same request with a new `authorization` may get a different response.
 
         Raises:
-            Refused: the answer does not count, and no other can be had with these credentials.
+            Refused: the response is not reliable, and these credentials cannot get a reliable one.
         """
         repository = repository_of(refusal.scopes)
         credentials = await self._source.find(repository)
@@ -146,7 +145,7 @@ class Authenticator:
         if not self._is_current(refusal.sent, credentials):
             return True
         if refusal.status == 401:
-            # It refuses this scheme and names no other one, so it is asked again.
+            # The registry refuses this scheme and offers no other, so its challenge is requested again.
             self._forget()
         if await self._renewed(refusal, credentials) or self._narrow(refusal.scopes):
             return True
@@ -155,9 +154,9 @@ class Authenticator:
         )
 
     async def _repository_uses_tokens(self, repository: str) -> bool:
-        """Return whether a registry that asked for nothing, and refused a password, asks readers for tokens.
+        """Return whether a registry that sent no challenge, and refused a password, requires tokens for reading.
 
-        Some have nothing at `/v2/`, and refuse to write without naming a challenge.
+        Some registries serve nothing at `/v2/`, and refuse writes without a challenge.
         """
 
         def asks_for_tokens() -> bool:
@@ -168,7 +167,7 @@ class Authenticator:
 
         async def ask() -> bool:
             await self._ask_for_challenge(repository)
-            # What was found is asked for again when it has been forgotten.
+            # A challenge that was found and then forgotten is requested again.
             self._is_repository_probed = not asks_for_tokens()
             return True
 
@@ -185,7 +184,7 @@ class Authenticator:
         return self._challenge
 
     async def _ask_for_challenge(self, repository: str = "") -> bool:
-        """Ask the registry, or a repository, for its challenge; return whether it named one."""
+        """Request the challenge of the registry, or of a repository; return whether there was one."""
         offered = await self._probe(repository)
         self._is_probed = True
         challenge = supported_challenge(offered, f"{self._endpoint.url}/v2/")
@@ -216,31 +215,31 @@ class Authenticator:
         is_wider = self._widen(refusal.scopes, challenge.scopes)
         if refusal.sent is not None:
             self._tokens.forget(refusal.sent.removeprefix("Bearer "))
-        # A refused token may have been an old one; the second one was made for this request.
+        # A refused token may have been an old one; the second one was issued for this request.
         if is_new or is_wider or not is_current or refusal.rounds == 1:
             return True
         return await self._renewed(refusal, credentials) or self._narrow(refusal.scopes)
 
     def _is_current(self, sent: str, credentials: Credentials | None) -> bool:
-        """Return whether it is what would be sent now; while it was under way, another request may have renewed it."""
+        """Return whether this Authorization is current; another request may have renewed it in the meantime."""
         scheme, _, value = sent.partition(" ")
         if scheme == "Basic":
             return credentials is not None and sent == basic(credentials)
         return self._tokens.holds(value, credentials)
 
     def _presume_basic(self, refusal: Refusal, credentials: Credentials | None) -> bool:
-        """Send the credentials unasked if the answer to an anonymous request does not count."""
+        """Send the credentials without a challenge if the response to an anonymous request is not reliable."""
         if credentials is None:
             return False
         if self._challenge is not None:
-            # Another request has found out meanwhile how the registry authenticates its callers.
+            # Another request has learned the registry's challenge in the meantime.
             return True
         if not credentials.username:
             if refusal.status != 404:
                 return False
             raise Refused(
-                f"registry {self._endpoint.name} does not ask who is calling, so that an identity token cannot be sent,"
-                " and what it reports as missing may be hidden; configure a username and a password"
+                f"registry {self._endpoint.name} sends no authentication challenge, so an identity token cannot be"
+                " used, and what it reports as missing may only be hidden; configure a username and a password"
             )
         self._adopt(_BASIC, is_presumed=True)
         return True
@@ -258,7 +257,7 @@ class Authenticator:
     def _basic(self, credentials: Credentials) -> str:
         if not credentials.username:
             raise Refused(
-                f"registry {self._endpoint.name} asks for a username and a password;"
+                f"registry {self._endpoint.name} requires a username and a password;"
                 " only an identity token is configured"
             )
         return basic(credentials)
@@ -277,9 +276,9 @@ class Authenticator:
     async def _bearer_after_outage(
         self, failure: Unavailable, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None
     ) -> str | None:
-        """Ask the registry whether its token server has moved; raises the failure where it has not."""
+        """Check whether the registry's token server has moved; raise the failure if not."""
         if failure.retry_after is not None:
-            # It is there, and says when to come back.
+            # The token server responds, and says when to retry.
             if self._challenge is challenge:
                 self._forget()
             raise failure
@@ -295,10 +294,10 @@ class Authenticator:
         return f"Bearer {await self._tokens.get(known, self._token_scopes(scopes), credentials)}"
 
     async def _rechallenge(self, failed: Challenge, repository: str) -> Challenge | None:
-        """Ask for the challenge again, since nothing can be had with this one, unless that was done just now.
+        """Request the challenge again, unless that was done recently, because no token can be obtained with this one.
 
         Returns:
-            The challenge to answer now; None where neither the registry nor the repository names one any more.
+            The current challenge; None if neither the registry nor the repository sends one.
         """
 
         def settled() -> bool | None:
@@ -320,7 +319,7 @@ class Authenticator:
     async def _bearer_after_refusal(
         self, refusal: Refused, challenge: Challenge, scopes: tuple[str, ...], credentials: Credentials | None
     ) -> str | None:
-        """Try newer credentials, fewer permissions, and another challenge, in this order."""
+        """Try newer credentials, fewer permissions and another challenge, in this order."""
         renewed = await self._renew(scopes, credentials)
         if renewed != credentials:
             try:
@@ -333,7 +332,7 @@ class Authenticator:
             except Refused:
                 self._read_only.pop(repository_of(scopes), None)
         if self._extra_scopes.pop(scopes, None):
-            # What the registry insisted on may be what is refused.
+            # The scopes that the registry requires may be the ones that are refused.
             try:
                 return f"Bearer {await self._tokens.get(challenge, self._token_scopes(scopes), renewed)}"
             except Refused as third:
@@ -346,7 +345,7 @@ class Authenticator:
         return f"Bearer {await self._tokens.get(known, self._token_scopes(scopes), renewed)}"
 
     def _token_scopes(self, scopes: tuple[str, ...]) -> tuple[str, ...]:
-        """The scopes to ask a token for: those needed, those the registry insists on, those needed next."""
+        """Return the scopes to request: those needed now, those the registry requires, and those needed later."""
         return (*map(self._for_role, scopes), *self._extra_scopes.get(scopes, ()))
 
     def _for_role(self, scope: str) -> str:
@@ -356,12 +355,12 @@ class Authenticator:
         return scope
 
     def _narrow(self, scopes: tuple[str, ...]) -> bool:
-        """Ask for no more than is needed from now on, where more was asked for."""
+        """Request only the needed scopes from now on; return whether that changes anything."""
         wider = [scope for scope in scopes if self._for_role(scope) != scope]
         for scope in wider:
             _remember(self._read_only, repository_of((scope,)))
         if not wider and scopes and actions_of(scopes[0]) == _READ:
-            # That was not the reason.
+            # The wider scope was not the reason.
             self._read_only.pop(repository_of(scopes), None)
         return bool(wider)
 

@@ -1,4 +1,4 @@
-"""How requests get their authorization: at the registry, at its token server, at hosts that it redirects to."""
+"""Sends requests with authorization: to the registry, its token server, and hosts that it redirects to."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -20,15 +20,16 @@ from tagferry.remote.transport.scopes import actions_of, repository_of
 from tagferry.remote.transport.tokens import TokenRequest, Tokens
 
 ROOT = "/v2/"
-"""The path that shows whether a registry is there, and how it authenticates callers."""
+"""The path that shows whether a registry exists, and how it authenticates callers."""
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEPING_METHOD = frozenset({307, 308})
 _UNAUTHORIZED = frozenset({401, 403, 404})
-"""The statuses with which registries answer callers whom they have not authenticated."""
+"""The statuses that registries return to unauthenticated callers."""
 _TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
 _MAX_ROUNDS = 4
-"""Times that a request is sent: for the first challenge, an expired token, renewed credentials, a narrower scope."""
+"""Maximum number of times a request is sent: for the first challenge, an expired token, renewed credentials, a narrower
+scope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +37,14 @@ class Sender:
     """The functions that send requests.
 
     Attributes:
-        follow: sends a request to a URL with an Authorization, and follows redirects; only the URL's own host gets it.
-        send: sends a request to a URL with headers, and returns a redirect as it is.
-        read: reads a response; raises what one means that the request does not accept.
+        follow: sends a request to a URL with an Authorization, which only the URL's own host receives, and follows
+            redirects.
+        send: sends a request to a URL with headers, and returns a redirect unchanged.
+        read: reads a response; raises the error for a status that the request does not accept.
         resolve: makes a Location absolute, given the URL that named it.
-        is_own: whether the registry itself answers at a URL.
-        wait_for_rate: waits until the registry may be sent another request under a slot that is held.
-        display_name: what a message calls the registry where it has answered at a URL.
+        is_own: returns whether a URL is the registry's own.
+        wait_for_rate: waits until another request may be sent under a slot that is held.
+        display_name: returns the registry's name in messages about a response from a URL.
     """
 
     follow: Callable[[Call, str, str | None], Awaitable[Response]]
@@ -59,7 +61,7 @@ class AuthorizedSender:
 
     Args:
         endpoint: the registry and its credentials.
-        sender: what sends the requests.
+        sender: sends the requests.
     """
 
     def __init__(self, endpoint: Endpoint, sender: Sender) -> None:
@@ -74,7 +76,7 @@ class AuthorizedSender:
         return self._auth.identities
 
     def expect_writes(self, repository: str) -> None:
-        """Ask for permission to write to a repository from now on, whatever the question about it."""
+        """Include write access to a repository in all later token requests for it."""
         self._auth.expect_writes(repository)
 
     def expects_writes(self, repository: str) -> bool:
@@ -82,7 +84,7 @@ class AuthorizedSender:
         return self._auth.expects_writes(repository)
 
     def with_permission_hint(self, call: Call, error: TagferryError) -> TagferryError:
-        """Add to a refusal of the configured user which permission the request needs."""
+        """Add the permission that the request needs to the configured user's refusal."""
         repository = repository_of(call.scopes)
         if not isinstance(error, Refused) or not repository or self._endpoint.credentials is None:
             return error
@@ -92,18 +94,18 @@ class AuthorizedSender:
         return kind(f'{error.message}; the {who} needs permission to {needed} in "{repository}"')
 
     async def user(self, repository: str) -> str:
-        """Return how a message names the user whose credentials are used for a repository."""
+        """Return the name of the user for a repository, as it appears in messages."""
         return FixedCredentials(await self._endpoint.credential_source.find(repository)).origin
 
     async def sign_in(self) -> None:
-        """Authenticate, without asking for anything else.
+        """Authenticate without another request.
 
-        Some registries refuse `GET /v2/` to everyone, or answer it to everyone. So a token is proof enough, and a user
-        with a password is named whether the registry asks or not.
+        Some registries refuse `GET /v2/` to everyone, or allow it to everyone. So a token is sufficient proof, and a
+        password is sent even without a challenge.
 
         Raises:
-            Refused: the credentials are not accepted, or are needed and not configured.
-            Unsupported: a web site answers, not a registry.
+            Refused: the credentials are not accepted, or required and not configured.
+            Unsupported: the host is a web site, not a registry.
         """
         accepted = frozenset({200, 401, 403, 404, 405, 501})
         call = Call(method="GET", task="authenticate its user", url=ROOT, accept=accepted, redirects=True)
@@ -119,7 +121,7 @@ class AuthorizedSender:
             raise failure(self._sender.display_name(answer.url), call.task, answer)
 
     async def send(self, call: Call) -> Response:
-        """Send as the configured user; again where the answer asks for another authorization or does not count."""
+        """Send as the configured user, and again with another authorization if the response calls for it."""
         url = self._sender.resolve(call.url, "")
         if not self._sender.is_own(url):
             return await self._send_anonymously(call, await self._sender.follow(call, url, None))
@@ -142,14 +144,17 @@ class AuthorizedSender:
                 if offered and sent is None and response.status == 401:
                     response.close()
                     display_name = self._sender.display_name(response.url)
-                    raise Refused(f"registry {display_name} asks for credentials to {call.task}; none is configured")
+                    raise Refused(
+                        f"registry {display_name} requires credentials to {call.task}, and none are configured"
+                    )
                 return response
             response.close()
             if call.is_guarded:
-                raise Reauthorized(f"registry {self._endpoint.name} asked for a new authorization to {call.task}")
+                raise Reauthorized(f"registry {self._endpoint.name} required a new authorization to {call.task}")
             if isinstance(call.body, Stream) and call.body.has_begun:
                 raise Unavailable(
-                    f"registry {self._endpoint.name} asked for a new authorization in the middle: {call.task}"
+                    f"registry {self._endpoint.name} required a new authorization in the middle of the request to "
+                    f"{call.task}"
                 )
             await self._sender.wait_for_rate()
         raise AssertionError("the last round returns")
@@ -157,7 +162,7 @@ class AuthorizedSender:
     async def _send_anonymously(self, call: Call, response: Response) -> Response:
         """Answer the challenge of a host that a request was redirected to, with an anonymous token.
 
-        The credentials are for the registry itself, and never sent elsewhere.
+        The credentials are for the registry itself and are never sent elsewhere.
         """
         if response.status != 401 or isinstance(call.body, Stream):
             return response
@@ -168,14 +173,14 @@ class AuthorizedSender:
         if challenge.scheme == "basic":
             host, own = host_of(response.url), host_of(self._endpoint.url)
             raise Refused(
-                f"registry {self._endpoint.name} redirected to {host}, which asks for a username and a password of its"
+                f"registry {self._endpoint.name} redirected to {host}, which requires a username and a password of its"
                 f" own when asked to {call.task}; the configured credentials are only sent to {own}"
             )
         token = await self._anonymous_tokens_of(origin_of(response.url)).get(challenge, challenge.scopes, None)
         return await self._sender.follow(call, response.url, f"Bearer {token}")
 
     def _anonymous_tokens_of(self, origin: Origin) -> Tokens:
-        """The tokens for one host, which never go to another one, whatever token server that names."""
+        """Return the tokens for one host; they are never sent to another host, whatever token server it names."""
         if origin not in self._anonymous_tokens:
             while len(self._anonymous_tokens) >= MAX_HOSTS:
                 del self._anonymous_tokens[next(iter(self._anonymous_tokens))]
@@ -183,10 +188,10 @@ class AuthorizedSender:
         return self._anonymous_tokens[origin]
 
     async def _probe(self, repository: str) -> list[str]:
-        """Ask the registry, or a repository, who may call it; raises Unavailable where it is not able to say."""
+        """Request the challenge of the registry or of a repository; raise Unavailable after a temporary error."""
         await self._sender.wait_for_rate()
         url = f"/v2/{repository}/tags/list?n=1" if repository else ROOT
-        call = Call(method="GET", task="say how it authenticates", url=url, redirects=True)
+        call = Call(method="GET", task="send its authentication challenge", url=url, redirects=True)
         response = await self._sender.follow(call, self._sender.resolve(call.url, ""), None)
         if response.status in _TEMPORARY:
             await self._sender.read(call, response)
@@ -195,9 +200,9 @@ class AuthorizedSender:
         return response.headers.every("WWW-Authenticate") if is_challenged else []
 
     async def _exchange(self, request: TokenRequest, *, is_anonymous: bool = False) -> bytes:
-        """Send a token request; outside of the slots, because the request that needs the token holds one."""
+        """Send a token request, without a slot, because the request that needs the token holds one."""
         url, method, body = request.url.partition("#")[0], request.method, request.body
-        task = f"give a token at {redacted(url)}"
+        task = f"issue a token at {redacted(url)}"
         for _ in range(MAX_REDIRECTS + 1):
             is_named = not is_anonymous and origin_of(url) == origin_of(request.url)
             call = Call(
@@ -211,7 +216,7 @@ class AuthorizedSender:
                 return (await self._sender.read(call, response)).body
             response.close()
             if method == "POST" and response.status not in _KEEPING_METHOD:
-                raise Unsupported(f"registry {self._endpoint.name} redirected the request to {task} to a page")
+                raise Unsupported(f"registry {self._endpoint.name} redirected the request to {task} to another page")
             target = self._sender.resolve(location, url)
             if request.is_secret and not self._may_get_secret(target, request.url):
                 raise Refused(self._withheld_secret(target, task))
@@ -230,7 +235,7 @@ class AuthorizedSender:
     def _withheld_secret(self, url: str, task: str) -> str:
         name = self._endpoint.name
         if not url.startswith("https:"):
-            return f"registry {name} redirected the credentials in clear when asked to {task}"
+            return f"registry {name} redirected the credentials to a URL without TLS when asked to {task}"
         return (
-            f"registry {name} redirected to {host_of(url)}, which the credentials are not sent to, when asked to {task}"
+            f"registry {name} redirected to {host_of(url)}, which may not receive the credentials, when asked to {task}"
         )

@@ -1,4 +1,4 @@
-"""An answer's body, for who reads it as it comes in."""
+"""The streamed body of a response."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -10,12 +10,12 @@ from tagferry.streams import Flow, Piece
 
 
 class Body:
-    """An answer's body as it comes in.
+    """The body of a response as it arrives.
 
     Args:
-        response: the answer.
-        error: the error that a fault of its connection means.
-        whole: as a call has it.
+        response: the response.
+        error: returns the error for a connection failure.
+        whole: as in `Call`.
     """
 
     def __init__(
@@ -27,21 +27,21 @@ class Body:
 
     @property
     def is_coded(self) -> bool:
-        """Return whether it comes compressed, so that a range of it is not a range of the content."""
+        """Return whether it is compressed in transit, so that its ranges are not ranges of the content."""
         return bool(self._codings)
 
     @property
     def can_flow(self) -> bool:
-        """Return whether there are flows among its pieces."""
+        """Return whether its pieces may include flows."""
         return not self.is_coded and self._response.can_flow
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """It in chunks; raises Unavailable where they do not come to their end."""
+        """Yield the body in chunks; raise Unavailable if it is incomplete."""
         chunks = self._response.chunks()
         return self._passed(decoded(chunks, self._codings) if self._codings else chunks)
 
     def pieces(self) -> AsyncIterator[bytes | Flow]:
-        """It in chunks and, where it can flow, a flow; raises as `chunks`."""
+        """Yield the body in chunks and, if possible, a flow; raise as `chunks`."""
         return self._passed(self._response.pieces()) if self.can_flow else self.chunks()
 
     async def _passed(self, pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:

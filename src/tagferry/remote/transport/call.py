@@ -1,4 +1,4 @@
-"""A request to a registry, before it is known where and with which authorization it is sent."""
+"""A request to a registry, before its authorization and final URL are known."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from tagferry.http.connection import Stream
 
 
 class Reauthorized(Unavailable):
-    """A guarded request was refused for its authorization, and can be sent with another one now."""
+    """A guarded request was refused for its authorization and can now be sent with a new one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,18 +18,18 @@ class Call:
 
     Attributes:
         task: completes the sentence "when asked to ...".
-        url: an absolute URL, or a path with a query below the registry's address; encoded already.
+        url: an absolute URL, or a path with a query relative to the registry's address; percent-encoded.
         scopes: what a token must allow (Token Authentication, "scope").
         body: bytes can be sent again, a stream cannot.
         accept: the statuses that the caller handles; any other is raised as an error.
-        redirects: whether another address may answer a question instead; what writes is always led on.
-        limit: bytes that the answer's body may have.
-        bytes_to_verify: bytes that the registry has to read again before it can answer.
-        whole: bytes of the blob that is asked for: a body of as many is taken as it is, however it is labelled.
-        is_content: whether the answer is verified by its digest, so that it may come from storage without TLS.
-        is_for_token: whether it goes to the registry's token server, which belongs to it wherever it is.
-        is_guarded: whether the caller has to look at the registry before this is sent as another user, or with another
-            token, than at first; `Reauthorized` is raised instead.
+        redirects: whether redirects of a read are followed; those of a write always are.
+        limit: maximum size of the response body.
+        bytes_to_verify: bytes that the registry has to read again before it can respond.
+        whole: size of the requested blob: a body of this size is taken as it is, whatever its label.
+        is_content: whether the response is verified by its digest, so that it may come from storage without TLS.
+        is_for_token: whether it goes to the registry's token server, which belongs to the registry wherever it is.
+        is_guarded: raise `Reauthorized` instead of sending it again with another authorization, since the caller has to
+            look at the registry first.
     """
 
     method: str
@@ -49,5 +49,5 @@ class Call:
 
     @property
     def writes(self) -> bool:
-        """Return whether it asks for a change."""
+        """Return whether it is a write."""
         return self.method not in ("GET", "HEAD")

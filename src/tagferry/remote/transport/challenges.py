@@ -13,7 +13,7 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's name for a
 _SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?=\s|,|$)")
 _PARAMETER = re.compile(rf'[\s,]*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
 _MOST = 32
-"""Challenges of one answer that are read."""
+"""Maximum number of challenges that are read from one response."""
 _UNREADABLE = re.compile(r"[\s,]*[^,]+(?=,|$)")
 
 
@@ -40,12 +40,12 @@ class Challenge:
         return tuple(self.parameters.get("scope", "").split())
 
     def is_same_as(self, other: "Challenge | None") -> bool:
-        """Return whether the answer to both is the same, apart from the scopes."""
+        """Return whether the other challenge requires the same authentication, apart from the scopes."""
         return other is not None and _server(self) == _server(other)
 
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
-    """Read `WWW-Authenticate` headers. Each may hold several challenges; unreadable parts are skipped."""
+    """Parse `WWW-Authenticate` headers. Each may hold several challenges; unreadable parts are skipped."""
     return list(islice((challenge for header in headers for challenge in _challenges(header)), _MOST))
 
 
@@ -71,7 +71,7 @@ def _challenges(header: str) -> Iterator[Challenge]:
     while position < len(header):
         scheme = _SCHEME.match(header, position)
         if scheme is None:
-            # The opaque data of Negotiate and NTLM may look like anything; the next challenge follows a comma.
+            # The opaque data of Negotiate and NTLM has any form; the next challenge follows a comma.
             skipped = _UNREADABLE.match(header, position)
             if skipped is None:
                 return

@@ -1,7 +1,7 @@
-"""Hosts that take requests and answer none, so that not every caller waits for them.
+"""Circuit breakers for hosts that accept requests and do not respond.
 
-A refused connection fails at once, but a silent host costs each request the whole time for which an answer is waited
-for. Jobs for one such registry would hold all slots of a process, and keep other registries' jobs waiting.
+A refused connection fails at once, but an unresponsive host costs each request its whole timeout. Jobs for such a
+registry would hold all slots of a process, and delay the jobs of other registries.
 """
 
 from collections.abc import Iterator
@@ -12,18 +12,18 @@ from tagferry.http.faults import CircuitOpen, ConnectionFailed, ConnectionTimedO
 from tagferry.http.urls import Origin
 
 _THRESHOLD = 2
-"""Requests in a row without an answer after which a host counts as silent."""
+"""Consecutive requests without a response after which a circuit opens."""
 _MAX_HOSTS = 32
-"""Hosts that are remembered."""
+"""Maximum number of remembered hosts."""
 
 
 @dataclass(slots=True)
 class _Circuit:
-    """Requests that a host did not answer, one after another.
+    """Consecutive requests that a host did not respond to.
 
     Attributes:
-        is_needed: whether no request to the registry can do without that host.
-        is_probing: whether a request is under way to find out more.
+        is_needed: whether every request to the registry needs the host.
+        is_probing: whether a request is currently probing the host.
     """
 
     is_needed: bool
@@ -33,12 +33,12 @@ class _Circuit:
 
     @property
     def is_open(self) -> bool:
-        """Return whether there are enough of them for the host to count as silent."""
+        """Return whether the host counts as unresponsive."""
         return self.count >= _THRESHOLD
 
     @contextmanager
     def probe(self) -> Iterator[None]:
-        """Find out more within this block; raises CircuitOpen where another request does."""
+        """Probe the host within this block; raise CircuitOpen if another request does."""
         if self.is_probing:
             raise CircuitOpen(self.reason)
         self.is_probing = True
@@ -49,9 +49,9 @@ class _Circuit:
 
 
 class CircuitBreakers:
-    """The silent hosts of one registry.
+    """The circuit breakers of one registry's hosts.
 
-    While a host is silent, one request at a time finds out whether it answers again, and all others fail at once.
+    While a circuit is open, one request at a time probes the host, and all others fail at once.
     """
 
     def __init__(self) -> None:
@@ -59,10 +59,10 @@ class CircuitBreakers:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Get a request answered within this block, with all that is needed for that, such as a token.
+        """Guard a request and everything it needs, such as a token.
 
         Raises:
-            CircuitOpen: a host that every request needs is silent, and another request is finding out for how long.
+            CircuitOpen: a host that every request needs is unresponsive, and another request is probing it.
         """
         needed = next((one for one in self._open.values() if one.is_needed and one.is_open), None)
         with nullcontext() if needed is None else needed.probe():
@@ -70,14 +70,14 @@ class CircuitBreakers:
 
     @contextmanager
     def request(self, origin: Origin, *, is_needed: bool) -> Iterator[None]:
-        """Send a request within this block, and leave it when the answer begins.
+        """Record the outcome of one request; leave this block when the response begins.
 
         Args:
-            origin: where to.
-            is_needed: whether every request to the registry needs that host, as itself or its token server.
+            origin: the host.
+            is_needed: whether every request to the registry needs the host, as the registry itself or its token server.
 
         Raises:
-            CircuitOpen: the host is silent, and another request is finding out for how long.
+            CircuitOpen: the host is unresponsive, and another request is probing it.
         """
         circuit = None if is_needed else self._open.get(origin)
         try:
@@ -89,14 +89,14 @@ class CircuitBreakers:
         except CircuitOpen:
             raise
         except ConnectionFailed:
-            # The host fails at once and is no longer silent, so that no request waits for it.
+            # The host fails at once now, so no request has to wait for it.
             self._open.pop(origin, None)
             raise
         else:
             self._open.pop(origin, None)
 
     def is_open(self, origin: Origin) -> bool:
-        """Return whether a host has not answered its last requests."""
+        """Return whether a host is unresponsive."""
         circuit = self._open.get(origin)
         return circuit is not None and circuit.is_open
 

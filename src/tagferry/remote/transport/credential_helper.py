@@ -1,4 +1,4 @@
-"""Docker's credential helpers: programs `docker-credential-NAME` that hold credentials.
+"""Docker's credential helpers: programs `docker-credential-NAME` that store credentials.
 
 Source: docker's documentation of `docker login`, "Credential helper protocol".
 """
@@ -21,23 +21,23 @@ from tagferry.remote.transport.endpoint import Credentials
 HELPER_TIMEOUT = 30.0
 """Seconds that a credential helper may take."""
 _OUTPUT_LIMIT = 64 * 1024
-"""Bytes that a helper may write to its output, and that are read of its complaints."""
+"""Maximum size of a helper's output, and of the part of its standard error that is read."""
 _END_SECONDS = 5.0
 _TOKEN_USER = "<token>"  # noqa: S105 - how helpers mark an identity token
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _NOT_FOUND = "not found"
 _MAX_OBJECTS = 16
-"""Beginnings of objects that are tried in a helper's output."""
+"""Maximum number of JSON objects that are tried in a helper's output."""
 _OBJECT = re.compile(r"^\s*{", re.MULTILINE)
 _DECODER = json.JSONDecoder()
 
 
 class HelperFailed(Unavailable):
-    """A credential helper that gives no credentials for now, as where those that it works with have expired."""
+    """A credential helper cannot provide credentials at present, for example because its own login has expired."""
 
 
 async def ask_helper(helper: str, key: str, *, timeout: float = HELPER_TIMEOUT) -> Credentials | None:
-    """Ask a credential helper for the credentials stored under a key; None if it has none.
+    """Get the credentials stored under a key from a credential helper; None if it has none.
 
     Args:
         helper: the part of the program's name after `docker-credential-`.
@@ -45,8 +45,8 @@ async def ask_helper(helper: str, key: str, *, timeout: float = HELPER_TIMEOUT) 
         timeout: seconds that the helper may take.
 
     Raises:
-        HelperFailed: it fails, or takes too long.
-        Refused: it is not installed, or answers no credentials.
+        HelperFailed: the helper fails or takes too long.
+        Refused: the helper is not installed, or returns no credentials.
     """
     if not _NAME.fullmatch(helper):
         raise Refused(f"credential helper {helper!r} must be named by letters, digits, '-', '_' and '.'")
@@ -56,7 +56,7 @@ async def ask_helper(helper: str, key: str, *, timeout: float = HELPER_TIMEOUT) 
         raise Refused(f"credential helper {name} is not installed; put it on the PATH of tagferry")
     code, output, complaint = await _run(name, program, key, timeout)
     if code != 0:
-        # Helpers report errors on the standard output.
+        # Helpers report errors on standard output.
         reported = _readable(output) or _readable(complaint)
         if _NOT_FOUND in reported.lower():
             return None
@@ -95,24 +95,24 @@ async def _run(name: str, program: str, key: str, timeout: float) -> tuple[int, 
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
-    """End a helper, and the programs that it started, which may hold its outputs open."""
+    """Kill a helper and its child processes, which may hold its outputs open."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(TimeoutError):
         async with asyncio.timeout(_END_SECONDS):
-            # What is left in the pipes is read, so that they close.
+            # The rest of the pipes is read so that they close.
             await process.communicate()
 
 
 @contextmanager
 def _pipe_with(key: str) -> Iterator[int]:
-    """The reading end of a pipe that holds a key.
+    """Yield the read end of a pipe that holds a key.
 
-    It is filled before the helper runs, which may end without having read it.
+    It is filled before the helper starts, because the helper may exit without reading it.
     """
     reading, writing = os.pipe()
     try:
-        # A pipe takes at least 4 KiB (pipe(7)); a host has 253 characters at most.
+        # A pipe holds at least 4 KiB (pipe(7)); a host name has at most 253 characters.
         os.write(writing, key.encode()[:4096])
         os.close(writing)
         yield reading
@@ -135,7 +135,7 @@ async def _read_outputs(process: asyncio.subprocess.Process) -> tuple[bytes, byt
 
 
 async def _read_beginning(stream: asyncio.StreamReader) -> bytes:
-    """Read a stream to its end; gives its beginning."""
+    """Read a stream to its end; return its beginning."""
     read = bytearray()
     while chunk := await stream.read(8192):
         read += chunk[: max(0, _OUTPUT_LIMIT - len(read))]
@@ -143,7 +143,7 @@ async def _read_beginning(stream: asyncio.StreamReader) -> bytes:
 
 
 async def _read_bounded(stream: asyncio.StreamReader) -> bytes:
-    """Read a stream to its end; raises ValueError where it is too long."""
+    """Read a stream to its end; raise ValueError if it is too long."""
     read = bytearray()
     while chunk := await stream.read(8192):
         read += chunk
@@ -156,14 +156,14 @@ def _read(name: str, output: bytes) -> Credentials | None:
     document = _answer(output)
     username, secret = document.get("Username"), document.get("Secret")
     if not isinstance(username, str) or not isinstance(secret, str):
-        raise Refused(f"credential helper {name} answered no credentials; run it with `get` to see what it answers")
+        raise Refused(f"credential helper {name} returned no credentials; run it with `get` to see its output")
     if username == _TOKEN_USER:
         return Credentials(identity_token=secret)
     return Credentials(username=username, password=secret) if username else None
 
 
 def _answer(output: bytes) -> dict[str, Any]:
-    """The first JSON object that begins a line, as some helpers print warnings and notices around it."""
+    """Return the first JSON object that begins a line: some helpers print warnings and notices around it."""
     text = output.decode("utf-8-sig", "replace")
     for start in islice(_OBJECT.finditer(text), _MAX_OBJECTS):
         try:
@@ -176,7 +176,7 @@ def _answer(output: bytes) -> dict[str, Any]:
 
 
 def _readable(output: bytes) -> str:
-    """Return a helper's account of its failure, in one line; empty if it may hold a secret."""
+    """Return a helper's error output as one line; an empty string if it may hold a secret."""
     text = output.decode(errors="replace")
     if re.search(r"secret|password|token\"?\s*[:=]", text, re.IGNORECASE) and re.search(r"[{=]", text):
         return ""

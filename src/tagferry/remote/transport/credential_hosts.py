@@ -1,6 +1,6 @@
-"""The hosts that may receive a registry's credentials: those of its own domain, and those in the configuration.
+"""The hosts that may receive a registry's credentials: those of its own domain and those in the configuration.
 
-A registry names its token server in its challenges. A hostile registry could name any host to receive the password.
+A registry names its token server in its challenges. A hostile registry could name any host to obtain the password.
 """
 
 from collections.abc import Iterable
@@ -29,14 +29,14 @@ _SHARED = frozenset(
         "windows.net",
     }
 )
-"""Domains whose hosts belong to different customers, and that the Public Suffix List does not have."""
+"""Domains whose hosts belong to different customers, and that the Public Suffix List lacks."""
 
 
 class HostList:
-    """Hosts that the configuration names.
+    """Hosts named in the configuration.
 
     Args:
-        entries: each as HOST or HOST:PORT; a host without a port means all its ports.
+        entries: HOST or HOST:PORT; a host without a port covers all its ports.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
@@ -46,18 +46,18 @@ class HostList:
             self._entries.add((host, urlsplit(f"//{entry}").port))
 
     def covers(self, origin: Origin) -> bool:
-        """Return whether the list has an origin's host."""
+        """Return whether the list includes an origin."""
         _, host, port = origin
         return (host, None) in self._entries or (host, port) in self._entries
 
 
 def may_get_credentials(own: Origin, origin: Origin, named: HostList) -> bool:
-    """Return whether a token server may get the credentials of a registry.
+    """Return whether a token server may receive the credentials of a registry.
 
     Args:
         own: the registry.
         origin: the token server.
-        named: the hosts that the configuration names for it.
+        named: the hosts that the configuration names for the registry.
     """
     if origin == own:
         return True
@@ -76,7 +76,7 @@ def _are_of_one_domain(first: str, second: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _domain(host: str) -> str | None:
-    """The domain below a public suffix, such as example.co.uk, that a host is in; None where it is in none."""
+    """Return a host's domain below a public suffix, such as example.co.uk; None if there is none."""
     name = host.lower().rstrip(".")
     if parse_address(name) is not None or any(name.endswith(f".{shared}") for shared in _SHARED):
         return None
@@ -85,7 +85,7 @@ def _domain(host: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def _suffixes() -> "PublicSuffixList":
-    # Loaded here: its 10,000 rules are needed only where a token server is on another host.
+    # Imported here: its 10,000 rules are needed only if a token server is on another host.
     from publicsuffixlist import PublicSuffixList
 
     return PublicSuffixList()

@@ -1,4 +1,4 @@
-"""Credentials from docker's own configuration, or podman's: `config.json` or `auth.json`, and credential helpers.
+"""Credentials from the configuration of docker or podman: `config.json` or `auth.json`, and credential helpers.
 
 Sources: docker's documentation of `docker login`, and containers-auth.json(5) for entries of a part of a registry.
 """
@@ -23,22 +23,22 @@ from tagferry.remote.transport.credential_helper import HELPER_TIMEOUT, ask_help
 from tagferry.remote.transport.endpoint import Credentials
 
 POLL_SECONDS = 1.0
-"""How often at most it is looked whether the file has changed."""
+"""Minimum seconds between checks whether the file has changed."""
 RENEW_SECONDS = 5.0
-"""How often at most the file and the helpers are asked again because credentials were refused or could not be had."""
+"""Minimum seconds before the file and the helpers are read again because credentials were refused or unavailable."""
 _SCHEME = re.compile(r"^https?://", re.IGNORECASE)
 _MAX_REPOSITORIES = 4096
-"""Repositories whose entry is remembered."""
+"""Maximum number of repositories whose entry is remembered."""
 
 log = structlog.get_logger(__name__)
 
 
 class _Entry(NamedTuple):
-    """An entry of `auths` that is for this registry.
+    """An entry of `auths` for this registry.
 
     Attributes:
-        path: the part of the registry that it is for; empty for all of it.
-        rank: how exactly its key names the registry; the smallest counts.
+        path: the part of the registry that it covers; empty for all of it.
+        rank: how exactly its key names the registry; the lowest rank wins.
     """
 
     path: str
@@ -54,15 +54,15 @@ class _HelperResult(NamedTuple):
 
 
 class DockerCredentials:
-    """The credentials of one registry, as docker and podman would find them; read again as they change.
+    """The credentials of one registry, as docker and podman find them; reloaded when they change.
 
     Args:
         path: the file.
         host: the registry's `host[:port]`.
-        default_port: the port of `host` where it has none.
-        setting: what an error at the start calls the file.
+        default_port: the port of a `host` without one.
+        setting: the setting that names the file, for errors.
         timeout: seconds that a credential helper may take.
-        clock: seconds that never go backwards.
+        clock: monotonic seconds.
 
     Raises:
         Invalid: the file does not exist, cannot be read or is not a JSON object.
@@ -88,7 +88,7 @@ class DockerCredentials:
             self._document = _load(path)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            rule = f"must name a readable JSON file of docker's or podman's ({reason})"
+            rule = f"must name a readable configuration file of docker or podman ({reason})"
             raise Invalid(setting, rule, str(path)) from None
         self._entries_by_repository: dict[str, _Entry | None] = {}
         self._from_helper: _HelperResult | None = None
@@ -102,7 +102,7 @@ class DockerCredentials:
         return f"user of {self._path}"
 
     async def find(self, repository: str) -> Credentials | None:
-        """See `CredentialSource.find`; the entry for the smallest part of the registry counts."""
+        """See `CredentialSource.find`; the most specific entry wins."""
         self._reload_if_changed()
         entry = self._entry(repository)
         if (entry is None or not entry.path) and (helper := self._helper()) is not None:
@@ -112,12 +112,12 @@ class DockerCredentials:
         return _read_entry(entry) if entry is not None else None
 
     async def renew(self, repository: str, refused: Credentials | None) -> Credentials | None:
-        """See `CredentialSource.renew`; asked again once in a few seconds at most."""
+        """See `CredentialSource.renew`; reads the credentials again at most once in a few seconds."""
         async with self._asking:
             now = self._clock()
             if self._renewed_at is None or now - self._renewed_at >= RENEW_SECONDS:
                 found = self._from_helper
-                # Credentials that are not the refused ones have been renewed by another request.
+                # If the credentials are not the refused ones, another request has renewed them.
                 if found is None or found.credentials in (refused, None):
                     self._renewed_at = now
                     self._from_helper = None
@@ -125,7 +125,7 @@ class DockerCredentials:
         return await self.find(repository)
 
     def _reload_if_changed(self) -> None:
-        """Read the file again if it has changed."""
+        """Reload the file if it has changed."""
         now = self._clock()
         if now - self._polled_at < POLL_SECONDS:
             return
@@ -139,7 +139,7 @@ class DockerCredentials:
         try:
             document = _load(self._path)
         except (OSError, ValueError) as error:
-            # Half a file is there while it is written; what was read last is better than nothing.
+            # The file may be incomplete while it is being written; the previous contents stay in use.
             if is_new:
                 log.warning("remote.docker_config.unreadable", path=str(self._path), error=str(error))
             return
@@ -154,13 +154,13 @@ class DockerCredentials:
             for key in self._keys:
                 for spelled, helper in helpers.items():
                     if spelled == key or _parse_key(spelled) == (key, ""):
-                        # An empty name takes the registry out of the store, as docker reads it.
+                        # An empty name excludes the registry from the store, as in docker.
                         return str(helper) if helper else None
         store = self._document.get("credsStore")
         return str(store) if store else None
 
     async def _ask_helper(self, helper: str) -> Credentials | None:
-        """Ask the helper once for all; what it answered counts until it is refused, and its failure for seconds."""
+        """Run the helper once; reuse its credentials until they are refused, and its failure for a few seconds."""
         async with self._asking:
             answer = self._from_helper
             is_old = answer is not None and answer.error is not None and self._clock() - answer.at >= RENEW_SECONDS
@@ -169,7 +169,7 @@ class DockerCredentials:
         if answer.error is not None:
             error = type(answer.error)(answer.error.message)
             if isinstance(error, Unavailable):
-                # The answer to another attempt would be the same for the next seconds.
+                # Another attempt would have the same result for the next seconds.
                 error.is_final = True
             raise error
         return answer.credentials
@@ -186,7 +186,7 @@ class DockerCredentials:
         return _HelperResult(None, None, self._clock())
 
     def _entry(self, repository: str) -> _Entry | None:
-        """The entry for the smallest part of the registry that holds the repository."""
+        """Return the most specific entry that covers the repository."""
         if repository not in self._entries_by_repository:
             if len(self._entries_by_repository) >= _MAX_REPOSITORIES:
                 self._entries_by_repository.clear()
@@ -202,7 +202,7 @@ class DockerCredentials:
         return min(fitting, key=lambda entry: (-len(entry.path), entry.rank), default=None)
 
     def _entries(self) -> Iterator[_Entry]:
-        """The entries of this registry that hold something."""
+        """Yield this registry's entries that hold credentials."""
         auths = self._document.get("auths")
         for key, content in auths.items() if isinstance(auths, dict) else ():
             host, path = _parse_key(key)
@@ -236,16 +236,16 @@ def _keys(host: str, default_port: int) -> list[str]:
 
 
 def _helper_keys(hosts: list[str]) -> list[str]:
-    """Return the keys for which a helper is asked: docker's own key for Docker Hub, else the host."""
+    """Return the keys to ask a helper for: docker's own key for Docker Hub, otherwise the host."""
     if hosts[0] in DOCKER_HUB_HOSTS:
         return [DOCKER_HUB_KEY, *hosts]
     return [hosts[0], f"https://{hosts[0]}"]
 
 
 def _parse_key(key: str) -> tuple[str, str]:
-    """The host of a key, and the part of the registry that it is for.
+    """Return the host of a key, and the part of the registry that it covers.
 
-    Docker has written URLs and hosts: `https://host/v1/` and `host` mean all of the registry.
+    Docker has written URLs and hosts: `https://host/v1/` and `host` both cover all of the registry.
     """
     host, _, path = _SCHEME.sub("", key.strip(), count=1).partition("/")
     path = path.strip("/")
@@ -276,5 +276,5 @@ def _decode(key: str, auth: str) -> tuple[str, str]:
         decoded = ""
     username, separator, password = decoded.partition(":")
     if not separator:
-        raise Refused(f"auths[{key}].auth of the docker configuration must be the base64 form of user:password")
+        raise Refused(f"auths[{key}].auth of the docker configuration must be user:password in base64")
     return username, password.rstrip("\0")

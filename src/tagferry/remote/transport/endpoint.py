@@ -1,4 +1,4 @@
-"""Where a registry is and how to talk to it."""
+"""A registry's address, credentials and connection settings."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What proves who is calling: a user with a password, or an OAuth2 refresh token ("identity token")."""
+    """The caller's credentials: a user with a password, or an OAuth2 refresh token ("identity token")."""
 
     username: str = ""
     password: str = field(default="", repr=False)
@@ -24,7 +24,7 @@ class Credentials:
 
 
 class CredentialSource(Protocol):
-    """Where the credentials of one registry come from. They may depend on the repository, and change."""
+    """The source of one registry's credentials. They may depend on the repository, and change."""
 
     @property
     def origin(self) -> str:
@@ -35,13 +35,13 @@ class CredentialSource(Protocol):
         """Return the credentials for a repository (for the registry as a whole if empty), or None for anonymous.
 
         Raises:
-            Unavailable: they cannot be had now.
-            Refused: they cannot be had at all.
+            Unavailable: they cannot be obtained now.
+            Refused: they cannot be obtained at all.
         """
         ...
 
     async def renew(self, repository: str, refused: Credentials | None) -> Credentials | None:
-        """Return the credentials after some were refused; the same ones if there are no newer ones.
+        """Return new credentials after some were refused; the same ones if there are no newer ones.
 
         Raises:
             Unavailable, Refused: as for `find`.
@@ -51,7 +51,7 @@ class CredentialSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FixedCredentials:
-    """Credentials that count for every repository of a registry and do not change."""
+    """Fixed credentials for all repositories of a registry."""
 
     credentials: Credentials | None
 
@@ -71,29 +71,28 @@ class FixedCredentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A registry's address and the terms on which it is used.
+    """A registry's address and connection settings.
 
     Attributes:
-        name: what to call the registry to a person; unique in the process.
+        name: the registry's name in messages; unique in the process.
         url: `https://host[:port]` or `http://host[:port]`, with neither path nor query.
-        credentials: what is sent to the registry, or where that comes from; None to call anonymously.
-        ca_file: PEM file with authorities to trust in addition to the system's.
-        ca_only: trust those in `ca_file` alone.
-        insecure_skip_verify: take any TLS certificate.
-        client_certificate: PEM file with the certificate that the registry's host and its token server may see.
-        client_key: PEM file with its key.
-        proxy: the URL of a proxy for everything, also where the registry leads elsewhere; `none` for no proxy; None
-            for what the environment says.
-        token_hosts: other hosts that may get the credentials as token servers, and may be at any address.
-        redirect_hosts: hosts to which the registry may lead whatever their addresses are.
+        credentials: the credentials or their source; None for anonymous.
+        ca_file: PEM file of authorities to trust in addition to the system's.
+        ca_only: trust only the authorities in `ca_file`.
+        insecure_skip_verify: accept any TLS certificate.
+        client_certificate: PEM file of the certificate to present to the registry's host and its token server.
+        client_key: PEM file of its key.
+        proxy: the URL of a proxy for all requests, including redirected ones; `none` for no proxy; None to use the
+            environment.
+        token_hosts: other hosts that may receive the credentials as token servers, and may have any address.
+        redirect_hosts: hosts to which the registry may redirect, whatever their addresses are.
         connect_timeout: seconds to wait for a connection.
-        read_timeout: seconds without a byte moving after which a request is given up.
-        min_bytes_per_second: the slowest rate of a body while it is waited for, measured over `read_timeout` seconds; 0
-            for none.
-        request_timeout: seconds that a request may take as a whole, unless it carries a blob.
-        max_connections: requests at the same time; uploads have as many again of their own, because an upload may
-            wait for a download from the same registry.
-        chunk_size: bytes of one part of an upload to a registry that does not take a blob in one piece.
+        read_timeout: seconds without a transferred byte after which a request fails.
+        min_bytes_per_second: minimum rate of a body, measured over `read_timeout` seconds of waiting; 0 for none.
+        request_timeout: seconds that a whole request may take, unless it carries a blob.
+        max_connections: maximum number of concurrent requests; uploads have as many slots of their own, because an
+            upload may wait for a download from the same registry.
+        chunk_size: bytes per part of an upload to a registry that does not accept whole blobs.
     """
 
     name: str
@@ -116,7 +115,7 @@ class Endpoint:
 
     @property
     def credential_source(self) -> CredentialSource:
-        """Where the credentials come from."""
+        """The source of the credentials."""
         held = self.credentials
         return FixedCredentials(held) if held is None or isinstance(held, Credentials) else held
 
@@ -130,16 +129,16 @@ class Endpoint:
             raise Invalid("max_connections", "must be at least 1", self.max_connections)
 
     def may_get_credentials(self, url: str) -> bool:
-        """Return whether a token server at this URL may get the credentials, and be quoted."""
+        """Return whether a token server at this URL may receive the credentials, and be quoted."""
         return may_get_credentials(origin_of(self.url), origin_of(url), HostList(self.token_hosts))
 
     def names_token_server(self, url: str) -> bool:
-        """Return whether the configuration itself names a token server at this URL."""
+        """Return whether the configuration names a token server at this URL."""
         return HostList(self.token_hosts).covers(origin_of(url)) and self.may_get_credentials(url)
 
     @property
     def tls(self) -> ClientTls:
-        """Whom to trust, and what to show, where it is reached over TLS."""
+        """Its TLS settings."""
         return ClientTls(
             ca_file=self.ca_file,
             ca_only=self.ca_only,
@@ -149,6 +148,6 @@ class Endpoint:
         )
 
     def check(self) -> None:
-        """Raise Invalid where a file or a proxy is of no use; names the setting or the environment's variable."""
+        """Raise Invalid if a file or a proxy is unusable; names the setting or the environment variable."""
         self.tls.check()
         Proxies(self.proxy).find(origin_of(self.url))

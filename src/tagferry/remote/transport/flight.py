@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class Flight:
-    """Has one of several requests do some work; a failure counts for all that waited for it meanwhile.
+    """Lets one of several concurrent requests do some work; they share its failure.
 
-    Each of them gets an error of its own, because their attempts are counted apart. If the one that does the work is
-    cancelled, the next one does it.
+    Each request raises its own copy of the error, because their attempts are counted separately. If the request that
+    does the work is cancelled, the next one does it.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Flight:
         self._failure: TagferryError | None = None
 
     async def run(self, ready: Callable[[], T | None], work: Callable[[], Awaitable[T]]) -> T:
-        """Return what is ready, else the result of the work; raises what the work raises."""
+        """Return the current result if there is one; otherwise do the work, or wait for it."""
         failures = self._failures
         async with self._lock:
             if (found := ready()) is not None:

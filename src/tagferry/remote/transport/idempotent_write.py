@@ -1,4 +1,4 @@
-"""Writes whose answer was lost: what came of them is looked up before they are sent again, or fail."""
+"""Writes whose response may be lost: their outcome is looked up before they are sent again or fail."""
 
 from collections.abc import Awaitable, Callable
 
@@ -9,20 +9,21 @@ from tagferry.remote.transport.retry import Retries
 
 
 class WriteNotApplied(Unavailable):
-    """The registry answered that it has not taken a write, and may take it a moment later."""
+    """The registry responded that it has not applied a write, and may apply it a moment later."""
 
 
 class IdempotentWrite:
     """A write that leaves the registry in the same state however often it is sent.
 
     Args:
-        retries: the policy by which it is sent again.
-        send: sends it once.
-        is_done: asks the registry, once, whether it is as the write leaves it. Raises Conflict where others have
-            written what a guarded write must not replace.
-        is_guarded: whether the registry is looked at before anything is sent a second time, whatever came of the first
-            one, and nothing is sent while that is not possible.
-        may_be_done: whether the registry may refuse the write because it is as the write leaves it already.
+        retries: the retry policy.
+        send: sends the write once.
+        is_done: asks the registry once whether it is in the state that the write leaves. Raises Conflict if someone
+            else has written what a guarded write must not replace.
+        is_guarded: look at the registry before every further attempt, whatever the first one's outcome, and send
+            nothing while that is not possible.
+        may_be_done: whether the registry may refuse the write because its state is already the one that the write
+            leaves.
     """
 
     def __init__(
@@ -43,16 +44,16 @@ class IdempotentWrite:
         self._is_outcome_unknown = False
 
     async def run(self) -> Answer | None:
-        """Send until there is an answer.
+        """Send the write until there is a response.
 
         Returns:
-            The answer, or None where an earlier answer was lost, or the write refused, and the registry is found as the
-            write leaves it. A refusal after a lost answer is one of the second write, which an immutable tag does not
-            allow.
+            The response. None if a response was lost or the write was refused, and the registry is in the state that
+            the write leaves: a refusal after a lost response is that of the second write, which an immutable tag
+            forbids.
 
         Raises:
-            Conflict: others have written what a guarded write must not replace.
-            TagferryError: as `send` does.
+            Conflict: someone else has written what a guarded write must not replace.
+            TagferryError: as `send` raises it.
         """
         try:
             return await self._retries.run(self._attempt)

@@ -1,4 +1,4 @@
-"""Lists that come in pages (distribution-spec 1.1, "Listing Tags" and "Listing Referrers"; `_catalog` likewise)."""
+"""Paginated lists (distribution-spec 1.1, "Listing Tags" and "Listing Referrers"; also `_catalog`)."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,15 +20,15 @@ Fetch = Callable[[Call], Awaitable[Answer]]
 
 
 class EndlessList(Unavailable):
-    """Pages of a list that name each other without an end."""
+    """The pages of a list do not end."""
 
 
 class ListTooLong(EndlessList):
-    """A list that is longer than any that is read."""
+    """A list is too long to be read."""
 
 
 class NotAList(Unavailable):
-    """An answer that is not the list that was asked for, though its status says so."""
+    """A response is not the requested list, despite its status."""
 
 
 async def pages(
@@ -40,22 +40,22 @@ async def pages(
     most_bytes: int = bounds.TAG_LIST_BYTES,
     bound: str = "tag_list_bytes",
 ) -> AsyncIterator[Answer]:
-    """The answers to a request and to those that its Link headers lead to.
+    """Yield the response to a request and to the requests for its next pages.
 
-    Every page is asked of the host that answered before: of a link that names another one, which is how registries
-    behind a proxy name themselves, only path and query count. No link is followed twice.
+    All pages are requested from the host of the first response: if a link names another host, as registries behind a
+    proxy do, only its path and query are used. No link is followed twice.
 
     Args:
         transport: the registry.
         first: the request for the first page.
         fetch: sends one request; `transport.fetch` by default.
-        most: how many pages there may be.
-        most_bytes: how many bytes all pages may have together.
-        bound: the name of that bound.
+        most: maximum number of pages.
+        most_bytes: maximum size of all pages together.
+        bound: the name of that bound in the metrics.
 
     Raises:
-        EndlessList: the links have no end, so the list would not be complete.
-        ListTooLong: the pages have too many bytes.
+        EndlessList: the links do not end, so the list would be incomplete.
+        ListTooLong: the pages are too large.
     """
     fetch = fetch or transport.fetch
     seen = {first.url, transport.resolve(first.url)}
@@ -66,7 +66,7 @@ async def pages(
         left -= len(answer.body)
         if left < 0:
             raise list_too_long(transport, call, f"more than {most_bytes} bytes", bound=bound)
-        # Not after it: who reads the pages may be cancelled in between.
+        # Before the yield, since the consumer may be cancelled there.
         answer.release()
         yield answer
         link = _next(answer)
@@ -74,40 +74,40 @@ async def pages(
             return
         url = _at_same_host(transport, link, answer.url or transport.resolve(call.url))
         if url in seen:
-            raise EndlessList(f"registry {transport.name} named a next page that leads astray: asked to {call.task}")
+            raise EndlessList(f"registry {transport.name} returned an invalid next-page link when asked to {call.task}")
         seen.add(url)
         call = replace(call, url=url)
-    raise EndlessList(f"registry {transport.name} named more than {most} pages when asked to {call.task}")
+    raise EndlessList(f"registry {transport.name} returned more than {most} pages when asked to {call.task}")
 
 
 def has_next_page(page: Answer) -> bool:
-    """Return whether a page has a link to a next one."""
+    """Return whether a page links to a next one."""
     return _next(page) is not None
 
 
 def list_too_long(transport: Transport, call: Call, what: str, *, bound: str) -> ListTooLong:
-    """The error of a list that is too long, with what there is too much of, and the name of the bound."""
+    """Return the error for a list that is too long, and count it under the name of the bound."""
     BOUND_REACHED.labels(bound=bound).inc()
     return ListTooLong(f"registry {transport.name} answered {what} when asked to {call.task}", is_retryable=False)
 
 
 def too_many_names(transport: Transport, call: Call) -> ListTooLong:
-    """The error of a list of too many names."""
+    """Return the error for a list of too many names."""
     return list_too_long(transport, call, f"more than {bounds.TAG_LIST_NAMES} names", bound="tag_list_names")
 
 
 def require_bounded(transport: Transport, call: Call, page: Answer) -> None:
-    """Make sure that a page has not too many names, before it is parsed: each takes much more memory then.
+    """Check the number of names on a page before it is parsed, since parsed names take much more memory.
 
     Raises:
-        ListTooLong: it has more.
+        ListTooLong: there are too many names.
     """
     if page.body.count(b",") > bounds.TAG_LIST_NAMES:
         raise too_many_names(transport, call)
 
 
 def not_a_list(transport: Transport, call: Call, page: Answer) -> NotAList:
-    """The error of an answer that is not the list that was asked for."""
+    """Return the error for a response that is not the requested list."""
     message = one_line(page.media_type, 100) or "no media type"
     return NotAList(
         f"registry {transport.name} answered {page.status} with no list ({message}) when asked to {call.task}"

@@ -1,7 +1,7 @@
-"""How many requests a second a host grants, learned from its refusals (as in congestion control).
+"""A limit on requests per second to a host, learned from its refusals (as in congestion control).
 
-A host is asked as fast as it answers until it refuses a request for coming too often. From then on requests start one
-by one at a little less than the rate that it granted before, and faster and faster while nothing is refused.
+Requests are not limited until the host refuses one as too frequent. Then they start one by one, at slightly less than
+the rate that was granted before, and the rate grows at an increasing pace while nothing is refused.
 """
 
 import asyncio
@@ -9,35 +9,35 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 
 MAX_HOSTS = 32
-"""Other hosts than the registry's own whose limits are remembered."""
+"""Maximum number of hosts other than the registry itself whose limits are remembered."""
 MIN_LIMIT = 1.0
-"""Requests a second that are tried at least, however few were granted: one refusal more costs less than the wait."""
+"""Minimum limit in requests per second, however few were granted: another refusal costs less than the wait."""
 RESTART_LIMIT = 10.0
-"""Requests a second with which to begin again at a host that was down, which says nothing about how many it grants."""
+"""Limit for a host that was down, which does not show how many requests it grants."""
 _MARGIN = 0.9
 """The part of the granted rate that is used next."""
 _LARGEST_CUT = 0.7
-"""The part of a known rate that is kept at least: what was granted lately may say too little."""
+"""The minimum part of a known limit that is kept, since the recently granted rate may be too low."""
 _ACCELERATION = 0.05
-"""By how much a second the growth of the rate grows, as a part of the rate, for each second without a refusal."""
+"""Increase of the growth rate, per second and for each second without a refusal."""
 _FIRST_ACCELERATION = 0.2
-"""The same after the first refusal, when one has only begun to find out."""
+"""The same after the first refusal, while the host's limit is still unknown."""
 _FASTEST_GROWTH = 1.0
 _UNLIMITED = 1000.0
-"""Requests a second from which on a rate is no limit."""
+"""Requests per second at which a limit is dropped."""
 _IDLE_SECONDS = 1.0
-"""Without an answer for so long, a host was not used to its limit."""
+"""A host without a response for this long was not used to its limit."""
 
 
 class RequestLimiter:
-    """Lets requests to one host start as often as it grants, and none while it asks to be left alone.
+    """Starts requests to one host as often as it grants them, and none while it asks for a pause.
 
     Args:
         sleep: waits for seconds.
-        clock: seconds, monotonic.
+        clock: monotonic seconds.
 
     Attributes:
-        limit: requests a second; None while no limit is known.
+        limit: requests per second; None while no limit is known.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class RequestLimiter:
         self.limit: float | None = None
 
     def restore(self, limit: float) -> None:
-        """Begin with a limit that an earlier process has found, in requests a second; it grows as any other."""
+        """Begin with the limit that an earlier process learned, in requests per second; it grows like any other."""
         if self.limit is None and self._refused_at is None and limit < _UNLIMITED:
             self.limit = max(limit, MIN_LIMIT)
             self._settled_at = self._grown_at = self._clock()
 
     def record_success(self) -> None:
-        """Note that a request was not refused."""
+        """Record a request that was not refused."""
         now = self._clock()
         if now - self._answered_at > _IDLE_SECONDS and self._refused_at is None and not self._is_contended(now):
             self._began_at, self._granted = now, 0
@@ -75,14 +75,14 @@ class RequestLimiter:
             self._grow(self.limit, now)
 
     def record_refusal(self, seconds: float, *, min_limit: float = MIN_LIMIT) -> bool:
-        """Note that a request was refused, or that the next one would be.
+        """Record that a request was refused, or that the next one would be.
 
         Args:
-            seconds: how long the host asks to be left alone.
-            min_limit: requests a second to continue with at least.
+            seconds: the pause that the host asks for.
+            min_limit: minimum limit after the pause, in requests per second.
 
         Returns:
-            Whether this is a new refusal; those that follow at once belong to requests that were under way by then.
+            Whether this is a new refusal; those that follow immediately belong to requests that were already in flight.
         """
         now = self._clock()
         is_new = self._refused_at is None
@@ -92,12 +92,12 @@ class RequestLimiter:
         return is_new
 
     async def acquire(self) -> None:
-        """Wait until a request may start; those who wait go one after another."""
+        """Wait until a request may start; requests start in the order of their calls."""
         if self.limit is None and self._refused_at is None:
             return
         async with self._queue:
             until = None
-            # It may be asked for a longer time meanwhile.
+            # The pause may be extended in the meantime.
             while (start := max(self._quiet_until, self._next_at)) != until and start > self._clock():
                 until = start
                 await self._sleep(start - self._clock())
@@ -108,10 +108,10 @@ class RequestLimiter:
                 self._next_at = now + 1 / self.limit
 
     def _settle(self, refused_at: float, now: float) -> None:
-        """Choose the rate after a refusal, once all that was under way then has been answered.
+        """Choose the limit after a refusal, once the requests in flight at that time have been answered.
 
-        What was granted since the time before in which the host was left alone, over that time and the one that it asks
-        for now, is what it grants in the long run, whether it counts in windows or fills a bucket.
+        The requests granted since the previous pause, divided by that time plus the new pause, are what the host grants
+        in the long run, whether it counts in windows or fills a bucket.
         """
         seconds = refused_at - self._began_at + self._asked_to_wait
         chosen = _MARGIN * max(1, self._granted) / max(seconds, _IDLE_SECONDS)
@@ -124,7 +124,7 @@ class RequestLimiter:
         self._granted = 0
 
     def _grow(self, limit: float, now: float) -> None:
-        # A limit that nothing waits for is not tested by what is granted.
+        # A limit that no request waits for is not tested.
         if self._is_contended(now):
             growth = min(_FASTEST_GROWTH, self._acceleration * (now - self._settled_at))
             limit *= 1 + growth * min(now - self._grown_at, _IDLE_SECONDS)
@@ -132,12 +132,12 @@ class RequestLimiter:
         self._grown_at = now
 
     def _is_contended(self, now: float) -> bool:
-        """Return whether a request that came now would have to wait."""
+        """Return whether a new request would have to wait."""
         return self._next_at > now or self._queue.locked()
 
 
 class HostLimiters:
-    """The rates of the other hosts that a registry leads to: its storage and its token server.
+    """The limiters of the other hosts of a registry: its storage and its token server.
 
     Args:
         sleep: waits for seconds.
@@ -148,7 +148,7 @@ class HostLimiters:
         self._limiters: dict[Hashable, RequestLimiter] = {}
 
     def of(self, host: Hashable) -> RequestLimiter:
-        """Return a host's rate; of more hosts than `MAX_HOSTS`, the one that was met first is forgotten."""
+        """Return a host's limiter; the oldest of more than `MAX_HOSTS` is dropped."""
         if host not in self._limiters:
             while len(self._limiters) >= MAX_HOSTS:
                 del self._limiters[next(iter(self._limiters))]

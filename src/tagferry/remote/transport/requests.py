@@ -1,9 +1,9 @@
-"""One request to a registry, with everything that callers need not know: connections, redirects, retries, errors.
+"""Requests to one registry: connections, redirects, retries and errors.
 
-Authorization is in `access`, which sends each request through this module.
+`authorization` adds the authorization, and sends each request through this module.
 
-What leaves this module is an answer whose status the caller asked for, or one of tagferry's errors. Every error's
-sentence names the registry and what it was asked to do.
+The result is a response with a status that the caller accepts, or a `TagferryError` whose message names the registry
+and the task.
 """
 
 import asyncio
@@ -47,13 +47,13 @@ from tagferry.remote.transport.throttle import Slots, Throttle, record_response
 from tagferry.tls import ClientContexts
 
 HIGH_LATENCY_SECONDS = 0.01
-"""A registry whose answers take at least this long to begin counts as far away."""
+"""Response time from which a registry counts as one with a high latency."""
 _MIN_COMMIT_RATE = 20e6
-"""Bytes a second that a registry is expected to check and store at least, once it has a whole blob."""
+"""Minimum rate, in bytes per second, at which a registry is expected to verify and store a whole blob."""
 
 
 class StreamRedirected(Unavailable):
-    """A stream was redirected after some of it had been sent: send it from its beginning to `url`."""
+    """A stream was redirected after some of it had been sent: send it again to `url`, from its beginning."""
 
     def __init__(self, message: str, *, method: str, url: str) -> None:
         super().__init__(message)
@@ -62,14 +62,14 @@ class StreamRedirected(Unavailable):
 
 
 class Transport:
-    """Sends requests to one registry; made anywhere, it opens its connections in the loop that first uses it."""
+    """Sends requests to one registry; connections belong to the event loop of the first request."""
 
     def __init__(self, endpoint: Endpoint, *, retry: Retry) -> None:
         self.endpoint = endpoint
         self.retry = Retries(retry, RetryBudget())
         self._own = urlsplit(endpoint.url)
         origin = origin_of(endpoint.url)
-        # A registry on port 80 that leads on to port 443 of the same host is more careful than its configuration.
+        # A registry on port 80 that redirects to port 443 of the same host is more secure than its configuration.
         self._origins = {origin, ("https", origin[1], 443)} if origin[::2] == ("http", 80) else {origin}
         self._expects_continue, self._may_expect_continue = False, True
         self._origin = origin
@@ -96,7 +96,7 @@ class Transport:
         self._large_answers = asyncio.Semaphore(bounds.LARGE_ANSWERS)
         self._pool: ConnectionPool | None = None
         self.round_trip: float | None = None
-        """Seconds that the registry's quickest answer so far took to begin; None before the first."""
+        """Seconds until the registry's fastest response began; None before the first response."""
 
     @property
     def name(self) -> str:
@@ -105,7 +105,7 @@ class Transport:
 
     @property
     def high_latency(self) -> bool | None:
-        """Whether what is sent takes noticeably long to get there; None while that is not known."""
+        """True if the registry has a noticeable latency; None while it is unknown."""
         return None if self.round_trip is None else self.round_trip >= HIGH_LATENCY_SECONDS
 
     async def close(self) -> None:
@@ -115,12 +115,12 @@ class Transport:
             self._pool = None
 
     def upload_slot(self) -> Slots:
-        """What a request with a stream for a body is sent under; taken before the stream's source is opened."""
+        """Return the slots for requests with a stream; acquire one before opening the stream's source."""
         return self._throttle.uploads
 
     @property
     def limiter(self) -> RequestLimiter:
-        """How many requests a second the registry itself grants."""
+        """The rate limiter of the registry itself."""
         return self._throttle.limiter
 
     async def wait_for_rate(self) -> None:
@@ -128,17 +128,17 @@ class Transport:
         await self._throttle.limiter.acquire()
 
     def resolve(self, location: str, base: str = "") -> str:
-        """The absolute URL that a Location or Link of this registry means.
+        """Return the absolute URL of a Location or Link.
 
-        A registry behind a proxy that ends TLS may call itself `http`: its own host is asked in the way in which
-        it was configured, so that nothing travels in clear that did not before.
+        A registry behind a proxy that terminates TLS may name itself with `http`. Its own host is always requested with
+        the configured scheme, so that nothing is sent in clear that was not before.
 
         Raises:
-            Unavailable: this is no http or https address.
+            Unavailable: the URL is not a valid http or https URL.
         """
         if len(location) > bounds.ADDRESS_CHARACTERS:
             raise Unavailable(
-                f"registry {self.name} named an address of more than {bounds.ADDRESS_CHARACTERS} characters"
+                f"registry {self.name} returned a URL of more than {bounds.ADDRESS_CHARACTERS} characters"
             )
         try:
             location = encoded(location)
@@ -150,15 +150,15 @@ class Transport:
             if url.scheme in PORTS and url.hostname:
                 origin_of(url.geturl())
         except (ValueError, Invalid):
-            raise Unavailable(f"registry {self.name} named an address that cannot be read") from None
+            raise Unavailable(f"registry {self.name} returned an invalid URL") from None
         if url.scheme not in PORTS or not url.hostname or len(url.hostname) > LONGEST_HOST:
-            raise Unavailable(f"registry {self.name} named an address that is not of the web")
+            raise Unavailable(f"registry {self.name} returned a URL that is not http or https")
         if self._own.scheme == "https" and url.scheme == "http" and url.hostname == self._own.hostname:
             url = url._replace(scheme="https", netloc=self._own.netloc)
         return url._replace(fragment="").geturl()
 
     def is_own(self, url: str) -> bool:
-        """Whether the registry itself answers there, so that it may see its credentials."""
+        """Return whether a URL is the registry's own, so that it may receive the credentials."""
         return origin_of(url) in self._origins
 
     def _is_same(self, first: str, url: str) -> bool:
@@ -169,19 +169,19 @@ class Transport:
         return base.startswith((f"{self._base}/", "/")) or not base
 
     async def fetch(self, call: Call, *, once: bool = False, holds_slot: bool = False) -> Answer:
-        """Send a request and read its whole answer.
+        """Send a request and read its whole response.
 
         Args:
             call: the request.
-            once: do not try again.
+            once: do not retry.
             holds_slot: the caller holds an upload slot, under which this is sent.
 
         Raises:
             Unavailable: a temporary fault that outlasted the retries.
-            Refused, Invalid, Unsupported, NotFound: see `answer.failure`.
+            Refused, Invalid, Unsupported, NotFound: see `response.failure`.
         """
         if isinstance(call.body, Stream):
-            # Whoever sends a stream holds an upload slot by now, and a stream cannot be sent again.
+            # The caller of a stream holds an upload slot already, and a stream cannot be sent again.
             return await self._read(call, await self._authorized.send(call))
 
         async def attempt() -> Answer:
@@ -194,11 +194,11 @@ class Transport:
 
     @asynccontextmanager
     async def open(self, call: Call, *, once: bool = False) -> AsyncIterator[tuple[Answer, Body]]:
-        """Send a request and hand out its answer's body as it comes; retries end where the body begins.
+        """Send a request and yield its response with a streamed body; it is not retried after the body has begun.
 
         Args:
             call: the request.
-            once: do not try again.
+            once: do not retry.
         """
 
         async def attempt() -> tuple[AsyncExitStack, Response]:
@@ -223,7 +223,7 @@ class Transport:
         return self._authorized.identity
 
     def expect_writes(self, repository: str) -> None:
-        """Ask for permission to write to a repository from now on, whatever the question about it."""
+        """Include write access to a repository in all later token requests for it."""
         self._authorized.expect_writes(repository)
 
     def expects_writes(self, repository: str) -> bool:
@@ -231,11 +231,11 @@ class Transport:
         return self._authorized.expects_writes(repository)
 
     async def user(self, repository: str) -> str:
-        """Return how a message names the user whose credentials are used for a repository."""
+        """Return the name of the user for a repository, as it appears in messages."""
         return await self._authorized.user(repository)
 
     async def sign_in(self) -> None:
-        """Authenticate, without asking for anything else; raises Refused where the credentials are not accepted."""
+        """Authenticate without another request; raise Refused if the credentials are not accepted."""
 
         async def attempt() -> None:
             async with self._throttle.requests:
@@ -244,15 +244,15 @@ class Transport:
         await self.retry.run(attempt)
 
     def failure(self, call: Call, answer: Answer) -> TagferryError:
-        """The error that an answer means, for callers that accept a status and then do not know what to do."""
+        """Return the error for a response, for callers that accept its status and then cannot handle it."""
         is_trusted = call.is_for_token and self.endpoint.may_get_credentials(answer.url)
         if answer.url and not (is_trusted or self.is_own(answer.url)):
-            # The text of another host's error may hold what no user here should read, so that only its status counts.
+            # The error text of another host may include what users here should not read, so only its status is used.
             answer = replace(answer, body=b"")
         return self._authorized.with_permission_hint(call, failure(self._display_name(answer.url), call.task, answer))
 
     def _display_name(self, url: str) -> str:
-        """Return how a message names the registry; with the proxy that may have answered at the URL instead."""
+        """Return the registry's name in messages, with the proxy that may have sent the response."""
         try:
             proxy = self._proxies.find(origin_of(url)) if url.startswith("http:") else None
         except Invalid:
@@ -260,10 +260,10 @@ class Transport:
         return self.name if proxy is None else f"{self.name} (through proxy {proxy})"
 
     async def _send_with_redirects(self, call: Call, url: str, authorization: str | None) -> Response:
-        """Send, and follow redirects with the same method and body, as Go's client does for 307 and 308.
+        """Send a request and follow redirects with the same method and body, as Go's client does for 307 and 308.
 
-        That client makes a GET without a body of a POST that is answered 301 or 302, which opens no upload: what
-        writes stays what it is here. 303 says that the answer is elsewhere, so it is asked for by GET.
+        After 301 and 302, Go's client turns a POST into a GET without a body, which opens no upload; here, a write
+        keeps its method. 303 names another resource as the response, which is requested by GET.
 
         Raises:
             StreamRedirected: the body is a stream that has begun.
@@ -272,10 +272,10 @@ class Transport:
         for _ in range(MAX_REDIRECTS + 1):
             if not call.is_content and self._own.scheme == "https" and url.startswith("http:"):
                 raise Refused(
-                    f"registry {self.name} leads to http://{host_of(url)}, without TLS, when asked to {call.task}"
+                    f"registry {self.name} redirected to http://{host_of(url)}, without TLS, when asked to {call.task}"
                 )
-            # Storage that is addressed by a signed URL refuses a foreign Authorization, and must not learn it. Nor may
-            # it have something done in our name by leading back, so what was left behind once stays so.
+            # Storage with signed URLs refuses a foreign Authorization, and must not receive it. Nor may it trigger an
+            # authorized request by redirecting back, so an authorization that was dropped once stays dropped.
             authorization = authorization if self._is_same(first, url) else None
             secret = {"Authorization": authorization} if authorization else {}
             response = await self._send(call, url, {**call.headers, **secret})
@@ -291,17 +291,17 @@ class Transport:
         raise Unavailable(f"registry {self.name} redirected more than {MAX_REDIRECTS} times when asked to {call.task}")
 
     def _redirected_call(self, call: Call, status: int, url: str) -> Call:
-        """Return the request to send to the address of a redirect."""
+        """Return the request to send to the target of a redirect."""
         if status == 303 and call.writes:
             return replace(call, method="GET", headers={}, body=b"", redirects=True)
         self._expects_continue = self._expects_continue or call.writes
         if isinstance(call.body, Stream) and call.body.has_begun:
-            message = f"registry {self.name} led to {host_of(url)} in the middle, when asked to {call.task}"
+            message = f"registry {self.name} redirected to {host_of(url)} in the middle of the request to {call.task}"
             raise StreamRedirected(message, method=call.method, url=url)
         return call
 
     def _may_send_again(self, call: Call, response: Response) -> bool:
-        """Return whether a server refused a stream only because it was asked first, and note not to do that again."""
+        """Return whether a server refused a stream only because of `Expect`, and do not send that header again."""
         body = call.body
         if not isinstance(body, Stream) or response.status != 417 or body.has_begun:
             return False
@@ -335,7 +335,7 @@ class Transport:
         except ConnectionFailed as fault:
             error = self._error_of(call, fault)
             if isinstance(error, Unavailable) and self._circuits.is_open(origin):
-                # The caller decides whether to wait further, since it may hold what others need meanwhile.
+                # The caller decides whether to keep waiting, since it may hold resources that others need.
                 error.is_final = True
             raise error from fault
         if isinstance(body, Stream) and body.got_continue is False:
@@ -351,7 +351,7 @@ class Transport:
         return response
 
     def _update_zone(self, response: Response) -> None:
-        """Note where the registry is; one that was at a public address once counts as public from then on."""
+        """Record the registry's zone; a registry that was at a public address once stays public."""
         if self._proxies.find(origin_of(response.url)) is not None or response.peer is None:
             zone = zone_of_host(self._origin[1]) or Zone.PUBLIC
         else:
@@ -359,7 +359,7 @@ class Transport:
         self._zone = zone if self._zone is None else min(zone, self._zone)
 
     def _address_policy(self, origin: Origin) -> AddressPolicy:
-        """Where a host that the registry leads to may be."""
+        """Return the addresses allowed for a host that the registry names."""
         if self._token_hosts.covers(origin) or self._redirect_hosts.covers(origin):
             return ANY_ADDRESS
         return AddressPolicy(self._zone or Zone.PUBLIC)
@@ -368,13 +368,13 @@ class Transport:
         host = urlsplit(url).hostname
         setting = "token_hosts" if call.is_for_token else "redirect_hosts"
         return Refused(
-            f"registry {self.name} named {host_of(url)}, which is at a {fault.zone} address, when asked to "
-            f'{call.task}; if that is right, add "{host}" to {setting} of its region'
+            f"registry {self.name} named {host_of(url)}, which has a {fault.zone} address, when asked to "
+            f'{call.task}; to allow it, add "{host}" to {setting} of its region'
         )
 
     @contextmanager
     def _circuit_guard(self, call: Call) -> Iterator[None]:
-        """Make an attempt; raises Unavailable, before waiting for a slot or a token, where nothing is answered."""
+        """Make an attempt; raise Unavailable, before waiting for a slot or a token, if the circuit is open."""
         try:
             with self._circuits.guard():
                 yield
@@ -382,14 +382,14 @@ class Transport:
             raise self._error_of(call, fault) from None
 
     def _may_send_certificate(self, call: Call, url: str) -> bool:
-        """Return whether to show the client's certificate there: to the registry's host, and to its token server."""
+        """Return whether to present the client's certificate: to the registry's host and to its token server."""
         has_one = self.endpoint.client_certificate is not None
         if not has_one or urlsplit(url).hostname == self._own.hostname:
             return has_one
         return call.is_for_token and self.endpoint.may_get_credentials(url)
 
     async def _read(self, call: Call, response: Response) -> Answer:
-        """Read an answer's body, which is bounded; raises what an answer that the caller does not accept means."""
+        """Read a bounded response body; raise the error for a response that the caller does not accept."""
         wanted = response.status in call.accept and not self._is_web_page(call, response)
         is_refusal = response.status >= 400
         limit = call.limit if wanted else bounds.ERROR_BODY_BYTES
@@ -397,7 +397,7 @@ class Transport:
         try:
             body = await self._body(call, response, limit, slot, is_needed=wanted)
         except BaseException:
-            # A cancelled task may keep its frames, and so the room, until some later collection.
+            # A cancelled task may keep its frames, and so the slot, until a later garbage collection.
             slot.release()
             raise
         is_too_long = len(body) > limit
@@ -415,7 +415,7 @@ class Transport:
     async def _body(
         self, call: Call, response: Response, limit: int, slot: LargeAnswerSlot, *, is_needed: bool
     ) -> bytearray:
-        """Read a body, or a little more than so many bytes of it; a large one once there is room for it."""
+        """Read a body up to slightly more than the limit; a large one only under a slot."""
         body, most_small = bytearray(), min(limit, bounds.LARGE_ANSWER_BYTES)
         chunks, applied = response.chunks(), codings(response.headers)
         try:
@@ -427,7 +427,8 @@ class Transport:
                     await slot.acquire()
                     most_small = limit
         except ConnectionFailed as fault:
-            # An error's status says enough; its words may be lost where the registry hung up on an upload.
+            # The status of an error is sufficient; its text may be lost if the registry closed the connection of an
+            # upload.
             if is_needed and not (response.status >= 400 and isinstance(fault, ConnectionRejected)):
                 raise self._error_of(call, fault) from fault
         finally:
@@ -435,13 +436,13 @@ class Transport:
         return body
 
     def _is_web_page(self, call: Call, response: Response) -> bool:
-        """Return whether a write, or a login, was redirected to a web page for people, whose status says nothing."""
+        """Return whether a write or a login was redirected to a web page, whose status says nothing."""
         is_html = response.status == 200 and response.headers.get("Content-Type", "").startswith("text/html")
         return is_html and (call.writes or call.url == ROOT) and response.url != self.resolve(call.url)
 
     @asynccontextmanager
     async def _deadline(self, call: Call) -> AsyncIterator[None]:
-        """End a request that takes too long as a whole, however its bytes trickle."""
+        """End a request that takes too long as a whole, however slowly its bytes arrive."""
         deadline = asyncio.timeout(self.endpoint.request_timeout + call.bytes_to_verify / _MIN_COMMIT_RATE)
         try:
             async with deadline:
@@ -459,12 +460,12 @@ class Transport:
             BOUND_REACHED.labels(bound="min_bytes_per_second").inc()
             least = self.endpoint.min_bytes_per_second
             return Unavailable(
-                f"registry {self.name} moved fewer than {least} bytes a second (min_bytes_per_second of its region) "
-                f"when asked to {call.task}"
+                f"registry {self.name} transferred fewer than {least} bytes a second when asked to {call.task} "
+                "(min_bytes_per_second of its region)"
             )
         message = f"registry {self.name} could not be reached to {call.task}: {fault}"
         if isinstance(fault, CircuitOpen):
-            message = f"registry {self.name} was not asked to {call.task}, since it answers nothing at present: {fault}"
+            message = f"registry {self.name} was not asked to {call.task}, because it has stopped responding: {fault}"
         if isinstance(fault, ConnectionRejected):
             return Untrusted(message)
         error = Unavailable(

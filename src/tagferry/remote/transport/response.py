@@ -1,4 +1,4 @@
-"""What a registry answered, and which error an unwanted answer means."""
+"""The response of a registry, and the error that it means."""
 
 import asyncio
 import json
@@ -19,18 +19,18 @@ from tagferry.remote.transport.throttle import DEFAULT_WAIT
 
 
 class RateLimited(Unavailable):
-    """A registry refused a request unseen, because there were too many of them (429)."""
+    """A registry refused a request because of too many requests (429), without processing it."""
 
 
 class NotAuthenticated(Refused):
-    """A registry, or its token server, does not accept who is asking (401), whatever was asked."""
+    """A registry or its token server did not authenticate the caller (401)."""
 
 
 class LargeAnswerSlot:
-    """The room of one large answer among those of its registry that may be held at once.
+    """The memory slot of one large response, among those that a registry's requests may hold at once.
 
     Args:
-        semaphore: how many more there may be.
+        semaphore: the free slots.
     """
 
     def __init__(self, semaphore: asyncio.Semaphore) -> None:
@@ -38,12 +38,12 @@ class LargeAnswerSlot:
         self._semaphore = semaphore
 
     async def acquire(self) -> None:
-        """Wait until there is room."""
+        """Wait for a slot."""
         await self._semaphore.acquire()
         self._held = self._semaphore
 
     def release(self) -> None:
-        """Make room for another one."""
+        """Free the slot."""
         if self._held is not None:
             self._held.release()
             self._held = None
@@ -54,11 +54,11 @@ class LargeAnswerSlot:
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, headers and a body of bounded length.
+    """A status, headers and a body of bounded size.
 
     Attributes:
-        url: what answered, after all redirects; what is relative in the headers is relative to it.
-        slot: what a large answer takes at its registry.
+        url: the final URL after redirects, to which relative URLs in the headers are relative.
+        slot: the memory slot of a large response.
     """
 
     status: int
@@ -68,18 +68,18 @@ class Answer:
     slot: LargeAnswerSlot | None = field(default=None, repr=False, compare=False)
 
     def release(self) -> None:
-        """Note that a large answer is held no longer; where nobody does, that is noted when it is collected."""
+        """Free the memory slot of a large response; otherwise it is freed when the response is collected."""
         if self.slot is not None:
             self.slot.release()
 
     @cached_property
     def digest(self) -> Digest | None:
-        """The `Docker-Content-Digest`, where there is one that can be verified here."""
+        """The `Docker-Content-Digest`, if its algorithm is supported."""
         return _digest(self.headers.get("Docker-Content-Digest", ""))
 
     @property
     def length(self) -> int | None:
-        """The content's length in bytes; None if it is not declared, or is the length of compressed content."""
+        """The content's length in bytes; None if it is not declared, or is that of compressed content."""
         if codings(self.headers):
             return None
         return whole_number(self.headers.get("Content-Length", ""))
@@ -91,7 +91,7 @@ class Answer:
 
     @cached_property
     def document(self) -> dict[str, Any]:
-        """The JSON object in the body; an empty one where there is none, or one of too many values."""
+        """The JSON object in the body; empty if there is none, or one with too many values."""
         if has_too_many_values(self.body):
             BOUND_REACHED.labels(bound="json_values").inc()
             return {}
@@ -103,12 +103,12 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The registry's own error code (distribution-spec, "Error Codes"), or nothing."""
+        """The registry's error code (distribution-spec, "Error Codes"), or an empty string."""
         return str(self._error.get("code", ""))
 
     @property
     def missing(self) -> Digest | None:
-        """The digest that an error speaks of, where it names one."""
+        """The digest that an error names, if any."""
         detail = self._error.get("detail")
         named = detail.values() if isinstance(detail, dict) else [detail]
         found = (_digest(value) for value in named if isinstance(value, str))
@@ -116,7 +116,7 @@ class Answer:
 
     @property
     def explanation(self) -> str:
-        """The registry's own code and message, or what its body says in another form, as short as a sentence bears."""
+        """The registry's error code and message, or the reason in another form of body, shortened for messages."""
         parts = (self.code, str(self._error.get("message") or ""))
         message = ": ".join(part for part in parts if part) or explain(self.document, self.body, self.media_type)
         return one_line(without_secrets(message))
@@ -129,12 +129,12 @@ class Answer:
 
 
 def failure(registry: str, task: str, answer: Answer) -> TagferryError:
-    """The error that an unwanted answer means.
+    """Return the error that an unwanted response means.
 
     Returns:
-        Refused for 401 and 403, NotFound for 404 (of the kind `resource`: who knows better handles 404 itself),
-        Unsupported for 405 and 501, TooLarge for 413, RateLimited for 429, Unavailable for faults of the server,
-        Invalid for what else it refused.
+        Refused for 401 and 403, NotFound for 404 (of the kind `resource`; callers that know the kind handle 404
+        themselves), Unsupported for 405 and 501, TooLarge for 413, RateLimited for 429, Unavailable for server errors,
+        Invalid for other refusals.
     """
     message = f"{answer.status} {answer.explanation.removeprefix(str(answer.status)).strip()}".strip()
     sentence = f"registry {registry} answered {message} when asked to {task}"

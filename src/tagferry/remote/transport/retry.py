@@ -1,7 +1,7 @@
-"""When to try again: exponential backoff with full jitter, and the pauses that a registry asks for.
+"""Retries: exponential backoff with full jitter, and the pauses that a registry asks for.
 
-What is one operation to a caller may take several requests, some of them within others. Their failures are counted
-together, so that a registry that is away is asked as often for an upload as for a single request.
+A caller's operation may take several requests, some nested in others. Their failures are counted together, so that an
+unavailable registry gets as many requests for an upload as for a single request.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How often and after which pauses an operation is tried again.
+    """A retry policy.
 
     Attributes:
-        attempts: attempts in all, the first one included. One that was refused with a time to wait is not counted.
+        attempts: maximum number of attempts, including the first. Refusals with a time to wait are not counted.
         base_delay: seconds; the first pause is a random part of it, and each further one doubles the range.
-        max_delay: seconds; no pause of our own choosing is longer.
+        max_delay: seconds; the longest pause that the registry has not asked for.
         max_wait: seconds that one operation waits in all because the registry asked for it. Beyond them it fails, and
-            the error says when to come back.
+            the error says when to retry.
         sleep: waits for seconds.
-        jitter: a number from 0 to 1.
+        jitter: returns a number from 0 to 1.
     """
 
     attempts: int = 5
@@ -41,20 +41,20 @@ class Retry:
     jitter: Callable[[], float] = random.random
 
     def delay(self, failures: int) -> float | None:
-        """Seconds to wait after so many failures, or None where no attempt is left."""
+        """Return the seconds to wait after this many failures, or None if no attempt is left."""
         if failures >= self.attempts:
             return None
         return self.jitter() * min(self.max_delay, self.base_delay * 2.0 ** (failures - 1))
 
 
 class RetryBudget:
-    """The limit on all retries at one registry, so that retries do not overload a struggling registry.
+    """The budget of all retries at one registry, so that retries do not overload a struggling registry.
 
     Args:
-        capacity: retries that may follow one another at once.
-        per_second: retries that come to it in each second.
-        per_success: retries that come to it with each request that went well.
-        clock: seconds, monotonic.
+        capacity: maximum number of consecutive retries.
+        per_second: retries that are added each second.
+        per_success: retries that are added by each successful request.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class RetryBudget:
         self._counted_at = clock()
 
     def earn(self) -> None:
-        """Note that a request went well."""
+        """Record a successful request."""
         self._tokens = min(self._capacity, self._tokens + self._per_success)
 
     def spend(self) -> bool:
-        """Take one retry; False where none is left."""
+        """Take one retry; False if none is left."""
         now = self._clock()
         self._tokens = min(self._capacity, self._tokens + (now - self._counted_at) * self._per_second)
         self._counted_at = now
@@ -91,8 +91,8 @@ class Attempts:
     """The attempts of one operation at one registry, over all of its requests.
 
     Args:
-        policy: how many there may be, and when.
-        budget: what all retries at the registry may cost together.
+        policy: the retry policy.
+        budget: the budget of all retries at the registry.
     """
 
     def __init__(self, policy: Retry, budget: RetryBudget) -> None:
@@ -104,11 +104,11 @@ class Attempts:
 
     @property
     def left(self) -> int:
-        """How many attempts there may still be, the current one included."""
+        """The number of attempts left, including the current one."""
         return self._policy.attempts - self._failures
 
     def record_progress(self, size: int) -> None:
-        """Note by how many bytes the operation got further; once they are enough, earlier failures no longer count."""
+        """Record progress in bytes; after enough of it, earlier failures no longer count."""
         self._gained += size
         if self._gained >= bounds.PROGRESS_BYTES:
             self._failures = self._gained = 0
@@ -117,8 +117,8 @@ class Attempts:
         """Wait before the next attempt.
 
         Raises:
-            Unavailable: the failure, where no attempt is left. It is marked as final, so that operations around this
-                one, at other registries too, do not begin their own attempts because of it.
+            Unavailable: the failure, if no attempt is left. It is marked as final, so that enclosing operations, also
+                at other registries, are not retried because of it.
         """
         delay = None if failure.is_final else self._delay(failure)
         if delay is None:
@@ -127,7 +127,7 @@ class Attempts:
         await self._policy.sleep(delay)
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Make attempts until one succeeds, or fails finally."""
+        """Make attempts until one succeeds or fails finally."""
         while True:
             try:
                 result = await attempt()
@@ -142,7 +142,7 @@ class Attempts:
             self._waited += asked
             if self._waited > self._policy.max_wait:
                 return None
-            # A little is added, so that not all clients come back in the same instant.
+            # Jitter is added, so that clients do not all return at the same instant.
             return asked + self._policy.jitter() * min(self._policy.base_delay, asked)
         self._failures += 1
         delay = self._policy.delay(self._failures)
@@ -150,21 +150,21 @@ class Attempts:
 
 
 class Retries:
-    """A policy at work at one registry."""
+    """A retry policy applied to one registry."""
 
     def __init__(self, policy: Retry, budget: RetryBudget) -> None:
         self._policy = policy
         self._budget = budget
 
     def attempts(self) -> Attempts:
-        """The attempts of a new operation."""
+        """Return the attempts of a new operation."""
         return Attempts(self._policy, self._budget)
 
     @contextmanager
     def operation(self) -> Iterator[Attempts]:
-        """Count what fails at this registry within this block as attempts of one operation.
+        """Count the failures at this registry within this block as attempts of one operation.
 
-        Within another such block of the same registry it is a part of that one's operation.
+        A nested block of the same registry is a part of the enclosing operation.
         """
         outer = _operation.get()
         if outer is not None and outer[0] is self:
@@ -178,10 +178,10 @@ class Retries:
             _operation.reset(token)
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Make attempts until one succeeds, or fails finally; a part of the operation around it, if there is one."""
+        """Make attempts until one succeeds or fails finally, as a part of the enclosing operation if there is one."""
         with self.operation() as attempts:
             return await attempts.run(attempt)
 
 
 _operation: ContextVar[tuple[Retries, Attempts] | None] = ContextVar("operation", default=None)
-"""The operation that the current task is in the middle of, and at which registry."""
+"""The current task's operation and its registry."""

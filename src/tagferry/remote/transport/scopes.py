@@ -9,17 +9,17 @@ from tagferry.names import RepositoryName
 
 
 def pull_scope(repository: RepositoryName) -> str:
-    """The scope of requests that read from a repository."""
+    """Return the scope of requests that read from a repository."""
     return f"repository:{repository}:pull"
 
 
 def push_scope(repository: RepositoryName) -> str:
-    """The scope of requests that write to a repository."""
+    """Return the scope of requests that write to a repository."""
     return f"repository:{repository}:pull,push"
 
 
 def missing_scopes(held: Iterable[str], wanted: Iterable[str]) -> list[str]:
-    """Return the wanted scopes that none of the held ones covers."""
+    """Return the wanted scopes that no held scope covers."""
     ours = list(held)
     return [scope for scope in wanted if not any(_covers(one, scope) for one in ours)]
 
@@ -39,5 +39,5 @@ def actions_of(scope: str) -> frozenset[str]:
 
 
 def _covers(ours: str, asked: str) -> bool:
-    """Return whether a scope `type:name:action,action` grants everything that another one asks for."""
+    """Return whether a scope `type:name:action,action` grants everything that another one requests."""
     return ours.rpartition(":")[0] == asked.rpartition(":")[0] and actions_of(asked) <= actions_of(ours)

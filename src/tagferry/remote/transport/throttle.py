@@ -1,6 +1,6 @@
-"""The load that a registry accepts, learned from its answers: requests at once, requests a second, and from when on.
+"""The load that a registry accepts, learned from its responses: concurrent requests, requests per second, and pauses.
 
-A registry that throttles is believed for all requests of the process, not only for the one that it refused.
+A registry's refusal applies to all requests of the process, not only to the refused one.
 """
 
 import asyncio
@@ -14,26 +14,26 @@ from tagferry.http.retry_after import retry_after
 from tagferry.remote.transport.rate import MIN_LIMIT, RESTART_LIMIT, RequestLimiter
 
 DEFAULT_WAIT = 2.0
-"""Seconds after which to ask again a registry that throttles and does not say for how long."""
+"""Seconds to wait if a registry throttles without saying for how long."""
 _EPOCH = 1e9
-"""A reset beyond this many seconds is a moment, not a wait."""
+"""A reset time beyond this many seconds is a Unix time, not a duration."""
 _REMAINING = re.compile(r"(?:^|[;,\s])r=(\d+)")
 _RESET = re.compile(r"(?:^|[;,\s])t=(\d+)")
 
 
 class Throttle:
-    """Slots for one registry's requests, and others for uploads.
+    """Slots for one registry's requests, and separate slots for uploads.
 
-    Each refusal for being too busy halves the slots; answers let them grow back one by one.
+    Each refusal for overload halves the slots; other responses let them grow again one by one.
 
     Args:
-        size: slots of either kind.
-        max_wait: seconds; a longer pause that a registry asks for is not waited for here.
+        size: number of slots of each kind.
+        max_wait: seconds; a longer pause is left to the caller.
         sleep: waits for seconds.
-        clock: seconds, monotonic.
+        clock: monotonic seconds.
 
     Attributes:
-        limiter: when the next request may start.
+        limiter: the registry's rate limiter.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Throttle:
         self._max_wait = max_wait
 
     def record_response(self, status: int, headers: Mapping[str, str]) -> None:
-        """Learn from an answer."""
+        """Learn from a response."""
         is_new = record_response(self.limiter, status, headers, max_wait=self._max_wait)
         if status == 429:
             if is_new:
@@ -62,16 +62,16 @@ class Throttle:
 
 
 def record_response(limiter: RequestLimiter, status: int, headers: Mapping[str, str], *, max_wait: float) -> bool:
-    """Have a host's rate learn from an answer.
+    """Update a host's rate limiter from a response.
 
     Args:
-        limiter: the host's.
-        status: the answer's.
-        headers: the answer's.
-        max_wait: seconds; a longer pause is not kept.
+        limiter: the host's limiter.
+        status: the response's status.
+        headers: the response's headers.
+        max_wait: seconds; a longer pause is ignored.
 
     Returns:
-        Whether the host refuses more requests for now, and did not before.
+        Whether the host has begun to refuse requests.
     """
     is_refusal = status in (429, 503)
     asked = retry_after(headers) if is_refusal else rate_limit_pause(headers)
@@ -85,11 +85,11 @@ def record_response(limiter: RequestLimiter, status: int, headers: Mapping[str, 
 
 
 class Slots:
-    """A semaphore whose size can change; entering it also waits until a request may start.
+    """A semaphore with a variable size; entering it also waits for the rate limit.
 
     Args:
-        size: its size at first, and at most.
-        wait: waits until requests are welcome.
+        size: its initial and maximum size.
+        wait: waits until a request may start.
     """
 
     def __init__(self, size: int, wait: Callable[[], Awaitable[None]]) -> None:
@@ -117,12 +117,12 @@ class Slots:
         self._release()
 
     def halve(self) -> None:
-        """Have half as many slots, one at least; those in use end when they are left."""
+        """Halve the size, to one at least; slots in use end when they are released."""
         self.size -= self.size // 2
         self._credit = 0.0
 
     def grow(self) -> None:
-        """Have one more after as many calls as there are slots, up to the size at first."""
+        """Add a slot after as many calls as there are slots, up to the initial size."""
         if self.size == self._max_size:
             return
         self._credit += 1 / self.size
@@ -149,16 +149,16 @@ class Slots:
         while self._waiting and self._in_use < self.size:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                # The slot is taken here and not by who wakes up, lest somebody slips in between.
+                # The slot is taken here and not by the woken task, so that no other task can take it in between.
                 self._in_use += 1
                 waiter.set_result(None)
 
 
 def rate_limit_pause(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float:
-    """Seconds until a used-up rate limit is renewed; 0 where requests are left, or where nobody tells.
+    """Return the seconds until an exhausted rate limit is reset; 0 if requests are left or no limit is reported.
 
-    Understood are `RateLimit: …;r=0;t=30` (IETF httpapi draft, "RateLimit header fields"), its older form in three
-    headers, and the `X-RateLimit-…` that preceded it, whose reset may be a moment in Unix time.
+    The supported headers are `RateLimit: …;r=0;t=30` (IETF httpapi draft, "RateLimit header fields"), its older form in
+    three headers, and the `X-RateLimit-…` that preceded it, whose reset may be a Unix time.
     """
     combined = headers.get("RateLimit", "")
     if combined:

@@ -1,4 +1,4 @@
-"""Tokens from token servers: requested, read, kept until shortly before they expire.
+"""Tokens from token servers, kept until shortly before they expire.
 
 Sources: the distribution project's "Token Authentication" and its OAuth2 form.
 """
@@ -22,15 +22,15 @@ from tagferry.remote.transport.endpoint import Credentials, Endpoint
 from tagferry.remote.transport.flight import Flight
 
 DEFAULT_LIFETIME = 60.0
-"""Seconds that a token is valid if its server does not say (Token Authentication, "expires_in")."""
+"""Lifetime in seconds of a token whose server does not state one (Token Authentication, "expires_in")."""
 REFUSED_SECONDS = 3.0
-"""For how long a refusal answers the same request too, so that wrong passwords do not lock an account."""
+"""Seconds for which a refusal is reused for the same request, so that wrong passwords do not lock an account."""
 KEPT_SECONDS = 600.0
-"""For how long an expired token is remembered, to tell a renewal from a first token."""
+"""Seconds for which an expired token is remembered, to distinguish a renewal from a first token."""
 _MAX_LIFETIME = 24 * 3600.0
-"""Seconds for which a token is used at most, whatever its server says."""
+"""Maximum lifetime in seconds, whatever the token server says."""
 _MAX_TOKENS = 4096
-"""Tokens of one registry that are kept."""
+"""Maximum number of tokens per registry."""
 _CLIENT = "tagferry"
 _TOKEN_USER = "<token>"  # noqa: S105 - the user of an identity token in docker's files
 
@@ -40,7 +40,7 @@ class TokenRequest:
     """A request to a token server.
 
     Attributes:
-        is_secret: whether it carries credentials, which must not travel in clear.
+        is_secret: whether it carries credentials, which must not be sent in clear.
     """
 
     method: str
@@ -68,13 +68,13 @@ class Tokens:
 
     Args:
         endpoint: the registry.
-        exchange: sends a token request and returns the body of the answer. Raises Unavailable for faults that pass,
-            NotFound or Unsupported if the server does not know such a request, Refused or Invalid if it refuses it.
-        clock: seconds that never go backwards.
+        exchange: sends a token request and returns the response body. Raises Unavailable for temporary faults, NotFound
+            or Unsupported if the server does not support the request, Refused or Invalid if it refuses it.
+        clock: monotonic seconds.
 
     Attributes:
-        renewals: how often a token has taken the place of one that had expired or was refused. A newer token may allow
-            more than the older one did, whatever both were asked to allow.
+        renewals: the number of tokens that replaced an expired or refused one. A newer token may grant more than the
+            older one, even for the same scopes.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Tokens:
 
         Raises:
             Unavailable: the token server cannot be reached, or is overloaded.
-            Refused: it refuses the credentials, or they would travel in clear.
+            Refused: it refuses the credentials, or they would be sent in clear.
         """
         key = _Key(challenge.realm, challenge.service, scopes, credentials)
         flight = self._flights.get(key)
@@ -106,7 +106,7 @@ class Tokens:
         return await flight.run(lambda: self._current(key), lambda: self._renew(key))
 
     def holds(self, value: str, credentials: Credentials | None) -> bool:
-        """Return whether a token was obtained with these credentials, and is what would be sent now."""
+        """Return whether a token was issued for these credentials and is still current."""
         now = self._clock()
         return any(
             token.value == value and token.good_until > now and key.credentials == credentials
@@ -114,7 +114,7 @@ class Tokens:
         )
 
     def forget(self, value: str) -> None:
-        """Do not send a token any more that a registry refused."""
+        """Discard a token that a registry refused."""
         refused_at = self._clock()
         for key, token in self._tokens.items():
             if token.value == value:
@@ -149,7 +149,7 @@ class Tokens:
         except Unavailable:
             raise
         except TagferryError as failure:
-            # A rotated refresh token may be what was refused; the configured one is tried next.
+            # The refused token may be a rotated one; the configured refresh token is tried next.
             if key.credentials is not None:
                 self._rotated.pop((key.realm, key.credentials), None)
             refusal = failure if isinstance(failure, Refused) else Refused(failure.message)
@@ -163,14 +163,14 @@ class Tokens:
             try:
                 return _parse(await self._exchange(self._post(realm, key, credentials)), realm)
             except (NotFound, Unsupported):
-                # Servers without the OAuth2 form take the identity token as a password, as docker sends it.
+                # Servers without the OAuth2 form accept the identity token as a password, as docker sends it.
                 pass
         try:
             return _parse(await self._exchange(_get(realm, key)), realm)
         except Unsupported:
             if credentials is None or credentials.identity_token:
                 raise
-            # Some have the OAuth2 form alone.
+            # Some servers support only the OAuth2 form.
             return _parse(await self._exchange(self._post(realm, key, credentials)), realm)
 
     def _post(self, realm: str, key: _Key, credentials: Credentials) -> TokenRequest:
@@ -192,7 +192,7 @@ class Tokens:
         return TokenRequest(method="POST", url=realm, headers=headers, body=urlencode(form).encode(), is_secret=True)
 
     def _token_url(self, key: _Key) -> str:
-        """Return where to ask for tokens; raises Refused if the credentials would travel in clear."""
+        """Return the token server's URL; raise Refused if it may not receive the credentials, or only in clear."""
         name = self._endpoint.name
         try:
             parts, own = urlsplit(key.realm), urlsplit(self._endpoint.url)
@@ -200,40 +200,41 @@ class Tokens:
                 origin_of(key.realm)
             _ = parts.port
         except ValueError:
-            raise Refused(f"registry {name} names a token server whose URL cannot be read") from None
+            raise Refused(f"registry {name} names a token server with an invalid URL") from None
         is_usable = parts.scheme == "https" or (parts.scheme == "http" and own.scheme == "http")
         if parts.hostname == own.hostname and not is_usable:
-            # A registry behind a proxy that ends TLS may call itself http, and Nexus has called itself null.
+            # A registry behind a proxy that terminates TLS may name itself with http, and Nexus has named itself null.
             return parts._replace(scheme=own.scheme, netloc=own.netloc).geturl()
         if parts.scheme not in ("http", "https") or not parts.hostname or len(parts.hostname) > LONGEST_HOST:
             raise Refused(f"the realm of registry {name} must be an http or https URL: got {key.realm[:120]!r}")
         if key.credentials is not None and parts.scheme == "http" and own.scheme == "https":
             raise Refused(
-                f"registry {name} asks to send the credentials in clear to {redacted(key.realm)}, which is refused"
+                f"registry {name} names the token server {redacted(key.realm)}, which may not receive the credentials "
+                "without TLS"
             )
         if key.credentials is not None and not self._endpoint.may_get_credentials(key.realm):
             host = host_of(key.realm)
             raise Refused(
-                f"registry {name} names {host} as its token server, which does not get the credentials; if that is "
-                f'right, add "{host}" to token_hosts of its region'
+                f"registry {name} names {host} as its token server, which may not receive the credentials; to allow "
+                f'it, add "{host}" to token_hosts of its region'
             )
         return key.realm
 
     def _read(self, document: dict[str, Any], realm: str, key: _Key) -> _Token:
         value = document.get("token") or document.get("access_token")
         if not isinstance(value, str) or not value.isascii() or not value.isprintable():
-            raise Unavailable(f"the token server {redacted(realm)} answered without a token")
+            raise Unavailable(f"the token server {redacted(realm)} returned no token")
         if len(value) > bounds.REGISTRY_TOKEN_CHARACTERS:
             raise Unavailable(
-                f"the token server {redacted(realm)} answered with a token of more than "
+                f"the token server {redacted(realm)} returned a token of more than "
                 f"{bounds.REGISTRY_TOKEN_CHARACTERS} characters"
             )
         rotated = document.get("refresh_token")
         if key.credentials is not None and key.credentials.identity_token and _is_refresh_token(rotated):
-            # It is the one token server's that gave it, and is sent to no other one.
+            # The refresh token belongs to the token server that issued it, and is sent to no other.
             self._rotated[key.realm, key.credentials] = rotated
         lifetime = _lifetime(document)
-        # Renewed a little early, so that it does not expire on its way to the registry.
+        # Tokens are renewed early, so that they do not expire in transit.
         return _Token(value, good_until=self._clock() + lifetime - min(10.0, lifetime / 4))
 
 
@@ -242,7 +243,7 @@ def _is_refresh_token(value: Any) -> TypeGuard[str]:
 
 
 def basic(credentials: Credentials) -> str:
-    """Return the Authorization of a user with a password, or with an identity token in place of one."""
+    """Return the Authorization for a user with a password, or with an identity token as the password."""
     secret = credentials.identity_token or credentials.password
     pair = f"{credentials.username or _TOKEN_USER}:{secret}".encode()
     return f"Basic {base64.b64encode(pair).decode()}"
@@ -263,12 +264,12 @@ def _parse(answer: bytes, realm: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise Unavailable(f"the token server {redacted(realm)} did not answer with a JSON object")
+        raise Unavailable(f"the token server {redacted(realm)} did not return a JSON object")
     return document
 
 
 def _lifetime(document: Mapping[str, Any]) -> float:
-    """Return the seconds that are left of a token's life."""
+    """Return the remaining seconds of a token's lifetime."""
     try:
         lifetime = float(document.get("expires_in") or 0)
     except (TypeError, ValueError, OverflowError):
@@ -281,5 +282,5 @@ def _lifetime(document: Mapping[str, Any]) -> float:
         age = (datetime.now(UTC) - (issued if issued.tzinfo else issued.replace(tzinfo=UTC))).total_seconds()
     except (ValueError, OverflowError):
         return lifetime
-    # An age outside the token's life shows that the clocks differ, not that the token is of no use.
+    # An age outside the lifetime means that the clocks differ, not that the token is invalid.
     return lifetime - age if 0 < age < lifetime else lifetime

@@ -80,7 +80,7 @@ async def test_a_policy_deletes_what_was_first_seen_before_the_tags_that_it_keep
     services, store = ferry.app.services, ferry.store(NORTH)
 
     async def has_looked() -> bool:
-        return bool(await services.retention._sightings.of(created.id))
+        return bool(await services.retention._observed_tags.of(created.id))
 
     await eventually(has_looked)
     await images.push(store, name_in("team"), images.image(seed="new"), Tag("v2"))

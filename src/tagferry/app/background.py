@@ -89,7 +89,7 @@ async def open_automation(
         is_leader=is_leader,
         interval=timedelta(hours=settings.retention.interval_hours),
         is_plausible=clock.is_plausible,
-        most=settings.retention.tags_per_run,
+        run_limit=settings.retention.tags_per_run,
     )
     webhooks = Webhooks(map(_webhook, settings.webhooks))
     sender = WebhookSender(deliveries=deliveries, webhooks=webhooks, regions=regions, bus=sync.bus, is_leader=is_leader)
@@ -130,7 +130,7 @@ async def open_automation(
                 triggers=triggers,
                 deliveries=deliveries,
                 webhooks=webhooks,
-                look=watch.look,
+                scan=watch.try_scan,
             ),
             retention=retention,
             policies=policies,

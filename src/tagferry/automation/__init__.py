@@ -1,1 +1,1 @@
-"""What happens when tags change or time passes."""
+"""Actions started by tag changes or schedules: rules, triggers and retention."""

@@ -62,7 +62,7 @@ class Hooked:
             triggers=self.triggers,
             deliveries=self.deliveries,
             webhooks=Webhooks([Webhook(url="http://hook.example/", cluster_id="production")]),
-            look=self.watch.look,
+            scan=self.watch.try_scan,
         )
 
     async def make(self, *, enabled: bool = True, **fields: Any) -> Trigger:

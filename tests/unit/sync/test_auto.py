@@ -251,7 +251,7 @@ async def test_a_crash_between_the_start_and_its_record_only_asks_again(circle: 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(circle.rules, "keep", crash)
+        patch.setattr(circle.rules, "record", crash)
         with pytest.raises(KeyboardInterrupt):
             await circle.push(A, NEW)
     circle.watch = circle.new_watch()
@@ -345,7 +345,7 @@ async def test_a_rule_that_is_deleted_remembers_nothing_and_records_nothing_more
     await circle.push(A, OLD)
     rule = await circle.rule(A, B)
     await circle.rule_service.delete(circle.admin, source(A), B, TEAM)
-    await circle.rules.keep(rule.id, V1, Handled(NEW.digest, 0))
+    await circle.rules.record(rule.id, V1, Handled(NEW.digest, 0))
     await circle.push(A, NEW)
 
     assert await circle.rules.handled([rule.id], V1) == {}

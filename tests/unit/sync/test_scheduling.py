@@ -112,7 +112,7 @@ async def test_works_that_never_end_keep_only_their_own_lane_waiting():
         if work == ("late", 9):
             all_done.set()
 
-    serving = asyncio.create_task(lanes.serve(do, at_once=2))
+    serving = asyncio.create_task(lanes.serve(do, concurrency=2))
     for lane in ("silent", "quick"):
         for number in range(10):
             assert lanes.add((lane, number))

@@ -130,7 +130,7 @@ async def test_a_webhook_that_the_configuration_has_no_more_is_missed(
     await hooked.watch.pushed(A, APP, V1, NEW.digest, None)
     begin(webhook={"cluster_id": "another"})
 
-    assert "the server's configuration has no webhook for this trigger any more" in (await ended(hooked)).detail
+    assert "the configuration no longer has a webhook for this trigger" in (await ended(hooked)).detail
 
 
 async def test_a_webhook_that_fails_is_told_once_with_its_reason_and_without_its_path(
@@ -145,7 +145,7 @@ async def test_a_webhook_that_fails_is_told_once_with_its_reason_and_without_its
 
     told = [(line["event"], line["host"]) for line in logged]
     host = hook.url.split("/")[2]
-    assert told == [("a webhook takes no calls", host), ("a webhook takes calls again", host)]
+    assert told == [("a webhook delivery failed", host), ("a webhook accepts deliveries again", host)]
     assert "a-secret-path" not in str(logged)
 
 

@@ -1,1 +1,1 @@
-"""Retention: deletes tags by policies."""
+"""Retention: policies that delete tags."""

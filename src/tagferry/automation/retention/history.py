@@ -1,4 +1,4 @@
-"""What policies have deleted."""
+"""The tags that retention policies have deleted."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,9 +19,9 @@ class Deletion:
     """A tag that a policy deleted.
 
     Attributes:
-        policy_id: the policy, which may have ended since.
-        template: what kind of rule let it go.
-        digest: what it pointed to.
+        policy_id: the policy, which may have been deleted since.
+        template: the kind of rule by which the tag expired.
+        digest: the digest that it pointed to.
     """
 
     id: int
@@ -33,17 +33,17 @@ class Deletion:
 
 
 class DeletionHistory:
-    """What policies have deleted; it ends with the repository's record.
+    """Stores the tags that policies have deleted, until the repository is deleted.
 
     Args:
-        database: where it is kept.
+        database: stores them.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, policy: Policy, gone: ExpiredTag) -> None:
-        """Record that a tag was deleted; where the repository was deleted too, there is nothing left to tell."""
+        """Record a deleted tag; does nothing if the repository was deleted."""
         try:
             async with self._database.write() as session:
                 session.add(
@@ -61,7 +61,7 @@ class DeletionHistory:
             return
 
     async def of_repository(self, repository_id: int, *, limit: int, offset: int) -> tuple[list[Deletion], int]:
-        """A page of what was deleted in a repository, the last first, and how much that is in all."""
+        """Return a page of the tags deleted in a repository, newest first, and their total."""
         mine = RetentionDeletionRow.repository_id == repository_id
         page = select(RetentionDeletionRow).where(mine).order_by(RetentionDeletionRow.id.desc())
         async with self._database.read() as session:
@@ -70,7 +70,7 @@ class DeletionHistory:
             return [_deletion(row) for row in rows], total or 0
 
     async def prune(self, *, before: datetime) -> int:
-        """Forget what was deleted before that; returns how many."""
+        """Delete the records of tags deleted before the given time; return their number."""
         return await prune(self._database, RetentionDeletionRow.created_at, before)
 
 

@@ -1,8 +1,8 @@
-"""What retention knows of the tags that stand in a repository, and remembers from one look to the next.
+"""What retention observes of a repository's tags, and keeps between runs.
 
-A registry of tagferry's own tells when a tag was pushed. Others do not, so that there a tag's age counts from the look
-at which it was first seen to point to its digest: it may go later than it should, and never earlier. What a digest
-stands for does not change, so that it is read once.
+The embedded registry reports when a tag was pushed. Other registries do not: there, a tag's age counts from the run
+that first saw it point to its digest, so it may be deleted later than its rule says, but never earlier. The image of a
+digest is immutable and is read once.
 """
 
 from collections.abc import Mapping
@@ -29,16 +29,16 @@ _UNKNOWN = datetime.fromtimestamp(0, UTC)
 """The value in the database if it is not known when an image was built."""
 
 
-async def look(
+async def observe(
     store: ImageStore, name: RepositoryName, known: Mapping[Tag, ObservedTag], *, now: datetime
 ) -> dict[TagRecord, ObservedTag]:
-    """Look at a repository's tags; one whose manifest cannot be read, or is not understood, is passed over.
+    """Observe the tags of a repository; those with a missing or invalid manifest are left out.
 
     Args:
-        store: where the repository is.
+        store: the registry of the repository.
         name: the repository.
-        known: what was seen at the last look.
-        now: when that is.
+        known: the tags as the last run observed them.
+        now: the time of this run.
 
     Raises:
         NotFound: of the kind `repository`.
@@ -53,15 +53,15 @@ async def look(
 
     async def read(record: TagRecord) -> None:
         for details in await describe_tags(store, name, [record]):
-            # What is damaged is not for a rule to judge, and keeps none from judging the rest.
+            # Rules do not apply to damaged tags, and such a tag does not affect the others.
             if details.image is not None:
-                seen[record] = _sighting(record, details.image, now)
+                seen[record] = _observed(record, details.image, now)
 
     await bounded_gather(news, read, limit=_READ_AT_ONCE)
     return seen
 
 
-def _sighting(record: TagRecord, image: Image, now: datetime) -> ObservedTag:
+def _observed(record: TagRecord, image: Image, now: datetime) -> ObservedTag:
     return ObservedTag(
         digest=record.digest,
         pushed_at=record.updated or now,
@@ -71,27 +71,27 @@ def _sighting(record: TagRecord, image: Image, now: datetime) -> ObservedTag:
 
 
 class ObservedTags:
-    """What policies remember of tags.
+    """Stores the tags that policies have observed.
 
     Args:
-        database: where it is kept.
+        database: stores them.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def of(self, policy_id: int) -> dict[Tag, ObservedTag]:
-        """What a policy has seen at its last look."""
+        """Return the tags that a policy's last run observed."""
         async with self._database.read() as session:
             rows = await session.scalars(select(RetentionTagRow).where(RetentionTagRow.policy_id == policy_id))
-            return {Tag(row.tag): _remembered(row) for row in rows}
+            return {Tag(row.tag): _observed_tag(row) for row in rows}
 
     async def keep(
         self, policy_id: int, known: Mapping[Tag, ObservedTag], seen: Mapping[TagRecord, ObservedTag]
     ) -> None:
-        """Remember what was seen instead of what was known; a policy that was deleted meanwhile remembers nothing."""
-        present = {record.tag: sighting for record, sighting in seen.items()}
-        outdated = [tag for tag, sighting in known.items() if present.get(tag) != sighting]
+        """Replace the known tags of a policy by those seen now; does nothing if the policy was deleted."""
+        present = {record.tag: observed for record, observed in seen.items()}
+        outdated = [tag for tag, observed in known.items() if present.get(tag) != observed]
         changed = [_row(policy_id, tag, one) for tag, one in present.items() if known.get(tag) != one]
         if not outdated and not changed:
             return
@@ -107,17 +107,17 @@ class ObservedTags:
             return
 
 
-def _remembered(row: RetentionTagRow) -> ObservedTag:
+def _observed_tag(row: RetentionTagRow) -> ObservedTag:
     built_at = None if row.built_at == _UNKNOWN else row.built_at
     return ObservedTag(Digest(row.digest), row.pushed_at, built_at, row.is_attachment)
 
 
-def _row(policy_id: int, tag: Tag, sighting: ObservedTag) -> dict[str, Any]:
+def _row(policy_id: int, tag: Tag, observed: ObservedTag) -> dict[str, Any]:
     return {
         "policy_id": policy_id,
         "tag": tag,
-        "digest": sighting.digest,
-        "pushed_at": sighting.pushed_at,
-        "built_at": sighting.built_at or _UNKNOWN,
-        "is_attachment": sighting.is_attachment,
+        "digest": observed.digest,
+        "pushed_at": observed.pushed_at,
+        "built_at": observed.built_at or _UNKNOWN,
+        "is_attachment": observed.is_attachment,
     }

@@ -1,7 +1,7 @@
-"""What a retention policy says, and which tags go by it.
+"""Retention rules, and the tags that expire by them.
 
-All of this is data and computation. The rules are SWR's, as its API reference and user guide tell of them: a tag goes
-if any rule lets it go, and the exceptions of a rule are tags that this rule does not look at.
+This module does no I/O. The rules are SWR's, from its API reference and user guide: a tag expires if any rule selects
+it; the exceptions of a rule apply to that rule only.
 """
 
 from bisect import bisect_right, insort
@@ -17,36 +17,35 @@ from tagferry.oci.images import TagRecord
 from tagferry.patterns import Pattern
 
 MAX_RULES = 10
-"""Rules that a policy may have."""
+"""Maximum number of rules in a policy."""
 MAX_SELECTORS = 50
-"""Exceptions that a rule may have."""
+"""Maximum number of exceptions in a rule."""
 MAX_PATTERNS = 20
-"""Regular expressions that a policy may have, in all its rules."""
+"""Maximum number of regular expressions in all rules of a policy."""
 
 _LABEL, _REGEXP = "label", "regexp"
 
 
 class Template(StrEnum):
-    """What kind of rule it is."""
+    """The kind of a rule."""
 
     DATE = "date_rule"
-    """What was pushed more than so many days ago goes."""
+    """Deletes tags pushed more than the given number of days ago."""
     TAG = "tag_rule"
-    """All but so many of the newest tags go."""
+    """Deletes all but the given number of newest tags."""
 
 
 _PARAMETERS = {Template.DATE: ("days", 365), Template.TAG: ("num", 1000)}
-"""What the number of a kind of rule is called, and how large it may be."""
+"""The parameter of each kind of rule, and its maximum."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedTag:
-    """What rules look at in a tag, for as long as it points to this digest.
+    """The properties of a tag that rules use, valid while it points to this digest.
 
-    Attributes:
-        pushed_at: when it was pushed, or first seen where its registry does not tell.
-        built_at: when its image was built, if that is known; it orders tags that were first seen together.
-        is_attachment: whether it is a signature or the like, which belongs to an image and is none itself.
+    pushed_at: when it was pushed, or when it was first seen if the registry does not report that.
+        built_at: when its image was built, if known; orders tags that were first seen together.
+        is_attachment: whether it is a signature or another artifact attached to an image.
     """
 
     digest: Digest
@@ -57,7 +56,7 @@ class ObservedTag:
 
 @dataclass(frozen=True, slots=True)
 class ExpiredTag:
-    """A tag that goes, as it was seen, and the kind of rule that lets it go."""
+    """A tag to delete, as it was observed, and the kind of rule by which it expired."""
 
     record: TagRecord
     template: Template
@@ -65,12 +64,12 @@ class ExpiredTag:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule.
+    """A retention rule.
 
     Attributes:
-        number: days or tags, as the template says.
-        labels: tags that it does not look at.
-        patterns: what the names of other such tags have in them.
+        number: the number of days or tags, by the template.
+        labels: tags to skip.
+        patterns: regular expressions; tags that contain a match are skipped.
     """
 
     template: Template
@@ -79,16 +78,16 @@ class Rule:
     patterns: tuple[Pattern, ...] = ()
 
     def select(self, images: Mapping[TagRecord, ObservedTag], now: datetime) -> list[TagRecord]:
-        """Those of these tags that go by this rule.
+        """Return the tags that expire by this rule.
 
-        By number, a tag goes only where as many as may stay are newer for certain.
+        A rule by number selects a tag only if at least that many others are certainly newer.
         """
-        mine = {record: sighting for record, sighting in images.items() if not self._excepts(record.tag)}
+        mine = {record: observed for record, observed in images.items() if not self._excepts(record.tag)}
         if self.template is Template.DATE:
             end = now - timedelta(days=self.number)
-            return [record for record, sighting in mine.items() if sighting.pushed_at < end]
+            return [record for record, observed in mine.items() if observed.pushed_at < end]
         newer = _newer_than(mine.values())
-        return [record for record, sighting in mine.items() if newer(sighting) >= self.number]
+        return [record for record, observed in mine.items() if newer(observed) >= self.number]
 
     def _excepts(self, tag: Tag) -> bool:
         return tag in self.labels or any(pattern.is_found_in(tag) for pattern in self.patterns)
@@ -96,10 +95,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """A policy's rules.
+    """The rules of a policy.
 
     Attributes:
-        documents: as SWR's API has them, in the one form in which they are kept and shown.
+        documents: the rules in SWR's JSON form, normalized.
     """
 
     documents: list[dict[str, Any]]
@@ -107,34 +106,34 @@ class RuleSet:
 
     @classmethod
     def parse(cls, documents: Sequence[Mapping[str, Any]]) -> Self:
-        """Read rules as SWR's API has them, once the types of all fields but the parameters are known to be right.
+        """Parse rules in SWR's JSON form, after the types of all fields but `params` have been checked.
 
-        Large expressions take tenths of a second, so that it is for another thread than that of requests.
+        Compiling large expressions takes tenths of a second: call it in a thread.
 
         Raises:
-            Invalid: names the field and the rule that it breaks.
+            Invalid: a field breaks a rule; the message names both.
         """
         if not 1 <= len(documents) <= MAX_RULES:
             raise Invalid("rules", f"must hold 1 to {MAX_RULES} rules", len(documents))
         rules = tuple(_rule(document, f"rules[{place}]") for place, document in enumerate(documents))
         if (patterns := sum(len(rule.patterns) for rule in rules)) > MAX_PATTERNS:
             raise Invalid("rules", f"must hold at most {MAX_PATTERNS} tag_selectors of the kind {_REGEXP}", patterns)
-        written = [_written(document, rule) for document, rule in zip(documents, rules, strict=True)]
-        return cls(written, rules)
+        normalized = [_document(document, rule) for document, rule in zip(documents, rules, strict=True)]
+        return cls(normalized, rules)
 
 
 def expired_tags(seen: Mapping[TagRecord, ObservedTag], rules: Sequence[Rule], now: datetime) -> list[ExpiredTag]:
-    """Which of a repository's tags go by a policy's rules, the oldest first."""
-    images = {record: sighting for record, sighting in seen.items() if not sighting.is_attachment}
-    gone: dict[TagRecord, Template] = {}
+    """Return the tags of a repository that expire by a policy's rules, oldest first."""
+    images = {record: observed for record, observed in seen.items() if not observed.is_attachment}
+    expired: dict[TagRecord, Template] = {}
     for rule in rules:
         for record in rule.select(images, now):
-            gone.setdefault(record, rule.template)
-    oldest_first = sorted(gone, key=lambda record: (*_age(images[record]), record.tag))
-    return [ExpiredTag(record, gone[record]) for record in oldest_first]
+            expired.setdefault(record, rule.template)
+    oldest_first = sorted(expired, key=lambda record: (*_age(images[record]), record.tag))
+    return [ExpiredTag(record, expired[record]) for record in oldest_first]
 
 
-def _written(document: Mapping[str, Any], rule: Rule) -> dict[str, Any]:
+def _document(document: Mapping[str, Any], rule: Rule) -> dict[str, Any]:
     name, _ = _PARAMETERS[rule.template]
     return {
         "template": rule.template.value,
@@ -154,8 +153,8 @@ def _rule(document: Mapping[str, Any], field: str) -> Rule:
     if len(selectors) > MAX_SELECTORS:
         raise Invalid(f"{field}.tag_selectors", f"must hold at most {MAX_SELECTORS}", len(selectors))
     labels, patterns = [], []
-    for place, selector in enumerate(selectors):
-        where = f"{field}.tag_selectors[{place}]"
+    for index, selector in enumerate(selectors):
+        where = f"{field}.tag_selectors[{index}]"
         if selector["kind"] == _LABEL:
             labels.append(Tag(selector["pattern"], field=f"{where}.pattern"))
         elif selector["kind"] == _REGEXP:
@@ -177,9 +176,9 @@ def _number(parameters: Mapping[str, Any], template: Template, field: str) -> in
 
 
 def _newer_than(observed_tags: Collection[ObservedTag]) -> Callable[[ObservedTag], int]:
-    """Count the sightings that are newer than one: pushed later, or seen together with it and built later.
+    """Return a function that counts the tags newer than one: pushed later, or seen together with it and built later.
 
-    Where it is not known when an image was built, it is neither older nor newer than what it was seen together with.
+    A tag with an unknown build time is neither newer nor older than those it was seen together with.
     """
     pushed = sorted(one.pushed_at for one in observed_tags)
     built: dict[datetime, list[datetime]] = {}
@@ -187,15 +186,15 @@ def _newer_than(observed_tags: Collection[ObservedTag]) -> Callable[[ObservedTag
         if one.built_at is not None:
             insort(built.setdefault(one.pushed_at, []), one.built_at)
 
-    def count(sighting: ObservedTag) -> int:
-        later = len(pushed) - bisect_right(pushed, sighting.pushed_at)
-        if sighting.built_at is None:
+    def count(observed: ObservedTag) -> int:
+        later = len(pushed) - bisect_right(pushed, observed.pushed_at)
+        if observed.built_at is None:
             return later
-        together = built[sighting.pushed_at]
-        return later + len(together) - bisect_right(together, sighting.built_at)
+        together = built[observed.pushed_at]
+        return later + len(together) - bisect_right(together, observed.built_at)
 
     return count
 
 
-def _age(sighting: ObservedTag) -> tuple[datetime, datetime]:
-    return sighting.pushed_at, sighting.built_at or sighting.pushed_at
+def _age(observed: ObservedTag) -> tuple[datetime, datetime]:
+    return observed.pushed_at, observed.built_at or observed.pushed_at

@@ -1,7 +1,6 @@
-"""Carries policies out: each when it was made or changed, and from then on once in an interval.
+"""Run retention policies: once when created or changed, then at an interval.
 
-One process does it, the one that leads. When a policy was last carried out is in the database, so that whoever comes to
-lead goes on where another has left off.
+The leader process runs them. The database records when each policy last ran, so that a new leader continues from there.
 """
 
 import asyncio
@@ -13,7 +12,7 @@ from typing import NoReturn
 import structlog
 
 from tagferry.automation.retention.history import DeletionHistory
-from tagferry.automation.retention.observed import ObservedTags, look
+from tagferry.automation.retention.observed import ObservedTags, observe
 from tagferry.automation.retention.rules import ExpiredTag, Rule, RuleSet, expired_tags
 from tagferry.automation.retention.store import Policies, Policy
 from tagferry.automation.watch.scheduling import Backoff, DelayQueues, log_error, reason_of
@@ -24,16 +23,16 @@ from tagferry.regions import Regions
 from tagferry.supervision import Supervisor
 
 _RUNS = 4
-"""Policies of one region that are carried out at the same time."""
+"""Concurrent runs of policies in one region."""
 _RUN_SECONDS = 3600.0
-"""After which one that has not come to its end is left for later."""
+"""The timeout of a run; it is repeated later."""
 _TICK_SECONDS = 5.0
 _QUEUE_LIMIT = 10_000
-"""Policies of one region that wait their turn; what is more is found by the next look."""
+"""Queued policies of one region; the next look-up finds the rest."""
 _REST = timedelta(hours=1)
-"""How long after a run that deleted as much as it may the next one is due."""
+"""The pause after a run that reached its limit of deletions."""
 _LAST_SECONDS = 10.0
-"""How long, at the end, a deletion under way may take to get on record."""
+"""How long `close` waits for a deletion in progress to be recorded."""
 
 log = structlog.get_logger(__name__)
 
@@ -41,24 +40,24 @@ Forget = Callable[[RegionId, RepositoryName, Tag], Awaitable[None]]
 
 
 def now_utc() -> datetime:
-    """The time."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
 class RetentionRunner:
-    """Deletes what policies let go.
+    """Deletes the tags that expire by policies.
 
     Args:
-        regions: where images are.
-        policies: which repository has which.
-        sightings: what they remember of tags.
-        history: what they have deleted.
-        forget: told of every tag that was deleted, as of those that people delete.
-        leads: whether this process does it.
-        interval: how long after a policy was carried out the next time is due.
-        clock: the time.
-        is_plausible: whether that may be believed now.
-        most: tags that one run deletes at most; the rest is deleted by those that follow.
+        regions: the configured regions.
+        policies: the stored policies.
+        observed_tags: the tags as past runs observed them.
+        history: records the deleted tags.
+        forget: called with every deleted tag.
+        is_leader: returns whether this process is the leader, which runs policies.
+        interval: the time between two runs of a policy.
+        clock: returns the current time.
+        is_plausible: returns whether the clock can be trusted now.
+        run_limit: maximum number of deletions in one run; later runs delete the rest.
     """
 
     def __init__(
@@ -73,18 +72,18 @@ class RetentionRunner:
         interval: timedelta,
         clock: Callable[[], datetime] = now_utc,
         is_plausible: Callable[[], Awaitable[bool]] | None = None,
-        most: int = 100,
+        run_limit: int = 100,
     ) -> None:
         self._regions = regions
         self._policies = policies
-        self._sightings = observed_tags
+        self._observed_tags = observed_tags
         self._history = history
         self._forget = forget
         self._is_leader = is_leader
         self._interval = interval
         self._clock = clock
         self._is_plausible = is_plausible
-        self._most = most
+        self._run_limit = run_limit
         self._backoff = Backoff(initial=60.0, maximum=3600.0)
         self._queue: DelayQueues[tuple[int, RegionId]] = DelayQueues(_QUEUE_LIMIT, lambda due: due[1])
         self._running: set[int] = set()
@@ -93,11 +92,11 @@ class RetentionRunner:
         self._task: asyncio.Task[NoReturn] | None = None
 
     def start(self, supervisor: Supervisor | None = None) -> None:
-        """Begin to carry policies out, first those that became due while nothing ran."""
+        """Start running policies, first those that became due while no process was running."""
         self._task = (supervisor or Supervisor()).start("retention", self._run)
 
     async def close(self) -> None:
-        """Delete nothing more; what is due is done after the next start."""
+        """Stop deleting; due policies run after the next start."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -105,106 +104,106 @@ class RetentionRunner:
             await asyncio.wait(self._deleting, timeout=_LAST_SECONDS)
 
     def wake(self) -> None:
-        """A policy was made or changed; it is carried out now, if this process leads, and else within seconds."""
+        """Look up due policies now, after one was created or changed; another leader does so within seconds."""
         self._woken.set()
 
     async def plan(
         self, region: RegionId, name: RepositoryName, policy: Policy | None, rules: Sequence[Rule]
     ) -> list[ExpiredTag]:
-        """Which tags would go by these rules now; nothing is deleted.
+        """Return the tags that would be deleted now by these rules, without deleting them.
 
         Args:
-            region: where the repository is.
+            region: the region of the repository.
             name: the repository.
-            policy: the one that it has, which remembers its tags.
-            rules: those that are to be tried.
+            policy: the repository's policy, if it has one, whose past observations are used.
+            rules: the rules to try.
         """
         now = self._clock()
-        known = await self._sightings.of(policy.id) if policy is not None else {}
+        known = await self._observed_tags.of(policy.id) if policy is not None else {}
         try:
-            seen = await look(self._regions[region].store, name, known, now=now)
+            seen = await observe(self._regions[region].store, name, known, now=now)
         except NotFound:
             return []
         return await asyncio.to_thread(expired_tags, seen, rules, now)
 
     async def run(self, policy: Policy) -> int:
-        """Delete what a policy lets go now, as much as one run may; returns how many tags.
+        """Delete the tags that expire now by a policy, up to the limit of one run; return their number.
 
-        Raises what the repository's registry raises.
+        Raises the errors of the repository's registry.
         """
         store, now = self._regions[policy.region].store, self._clock()
-        known = await self._sightings.of(policy.id)
+        known = await self._observed_tags.of(policy.id)
         try:
-            seen = await look(store, policy.name, known, now=now)
+            seen = await observe(store, policy.name, known, now=now)
         except NotFound:
-            # Gateways say so too while a registry starts, so that nothing is forgotten for it.
+            # Gateways answer 404 while a registry starts, so the observed tags are kept.
             return 0
-        await self._sightings.keep(policy.id, known, seen)
-        # A policy's expressions may take a while for many tags, and requests need not wait for that.
+        await self._observed_tags.keep(policy.id, known, seen)
+        # Matching expressions against many tags may take long, and must not delay requests.
         rules = (await asyncio.to_thread(RuleSet.parse, policy.rules)).rules
-        going = {gone.record.tag: gone for gone in await asyncio.to_thread(expired_tags, seen, rules, now)}
-        return await self._delete_all(policy, going)
+        expired = {one.record.tag: one for one in await asyncio.to_thread(expired_tags, seen, rules, now)}
+        return await self._delete_all(policy, expired)
 
-    async def _delete_all(self, policy: Policy, going: dict[Tag, ExpiredTag]) -> int:
+    async def _delete_all(self, policy: Policy, expired: dict[Tag, ExpiredTag]) -> int:
         lists: dict[Digest, frozenset[Digest]] = {}
         deleted: set[Tag] = set()
-        for tag in going:
+        for tag in expired:
             if tag in deleted:
                 continue
-            if len(deleted) >= self._most:
+            if len(deleted) >= self._run_limit:
                 log.warning(
                     "retention reached its limit of tags; the rest follow in the next run",
                     policy=policy.id,
                     region=policy.region,
                     repository=policy.name,
                     deleted=len(deleted),
-                    left=len(going) - len(deleted),
+                    left=len(expired) - len(deleted),
                 )
                 break
             if not await self._policies.is_current(policy) or not await self._trusts_the_clock():
                 break
-            work = asyncio.create_task(self._delete(policy, tag, going, lists))
+            work = asyncio.create_task(self._delete(policy, tag, expired, lists))
             self._deleting.add(work)
             work.add_done_callback(self._deleting.discard)
             try:
-                # Whoever ends this process ends it after what was deleted is on record.
+                # Shielded: a cancelled run still records what it has deleted.
                 deleted.update(await asyncio.shield(work))
             except NotFound:
                 continue
             except (Conflict, NotDeleted) as error:
-                log_error(error, "a tag stays that retention would delete", policy=policy.id, region=policy.region)
+                log_error(error, "retention could not delete a tag", policy=policy.id, region=policy.region)
         return len(deleted)
 
     async def _delete(
-        self, policy: Policy, tag: Tag, going: dict[Tag, ExpiredTag], lists: dict[Digest, frozenset[Digest]]
+        self, policy: Policy, tag: Tag, expired: dict[Tag, ExpiredTag], lists: dict[Digest, frozenset[Digest]]
     ) -> list[Tag]:
-        """Delete a tag if it is still as it was seen, and tell of what was deleted."""
+        """Delete a tag, unless it has changed since it was observed, and record the deletion."""
         deleted = await delete_tag(
             self._regions[policy.region].store,
             policy.name,
             tag,
-            seen=going[tag].record,
-            deleting=[gone.record for gone in going.values()],
+            seen=expired[tag].record,
+            deleting=[one.record for one in expired.values()],
             listed=lists,
         )
-        for gone in (going[one] for one in deleted):
+        for one in (expired[one] for one in deleted):
             log.info(
                 "retention deleted a tag",
                 policy=policy.id,
                 region=policy.region,
                 repository=policy.name,
-                tag=gone.record.tag,
-                digest=gone.record.digest,
-                rule=gone.template.value,
+                tag=one.record.tag,
+                digest=one.record.digest,
+                rule=one.template.value,
             )
-            await self._history.add(policy, gone)
-            await self._forget(policy.region, policy.name, gone.record.tag)
+            await self._history.add(policy, one)
+            await self._forget(policy.region, policy.name, one.record.tag)
         return deleted
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll())
-            group.create_task(self._queue.serve(self._run_due, at_once=_RUNS))
+            group.create_task(self._queue.serve(self._run_due, concurrency=_RUNS))
 
     async def _poll(self) -> None:
         while True:
@@ -216,7 +215,7 @@ class RetentionRunner:
                             self._queue.add(due)
             except Exception as error:
                 if self._backoff.failed(self, reason_of(error))[1]:
-                    log_error(error, "retention policies cannot be looked up")
+                    log_error(error, "due retention policies could not be looked up")
             else:
                 self._backoff.succeeded(self)
             with suppress(TimeoutError):
@@ -235,7 +234,7 @@ class RetentionRunner:
         return self._is_plausible is None or await self._is_plausible()
 
     async def _guarded(self, policy_id: int) -> None:
-        """Carry a policy out; if that goes wrong, try again later."""
+        """Run a policy; after a failure, retry it later."""
         try:
             async with asyncio.timeout(_RUN_SECONDS):
                 policy = await self._policies.find(policy_id)
@@ -243,13 +242,13 @@ class RetentionRunner:
                     return
                 now = self._clock()
                 deleted = await self.run(policy)
-                log.info("a retention policy was carried out", policy=policy_id, name=policy.name, deleted=deleted)
-                if deleted >= self._most:
-                    # What is left goes sooner than in the next interval.
+                log.info("a retention policy ran", policy=policy_id, name=policy.name, deleted=deleted)
+                if deleted >= self._run_limit:
+                    # The rest is deleted soon, not after a whole interval.
                     now = min(now, now - self._interval + _REST)
                 await self._policies.ran(policy, now)
         except Exception as error:
             if self._backoff.failed(policy_id, reason_of(error))[1]:
-                log_error(error, "a retention policy cannot be carried out", policy=policy_id)
+                log_error(error, "a retention policy failed", policy=policy_id)
         else:
             self._backoff.succeeded(policy_id)

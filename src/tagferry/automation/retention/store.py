@@ -1,4 +1,4 @@
-"""The policies: which repository has which, and which are to be carried out."""
+"""Retention policies in the database."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from tagferry.names import RegionId, RepositoryName
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A repository's policy.
+    """A repository's retention policy.
 
     Attributes:
-        repository_id: the id of the repository's record, with which the policy ends.
-        updated_at: when it was made or changed, which tells its versions apart.
-        rules: as SWR's API has them.
+        repository_id: the id of the repository's row; deleting the repository deletes the policy.
+        updated_at: when it was created or changed; identifies its version.
+        rules: the rules in SWR's JSON form.
     """
 
     id: int
@@ -34,17 +34,17 @@ class Policy:
 
 
 class Policies:
-    """Which repository has which policy; a repository is told by the id of its record, and has one policy at most.
+    """Stores retention policies; a repository, identified by the id of its row, has at most one.
 
     Args:
-        database: where they are kept.
+        database: stores them.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, repository_id: int, rules: RuleSet) -> int:
-        """Give a repository a policy, to be carried out at once; returns its id, raises Conflict where it has one."""
+        """Create a repository's policy, due immediately; return its id. Raises Conflict if it has one."""
         now = datetime.now(UTC)
         row = RetentionPolicyRow(repository_id=repository_id, rules=rules.documents, created_at=now, updated_at=now)
         try:
@@ -52,20 +52,20 @@ class Policies:
                 session.add(row)
                 await session.flush()
         except IntegrityError:
-            message = "the repository has a retention policy already; change that, or delete it first"
+            message = "the repository already has a retention policy; update it, or delete it first"
             raise Conflict("retention policy", message) from None
         return row.id
 
     async def of_repository(self, repository_id: int) -> Policy | None:
-        """A repository's policy."""
+        """Return the policy of a repository."""
         return await self._find(RetentionPolicyRow.repository_id == repository_id)
 
     async def find(self, policy_id: int) -> Policy | None:
-        """A policy; None where it has ended."""
+        """Return a policy, or None if it was deleted."""
         return await self._find(RetentionPolicyRow.id == policy_id)
 
     async def update(self, repository_id: int, policy_id: int, rules: RuleSet) -> None:
-        """Give a policy other rules, to be carried out at once; raises NotFound."""
+        """Replace the rules of a policy and make it due immediately; raises NotFound."""
         async with self._database.write() as session:
             changed: Any = await session.execute(
                 update(RetentionPolicyRow)
@@ -76,14 +76,14 @@ class Policies:
             raise policy_not_found(policy_id)
 
     async def delete(self, repository_id: int, policy_id: int) -> None:
-        """End a policy; what it has deleted stays on record. Raises NotFound of a kind of its own, as SWR tells it."""
+        """Delete a policy; its deletion history stays. Raises NotFound of a kind of its own, as SWR does."""
         async with self._database.write() as session:
             deleted: Any = await session.execute(delete(RetentionPolicyRow).where(_is(repository_id, policy_id)))
         if not deleted.rowcount:
             raise NotFound("retention policy to delete", str(policy_id))
 
     async def due(self, *, ran_before: datetime) -> list[tuple[int, RegionId]]:
-        """The policies that were last carried out before that or, as they are now, never: their ids and regions."""
+        """Return the ids and regions of policies whose current version last ran before that time, or never."""
         ran_at = RetentionPolicyRow.ran_at
         waiting = (
             select(RetentionPolicyRow.id, RepositoryRow.region)
@@ -95,12 +95,12 @@ class Policies:
             return [(policy_id, RegionId(region)) for policy_id, region in rows]
 
     async def is_current(self, policy: Policy) -> bool:
-        """Whether a policy is still there, and as it was."""
+        """Return whether a policy exists in this version."""
         async with self._database.read() as session:
             return await session.scalar(select(RetentionPolicyRow.id).where(_is_version(policy))) is not None
 
     async def ran(self, policy: Policy, at: datetime) -> None:
-        """Record when a policy was carried out; one that was changed meanwhile is left to be carried out anew."""
+        """Record a run; does nothing if the policy was changed meanwhile, so that the new version runs."""
         async with self._database.write() as session:
             await session.execute(update(RetentionPolicyRow).where(_is_version(policy)).values(ran_at=at))
 
@@ -124,7 +124,7 @@ def _is_version(policy: Policy) -> ColumnElement[bool]:
 
 
 def policy_not_found(policy_id: int) -> NotFound:
-    """The error of a policy that a repository does not have."""
+    """Return the error for a policy that the repository does not have."""
     return NotFound("retention policy", str(policy_id), "list those of the repository")
 
 

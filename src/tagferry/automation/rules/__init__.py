@@ -1,1 +1,1 @@
-"""Rules that synchronize tags automatically."""
+"""Rules for automatic synchronization."""

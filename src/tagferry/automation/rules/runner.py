@@ -1,4 +1,4 @@
-"""What a rule does about a tag: whether it has changed, where its content came through, and the start of its sync."""
+"""Apply rules to changed tags: detect the change, prevent loops, and start the sync."""
 
 import asyncio
 import time
@@ -29,16 +29,16 @@ Start = Callable[[SyncRequest], Awaitable[StartedSync]]
 
 
 class RuleRunner:
-    """Has tags synchronized as their rules want it.
+    """Starts the syncs that rules demand for changed tags; a `Follower` of tags.
 
     Args:
-        regions: those that this process knows; rules from or to others rest.
-        rules: the rules, and what they have handled.
-        sync_history: what sync jobs brought.
-        searches: whose search for signatures was not finished.
-        users: in whose names rules act.
-        start: accepts a request.
-        clock: seconds.
+        regions: the configured regions; rules from or to other regions are inactive.
+        rules: the stored rules, and what each has handled.
+        sync_history: looks up which jobs have copied a tag.
+        searches: unfinished searches for signatures.
+        users: the creators of rules, on whose behalf rules act.
+        start: accepts a sync request.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -64,20 +64,20 @@ class RuleRunner:
         self._locks: WeakValueDictionary[tuple[Repository, Tag], asyncio.Lock] = WeakValueDictionary()
 
     async def active(self, source: RepositoryRef) -> list[Rule]:
-        """The rules of a repository that may do something in this process."""
+        """Return the enabled rules of a repository whose regions this process knows."""
         if source.region not in self._regions:
             return []
         rules = await self._rules.of_repository(source, only_active=True)
         return [rule for rule in rules if rule.target_region in self._regions]
 
     async def sources(self) -> list[RepositoryRef]:
-        """The repositories that have a rule which is switched on."""
+        """Return the repositories with an enabled rule."""
         return await self._rules.sources()
 
     async def handled(self, source: RepositoryRef) -> list[Mapping[str, str]]:
-        """What the tags of a repository were last handled for, by each of its rules that may do something here.
+        """Return the digests last handled, by tag, for each active rule of a repository.
 
-        Tags whose signatures may have to be searched for again count as handled for no digest.
+        The digest is empty for tags whose search for signatures may have to be repeated.
         """
         rules = await self.active(source)
         digests = await self._rules.handled_digests([rule.id for rule in rules])
@@ -88,15 +88,15 @@ class RuleRunner:
         return list(digests.values())
 
     async def forget(self, source: RepositoryRef, *references: Reference) -> None:
-        """Take tags, or all tags of these digests, that were deleted for never handled."""
+        """Forget what was handled for deleted tags, given by tag or by digest."""
         await self._rules.forget(source, *references)
 
     async def check(self, source: RepositoryRef, tag: Tag) -> Recheck:
-        """Look at a tag, and start what its rules want; raises what the source's registry raises."""
+        """Check a tag and start the syncs that its rules demand; raises the errors of the source's registry."""
         rules = await self.active(source)
         if not rules:
             return Recheck()
-        # Both ends of a pair of rules see what the other one has just started.
+        # Serialized, so that two opposite rules see the jobs that the other has just started.
         lock = self._locks.setdefault((source.repository, tag), asyncio.Lock())
         async with lock:
             return await self._check_rules(rules, source, tag)
@@ -110,7 +110,7 @@ class RuleRunner:
         again = await self._retry_search([rule for rule in rules if rule not in changed], handled, tag)
         if not changed:
             return again
-        # Asked after the registry: what a job has put there is then open, or recorded as brought.
+        # Read after the registry: a job that wrote the tag is then either open or recorded as finished.
         history = await self._sync_history.of_tag(source, tag, found.digest)
         if history.has_open_job:
             return Recheck(tag_at=self._open_job_backoff.failed((source, tag))[0])
@@ -124,29 +124,29 @@ class RuleRunner:
         return earliest
 
     async def _apply(self, rule: Rule, tag: Tag, digest: Digest, before: Handled, history: TagHistory) -> Recheck:
-        """Handle a tag for a rule, or let it rest until the rule can run."""
-        came_through = await self._came_through(tag, before, history)
-        done = Handled(digest, max(before.arrival_id, history.latest_job_id), came_through)
-        if rule.target_organization in came_through:
-            # It was there: sent back, it would go round for ever.
-            await self._rules.keep(rule.id, tag, done)
+        """Handle a tag for a rule, or back off until the rule can run."""
+        hops = await self._hops(tag, before, history)
+        done = Handled(digest, max(before.arrival_id, history.latest_job_id), hops)
+        if rule.target_organization in hops:
+            # The content has passed through the target: copying it back would loop forever.
+            await self._rules.record(rule.id, tag, done)
             return Recheck()
 
         async def start() -> bool:
-            if before.came_through != came_through:
-                # Whoever meets the copy at the target looks here for where it came from.
-                await self._rules.keep(rule.id, tag, replace(before, came_through=came_through))
+            if before.hops != hops:
+                # The rules of the target read the origin of the copy here.
+                await self._rules.record(rule.id, tag, replace(before, hops=hops))
             is_handled = await self._start_sync(rule, tag)
             if is_handled:
-                await self._rules.keep(rule.id, tag, done)
+                await self._rules.record(rule.id, tag, done)
             return is_handled
 
         return await self._guarded(rule, tag, start)
 
     async def _retry_search(self, rules: list[Rule], handled: Mapping[int, Handled], tag: Tag) -> Recheck:
-        """Search for signatures of tags that rules have handled, if an earlier search was not finished."""
-        # What came from a place was not sent back there.
-        sent = [rule for rule in rules if rule.target_organization not in handled[rule.id].came_through]
+        """Search again for signatures of handled tags if an earlier search did not finish."""
+        # Content is not copied back to where it came from.
+        sent = [rule for rule in rules if rule.target_organization not in handled[rule.id].hops]
         if not sent:
             return Recheck()
         source, targets = sent[0].source, [_target(rule) for rule in sent]
@@ -154,15 +154,15 @@ class RuleRunner:
         overdue = [rule for rule in sent if (at := due.get(_target(rule))) is not None and at <= datetime.now(UTC)]
         times = [await self._guarded(rule, tag, partial(self._start_sync, rule, tag)) for rule in overdue]
         if overdue:
-            # A search that found the image in place has ended, and no signal reports that.
+            # A search that found the tag up to date has ended without an event.
             due = await self._searches.due(source, tag, targets)
         waits = [(at - datetime.now(UTC)).total_seconds() for at in due.values()]
         times += [Recheck(tag_at=self._clock() + seconds) for seconds in waits if seconds > 0]
         return _earliest(times)
 
     async def _guarded(self, rule: Rule, tag: Tag, start: Callable[[], Awaitable[bool]]) -> Recheck:
-        """Start a sync, unless the rule has to be left alone for what went wrong before."""
-        # A change of the rule may have corrected what was wrong with it.
+        """Start a sync, unless the rule is in backoff after an earlier failure."""
+        # Keyed by version: an update of the rule may have corrected it.
         version = (rule.id, rule.updated_at)
         if (until := self._backoff.retry_at(version)) is not None:
             return Recheck(source_at=until)
@@ -171,27 +171,29 @@ class RuleRunner:
         except Exception as error:
             until, is_news = self._backoff.failed(version, reason_of(error))
             if is_news:
-                log_error(error, "a rule cannot synchronize", **_log_fields(rule), tag=tag)
+                log_error(error, "a rule could not start a sync", **_log_fields(rule), tag=tag)
             return Recheck(source_at=until)
         if self._backoff.succeeded(version):
-            log.info("a rule can synchronize again", **_log_fields(rule), tag=tag)
+            log.info("a rule can start syncs again", **_log_fields(rule), tag=tag)
         return Recheck() if is_handled else Recheck(tag_at=self._open_job_backoff.failed((rule.source, tag))[0])
 
-    async def _came_through(self, tag: Tag, before: Handled, history: TagHistory) -> tuple[str, ...]:
-        """The places that what the tag points to has passed, the nearest first; none if it was pushed here."""
+    async def _hops(self, tag: Tag, before: Handled, history: TagHistory) -> tuple[str, ...]:
+        """Return the organizations that the content has passed through, nearest first; empty if it was pushed here."""
         brought = history.copied_by
         if brought is None or brought.job_id <= before.arrival_id:
             return ()
         if brought.rule_id is None:
             return (brought.source,)
-        sender = (await self._rules.handled([brought.rule_id], tag)).get(brought.rule_id)
-        return (brought.source, *(sender.came_through if sender else ()))[:_MAX_HOPS]
+        origin = (await self._rules.handled([brought.rule_id], tag)).get(brought.rule_id)
+        return (brought.source, *(origin.hops if origin else ()))[:_MAX_HOPS]
 
     async def _start_sync(self, rule: Rule, tag: Tag) -> bool:
-        """Have a tag synchronized; False where a job had begun before, and may have read what stood there earlier."""
+        """Start the sync of a tag; return False if it joined an open job, which may have read older content."""
         caller = await self._users.by_id(rule.creator_id)
         if caller is None:
-            raise Denied("the rule's creator is gone or disabled; who creates the rule again takes it over")
+            raise Denied(
+                "the rule's creator was deleted or disabled; another user can take over the rule by creating it again"
+            )
         started = await self._start(
             SyncRequest(
                 id=rule_request_id(rule.id),
@@ -209,7 +211,7 @@ class RuleRunner:
         if any(place.is_joined and not place.status.has_ended for place in started.jobs.values()):
             return False
         if started.jobs:
-            log.info("a rule synchronizes a tag", **_log_fields(rule), tag=tag)
+            log.info("a rule started a sync", **_log_fields(rule), tag=tag)
         return True
 
 

@@ -1,4 +1,4 @@
-"""Giving, showing and withdrawing the orders for automatic synchronization."""
+"""Create, list and delete rules on behalf of users."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,14 @@ from tagferry.sync.authorization import authorize_source, authorize_sync, author
 
 
 class RuleService:
-    """The face of rules towards people.
+    """Manages rules for users, with authorization.
 
     Args:
-        regions: what is known here.
-        access: who may do what in their repositories.
-        repositories: which were created, with or without images.
-        rules: where they are kept.
-        on_put: told of the source of every rule that was made or changed.
+        regions: the configured regions.
+        access: authorizes the caller.
+        repositories: the recorded repositories, with or without images.
+        rules: stores the rules.
+        on_rule_changed: called with the source of every created or updated rule.
     """
 
     def __init__(
@@ -39,38 +39,38 @@ class RuleService:
         self._rules = rules
         self._on_rule_changed = on_rule_changed
 
-    async def put(self, wish: RuleSpec) -> Rule:
-        """Make a rule, or change the one that leads the same way; it then synchronizes in this caller's name.
+    async def put(self, spec: RuleSpec) -> Rule:
+        """Create a rule, or update the one with the same source and target; it then acts on behalf of this caller.
 
-        When a rule is switched on, the tags that stand at its source count as handled.
+        When a rule is enabled, the tags that exist at its source count as handled.
 
         Raises:
-            Invalid: the target region is unknown, or the target is the source.
+            Invalid: the target region is unknown, or source and target are the same.
             NotFound: an organization or the source repository does not exist.
             Denied: the caller may not read the source or not write the target.
-            Unavailable: the source's registry cannot be asked for its tags.
+            Unavailable: the source's registry does not return its tags.
         """
-        source = wish.source
+        source = spec.source
         access = await authorize_sync(
             self._regions,
             self._access,
-            wish.caller,
+            spec.caller,
             repository=source.repository,
             source=(source.region, source.namespace),
-            target=(wish.target_region, wish.target_namespace),
+            target=(spec.target_region, spec.target_namespace),
         )
         rule = await self._rules.put(
-            wish,
-            await self._baseline(source, with_tags=wish.sync_auto),
+            spec,
+            await self._baseline(source, with_tags=spec.sync_auto),
             source_organization_id=access.source.owner.id if access.source.owner else None,
             target_organization_id=access.target.owner.id if access.target.owner else None,
         )
-        # What was pushed since the baseline was taken met no rule.
+        # A push after the baseline was read, and before the rule was stored, has to be detected by a scan.
         self._on_rule_changed(source)
         return rule
 
     async def of_repository(self, caller: Caller, source: RepositoryRef) -> list[Rule]:
-        """A repository's rules; guests are shown those of their own domain.
+        """Return the rules of a repository; guests see those of their own domain.
 
         Raises:
             NotFound: the organization does not exist.
@@ -81,10 +81,10 @@ class RuleService:
         return [rule for rule in rules if not access.is_guest or rule.domain_id == caller.domain_id]
 
     async def delete(self, caller: Caller, source: RepositoryRef, region: RegionId, namespace: Namespace) -> None:
-        """End a rule; whose it is may do so, and who may write its target.
+        """Delete a rule; allowed for its creator, and for users who may write its target.
 
         Raises:
-            NotFound: of the kind `rule`, or for an organization.
+            NotFound: the rule or an organization does not exist.
             Denied: the caller may not read the source, or not write the target.
         """
         access = await authorize_source(self._access, caller, (source.region, source.namespace), source.repository)
@@ -96,7 +96,7 @@ class RuleService:
         await self._rules.delete(rule.id)
 
     async def _baseline(self, source: RepositoryRef, *, with_tags: bool) -> dict[Tag, Digest]:
-        """What stands at a source, where the rule is to know it; it must exist in any case."""
+        """Return the tags of the source if the rule is enabled, else nothing; raises NotFound if it does not exist."""
         if with_tags:
             return await read_baseline(self._regions, self._repositories, source)
         try:

@@ -1,4 +1,4 @@
-"""The records of rules for automatic synchronization, and of what each has handled."""
+"""Rules for automatic synchronization, and what each has handled, in the database."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from tagferry.names import Digest, Namespace, Reference, RegionId, Repository, R
 from tagferry.sync.jobs.history import latest_job_id
 
 _WRITTEN_AT_ONCE = 500
-_KEEP = text(
+_RECORD = text(
     "INSERT INTO sync_rule_tags (rule_id, tag, digest, arrival_id, came_through) "
     "VALUES (:rule_id, :tag, :digest, :arrival_id, :came_through) "
     "ON CONFLICT (rule_id, tag) DO UPDATE SET digest = excluded.digest, arrival_id = excluded.arrival_id, "
@@ -26,7 +26,7 @@ _KEEP = text(
 
 @dataclass(frozen=True, slots=True)
 class RuleSpec:
-    """A rule as somebody wants it to be."""
+    """The requested state of a rule."""
 
     caller: Caller
     source: RepositoryRef
@@ -38,12 +38,12 @@ class RuleSpec:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A repository's standing order to another place.
+    """A rule that synchronizes a repository to a target organization.
 
     Attributes:
-        creator_id: the user in whose name it synchronizes: the last one who gave the order.
-        sync_auto: whether it does anything.
-        arrival_id: the last sync job that had brought something to the source when it was switched on.
+        creator_id: the user on whose behalf the rule acts: the last one who created or updated it.
+        sync_auto: whether the rule is enabled.
+        arrival_id: the last sync job that had copied to the source when the rule was enabled; 0 if none.
     """
 
     id: int
@@ -70,75 +70,75 @@ class Handled:
     """What a rule has done about a tag.
 
     Attributes:
-        digest: what it was last handled for; None if it has yet to be handled.
-        arrival_id: the last sync job that had brought the tag to the source by then.
-        came_through: the places that the content had passed on its way to the source, the nearest first.
+        digest: the digest last handled; None if the tag is still to be handled.
+        arrival_id: the last sync job that had copied the tag to the source by then; 0 if none.
+        hops: the organizations that the content passed through to the source, nearest first.
     """
 
     digest: Digest | None
     arrival_id: int
-    came_through: tuple[str, ...] = ()
+    hops: tuple[str, ...] = ()
 
 
 class Rules:
-    """Rules on record."""
+    """Stores rules and what each has handled."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def put(
         self,
-        wish: RuleSpec,
+        spec: RuleSpec,
         baseline: Mapping[Tag, Digest],
         *,
         source_organization_id: int | None,
         target_organization_id: int | None,
     ) -> Rule:
-        """Make a rule, or change the one that leads the same way.
+        """Create a rule, or update the one with the same source and target.
 
         Args:
-            wish: what it shall be.
-            baseline: what stands at the source; a rule that is switched on takes it for handled.
-            source_organization_id: the id of the source's organization, with which the rule ends.
-            target_organization_id: the same of the target's.
+            spec: the requested state.
+            baseline: the tags at the source, which count as handled if this enables the rule.
+            source_organization_id: the id of the source organization; deleting the organization deletes the rule.
+            target_organization_id: the same for the target organization.
         """
         organizations = {
             "source_organization_id": source_organization_id,
             "target_organization_id": target_organization_id,
         }
         try:
-            return await self._put(wish, baseline, organizations)
+            return await self._put(spec, baseline, organizations)
         except IntegrityError:
-            # Somebody else has just made the same rule.
-            return await self._put(wish, baseline, organizations)
+            # Another request has created the same rule concurrently.
+            return await self._put(spec, baseline, organizations)
 
     async def find(self, source: RepositoryRef, region: RegionId, namespace: Namespace) -> Rule | None:
-        """The rule that leads from a repository to a place."""
+        """Return the rule from a repository to a target organization."""
         async with self._database.read() as session:
-            row = await session.scalar(select(SyncRuleRow).where(*_between(source, region, namespace)))
+            row = await session.scalar(select(SyncRuleRow).where(*_matches(source, region, namespace)))
         return _rule(row) if row is not None else None
 
     async def of_repository(self, source: RepositoryRef, *, only_active: bool = False) -> list[Rule]:
-        """A repository's rules, oldest first."""
+        """Return the rules of a repository, oldest first."""
         chosen = _ACTIVE_FROM if only_active else _ALL_FROM
         where = {"region": source.region, "namespace": source.namespace, "repository": source.repository}
         async with self._database.read() as session:
             return [_rule(row) for row in await session.scalars(chosen, where)]
 
     async def sources(self) -> list[RepositoryRef]:
-        """The repositories that have a rule which is switched on."""
+        """Return the repositories with an enabled rule."""
         columns = (SyncRuleRow.source_region, SyncRuleRow.namespace, SyncRuleRow.repository)
         async with self._database.read() as session:
             rows = await session.execute(select(*columns).where(SyncRuleRow.sync_auto).distinct().order_by(*columns))
             return [RepositoryRef(RegionId(region), Namespace(name), Repository(rest)) for region, name, rest in rows]
 
     async def delete(self, rule_id: int) -> None:
-        """Delete a rule with what it remembers."""
+        """Delete a rule and what it has handled."""
         async with self._database.write() as session:
             await session.execute(delete(SyncRuleRow).where(SyncRuleRow.id == rule_id))
 
     async def handled(self, rule_ids: Collection[int], tag: Tag) -> dict[int, Handled]:
-        """What each of these rules has done about a tag; those that have never met it are left out."""
+        """Return what each of these rules has done about a tag; rules that have not seen the tag are left out."""
         async with self._database.read() as session:
             rows = await session.scalars(
                 select(SyncRuleTagRow).where(SyncRuleTagRow.rule_id.in_(rule_ids), SyncRuleTagRow.tag == tag)
@@ -147,13 +147,13 @@ class Rules:
                 row.rule_id: Handled(
                     digest=Digest(row.digest) if row.digest else None,
                     arrival_id=row.arrival_id,
-                    came_through=tuple(row.came_through),
+                    hops=tuple(row.came_through),
                 )
                 for row in rows
             }
 
     async def handled_digests(self, rule_ids: Collection[int]) -> dict[int, dict[str, str]]:
-        """What every tag was last handled for, by rule."""
+        """Return the digests last handled, by rule and tag."""
         found: dict[int, dict[str, str]] = {rule_id: {} for rule_id in rule_ids}
         async with self._database.read() as session:
             rows = await session.execute(
@@ -165,66 +165,66 @@ class Rules:
                 found[rule_id][tag] = digest or ""
         return found
 
-    async def keep(self, rule_id: int, tag: Tag, handled: Handled) -> None:
-        """Record what a rule has done about a tag; a rule that was deleted meanwhile records nothing."""
+    async def record(self, rule_id: int, tag: Tag, handled: Handled) -> None:
+        """Record what a rule has done about a tag; does nothing if the rule was deleted."""
         row = {
             "rule_id": rule_id,
             "tag": tag,
             "digest": handled.digest,
             "arrival_id": handled.arrival_id,
-            "came_through": list(handled.came_through),
+            "came_through": list(handled.hops),
         }
         try:
             async with self._database.write() as session:
-                await session.execute(_KEEP, row)
+                await session.execute(_RECORD, row)
         except IntegrityError:
             return
 
     async def forget(self, source: RepositoryRef, *references: Reference) -> None:
-        """Take tags, or all tags of these digests, that were deleted at the source for never handled."""
+        """Forget what was handled for tags deleted at the source, given by tag or by digest."""
         tags = [reference for reference in references if isinstance(reference, Tag)]
         digests = [reference for reference in references if isinstance(reference, Digest)]
         rules = await self.of_repository(source)
         if not rules or not references:
             return
-        gone = SyncRuleTagRow.tag.in_(tags) | SyncRuleTagRow.digest.in_(digests)
+        deleted = SyncRuleTagRow.tag.in_(tags) | SyncRuleTagRow.digest.in_(digests)
         async with self._database.write() as session:
             for rule in rules:
-                mine = (SyncRuleTagRow.rule_id == rule.id) & gone
-                # What a job brought here once must not be taken for brought here when somebody pushes it again.
+                affected = (SyncRuleTagRow.rule_id == rule.id) & deleted
+                # Keep the id of the job: a push of the same image must not be mistaken for that job's copy.
                 arrived = SyncRuleTagRow.arrival_id > rule.arrival_id
-                await session.execute(update(SyncRuleTagRow).where(mine, arrived).values(digest=None))
-                await session.execute(delete(SyncRuleTagRow).where(mine, ~arrived))
+                await session.execute(update(SyncRuleTagRow).where(affected, arrived).values(digest=None))
+                await session.execute(delete(SyncRuleTagRow).where(affected, ~arrived))
 
-    async def _put(self, wish: RuleSpec, baseline: Mapping[Tag, Digest], organizations: dict[str, int | None]) -> Rule:
+    async def _put(self, spec: RuleSpec, baseline: Mapping[Tag, Digest], organizations: dict[str, int | None]) -> Rule:
         now = datetime.now(UTC)
-        way = _between(wish.source, wish.target_region, wish.target_namespace)
+        match = _matches(spec.source, spec.target_region, spec.target_namespace)
         async with self._database.write() as session:
-            row = await session.scalar(select(SyncRuleRow).where(*way))
+            row = await session.scalar(select(SyncRuleRow).where(*match))
             was_on = row is not None and row.sync_auto
             if row is None:
-                row = _new_row(wish, now)
+                row = _new_row(spec, now)
                 session.add(row)
             values = {
                 "updated_at": now,
-                "domain_id": wish.caller.domain_id,
-                "domain_name": wish.caller.domain_name,
-                "creator_id": wish.caller.user_id,
-                "override": wish.override,
-                "sync_auto": wish.sync_auto,
+                "domain_id": spec.caller.domain_id,
+                "domain_name": spec.caller.domain_name,
+                "creator_id": spec.caller.user_id,
+                "override": spec.override,
+                "sync_auto": spec.sync_auto,
                 **organizations,
             }
             for name, value in values.items():
                 setattr(row, name, value)
-            if wish.sync_auto and not was_on:
-                row.arrival_id = await session.scalar(latest_job_id(wish.source)) or 0
+            if spec.sync_auto and not was_on:
+                row.arrival_id = await session.scalar(latest_job_id(spec.source)) or 0
                 await session.flush()
                 await _reset_tags(session, row, baseline)
         return _rule(row)
 
 
 async def _reset_tags(session: AsyncSession, row: SyncRuleRow, baseline: Mapping[Tag, Digest]) -> None:
-    """Let a rule that is switched on remember nothing but what stands at its source."""
+    """Replace what an enabled rule has handled by the baseline."""
     await session.execute(delete(SyncRuleTagRow).where(SyncRuleTagRow.rule_id == row.id))
     shared = {"rule_id": row.id, "arrival_id": row.arrival_id, "came_through": []}
     rows = (shared | {"tag": tag, "digest": digest} for tag, digest in baseline.items())
@@ -232,19 +232,19 @@ async def _reset_tags(session: AsyncSession, row: SyncRuleRow, baseline: Mapping
         await session.execute(insert(SyncRuleTagRow), batch)
 
 
-def _new_row(wish: RuleSpec, now: datetime) -> SyncRuleRow:
+def _new_row(spec: RuleSpec, now: datetime) -> SyncRuleRow:
     return SyncRuleRow(
         created_at=now,
-        source_region=wish.source.region,
-        namespace=wish.source.namespace,
-        repository=wish.source.repository,
-        target_region=wish.target_region,
-        target_namespace=wish.target_namespace,
+        source_region=spec.source.region,
+        namespace=spec.source.namespace,
+        repository=spec.source.repository,
+        target_region=spec.target_region,
+        target_namespace=spec.target_namespace,
         arrival_id=0,
     )
 
 
-# Built once, since every push asks for a repository's rules.
+# Built once: every push runs them.
 _ALL_FROM = (
     select(SyncRuleRow)
     .where(
@@ -257,7 +257,7 @@ _ALL_FROM = (
 _ACTIVE_FROM = _ALL_FROM.where(SyncRuleRow.sync_auto)
 
 
-def _between(source: RepositoryRef, region: RegionId, namespace: Namespace) -> list[ColumnElement[bool]]:
+def _matches(source: RepositoryRef, region: RegionId, namespace: Namespace) -> list[ColumnElement[bool]]:
     return [
         SyncRuleRow.source_region == source.region,
         SyncRuleRow.namespace == source.namespace,

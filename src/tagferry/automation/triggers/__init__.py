@@ -1,1 +1,1 @@
-"""Triggers, which call webhooks."""
+"""Triggers: webhooks called when tags change."""

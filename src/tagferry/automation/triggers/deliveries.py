@@ -1,7 +1,7 @@
-"""The calls that triggers make: recorded together with what they are about, claimed one by one, kept as history.
+"""Webhook deliveries: recorded with their event, claimed one by one, and kept as history.
 
-An event is recorded once for a trigger: in the transaction in which the trigger hears that the tag points elsewhere.
-What is recorded is called until the call succeeds or is given up, whichever process does it.
+A trigger's event is recorded once, in the transaction that stores the new digest as seen. Any process retries the
+delivery until it succeeds or is given up.
 """
 
 import uuid
@@ -22,17 +22,17 @@ from tagferry.db.tables import DeliveryRow, TriggerRow, TriggerTagRow
 from tagferry.names import Digest, Tag
 
 DELIVERIES_DUE = "deliveries"
-"""The topic of messages that something is due."""
+"""The topic of messages about due deliveries."""
 HISTORY_LIMIT = 50
-"""Calls of a trigger that are shown, the newest ones."""
-_HEAR = text(
+"""Maximum number of deliveries shown for a trigger, newest first."""
+_INSERT_SEEN = text(
     "INSERT INTO trigger_tags (trigger_id, tag, digest) VALUES (:trigger_id, :tag, :digest) "
     "ON CONFLICT (trigger_id, tag) DO NOTHING"
 )
 
 
 class DeliveryStatus(StrEnum):
-    """What became of a call so far."""
+    """The state of a delivery."""
 
     WAITING = "waiting"
     SUCCESS = "success"
@@ -41,14 +41,14 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What somebody is told by a trigger.
+    """A webhook delivery: one event of a trigger.
 
     Attributes:
-        event_id: the same for every attempt, and for nothing else.
+        event_id: unique to the event, and the same in every attempt.
         occurred_at: when the tag was found to point to this digest.
-        pushed_by: who let it point there, if that is known.
-        attempts: those that have begun.
-        detail: what the last of them came to.
+        pushed_by: the user who pushed the tag, if known.
+        attempts: the number of attempts that have begun.
+        detail: the result of the last attempt.
     """
 
     id: int
@@ -66,17 +66,17 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:
-    """A call of a trigger that is due."""
+    """A delivery that is due, with its trigger."""
 
     trigger: Trigger
     delivery: Delivery
 
 
 class Deliveries:
-    """Calls on record.
+    """Stores webhook deliveries.
 
     Args:
-        database: where they are kept.
+        database: stores them.
         bus: notifies the sender of new deliveries.
     """
 
@@ -93,31 +93,31 @@ class Deliveries:
         seen_digests: Mapping[int, Digest],
         pushed_by: str | None = None,
     ) -> bool:
-        """Let triggers hear that a tag points elsewhere, and record the calls that they make of that.
+        """Store a tag's new digest as seen by triggers, and record their deliveries.
 
         Args:
-            triggers: those of one repository; who is off by now hears nothing.
+            triggers: the triggers of one repository; those disabled meanwhile are left out.
             tag: the tag.
-            digest: where it points to.
-            seen_digests: what each of them had heard of the tag before this was found; who was told something else
-                since is left out.
-            pushed_by: who let it point there, if that is known.
+            digest: the digest that it points to.
+            seen_digests: the digest last seen by each trigger, read before this one was found; triggers that have seen
+                another one since are left out.
+            pushed_by: the user who pushed the tag, if known.
 
         Returns:
-            Whether all of them have heard of it; otherwise the tag is to be looked at again.
+            Whether all of them have seen the digest; if not, check the tag again.
         """
-        news = {trigger.id: trigger for trigger in triggers if seen_digests.get(trigger.id) != digest}
-        if not news:
+        unseen = {trigger.id: trigger for trigger in triggers if seen_digests.get(trigger.id) != digest}
+        if not unseen:
             return True
         all_seen, now = True, datetime.now(UTC)
         async with self._database.write() as session:
-            # Who is switched off or deleted meanwhile waits for this to end.
-            enabled = select(TriggerRow.id).where(TriggerRow.id.in_(news), TriggerRow.enabled).order_by(TriggerRow.id)
+            # The lock makes disabling or deleting a trigger wait for this transaction.
+            enabled = select(TriggerRow.id).where(TriggerRow.id.in_(unseen), TriggerRow.enabled).order_by(TriggerRow.id)
             recorded = []
             for trigger_id in (await session.scalars(enabled.with_for_update(read=True))).all():
                 if not await _mark_seen(session, trigger_id, tag, digest, before=seen_digests.get(trigger_id)):
                     all_seen = False
-                elif news[trigger_id].spec.matches(tag):
+                elif unseen[trigger_id].spec.matches(tag):
                     recorded.append(_row(trigger_id, tag, digest, pushed_by, now))
             if recorded:
                 await session.execute(insert(DeliveryRow), recorded)
@@ -127,14 +127,14 @@ class Deliveries:
     async def due(
         self, before: datetime, *, limit: int, after: tuple[datetime, int] | None = None
     ) -> list[DueDelivery]:
-        """The calls that are due before a moment, the most urgent first.
+        """Return the deliveries due before a moment, most urgent first.
 
-        What a trigger has to tell of a tag it tells in order: a later call is not due while an earlier one waits.
+        Deliveries of one trigger about one tag keep their order: a later one is not due while an earlier one waits.
 
         Args:
             before: the moment.
-            limit: how many at most.
-            after: the `due_at` and `id` of the last one that is of no interest any more.
+            limit: maximum number of deliveries.
+            after: `due_at` and `id` of the last delivery of the previous page.
         """
         earlier = aliased(DeliveryRow)
         is_next = ~(
@@ -164,7 +164,7 @@ class Deliveries:
         return [DueDelivery(trigger_of(*row[:4]), _delivery(row[4])) for row in rows]
 
     async def claim(self, delivery: Delivery, *, until: datetime) -> bool:
-        """Begin an attempt, which nobody else begins before that moment; False where somebody else has."""
+        """Claim an attempt until the given time; return False if another process has claimed it."""
         mine = (DeliveryRow.id == delivery.id, DeliveryRow.attempts == delivery.attempts)
         claimed = {"attempts": delivery.attempts + 1, "due_at": until}
         async with self._database.write() as session:
@@ -174,20 +174,18 @@ class Deliveries:
             )
 
     async def end(self, delivery: Delivery, status: DeliveryStatus, detail: str) -> None:
-        """Record how a claimed call has ended."""
+        """Record the end of a claimed delivery."""
         await self._settle(delivery, status=status, detail=detail, ended_at=datetime.now(UTC))
 
     async def postpone(self, delivery: Delivery, due_at: datetime, detail: str) -> None:
-        """Record how an attempt went wrong, and when the next one is due."""
+        """Record a failed attempt, and when the next one is due."""
         await self._settle(delivery, due_at=due_at, detail=detail)
 
     async def history(self, trigger_ids: Collection[int]) -> dict[int, list[Delivery]]:
-        """The newest calls of each of these triggers, the newest first."""
-        place = func.row_number().over(partition_by=DeliveryRow.trigger_id, order_by=DeliveryRow.id.desc())
-        numbered = (
-            select(DeliveryRow.id, place.label("place")).where(DeliveryRow.trigger_id.in_(trigger_ids)).subquery()
-        )
-        newest = select(numbered.c.id).where(numbered.c.place <= HISTORY_LIMIT)
+        """Return the newest deliveries of each of these triggers, newest first."""
+        rank = func.row_number().over(partition_by=DeliveryRow.trigger_id, order_by=DeliveryRow.id.desc())
+        numbered = select(DeliveryRow.id, rank.label("rank")).where(DeliveryRow.trigger_id.in_(trigger_ids)).subquery()
+        newest = select(numbered.c.id).where(numbered.c.rank <= HISTORY_LIMIT)
         found: dict[int, list[Delivery]] = {trigger_id: [] for trigger_id in trigger_ids}
         async with self._database.read() as session:
             for row in await session.scalars(
@@ -197,11 +195,11 @@ class Deliveries:
         return found
 
     async def prune(self, *, ended_before: datetime) -> int:
-        """Delete the records of calls that ended before that; returns how many."""
+        """Delete deliveries that ended before the given time; return their number."""
         return await prune(self._database, DeliveryRow.ended_at, ended_before)
 
     async def _settle(self, delivery: Delivery, **values: object) -> None:
-        """Change a call that was claimed and that nobody else has claimed, or ended, since."""
+        """Update a claimed delivery, unless it was claimed again or ended since."""
         mine = (DeliveryRow.id == delivery.id, DeliveryRow.attempts == delivery.attempts + 1)
         async with self._database.write() as session:
             await session.execute(
@@ -212,9 +210,9 @@ class Deliveries:
 async def _mark_seen(
     session: AsyncSession, trigger_id: int, tag: Tag, digest: Digest, *, before: Digest | None
 ) -> bool:
-    """Let a trigger hear of a digest, unless it has heard of another one than this before; whether it has."""
+    """Store a digest as seen by a trigger, unless the trigger's last digest is no longer `before`; return success."""
     if before is None:
-        return await _changed(session, _HEAR, {"trigger_id": trigger_id, "tag": tag, "digest": digest})
+        return await _changed(session, _INSERT_SEEN, {"trigger_id": trigger_id, "tag": tag, "digest": digest})
     known = (TriggerTagRow.trigger_id == trigger_id, TriggerTagRow.tag == tag, TriggerTagRow.digest == before)
     return await _changed(session, update(TriggerTagRow).where(*known).values(digest=digest))
 

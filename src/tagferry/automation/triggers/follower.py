@@ -1,4 +1,4 @@
-"""Tells triggers what tags point to: at a push by whoever took it, otherwise by looking."""
+"""Notify triggers of tag changes, found by a push through this process or by a check."""
 
 import time
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from tagferry.regions import Regions
 
 
 class TriggerFollower:
-    """Has every trigger that is switched on hear of every tag of its repository; a `Follower` of tags.
+    """Records deliveries for the enabled triggers of changed tags; a `Follower` of tags.
 
     Args:
-        regions: those that this process knows; triggers of others rest.
-        triggers: the triggers, and what they have heard.
-        deliveries: where the calls are recorded that they make.
-        clock: seconds.
+        regions: the configured regions; triggers in other regions are inactive.
+        triggers: the stored triggers, and the digests they have seen.
+        deliveries: records the deliveries.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -29,20 +29,20 @@ class TriggerFollower:
         self._clock = clock
 
     async def sources(self) -> list[RepositoryRef]:
-        """The repositories that have a trigger which is switched on."""
+        """Return the repositories with an enabled trigger."""
         return await self._triggers.sources()
 
     async def handled(self, source: RepositoryRef) -> list[Mapping[str, str]]:
-        """What each trigger of a repository has heard of its tags."""
+        """Return the digests last seen, by tag, for each enabled trigger of a repository."""
         seen_digests = await self._triggers.all_seen_digests([trigger.id for trigger in await self._of(source)])
         return list(seen_digests.values())
 
     async def check(self, source: RepositoryRef, tag: Tag) -> Recheck:
-        """Look at a tag, and let the triggers hear of it; raises what the source's registry raises."""
+        """Check a tag and record deliveries for a change; raises the errors of the source's registry."""
         triggers = await self._of(source)
         if not triggers:
             return Recheck()
-        # Read before the registry is asked: what was told by others since is then not told back.
+        # Read before the registry: a digest that another process stores in between is newer than the one found here.
         seen_digests = await self._triggers.seen_digests([trigger.id for trigger in triggers], tag)
         found = await self._regions[source.region].store.head_manifest(source.name, tag, confirm_missing=True)
         if found is None or await self._deliveries.record(triggers, tag, found.digest, seen_digests=seen_digests):
@@ -50,9 +50,9 @@ class TriggerFollower:
         return Recheck(tag_at=self._clock())
 
     async def pushed(self, source: RepositoryRef, tag: Tag, digest: Digest, by: str | None) -> None:
-        """Let the triggers hear of a push at once, so that it is on record before whoever pushed is answered.
+        """Record the deliveries for a push before the client gets its response.
 
-        Somebody may have pushed to the tag at the same time: it has to be looked at afterwards in any case.
+        The tag must be checked afterwards, since a concurrent push may have changed it.
         """
         triggers = await self._of(source)
         if triggers:
@@ -60,7 +60,7 @@ class TriggerFollower:
             await self._deliveries.record(triggers, tag, digest, seen_digests=seen_digests, pushed_by=by)
 
     async def forget(self, source: RepositoryRef, *references: Reference) -> None:
-        """Take tags, or all tags of these digests, that were deleted for never heard of."""
+        """Forget the digests seen for deleted tags, given by tag or by digest."""
         await self._triggers.forget(source, *references)
 
     async def _of(self, source: RepositoryRef) -> list[Trigger]:

@@ -1,4 +1,4 @@
-"""Makes the calls that are due, in the one process that leads."""
+"""Send due webhook deliveries from the leader process."""
 
 import asyncio
 import random
@@ -20,13 +20,13 @@ from tagferry.supervision import Supervisor
 
 DELIVERY_HEADER = "X-Tagferry-Delivery"
 _TICK_SECONDS = 2.0
-_AT_ONCE = 4
-"""Calls of one webhook at the same time, so that one that does not answer keeps only itself waiting."""
+_CONCURRENCY = 4
+"""Concurrent deliveries to one webhook, so that an unresponsive webhook delays only its own deliveries."""
 _BATCH = 100
 _SPARE_SECONDS = 5.0
-"""Besides the time of a call itself, what it may take to record how it ended before another process repeats it."""
+"""Time to record the result of an attempt, added to its timeout, before another process may repeat it."""
 _SHORTEST, _LONGEST = 1.0, 600.0
-"""Seconds: the first pause is about the shortest one, each further one twice as long, up to the longest."""
+"""Seconds of the first backoff and of the longest one; each is about twice as long as the one before."""
 _GIVEN_UP_AFTER = timedelta(hours=24)
 _DRAIN_SECONDS = 5.0
 
@@ -36,14 +36,14 @@ IsLeader = Callable[[], Awaitable[bool]]
 
 
 class WebhookSender:
-    """Calls webhooks: each call until it succeeds, or has been tried too often or for too long.
+    """Sends webhook deliveries, and retries each until it succeeds or its attempts are used up.
 
     Args:
-        deliveries: what is due.
-        webhooks: who is called.
-        regions: those that this process knows.
+        deliveries: the stored deliveries.
+        webhooks: the configured webhooks.
+        regions: the configured regions.
         bus: receives a message when a delivery is due.
-        leads: whether this process makes the calls.
+        is_leader: returns whether this process is the leader, which sends the deliveries.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class WebhookSender:
         self._webhooks = webhooks
         self._regions = regions
         self._is_leader = is_leader
-        self._posters: dict[Webhook, WebhookClient] = {}
+        self._clients: dict[Webhook, WebhookClient] = {}
         self._in_progress: dict[Webhook | None, dict[int, asyncio.Task[None]]] = defaultdict(dict)
         self._woken = asyncio.Event()
         self._backoff = Backoff(initial=0.0, maximum=0.0)
@@ -61,17 +61,17 @@ class WebhookSender:
         bus.subscribe(DELIVERIES_DUE, lambda _payload: self._woken.set())
 
     def start(self, supervisor: Supervisor | None = None) -> None:
-        """Begin to call."""
+        """Start sending."""
         self._task = (supervisor or Supervisor()).start("calling webhooks", self._run)
 
     async def close(self) -> None:
-        """Begin no more calls, and let those under way end for some seconds; the rest are made at the next start."""
+        """Start no more attempts, and wait some seconds for those in progress; the next start sends the rest."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        calls = [delivery for lane in self._in_progress.values() for delivery in lane.values()]
-        if calls:
-            _, late = await asyncio.wait(calls, timeout=_DRAIN_SECONDS)
+        in_progress = [delivery for running in self._in_progress.values() for delivery in running.values()]
+        if in_progress:
+            _, late = await asyncio.wait(in_progress, timeout=_DRAIN_SECONDS)
             for delivery in late:
                 delivery.cancel()
             await asyncio.gather(*late, return_exceptions=True)
@@ -86,7 +86,7 @@ class WebhookSender:
                 self._backoff.succeeded(self)
             except Exception as error:
                 if self._backoff.failed(self, reason_of(error))[1]:
-                    log_error(error, "the calls of triggers cannot be looked up")
+                    log_error(error, "due webhook deliveries could not be looked up")
             try:
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
@@ -94,7 +94,7 @@ class WebhookSender:
                 continue
 
     async def _start_due(self) -> float:
-        """Begin every call that is due and that its webhook has room for; returns when to look again, in seconds."""
+        """Start the due deliveries that their webhooks have room for; return the seconds until the next look-up."""
         now, after = datetime.now(UTC), None
         while True:
             found = await self._deliveries.due(now + timedelta(seconds=_TICK_SECONDS), limit=_BATCH, after=after)
@@ -107,19 +107,19 @@ class WebhookSender:
             after = found[-1].delivery.due_at, found[-1].delivery.id
 
     def _start_delivery(self, due: DueDelivery) -> None:
-        trigger, call_id = due.trigger, due.delivery.id
+        trigger, delivery_id = due.trigger, due.delivery.id
         webhook = self._webhooks.find(trigger.spec, trigger.source.namespace)
-        lane = self._in_progress[webhook]
-        if call_id in lane or len(lane) >= _AT_ONCE:
-            # It is looked at again when a call of this webhook has ended.
+        running = self._in_progress[webhook]
+        if delivery_id in running or len(running) >= _CONCURRENCY:
+            # The end of a delivery to this webhook triggers another look-up.
             return
 
         def end(_task: asyncio.Task[None]) -> None:
-            lane.pop(call_id, None)
+            running.pop(delivery_id, None)
             self._woken.set()
 
-        lane[call_id] = asyncio.create_task(self._deliver(due, webhook), name=f"call {call_id}")
-        lane[call_id].add_done_callback(end)
+        running[delivery_id] = asyncio.create_task(self._deliver(due, webhook), name=f"delivery {delivery_id}")
+        running[delivery_id].add_done_callback(end)
 
     async def _deliver(self, due: DueDelivery, webhook: Webhook | None) -> None:
         delivery = due.delivery
@@ -135,15 +135,15 @@ class WebhookSender:
             await self._deliveries.end(delivery, DeliveryStatus.SUCCESS, f"the webhook answered {status}")
             self._log_recovery(webhook)
         except Exception as error:
-            log_error(error, "a call of a trigger went wrong", **_log_fields(due))
+            log_error(error, "a webhook delivery failed unexpectedly", **_log_fields(due))
 
     async def _post(self, due: DueDelivery, webhook: Webhook | None) -> int:
         if webhook is None:
-            raise Unavailable("the server's configuration has no webhook for this trigger any more")
+            raise Unavailable("the configuration no longer has a webhook for this trigger")
         try:
             host = self._regions[due.trigger.source.region].registry_host
         except NotFound:
-            raise Unavailable("the server that makes the calls does not know the region") from None
+            raise Unavailable("the server that sends the deliveries does not know the region") from None
         body = webhook_body(due, host)
         headers = {
             "Content-Type": "application/json",
@@ -151,18 +151,18 @@ class WebhookSender:
             DELIVERY_HEADER: due.delivery.event_id,
             **webhook.sign(body),
         }
-        if webhook not in self._posters:
-            self._posters[webhook] = WebhookClient(
+        if webhook not in self._clients:
+            self._clients[webhook] = WebhookClient(
                 webhook.url, tls=webhook.tls, proxy=webhook.proxy, seconds=webhook.seconds
             )
-        return await self._posters[webhook].post(body, headers)
+        return await self._clients[webhook].post(body, headers)
 
     async def _failed(self, due: DueDelivery, webhook: Webhook | None, failure: Unavailable) -> None:
         delivery, now = due.delivery, datetime.now(UTC)
         attempt, attempts = delivery.attempts + 1, webhook.attempts if webhook else Webhook(url="").attempts
         if self._backoff.failed(webhook, failure.message)[1]:
             log.warning(
-                "a webhook takes no calls",
+                "a webhook delivery failed",
                 host=webhook.host if webhook else None,
                 reason=f"{failure.message}: {failure.__cause__}" if failure.__cause__ else failure.message,
                 **_log_fields(due),
@@ -176,13 +176,13 @@ class WebhookSender:
 
     def _log_recovery(self, webhook: Webhook | None) -> None:
         if self._backoff.succeeded(webhook) and webhook is not None:
-            log.info("a webhook takes calls again", host=webhook.host)
+            log.info("a webhook accepts deliveries again", host=webhook.host)
 
 
-def _pause(attempt: int, asked: float) -> float:
-    """Seconds until the attempt after this one, counted from 1; with jitter, lest all calls come back together."""
-    reach = min(_LONGEST, max(asked, _SHORTEST * 2.0 ** min(attempt - 1, 32)))
-    return reach * random.uniform(0.5, 1.0)  # noqa: S311
+def _pause(attempt: int, retry_after: float) -> float:
+    """Return the seconds until the next attempt (counted from 1), with jitter to spread retries."""
+    longest = min(_LONGEST, max(retry_after, _SHORTEST * 2.0 ** min(attempt - 1, 32)))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def _log_fields(due: DueDelivery) -> dict[str, object]:

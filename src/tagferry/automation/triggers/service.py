@@ -1,4 +1,4 @@
-"""The face of triggers towards people who were let in."""
+"""Create, list, switch and delete triggers on behalf of authorized users."""
 
 from collections.abc import Awaitable, Callable
 
@@ -13,15 +13,15 @@ from tagferry.regions import Regions
 
 
 class TriggerService:
-    """Makes, shows, switches and ends triggers.
+    """Manages the triggers of repositories.
 
     Args:
-        regions: where images are.
-        repositories: which were created, with or without images.
-        triggers: where triggers are kept.
-        deliveries: the calls that they make.
-        webhooks: what triggers may call.
-        look: looks at all of a repository, with a trigger that was switched on.
+        regions: the configured regions.
+        repositories: the recorded repositories, with or without images.
+        triggers: stores the triggers.
+        deliveries: stores their deliveries.
+        webhooks: the configured webhooks.
+        scan: scans a repository after a trigger was enabled.
     """
 
     def __init__(
@@ -32,31 +32,31 @@ class TriggerService:
         triggers: Triggers,
         deliveries: Deliveries,
         webhooks: Webhooks,
-        look: Callable[[RepositoryRef], Awaitable[None]],
+        scan: Callable[[RepositoryRef], Awaitable[None]],
     ) -> None:
         self._regions = regions
         self._repositories = repositories
         self._triggers = triggers
         self._deliveries = deliveries
         self._webhooks = webhooks
-        self._look = look
+        self._scan = scan
 
     async def create(
         self, caller: Caller, source: RepositoryRef, repository_id: int, spec: TriggerSpec, *, enabled: bool
     ) -> None:
-        """Make a repository's trigger, for what changes from now on.
+        """Create a trigger of a repository, for changes from now on.
 
         Args:
-            caller: who makes it.
+            caller: the creator.
             source: the repository.
-            repository_id: the id of its record.
-            spec: what the trigger does.
-            enabled: whether it does that.
+            repository_id: the id of its row.
+            spec: the trigger's settings.
+            enabled: whether the trigger is active.
 
         Raises:
-            Invalid: the configuration has no webhook for it.
-            Conflict: the repository has one of this name, or as many as it may have.
-            Unavailable: the registry cannot be asked for its tags.
+            Invalid: no webhook is configured for it.
+            Conflict: the repository has a trigger of this name, or the maximum number of triggers.
+            Unavailable: the registry does not return the tags.
         """
         self._webhooks.require(spec, source.namespace)
         baseline = await self._baseline(source, enabled=enabled)
@@ -64,23 +64,23 @@ class TriggerService:
         await self._catch_up(source, enabled=enabled)
 
     async def of_repository(self, source: RepositoryRef) -> list[tuple[Trigger, list[Delivery]]]:
-        """A repository's triggers, oldest first, each with its newest calls."""
+        """Return the triggers of a repository, oldest first, each with its newest deliveries."""
         triggers = await self._triggers.of_repository(source)
         deliveries = await self._deliveries.history([trigger.id for trigger in triggers])
         return [(trigger, deliveries[trigger.id]) for trigger in triggers]
 
     async def find(self, source: RepositoryRef, name: str) -> tuple[Trigger, list[Delivery]]:
-        """A repository's trigger of this name with its newest calls; raises NotFound."""
+        """Return a repository's trigger by name, with its newest deliveries; raises NotFound."""
         trigger = await self._triggers.find(source, name)
         return trigger, (await self._deliveries.history([trigger.id]))[trigger.id]
 
     async def switch(self, source: RepositoryRef, name: str, *, enabled: bool) -> None:
-        """Switch a repository's trigger on, for what changes from now on, or off.
+        """Enable a trigger, for changes from now on, or disable it.
 
         Raises:
-            NotFound: there is none of this name.
-            Invalid: the configuration has no webhook for it any more, and it shall be on.
-            Unavailable: the registry cannot be asked for its tags.
+            NotFound: the repository has no trigger of this name.
+            Invalid: the trigger is to be enabled, and no webhook is configured for it.
+            Unavailable: the registry does not return the tags.
         """
         trigger = await self._triggers.find(source, name)
         if enabled:
@@ -90,14 +90,14 @@ class TriggerService:
         await self._catch_up(source, enabled=enabled)
 
     async def delete(self, source: RepositoryRef, name: str) -> None:
-        """End a trigger, with the calls that are waiting; raises NotFound."""
+        """Delete a trigger with its waiting deliveries; raises NotFound."""
         await self._triggers.delete((await self._triggers.find(source, name)).id)
 
     async def _baseline(self, source: RepositoryRef, *, enabled: bool) -> dict[Tag, Digest]:
         return await read_baseline(self._regions, self._repositories, source) if enabled else {}
 
     async def _catch_up(self, source: RepositoryRef, *, enabled: bool) -> None:
-        # What was pushed since the baseline was taken met no trigger. It is looked for before the caller is answered:
-        # a look that is late could find the next push, of which it knows less than whoever takes that.
+        # A push between reading the baseline and storing the trigger has to be found by a scan. The scan ends before
+        # the caller gets a response: a later one could find the next push first, without knowing its pusher.
         if enabled:
-            await self._look(source)
+            await self._scan(source)

@@ -1,4 +1,4 @@
-"""The records of triggers, and of what each last heard of its repository's tags."""
+"""Triggers, and the digests each has seen, in the database."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -18,7 +18,7 @@ from tagferry.names import Digest, Namespace, Reference, RegionId, Repository, R
 from tagferry.patterns import Pattern
 
 MAX_TRIGGERS = 100
-"""Triggers that a repository may have."""
+"""Maximum number of triggers of a repository."""
 EVERY_TAG = ".*"
 _LONGEST_TAGS = 4096
 _WRITTEN_AT_ONCE = 500
@@ -29,13 +29,13 @@ _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class TriggerSpec:
-    """What a trigger does, and when: the fields are SWR's ("Creating a Trigger", request body).
+    """The settings of a trigger; the fields are SWR's ("Creating a Trigger", request body).
 
     Attributes:
-        trigger_type: `all` for every tag, `tag` for those that `condition` names, joined by `;`, and `regular` for
-            those that it describes as a regular expression.
-        trigger_mode: `cce`, which acts in the cluster that is named by id or name, or `cci`, which has none.
-        container: empty for all of the application's.
+        trigger_type: `all` matches every tag, `tag` matches those that `condition` lists, joined by `;`, and `regular`
+            matches `condition` as a regular expression.
+        trigger_mode: `cce` acts in the cluster given by id or name; `cci` has no cluster.
+        container: the container to update; empty for all of the application's.
     """
 
     name: str
@@ -53,7 +53,7 @@ class TriggerSpec:
     def check(self) -> None:
         """Raise Invalid for the first field that breaks a rule."""
         if not _NAME.fullmatch(self.name):
-            rule = "must be 1 to 64 letters, digits, '-' and '_', of which the first is a letter"
+            rule = "must be 1 to 64 letters, digits, '-' and '_', and begin with a letter"
             raise Invalid("name", rule, self.name)
         _check_one_of("action", self.action, "update")
         _check_one_of("app_type", self.app_type, "deployments", "statefulsets")
@@ -67,7 +67,7 @@ class TriggerSpec:
         self._check_condition()
 
     def matches(self, tag: Tag) -> bool:
-        """Whether a change of this tag is what it waits for."""
+        """Return whether the trigger fires on changes of this tag."""
         match self.trigger_type:
             case "all":
                 return True
@@ -79,12 +79,12 @@ class TriggerSpec:
     def _check_cluster(self) -> None:
         for field, value in (("cluster_id", self.cluster_id), ("cluster_name", self.cluster_name)):
             if value and self.trigger_mode == "cci":
-                raise Invalid(field, "must be empty where trigger_mode is cci", value)
+                raise Invalid(field, "must be empty if trigger_mode is cci", value)
             if value and not _CLUSTER.fullmatch(value):
-                rule = "must be 1 to 128 letters, digits, '.', '_' and '-', of which the first is a letter or digit"
+                rule = "must be 1 to 128 letters, digits, '.', '_' and '-', and begin with a letter or digit"
                 raise Invalid(field, rule, value)
         if self.trigger_mode == "cce" and not (self.cluster_id or self.cluster_name):
-            raise Invalid("cluster_id", "or cluster_name must be there where trigger_mode is cce")
+            raise Invalid("cluster_id", "or cluster_name must be given if trigger_mode is cce")
 
     def _check_condition(self) -> None:
         match self.trigger_type:
@@ -112,7 +112,7 @@ class Trigger:
 
 
 class Triggers:
-    """Triggers on record."""
+    """Stores triggers and the digests they have seen."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -126,17 +126,17 @@ class Triggers:
         enabled: bool,
         baseline: Mapping[Tag, Digest],
     ) -> None:
-        """Make a trigger.
+        """Create a trigger.
 
         Args:
-            caller: who makes it.
-            repository_id: the id of the repository's record, with which it ends.
-            spec: what it does.
-            enabled: whether it does that.
-            baseline: what the repository's tags point to; one that is enabled has heard of that.
+            caller: the creator.
+            repository_id: the id of the repository's row; deleting the repository deletes the trigger.
+            spec: the trigger's settings.
+            enabled: whether the trigger is active.
+            baseline: the repository's tags, which an enabled trigger counts as seen.
 
         Raises:
-            Conflict: the repository has one of this name, or has as many as it may have.
+            Conflict: the repository has a trigger of this name, or the maximum number of triggers.
         """
         row = TriggerRow(
             repository_id=repository_id,
@@ -150,32 +150,31 @@ class Triggers:
             async with self._database.write() as session:
                 mine = TriggerRow.repository_id == repository_id
                 if (await session.scalar(select(func.count()).where(mine)) or 0) >= MAX_TRIGGERS:
-                    raise Conflict("trigger", f"the repository has {MAX_TRIGGERS} triggers, and may have no more")
+                    raise Conflict("trigger", f"the repository has {MAX_TRIGGERS} triggers, which is the maximum")
                 session.add(row)
                 await session.flush()
                 await _reset_tags(session, row.id, baseline)
         except IntegrityError:
-            raise Conflict("trigger", f"the repository has a trigger {spec.name} already; delete that first") from None
+            raise Conflict("trigger", f"the repository already has a trigger {spec.name}; delete it first") from None
 
     async def of_repository(self, source: RepositoryRef, *, only_enabled: bool = False) -> list[Trigger]:
-        """A repository's triggers, oldest first."""
+        """Return the triggers of a repository, oldest first."""
         chosen = _ENABLED_OF if only_enabled else _ALL_OF
         where = {"region": source.region, "namespace": source.namespace, "name": source.repository}
         async with self._database.read() as session:
             return [trigger_of(*row) for row in await session.execute(chosen, where)]
 
     async def find(self, source: RepositoryRef, name: str) -> Trigger:
-        """A repository's trigger of this name; raises NotFound."""
+        """Return a repository's trigger by name; raises NotFound."""
         for trigger in await self.of_repository(source):
             if trigger.spec.name == name:
                 return trigger
         raise NotFound("trigger", f"{name} of {source.name} in {source.region}")
 
     async def switch(self, trigger_id: int, *, enabled: bool, baseline: Mapping[Tag, Digest]) -> None:
-        """Switch a trigger on or off; where it is so already, nothing changes.
+        """Enable or disable a trigger; does nothing if it is in that state already.
 
-        One that is switched on has heard of what the tags point to (`baseline`), one that is switched off makes none of
-        the calls any more that are waiting.
+        Enabling counts the tags of `baseline` as seen. Disabling gives up the waiting deliveries.
         """
         mine, now = TriggerRow.id == trigger_id, datetime.now(UTC)
         async with self._database.write() as session:
@@ -191,12 +190,12 @@ class Triggers:
             await session.execute(update(DeliveryRow).where(waiting).values(**given_up))
 
     async def delete(self, trigger_id: int) -> None:
-        """Delete a trigger with all that it remembers, and the calls that are waiting."""
+        """Delete a trigger, the digests it has seen, and its waiting deliveries."""
         async with self._database.write() as session:
             await session.execute(delete(TriggerRow).where(TriggerRow.id == trigger_id))
 
     async def sources(self) -> list[RepositoryRef]:
-        """The repositories that have a trigger which is switched on."""
+        """Return the repositories with an enabled trigger."""
         places = (RepositoryRow.region, RepositoryRow.namespace, RepositoryRow.name)
         chosen = (
             select(*places).join(TriggerRow, TriggerRow.repository_id == RepositoryRow.id).where(TriggerRow.enabled)
@@ -206,14 +205,14 @@ class Triggers:
             return [_source(region, namespace, name) for region, namespace, name in rows]
 
     async def seen_digests(self, trigger_ids: Collection[int], tag: Tag) -> dict[int, Digest]:
-        """What each of these triggers last heard of a tag; those that have never heard of it are left out."""
+        """Return the digest of a tag last seen by each of these triggers; triggers that have seen none are left out."""
         mine = (TriggerTagRow.trigger_id.in_(trigger_ids), TriggerTagRow.tag == tag)
         async with self._database.read() as session:
             rows = await session.execute(select(TriggerTagRow.trigger_id, TriggerTagRow.digest).where(*mine))
             return {trigger_id: Digest(digest) for trigger_id, digest in rows}
 
     async def all_seen_digests(self, trigger_ids: Collection[int]) -> dict[int, dict[str, str]]:
-        """What each of these triggers last heard of every tag."""
+        """Return the digests last seen, by trigger and tag."""
         found: dict[int, dict[str, str]] = {trigger_id: {} for trigger_id in trigger_ids}
         async with self._database.read() as session:
             columns = (TriggerTagRow.trigger_id, TriggerTagRow.tag, TriggerTagRow.digest)
@@ -224,7 +223,7 @@ class Triggers:
         return found
 
     async def forget(self, source: RepositoryRef, *references: Reference) -> None:
-        """Take tags, or all tags of these digests, that were deleted for never heard of."""
+        """Forget the digests seen for deleted tags, given by tag or by digest."""
         triggers = await self.of_repository(source, only_enabled=True)
         if not triggers or not references:
             return
@@ -240,13 +239,13 @@ _SPEC = tuple(TriggerSpec.__dataclass_fields__)
 
 
 def triggers_with_sources() -> Select[TriggerRow, str, str, str]:
-    """Triggers with the region, the organization and the name of their repositories."""
+    """Select triggers with the region, organization and name of their repositories."""
     return select(TriggerRow, RepositoryRow.region, RepositoryRow.namespace, RepositoryRow.name).join(
         RepositoryRow, RepositoryRow.id == TriggerRow.repository_id
     )
 
 
-# Built once, since every push asks for a repository's triggers.
+# Built once: every push runs them.
 _ALL_OF = (
     triggers_with_sources()
     .where(*(getattr(RepositoryRow, name) == bindparam(name) for name in ("region", "namespace", "name")))
@@ -256,7 +255,7 @@ _ENABLED_OF = _ALL_OF.where(TriggerRow.enabled)
 
 
 def trigger_of(row: TriggerRow, region: str, namespace: str, name: str) -> Trigger:
-    """A trigger as it is on record."""
+    """Return the trigger of a row."""
     return Trigger(
         id=row.id,
         source=_source(region, namespace, name),
@@ -268,7 +267,7 @@ def trigger_of(row: TriggerRow, region: str, namespace: str, name: str) -> Trigg
 
 
 async def _reset_tags(session: AsyncSession, trigger_id: int, baseline: Mapping[Tag, Digest]) -> None:
-    """Let a trigger have heard of nothing but this."""
+    """Replace the digests that a trigger has seen by the baseline."""
     await session.execute(delete(TriggerTagRow).where(TriggerTagRow.trigger_id == trigger_id))
     rows = ({"trigger_id": trigger_id, "tag": tag, "digest": digest} for tag, digest in baseline.items())
     while batch := list(islice(rows, _WRITTEN_AT_ONCE)):
@@ -285,7 +284,7 @@ def _check_one_of(field: str, value: str, *allowed: str) -> None:
 
 
 def _check_object(field: str, value: str, *, maximum: int) -> None:
-    """What the names of objects in a cluster may be, so that whoever is called need not fear them."""
+    """Check a Kubernetes object name, so that receivers of the webhook can rely on its form."""
     if len(value) > maximum or not _OBJECT.fullmatch(value):
-        rule = f"must be 1 to {maximum} lowercase letters, digits, '-' and '.', of which the first and last are neither"
+        rule = f"must be 1 to {maximum} lowercase letters, digits, '-' and '.', and not begin or end with '-' or '.'"
         raise Invalid(field, rule, value)

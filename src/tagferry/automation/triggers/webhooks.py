@@ -1,4 +1,4 @@
-"""Where triggers call, which only the configuration says, and what they say there."""
+"""The configured webhooks: which triggers call them, and what they receive."""
 
 import hashlib
 import hmac
@@ -21,19 +21,19 @@ EVENT = "tag"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """What is called by the triggers that meet all that it names.
+    """A webhook, called by the triggers that match all of its conditions.
 
     Attributes:
-        url: where it is.
-        secret: what its calls are signed with; without one they are not.
-        tls: whom to trust.
-        proxy: what it is called through; see `Endpoint`.
-        seconds: how long a call may take.
-        attempts: how often a call is made at most before it is given up.
+        url: the URL to call.
+        secret: the key that signs the requests; unsigned if empty.
+        tls: the certificates to trust.
+        proxy: the proxy; see `Endpoint`.
+        seconds: the timeout of a request.
+        attempts: maximum number of attempts of a delivery.
         trigger_mode: `cce` or `cci`.
         cluster_id: the cluster's id; None for any.
         cluster_name: the cluster's name; None for any.
-        organizations: those whose triggers may call it; none means all.
+        organizations: those whose triggers may call it; empty for all.
     """
 
     url: str = field(repr=False)
@@ -49,11 +49,11 @@ class Webhook:
 
     @property
     def host(self) -> str:
-        """Where it is as far as a log may know it: the rest of the URL may be as good as a secret."""
+        """The host, for logs: the rest of the URL may contain a secret."""
         return urlsplit(self.url).netloc
 
     def serves(self, spec: TriggerSpec, namespace: Namespace) -> bool:
-        """Whether a trigger of an organization calls it."""
+        """Return whether a trigger of an organization calls this webhook."""
         return (
             self.trigger_mode == spec.trigger_mode
             and self.cluster_id in (None, spec.cluster_id)
@@ -62,14 +62,14 @@ class Webhook:
         )
 
     def sign(self, body: bytes) -> dict[str, str]:
-        """The headers that prove where a body comes from."""
+        """Return the headers that sign a body."""
         if self.secret is None:
             return {}
         return {SIGNATURE_HEADER: f"sha256={hmac.new(self.secret.encode(), body, hashlib.sha256).hexdigest()}"}
 
 
 class Webhooks:
-    """The webhooks of the configuration; of several that serve a trigger the first one is called."""
+    """The configured webhooks; a trigger calls the first one that matches it."""
 
     def __init__(self, webhooks: Iterable[Webhook]) -> None:
         self._webhooks = tuple(webhooks)
@@ -78,11 +78,11 @@ class Webhooks:
         return bool(self._webhooks)
 
     def find(self, spec: TriggerSpec, namespace: Namespace) -> Webhook | None:
-        """What a trigger of an organization calls; None where the configuration has nothing for it."""
+        """Return the webhook that a trigger of an organization calls, if one is configured."""
         return next((webhook for webhook in self._webhooks if webhook.serves(spec, namespace)), None)
 
     def require(self, spec: TriggerSpec, namespace: Namespace) -> None:
-        """Raise Invalid where a trigger of an organization would have nothing to call; it names what leads nowhere."""
+        """Raise Invalid, naming the field at fault, if no webhook is configured for a trigger of an organization."""
         if self.find(spec, namespace) is not None:
             return
         where = f"the server's configuration for the organization {namespace}"
@@ -93,11 +93,11 @@ class Webhooks:
 
 
 def webhook_body(due: DueDelivery, registry_host: str) -> bytes:
-    """What is said, as JSON: the same bytes at every attempt.
+    """Return the JSON body of a delivery, the same bytes in every attempt.
 
     Args:
-        due: what there is to say.
-        registry_host: what stands before the repository in its images' full names.
+        due: the delivery and its trigger.
+        registry_host: the registry host in the full names of the repository's images.
     """
     source, delivery, spec = due.trigger.source, due.delivery, due.trigger.spec
     document = {

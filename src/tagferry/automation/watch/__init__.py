@@ -1,1 +1,1 @@
-"""Watches the tags of repositories."""
+"""Detection of tag changes in repositories."""

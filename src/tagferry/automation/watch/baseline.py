@@ -1,4 +1,4 @@
-"""What a repository's tags point to when somebody begins to follow them."""
+"""The baseline of a repository: its tags and digests when a rule or trigger is enabled."""
 
 from tagferry.accounts.repositories import Repositories
 from tagferry.errors import NotFound
@@ -7,7 +7,7 @@ from tagferry.regions import Regions
 
 
 async def read_baseline(regions: Regions, repositories: Repositories, source: RepositoryRef) -> dict[Tag, Digest]:
-    """What stands in a repository; nothing where it was created and has no image yet. Raises NotFound."""
+    """Return the tags of a repository with their digests; empty if it has no images yet. Raises NotFound."""
     store = regions[source.region].store
     try:
         return {record.tag: record.digest for record in await store.describe_tags(source.name)}

@@ -1,4 +1,4 @@
-"""What is to be done when, and how long to leave alone what went wrong."""
+"""Delay queues, exponential backoff per key, and logging of errors that are retried."""
 
 import asyncio
 import heapq
@@ -12,55 +12,55 @@ import structlog
 
 from tagferry.errors import TagferryError
 
-Work = TypeVar("Work", bound=Hashable)
+Item = TypeVar("Item", bound=Hashable)
 Clock = Callable[[], float]
 
 log = structlog.get_logger(__name__)
 
 
-class DelayQueue(Generic[Work]):
-    """Works that are due at some time, each at most once.
+class DelayQueue(Generic[Item]):
+    """A queue of items with due times, which holds each item at most once.
 
     Args:
-        limit: works that it holds; what is more is not taken.
-        clock: seconds.
+        limit: maximum number of items; further ones are refused.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, limit: int, clock: Clock = time.monotonic) -> None:
         self._limit = limit
         self._clock = clock
-        self._due: dict[Work, float] = {}
-        self._heap: list[tuple[float, int, Work]] = []
+        self._due: dict[Item, float] = {}
+        self._heap: list[tuple[float, int, Item]] = []
         self._numbers = count()
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._due)
 
-    def add(self, work: Work, at: float | None = None) -> bool:
-        """Let a work be done at a time, at once by default; the earlier time counts. False where there is no room."""
+    def add(self, item: Item, at: float | None = None) -> bool:
+        """Schedule an item, by default immediately; the earlier time counts. Return False if the queue is full."""
         due = self._clock() if at is None else at
-        known = self._due.get(work)
+        known = self._due.get(item)
         if known is None and len(self._due) >= self._limit:
             return False
         if known is None or due < known:
-            self._due[work] = due
-            heapq.heappush(self._heap, (due, next(self._numbers), work))
+            self._due[item] = due
+            heapq.heappush(self._heap, (due, next(self._numbers), item))
             self._changed.set()
         return True
 
-    def pop(self) -> Work | None:
-        """A work that is due, which is then no longer on the agenda."""
+    def pop(self) -> Item | None:
+        """Remove and return an item that is due, or return None."""
         self._drop_outdated()
         if not self._heap or self._heap[0][0] > self._clock():
             return None
-        _, _, work = heapq.heappop(self._heap)
-        del self._due[work]
-        return work
+        _, _, item = heapq.heappop(self._heap)
+        del self._due[item]
+        return item
 
-    async def take(self) -> Work:
-        """Wait for a work that is due."""
-        while (work := self.pop()) is None:
+    async def take(self) -> Item:
+        """Wait for a due item, remove it and return it."""
+        while (item := self.pop()) is None:
             self._changed.clear()
             seconds = self._heap[0][0] - self._clock() if self._heap else None
             try:
@@ -68,54 +68,54 @@ class DelayQueue(Generic[Work]):
                     await self._changed.wait()
             except TimeoutError:
                 continue
-        return work
+        return item
 
     def _drop_outdated(self) -> None:
-        """Let the heap begin with what is on the agenda for that time."""
+        """Remove entries from the top of the heap that no longer match their item's due time."""
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
 
 
-class DelayQueues(Generic[Work]):
-    """Agendas side by side, each with workers of its own, so that works which take long keep only their lane waiting.
+class DelayQueues(Generic[Item]):
+    """Delay queues by partition, each with its own workers, so that a slow partition does not delay the others.
 
     Args:
-        limit: works that each lane holds.
-        lane_of: the lane of a work, such as the region that it asks.
-        clock: seconds.
+        limit: maximum number of items in each partition.
+        partition_of: returns the partition of an item, such as its region.
+        clock: returns the time in seconds.
     """
 
-    def __init__(self, limit: int, partition_of: Callable[[Work], Hashable], clock: Clock = time.monotonic) -> None:
+    def __init__(self, limit: int, partition_of: Callable[[Item], Hashable], clock: Clock = time.monotonic) -> None:
         self._limit = limit
         self._partition_of = partition_of
         self._clock = clock
-        self._partitions: dict[Hashable, DelayQueue[Work]] = {}
-        self._has_more = asyncio.Event()
+        self._partitions: dict[Hashable, DelayQueue[Item]] = {}
+        self._partition_added = asyncio.Event()
 
-    def add(self, work: Work, at: float | None = None) -> bool:
-        """See `DelayQueue.add`."""
-        lane = self._partition_of(work)
-        if lane not in self._partitions:
-            self._partitions[lane] = DelayQueue(self._limit, self._clock)
-            self._has_more.set()
-        return self._partitions[lane].add(work, at)
+    def add(self, item: Item, at: float | None = None) -> bool:
+        """Schedule an item in its partition, as `DelayQueue.add` does."""
+        partition = self._partition_of(item)
+        if partition not in self._partitions:
+            self._partitions[partition] = DelayQueue(self._limit, self._clock)
+            self._partition_added.set()
+        return self._partitions[partition].add(item, at)
 
-    async def serve(self, do: Callable[[Work], Awaitable[None]], *, at_once: int) -> None:
-        """Do what is due, a number of works of each lane at once; it does not end by itself."""
+    async def serve(self, handle: Callable[[Item], Awaitable[None]], *, concurrency: int) -> None:
+        """Process due items until cancelled, up to `concurrency` of each partition at once."""
         served: set[Hashable] = set()
         async with asyncio.TaskGroup() as group:
             while True:
-                self._has_more.clear()
-                for lane in self._partitions.keys() - served:
-                    served.add(lane)
-                    for _ in range(at_once):
-                        group.create_task(_serve(self._partitions[lane], do))
-                await self._has_more.wait()
+                self._partition_added.clear()
+                for partition in self._partitions.keys() - served:
+                    served.add(partition)
+                    for _ in range(concurrency):
+                        group.create_task(_serve(self._partitions[partition], handle))
+                await self._partition_added.wait()
 
 
-async def _serve(queue: DelayQueue[Work], do: Callable[[Work], Awaitable[None]]) -> None:
+async def _serve(queue: DelayQueue[Item], handle: Callable[[Item], Awaitable[None]]) -> None:
     while True:
-        await do(await queue.take())
+        await handle(await queue.take())
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ class _Failures:
 
 
 class Backoff:
-    """Leaves alone what went wrong: for `initial` seconds at first, then twice as long each time, up to `maximum`."""
+    """Exponential backoff per key: from `initial` seconds, doubled after each failure, up to `maximum`."""
 
     def __init__(self, *, initial: float, maximum: float, clock: Clock = time.monotonic) -> None:
         self._initial = initial
@@ -135,14 +135,14 @@ class Backoff:
         self._failures: dict[Hashable, _Failures] = {}
 
     def retry_at(self, key: Hashable) -> float | None:
-        """The time before which it is to be left alone, if that has not come yet."""
-        trouble = self._failures.get(key)
-        return trouble.until if trouble is not None and trouble.until > self._clock() else None
+        """Return the time before which the key must not be retried, or None if it may be retried now."""
+        failure = self._failures.get(key)
+        return failure.until if failure is not None and failure.until > self._clock() else None
 
     def failed(self, key: Hashable, reason: str = "") -> tuple[float, bool]:
-        """It went wrong; returns when to try again, and whether the reason is news.
+        """Record a failure; return when to retry, and whether the reason is new.
 
-        What goes wrong while it is to be left alone had begun before, and makes the wait no longer.
+        A failure during the backoff belongs to an attempt that began before it, and does not extend it.
         """
         known = self._failures.get(key)
         is_news = known is None or known.reason != reason
@@ -155,17 +155,17 @@ class Backoff:
         return until, is_news
 
     def succeeded(self, key: Hashable) -> bool:
-        """It went well; returns whether it had gone wrong before."""
+        """Record a success; return whether the key had failed before."""
         return self._failures.pop(key, None) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """When to look again, in the clock's seconds; None where there is no reason to.
+    """When to check again, in seconds of the clock; None if no check is needed.
 
     Attributes:
-        at_tag: at the tag, since something there has to end first.
-        at_source: at everything there, since something cannot be done for now.
+        tag_at: when to check the tag again, because a job for it has to end first.
+        source_at: when to check the whole repository again, because an action cannot run now.
     """
 
     tag_at: float | None = None
@@ -173,11 +173,11 @@ class Recheck:
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong, for a person."""
+    """Return an error's message for a log."""
     return error.message if isinstance(error, TagferryError) else f"{type(error).__name__}: {error}"
 
 
-def log_error(error: Exception, event: str, **names: object) -> None:
-    """Log what went wrong: its reason, and where nobody has foreseen it, where it happened."""
-    unforeseen = None if isinstance(error, TagferryError) else error
-    log.warning(event, reason=reason_of(error), exc_info=unforeseen, **names)
+def log_error(error: Exception, event: str, **fields: object) -> None:
+    """Log an error with its reason, and with a traceback if it is not a TagferryError."""
+    unexpected = None if isinstance(error, TagferryError) else error
+    log.warning(event, reason=reason_of(error), exc_info=unexpected, **fields)

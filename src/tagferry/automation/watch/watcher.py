@@ -1,7 +1,7 @@
-"""Watching tags: whoever follows a repository is told to look at a tag that may have changed.
+"""Detect changed tags and notify followers.
 
-Whether there is something to do is told by the digests alone: a tag that points to another one than it was last handled
-for. Events only say where to look at once; what no event told of is found by polls.
+A tag has changed if its digest differs from the one last handled. Events only speed up detection; polls find changes
+without an event.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from tagferry.supervision import Supervisor
 from tagferry.sync.jobs.history import SyncHistory
 
 _CHECKS = 8
-"""Tags of one region that are looked at at the same time because of an event."""
+"""Concurrent checks of tags in one region after events."""
 _SCANS = 4
-"""Repositories of one region that are polled at the same time."""
+"""Concurrent scans of repositories in one region."""
 _HEADS = 8
-"""Tags of one of them that are asked for at the same time."""
+"""Concurrent HEAD requests in one scan."""
 _TICK_SECONDS = 5.0
 _FORGOTTEN_AT_ONCE = 500
 _ENDS_AT_ONCE = 500
@@ -32,52 +32,52 @@ _ENDS_AT_ONCE = 500
 log = structlog.get_logger(__name__)
 
 RecordPush = Callable[[RepositoryRef, Tag, Digest, str | None], Awaitable[None]]
-"""Told of a push: the tag, where it points to, and by whom it was pushed if that is known."""
+"""Records a push: the repository, the tag, its digest, and the pusher if known."""
 IsLeader = Callable[[], Awaitable[bool]]
 _TagWork = tuple[RepositoryRef, Tag]
 
 
 async def always_leader() -> bool:
-    """The answer of a process that has nobody to share the polls with."""
+    """Return True: the only process is always the leader."""
     return True
 
 
 class Follower(Protocol):
-    """Somebody who has something to do whenever a tag of certain repositories points elsewhere."""
+    """A component that acts on tag changes in certain repositories."""
 
     async def sources(self) -> list[RepositoryRef]:
-        """The repositories that are followed, wherever they are."""
+        """Return the followed repositories."""
         ...
 
     async def handled(self, source: RepositoryRef) -> list[Mapping[str, str]]:
-        """What the tags of a repository were last handled for, once for each thing that is done about them.
+        """Return the digests last handled, by tag: one mapping for each rule or trigger of the repository.
 
-        It is empty where the repository is not followed, or nothing can be done in this process.
+        The list is empty if the repository is not followed or this process cannot act on it.
         """
         ...
 
     async def check(self, source: RepositoryRef, tag: Tag) -> Recheck:
-        """Look at a tag, and do what is to be done; raises what the source's registry raises."""
+        """Check a tag and act on a change; raises the errors of the source's registry."""
         ...
 
     async def forget(self, source: RepositoryRef, *references: Reference) -> None:
-        """Take tags, or all tags of these digests, that were deleted for never handled."""
+        """Forget what was handled for deleted tags, given by tag or by digest."""
         ...
 
 
 class TagWatcher:
-    """Looks for tags that have changed, and has those who follow their repository look at them.
+    """Detects changed tags and has the followers of their repository check them.
 
     Args:
-        followers: who has something to do about tags.
-        regions: where images are.
-        sync_history: what sync jobs brought.
-        on_push: records a push before whoever pushed is answered.
-        poll_seconds: the regions to poll, and how long after a poll of a repository the next one is due.
-        leads: whether this process does the polls, and follows the ends of jobs.
-        agenda_limit: tags and repositories of a region, and ends of jobs, that wait to be looked at; what is more is
-            found by a full round.
-        clock: seconds.
+        followers: act on tag changes.
+        regions: the configured regions.
+        sync_history: looks up which tags sync jobs have copied.
+        record_push: records a push before the client gets its response.
+        poll_seconds: the regions to poll, with the seconds between two polls of a repository.
+        is_leader: returns whether this process is the leader, which polls and handles ended jobs.
+        queue_limit: maximum number of queued tags and repositories of a region, and of ended jobs; a full scan covers
+            the rest.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class TagWatcher:
         self._task: asyncio.Task[NoReturn] | None = None
 
     def tag_changed(self, region: RegionId, repository: RepositoryName, tag: Tag) -> None:
-        """A tag may have changed; it is looked at soon. Never fails, and never waits."""
+        """Schedule a check of a tag that may have changed. Returns at once and never raises."""
         try:
             source = RepositoryRef.of(region, repository)
         except InvalidName:
@@ -122,9 +122,9 @@ class TagWatcher:
     async def pushed(
         self, region: RegionId, repository: RepositoryName, tag: Tag, digest: Digest, by: str | None
     ) -> None:
-        """A tag was pushed through this process: it is recorded by whoever wants that, and looked at soon.
+        """Record a push through this process, and schedule a check of the tag.
 
-        Never fails: what cannot be recorded is found by looking.
+        Never raises: a push that cannot be recorded is detected by the check.
         """
         try:
             source = RepositoryRef.of(region, repository)
@@ -133,22 +133,22 @@ class TagWatcher:
         try:
             await self._record_push(source, tag, digest, by)
         except Exception as error:
-            log_error(error, "a push cannot be recorded for now", repository=str(source), tag=tag)
+            log_error(error, "a push could not be recorded", repository=str(source), tag=tag)
         self._schedule_check(source, tag)
 
     def repository_changed(self, source: RepositoryRef) -> None:
-        """Any tag of a repository may have changed; all are looked at soon."""
-        # Where there is no room, the next round finds whatever there is to find.
+        """Schedule a scan of a repository."""
+        # If the queue is full, the next full scan covers this repository.
         self._needs_full_scan |= not self._sources.add(source)
 
-    async def look(self, source: RepositoryRef) -> None:
-        """Look at all of a repository now, and later if that goes wrong. Never fails."""
+    async def try_scan(self, source: RepositoryRef) -> None:
+        """Scan a repository now; after a failure, schedule another scan. Never raises."""
         await self._guarded(source, self.scan(source))
 
     def jobs_ended(self, payload: str) -> None:
-        """Sync jobs have ended, of these ids, joined by commas; an empty text stands for any that nobody told of."""
+        """Handle the end of sync jobs, given as comma-separated ids; empty if the ids are unknown."""
         if not self._was_leader:
-            # Who leads looks at it, and who comes to lead looks at everything.
+            # The leader handles it, and a new leader begins with a full scan.
             return
         if not payload or len(self._ended_jobs) >= self._queue_limit:
             self._needs_full_scan = True
@@ -157,7 +157,7 @@ class TagWatcher:
         self._has_ended_jobs.set()
 
     async def forget(self, region: RegionId, repository: RepositoryName, *references: Reference) -> None:
-        """Tags, or all tags of these digests, were deleted: the same image, pushed again, is news."""
+        """Forget deleted tags, given by tag or by digest, so that a new push of the same image counts as a change."""
         try:
             source = RepositoryRef.of(region, repository)
         except InvalidName:
@@ -167,17 +167,17 @@ class TagWatcher:
                 await follower.forget(source, *references[start : start + _FORGOTTEN_AT_ONCE])
 
     def start(self, supervisor: Supervisor | None = None) -> None:
-        """Begin to look, first at everything that is followed."""
+        """Start watching, with a scan of every followed repository."""
         self._task = (supervisor or Supervisor()).start("watching tags", self._run, is_essential=True)
 
     async def close(self) -> None:
-        """Stop looking; what was not looked at is found at the next start."""
+        """Stop watching; the next start detects the changes made since."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
     async def check(self, source: RepositoryRef, tag: Tag) -> None:
-        """Let everybody look at a tag who follows its repository; raises what the source's registry raises."""
+        """Have every follower check a tag; raises the errors of the source's registry."""
         for follower in self._followers:
             again = await follower.check(source, tag)
             if again.tag_at is not None:
@@ -186,8 +186,8 @@ class TagWatcher:
                 self._needs_full_scan |= not self._sources.add(source, again.source_at)
 
     async def scan(self, source: RepositoryRef) -> None:
-        """Look at every tag of a repository: one list, and one HEAD a tag; raises what its registry raises."""
-        # Read before the list: what is handled in between is then not taken for deleted.
+        """Check all tags of a repository, by one list and one HEAD per tag; raises the errors of its registry."""
+        # Read before the list: a tag handled in between must not count as deleted.
         handled = [known for follower in self._followers for known in await follower.handled(source)]
         if not handled:
             return
@@ -195,23 +195,23 @@ class TagWatcher:
         try:
             listed = [tag async for tag in store.list_tags(source.name)]
         except NotFound:
-            # Gateways say so too while a registry starts, so that this does not mean that its tags were deleted.
+            # Gateways answer 404 while a registry starts, so this does not prove that the tags were deleted.
             return
         await self._forget_missing(listed, handled, source)
 
-        async def look(tag: Tag) -> None:
+        async def check_tag(tag: Tag) -> None:
             found = await store.head_manifest(source.name, tag, confirm_missing=True)
             if found is not None and any(known.get(tag) != found.digest for known in handled):
                 await self.check(source, tag)
 
-        await bounded_gather(listed, look, limit=_HEADS)
+        await bounded_gather(listed, check_tag, limit=_HEADS)
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll())
             group.create_task(self._process_ended_jobs())
-            group.create_task(self._tags.serve(self._check_due, at_once=_CHECKS))
-            group.create_task(self._sources.serve(self._scan_due, at_once=_SCANS))
+            group.create_task(self._tags.serve(self._check_due, concurrency=_CHECKS))
+            group.create_task(self._sources.serve(self._scan_due, concurrency=_SCANS))
 
     async def _check_due(self, work: _TagWork) -> None:
         source, tag = work
@@ -229,7 +229,7 @@ class TagWatcher:
             self._polled_at[source] = self._clock()
 
     async def _guarded(self, source: RepositoryRef, work: Awaitable[None]) -> None:
-        """Do a work at a source; if that goes wrong, look at all of the source again later."""
+        """Run a check or scan; after a failure, schedule a scan of the whole repository."""
         try:
             await work
         except Exception as error:
@@ -237,19 +237,19 @@ class TagWatcher:
             if is_news:
                 log_error(
                     error,
-                    "a repository that is followed cannot be looked at",
+                    "a followed repository could not be checked",
                     repository=str(source),
                 )
             self._needs_full_scan |= not self._sources.add(source, until)
         else:
             if self._backoff.succeeded(source):
                 log.info(
-                    "a repository that is followed can be looked at again",
+                    "a followed repository can be checked again",
                     repository=str(source),
                 )
 
     async def _process_ended_jobs(self) -> None:
-        """What a job has brought to a place may have to go on from there."""
+        """Check the tags that ended jobs have copied: their new repository may have rules of its own."""
         while True:
             await self._has_ended_jobs.wait()
             self._has_ended_jobs.clear()
@@ -260,16 +260,16 @@ class TagWatcher:
                         self._schedule_check(source, tag)
             except Exception as error:
                 self._needs_full_scan = True
-                log_error(error, "what jobs have brought cannot be looked up")
+                log_error(error, "the tags copied by ended jobs could not be looked up")
 
     async def _poll(self) -> None:
-        """Put what is to be polled on the agenda: everything when this process comes to lead, then in turn."""
+        """Schedule scans: of everything when this process becomes the leader, then of each repository when due."""
         tick = min([_TICK_SECONDS, *self._poll_seconds.values()])
         while True:
             try:
                 is_leader = await self._is_leader()
                 everything = self._needs_full_scan or (is_leader and not self._was_leader)
-                # Set before the sources are read: an end that is passed over until now stands in what is read then.
+                # Set before the sources are read: jobs whose end was ignored until now are covered by that read.
                 self._was_leader = is_leader
                 if everything or (is_leader and self._poll_seconds):
                     self._needs_full_scan = False
@@ -277,7 +277,7 @@ class TagWatcher:
             except Exception as error:
                 self._needs_full_scan = True
                 if self._backoff.failed(self, reason_of(error))[1]:
-                    log_error(error, "what is followed cannot be looked up")
+                    log_error(error, "the followed repositories could not be looked up")
             else:
                 self._backoff.succeeded(self)
             await asyncio.sleep(tick)
@@ -303,5 +303,5 @@ class TagWatcher:
 
     async def _forget_missing(self, listed: list[Tag], handled: list[Mapping[str, str]], source: RepositoryRef) -> None:
         present = set(listed)
-        gone = sorted({Tag(tag) for known in handled for tag in known} - present)
-        await self.forget(source.region, source.name, *gone)
+        deleted = sorted({Tag(tag) for known in handled for tag in known} - present)
+        await self.forget(source.region, source.name, *deleted)

@@ -64,7 +64,7 @@ class SyncRepoItem(BaseModel):
 @router.post(_RULES, operation_id="CreateImageSyncRepo", dependencies=[Depends(require_json)])
 async def create(namespace: str, repository: str, body: CreateSyncRepoBody, context: RequestContext) -> Response:
     """Synchronize whatever is pushed to a repository from now on; changes the rule that leads the same way."""
-    wish = RuleSpec(
+    spec = RuleSpec(
         caller=context.caller,
         source=_source(namespace, repository, context),
         target_region=body.region,
@@ -72,7 +72,7 @@ async def create(namespace: str, repository: str, body: CreateSyncRepoBody, cont
         override=bool(body.override),
         sync_auto=bool(body.sync_auto),
     )
-    await context.services.rules.put(wish)
+    await context.services.rules.put(spec)
     return JSONResponse({})
 
 

@@ -97,7 +97,7 @@ class Keeper:
         self.retention = self.new_retention()
         self.repository_id = 0
 
-    def new_retention(self, *, interval: timedelta = timedelta(days=1), most: int = 100) -> RetentionRunner:
+    def new_retention(self, *, interval: timedelta = timedelta(days=1), run_limit: int = 100) -> RetentionRunner:
         return RetentionRunner(
             regions=self.regions,
             policies=self.policies,
@@ -108,7 +108,7 @@ class Keeper:
             interval=interval,
             clock=self.calendar,
             is_plausible=self._is_plausible,
-            most=most,
+            run_limit=run_limit,
         )
 
     async def push(self, *tags: str, days: float | None = None) -> None:

@@ -299,7 +299,7 @@ async def test_a_policy_does_not_wait_for_one_that_takes_long(keeper: Keeper):
 
 async def test_policies_are_one_a_repository_and_end_with_it(keeper: Keeper):
     policy = await keeper.policy(rule("tag_rule", 1))
-    with pytest.raises(Conflict, match="has a retention policy already"):
+    with pytest.raises(Conflict, match="already has a retention policy"):
         await keeper.policies.create(keeper.repository_id, RuleSet.parse([rule("tag_rule", 2)]))
     with pytest.raises(NotFound, match="retention policy"):
         await keeper.policies.update(keeper.repository_id + 1, policy.id, RuleSet.parse([rule("tag_rule", 2)]))
@@ -361,7 +361,7 @@ async def test_a_clock_that_jumps_in_the_middle_of_a_run_ends_it(keeper: Keeper)
 async def test_one_run_deletes_so_many_tags_and_the_next_one_is_due_within_the_hour(keeper: Keeper):
     await keeper.push("v1", "v2", "v3", days=9)
     policy = await keeper.policy(rule("date_rule", 1))
-    retention = keeper.new_retention(most=2)
+    retention = keeper.new_retention(run_limit=2)
     await retention._guarded(policy.id)
     assert len(await keeper.tags()) == 1
     now = keeper.calendar()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from enum import Enum
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ from tagferry.copy.referrers import NO_GAPS, Gaps, ReferrerSearch
 from tagferry.copy.rewrite import Rewrite
 from tagferry.copy.route import Route
 from tagferry.errors import Expired, NotFound, TagferryError, detached
-from tagferry.names import Digest, Tag
+from tagferry.names import Digest, RepositoryName, Tag
+from tagferry.oci.images import ImageStore
 from tagferry.oci.model import Descriptor, Manifest
 
 _AT_ONCE = 64
@@ -85,6 +87,11 @@ async def compare(
     if source is None:
         return Finding(tag=tag, verdict=Verdict.MISSING, source=None, target=target.digest)
     is_same, rewritten = await _is_up_to_date(route, source, target)
+    if not is_same and not override:
+        # A wrong digest in a header must not end the job: the manifests themselves decide.
+        with suppress(NotFound):
+            source, target = await _read_both(route, tag)
+        is_same, rewritten = await _is_up_to_date(route, source, target)
     if not is_same:
         verdict = Verdict.COPY if override else Verdict.BLOCKED
         return Finding(tag=tag, verdict=verdict, source=source.digest, target=target.digest, identity=identity)
@@ -182,6 +189,18 @@ async def _read_missing(route: Route, tag: Tag) -> Descriptor | None:
         return (await route.source.get_manifest(route.source_repository, tag)).descriptor
     except NotFound:
         return None
+
+
+async def _read_both(route: Route, tag: Tag) -> tuple[Descriptor, Descriptor]:
+    """Read the tag's manifests at the source and at the target; their bytes are verified."""
+
+    async def read(at: tuple[ImageStore, RepositoryName]) -> Descriptor:
+        store, repository = at
+        return (await store.get_manifest(repository, tag)).descriptor
+
+    both = ((route.source, route.source_repository), (route.target, route.target_repository))
+    source, target = await bounded_gather(both, read, limit=2)
+    return source, target
 
 
 async def _is_up_to_date(route: Route, source: Descriptor, target: Descriptor) -> tuple[bool, Rewrite | None]:

@@ -1,13 +1,14 @@
 import asyncio
 import gc
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from tagferry.copy.preflight import Finding, Verdict, compare, compare_all
-from tagferry.errors import Unavailable
+from tagferry.errors import NotFound, Unavailable
 from tagferry.names import Reference, RepositoryName, Tag
-from tagferry.oci.model import Descriptor
+from tagferry.oci.model import Descriptor, Manifest
 from tests.support.images import image, push
 from tests.unit.copy.stores import APP, COPY, V1, V2, ScriptedStore, route
 
@@ -52,6 +53,39 @@ async def test_another_image_at_the_target_is_replaced_only_where_that_is_wanted
     found = await compare(route(source, target), V1, override=override)
 
     assert found == Finding(tag=V1, verdict=verdict, source=NEW.digest, target=OLD.digest)
+
+
+@pytest.mark.parametrize("wrong", ["source", "target"])
+async def test_a_wrong_digest_in_a_header_does_not_block_an_image_that_is_up_to_date(
+    source: ScriptedStore, target: ScriptedStore, monkeypatch: pytest.MonkeyPatch, wrong: str
+):
+    await push(source, APP, NEW, V1)
+    await push(target, COPY, NEW, V1)
+
+    async def head(*_arguments: Any, **_terms: Any) -> Descriptor:
+        return OLD.manifest.descriptor
+
+    monkeypatch.setattr(source if wrong == "source" else target, "head_manifest", head)
+
+    found = await compare(route(source, target), V1, override=False)
+
+    assert (found.verdict, found.source, found.target) == (Verdict.UP_TO_DATE, NEW.digest, NEW.digest)
+
+
+async def test_a_tag_that_disappears_while_it_is_compared_is_blocked_as_it_was_seen(
+    source: ScriptedStore, target: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+):
+    await push(source, APP, NEW, V1)
+    await push(target, COPY, OLD, V1)
+
+    async def get(_repository: RepositoryName, reference: Reference) -> Manifest:
+        raise NotFound("manifest", reference)
+
+    monkeypatch.setattr(target, "get_manifest", get)
+
+    found = await compare(route(source, target), V1, override=False)
+
+    assert found == Finding(tag=V1, verdict=Verdict.BLOCKED, source=NEW.digest, target=OLD.digest)
 
 
 @pytest.mark.parametrize("override", [False, True])

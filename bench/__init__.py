@@ -1,6 +1,6 @@
-"""The benchmarks: tagferry beside its peers, on the same work, against real registries, in the same run."""
+"""The benchmarks: tagferry and its peers, on the same workload, against real registries, in the same run."""
 
 import os
 
-# pip compiles what it installs. Where the environment forbids Python to do so, each start would compile all modules.
+# pip compiles the packages that it installs. If bytecode is disabled, each start would compile all modules.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

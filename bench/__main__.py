@@ -1,4 +1,4 @@
-"""`python -m bench`: measures tagferry beside its peers, and writes a table, a chart and the figures."""
+"""`python -m bench`: measure tagferry and its peers, and write a table, a chart and the figures."""
 
 import argparse
 import compileall
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(wanted) - {REG, *(work.key for work in works)}:
         print(f"there is no work called {', '.join(sorted(unknown))}")
         return 2
-    # The processes that are started find this package in the folder that they run in.
+    # Child processes find this package in their working directory.
     os.chdir(_HERE.parent)
     exit_on_signals()
     _compile()
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compile() -> None:
-    """Leave bytecode, as pip does on installation: an editable one has none where Python is told not to write it."""
+    """Write bytecode, as pip does on installation: an editable install has none if PYTHONDONTWRITEBYTECODE is set."""
     for package in (*tagferry_package.__path__, str(_HERE)):
         compileall.compile_dir(package, quiet=1)
 

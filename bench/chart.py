@@ -1,4 +1,4 @@
-"""The figures as a chart: a bar for each program and work, on a logarithmic scale of seconds. Plain SVG."""
+"""The figures as a chart in plain SVG: a bar for each program and workload, on a logarithmic scale of seconds."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 
 
 def svg(works: Mapping[str, Figures], peers: Sequence[str]) -> str:
-    """The chart; `peers` are the programs beside tagferry, as the figures name them."""
+    """Return the chart; `peers` are the other programs, by their names in the figures."""
     groups = [(key, _bars(key, figures, peers)) for key, figures in works.items()]
     values = [seconds for _, bars in groups for _, seconds, _ in bars]
     low = math.floor(math.log10(min(values)))
@@ -48,7 +48,7 @@ def svg(works: Mapping[str, Figures], peers: Sequence[str]) -> str:
 
 
 def _bars(key: str, figures: Figures, peers: Sequence[str]) -> list[tuple[str, float, float | None]]:
-    """Program, seconds, and how much longer than tagferry that is."""
+    """Return program, seconds, and the ratio to tagferry."""
     bars: list[tuple[str, float, float | None]] = [("tagferry", figures["tagferry_s"], None)]
     if key == "REG":
         peer = figures["docker_registry_push_s"]

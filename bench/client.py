@@ -1,6 +1,6 @@
-"""A small registry client on one kept connection, which leans on nothing of tagferry's.
+"""A small registry client on one kept connection, independent of tagferry.
 
-It fills the registries, verifies what arrived, and is what the embedded registry and docker-registry are measured with.
+It fills the registries, verifies the copies, and measures the embedded registry and docker-registry.
 """
 
 import base64
@@ -40,7 +40,7 @@ class RegistryClient:
         self._connection.close()
 
     def ping(self) -> None:
-        """Ask for nothing, so that the connection stands."""
+        """Open the connection with a request for nothing."""
         self._call("GET", "/v2/", expect=200)
 
     def push_bytes(self, repository: str, content: bytes) -> str:
@@ -51,7 +51,7 @@ class RegistryClient:
         return digest
 
     def push_stream(self, repository: str, pieces: Iterable[bytes]) -> tuple[str, int]:
-        """Push a blob of unknown size as it is made; returns its digest and size."""
+        """Push a blob of unknown size while it is generated; returns its digest and size."""
         running, size = hashlib.sha256(), 0
 
         def counted() -> Iterator[bytes]:
@@ -69,7 +69,7 @@ class RegistryClient:
         return digest, size
 
     def push_file(self, repository: str, path: Path, digest: str) -> None:
-        """Push a blob from a file in one PUT, whose bytes the kernel sends: the client costs next to nothing."""
+        """Push a blob from a file in one PUT. The kernel sends the bytes, so the client costs next to nothing."""
         target = f"{self._begin(repository)}digest={quote(digest)}"
         connection = self._connection
         connection.putrequest("PUT", target)
@@ -95,7 +95,7 @@ class RegistryClient:
         return size
 
     def mount(self, repository: str, digest: str, origin: str) -> None:
-        """Take a blob from another repository of the same registry."""
+        """Mount a blob from another repository of the same registry."""
         path = f"/v2/{repository}/blobs/uploads/?mount={quote(digest)}&from={quote(origin, safe='')}"
         self._call("POST", path, body=b"", expect=201)
 
@@ -109,7 +109,7 @@ class RegistryClient:
         return digest, len(raw)
 
     def digest_of(self, repository: str, tag: str) -> str | None:
-        """What a tag points to, or None where there is no such tag."""
+        """Return the digest of a tag, or None if it does not exist."""
         self._connection.request(
             "HEAD", f"/v2/{repository}/manifests/{tag}", headers={**self._headers, "Accept": _ACCEPT}
         )
@@ -145,6 +145,6 @@ class RegistryClient:
 
 
 def _open_query(location: str) -> str:
-    """A Location as a path to which a parameter can be added."""
+    """Return a Location as a path to which a parameter can be added."""
     parts = urlsplit(location)
     return f"{parts.path}?{parts.query}&" if parts.query else f"{parts.path}?"

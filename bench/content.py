@@ -1,4 +1,4 @@
-"""The images that are copied: random bytes in gzip layers, the same in every run, made while they are pushed."""
+"""The images that are copied: random bytes in gzip layers, the same in every run, generated during the push."""
 
 import random
 import zlib
@@ -20,12 +20,12 @@ KIB, MIB = 1024, 1024 * 1024
 
 @dataclass(frozen=True)
 class Images:
-    """What stands in one repository of the source.
+    """The content of one repository of the source.
 
     Attributes:
-        digests: what each tag points to.
-        blobs: how many different blobs there are.
-        size: bytes of all of them.
+        digests: the digest of each tag.
+        blobs: the number of distinct blobs.
+        size: the bytes of all of them.
     """
 
     repository: str
@@ -39,7 +39,7 @@ class Images:
 
 
 def layer(seed: str, size: int) -> Iterator[bytes]:
-    """A gzip stream around `size` random bytes, which are stored and not compressed: only the copying is measured."""
+    """Return a gzip stream around `size` random bytes. They are stored uncompressed, since only copying is measured."""
     content = random.Random(seed)  # noqa: S311
     packer = zlib.compressobj(level=0, wbits=31)
     for start in range(0, size, _PIECE):
@@ -58,7 +58,7 @@ class Author:
         self._serial = count()
 
     def layers(self, number: int, size: int) -> list[dict[str, Any]]:
-        """Push so many new layers; returns their descriptors."""
+        """Push new layers; returns their descriptors."""
         return [self._layer(f"{self._repository} {next(self._serial)}", size) for _ in range(number)]
 
     def image(self, layers: list[dict[str, Any]], *, tag: str | None = None) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Author:
         return self._manifest({"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries}, tag)
 
     def images(self) -> Images:
-        """What has been pushed."""
+        """Return the content that was pushed."""
         return Images(self._repository, dict(self._digests), len(self._sizes), sum(self._sizes.values()))
 
     def _layer(self, seed: str, size: int) -> dict[str, Any]:
@@ -99,14 +99,14 @@ class Author:
 
 
 def one_image(client: RegistryClient, repository: str, *, layers: int, layer_size: int) -> Images:
-    """One tag with a few layers."""
+    """Push one tag with a few layers."""
     author = Author(client, repository)
     author.image(author.layers(layers, layer_size), tag="latest")
     return author.images()
 
 
 def many_tags(client: RegistryClient, repository: str, *, tags: int, layer_size: int) -> Images:
-    """Tags of 8 layers each, 6 of which all of them share, and a config."""
+    """Push tags of 8 layers each, 6 of which all of them share, and a config."""
     author = Author(client, repository)
     shared = author.layers(6, layer_size)
     for number in range(tags):
@@ -115,7 +115,7 @@ def many_tags(client: RegistryClient, repository: str, *, tags: int, layer_size:
 
 
 def wide_index(client: RegistryClient, repository: str, *, platforms: int, layer_size: int) -> Images:
-    """One index of several platforms with 10 layers each."""
+    """Push one index of several platforms with 10 layers each."""
     author = Author(client, repository)
     author.index([author.image(author.layers(10, layer_size)) for _ in range(platforms)], tag="latest")
     return author.images()

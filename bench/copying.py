@@ -1,4 +1,4 @@
-"""Measures works that copy images from one docker-registry to another."""
+"""Measure workloads that copy images from one docker-registry to another."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ class Sample:
     """One run of one program.
 
     Attributes:
-        requests: what both registries' access logs say.
+        requests: those in both registries' access logs.
     """
 
     run: Run
@@ -33,11 +33,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A work's runs.
+    """The runs of a workload.
 
     Attributes:
-        samples: by program, in the order in which they were made.
-        served: seconds of the same work as one call of a running server, where that was measured.
+        samples: by program, in order.
+        served: seconds of the same workload as one call of a running server, if that was measured.
     """
 
     work: Work
@@ -47,7 +47,7 @@ class Outcome:
 
 
 class Bench:
-    """One run of the benchmark: a source that fills up with what the works need, and a folder for everything else."""
+    """One run of the benchmark: a source that gets the images of the workloads, and a folder for everything else."""
 
     def __init__(self, folder: Path, source: DockerRegistry, programs: Sequence[Peer], runs: int) -> None:
         self._folder = folder
@@ -57,7 +57,7 @@ class Bench:
         self._images: dict[str, Images] = {}
 
     def measure(self, work: Work) -> Outcome:
-        """All runs of a work, the programs taking turns."""
+        """Make all runs of a workload; the programs take turns."""
         outcome = Outcome(work, self._made(work))
         if work.in_place:
             self._measure_in_place(outcome)
@@ -65,7 +65,7 @@ class Bench:
             for program in self._turns(work):
                 with docker_registry(self._folder / "target") as target, ExitStack() as links:
                     self._measure_once(outcome, program, target, self._errand(outcome, target, links))
-                # What the run left to write must not slow down the next.
+                # Unwritten data of this run must not slow down the next one.
                 os.sync()
         return outcome
 
@@ -124,7 +124,7 @@ class Bench:
 
 
 def room_for(folder: Path, size: int) -> None:
-    """Raise Failed where the disk cannot hold what is needed."""
+    """Raise Failed if the disk is too small."""
     free = shutil.disk_usage(folder).free
     if free < size:
         raise Failed(f"the benchmark needs {size / 1e9:.0f} GB in its temporary folder; {free / 1e9:.0f} GB are free")

@@ -1,4 +1,4 @@
-"""Measures tagferry's embedded registry beside docker-registry: the work REG."""
+"""Measure tagferry's embedded registry and docker-registry: the workload REG."""
 
 import os
 import sys
@@ -20,12 +20,12 @@ _REPOSITORY = f"{ORGANIZATION}/reg"
 
 @dataclass(frozen=True)
 class Exercise:
-    """What a registry was put through, once.
+    """One run against a registry.
 
     Attributes:
         push: seconds for the blob, stored durably.
         pull: seconds for the blob.
-        manifests: seconds for all manifests, one after the other on one connection.
+        manifests: seconds for all manifests, sequentially on one connection.
         push_cpu: seconds of the server's CPU for the push.
         rss: bytes of the server's memory at the peak.
     """
@@ -39,11 +39,11 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Embedded:
-    """All exercises, by registry.
+    """All runs, by registry.
 
     Attributes:
         size: bytes of the blob.
-        requests: what docker-registry's access log counted for one exercise; both get the same.
+        requests: those in docker-registry's access log for one run; both registries get the same.
     """
 
     size: int
@@ -61,13 +61,13 @@ class _Server:
 
 
 def says(*, quick: bool) -> str:
-    """What is done, for the table."""
+    """The description for the table."""
     size, manifests = _amount(quick=quick)
     return f"one blob of {size // MIB} MiB pushed and pulled, {manifests} manifests pushed, by one client"
 
 
 def measure(folder: Path, *, runs: int, quick: bool) -> Embedded:
-    """Exercise both registries in turn, each with an empty disk every time."""
+    """Measure both registries in turn, each with an empty disk every time."""
     blob = folder / "blob"
     size, manifests = _amount(quick=quick)
     digest = _write(blob, size)
@@ -92,13 +92,13 @@ def measure(folder: Path, *, runs: int, quick: bool) -> Embedded:
 
 
 def _amount(*, quick: bool) -> tuple[int, int]:
-    """Bytes of the blob, and how many manifests."""
+    """Return the bytes of the blob, and the number of manifests."""
     return (64 * MIB, 10) if quick else (1024 * MIB, 100)
 
 
 def _exercise(server: _Server, blob: Path, digest: str, manifests: int) -> Exercise:
     with RegistryClient(server.address, server.login) as client:
-        # A login is slow on purpose the first time, and is not what is measured.
+        # The first login is slow on purpose, and is not measured.
         client.ping()
         used = cpu_of(server.process_id)
         push = _timed(lambda: client.push_file(_REPOSITORY, blob, digest))

@@ -1,4 +1,4 @@
-"""What the runs come to: medians and ratios, as they stand in results.json."""
+"""Medians and ratios of the runs, as in results.json."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ Figures = dict[str, Any]
 
 
 def of_copying(outcome: Outcome) -> Figures:
-    """The figures of a work that copies images."""
+    """Return the figures of a workload that copies images."""
     ours, theirs = outcome.samples["tagferry"], outcome.samples["skopeo"]
     moved = 0 if outcome.work.in_place else outcome.images.size
     seconds = _wall(ours)
@@ -46,7 +46,7 @@ def of_copying(outcome: Outcome) -> Figures:
 
 
 def of_embedded(outcome: Embedded) -> Figures:
-    """The figures of the embedded registry: the push is the work; skopeo has no part in it."""
+    """Return the figures of the embedded registry: the push is the workload; skopeo is not involved."""
     ours, theirs = outcome.exercises["tagferry"], outcome.exercises["docker-registry"]
 
     def both(name: str, of: Callable[[Exercise], float]) -> Figures:

@@ -1,7 +1,7 @@
-"""`python -m bench.limited`: copy to a registry that allows ten requests a second, beside regctl where it is installed.
+"""`python -m bench.limited`: copy to a registry that allows ten requests a second, also with regctl if it is installed.
 
-Every refused request is answered 429 with `Retry-After: 1`, as many registries do whatever they grant. The registry is
-tagferry's own, so that it takes part in no other way than by its limit.
+Every refused request is answered 429 with `Retry-After: 1`, as by many registries. The registry is
+tagferry's own, so that only its limit matters.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(program: Peer, source: str, images: Images, folder: Path) -> float | None:
-    """Seconds that a program takes to copy the images to a new registry; None where it fails, unless it is tagferry."""
+    """Return the seconds of a copy to a new registry; None if another program than tagferry fails."""
     with _limited(folder) as target:
         try:
             errand = Errand(source, target, images.repository, images.tags)
@@ -78,7 +78,7 @@ def _measure(program: Peer, source: str, images: Images, folder: Path) -> float 
 
 @contextmanager
 def _limited(folder: Path) -> Iterator[str]:
-    """Run a registry with a limit, and give its address."""
+    """Run a registry with a limit; yields its address."""
     address = free_address()
     process = subprocess.Popen(tied([sys.executable, "-m", "bench.limited", "--serve", address, str(folder)]))
     try:

@@ -1,8 +1,8 @@
-"""A long link on loopback: a TCP forwarder with a round trip time and a rate, in a process of its own.
+"""A long link on loopback: a TCP forwarder with a round trip time and a rate, in its own process.
 
-Each direction of the link carries so many bytes a second, shared by all connections as they come, and takes half the
-round trip. A connection costs one round trip before its first bytes go out, as TCP's handshake does. What is not
-modelled is TCP's slow start and loss: every connection has the whole rate at once, unless it has a cap of its own.
+Each direction of the link has a rate, shared by all connections in order of arrival, and takes half the round trip. A
+connection costs one round trip before its first bytes are sent, as TCP's handshake does. TCP's slow start and loss are
+not modelled: every connection has the whole rate at once, unless it has its own limit.
 
     python -m bench.link LISTEN TARGET --rtt 0.1 --rate 25000000
 """
@@ -24,19 +24,19 @@ from tests.support.processes import stop, tied, wait_until_it_listens
 
 _PIECE = 32 * 1024
 _AHEAD = 0.02
-"""Seconds by which bytes may be taken in before their turn, so that a late timer costs the link no capacity."""
+"""Seconds by which bytes may be accepted early, so that a late timer costs the link no capacity."""
 _UNDER_WAY = 16 * 1024 * 1024
-"""Bytes of one connection and direction that may be under way; far above what rate and round trip need."""
+"""Bytes in flight of one connection and direction; far more than rate and round trip need."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """What lies between a client and a registry.
+    """The link between a client and a registry.
 
     Attributes:
         rtt: seconds of a round trip.
         rate: bytes a second in each direction, of all connections together.
-        connection_rate: bytes a second of one connection, where one alone does not reach the whole.
+        connection_rate: bytes a second of one connection, if a single one does not reach the whole rate.
     """
 
     rtt: float
@@ -45,7 +45,7 @@ class Link:
 
 
 class Pace:
-    """Gives out a rate: whoever takes bytes is told when the last of them is through."""
+    """Shares a rate: returns when the last of the taken bytes has passed."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -58,7 +58,7 @@ class Pace:
 
 
 class Forwarder:
-    """Passes connections on to a target through a link."""
+    """Forwards connections to a target through a link."""
 
     def __init__(self, link: Link, target: tuple[str, int]) -> None:
         self._link = link
@@ -67,7 +67,7 @@ class Forwarder:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def listen(self, address: tuple[str, int]) -> None:
-        """Accept connections for ever."""
+        """Accept connections forever."""
         loop = asyncio.get_running_loop()
         with socket.create_server(address, backlog=512) as server:
             server.setblocking(False)
@@ -124,7 +124,7 @@ async def _give_out(goal: socket.socket, pieces: asyncio.Queue[tuple[float, byte
         try:
             await loop.sock_sendall(goal, piece)
         except OSError:
-            # The other side is gone; what comes is taken in and dropped, until the end of it.
+            # The other side has closed: read and drop the rest.
             while (await pieces.get())[1]:
                 pass
             return
@@ -139,7 +139,7 @@ async def _read(origin: socket.socket) -> bytes:
 
 @contextmanager
 def linked(link: Link | None, target: str) -> Iterator[str]:
-    """The address at which a target is reached through the link; the target's own where there is none."""
+    """Yield the address of a target through the link; the target's own without a link."""
     if link is None:
         yield target
         return

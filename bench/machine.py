@@ -1,4 +1,4 @@
-"""What the figures were measured on, without anything that names the machine."""
+"""A description of the machine, without its name."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from bench.registries import PROGRAM
 
 
 def facts() -> dict[str, str | int | float]:
-    """Processor, memory, kernel, Python and the registry's version."""
+    """Return processor, memory, kernel, Python and the registry's version."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": _processor(),

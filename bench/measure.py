@@ -1,4 +1,4 @@
-"""Runs a client's process and measures it: wall, CPU with its children, peak resident memory."""
+"""Run a client's process and measure it: wall, CPU with its children, peak resident memory."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ class Failed(Exception):
 
 
 def run(command: Sequence[str], *, log: Path, timeout: float) -> Run:
-    """Run a command to its end; raises Failed where it fails or takes too long."""
+    """Run a command to its end; raises Failed if it fails or takes too long."""
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", str(_STOPWATCH), str(log), *command],
         stdin=subprocess.DEVNULL,
@@ -67,14 +67,14 @@ def middle(values: Sequence[float]) -> float:
 
 
 def cpu_of(process_id: int) -> float:
-    """Seconds of user and system time that a running process has used."""
+    """Return the user and system time of a running process in seconds."""
     fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_rss_of(process_id: int) -> int:
-    """Bytes of memory that a running process has had at the most."""
+    """Return the peak memory of a running process in bytes."""
     for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError("the kernel does not tell a process's peak memory")
+    raise RuntimeError("the kernel does not report a process's peak memory")

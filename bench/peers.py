@@ -1,4 +1,4 @@
-"""Who is compared: the command with which each program does a piece of work."""
+"""The compared programs, and the command of each for a copy."""
 
 import compileall
 import shutil
@@ -14,7 +14,7 @@ import tagferry as tagferry_package
 
 @dataclass(frozen=True)
 class Errand:
-    """Copy these tags of a repository from one registry to another, all of the repository's.
+    """A copy of all tags of a repository from one registry to another.
 
     Attributes:
         source: HOST:PORT.
@@ -32,8 +32,8 @@ class Peer:
     """A program that copies images.
 
     Attributes:
-        command: what to run for an errand.
-        version: as the program tells it.
+        command: returns the command line for a copy.
+        version: as the program reports it.
     """
 
     name: str
@@ -42,20 +42,20 @@ class Peer:
 
 
 def tagferry() -> Peer:
-    """The copy engine in a fresh process, its modules compiled as an installation compiles them."""
+    """Return the copy engine in a new process, with compiled modules as after an installation."""
     for package in (Path(tagferry_package.__file__).parent, Path(__file__).parent):
         compileall.compile_dir(package, quiet=1)
 
     def command(errand: Errand) -> list[str]:
         return [
-            sys.executable, "-m", "bench.ferry", errand.source, errand.target, errand.repository, *errand.tags
+            sys.executable, "-m", "bench.copy_tags", errand.source, errand.target, errand.repository, *errand.tags
         ]  # fmt: skip
 
     return Peer("tagferry", tagferry_package.__version__, command)
 
 
 def installed_peers() -> list[Peer]:
-    """The other programs that are on the PATH; skopeo must be."""
+    """Return the other programs on the PATH; skopeo is required."""
     found = [Peer("skopeo", _version("skopeo", "--version"), _skopeo)]
     if shutil.which("crane"):
         found.append(Peer("crane", _version("crane", "version"), _crane))
@@ -69,7 +69,7 @@ def _skopeo(errand: Errand) -> list[str]:
     if len(errand.tags) == 1:
         image = f"{errand.repository}:{errand.tags[0]}"
         return ["skopeo", "copy", *insecure, f"docker://{errand.source}/{image}", f"docker://{errand.target}/{image}"]
-    # One process for the whole repository is faster than one a tag. It adds the last part of the name itself.
+    # One process for the repository is faster than one for each tag. It adds the last part of the name itself.
     folder = errand.repository.rpartition("/")[0]
     return [
         "skopeo", "sync", "--src", "docker", "--dest", "docker", *insecure,

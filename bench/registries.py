@@ -1,4 +1,4 @@
-"""docker-registry (CNCF distribution) on loopback, and what its access log tells."""
+"""docker-registry (CNCF distribution) on loopback, and the requests in its access log."""
 
 import shutil
 import subprocess
@@ -27,28 +27,28 @@ class DockerRegistry:
         self._log = log
 
     def forget_requests(self) -> None:
-        """Let `requests` begin here."""
+        """Reset `requests`."""
         self._log.forget()
 
     def requests(self) -> list[Seen]:
-        """What was asked since the start or the last `forget_requests`."""
+        """Return the requests since the start or the last `forget_requests`."""
         return self._log.requests()
 
 
 def by_kind(requests: Sequence[Seen]) -> dict[str, int]:
-    """How many requests of each kind, most first."""
+    """Return the number of requests of each kind, most first."""
     return dict(Counter(seen.kind for seen in requests).most_common())
 
 
 def repeated_downloads(requests: Sequence[Seen]) -> int:
-    """Blobs that were read whole more than once, each time more counted; parts of a blob answer 206."""
+    """Return how often blobs were read again as a whole; parts of a blob are answered 206."""
     reads = Counter(seen.path for seen in requests if seen.kind == "GET blob 200")
     return sum(reads.values()) - len(reads)
 
 
 @contextmanager
 def docker_registry(folder: Path) -> Iterator[DockerRegistry]:
-    """Run a registry whose data and log are in a folder of its own, which is gone afterwards."""
+    """Run a registry with its data and log in a temporary folder."""
     folder.mkdir(parents=True)
     address = free_address()
     config, log = folder / "registry.yml", folder / "registry.log"
@@ -71,5 +71,5 @@ def docker_registry(folder: Path) -> Iterator[DockerRegistry]:
 
 
 def free_address() -> str:
-    """An address on loopback that was free a moment ago."""
+    """Return an address on loopback that was free a moment ago."""
     return f"127.0.0.1:{free_port()}"

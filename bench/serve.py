@@ -1,4 +1,4 @@
-"""Serves one tagferry region for as long as a benchmark needs it, and prints how to reach it as one line of JSON.
+"""Serve one tagferry region for a benchmark, and print its address and login as one line of JSON.
 
 python -m bench.serve FOLDER LISTEN [SOURCE TARGET]
 

@@ -1,4 +1,4 @@
-"""A served tagferry, seen from outside: how it is started, and the one call that is measured."""
+"""A served tagferry: its start, and the measured call."""
 
 import http.client
 import json
@@ -42,11 +42,11 @@ class Tagferry:
 
     @property
     def login(self) -> tuple[str, str]:
-        """User and password, as `docker login` wants them."""
+        """Return user and password for `docker login`."""
         return self.user, self.password
 
     def sync_images(self, repository: str, tags: Sequence[str]) -> float:
-        """Synchronize the tags by one call over HTTP, on a connection of its own; returns the seconds it took."""
+        """Synchronize the tags by one call over HTTP, on a separate connection; returns its seconds."""
         body = json.dumps(
             {
                 "imageTag": list(tags),
@@ -77,9 +77,9 @@ def served(folder: Path, registries: Sequence[str] = (), *, python: str = sys.ex
     """Serve a region over `registries` (source and target, as HOST:PORT), or over an embedded one.
 
     Args:
-        folder: is made for it, and removed in the end.
+        folder: created for it, and removed in the end.
         registries: none, or two.
-        python: has the tagferry that serves.
+        python: the Python whose tagferry serves.
     """
     folder.mkdir(parents=True)
     address = free_address()

@@ -1,7 +1,7 @@
-"""Runs one command and prints its wall seconds, CPU seconds, peak memory (KiB) and exit code.
+"""Run one command and print its wall seconds, CPU seconds, peak memory (KiB) and exit code.
 
-A process of its own, with next to nothing imported: the kernel counts the memory of whoever starts a program to that
-program's peak, so whoever starts it must be smaller than it.
+A separate process with almost no imports: the kernel includes the parent's memory in a child's peak, so the parent must
+be smaller than the measured program.
 
     python -I -S stopwatch.py LOG COMMAND...
 """
@@ -12,7 +12,7 @@ import time
 
 
 def main() -> None:
-    """Measure what the command line names; its output goes to LOG."""
+    """Measure the command; its output goes to LOG."""
     log, *command = sys.argv[1:]
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     redirected = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]

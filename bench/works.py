@@ -1,4 +1,4 @@
-"""The pieces of work that are measured."""
+"""The workloads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,17 +19,17 @@ class Work:
     """Copying one repository.
 
     Attributes:
-        key: what the results call it.
-        says: what is done, for the table.
-        images: the source repository's short name; works that copy the same share it.
+        key: its name in the results.
+        says: the description for the table.
+        images: the source repository's short name; workloads that copy the same images share it.
         make: pushes the images.
-        link: what lies before the target.
-        source_link: what lies before the source.
-        in_place: whether the target holds everything already.
-        runs: at most so many runs of tagferry.
-        peer_runs: at most so many runs of each peer.
-        timeout: seconds that one run may take.
-        by_default: whether it is measured where no works are named.
+        link: the link to the target.
+        source_link: the link to the source.
+        in_place: whether the target is up to date.
+        runs: the maximum number of runs of tagferry.
+        peer_runs: the maximum number of runs of each peer.
+        timeout: the time limit of one run in seconds.
+        by_default: whether it is measured if no workloads are named.
     """
 
     key: str
@@ -46,7 +46,7 @@ class Work:
 
 
 def copying_works(*, quick: bool) -> tuple[Work, ...]:
-    """All works that copy images; the quick ones are smaller and tell only whether everything runs."""
+    """Return all workloads that copy images; the quick ones are smaller and only test that everything runs."""
     layer, small = (16 * MIB, 50 * KIB) if quick else (256 * MIB, 500 * KIB)
     tags, few = (20, 5) if quick else (100, 20)
     big = partial(one_image, layers=4, layer_size=layer)

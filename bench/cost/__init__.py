@@ -1,1 +1,1 @@
-"""What a change costs: this tagferry beside another one, in CPU seconds."""
+"""The cost of a change: this tagferry and another one, in CPU seconds."""

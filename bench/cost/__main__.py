@@ -1,8 +1,8 @@
-"""`python -m bench.cost --against OTHER/bin/python`: what requests cost here, and with the tagferry of that Python.
+"""`python -m bench.cost --against OTHER/bin/python`: compare the cost of requests with the tagferry of that Python.
 
-Both servers run at once and are asked in turns, so that what else the machine does harms both alike. CPU is what the
-kernel accounts to the process, with its threads. The figures are medians; a ratio above 1 means that this one costs
-more.
+Both servers run at once and get requests in turn, so that other load on the machine affects both alike. CPU is the time
+that the kernel attributes to the process with its threads. The figures are medians; a ratio above 1 means that this one
+costs more.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _SAME = f"copy {TAGS} tags in place"
 _COPIES = (_SAME, _MANY, _LARGE)
 _START = "serve until ready"
 Sample = tuple[float, float]
-"""Seconds of CPU and of time."""
+"""Seconds of CPU and of wall time."""
 
 
 def _keys(works: Sequence[Work[Any]]) -> list[str]:
@@ -44,7 +44,7 @@ _KEYS = (*_COMMANDS, *_PARSED, _START, *_keys(REGISTRY), *_keys(MANAGEMENT), *_C
 
 
 class Table:
-    """Measures in turns, and prints a line as soon as it is known."""
+    """Measures both in turn, and prints each line as soon as it is known."""
 
     def __init__(self, pairs: int, only: Sequence[str]) -> None:
         self._pairs = pairs
@@ -52,19 +52,19 @@ class Table:
         print(f"{'':34}{'CPU before':>12}{'after':>12}{'ratio':>8}{'time ratio':>12}", flush=True)
 
     def wants(self, *keys: str) -> bool:
-        """Whether one of these works is to be measured."""
+        """Return whether one of these workloads is selected."""
         return not self._only or any(part in key for part in self._only for key in keys)
 
     def measure(
         self, keys: Sequence[str], before: Callable[[], list[Sample]], after: Callable[[], list[Sample]]
     ) -> None:
-        """Take samples of both in turns; each gives one for every key."""
+        """Take samples of both in turn; each has one for every key."""
         if not self.wants(*keys):
             return
         before(), after()
         pairs = []
         for turn in range(self._pairs):
-            # Whoever comes second may find caches warm, so they take turns in that too.
+            # The second one may find warm caches, so the order alternates.
             first, second = (before, after) if turn % 2 == 0 else (after, before)
             samples = {first: first(), second: second()}
             pairs.append((samples[before], samples[after]))
@@ -130,7 +130,7 @@ def _between_registries(table: Table, folder: Path, other: str) -> None:
     with docker_registry(folder / "source") as source, docker_registry(folder / "target") as target:
 
         def copied(python: str, goal: str, repository: str, tags: list[str]) -> list[Sample]:
-            command = [python, "-m", "bench.ferry", source.address, goal, repository, *tags]
+            command = [python, "-m", "bench.copy_tags", source.address, goal, repository, *tags]
             measured = run(command, log=folder / "log", timeout=300)
             return [(measured.cpu, measured.wall)]
 
@@ -142,7 +142,7 @@ def _between_registries(table: Table, folder: Path, other: str) -> None:
             with RegistryClient(source.address) as client:
                 many = many_tags(client, f"{ORGANIZATION}/{SYNCED}", tags=TAGS, layer_size=2 * KIB)
             _managed(table, folder, other, (source.address, target.address))
-            # The first copy, which is not measured, brings what is missing.
+            # The first copy, which is not measured, copies everything.
             _pair(table, [_SAME], lambda python: copied(python, target.address, many.repository, many.tags), other)
             _pair(table, [_MANY], lambda python: anew(python, many.repository, many.tags), other)
         if table.wants(_LARGE):
@@ -187,7 +187,7 @@ def _parsed(python: str) -> list[Sample]:
 
 
 def _cpu(process_id: int) -> float:
-    """Seconds of CPU that a process has used, by its CPU-time clock, which counts nanoseconds (Linux)."""
+    """Return the CPU seconds of a process by its CPU-time clock, which counts nanoseconds (Linux)."""
     return time.clock_gettime((~process_id << 3) | 2)
 
 

@@ -1,4 +1,4 @@
-"""Requests as bytes on one kept connection: next to no time passes here beside the servers that are measured."""
+"""Requests as bytes on one kept connection, so that the client's own time is negligible."""
 
 import socket
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Connection:
         self._socket.close()
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"", *, expect: int) -> bytes:
-        """Send a request and read its answer, whose head is returned; raises RuntimeError if it is another status."""
+        """Send a request, read the response and return its head; raises RuntimeError for another status."""
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         if "Host" not in headers:
             lines.append(f"Host: {self._address}")
@@ -53,7 +53,7 @@ class Connection:
 
 
 def header(head: bytes, name: bytes, default: bytes | None = None) -> bytes:
-    """A header of an answer; raises KeyError where there is none and no default."""
+    """Return a header of a response; raises KeyError if it is missing and there is no default."""
     for line in head.split(b"\r\n")[1:]:
         key, _, value = line.partition(b":")
         if key.lower() == name:

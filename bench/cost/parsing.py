@@ -1,4 +1,4 @@
-"""Prints the CPU seconds of one `Manifest.parse`: of an image of ten layers, and of an index of eight images.
+"""Print the CPU seconds of one `Manifest.parse`, for an image of ten layers and for an index of eight images.
 
 python -m bench.cost.parsing
 """

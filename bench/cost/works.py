@@ -1,4 +1,4 @@
-"""What is asked of both servers."""
+"""The requests to both servers."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ MIB = 1024 * 1024
 _SMALL = 10 * 1024
 TAGS = 100
 SYNCED = "same"
-"""The repository of the registries' that is synchronized."""
+"""The repository that is synchronized."""
 _REPOSITORY = f"{ORGANIZATION}/cost"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -32,9 +32,9 @@ class Work(Generic[Asked]):
     """One kind of request.
 
     Attributes:
-        key: what the table calls it.
-        times: how often it is made for one sample.
-        once: makes it once.
+        key: its name in the table.
+        times: the number of requests for one sample.
+        once: makes one request.
     """
 
     key: str
@@ -43,7 +43,7 @@ class Work(Generic[Asked]):
 
 
 class Registry:
-    """An embedded registry, which is filled with what is asked for."""
+    """An embedded registry with the content that the requests need."""
 
     def __init__(self, server: Tagferry) -> None:
         self._connection = Connection(server.address)
@@ -62,7 +62,7 @@ class Registry:
     def ask(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"", *, expect: int = 200
     ) -> bytes:
-        """Make a request; returns the head of its answer."""
+        """Make a request; returns the head of the response."""
         return self._connection.ask(method, path, self._headers | (headers or {}), body, expect=expect)
 
     def push(self, content: bytes) -> str:
@@ -126,11 +126,11 @@ REGISTRY: tuple[Work[Registry], ...] = (
     Work("mount", 60, Registry.mount),
     Work("token by login", 100, Registry.log_in),
 )
-"""What an embedded registry is asked."""
+"""The requests to an embedded registry."""
 
 
 class Management:
-    """The management API of a server whose regions are registries elsewhere; everything is in place there."""
+    """The management API of a server with remote registries, where everything is up to date."""
 
     def __init__(self, server: Tagferry) -> None:
         self._server = server
@@ -144,7 +144,7 @@ class Management:
         self._ask("GET", f"{self._path}/sync_job", "filter=limit::10")
 
     def sync(self, tags: int) -> None:
-        """Synchronize so many tags."""
+        """Synchronize a number of tags."""
         wanted = {"imageTag": [f"v{number}" for number in range(tags)], "override": True}
         target = {"remoteNamespace": ORGANIZATION, "remoteRegionId": TARGET_REGION}
         self._ask("POST", f"{self._path}/sync_images", "", json.dumps(wanted | target).encode())
@@ -168,4 +168,4 @@ MANAGEMENT: tuple[Work[Management], ...] = (
     Work("sync_images, 1 tag in place", 60, lambda at: at.sync(1)),
     Work("sync_images, 100 tags in place", 3, lambda at: at.sync(TAGS)),
 )
-"""What the management API is asked."""
+"""The requests to the management API."""

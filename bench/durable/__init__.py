@@ -1,1 +1,1 @@
-"""Benchmarks of the queue: how soon a copy begins, what many jobs cost, and what more workers bring."""
+"""Benchmarks of the queue: how soon a copy begins, what many jobs cost, and how it scales with workers."""

@@ -1,4 +1,4 @@
-"""`python -m bench.durable`: measures the queue and its workers, and writes a table and the figures."""
+"""`python -m bench.durable`: measure the queue and its workers, and write a table and the figures."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(options.only or ()) - set(works):
         print(f"there is no work called {', '.join(sorted(unknown))}")
         return 2
-    # The processes that are started find this package in the folder that they run in.
+    # Child processes find this package in their working directory.
     os.chdir(_HERE.parent)
     exit_on_signals()
     try:

@@ -1,4 +1,4 @@
-"""The call that is measured, as a client of its own makes it: within an event loop that does other things too."""
+"""The measured call, made as a client makes it: in an event loop that has other work too."""
 
 import asyncio
 import json
@@ -16,10 +16,10 @@ _TIMEOUT = 300.0
 
 
 async def sync_images(installation: Installation, repository: str, tags: Sequence[str]) -> tuple[float, float]:
-    """Synchronize tags on a connection of its own; returns when that began and ended, by `time.perf_counter`.
+    """Synchronize tags on a separate connection; returns its start and end by `time.perf_counter`.
 
     Raises:
-        Failed: the answer is something else than that all tags are in place.
+        Failed: a tag is not at the target.
     """
     body = json.dumps(
         {"imageTag": list(tags), "override": True, "remoteNamespace": ORGANIZATION, "remoteRegionId": TARGET_REGION}

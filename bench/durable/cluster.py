@@ -1,4 +1,4 @@
-"""CLUSTER: the same request with more and more workers, to a registry that is far away."""
+"""CLUSTER: the same request with more and more workers, to a registry with high latency."""
 
 import asyncio
 import sys
@@ -22,7 +22,7 @@ _REPOSITORY = "cluster"
 _LINK = Link(rtt=0.1, rate=1e9 / 8)
 _SHARED, _LAYER = 2, 20 * KIB
 PLACES = 2
-"""Of each worker."""
+"""The slots of each worker."""
 
 
 def measure(folder: Path, postgres: PostgresServer, *, tags: int, workers: tuple[int, ...]) -> Figures:
@@ -46,7 +46,7 @@ def measure(folder: Path, postgres: PostgresServer, *, tags: int, workers: tuple
 
 
 def _images(source: DockerRegistry, tags: int) -> Images:
-    """Each tag has a layer and a config of its own; all share two layers."""
+    """Push tags with a layer and a config of their own, and two layers that all share."""
     with RegistryClient(source.address) as client:
         author = Author(client, f"{ORGANIZATION}/{_REPOSITORY}")
         shared = author.layers(_SHARED, _LAYER)

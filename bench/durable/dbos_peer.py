@@ -1,7 +1,7 @@
-"""The same as `queue_load` with DBOS Transact, run by a Python that has `dbos`. Prints one line of JSON.
+"""The same as `queue_load` with DBOS Transact, for a Python that has `dbos`. Prints one line of JSON.
 
-The jobs are workflows in a queue with a partition for each organization, polled every 0.1 s. They begin while others
-are still put in: a queue is worked off from its registration on.
+The jobs are workflows in a queue with a partition for each organization, polled every 0.1 s. They start while others
+are still being queued, since a queue is processed as soon as it is registered.
 
 python -m bench.durable.dbos_peer URL JOBS ORGANIZATIONS PLACES SERVER_PID
 """
@@ -27,7 +27,7 @@ _gauges: list[Gauge] = []
 
 @DBOS.workflow()  # type: ignore[untyped-decorator]
 async def job(organization: int, name: str) -> None:
-    """Do nothing but tell that it began."""
+    """Record that it started."""
     if organization >= 0:
         _gauges[0].begins(organization)
     else:
@@ -35,7 +35,7 @@ async def job(organization: int, name: str) -> None:
 
 
 async def measure(load: Load) -> Reading:
-    """Fill the queue while it is worked off, and wait until it is empty."""
+    """Fill the queue while it is processed, and wait until it is empty."""
     gauge = Gauge(load)
     _gauges.append(gauge)
     DBOS.launch()
@@ -100,7 +100,7 @@ def main(url: str, load: Load) -> None:
     )
     figures = asyncio.run(measure(load)).document()
     print(json.dumps(figures | {"version": importlib.metadata.version("dbos")}), flush=True)
-    # Its threads would keep the process.
+    # Its threads would keep the process alive.
     os._exit(0)
 
 

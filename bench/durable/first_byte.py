@@ -1,4 +1,4 @@
-"""FIRST: from a request to the first byte that moves."""
+"""FIRST: from a request to the first byte of a blob."""
 
 import asyncio
 import sys
@@ -23,13 +23,13 @@ from tests.support.postgres import PostgresServer
 _REPOSITORY = "first"
 _WARM_UP = 3
 _PAUSE_SECONDS = 0.1
-"""Between two requests, so that each meets a server that is done with the one before."""
+"""Pause between two requests, so that the server has finished the one before."""
 DIRECT, QUEUED = 0.030, 0.100
-"""Seconds that it may take where the server works itself, and where a worker does."""
+"""The goals in seconds, if the server itself runs the jobs and if a worker does."""
 
 
 def measure(folder: Path, postgres: PostgresServer, *, requests: int) -> Figures:
-    """Make one request after the other, each for a new image, of three kinds of installations."""
+    """Request one new image after the other at three kinds of installations."""
     total = _WARM_UP + requests
     with docker_registry(folder / "source") as source:
         tags = _images(source, total)
@@ -76,7 +76,7 @@ def _one(
 async def _requests(
     installation: Installation, tap: Tap, address: str, tags: Sequence[str]
 ) -> tuple[list[float], list[float]]:
-    """Seconds to the first question to the source, and to the first one for a blob, of each request."""
+    """Return the seconds to the first request to the source, and to the first one for a blob, of each request."""
     asked, moved = [], []
     async with tap.listening(address):
         for tag in tags:

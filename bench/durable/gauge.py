@@ -1,4 +1,4 @@
-"""What a queue is measured by, the same for tagferry's and a peer's; the standard library is enough for it."""
+"""The measurements of a queue, for tagferry's and a peer's. Needs only the standard library."""
 
 import asyncio
 import os
@@ -17,12 +17,12 @@ PROBES = 20
 
 @dataclass(frozen=True)
 class Load:
-    """What a queue is put through.
+    """The load on a queue.
 
     Attributes:
-        jobs: how many, all of them divided evenly between the organizations.
+        jobs: their number, divided evenly between the organizations.
         places: jobs that run at once.
-        server: the process id of the PostgreSQL server, 0 where there is none.
+        server: the process id of the PostgreSQL server, 0 without one.
     """
 
     jobs: int
@@ -33,18 +33,18 @@ class Load:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a queue did.
+    """The results of a queue.
 
     Attributes:
         accept_s: seconds until all jobs were in the queue.
-        total_s: seconds from the first one's acceptance to the last one's end.
+        total_s: seconds from the first acceptance to the last end.
         cpu_s: seconds of this process's CPU meanwhile.
         server_cpu_s: the same of the PostgreSQL server with all its processes.
-        memory_mib: by how much the process's peak memory grew meanwhile.
-        spread: how far apart the organizations' numbers of begun jobs were at the most while all had some left.
-        newcomer_ms: how long a single job of another organization waited that came when half were done.
-        start_ms: from asking for one job to its beginning while there is nothing else; the median.
-        idle_cpu: the share of a core that the process takes with nothing to do.
+        memory_mib: the growth of the process's peak memory meanwhile.
+        spread: the greatest difference between the organizations' numbers of started jobs, while all had some left.
+        newcomer_ms: the wait of one job of another organization, queued when half were done.
+        start_ms: the median time from requesting one job to its start, in an idle queue.
+        idle_cpu: the share of a core that the process uses while idle.
     """
 
     accept_s: float
@@ -58,12 +58,12 @@ class Reading:
     idle_cpu: float
 
     def document(self) -> dict[str, float]:
-        """Rounded, to be told as JSON."""
+        """Return the results, rounded, for JSON."""
         return {name: round(value, 4) for name, value in asdict(self).items()}
 
 
 class Gauge:
-    """Watches jobs begin; those of the load have organizations 0, 1, 2, …, and others any other name."""
+    """Records the starts of jobs; those of the load have organizations 0, 1, 2, …, and others any other name."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
@@ -74,7 +74,7 @@ class Gauge:
         self.half_done = asyncio.Event()
 
     def begins(self, organization: int) -> None:
-        """A job of the load begins."""
+        """Record that a job of the load starts."""
         self._begun[organization] += 1
         if max(self._begun.values()) < self._each:
             fewest = min(self._begun.values()) if len(self._begun) == self._load.organizations else 0
@@ -84,20 +84,20 @@ class Gauge:
 
     @property
     def begun(self) -> int:
-        """How many jobs of the load have begun."""
+        """The number of started jobs of the load."""
         return self._begun.total()
 
     def expect(self, name: str) -> asyncio.Future[float]:
-        """When a job of this name begins, by `time.perf_counter`."""
+        """Wait for the start of a job of this name; returns it by `time.perf_counter`."""
         return self._others.setdefault(name, asyncio.get_running_loop().create_future())
 
     def other_begins(self, name: str) -> None:
-        """A job that is not of the load begins."""
+        """Record that a job outside of the load starts."""
         self._others[name].set_result(time.perf_counter())
 
 
 class Meter:
-    """What this process, and the database's server, use from its making on."""
+    """The usage of this process and the database's server since this object was created."""
 
     def __init__(self, load: Load) -> None:
         self._server = load.server
@@ -128,7 +128,7 @@ class Meter:
 
 
 async def idle_cpu() -> float:
-    """The share of a core that this process takes when nobody asks for anything."""
+    """Return the share of a core that this process uses while idle."""
     await asyncio.sleep(1)
     used, begun = time.process_time(), time.perf_counter()
     await asyncio.sleep(_IDLE_SECONDS)

@@ -1,4 +1,4 @@
-"""SAME: one request of many tags that has nothing to do."""
+"""SAME: one request of many tags that are up to date."""
 
 import asyncio
 import sys
@@ -22,7 +22,7 @@ GOAL = 0.3
 
 
 def measure(folder: Path, postgres: PostgresServer, *, tags: int, runs: int) -> Figures:
-    """Copy the tags once, then ask for them again and again."""
+    """Copy the tags once, then request them repeatedly."""
     figures: Figures = {"tags": tags, "goal_s": GOAL}
     with docker_registry(folder / "source") as source:
         with RegistryClient(source.address) as client:

@@ -1,4 +1,4 @@
-"""One installation of tagferry as a user has it: a configuration file, and processes of the command line on it."""
+"""An installation of tagferry as a user has it: a configuration file, and processes of the command line."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ _START_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Installation:
-    """What the processes share.
+    """The configuration that the processes share.
 
     Attributes:
         address: HOST:PORT of the source's region, once a process serves it.
@@ -37,14 +37,14 @@ class Installation:
 
     @contextmanager
     def serve(self, *options: str) -> Iterator[int]:
-        """Run `tagferry serve` until it is left; gives its process id."""
+        """Run `tagferry serve` in the context; yields its process id."""
         with self._process("serve", options) as (process, _):
             wait_until_it_listens(process, self.address)
             yield process.pid
 
     @contextmanager
     def worker(self, number: int, *options: str) -> Iterator[int]:
-        """Run a `tagferry worker` until it is left; gives its process id."""
+        """Run a `tagferry worker` in the context; yields its process id."""
         with self._process("worker", options, number) as (process, log):
             deadline = time.monotonic() + _START_SECONDS
             while b"started the worker" not in log.read_bytes():
@@ -74,7 +74,7 @@ class Installation:
 
 
 def install(folder: Path, database_url: str, *, source: str, target: str) -> Installation:
-    """Write a configuration with two registries (HOST:PORT), and make the administrator and the organizations.
+    """Write a configuration with two registries (HOST:PORT), and create the administrator and the organizations.
 
     Args:
         folder: does not exist yet.

@@ -1,4 +1,4 @@
-"""QUEUE: many jobs that do nothing, with tagferry's queue and with a peer's, each in a process of its own."""
+"""QUEUE: many jobs that do nothing, with tagferry's queue and with a peer's, each in its own process."""
 
 import json
 import subprocess

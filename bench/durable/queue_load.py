@@ -44,7 +44,7 @@ _NOWHERE = "http://127.0.0.1:9"
 
 
 class _Idle(CopyEngine):
-    """Finds that everything is to be copied, and copies nothing."""
+    """A copy engine that finds everything missing, and copies nothing."""
 
     def __init__(self, gauge: Gauge) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class _Tagferry:
 
 
 async def measure(url: str, load: Load) -> Reading:
-    """Fill the queue, then let it run empty."""
+    """Fill the queue, then process it."""
     gauge = Gauge(load)
     async with _tagferry(url, gauge, load.places) as tagferry:
         each = load.jobs // load.organizations
@@ -136,7 +136,7 @@ async def _start(tagferry: _Tagferry, gauge: Gauge, name: str) -> float:
 
 @asynccontextmanager
 async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagferry]:
-    """What `tagferry.app` builds, with another engine; its worker is to be started."""
+    """Build what `tagferry.app` builds, with another engine; the worker is not started."""
     async with AsyncExitStack() as stack:
         database = Database(url)
         stack.push_async_callback(database.close)

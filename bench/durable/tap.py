@@ -1,4 +1,4 @@
-"""A TCP forwarder in the client's own process, so that one clock tells when a request was made and what followed."""
+"""A TCP forwarder in the client's own process, so that one clock measures the request and what follows it."""
 
 import asyncio
 import contextlib
@@ -12,10 +12,10 @@ _BLOB = re.compile(rb"^GET /v2/\S+/blobs/sha256:")
 
 
 class Tap:
-    """Passes connections on to a registry, and notes when requests go by.
+    """Forwards connections to a registry, and records the times of requests.
 
     Attributes:
-        first: when the first request went by since the last `forget`, by `time.perf_counter`; None before.
+        first: the time of the first request since the last `forget`, by `time.perf_counter`; None before.
         first_blob: the same of the first one for a blob's content.
     """
 
@@ -26,12 +26,12 @@ class Tap:
         self.first_blob: float | None = None
 
     def forget(self) -> None:
-        """Let `first` and `first_blob` begin here."""
+        """Reset `first` and `first_blob`."""
         self.first = self.first_blob = None
 
     @asynccontextmanager
     async def listening(self, address: str) -> AsyncIterator[None]:
-        """Accept connections at HOST:PORT until it is left."""
+        """Accept connections at HOST:PORT in the context."""
         host, _, port = address.partition(":")
         server = await asyncio.start_server(self._accept, host, int(port))
         try:
@@ -54,7 +54,7 @@ class Tap:
             with contextlib.closing(upstream_writer):
                 back = asyncio.create_task(_pump(upstream_reader, writer))
                 try:
-                    # A request is smaller than a piece, and a client sends none before the last one's answer.
+                    # A request is smaller than a piece, and a client sends none before the last response.
                     while piece := await reader.read(_PIECE):
                         self._note(piece)
                         upstream_writer.write(piece)

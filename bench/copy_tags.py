@@ -1,6 +1,6 @@
-"""Copies tags with tagferry's copy engine, and nothing else: what skopeo is compared with, start-up included.
+"""Copy tags with tagferry's copy engine alone, start-up included, for the comparison with skopeo.
 
-python -m bench.ferry SOURCE TARGET REPOSITORY TAG...
+python -m bench.copy_tags SOURCE TARGET REPOSITORY TAG...
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from tagferry.names import RepositoryName, Tag
 from tagferry.remote import Endpoint, RemoteStore
 
 _CONNECTIONS = 32
-"""As many as a region has by default."""
+"""The default of a region."""
 
 
 async def copy(source: str, target: str, repository: str, tags: list[str]) -> list[Outcome | BaseException]:
-    """Copy the tags, all at once as far as the engine lets them; gives what became of each."""
+    """Copy the tags, as many at once as the engine allows; returns the outcome of each."""
     origin = RemoteStore(Endpoint(name="source", url=f"http://{source}", max_connections=_CONNECTIONS))
     goal = RemoteStore(Endpoint(name="target", url=f"http://{target}", max_connections=_CONNECTIONS))
     name = RepositoryName(repository)
@@ -37,8 +37,8 @@ async def copy(source: str, target: str, repository: str, tags: list[str]) -> li
 
 
 def main() -> NoReturn:
-    """Copy what the command line names; the exit code says whether all of it arrived."""
-    # As the command line does: what was imported stays to the end, so nobody need look through it for garbage.
+    """Copy the tags in the command line; the exit code is 1 if one failed."""
+    # As the command line does: imported objects live to the end, so garbage collection can skip them.
     gc.freeze()
     source, target, repository, *tags = sys.argv[1:]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,4 +1,4 @@
-"""Detects that a file has changed since it was read."""
+"""Detect changes of a file."""
 
 import os
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class FileStamp(NamedTuple):
-    """Changes with a file's content; a link, as Kubernetes mounts secrets, counts as the file that it points to."""
+    """Metadata that changes with a file's content; symbolic links, as of mounted Kubernetes secrets, are followed."""
 
     inode: int
     size: int
@@ -16,7 +16,7 @@ class FileStamp(NamedTuple):
 
 
 def file_stamp(path: "Path") -> FileStamp | None:
-    """Return a file's stamp, or None where the file cannot be looked at."""
+    """Return the stamp of a file; None if it is missing or inaccessible."""
     try:
         found = os.stat(path)  # noqa: PTH116 - called often, and the same without pathlib
     except OSError:

@@ -1,4 +1,4 @@
-"""What is done now and then, so that what nobody needs any more does not fill the database and the disk."""
+"""Periodic deletion of old records, and garbage collection of embedded registries."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ from tagferry.sync.jobs.store import JobStore
 
 _PAUSE_SECONDS = 3600.0
 _GRACE_SECONDS = 24 * 3600.0
-"""How long a blob that no manifest refers to is kept, since a push may be under way."""
+"""How long an unreferenced blob is kept, since a push may be in progress."""
 
 log = structlog.get_logger(__name__)
 
@@ -30,15 +30,15 @@ async def run_housekeeping(
     kept: timedelta,
     is_plausible: Callable[[], Awaitable[bool]] | None = None,
 ) -> None:
-    """Forget old records, and free the disk of embedded registries from what was deleted or never finished, for ever.
+    """Every hour, delete old records and collect the garbage of embedded registries.
 
     Args:
-        regions: all of them.
-        jobs: the records of sync jobs.
-        history: the records of what retention deleted.
-        deliveries: the records of webhooks' calls.
-        kept: how long a record is kept.
-        is_plausible: whether the time may be believed now; where not, nothing is deleted.
+        regions: all regions.
+        jobs: the sync jobs.
+        history: the deletions by retention policies.
+        deliveries: the webhook deliveries.
+        kept: the age from which records are deleted.
+        is_plausible: returns whether the clock is plausible; if not, nothing is deleted.
     """
     while True:
         await asyncio.sleep(_PAUSE_SECONDS)
@@ -48,15 +48,15 @@ async def run_housekeeping(
             before = datetime.now(UTC) - kept
             log.info("deleted the records of old jobs", jobs=await jobs.prune(ended_before=before))
             log.info("deleted the records of old deletions", deletions=await history.prune(before=before))
-            log.info("deleted the records of old calls", calls=await deliveries.prune(ended_before=before))
+            log.info("deleted the records of old deliveries", deliveries=await deliveries.prune(ended_before=before))
         except SQLAlchemyError:
-            log.exception("old records could not be deleted")
+            log.exception("failed to delete old records")
         for region in regions:
             if not isinstance(region.store, DiskStore):
                 continue
             try:
                 freed = await region.store.collect_garbage(_GRACE_SECONDS)
             except (OSError, StorageUnavailable):
-                log.exception("garbage could not be collected", region=region.id)
+                log.exception("failed to collect garbage", region=region.id)
             else:
                 log.info("collected garbage", region=region.id, bytes_freed=freed)

@@ -3,14 +3,14 @@
 import re
 
 _ESCAPED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters but for tabs and line ends, those that change the direction of writing, and lone surrogates.
+"""Control characters except tabs and line ends, characters that change the writing direction, and lone surrogates.
 
-PostgreSQL refuses NUL, UTF-8 has no surrogates, and the others can make a terminal show a different text.
+PostgreSQL rejects NUL, UTF-8 has no surrogates, and the others can make a terminal show different text.
 """
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """Return the text with such characters escaped, and cut with an ellipsis if it exceeds the limit."""
+    """Return the text with unprintable characters escaped, cut with an ellipsis if it exceeds the limit."""
     if limit is not None and len(text) > limit:
         text = f"{text[: limit - 1]}…"
     if _ESCAPED.search(text) is None:

@@ -1,4 +1,4 @@
-"""How much an organization may have."""
+"""Quotas of organizations."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """An organization's quotas; None means without limit.
+    """The quotas of an organization; None means unlimited.
 
     Attributes:
-        bytes: of all its repositories' blobs and manifests, each blob once a repository, and of what uploads have sent.
-        repositories: that hold something, or are on record.
-        uploads: sessions that were begun and not ended.
+        bytes: bytes of blobs and manifests, with each blob once per repository, and of unfinished uploads.
+        repositories: repositories that hold content, or are recorded.
+        uploads: upload sessions that are open.
     """
 
     bytes: int | None = None
@@ -27,15 +27,15 @@ class Limits:
 def bytes_exceeded(namespace: str, held: int, limit: int) -> QuotaExceeded:
     """Return the error for bytes that exceed an organization's quota."""
     return QuotaExceeded(
-        f'quota exceeded: organization "{namespace}" uses {human_size(held)} of its {human_size(limit)}, too much for '
-        "this request; delete images, or ask an administrator for a higher quota"
+        f'quota exceeded: organization "{namespace}" uses {human_size(held)} of {human_size(limit)}, which leaves '
+        "too little for this request; delete images, or ask an administrator for a higher quota"
     )
 
 
 def count_exceeded(namespace: str, kind: str, held: int, limit: int) -> QuotaExceeded:
     """Return the error for one item too many in an organization."""
     return QuotaExceeded(
-        f'quota exceeded: organization "{namespace}" has {held} of its {limit} {kind}; delete or end some, or ask an '
+        f'quota exceeded: organization "{namespace}" has {held} of {limit} {kind}; delete or end some, or ask an '
         "administrator for a higher quota"
     )
 

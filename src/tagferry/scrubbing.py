@@ -1,4 +1,4 @@
-"""Finds damaged content of embedded registries in the background, and restores it from other regions that hold it."""
+"""Find damaged content of embedded registries in the background, and restore it from other regions."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ from tagferry.registry.storage.store import DiskStore
 from tagferry.registry.storage.threads import DiskFailed
 
 SCRUB_BYTES_PER_SECOND = 16 * 1024 * 1024
-"""How fast a section is read: 30 days are enough for 40 TB."""
+"""The maximum rate of reading; 40 TB take 30 days."""
 _PAUSE_SECONDS = 60.0
 _BEHIND_SECONDS = 1.0
 _RETRY_SECONDS = 3600.0
@@ -30,19 +30,19 @@ log = structlog.get_logger(__name__)
 
 
 class Locations(Protocol):
-    """Where blobs were seen."""
+    """Looks up the known locations of blobs."""
 
     async def find(self, store: str, digests: list[Digest]) -> dict[Digest, list[RepositoryName]]:
-        """The repositories of a store that held these blobs."""
+        """Return the repositories of a store that held these blobs."""
         ...
 
 
 class Restorer:
-    """Brings damaged content again from other regions, by its digest.
+    """Restores damaged content from other regions, by its digest.
 
     Args:
-        regions: where to look.
-        locations: what is remembered of where blobs are.
+        regions: the regions to search.
+        locations: the known locations of blobs.
     """
 
     def __init__(self, regions: Regions, locations: Locations) -> None:
@@ -50,8 +50,8 @@ class Restorer:
         self._locations = locations
 
     async def restore(self, region: Region, damages: Iterable[Damage]) -> dict[Damage, str]:
-        """Restore what can be; gives the region that each came from. A tag is not content, and is left alone."""
-        # Manifests are accepted once all that they refer to is there, and indexes once their images are.
+        """Restore blobs and manifests, not tags; return the source region of each that was restored."""
+        # A manifest can be stored only after the content that it refers to, and an index after its images.
         wanted = {damage for damage in damages if damage.kind in ("blob", "manifest")}
         left = sorted(wanted, key=str)
         restored: dict[Damage, str] = {}
@@ -66,7 +66,7 @@ class Restorer:
     async def _restore(self, region: Region, damage: Damage, damages: Iterable[Damage]) -> str | None:
         assert isinstance(region.store, DiskStore)  # noqa: S101
         digest = Digest(damage.name)
-        # What is damaged in several repositories here may lie in any of them elsewhere.
+        # Other regions may hold the content in any of the repositories in which it is damaged here.
         same = [one.repository for one in damages if one.name == damage.name and one.repository is not None]
         for other in self._regions:
             if other.id == region.id or damage.repository is None:
@@ -79,14 +79,14 @@ class Restorer:
                         return other.id
             except (TagferryError, OSError) as error:
                 reason = str(error)
-                log.info("content could not be restored", region=region.id, source=other.id, reason=reason)
+                log.info("failed to restore content", region=region.id, source=other.id, reason=reason)
         return None
 
 
 async def _copy(
     damage: Damage, to: RepositoryName, target: DiskStore, source: ImageStore, repository: RepositoryName
 ) -> bool:
-    """Copy a blob, or a manifest with its blobs, from a repository elsewhere; False where that does not hold it."""
+    """Copy a blob, or a manifest with its blobs, from another store; return False if it is not there."""
     digest = Digest(damage.name)
     if damage.kind == "blob":
         size = await source.stat_blob(repository, digest)
@@ -113,12 +113,12 @@ def _opening(source: ImageStore, repository: RepositoryName, blob: Descriptor) -
 
 
 class Scrubber:
-    """Reads everything that an embedded region stores once in so many days, and restores what is damaged.
+    """Verifies all content of an embedded registry periodically, and restores damaged content.
 
     Args:
-        region: the region.
-        restorer: what restores.
-        days: how long it takes; 0 restores only what others find.
+        region: the region of the registry.
+        restorer: restores damaged content.
+        days: the period; 0 restores only damage that requests find.
     """
 
     def __init__(self, region: Region, restorer: Restorer, *, days: float) -> None:
@@ -131,13 +131,13 @@ class Scrubber:
         self._tried_at: dict[Damage, float] = {}
 
     async def run(self) -> None:
-        """Go on for ever."""
+        """Scrub until cancelled."""
         pause = _PAUSE_SECONDS
         try:
             while True:
                 await asyncio.sleep(pause)
                 pause = _PAUSE_SECONDS
-                # Nothing can be marked, restored or written down on a disk that takes nothing.
+                # A disk that cannot be written can neither be marked nor restored to.
                 if await self._store.write_error() is not None:
                     continue
                 try:
@@ -145,12 +145,12 @@ class Scrubber:
                     if self._days and await self.advance(time.time()):
                         pause = _BEHIND_SECONDS
                 except (OSError, TagferryError) as error:
-                    log.warning("stored content could not be verified", region=self._region.id, reason=str(error))
+                    log.warning("failed to verify stored content", region=self._region.id, reason=str(error))
         finally:
             self._scrub.close()
 
     async def advance(self, now: float) -> bool:
-        """Read the next section if it is due, in seconds since 1970; tells whether it was."""
+        """Verify the next section if it is due at `now`, in seconds since 1970; return whether it was."""
         begun_at, done = await self._scrub.progress()
         sections = await self._scrub.sections()
         period = self._days * _DAY_SECONDS
@@ -165,8 +165,8 @@ class Scrubber:
         try:
             damages = await self._scrub.check(left[0])
         except DiskFailed as error:
-            # The section would fail again at every attempt, and the others would never be read.
-            log.warning("skipped stored content", region=self._region.id, section=left[0], reason=str(error))
+            # Every attempt would fail again, and later sections would never be read.
+            log.warning("skipped unreadable content", region=self._region.id, section=left[0], reason=str(error))
             damages = []
         await self._scrub.save(Progress(begun_at, left[0]))
         await self._restorer.restore(self._region, damages)
@@ -175,7 +175,7 @@ class Scrubber:
         return True
 
     async def _restore_reported(self) -> None:
-        """Restore what was found by whoever read it."""
+        """Restore damage that requests have found."""
         now = time.monotonic()
         reported = [damage for damage in self._store.repair.reported() if damage.kind in ("blob", "manifest")]
         self._tried_at = {damage: self._tried_at[damage] for damage in reported if damage in self._tried_at}
@@ -186,7 +186,7 @@ class Scrubber:
 
 
 async def verify(region: Region, scrub: Scrub, restorer: Restorer | None) -> dict[Damage, str | None]:
-    """Read everything at once; gives what is damaged, and which region it was restored from where it was."""
+    """Verify all content at once; return the damage, each with the region that it was restored from, if any."""
     damages: dict[Damage, str | None] = {}
     for section in await scrub.sections():
         for damage in await scrub.check(section):

@@ -18,7 +18,7 @@ from tests.support.images import image, push
 APP = RepositoryName(f"{TEAM}/app")
 CONTENT = b"one more blob"
 DIGEST = Digest.of(CONTENT)
-FAILED = (503, "the registry's disk failed; its operator has to check it, and the log names the place")
+FAILED = (503, "the registry's disk failed; its operator has to check it, and the log names the directory")
 
 PLACES: dict[str, Callable[[Layout], Path]] = {
     "a shard of the pool": lambda layout: layout.pooled(DIGEST).parent,

@@ -88,8 +88,8 @@ async def test_a_push_beyond_the_bytes_is_refused_and_leaves_nothing(ferry: Depl
 
     assert status == 403
     assert message == (
-        'quota exceeded: organization "team" uses 100 KiB of its 100 KiB, too much for this request; delete images, '
-        "or ask an administrator for a higher quota"
+        'quota exceeded: organization "team" uses 100 KiB of 100 KiB, which leaves too little for this request; '
+        "delete images, or ask an administrator for a higher quota"
     )
     used = await shown(ferry)
     assert used["storage"] == (100 * KIB, 100 * KIB)
@@ -205,7 +205,7 @@ async def test_an_organization_has_so_many_repositories_by_whichever_door(ferry:
     assert await create("d") == 403
     status, message = await pusher.blob(b"1", "team/e")
     assert status == 403
-    assert message.startswith('quota exceeded: organization "team" has 3 of its 3 repositories')
+    assert message.startswith('quota exceeded: organization "team" has 3 of 3 repositories')
     assert (await pusher.blob(b"2", "team/b"))[0] == 201
     assert (await shown(ferry))["repository"] == (3, 3)
 

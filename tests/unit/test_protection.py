@@ -133,7 +133,7 @@ def test_a_lock_that_is_no_file_is_told_in_one_sentence(tmp_path: Path, kind: st
         os.mkfifo(lock)
     else:
         lock.symlink_to("nowhere/lock")
-    with pytest.raises(Unavailable, match="cannot be locked by its file"):
+    with pytest.raises(Unavailable, match="cannot lock the registry directory"):
         RootLock.take(tmp_path)
 
 

@@ -1,50 +1,52 @@
-"""The errors of the embedded registry; `error_responses` serializes them."""
+"""The errors of the embedded registry; `registry.api.errors` maps them to responses."""
 
 from tagferry.errors import Conflict, Invalid, NotFound, TagferryError
 from tagferry.names import Digest
 
 
 class MissingReference(NotFound):
-    """A manifest that refers to a blob or a manifest which its repository does not hold."""
+    """A manifest refers to a blob or manifest that its repository does not hold."""
 
 
 class InvalidPage(Invalid):
-    """A page of a listing that cannot be told: `n` is not a number."""
+    """The page size `n` of a list is not a number."""
 
 
 class TooManyTags(Invalid):
-    """A manifest that is pushed with more tags than one request may name."""
+    """A push names more tags than one request may."""
 
 
 class InvalidUpload(Invalid):
-    """An upload request that breaks the protocol."""
+    """An upload request violates the protocol."""
 
 
 class UploadBusy(Conflict):
-    """An upload that another request still moves forward."""
+    """Another request is writing to the upload."""
 
     def __init__(self, identifier: str) -> None:
         super().__init__(
-            "upload", f"upload {identifier} is being written by another request; wait for that request, or abort it"
+            "upload", f"upload {identifier} is in use by another request; wait for that request, or abort it"
         )
 
 
 class SizeMismatch(Invalid):
-    """A body of another length than its headers say."""
+    """The length of a body differs from its headers."""
 
 
 class ClientStalled(Invalid):
-    """A request whose body stopped coming in."""
+    """The client stopped sending a request's body."""
 
     def __init__(self, field: str, seconds: float) -> None:
-        super().__init__(field, f"stopped: no data arrived for {seconds:g} seconds; send the rest, or all of it again")
+        super().__init__(
+            field, f"stopped: no data arrived for {seconds:g} seconds; send the rest, or repeat the request"
+        )
 
 
 class OutOfOrder(Invalid):
-    """A chunk that does not begin where the upload stands.
+    """A chunk does not begin at the end of its upload.
 
     Attributes:
-        received: bytes that the upload holds.
+        received: the bytes that the upload has received.
     """
 
     def __init__(self, start: int, received: int) -> None:
@@ -53,10 +55,10 @@ class OutOfOrder(Invalid):
 
 
 class RangeNotSatisfiable(Invalid):
-    """A range of a blob that begins behind its end.
+    """The requested range begins after the end of the blob.
 
     Attributes:
-        size: the blob's bytes.
+        size: the blob's size in bytes.
     """
 
     def __init__(self, value: str, size: int) -> None:
@@ -65,19 +67,19 @@ class RangeNotSatisfiable(Invalid):
 
 
 class Damaged(TagferryError):
-    """Stored content that no longer matches its digest."""
+    """Stored content does not match its digest."""
 
     def __init__(self, digest: Digest | str) -> None:
         super().__init__(f"{digest} is damaged in this registry's storage; push the image again")
 
 
 class NotAllowed(TagferryError):
-    """A method that this path does not have.
+    """The path does not support the method.
 
     Attributes:
-        allowed: the methods that it has.
+        allowed: the methods that the path supports.
     """
 
     def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
-        super().__init__(f"{method} is not possible here; use one of {', '.join(allowed)}")
+        super().__init__(f"method {method} is not supported here; use one of {', '.join(allowed)}")
         self.allowed = allowed

@@ -1,4 +1,4 @@
-"""Who may do what: the question that the registry asks of whoever embeds it."""
+"""Authorization of registry requests: the interface that the embedding application implements."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tagferry.names import RepositoryName
 
 
 class Action(Enum):
-    """What a caller wants to do with a repository."""
+    """An operation on a repository that needs permission."""
 
     PULL = "pull"
     PUSH = "push"
@@ -18,23 +18,23 @@ class Action(Enum):
 
 
 class InvalidTokenRequest(Invalid):
-    """A request for a token that cannot be read."""
+    """A token request is malformed."""
 
 
 class InsufficientScope(Unauthenticated):
-    """A token that was not asked for what its holder wants to do with it."""
+    """The token's scope does not cover the operation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a token is good for at most; in text `type:name:action,action`.
+    """The operations that a token allows at most, written `type:name:action,action`.
 
     Source: the distribution project's "Token Scope Documentation".
 
     Attributes:
-        kind: `repository`, `registry`, or anything else, of which there is nothing here.
-        name: a repository's name, or `catalog`.
-        actions: those of `Action`, or `*` for all; others are good for nothing.
+        kind: `repository` or `registry`; other kinds are not supported.
+        name: the name of a repository, or `catalog`.
+        actions: values of `Action`, or `*` for all; others have no effect.
     """
 
     kind: str
@@ -43,9 +43,9 @@ class Scope:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read one; raises InvalidTokenRequest."""
+        """Parse a scope; raises InvalidTokenRequest."""
         kind, _, rest = text.partition(":")
-        # A name may begin with a host and its port.
+        # The name may begin with a host and port, which also contain a colon.
         name, _, actions = rest.rpartition(":")
         if not (kind and name and actions):
             raise InvalidTokenRequest("scope", "must have the form type:name:action,action", text)
@@ -53,11 +53,11 @@ class Scope:
 
     @classmethod
     def of(cls, repository: RepositoryName, actions: Collection[Action]) -> Self:
-        """What these actions in a repository need."""
+        """Return the scope for these actions in a repository."""
         return cls("repository", repository, frozenset(action.value for action in actions))
 
     def here(self) -> "Scope | None":
-        """What of it there is in a registry; None where that is nothing, as of another kind or an impossible name."""
+        """Return the part that this registry supports; None for an unsupported kind or an invalid name."""
         if self.kind == CATALOG.kind:
             return self if self == CATALOG else None
         known = self.actions & {"*", *(action.value for action in Action)}
@@ -68,7 +68,7 @@ class Scope:
         return Scope(self.kind, name, known) if self.kind == "repository" and known else None
 
     def covers(self, other: "Scope") -> bool:
-        """Whether a token with this scope is good for all of another one."""
+        """Return whether this scope includes another one."""
         same = (self.kind, self.name) == (other.kind, other.name)
         return same and ("*" in self.actions or other.actions <= self.actions)
 
@@ -78,17 +78,17 @@ class Scope:
 
 
 CATALOG = Scope("registry", "catalog", frozenset({"*"}))
-"""What it needs to list the repositories."""
+"""The scope for listing repositories."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a caller shows.
+    """The credentials of a request, and where it came from.
 
     Attributes:
         authorization: the Authorization header.
-        address: where the connection comes from.
-        origin: how the caller addresses this registry, as `https://registry.example.com`; None where it does not tell.
+        address: the client's address.
+        origin: the URL of this registry as the client sees it, e.g. `https://registry.example.com`; None if unknown.
     """
 
     authorization: str | None
@@ -97,38 +97,38 @@ class Login:
 
 
 class Authorizer(Protocol):
-    """Tells who a caller is and what the caller may do."""
+    """Authenticates callers and authorizes their requests."""
 
     def challenge(self, login: Login, scopes: Sequence[Scope], error: Unauthenticated) -> str:
-        """The WWW-Authenticate header of a 401.
+        """Return the WWW-Authenticate header of a 401 response.
 
         Args:
-            login: what the caller showed.
-            scopes: what its request needs.
-            error: why it was refused.
+            login: the caller's credentials.
+            scopes: the scopes that the request needs.
+            error: why the request was refused.
         """
         ...
 
     async def authorize(
         self, login: Login, actions: frozenset[Action], repository: RepositoryName | None
     ) -> str | None:
-        """Let the caller pass, or raise.
+        """Authenticate the caller, and authorize all actions.
 
         Args:
-            login: what the caller shows.
-            actions: all that the caller wants to do.
-            repository: where; None asks only that the caller has passed a login.
+            login: the caller's credentials.
+            actions: the actions to authorize.
+            repository: the repository; None only authenticates.
 
         Returns:
-            The caller's name; None for somebody who shows nothing.
+            The caller's name; None for an anonymous caller.
 
         Raises:
-            Unauthenticated: nobody, or wrong credentials.
-            Denied: the caller is known and may not.
-            NotFound: of the kind `organization`: what is pushed to does not exist.
+            Unauthenticated: missing or invalid credentials.
+            Denied: authenticated but not authorized.
+            NotFound: of the kind `organization`: the organization of a push does not exist.
         """
         ...
 
     async def visible(self, login: Login, repositories: Sequence[RepositoryName]) -> Sequence[RepositoryName]:
-        """Those of the repositories that the caller may pull, in the order given; raises Unauthenticated."""
+        """Return the repositories that the caller may pull, in the given order; raises Unauthenticated."""
         ...

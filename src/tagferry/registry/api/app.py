@@ -26,7 +26,7 @@ async def _ping(_exchange: Exchange) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """A path's form and, by method, what the caller must be allowed to do and who answers."""
+    """The pattern of a path, and for each method the required action and the handler."""
 
     pattern: re.Pattern[str]
     methods: Mapping[str, tuple[Action | None, Handler]]
@@ -73,7 +73,7 @@ _NO_REPOSITORY = RepositoryName("none")
 
 
 class RegistryApp:
-    """The ASGI application that answers `/v2/…`; it expects the whole path in the scope."""
+    """The ASGI application for `/v2/…`; the scope has to contain the whole path."""
 
     def __init__(
         self,
@@ -88,12 +88,12 @@ class RegistryApp:
         """Serve a store.
 
         Args:
-            store: what is served; closing it is the caller's.
-            authorizer: who may do what.
-            on_push: awaited after every stored manifest; what it raises is logged, the push stands.
-            on_delete: awaited after every deletion of a tag or manifest; what it raises is logged too.
-            on_pull: called before a manifest is sent, but not where only its headers are.
-            idle_seconds: a client that sends nothing for so long in the middle of a body is answered 408.
+            store: the store to serve; the caller closes it.
+            authorizer: authenticates and authorizes each request.
+            on_push: awaited after each stored manifest; its errors are logged, and do not fail the push.
+            on_delete: awaited after each deletion of a tag or manifest; its errors are logged.
+            on_pull: called before a manifest is sent, except for a HEAD request.
+            idle_seconds: how long a client may pause within a body before it gets a 408.
         """
         self._store = store
         self._authorizer = authorizer
@@ -117,8 +117,8 @@ class RegistryApp:
                 if answer.started:
                     if not isinstance(error, TagferryError):
                         raise
-                    # Whoever reads it learns from the missing end that it is not whole.
-                    _log.warning("ended the answer to %s in the middle: %s", request.path, error.message)
+                    # The client notices the missing end of the body.
+                    _log.warning("aborted the response to %s: %s", request.path, error.message)
                     return
                 response = error_response(error, scope, partial(self._challenge, request))
                 await response.send(answer, receive, method=request.method)
@@ -131,7 +131,7 @@ class RegistryApp:
         action, handler = route.methods[request.method]
         repository = RepositoryName(parts["name"]) if "name" in parts else None
         if repository is not None and action is Action.PUSH:
-            # What is pushed here is managed under SWR's names, which allow less than the distribution-spec.
+            # SWR's names allow less than the distribution-spec's, and everything pushed here is managed by them.
             _ = repository.namespace, repository.repository
         actions = frozenset({action}) if action else frozenset()
         caller = await self._authorizer.authorize(request.login, actions, repository)
@@ -153,16 +153,16 @@ class RegistryApp:
 
 
 def error_response(error: Exception, scope: asgi.Scope, challenge: Callable[[Unauthenticated], str]) -> Response:
-    """What is answered to a request that failed.
+    """Return the response to a failed request.
 
     Args:
-        error: why it did; what is no error of tagferry's is logged, and not told.
-        scope: the request's, where it is noted if its login is refused for now.
-        challenge: gives the WWW-Authenticate header where somebody has to log in.
+        error: the cause; unexpected errors are logged, and their details withheld from the client.
+        scope: the request's ASGI scope; marked if the login was throttled.
+        challenge: returns the WWW-Authenticate header of a 401 response.
     """
     if not isinstance(error, TagferryError):
-        _log.error("a registry request failed", exc_info=error)
-        error = TagferryError("the registry failed; its log tells why")
+        _log.error("registry request failed", exc_info=error)
+        error = TagferryError("internal error; details are in the server's log")
     status, code = status_and_code(error)
     headers = {"Content-Type": "application/json"} | error_headers(error)
     if isinstance(error, LoginThrottled):
@@ -173,7 +173,7 @@ def error_response(error: Exception, scope: asgi.Scope, challenge: Callable[[Una
 
 
 class _MarkedSend:
-    """Passes messages on, marks every response as a registry's, and knows whether one has begun."""
+    """Forwards ASGI messages, adds the registry's API version header, and records whether a response has started."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -196,14 +196,14 @@ def _find_route(path: str) -> tuple[_Route, dict[str, str]]:
 
 
 def _needed_scopes(request: Request) -> list[Scope]:
-    """What a token must be good for, so that this request can be answered."""
+    """Return the scopes that a request needs."""
     if request.path == _CATALOG_PATH:
         return [CATALOG]
     route, parts = _find_route(request.path)
     action, _ = route.methods[request.method]
     if action is None:
         return []
-    # Whoever pushes looks at what is there already.
+    # A push also checks which content exists.
     actions = {Action.PULL, Action.PUSH} if action is Action.PUSH else {action}
     needed = [Scope.of(RepositoryName(parts["name"]), actions)]
     if action is Action.PUSH and "mount" in request.query:

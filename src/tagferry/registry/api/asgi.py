@@ -1,4 +1,4 @@
-"""HTTP as ASGI hands it over: a request that is read in chunks, a response that is sent in chunks."""
+"""Streaming requests and responses over ASGI."""
 
 import asyncio
 import re
@@ -25,29 +25,29 @@ _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{
 
 
 def origin(scheme: str, host: str) -> str | None:
-    """The address that a client asked, from its `Host`; None where that is not a host."""
+    """Return the URL that a client addressed, from the Host header; None if that is invalid."""
     return f"{scheme}://{host}" if _HOST.fullmatch(host) else None
 
 
 def check_parameters(text: str, field: str) -> None:
-    """Refuse a query or a form of too many parameters; raises TooLarge, by this name."""
+    """Raise TooLarge if a query or form has too many parameters; `field` names it in the error."""
     if (given := text.count("&") + 1) > bounds.QUERY_PARAMETERS:
         BOUND_REACHED.labels(bound="query_parameters").inc()
         raise TooLarge(field, f"must have at most {bounds.QUERY_PARAMETERS} parameters", given)
 
 
 def parameters_of(text: str) -> Sequence[tuple[str, str]]:
-    """The parameters of a query or a form."""
+    """Return the parameters of a query or form."""
     return parse_qsl(text, keep_blank_values=True)
 
 
 def mark_as_shed(scope: Scope) -> None:
-    """Note that a request was refused because there were too many, so that its connection is slowed down."""
+    """Mark a request as shed because of too many requests, so that the server slows its connection down."""
     scope.setdefault("state", {})["is_shed"] = True
 
 
 class ClientDisconnected(Exception):
-    """The client closed the connection before its request was complete, or before it had the whole answer."""
+    """The client disconnected before its request or the response was complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ class Request:
     """One request; header names are lowercase.
 
     Attributes:
-        raw_path: the path as it was sent.
-        query_string: the query as it was sent.
+        raw_path: the path as sent by the client.
+        query_string: the query as sent by the client.
         scheme: `http` or `https`.
-        address: where the connection comes from.
-        idle_seconds: how long to wait for the next bytes of the body.
+        address: the client's address.
+        idle_seconds: how long to wait for more data of the body.
     """
 
     method: str
@@ -74,7 +74,7 @@ class Request:
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive, *, idle_seconds: float) -> "Request":
-        """Read an ASGI HTTP scope."""
+        """Create a request from an ASGI HTTP scope."""
         return cls(
             method=scope["method"],
             path=scope["path"],
@@ -88,7 +88,7 @@ class Request:
         )
 
     def check_head(self) -> None:
-        """Refuse a path or a query that would take long to read; raises TooLarge."""
+        """Raise TooLarge for a path or query that exceeds the limits."""
         if len(self.raw_path) > bounds.PATH_BYTES:
             BOUND_REACHED.labels(bound="path_bytes").inc()
             raise TooLarge("path", f"must be at most {bounds.PATH_BYTES} bytes", len(self.raw_path))
@@ -96,23 +96,23 @@ class Request:
 
     @property
     def parameters(self) -> Sequence[tuple[str, str]]:
-        """The query's, in the order in which they were given."""
+        """The parameters of the query, in order."""
         return parameters_of(self.query_string) if self.query_string else ()
 
     @property
     def query(self) -> Mapping[str, str]:
-        """The query's parameters by their names, the last of those that are repeated."""
+        """The parameters of the query by name; of repeated ones, the last."""
         return dict(self.parameters)
 
     @property
     def login(self) -> Login:
-        """Who the client says it is."""
+        """The client's credentials, not verified."""
         asked = origin(self.scheme, self.headers.get("host", ""))
         return Login(authorization=self.headers.get("authorization"), address=self.address, origin=asked)
 
     @property
     def content_length(self) -> int | None:
-        """Bytes of the body, if the client says; what is more than any disk holds is a very large number."""
+        """The declared length of the body; numbers of more than 18 digits become the largest integer."""
         text = self.headers.get("content-length", "")
         if not (text.isascii() and text.isdigit()):
             return None
@@ -135,7 +135,7 @@ class Request:
                 yield body
 
     async def body(self, field: str, *, limit: int) -> bytes:
-        """The whole body; raises TooLarge, by this name, where it has more bytes than the limit, and as `chunks`."""
+        """Return the whole body; raises as `chunks`, and TooLarge, which names `field`, above the limit."""
         rule = f"must be at most {limit} bytes long"
         if (self.content_length or 0) > limit:
             raise TooLarge(field, rule, self.content_length)
@@ -152,7 +152,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is answered: either a body, or an opener of a stream whose length the headers tell."""
+    """A response with either a body, or a function that opens a stream whose length is in the headers."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -160,16 +160,16 @@ class Response:
     stream: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]] | None = None
 
     async def send(self, send: Send, receive: Receive, *, method: str) -> None:
-        """Send everything; a HEAD request gets the headers only.
+        """Send the response; for a HEAD request, only its headers.
 
         Raises:
-            ClientDisconnected: the client closed the connection; nothing more is read for it.
+            ClientDisconnected: the client disconnected; reading stops.
         """
         if self.stream is None or method == "HEAD":
             await self._start(send)
             await send({"type": "http.response.body", "body": b"" if method == "HEAD" else self.body})
             return
-        # Opened before the status is sent: what cannot be opened is still answered with an error.
+        # Opened before the status is sent, so that a failure can still become an error response.
         async with self.stream() as chunks:
             await self._start(send)
             await _send_all(chunks, send, receive)
@@ -183,22 +183,22 @@ class Response:
 
 
 async def _send_all(chunks: AsyncIterator[bytes], send: Send, receive: Receive) -> None:
-    """Send a body; raises ClientDisconnected once the client has closed the connection, which `send` does not tell."""
-    gone: asyncio.Task[None] | None = None
+    """Send a body; raises ClientDisconnected after the client has disconnected, which `send` does not report."""
+    disconnected: asyncio.Task[None] | None = None
     try:
         async for chunk in chunks:
-            if gone is not None and gone.done():
+            if disconnected is not None and disconnected.done():
                 raise ClientDisconnected
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if gone is None:
-                gone = asyncio.create_task(_disconnected(receive))
+            if disconnected is None:
+                disconnected = asyncio.create_task(_disconnected(receive))
         await send({"type": "http.response.body", "body": b""})
     finally:
-        if gone is not None:
-            gone.cancel()
+        if disconnected is not None:
+            disconnected.cancel()
 
 
 async def _disconnected(receive: Receive) -> None:
-    """Wait until the client closes the connection; what it still sends is left alone."""
+    """Wait until the client disconnects, ignoring any further data."""
     while (await receive())["type"] != "http.disconnect":
         pass

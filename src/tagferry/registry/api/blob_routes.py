@@ -15,7 +15,7 @@ _RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*")
 
 
 async def get_blob(exchange: Exchange) -> Response:
-    """Send a blob, or one range of it; several ranges at once are answered with the whole."""
+    """Send a blob, or one range of it; a request for several ranges gets the whole blob."""
     digest = Digest(exchange.reference)
     size = await exchange.store.stat_blob(exchange.repository, digest)
     if size is None:
@@ -41,14 +41,14 @@ async def get_blob(exchange: Exchange) -> Response:
 
 
 async def delete_blob(exchange: Exchange) -> Response:
-    """Take a blob out of the repository."""
+    """Remove a blob from the repository."""
     digest = Digest(exchange.reference)
     await exchange.store.delete_blob(exchange.repository, digest)
     return Response(202, {"Docker-Content-Digest": digest})
 
 
 def _wanted_range(exchange: Exchange, etag: str, size: int) -> tuple[int, int] | None:
-    """The first and last byte of the range to send, or None for everything (RFC 9110, section 14)."""
+    """Return the first and last byte to send; None for the whole blob (RFC 9110, section 14)."""
     headers = exchange.request.headers
     text = headers.get("range")
     if text is None or exchange.request.method != "GET" or headers.get("if-range", etag) != etag:

@@ -1,7 +1,7 @@
-"""The registry API's error responses: one table to the distribution-spec's status and code, and one serializer.
+"""Error responses of the registry API: the table of statuses and codes, and the serializer.
 
 The codes are those of the OCI distribution-spec 1.1, "Error Codes"; PAGINATION_NUMBER_INVALID, UNAVAILABLE and
-UNKNOWN are what registries and their clients use in addition.
+UNKNOWN are widely used in addition.
 """
 
 import json
@@ -38,7 +38,7 @@ from tagferry.registry.errors import (
 )
 from tagferry.registry.storage.threads import DiskFull
 
-# The first row that fits counts, so what is special stands before what is general.
+# The first matching row applies, so specific errors precede general ones.
 _TABLE: tuple[tuple[type[TagferryError], str | None, int, str], ...] = (
     (Unauthenticated, None, 401, "UNAUTHORIZED"),
     (Denied, None, 403, "DENIED"),
@@ -83,7 +83,7 @@ _TABLE: tuple[tuple[type[TagferryError], str | None, int, str], ...] = (
 
 
 def status_and_code(error: TagferryError) -> tuple[int, str]:
-    """The HTTP status and the distribution-spec's code of an error."""
+    """Return the HTTP status and the distribution-spec's code of an error."""
     subject = error.kind if isinstance(error, NotFound) else getattr(error, "field", None)
     return next(
         (status, code) for kind, wanted, status, code in _TABLE if isinstance(error, kind) and wanted in (None, subject)
@@ -91,7 +91,7 @@ def status_and_code(error: TagferryError) -> tuple[int, str]:
 
 
 def error_headers(error: TagferryError) -> dict[str, str]:
-    """What an error says in the response's headers."""
+    """Return the response headers that an error adds."""
     if isinstance(error, NotAllowed):
         return {"Allow": ", ".join(error.allowed)}
     if isinstance(error, ClientStalled):
@@ -106,12 +106,12 @@ def error_headers(error: TagferryError) -> dict[str, str]:
 
 
 def error_document(code: str, message: str, detail: Any = None) -> bytes:
-    """The body of an error response (distribution-spec 1.1, "Error Codes")."""
+    """Return the body of an error response (distribution-spec 1.1, "Error Codes")."""
     return json.dumps({"errors": [{"code": code, "message": message, "detail": detail}]}).encode()
 
 
 def error_detail(error: TagferryError) -> Any:
-    """What a program may want to know of the error."""
+    """Return the machine-readable detail of an error."""
     if isinstance(error, NotFound):
         return {error.kind: error.name}
     if isinstance(error, Invalid):
@@ -120,5 +120,5 @@ def error_detail(error: TagferryError) -> Any:
 
 
 def uploaded_range(received: int) -> str:
-    """The Range header of an upload; an empty one says `0-0`, as registries do."""
+    """Return the Range header of an upload; `0-0` for an empty one, as in other registries."""
     return f"0-{max(received - 1, 0)}"

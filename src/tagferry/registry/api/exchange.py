@@ -1,4 +1,4 @@
-"""What every route of the registry API is given."""
+"""The arguments of the registry API's handlers."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -12,24 +12,23 @@ from tagferry.registry.api.asgi import Request, Response
 from tagferry.registry.storage.store import DiskStore
 
 OnPush = Callable[[RepositoryName, Tag | None, Digest, str | None], Awaitable[None]]
-"""Told of every manifest that was pushed, with its tag if it was pushed by one, and by whom if that is known."""
+"""Called after each push of a manifest, with its tag, if any, and the caller's name, if known."""
 
 OnDelete = Callable[[RepositoryName, Reference], Awaitable[None]]
-"""Told of every tag that was deleted, and of every manifest that was deleted with its tags."""
-
+"""Called after each deletion of a tag, or of a manifest with its tags."""
 
 OnPull = Callable[[RepositoryName, Manifest], None]
-"""Told of every manifest that is sent."""
+"""Called for each manifest that is sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request whose caller was let pass.
+    """An authorized request.
 
     Attributes:
-        caller: the caller's name, if that is known.
-        repository: the repository that the path names, if it names one.
-        reference: the path's last part: a tag, a digest or an upload's identifier, unparsed.
+        caller: the caller's name; None if anonymous.
+        repository: the repository in the path, if any.
+        reference: the last part of the path: a tag, a digest or the identifier of an upload, unparsed.
     """
 
     request: Request
@@ -43,7 +42,7 @@ class Exchange:
     reference: str
 
     async def permits(self, action: Action, repository: RepositoryName) -> bool:
-        """Whether the caller may also do this, elsewhere; raises InsufficientScope where its token tells neither."""
+        """Return whether the caller may perform an action in another repository; raises InsufficientScope."""
         try:
             await self.authorizer.authorize(self.request.login, frozenset({action}), repository)
         except InsufficientScope:
@@ -53,7 +52,7 @@ class Exchange:
         return True
 
     def matches(self, etag: str) -> bool:
-        """Whether the caller holds this entity already (RFC 9110, If-None-Match)."""
+        """Return whether the client has this entity already (RFC 9110, If-None-Match)."""
         known = self.request.headers.get("if-none-match", "")
         return known.strip() == "*" or etag in re.findall(r'"[^"]*"', known)
 

@@ -1,6 +1,6 @@
 """Manifests, tags, referrers and the catalog over HTTP (OCI distribution-spec 1.1, end-3, 7, 8, 9, 12).
 
-A manifest that is pushed by its digest may be given tags in the same request, as the specification has it after 1.1.
+A push by digest may name tags in the same request, as in the specification after version 1.1.
 """
 
 import bisect
@@ -21,13 +21,13 @@ from tagferry.registry.api.exchange import Exchange
 from tagferry.registry.errors import Damaged, InvalidPage, TooManyTags
 
 _MOST_TAGS = 100
-"""Tags that a push may name; the specification asks for ten."""
+"""The most tags in one push; the specification requires ten."""
 
 _log = logging.getLogger(__name__)
 
 
 async def get_manifest(exchange: Exchange) -> Response:
-    """Send a manifest as it was stored; it is never converted to what Accept asks for."""
+    """Send a manifest as stored; it is never converted, whatever the Accept header says."""
     reference = _existing_reference(exchange)
     try:
         manifest = await exchange.store.get_stored_manifest(exchange.repository, reference)
@@ -44,7 +44,7 @@ async def get_manifest(exchange: Exchange) -> Response:
 
 
 async def put_manifest(exchange: Exchange) -> Response:
-    """Store a manifest under its digest, and under the path's tag or those that the query gives to a digest."""
+    """Store a manifest, and point the tag in the path, or the tags in the query, to it."""
     reference = parse_reference(exchange.reference)
     named = [] if isinstance(reference, Tag) else _named_tags(exchange)
     raw = await exchange.request.body("manifest", limit=bounds.MANIFEST_BYTES)
@@ -83,9 +83,9 @@ async def list_tags(exchange: Exchange) -> Response:
 
 
 async def list_referrers(exchange: Exchange) -> Response:
-    """List what refers to a digest, as an index, in pages of some bytes.
+    """List the referrers of a digest, as an index, in pages limited by bytes.
 
-    Unknown digests have no referrers, which is no error.
+    An unknown digest has no referrers; that is no error.
     """
     query = exchange.request.query
     artifact_type, last = query.get("artifactType"), query.get("last")
@@ -114,7 +114,7 @@ async def list_catalog(exchange: Exchange) -> Response:
 
 
 def _named_tags(exchange: Exchange) -> list[Tag]:
-    """The tags of the query, each once."""
+    """Return the distinct tags in the query."""
     texts = [value for name, value in exchange.request.parameters if name == "tag"]
     if len(texts) > _MOST_TAGS:
         raise TooManyTags("tag", f"must be given at most {_MOST_TAGS} times", len(texts))
@@ -122,7 +122,7 @@ def _named_tags(exchange: Exchange) -> list[Tag]:
 
 
 def _existing_reference(exchange: Exchange) -> Reference:
-    """The path's reference, where it can only name what exists: a tag that cannot be is a tag that is not."""
+    """Return the reference in the path; raises NotFound for a name that no tag can have."""
     try:
         return parse_reference(exchange.reference)
     except InvalidName:
@@ -131,18 +131,18 @@ def _existing_reference(exchange: Exchange) -> Reference:
         raise NotFound("tag", exchange.reference) from None
 
 
-async def _notify(following: Awaitable[None], exchange: Exchange) -> None:
-    """Let somebody know what was done; whatever follows from it must not tell the client that it was not."""
+async def _notify(callback: Awaitable[None], exchange: Exchange) -> None:
+    """Await a callback; the operation itself succeeded, so a failure is only logged."""
     try:
-        await following
+        await callback
     except Exception:
         _log.exception(
-            "what follows the %s of %s in %s failed", exchange.request.method, exchange.reference, exchange.repository
+            "callback failed after the %s of %s in %s", exchange.request.method, exchange.reference, exchange.repository
         )
 
 
 def _page(exchange: Exchange, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The names after `last`, at most `n`, and the Link to the next page if there is one."""
+    """Return at most `n` names after `last`, and the Link header of the next page, if any."""
     query = exchange.request.query
     start = bisect.bisect_right(names, query["last"]) if "last" in query else 0
     count = bounds.LISTED_NAMES

@@ -15,7 +15,7 @@ _CONTENT_RANGE = re.compile(r"(?:bytes\s+)?(\d{1,18})-(\d{1,18})(?:/(?:\d+|\*))?
 
 
 async def start_upload(exchange: Exchange) -> Response:
-    """Begin an upload; with `digest` take the whole blob at once, with `mount` take it from another repository."""
+    """Start an upload; with `digest`, receive the whole blob; with `mount`, mount it from another repository."""
     query = exchange.request.query
     if "mount" in query and await _mount(exchange, Digest(query["mount"])):
         return _created(exchange, Digest(query["mount"]))
@@ -26,7 +26,7 @@ async def start_upload(exchange: Exchange) -> Response:
 
 
 async def append_to_upload(exchange: Exchange) -> Response:
-    """Take a chunk; without Content-Range, whatever comes is appended."""
+    """Receive a chunk; without Content-Range, append it."""
     offset, length = _content_range(exchange)
     received = await exchange.store.uploads.append(
         exchange.repository,
@@ -40,9 +40,9 @@ async def append_to_upload(exchange: Exchange) -> Response:
 
 
 async def finish_upload(exchange: Exchange) -> Response:
-    """Take the last bytes, if any, and make the whole a blob."""
+    """Receive the last bytes, if any, verify the upload, and store it as a blob."""
     if "digest" not in exchange.request.query:
-        raise InvalidName("digest", "is mandatory: add it to the query")
+        raise InvalidName("digest", "is required; add it to the query")
     digest = Digest(exchange.request.query["digest"])
     offset, length = _content_range(exchange)
     await exchange.store.uploads.finish(
@@ -58,13 +58,13 @@ async def finish_upload(exchange: Exchange) -> Response:
 
 
 async def get_upload(exchange: Exchange) -> Response:
-    """Tell how far an upload has come."""
+    """Report how many bytes an upload has received."""
     received = await exchange.store.uploads.size(exchange.repository, exchange.reference)
     return _progress(exchange, 204, exchange.reference, received)
 
 
 async def cancel_upload(exchange: Exchange) -> Response:
-    """End an upload."""
+    """Cancel an upload."""
     await exchange.store.uploads.cancel(exchange.repository, exchange.reference)
     return Response(204)
 
@@ -74,7 +74,7 @@ async def _mount(exchange: Exchange, digest: Digest) -> bool:
         source = RepositoryName(exchange.request.query["from"])
     except (KeyError, InvalidName):
         return False
-    # Forbidden and absent look the same, so that nobody learns what a repository holds that they may not read.
+    # Denied and missing look the same, so that the contents of unreadable repositories are not disclosed.
     if not await exchange.permits(Action.PULL, source):
         return False
     return await exchange.store.mount_blob(exchange.repository, digest, source)
@@ -87,7 +87,7 @@ async def _upload_at_once(exchange: Exchange, digest: Digest) -> Response:
         chunks, announced = exchange.request.chunks(), exchange.request.content_length
         await uploads.finish(exchange.repository, identifier, digest, chunks, announced=announced)
     except Exception:
-        # The client was never told of this upload, so it cannot resume it.
+        # The client does not know the identifier of this upload, so it cannot resume it.
         with contextlib.suppress(NotFound):
             await uploads.cancel(exchange.repository, identifier)
         raise

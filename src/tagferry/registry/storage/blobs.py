@@ -1,10 +1,10 @@
-"""Blobs on disk: one pool of content, and every repository's hard links into it.
+"""Blobs on disk: a pool of content, and hard links into it from every repository.
 
-All of this blocks; it runs in the disk's threads. Links are atomic, so repositories need no lock between them: a
-link that fails because its source has just gone means that the source was absent.
+All functions block; they run in the disk's threads. Links are atomic, so repositories need no common lock: a link
+that fails because its source has just been deleted means that the source did not exist.
 
-A damaged file is not held (`integrity`). Whoever brings the content again puts a new file into the pool, in one
-rename; every other repository's link is led to that when it is next looked at.
+A damaged file counts as missing (`integrity`). When its content is stored again, a new file replaces it in the pool by
+a rename. The links of other repositories are replaced when they are next accessed.
 """
 
 import contextlib
@@ -42,12 +42,12 @@ _FRESH_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class OpenedBlob:
-    """A blob that is open to be read.
+    """A blob that is open for reading.
 
     Attributes:
-        found: what the system told of the file when it was opened.
-        content: all of it, verified, where it is small.
-        is_verified: whether it need not be verified.
+        found: the status of the file when it was opened.
+        content: the whole verified content of a small blob.
+        is_verified: whether the content is known to match its digest.
     """
 
     file: BinaryIO
@@ -68,10 +68,10 @@ class BlobFiles:
         self._integrity = integrity
 
     def size(self, repository: RepositoryName, digest: Digest, *, thorough: bool = False) -> int | None:
-        """A blob's bytes, or None where the repository does not hold it; `thorough` as for `find`.
+        """Return the size of a blob, or None if the repository does not hold it; `thorough` as for `find`.
 
-        Who is told that a blob is there may refer to it without sending it again, so this renews its age: the
-        garbage collection's grace period counts from here.
+        The caller may refer to the blob without sending it again, so this restarts the grace period of garbage
+        collection.
         """
         found = self.find(repository, digest, thorough=thorough)
         if found is None:
@@ -85,13 +85,13 @@ class BlobFiles:
     def find(
         self, repository: RepositoryName, digest: Digest, *, size: int | None = None, thorough: bool = False
     ) -> os.stat_result | None:
-        """What the system tells of a blob's file, or None where the repository does not hold it undamaged.
+        """Return the status of a blob's file, or None if the repository does not hold the blob undamaged.
 
         Args:
-            repository: where.
-            digest: the blob's.
-            size: bytes that it should have; where it has others, all of it is read.
-            thorough: whether all of it is read in any case, unless it is known to be right.
+            repository: the repository.
+            digest: the blob's digest.
+            size: the expected size; a file of another size is read and verified.
+            thorough: whether to read and verify any file that is not verified yet.
         """
         path = self._layout.blob(repository, digest)
         for _ in range(2):
@@ -106,11 +106,11 @@ class BlobFiles:
         return None
 
     def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
-        """Whether a repository's blob is there and damaged; a large one that nobody has verified counts as right."""
+        """Return whether a blob exists and is damaged; an unverified large blob counts as undamaged."""
         return self.find(repository, digest) is None and os.path.lexists(self._layout.blob(repository, digest))
 
     def holds(self, repository: RepositoryName, digest: Digest, size: int) -> bool:
-        """Whether the repository holds a blob that should have so many bytes."""
+        """Return whether the repository holds a blob, whose size should be `size`, undamaged."""
         return self.find(repository, digest, size=size) is not None
 
     def is_held(self, repository: RepositoryName, descriptor: Descriptor) -> bool:
@@ -125,7 +125,7 @@ class BlobFiles:
         return size is not None
 
     def open(self, repository: RepositoryName, digest: Digest) -> OpenedBlob:
-        """Open a blob to read; raises NotFound."""
+        """Open a blob for reading; raises NotFound."""
         path = self._layout.blob(repository, digest)
         for _ in range(3):
             try:
@@ -140,7 +140,7 @@ class BlobFiles:
         raise NotFound("blob", digest)
 
     def mount(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
-        """Take a blob over from another repository, if that holds it."""
+        """Link a blob of another repository; return False if that does not hold it."""
         held, member = self._layout.blob(source, digest), self._layout.blob(repository, digest)
         try:
             is_verified = self._integrity.is_verified(held.lstat())
@@ -153,7 +153,7 @@ class BlobFiles:
         return True
 
     def link_to_pool(self, repository: RepositoryName, digest: Digest) -> bool:
-        """Have a repository hold a blob again that the pool still has; False where it has none undamaged."""
+        """Link a blob of the pool to a repository; return False if the pool does not hold it undamaged."""
         pooled = self._layout.pooled(digest)
         try:
             if not self._is_intact(pooled, digest, pooled.lstat()):
@@ -163,23 +163,23 @@ class BlobFiles:
         return self._install(pooled, self._layout.blob(repository, digest), digest)
 
     def commit(self, spooled: Path, repository: RepositoryName, digest: Digest) -> None:
-        """Make a verified, durable file the content of a blob of this repository, and remove the file.
+        """Store a verified, durable file as a blob of a repository, and remove the file.
 
-        What was there already is read first, and replaced where it is damaged.
+        An existing file of the blob is verified first, and replaced if it is damaged.
         """
         pooled, member = self._layout.pooled(digest), self._layout.blob(repository, digest)
         in_pool = self._install(spooled, pooled, digest, thorough=True)
         if not (in_pool and self._install(pooled, member, digest, thorough=True)):
-            # The pool's file went between the two links, or has as many links as the file system allows.
+            # The file in the pool was deleted in between, or has as many links as the file system allows.
             self._install(spooled, member, digest, thorough=True)
-        # A caller that was cancelled meanwhile has removed it.
+        # A cancelled caller may have removed it.
         spooled.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             self._integrity.remember(member.lstat())
         self._integrity.record_repair(Damage("blob", digest))
 
     def delete(self, repository: RepositoryName, digest: Digest) -> int:
-        """Take a blob out of a repository and return the bytes that this freed; raises NotFound."""
+        """Delete a blob from a repository, and return the bytes freed; raises NotFound."""
         path = self._layout.blob(repository, digest)
         try:
             size = path.lstat().st_size
@@ -208,7 +208,7 @@ class BlobFiles:
         return freed
 
     def _opened(self, path: Path, digest: Digest) -> tuple[OpenedBlob | None, os.stat_result]:
-        """An open file, read and verified where it is small; None where that is to be looked into."""
+        """Open a file, and read and verify a small one; None in place of the blob if it may be damaged."""
         try:
             file = open_file(path)
         except FileNotFoundError:
@@ -253,7 +253,7 @@ class BlobFiles:
         return not is_doubtful or self._integrity.check(path, digest)
 
     def _relink_to_pool(self, member: Path, digest: Digest, found: os.stat_result) -> bool:
-        """Link a repository to the pool's file instead of its own damaged one; False where that is no better."""
+        """Replace a repository's damaged file by a link to the pool; return False if the pool has no other file."""
         pooled = self._layout.pooled(digest)
         try:
             there = pooled.lstat()
@@ -264,11 +264,11 @@ class BlobFiles:
         try:
             return self._replace(pooled, member)
         except OSError:
-            # Whoever only reads is not to fail because nothing can be written.
+            # Reads must not fail because the disk cannot be written.
             return False
 
     def _install(self, source: Path, target: Path, digest: Digest, *, thorough: bool = False) -> bool:
-        """Link a file to its place, unless an undamaged one is there; False where the source is gone or cannot."""
+        """Link a file unless the target is undamaged; return False if the source is missing or cannot be linked."""
         make_directory(target.parent)
         try:
             if not _link(source, target):
@@ -285,7 +285,7 @@ class BlobFiles:
         return True
 
     def _replace(self, source: Path, target: Path) -> bool:
-        """Put a link to the source in place of a file, in one step."""
+        """Replace a file by a link to the source atomically."""
         draft = self._layout.temporary / uuid.uuid4().hex
         make_directory(draft.parent)
         try:
@@ -295,7 +295,7 @@ class BlobFiles:
         except FileNotFoundError:
             return False
         finally:
-            # Where both were links of one file already, replacing does nothing.
+            # A rename does nothing if both are links to the same file.
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
         self._make_durable(target)
@@ -303,7 +303,7 @@ class BlobFiles:
 
     @staticmethod
     def _make_durable(target: Path) -> None:
-        """Make a new link durable; where that fails it goes, so that nobody takes it for durable later."""
+        """Make a new link durable, or remove it: an undurable link must not be relied on later."""
         try:
             touch(target)
             sync_directory(target.parent)
@@ -313,7 +313,7 @@ class BlobFiles:
             raise
 
     def _renew(self, path: Path, found: os.stat_result) -> bool:
-        """Set a file's age to nothing; False where it has gone."""
+        """Set the modification time of a file to now; return False if it no longer exists."""
         known = self._integrity.is_verified(found)
         try:
             touch(path)
@@ -325,7 +325,7 @@ class BlobFiles:
 
     @staticmethod
     def _release(pooled: Path) -> bool:
-        """Remove a file of the pool that no repository links to any more."""
+        """Remove a file from the pool unless a repository links to it."""
         try:
             if pooled.lstat().st_nlink > 1:
                 return False
@@ -336,7 +336,7 @@ class BlobFiles:
 
 
 def _read_whole(file: BinaryIO) -> bytes | None:
-    """A small file's content; None where the disk does not give it back."""
+    """Return the content of a small file; None if reading fails."""
     try:
         return file.read(SMALL_BLOB_BYTES)
     except OSError:
@@ -344,7 +344,7 @@ def _read_whole(file: BinaryIO) -> bytes | None:
 
 
 def _link(source: Path, link: Path) -> bool:
-    """Make a link; False where the source is gone, or has as many links as its file system allows."""
+    """Create a link; return False if the source is missing, or has as many links as the file system allows."""
     try:
         link.hardlink_to(source)
     except FileNotFoundError:

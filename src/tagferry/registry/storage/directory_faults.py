@@ -1,4 +1,4 @@
-"""The directories of a registry that failed, until they can be used again."""
+"""Directories of a registry in which operations failed, until they work again."""
 
 import contextlib
 import errno
@@ -14,11 +14,11 @@ from tagferry.registry.storage.threads import DISK_FAILED, DiskFailed, DiskReadO
 
 _REMEMBERED = 64
 _FRESH_SECONDS = 1.0
-"""For how long an answer is given again, since each one writes to the disk."""
+"""How long a result is reused, since each check writes to the disk."""
 
 
 class DirectoryFaults:
-    """What the disk reported to requests. Its methods block."""
+    """The failed directories of one registry. Its methods block."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -28,7 +28,7 @@ class DirectoryFaults:
         self._checked_at = float("-inf")
 
     def record(self, error: OSError) -> None:
-        """Remember where an operation failed, unless the disk is only full or the process lacks memory or files."""
+        """Record where an operation failed, unless the disk is full, or memory or file descriptors are exhausted."""
         if error_class(error) not in (DiskFailed, DiskReadOnly):
             return
         directories = [
@@ -42,7 +42,7 @@ class DirectoryFaults:
                 del self._directories[next(iter(self._directories))]
 
     def error(self) -> str | None:
-        """Return what is wrong while a directory that failed still cannot be used, or no file can be written."""
+        """Return the problem while a failed directory is still unusable or no file can be written, otherwise None."""
         with self._lock:
             directories = list(self._directories)
         if not directories:
@@ -64,15 +64,15 @@ class DirectoryFaults:
         return DISK_FAILED if failing else None
 
     def _failed_directory(self, name: str, error: OSError) -> Path:
-        """The directory that an operation needed: it failed at a file or a directory of this name."""
+        """Return the directory that an operation needed, from the name of the file or directory at which it failed."""
         path = Path(name)
         if not path.is_relative_to(self._layout.root):
             return self._layout.temporary
-        # EEXIST is what a directory is answered that could not be made, since something else is in its directory.
+        # EEXIST: the directory could not be created, since something else has its name.
         return path if error.errno == errno.EEXIST or _is_directory(path) else path.parent
 
     def _is_usable(self, directory: Path) -> bool:
-        """Whether a directory, or if it is missing the next one above it, can be read and written."""
+        """Return whether a directory, or its closest existing parent, can be read and written."""
         while not os.path.lexists(directory) and directory != self._layout.root:
             directory = directory.parent
         return _is_directory(directory) and os.access(directory, os.R_OK | os.W_OK | os.X_OK)
@@ -93,5 +93,5 @@ def _is_directory(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError:
-        # What is above it cannot be read.
+        # A parent cannot be read.
         return False

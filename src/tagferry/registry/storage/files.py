@@ -1,4 +1,4 @@
-"""Changes of a file system that a crash leaves either done or undone."""
+"""File system operations that are atomic and durable: after a crash, each is either done or not."""
 
 import contextlib
 import errno
@@ -12,17 +12,17 @@ from typing import BinaryIO
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
-"""What is stored is for nobody but the registry's own user, from the moment that it is made."""
+"""Only the registry's own user has access to its files, from their creation on."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a regular file to read, without waiting for what is none.
+    """Open a regular file for reading; anything else fails at once, without blocking.
 
     Raises:
-        FileNotFoundError: there is nothing.
-        OSError: it cannot be read, or is a link, a directory, a pipe or a device.
+        FileNotFoundError: the file does not exist.
+        OSError: the file cannot be read, or is a symbolic link, a directory, a pipe or a device.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -32,23 +32,23 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def read_file(path: Path, limit: int) -> bytes:
-    """Read a regular file up to a number of bytes; raises as `open_file`."""
+    """Read at most `limit` bytes of a regular file; raises as `open_file`."""
     with open_file(path) as file:
         return file.read(limit)
 
 
 def concerns_file(error: OSError) -> bool:
-    """Return whether an error tells of the file, and not of the process that had no descriptor or memory left."""
+    """Return whether an error is about the file, and not about exhausted file descriptors or memory."""
     return error.errno not in _EXHAUSTED
 
 
 def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
-    """Write a whole file durably; who reads sees the old content or the new, never a part.
+    """Replace the content of a file atomically and durably.
 
     Args:
-        path: the file; its directories are made.
-        content: its bytes.
-        temporary: a directory of the same file system for the file while it is written; it is made, too.
+        path: the file; missing directories are created.
+        content: the new content.
+        temporary: a directory of the same file system for the unfinished file; created if missing.
     """
     draft = temporary / uuid.uuid4().hex
     is_new = not os.path.lexists(path)
@@ -65,7 +65,7 @@ def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
     try:
         sync_directory(path.parent)
     except OSError:
-        # Nobody may take it for durable later. What an older file said cannot be had back.
+        # A file that may not be durable must not be relied on later. A replaced older file cannot be restored.
         if is_new:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -73,7 +73,7 @@ def replace_file(path: Path, content: bytes, *, temporary: Path) -> None:
 
 
 def rename_over(draft: Path, path: Path) -> None:
-    """Put a file in the place of another one, or of a directory, which is set aside."""
+    """Rename a file over another file, or over a directory, which is moved aside."""
     try:
         draft.replace(path)
     except IsADirectoryError:
@@ -82,18 +82,18 @@ def rename_over(draft: Path, path: Path) -> None:
 
 
 def remove_entry(path: Path) -> None:
-    """Remove a file; a directory in its place is set aside; raises FileNotFoundError."""
+    """Remove a file, or move aside a directory of its name; raises FileNotFoundError."""
     try:
         path.unlink()
     except (IsADirectoryError, PermissionError):
-        # Systems other than Linux say EPERM of a directory.
+        # Systems other than Linux report EPERM for a directory.
         if not stat.S_ISDIR(path.lstat().st_mode):
             raise
         _set_aside(path)
 
 
 def _set_aside(directory: Path) -> None:
-    """Take a directory away from where a file should be; what it holds may be somebody's, so it stays beside."""
+    """Remove a directory if it is empty, otherwise rename it: its content may be needed."""
     try:
         directory.rmdir()
     except OSError:
@@ -104,7 +104,7 @@ def _new_file(path: Path) -> BinaryIO:
     try:
         return open(path, "wb", opener=_private)
     except FileNotFoundError:
-        # Programs that clean up remove empty directories.
+        # Cleanup programs may remove empty directories.
         make_directory(path.parent)
         return open(path, "wb", opener=_private)
 
@@ -114,9 +114,9 @@ def _private(path: str, flags: int) -> int:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and those above it, durably."""
+    """Create a directory and its parents durably."""
     made: list[Path] = []
-    # Another thread may take an emptied parent away between two steps; the next attempt makes it again.
+    # Another thread may remove an empty parent in between; the next attempt creates it again.
     for attempt in range(10):
         missing = list(takewhile(lambda directory: not directory.is_dir(), (path, *path.parents)))
         made = list(dict.fromkeys([*made, *missing]))
@@ -132,7 +132,7 @@ def make_directory(path: Path) -> None:
             with contextlib.suppress(FileNotFoundError):
                 sync_directory(directory.parent)
     except OSError:
-        # The next attempt makes and syncs them again.
+        # Removed, so that the next attempt creates and syncs them again.
         for directory in made:
             with contextlib.suppress(OSError):
                 directory.rmdir()
@@ -140,8 +140,8 @@ def make_directory(path: Path) -> None:
 
 
 def make_file(path: Path) -> None:
-    """Make an empty file and the directories above it, unless it is there; raises FileNotFoundError if all vanish."""
-    # Directories that are empty may be removed between the two steps.
+    """Create an empty file and its parents unless it exists; raises FileNotFoundError if parents keep vanishing."""
+    # Empty directories may be removed in between.
     for attempt in range(10):
         make_directory(path.parent)
         try:
@@ -153,7 +153,7 @@ def make_file(path: Path) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make a directory's entries durable."""
+    """Make the entries of a directory durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -162,7 +162,7 @@ def sync_directory(path: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make a file's content durable."""
+    """Make the content of a file durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -171,12 +171,12 @@ def sync_file(path: Path) -> None:
 
 
 def entries(directory: Path) -> list[str]:
-    """The names in a directory in lexical order; none if there is no such directory."""
+    """Return the names in a directory in lexical order; none if it does not exist."""
     return sorted(unsorted_entries(directory))
 
 
 def unsorted_entries(directory: Path) -> Iterator[str]:
-    """The names in a directory, read as they are asked for; none if there is no such directory."""
+    """Yield the names in a directory; none if it does not exist."""
     try:
         with os.scandir(directory) as found:
             for entry in found:
@@ -186,24 +186,15 @@ def unsorted_entries(directory: Path) -> Iterator[str]:
 
 
 def file_names(directory: Path) -> list[str]:
-    """The names of the files in a directory in lexical order; none if there is no such directory."""
+    """Return the names of the regular files in a directory in lexical order; none if it does not exist."""
     try:
         return sorted(entry.name for entry in os.scandir(directory) if entry.is_file(follow_symlinks=False))
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def is_empty(directory: Path) -> bool:
-    """Whether a directory holds nothing, or does not exist."""
-    try:
-        with os.scandir(directory) as found:
-            return next(found, None) is None
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-
-
 def remove_empty_directories(directory: Path, *, below: Path) -> None:
-    """Remove a directory and those above it as long as they are empty, and never `below` itself."""
+    """Remove a directory and its parents up to `below`, excluded, as long as they are empty."""
     while directory != below:
         try:
             directory.rmdir()
@@ -215,7 +206,7 @@ def remove_empty_directories(directory: Path, *, below: Path) -> None:
 
 
 def files_below(directory: Path) -> Iterator[Path]:
-    """Every file under a directory, however deep."""
+    """Yield all files below a directory, recursively."""
     for folder, _, names in os.walk(directory):
         for name in names:
             yield Path(folder, name)

@@ -1,4 +1,4 @@
-"""The free space on a registry's disk."""
+"""Free space on a registry's disk."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ _RESERVED_PART = 20
 _MARGIN = 16 * 1024 * 1024
 _LEAST = 1024 * 1024
 _SPARE_INODES = 64
-"""Files that can still be made on a disk whose files are counted, so that the database and the logs go on."""
+"""Inodes left free on a file system that limits them, so that the database and logs still work."""
 
 
 class FreeSpace:
@@ -19,8 +19,8 @@ class FreeSpace:
 
     Args:
         root: a directory on the disk.
-        reserve: bytes that are left free, so that the database, logs and deletions still work; by default a twentieth
-            of the disk, and at most 1 GiB.
+        reserve: bytes left free, so that the database, logs and deletions still work; by default a twentieth of the
+            disk, at most 1 GiB.
     """
 
     def __init__(self, root: Path, reserve: int | None = None) -> None:
@@ -28,21 +28,21 @@ class FreeSpace:
         self._reserve = reserve
 
     def require(self, size: int) -> None:
-        """Raise DiskFull if this many bytes would use the reserve."""
+        """Raise DiskFull if writing this many bytes would use the reserve."""
         disk = os.statvfs(self._root)
         if disk.f_bavail * disk.f_frsize - size < self._reserved(disk) or not _has_inodes(disk, self._reserve):
             BOUND_REACHED.labels(bound="disk_reserve").inc()
             raise DiskFull(DISK_FULL)
 
     def write_error(self) -> str | None:
-        """Return why writes are refused; None if they are not."""
+        """Return why writes fail; None if they succeed."""
         try:
             disk = os.statvfs(self._root)
         except OSError as error:
             return f"the registry's disk cannot be used ({error.strerror})"
         if disk.f_flag & os.ST_RDONLY or not os.access(self._root, os.W_OK):
             return DISK_READ_ONLY
-        # A little earlier than pushes are refused, so that a disk that takes only the smallest of them is full, too.
+        # Reported somewhat before pushes are refused: a disk with space for only the smallest pushes counts as full.
         reserved = self._reserved(disk)
         if disk.f_bavail * disk.f_frsize < reserved + max(_LEAST, min(_MARGIN, reserved)):
             return DISK_FULL
@@ -57,7 +57,7 @@ class FreeSpace:
 
 
 def _has_inodes(disk: os.statvfs_result, reserve: int | None, *, margin: int = 0) -> bool:
-    """Whether more files can be made; a file system that does not count them has always room."""
+    """Return whether more files can be created; always True for a file system without a limit."""
     if not disk.f_files:
         return True
     kept = 0 if reserve == 0 else min(_SPARE_INODES, disk.f_files // _RESERVED_PART)

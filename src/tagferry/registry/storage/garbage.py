@@ -1,6 +1,6 @@
-"""What goes from a registry's disk: garbage, leftovers, whole repositories, and directories that hold nothing.
+"""Delete garbage, leftovers, repositories and empty directories.
 
-All of this blocks; it runs in the disk's threads.
+All functions block; they run in the disk's threads.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ _log = SparseEvents(__name__)
 
 
 class GarbageCollector:
-    """Removes content of one registry.
+    """Deletes content of one registry.
 
     Args:
         layout: the registry's paths.
         blobs: its blobs.
         manifests: its manifests.
-        lock: gives the lock of a repository.
+        lock: returns the lock of a repository.
     """
 
     def __init__(
@@ -38,13 +38,18 @@ class GarbageCollector:
         self._lock = lock
 
     def collect(self, repository: RepositoryName, older_than: float) -> int:
-        """Remove the blobs of a repository that no manifest needs and that are older; returns the bytes freed."""
+        """Delete the blobs of a repository that no manifest needs, and return the bytes freed.
+
+        Args:
+            repository: the repository.
+            older_than: only blobs last used before this time, in seconds since 1970.
+        """
         with self._lock(repository):
             self._manifests.referrers.remove_dangling(repository)
             try:
                 needed = self._manifests.referenced_blobs(repository)
             except TagferryError:
-                # A damaged manifest does not tell what it needs, so everything here may be needed.
+                # The references of a damaged manifest are unknown, so every blob may be needed.
                 return 0
             freed = 0
             for digest in self._layout.digests(repository, "_blobs"):
@@ -58,10 +63,10 @@ class GarbageCollector:
             return freed
 
     def clear(self, namespace: Namespace) -> tuple[list[RepositoryName], list[tuple[RepositoryName, str]]]:
-        """Remove whatever no tag refers to in an organization.
+        """Delete the repositories without tags and all their uploads in an organization.
 
         Returns:
-            The repositories that have tags and are left as they are, and the uploads that were removed.
+            The repositories that have tags, which are kept, and the uploads that were deleted.
         """
         held, ended = [], []
         for repository in self._layout.names(namespace):
@@ -78,26 +83,26 @@ class GarbageCollector:
         return held, ended
 
     def delete_repository(self, repository: RepositoryName) -> None:
-        """Delete all that a repository holds; raises NotFound where there is no such repository."""
+        """Delete the content of a repository; raises NotFound."""
         with self._lock(repository):
             self._delete_all(repository)
             self.prune(repository)
 
     def prune(self, repository: RepositoryName) -> None:
-        """Remove the directories of a repository once it holds nothing; the caller holds its lock."""
+        """Remove the directories of a repository that holds nothing; the caller holds its lock."""
         directory = self._layout.repository(repository)
         if self._layout.holds_images(repository) or self._layout.has_tags(repository):
             return
         for kind in ("_blobs", "_manifests", "_tags", "_referrers", "_uploads"):
             deepest = sorted((directory / kind).rglob("*"), reverse=True)
             for path in (*deepest, directory / kind):
-                # An upload may be starting here at this moment; then its directory stays.
+                # The directory stays if an upload is just starting in it.
                 with contextlib.suppress(OSError):
                     path.rmdir()
         remove_empty_directories(directory, below=self._layout.repositories)
 
     def remove_leftovers(self, older_than: float) -> list[tuple[RepositoryName, str]]:
-        """Remove unfinished writes and uploads that are older; returns the uploads."""
+        """Delete unfinished writes and uploads that are older than a time, and return the uploads."""
         for path in files_below(self._layout.temporary):
             _remove_if_older(path, older_than)
         return [
@@ -111,7 +116,7 @@ class GarbageCollector:
         try:
             return self._layout.uploads(repository)
         except OSError as error:
-            _log.warning("uploads could not be read", repository=repository, error=error.strerror)
+            _log.warning("failed to list uploads", repository=repository, error=error.strerror)
             return []
 
     def _delete_all(self, repository: RepositoryName) -> None:
@@ -126,6 +131,6 @@ def _remove_if_older(path: Path, older_than: float) -> bool:
             return False
         path.unlink()
     except OSError:
-        # It has gone, or nobody may take it away.
+        # It no longer exists, or cannot be deleted.
         return False
     return True

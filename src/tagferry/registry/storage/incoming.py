@@ -1,4 +1,4 @@
-"""Blobs that a synchronization brings: what has arrived of a large one stays, also if the process is killed."""
+"""Receive blobs from a synchronization; a partly received large blob survives a crash, and is resumed."""
 
 import asyncio
 import uuid
@@ -16,11 +16,11 @@ from tagferry.registry.storage.threads import DiskThreads, DiskUnavailable
 from tagferry.registry.storage.uploads import Commit
 
 RESUMABLE_BYTES = 16 * 1024 * 1024
-"""Bytes of the smallest blob that is gone on with: a smaller one is brought again within seconds over any link."""
+"""The size of the smallest blob that is resumed; a smaller one is copied again within seconds over any link."""
 
 
 class IncomingBlobs:
-    """The blobs that are on their way into one registry. One process at a time may have a registry's arrivals."""
+    """Receives the blobs of one registry; one process at a time may receive."""
 
     def __init__(self, layout: Layout, threads: DiskThreads, free_space: FreeSpace, commit: Commit) -> None:
         self._layout = layout
@@ -32,17 +32,17 @@ class IncomingBlobs:
     async def receive(
         self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, *, commit: Commit | None = None
     ) -> None:
-        """Bring a blob into the repository, behind what an earlier attempt left of it.
+        """Copy a blob to the repository, continuing after what an earlier attempt received.
 
         Args:
-            repository: where to.
-            descriptor: the blob's.
-            source: opens it elsewhere.
-            commit: makes it a blob of the repository, in another way than usual.
+            repository: the target.
+            descriptor: the blob's descriptor.
+            source: opens the blob at its source.
+            commit: replaces the function that stores the verified blob.
 
         Raises:
-            Corrupt: the size or the digest differs, also when nothing is built on what was left.
-            DiskUnavailable: the disk takes no more; what has arrived is given up, to make room.
+            Corrupt: the size or digest differs, also when received from the beginning.
+            DiskUnavailable: the write failed; the received part is deleted, to free its space.
         """
         commit = commit or self._commit
         kept = self._layout.incoming(repository, descriptor.digest)
@@ -77,7 +77,7 @@ class IncomingBlobs:
             except Corrupt:
                 if not left:
                     raise
-                # A machine that lost its power may have left anything. What arrives now tells.
+                # After a power failure, the received part may be wrong. Receive everything again.
                 await spool.cut(0)
                 await self._fill(spool, 0, repository, descriptor, source, commit)
         except (Corrupt, DiskUnavailable):
@@ -86,7 +86,7 @@ class IncomingBlobs:
         except (TagferryError, asyncio.CancelledError):
             raise
         except BaseException:
-            # Nobody knows what happened to what has arrived.
+            # The state of the received part is unknown.
             await self._threads.run(path.unlink, missing_ok=True)
             raise
 
@@ -109,7 +109,7 @@ class IncomingBlobs:
         await self._threads.run(commit, spool, repository, digest)
 
     def _begin(self, path: Path, size: int) -> None:
-        """Make the file, where its content will fit, before the source is asked for anything."""
+        """Create the file if its content will fit; called before the first request to the source."""
         make_file(path)
         try:
             self._free_space.require(max(0, size - path.stat().st_size))

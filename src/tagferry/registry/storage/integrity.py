@@ -1,10 +1,10 @@
-"""Verify that stored content matches its digest, and mark what does not.
+"""Verify that stored content matches its digest, and mark damaged files.
 
-A damaged file carries a **mark**: the sticky bit of its mode, which means nothing else on a regular file. All the
-hard links of a file share its mode, so a mark is seen in every repository, by every process and after every restart,
-with the `stat` that each request makes anyway. Marked content counts as not held (docs/decisions/0024).
+A damaged file carries a **mark**: the sticky bit of its mode, which has no other meaning on a regular file. All hard
+links of a file share its mode, so a mark is visible in every repository, to every process and after every restart, in
+the `stat` that each request makes anyway. Marked content counts as missing (docs/decisions/0024).
 
-All of this blocks; it runs in the disk's threads.
+All functions block; they run in the disk's threads.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from tagferry.names import Digest, RepositoryName
 from tagferry.registry.storage.files import concerns_file, open_file
 
 SMALL_BLOB_BYTES = 1024 * 1024
-"""Bytes of the largest blob that is read whole and verified before anything is said of it."""
+"""The size up to which a blob is read whole and verified before it is reported or sent."""
 _REMEMBERED = 32_768
 _REPORTED = 1000
 _CHUNK_BYTES = 512 * 1024
@@ -37,12 +37,12 @@ log = structlog.get_logger(__name__)
 
 
 class Damage(NamedTuple):
-    """Content that was found damaged.
+    """Damaged content.
 
     Attributes:
         kind: `blob`, `manifest`, `tag` or `referrer`.
-        name: the digest, or the tag.
-        repository: where; None for a blob, which all repositories share.
+        name: the digest or the tag.
+        repository: the repository; None for a blob, which all repositories share.
     """
 
     kind: str
@@ -51,7 +51,7 @@ class Damage(NamedTuple):
 
 
 class _Stamp(NamedTuple):
-    """Changes whenever a file's content does, unless the disk itself changes it."""
+    """Metadata that changes with a file's content, except through a fault of the disk."""
 
     size: int
     modified: int
@@ -63,15 +63,15 @@ class _Stamp(NamedTuple):
 
 
 def is_marked(found: os.stat_result) -> bool:
-    """Whether what lies there is marked as damaged, or is not even a file."""
+    """Return whether a file is marked as damaged, or is not a regular file."""
     return bool(found.st_mode & stat.S_ISVTX) or not stat.S_ISREG(found.st_mode)
 
 
 class IntegrityChecker:
-    """Verifies the files of one registry, remembers which were right, and marks those that are not.
+    """Verifies the files of one registry, remembers the results, and marks damaged files.
 
-    A mark may be lost, or set by whoever copied the files, and some file systems have none. So a marked file is read
-    once by every process, which takes a false mark away, and what was found wrong is remembered without it, too.
+    Copying the files can lose or set marks, and some file systems have none. So every process reads a marked file
+    once, which removes a false mark, and remembers damaged files independently of their marks.
     """
 
     def __init__(self) -> None:
@@ -81,15 +81,15 @@ class IntegrityChecker:
         self._reported: OrderedDict[Damage, None] = OrderedDict()
 
     def is_verified(self, found: os.stat_result) -> bool:
-        """Whether a file was verified since this process began, and has not been written to since."""
+        """Return whether this process has verified the file in its present state."""
         return self._verified.get(found.st_ino) == _Stamp.of(found)
 
     def is_known_damaged(self, found: os.stat_result) -> bool:
-        """Whether a file was found damaged since this process began, and has not been written to since."""
+        """Return whether this process has found the file damaged in its present state."""
         return self._damaged.get(found.st_ino) == _Stamp.of(found)
 
     def remember(self, found: os.stat_result) -> None:
-        """Note that a file is right as it is now."""
+        """Record that a file is verified in its present state."""
         self._note(self._verified, found)
 
     def check(
@@ -101,32 +101,32 @@ class IntegrityChecker:
         repository: RepositoryName | None = None,
         on_chunk: Callable[[int], None] | None = None,
     ) -> bool:
-        """Read a whole file, mark it where it is not what its digest says, and return whether it is.
+        """Read a whole file, mark it if it does not match its digest, and return whether it does.
 
         Args:
-            path: the file; what is a manifest has a line before its content.
+            path: the file; that of a manifest begins with a line that is not part of the content.
             digest: the digest of the content.
             kind: `blob` or `manifest`.
-            repository: of a manifest, where it is.
-            on_chunk: called with the bytes of every piece that was read.
+            repository: the repository of a manifest.
+            on_chunk: called with the size of each chunk that was read.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: the file does not exist.
         """
         was_marked = False
-        # One open file for all of it: what takes its place meanwhile is not what was read.
+        # The file stays open until it is marked, so that a file that replaces it meanwhile is not marked instead.
         try:
             with open_file(path) as file:
                 for _ in range(2):
                     found = os.fstat(file.fileno())
                     was_marked = is_marked(found)
                     if found.st_size > _most(path, kind):
-                        # What has grown is wrong, and may take for ever to read.
+                        # A file that has grown is damaged, and reading it may never end.
                         break
                     if _hash(file, digest.algorithm, kind == "manifest", on_chunk) == digest.encoded:
                         self.remember(_without_mark(file) if was_marked else found)
                         return True
-                    # What the memory holds of the file may be wrong, and the disk right.
+                    # The page cache may be wrong although the disk is right.
                     forget_cached(file)
                 self._mark(file, path)
         except FileNotFoundError:
@@ -134,14 +134,14 @@ class IntegrityChecker:
         except OSError as error:
             if not concerns_file(error):
                 raise
-            log.warning("a stored file could not be read", path=str(path), error=error.strerror)
+            log.warning("failed to read a stored file", path=str(path), error=error.strerror)
             self._note(self._damaged, path.lstat())
         if not was_marked:
             self.report(Damage(kind, digest, repository))
         return False
 
     def mark(self, path: Path, damage: Damage) -> None:
-        """Mark a file as damaged, durably, and report it once."""
+        """Mark a file as damaged durably, and report it once."""
         with contextlib.suppress(FileNotFoundError), open_file(path) as file:
             self._mark(file, path)
             self.report(damage)
@@ -154,8 +154,8 @@ class IntegrityChecker:
                 os.fchmod(descriptor, stat.S_IMODE(mode) | stat.S_ISVTX)
                 os.fsync(descriptor)
         except OSError as error:
-            # This process remembers it, and another one finds it again.
-            log.warning("damaged content could not be marked", path=str(path), error=error.strerror)
+            # This process remembers the damage, and others will find it themselves.
+            log.warning("failed to mark damaged content", path=str(path), error=error.strerror)
         self._note(self._damaged, os.fstat(descriptor))
 
     def _note(self, noted: OrderedDict[int, _Stamp], found: os.stat_result) -> None:
@@ -166,7 +166,7 @@ class IntegrityChecker:
                 noted.popitem(last=False)
 
     def report(self, damage: Damage) -> None:
-        """Log and count damage once, and keep it for the repair."""
+        """Log and count damage once, and record it for repair."""
         with self._lock:
             if damage in self._reported:
                 return
@@ -175,31 +175,31 @@ class IntegrityChecker:
                 self._reported.popitem(last=False)
         DAMAGED_CONTENT.labels(kind=damage.kind).inc()
         log.error(
-            "found damaged content; it is not served until it is pushed or synchronized again",
+            "found damaged content; push or synchronize it again to restore it",
             kind=damage.kind,
             name=damage.name,
             repository=damage.repository,
         )
 
     def reported(self) -> list[Damage]:
-        """What was found damaged and has not been healed."""
+        """Return the damage that was found and not repaired."""
         with self._lock:
             return list(self._reported)
 
     def record_repair(self, damage: Damage) -> None:
-        """Note that damage was repaired."""
+        """Record that damage was repaired."""
         with self._lock:
             if self._reported.pop(damage, ...) is None:
-                log.info("damaged content was replaced", kind=damage.kind, name=damage.name)
+                log.info("replaced damaged content", kind=damage.kind, name=damage.name)
 
     def deleted(self, damage: Damage) -> None:
-        """Note that content was deleted, which may have been damaged."""
+        """Forget the damage of content that was deleted."""
         with self._lock:
             self._reported.pop(damage, None)
 
 
 def _most(path: Path, kind: str) -> float:
-    """Bytes that a file may have."""
+    """Return the most bytes that an undamaged file can have."""
     if kind == "manifest":
         return bounds.MANIFEST_BYTES + bounds.MEDIA_TYPE_CHARACTERS + 1
     size = recorded_size(path)
@@ -209,7 +209,7 @@ def _most(path: Path, kind: str) -> float:
 def _hash(
     file: BinaryIO, algorithm: str, has_head: bool = False, on_chunk: Callable[[int], None] | None = None
 ) -> str | None:
-    """The hexadecimal digest of an open file's content, perhaps behind its first line; None where it cannot be read."""
+    """Return the hexadecimal digest of a file, without its first line if it has a head; None if reading fails."""
     running = hashlib.new(algorithm)
     file.seek(0)
     while piece := _read(file):
@@ -228,33 +228,33 @@ def _read(file: BinaryIO) -> bytes | None:
     except OSError as error:
         if not concerns_file(error):
             raise
-        log.warning("a stored file could not be read", error=error.strerror)
+        log.warning("failed to read a stored file", error=error.strerror)
         return None
 
 
 def _without_mark(file: BinaryIO) -> os.stat_result:
-    """Take a mark away from a file that has turned out to be right, where the disk takes that."""
+    """Remove the mark from a verified file, if the disk is writable."""
     with contextlib.suppress(OSError):
         os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode) & ~stat.S_ISVTX)
     return os.fstat(file.fileno())
 
 
 def forget_cached(file: BinaryIO) -> None:
-    """Have the next read of a file come from the disk, where the system knows how."""
+    """Drop a file from the page cache if the system supports it, so that the next read reads the disk."""
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def record_size(path: Path) -> None:
-    """Write down a complete file's size with it, where the file system can: it tells later that the file was cut."""
+    """Store the size of a complete file in an extended attribute if supported, to detect a truncated file later."""
     if hasattr(os, "setxattr"):
         with contextlib.suppress(OSError):
             os.setxattr(path, _SIZE_ATTRIBUTE, str(path.stat().st_size).encode())
 
 
 def recorded_size(path: Path) -> int | None:
-    """The size that was written down with a file, in bytes."""
+    """Return the size that `record_size` stored, in bytes."""
     if not hasattr(os, "getxattr"):
         return None
     try:
@@ -264,10 +264,10 @@ def recorded_size(path: Path) -> int | None:
 
 
 def touch(path: Path) -> None:
-    """Set a file's age to nothing, where it may be written to; raises FileNotFoundError.
+    """Set the modification time of a file to now, if the disk is writable; raises FileNotFoundError.
 
-    The time is given to the nanosecond: what the kernel would write, which counts in milliseconds, could not be told
-    from a change right after it.
+    The time is set in nanoseconds: the kernel's own clock counts in milliseconds, so a change right afterwards could
+    get the same time.
     """
     now = time.time_ns()
     try:
@@ -275,9 +275,9 @@ def touch(path: Path) -> None:
     except FileNotFoundError:
         raise
     except PermissionError:
-        # A group may write, and not give a time.
+        # Only the owner may set an explicit time; the group can set the present one.
         with contextlib.suppress(PermissionError):
             os.utime(path)
     except OSError as error:
-        # Reads never need to write: of a disk that is read-only nothing is collected either.
-        log.debug("a file's age could not be renewed", path=str(path), error=error.strerror)
+        # Reads must succeed on a read-only disk, from which nothing is collected either.
+        log.debug("failed to update a file's modification time", path=str(path), error=error.strerror)

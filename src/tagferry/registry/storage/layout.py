@@ -1,4 +1,4 @@
-"""Where things lie in a registry's root directory.
+"""The layout of a registry's root directory.
 
 ```
 blobs/<algorithm>/<2 hex>/<hex>          the pool that all repositories share
@@ -6,14 +6,14 @@ repositories/<name>/_blobs/<algorithm>/<hex>          a hard link into the pool:
                    /_manifests/<algorithm>/<hex>      the media type, a newline, the manifest's raw bytes
                    /_tags/<tag>                       the digest; its modification time is the tag's
                    /_referrers/<algorithm>/<hex>/<algorithm>-<hex>    by subject: the referrer's descriptor
-                   /_uploads/<id>                     what an upload has received
-                   /_uploads/<algorithm>-<hex>        what has arrived of a large blob that a synchronization brings
-temporary/                               files that are being written
+                   /_uploads/<id>                     the content that an upload has received
+                   /_uploads/<algorithm>-<hex>        the received part of a large blob that is being synchronized
+temporary/                               unfinished files, deleted after a day
 ```
 
-A name's parts cannot begin with an underscore, so a repository `a/_tags` cannot exist. Files of other names, as an
-editor or a file system leaves them, are passed over. A blob or manifest whose file has the sticky bit is damaged, and
-counts as not there (`integrity`).
+The parts of a repository's name cannot begin with an underscore, so there is no repository `a/_tags`. Entries with
+other names, e.g. of an editor or a file system, are ignored and logged. A blob or manifest whose file has the sticky
+bit is damaged, and counts as missing (`integrity`).
 """
 
 import os
@@ -44,57 +44,57 @@ class Layout:
 
     @property
     def repositories(self) -> Path:
-        """Holds every repository's directory."""
+        """The directory of all repositories."""
         return self.root / "repositories"
 
     @property
     def pool(self) -> Path:
-        """Holds every blob."""
+        """The directory of all blobs."""
         return self.root / "blobs"
 
     @property
     def temporary(self) -> Path:
-        """Holds what is being written."""
+        """The directory of unfinished files."""
         return self.root / "temporary"
 
     def pooled(self, digest: Digest) -> Path:
-        """A blob in the pool."""
+        """Return the path of a blob in the pool."""
         return self.pool / digest.algorithm / digest.encoded[:2] / digest.encoded
 
     def repository(self, repository: RepositoryName) -> Path:
-        """A repository's own directory."""
+        """Return the directory of a repository."""
         return self.repositories / repository
 
     def blob(self, repository: RepositoryName, digest: Digest) -> Path:
-        """A repository's link to a blob."""
+        """Return the path of a repository's link to a blob."""
         return self.repositories / repository / "_blobs" / digest.algorithm / digest.encoded
 
     def manifest(self, repository: RepositoryName, digest: Digest) -> Path:
-        """A manifest."""
+        """Return the path of a manifest."""
         return self.repositories / repository / "_manifests" / digest.algorithm / digest.encoded
 
     def tags(self, repository: RepositoryName) -> Path:
-        """Holds a repository's tags."""
+        """Return the directory of a repository's tags."""
         return self.repositories / repository / "_tags"
 
     def tag(self, repository: RepositoryName, tag: Tag) -> Path:
-        """A tag."""
+        """Return the path of a tag."""
         return self.tags(repository) / tag
 
     def referrers(self, repository: RepositoryName, subject: Digest) -> Path:
-        """Holds the descriptors of a subject's referrers."""
+        """Return the directory of the entries of a subject's referrers."""
         return self.repositories / repository / "_referrers" / subject.algorithm / subject.encoded
 
     def referrer(self, repository: RepositoryName, subject: Digest, digest: Digest) -> Path:
-        """The descriptor of one referrer."""
+        """Return the path of a referrer's entry, which contains its descriptor."""
         return self.referrers(repository, subject) / f"{digest.algorithm}-{digest.encoded}"
 
     def upload(self, repository: RepositoryName, identifier: str) -> Path:
-        """What an upload has received."""
+        """Return the path of an upload's content."""
         return self.repositories / repository / "_uploads" / identifier
 
     def incoming(self, repository: RepositoryName, digest: Digest) -> Path:
-        """What has arrived of a blob that a synchronization brings; no upload of a client has such a name."""
+        """Return the path of a partly synchronized blob; no identifier of an upload has this form."""
         return self.upload(repository, f"{digest.algorithm}-{digest.encoded}")
 
     def digests(self, repository: RepositoryName, kind: str) -> Iterator[Digest]:
@@ -136,7 +136,7 @@ class Layout:
         return any(map(tag_of, unsorted_entries(self.tags(repository))))
 
     def holds_images(self, repository: RepositoryName) -> bool:
-        """Whether a repository exists: it holds a manifest, a blob or a tag, damaged or not."""
+        """Return whether a repository exists, i.e. has a manifest, a blob or a tag, damaged or not."""
         directory = self.repository(repository)
         return any(
             digest_of(algorithm, name)
@@ -146,10 +146,10 @@ class Layout:
         ) or any(map(tag_of, file_names(self.tags(repository))))
 
     def names(self, below: str = "") -> list[RepositoryName]:
-        """Every directory that can be a repository, in lexical order, whether it holds anything or not.
+        """Return the names of all directories of repositories in lexical order, including empty ones.
 
         Args:
-            below: the first part of their names; any by default.
+            below: the first part of the names; any by default.
         """
         found = []
         for folder, directories, _ in os.walk(self.repositories / below, onerror=_log_unreadable):
@@ -160,7 +160,7 @@ class Layout:
 
 
 def digest_of(algorithm: str, encoded: str) -> Digest | None:
-    """The digest that a file is named after; None where the file is somebody else's."""
+    """Return the digest in a file name; None if it is not a digest."""
     try:
         return Digest(f"{algorithm}:{encoded}")
     except InvalidName:
@@ -179,7 +179,7 @@ def is_upload(name: str) -> bool:
 
 
 def tag_of(name: str) -> Tag | None:
-    """The tag that a file is named after; None where the file is somebody else's."""
+    """Return the tag in a file name; None if it is not a tag."""
     try:
         return Tag(name)
     except InvalidName:

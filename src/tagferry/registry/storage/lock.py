@@ -1,4 +1,4 @@
-"""A lock that lets one process at a time write to a registry's root directory."""
+"""The lock of a registry's root directory, which one process at a time can write to."""
 
 import contextlib
 import ctypes
@@ -20,10 +20,10 @@ _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class RootLock:
-    """A lock on a root directory, which ends with its process. While it is held, its file names the process.
+    """The lock of a root directory, released when its process ends. While it is held, its file names the process.
 
     Attributes:
-        was_abandoned: whether the process that held it before was killed, or lost its power.
+        was_abandoned: whether the previous holder crashed or was killed.
     """
 
     def __init__(self, descriptor: int | None, *, was_abandoned: bool = False) -> None:
@@ -32,10 +32,10 @@ class RootLock:
 
     @classmethod
     def take(cls, root: Path) -> Self:
-        """Take the lock. On a read-only disk there is none, since nothing can be written.
+        """Take the lock; a read-only disk needs none.
 
         Raises:
-            Unavailable: another process has it, which is named, or the directory cannot be locked.
+            Unavailable: another process holds the lock (the message names it), or the directory cannot be locked.
         """
         try:
             make_directory(root)
@@ -44,7 +44,7 @@ class RootLock:
                 os.close(descriptor)
                 raise OSError(errno.EINVAL, "Not a regular file")
         except OSError as error:
-            # A lock that is only another user's protects a disk that can be written to, so it is needed.
+            # A lock file of another user on a writable disk still protects the directory.
             if error.errno in _NOT_WRITABLE and root.is_dir() and not _is_writable(root):
                 return cls(None)
             raise _unusable(root, error) from None
@@ -58,20 +58,20 @@ class RootLock:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise _unusable(root, error) from None
             raise Unavailable(
-                f'the registry directory "{root}" is in use by {holder}; one process at a time may serve it: give each '
-                "its own data_dir, or reach the region by its address (registry = …)"
+                f'the registry directory "{root}" is in use by {holder}; give each process its own data_dir, or '
+                "connect to the region by its address (registry = …)"
             ) from None
         was_abandoned = bool(os.pread(descriptor, 1, 0))
         if was_abandoned:
             _sync(descriptor)
         os.ftruncate(descriptor, 0)
-        # A disk that is full must not keep anybody from reading, or from making room.
+        # A full disk must not prevent reads, or deletions that free space.
         with contextlib.suppress(OSError):
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         return cls(descriptor, was_abandoned=was_abandoned)
 
     def release(self) -> None:
-        """Release the lock, and record that the process ended properly."""
+        """Release the lock, and record that it was not abandoned."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
@@ -84,13 +84,13 @@ def _is_writable(root: Path) -> bool:
 
 def _unusable(root: Path, error: OSError) -> Unavailable:
     return Unavailable(
-        f'the registry directory "{root}" cannot be locked by its file "{LOCK_FILE}" ({error.strerror}); it has '
-        "to be a directory of the user that tagferry runs as, and so has the file, on a file system with locks"
+        f'cannot lock the registry directory "{root}" with its file "{LOCK_FILE}" ({error.strerror}); both have to '
+        "belong to the user that runs tagferry, on a file system that supports locks"
     )
 
 
 def _sync(descriptor: int) -> None:
-    """Make everything on the disk durable: a process that was killed may have made entries and not synced them yet."""
+    """Sync the whole file system: a killed process may have left directory entries that are not synced."""
     try:
         result = ctypes.CDLL(None, use_errno=True).syncfs(descriptor)
     except (AttributeError, OSError):

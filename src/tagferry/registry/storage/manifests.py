@@ -1,6 +1,6 @@
 """Manifests and tags on disk.
 
-All of this blocks; it runs in the disk's threads, and what changes a repository runs under that repository's lock.
+All functions block; they run in the disk's threads. Functions that change a repository run under its lock.
 """
 
 import contextlib
@@ -35,11 +35,11 @@ _LONGEST_HEAD = bounds.MEDIA_TYPE_CHARACTERS + 1
 _LONGEST_FILE = _LONGEST_HEAD + bounds.MANIFEST_BYTES
 _LONGEST_TAG_FILE = 200
 _CACHED_MANIFESTS, _CACHED_REFERENCES = 2000, 200
-"""Manifests of which it is remembered what they refer to, and the most digests of one of them."""
+"""The most manifests whose references are cached, and the most references of one of them."""
 
 
 class _Stored(NamedTuple):
-    """A manifest's file: its media type, the bytes of the manifest, and these themselves where they were read."""
+    """The content of a manifest's file; `raw` may be cut if only the head was read, `size` is the manifest's."""
 
     media_type: str
     size: int
@@ -50,7 +50,7 @@ class ManifestFiles:
     """The manifests of one registry.
 
     Attributes:
-        referrers: the entries of those that have a subject.
+        referrers: the entries of manifests that have a subject.
     """
 
     def __init__(self, layout: Layout, blobs: BlobFiles, integrity: IntegrityChecker) -> None:
@@ -63,7 +63,7 @@ class ManifestFiles:
         self._reference_cache: dict[Digest, tuple[tuple[Digest, ...], tuple[Digest, ...]]] = {}
 
     def describe(self, repository: RepositoryName, reference: Reference) -> Descriptor | None:
-        """What a reference points to, or None; a damaged manifest is none."""
+        """Return the descriptor of a manifest; None if it is missing or damaged."""
         digest = self._resolve(repository, reference)
         if digest is None:
             return None
@@ -74,12 +74,12 @@ class ManifestFiles:
         return stored and Descriptor(media_type=stored.media_type, digest=digest, size=stored.size)
 
     def read(self, repository: RepositoryName, reference: Reference) -> Manifest:
-        """The manifest, verified; raises NotFound, Corrupt and what `Manifest.parse` does."""
+        """Return a verified manifest; raises NotFound, Corrupt, and the errors of `Manifest.parse`."""
         stored = self.read_stored(repository, reference)
         return Manifest.parse(stored.raw, stored.media_type, digest=stored.digest)
 
     def read_stored(self, repository: RepositoryName, reference: Reference) -> Manifest:
-        """The manifest as it was stored, verified, but not held to what is asked of manifests today.
+        """Return a manifest as stored; its digest is verified, but it need not satisfy today's rules for manifests.
 
         Raises:
             NotFound, Corrupt: as `read`.
@@ -92,7 +92,7 @@ class ManifestFiles:
             raise self._not_found(repository, reference)
         manifest = Manifest(raw=stored.raw, media_type=stored.media_type, digest=digest)
         with contextlib.suppress(Invalid):
-            # What callers may ask for takes parsing, which is not for the event loop.
+            # Parsed here rather than in the event loop.
             _ = manifest.subject
         return manifest
 
@@ -102,21 +102,21 @@ class ManifestFiles:
         """Store a manifest and point a tag to it.
 
         Args:
-            repository: where.
-            manifest: what to store.
+            repository: the repository.
+            manifest: the manifest.
             tag: the tag, if any.
-            is_restored: whether it was there before, perhaps from a time when sizes were not compared.
+            is_restored: whether the manifest was stored before, perhaps by a version that did not compare sizes.
 
         Raises:
-            MissingReference: the repository lacks something that the manifest refers to.
-            TooLarge: the manifest has more bytes than any may have.
-            Invalid: the manifest nests too deep, or states a size that its blob does not have.
+            MissingReference: the repository lacks a blob or manifest that the manifest refers to.
+            TooLarge: the manifest exceeds the limit.
+            Invalid: the manifest nests too deep, or states a wrong size of a blob.
         """
         if manifest.size > bounds.MANIFEST_BYTES:
             raise TooLarge("manifest", f"must be at most {bounds.MANIFEST_BYTES} bytes long", manifest.size)
         self._require_content(repository, manifest, sizes=not is_restored)
         self._require_shallow(repository, manifest)
-        # A referrer's entry counts only once its manifest is there, so it is written first.
+        # An entry without its manifest is ignored, so it is written first.
         self.referrers.write(repository, manifest)
         content = manifest.media_type.encode() + b"\n" + manifest.raw
         path = self._layout.manifest(repository, manifest.digest)
@@ -132,8 +132,8 @@ class ManifestFiles:
         """Delete a tag, or a manifest with its tags and its referrer entry.
 
         Raises:
-            NotFound: there is none.
-            Conflict: the tag is not as it was seen.
+            NotFound: it does not exist.
+            Conflict: the tag has changed since it was `seen`.
         """
         if isinstance(reference, Tag):
             if seen is not None and self._record(repository, reference) not in (seen, None):
@@ -149,7 +149,7 @@ class ManifestFiles:
             if stored is None:
                 raise self._not_found(repository, reference)
             entries_of_it = self.referrers.entries_of(repository, Manifest(stored.raw, stored.media_type, reference))
-        # Tags go first: one that points to nothing is never to be seen.
+        # Tags are deleted first, so that no tag ever points to a missing manifest.
         for record in self.tags(repository):
             if record.digest == reference:
                 self._delete_tag(repository, record.tag)
@@ -160,11 +160,11 @@ class ManifestFiles:
                 sync_directory(path.parent)
 
     def delete_all(self, repository: RepositoryName) -> None:
-        """Delete every tag, manifest and referrer entry; raises NotFound where there is no such repository."""
+        """Delete all tags, manifests and referrer entries; raises NotFound."""
         if not self._layout.holds_images(repository):
             raise NotFound("repository", repository)
         directory = self._layout.repository(repository)
-        # Tags go first, and durably: one that points to nothing is never to be seen.
+        # Tags are deleted first, and durably, so that no tag ever points to a missing manifest.
         for kind in ("_tags", "_manifests", "_referrers"):
             files = [path for path in files_below(directory / kind) if _is_own(kind, path)]
             for path in files:
@@ -175,24 +175,24 @@ class ManifestFiles:
                 sync_directory(folder)
 
     def tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
-        """The tags in lexical order, or just those of `only` that exist; raises NotFound where all are asked for."""
+        """Return the tags in lexical order; with `only`, just those that exist. Raises NotFound without `only`."""
         names = self.tag_names(repository) if only is None else sorted(only)
         return [record for name in names if (record := self._record(repository, name)) is not None]
 
     def tag_names(self, repository: RepositoryName) -> list[Tag]:
-        """The tags' names in lexical order; raises NotFound."""
+        """Return the names of the tags in lexical order; raises NotFound."""
         names = self._tag_names.inside(self._layout.tags(repository))
         if not names and not self._layout.holds_images(repository):
             raise NotFound("repository", repository)
         return names
 
     def damaged_tags(self, repository: RepositoryName) -> list[Tag]:
-        """The tags whose file does not tell what they point to."""
+        """Return the tags whose file is damaged."""
         names = self._tag_names.inside(self._layout.tags(repository))
         return [tag for tag in names if self._record(repository, tag) is None]
 
     def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
-        """Whether a manifest or what it refers to is there and damaged, as far as small reads show it."""
+        """Return whether a manifest or its content exists and is damaged, as far as small reads show it."""
         left, seen = [digest], {digest}
         while left:
             one = left.pop()
@@ -211,7 +211,7 @@ class ManifestFiles:
         return False
 
     def _references(self, repository: RepositoryName, digest: Digest) -> tuple[tuple[Digest, ...], tuple[Digest, ...]]:
-        """The blobs and the manifests that a manifest refers to; the digest says what they are, so it is remembered."""
+        """Return the blobs and manifests that a manifest refers to, which are cached by its digest."""
         found = self._reference_cache.get(digest)
         if found is None:
             manifest = self.read(repository, digest)
@@ -224,22 +224,22 @@ class ManifestFiles:
         return found
 
     def is_expected(self, repository: RepositoryName, digest: Digest) -> bool:
-        """Whether a manifest is there, right or damaged, or a tag points to it."""
+        """Return whether a manifest exists, damaged or not, or a tag points to it."""
         return os.path.lexists(self._layout.manifest(repository, digest)) or digest in self.missing(repository)
 
     def missing(self, repository: RepositoryName) -> list[Digest]:
-        """The manifests that tags point to, and that are not there: no deletion leaves that."""
+        """Return the missing manifests that tags point to; deletions never leave such tags."""
         names = self._tag_names.inside(self._layout.tags(repository))
         pointed_to = {record.digest for tag in names if (record := self._record(repository, tag))}
         return sorted(one for one in pointed_to if not os.path.lexists(self._layout.manifest(repository, one)))
 
     def referenced_blobs(self, repository: RepositoryName) -> set[Digest]:
-        """Every blob that some manifest of the repository needs; manifests that an index lists are named along."""
+        """Return all digests that the manifests of a repository refer to, including manifests in indexes."""
         manifests = (self.read(repository, digest) for digest in self._layout.digests(repository, "_manifests"))
         return {one.digest for manifest in manifests for one in (*manifest.blobs, *manifest.listed)}
 
     def readable_references(self, repository: RepositoryName) -> set[Digest]:
-        """The blobs that those manifests need which can be read."""
+        """Return the blobs that the readable manifests of a repository refer to."""
         needed: set[Digest] = set()
         for digest in self._layout.digests(repository, "_manifests"):
             with contextlib.suppress(TagferryError):
@@ -253,7 +253,7 @@ class ManifestFiles:
                 hint = f"push it to {repository} before the manifest"
                 raise MissingReference("blob", blob.digest, hint)
             if sizes and held is not None and held.st_size != blob.size:
-                # Clients would refuse to pull it, and synchronizations to copy it.
+                # Clients would refuse to pull the image, and synchronizations to copy it.
                 raise Invalid("descriptor.size", f"must be {held.st_size}, the bytes of blob {blob.digest}", blob.size)
         for child in manifest.children:
             is_blob = not child.is_known_manifest and self._blobs.holds(repository, child.digest, child.size)
@@ -262,7 +262,7 @@ class ManifestFiles:
                 raise MissingReference("manifest", child.digest, hint)
 
     def _require_shallow(self, repository: RepositoryName, manifest: Manifest) -> None:
-        """Refuse an index that nests so deep, or so much, that it could not be copied; raises Invalid."""
+        """Raise Invalid for an index that nests too deep, or refers to too much, to be copied."""
         level, seen, left = _indexes(manifest), set[Digest](), bounds.NESTED_INDEX_BYTES
         for _ in range(bounds.INDEX_DEPTH - 1):
             below: set[Digest] = set()
@@ -280,15 +280,15 @@ class ManifestFiles:
             raise Invalid("manifests", f"must not nest indexes more than {bounds.INDEX_DEPTH} levels deep")
 
     def _load(self, repository: RepositoryName, digest: Digest, *, only_head: bool = False) -> _Stored | None:
-        """A manifest's file, verified; None where there is none.
+        """Read and verify the file of a manifest; None if it does not exist.
 
         Args:
-            repository: where.
-            digest: the manifest's.
-            only_head: whether the bytes are left out, where they are known to be right.
+            repository: the repository.
+            digest: the manifest's digest.
+            only_head: whether to read only the head of a file that is verified already.
 
         Raises:
-            Corrupt: the file is damaged; it is marked then.
+            Corrupt: the file is damaged; it is marked.
         """
         path = self._layout.manifest(repository, digest)
         for _ in range(3):
@@ -327,7 +327,7 @@ class ManifestFiles:
         return record and record.digest
 
     def _record(self, repository: RepositoryName, tag: Tag) -> TagRecord | None:
-        """What a tag points to; None where there is none, or only what is left of one."""
+        """Return what a tag points to; None if it is missing or damaged."""
         try:
             with open_file(self._layout.tag(repository, tag)) as file:
                 content = file.read(_LONGEST_TAG_FILE)
@@ -373,7 +373,7 @@ def _is_own(kind: str, path: Path) -> bool:
 
 
 def _has_content(path: Path, content: bytes) -> bool:
-    """Whether a file is there, unmarked, with just this content."""
+    """Return whether an unmarked file has exactly this content."""
     try:
         with open_file(path) as file:
             return not is_marked(os.fstat(file.fileno())) and file.read(len(content) + 1) == content

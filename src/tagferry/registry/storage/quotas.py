@@ -1,7 +1,7 @@
 """Count what an organization's repositories hold, and check it against the quotas.
 
-What an organization holds is counted once, at its first use, and added to from then on. Deleted content, and content
-that existed already, is not subtracted; so before a request is refused, the disk is counted again. The count is
+The content of an organization is counted at its first use, and additions from then on. Deleted content, and content
+that existed already, is not subtracted; so the disk is counted again before a request is refused. The count is
 therefore never too low, and exact when it matters. It is kept in memory only, so a crash cannot make it wrong.
 """
 
@@ -26,42 +26,44 @@ from tagferry.registry.storage.threads import DiskThreads
 _log = SparseEvents(__name__)
 
 _PAUSE = 9
-"""The pause from one count of an organization to the next one, in durations of the first: counts that callers cause
-take a tenth of the time, and those of small organizations wait for milliseconds."""
+"""The pause between two counts of an organization, as a multiple of the first one's duration: counting takes at most a
+tenth of the time, and small organizations wait for milliseconds."""
 _LONGEST_PAUSE = 1.0
-"""Seconds of the longest such pause."""
+"""The longest pause, in seconds."""
 _RECORDED_SECONDS = 5.0
-"""For how long the number of recorded repositories is used again while an organization is far from its limit."""
+"""How long the number of recorded repositories is reused while an organization is well below its limit."""
 _MARGIN = 0.9
-"""The share of the limit below which that is."""
+"""The fraction of the limit that counts as well below it."""
 _ALWAYS_EXACT = 100
-"""Limits up to this one are checked exactly each time."""
+"""Limits up to this one are always checked exactly."""
 
 
 class QuotaSource(Protocol):
-    """Looks up quotas of organizations. It is asked at each push, so it caches its answers for a while."""
+    """Looks up the quotas of organizations; called for each push, so implementations cache."""
 
     async def limits(self, namespace: str) -> Limits:
-        """The quotas of an organization."""
+        """Return the quotas of an organization."""
         ...
 
     async def recorded(self, namespace: str) -> Set[str]:
-        """The full names of its recorded repositories, including empty ones."""
+        """Return the full names of an organization's recorded repositories, including empty ones."""
         ...
 
 
 @dataclass(slots=True)
 class Usage:
-    """What an organization has.
+    """The usage of an organization.
 
     Attributes:
         stored: bytes of blobs and manifests.
-        reserved: bytes of what is being stored.
-        uploads: bytes that each session has received.
-        is_exact: nothing was added or deleted since it was counted.
+        reserved: bytes of content that is being stored.
+        uploading: bytes that all upload sessions have received.
+        uploads: bytes that each upload session has received.
+        repositories: the repositories that hold content.
+        is_exact: whether nothing was added or deleted since the count.
         counted_again_at: the earliest time of the next count, on the monotonic clock.
-        recorded: how many repositories were on record when they were last looked up.
-        recorded_at: when they were.
+        recorded: the number of recorded repositories at their last lookup.
+        recorded_at: the time of that lookup, on the monotonic clock.
     """
 
     stored: int = 0
@@ -76,12 +78,12 @@ class Usage:
 
     @property
     def bytes(self) -> int:
-        """All that counts against the quota."""
+        """All bytes that count against the quota."""
         return self.stored + self.reserved + self.uploading
 
 
 class Quotas:
-    """The quotas of one registry's organizations; without `source` nothing is limited, and nothing counted."""
+    """The quotas of one registry's organizations; without a `source`, nothing is limited or counted."""
 
     def __init__(self, layout: Layout, threads: DiskThreads) -> None:
         self._layout = layout
@@ -91,12 +93,12 @@ class Quotas:
         self.source: QuotaSource | None = None
 
     async def usage(self, namespace: str) -> Usage:
-        """What an organization has, exactly."""
+        """Return the exact usage of an organization."""
         usage = self._usages.get(namespace)
         return usage if usage is not None and usage.is_exact else await self._count(namespace)
 
     async def require(self, repository: RepositoryName, size: int) -> None:
-        """Raise QuotaExceeded if these bytes, or one more repository, exceed the quota."""
+        """Raise QuotaExceeded if these bytes, or a new repository, exceed the quota."""
         if self.source is None:
             return
         namespace, limits = _namespace(repository), await self._limits(repository)
@@ -112,7 +114,7 @@ class Quotas:
 
     @asynccontextmanager
     async def reserving(self, repository: RepositoryName, size: int) -> AsyncGenerator[None]:
-        """Reserve so many bytes while they are stored; raises QuotaExceeded."""
+        """Reserve bytes while they are stored; raises QuotaExceeded."""
         if self.source is None:
             yield
             return
@@ -126,7 +128,7 @@ class Quotas:
             usage.reserved -= size
 
     async def begin(self, repository: RepositoryName, session: str) -> None:
-        """Count an upload session that begins; raises QuotaExceeded."""
+        """Count a new upload session; raises QuotaExceeded."""
         if self.source is None:
             return
         await self.require(repository, 1)
@@ -142,26 +144,26 @@ class Quotas:
     async def metered(
         self, repository: RepositoryName, session: str, chunks: AsyncIterator[bytes]
     ) -> AsyncIterator[bytes]:
-        """Count a chunk that a session receives; raises QuotaExceeded for one too many."""
+        """Count the chunks that an upload session receives; raises QuotaExceeded."""
         if self.source is None or (limit := (await self._limits(repository)).bytes) is None:
             return chunks
         namespace = _namespace(repository)
         return self._meter(await self._current(namespace), namespace, session, chunks, limit)
 
     def ended(self, repository: RepositoryName, session: str) -> None:
-        """Forget a session."""
+        """Stop counting an upload session."""
         usage = self._usages.get(_namespace(repository))
         if usage is not None:
             usage.uploading -= usage.uploads.pop(session, 0)
 
     def stored(self, repository: RepositoryName, size: int) -> None:
-        """Count what a session has stored."""
+        """Count the content that an upload session has stored."""
         usage = self._usages.get(_namespace(repository))
         if usage is not None:
             self._stored(usage, repository, size)
 
     def freed(self, repository: RepositoryName | None = None) -> None:
-        """Something was deleted in a repository, or in any."""
+        """Record that content of a repository, or of any, was deleted."""
         for namespace, usage in self._usages.items():
             if repository is None or namespace == _namespace(repository):
                 usage.is_exact = False
@@ -199,7 +201,7 @@ class Quotas:
             raise count_exceeded(namespace, "repositories", len(names), limit)
 
     async def _checked(self, namespace: str, check: Callable[[Usage], Awaitable[None]]) -> None:
-        """Check against what is known and, before that is refused, against what is there."""
+        """Check the known usage; before refusing, count again and check the exact usage."""
         usage = await self._current(namespace)
         try:
             await check(usage)
@@ -219,21 +221,21 @@ class Quotas:
         return usage if usage is not None else await self._count(namespace)
 
     async def _count(self, namespace: str) -> Usage:
-        """Count an organization again; content that is being stored meanwhile counts as reserved."""
+        """Count an organization again; content that is being stored counts as reserved."""
         counting = self._counting.setdefault(namespace, asyncio.Lock())
         async with counting:
             usage = self._usages.get(namespace)
             if usage is not None and usage.is_exact:
                 return usage
             if usage is None:
-                # What is counted first does not delay the next count: that may be needed to refuse something.
+                # The first count does not delay the next one, which a refusal may need.
                 usage = self._usages[namespace] = await self._threads.run(self._measure, namespace)
                 return usage
             await asyncio.sleep(max(0.0, usage.counted_again_at - time.monotonic()))
             began, before = time.monotonic(), usage.stored
             usage.is_exact = True
             counted = await self._threads.run(self._measure, namespace)
-            # What was stored meanwhile may have been counted or not.
+            # The count may or may not include content that was stored meanwhile.
             usage.stored = counted.stored + usage.stored - before
             usage.repositories = counted.repositories if usage.is_exact else usage.repositories
             for session in usage.uploads.keys() & counted.uploads.keys():
@@ -249,8 +251,8 @@ class Quotas:
             try:
                 self._add(found, repository)
             except OSError as error:
-                # What cannot be read cannot be pulled either; other repositories have to stay usable.
-                _log.warning("a repository could not be counted", repository=repository, error=error.strerror)
+                # Other repositories of the organization stay usable.
+                _log.warning("failed to count a repository", repository=repository, error=error.strerror)
         found.uploading = sum(found.uploads.values())
         return found
 

@@ -1,6 +1,6 @@
-"""The entries on disk that tell a subject's referrers, one for each manifest that names it.
+"""Entries on disk that list the referrers of a subject, one for each manifest that names it.
 
-All of this blocks, as the manifests do. An entry counts only while its manifest is there.
+All functions block. An entry without its manifest is ignored.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ class ReferrerEntries:
 
     Args:
         layout: the registry's paths.
-        integrity: knows what is damaged.
-        read: reads a manifest; raises a TagferryError where it cannot.
+        integrity: verifies files.
+        read: reads a manifest; raises a TagferryError if it is missing, damaged or invalid.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class ReferrerEntries:
         self._read = read
 
     def write(self, repository: RepositoryName, manifest: Manifest) -> None:
-        """Write the entry of a manifest, if that has a subject."""
+        """Write the entry of a manifest if it has a subject."""
         if manifest.subject is not None:
             entry = self._layout.referrer(repository, manifest.subject.digest, manifest.digest)
             self._replace(entry, manifest.referrer_descriptor)
@@ -50,14 +50,14 @@ class ReferrerEntries:
         after: Digest | None = None,
         limit: int,
     ) -> tuple[list[Descriptor], bool]:
-        """Manifests whose subject is this digest, in the order of their digests, and whether there are more.
+        """Return a page of referrers in the order of their digests, and whether there are more.
 
         Args:
-            repository: where they are.
-            subject: the digest.
-            artifact_type: of which type; None for all.
-            after: only those behind this one.
-            limit: bytes of their descriptions after which it ends.
+            repository: the repository.
+            subject: the digest that they refer to.
+            artifact_type: only those of this type; None for all.
+            after: only those after this one.
+            limit: the size of the page in bytes, which its last descriptor may exceed.
         """
         found: list[Descriptor] = []
         left = limit
@@ -76,7 +76,7 @@ class ReferrerEntries:
         return found, False
 
     def entries_of(self, repository: RepositoryName, manifest: Manifest) -> list[Path]:
-        """The entry that a manifest has as a referrer, if it is one."""
+        """Return the entries of a manifest: one if it has a subject, otherwise none."""
         try:
             subject = manifest.subject
         except Invalid:
@@ -84,12 +84,12 @@ class ReferrerEntries:
         return [self._layout.referrer(repository, subject.digest, manifest.digest)] if subject is not None else []
 
     def entries_named(self, repository: RepositoryName, digest: Digest) -> list[Path]:
-        """Every entry of a referrer whose manifest does not tell its subject any more."""
+        """Return the entries of a manifest whose subject cannot be read."""
         directory = self._layout.repository(repository) / "_referrers"
         return [path for path in files_below(directory) if path.name == _entry_name(digest)]
 
     def remove_dangling(self, repository: RepositoryName) -> None:
-        """Remove the entries of referrers that have no manifest: an interrupted push or deletion leaves them."""
+        """Remove entries without a manifest, as an interrupted push or deletion leaves them."""
         for entry in list(files_below(self._layout.repository(repository) / "_referrers")):
             digest = digest_in(entry.name)
             if digest is not None and not self._layout.manifest(repository, digest).exists():
@@ -105,7 +105,7 @@ class ReferrerEntries:
         )
 
     def _descriptor(self, repository: RepositoryName, subject: Digest, digest: Digest) -> Descriptor | None:
-        """What is listed of a referrer; where that is damaged it is made again from its manifest."""
+        """Return the descriptor of a referrer; a damaged entry is restored from its manifest."""
         entry = self._layout.referrer(repository, subject, digest)
         try:
             descriptor = Descriptor.from_json(json.loads(read_file(entry, _LONGEST_ENTRY)))
@@ -124,7 +124,7 @@ class ReferrerEntries:
         if manifest.subject is None or manifest.subject.digest != subject:
             return None
         descriptor = manifest.referrer_descriptor
-        # Who only lists is not to fail because nothing can be written.
+        # Lists must not fail because the disk cannot be written.
         with contextlib.suppress(OSError):
             self._replace(entry, descriptor)
             self._integrity.record_repair(damage)
@@ -139,5 +139,5 @@ def _entry_name(digest: Digest) -> str:
 
 
 def _described_bytes(descriptor: Descriptor) -> int:
-    """About how many bytes a descriptor takes as JSON."""
+    """Return the approximate size of a descriptor as JSON."""
     return 300 + sum(len(key) + len(value) for key, value in descriptor.annotations.items())

@@ -1,4 +1,4 @@
-"""Read everything that a registry stores, slowly, to find damage before the content is needed."""
+"""Read all content of a registry slowly, to find damage before the content is needed."""
 
 import asyncio
 import contextlib
@@ -32,10 +32,10 @@ _LONGEST_PROGRESS = 4096
 
 
 class Progress(NamedTuple):
-    """How far reading everything has come.
+    """The progress of a scrub.
 
     Attributes:
-        begun_at: when it began, in seconds since 1970.
+        begun_at: when the scrub began, in seconds since 1970.
         done: the last section that was read.
     """
 
@@ -44,19 +44,19 @@ class Progress(NamedTuple):
 
 
 class _Stopped(Exception):
-    """Reading was given up."""
+    """The scrub was closed while it was reading."""
 
 
 class Scrub:
-    """Reads a registry section by section, in a thread that the disk serves last.
+    """Reads a registry section by section, in a thread of the lowest priority.
 
     Args:
         layout, blobs, manifests, integrity: the registry's.
-        bytes_per_second: how much it reads at most; without it there is no limit.
+        bytes_per_second: the maximum rate; None for no limit.
 
     Attributes:
-        bytes_read: of blobs and manifests so far.
-        files_read: how many of them.
+        bytes_read: bytes of blobs and manifests that were read so far.
+        files_read: blobs and manifests that were read so far.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class Scrub:
         self.files_read = 0
 
     async def sections(self) -> list[str]:
-        """All that there is to read, in the order in which it is read."""
+        """Return all sections, in the order in which to read them."""
         return await self._run(self._sections)
 
     async def check(self, section: str) -> list[Damage]:
-        """Read a section, mark what is damaged, and return it with every repository that lacks it now."""
+        """Read a section, mark damaged content, and return it for each repository that it affects."""
         read = self._check_blobs if section.startswith(_BLOBS) else self._check_repository
         try:
             return await self._run(lambda: list(read(section)))
@@ -92,22 +92,22 @@ class Scrub:
             raise asyncio.CancelledError from None
 
     async def holders(self, damage: Damage) -> list[Damage]:
-        """The same damage by the repositories that hold the blob."""
+        """Return the damage of a blob for each repository that holds it."""
         if damage.repository is not None:
             return [damage]
         return await self._run(lambda: list(self._holders(Digest(damage.name))))
 
     async def progress(self) -> Progress:
-        """How far an earlier process came."""
+        """Return the saved progress."""
         return await self._run(self._load_progress)
 
     async def save(self, progress: Progress) -> None:
-        """Write down how far reading has come."""
+        """Save the progress, for a later process."""
         content = json.dumps(progress._asdict()).encode()
         await self._run(lambda: replace_file(self._progress_file, content, temporary=self._layout.temporary))
 
     def close(self) -> None:
-        """Give up what is being read, and end the thread."""
+        """Stop reading, and end the thread."""
         self._stop.set()
         self._thread.shutdown(wait=True)
 
@@ -141,7 +141,7 @@ class Scrub:
                     yield from self._holders(digest)
 
     def _check_repository(self, section: str) -> Iterator[Damage]:
-        """What a repository has of its own, and whether it holds what its manifests need."""
+        """Yield damaged manifests, blobs and tags of a repository, and missing content that its manifests need."""
         repository = RepositoryName(section.removeprefix(_REPOSITORIES))
         needed: set[Digest] = set()
         for digest in self._layout.digests(repository, "_manifests"):
@@ -170,7 +170,7 @@ class Scrub:
             yield Damage("tag", tag, repository)
 
     def _is_right(self, path: Path, digest: Digest, repository: RepositoryName | None = None) -> bool:
-        """Read a file from the disk; one that is marked and right loses its mark."""
+        """Read and verify a file from the disk, past the page cache; a false mark is removed."""
         kind = "blob" if repository is None else "manifest"
         self.files_read += 1
         with contextlib.suppress(OSError), open_file(path) as file:
@@ -203,7 +203,7 @@ class Scrub:
 
 
 def _lower_priority() -> None:
-    """Have the disk and the processor serve this thread when nobody else wants anything, where Linux knows how."""
+    """Give this thread the lowest CPU and I/O priority, where the system supports it."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
     if number := _IOPRIO_SET.get(platform.machine()):

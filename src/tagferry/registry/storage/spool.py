@@ -1,4 +1,4 @@
-"""A blob on its way to the disk and back, in pieces of 512 KiB: memory does not grow with the blob."""
+"""Write and read blobs in chunks of 512 KiB, so that memory use is independent of their size."""
 
 import asyncio
 import hashlib
@@ -15,18 +15,18 @@ from tagferry.registry.storage.integrity import record_size
 from tagferry.registry.storage.threads import DiskThreads, settled
 
 CHUNK_BYTES = 512 * 1024
-"""Bytes that are hashed and written, or read, at once: as many as a core's own cache holds between the two, and enough
-for the turn to the thread not to count."""
+"""The size of a chunk: small enough to stay in a core's cache between hashing and writing, and large enough to make the
+switch to a thread negligible."""
 
 _SMALL = 4096
 _WRITE_OUT = 16 * 1024 * 1024
-"""Bytes after which the disk is made to write, while further ones arrive."""
+"""Received bytes after which the file is synced in the background."""
 
 
 class Spool:
     """A growing file with the running hash of its content.
 
-    The hash is kept while the process lives, and rebuilt from the file where it is not known, as after a restart.
+    The hash is kept in memory, and rebuilt from the file after a restart.
     """
 
     def __init__(
@@ -47,23 +47,23 @@ class Spool:
         self._hashed = 0
 
     async def size(self) -> int:
-        """Bytes in the file; raises FileNotFoundError where it is gone."""
+        """Return the size of the file; raises FileNotFoundError."""
         return (await self._threads.run(self.path.stat)).st_size
 
     async def reread(self) -> int:
-        """Hash what the file holds already, and return its size in bytes; raises FileNotFoundError."""
+        """Hash the existing content, and return its size; raises FileNotFoundError."""
         await self._threads.run(self._rehash, self._hash.name)
         return self._hashed
 
     async def extend(self, chunks: AsyncIterator[bytes]) -> int:
-        """Append chunks while further ones arrive, and return the new size in bytes.
+        """Append chunks, writing while further ones arrive, and return the new size.
 
-        Where `chunks` fails, what has arrived until then is in the file.
+        If `chunks` fails, the bytes received until then are in the file.
 
         Raises:
-            FileNotFoundError: the file is gone.
-            DiskUnavailable: the disk takes no more.
-            Corrupt: there are more bytes than the limit.
+            FileNotFoundError: the file no longer exists.
+            DiskUnavailable: the write failed.
+            Corrupt: the content exceeds the limit.
         """
         file = await self._threads.open(self._open)
         write_out = _WriteOut(self.path, self._threads)
@@ -93,16 +93,16 @@ class Spool:
         return self._hashed
 
     async def cut(self, size: int) -> None:
-        """Forget what lies behind the first `size` bytes."""
+        """Truncate the file to `size` bytes."""
         await self._threads.run(os.truncate, self.path, size)
         self._hashed = -1
 
     async def verify(self, digest: Digest) -> None:
-        """Check the content against a digest and make it durable; raises Corrupt where it differs."""
+        """Verify the content against a digest, and make it durable; raises Corrupt."""
         await self._threads.run(self._verify, digest)
 
     def _open(self) -> BinaryIO:
-        # Without O_CREAT: an upload that was cancelled meanwhile must not come back.
+        # Without O_CREAT: the file of a cancelled upload must not be created again.
         file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_APPEND), "r+b", buffering=0)
         if os.fstat(file.fileno()).st_size != self._hashed:
             self._rehash(self._hash.name)
@@ -111,10 +111,10 @@ class Spool:
     def _write(self, file: BinaryIO, chunks: list[bytes | bytearray]) -> None:
         piece = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if not os.fstat(file.fileno()).st_nlink:
-            # It was cancelled meanwhile: what is written here would fill the disk, and nobody could see why.
+            # The upload was cancelled; writes to its deleted file would use space that no directory shows.
             raise FileNotFoundError(self.path)
         if self._limit is not None and self._hashed + len(piece) > self._limit:
-            raise Corrupt(f"the blob is longer than its {self._limit} bytes")
+            raise Corrupt(f"the blob has more than its {self._limit} bytes")
         if self._free_space is not None:
             self._free_space.require(len(piece))
         rest = memoryview(piece)
@@ -137,13 +137,13 @@ class Spool:
             self._rehash(digest.algorithm)
         actual = f"{digest.algorithm}:{self._hash.hexdigest()}"
         if actual != digest:
-            raise Corrupt(f"{digest} arrived with the digest {actual}")
+            raise Corrupt(f"expected digest {digest}, received {actual}")
         record_size(self.path)
         sync_file(self.path)
 
 
 def _gather(gathered: list[bytes | bytearray], chunk: bytes) -> None:
-    """Add a chunk; small ones go together, since each alone would take many times its memory."""
+    """Add a chunk; small ones are joined, since each object would take many times their memory."""
     if len(chunk) >= _SMALL:
         gathered.append(chunk)
     elif gathered and isinstance(last := gathered[-1], bytearray):
@@ -153,7 +153,7 @@ def _gather(gathered: list[bytes | bytearray], chunk: bytes) -> None:
 
 
 class _WriteOut:
-    """Has the disk write a growing file now and then, so that the last sync does not wait for the whole of it."""
+    """Syncs a growing file in the background, so that the final sync is short."""
 
     def __init__(self, path: Path, threads: DiskThreads) -> None:
         self._path = path
@@ -162,7 +162,7 @@ class _WriteOut:
         self._syncing: asyncio.Future[None] | None = None
 
     async def grown(self, size: int) -> None:
-        """Take note of further bytes; raises what the disk said to the earlier ones."""
+        """Count further bytes, and sync if there are enough; raises the error of an earlier sync."""
         self._grown += size
         if self._grown < _WRITE_OUT or (self._syncing is not None and not self._syncing.done()):
             return
@@ -171,7 +171,7 @@ class _WriteOut:
         self._syncing = self._threads.submit_optional(self._sync)
 
     async def end(self) -> None:
-        """Wait for what the disk writes, and raise what it says."""
+        """Wait for a running sync, and raise its error."""
         syncing, self._syncing = self._syncing, None
         if syncing is not None:
             await settled(syncing)
@@ -180,7 +180,7 @@ class _WriteOut:
         try:
             sync_file(self._path)
         except OSError:
-            # The kernel tells once only that it has lost pages. No later sync would tell, so nothing may build on them.
+            # The kernel reports lost pages once. Later syncs would succeed, so the file must not be used.
             self._path.unlink(missing_ok=True)
             raise
 
@@ -188,7 +188,7 @@ class _WriteOut:
 async def read_ahead(
     file: BinaryIO, threads: DiskThreads, *, offset: int, length: int | None = None
 ) -> AsyncGenerator[bytes, None]:
-    """A file's bytes from `offset` on, at most `length` of them; the next piece is read while one is used."""
+    """Yield the chunks of a file from `offset` on, up to `length` bytes, while reading the next one ahead."""
     descriptor = file.fileno()
     end = os.fstat(descriptor).st_size
     if length is not None:
@@ -199,14 +199,14 @@ async def read_ahead(
         cached = _read_cached(descriptor, size, start)
         return threads.submit(os.pread, descriptor, size, start) if cached is None else cached
 
-    # While the disk has to be waited for, it works ahead; what is in memory is copied just before it is sent.
+    # Reads ahead only while data comes from the disk; data in the page cache is copied just before it is sent.
     ahead: bytes | asyncio.Future[bytes] | None = None
     try:
         while offset < end:
             begun = begin(offset) if ahead is None else ahead
             if isinstance(begun, bytes):
                 piece, ahead = begun, None
-                # Nothing was waited for, and others want their turn.
+                # Nothing was awaited, so other tasks would starve.
                 await asyncio.sleep(0)
             else:
                 ahead = begun
@@ -218,23 +218,23 @@ async def read_ahead(
             yield piece
     finally:
         if ahead is not None and not isinstance(ahead, bytes):
-            # The file is closed next; a thread must not read from a descriptor that means another file by then.
+            # The file is closed next, and its descriptor may be reused; no thread may still read from it.
             await asyncio.wait((ahead,))
 
 
 async def verified_ahead(
     chunks: AsyncGenerator[bytes, None], digest: Digest, threads: DiskThreads, *, on_verified: Callable[[], None]
 ) -> AsyncGenerator[bytes, None]:
-    """Pass a whole blob's pieces on while they are hashed in a thread.
+    """Yield the chunks of a whole blob while they are hashed in a thread.
 
     Args:
-        chunks: the blob's pieces, from its beginning to its end.
-        digest: the blob's.
-        threads: where they are hashed.
-        on_verified: called before the last piece is given, where the digest is right.
+        chunks: all chunks of the blob.
+        digest: the blob's digest.
+        threads: run the hashing.
+        on_verified: called before the last chunk if the digest matches.
 
     Raises:
-        Corrupt: in place of the last piece, where it is not.
+        Corrupt: in place of the last chunk if the digest does not match.
     """
     running = hashlib.new(digest.algorithm)
     hashing: asyncio.Future[None] | None = None
@@ -249,14 +249,14 @@ async def verified_ahead(
     if hashing is not None:
         await settled(hashing)
     if running.hexdigest() != digest.encoded:
-        raise Corrupt(f"{digest} is stored with the digest {digest.algorithm}:{running.hexdigest()}")
+        raise Corrupt(f"expected digest {digest}, stored content has {digest.algorithm}:{running.hexdigest()}")
     on_verified()
     if held is not None:
         yield held
 
 
 def _read_cached(descriptor: int, size: int, offset: int) -> bytes | None:
-    """What the kernel has in memory, which takes less time than the turn to a thread; None where it has nothing."""
+    """Read from the page cache, which is faster than a switch to a thread; None if the data is not cached."""
     if not hasattr(os, "RWF_NOWAIT"):
         return None
     buffer = bytearray(size)

@@ -1,4 +1,4 @@
-"""An image store on local disk: one root directory holds one region's images."""
+"""An image store on local disk, with one root directory for the images of a region."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ _log = SparseEvents(__name__)
 _LEFTOVER_SECONDS = 24 * 3600.0
 _LOCKS = 64
 _WHOLE_READS = 4
-"""Large blobs that are read at once before a part of them is given; the other threads are for everybody else."""
+"""Large blobs that are verified concurrently; the other threads stay available for short operations."""
 
 
 class DiskStore:
@@ -45,7 +45,7 @@ class DiskStore:
 
     Attributes:
         uploads: the upload sessions of the registry's clients.
-        quotas: what organizations hold, and may hold.
+        quotas: the usage and quotas of organizations.
         repair: finds and restores damaged content.
     """
 
@@ -53,8 +53,8 @@ class DiskStore:
         """Use a root directory.
 
         Args:
-            root: the directory, which is made if it does not exist.
-            name: what people call the store.
+            root: the directory; created if missing.
+            name: the name of the store in messages.
             reserve: bytes of the disk that are left free; see `FreeSpace`.
         """
         self._name = name
@@ -64,7 +64,7 @@ class DiskStore:
         self._integrity = IntegrityChecker()
         self._blobs = BlobFiles(self._layout, self._integrity)
         self._manifests = ManifestFiles(self._layout, self._blobs, self._integrity)
-        # Held by threads, not by tasks: a cancelled task leaves its thread running, and that still needs the lock.
+        # Held by threads, not tasks: the thread of a cancelled task continues, and still needs the lock.
         self._locks = tuple(Lock() for _ in range(_LOCKS))
         self._garbage = GarbageCollector(self._layout, self._blobs, self._manifests, self._lock)
         self._free_space = FreeSpace(root, reserve)
@@ -86,13 +86,13 @@ class DiskStore:
         self._reading = asyncio.Semaphore(_WHOLE_READS)
         self._walk = LatestResult(lambda: self._threads.run(self._list_existing))
         for directory in (self._layout.repositories, self._layout.pool, self._layout.temporary):
-            # What cannot be made on a disk that is read-only is not needed to read.
+            # Reads from a read-only disk do not need these directories.
             with ignoring_read_only():
                 make_directory(directory)
 
     @classmethod
     async def open(cls, root: Path, *, name: str = "disk", reserve: int | None = None) -> Self:
-        """Use a root directory, and clean what an earlier process left unfinished more than a day ago."""
+        """Open a root directory, and delete unfinished files that are older than a day."""
         store = cls(root, name=name, reserve=reserve)
         await store.remove_leftovers()
         return store
@@ -124,7 +124,7 @@ class DiskStore:
         return await self._threads.run(self._manifests.read, repository, reference)
 
     async def get_stored_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
-        """A manifest as it was stored, also where it could no longer be pushed; raises NotFound and Corrupt."""
+        """Return a manifest as stored, even if it could not be pushed today; raises NotFound and Corrupt."""
         return await self._threads.run(self._manifests.read_stored, repository, reference)
 
     async def put_manifest(
@@ -138,8 +138,8 @@ class DiskStore:
     ) -> None:
         def write() -> None:
             with self._lock(repository):
-                standing = None if override or tag is None else self._manifests.describe(repository, tag)
-                if tag is not None and standing is not None and not may_be_replaced(standing.digest, manifest, seen):
+                existing = None if override or tag is None else self._manifests.describe(repository, tag)
+                if tag is not None and existing is not None and not may_be_replaced(existing.digest, manifest, seen):
                     raise tag_changed(repository, tag)
                 self._free_space.require(manifest.size)
                 self._manifests.write(repository, manifest, tag)
@@ -163,7 +163,7 @@ class DiskStore:
         self.quotas.freed(repository)
 
     async def clear_organization(self, namespace: Namespace) -> list[RepositoryName]:
-        """Remove whatever no tag refers to in an organization, uploads too; returns the repositories that have tags."""
+        """Delete the repositories without tags and their uploads; return the repositories that have tags."""
         held, ended = await self._threads.run(self._garbage.clear, namespace)
         for repository, identifier in ended:
             self.uploads.forget(repository, identifier)
@@ -177,14 +177,14 @@ class DiskStore:
     async def read_blob(
         self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0, length: int | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Open a blob as the contract says; `length` limits the bytes.
+        """Open a blob as specified by the contract; `length` limits the bytes.
 
-        A blob that is not known to be right is verified: a small one before anything is given, another one while it is
-        read from its beginning to its end, with the last piece held back. Before a part of a large one is given, all of
-        it is read, once until it changes.
+        A blob that is not verified yet is verified: a small one before anything is sent, a large one while it is sent,
+        with its last chunk held back. Before a part of a large blob is sent, the whole blob is read, once until it
+        changes.
 
         Raises:
-            Corrupt: while it is read; the blob is damaged, and not held any more.
+            Corrupt: while reading; the blob is damaged, and counts as missing from now on.
         """
         digest = descriptor.digest
         opened = await self._threads.open(self._blobs.open, repository, digest)
@@ -205,7 +205,7 @@ class DiskStore:
             try:
                 yield given
             except (Corrupt, DiskFailed):
-                # Whoever read it found it wrong, here or further on.
+                # A reader found it damaged, here or after this generator.
                 await self._threads.run(self._blobs.find, repository, digest, thorough=True)
                 raise
             finally:
@@ -230,7 +230,7 @@ class DiskStore:
         return BlobOutcome.UPLOADED
 
     async def mount_blob(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
-        """Make the repository hold a blob that another of this store holds; False where that does not."""
+        """Mount a blob of another repository of this store; return False if that does not hold it."""
 
         def mount() -> bool:
             with self._lock(repository):
@@ -286,13 +286,13 @@ class DiskStore:
         after: Digest | None = None,
         limit: int,
     ) -> tuple[list[Descriptor], bool]:
-        """The referrers behind one of them up to a number of bytes, and whether there are more."""
+        """Return the referrers after one of them, up to a number of bytes, and whether there are more."""
         return await self._threads.run(
             self._manifests.referrers.page, repository, digest, artifact_type, after=after, limit=limit
         )
 
     async def tag_names(self, repository: RepositoryName) -> list[Tag]:
-        """The tags in lexical order, which the caller does not change; raises NotFound as `list_tags`."""
+        """Return the tags in lexical order, a list that must not be changed; raises NotFound as `list_tags`."""
         return await self._threads.run(self._manifests.tag_names, repository)
 
     async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
@@ -311,21 +311,21 @@ class DiskStore:
         self.quotas.freed(repository)
 
     async def write_error(self) -> str | None:
-        """Why nothing can be written to the disk at present, for a person; None where something can."""
+        """Return why the disk cannot be written at present, as a message; None if it can."""
         return await self._threads.run(self._free_space.write_error)
 
     async def health_error(self) -> str | None:
-        """What keeps requests from reading or writing at present, in all of the directory or a part, for a person."""
+        """Return why requests fail to read or write at present, as a message; None if they do not."""
         return await self.write_error() or await self._threads.run(self._faults.error)
 
     async def close(self) -> None:
         self._threads.close()
 
     async def collect_garbage(self, grace_seconds: float) -> int:
-        """Remove what nothing refers to, and return the bytes that this freed.
+        """Delete unreferenced content, and return the bytes freed.
 
-        A blob goes when no manifest of its repository refers to it and it was last sent, mounted or asked for
-        more than `grace_seconds` ago, so that a push in progress keeps what it has sent.
+        A blob is deleted if no manifest of its repository refers to it, and it was last pushed, mounted or requested
+        more than `grace_seconds` ago, so that pushes in progress keep their blobs.
         """
         older_than = time.time() - grace_seconds
         freed = 0
@@ -334,7 +334,7 @@ class DiskStore:
                 freed += await self._threads.run(self._garbage.collect, repository, older_than)
             except (OSError, DiskUnavailable) as error:
                 # Garbage of the other repositories is still collected.
-                _log.warning("garbage of a repository could not be collected", repository=repository, reason=str(error))
+                _log.warning("failed to collect the garbage of a repository", repository=repository, reason=str(error))
         freed += await self._sweep_pool(older_than)
         await self.remove_leftovers()
         self.quotas.freed()
@@ -346,19 +346,19 @@ class DiskStore:
             try:
                 shards = await self._threads.run(self._layout.shards, algorithm)
             except (OSError, DiskUnavailable) as error:
-                _log.warning("the pool of blobs could not be read", algorithm=algorithm, reason=str(error))
+                _log.warning("failed to list the pool", algorithm=algorithm, reason=str(error))
                 continue
             for shard in shards:
                 try:
                     freed += await self._threads.run(self._blobs.sweep_shard, algorithm, shard, older_than)
                 except (OSError, DiskUnavailable) as error:
-                    _log.warning("blobs could not be removed from the pool", shard=shard, reason=str(error))
+                    _log.warning("failed to delete blobs from the pool", shard=shard, reason=str(error))
         return freed
 
     async def remove_leftovers(self) -> None:
-        """Remove unfinished writes and uploads that nothing has touched for a day."""
-        gone = await self._threads.run(self._garbage.remove_leftovers, time.time() - _LEFTOVER_SECONDS)
-        for repository, identifier in gone:
+        """Delete unfinished files and uploads that have not changed for a day."""
+        deleted = await self._threads.run(self._garbage.remove_leftovers, time.time() - _LEFTOVER_SECONDS)
+        for repository, identifier in deleted:
             self.uploads.forget(repository, identifier)
 
     async def _mounts(self, repository: RepositoryName, descriptor: Descriptor, source: RepositoryName) -> bool:
@@ -366,7 +366,7 @@ class DiskStore:
         return is_held and await self.mount_blob(repository, descriptor.digest, source)
 
     async def _verify(self, repository: RepositoryName, digest: Digest) -> None:
-        """Read a whole blob, once for all that ask at the same time, and also where they go away meanwhile."""
+        """Verify a whole blob, once for all concurrent callers, and independently of their cancellation."""
         task = self._verifying.get(digest)
         if task is None:
             task = self._verifying[digest] = asyncio.create_task(self._read_whole(repository, digest))
@@ -392,7 +392,7 @@ class DiskStore:
         try:
             return self._layout.holds_images(repository)
         except OSError as error:
-            _log.warning("a repository could not be read", repository=repository, reason=str(error))
+            _log.warning("failed to read a repository", repository=repository, reason=str(error))
             return False
 
 

@@ -1,4 +1,4 @@
-"""A cache of tag names for lists in pages, valid while their directory is unchanged."""
+"""A cache of tag names, so that each page of a list does not read the directory again."""
 
 import time
 from collections import OrderedDict
@@ -11,22 +11,22 @@ from tagferry.registry.storage.files import file_names
 from tagferry.registry.storage.layout import tag_of
 
 _WORTH_KEEPING = 200
-"""Names of the smallest directory that is remembered; a smaller one is read as fast."""
+"""The size of the smallest directory that is cached; a smaller one is read as fast."""
 _SETTLED_NANOSECONDS = 2_000_000_000
-"""How long ago a directory must have been changed, so that a later change cannot have the same time."""
+"""The age of a directory's last change from which a later change cannot have the same time."""
 
 
 class TagNames:
-    """The tags of one registry's repositories. It blocks."""
+    """The tag names of one registry's repositories. Its methods block."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._kept: OrderedDict[Path, tuple[int, int, list[Tag]]] = OrderedDict()
 
     def inside(self, directory: Path) -> list[Tag]:
-        """The tags that are files of a directory, in lexical order; none if there is no such directory.
+        """Return the tags in a directory in lexical order; none if it does not exist.
 
-        The list may be another caller's too, and is not to be changed.
+        The list is shared with other callers, and must not be changed.
         """
         try:
             found = directory.stat()

@@ -1,4 +1,4 @@
-"""The threads in which the disk is waited for."""
+"""Run blocking disk operations in threads."""
 
 import asyncio
 import errno
@@ -17,34 +17,34 @@ _Result = TypeVar("_Result")
 
 
 class Closable(Protocol):
-    """A file, or what holds one."""
+    """An object that holds an open file."""
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         ...
 
 
 _Opened = TypeVar("_Opened", bound=Closable)
 
 DISK_FULL = "the registry's disk is full; free space or enlarge it, then try again"
-DISK_FAILED = "the registry's disk failed; its operator has to check it, and the log names the place"
+DISK_FAILED = "the registry's disk failed; its operator has to check it, and the log names the directory"
 DISK_READ_ONLY = "the registry's disk is read-only; make it writable, then try again"
 
 
 class DiskUnavailable(StorageUnavailable):
-    """The registry's disk does not take, or give, what it should at present."""
+    """The registry's disk cannot be read or written at present."""
 
 
 class DiskFull(DiskUnavailable):
-    """There is no room for what was to be written."""
+    """The disk has no space for a write."""
 
 
 class DiskReadOnly(DiskUnavailable):
-    """The disk takes nothing."""
+    """The disk is read-only."""
 
 
 class DiskFailed(DiskUnavailable):
-    """The disk reported a fault, and may have lost what it took."""
+    """The disk reported a fault, and may have lost data."""
 
 
 _REFUSALS: dict[int, tuple[type[DiskUnavailable], str]] = {
@@ -61,16 +61,16 @@ _REFUSALS: dict[int, tuple[type[DiskUnavailable], str]] = {
 
 
 def error_class(error: OSError) -> type[DiskUnavailable]:
-    """The kind of error that a system's error becomes."""
+    """Return the class that a system error is mapped to."""
     return _REFUSALS[error.errno][0] if error.errno in _REFUSALS else DiskFailed
 
 
 class DiskThreads:
-    """Runs blocking work beside the event loop.
+    """Runs blocking work in threads.
 
     Args:
-        threads: how many there are.
-        on_fault: called in a thread with the errors of the system that work raises.
+        threads: the number of threads.
+        on_fault: called in the thread with each system error that work raises, except FileNotFoundError.
     """
 
     def __init__(self, threads: int = 16, *, on_fault: Callable[[OSError], None] | None = None) -> None:
@@ -81,7 +81,7 @@ class DiskThreads:
     def submit(
         self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> asyncio.Future[_Result]:
-        """Start work; give the future to `settled`."""
+        """Start work; await the future with `settled`."""
 
         def run() -> _Result:
             try:
@@ -98,7 +98,7 @@ class DiskThreads:
     def submit_optional(
         self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> asyncio.Future[_Result] | None:
-        """Start work that can as well be left out, unless a quarter of the threads have such work already."""
+        """Start optional work; return None if a quarter of the threads have optional work already."""
         if not self._spare:
             return None
         future = self.submit(work, *args, **kwargs)
@@ -109,22 +109,22 @@ class DiskThreads:
     async def run(
         self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> _Result:
-        """Run work to its end.
+        """Run work and return its result.
 
         Raises:
-            DiskUnavailable: there is no room, or the disk is read-only or failing.
+            DiskUnavailable: the disk is full, read-only or failing.
         """
         return await settled(self.submit(work, *args, **kwargs))
 
     async def open(
         self, work: Callable[_Parameters, _Opened], *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> _Opened:
-        """Run work that opens a file; who is cancelled meanwhile need not care for it."""
+        """Run work that opens a file; if the caller is cancelled, the file is closed."""
         opening = self.submit(work, *args, **kwargs)
         try:
             return await settled(opening)
         except asyncio.CancelledError:
-            # The thread opens it all the same, and then nobody else would close it.
+            # The thread still opens the file, and the caller no longer closes it.
             opening.add_done_callback(_close)
             raise
 
@@ -132,15 +132,15 @@ class DiskThreads:
         self._spare += 1
 
     def close(self) -> None:
-        """Wait for what runs and end the threads."""
+        """Wait for running work, and end the threads."""
         self._executor.shutdown(wait=True)
 
 
 async def settled(future: asyncio.Future[_Result]) -> _Result:
-    """Wait for a thread's result without cancelling the future: a thread cannot be cancelled, only abandoned.
+    """Await a thread's result without cancelling the future: a thread cannot be cancelled, only abandoned.
 
     Raises:
-        DiskUnavailable: there is no room, or the disk is read-only or failing.
+        DiskUnavailable: the disk is full, read-only or failing.
     """
     try:
         await asyncio.wait((future,))
@@ -160,7 +160,7 @@ async def settled(future: asyncio.Future[_Result]) -> _Result:
 
 @contextmanager
 def ignoring_read_only() -> Iterator[None]:
-    """Leave undone what cannot be written."""
+    """Suppress the errors of writes to a read-only disk."""
     try:
         yield
     except OSError as error:
@@ -169,7 +169,7 @@ def ignoring_read_only() -> Iterator[None]:
 
 
 def _retrieve_error(future: asyncio.Future[Any]) -> None:
-    """Take an error that nobody waits for: a caller that was cancelled may have removed what the thread works on."""
+    """Retrieve the error of abandoned work: a cancelled caller may have removed the file that the thread works on."""
     if not future.cancelled():
         future.exception()
 

@@ -1,4 +1,4 @@
-"""Upload sessions: what a client sends of a blob, in one request or in many, also across restarts."""
+"""Upload sessions: a client sends a blob in one or several requests, also across restarts of the server."""
 
 import asyncio
 import uuid
@@ -19,11 +19,11 @@ from tagferry.registry.storage.threads import DiskFull, DiskThreads, DiskUnavail
 _STATUS_WAIT_SECONDS = 5.0
 
 Commit = Callable[[Spool, RepositoryName, Digest], None]
-"""Makes a verified spool a blob of the repository; blocks."""
+"""Stores a verified spool as a blob of a repository; blocks."""
 
 
 class Uploads:
-    """The uploads of one registry. One request at a time moves an upload forward; others wait for it."""
+    """The uploads of one registry. One request at a time writes to an upload; others wait for it."""
 
     def __init__(
         self, layout: Layout, threads: DiskThreads, free_space: FreeSpace, quotas: Quotas, commit: Commit
@@ -36,7 +36,7 @@ class Uploads:
         self._spools: dict[tuple[RepositoryName, str], Spool] = {}
 
     async def start(self, repository: RepositoryName) -> str:
-        """Begin an upload and return its identifier; raises DiskFull or QuotaExceeded where nothing more is taken."""
+        """Start an upload and return its identifier; raises DiskFull or QuotaExceeded."""
         identifier = uuid.uuid4().hex
         path = self._layout.upload(repository, identifier)
 
@@ -50,15 +50,15 @@ class Uploads:
         except BaseException as error:
             self._quotas.ended(repository, identifier)
             if isinstance(error, FileNotFoundError):
-                raise Unavailable("the upload could not be started; try again") from None
+                raise Unavailable("failed to start the upload; try again") from None
             raise
         self._remember(repository, identifier, Spool(path, self._threads, free_space=self._free_space))
         return identifier
 
     async def size(self, repository: RepositoryName, identifier: str) -> int:
-        """Bytes received so far.
+        """Return the bytes received so far.
 
-        A request that still writes is waited for, briefly: it is probably one whose client has just gone.
+        Waits briefly for a request that is still writing, whose client has probably just disconnected.
 
         Raises:
             NotFound: of the kind `upload`.
@@ -80,23 +80,23 @@ class Uploads:
         length: int | None = None,
         announced: int | None = None,
     ) -> int:
-        """Add bytes and return how many the upload holds then.
+        """Append to an upload, and return its new size.
 
         Args:
-            repository: where the upload was started.
-            identifier: which upload.
-            chunks: the bytes; where this fails, what came until then is kept.
-            offset: where the bytes belong; None appends.
-            length: how many bytes come; None takes all.
-            announced: bytes of the body as the client says, which is refused at once where they do not fit.
+            repository: the repository of the upload.
+            identifier: the identifier of the upload.
+            chunks: the content; if it fails, the bytes received until then are kept.
+            offset: the position of the content in the upload; None appends.
+            length: the expected number of bytes; None for any.
+            announced: the declared length of the body, which is refused at once if it does not fit.
 
         Raises:
             NotFound: of the kind `upload`.
-            UploadBusy: another request still writes to it.
-            OutOfOrder: `offset` is not where the upload stands.
-            SizeMismatch: more or fewer bytes came than `length`; none of them is kept.
-            DiskUnavailable: the disk takes no more. The upload ends, since what it holds would keep the disk full.
-            QuotaExceeded: the organization may hold no more. The upload ends, too.
+            UploadBusy: another request is writing to it.
+            OutOfOrder: `offset` is not the end of the upload.
+            SizeMismatch: the number of bytes received is not `length`; they are discarded.
+            DiskUnavailable: the write failed. The upload is deleted, to free its space.
+            QuotaExceeded: the quota is exceeded. The upload is deleted.
         """
         spool = self._spool(repository, identifier)
         async with self._exclusive(identifier, spool), self._ended_on_refusal(repository, identifier, spool):
@@ -113,12 +113,12 @@ class Uploads:
         length: int | None = None,
         announced: int | None = None,
     ) -> None:
-        """Add the last bytes, verify the whole and make it a blob of the repository; the upload ends.
+        """Append the last bytes, verify the upload, and store it as a blob; the upload is deleted.
 
         Raises:
-            NotFound, UploadBusy, OutOfOrder, SizeMismatch: as `append`; the upload stays.
-            DiskUnavailable: as `append`; the upload ends.
-            Corrupt: the content has another digest; the upload ends, since it can never match.
+            NotFound, UploadBusy, OutOfOrder, SizeMismatch: as `append`; the upload is kept.
+            DiskUnavailable: as `append`; the upload is deleted.
+            Corrupt: the digest does not match; the upload is deleted, since it can never match.
         """
         spool = self._spool(repository, identifier)
         async with self._exclusive(identifier, spool), self._ended_on_refusal(repository, identifier, spool):
@@ -128,19 +128,19 @@ class Uploads:
                 await self._threads.run(self._commit, spool, repository, digest)
                 self._quotas.stored(repository, size)
             except FileNotFoundError:
-                # Cancelled by another request meanwhile.
+                # Another request cancelled the upload.
                 raise NotFound("upload", identifier) from None
             finally:
                 await self._drop(repository, identifier, spool)
 
     async def cancel(self, repository: RepositoryName, identifier: str) -> None:
-        """End an upload and forget its bytes; raises NotFound."""
+        """Delete an upload; raises NotFound."""
         spool = self._spool(repository, identifier)
         await self._received(repository, identifier, spool)
         await self._drop(repository, identifier, spool)
 
     def forget(self, repository: RepositoryName, identifier: str) -> None:
-        """Give up what memory keeps of an upload whose file is gone."""
+        """Discard the state of an upload whose file no longer exists."""
         self._spools.pop((repository, identifier), None)
         self._quotas.ended(repository, identifier)
 
@@ -175,7 +175,7 @@ class Uploads:
         return after
 
     def _look(self, spool: Spool, announced: int) -> tuple[int, DiskFull | None]:
-        """The bytes received so far, and why the disk refuses what was announced; blocks."""
+        """Return the bytes received so far, and the error if the announced bytes do not fit; blocks."""
         size = spool.path.stat().st_size
         if announced:
             try:
@@ -197,7 +197,7 @@ class Uploads:
     def _remember(self, repository: RepositoryName, identifier: str, spool: Spool) -> None:
         self._spools[repository, identifier] = spool
         if len(self._spools) > bounds.OPEN_UPLOADS:
-            # What is forgotten is read again from the file, if it goes on at all.
+            # A discarded state is rebuilt from the file if the upload continues.
             idle = (key for key, one in self._spools.items() if one is not spool and not one.lock.locked())
             if (oldest := next(idle, None)) is not None:
                 del self._spools[oldest]

@@ -16,7 +16,7 @@ from tagferry.sync.jobs.store import JobStore
 
 _PAUSE_SECONDS = 3600.0
 _GRACE_SECONDS = 24 * 3600.0
-"""How long an unreferenced blob is kept, since a push may be in progress."""
+"""The time for which an unreferenced blob is kept, since a push may be in progress."""
 
 log = structlog.get_logger(__name__)
 

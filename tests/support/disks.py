@@ -1,4 +1,4 @@
-"""Small disks, disks that are read-only, and users who may not write: for tests of what a full or failing disk does."""
+"""Small and read-only disks, for tests of full and failing ones."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ NOBODY = 65534
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: int, *, files: int = 0) -> Iterator[None]:
-    """Mount a disk of so many bytes, and files if that is given, at a folder; only root may."""
+    """Mount a disk of limited bytes and, optionally, files at a folder; requires root."""
     limits = f"size={size}" + (f",nr_inodes={files}" if files else "")
     subprocess.run(["mount", "-t", "tmpfs", "-o", limits, "tmpfs", folder], check=True)
     try:
@@ -23,7 +23,7 @@ def small_disk(folder: Path, size: int, *, files: int = 0) -> Iterator[None]:
 
 @contextlib.contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Let nothing under a folder be written: for root as a disk that is mounted so, for others by its modes."""
+    """Make a folder read-only: by a mount for root, by modes for other users."""
     if IS_ROOT:
         subprocess.run(["mount", "--bind", folder, folder], check=True)
         subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)

@@ -1,4 +1,4 @@
-"""The real docker-registry (CNCF distribution), on loopback, for as long as a test needs it."""
+"""The real docker-registry (CNCF distribution) on loopback."""
 
 import asyncio
 import subprocess
@@ -17,7 +17,7 @@ _HTPASSWD = f"{USERNAME}:$2y$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZ
 
 
 class DockerRegistry:
-    """A running registry: its address, and what it was asked."""
+    """A running registry, with its address and received requests."""
 
     def __init__(self, url: str, log: AccessLog, process_id: int) -> None:
         self.url = url
@@ -26,15 +26,15 @@ class DockerRegistry:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes that it has read up to now: from its connections, and a little from its files."""
+        """Return the bytes that it has read so far: from connections, and a few from files."""
         return int(Path(f"/proc/{self._process_id}/io").read_text().split()[1])
 
     def forget_requests(self) -> None:
-        """Let `requests` begin here."""
+        """Start `requests` again from here."""
         self._log.forget()
 
     async def requests(self) -> list[Seen]:
-        """What was asked since the start or the last `forget_requests`, once the log has settled."""
+        """Return the requests since the start or the last `forget_requests`, once the log has settled."""
         return await asyncio.to_thread(self._log.requests)
 
 
@@ -48,13 +48,13 @@ def docker_registry(
     host: str = "127.0.0.1",
     program: str | None = None,
 ) -> Iterator[DockerRegistry]:
-    """Run a registry that keeps its data and its log in a folder.
+    """Run a registry with its data and log in a folder.
 
     Args:
         folder: its own.
         auth: it wants USERNAME and PASSWORD, or tokens of this server.
-        deletes: it deletes manifests and blobs, as it does only where it is told to.
-        notify: a URL that it tells of what is pushed to it, and the bearer token to show there.
+        deletes: whether it supports deletion of manifests and blobs, which is off by default.
+        notify: the URL for notifications of pushes, and the bearer token for it.
         host: the address that it listens on.
         program: the path of another release than the one on the PATH.
     """

@@ -1,4 +1,4 @@
-"""nginx in front of a registry: TLS, and clients that have to show a certificate."""
+"""nginx in front of a registry, with TLS and client certificates."""
 
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.support.programs import require_program
 
 @contextmanager
 def nginx(folder: Path, upstream: str, certificate: Path, *, clients: Path | None = None) -> Iterator[str]:
-    """Run nginx on loopback with its files in a folder, and give its URL.
+    """Run nginx on loopback with its files in a folder, and yield its URL.
 
     Args:
         folder: its own.
@@ -36,7 +36,7 @@ def _config(folder: Path, address: str, upstream: str, certificate: Path, client
     temporary = "".join(
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    # What the registry's documentation says of nginx: blobs of any size, streamed, and the address that clients used.
+    # As in the registry's documentation: blobs of any size, streamed, and the address that clients used.
     return f"""
 daemon off;
 worker_processes 1;

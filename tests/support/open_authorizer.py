@@ -1,4 +1,4 @@
-"""A gate for registries that only a test can reach."""
+"""An authorizer for registries that only a test can reach."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from tagferry.registry.api.access import Action, Login, Scope
 
 
 class OpenAuthorizer:
-    """Lets everybody do everything."""
+    """Authorizes every request."""
 
     def challenge(self, login: Login, scopes: Sequence[Scope], error: Unauthenticated) -> str:
         return "Bearer"
@@ -16,7 +16,6 @@ class OpenAuthorizer:
     async def authorize(
         self, login: Login, actions: frozenset[Action], repository: RepositoryName | None
     ) -> str | None:
-        """Let the caller pass, whoever that is."""
         return None
 
     async def visible(self, login: Login, repositories: Sequence[RepositoryName]) -> Sequence[RepositoryName]:

@@ -1,4 +1,4 @@
-"""Runs an ASGI application on a free port of this machine, in the test's own event loop."""
+"""Run an ASGI application on a free port, in the event loop of the test."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ _PAUSE_SECONDS = 0.005
 
 
 class _Server(uvicorn.Server):
-    """Leaves the process's signals to pytest, and ends without the pauses that only matter to real clients.
+    """A server that leaves signals to pytest, and stops without the pauses that only matter to real clients.
 
     Attributes:
         leaving: set to end it.
@@ -48,7 +48,7 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[str]:
-    """Serve the application and give its base URL, without a slash at the end."""
+    """Serve the application and yield its base URL, without a trailing slash."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", 0))

@@ -4,7 +4,7 @@ from tagferry.digits import whole_number
 
 
 @pytest.mark.parametrize(("text", "number"), [("0", 0), ("007", 7), ("9" * 18, 10**18 - 1)])
-def test_digits_are_a_number(text: str, number: int):
+def test_digits_are_parsed_as_a_number(text: str, number: int):
     assert whole_number(text) == number
 
 

@@ -14,7 +14,7 @@ from tests.support.deployment import eventually
 from tests.unit.automation.retention.conftest import Keeper, rule
 
 
-async def test_old_records_of_deletions_are_forgotten_and_younger_ones_kept(
+async def test_old_deletion_records_are_deleted_and_newer_ones_kept(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("tagferry.housekeeping._PAUSE_SECONDS", 0.01)

@@ -1,4 +1,4 @@
-"""Who may read what is stored, and who may serve it."""
+"""Permissions of stored files, and the lock of a registry's directory."""
 
 import asyncio
 import errno
@@ -43,7 +43,7 @@ def generous_umask():
 
 
 @pytest.mark.usefixtures("generous_umask")
-async def test_everything_that_is_stored_is_for_its_owner_alone(tmp_path: Path) -> None:
+async def test_stored_files_are_accessible_only_to_their_owner(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     async with open_app(settings_in(folder)) as app:
         store = app.services.regions[REGION].store
@@ -56,7 +56,7 @@ async def test_everything_that_is_stored_is_for_its_owner_alone(tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("generous_umask")
-async def test_what_an_older_version_left_open_is_closed_at_the_start(tmp_path: Path) -> None:
+async def test_permissions_left_by_an_older_version_are_restricted_at_start(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     settings = settings_in(folder)
     async with open_app(settings) as app:
@@ -73,13 +73,13 @@ async def test_what_an_older_version_left_open_is_closed_at_the_start(tmp_path: 
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
-async def test_a_shared_directory_is_left_to_those_who_share_it(tmp_path: Path) -> None:
+async def test_permissions_of_a_shared_directory_are_not_changed(tmp_path: Path) -> None:
     os.chmod(tmp_path, 0o1777)  # noqa: S103, PTH101
     async with open_accounts(settings_in(tmp_path)):
         assert open_to_others(tmp_path) == {".": "1777"}
 
 
-async def test_a_second_process_is_told_who_serves_the_directory(tmp_path: Path) -> None:
+async def test_a_second_process_gets_an_error_that_names_the_first(tmp_path: Path) -> None:
     root = tmp_path / "registry"
     program = f"""
 import sys, time
@@ -106,7 +106,7 @@ time.sleep(600)
     again.release()
 
 
-async def test_two_apps_on_one_directory_are_refused_whatever_their_databases(tmp_path: Path) -> None:
+async def test_a_second_app_on_a_directory_is_refused_despite_another_database(tmp_path: Path) -> None:
     settings = settings_in(tmp_path / "data")
     other = settings.model_copy(update={"database_url": f"sqlite+aiosqlite:///{tmp_path / 'other.db'}"})
     async with open_app(settings):
@@ -117,7 +117,7 @@ async def test_two_apps_on_one_directory_are_refused_whatever_their_databases(tm
         pass
 
 
-async def test_nobody_needs_the_lock_of_a_disk_that_is_read_only(tmp_path: Path) -> None:
+async def test_a_read_only_disk_needs_no_lock(tmp_path: Path) -> None:
     with read_only(tmp_path):
         first, second = RootLock.take(tmp_path), RootLock.take(tmp_path)
     first.release()
@@ -125,7 +125,7 @@ async def test_nobody_needs_the_lock_of_a_disk_that_is_read_only(tmp_path: Path)
 
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "link to nothing"])
-def test_a_lock_that_is_no_file_is_told_in_one_sentence(tmp_path: Path, kind: str) -> None:
+def test_an_irregular_lock_file_is_reported_in_one_sentence(tmp_path: Path, kind: str) -> None:
     lock = tmp_path / "lock"
     if kind == "directory":
         lock.mkdir()
@@ -138,14 +138,14 @@ def test_a_lock_that_is_no_file_is_told_in_one_sentence(tmp_path: Path, kind: st
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
-def test_another_users_lock_is_not_passed_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """Such as that of a process that once ran as root."""
+def test_the_lock_file_of_another_user_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """E.g. of a process that ran as root."""
 
     def refuse(*_: object) -> int:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(Unavailable, match="directory of the user that tagferry runs as"):
+    with pytest.raises(Unavailable, match="have to belong to the user that runs tagferry"):
         RootLock.take(tmp_path)
 
 

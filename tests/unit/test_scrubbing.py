@@ -1,4 +1,4 @@
-"""Damage is found before somebody needs what is damaged, and restored from another region."""
+"""Damage is found before the content is needed, and restored from another region."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ DAYS = 30.0
 
 
 class Seen:
-    """Where syncs have seen blobs."""
+    """Known locations of blobs."""
 
     def __init__(self) -> None:
         self.places: dict[Digest, list[RepositoryName]] = {}
@@ -53,7 +53,7 @@ def manifest_file(root: Path, repository: str, digest: Digest) -> Path:
 
 
 class Two:
-    """Two embedded regions: what is damaged lies in the first."""
+    """Two embedded regions; the first one has the damage."""
 
     def __init__(self, here: DiskStore, there: DiskStore, root: Path) -> None:
         self.root = root
@@ -87,14 +87,14 @@ async def both(two: Two, sample: SampleImage, *, there: RepositoryName = APP) ->
     await push(two.other, there, sample, Tag("v1"))
 
 
-async def test_nothing_is_wrong_with_what_is_right(two: Two) -> None:
+async def test_intact_content_is_not_reported(two: Two) -> None:
     subject = index()
     await both(two, subject)
     await push(two.store, APP, artifact(subject=subject.manifest))
     assert await two.verify(repair=True) == {}
 
 
-async def test_a_bit_that_flipped_is_found_in_every_repository_and_restored(two: Two) -> None:
+async def test_a_flipped_bit_is_found_in_every_repository_and_restored(two: Two) -> None:
     sample = image(LAYER)
     await both(two, sample)
     digest = Digest.of(LAYER)
@@ -109,7 +109,7 @@ async def test_a_bit_that_flipped_is_found_in_every_repository_and_restored(two:
     assert await two.verify(repair=False) == {}
 
 
-async def test_content_that_is_lost_altogether_is_restored_with_its_manifests(two: Two) -> None:
+async def test_lost_content_is_restored_with_its_manifests(two: Two) -> None:
     sample = index()
     await both(two, sample)
     lost = next(iter(sample.all_blobs))
@@ -119,7 +119,7 @@ async def test_content_that_is_lost_altogether_is_restored_with_its_manifests(tw
     for manifest in sample.all_manifests:
         damage(manifest_file(two.root, APP, manifest.digest))
     found = await two.verify(repair=True)
-    # What a damaged manifest needs is known once it is back.
+    # The references of a damaged manifest are known after its restoration.
     found |= await two.verify(repair=True)
     assert found
     assert None not in {source for name, source in found.items() if MIRROR not in name}
@@ -128,7 +128,7 @@ async def test_content_that_is_lost_altogether_is_restored_with_its_manifests(tw
     assert await two.verify(repair=False) == {}
 
 
-async def test_another_repository_that_holds_the_blob_is_found_by_what_syncs_have_seen(two: Two) -> None:
+async def test_a_blob_is_restored_from_a_known_location(two: Two) -> None:
     sample, elsewhere = image(LAYER), RepositoryName("other/name")
     await both(two, sample, there=elsewhere)
     digest = Digest.of(LAYER)
@@ -138,7 +138,7 @@ async def test_another_repository_that_holds_the_blob_is_found_by_what_syncs_hav
     assert set((await two.verify(repair=True)).values()) == {"cn-north-208"}
 
 
-async def test_what_no_region_holds_stays_damaged_and_is_named(two: Two) -> None:
+async def test_content_that_no_region_holds_stays_damaged_and_is_reported(two: Two) -> None:
     sample = image(LAYER)
     await push(two.store, APP, sample, Tag("v1"))
     damage(pooled(two.root, Digest.of(LAYER)))
@@ -155,7 +155,7 @@ async def test_a_damaged_source_restores_nothing(two: Two, tmp_path: Path) -> No
     assert await two.store.stat_blob(APP, Digest.of(LAYER)) is None
 
 
-async def test_a_mark_on_what_is_right_is_taken_away(two: Two) -> None:
+async def test_a_mark_on_intact_content_is_removed(two: Two) -> None:
     await both(two, image(LAYER))
     path = pooled(two.root, Digest.of(LAYER))
     path.chmod(0o1600)
@@ -164,7 +164,7 @@ async def test_a_mark_on_what_is_right_is_taken_away(two: Two) -> None:
     assert await two.store.stat_blob(APP, Digest.of(LAYER)) == len(LAYER)
 
 
-async def test_reading_keeps_to_its_rate(two: Two) -> None:
+async def test_the_rate_of_reading_is_limited(two: Two) -> None:
     await push(two.store, APP, image(LAYER), Tag("v1"))
     scrub = two.store.repair.scrub(bytes_per_second=len(LAYER) * 2)
     begun = time.monotonic()
@@ -174,7 +174,7 @@ async def test_reading_keeps_to_its_rate(two: Two) -> None:
     assert time.monotonic() - begun > 0.4
 
 
-async def test_everything_is_read_once_in_the_days_that_are_set_also_across_restarts(two: Two) -> None:
+async def test_all_content_is_read_once_per_period_across_restarts(two: Two) -> None:
     for number in range(8):
         await both(two, image(seed=f"image {number}"))
     damage(pooled(two.root, next(iter(image(seed="image 3").all_blobs))))
@@ -183,7 +183,7 @@ async def test_everything_is_read_once_in_the_days_that_are_set_also_across_rest
     for _ in range(2 * sections):
         scrubber = Scrubber(two.here, two.restorer, days=DAYS)
         advanced += await scrubber.advance(now)
-        # What is not due yet is left for later, whoever asks.
+        # The next section is not due yet.
         assert not await scrubber.advance(now)
         scrubber._scrub.close()
         if advanced == sections:
@@ -208,7 +208,7 @@ async def test_a_section_that_cannot_be_read_does_not_stop_the_scrub(two: Two) -
     assert await read(two.store, APP, blob(LAYER)) == LAYER
 
 
-async def test_what_a_reader_finds_is_restored_in_the_background(two: Two) -> None:
+async def test_damage_found_by_a_request_is_restored_in_the_background(two: Two) -> None:
     await both(two, image(LAYER))
     digest = Digest.of(LAYER)
     damage(pooled(two.root, digest))
@@ -221,7 +221,7 @@ async def test_what_a_reader_finds_is_restored_in_the_background(two: Two) -> No
     assert two.store.repair.reported() == []
 
 
-def test_verify_tells_what_it_found_and_restores_it(tmp_path: Path) -> None:
+def test_verify_reports_and_restores_damage(tmp_path: Path) -> None:
     config = tmp_path / "tagferry.toml"
     regions = [f'[regions.{name}]\nlisten = "127.0.0.1:{free_port()}"\n' for name in ("cn-north-4", "cn-north-208")]
     config.write_text("".join(regions))
@@ -240,7 +240,7 @@ def test_verify_tells_what_it_found_and_restores_it(tmp_path: Path) -> None:
     assert run(cli, ["registry", "verify", "nowhere", "-c", str(config)]).exit_code == 1
 
 
-def test_a_region_that_cannot_be_read_keeps_no_other_from_being_verified(
+def test_an_unreadable_region_does_not_stop_the_verification_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "tagferry.toml"
@@ -264,7 +264,7 @@ def test_a_region_that_cannot_be_read_keeps_no_other_from_being_verified(
     assert "incomplete: " in run(cli, ["registry", "verify", "-c", str(config)]).stdout
 
 
-def test_foreign_files_keep_nothing_else_from_being_verified(tmp_path: Path) -> None:
+def test_foreign_files_do_not_affect_verification(tmp_path: Path) -> None:
     config = tmp_path / "tagferry.toml"
     regions = [f'[regions.{name}]\nlisten = "127.0.0.1:{free_port()}"\n' for name in ("cn-north-4", "cn-north-208")]
     config.write_text("".join(regions))
@@ -273,7 +273,7 @@ def test_foreign_files_keep_nothing_else_from_being_verified(tmp_path: Path) -> 
     _push_both(registries, image(LAYER))
     damage(pooled(registries / "cn-north-208", Digest.of(LAYER)))
     shards = registries / "cn-north-4" / "blobs" / "sha256"
-    # Content in another place than its own, where its own place is taken by a file.
+    # Content in a wrong directory, while a file has the name of the right one.
     shutil.rmtree(shards / "ff", ignore_errors=True)
     (shards / "ff").write_text("foreign")
     (shards / "zz").mkdir()
@@ -298,7 +298,7 @@ def _push_both(registries: Path, sample: SampleImage) -> None:
 
 
 @pytest.mark.parametrize("kind", ["blob", "manifest"])
-async def test_what_is_deleted_while_it_is_restored_does_not_come_back(
+async def test_content_deleted_during_its_restoration_stays_deleted(
     two: Two, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     sample = image(LAYER)
@@ -313,7 +313,7 @@ async def test_what_is_deleted_while_it_is_restored_does_not_come_back(
     seen = two.seen.find
 
     async def find(store: str, digests: list[Digest]) -> dict[Digest, list[RepositoryName]]:
-        # The organization is deleted between what was found and what is brought.
+        # The organization is deleted between detection and restoration.
         with contextlib.suppress(NotFound):
             await two.store.delete_repository(APP)
         return await seen(store, digests)
@@ -324,7 +324,7 @@ async def test_what_is_deleted_while_it_is_restored_does_not_come_back(
     assert not (two.root / "repositories" / "team").exists()
 
 
-async def test_a_blob_whose_repository_is_deleted_while_it_arrives_does_not_come_back(two: Two) -> None:
+async def test_a_blob_whose_repository_is_deleted_meanwhile_is_not_restored(two: Two) -> None:
     sample = image(LAYER)
     await push(two.store, APP, sample, Tag("v1"))
     damage(pooled(two.root, Digest.of(LAYER)))

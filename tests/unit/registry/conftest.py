@@ -1,4 +1,4 @@
-"""A registry on a temporary directory, served over real HTTP."""
+"""A registry in a temporary directory, served over HTTP."""
 
 import io
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +18,7 @@ from tests.support.serving import serving
 
 @dataclass
 class ScriptedAuthorizer:
-    """Lets pass whoever says `me`, except where a test forbids it."""
+    """Authorizes the caller `me`, unless a test denies it."""
 
     denied: set[tuple[Action, str]] = field(default_factory=set)
     hidden: set[str] = field(default_factory=set)
@@ -49,7 +49,7 @@ class ScriptedAuthorizer:
 
 @dataclass
 class Registry:
-    """A running registry and a client of it."""
+    """A running registry and its client."""
 
     url: str
     root: Path

@@ -1,4 +1,4 @@
-"""Who is let in, which names are taken, and what errors look like."""
+"""Authentication, authorization, names and error responses of the registry."""
 
 import json
 
@@ -14,7 +14,7 @@ from .conftest import Registry
 ABSENT = Digest.of(b"absent")
 
 
-async def test_a_stranger_is_asked_to_log_in(registry: Registry) -> None:
+async def test_a_request_without_credentials_is_challenged(registry: Registry) -> None:
     needed = {
         "/v2/": "",
         "/v2/_catalog": "registry:catalog:*",
@@ -29,7 +29,7 @@ async def test_a_stranger_is_asked_to_log_in(registry: Registry) -> None:
         assert json.loads(body)["errors"][0]["code"] == "UNAUTHORIZED"
 
 
-async def test_who_is_known_may_ask_for_the_version(registry: Registry) -> None:
+async def test_an_authenticated_caller_may_request_the_version(registry: Registry) -> None:
     for path in ("/v2/", "/v2"):
         response, body = await registry.get(path)
         assert (response.status, body) == (200, b"{}")
@@ -49,7 +49,7 @@ async def test_who_is_known_may_ask_for_the_version(registry: Registry) -> None:
         (Action.DELETE, "DELETE", f"/v2/org/app/blobs/{ABSENT}"),
     ],
 )
-async def test_what_is_forbidden_is_denied(registry: Registry, action: Action, method: str, path: str) -> None:
+async def test_an_unauthorized_operation_is_denied(registry: Registry, action: Action, method: str, path: str) -> None:
     registry.authorizer.denied.add((action, "org/app"))
     async with registry.http.request(method, path) as response:
         assert response.status == 403
@@ -57,7 +57,7 @@ async def test_what_is_forbidden_is_denied(registry: Registry, action: Action, m
             assert (await response.json())["errors"][0]["code"] == "DENIED"
 
 
-async def test_a_push_to_an_organization_that_does_not_exist_says_so(registry: Registry) -> None:
+async def test_a_push_to_a_missing_organization_names_it(registry: Registry) -> None:
     registry.authorizer.absent.add("ghost")
     async with registry.http.post("/v2/ghost/app/blobs/uploads/") as response:
         assert response.status == 404
@@ -76,7 +76,7 @@ async def test_a_push_needs_an_organization_and_a_repository(registry: Registry,
         assert (await response.json())["errors"][0]["code"] == "NAME_INVALID"
 
 
-async def test_a_wrong_method_is_told_the_right_ones(registry: Registry) -> None:
+async def test_a_wrong_method_is_answered_with_the_supported_ones(registry: Registry) -> None:
     async with registry.http.post("/v2/org/app/manifests/v1") as response:
         assert response.status == 405
         assert response.headers["Allow"] == "GET, HEAD, PUT, DELETE"
@@ -91,7 +91,7 @@ async def test_a_wrong_method_is_told_the_right_ones(registry: Registry) -> None
         (RuntimeError("a bug"), 500, "UNKNOWN", None),
     ],
 )
-async def test_failures_are_told_in_the_one_form(
+async def test_every_failure_has_the_same_form(
     registry: Registry, failure: Exception, status: int, code: str, retry_after: str | None
 ) -> None:
     registry.authorizer.failure = failure
@@ -102,7 +102,7 @@ async def test_failures_are_told_in_the_one_form(
     assert "a bug" not in error["message"]
 
 
-def test_every_error_has_a_place_in_the_table() -> None:
+def test_every_error_is_in_the_table() -> None:
     def descendants(kind: type[TagferryError]) -> set[type[TagferryError]]:
         return {kind}.union(*(descendants(child) for child in kind.__subclasses__()))
 

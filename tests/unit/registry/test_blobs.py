@@ -1,4 +1,4 @@
-"""What a client sees of blobs: reading, ranges, validators, deletion."""
+"""Blobs over HTTP: reads, ranges, validators, deletion."""
 
 import io
 
@@ -11,7 +11,7 @@ from .conftest import Registry
 CONTENT = bytes(range(256)) * 12_000  # three pieces
 
 
-async def test_a_pushed_blob_comes_back_byte_for_byte(registry: Registry) -> None:
+async def test_a_pulled_blob_equals_the_pushed_one(registry: Registry) -> None:
     digest = await registry.push_blob(CONTENT)
     response, body = await registry.get(f"/v2/org/app/blobs/{digest}")
     assert (response.status, body) == (200, CONTENT)
@@ -26,7 +26,7 @@ async def test_an_empty_blob_can_be_pushed_and_pulled(registry: Registry) -> Non
     assert (response.status, body) == (200, b"")
 
 
-async def test_head_tells_the_size_without_the_content(registry: Registry) -> None:
+async def test_head_returns_the_size_without_the_content(registry: Registry) -> None:
     digest = await registry.push_blob(CONTENT)
     async with registry.http.head(f"/v2/org/app/blobs/{digest}") as response:
         assert response.status == 200
@@ -55,13 +55,13 @@ async def test_one_range_is_sent_as_partial_content(registry: Registry, text: st
 @pytest.mark.parametrize(
     "text", ["bytes=0-1,5-6", "bytes=9-3", "bytes=-", "lines=1-2", "nonsense", f"bytes={'9' * 5000}-"]
 )
-async def test_several_or_unreadable_ranges_are_answered_with_everything(registry: Registry, text: str) -> None:
+async def test_several_or_invalid_ranges_return_the_whole_blob(registry: Registry, text: str) -> None:
     digest = await registry.push_blob(CONTENT)
     response, body = await registry.get(f"/v2/org/app/blobs/{digest}", Range=text)
     assert (response.status, len(body)) == (200, len(CONTENT))
 
 
-async def test_a_range_behind_the_end_is_refused_and_tells_the_size(registry: Registry) -> None:
+async def test_a_range_after_the_end_is_refused_with_the_size(registry: Registry) -> None:
     digest = await registry.push_blob(b"short")
     response, _ = await registry.get(f"/v2/org/app/blobs/{digest}", Range="bytes=5-9")
     assert response.status == 416
@@ -74,20 +74,20 @@ async def test_a_range_of_another_version_is_ignored(registry: Registry) -> None
     assert (response.status, body) == (200, b"short")
 
 
-async def test_who_holds_the_blob_already_gets_no_content(registry: Registry) -> None:
+async def test_a_client_that_has_the_blob_gets_no_content(registry: Registry) -> None:
     digest = await registry.push_blob(b"short")
     response, body = await registry.get(f"/v2/org/app/blobs/{digest}", If_None_Match=f'"x", W/"{digest}"')
     assert (response.status, body) == (304, b"")
 
 
-async def test_a_blob_of_one_repository_is_not_seen_in_another(registry: Registry) -> None:
+async def test_a_blob_is_not_visible_in_another_repository(registry: Registry) -> None:
     digest = await registry.push_blob(b"mine", "org/app")
     response, body = await registry.get(f"/v2/org/other/blobs/{digest}")
     assert response.status == 404
     assert b"BLOB_UNKNOWN" in body
 
 
-async def test_a_deleted_blob_is_gone_once(registry: Registry) -> None:
+async def test_a_deleted_blob_no_longer_exists(registry: Registry) -> None:
     digest = await registry.push_blob(b"short")
     async with registry.http.delete(f"/v2/org/app/blobs/{digest}") as response:
         assert response.status == 202

@@ -1,4 +1,4 @@
-"""Several requests for one upload at the same time, and more uploads than are kept in memory."""
+"""Concurrent requests for one upload, and more uploads than are kept in memory."""
 
 import asyncio
 import io
@@ -52,7 +52,7 @@ async def sending(registry: Registry, location: str) -> AsyncIterator[tuple[asyn
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
-async def test_a_request_behind_one_that_does_not_end_is_refused(registry, monkeypatch, method):
+async def test_a_request_that_waits_too_long_for_another_is_refused(registry, monkeypatch, method):
     monkeypatch.setattr(bounds, "UPLOAD_WAIT_SECONDS", 0.1)
     location = await registry.start_upload()
     async with sending(registry, location) as (task, go_on):
@@ -78,7 +78,7 @@ async def test_the_last_request_waits_for_the_chunk_before_it(registry):
         assert response.status == 404
 
 
-async def test_chunks_that_come_at_once_are_taken_in_turns_and_one_of_them_is_out_of_order(registry):
+async def test_of_concurrent_chunks_one_is_written_and_the_others_are_out_of_order(registry):
     location = await registry.start_upload()
 
     async def patch() -> tuple[int, str]:
@@ -90,7 +90,7 @@ async def test_chunks_that_come_at_once_are_taken_in_turns_and_one_of_them_is_ou
     assert statuses == [(202, f"0-{len(CONTENT) - 1}"), *[(416, f"0-{len(CONTENT) - 1}")] * 3]
 
 
-async def test_what_is_cancelled_while_it_arrives_takes_no_more_of_the_disk(registry):
+async def test_an_upload_cancelled_while_receiving_uses_no_more_disk_space(registry):
     location = await registry.start_upload()
     written = 0
 
@@ -114,7 +114,7 @@ async def test_what_is_cancelled_while_it_arrives_takes_no_more_of_the_disk(regi
     assert written < 256 * CHUNK_BYTES
 
 
-async def test_uploads_that_memory_has_forgotten_go_on(registry, monkeypatch):
+async def test_uploads_evicted_from_memory_continue(registry, monkeypatch):
     monkeypatch.setattr(bounds, "OPEN_UPLOADS", 3)
     locations = [await registry.start_upload() for _ in range(10)]
     for part in (CONTENT[:1_000_000], CONTENT[1_000_000:]):
@@ -129,7 +129,7 @@ async def test_uploads_that_memory_has_forgotten_go_on(registry, monkeypatch):
         await registry.store.uploads.size(APP, locations[0].rpartition("/")[2])
 
 
-async def test_an_upload_that_comes_in_the_smallest_pieces_is_put_together(registry):
+async def test_an_upload_in_small_chunks_is_assembled(registry):
     location = await registry.start_upload()
     identifier = location.rpartition("/")[2]
 

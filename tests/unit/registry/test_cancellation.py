@@ -1,4 +1,4 @@
-"""What is cancelled while a thread still opens a file leaves no open file behind."""
+"""Cancellation while a thread opens a file leaves no open file."""
 
 import asyncio
 import gc
@@ -30,7 +30,7 @@ async def cancel_at_once(work: Coroutine[Any, Any, object]) -> None:
         await task
 
 
-async def test_a_spool_that_was_opened_for_nobody_is_closed(tmp_path: Path):
+async def test_a_spool_opened_for_a_cancelled_caller_is_closed(tmp_path: Path):
     path = tmp_path / "spool"
     path.touch()
     threads = DiskThreads()
@@ -43,7 +43,7 @@ async def test_a_spool_that_was_opened_for_nobody_is_closed(tmp_path: Path):
     gc.collect()
 
 
-async def test_work_that_fails_after_it_was_given_up_is_not_reported_as_forgotten(tmp_path: Path):
+async def test_the_error_of_abandoned_work_is_retrieved(tmp_path: Path):
     threads = DiskThreads()
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
@@ -56,7 +56,7 @@ async def test_work_that_fails_after_it_was_given_up_is_not_reported_as_forgotte
     assert not reports
 
 
-async def test_a_blob_that_was_opened_for_nobody_is_closed(tmp_path: Path):
+async def test_a_blob_opened_for_a_cancelled_caller_is_closed(tmp_path: Path):
     store = await DiskStore.open(tmp_path)
     await store.write_blob(APP, blob(b"content"), opening(b"content"))
 

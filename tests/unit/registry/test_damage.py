@@ -1,4 +1,4 @@
-"""Content that is damaged on the disk is never served, never counts as held, and heals by whatever sends it again."""
+"""Damaged content is never served, counts as missing, and is repaired when it is sent again."""
 
 import asyncio
 import io
@@ -30,15 +30,15 @@ from .conftest import Registry
 APP, OTHER = RepositoryName("org/app"), RepositoryName("org/other")
 SMALL = b"a small blob " * 100
 Damaging = Callable[[Path], None]
-LARGE = bytes(range(256)) * 12_000  # more than is read whole, three pieces
+LARGE = bytes(range(256)) * 12_000  # more than a small blob, three chunks
 
 
 def flip(path: Path, position: int = -1) -> None:
-    """Change one bit, as a disk does: the file keeps its size and the time of its last change."""
+    """Flip a bit as a faulty disk does, keeping the size and modification time of the file."""
     before = path.stat()
     clock = path.with_name("clock")
     while not clock.exists() or clock.stat().st_ctime_ns <= before.st_ctime_ns:
-        # Where the kernel's clock ticks in milliseconds, a test is faster.
+        # The kernel's clock may tick more slowly than the test runs.
         clock.write_bytes(b"")
     clock.unlink()
     content = bytearray(path.read_bytes())
@@ -52,7 +52,7 @@ def cut(path: Path) -> None:
 
 
 def drop(path: Path) -> None:
-    """Replace the content by nothing, as a file system does that lost it."""
+    """Empty the file, as a file system that lost its content does."""
     os.truncate(path, 0)
 
 
@@ -70,7 +70,7 @@ async def restarted(store: DiskStore, root: Path) -> DiskStore:
 
 
 @pytest.mark.parametrize("damage", [flip, cut, drop])
-async def test_a_damaged_small_blob_is_not_there_for_any_door(registry: Registry, damage: Damaging) -> None:
+async def test_a_damaged_small_blob_is_missing_in_every_interface(registry: Registry, damage: Damaging) -> None:
     digest = await registry.push_blob(SMALL)
     await registry.push_blob(SMALL, "org/other")
     damage(pooled(registry.root, digest))
@@ -86,7 +86,7 @@ async def test_a_damaged_small_blob_is_not_there_for_any_door(registry: Registry
 
 @pytest.mark.parametrize("content", [SMALL, LARGE])
 @pytest.mark.parametrize("damage", [flip, cut, drop])
-async def test_pushing_the_right_content_again_heals_every_repository(
+async def test_pushing_the_content_again_repairs_every_repository(
     registry: Registry, damage: Damaging, content: bytes
 ) -> None:
     digest = await registry.push_blob(content)
@@ -102,7 +102,7 @@ async def test_pushing_the_right_content_again_heals_every_repository(
     assert {path.stat().st_ino for path in members} == {pooled(registry.root, digest).stat().st_ino}
 
 
-async def test_a_damaged_large_blob_never_arrives_whole_and_is_gone_then(registry: Registry) -> None:
+async def test_a_damaged_large_blob_is_never_sent_whole_and_then_missing(registry: Registry) -> None:
     digest = await registry.push_blob(LARGE)
     flip(pooled(registry.root, digest), 0)
 
@@ -114,7 +114,7 @@ async def test_a_damaged_large_blob_never_arrives_whole_and_is_gone_then(registr
 
 
 @pytest.mark.parametrize("damage", [cut, drop])
-async def test_a_large_blob_of_another_size_is_not_there(registry: Registry, damage: Damaging) -> None:
+async def test_a_large_blob_of_another_size_is_missing(registry: Registry, damage: Damaging) -> None:
     digest = await registry.push_blob(LARGE)
     damage(pooled(registry.root, digest))
     async with registry.http.head(f"/v2/org/app/blobs/{digest}") as response:
@@ -123,7 +123,7 @@ async def test_a_large_blob_of_another_size_is_not_there(registry: Registry, dam
 
 @pytest.mark.parametrize("content", [SMALL, LARGE])
 @pytest.mark.parametrize("damage", [flip, cut, drop])
-async def test_a_synchronization_sends_what_is_damaged_again(
+async def test_a_synchronization_sends_damaged_content_again(
     store: DiskStore, tmp_path: Path, damage: Damaging, content: bytes
 ) -> None:
     root, wanted = tmp_path / "region", blob(content)
@@ -138,9 +138,7 @@ async def test_a_synchronization_sends_what_is_damaged_again(
 
 
 @pytest.mark.parametrize("content", [SMALL, LARGE])
-async def test_a_synchronization_does_not_mount_what_is_damaged(
-    store: DiskStore, tmp_path: Path, content: bytes
-) -> None:
+async def test_a_synchronization_does_not_mount_damaged_blobs(store: DiskStore, tmp_path: Path, content: bytes) -> None:
     wanted = blob(content)
     await store.write_blob(APP, wanted, opening(content))
     flip(pooled(tmp_path / "region", wanted.digest))
@@ -152,7 +150,7 @@ async def test_a_synchronization_does_not_mount_what_is_damaged(
     assert await read(store, APP, wanted) == content
 
 
-async def test_a_mark_outlives_the_process_and_is_seen_by_others(store: DiskStore, tmp_path: Path) -> None:
+async def test_a_mark_survives_the_process_and_is_visible_to_others(store: DiskStore, tmp_path: Path) -> None:
     root, wanted = tmp_path / "region", blob(LARGE)
     await store.write_blob(APP, wanted, opening(LARGE))
     other = await DiskStore.open(root)
@@ -168,7 +166,7 @@ async def test_a_mark_outlives_the_process_and_is_seen_by_others(store: DiskStor
     await other.close()
 
 
-async def test_a_manifest_on_a_damaged_blob_is_refused_until_it_is_sent_again(registry: Registry) -> None:
+async def test_a_manifest_with_a_damaged_blob_is_refused_until_the_blob_is_sent_again(registry: Registry) -> None:
     sample = image(LARGE)
     for content in sample.blobs.values():
         await registry.push_blob(content)
@@ -181,7 +179,7 @@ async def test_a_manifest_on_a_damaged_blob_is_refused_until_it_is_sent_again(re
     assert (await registry.push_manifest(sample.manifest.raw, OCI_MANIFEST, "v1")).status == 201
 
 
-async def test_a_manifest_that_lies_about_a_size_does_no_harm_to_the_blob(registry: Registry) -> None:
+async def test_a_manifest_with_a_wrong_size_does_not_affect_the_blob(registry: Registry) -> None:
     digest = await registry.push_blob(LARGE)
     lying = Descriptor(media_type="application/octet-stream", digest=digest, size=5)
     await registry.store.mount_blob(OTHER, digest, APP)
@@ -191,7 +189,7 @@ async def test_a_manifest_that_lies_about_a_size_does_no_harm_to_the_blob(regist
     assert await registry.store.stat_blob(APP, digest) == len(LARGE)
 
 
-async def test_the_end_of_a_damaged_large_blob_is_not_sent_and_one_line_says_why(
+async def test_the_end_of_a_damaged_large_blob_is_withheld_and_logged_once(
     registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     await registry.push_blob(LARGE)
@@ -201,13 +199,13 @@ async def test_the_end_of_a_damaged_large_blob_is_not_sent_and_one_line_says_why
         await registry.get(f"/v2/org/app/blobs/{Digest.of(LARGE)}")
 
     assert (await registry.get(f"/v2/org/app/blobs/{Digest.of(LARGE)}"))[0].status == 404
-    told = [record for record in caplog.records if "in the middle" in record.getMessage()]
-    assert len(told) == 1
+    logged = [record for record in caplog.records if "aborted the response" in record.getMessage()]
+    assert len(logged) == 1
     assert [record for record in caplog.records if record.exc_info] == []
 
 
 @pytest.mark.parametrize("damage", [flip, cut, drop])
-async def test_a_damaged_manifest_is_not_there_until_it_is_pushed_again(registry: Registry, damage: Damaging) -> None:
+async def test_a_damaged_manifest_is_missing_until_it_is_pushed_again(registry: Registry, damage: Damaging) -> None:
     sample = image()
     await push(registry.store, APP, sample, Tag("v1"))
     await push(registry.store, APP, image(seed="other"), Tag("v2"))
@@ -227,7 +225,7 @@ async def test_a_damaged_manifest_is_not_there_until_it_is_pushed_again(registry
     assert (response.status, body) == (200, sample.manifest.raw)
 
 
-async def test_a_manifest_under_a_damaged_media_type_is_not_there(registry: Registry) -> None:
+async def test_a_manifest_with_a_damaged_media_type_is_missing(registry: Registry) -> None:
     sample = image()
     await push(registry.store, APP, sample, Tag("v1"))
     flip(manifest_file(registry.root, sample.digest), 0)
@@ -247,7 +245,7 @@ async def test_a_damaged_manifest_can_be_deleted(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe\x00", b"sha256:12"])
-async def test_a_damaged_tag_is_not_there_until_it_is_written_again(registry: Registry, content: bytes) -> None:
+async def test_a_damaged_tag_is_missing_until_it_is_written_again(registry: Registry, content: bytes) -> None:
     sample = image()
     for tag in ("v1", "v2"):
         await push(registry.store, APP, sample, Tag(tag))
@@ -279,9 +277,7 @@ async def torn(request: pytest.FixtureRequest, registry: Registry) -> Path:
     return repository / "_tags/v1"
 
 
-async def test_a_repository_whose_only_tag_is_damaged_exists_and_says_that_the_tag_is_damaged(
-    registry: Registry, torn: Path
-) -> None:
+async def test_a_repository_whose_only_tag_is_damaged_exists_and_reports_it(registry: Registry, torn: Path) -> None:
     for method in ("GET", "HEAD"):
         async with registry.http.request(method, "/v2/org/app/manifests/v1") as response:
             assert response.status == 404
@@ -299,7 +295,7 @@ async def test_a_repository_whose_only_tag_is_damaged_exists_and_says_that_the_t
         await registry.store.get_manifest(APP, Tag("v2"))
 
 
-async def test_deleting_or_pushing_a_damaged_tag_heals_it(registry: Registry, torn: Path) -> None:
+async def test_deleting_or_pushing_a_damaged_tag_repairs_it(registry: Registry, torn: Path) -> None:
     for heal in (
         lambda: registry.store.delete_manifest(APP, Tag("v1")),
         lambda: push(registry.store, APP, image(), Tag("v1")),
@@ -314,9 +310,7 @@ async def test_deleting_or_pushing_a_damaged_tag_heals_it(registry: Registry, to
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"mediaType": 1}', b"\xff"])
-async def test_a_damaged_entry_of_a_referrer_is_made_again_from_its_manifest(
-    registry: Registry, content: bytes
-) -> None:
+async def test_a_damaged_referrer_entry_is_restored_from_its_manifest(registry: Registry, content: bytes) -> None:
     subject = image()
     signatures = [artifact(subject=subject.manifest, payload=payload) for payload in (b"one", b"two")]
     for sample in (subject, *signatures):
@@ -329,7 +323,7 @@ async def test_a_damaged_entry_of_a_referrer_is_made_again_from_its_manifest(
         assert await registry.store.list_referrers(APP, subject.digest) == before
 
 
-async def test_foreign_files_break_nothing(registry: Registry) -> None:
+async def test_foreign_files_are_ignored(registry: Registry) -> None:
     sample, subject = image(), image(seed="subject")
     await push(registry.store, APP, subject)
     await push(registry.store, APP, sample, Tag("v1"))
@@ -363,7 +357,7 @@ async def test_foreign_files_break_nothing(registry: Registry) -> None:
     assert [name async for name in registry.store.list_repositories()] == []
 
 
-async def test_a_directory_in_place_of_a_file_is_nothing(registry: Registry) -> None:
+async def test_a_directory_in_place_of_a_tag_is_ignored(registry: Registry) -> None:
     sample = image()
     await push(registry.store, APP, sample, Tag("v1"))
     (registry.root / "repositories/org/app/_tags/dir").mkdir()
@@ -371,7 +365,7 @@ async def test_a_directory_in_place_of_a_file_is_nothing(registry: Registry) -> 
     assert [tag async for tag in registry.store.list_tags(APP)] == ["v1"]
 
 
-async def test_many_pushes_of_a_damaged_blob_at_once_leave_one_right_file(registry: Registry) -> None:
+async def test_concurrent_pushes_of_a_damaged_blob_leave_one_intact_file(registry: Registry) -> None:
     digest = await registry.push_blob(LARGE)
     names = [f"org/r{number}" for number in range(8)]
     for name in names:
@@ -391,7 +385,7 @@ async def test_many_pushes_of_a_damaged_blob_at_once_leave_one_right_file(regist
         assert (await registry.get(f"/v2/{name}/blobs/{digest}"))[1] == LARGE
 
 
-async def test_what_was_verified_and_did_not_change_is_not_read_again(
+async def test_verified_unchanged_content_is_not_read_again(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests = [await registry.push_blob(content) for content in (SMALL, LARGE)]
@@ -405,7 +399,7 @@ async def test_what_was_verified_and_did_not_change_is_not_read_again(
     assert read_again == []
 
 
-async def test_a_read_that_is_given_up_proves_nothing(store: DiskStore, tmp_path: Path) -> None:
+async def test_an_aborted_read_does_not_verify_a_blob(store: DiskStore, tmp_path: Path) -> None:
     wanted = blob(LARGE)
     await store.write_blob(APP, wanted, opening(LARGE))
     flip(pooled(tmp_path / "region", wanted.digest), 0)
@@ -446,7 +440,7 @@ async def test_a_layer_can_be_pushed_beside_a_damaged_one(registry: Registry) ->
     assert (await registry.get(f"/v2/org/app/blobs/{Digest.of(second)}"))[1] == second
 
 
-async def test_a_repository_that_cannot_be_read_stops_no_other(store: DiskStore, tmp_path: Path) -> None:
+async def test_an_unreadable_repository_does_not_affect_others(store: DiskStore, tmp_path: Path) -> None:
     await push(store, APP, image(), Tag("v1"))
     waste = blob(SMALL)
     await store.write_blob(APP, waste, opening(SMALL))
@@ -454,14 +448,14 @@ async def test_a_repository_that_cannot_be_read_stops_no_other(store: DiskStore,
     await asyncio.to_thread(unreadable.mkdir)
     for name in ("_blobs", "_manifests"):
         await asyncio.to_thread((unreadable / name).symlink_to, unreadable / name)
-    # A link is no directory to a walk, so that the repository has one of its own too.
+    # A walk does not follow links, so the repository needs a directory of its own, too.
     await asyncio.to_thread((unreadable / "_tags").mkdir)
 
     assert [name async for name in store.list_repositories()] == [APP]
     assert await store.collect_garbage(grace_seconds=0) == len(SMALL)
 
 
-async def test_no_part_of_a_damaged_large_blob_is_given(registry: Registry) -> None:
+async def test_no_range_of_a_damaged_large_blob_is_sent(registry: Registry) -> None:
     digest = await registry.push_blob(LARGE)
     await registry.push_blob(LARGE, "org/other")
     flip(pooled(registry.root, digest))
@@ -475,7 +469,7 @@ async def test_no_part_of_a_damaged_large_blob_is_given(registry: Registry) -> N
     assert {response.status for response, _ in answers} == {404}
 
 
-async def test_a_large_blob_is_read_once_before_parts_of_it_are_given(
+async def test_a_large_blob_is_read_once_before_its_ranges_are_sent(
     store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await push(store, APP, image(LARGE), Tag("v1"))
@@ -497,7 +491,7 @@ async def test_a_large_blob_is_read_once_before_parts_of_it_are_given(
 
 @pytest.mark.parametrize("override", [True, False])
 @pytest.mark.parametrize("sample", [image(SMALL), image(LARGE), index(image(SMALL), image(LARGE, seed="other"))])
-async def test_a_synchronization_heals_an_image_in_place_that_is_known_to_be_damaged(
+async def test_a_synchronization_repairs_an_existing_damaged_image(
     store: DiskStore, tmp_path: Path, sample: SampleImage, override: bool
 ) -> None:
     source = await DiskStore.open(tmp_path / "source")

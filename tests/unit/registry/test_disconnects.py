@@ -1,4 +1,4 @@
-"""Clients that close their connection, or fall silent, in the middle of a request or of its answer."""
+"""Clients that disconnect or stall during a request or its response."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ IDLE_SECONDS = 0.3
 
 @pytest.fixture
 async def url(tmp_path: Path) -> AsyncIterator[str]:
-    """A registry that holds a blob of 64 MiB, and does not wait long for bytes."""
+    """A registry with a blob of 64 MiB and a short idle timeout."""
     store = await DiskStore.open(tmp_path)
     await store.write_blob(APP, blob(CONTENT), opening(CONTENT))
     async with serving(RegistryApp(store, OpenAuthorizer(), idle_seconds=IDLE_SECONDS)) as served:
@@ -37,7 +37,7 @@ async def url(tmp_path: Path) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def sent(url: str, *head: str, body: bytes = b"") -> AsyncIterator[asyncio.StreamReader]:
-    """A connection over which the beginning of a request was sent; closed at the end."""
+    """A connection on which the beginning of a request was sent; closed at the end."""
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
@@ -50,7 +50,7 @@ async def sent(url: str, *head: str, body: bytes = b"") -> AsyncIterator[asyncio
 
 
 async def answered(reader: asyncio.StreamReader) -> tuple[int, str]:
-    """The status and the registry's code of an answer after which the connection is closed."""
+    """Return the status and error code of a response after which the connection is closed."""
     async with asyncio.timeout(30):
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     assert b"content-type: application/json" in head.lower()
@@ -58,12 +58,12 @@ async def answered(reader: asyncio.StreamReader) -> tuple[int, str]:
 
 
 def bytes_read() -> int:
-    """How much this process has read, from files and from sockets."""
+    """Return the bytes that this process has read from files and sockets."""
     return int(Path("/proc/self/io").read_text("ascii").split()[1])
 
 
 def is_open(name: str) -> bool:
-    """Whether this process has a file of this name open."""
+    """Return whether this process has a file of this name open."""
     for entry in Path("/proc/self/fd").iterdir():
         try:
             if entry.readlink().name == name:
@@ -75,7 +75,7 @@ def is_open(name: str) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="this system does not count what is read")
 @pytest.mark.parametrize("fields", [[], ["Range: bytes=5-"]])
-async def test_a_download_that_is_given_up_is_read_no_further(url: str, fields: list[str], caplog):
+async def test_an_aborted_download_stops_reading(url: str, fields: list[str], caplog):
     before = bytes_read()
     for _ in range(5):
         async with sent(url, f"GET /v2/{APP}/blobs/{DIGEST} HTTP/1.1", *fields) as reader:
@@ -84,12 +84,12 @@ async def test_a_download_that_is_given_up_is_read_no_further(url: str, fields: 
         async with asyncio.timeout(30):
             while is_open(DIGEST.encoded):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-    # What the kernel takes for a connection cannot be told, but it is nowhere near the whole.
+    # The socket buffers hold an unknown part, but far less than the whole blob.
     assert bytes_read() - before < 5 * 24 * MIB
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_a_download_that_is_not_given_up_is_whole(url: str):
+async def test_a_completed_download_is_whole(url: str):
     async with aiohttp.ClientSession(url) as http, http.get(f"/v2/{APP}/blobs/{DIGEST}") as response:
         assert await response.read() == CONTENT
 
@@ -101,7 +101,7 @@ async def test_a_head_request_opens_nothing(url: str):
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
-async def test_an_upload_that_stalls_is_answered_and_can_be_continued(url: str, method: str, caplog):
+async def test_a_stalled_upload_gets_a_response_and_can_be_resumed(url: str, method: str, caplog):
     content = CONTENT[: 2 * MIB]
     digest = Digest.of(content)
     async with aiohttp.ClientSession(url) as http:
@@ -126,7 +126,7 @@ async def test_an_upload_that_stalls_is_answered_and_can_be_continued(url: str, 
     ],
 )
 @pytest.mark.parametrize("framing", ["Content-Length: 500", "Transfer-Encoding: chunked"])
-async def test_a_body_that_stalls_is_answered_in_the_registrys_form(url, tmp_path, method, path, code, framing, caplog):
+async def test_a_stalled_body_gets_a_registry_error(url, tmp_path, method, path, code, framing, caplog):
     async with sent(url, f"{method} {path} HTTP/1.1", framing) as reader:
         assert await answered(reader) == (408, code)
     assert not [path for path in tmp_path.rglob("_uploads/*") if path.is_file()]

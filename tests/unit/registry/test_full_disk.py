@@ -1,4 +1,4 @@
-"""A disk that is full, read-only or failing: it says so, keeps what it has, and takes more once it can."""
+"""A full, read-only or failing disk is reported, keeps its content, and is used again after it recovers."""
 
 import asyncio
 import errno
@@ -33,7 +33,7 @@ FULL = Path("/dev/full")
 """A device that is always full."""
 
 
-async def test_an_upload_that_fills_the_disk_ends_and_gives_back_what_it_took(registry: Registry) -> None:
+async def test_an_upload_that_fills_the_disk_is_deleted(registry: Registry) -> None:
     location = await registry.start_upload()
     (path,) = spooled(registry.root)
     path.unlink()
@@ -49,7 +49,7 @@ async def test_an_upload_that_fills_the_disk_ends_and_gives_back_what_it_took(re
     assert await registry.push_blob(CONTENT)
 
 
-async def test_the_last_request_of_an_upload_gives_it_back_too(registry: Registry) -> None:
+async def test_an_upload_that_fills_the_disk_at_its_end_is_deleted(registry: Registry) -> None:
     location = await registry.start_upload()
     (path,) = spooled(registry.root)
     path.unlink()
@@ -62,14 +62,14 @@ async def test_the_last_request_of_an_upload_gives_it_back_too(registry: Registr
 
 @pytest.fixture
 async def crowded(tmp_path: Path) -> AsyncIterator[DiskStore]:
-    """A store on a disk that has less room than is to be left free."""
+    """A store on a disk with less free space than its reserve."""
     disk = os.statvfs(tmp_path)
     store = await DiskStore.open(tmp_path / "region", reserve=disk.f_blocks * disk.f_frsize)
     yield store
     await store.close()
 
 
-async def test_within_the_reserve_nothing_is_taken_and_everything_is_given(crowded: DiskStore, tmp_path: Path) -> None:
+async def test_within_the_reserve_writes_fail_and_reads_succeed(crowded: DiskStore, tmp_path: Path) -> None:
     roomy = await DiskStore.open(tmp_path / "region")
     sample = image()
     await push(roomy, APP, sample, Tag("v1"))
@@ -113,7 +113,7 @@ async def test_a_body_that_cannot_fit_is_refused_before_it_is_read(registry: Reg
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root may mount a disk")
-async def test_a_small_disk_is_never_filled_and_heals_by_itself(tmp_path: Path) -> None:
+async def test_a_small_disk_is_never_filled_and_recovers(tmp_path: Path) -> None:
     with small_disk(tmp_path, 32 * MIB):
         store = await DiskStore.open(tmp_path / "region")
         taken = []
@@ -139,7 +139,7 @@ async def test_a_small_disk_is_never_filled_and_heals_by_itself(tmp_path: Path) 
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root may mount a disk")
-async def test_a_disk_without_a_reserve_is_filled_and_lets_go_at_once(tmp_path: Path) -> None:
+async def test_a_disk_without_a_reserve_can_be_filled_and_recovers(tmp_path: Path) -> None:
     with small_disk(tmp_path, 16 * MIB):
         store = await DiskStore.open(tmp_path / "region", reserve=0)
         kept = os.urandom(MIB)
@@ -162,7 +162,7 @@ async def test_a_disk_without_a_reserve_is_filled_and_lets_go_at_once(tmp_path: 
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root may mount a disk")
-async def test_a_disk_that_takes_no_more_files_is_full_although_it_has_bytes(tmp_path: Path) -> None:
+async def test_a_disk_without_free_inodes_is_full(tmp_path: Path) -> None:
     with small_disk(tmp_path, 64 * MIB, files=400):
         store = await DiskStore.open(tmp_path / "region")
         assert await store.write_error() is None
@@ -183,7 +183,7 @@ async def test_a_disk_that_takes_no_more_files_is_full_although_it_has_bytes(tmp
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG])
-async def test_what_could_not_be_synced_is_never_acknowledged_nor_built_on(
+async def test_unsynced_content_is_never_acknowledged_or_reused(
     store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     large = CONTENT * 20
@@ -205,7 +205,7 @@ async def test_what_could_not_be_synced_is_never_acknowledged_nor_built_on(
         with pytest.raises((DiskFailed, DiskFull, DiskReadOnly)):
             await store.write_blob(APP, blob(content), opening(content))
         assert await store.stat_blob(APP, blob(content).digest) is None
-    # A second sync of the same file would succeed, and prove nothing: what arrived is gone.
+    # A second sync of the same file would succeed although the content is lost.
     assert spooled(tmp_path) == []
     failing = False
     await store.write_blob(APP, blob(large), opening(large))
@@ -213,7 +213,7 @@ async def test_what_could_not_be_synced_is_never_acknowledged_nor_built_on(
 
 
 @pytest.mark.parametrize("folder", ["_blobs", "_manifests", "_tags", "blobs"])
-async def test_an_entry_that_could_not_be_made_durable_is_taken_away(
+async def test_an_entry_that_is_not_durable_is_removed(
     store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
     sample = image()
@@ -238,7 +238,7 @@ async def test_an_entry_that_could_not_be_made_durable_is_taken_away(
     await again.close()
 
 
-async def test_a_read_only_disk_serves_everything_and_says_what_it_is(tmp_path: Path) -> None:
+async def test_a_read_only_disk_serves_all_content_and_reports_its_state(tmp_path: Path) -> None:
     root = tmp_path / "region"
     before = await DiskStore.open(root)
     sample = image(CONTENT)
@@ -264,7 +264,7 @@ async def test_a_read_only_disk_serves_everything_and_says_what_it_is(tmp_path: 
         await store.close()
 
 
-async def test_a_read_only_disk_that_has_damage_serves_none_of_it(tmp_path: Path) -> None:
+async def test_a_read_only_disk_serves_no_damaged_content(tmp_path: Path) -> None:
     root = tmp_path / "region"
     before = await DiskStore.open(root)
     sample = image(CONTENT)

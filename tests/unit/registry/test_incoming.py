@@ -1,4 +1,4 @@
-"""A large blob that a synchronization brings is gone on with where an earlier attempt, or process, ended."""
+"""The copy of a large blob resumes where an earlier attempt or process ended."""
 
 import asyncio
 import errno
@@ -24,7 +24,7 @@ SIZE = len(CONTENT)
 HALF = SIZE // 2
 CHUNK = 100_000
 WRITTEN = 2 * ceil(CHUNK_BYTES / CHUNK) * CHUNK
-"""What is on the disk of three pieces: the chunks that fill two; those of the third are still gathered in memory."""
+"""The part of three chunks that is on disk: two are full; the third is still in memory."""
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Source:
 
 @pytest.fixture(autouse=True)
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """1000 bytes are worth keeping here."""
+    """Blobs from 1000 bytes are resumed."""
     monkeypatch.setattr("tagferry.registry.storage.incoming.RESUMABLE_BYTES", 1000)
 
 
@@ -73,7 +73,7 @@ async def leave_half(store: DiskStore) -> None:
         await store.write_blob(APP, blob(CONTENT), Source(upto=HALF, fails=Unavailable("the source is away")))
 
 
-async def test_the_next_process_goes_on_where_the_last_one_was_killed(tmp_path: Path):
+async def test_the_next_process_resumes_where_the_last_one_was_killed(tmp_path: Path):
     killed = await DiskStore.open(tmp_path / "region")
     writing = asyncio.create_task(killed.write_blob(APP, blob(CONTENT), Source(upto=3 * CHUNK_BYTES)))
 
@@ -99,7 +99,7 @@ async def test_the_next_process_goes_on_where_the_last_one_was_killed(tmp_path: 
     await store.close()
 
 
-async def test_a_source_that_fails_is_read_on_from_where_it_failed(store: DiskStore):
+async def test_a_failed_source_is_resumed_where_it_failed(store: DiskStore):
     await leave_half(store)
     rest = Source()
 
@@ -109,7 +109,7 @@ async def test_a_source_that_fails_is_read_on_from_where_it_failed(store: DiskSt
     assert await read(store, APP, blob(CONTENT)) == CONTENT
 
 
-async def test_a_write_that_is_cancelled_is_gone_on_with(store: DiskStore):
+async def test_a_cancelled_write_is_resumed(store: DiskStore):
     stuck, rest = Source(upto=HALF), Source()
     writing = asyncio.create_task(store.write_blob(APP, blob(CONTENT), stuck))
     async with asyncio.timeout(60):
@@ -123,7 +123,7 @@ async def test_a_write_that_is_cancelled_is_gone_on_with(store: DiskStore):
     assert rest.offsets == [HALF]
 
 
-async def test_what_was_whole_before_the_kill_is_not_asked_for_again(store: DiskStore, tmp_path: Path):
+async def test_a_complete_file_is_not_requested_again_after_a_kill(store: DiskStore, tmp_path: Path):
     path = incoming(tmp_path)
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
@@ -138,7 +138,7 @@ async def test_what_was_whole_before_the_kill_is_not_asked_for_again(store: Disk
 @pytest.mark.parametrize(
     "left", [bytes(HALF), CONTENT[:-1] + b"x", CONTENT + b"more"], ids=["lost pages", "wrong end", "too long"]
 )
-async def test_what_was_left_and_is_wrong_is_brought_anew(store: DiskStore, tmp_path: Path, left: bytes):
+async def test_a_wrong_partial_file_is_received_again(store: DiskStore, tmp_path: Path, left: bytes):
     path = incoming(tmp_path)
     path.parent.mkdir(parents=True)
     path.write_bytes(left)
@@ -152,9 +152,7 @@ async def test_what_was_left_and_is_wrong_is_brought_anew(store: DiskStore, tmp_
 @pytest.mark.parametrize(
     "wrong", [b"x" + CONTENT[1:-1] + b"x", CONTENT[:-1], CONTENT + b"x"], ids=["bytes", "short", "long"]
 )
-async def test_wrong_content_is_corrupt_and_leaves_nothing_whatever_was_left_before(
-    store: DiskStore, tmp_path: Path, wrong: bytes
-):
+async def test_wrong_content_is_corrupt_and_leaves_no_partial_file(store: DiskStore, tmp_path: Path, wrong: bytes):
     await leave_half(store)
 
     with pytest.raises(Corrupt):
@@ -164,7 +162,7 @@ async def test_wrong_content_is_corrupt_and_leaves_nothing_whatever_was_left_bef
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-async def test_a_disk_that_fails_keeps_nothing(
+async def test_a_failing_disk_keeps_no_partial_file(
     store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ):
     def fail(_path: Path) -> None:
@@ -177,7 +175,7 @@ async def test_a_disk_that_fails_keeps_nothing(
     assert files(tmp_path / "region") == []
 
 
-async def test_two_at_once_do_not_write_to_one_file(store: DiskStore):
+async def test_concurrent_writes_use_separate_files(store: DiskStore):
     stuck, whole = Source(upto=HALF), Source()
     first = asyncio.create_task(store.write_blob(APP, blob(CONTENT), stuck))
     async with asyncio.timeout(60):
@@ -192,7 +190,7 @@ async def test_two_at_once_do_not_write_to_one_file(store: DiskStore):
         await first
 
 
-async def test_what_arrives_is_neither_a_blob_nor_an_upload_of_a_client(store: DiskStore, tmp_path: Path):
+async def test_a_partial_file_is_neither_a_blob_nor_an_upload(store: DiskStore, tmp_path: Path):
     await leave_half(store)
 
     assert incoming(tmp_path).exists()
@@ -202,7 +200,7 @@ async def test_what_arrives_is_neither_a_blob_nor_an_upload_of_a_client(store: D
         await store.uploads.size(APP, incoming(tmp_path).name)
 
 
-async def test_what_nobody_goes_on_with_is_removed_after_a_day(store: DiskStore, tmp_path: Path):
+async def test_an_abandoned_partial_file_is_deleted_after_a_day(store: DiskStore, tmp_path: Path):
     await leave_half(store)
     await store.remove_leftovers()
     assert incoming(tmp_path).exists()
@@ -213,7 +211,7 @@ async def test_what_nobody_goes_on_with_is_removed_after_a_day(store: DiskStore,
     assert files(tmp_path / "region") == []
 
 
-async def test_a_small_blob_leaves_nothing(store: DiskStore, tmp_path: Path):
+async def test_a_small_blob_leaves_no_partial_file(store: DiskStore, tmp_path: Path):
     with pytest.raises(Unavailable):
         await store.write_blob(
             OTHER, blob(CONTENT[:999]), Source(content=CONTENT[:999], upto=500, fails=Unavailable("away"))

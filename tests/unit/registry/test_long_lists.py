@@ -1,4 +1,4 @@
-"""Lists of any length: pages follow each other, cost what they show, and are as new as the question."""
+"""Long lists: pages are complete, cost what they show, and are current."""
 
 import json
 import os
@@ -24,7 +24,7 @@ LINK = re.compile(r'<(.*)>; rel="next"')
 
 
 async def paged(registry: Registry, path: str, key: str) -> list[list[Any]]:
-    """The pages of a list, as a client that follows links sees them."""
+    """Return the pages of a list by following its links."""
     pages: list[list[Any]] = []
     following = path
     while following:
@@ -38,7 +38,7 @@ async def paged(registry: Registry, path: str, key: str) -> list[list[Any]]:
 
 
 def tagged(registry: Registry, count: int) -> list[str]:
-    """Give the repository's image so many more tags, past the API; gives the names of all."""
+    """Add tags to the repository's image directly on disk; return the names of all tags."""
     folder = registry.root / "repositories" / APP / "_tags"
     names = [f"t{number:06}" for number in range(count)]
     for name in names:
@@ -47,12 +47,12 @@ def tagged(registry: Registry, count: int) -> list[str]:
 
 
 def settle(folder: Path) -> None:
-    """Let a directory have been changed some time ago."""
+    """Set the modification time of a directory to some time ago."""
     past = time.time() - 60
     os.utime(folder, (past, past))
 
 
-async def test_tags_come_in_pages_of_a_bound_without_n_and_with_a_larger_one(registry, monkeypatch):
+async def test_pages_of_tags_are_limited_without_n_and_with_a_larger_n(registry, monkeypatch):
     await push(registry.store, APP, image(), Tag("v1"))
     names = tagged(registry, 24)
     monkeypatch.setattr(bounds, "LISTED_NAMES", 10)
@@ -61,7 +61,7 @@ async def test_tags_come_in_pages_of_a_bound_without_n_and_with_a_larger_one(reg
         assert ([len(page) for page in pages], list(chain(*pages))) == (sizes, names)
 
 
-async def test_repositories_come_in_pages_of_a_bound(registry, monkeypatch):
+async def test_pages_of_repositories_are_limited(registry, monkeypatch):
     names = [f"org/app{number}" for number in range(5)]
     for name in names:
         await push(registry.store, RepositoryName(name), image(), Tag("v1"))
@@ -85,7 +85,7 @@ async def test_pages_of_many_tags_read_the_directory_once(registry, monkeypatch)
     assert len(reads) == 1
 
 
-async def test_a_tag_that_was_just_written_or_deleted_is_never_missed(store: DiskStore):
+async def test_lists_show_a_tag_that_was_just_written_or_deleted(store: DiskStore):
     folder = store._layout.tags(APP)
     await push(store, APP, image(), Tag("v1"))
     for number in range(300):
@@ -100,7 +100,7 @@ async def test_a_tag_that_was_just_written_or_deleted_is_never_missed(store: Dis
         assert Tag("new") not in await store.tag_names(APP)
 
 
-def test_names_are_remembered_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_cached_names_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bounds, "REMEMBERED_TAGS", 500)
     names = TagNames()
     for number in range(10):
@@ -113,7 +113,7 @@ def test_names_are_remembered_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.
     assert len(names._kept) == 2
 
 
-async def test_referrers_come_in_pages_of_some_bytes_and_all_of_them_once(registry, monkeypatch):
+async def test_pages_of_referrers_are_limited_by_bytes_and_complete(registry, monkeypatch):
     await push(registry.store, APP, subject := image(), Tag("v1"))
     wanted = []
     for number in range(9):
@@ -131,7 +131,7 @@ async def test_referrers_come_in_pages_of_some_bytes_and_all_of_them_once(regist
     assert (await registry.get(f"{path}?last=nothing"))[0].status == 400
 
 
-async def test_referrers_that_are_too_many_to_list_at_once_are_told_as_far_as_they_are(store, monkeypatch):
+async def test_too_many_referrers_for_one_list_are_returned_as_incomplete(store, monkeypatch):
     await push(store, APP, subject := image(), Tag("v1"))
     for number in range(5):
         await push(store, APP, artifact(subject=subject.manifest, payload=str(number).encode()))

@@ -1,4 +1,4 @@
-"""What a client sees of manifests, tags, referrers and the catalog."""
+"""Manifests, tags, referrers and the catalog over HTTP."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ def codes(body: bytes) -> list[str]:
     return [error["code"] for error in json.loads(body)["errors"]]
 
 
-async def test_a_manifest_comes_back_byte_for_byte_by_tag_and_by_digest(registry: Registry) -> None:
+async def test_a_pulled_manifest_equals_the_pushed_one(registry: Registry) -> None:
     sample = image(docker=True)
     await push_over_http(registry, sample, "v1")
     for reference in ("v1", sample.digest):
@@ -42,7 +42,7 @@ async def test_a_manifest_comes_back_byte_for_byte_by_tag_and_by_digest(registry
 @pytest.mark.parametrize(
     "media_type", ["application/vnd.buildkit.cacheconfig.v0", "application/vnd.example.thing+json"]
 )
-async def test_an_index_of_blobs_is_accepted_once_they_are_there(registry: Registry, media_type: str) -> None:
+async def test_an_index_of_blobs_is_accepted_after_its_blobs(registry: Registry, media_type: str) -> None:
     sample = listing_blobs(b"listed", media_types=(media_type,))
     response = await registry.push_manifest(sample.manifest.raw, OCI_INDEX, "cache")
     assert response.status == 404
@@ -57,9 +57,7 @@ async def test_an_index_of_blobs_is_accepted_once_they_are_there(registry: Regis
     [image(), artifact(), listing_blobs(b"listed", media_types=("application/vnd.buildkit.cacheconfig.v0",))],
     ids=["image", "artifact", "index"],
 )
-async def test_a_size_that_its_blob_does_not_have_is_refused(
-    registry: Registry, sample: SampleImage, stated: int
-) -> None:
+async def test_a_wrong_size_of_a_blob_is_refused(registry: Registry, sample: SampleImage, stated: int) -> None:
     document = json.loads(sample.manifest.raw)
     entries = document.get("layers") or document["manifests"]
     entries[0]["size"] += stated
@@ -73,8 +71,8 @@ async def test_a_size_that_its_blob_does_not_have_is_refused(
     assert response.status == 404
 
 
-async def test_an_image_is_no_blob_of_an_index(registry: Registry) -> None:
-    """The bytes of an image's manifest, pushed as a blob, are not what an index lists."""
+async def test_a_manifest_pushed_as_a_blob_is_not_a_child_of_an_index(registry: Registry) -> None:
+    """An index refers to a manifest, which was pushed as a blob only."""
     sample = image()
     await registry.push_blob(sample.manifest.raw)
     response = await registry.push_manifest(index(sample).manifest.raw, OCI_INDEX, "v1")
@@ -91,14 +89,14 @@ async def test_head_describes_a_manifest(registry: Registry) -> None:
     assert response.status == 304
 
 
-async def test_a_push_is_told_of_with_its_tag(registry: Registry) -> None:
+async def test_a_push_is_reported_with_its_tag(registry: Registry) -> None:
     sample = image()
     await push_over_http(registry, sample, "v1")
     await push_over_http(registry, sample, sample.digest)
     assert registry.pushes == [(APP, Tag("v1"), sample.digest, "me"), (APP, None, sample.digest, "me")]
 
 
-async def test_a_deletion_is_told_of_by_what_was_deleted(registry: Registry) -> None:
+async def test_a_deletion_is_reported_with_its_reference(registry: Registry) -> None:
     sample = image()
     await push_over_http(registry, sample, "v1")
     for reference, status in (("v1", 202), ("v1", 404), (sample.digest, 202)):
@@ -115,7 +113,7 @@ async def test_a_deletion_is_told_of_by_what_was_deleted(registry: Registry) -> 
         ({"layers": None}, "layers[0].annotations"),
     ],
 )
-async def test_annotations_that_are_not_strings_are_refused_by_the_name_of_their_field(
+async def test_annotations_that_are_not_strings_are_refused_with_their_field(
     registry: Registry, change: dict[str, Any], field: str
 ) -> None:
     sample = image()
@@ -130,7 +128,7 @@ async def test_annotations_that_are_not_strings_are_refused_by_the_name_of_their
     assert error["detail"] == {"field": field, "rule": "must be an object whose values are strings"}
 
 
-async def test_a_manifest_waits_for_its_blobs(registry: Registry) -> None:
+async def test_a_manifest_is_refused_before_its_blobs(registry: Registry) -> None:
     sample = image()
     url = "/v2/org/app/manifests/v1"
     headers = {"Content-Type": OCI_MANIFEST}
@@ -139,7 +137,7 @@ async def test_a_manifest_waits_for_its_blobs(registry: Registry) -> None:
     assert (await registry.get(url))[0].status == 404
 
 
-async def test_an_index_waits_for_its_children(registry: Registry) -> None:
+async def test_an_index_is_refused_before_its_children(registry: Registry) -> None:
     sample = index()
     response = await registry.push_manifest(sample.manifest.raw, OCI_INDEX, "v1")
     assert response.status == 404
@@ -148,7 +146,7 @@ async def test_an_index_waits_for_its_children(registry: Registry) -> None:
     assert response.status == 201
 
 
-async def test_a_foreign_layer_need_not_be_there(registry: Registry) -> None:
+async def test_a_foreign_layer_may_be_missing(registry: Registry) -> None:
     await registry.push_blob(b"{}")
     document = {
         "schemaVersion": 2,
@@ -178,7 +176,7 @@ async def test_a_foreign_layer_need_not_be_there(registry: Registry) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
-async def test_what_is_no_manifest_is_refused(
+async def test_an_invalid_manifest_is_refused(
     registry: Registry, raw: bytes, media_type: str, reference: str, status: int, code: str
 ) -> None:
     headers = {"Content-Type": media_type}
@@ -186,7 +184,7 @@ async def test_what_is_no_manifest_is_refused(
         assert (response.status, codes(await response.read())) == (status, [code])
 
 
-async def test_what_does_not_exist_is_told_by_its_kind(registry: Registry) -> None:
+async def test_missing_content_is_reported_by_its_kind(registry: Registry) -> None:
     for path, code in (
         ("/v2/org/app/manifests/v1", "NAME_UNKNOWN"),
         ("/v2/org/app/manifests/.invalid", "MANIFEST_UNKNOWN"),
@@ -201,7 +199,7 @@ async def test_what_does_not_exist_is_told_by_its_kind(registry: Registry) -> No
     assert codes((await registry.get("/v2/org/app/manifests/v1"))[1]) == ["MANIFEST_UNKNOWN"]
 
 
-async def test_a_damaged_manifest_is_not_there_and_the_answer_says_what_to_do(registry: Registry) -> None:
+async def test_a_damaged_manifest_is_missing_and_the_error_has_a_hint(registry: Registry) -> None:
     sample = image()
     await push_over_http(registry, sample, "v1")
     path = registry.root / "repositories/org/app/_manifests/sha256" / sample.digest.encoded
@@ -222,7 +220,7 @@ async def test_deleting_a_tag_leaves_the_manifest(registry: Registry) -> None:
         assert response.status == 404
 
 
-async def test_deleting_a_manifest_takes_its_tags_with_it(registry: Registry) -> None:
+async def test_deleting_a_manifest_deletes_its_tags(registry: Registry) -> None:
     sample, other = image(), image(seed="other")
     for tag in ("v1", "v2"):
         await push_over_http(registry, sample, tag)
@@ -232,7 +230,7 @@ async def test_deleting_a_manifest_takes_its_tags_with_it(registry: Registry) ->
     assert json.loads((await registry.get("/v2/org/app/tags/list"))[1])["tags"] == ["v3"]
 
 
-async def test_tags_come_in_pages_that_link_to_the_next(registry: Registry) -> None:
+async def test_pages_of_tags_link_to_the_next(registry: Registry) -> None:
     sample = image()
     await push(registry.store, APP, sample)
     for tag in ("b", "a", "c", "B", "10", "9"):
@@ -247,7 +245,7 @@ async def test_tags_come_in_pages_that_link_to_the_next(registry: Registry) -> N
     assert seen == [["10", "9", "B", "a"], ["b", "c"]]
 
 
-async def test_a_manifest_that_is_pushed_by_its_digest_takes_the_tags_that_the_query_names(registry: Registry) -> None:
+async def test_a_push_by_digest_writes_the_tags_in_the_query(registry: Registry) -> None:
     sample = image(algorithm="sha512")
     await push(registry.store, APP, sample)
 
@@ -269,7 +267,7 @@ async def test_a_manifest_that_is_pushed_by_its_digest_takes_the_tags_that_the_q
     ],
     ids=["no tag", "too many"],
 )
-async def test_tags_of_a_query_that_cannot_be_are_refused_before_anything_is_stored(
+async def test_invalid_tags_in_the_query_are_refused_before_the_push(
     registry: Registry, query: str, status: int, code: str
 ) -> None:
     sample = image()
@@ -282,7 +280,7 @@ async def test_tags_of_a_query_that_cannot_be_are_refused_before_anything_is_sto
     assert await registry.store.head_manifest(APP, sample.digest) is None
 
 
-async def test_a_tag_in_the_path_is_the_only_one(registry: Registry) -> None:
+async def test_a_push_by_tag_ignores_the_tags_in_the_query(registry: Registry) -> None:
     sample = image()
     await push(registry.store, APP, sample)
 
@@ -355,10 +353,10 @@ async def test_indexes_nest_up_to_a_bound(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("bound", ["IMAGE_MANIFESTS", "NESTED_INDEX_BYTES"])
-async def test_an_index_that_leads_to_too_many_indexes_is_refused(registry, monkeypatch, bound: str) -> None:
+async def test_an_index_with_too_many_nested_indexes_is_refused(registry, monkeypatch, bound: str) -> None:
     wide = index(*(index(image(seed=str(number))) for number in range(5)))
     monkeypatch.setattr(bounds, bound, 4)
-    with pytest.raises(Invalid, match="must not lead to more than"):
+    with pytest.raises(Invalid, match="must not contain more than"):
         await push(registry.store, APP, wide, Tag("v1"))
     raw = wide.manifest.raw
     assert (await registry.push_manifest(raw, wide.manifest.media_type, "v1")).status == 400

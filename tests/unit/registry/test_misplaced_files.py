@@ -1,4 +1,4 @@
-"""What lies where a file should be, and is none: a pipe, a link, a directory, a socket, a file without end."""
+"""Irregular entries in place of a file: a pipe, a link, a directory, a socket, an endless file."""
 
 import asyncio
 import contextlib
@@ -84,7 +84,7 @@ async def damages(store: DiskStore) -> set[str]:
 
 @pytest.mark.parametrize("misplace", KINDS)
 @pytest.mark.parametrize("where", ["pool", "repository"])
-async def test_what_is_no_file_is_no_blob_and_is_replaced_by_the_next_push(
+async def test_an_irregular_file_is_not_a_blob_and_is_replaced_by_the_next_push(
     store: DiskStore, stored: SampleImage, tmp_path: Path, where: str, misplace: Misplacing
 ) -> None:
     digest, content = next(iter(stored.blobs.items()))
@@ -94,7 +94,7 @@ async def test_what_is_no_file_is_no_blob_and_is_replaced_by_the_next_push(
     misplace(path)
 
     async with asyncio.timeout(60):
-        # A grown file is one for all repositories; of everything else there is another one left.
+        # All repositories share a grown file; the other kinds leave one intact file.
         size = await store.stat_blob(APP, digest)
         assert size in ((len(content), None) if misplace is not grown else (None, 1 << 42))
         if size == len(content):
@@ -112,7 +112,7 @@ async def test_what_is_no_file_is_no_blob_and_is_replaced_by_the_next_push(
 
 
 @pytest.mark.parametrize("misplace", KINDS)
-async def test_what_is_no_file_is_no_manifest_and_is_replaced_by_the_next_push(
+async def test_an_irregular_file_is_not_a_manifest_and_is_replaced_by_the_next_push(
     store: DiskStore, stored: SampleImage, tmp_path: Path, misplace: Misplacing
 ) -> None:
     path = tmp_path / "region/repositories" / APP / "_manifests/sha256" / stored.digest.encoded
@@ -130,7 +130,7 @@ async def test_what_is_no_file_is_no_manifest_and_is_replaced_by_the_next_push(
 
 
 @pytest.mark.parametrize("misplace", KINDS)
-async def test_what_is_no_file_is_no_tag_and_is_replaced_by_the_next_push(
+async def test_an_irregular_file_is_not_a_tag_and_is_replaced_by_the_next_push(
     store: DiskStore, stored: SampleImage, tmp_path: Path, misplace: Misplacing
 ) -> None:
     misplace(tmp_path / "region/repositories" / APP / "_tags/v1")
@@ -142,7 +142,7 @@ async def test_what_is_no_file_is_no_tag_and_is_replaced_by_the_next_push(
 
 
 @pytest.mark.parametrize("misplace", KINDS)
-async def test_what_is_no_file_is_made_again_from_the_referrer(
+async def test_an_irregular_file_is_replaced_by_the_referrer_entry(
     store: DiskStore, stored: SampleImage, tmp_path: Path, misplace: Misplacing
 ) -> None:
     signature = artifact(subject=stored.manifest)
@@ -154,9 +154,7 @@ async def test_what_is_no_file_is_made_again_from_the_referrer(
             assert [one.digest for one in await store.list_referrers(APP, stored.digest)] == [signature.digest]
 
 
-async def test_a_directory_that_holds_something_is_kept_beside_what_takes_its_place(
-    store: DiskStore, stored: SampleImage, tmp_path: Path
-) -> None:
+async def test_a_directory_with_content_is_moved_aside(store: DiskStore, stored: SampleImage, tmp_path: Path) -> None:
     path = tmp_path / "region/repositories" / APP / "_tags/v1"
     full_directory(path)
     await store.put_manifest(APP, stored.manifest, Tag("v1"))
@@ -164,7 +162,7 @@ async def test_a_directory_that_holds_something_is_kept_beside_what_takes_its_pl
     assert [tag async for tag in store.list_tags(APP)] == ["v1"]
 
 
-async def test_a_link_leads_to_no_file_elsewhere(store: DiskStore, stored: SampleImage, tmp_path: Path) -> None:
+async def test_symbolic_links_are_not_followed(store: DiskStore, stored: SampleImage, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(b"somebody's")
     mode = elsewhere.stat().st_mode
@@ -176,9 +174,7 @@ async def test_a_link_leads_to_no_file_elsewhere(store: DiskStore, stored: Sampl
     assert elsewhere.stat().st_mode == mode
 
 
-async def test_a_mark_that_was_set_by_mistake_is_taken_away_by_the_next_read(
-    store: DiskStore, stored: SampleImage, tmp_path: Path
-) -> None:
+async def test_the_next_read_removes_a_false_mark(store: DiskStore, stored: SampleImage, tmp_path: Path) -> None:
     files = [path for path in (tmp_path / "region").rglob("*") if path.is_file()]
     for path in files:
         path.chmod(path.stat().st_mode | stat.S_ISVTX)
@@ -190,10 +186,10 @@ async def test_a_mark_that_was_set_by_mistake_is_taken_away_by_the_next_read(
     assert store.repair.reported() == []
 
 
-async def test_damage_is_known_where_a_file_system_has_no_marks_and_is_read_once(
+async def test_damage_is_remembered_on_a_file_system_without_marks(
     store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as vfat, which takes the change of a mode and forgets it."""
+    """E.g. vfat, which accepts a change of the mode and forgets it."""
     monkeypatch.setattr(os, "fchmod", lambda *_: None)
     large = bytes(2 * 1024 * 1024)
     sample = image(large)
@@ -212,8 +208,6 @@ async def test_damage_is_known_where_a_file_system_has_no_marks_and_is_read_once
     assert await store.stat_blob(APP, digest) == len(large)
 
 
-async def test_a_manifest_that_a_tag_points_to_and_that_is_lost_is_found(
-    store: DiskStore, stored: SampleImage, tmp_path: Path
-) -> None:
+async def test_a_lost_manifest_of_a_tag_is_found(store: DiskStore, stored: SampleImage, tmp_path: Path) -> None:
     (tmp_path / "region/repositories" / APP / "_manifests/sha256" / stored.digest.encoded).unlink()
     assert await damages(store) == {"manifest"}

@@ -1,4 +1,4 @@
-"""When the bytes of an organization are counted again: before it is refused something, and no more often than that."""
+"""The bytes of an organization are counted again only before a refusal."""
 
 import asyncio
 from collections.abc import Callable, Set
@@ -18,7 +18,7 @@ NEVER = 3600.0
 
 
 class Allowed:
-    """Ten bytes for everyone."""
+    """A quota of ten bytes for every organization."""
 
     async def limits(self, namespace: str) -> Limits:
         return Limits(bytes=10)
@@ -29,7 +29,7 @@ class Allowed:
 
 @pytest.fixture
 async def limited(store: DiskStore) -> DiskStore:
-    """A store in which an organization has all of its ten bytes, counted a moment ago."""
+    """A store in which an organization has used its ten bytes, just counted."""
     store.quotas.source = Allowed()
     await write(store, b"1234567890")
     return store
@@ -37,7 +37,7 @@ async def limited(store: DiskStore) -> DiskStore:
 
 @pytest.fixture
 def counts(limited: DiskStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The organizations that were counted, in their order."""
+    """The organizations that were counted, in order."""
     counted: list[str] = []
     look: Callable[[str], Usage] = limited.quotas._measure
 
@@ -55,7 +55,7 @@ async def write(store: DiskStore, content: bytes) -> None:
 
 async def refused(store: DiskStore) -> None:
     async with asyncio.timeout(60):
-        with pytest.raises(QuotaExceeded, match="uses 10 B of its 10 B"):
+        with pytest.raises(QuotaExceeded, match="uses 10 B of 10 B"):
             await store.quotas.require(APP, 1)
 
 
@@ -73,7 +73,7 @@ async def test_the_first_refusal_is_counted_at_once_and_the_next_needs_no_count(
     assert counts == ["org"]
 
 
-async def test_further_counts_pause_by_what_the_last_one_took(
+async def test_the_pause_between_counts_depends_on_their_duration(
     limited: DiskStore, counts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pausing(monkeypatch, longest=NEVER, factor=9)
@@ -97,14 +97,14 @@ async def test_counts_are_not_repeated_within_the_pause(
         task.cancel()
 
 
-async def test_those_that_wait_share_a_count(limited: DiskStore, counts: list[str]) -> None:
+async def test_waiting_requests_share_a_count(limited: DiskStore, counts: list[str]) -> None:
     limited.quotas.freed()
     answers = await asyncio.gather(*(limited.quotas.require(APP, 1) for _ in range(50)), return_exceptions=True)
     assert {type(one) for one in answers} == {QuotaExceeded}
     assert counts == ["org"]
 
 
-async def test_room_that_was_made_is_found_at_once(limited: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_freed_space_is_available_at_once(limited: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     pausing(monkeypatch, longest=NEVER, factor=1e12)
     await limited.delete_repository(APP)
     async with asyncio.timeout(60):

@@ -1,4 +1,4 @@
-"""What a token was asked for, and what that is good for."""
+"""Scopes of tokens."""
 
 import pytest
 
@@ -18,19 +18,19 @@ APP = RepositoryName("org/app")
         ("registry:catalog:*", "registry", "catalog", {"*"}),
     ],
 )
-def test_a_scope_is_read(text: str, kind: str, name: str, actions: set[str]):
+def test_a_scope_is_parsed(text: str, kind: str, name: str, actions: set[str]):
     assert Scope.parse(text) == Scope(kind, name, frozenset(actions))
 
 
 @pytest.mark.parametrize(
     "text", ["", ":", "::", "repository", "repository:org/app", "repository::pull", ":a:pull", "a:b:"]
 )
-def test_what_is_no_scope_is_refused(text: str):
+def test_an_invalid_scope_is_refused(text: str):
     with pytest.raises(InvalidTokenRequest, match="scope must have the form type:name:action,action"):
         Scope.parse(text)
 
 
-def test_a_scope_is_written_in_one_way():
+def test_a_scope_has_one_text_form():
     assert str(Scope.parse("repository:org/app:push,fly,delete,pull,*")) == "repository:org/app:pull,push,delete,*,fly"
     assert str(Scope.of(APP, set(Action))) == "repository:org/app:pull,push,delete"
     assert Scope.parse(str(CATALOG)) == CATALOG
@@ -49,12 +49,12 @@ def test_a_scope_is_written_in_one_way():
         ("registry:other:*", None),
     ],
 )
-def test_of_a_scope_what_there_is_not_here_is_left_out(text: str, here: str | None):
+def test_the_unsupported_part_of_a_scope_is_dropped(text: str, here: str | None):
     found = Scope.parse(text).here()
     assert (found and str(found)) == here
 
 
-def test_a_scope_covers_less_of_the_same_only():
+def test_a_scope_covers_fewer_actions_of_the_same_resource():
     needed = Scope.of(APP, {Action.PUSH})
     for text in ("repository:org/app:push", "repository:org/app:pull,push", "repository:org/app:*"):
         assert Scope.parse(text).covers(needed)

@@ -1,4 +1,4 @@
-"""A growing file reaches the disk while it still grows, and is read as it is."""
+"""A growing file is synced while it grows; reads return its content."""
 
 import asyncio
 import errno
@@ -40,7 +40,7 @@ async def pieces(number: int) -> AsyncIterator[bytes]:
         yield bytes(CHUNK_BYTES)
 
 
-async def test_a_large_blob_is_synced_while_it_still_arrives(spool: Spool, monkeypatch: pytest.MonkeyPatch):
+async def test_a_large_blob_is_synced_while_it_is_received(spool: Spool, monkeypatch: pytest.MonkeyPatch):
     synced = threading.Event()
 
     def sync(path: Path) -> None:
@@ -69,7 +69,7 @@ async def test_a_small_blob_is_synced_once(spool: Spool, monkeypatch: pytest.Mon
     assert synced == [spool.path]
 
 
-async def test_nothing_builds_on_bytes_that_the_disk_has_lost(spool: Spool, monkeypatch: pytest.MonkeyPatch):
+async def test_a_file_with_lost_pages_is_deleted(spool: Spool, monkeypatch: pytest.MonkeyPatch):
     def lose(_: Path) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -81,7 +81,7 @@ async def test_nothing_builds_on_bytes_that_the_disk_has_lost(spool: Spool, monk
         await spool.size()
 
 
-async def test_work_that_can_be_left_out_takes_a_quarter_of_the_threads(threads: DiskThreads):
+async def test_optional_work_uses_at_most_a_quarter_of_the_threads(threads: DiskThreads):
     go_on = threading.Event()
     first = threads.submit_optional(go_on.wait, 10)
     try:
@@ -97,7 +97,7 @@ async def test_work_that_can_be_left_out_takes_a_quarter_of_the_threads(threads:
 
 
 @pytest.mark.parametrize("in_memory", ["all", "nothing", "every second piece", "a few bytes at a time"])
-async def test_a_file_is_read_as_it_is_wherever_it_has_to_be_waited_for(
+async def test_a_file_is_read_whole_from_cache_and_disk(
     tmp_path: Path, threads: DiskThreads, monkeypatch: pytest.MonkeyPatch, in_memory: str
 ):
     path = tmp_path / "blob"
@@ -118,7 +118,7 @@ async def test_a_file_is_read_as_it_is_wherever_it_has_to_be_waited_for(
         assert read == content[offset : None if length is None else offset + length]
 
 
-async def test_a_file_that_became_shorter_ends_where_it_does(tmp_path: Path, threads: DiskThreads):
+async def test_a_read_of_a_truncated_file_ends_early(tmp_path: Path, threads: DiskThreads):
     path = tmp_path / "blob"
     path.write_bytes(bytes(3 * CHUNK_BYTES))
     with path.open("rb") as file:
@@ -128,7 +128,7 @@ async def test_a_file_that_became_shorter_ends_where_it_does(tmp_path: Path, thr
         assert len(first) + sum([len(piece) async for piece in pieces]) <= 2 * CHUNK_BYTES
 
 
-async def test_nothing_reads_from_a_file_that_is_left(
+async def test_no_thread_reads_from_a_closed_file(
     tmp_path: Path, threads: DiskThreads, monkeypatch: pytest.MonkeyPatch
 ):
     path = tmp_path / "blob"

@@ -1,4 +1,4 @@
-"""What holds on the disk itself: crashes, garbage, races."""
+"""Storage on disk: crashes, garbage collection, races."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ async def repositories(store: DiskStore) -> list[str]:
     return [name async for name in store.list_repositories()]
 
 
-async def test_what_a_crash_left_half_written_is_never_seen(store: DiskStore, tmp_path: Path) -> None:
+async def test_unfinished_files_of_a_crash_are_invisible(store: DiskStore, tmp_path: Path) -> None:
     await push(store, APP, image(), Tag("v1"))
     draft = tmp_path / "region/temporary/half-written"
     draft.write_bytes(b"half a mani")
@@ -63,7 +63,7 @@ async def test_a_referrer_whose_manifest_was_never_written_is_not_listed(store: 
     assert await store.list_referrers(APP, subject.digest) == []
 
 
-async def test_garbage_collection_removes_the_entry_of_a_vanished_referrer(store: DiskStore, tmp_path: Path) -> None:
+async def test_garbage_collection_deletes_the_entry_of_a_lost_referrer(store: DiskStore, tmp_path: Path) -> None:
     subject = image(seed="subject")
     vanished, present = image(seed="vanished", subject=subject.manifest), image(seed="p", subject=subject.manifest)
     for sample in (subject, vanished, present):
@@ -85,7 +85,7 @@ async def test_a_failed_write_leaves_no_file(store: DiskStore, tmp_path: Path) -
     assert files(tmp_path / "region") == []
 
 
-async def test_garbage_collection_keeps_what_manifests_need(store: DiskStore, tmp_path: Path) -> None:
+async def test_garbage_collection_keeps_referenced_blobs(store: DiskStore, tmp_path: Path) -> None:
     sample = image(layer("needed"))
     await push(store, APP, sample, Tag("v1"))
     waste = layer("waste", 1000)
@@ -115,7 +115,7 @@ async def test_garbage_collection_spares_a_push_in_progress(store: DiskStore) ->
     assert await store.stat_blob(APP, blob(content).digest) == len(content)
 
 
-async def test_a_blob_that_was_asked_for_counts_as_fresh(store: DiskStore, tmp_path: Path) -> None:
+async def test_a_request_for_a_blob_restarts_its_grace_period(store: DiskStore, tmp_path: Path) -> None:
     content = layer("old")
     digest = blob(content).digest
     await store.write_blob(APP, blob(content), opening(content))
@@ -124,7 +124,7 @@ async def test_a_blob_that_was_asked_for_counts_as_fresh(store: DiskStore, tmp_p
     assert await store.collect_garbage(grace_seconds=3600) == 0
 
 
-async def test_bytes_count_as_freed_once_the_last_repository_lets_go(store: DiskStore) -> None:
+async def test_bytes_are_freed_with_the_last_repository(store: DiskStore) -> None:
     content = layer("shared")
     await store.write_blob(APP, blob(content), opening(content))
     await store.write_blob(OTHER, blob(content), opening(content), mount_from=APP)
@@ -160,7 +160,7 @@ async def test_an_emptied_repository_is_no_longer_listed(store: DiskStore, tmp_p
     assert list((tmp_path / "region/repositories").iterdir()) == []
 
 
-async def test_pushing_and_emptying_at_once_loses_nothing(store: DiskStore) -> None:
+async def test_concurrent_pushes_and_deletions_lose_no_blob(store: DiskStore) -> None:
     names = [RepositoryName(f"org/deep/{number}") for number in range(4)]
 
     async def churn(repository: RepositoryName) -> None:
@@ -174,7 +174,7 @@ async def test_pushing_and_emptying_at_once_loses_nothing(store: DiskStore) -> N
     assert await repositories(store) == []
 
 
-async def test_of_several_images_that_are_put_under_a_free_tag_at_once_the_first_one_stays(store: DiskStore) -> None:
+async def test_of_concurrent_writes_without_override_the_first_one_wins(store: DiskStore) -> None:
     samples = [image(seed=str(number)) for number in range(8)]
     for sample in samples:
         await push(store, APP, sample)
@@ -189,7 +189,7 @@ async def test_of_several_images_that_are_put_under_a_free_tag_at_once_the_first
     assert (await store.get_manifest(APP, Tag("v1"))).digest == winner.digest
 
 
-async def test_one_blob_pushed_and_deleted_across_repositories_stays_whole(store: DiskStore) -> None:
+async def test_concurrent_pushes_and_deletions_of_a_blob_keep_it_whole(store: DiskStore) -> None:
     content = layer("shared", 10_000)
 
     async def churn(repository: RepositoryName) -> None:
@@ -201,7 +201,7 @@ async def test_one_blob_pushed_and_deleted_across_repositories_stays_whole(store
     await asyncio.gather(*(churn(RepositoryName(f"org/r{number}")) for number in range(4)))
 
 
-async def test_a_tag_tells_when_it_was_written(store: DiskStore) -> None:
+async def test_a_tag_has_the_time_of_its_last_write(store: DiskStore) -> None:
     before = time.time()
     await push(store, APP, image(), Tag("v1"))
     (record,) = await store.describe_tags(APP)

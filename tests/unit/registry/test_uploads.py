@@ -1,4 +1,4 @@
-"""What a client sees of uploads: whole, streamed, in chunks, resumed, mounted, cancelled."""
+"""Uploads over HTTP: whole, streamed, chunked, resumed, mounted, cancelled."""
 
 import asyncio
 import io
@@ -40,7 +40,7 @@ async def status(registry: Registry, location: str) -> tuple[int, str | None]:
 
 
 def stored(registry: Registry) -> int:
-    """Bytes of all files of the registry; an upload's are written in pieces."""
+    """Return the size of all files of the registry; uploads are written in chunks."""
     total = 0
     for path in registry.root.rglob("*"):
         with suppress(FileNotFoundError):
@@ -48,7 +48,7 @@ def stored(registry: Registry) -> int:
     return total
 
 
-async def test_a_session_takes_the_whole_blob_in_one_put(registry: Registry) -> None:
+async def test_an_upload_accepts_the_whole_blob_in_one_put(registry: Registry) -> None:
     location = await registry.start_upload()
     assert (await put(registry, location, Digest.of(CONTENT), CONTENT))[0] == 201
     assert (await registry.get(f"/v2/org/app/blobs/{Digest.of(CONTENT)}"))[1] == CONTENT
@@ -75,7 +75,7 @@ async def test_chunks_in_order_make_a_blob(registry: Registry) -> None:
     assert (await put(registry, location, Digest.of(b"abcdef"), b"f", **{"Content-Range": "5-5"}))[0] == 201
 
 
-async def test_a_chunk_out_of_order_is_refused_and_tells_where_the_upload_stands(registry: Registry) -> None:
+async def test_a_chunk_out_of_order_is_refused_with_the_received_range(registry: Registry) -> None:
     location = await registry.start_upload()
     await patch(registry, location, b"abc", "0-2")
     response = await patch(registry, location, b"zz", "7-8")
@@ -83,7 +83,7 @@ async def test_a_chunk_out_of_order_is_refused_and_tells_where_the_upload_stands
     assert await status(registry, location) == (204, "0-2")
 
 
-async def test_a_chunk_of_another_length_than_its_range_is_not_kept(registry: Registry) -> None:
+async def test_a_chunk_whose_length_differs_from_its_range_is_discarded(registry: Registry) -> None:
     async def stream() -> AsyncIterator[bytes]:
         yield b"too long"
 
@@ -97,12 +97,12 @@ async def test_a_chunk_of_another_length_than_its_range_is_not_kept(registry: Re
     assert (await put(registry, location, Digest.of(b"abcd"), b"d"))[0] == 201
 
 
-async def test_an_unreadable_content_range_is_refused(registry: Registry) -> None:
+async def test_an_invalid_content_range_is_refused(registry: Registry) -> None:
     location = await registry.start_upload()
     assert (await patch(registry, location, b"abc", "first-third")).status == 400
 
 
-async def test_wrong_bytes_are_refused_and_leave_nothing(registry: Registry) -> None:
+async def test_wrong_content_is_refused_and_deleted(registry: Registry) -> None:
     location = await registry.start_upload()
     code, body = await put(registry, location, Digest.of(b"right"), b"wrong")
     assert (code, b"DIGEST_INVALID" in body) == (400, True)
@@ -111,7 +111,7 @@ async def test_wrong_bytes_are_refused_and_leave_nothing(registry: Registry) -> 
     assert not [path for path in registry.root.rglob("*") if path.is_file()]
 
 
-async def test_an_upload_ends_only_with_a_digest(registry: Registry) -> None:
+async def test_an_upload_cannot_be_finished_without_a_digest(registry: Registry) -> None:
     location = await registry.start_upload()
     async with registry.http.put(location, data=b"x") as response:
         assert response.status == 400
@@ -129,7 +129,7 @@ async def test_a_cancelled_upload_is_unknown(registry: Registry) -> None:
         assert "BLOB_UPLOAD_UNKNOWN" in await response.text()
 
 
-async def test_an_upload_that_is_cancelled_while_it_receives_ends_as_unknown(registry: Registry) -> None:
+async def test_an_upload_cancelled_while_receiving_becomes_unknown(registry: Registry) -> None:
     location = await registry.start_upload()
     cancelled = asyncio.Event()
 
@@ -150,7 +150,7 @@ async def test_an_upload_that_is_cancelled_while_it_receives_ends_as_unknown(reg
 
 
 @pytest.mark.parametrize("identifier", ["nope", "..", "0" * 32])
-async def test_an_upload_that_never_was_is_unknown(registry: Registry, identifier: str) -> None:
+async def test_an_upload_that_was_never_started_is_unknown(registry: Registry, identifier: str) -> None:
     with pytest.raises(Exception, match="upload"):
         await registry.store.uploads.size(RepositoryName("org/app"), identifier)
 
@@ -160,7 +160,7 @@ async def test_an_upload_belongs_to_its_repository(registry: Registry) -> None:
     assert (await status(registry, location.replace("org/app", "org/other")))[0] == 404
 
 
-async def test_an_upload_goes_on_after_the_store_was_opened_anew(registry: Registry) -> None:
+async def test_an_upload_continues_after_the_store_is_reopened(registry: Registry) -> None:
     location = await registry.start_upload()
     await patch(registry, location, CONTENT[:1_500_000])
     again = await DiskStore.open(registry.root)
@@ -175,7 +175,7 @@ async def test_an_upload_goes_on_after_the_store_was_opened_anew(registry: Regis
     await again.close()
 
 
-async def test_an_interrupted_upload_keeps_what_came_and_can_be_resumed(registry: Registry) -> None:
+async def test_an_interrupted_upload_keeps_its_content_and_can_be_resumed(registry: Registry) -> None:
     location = await registry.start_upload()
     host, port = registry.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
@@ -188,7 +188,7 @@ async def test_an_interrupted_upload_keeps_what_came_and_can_be_resumed(registry
     code, kept = await status(registry, location)
     assert (code, kept is not None) == (204, True)
     received = int(str(kept).removeprefix("0-")) + 1
-    # What the server had not read when the connection ended may be lost.
+    # Data that the server had not read when the connection ended may be lost.
     assert CHUNK_BYTES <= received <= 1_200_000
     response = await patch(registry, location, CONTENT[received:], f"{received}-{len(CONTENT) - 1}")
     assert response.status == 202
@@ -224,7 +224,7 @@ async def test_a_mounted_blob_is_the_same_file(registry: Registry) -> None:
     assert pooled.stat().st_nlink == 3
 
 
-async def test_what_cannot_be_mounted_becomes_an_upload(registry: Registry) -> None:
+async def test_a_failed_mount_becomes_an_upload(registry: Registry) -> None:
     digest = await registry.push_blob(b"shared", "org/app")
     assert await mount(registry, digest, None) == 202
     assert await mount(registry, digest, "org/absent") == 202
@@ -232,7 +232,7 @@ async def test_what_cannot_be_mounted_becomes_an_upload(registry: Registry) -> N
     assert await mount(registry, Digest.of(b"absent"), "org/app") == 202
 
 
-async def test_a_mount_from_where_one_may_not_pull_becomes_an_upload(registry: Registry) -> None:
+async def test_an_unauthorized_mount_becomes_an_upload(registry: Registry) -> None:
     digest = await registry.push_blob(b"shared", "org/app")
     registry.authorizer.denied.add((Action.PULL, "org/app"))
     assert await mount(registry, digest, "org/app") == 202
@@ -240,7 +240,7 @@ async def test_a_mount_from_where_one_may_not_pull_becomes_an_upload(registry: R
     assert (await registry.get(f"/v2/org/target/blobs/{digest}"))[0].status == 404
 
 
-async def test_two_clients_that_push_one_blob_share_one_file(registry: Registry) -> None:
+async def test_concurrent_pushes_of_a_blob_share_one_file(registry: Registry) -> None:
     digests = await asyncio.gather(*(registry.push_blob(CONTENT, f"org/app{number}") for number in range(8)))
     pooled = registry.root / "blobs" / "sha256" / digests[0].encoded[:2] / digests[0].encoded
     assert pooled.stat().st_nlink == 9

@@ -14,7 +14,7 @@ from tagferry.registry.storage.threads import DISK_FAILED, DiskFailed, DiskReadO
 
 _REMEMBERED = 64
 _FRESH_SECONDS = 1.0
-"""How long a result is reused, since each check writes to the disk."""
+"""The time for which a result is reused, since each check writes to the disk."""
 
 
 class DirectoryFaults:

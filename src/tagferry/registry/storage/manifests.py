@@ -272,8 +272,8 @@ class ManifestFiles:
                     left -= index.size
                     below |= _indexes(index)
                 if left < 0 or len(seen) >= bounds.IMAGE_MANIFESTS:
-                    most = f"{bounds.IMAGE_MANIFESTS} indexes of {bounds.NESTED_INDEX_BYTES} bytes together"
-                    raise Invalid("manifests", f"must not lead to more than {most}")
+                    most = f"{bounds.IMAGE_MANIFESTS} nested indexes with {bounds.NESTED_INDEX_BYTES} bytes in total"
+                    raise Invalid("manifests", f"must not contain more than {most}")
                 seen.add(digest)
             level = below
         if level:

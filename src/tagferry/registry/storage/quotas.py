@@ -31,7 +31,7 @@ tenth of the time, and small organizations wait for milliseconds."""
 _LONGEST_PAUSE = 1.0
 """The longest pause, in seconds."""
 _RECORDED_SECONDS = 5.0
-"""How long the number of recorded repositories is reused while an organization is well below its limit."""
+"""The time for which the number of recorded repositories is reused while an organization is well below its limit."""
 _MARGIN = 0.9
 """The fraction of the limit that counts as well below it."""
 _ALWAYS_EXACT = 100

@@ -23,25 +23,25 @@ class MountHistory:
         self._refused_until: dict[RepositoryName, float] = {}
         self._faults: dict[RepositoryName, int] = {}
 
-    def may_succeed(self, origin: RepositoryName) -> bool:
+    def may_succeed(self, repository: RepositoryName) -> bool:
         """Return whether a mount from this repository may succeed."""
-        return self._clock() >= self._refused_until.get(origin, 0.0)
+        return self._clock() >= self._refused_until.get(repository, 0.0)
 
-    def record_success(self, origin: RepositoryName) -> None:
+    def record_success(self, repository: RepositoryName) -> None:
         """Record that the registry handled a mount from this repository as specified."""
-        self._refused_until.pop(origin, None)
-        self._faults.pop(origin, None)
+        self._refused_until.pop(repository, None)
+        self._faults.pop(repository, None)
 
-    def record_refusal(self, origin: RepositoryName) -> None:
+    def record_refusal(self, repository: RepositoryName) -> None:
         """Record that the registry refused a mount from this repository, which does not concern others."""
         if len(self._refused_until) >= _MAX_REPOSITORIES:
             self._refused_until.clear()
-        self._refused_until[origin] = self._clock() + REFUSED_SECONDS
+        self._refused_until[repository] = self._clock() + REFUSED_SECONDS
 
-    def record_fault(self, origin: RepositoryName) -> None:
+    def record_fault(self, repository: RepositoryName) -> None:
         """Record a temporary failure of a mount from this repository; several in a row count as a refusal."""
         if len(self._faults) >= _MAX_REPOSITORIES:
             self._faults.clear()
-        self._faults[origin] = self._faults.get(origin, 0) + 1
-        if self._faults[origin] >= _MAX_FAULTS:
-            self.record_refusal(origin)
+        self._faults[repository] = self._faults.get(repository, 0) + 1
+        if self._faults[repository] >= _MAX_FAULTS:
+            self.record_refusal(repository)

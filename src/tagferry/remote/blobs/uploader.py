@@ -7,7 +7,7 @@ Some registries open a session for every mount. So large blobs are looked up by 
 a mount of it shows how this registry behaves. Registries that do not mount are always asked by HEAD.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from tagferry.errors import Corrupt, Invalid, TagferryError, TooLarge, Unavailable
@@ -34,6 +34,24 @@ _MIN_PART = 64 * 1024
 _REFUSED_MOUNT = frozenset(range(400, 500)) - {401, 403, 408, 429}
 
 
+@dataclass(slots=True, kw_only=True)
+class _Registry:
+    """The state that all uploads to one registry share.
+
+    Attributes:
+        is_probing_self_mount: whether an upload is finding out if mounts of a repository from itself are conclusive.
+    """
+
+    transport: Transport
+    learned: LearnedCapabilities
+    sizes: BlobSizes
+    checkpoints: UploadCheckpointStore | None
+    digest_check: DigestCheck
+    stagger: UploadStagger = field(default_factory=UploadStagger)
+    mounts: MountHistory = field(default_factory=MountHistory)
+    is_probing_self_mount: bool = False
+
+
 class Uploader:
     """Writes blobs to one registry in the ways that it supports."""
 
@@ -44,14 +62,13 @@ class Uploader:
         sizes: BlobSizes,
         checkpoints: UploadCheckpointStore | None = None,
     ) -> None:
-        self._transport = transport
-        self._learned = learned
-        self._sizes = sizes
-        self._checkpoints = checkpoints
-        self._stagger = UploadStagger()
-        self._digest_check = DigestCheck(transport, learned)
-        self._mounts = MountHistory()
-        self._is_probing_self_mount = False
+        self._registry = _Registry(
+            transport=transport,
+            learned=learned,
+            sizes=sizes,
+            checkpoints=checkpoints,
+            digest_check=DigestCheck(transport, learned),
+        )
 
     async def write(
         self,
@@ -63,28 +80,56 @@ class Uploader:
         force: bool,
     ) -> BlobOutcome:
         """See `ImageStore.write_blob`; a temporary fault restarts the upload, including its source."""
-        if mount_from == repository:
-            mount_from = None
-        checkpoint = UploadCheckpoint(self._checkpoints, repository, descriptor, self._transport.is_own)
+        upload = _BlobUpload(self._registry, repository, descriptor, source, force=force)
+        return await upload.run(mount_from if mount_from != repository else None)
+
+
+class _BlobUpload:
+    """The upload of one blob to a repository, over one or more sessions.
+
+    Args:
+        registry: the registry.
+        repository: the target repository.
+        descriptor: the blob.
+        source: opens its content.
+        force: upload the blob even if the registry reports that it exists.
+    """
+
+    def __init__(
+        self,
+        registry: _Registry,
+        repository: RepositoryName,
+        descriptor: Descriptor,
+        source: OpenBlob,
+        *,
+        force: bool,
+    ) -> None:
+        self._registry = registry
+        self._transport, self._learned, self._mounts = registry.transport, registry.learned, registry.mounts
+        self._repository = repository
+        self._descriptor = descriptor
+        self._digest = descriptor.digest
+        self._source = source
+        self._force = force
+        self._checkpoint = UploadCheckpoint(registry.checkpoints, repository, descriptor, registry.transport.is_own)
         # The content of a blob that the registry has lost before is verified here.
-        digest_check = None if force else self._digest_check
+        self._digest_check = None if force else registry.digest_check
+
+    async def run(self, mount_from: RepositoryName | None) -> BlobOutcome:
+        """Find, mount or upload the blob."""
         with self._transport.retry.operation() as attempts:
             may_resume = True
             while True:
-                begun = (
-                    await self._open_session(repository)
-                    if force
-                    else await self._begin(repository, descriptor, mount_from, checkpoint)
-                )
+                begun = await self._open_session() if self._force else await self._begin(mount_from)
                 if isinstance(begun, BlobOutcome):
                     return begun
                 if may_resume:
-                    begun = await self._resumable_session(repository, descriptor, checkpoint, begun)
+                    begun = await self._resumable_session(begun)
                 try:
-                    await self._send(repository, descriptor, source, begun, checkpoint, digest_check)
+                    await self._send(begun)
                     break
                 except Unavailable as failure:
-                    if failure.retry_after is None and await self._was_stored(repository, descriptor):
+                    if failure.retry_after is None and await self._was_stored():
                         return BlobOutcome.UPLOADED
                     await attempts.pause(failure)
                 except TagferryError:
@@ -92,87 +137,75 @@ class Uploader:
                         raise
                     # The content from an earlier process may be wrong; a session of our own shows whether it is.
                     may_resume = False
-        await self._probe_self_mount(repository, descriptor)
+        await self._probe_self_mount()
         return BlobOutcome.UPLOADED
 
-    async def _resumable_session(
-        self, repository: RepositoryName, descriptor: Descriptor, checkpoint: UploadCheckpoint, fresh: Session
-    ) -> Session:
+    async def _resumable_session(self, fresh: Session) -> Session:
         """Return the session of an earlier attempt if it holds a part of this blob; otherwise the fresh one."""
-        location = await checkpoint.load()
+        location = await self._checkpoint.load()
         if location is None:
             return fresh
-        left = replace(fresh, location=location)
-        resumable = await Upload(self._transport, repository, descriptor, left, checkpoint).resumable()
+        resumable = await self._upload_to(replace(fresh, location=location)).resumable()
         if resumable is None:
-            await checkpoint.clear()
+            await self._checkpoint.clear()
             return fresh
-        await Upload(self._transport, repository, descriptor, fresh, checkpoint).cancel()
+        await self._upload_to(fresh).cancel()
         return resumable
 
-    async def _begin(
-        self,
-        repository: RepositoryName,
-        descriptor: Descriptor,
-        mount_from: RepositoryName | None,
-        checkpoint: UploadCheckpoint,
-    ) -> BlobOutcome | Session:
+    async def _begin(self, mount_from: RepositoryName | None) -> BlobOutcome | Session:
         """Find the blob in the repository, mount it, or open a session; a mount may fail in any way."""
-        digest = descriptor.digest
         if mount_from is not None and self._mounts.may_succeed(mount_from):
-            mounted = await self._mount(repository, digest, mount_from)
+            mounted = await self._mount(mount_from)
             if isinstance(mounted, BlobOutcome):
                 return mounted
             # A failed mount from another repository does not show whether the blob exists here.
             if mounted is not None:
-                if not await self._exists(repository, digest):
+                if not await self._exists():
                     return mounted
-                await Upload(self._transport, repository, descriptor, mounted, checkpoint).cancel()
+                await self._upload_to(mounted).cancel()
                 return BlobOutcome.PRESENT
-        if await self._can_self_mount(descriptor) and self._mounts.may_succeed(repository):
-            mounted = await self._mount(repository, digest, repository)
+        if await self._can_self_mount() and self._mounts.may_succeed(self._repository):
+            mounted = await self._mount(self._repository)
             if isinstance(mounted, BlobOutcome):
                 await self._learned.learn(mounts_from_itself=True)
                 return BlobOutcome.PRESENT
             if mounted is not None:
                 return mounted
-            begun = await self._open_unless_exists(repository, digest)
-            if not self._mounts.may_succeed(repository):
+            begun = await self._open_unless_exists()
+            if not self._mounts.may_succeed(self._repository):
                 await self._learned.learn(mounts_from_itself=False)
             return begun
-        begun = await self._open_unless_exists(repository, digest)
+        begun = await self._open_unless_exists()
         if begun is BlobOutcome.PRESENT and mount_from is None:
-            await self._probe_self_mount(repository, descriptor)
+            await self._probe_self_mount()
         return begun
 
-    async def _mount(
-        self, repository: RepositoryName, digest: Digest, origin: RepositoryName
-    ) -> BlobOutcome | Session | None:
+    async def _mount(self, mount_from: RepositoryName) -> BlobOutcome | Session | None:
         """Request a mount: return its success, the session opened instead, or None if there is neither."""
-        call = _mount_call(repository, digest, origin)
+        call = _mount_call(self._repository, self._digest, mount_from)
         try:
             answer = await self._fetch_mount(call)
             if answer.status == 202:
                 session = Session.opened(self._transport, call, answer)
-                self._mounts.record_success(origin)
+                self._mounts.record_success(mount_from)
                 return session
         except RateLimited:
             raise
         except Unavailable as failure:
-            self._mounts.record_fault(origin)
+            self._mounts.record_fault(mount_from)
             await self._learned.mark_unavailable(MOUNT, str(failure))
             return None
         except TagferryError as refusal:
-            self._mounts.record_refusal(origin)
+            self._mounts.record_refusal(mount_from)
             await self._learned.mark_unavailable(MOUNT, str(refusal))
             return None
-        if answer.status == 201 and answer.digest in (None, digest):
-            self._mounts.record_success(origin)
+        if answer.status == 201 and answer.digest in (None, self._digest):
+            self._mounts.record_success(mount_from)
             await self._learned.mark_available(MOUNT)
             return BlobOutcome.MOUNTED
         # Some registries return 404 if only this blob does not exist.
-        if answer.status != 404 or origin == repository:
-            self._mounts.record_refusal(origin)
+        if answer.status != 404 or mount_from == self._repository:
+            self._mounts.record_refusal(mount_from)
         return None
 
     async def _fetch_mount(self, call: Call) -> Answer:
@@ -184,99 +217,75 @@ class Uploader:
                 except RateLimited as refusal:
                     await attempts.pause(refusal)
 
-    async def _can_self_mount(self, descriptor: Descriptor) -> bool:
+    async def _can_self_mount(self) -> bool:
         """Return whether a mount of the blob from the repository itself is conclusive."""
         known = (await self._learned.known()).mounts_from_itself
-        return descriptor.size < _HEAD_FIRST_SIZE if known is None else known
+        return self._descriptor.size < _HEAD_FIRST_SIZE if known is None else known
 
-    async def _probe_self_mount(self, repository: RepositoryName, descriptor: Descriptor) -> None:
+    async def _probe_self_mount(self) -> None:
         """Mount an existing blob from its own repository, if it is unknown whether the registry supports that."""
-        digest = descriptor.digest
         known = (await self._learned.known()).mounts_from_itself
-        if known is not None or descriptor.size < _HEAD_FIRST_SIZE or self._is_probing_self_mount:
+        if known is not None or self._descriptor.size < _HEAD_FIRST_SIZE or self._registry.is_probing_self_mount:
             return
-        self._is_probing_self_mount = True
+        self._registry.is_probing_self_mount = True
         try:
-            call = _mount_call(repository, digest, repository)
+            call = _mount_call(self._repository, self._digest, self._repository)
             answer = await self._transport.fetch(call, once=True)
             await self._learned.learn(mounts_from_itself=answer.status == 201)
             if answer.status == 202:
                 location = Session.opened(self._transport, call, answer).location
-                task = f"cancel the upload of blob {digest} in {repository}"
-                await cancel(self._transport, repository, location, task=task)
+                task = f"cancel the upload of blob {self._digest} in {self._repository}"
+                await cancel(self._transport, self._repository, location, task=task)
         except TagferryError:
             # The blob exists; the next one will show how the registry behaves.
             return
         finally:
-            self._is_probing_self_mount = False
+            self._registry.is_probing_self_mount = False
 
-    async def _open_unless_exists(self, repository: RepositoryName, digest: Digest) -> BlobOutcome | Session:
-        if await self._exists(repository, digest):
-            return BlobOutcome.PRESENT
-        return await self._open_session(repository)
+    async def _open_unless_exists(self) -> BlobOutcome | Session:
+        return BlobOutcome.PRESENT if await self._exists() else await self._open_session()
 
-    async def _exists(self, repository: RepositoryName, digest: Digest) -> bool:
-        return await self._sizes.exists(repository, digest, scope=push_scope(repository))
+    async def _exists(self) -> bool:
+        return await self._registry.sizes.exists(self._repository, self._digest, scope=push_scope(self._repository))
 
-    async def _was_stored(self, repository: RepositoryName, descriptor: Descriptor) -> bool:
-        """Return whether a blob exists after an upload whose response may have been lost; asked once."""
+    async def _was_stored(self) -> bool:
+        """Return whether the blob exists after an upload whose response may have been lost; asked once."""
+        scope = push_scope(self._repository)
         try:
-            size = await self._sizes.size(repository, descriptor.digest, scope=push_scope(repository), once=True)
+            size = await self._registry.sizes.size(self._repository, self._digest, scope=scope, once=True)
         except TagferryError:
             return False
-        return size == descriptor.size
+        return size == self._descriptor.size
 
-    async def _open_session(self, repository: RepositoryName) -> Session:
-        call = open_call(repository)
+    async def _open_session(self) -> Session:
+        call = open_call(self._repository)
         return Session.opened(self._transport, call, await self._transport.fetch(call))
 
-    async def _send(
-        self,
-        repository: RepositoryName,
-        descriptor: Descriptor,
-        source: OpenBlob,
-        session: Session,
-        checkpoint: UploadCheckpoint,
-        digest_check: DigestCheck | None,
-    ) -> None:
-        limit = (await self._learned.known()).whole_limit
-        if limit is None or descriptor.size < limit:
-            if await self._send_whole(repository, descriptor, source, session, checkpoint, digest_check):
-                return
-            session = await self._open_session(repository)
-            limit = (await self._learned.known()).whole_limit or descriptor.size
-            await self._learned.learn(whole_limit=min(descriptor.size, limit))
-        await self._send_parts(repository, descriptor, source, session, checkpoint)
+    def _upload_to(self, session: Session, digest_check: DigestCheck | None = None) -> Upload:
+        return Upload(self._transport, self._repository, self._descriptor, session, self._checkpoint, digest_check)
 
-    async def _send_whole(
-        self,
-        repository: RepositoryName,
-        descriptor: Descriptor,
-        source: OpenBlob,
-        session: Session,
-        checkpoint: UploadCheckpoint,
-        digest_check: DigestCheck | None,
-    ) -> bool:
+    async def _send(self, session: Session) -> None:
+        size, limit = self._descriptor.size, (await self._learned.known()).whole_limit
+        if limit is None or size < limit:
+            if await self._send_whole(session):
+                return
+            session = await self._open_session()
+            limit = (await self._learned.known()).whole_limit or size
+            await self._learned.learn(whole_limit=min(size, limit))
+        await self._send_parts(session)
+
+    async def _send_whole(self, session: Session) -> bool:
         """Send the whole blob; if it was not verified here and is refused, send it once more and verify it."""
-        upload = Upload(self._transport, repository, descriptor, session, checkpoint, digest_check)
+        upload = self._upload_to(session, self._digest_check)
         try:
-            return await upload.send_whole(source, self._stagger)
+            return await upload.send_whole(self._source, self._registry.stagger)
         except (Corrupt, Invalid):
             if not upload.is_unverified:
                 raise
-        session = await self._open_session(repository)
-        return await Upload(self._transport, repository, descriptor, session, checkpoint).send_whole(
-            source, self._stagger
-        )
+        verified = self._upload_to(await self._open_session())
+        return await verified.send_whole(self._source, self._registry.stagger)
 
-    async def _send_parts(
-        self,
-        repository: RepositoryName,
-        descriptor: Descriptor,
-        source: OpenBlob,
-        session: Session,
-        checkpoint: UploadCheckpoint,
-    ) -> None:
+    async def _send_parts(self, session: Session) -> None:
         """Send the blob in parts; parts that are too large are halved, each time in a new session."""
         known = await self._learned.known()
         chunk_size = self._transport.endpoint.chunk_size
@@ -286,24 +295,24 @@ class Uploader:
         step = max(min(chunk_size, known.part_limit or chunk_size), shortest)
         while True:
             try:
-                await Upload(self._transport, repository, descriptor, session, checkpoint).send_parts(source, step)
+                await self._upload_to(session).send_parts(self._source, step)
                 break
             except TooLarge:
-                sent = min(step, descriptor.size)
+                sent = min(step, self._descriptor.size)
                 if sent <= (shortest or _MIN_PART):
                     raise
                 step = max(sent // 2, shortest or _MIN_PART)
-                session = await self._open_session(repository)
+                session = await self._open_session()
         if step < max(chunk_size, shortest):
             await self._learned.learn(part_limit=step)
 
 
-def _mount_call(repository: RepositoryName, digest: Digest, origin: RepositoryName) -> Call:
-    others = (f"repository:{origin}:pull",) if origin != repository else ()
+def _mount_call(repository: RepositoryName, digest: Digest, mount_from: RepositoryName) -> Call:
+    others = (f"repository:{mount_from}:pull",) if mount_from != repository else ()
     return Call(
         method="POST",
         task=f"mount blob {digest} in {repository}",
-        url=f"/v2/{repository}/blobs/uploads/?mount={quote(digest, safe='')}&from={quote(origin, safe='')}",
+        url=f"/v2/{repository}/blobs/uploads/?mount={quote(digest, safe='')}&from={quote(mount_from, safe='')}",
         scopes=(push_scope(repository), *others),
         accept=_REFUSED_MOUNT | {201, 202},
     )

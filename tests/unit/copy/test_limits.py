@@ -19,7 +19,7 @@ async def test_a_copy_that_takes_too_long_is_given_up_and_leaves_no_tag(source: 
     await push(source, APP, LARGE, V1)
     source.reading.clear()
 
-    with pytest.raises(Expired, match=r"v1 was given up after 0\.05 s"):
+    with pytest.raises(Expired, match=r"v1 exceeded its time limit of 0\.05 s"):
         await CopyEngine(Limits(tag_seconds=0.05)).copy(route(source, target), V1, override=False)
 
     assert await target.tag(COPY, V1) is None

@@ -1,6 +1,7 @@
 """The composition root: the only place that builds objects."""
 
 from tagferry.app.accounts import ADMIN, DEFAULT_DOMAIN, Accounts, FirstAdmin, ensure_admin, open_accounts
+from tagferry.app.backend import Backend, open_backend
 from tagferry.app.http import App, open_app
 from tagferry.app.regions import open_regions
 
@@ -9,9 +10,11 @@ __all__ = [
     "DEFAULT_DOMAIN",
     "Accounts",
     "App",
+    "Backend",
     "FirstAdmin",
     "ensure_admin",
     "open_accounts",
     "open_app",
+    "open_backend",
     "open_regions",
 ]

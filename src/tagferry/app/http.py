@@ -1,7 +1,7 @@
 """Build the application: an HTTP application for each served region, and all services behind it."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -12,24 +12,19 @@ from tagferry.accounts.authenticate import Authenticator
 from tagferry.accounts.downloads import Downloads
 from tagferry.accounts.grants import Grants
 from tagferry.accounts.lockout import Lockout
-from tagferry.accounts.quotas import OrganizationQuotas
-from tagferry.accounts.repositories import Repositories
 from tagferry.accounts.shares import Shares
 from tagferry.accounts.signatures import UsedSignatures, open_signatures
 from tagferry.accounts.tokens import Tokens
-from tagferry.app.accounts import Accounts, open_accounts
-from tagferry.app.background import AutomationComponents, open_automation
-from tagferry.app.sync import SyncComponents, open_sync
+from tagferry.app.accounts import Accounts
+from tagferry.app.backend import Backend, open_backend
 from tagferry.automation.watch.watcher import TagWatcher
 from tagferry.db.tables import OrganizationPermissionRow, RepositoryPermissionRow
 from tagferry.names import Digest, RegionId, RepositoryName, Tag
 from tagferry.oci.model import Manifest
-from tagferry.quotas import Limits
 from tagferry.regions import Region
 from tagferry.registry.api.app import RegistryApp
 from tagferry.registry.storage.store import DiskStore
 from tagferry.settings import RegionSettings, Settings
-from tagferry.sync.jobs.cleanup import JobCleanup
 from tagferry.sync.jobs.worker import Worker
 from tagferry.web.authorizer import AccountsAuthorizer
 from tagferry.web.context import Services
@@ -61,47 +56,27 @@ async def open_app(settings: Settings, *, slots: int | None = None) -> AsyncIter
     Raises:
         Unavailable: the database cannot be used, or another process has exclusive use of it.
     """
-    async with AsyncExitStack() as stack:
-        accounts = await stack.enter_async_context(open_accounts(settings))
-        repositories = Repositories(accounts.database, on_delete=JobCleanup(accounts.bus).detach_repository)
-        downloads = Downloads(accounts.database)
-        stack.push_async_callback(downloads.close)
-        sync = await stack.enter_async_context(open_sync(settings, accounts, slots=slots))
-        for region in sync.regions:
-            if isinstance(region.store, DiskStore):
-                region.store.quotas.source = _Allowances(accounts.quotas, region.id)
-        automation = await stack.enter_async_context(open_automation(settings, accounts, repositories, sync))
-        signatures = await stack.enter_async_context(open_signatures(accounts.database, accounts.supervisor))
-        services = _services(settings, accounts, signatures, repositories, downloads, sync, automation)
-        listeners = [
-            _listener(sync.regions[name], region, services) for name, region in settings.served_regions.items()
-        ]
-        yield App(accounts=accounts, services=services, worker=sync.worker, listeners=tuple(listeners))
+    async with open_backend(settings, slots=slots) as backend:
+        downloads = Downloads(backend.accounts.database)
+        try:
+            async with open_signatures(backend.accounts.database, backend.accounts.supervisor) as signatures:
+                services = _services(settings, backend, signatures, downloads)
+                regions = backend.sync.regions
+                listeners = [
+                    _listener(regions[name], region, services) for name, region in settings.served_regions.items()
+                ]
+                yield App(
+                    accounts=backend.accounts,
+                    services=services,
+                    worker=backend.sync.worker,
+                    listeners=tuple(listeners),
+                )
+        finally:
+            await downloads.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Allowances:
-    """The quotas of a region's organizations, for its embedded registry."""
-
-    quotas: OrganizationQuotas
-    region: RegionId
-
-    async def limits(self, namespace: str) -> Limits:
-        return await self.quotas.limits(self.region, namespace)
-
-    async def recorded(self, namespace: str) -> set[str]:
-        return await self.quotas.recorded(self.region, namespace)
-
-
-def _services(
-    settings: Settings,
-    accounts: Accounts,
-    signatures: UsedSignatures,
-    repositories: Repositories,
-    downloads: Downloads,
-    sync: SyncComponents,
-    automation: AutomationComponents,
-) -> Services:
+def _services(settings: Settings, backend: Backend, signatures: UsedSignatures, downloads: Downloads) -> Services:
+    accounts, sync, automation = backend.accounts, backend.sync, backend.automation
     database = accounts.database
     tokens = Tokens(database, lifetime=timedelta(hours=settings.limits.token_hours))
     lockout = Lockout(attempts=settings.limits.failed_attempts, seconds=settings.limits.lock_seconds)
@@ -115,7 +90,7 @@ def _services(
         users=accounts.users,
         keys=accounts.keys,
         access=accounts.access,
-        repositories=repositories,
+        repositories=backend.repositories,
         downloads=downloads,
         organization_grants=Grants(database, on=OrganizationPermissionRow.organization_id),
         repository_grants=Grants(database, on=RepositoryPermissionRow.repository_id),

@@ -37,6 +37,7 @@ class SyncComponents:
     bus: MessageBus
     membership: Membership
     jobs: JobStore
+    engine: CopyEngine
     worker: Worker
     service: SyncService
     locations: DatabaseBlobLocations
@@ -56,7 +57,8 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
         stack.push_async_callback(bus.close)
         jobs = JobStore(database, bus)
         blob_lock = SharedBlobLock(bus, membership, addresses) if database.is_shared else None
-        engine = _engine(settings, MountSources(locations), blob_lock)
+        slots = settings.sync.tags_in_flight if slots is None else slots
+        engine = _engine(settings, MountSources(locations), blob_lock, slots)
         queue = JobQueue(
             database, bus, membership, regions=[region.id for region in regions], limits=_queue_limits(settings)
         )
@@ -67,7 +69,7 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             membership=membership,
             bus=bus,
             regions=regions,
-            places=settings.sync.tags_in_flight if slots is None else slots,
+            places=slots,
             retry=JobRetry(
                 interactive=timedelta(minutes=settings.sync.retry_minutes),
                 automatic=timedelta(minutes=settings.sync.automatic_retry_minutes),
@@ -90,12 +92,12 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             active_requests=settings.sync.active_requests,
             seconds=settings.sync.request_seconds,
         )
-        yield SyncComponents(regions, bus, membership, jobs, worker, service, locations)
+        yield SyncComponents(regions, bus, membership, jobs, engine, worker, service, locations)
 
 
-def _engine(settings: Settings, mount_sources: MountSources, blob_lock: BlobLock | None) -> CopyEngine:
+def _engine(settings: Settings, mount_sources: MountSources, blob_lock: BlobLock | None, slots: int) -> CopyEngine:
     limits = Limits(
-        tags=settings.sync.tags_in_flight,
+        tags=max(1, slots),
         blobs=settings.sync.blobs_in_flight,
         tag_seconds=settings.sync.tag_seconds,
     )

@@ -1,5 +1,6 @@
 """`tagferry serve`: serve the regions of a configuration."""
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import structlog
 import typer
 
 from tagferry import logs
-from tagferry.app import ensure_admin, open_accounts, open_app
+from tagferry.app import ensure_admin, open_app
 from tagferry.cli.accounts import deliver_first_admin
 from tagferry.cli.init import DEFAULT_REGIONS, write_configuration
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run
@@ -24,6 +25,7 @@ log = structlog.get_logger("tagferry")
 Slots = Annotated[
     int | None,
     typer.Option(
+        "--slots",
         "--workers",
         min=0,
         help="Maximum number of tags that this process copies at once; 0: leave all copies to `tagferry worker`.",
@@ -42,16 +44,13 @@ def serve(config: ConfigFile = DEFAULT_CONFIG, slots: Slots = None) -> None:
 async def _serve(config: Path, slots: int | None) -> None:
     settings = Settings.load(config)
     if slots == 0 and not settings.has_shared_database:
-        raise Invalid("--workers", "can be 0 only with PostgreSQL (database_url), where other processes copy", slots)
+        raise Invalid("--slots", "can be 0 only with PostgreSQL (database_url), where other processes copy", slots)
     logs.configure(style=settings.log_format, level=settings.log_level, audit_log=settings.audit_log)
-    async with open_accounts(settings) as accounts:
-        admin = await ensure_admin(accounts)
-    if admin is not None:
-        deliver_first_admin(admin, settings.data_dir)
-    async with (
-        open_app(settings, slots=slots) as app,
-        listening([*app.listeners, *metrics_listeners(settings)], settings.limits, proxies=settings.trusted_proxies),
-    ):
+    async with open_app(settings, slots=slots) as app, AsyncExitStack() as stack:
+        if (admin := await ensure_admin(app.accounts)) is not None:
+            deliver_first_admin(admin, settings.data_dir)
+        listeners = [*app.listeners, *metrics_listeners(settings)]
+        await stack.enter_async_context(listening(listeners, settings.limits, proxies=settings.trusted_proxies))
         for name, region in settings.served_regions.items():
             log.info("serving a region", region=name, address=region.listen, registry=region.registry)
         await until_signalled()

@@ -7,7 +7,7 @@ import structlog
 import typer
 
 from tagferry import logs
-from tagferry.app import open_app
+from tagferry.app import open_backend
 from tagferry.cli.options import DEFAULT_CONFIG, ConfigFile, run
 from tagferry.errors import Invalid
 from tagferry.settings import Settings
@@ -18,7 +18,10 @@ app = typer.Typer()
 
 log = structlog.get_logger("tagferry")
 
-Slots = Annotated[int | None, typer.Option("--places", min=1, help="Tags that are copied at once here.")]
+Slots = Annotated[
+    int | None,
+    typer.Option("--slots", "--places", min=1, help="Maximum number of tags that this process copies at once."),
+]
 
 
 @app.command()
@@ -32,9 +35,9 @@ async def _work(config: Path, slots: int | None) -> None:
     if not settings.has_shared_database:
         raise Invalid("database_url", "must name a PostgreSQL database; with SQLite, run only tagferry serve")
     logs.configure(style=settings.log_format, level=settings.log_level)
-    async with open_app(settings, slots=slots) as app, listening(metrics_listeners(settings), settings.limits):
+    async with open_backend(settings, slots=slots) as backend, listening(metrics_listeners(settings), settings.limits):
         log.info("started the worker", slots=slots or settings.sync.tags_in_flight)
         await until_signalled()
         # Unfinished jobs continue in another worker.
         log.info("stopping", drain_seconds=settings.sync.drain_seconds)
-        await app.worker.drain(settings.sync.drain_seconds)
+        await backend.sync.worker.drain(settings.sync.drain_seconds)

@@ -1,0 +1,60 @@
+"""Build everything that works without HTTP: accounts, synchronization and automation."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tagferry.accounts.quotas import OrganizationQuotas
+from tagferry.accounts.repositories import Repositories
+from tagferry.app.accounts import Accounts, open_accounts
+from tagferry.app.background import AutomationComponents, open_automation
+from tagferry.app.sync import SyncComponents, open_sync
+from tagferry.names import RegionId
+from tagferry.quotas import Limits
+from tagferry.registry.storage.store import DiskStore
+from tagferry.settings import Settings
+from tagferry.sync.jobs.cleanup import JobCleanup
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The components of a process, at work."""
+
+    accounts: Accounts
+    repositories: Repositories
+    sync: SyncComponents
+    automation: AutomationComponents
+
+
+@asynccontextmanager
+async def open_backend(settings: Settings, *, slots: int | None = None) -> AsyncIterator[Backend]:
+    """Build the components and start running jobs. Release all resources when the context exits.
+
+    Args:
+        settings: the configuration.
+        slots: the maximum number of jobs that run at once in this process; by default `sync.tags_in_flight`.
+
+    Raises:
+        Unavailable: the database cannot be used, or another process has exclusive use of it.
+    """
+    async with open_accounts(settings) as accounts, open_sync(settings, accounts, slots=slots) as sync:
+        repositories = Repositories(accounts.database, on_delete=JobCleanup(accounts.bus).detach_repository)
+        for region in sync.regions:
+            if isinstance(region.store, DiskStore):
+                region.store.quotas.source = _Allowances(accounts.quotas, region.id)
+        async with open_automation(settings, accounts, repositories, sync) as automation:
+            yield Backend(accounts, repositories, sync, automation)
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowances:
+    """The quotas of a region's organizations, for its embedded registry."""
+
+    quotas: OrganizationQuotas
+    region: RegionId
+
+    async def limits(self, namespace: str) -> Limits:
+        return await self.quotas.limits(self.region, namespace)
+
+    async def recorded(self, namespace: str) -> set[str]:
+        return await self.quotas.recorded(self.region, namespace)

@@ -156,7 +156,7 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
             membership=membership,
             bus=bus,
             regions=regions,
-            places=places,
+            slots=places,
         )
         waiter = JobWaiter(jobs, bus)
         stack.push_async_callback(waiter.close)

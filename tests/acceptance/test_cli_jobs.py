@@ -94,7 +94,7 @@ async def test_an_interrupted_sync_tells_how_to_stop_what_goes_on_and_that_works
     rows = [line.split() for line in shown.splitlines()]
     assert rows[0] == ["id", "tag", "target", "status", "age", "progress", "reason"]
     assert [row[:4] for row in rows[1:]] == [["2", "v1", TO, "success"], ["1", "v1", TO, "cancel"]]
-    assert shown.splitlines()[2].rstrip().endswith("admin cancelled it")
+    assert shown.splitlines()[2].rstrip().endswith("cancelled by admin")
 
 
 async def test_a_sync_whose_time_is_over_ends_with_1_and_its_job_is_found_by_its_state(ferry: Deployment) -> None:
@@ -103,7 +103,7 @@ async def test_a_sync_whose_time_is_over_ends_with_1_and_its_job_is_found_by_its
     code, _, told = await tagferry(ferry, "sync", "team/app:v1", "--to", TO, "--timeout", "0.5")
 
     assert code == 1
-    assert "team/app:v1  timeout  the time that its request gave it is over" in told
+    assert "team/app:v1  timeout  the request's deadline passed" in told
     code, shown, _ = await tagferry(ferry, "job", "list", "team/app", "--status", "timeout,cancel", "--json")
     assert [(job["id"], job["status"]) for job in json.loads(shown)] == [(1, "timeout")]
     assert json.loads((await tagferry(ferry, "job", "list", "team/app", "--status", "waiting", "--json"))[1]) == []

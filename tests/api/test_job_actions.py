@@ -60,7 +60,7 @@ async def test_cancelled_tags_are_told_as_failed_to_who_waits_for_them(ferry: De
     held.released.set()
     assert (await waiting).document == [tag]
     (cancelled,) = await listed(ferry, status="cancel")
-    assert (cancelled["id"], cancelled["reason"]) == (job, "admin cancelled it")
+    assert (cancelled["id"], cancelled["reason"]) == (job, "cancelled by admin")
     assert await held.head_manifest(name_in("release"), Tag(tag)) is None
     again = await post(ferry, f"{JOBS}/cancel", {"jobs": [job]}, token)
     assert (again.status, again.document) == (200, {"cancelled": []})
@@ -186,7 +186,7 @@ async def test_tags_that_take_longer_than_their_request_gave_them_end_as_timeout
 
     assert (answer.status, answer.document) == (200, ["v1"])
     (job,) = await listed(ferry)
-    assert (job["status"], job["reason"]) == ("timeout", "the time that its request gave it is over")
+    assert (job["status"], job["reason"]) == ("timeout", "the request's deadline passed")
 
 
 @pytest.mark.parametrize(

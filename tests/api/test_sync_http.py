@@ -166,7 +166,7 @@ async def test_a_wait_that_runs_out_is_told_and_the_same_call_joins_what_goes_on
     status, code, message = expired.refused()
     assert (status, code) == (504, "SVCSTG.SWR.5040021")
     assert "goes on" in message
-    assert "the same call joins it" in message
+    assert "repeat the request to rejoin it" in message
     assert expired.headers["X-Request-Id"] in message
     joined = asyncio.create_task(sync(ferry, token=token))
 
@@ -237,7 +237,7 @@ async def test_a_user_with_too_many_synchronizations_in_flight_is_asked_to_wait(
 
         status, code, message = refused.refused()
         assert (status, code) == (429, "APIGW.0308")
-        assert "2 synchronizations in flight" in message
+        assert "2 synchronizations in progress" in message
         assert int(refused.headers["Retry-After"]) >= 1
         assert {job["tag"] for job in await jobs(ferry)} == {"V1", "V2"}
         target.released.set()

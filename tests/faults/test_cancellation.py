@@ -124,7 +124,7 @@ async def test_a_job_that_somebody_cancels_drops_each_session_and_writes_no_tag(
 
             await eventually(has_dropped_all, seconds=2)
             (job,) = await ferry.ended_jobs(APP, job_ids)
-            assert (job["status"], job["reason"]) == ("cancel", "admin cancelled it")
+            assert (job["status"], job["reason"]) == ("cancel", "cancelled by admin")
             assert await ferry.store(SOUTH).head_manifest(COPY, V1) is None
 
 

@@ -69,12 +69,12 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             membership=membership,
             bus=bus,
             regions=regions,
-            places=slots,
+            slots=slots,
             retry=JobRetry(
                 interactive=timedelta(minutes=settings.sync.retry_minutes),
                 automatic=timedelta(minutes=settings.sync.automatic_retry_minutes),
             ),
-            leaving=leaving,
+            handing_over=leaving,
         )
         waiter = JobWaiter(jobs, bus)
         stack.push_async_callback(waiter.close)

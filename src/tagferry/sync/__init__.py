@@ -1,1 +1,1 @@
-"""The use cases around synchronization, shared by every door."""
+"""The use cases of synchronization, shared by all interfaces."""

@@ -1,4 +1,4 @@
-"""Who may have images brought from where to where; whatever asks for that is let in here."""
+"""Authorization of synchronizations and of the rules that start them."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from tagferry.regions import Regions
 
 @dataclass(frozen=True, slots=True)
 class SyncAccess:
-    """What the caller may do at both ends."""
+    """The caller's access to the source and the target of a synchronization."""
 
     source: Access
     target: Access
@@ -26,7 +26,7 @@ async def authorize_sync(
     source: tuple[RegionId, Namespace],
     target: tuple[RegionId, Namespace],
 ) -> SyncAccess:
-    """Let the caller pass who may read the repository in the one place and write it in the other.
+    """Require permission to read the source repository and to write the target repository.
 
     Raises:
         Invalid: the target region is unknown, or the target is the source.
@@ -52,7 +52,7 @@ async def authorize_sync(
 async def authorize_source(
     access: AccessControl, caller: Caller, source: tuple[RegionId, Namespace], repository: Repository
 ) -> Access:
-    """Let the caller pass who may read the source; raises NotFound and Denied."""
+    """Require permission to read the source; raises NotFound and Denied."""
     region, namespace = source
     return await access.require(caller, region, RepositoryName.of(namespace, repository), Permission.READ)
 
@@ -60,7 +60,7 @@ async def authorize_source(
 async def authorize_target(
     access: AccessControl, caller: Caller, target: tuple[RegionId, Namespace], repository: Repository
 ) -> Access:
-    """Let the caller pass who may write the target; raises NotFound and Denied."""
+    """Require permission to write the target; raises NotFound and Denied."""
     region, namespace = target
     try:
         return await access.require(caller, region, RepositoryName.of(namespace, repository), Permission.EDIT)

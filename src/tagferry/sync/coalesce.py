@@ -1,6 +1,6 @@
-"""Requests for the same tags that reach this process at the same time: one is decided, the others learn of it.
+"""Coalesce concurrent requests for the same tags within this process: one decides, the others share its result.
 
-Across processes the database sees to that; here it saves the questions to the registries too.
+The database does the same across processes. Doing it here first also saves requests to the registries.
 """
 
 import asyncio
@@ -15,43 +15,43 @@ _Decision = asyncio.Future[dict[Tag, JobHandle]]
 
 
 class RequestCoalescer:
-    """The requests that are being decided in this process."""
+    """Serializes requests of this process that name the same tags."""
 
     def __init__(self) -> None:
         self._deciding: dict[tuple[object, ...], _Decision] = {}
 
     @asynccontextmanager
     async def claim(self, request: SyncRequest, *, until: float) -> AsyncIterator[dict[Tag, JobHandle]]:
-        """Wait for requests that want some of the same, then be the only one; yields what was decided meanwhile.
+        """Wait for concurrent requests for any of the same tags, then claim the tags; yields the jobs decided so far.
 
-        What is in the mapping at the end is told to those who wait for this request.
+        The content of the mapping at the end is shared with the requests that wait for this one.
 
         Args:
             request: the request.
-            until: when to wait no longer, by the event loop's clock; the database then sees to it that tags are joined.
+            until: when to stop waiting, by the event loop's clock; the database then joins the tags.
         """
         loop = asyncio.get_running_loop()
         keys = {_key(request, tag) for tag in request.tags}
-        places: dict[Tag, JobHandle] = {}
+        handles: dict[Tag, JobHandle] = {}
         while deciding := {self._deciding[key] for key in keys if key in self._deciding}:
             decided, late = await asyncio.wait(deciding, timeout=max(0.0, until - loop.time()))
             for decision in decided:
-                places |= {
-                    tag: replace(place, is_joined=True)
-                    for tag, place in decision.result().items()
-                    if tag in request.tags and place.override == request.override
+                handles |= {
+                    tag: replace(handle, is_joined=True)
+                    for tag, handle in decision.result().items()
+                    if tag in request.tags and handle.override == request.override
                 }
             if late:
                 break
         decision = loop.create_future()
         self._deciding |= dict.fromkeys(keys, decision)
         try:
-            yield places
+            yield handles
         finally:
             for key in keys:
                 if self._deciding.get(key) is decision:
                     del self._deciding[key]
-            decision.set_result(places)
+            decision.set_result(handles)
 
 
 def _key(request: SyncRequest, tag: Tag) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Synchronizing images, as every door asks for it: start or join, wait, look up, cancel, try again."""
+"""Synchronize images: start or join requests, wait for them, query, cancel and retry their jobs."""
 
 import asyncio
 import time
@@ -29,19 +29,19 @@ from tagferry.sync.jobs.searches import ReferrerSearches, Target
 from tagferry.sync.jobs.store import JobStore
 from tagferry.sync.jobs.worker import Worker
 
-EXAMINE_SECONDS = 5.0
-"""How long registries may be asked about a request before it is recorded; what is not known then, its jobs find out."""
-EXAMINE_BRIEFLY = 2.0
-"""The same where the caller does not wait for the tags."""
+PREFLIGHT_SECONDS = 5.0
+"""Seconds for the preflight check of a request; its jobs check the tags that are left."""
+BRIEF_PREFLIGHT_SECONDS = 2.0
+"""The same if the caller does not wait for the tags."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartedSync:
-    """A request that was accepted: its own jobs, and those of earlier requests that it joined.
+    """An accepted request with its own jobs and the jobs of earlier requests that it joined.
 
     Attributes:
-        jobs: the job of each tag; an automatic request has none for a tag that is in place already.
-        arrived_at: when the request came, in seconds of the monotonic clock.
+        jobs: the job of each tag; an automatic request has none for a tag that is up to date.
+        arrived_at: when the request arrived, in seconds of the monotonic clock.
     """
 
     request: SyncRequest
@@ -50,17 +50,17 @@ class StartedSync:
 
     @property
     def job_ids(self) -> dict[Tag, int]:
-        """The job of each tag."""
-        return {tag: place.id for tag, place in self.jobs.items()}
+        """The id of the job of each tag."""
+        return {tag: handle.id for tag, handle in self.jobs.items()}
 
 
 class SyncService:
-    """The face of synchronization.
+    """The use cases of synchronization.
 
     Args:
-        tag_limit: tags that one request may name.
-        active_requests: requests of one user that may be in flight at once.
-        seconds: how long a request's tags may take, unless it asks for less; None means without limit.
+        tag_limit: maximum number of tags of a request.
+        active_requests: maximum number of active requests of a user.
+        seconds: how long a request's tags may take, unless it sets a shorter time; None means no limit.
     """
 
     def __init__(
@@ -90,34 +90,34 @@ class SyncService:
         self._starting: Counter[str] = Counter()
         self._coalescer = RequestCoalescer()
 
-    async def start(self, request: SyncRequest, *, seconds: float = EXAMINE_SECONDS) -> StartedSync:
-        """Accept a request: check it, decide what is in place already, and start or join the rest.
+    async def start(self, request: SyncRequest, *, seconds: float = PREFLIGHT_SECONDS) -> StartedSync:
+        """Accept a request: authorize it, find the tags that are up to date, and start or join jobs for the others.
 
         Args:
-            request: what is asked for.
-            seconds: how long this may take because of registries; at most `EXAMINE_SECONDS`.
+            request: the request.
+            seconds: how long the preflight check may take; at most `PREFLIGHT_SECONDS`.
 
         Raises:
-            Invalid: a field breaks a rule; nothing has changed.
+            Invalid: a field is invalid; nothing has changed.
             NotFound: an organization or the source repository does not exist.
             Denied: the caller may not read the source or not write the target.
-            Throttled: the caller has too many requests in flight.
+            Throttled: the caller has too many active requests.
         """
         arrived_at = time.monotonic()
-        request = self._bounded(await self._check(request))
-        most = EXAMINE_BRIEFLY if request.is_automatic else EXAMINE_SECONDS
+        request = self._bounded(await self._authorize(request))
+        most = BRIEF_PREFLIGHT_SECONDS if request.is_automatic else PREFLIGHT_SECONDS
         until = asyncio.get_running_loop().time() + min(seconds, most)
-        async with self._coalescer.claim(request, until=until) as places:
-            standing = await self._jobs.open_jobs(request)
-            places.update((tag, place) for tag, place in standing.items() if place.override == request.override)
-            if wanted := [tag for tag in dict.fromkeys(request.tags) if tag not in places]:
-                places.update(await self._start(request, wanted, standing, until))
-        jobs = {tag: places[tag] for tag in request.tags if tag in places}
+        async with self._coalescer.claim(request, until=until) as handles:
+            open_jobs = await self._jobs.open_jobs(request)
+            handles.update((tag, handle) for tag, handle in open_jobs.items() if handle.override == request.override)
+            if wanted := [tag for tag in dict.fromkeys(request.tags) if tag not in handles]:
+                handles.update(await self._start(request, wanted, open_jobs, until))
+        jobs = {tag: handles[tag] for tag in request.tags if tag in handles}
         return StartedSync(request=request, jobs=jobs, arrived_at=arrived_at)
 
     async def plan(self, request: SyncRequest) -> Estimates:
-        """What `start` would have to do; raises what it raises, and changes nothing."""
-        await self._check(request)
+        """Estimate what `start` would do, without changing anything; raises the same errors."""
+        await self._authorize(request)
         route = route_of(self._regions, request)
         estimates = await self._engine.estimate_all(
             route, tuple(dict.fromkeys(request.tags)), override=request.override
@@ -128,27 +128,27 @@ class SyncService:
         return estimates
 
     async def wait(self, started: StartedSync, *, seconds: float) -> list[Tag]:
-        """Wait until every tag has ended; returns those that failed, in the order in which they were named.
+        """Wait until the jobs of all tags have ended; returns the tags that failed, in the order of the request.
 
         Args:
             started: the request.
             seconds: how long to wait, counted from the request's arrival.
 
         Raises:
-            Expired: some have not ended after that many seconds; they go on.
-            Unavailable: this process stopped before they ended; others, or the next one, take them up.
+            Expired: some jobs have not ended by then; they continue.
+            Unavailable: this process is shutting down; other workers or the next start run the jobs.
         """
-        ends = {place.id: place.status for place in started.jobs.values() if place.status.has_ended}
-        awaited = [place.id for place in started.jobs.values() if place.id not in ends]
+        ends = {handle.id: handle.status for handle in started.jobs.values() if handle.status.has_ended}
+        awaited = [handle.id for handle in started.jobs.values() if handle.id not in ends]
         if awaited:
             left = seconds - (time.monotonic() - started.arrived_at)
             ends |= await self._waiter.wait(awaited, seconds=left)
-        if len(ends) < len({place.id for place in started.jobs.values()}):
+        if len(ends) < len({handle.id for handle in started.jobs.values()}):
             raise Expired(
-                f"the synchronization goes on after {seconds:g} s; the same call joins it, and sync_job tells how "
-                f"far it is (request {started.request.id})"
+                f"the synchronization continues after {seconds:g} s; repeat the request to rejoin it, or query "
+                f"sync_job for its progress (request {started.request.id})"
             )
-        return [tag for tag, place in started.jobs.items() if not ends[place.id].is_success]
+        return [tag for tag, handle in started.jobs.items() if not ends[handle.id].is_success]
 
     async def jobs_of(
         self,
@@ -164,7 +164,7 @@ class SyncService:
         request_id: str | None = None,
         statuses: Collection[JobStatus] = (),
     ) -> tuple[list[SyncJob], int]:
-        """A page of a repository's sync jobs and their total; guests are shown those of their own domain.
+        """Return a page of a repository's sync jobs and their total; guests see only those of their own domain.
 
         Raises:
             NotFound: the organization does not exist.
@@ -184,14 +184,14 @@ class SyncService:
             domain_id=caller.domain_id if source.is_guest else None,
             organization_id=source.owner.id if source.owner is not None else None,
         )
-        return [job if job.status.has_ended else self._as_it_is_now(job) for job in jobs], total
+        return [job if job.status.has_ended else self._with_live_state(job) for job in jobs], total
 
     async def cancel(self, caller: Caller, selection: JobSelection) -> list[int]:
-        """End those of the selected jobs that have not ended; returns their ids. Who runs them stops within a second.
+        """Cancel the selected jobs that have not ended; returns their ids. Their workers stop within a second.
 
         Raises:
             NotFound: the organization of the source, or of a target, does not exist.
-            Denied: the caller may not read the source, or not write the target of one of them; nothing has changed.
+            Denied: the caller may not read the source or write the target of one of them; nothing has changed.
         """
         found = await self._selected(caller, selection, [status for status in JobStatus if not status.has_ended])
         for target_region, target_namespace in dict.fromkeys(
@@ -200,21 +200,21 @@ class SyncService:
             try:
                 await authorize_target(self._access, caller, (target_region, target_namespace), selection.repository)
             except NotFound:
-                # What goes to an organization that is gone must end too.
+                # Jobs to a deleted organization must be cancellable too.
                 if not caller.is_admin:
                     raise
         if not found:
             return []
-        return await self._jobs.cancel([job.id for job in found], reason=f"{caller.name} cancelled it")
+        return await self._jobs.cancel([job.id for job in found], reason=f"cancelled by {caller.name}")
 
     async def retry(self, caller: Caller, selection: JobSelection, *, request_id: str) -> list[StartedSync]:
-        """Ask again for those of the selected jobs that failed, ran out of time or were cancelled.
+        """Repeat the selected jobs that failed, timed out or were cancelled.
 
-        Those that wait for their next attempt are tried at once. There is one request for each target and override,
-        none where there is nothing to ask for again.
+        Jobs that wait for their next attempt are retried immediately. There is one request for each target and
+        override, and none if there is nothing to repeat.
 
         Raises:
-            TagferryError: whatever `start` raises. What it raises for want of permission comes before any is started.
+            TagferryError: any error of `start`. Missing permissions are reported before any request is started.
         """
         ended = [status for status in JobStatus if status.can_be_retried]
         found = await self._selected(caller, selection, [*ended, JobStatus.WAITING])
@@ -222,33 +222,33 @@ class SyncService:
         postponed = [job for job in found if job.next_attempt_at is not None]
         again, sooner = (_by_target(caller, selection, request_id, jobs) for jobs in (failed, postponed))
         for request in (*again, *sooner):
-            await self._check(request)
+            await self._authorize(request)
         await self._jobs.retry_now([job.id for job in postponed])
-        until = time.monotonic() + EXAMINE_BRIEFLY
+        until = time.monotonic() + BRIEF_PREFLIGHT_SECONDS
         return [
             *[await self.start(request, seconds=max(0.0, until - time.monotonic())) for request in again],
-            *[StartedSync(request, {job.tag: _place(job) for job in jobs}) for request, jobs in sooner.items()],
+            *[StartedSync(request, {job.tag: _handle(job) for job in jobs}) for request, jobs in sooner.items()],
         ]
 
     @property
     def paused_regions(self) -> Mapping[RegionId, Pause]:
-        """The regions whose jobs wait because they do not answer this process."""
+        """The regions whose jobs wait because the region does not respond to this process."""
         return self._worker.paused_regions
 
     async def close(self) -> None:
-        """Tell everybody who waits that this process stops."""
+        """Fail all waiting calls, because this process is shutting down."""
         await self._waiter.close()
 
-    def _as_it_is_now(self, job: SyncJob) -> SyncJob:
-        """An open job with what only this process knows of it."""
+    def _with_live_state(self, job: SyncJob) -> SyncJob:
+        """Add the progress and the reason to wait that only this process knows to an open job."""
         pauses = self._worker.paused_regions
         paused = next((region for region in (job.target_region, job.source_region) if region in pauses), None)
         if job.status is JobStatus.WAITING and paused is not None:
             return replace(job, reason=waiting_reason(paused, pauses[paused].since))
         return replace(job, snapshot=self._worker.snapshot(job.id))
 
-    async def _check(self, request: SyncRequest) -> SyncRequest:
-        """Let the caller pass; returns the request with the organizations that its names stand for now."""
+    async def _authorize(self, request: SyncRequest) -> SyncRequest:
+        """Authorize a request; returns it with the ids of its current organizations."""
         if not request.tags:
             raise Invalid("imageTag", "must name at least one tag")
         if len(request.tags) > self._tag_limit:
@@ -271,9 +271,9 @@ class SyncService:
     async def _selected(
         self, caller: Caller, selection: JobSelection, statuses: Collection[JobStatus]
     ) -> list[SyncJob]:
-        """The selected jobs in one of these states, oldest first; of a guest those of its own domain."""
-        place = (selection.region, selection.namespace)
-        source = await authorize_source(self._access, caller, place, selection.repository)
+        """Return the selected jobs in one of these states, oldest first; for guests only those of their own domain."""
+        organization = (selection.region, selection.namespace)
+        source = await authorize_source(self._access, caller, organization, selection.repository)
         if len(selection.jobs) > self._tag_limit:
             raise TooLarge("jobs", f"must name at most {self._tag_limit} jobs", len(selection.jobs))
         found, _ = await self._jobs.of_repository(
@@ -295,50 +295,52 @@ class SyncService:
         return replace(request, seconds=min(limits)) if limits else request
 
     async def _start(
-        self, request: SyncRequest, wanted: Sequence[Tag], standing: Mapping[Tag, JobHandle], until: float
+        self, request: SyncRequest, wanted: Sequence[Tag], open_jobs: Mapping[Tag, JobHandle], until: float
     ) -> dict[Tag, JobHandle]:
-        """Record jobs for what nobody works on yet: those with nothing to do as ended, the others to be run."""
+        """Record jobs for tags without an open job: as ended if there is nothing to do, else as waiting."""
         user = request.caller.user_id
         limit = self._active_requests - self._starting[user]
         if limit <= 0 and not request.is_automatic:
             raise Throttled(
-                f"{request.caller.name} has {self._starting[user]} synchronizations in flight; "
-                "wait for one of them to end",
+                f"{request.caller.name} has {self._starting[user]} synchronizations in progress; "
+                "wait until one of them ends",
                 retry_after=5.0,
             )
         self._starting[user] += 1
         try:
             route = route_of(self._regions, request)
-            # What stands at the target while another copy goes on there says nothing about what will stand there then.
-            free = [tag for tag in wanted if tag not in standing]
-            findings, searched_again = await self._examined(request, route, free, until)
+            # While another job copies to a tag, its current target is no evidence of its later state.
+            free = [tag for tag in wanted if tag not in open_jobs]
+            findings, searched_again = await self._preflight(request, route, free, until)
             await self._require_repository(route, findings, until)
-            starts = [_start(tag, findings.get(tag)) for tag in wanted]
+            new_jobs = [_new_job(tag, findings.get(tag)) for tag in wanted]
             if request.is_automatic:
-                # That a search was made again is recorded, so that the rule knows how it ended.
-                starts = [
-                    start for start in starts if start.status is not JobStatus.SUCCESS or start.tag in searched_again
+                # Repeated searches are recorded, so that the rule knows their result.
+                new_jobs = [
+                    new_job
+                    for new_job in new_jobs
+                    if new_job.status is not JobStatus.SUCCESS or new_job.tag in searched_again
                 ]
-            found = [start.tag for start in starts if not start.status.has_ended and start.tag in findings]
+            found = [one.tag for one in new_jobs if not one.status.has_ended and one.tag in findings]
             soon = found[: min(PREFETCH_LIMIT, self._worker.free)]
             async with (
                 prefetch_plans(partial(self._engine.plan, route), soon) as plans,
                 self._worker.claiming() as claim,
             ):
-                places = await self._jobs.create(request, starts, active_requests=limit, claim=claim)
-                for tag, place in places.items():
+                handles = await self._jobs.create(request, new_jobs, active_requests=limit, claim=claim)
+                for tag, handle in handles.items():
                     finding = findings.get(tag)
-                    if isinstance(finding, Finding) and not place.is_joined and not place.status.has_ended:
-                        plan = plans.pop(tag, None) if place.status is JobStatus.RUNNING else None
-                        self._worker.prefetch(place.id, Prefetch(finding, plan))
+                    if isinstance(finding, Finding) and not handle.is_joined and not handle.status.has_ended:
+                        plan = plans.pop(tag, None) if handle.status is JobStatus.RUNNING else None
+                        self._worker.prefetch(handle.id, Prefetch(finding, plan))
         finally:
             self._starting[user] -= 1
-        return places
+        return handles
 
-    async def _examined(
+    async def _preflight(
         self, request: SyncRequest, route: Route, tags: Sequence[Tag], until: float
     ) -> tuple[Mapping[Tag, Finding | TagferryError], Collection[Tag]]:
-        """Examine the tags for a short time; if a registry takes longer, their jobs examine them.
+        """Compare the tags at source and target within a time limit; the jobs check the tags that are left.
 
         Returns:
             The findings, and the tags that were searched again because an earlier search was unfinished.
@@ -351,15 +353,15 @@ class SyncService:
         found = [finding for finding in findings.values() if isinstance(finding, Finding)]
         if found and len(found) == len(findings):
             self._worker.record_success(request.source_region, request.target_region)
-        in_place = [finding.tag for finding in found if finding.verdict is Verdict.UP_TO_DATE]
-        unfinished = sorted(await self._searches.unfinished(source, target, in_place))
+        up_to_date = [finding.tag for finding in found if finding.verdict is Verdict.UP_TO_DATE]
+        unfinished = sorted(await self._searches.unfinished(source, target, up_to_date))
         again = await self._engine.compare_all(route, unfinished, override=request.override, thorough=True, until=until)
         return {**findings, **again}, unfinished
 
     async def _require_repository(
         self, route: Route, findings: Mapping[Tag, Finding | TagferryError], until: float
     ) -> None:
-        """Refuse a source repository that does not exist, before anything is recorded; mostly no question is left."""
+        """Raise NotFound if the source repository does not exist; queries the registry only if all tags are missing."""
         found = [finding for finding in findings.values() if isinstance(finding, Finding)]
         if found and all(finding.source is None for finding in found):
             with suppress(TimeoutError):
@@ -368,19 +370,19 @@ class SyncService:
 
 
 async def _require_source(route: Route) -> None:
-    """Raise NotFound where the source says that it does not have the repository."""
+    """Raise NotFound if the source reports that the repository does not exist."""
     try:
         async for _ in route.source.list_tags(route.source_repository):
             break
     except NotFound:
         raise
     except TagferryError:
-        # A source that does not answer this says nothing about the repository; each tag's job finds out.
+        # Other errors are no evidence that the repository is missing; the job of each tag finds out.
         return
 
 
-def _start(tag: Tag, finding: Finding | TagferryError | None) -> NewJob:
-    """How a tag's job starts: ended at once where there is nothing to do, else waiting to be run."""
+def _new_job(tag: Tag, finding: Finding | TagferryError | None) -> NewJob:
+    """Return the initial record of a tag's job: ended if there is nothing to do, else waiting."""
     if not isinstance(finding, Finding) or finding.verdict is Verdict.COPY:
         return NewJob(tag)
     status, reason = describe(finding.verdict, finding.rewritten, finding.gaps)
@@ -397,7 +399,7 @@ def _start(tag: Tag, finding: Finding | TagferryError | None) -> NewJob:
 def _by_target(
     caller: Caller, selection: JobSelection, request_id: str, jobs: Sequence[SyncJob]
 ) -> dict[SyncRequest, list[SyncJob]]:
-    """The jobs by the request that would ask for them: one for each target and override."""
+    """Group jobs into the requests that would repeat them: one for each target and override."""
     groups: dict[tuple[RegionId, Namespace, bool], list[SyncJob]] = {}
     for job in jobs:
         groups.setdefault((job.target_region, job.target_namespace, job.override), []).append(job)
@@ -417,5 +419,5 @@ def _by_target(
     }
 
 
-def _place(job: SyncJob) -> JobHandle:
+def _handle(job: SyncJob) -> JobHandle:
     return JobHandle(job.id, status=job.status, override=job.override, is_joined=True)

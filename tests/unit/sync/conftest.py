@@ -101,7 +101,7 @@ class World:
         *,
         active_requests: int = 64,
         tag_limit: int = 500,
-        places: int = 32,
+        slots: int = 32,
         limits: QueueLimits | None = None,
         seconds: float | None = None,
         retry: JobRetry = ONCE,
@@ -126,7 +126,7 @@ class World:
             membership=membership,
             bus=bus,
             regions=regions,
-            places=places,
+            slots=slots,
             retry=retry,
         )
         service = SyncService(

@@ -83,7 +83,7 @@ async def test_trying_again_counts_as_one_request_and_is_bounded_as_any(held: Wo
     second = await service.start(held.request(V1, id="second", caller=admin, override=True))
     every = selected(*first.job_ids.values(), *second.job_ids.values())
 
-    with pytest.raises(Throttled, match="admin has 1 synchronizations in flight"):
+    with pytest.raises(Throttled, match="admin has 1 synchronizations in progress"):
         await service.retry(admin, selected(*first.job_ids.values()), request_id="third")
     await service.cancel(admin, every)
     retried = await service.retry(admin, every, request_id="fourth")

@@ -166,7 +166,7 @@ async def test_a_cancelled_job_ends_and_its_worker_is_told(jobs: JobStore, datab
     (running, done), (waiting,) = await run(jobs, database, V1, "done"), await record(jobs, "waiting")
     await jobs.end(JobUpdate(done, JobStatus.SUCCESS), worker_id=WORKER)
 
-    cancelled = await JobStore(database, bus).cancel([running, done, waiting], reason="carol cancelled it")
+    cancelled = await JobStore(database, bus).cancel([running, done, waiting], reason="cancelled by carol")
 
     assert cancelled == [running, waiting]
     assert told == [f"{running},{waiting}"]

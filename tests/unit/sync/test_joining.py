@@ -112,7 +112,7 @@ async def test_what_was_found_before_the_earlier_request_ended_is_asked_again(he
 async def test_a_wait_that_runs_out_ends_and_the_copy_goes_on(held: World, service: SyncService):
     started = await service.start(held.request(V1, id="call-1"))
 
-    with pytest.raises(Expired, match=r"goes on after 0\.01 s.*the same call joins it.*call-1"):
+    with pytest.raises(Expired, match=r"continues after 0\.01 s.*repeat the request.*call-1"):
         await service.wait(started, seconds=0.01)
 
     again = await service.start(held.request(V1))
@@ -164,7 +164,7 @@ async def test_a_user_has_only_so_many_requests_in_flight_until_one_of_them_has_
     first = await service.start(held.request(V1))
     await service.start(held.request(V2))
 
-    with pytest.raises(Throttled, match="carol has 2 synchronizations in flight") as raised:
+    with pytest.raises(Throttled, match="carol has 2 synchronizations in progress") as raised:
         await service.start(held.request(V3))
     assert raised.value.retry_after > 0
     assert [job.tag for job in await held.recorded()] == [V1, V2]
@@ -279,7 +279,7 @@ async def test_a_stop_is_told_to_those_who_wait_as_a_stop_and_not_as_failed_tags
     assert held.process is not None
     await held.process.stop()
 
-    with pytest.raises(Unavailable, match="the same call joins what goes on"):
+    with pytest.raises(Unavailable, match="repeat the request to rejoin the sync"):
         await waiting
     assert await held.statuses() in ([("v1", "waiting")], [("v1", "running")])
 

@@ -161,7 +161,7 @@ async def test_a_column_that_was_damaged_on_sqlites_disk_spoils_no_list(
 
 
 async def test_a_waiting_job_that_cannot_be_read_fails_once_and_the_others_run(world: World):
-    service = await world.start_process(places=0)
+    service = await world.start_process(slots=0)
     for tag in (V1, V2, V3):
         await push(world.source, APP, image(seed=tag), tag)
     started = await service.start(world.request(V1, V2, V3))

@@ -20,7 +20,7 @@ async def test_a_tag_that_is_started_at_once_has_its_manifest_read_once(world: W
 
 
 async def test_no_manifest_is_read_for_a_job_that_has_to_wait(world: World):
-    service = await world.start_process(places=0)
+    service = await world.start_process(slots=0)
     await push(world.source, APP, image(), V1)
     await service.start(world.request(V1))
     assert await world.statuses() == [(V1, "waiting")]
@@ -28,7 +28,7 @@ async def test_no_manifest_is_read_for_a_job_that_has_to_wait(world: World):
 
 
 async def test_a_job_whose_place_another_took_reads_its_manifest_when_its_turn_comes(world: World):
-    service = await world.start_process(places=1)
+    service = await world.start_process(slots=1)
     for tag in (V1, V2):
         await push(world.source, APP, image(seed=tag), tag)
     world.source.reading.clear()

@@ -60,12 +60,12 @@ class Line:
         places = await self.jobs.create(request, [NewJob(tag) for tag in request.tags], active_requests=1000)
         return [places[tag] for tag in request.tags]
 
-    async def claim(self, places: int = 100, worker: int = ME) -> list[str]:
-        return [job.tag for job in await self.claimed(places, worker)]
+    async def claim(self, slots: int = 100, worker: int = ME) -> list[str]:
+        return [job.tag for job in await self.claimed(slots, worker)]
 
-    async def claimed(self, places: int = 100, worker: int = ME) -> list[SyncJob]:
+    async def claimed(self, slots: int = 100, worker: int = ME) -> list[SyncJob]:
         await put_worker_on_record(self.database, worker)
-        return await self.queue.claim(worker, places)
+        return await self.queue.claim(worker, slots)
 
     async def end(self, job_id: int, status: JobStatus = JobStatus.SUCCESS, worker: int = ME) -> None:
         await self.jobs.end(JobUpdate(job_id, status), worker_id=worker)
@@ -92,7 +92,7 @@ async def test_a_claimed_job_is_on_record_as_running(line: Line):
     assert (job.status, job.starts) == (JobStatus.RUNNING, 1)
 
 
-async def test_no_places_claim_nothing(line: Line):
+async def test_no_slots_claim_nothing(line: Line):
     await line.add(V1)
 
     assert await line.claim(0) == []
@@ -251,7 +251,7 @@ async def lose_the_worker(line: Line) -> None:
     """Let the worker be gone, as a process is that the system kills."""
     async with line.database.write() as session:
         assert line.queue is not None
-        await line.queue._forget(session, ME, is_lost=True)
+        await line.queue._delete_worker(session, ME, is_lost=True)
 
 
 async def test_a_job_whose_worker_is_lost_again_and_again_is_given_up(line: Line):

@@ -185,7 +185,7 @@ async def test_a_tag_that_does_not_exist_fails_at_once(world: World):
 
 
 async def test_a_request_whose_registry_is_away_is_accepted(world: World):
-    service = await world.start_process(retry=QUICK, places=0)
+    service = await world.start_process(retry=QUICK, slots=0)
     await push(world.source, APP, image(), V1)
     world.target.failures[V1] = AWAY
 
@@ -266,7 +266,7 @@ async def test_a_job_that_waits_for_its_next_attempt_can_be_cancelled(line: Line
     await line.claim()
     await line.jobs.end(postponed(job.id), worker_id=ME)
 
-    assert await line.jobs.cancel([job.id], reason="carol cancelled it") == [job.id]
+    assert await line.jobs.cancel([job.id], reason="cancelled by carol") == [job.id]
 
     assert await line.jobs.ends([job.id]) == {job.id: JobStatus.CANCEL}
     assert await line.jobs.resume() is None
@@ -275,7 +275,7 @@ async def test_a_job_that_waits_for_its_next_attempt_can_be_cancelled(line: Line
 async def test_a_job_that_was_cancelled_meanwhile_is_not_tried_again(line: Line):
     (job,) = await line.add(V1)
     await line.claim()
-    await line.jobs.cancel([job.id], reason="carol cancelled it")
+    await line.jobs.cancel([job.id], reason="cancelled by carol")
 
     await line.jobs.end(postponed(job.id), worker_id=ME)
 

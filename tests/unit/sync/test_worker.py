@@ -49,7 +49,7 @@ async def test_a_worker_that_is_lost_stops_its_copies_whatever_still_waits_for_t
 
     claiming, answer = asyncio.Event(), asyncio.Event()
 
-    async def claim(worker_id: int, places: int, room: Any) -> list[Any]:
+    async def claim(worker_id: int, slots: int, room: Any) -> list[Any]:
         claiming.set()
         try:
             await answer.wait()

@@ -1,7 +1,7 @@
-"""One mover for each blob and registry, among all workers on one database.
+"""A blob lock across all workers of one database: each blob is uploaded to a registry once at a time.
 
-A lock with the blob's name is held by whoever brings it; it goes with its worker. Those who wait are told when it is
-there, and where, so that they mount it instead of sending it again.
+The worker that uploads a blob holds a named lock, which is released if the worker is lost. Waiting workers are notified
+of the repository that has the blob, so that they mount it instead of uploading it again.
 """
 
 import asyncio
@@ -15,19 +15,19 @@ from tagferry.copy.blob_lock import LockedBlob
 from tagferry.names import Digest, RepositoryName
 
 BLOB_COPIED = "moved"
-"""The topic of messages that a blob is there: the key of its lock and the repository, with a space between."""
+"""The topic of messages that a blob was uploaded: the key of its lock and the repository, separated by a space."""
 
 _LOOK_SECONDS = 0.5
-"""How often one who waits tries the lock by itself: its holder may have failed, or be gone."""
+"""Seconds between attempts to take the lock while waiting: its holder may have failed or been lost."""
 
 
 class SharedBlobLock:
-    """The `BlobLock` of `tagferry.copy.blob_lock`, among all workers on one database.
+    """The `BlobLock` of `tagferry.copy.blob_lock` across all workers of one database.
 
     Args:
-        bus: how they are told.
-        membership: this process as a worker; it holds the locks.
-        addresses: each store's registry by the store's name, since workers may call it differently.
+        bus: notifies waiting workers.
+        membership: holds the locks of this worker.
+        addresses: the registry's address by store name, since workers may name the same registry differently.
     """
 
     def __init__(self, bus: MessageBus, membership: Membership, addresses: Mapping[str, str]) -> None:
@@ -44,18 +44,18 @@ class SharedBlobLock:
         locked = LockedBlob()
         while not await self._try(key):
             if self._membership.lost.is_set():
-                # Without the database nobody can tell; this worker is about to stop anyway.
+                # Without the database the lock is unknown, and this worker is about to stop anyway.
                 break
-            locked.copied_to = await self._told(key) or locked.copied_to
+            locked.copied_to = await self._wait_for_copy(key) or locked.copied_to
         try:
             yield locked
         finally:
-            await asyncio.shield(self._end(key, repository if locked.is_copied else None))
+            await asyncio.shield(self._release(key, repository if locked.is_copied else None))
 
     async def _try(self, key: str) -> bool:
-        """Try the lock; whoever is cancelled meanwhile does not keep it."""
+        """Try to take the lock; if the caller is cancelled meanwhile, release it."""
         if key in self._held:
-            # The database would let the same worker have it twice.
+            # The database would grant the lock to the same session twice.
             return False
         self._held.add(key)
         trying = asyncio.ensure_future(self._membership.try_lock(key))
@@ -71,26 +71,26 @@ class SharedBlobLock:
                 self._held.discard(key)
         return got
 
-    async def _told(self, key: str) -> RepositoryName | None:
-        told: asyncio.Future[RepositoryName] = asyncio.get_running_loop().create_future()
-        self._waiting[key].add(told)
+    async def _wait_for_copy(self, key: str) -> RepositoryName | None:
+        copied: asyncio.Future[RepositoryName] = asyncio.get_running_loop().create_future()
+        self._waiting[key].add(copied)
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
-                    return await told
+                    return await copied
             return None
         finally:
-            self._waiting[key].discard(told)
+            self._waiting[key].discard(copied)
             if not self._waiting[key]:
                 del self._waiting[key]
 
-    async def _end(self, key: str, home: RepositoryName | None) -> None:
+    async def _release(self, key: str, home: RepositoryName | None) -> None:
         await self._membership.unlock(key, notify=(BLOB_COPIED, f"{key} {home}") if home is not None else None)
         self._held.discard(key)
 
     def _on_moved(self, payload: str) -> None:
         for message in filter(None, payload.split(",")):
             key, _, home = message.rpartition(" ")
-            for told in self._waiting.get(key, ()):
-                if not told.done():
-                    told.set_result(RepositoryName(home))
+            for copied in self._waiting.get(key, ()):
+                if not copied.done():
+                    copied.set_result(RepositoryName(home))

@@ -1,6 +1,6 @@
-"""End what belongs to a deleted organization or repository: its open jobs, its rules, and its history.
+"""Cancel the open jobs of a deleted organization or repository, and detach its job history.
 
-Records of jobs are kept as long as any others, but belong to no organization.
+The records of its jobs are kept as long as any others, but no longer belong to an organization.
 """
 
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ from tagferry.sync.jobs.store import CANCELLED, publish_ends
 
 @dataclass(frozen=True, slots=True)
 class JobCleanup:
-    """Ends what belongs to something that is deleted, within the transaction that deletes it.
+    """Cleans up jobs within the transaction that deletes their organization or repository.
 
     Args:
-        bus: told of the jobs that end.
+        bus: receives the ids of the jobs that are cancelled.
     """
 
     bus: MessageBus
 
     async def detach_organization(self, session: AsyncSession, organization_id: int, name: str) -> None:
-        """Cancel the jobs from and to an organization; its row is locked, so that no more are recorded."""
+        """Cancel the jobs from and to an organization; the caller holds its row lock, so no new job can be recorded."""
         source, target = SyncJobRow.source_organization_id, SyncJobRow.target_organization_id
         mine = or_(source == organization_id, target == organization_id)
         await self._cancel(session, mine, reason=f"the organization {name} was deleted")
@@ -36,7 +36,7 @@ class JobCleanup:
         await session.execute(_detached(target).where(target == organization_id))
 
     async def detach_repository(self, session: AsyncSession, region: RegionId, name: RepositoryName) -> None:
-        """Cancel the jobs from a repository; another one of its name shows none of them. Its rules stay."""
+        """Cancel the jobs from a repository, and hide them from a later repository of the same name; rules stay."""
         table = SyncJobRow
         mine = and_(
             table.source_region == region, table.namespace == name.namespace, table.repository == name.repository

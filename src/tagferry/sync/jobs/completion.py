@@ -13,21 +13,21 @@ from tagferry.sync.jobs.model import JobStatus
 from tagferry.sync.jobs.store import ENDED, JobStore
 
 LOOK_SECONDS = 2.0
-"""How often those who wait look for themselves, in case that a signal was lost."""
+"""Seconds between polls of the database while calls wait, in case a message was lost."""
 
 _REMEMBERED = 10_000
-"""Ends that are remembered for those who begin to wait after them."""
+"""Ended jobs that are remembered for calls that start to wait later."""
 
 log = structlog.get_logger(__name__)
 
 
 class JobWaiter:
-    """Everybody's waits in this process: one question to the database serves them all.
+    """Waits for jobs to end; one query serves all waiting calls of this process.
 
     Args:
-        jobs: their records.
-        bus: where the ends of jobs are announced.
-        look_seconds: how often the records are read without a signal.
+        jobs: the job records.
+        bus: receives the ids of jobs that end.
+        look_seconds: how often the records are read when no message arrives.
     """
 
     def __init__(self, jobs: JobStore, bus: MessageBus, *, look_seconds: float = LOOK_SECONDS) -> None:
@@ -42,10 +42,10 @@ class JobWaiter:
         bus.subscribe(ENDED, self._on_ended)
 
     async def wait(self, jobs: Collection[int], *, seconds: float) -> dict[int, JobStatus]:
-        """Wait at most this long for the jobs' ends; returns those that have ended.
+        """Wait at most this long for jobs to end; returns those that have ended.
 
         Raises:
-            Unavailable: this process stops.
+            Unavailable: this process is shutting down.
         """
         if seconds <= 0:
             return await self._jobs.ends(jobs)
@@ -65,7 +65,7 @@ class JobWaiter:
         return {job_id: ending.result() for job_id, ending in awaited.items() if ending.done()}
 
     async def close(self) -> None:
-        """Tell everybody who waits that this process stops."""
+        """Fail all waiting calls, because this process is shutting down."""
         self._closed = True
         if self._looker is not None:
             self._looker.cancel()
@@ -76,7 +76,7 @@ class JobWaiter:
         self._awaited.clear()
 
     def _leave(self, jobs: Collection[int]) -> None:
-        """Stop asking for the jobs that no other call waits for."""
+        """Stop polling for the jobs that no other call waits for."""
         self._waiting.subtract(jobs)
         for job_id in jobs:
             if not self._waiting[job_id]:
@@ -87,7 +87,7 @@ class JobWaiter:
 
     def _on_ended(self, payload: str) -> None:
         ended = [int(job_id) for job_id in filter(None, payload.split(","))]
-        # Whoever begins to wait only afterwards must learn of it too, and need not ask where nothing has ended.
+        # A call that starts to wait later must see these ends too, and needs no query if none of its jobs has ended.
         self._ended.update(dict.fromkeys(ended))
         while len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
@@ -107,8 +107,8 @@ class JobWaiter:
             try:
                 ends = await self._jobs.ends(list(self._awaited))
             except Exception as error:
-                # Whatever it is, those who wait are told once it has passed, or when their time is over.
-                log.warning("the ends of jobs could not be read", reason=error_summary(error))
+                # The waiting calls get their result once the database responds again, or run into their timeout.
+                log.warning("could not read which jobs ended", reason=error_summary(error))
                 await asyncio.sleep(self._look_seconds)
                 continue
             for job_id, status in ends.items():
@@ -117,4 +117,4 @@ class JobWaiter:
 
 
 def _stops() -> Unavailable:
-    return Unavailable("tagferry stops here; the same call joins what goes on, elsewhere or after the next start")
+    return Unavailable("the server is shutting down; repeat the request to rejoin the sync")

@@ -1,4 +1,4 @@
-"""What sync jobs have brought to a place, and are bringing there."""
+"""The history of the sync jobs that copied to a repository."""
 
 import re
 import uuid
@@ -19,8 +19,8 @@ class CopyRecord:
     """A job that copied a tag.
 
     Attributes:
-        source: the organization that it copied from, `region/organization`.
-        rule_id: the rule that asked for it, if one did.
+        source: the organization it copied from, as `region/organization`.
+        rule_id: the rule that started the job, if any.
     """
 
     job_id: int
@@ -30,12 +30,12 @@ class CopyRecord:
 
 @dataclass(frozen=True, slots=True)
 class TagHistory:
-    """What jobs have to do with a tag at a place.
+    """The jobs that concern a tag of a repository.
 
     Attributes:
-        is_open: one may be about to change it.
-        latest_id: the last job that brought something there, 0 where there is none.
-        brought: the last job that brought there what the tag points to, if there is one.
+        has_open_job: whether an open job may still change the tag.
+        latest_job_id: the last job that copied to the tag; 0 if there is none.
+        copied_by: the last job that copied the image the tag points to, if any.
     """
 
     has_open_job: bool
@@ -44,13 +44,13 @@ class TagHistory:
 
 
 class SyncHistory:
-    """Looks up what sync jobs brought."""
+    """Looks up the jobs that copied to a repository."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def of_tag(self, source: RepositoryRef, tag: Tag, digest: Digest) -> TagHistory:
-        """What jobs have to do with a tag that was just seen to point to this digest."""
+        """Return the job history of a tag that currently points to this digest."""
         mine = [*_into(source), SyncJobRow.tag == tag]
         succeeded = [*mine, SyncJobRow.status == JobStatus.SUCCESS.value]
         async with self._database.read() as session:
@@ -69,7 +69,7 @@ class SyncHistory:
     async def copied_by(self, job_ids: Collection[int]) -> list[tuple[RepositoryRef, Tag]]:
         """Return the repositories and tags to which those of these jobs that succeeded have copied.
 
-        If not all signatures could be searched for, the source of the tag is among them: its rules search again.
+        If the search for signatures was incomplete, the source of the tag is included, so that its rules search again.
         """
         async with self._database.read() as session:
             jobs = await session.scalars(
@@ -85,12 +85,12 @@ class SyncHistory:
 
 
 def latest_job_id(source: RepositoryRef) -> Select[int | None]:
-    """The query for the last job that brought anything to a repository."""
+    """Return the query for the id of the last job that copied to a repository."""
     return select(func.max(SyncJobRow.id)).where(*_into(source), SyncJobRow.status == JobStatus.SUCCESS.value)
 
 
 def rule_request_id(rule_id: int) -> str:
-    """A new id for a request of this rule, so that its jobs tell where they come from."""
+    """Return a new request id that identifies this rule as the origin of its jobs."""
     return f"rule-{rule_id}-{uuid.uuid4().hex[:16]}"
 
 

@@ -1,4 +1,4 @@
-"""Jobs that are put on record: whose turn comes when, and the rows of a whole request by one statement."""
+"""Insert jobs: their fair positions in the queue, and all rows of a request by one statement."""
 
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
@@ -17,13 +17,13 @@ from tagferry.sync.jobs.rows import OPEN, QUEUED, document
 
 
 async def next_fair_position(session: AsyncSession, request: SyncRequest, *, limit: int) -> int:
-    """The turn in which the organization's next job queues up.
+    """Return the fair position of the organization's next job.
 
-    Every organization's jobs are numbered on from its own last one, and at least from the turn that is served now: so
-    organizations are served in turns, whatever each of them has waiting.
+    Each organization's jobs are numbered consecutively from its own last position, but not below the position that is
+    served now. Organizations are therefore served round-robin, however many jobs each of them has waiting.
 
     Raises:
-        Throttled: a person has as many active requests as the limit says.
+        Throttled: the user has reached the limit of active requests.
     """
     parameters = {
         "user": request.caller.user_id,
@@ -32,20 +32,20 @@ async def next_fair_position(session: AsyncSession, request: SyncRequest, *, lim
         "region": request.source_region,
         "namespace": request.namespace,
     }
-    active, served, own = (await session.execute(_TURNS, parameters)).one()
+    active, served, own = (await session.execute(_QUEUE_POSITIONS, parameters)).one()
     if active >= limit and not request.is_automatic:
         raise Throttled(
-            f"{request.caller.name} has {active} synchronizations in flight; wait for one of them to end",
+            f"{request.caller.name} has {active} synchronizations in progress; wait until one of them ends",
             retry_after=5.0,
         )
     return max((served or 1) - 1, own or 0) + 1
 
 
 async def require_organizations(session: AsyncSession, request: SyncRequest) -> None:
-    """Keep the organizations that the caller was let into from being deleted before the transaction ends.
+    """Lock the organizations the caller was authorized for, so that they are not deleted during the transaction.
 
     Raises:
-        NotFound: one of them was deleted since.
+        NotFound: one of them has been deleted since.
     """
     ends = {
         request.source_organization_id: (request.namespace, request.source_region),
@@ -53,30 +53,30 @@ async def require_organizations(session: AsyncSession, request: SyncRequest) -> 
     }
     ends.pop(None, None)
     if ends:
-        standing = set(await session.scalars(_STANDING, {"organizations": list(ends)}))
+        open_jobs = set(await session.scalars(_EXISTING_ORGANIZATIONS, {"organizations": list(ends)}))
         for organization_id, (name, region) in ends.items():
-            if organization_id not in standing:
-                raise NotFound("organization", f"{name} in {region}", "it was deleted just now")
+            if organization_id not in open_jobs:
+                raise NotFound("organization", f"{name} in {region}", "it has just been deleted")
 
 
 async def insert_jobs(
     session: AsyncSession,
     request: SyncRequest,
-    starts: Collection[NewJob],
-    standing: dict[Tag, JobHandle],
+    new_jobs: Collection[NewJob],
+    open_jobs: dict[Tag, JobHandle],
     *,
-    turn: int,
+    fair_position: int,
 ) -> dict[Tag, int]:
-    """Put a job on record for each start; returns their ids.
+    """Insert the jobs; returns their ids by tag.
 
     Args:
-        session: within whose transaction.
-        request: what is asked for.
-        starts: how the jobs begin, each for another tag.
-        standing: the open jobs on the same way, for whose ends those have to wait that come after them.
-        turn: the first one's.
+        session: the session whose transaction inserts them.
+        request: the request.
+        new_jobs: the jobs, each for a different tag.
+        open_jobs: the open jobs of the same tags on the same route; later jobs wait for them to end.
+        fair_position: the position of the first job.
     """
-    if not starts:
+    if not new_jobs:
         return {}
     now = datetime.now(UTC)
     parameters = {
@@ -97,38 +97,38 @@ async def insert_jobs(
         "given_override": request.override,
         "given_priority": _priority(request),
         "given_deadline_at": now + timedelta(seconds=request.seconds) if request.seconds is not None else None,
-        "given_rows": list(_rows(starts, standing, turn)),
+        "given_rows": list(_rows(new_jobs, open_jobs, fair_position)),
     }
     created = await session.execute(_INSERT[session.get_bind().dialect.name], parameters)
     return {Tag(tag): job_id for job_id, tag in created}
 
 
-def _rows(starts: Iterable[NewJob], standing: dict[Tag, JobHandle], turn: int) -> Iterable[dict[str, Any]]:
-    for start in starts:
-        earlier = standing.get(start.tag)
+def _rows(new_jobs: Iterable[NewJob], open_jobs: dict[Tag, JobHandle], fair_position: int) -> Iterable[dict[str, Any]]:
+    for new_job in new_jobs:
+        earlier = open_jobs.get(new_job.tag)
         yield {
-            "tag": start.tag,
-            "status": start.status.value,
-            "reason": printable(start.reason, bounds.RECORDED_TEXT),
-            "digest": start.digest,
-            "rewritten": document(start.rewritten),
-            "unsearched": None if start.unsearched is None else printable(start.unsearched, bounds.RECORDED_TEXT),
-            "turn": turn,
-            "after_id": earlier.id if earlier is not None and not start.status.has_ended else None,
+            "tag": new_job.tag,
+            "status": new_job.status.value,
+            "reason": printable(new_job.reason, bounds.RECORDED_TEXT),
+            "digest": new_job.digest,
+            "rewritten": document(new_job.rewritten),
+            "unsearched": None if new_job.unsearched is None else printable(new_job.unsearched, bounds.RECORDED_TEXT),
+            "turn": fair_position,
+            "after_id": earlier.id if earlier is not None and not new_job.status.has_ended else None,
         }
-        turn += not start.status.has_ended
+        fair_position += not new_job.status.has_ended
 
 
 def _priority(request: SyncRequest) -> int:
-    """People first."""
+    """Return the priority: requests of users run before those of rules."""
     return 1 if request.is_automatic else 0
 
 
-def _turns() -> Select[int, int | None, int | None]:
-    """The user's other active requests; the turn that is served, and the organization's last one.
+def _queue_positions() -> Select[int, int | None, int | None]:
+    """Select the user's other active requests, the position that is served now, and the organization's last position.
 
-    A request is active while it has open jobs. Those whose registry is away do not count, which would keep the user
-    from all others for as long as they are tried again.
+    A request is active while it has open jobs. Jobs that wait for an unavailable registry do not count: their retries
+    would lock the user out for as long as they last.
     """
     active = select(func.count(SyncJobRow.request_id.distinct())).where(
         SyncJobRow.operator_id == bindparam("user"),
@@ -138,8 +138,8 @@ def _turns() -> Select[int, int | None, int | None]:
         SyncJobRow.attempts == 0,
     )
     waiting = (SyncJobRow.status == JobStatus.WAITING.value, QUEUED, SyncJobRow.priority == bindparam("priority"))
-    served = select(func.min(SyncJobRow.turn)).where(*waiting)
-    own = select(func.max(SyncJobRow.turn)).where(
+    served = select(func.min(SyncJobRow.fair_position)).where(*waiting)
+    own = select(func.max(SyncJobRow.fair_position)).where(
         *waiting,
         SyncJobRow.source_region == bindparam("region"),
         SyncJobRow.namespace == bindparam("namespace"),
@@ -149,9 +149,9 @@ def _turns() -> Select[int, int | None, int | None]:
 
 
 def _insert(dialect: str) -> Insert:
-    """What jobs have in common is given once, and the rest as one document.
+    """Build an insert that takes shared values once, and all rows as one JSON document.
 
-    A parameter for each column of each row would take longer to hand over than the database takes for all of them.
+    Binding a parameter for each column of each row would take longer than the insert itself.
     """
     table: Any = SyncJobRow.__table__
     columns = table.c
@@ -192,11 +192,11 @@ def _insert(dialect: str) -> Insert:
     return insert(table).from_select(list(given), select(*given.values())).returning(columns.id, columns.tag)
 
 
-# What every request asks is built once.
-_STANDING = (
+# Statements that every request executes are built once.
+_EXISTING_ORGANIZATIONS = (
     select(OrganizationRow.id)
     .where(OrganizationRow.id.in_(bindparam("organizations", expanding=True)))
     .with_for_update(read=True, key_share=True)
 )
-_TURNS = _turns()
+_QUEUE_POSITIONS = _queue_positions()
 _INSERT = {dialect: _insert(dialect) for dialect in ("sqlite", "postgresql")}

@@ -1,4 +1,4 @@
-"""What is asked for, and what becomes of it."""
+"""Sync requests, jobs and their states."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 
 
 class JobStatus(StrEnum):
-    """The state of a sync job, in SWR's words."""
+    """The state of a sync job, in SWR's terms."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -23,22 +23,22 @@ class JobStatus(StrEnum):
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing follows any more."""
+        """Whether the state is final."""
         return not FOLLOWING[self]
 
     @property
     def is_success(self) -> bool:
-        """Whether the tag stands at the target as it was asked for."""
+        """Whether the target has the requested image under this tag."""
         return self is JobStatus.SUCCESS
 
     @property
     def can_be_retried(self) -> bool:
-        """Whether the same may succeed when it is asked for again."""
+        """Whether a repeated request for the same tag may succeed."""
         return self in (JobStatus.FAILED, JobStatus.TIMEOUT, JobStatus.CANCEL)
 
     @property
     def may_follow(self) -> list["JobStatus"]:
-        """The states that it may follow."""
+        """The states from which a job may enter this one."""
         return [status for status, following in FOLLOWING.items() if self in following]
 
 
@@ -48,22 +48,22 @@ FOLLOWING: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.RUNNING: _ENDS | {JobStatus.WAITING},
     **dict.fromkeys(_ENDS, frozenset()),
 }
-"""Which states may follow a state; a job waits again that lost its worker, or whose registry is away.
+"""The states that may follow each state. A job returns to waiting if its worker was lost or a registry is unavailable.
 
-A job is first recorded as waiting, or as ended where there is nothing to do.
+A job is first recorded as waiting, or as ended if there is nothing to do.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """One repository's tags, to one target.
+    """A request to copy tags of one repository to one target.
 
     Attributes:
-        id: the id of the call that asked for it.
-        is_automatic: nobody waits for it: people's requests go first, and what is in place already is not recorded.
-        seconds: how long its tags may take from now on, waiting included; None means without limit.
-        source_organization_id: the organization that the caller may read; None where only its registry has it.
-        target_organization_id: the one that the caller may write to; as above.
+        id: the id of the API request that started it.
+        is_automatic: a rule started it. Requests of users run first, and tags that are up to date are not recorded.
+        seconds: how long its tags may take from now on, queue time included; None means no limit.
+        source_organization_id: the organization the caller may read; None if it exists only in its registry.
+        target_organization_id: the organization the caller may write; None as above.
     """
 
     id: str
@@ -83,22 +83,22 @@ class SyncRequest:
 
 @dataclass(frozen=True, slots=True)
 class SyncJob:
-    """One tag's copy, as it is recorded.
+    """The recorded copy of one tag.
 
     Attributes:
-        reason: why it ended as it did, for a person.
-        digest: what the tag points to at the target, once that is known.
-        bytes_total: bytes of all blobs of the image, once they are known.
-        bytes_done: bytes of those that the target holds or is receiving.
-        rewritten: how the target's image differs from the source's, where it has to.
-        starts: how often a worker began with it.
-        attempts: attempts that failed one after another because a registry was away.
-        failing_since: when the first of them failed.
-        next_attempt_at: when it is tried again, while it waits for that.
-        last_error: why the last of them failed.
-        is_automatic: a rule asked for it.
-        deadline_at: when it is given up, if it has not ended.
-        started_at: when a worker last began with it.
+        reason: why it ended as it did, for users.
+        digest: the digest of the tag at the target, once known.
+        bytes_total: bytes of all blobs of the image, once known.
+        bytes_done: bytes of the blobs that the target holds or is receiving.
+        rewritten: how the image at the target differs from the source, if it was rewritten.
+        starts: how often a worker started it.
+        attempts: consecutive attempts that failed because a registry was unavailable.
+        failing_since: when the first of these attempts failed.
+        next_attempt_at: when it is retried; None unless it waits for that time.
+        last_error: why the last of these attempts failed.
+        is_automatic: whether a rule started it.
+        deadline_at: when it times out.
+        started_at: when a worker last started it.
         ended_at: when it ended.
         snapshot: how its copy is at this moment; never on record.
     """
@@ -138,11 +138,11 @@ class SyncJob:
 
 @dataclass(frozen=True, slots=True)
 class JobSelection:
-    """Jobs of one repository, by their ids or by the request that made them.
+    """Jobs of one repository, selected by their ids or by the request that created them.
 
     Attributes:
-        jobs: ids; those that the repository does not have are passed over. Empty means all of the request.
-        request_id: the id of the request; None means whichever request.
+        jobs: ids; ids of other repositories are ignored. Empty means all jobs of the request.
+        request_id: the id of the request; None means any request.
     """
 
     region: RegionId
@@ -154,7 +154,7 @@ class JobSelection:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """How a tag's job is first recorded: waiting to be run, or ended already."""
+    """The initial record of a tag's job: waiting to run, or already ended."""
 
     tag: Tag
     status: JobStatus = JobStatus.WAITING
@@ -166,10 +166,10 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class JobHandle:
-    """Where a tag's job stands right after it was asked for.
+    """The job of a tag right after it was requested.
 
     Attributes:
-        is_joined: an earlier request had asked for just the same.
+        is_joined: whether an earlier request created the job.
     """
 
     id: int
@@ -180,14 +180,14 @@ class JobHandle:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt at a copy that failed because a registry was away.
+    """An attempt that failed because a registry was unavailable.
 
     Attributes:
-        number: how many have failed in this way by now, one after another.
+        number: the number of consecutive failed attempts, this one included.
         failing_since: when the first of them failed.
-        failed_at: when this one did.
-        error: why, for a person.
-        next_at: when to try again; None where the time for that is over.
+        failed_at: when this one failed.
+        error: the reason, for users.
+        next_at: when to retry; None if the job is not retried.
     """
 
     number: int
@@ -199,7 +199,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class JobUpdate:
-    """What changes in a job's record; what is None stays."""
+    """An update of a job's record; None leaves a field unchanged."""
 
     job_id: int
     status: JobStatus

@@ -1,4 +1,4 @@
-"""What is known of a job's tag before the job runs, so that it need not be found out again."""
+"""Results of a request's preflight check that its jobs reuse when they run in the same process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
@@ -14,10 +14,10 @@ PREFETCH_LIMIT = 8
 
 
 class Prefetch(NamedTuple):
-    """What was just found out about a tag.
+    """The preflight result of a tag.
 
     Attributes:
-        plan: what its copy consists of, which may still be being read.
+        plan: the task that reads the plan of its copy.
     """
 
     finding: Finding
@@ -28,10 +28,10 @@ class Prefetch(NamedTuple):
 async def prefetch_plans(
     plan_of: Callable[[Tag], Coroutine[Any, Any, Plan]], tags: Collection[Tag]
 ) -> AsyncIterator[dict[Tag, asyncio.Task[Plan]]]:
-    """Begin to read the plans of these tags; those that are not taken out of what is given end with it."""
+    """Start to read the plans of these tags; plans that are not removed from the mapping are cancelled at the end."""
     plans = {tag: asyncio.create_task(plan_of(tag)) for tag in tags}
     for plan in plans.values():
-        plan.add_done_callback(_is_heard)
+        plan.add_done_callback(_retrieve_exception)
     try:
         yield plans
     finally:
@@ -41,7 +41,7 @@ async def prefetch_plans(
             await asyncio.wait(plans.values())
 
 
-def _is_heard(plan: asyncio.Task[Plan]) -> None:
-    """Whoever takes the plan is told of its failure; where nobody does, it matters to nobody."""
+def _retrieve_exception(plan: asyncio.Task[Plan]) -> None:
+    """Mark the exception as retrieved: an unused plan may fail without a warning."""
     if not plan.cancelled():
         plan.exception()

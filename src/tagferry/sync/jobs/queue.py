@@ -1,7 +1,6 @@
-"""Who runs which job: claimed in turn, given back, and taken over from workers that are gone.
+"""The job queue: claim jobs in fair order, release them, and requeue those of lost workers.
 
-The record of a job is its place in the queue, so accepting and queueing are one transaction, and there is nothing else
-that could disagree with it.
+A job's record is also its queue entry, so accepting and queueing are one transaction and cannot disagree.
 """
 
 from collections import Counter
@@ -21,33 +20,33 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow, WorkerRow
 from tagferry.names import RegionId
 from tagferry.sync.jobs.model import JobStatus, SyncJob
-from tagferry.sync.jobs.rows import NOW, QUEUED, UNREADABLE, readable, transition
+from tagferry.sync.jobs.rows import NOW, QUEUED, UNREADABLE, parse_rows, transition
 from tagferry.sync.jobs.slots import Capacity
 from tagferry.sync.jobs.store import WORK, publish_ends
 
 _CLAIMS = 0x7A67
-"""The lock under which jobs are claimed, so that limits of all workers together hold exactly."""
-_CLAIM_ALONE = "SELECT pg_advisory_xact_lock(:key) FROM workers WHERE id = :worker FOR KEY SHARE"
-"""Nobody else claims, and nobody declares this worker gone, before the transaction ends."""
+"""The advisory lock for claims, so that limits across all workers hold exactly."""
+_LOCK_CLAIMS = "SELECT pg_advisory_xact_lock(:key) FROM workers WHERE id = :worker FOR KEY SHARE"
+"""Until the transaction ends, no other worker claims jobs or declares this worker lost."""
 _MINUTE = timedelta(minutes=1)
 _SUSPECTED = 2
-"""Jobs whose workers were lost more often than this run one at a time, so that those beside one that ends its worker do
-not share its fate until they are given up with it."""
+"""Jobs whose workers were lost more often than this run one at a time. A job that kills its worker then takes no other
+suspected job with it."""
 _GIVEN_UP = f"its worker was lost {bounds.JOB_LOSSES} times; the copy may need more memory than the machine has"
 
-# What every claim asks is built once.
+# Statements that every claim executes are built once.
 _BETWEEN = ">"
-_WAY = SyncJobRow.source_region + _BETWEEN + SyncJobRow.target_region
+_REGION_PAIR = SyncJobRow.source_region + _BETWEEN + SyncJobRow.target_region
 _NEXT = (
     select(SyncJobRow.id, SyncJobRow.source_region, SyncJobRow.target_region, SyncJobRow.losses)
-    .where(SyncJobRow.status == JobStatus.WAITING.value, QUEUED, SyncJobRow.after_id.is_(None))
+    .where(SyncJobRow.status == JobStatus.WAITING.value, QUEUED, SyncJobRow.blocked_by.is_(None))
     .where(SyncJobRow.source_region.in_(bindparam("regions", expanding=True)))
     .where(SyncJobRow.target_region.in_(bindparam("open_regions", expanding=True)))
-    .where(_WAY.not_in(bindparam("closed_ways", expanding=True)))
+    .where(_REGION_PAIR.not_in(bindparam("closed_pairs", expanding=True)))
     .where(SyncJobRow.losses <= bindparam("most_losses", type_=Integer))
     .where(SyncJobRow.id.not_in(bindparam("chosen", expanding=True)))
-    .order_by(SyncJobRow.priority, SyncJobRow.turn, SyncJobRow.id)
-    .limit(bindparam("places", type_=Integer))
+    .order_by(SyncJobRow.priority, SyncJobRow.fair_position, SyncJobRow.id)
+    .limit(bindparam("slots", type_=Integer))
 )
 _BEGUN = (
     transition(JobStatus.RUNNING, worker_id=bindparam("worker"), started_at=NOW, starts=SyncJobRow.starts + 1)
@@ -60,12 +59,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """What all workers together keep to.
+    """Limits across all workers.
 
     Attributes:
-        jobs: jobs that run at once; None means as many as there are places.
+        jobs: jobs that run at once; None means as many as there are slots.
         region_jobs: the same for the jobs to one target region.
-        region_starts: jobs to one target region that begin within a minute.
+        region_starts: jobs to one target region that start within a minute.
     """
 
     jobs: int | None = None
@@ -77,11 +76,11 @@ class JobQueue:
     """The waiting and running jobs of all workers.
 
     Args:
-        database: where they are on record.
-        bus: told when there is something to run again.
-        membership: tells which workers are gone.
-        regions: the regions that this process knows; jobs of others are left to those who know them.
-        limits: what all workers together keep to.
+        database: stores the jobs.
+        bus: receives a message when jobs become ready to run.
+        membership: finds lost workers.
+        regions: the configured regions; jobs of other regions are left to other workers.
+        limits: the limits across all workers.
     """
 
     def __init__(
@@ -99,75 +98,75 @@ class JobQueue:
         self._regions = list(regions)
         self._limits = limits or QueueLimits()
 
-    async def claim(self, worker_id: int, places: int, capacity: Capacity | None = None) -> list[SyncJob]:
-        """Claim the next jobs for this worker, at most that many, and record them as running.
+    async def claim(self, worker_id: int, slots: int, capacity: Capacity | None = None) -> list[SyncJob]:
+        """Claim the next jobs for this worker and record them as running.
 
         Args:
             worker_id: the worker.
-            places: how many jobs it takes at most.
-            capacity: how many of them may come from and go to which regions; by default any number.
+            slots: the maximum number of jobs.
+            capacity: how many jobs may start between which regions; by default no restriction.
         """
         async with self._database.write() as session:
-            return await self.claim_within(session, worker_id, places, capacity)
+            return await self.claim_within(session, worker_id, slots, capacity)
 
     async def claim_within(
-        self, session: AsyncSession, worker_id: int, places: int, capacity: Capacity | None = None
+        self, session: AsyncSession, worker_id: int, slots: int, capacity: Capacity | None = None
     ) -> list[SyncJob]:
-        """As `claim`, within a transaction; a worker that counts as gone gets nothing."""
+        """Like `claim`, within a transaction; a lost worker gets no jobs."""
         if self._database.is_shared:
-            present = await session.execute(text(_CLAIM_ALONE), {"key": _CLAIMS, "worker": worker_id})
+            present = await session.execute(text(_LOCK_CLAIMS), {"key": _CLAIMS, "worker": worker_id})
             if present.first() is None:
                 return []
-        free = await self._free(session, places, capacity or Capacity(share=places, unsure=places))
+        free = await self._remaining(session, slots, capacity or Capacity(share=slots, unsure=slots))
         chosen = await self._choose(session, free)
         if not chosen:
             return []
-        # One that was cancelled since it was chosen stays cancelled.
+        # A job that was cancelled after it was chosen stays cancelled.
         rows = await session.scalars(_BEGUN, {"worker": worker_id, "chosen": chosen})
-        jobs, damaged = readable(rows)
+        jobs, damaged = parse_rows(rows)
         if damaged:
             await session.execute(transition(JobStatus.FAILED, reason=UNREADABLE).where(SyncJobRow.id.in_(damaged)))
             await publish_ends(session, self._bus, damaged)
         return sorted(jobs, key=lambda job: chosen.index(job.id))
 
     async def release(self, worker_id: int) -> int:
-        """Let the jobs of a worker wait again, and forget the worker; returns how many they were."""
+        """Requeue the jobs of a worker and delete the worker; returns the number of jobs."""
         async with self._database.write() as session:
-            return await self._forget(session, worker_id)
+            return await self._delete_worker(session, worker_id)
 
     async def release_unknown(self, worker_id: int, known: Collection[int]) -> int:
-        """Let those jobs of a worker wait again that it does not know of; returns how many they were."""
-        strays = (
+        """Requeue the jobs of a worker that it does not know of; returns their number."""
+        unknown = (
             SyncJobRow.worker_id == worker_id,
             SyncJobRow.status == JobStatus.RUNNING.value,
             QUEUED,
             SyncJobRow.id.not_in(known),
         )
         async with self._database.read() as session:
-            if await session.scalar(select(SyncJobRow.id).where(*strays).limit(1)) is None:
+            if await session.scalar(select(SyncJobRow.id).where(*unknown).limit(1)) is None:
                 return 0
         async with self._database.write() as session:
-            return await self._release(session, *strays)
+            return await self._release(session, *unknown)
 
     async def requeue_lost(self) -> dict[int, int]:
-        """Let the jobs of workers that are gone wait again; returns how many by worker."""
+        """Requeue the jobs of lost workers; returns the number of jobs by worker."""
         taken = {}
         for worker_id in await self._membership.lost_workers():
             async with self._database.write() as session:
                 if await self._membership.fence(session, worker_id):
-                    taken[worker_id] = await self._forget(session, worker_id, is_lost=True)
+                    taken[worker_id] = await self._delete_worker(session, worker_id, is_lost=True)
         return taken
 
-    async def _forget(self, session: AsyncSession, worker_id: int, *, is_lost: bool = False) -> int:
+    async def _delete_worker(self, session: AsyncSession, worker_id: int, *, is_lost: bool = False) -> int:
         await session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
-        its = (SyncJobRow.worker_id == worker_id, QUEUED)
+        owned = (SyncJobRow.worker_id == worker_id, QUEUED)
         if is_lost:
-            await self._give_up(session, *its)
-            return await self._release(session, *its, losses=SyncJobRow.losses + 1)
-        return await self._release(session, *its)
+            await self._give_up(session, *owned)
+            return await self._release(session, *owned, losses=SyncJobRow.losses + 1)
+        return await self._release(session, *owned)
 
     async def _give_up(self, session: AsyncSession, *conditions: ColumnElement[bool]) -> None:
-        """Fail jobs that lose a worker for the last accepted time."""
+        """Fail the jobs whose workers have been lost too often."""
         ended = await session.execute(
             transition(JobStatus.FAILED, reason=_GIVEN_UP, losses=SyncJobRow.losses + 1)
             .where(*conditions, SyncJobRow.losses >= bounds.JOB_LOSSES - 1)
@@ -185,7 +184,7 @@ class JobQueue:
             await self._bus.publish(session, WORK, ["1"])
         return count
 
-    async def _free(self, session: AsyncSession, places: int, capacity: Capacity) -> "_Free":
+    async def _remaining(self, session: AsyncSession, slots: int, capacity: Capacity) -> "_Remaining":
         limits = self._limits
         running: Counter[str] = Counter()
         if limits.jobs is not None or limits.region_jobs:
@@ -206,36 +205,38 @@ class JobQueue:
             )
             regions[region] = min(regions.get(region, limit), limit - (begun or 0))
         if limits.jobs is not None:
-            # What waits for a silent region takes no places from others, as it takes none in this process.
-            counted = sum(min(n, capacity.share) if region in capacity.silent else n for region, n in running.items())
-            places = min(places, limits.jobs - counted)
-        return _Free(places, regions, capacity)
+            # Jobs that wait for an unresponsive region take no slots from others, as in this process.
+            counted = sum(
+                min(n, capacity.share) if region in capacity.unresponsive else n for region, n in running.items()
+            )
+            slots = min(slots, limits.jobs - counted)
+        return _Remaining(slots, regions, capacity)
 
-    async def _choose(self, session: AsyncSession, free: "_Free") -> list[int]:
-        """The next jobs in turn; where a region has no place left, those behind it go ahead."""
+    async def _choose(self, session: AsyncSession, free: "_Remaining") -> list[int]:
+        """Choose the next jobs in fair order; if a region has no capacity left, jobs behind it run first."""
         chosen: list[int] = []
-        while free.places > 0:
+        while free.slots > 0:
             sources = [region for region in self._regions if free.capacity.regions.get(region, 1) > 0]
             parameters = {
                 "regions": sources,
                 "open_regions": [region for region in sources if free.regions.get(region, 1) > 0],
-                "closed_ways": [_BETWEEN.join(way) for way in free.capacity.closed(self._regions)],
+                "closed_pairs": [_BETWEEN.join(pair) for pair in free.capacity.closed(self._regions)],
                 "most_losses": _SUSPECTED if free.suspects == 0 else bounds.JOB_LOSSES,
                 "chosen": chosen,
-                "places": free.places,
+                "slots": free.slots,
             }
             rows = await session.execute(_NEXT, parameters)
             found = rows.all()
-            wanted = free.places
+            wanted = free.slots
             if free.suspects is None and any(losses > _SUSPECTED for *_, losses in found):
                 free.suspects = await self._free_for_suspects(session)
             chosen += [job_id for job_id, source, target, losses in found if free.take(source, target, losses=losses)]
-            if len(found) < wanted or free.places == wanted:
+            if len(found) < wanted or free.slots == wanted:
                 break
         return chosen
 
     async def _free_for_suspects(self, session: AsyncSession) -> int:
-        """How many jobs may begin that are suspected of ending their workers."""
+        """Return how many jobs that are suspected of killing their workers may start."""
         running = select(SyncJobRow.id).where(
             SyncJobRow.status == JobStatus.RUNNING.value, QUEUED, SyncJobRow.losses > _SUSPECTED
         )
@@ -243,14 +244,14 @@ class JobQueue:
 
 
 @dataclass(slots=True)
-class _Free:
-    """How many more jobs may begin, in all, by limited region and by way.
+class _Remaining:
+    """How many more jobs may start: in total, by limited region and by pair of regions.
 
     Attributes:
-        suspects: of those that are suspected of ending their workers; None while nobody has asked.
+        suspects: suspected jobs that may start; None until this is queried.
     """
 
-    places: int
+    slots: int
     regions: dict[str, int]
     capacity: Capacity
     suspects: int | None = None
@@ -264,5 +265,5 @@ class _Free:
             self.regions[target] -= 1
         if losses > _SUSPECTED:
             self.suspects = 0
-        self.places -= 1
+        self.slots -= 1
         return True

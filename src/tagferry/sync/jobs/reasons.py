@@ -8,23 +8,26 @@ from tagferry.copy.rewrite import Rewrite
 from tagferry.errors import NotFound, TagferryError
 from tagferry.sync.jobs.model import Attempt, JobStatus
 
-_NAMED = 3
-"""The number of names in a list of referrers that were left behind."""
+_NAMES_SHOWN = 3
+"""Names shown of the referrers that were not copied."""
 
 
 def describe(verdict: Verdict, rewritten: Rewrite | None = None, gaps: Gaps = NO_GAPS) -> tuple[JobStatus, str]:
-    """The status that a verdict leads to, and the reason to give."""
-    told = "".join(f"; {sentence}" for sentence in describe_gaps(gaps))
+    """Return the status and the reason of a job that ends with this verdict."""
+    suffix = "".join(f"; {sentence}" for sentence in describe_gaps(gaps))
     match verdict:
         case Verdict.COPY if rewritten is not None:
             reason = f"copied and verified, rewritten as the target region accepts it{_left(rewritten)}"
-            return JobStatus.SUCCESS, f"{reason}{told}"
+            return JobStatus.SUCCESS, f"{reason}{suffix}"
         case Verdict.UP_TO_DATE if rewritten is not None:
-            return JobStatus.SUCCESS, f"the image, rewritten as the target region accepts it, is already in place{told}"
+            return (
+                JobStatus.SUCCESS,
+                f"the image, rewritten as the target region accepts it, is already in place{suffix}",
+            )
         case Verdict.COPY:
-            return JobStatus.SUCCESS, f"copied and verified{told}"
+            return JobStatus.SUCCESS, f"copied and verified{suffix}"
         case Verdict.UP_TO_DATE:
-            return JobStatus.SUCCESS, f"the identical image is already in place{told}"
+            return JobStatus.SUCCESS, f"the identical image is already in place{suffix}"
         case Verdict.BLOCKED:
             reason = "the target holds another image under this tag; send override=true to replace it"
             return JobStatus.EXISTED, reason
@@ -33,21 +36,23 @@ def describe(verdict: Verdict, rewritten: Rewrite | None = None, gaps: Gaps = NO
 
 
 def describe_gaps(gaps: Gaps) -> list[str]:
-    """Describe which referrers of an image may be missing, and why; empty if all of them are there."""
-    told: list[str] = []
+    """Describe which referrers of an image may be missing, and why; empty if none is missing."""
+    sentences: list[str] = []
     if gaps.unsearched is not None:
-        told.append(f"signatures and other referrers could not be searched for: {gaps.unsearched}")
+        sentences.append(f"signatures and other referrers could not be searched for: {gaps.unsearched}")
     if gaps.left_behind:
         names = list(gaps.left_behind)
         count = "1 referrer" if len(names) == 1 else f"{len(names)} referrers"
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
         reason = gaps.left_behind[names[0]]
-        told.append(f"{count} could not be copied and stayed behind: {', '.join(names[:_NAMED])}{more} ({reason})")
-    return told
+        sentences.append(
+            f"{count} could not be copied and stayed behind: {', '.join(names[:_NAMES_SHOWN])}{more} ({reason})"
+        )
+    return sentences
 
 
 def failure_reason(error: TagferryError, attempt: Attempt | None = None) -> str:
-    """Why a tag failed, for a person, and how often it was tried where that was more than once."""
+    """Return why a tag failed, for users, and the number of attempts if there were several."""
     if isinstance(error, NotFound) and error.kind == "tag":
         return describe(Verdict.MISSING)[1]
     if attempt is None or attempt.number == 1:
@@ -56,7 +61,7 @@ def failure_reason(error: TagferryError, attempt: Attempt | None = None) -> str:
 
 
 def waiting_reason(region: str, since: datetime) -> str:
-    """Why a job waits whose region is paused; what it did not answer may be about another organization's images."""
+    """Return why a job of a paused region waits, without the error, which may name images of another organization."""
     return f"waiting: region {region} has not answered since {since:%Y-%m-%dT%H:%M:%SZ}"
 
 

@@ -1,4 +1,4 @@
-"""The route that a request or a job copies along."""
+"""The copy route of a request or a job."""
 
 from tagferry.copy.route import Route
 from tagferry.names import RepositoryName
@@ -7,7 +7,7 @@ from tagferry.sync.jobs.model import SyncJob, SyncRequest
 
 
 def route_of(regions: Regions, wanted: SyncRequest | SyncJob) -> Route:
-    """Return the stores and repositories that a request or a job copies from and to; raises NotFound."""
+    """Return the source and target of a request or a job; raises NotFound."""
     target = regions[wanted.target_region]
     return Route(
         source=regions[wanted.source_region].store,

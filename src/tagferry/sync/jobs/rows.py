@@ -1,4 +1,4 @@
-"""A job's row: how it is read, and how its state changes. No other module writes a job's state."""
+"""Reading a job's row and changing its state. No other module writes a job's state."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -16,24 +16,24 @@ from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs.model import JobStatus, JobUpdate, SyncJob
 
 OPEN = tuple(status.value for status in JobStatus if not status.has_ended)
-"""The states of jobs that have not ended, as they stand in a row."""
+"""The stored states of jobs that have not ended."""
 QUEUED = SyncJobRow.next_attempt_at.is_(None)
-"""Jobs that do not wait for the time of their next attempt; the index of the queue holds only these."""
+"""Jobs that do not wait for a retry time; the queue's index covers only these."""
 NOW = bindparam("now", callable_=lambda: datetime.now(UTC), type_=UtcDateTime)
-"""The time at which a statement is executed, which may have been built long before."""
+"""The time when the statement is executed; statements are built once and reused."""
 UNRECORDABLE = "the job's result could not be recorded; the server's log has the reason"
-"""The reason of a job whose end the database refuses."""
+"""The reason of a job whose result the database refuses."""
 UNREADABLE = "the job's record is damaged; start the synchronization again"
-"""The reason of a job that cannot be run because its record cannot be read."""
+"""The reason of a job that cannot run because its record cannot be read."""
 _REMEMBERED = 10_000
-"""Damaged records that have been logged and are not logged again."""
+"""Damaged records that are remembered, so that each is logged once."""
 
 log = structlog.get_logger(__name__)
 _logged: set[int] = set()
 
 
 def transition(status: JobStatus, **values: Any) -> Update:
-    """Let jobs enter a state, and change these columns with it; a job whose state it may not follow stays as it is."""
+    """Return an update that moves jobs to a state and sets these columns; jobs in other states are left unchanged."""
     entered: dict[str, Any] = {"status": status.value, "updated_at": NOW, "next_attempt_at": None}
     if status is not JobStatus.RUNNING:
         entered["worker_id"] = None
@@ -43,30 +43,30 @@ def transition(status: JobStatus, **values: Any) -> Update:
     return _change().where(SyncJobRow.status.in_(allowed)).values(**entered | values)
 
 
-def recorded(change: JobUpdate, *, worker_id: int) -> tuple[Update, dict[str, Any]]:
-    """Record a worker's report about a job that it runs: its progress, its end, or that it has to wait again.
+def report_update(change: JobUpdate, *, worker_id: int) -> tuple[Update, dict[str, Any]]:
+    """Build the update for a worker's report on a job it runs: progress, the end, or a return to waiting.
 
     Returns:
         A statement and its parameters.
     """
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         name: value
         for name in ("reason", "digest", "bytes_total", "bytes_done", "unsearched")
         if (value := getattr(change, name)) is not None
     }
     if change.rewritten is not None:
-        told["rewritten"] = document(change.rewritten)
+        values["rewritten"] = document(change.rewritten)
     if (attempt := change.attempt) is not None:
-        told |= {"attempts": attempt.number, "failing_since": attempt.failing_since, "last_error": attempt.error}
+        values |= {"attempts": attempt.number, "failing_since": attempt.failing_since, "last_error": attempt.error}
         if attempt.next_at is not None:
-            told["next_attempt_at"] = attempt.next_at
-    parameters = {f"new_{name}": value for name, value in told.items()}
-    return _recording(change.status, tuple(told)), {**parameters, "job": change.job_id, "worker": worker_id}
+            values["next_attempt_at"] = attempt.next_at
+    parameters = {f"new_{name}": value for name, value in values.items()}
+    return _report_statement(change.status, tuple(values)), {**parameters, "job": change.job_id, "worker": worker_id}
 
 
 @cache
-def _recording(status: JobStatus, told: tuple[str, ...]) -> Update:
-    values = {name: bindparam(f"new_{name}", type_=SyncJobRow.__table__.c[name].type) for name in told}
+def _report_statement(status: JobStatus, names: tuple[str, ...]) -> Update:
+    values = {name: bindparam(f"new_{name}", type_=SyncJobRow.__table__.c[name].type) for name in names}
     if status is not JobStatus.RUNNING:
         statement = transition(status, **values)
     else:
@@ -75,17 +75,17 @@ def _recording(status: JobStatus, told: tuple[str, ...]) -> Update:
 
 
 def _change() -> Update:
-    # No row is held in memory that would have to follow; to find that out costs more than the statement.
+    # No session holds these rows in memory, and synchronizing it would cost more than the statement.
     return update(SyncJobRow).execution_options(synchronize_session=False)
 
 
-def readable(rows: Iterable[SyncJobRow]) -> tuple[list[SyncJob], list[int]]:
-    """Return the jobs of these rows, and the ids of those rows that are damaged; each of them is logged once."""
+def parse_rows(rows: Iterable[SyncJobRow]) -> tuple[list[SyncJob], list[int]]:
+    """Return the jobs of these rows and the ids of damaged rows; each damaged row is logged once."""
     jobs, damaged = [], []
     for row in rows:
         try:
             jobs.append(to_job(row))
-        # Whatever can be wrong with a row, it must not keep the others from being read.
+        # A damaged row must not prevent the others from being read.
         except Exception as error:
             damaged.append(row.id)
             if row.id not in _logged and len(_logged) < _REMEMBERED:
@@ -96,7 +96,7 @@ def readable(rows: Iterable[SyncJobRow]) -> tuple[list[SyncJob], list[int]]:
 
 
 def status_of(text: str) -> JobStatus:
-    """Return the state that a row of an ended job names; an unknown one counts as failed."""
+    """Return the stored state of an ended job; an unknown state counts as failed."""
     try:
         return JobStatus(text)
     except ValueError:
@@ -104,9 +104,9 @@ def status_of(text: str) -> JobStatus:
 
 
 def to_job(row: SyncJobRow) -> SyncJob:
-    """A row as the rest of tagferry knows it; raises what reading a damaged row raises."""
+    """Convert a row to a job; raises an exception if the row is damaged."""
     if row.created_at is None or row.updated_at is None:
-        raise ValueError("its times cannot be read")
+        raise ValueError("created_at or updated_at cannot be read")
     return SyncJob(
         id=row.id,
         request_id=row.request_id,
@@ -142,7 +142,7 @@ def to_job(row: SyncJobRow) -> SyncJob:
 
 
 def document(rewritten: Rewrite | None) -> dict[str, Any] | None:
-    """How it is told in a row that an image differs at the target."""
+    """Return the JSON form of a rewrite."""
     if rewritten is None:
         return None
     return {"digests": dict(rewritten.digests), "left_behind": list(rewritten.left_behind)}

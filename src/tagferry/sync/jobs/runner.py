@@ -1,4 +1,4 @@
-"""What one job does from its start to its end on record: it copies its tag, or is tried again later."""
+"""Run one job: copy its tag, and record its end or its next attempt."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -35,8 +35,8 @@ class JobRun:
 
     Attributes:
         prefetch: what was found out about its tag when it was asked for.
-        error: why it failed, if it did.
-        is_known: whether its end says something of its regions.
+        error: the error it failed with, if any.
+        is_known: whether its end reflects the state of its regions.
     """
 
     job: SyncJob
@@ -48,7 +48,7 @@ class JobRun:
     seen: tuple[int, ...] = ()
 
     def has_moved(self) -> bool:
-        """Return whether the copy has made progress since this was asked last."""
+        """Return whether the copy has made progress since the last call."""
         before, self.seen = self.seen, self.progress.state
         return self.seen != (before or _UNTOUCHED)
 
@@ -57,11 +57,11 @@ class Runner:
     """Runs jobs.
 
     Args:
-        engine: copies.
-        jobs: the records.
+        engine: copies tags.
+        jobs: the job records.
         membership: this process as a worker.
         regions: every region by its id.
-        retry: how a job is tried again whose registry was away.
+        retry: how jobs are retried after a registry was unavailable.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Runner:
         self._retry = retry
 
     async def run(self, run: JobRun, *, worker_id: int) -> bool:
-        """Run a job to its end, whatever that is; returns whether it has ended, and is not tried again later."""
+        """Run a job and record the result; returns whether it has ended, rather than waiting for a retry."""
         try:
             change = await self._copy(run)
         except Exception as error:
@@ -85,12 +85,14 @@ class Runner:
         return change.status.has_ended
 
     async def _record(self, change: JobUpdate, worker_id: int) -> None:
-        """Record an end, for as long as this worker may: then somebody else finds the tag in place."""
+        """Record the result, retrying until this worker is stopped; another worker then finds the tag up to date."""
         while True:
             try:
                 return await self._jobs.end(change, worker_id=worker_id)
             except Exception as error:
-                log.warning("a sync job's end cannot be recorded yet", job=change.job_id, reason=error_summary(error))
+                log.warning(
+                    "could not record the end of a sync job yet", job=change.job_id, reason=error_summary(error)
+                )
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _copy(self, run: JobRun) -> JobUpdate:
@@ -104,8 +106,8 @@ class Runner:
                     finding=prefetch.finding if prefetch else None,
                     plan=prefetch.plan if prefetch else None,
                     progress=run.progress,
-                    before_tag=self._until_certain,
-                    # What the request found to be missing may not be part of the tag's own manifest.
+                    before_tag=self._require_lease,
+                    # Content that the preflight check found missing may not be part of the tag's own manifest.
                     thorough=True,
                     is_last=partial(self._retry.is_over, job),
                 )
@@ -113,14 +115,14 @@ class Runner:
             if not deadline.expired():
                 raise
             last = f"; the last error was: {job.last_error}" if job.attempts else ""
-            return _ended(run, JobStatus.TIMEOUT, f"the time that its request gave it is over{last}")
+            return _ended(run, JobStatus.TIMEOUT, f"the request's deadline passed{last}")
         except TagferryError as error:
             run.error, run.is_known = error, True
             attempt = self._retry.failed(job, error, bytes_done=run.progress.bytes_done)
             if attempt is not None and attempt.next_at is not None:
                 seconds = round((attempt.next_at - attempt.failed_at).total_seconds(), 1)
                 log.warning(
-                    "a tag is tried again later",
+                    "scheduled a retry of a tag",
                     job=job.id,
                     tag=job.tag,
                     attempts=attempt.number,
@@ -128,13 +130,13 @@ class Runner:
                     reason=attempt.error,
                 )
                 return _changed(run, JobStatus.WAITING, attempt=attempt)
-            log.warning("a tag was not synchronized", job=job.id, tag=job.tag, reason=error.message)
+            log.warning("failed to synchronize a tag", job=job.id, tag=job.tag, reason=error.message)
             status = JobStatus.TIMEOUT if isinstance(error, Expired) else JobStatus.FAILED
             return _ended(run, status, failure_reason(error, attempt), attempt=attempt)
         run.is_known = True
         if outcome.verdict is Verdict.COPY and (rewritten := outcome.rewritten) is not None:
             log.info(
-                "an image was rewritten as its target accepts it",
+                "rewrote an image for its target region",
                 job=job.id,
                 tag=job.tag,
                 region=job.target_region,
@@ -144,8 +146,8 @@ class Runner:
         status, reason = describe(outcome.verdict, outcome.rewritten, outcome.gaps)
         return _ended(run, status, reason, outcome)
 
-    async def _until_certain(self) -> None:
-        """Let no tag be written where others may take this worker for gone: then all that it does is about to stop."""
+    async def _require_lease(self) -> None:
+        """Block the tag write if this worker no longer holds its lease; its jobs are then about to be cancelled."""
         if not await self._membership.holds_lease():
             await asyncio.get_running_loop().create_future()
 

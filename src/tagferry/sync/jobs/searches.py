@@ -1,4 +1,4 @@
-"""Copies whose search for signatures and other referrers could not be made to its end, and when it is made again."""
+"""Copies whose search for signatures and other referrers was incomplete, and when it is repeated."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from tagferry.sync.jobs.model import JobStatus
 from tagferry.sync.jobs.rows import OPEN
 
 SHORTEST_PAUSE = timedelta(minutes=1)
-"""The pause before a rule's first further search; each one doubles it."""
+"""The pause before a rule repeats a search for the first time; each repetition doubles it."""
 LONGEST_PAUSE = timedelta(hours=4)
 SEARCH_LIMIT = 10
-"""How often a rule has a tag searched again: over about 14 hours."""
+"""How often a rule repeats the search for a tag: over about 14 hours."""
 
 _SUCCESS = SyncJobRow.status == JobStatus.SUCCESS.value
 _UNSEARCHED = SyncJobRow.unsearched.is_not(None)
@@ -25,24 +25,24 @@ _UNSEARCHED = SyncJobRow.unsearched.is_not(None)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a repository's tags go: a region and an organization."""
+    """The region and the organization that a repository's tags are copied to."""
 
     region: RegionId
     namespace: Namespace
 
 
 class ReferrerSearches:
-    """Looks up, in the records of jobs, which tags have to be searched again.
+    """Finds tags whose search for referrers has to be repeated, from the job records.
 
     Args:
-        database: has the records.
+        database: stores the job records.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def unfinished(self, source: RepositoryRef, target: Target, tags: Collection[Tag]) -> frozenset[Tag]:
-        """Return those of these tags whose last copy to a target, or look at it, was not searched to its end."""
+        """Return those of these tags whose last copy to the target, or last check, had an incomplete search."""
         if not tags:
             return frozenset()
         async with self._database.read() as session:
@@ -55,7 +55,7 @@ class ReferrerSearches:
             return frozenset([Tag(tag) for tag in rows if await _is_unfinished(session, source, target, Tag(tag))])
 
     async def pending(self, source: RepositoryRef) -> dict[Target, set[Tag]]:
-        """Return the tags of a repository that were, at some time, not searched to the end, by their targets."""
+        """Return the tags of a repository that ever had an incomplete search, by target."""
         async with self._database.read() as session:
             rows = await session.execute(
                 select(SyncJobRow.target_region, SyncJobRow.target_namespace, SyncJobRow.tag)
@@ -68,7 +68,7 @@ class ReferrerSearches:
             return found
 
     async def due(self, source: RepositoryRef, tag: Tag, targets: Collection[Target]) -> Mapping[Target, datetime]:
-        """Return when to search a tag again, for those of these targets for which that has to be done."""
+        """Return when to repeat the search for a tag, for those of these targets that need it."""
         pending = await self.pending(source)
         times: dict[Target, datetime] = {}
         for target in targets:
@@ -86,7 +86,7 @@ async def _is_unfinished(session: AsyncSession, source: RepositoryRef, target: T
 
 
 async def _due(session: AsyncSession, source: RepositoryRef, target: Target, tag: Tag) -> datetime | None:
-    """The end of the last job and a pause after it; None where the search is finished, or was made often enough."""
+    """Return when the next search is due; None if the search is complete or has been repeated often enough."""
     rows = await session.execute(
         select(SyncJobRow.status, SyncJobRow.unsearched, func.coalesce(SyncJobRow.ended_at, SyncJobRow.updated_at))
         .where(*_from(source), *_to(target), SyncJobRow.tag == tag, SyncJobRow.status.not_in(OPEN))
@@ -97,7 +97,7 @@ async def _due(session: AsyncSession, source: RepositoryRef, target: Target, tag
     for status, unsearched, at in rows:
         if status == JobStatus.SUCCESS.value and unsearched is None:
             break
-        # Jobs that failed count too, so that no tag is started again and again.
+        # Failed jobs count too, so that a tag is not started forever.
         searched, ended_at = searched + 1, ended_at or at
         is_unfinished = is_unfinished or unsearched is not None
     if ended_at is None or not is_unfinished or searched > SEARCH_LIMIT:

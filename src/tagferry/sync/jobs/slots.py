@@ -19,32 +19,32 @@ from tagferry.sync.jobs.breaker import CircuitBreakers, Pause
 from tagferry.sync.jobs.model import SyncJob
 
 RegionPair = tuple[RegionId, RegionId]
-"""From one region to another."""
+"""A source region and a target region."""
 
 QUIET_SECONDS = 1.0
-"""A pair is unsure when none of its running jobs has made progress for this long."""
+"""Seconds without progress of any of its running jobs after which a pair is quiet."""
 FULL_SECONDS = 2.0
-"""After this long without a free slot, a pair without running jobs may begin one in addition."""
+"""Seconds without a free slot after which a pair without running jobs may start an extra job."""
 PROVEN_SECONDS = 60.0
-"""How long after its last progress a pair without running jobs still counts as sure."""
+"""Seconds after its last progress during which a pair without running jobs counts as sure."""
 _SHARE = 4
-"""An unsure pair's share is the number of slots divided by this."""
-_CROWD = 4
-"""At most this many times the number of slots run at once, uncounted jobs included."""
+"""The share of an unsure pair is the number of slots divided by this."""
+_OVERCOMMIT = 4
+"""Jobs that may run at once, uncounted ones included, as a multiple of the number of slots."""
 
 
 @dataclass(slots=True)
 class Capacity:
-    """How many jobs may begin now, computed for each claim.
+    """How many jobs may start now, computed for each claim.
 
     Attributes:
-        share: on a pair of which nothing is known.
-        unsure: on all unsure pairs together.
-        sure: the pairs on which any number may begin.
-        quiet: on quiet pairs.
-        left: on those of the other pairs that have running jobs.
-        regions: from or to regions that are paused.
-        silent: the regions that do not answer at present.
+        share: jobs between a pair without history.
+        unsure: jobs between all unsure pairs together.
+        sure: the pairs without a limit.
+        quiet: jobs by quiet pair.
+        left: jobs by each other pair that has running jobs.
+        regions: jobs from or to each paused region.
+        unresponsive: the regions that currently do not respond.
     """
 
     share: int
@@ -53,10 +53,10 @@ class Capacity:
     quiet: dict[RegionPair, int] = field(default_factory=dict)
     left: dict[RegionPair, int] = field(default_factory=dict)
     regions: dict[RegionId, int] = field(default_factory=dict)
-    silent: Collection[RegionId] = ()
+    unresponsive: Collection[RegionId] = ()
 
     def take(self, pair: RegionPair) -> bool:
-        """Begin a job on a pair, if there is capacity for it."""
+        """Take capacity for one job of this pair; returns whether there was any."""
         ends = set(pair)
         if any(self.regions.get(region, 1) <= 0 for region in ends):
             return False
@@ -75,7 +75,7 @@ class Capacity:
         return True
 
     def closed(self, regions: Iterable[RegionId]) -> list[RegionPair]:
-        """The pairs between these regions on which nothing may begin any more."""
+        """Return the pairs of these regions that have no capacity left."""
         full = [pair for pair, left in (self.left | self.quiet).items() if left <= 0 and pair not in self.sure]
         if self.unsure > 0:
             return full
@@ -92,11 +92,11 @@ class _Traffic:
 
 
 class JobSlots:
-    """The slots of this process, by pairs, with the regions that are paused.
+    """The job slots of this process, shared among pairs of regions.
 
     Args:
         slots: jobs that run at once.
-        breakers: which regions are paused; by default its own.
+        breakers: the circuit breakers of the regions; by default new ones.
         clock: seconds, monotonic.
     """
 
@@ -113,7 +113,7 @@ class JobSlots:
 
     @property
     def free(self) -> int:
-        """How many more jobs may begin now; one on an idle pair where all slots have been taken for a moment."""
+        """Return how many more jobs may start now; one if all slots have been in use for `FULL_SECONDS`."""
         return self._unused or int(self._is_stuck)
 
     @property
@@ -125,15 +125,15 @@ class JobSlots:
         running = sum(traffic.running for traffic in self._pairs.values())
         quiet = sum(traffic.running for traffic in self._pairs.values() if self._is_quiet(traffic))
         counted = running - max(0, quiet - self._slots // 2)
-        return max(0, min(self._slots - counted, _CROWD * self._slots - running))
+        return max(0, min(self._slots - counted, _OVERCOMMIT * self._slots - running))
 
     @property
     def paused_regions(self) -> Mapping[RegionId, Pause]:
-        """The regions that are paused."""
+        """The paused regions."""
         return self._breakers.paused_regions
 
     def capacity(self) -> Capacity:
-        """How many jobs may begin on which pairs now."""
+        """Return how many jobs may start now, by pair."""
         if not self._unused and self._is_stuck:
             busy = {pair: 0 for pair, traffic in self._pairs.items() if traffic.running}
             return Capacity(share=1, unsure=1, left=busy, regions=self._breakers.capacity())
@@ -148,7 +148,7 @@ class JobSlots:
             quiet=self._left_for_quiet(quiet),
             left={pair: self._share - traffic.running for pair, traffic in unsure.items()},
             regions=self._breakers.capacity(),
-            silent={target for _, target in quiet},
+            unresponsive={target for _, target in quiet},
         )
 
     def _left_for_quiet(self, running: Mapping[RegionPair, int]) -> dict[RegionPair, int]:
@@ -160,7 +160,7 @@ class JobSlots:
         return left
 
     def begin(self, job: SyncJob) -> None:
-        """Count a job that begins."""
+        """Count a job that starts."""
         traffic = self._pairs.setdefault(_pair_of(job), _Traffic())
         if not traffic.running:
             traffic.busy_since = self._clock()
@@ -173,8 +173,8 @@ class JobSlots:
 
         Args:
             job: the job.
-            error: why it failed, if it did.
-            is_known: whether that says something of the regions; not if the job was cancelled or its time was over.
+            error: the error it failed with, if any.
+            is_known: whether the end reflects the state of the regions; not so if the job was cancelled or timed out.
         """
         pair = _pair_of(job)
         self._pairs[pair].running -= 1
@@ -184,7 +184,7 @@ class JobSlots:
             if self._has_been_quiet(silent):
                 self._breakers.record_failure(silent, error.message)
         elif isinstance(error, Unavailable):
-            # It is not silent, but nothing gets through to it either.
+            # The region responds, but the job made no progress.
             for region in pair if is_known and not isinstance(error, Expired) else ():
                 self._breakers.record_success(region)
         elif is_known:
@@ -192,18 +192,18 @@ class JobSlots:
         self._breakers.end(job.id)
 
     def record_progress(self, pair: RegionPair) -> None:
-        """Note that a job on a pair made progress, or that both its regions answered."""
+        """Record that a job of a pair made progress, or that both regions responded."""
         self._pairs.setdefault(pair, _Traffic()).heard_at = self._clock()
         for region in pair:
             self._breakers.record_success(region)
 
     def is_responsive(self, pair: RegionPair) -> bool:
-        """Return whether neither region is paused, and the running jobs between them do not wait for one."""
+        """Return whether neither region is paused and the running jobs of the pair are not quiet."""
         traffic = self._pairs.get(pair)
         return self.paused_regions.keys().isdisjoint(pair) and (traffic is None or not self._is_quiet(traffic))
 
     def observe(self, moved: Iterable[SyncJob]) -> bool:
-        """Note which jobs have made progress; returns whether others may have got capacity because some do not."""
+        """Record which jobs made progress; returns whether quiet jobs may have freed capacity for others."""
         self._breakers.forget_idle()
         for pair in {_pair_of(job) for job in moved}:
             self.record_progress(pair)
@@ -225,9 +225,9 @@ class JobSlots:
         return traffic.running > 0 or self._clock() - traffic.heard_at <= PROVEN_SECONDS
 
     def _has_been_quiet(self, region: RegionId) -> bool:
-        """Return whether nothing that has to do with a region has made progress for a while.
+        """Return whether no job of a region has made progress for a while.
 
-        A single blob that a registry never sends does not mean that it answers nothing.
+        A registry that never sends one blob may still respond to other requests.
         """
         heard = [traffic.heard_at for pair, traffic in self._pairs.items() if region in pair and traffic.heard_at]
         return not heard or self._clock() - max(heard) > QUIET_SECONDS

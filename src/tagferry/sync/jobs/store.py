@@ -1,4 +1,4 @@
-"""The records of sync jobs: made, joined, changed, retried, ended and looked up."""
+"""The records of sync jobs: create, join, update, retry, end and query them."""
 
 import asyncio
 from collections import Counter
@@ -21,27 +21,27 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs.insert import insert_jobs, next_fair_position, require_organizations
 from tagferry.sync.jobs.model import JobHandle, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
-from tagferry.sync.jobs.rows import OPEN, QUEUED, UNRECORDABLE, readable, recorded, status_of, transition
+from tagferry.sync.jobs.rows import OPEN, QUEUED, UNRECORDABLE, parse_rows, report_update, status_of, transition
 
 WORK = "work"
-"""The topic of messages that there are jobs to run."""
+"""The topic of messages that jobs are ready to run."""
 ENDED = "ended"
-"""The topic of messages that jobs have ended; their ids."""
+"""The topic of messages with the ids of jobs that have ended."""
 CANCELLED = "cancelled"
-"""The topic of messages that jobs which may be running are to stop; their ids."""
+"""The topic of messages with the ids of cancelled jobs, which may still be running."""
 
 Claim = Callable[[AsyncSession], Awaitable[Collection[int]]]
-"""Takes jobs within a transaction; gives their ids."""
+"""Claims jobs within a transaction; returns their ids."""
 
-_ASKED_AT_ONCE = 1000
-_RESUMED_AT_ONCE = 1000
-"""Jobs that one transaction puts into line, which must not keep others from the database for long."""
+_IDS_PER_QUERY = 1000
+_RESUMED_PER_TRANSACTION = 1000
+"""Jobs that one transaction queues; it must not block other writers for long."""
 
 log = structlog.get_logger(__name__)
 
 
 class JobStore:
-    """Sync jobs on record. Ends that come at the same time share one transaction."""
+    """The recorded sync jobs. Ends that are reported at the same time share one transaction."""
 
     def __init__(self, database: Database, bus: MessageBus) -> None:
         self._database = database
@@ -51,32 +51,32 @@ class JobStore:
         self._unreportable: set[int] = set()
 
     async def open_jobs(self, request: SyncRequest) -> dict[Tag, JobHandle]:
-        """The latest open job of each of the request's tags on the same way, whatever its override."""
-        return _places(await self._database.rows(_OPEN_JOBS, _asked(request)))
+        """Return the latest open job of each of the request's tags on the same route, whatever its override."""
+        return _handles(await self._database.rows(_OPEN_JOBS, _route_parameters(request)))
 
     async def create(
         self, request: SyncRequest, starts: Sequence[NewJob], *, active_requests: int, claim: Claim | None = None
     ) -> dict[Tag, JobHandle]:
-        """Record a job for each tag, in one transaction, or join the one that another process recorded meanwhile.
+        """Record a job for each tag in one transaction, or join a job that another process has recorded meanwhile.
 
-        A job that asks for something else than the one before it on the same way waits for that one's end. A worker
-        of this process can `claim` jobs in the same transaction.
+        If an open job on the same route has a different override, the new job waits for it to end. A worker of this
+        process can `claim` jobs in the same transaction.
 
         Raises:
-            Throttled: the caller has that many requests with open jobs.
-            NotFound: an organization was deleted since the caller was let in.
+            Throttled: the caller has reached the limit of active requests.
+            NotFound: an organization was deleted after the caller was authorized.
         """
         if not starts:
             return {}
         async with self._database.write() as session:
-            await self._let_one_in(session, request)
+            await self._lock_route(session, request)
             await require_organizations(session, request)
-            standing = _places(await session.execute(_OPEN_JOBS, _asked(request)))
-            joined = {tag: place for tag, place in standing.items() if place.override == request.override}
+            open_jobs = _handles(await session.execute(_OPEN_JOBS, _route_parameters(request)))
+            joined = {tag: place for tag, place in open_jobs.items() if place.override == request.override}
             wanted = [start for start in starts if start.tag not in joined]
             work = [start for start in wanted if not start.status.has_ended]
-            turn = await next_fair_position(session, request, limit=active_requests) if work else 0
-            created = await insert_jobs(session, request, wanted, standing, turn=turn)
+            fair_position = await next_fair_position(session, request, limit=active_requests) if work else 0
+            created = await insert_jobs(session, request, wanted, open_jobs, fair_position=fair_position)
             places = {start.tag: joined[start.tag] for start in starts if start.tag in joined}
             for start in wanted:
                 places[start.tag] = JobHandle(created[start.tag], status=start.status, override=request.override)
@@ -89,13 +89,13 @@ class JobStore:
         return places
 
     async def end(self, change: JobUpdate, *, worker_id: int) -> None:
-        """Record how a job ended that this worker runs, or that it waits again; it is on disk when this returns.
+        """Record the end of a job of this worker, or its return to waiting; the record is durable when this returns.
 
-        What another worker has taken over, or somebody cancelled, is left as it is. What cannot be recorded becomes a
-        failure that says so.
+        A job that another worker has taken over, or that was cancelled, is left unchanged. A result that the database
+        refuses is recorded as a failure.
 
         Raises:
-            Exception: the database does not take anything for now; the same call records it later.
+            Exception: the database is unavailable; repeat the call later.
         """
         entry = (change, worker_id)
         if entry not in self._ending:
@@ -105,29 +105,29 @@ class JobStore:
                 await self._write_ends()
 
     async def report(self, changes: Sequence[JobUpdate], *, worker_id: int) -> list[int]:
-        """Record the progress of jobs that this worker runs; returns those that are no longer its own."""
+        """Record the progress of this worker's jobs; returns the jobs that it no longer owns."""
         lost: list[int] = []
 
         async def write(part: list[JobUpdate]) -> None:
-            gone = []
+            lost_now = []
             async with self._database.write() as session:
                 for change in part:
-                    changed = await session.execute(*recorded(change, worker_id=worker_id))
+                    changed = await session.execute(*report_update(change, worker_id=worker_id))
                     if not changed.rowcount:  # type: ignore[attr-defined]
-                        gone.append(change.job_id)
-            lost.extend(gone)
+                        lost_now.append(change.job_id)
+            lost.extend(lost_now)
 
         wanted = [change for change in changes if change.job_id not in self._unreportable]
         batch = await write_bisecting(wanted, write, kind="job progress")
         for change, reason in batch.refused:
             self._unreportable.add(change.job_id)
-            log.error("a sync job's progress cannot be recorded", job=change.job_id, reason=reason)
+            log.error("could not record the progress of a sync job", job=change.job_id, reason=reason)
         if batch.error is not None:
             raise batch.error
         return lost
 
     async def cancel(self, jobs: Collection[int], *, reason: str) -> list[int]:
-        """End the open ones of these jobs; returns them. Who runs them is told to stop."""
+        """Cancel those of these jobs that are open; returns their ids. Their workers are notified."""
         async with self._database.write() as session:
             ended = await session.execute(
                 transition(JobStatus.CANCEL, reason=reason).where(SyncJobRow.id.in_(jobs)).returning(SyncJobRow.id)
@@ -138,9 +138,9 @@ class JobStore:
         return cancelled
 
     async def expire(self) -> list[int]:
-        """End the waiting jobs whose time is over; returns them."""
+        """End the waiting jobs whose deadline has passed; returns their ids."""
         now = datetime.now(UTC)
-        # None is tried again only after its deadline, so that those which wait for that come into line before it.
+        # Retries are scheduled before the deadline, so a job that waits for its retry is queued before it expires.
         due = (SyncJobRow.status == JobStatus.WAITING.value, QUEUED, SyncJobRow.deadline_at < now)
         async with self._database.read() as session:
             if await session.scalar(select(SyncJobRow.id).where(*due).limit(1)) is None:
@@ -154,10 +154,10 @@ class JobStore:
         return expired
 
     async def resume(self) -> float | None:
-        """Have those jobs wait for their turn whose next attempt is due, or as many of them as go at once.
+        """Queue the jobs whose next attempt is due, up to the limit of one transaction.
 
         Returns:
-            Seconds until more are due; None where there are none.
+            Seconds until more jobs are due; None if no job waits for a retry.
         """
         now = datetime.now(UTC)
         async with self._database.read() as session:
@@ -165,15 +165,18 @@ class JobStore:
         if first is None or first > now:
             return None if first is None else (first - now).total_seconds()
         async with self._database.write() as session:
-            turns = await self._turns_again(session, now)
-            if turns:
-                resumed = [{"job": job_id, "new_turn": turn, "due_at": now} for job_id, turn in turns.items()]
+            positions = await self._fair_positions(session, now)
+            if positions:
+                resumed = [
+                    {"job": job_id, "new_fair_position": fair_position, "due_at": now}
+                    for job_id, fair_position in positions.items()
+                ]
                 await (await session.connection()).execute(_RESUMED, resumed)
                 await self._bus.publish(session, WORK, ["1"])
         return 0.0
 
     async def retry_now(self, jobs: Collection[int]) -> None:
-        """Have those of these jobs wait for their turn that wait for their next attempt."""
+        """Queue those of these jobs that wait for their next attempt."""
         if not jobs:
             return
         async with self._database.write() as session:
@@ -186,32 +189,32 @@ class JobStore:
             await self._bus.publish(session, WORK, ["1"])
 
     async def unblock(self) -> list[int]:
-        """Let those go on whose way is free; returns them.
+        """Unblock the jobs whose predecessor has ended; returns the ids of those that can run.
 
-        A job that is recorded in the moment in which the one before it ends is not seen by that one.
+        `publish_ends` misses a job that is recorded at the moment its predecessor ends.
         """
-        is_blocked = select(_AHEAD.id).where(_AHEAD.id == SyncJobRow.after_id, _AHEAD.status.in_(OPEN)).exists()
-        free = (SyncJobRow.after_id.is_not(None), ~is_blocked)
+        is_blocked = select(_EARLIER.id).where(_EARLIER.id == SyncJobRow.blocked_by, _EARLIER.status.in_(OPEN)).exists()
+        free = (SyncJobRow.blocked_by.is_not(None), ~is_blocked)
         async with self._database.read() as session:
             if await session.scalar(select(SyncJobRow.id).where(*free).limit(1)) is None:
                 return []
         async with self._database.write() as session:
-            moved = await session.execute(_MOVED_UP.where(*free))
-            freed = sorted(job_id for job_id, after_id in moved if after_id is None)
+            moved = await session.execute(_UNBLOCK.where(*free))
+            freed = sorted(job_id for job_id, blocked_by in moved if blocked_by is None)
             await self._bus.publish(session, WORK, ["1"])
             return freed
 
     async def ends(self, jobs: Collection[int]) -> dict[int, JobStatus]:
-        """Those of these jobs that have ended."""
+        """Return the final states of those of these jobs that have ended."""
         wanted = list(jobs)
         found: dict[int, JobStatus] = {}
-        for start in range(0, len(wanted), _ASKED_AT_ONCE):
-            rows = await self._database.rows(_ENDS, {"jobs": wanted[start : start + _ASKED_AT_ONCE]})
+        for start in range(0, len(wanted), _IDS_PER_QUERY):
+            rows = await self._database.rows(_ENDS, {"jobs": wanted[start : start + _IDS_PER_QUERY]})
             found |= {job_id: status_of(status) for job_id, status in rows}
         return found
 
     async def prune(self, *, ended_before: datetime) -> int:
-        """Delete the records of jobs that ended before that; returns how many."""
+        """Delete the records of jobs that ended before this time; returns how many."""
         return await prune(self._database, SyncJobRow.ended_at, ended_before)
 
     async def of_repository(
@@ -229,20 +232,20 @@ class JobStore:
         domain_id: str | None = None,
         organization_id: int | None = None,
     ) -> tuple[list[SyncJob], int]:
-        """A page of a repository's jobs, and how many there are in all.
+        """Return a page of a repository's jobs and their total number.
 
         Args:
-            region: the region that the images come from.
+            region: the source region.
             namespace: the organization.
             repository: the repository.
-            limit: jobs on the page; None means all.
+            limit: the maximum number of jobs on the page; None means no limit.
             offset: jobs to skip.
             descending: newest first.
-            only: ids to restrict the jobs to; empty means all.
-            request_id: the request to restrict the jobs to.
-            statuses: states to restrict the jobs to; empty means all.
-            domain_id: the domain to whose users' jobs to restrict them.
-            organization_id: the organization to whose jobs to restrict them, of all that had its name.
+            only: filter by ids; empty means all.
+            request_id: filter by request.
+            statuses: filter by state; empty means all.
+            domain_id: filter by the domain of the user who requested them.
+            organization_id: filter by source organization; former ones may have had the same name.
         """
         conditions: list[ColumnElement[bool]] = [
             SyncJobRow.source_region == region,
@@ -265,35 +268,35 @@ class JobStore:
             rows = await session.scalars(
                 select(SyncJobRow).where(*conditions).order_by(order).limit(limit).offset(offset)
             )
-            return readable(rows)[0], total or 0
+            return parse_rows(rows)[0], total or 0
 
-    async def _turns_again(self, session: AsyncSession, now: datetime) -> dict[int, int]:
-        """The turns of the jobs whose next attempt is due.
+    async def _fair_positions(self, session: AsyncSession, now: datetime) -> dict[int, int]:
+        """Return the fair positions of the jobs whose next attempt is due.
 
-        Those whose turn passed meanwhile come in the turns that are served now, one a turn, as organizations are
-        served.
+        Jobs whose position has been served meanwhile get the positions that are served now, one job of each
+        organization per position.
         """
         due = sorted((await session.execute(_DUE, {"due_at": now})).all(), key=lambda row: (row[4], row[0]))
         served = {
             priority: await session.scalar(_SERVED, {"priority": priority}) or 0 for priority in {row[3] for row in due}
         }
-        turns: dict[int, int] = {}
+        positions: dict[int, int] = {}
         before: Counter[tuple[str, str, int]] = Counter()
-        for job_id, region, namespace, priority, turn in due:
+        for job_id, region, namespace, priority, fair_position in due:
             line = (region, namespace, priority)
-            turns[job_id] = max(turn, served[priority] + before[line])
+            positions[job_id] = max(fair_position, served[priority] + before[line])
             before[line] += 1
-        return turns
+        return positions
 
-    async def _let_one_in(self, session: AsyncSession, request: SyncRequest) -> None:
-        """Let nobody else look for and make jobs on the same ways; SQLite lets only one write at all."""
+    async def _lock_route(self, session: AsyncSession, request: SyncRequest) -> None:
+        """Serialize the creation of jobs on this route across processes; SQLite has only one writer anyway."""
         if self._database.is_shared:
-            way = f"{request.source_region}/{request.namespace}/{request.repository}"
-            key = f"{way} {request.target_region}/{request.target_namespace}"
+            source = f"{request.source_region}/{request.namespace}/{request.repository}"
+            key = f"{source} {request.target_region}/{request.target_namespace}"
             await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 5))"), {"key": key})
 
     async def _write_ends(self) -> None:
-        """Record the ends that have come up; those that cannot be recorded as failures, so that they block nothing."""
+        """Record the pending ends; those that the database refuses become failures, so that no job gets stuck."""
         pending, self._ending = self._ending, []
         try:
             batch = await write_bisecting(pending, self._record_ends, kind="job end")
@@ -301,9 +304,7 @@ class JobStore:
             pending = [entry for entry in pending if entry not in batch.written]
             for entry, reason in batch.refused:
                 change, worker_id = entry
-                log.error(
-                    "a sync job's end cannot be recorded, so it counts as failed", job=change.job_id, reason=reason
-                )
+                log.error("recorded a sync job as failed because its end was refused", job=change.job_id, reason=reason)
                 pending[pending.index(entry)] = (JobUpdate(change.job_id, JobStatus.FAILED, UNRECORDABLE), worker_id)
             if batch.refused and batch.error is None:
                 batch = await write_bisecting(pending, self._record_ends, kind="job")
@@ -318,75 +319,75 @@ class JobStore:
         async with self._database.write() as session:
             ended = []
             for change, worker_id in entries:
-                changed = await session.execute(*recorded(change, worker_id=worker_id))
+                changed = await session.execute(*report_update(change, worker_id=worker_id))
                 if changed.rowcount and change.status.has_ended:  # type: ignore[attr-defined]
                     ended.append(change.job_id)
             await publish_ends(session, self._bus, ended)
 
 
 async def publish_ends(session: AsyncSession, bus: MessageBus, ended: Collection[int]) -> None:
-    """Let those go on who waited for these jobs' ends: jobs on the same way, and callers."""
+    """Unblock the jobs behind these ended jobs, and notify the callers that wait for them."""
     if not ended:
         return
-    moved = await session.execute(_MOVED_UP_BEHIND, {"ended": list(ended)})
-    if any(after_id is None for _, after_id in moved):
+    moved = await session.execute(_UNBLOCK_AFTER, {"ended": list(ended)})
+    if any(blocked_by is None for _, blocked_by in moved):
         await bus.publish(session, WORK, ["1"])
     await bus.publish(session, ENDED, map(str, ended))
 
 
-# What every request asks is built once.
-_WAY = ("source_region", "namespace", "repository", "target_region", "target_namespace")
+# Statements that every request executes are built once.
+_ROUTE = ("source_region", "namespace", "repository", "target_region", "target_namespace")
 _OPEN_JOBS = (
     select(SyncJobRow.tag, SyncJobRow.id, SyncJobRow.status, SyncJobRow.override)
-    .where(*(getattr(SyncJobRow, name) == bindparam(name) for name in _WAY))
+    .where(*(getattr(SyncJobRow, name) == bindparam(name) for name in _ROUTE))
     .where(SyncJobRow.status.in_(OPEN), SyncJobRow.tag.in_(bindparam("tags", expanding=True)))
     .order_by(SyncJobRow.id)
 )
 _EXPIRED = case(
-    (SyncJobRow.attempts == 0, "its time was over before its turn came"),
-    else_="its time was over before it could be tried again: " + SyncJobRow.last_error,
+    (SyncJobRow.attempts == 0, "timed out while queued"),
+    else_="timed out before the next attempt; the last error was: " + SyncJobRow.last_error,
 )
 _NEXT_ATTEMPT = select(func.min(SyncJobRow.next_attempt_at)).where(SyncJobRow.next_attempt_at.is_not(None))
 _DUE = (
-    select(SyncJobRow.id, SyncJobRow.source_region, SyncJobRow.namespace, SyncJobRow.priority, SyncJobRow.turn)
+    select(SyncJobRow.id, SyncJobRow.source_region, SyncJobRow.namespace, SyncJobRow.priority, SyncJobRow.fair_position)
     .where(SyncJobRow.next_attempt_at <= bindparam("due_at", type_=UtcDateTime))
     .order_by(SyncJobRow.next_attempt_at)
-    .limit(_RESUMED_AT_ONCE)
+    .limit(_RESUMED_PER_TRANSACTION)
 )
-_SERVED = select(func.min(SyncJobRow.turn)).where(
+_SERVED = select(func.min(SyncJobRow.fair_position)).where(
     SyncJobRow.status == JobStatus.WAITING.value, QUEUED, SyncJobRow.priority == bindparam("priority")
 )
-# Where two processes do so at once, the second one leaves alone what has been postponed again meanwhile.
+# If two processes do this at once, the second one skips jobs that have been postponed again meanwhile.
 _RESUMED = (
     update(SyncJobRow)
     .where(SyncJobRow.id == bindparam("job"), SyncJobRow.next_attempt_at <= bindparam("due_at", type_=UtcDateTime))
-    .values(next_attempt_at=None, turn=bindparam("new_turn"))
+    .values(next_attempt_at=None, fair_position=bindparam("new_fair_position"))
     .execution_options(synchronize_session=False)
 )
 _ENDS = select(SyncJobRow.id, SyncJobRow.status).where(
     SyncJobRow.id.in_(bindparam("jobs", expanding=True)), SyncJobRow.status.not_in(OPEN)
 )
-# A job that ends without having run, because somebody cancels it, may have others ahead of it that have not ended.
-_AHEAD = aliased(SyncJobRow)
-_MOVED_UP = (
+# A job that is cancelled before it runs may have predecessors that have not ended.
+_EARLIER = aliased(SyncJobRow)
+_UNBLOCK = (
     update(SyncJobRow)
     .values(
-        after_id=select(func.max(_AHEAD.id))
-        .where(*(getattr(_AHEAD, name) == getattr(SyncJobRow, name) for name in (*_WAY, "tag")))
-        .where(_AHEAD.id < SyncJobRow.id, _AHEAD.status.in_(OPEN))
+        blocked_by=select(func.max(_EARLIER.id))
+        .where(*(getattr(_EARLIER, name) == getattr(SyncJobRow, name) for name in (*_ROUTE, "tag")))
+        .where(_EARLIER.id < SyncJobRow.id, _EARLIER.status.in_(OPEN))
         .scalar_subquery()
     )
-    .returning(SyncJobRow.id, SyncJobRow.after_id)
+    .returning(SyncJobRow.id, SyncJobRow.blocked_by)
     .execution_options(synchronize_session=False)
 )
-_MOVED_UP_BEHIND = _MOVED_UP.where(SyncJobRow.after_id.in_(bindparam("ended", expanding=True)))
+_UNBLOCK_AFTER = _UNBLOCK.where(SyncJobRow.blocked_by.in_(bindparam("ended", expanding=True)))
 
 
-def _asked(request: SyncRequest) -> dict[str, Any]:
-    return {**{name: getattr(request, name) for name in _WAY}, "tags": request.tags}
+def _route_parameters(request: SyncRequest) -> dict[str, Any]:
+    return {**{name: getattr(request, name) for name in _ROUTE}, "tags": request.tags}
 
 
-def _places(rows: Iterable[Row[*tuple[Any, ...]]]) -> dict[Tag, JobHandle]:
+def _handles(rows: Iterable[Row[*tuple[Any, ...]]]) -> dict[Tag, JobHandle]:
     return {
         Tag(tag): JobHandle(id=job_id, status=JobStatus(status), override=override, is_joined=True)
         for tag, job_id, status, override in rows

@@ -1,4 +1,4 @@
-"""Which repositories of a region synchronizations have used."""
+"""The repositories of a region that synchronizations have used recently."""
 
 from sqlalchemy import or_, select
 
@@ -11,7 +11,7 @@ _NEWEST = 3
 
 
 async def used_repositories(database: Database, region: RegionId) -> list[tuple[RepositoryName, Tag | None]]:
-    """Return repositories that are expected to exist in a region, newest first, with a tag where one was copied."""
+    """Return repositories that probably exist in a region, newest first, with a tag if one was copied."""
     jobs = (
         select(SyncJobRow)
         .where(

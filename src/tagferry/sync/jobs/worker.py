@@ -1,7 +1,7 @@
-"""Runs jobs in this process: claims them in turn, reports how far they are, and watches over the other workers.
+"""Run jobs in this process: claim them, report their progress, and take over the jobs of lost workers.
 
-A worker that can no longer be sure that it counts as present stops all it does before anybody else begins with it
-(`db/presence`), and becomes a worker anew once the database answers again.
+A worker that may have lost its lease stops all its jobs before another worker can take them over
+(`coordination/membership`), and joins again once the database responds.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ from tagferry.sync.jobs.slots import JobSlots
 from tagferry.sync.jobs.store import CANCELLED, WORK, Claim, JobStore
 
 _REPORT_SECONDS = 0.5
-_LOOK_SECONDS = 1.0
-"""How often a worker with free places looks for jobs by itself, in case that a signal was lost or a limit ran out."""
-_WATCH_SECONDS = 2.0
+_POLL_SECONDS = 1.0
+"""Seconds between polls for jobs while slots are free, in case a message was lost or a limit has been lifted."""
+_RECOVER_SECONDS = 2.0
 _RESUME_SECONDS = 5.0
-"""How often a worker looks for jobs to retry, in case other workers postponed some and were lost."""
+"""Seconds between polls for jobs to retry, in case other workers postponed some and were lost."""
 _RETRY_SECONDS = 1.0
 _PREFETCH_LIMIT = 1000
 
@@ -43,18 +43,18 @@ log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """The jobs that run in this process.
+    """Claims and runs jobs in this process.
 
     Args:
-        engine: copies.
-        jobs: the records.
-        queue: where jobs come from.
+        engine: copies tags.
+        jobs: the job records.
+        queue: the job queue.
         membership: this process as a worker.
-        bus: tell of new work and of what is cancelled.
+        bus: notifies of new and cancelled jobs.
         regions: every region by its id.
-        places: jobs that run at once here; none means that this process only accepts them.
-        retry: how a job is tried again whose registry was away.
-        leaving: set while what is cancelled here is for other workers to go on with.
+        slots: jobs that run at once in this process; 0 means that it runs none.
+        retry: how jobs are retried after a registry was unavailable.
+        handing_over: set while cancelled jobs are handed over to other workers.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class Worker:
         membership: Membership,
         bus: MessageBus,
         regions: Regions,
-        places: int,
+        slots: int,
         retry: JobRetry | None = None,
-        leaving: asyncio.Event | None = None,
+        handing_over: asyncio.Event | None = None,
     ) -> None:
         self._runner = Runner(
             engine=engine, jobs=jobs, membership=membership, regions=regions, retry=retry or JobRetry()
@@ -76,9 +76,9 @@ class Worker:
         self._jobs = jobs
         self._queue = queue
         self._membership = membership
-        self._places = places
-        self._slots = JobSlots(places)
-        self._leaving = leaving or asyncio.Event()
+        self._slot_count = slots
+        self._slots = JobSlots(slots)
+        self._handing_over = handing_over or asyncio.Event()
         self._id = 0
         self._runs: dict[int, JobRun] = {}
         self._prefetched: dict[int, Prefetch] = {}
@@ -91,23 +91,23 @@ class Worker:
         bus.subscribe(CANCELLED, self._on_cancelled)
 
     async def start(self, supervisor: Supervisor | None = None) -> None:
-        """Become a worker and begin; raises Unavailable where that cannot be."""
-        if self._places <= 0:
+        """Join the workers and start to claim jobs; raises Unavailable if that is impossible."""
+        if self._slot_count <= 0:
             return
         self._id = await self._membership.join()
-        await self._watch_once()
+        await self._recover()
         self._main = (supervisor or Supervisor()).start("running jobs", self._work, is_essential=True)
 
     async def drain(self, seconds: float) -> None:
-        """Take no more jobs, and let those under way come to their end for at most this long."""
+        """Claim no more jobs, and wait at most this long for running jobs to end."""
         self._stopping = True
         tasks = [run.task for run in self._runs.values() if run.task is not None]
         if tasks:
-            log.info("letting synchronizations under way end", jobs=len(tasks), seconds=seconds)
+            log.info("waiting for running sync jobs to end", jobs=len(tasks), seconds=seconds)
             await asyncio.wait(tasks, timeout=seconds)
 
     async def close(self) -> None:
-        """Stop at once; what was under way waits for another worker, or for the next start."""
+        """Stop immediately; running jobs are requeued for other workers or the next start."""
         if self._main is None:
             return
         self._main.cancel()
@@ -116,33 +116,33 @@ class Worker:
         await self._stop_runs()
         with suppress(SQLAlchemyError):
             if released := await self._queue.release(self._id):
-                log.info("synchronizations go on with another worker, or at the next start", jobs=released)
+                log.info("requeued running sync jobs", jobs=released)
         with suppress(SQLAlchemyError):
             await self._membership.leave()
 
     @property
     def free(self) -> int:
-        """How many more jobs could run here now."""
+        """How many more jobs may start in this process now."""
         return 0 if self._main is None or self._stopping else self._slots.free
 
     @property
     def paused_regions(self) -> Mapping[RegionId, Pause]:
-        """The regions whose jobs wait because they do not answer this process."""
+        """The regions whose jobs wait because the region does not respond to this process."""
         return self._slots.paused_regions
 
     def is_responsive(self, source: RegionId, target: RegionId) -> bool:
-        """Return whether it makes sense to ask these regions something whose answer somebody waits for."""
+        """Return whether these regions are expected to respond soon enough for a waiting caller."""
         return self._slots.is_responsive((source, target))
 
     def record_success(self, source: RegionId, target: RegionId) -> None:
-        """Note that both regions have answered just now."""
+        """Record that both regions have just responded."""
         self._slots.record_progress((source, target))
 
     @asynccontextmanager
     async def claiming(self) -> AsyncIterator[Claim | None]:
-        """Let whoever records jobs claim what comes next here in the same transaction; it begins when this is left.
+        """Yield a function that claims jobs within the caller's transaction; they start when the context exits.
 
-        Yields None where there is no place now.
+        Yields None if no slot is free.
         """
         if not self.free:
             yield None
@@ -158,72 +158,70 @@ class Worker:
                 return [job.id for job in claimed]
 
             yield claim
-            # What a worker claimed that has been lost since then waits again when it is a worker anew.
+            # If the lease was lost meanwhile, the claimed jobs are requeued when the worker joins again.
             if not lost.is_set():
                 for job in claimed:
                     self._launch(job)
 
     def prefetch(self, job_id: int, prefetch: Prefetch) -> None:
-        """Tell what was just found out about a job's tag, in case that it runs here."""
+        """Keep the preflight result of a job's tag, in case the job runs in this process."""
         if len(self._prefetched) >= _PREFETCH_LIMIT:
             self._prefetched.clear()
         self._prefetched[job_id] = prefetch
 
     def snapshot(self, job_id: int) -> ProgressSnapshot | None:
-        """How a job's copy is now; None where it does not run in this process."""
+        """Return the current progress of a job; None if it does not run in this process."""
         run = self._runs.get(job_id)
         return run.progress.snapshot() if run is not None else None
 
     def _on_cancelled(self, payload: str) -> None:
-        # What an empty payload may have told is found out when progress is reported.
+        # Cancellations in a lost message are noticed at the next progress report.
         for job_id in filter(None, payload.split(",")):
-            self._drop(int(job_id))
+            self._cancel(int(job_id))
 
-    def _drop(self, job_id: int) -> None:
+    def _cancel(self, job_id: int) -> None:
         run = self._runs.get(job_id)
         if run is not None and run.task is not None:
             run.task.cancel()
 
     async def _work(self) -> None:
-        """Work as long as this worker counts as present, and again once it does anew."""
+        """Work while this worker holds its lease, and again after it has rejoined."""
         while True:
             duties = [
-                asyncio.create_task(self._repeat(duty, seconds))
-                for duty, seconds in (
+                asyncio.create_task(self._repeat(task, seconds))
+                for task, seconds in (
                     (self._claim, 0.0),
                     (self._report, _REPORT_SECONDS),
-                    (self._watch_once, _WATCH_SECONDS),
+                    (self._recover, _RECOVER_SECONDS),
                     (self._resume, 0.0),
                 )
             ]
             try:
                 await self._membership.lost.wait()
-                log.error(
-                    "stopping all synchronizations of this worker, since others may take them", jobs=len(self._runs)
-                )
-                # Before anything that waits for a database which may not be there: the others do not wait.
+                log.error("stopped all sync jobs because this worker lost its lease", jobs=len(self._runs))
+                # Cancel before waiting for the database: other workers do not wait.
                 self._cancel_runs()
             finally:
-                for duty in duties:
-                    duty.cancel()
+                for task in duties:
+                    task.cancel()
                 await asyncio.wait(duties)
             await self._stop_runs()
-            await self._enter_again()
+            await self._rejoin()
 
-    async def _repeat(self, duty: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
+    async def _repeat(self, task: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
             try:
-                await duty()
+                await task()
             except SQLAlchemyError as error:
-                log.warning("the database cannot be used for now", reason=str(error))
+                log.warning("the database was unavailable", reason=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
             except Exception:
-                log.exception("a worker's duty failed")
+                log.exception("a worker task failed")
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _claim(self) -> None:
-        """Fill the free places, then wait until there may be something to do again."""
+        """Fill the free slots, then wait until there may be jobs again."""
         self._wake.clear()
         async with self._claiming:
             free = self.free
@@ -232,11 +230,11 @@ class Worker:
                 self._launch(job)
         if not claimed or len(claimed) < free:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
+                async with asyncio.timeout(_POLL_SECONDS):
                     await self._wake.wait()
 
     def _launch(self, job: SyncJob) -> None:
-        def landed(_: asyncio.Task[None]) -> None:
+        def on_done(_: asyncio.Task[None]) -> None:
             del self._runs[job.id]
             self._slots.end(job, error=run.error, is_known=run.is_known)
             self._wake.set()
@@ -244,22 +242,22 @@ class Worker:
         run = self._runs[job.id] = JobRun(job, self._prefetched.pop(job.id, None))
         self._slots.begin(job)
         run.task = asyncio.create_task(self._run(run, self._id), name=f"sync job {job.id}")
-        run.task.add_done_callback(landed)
+        run.task.add_done_callback(on_done)
 
-    async def _watch_once(self) -> None:
-        """Free what nobody runs any more, and end what waited too long."""
+    async def _recover(self) -> None:
+        """Requeue the jobs that no worker runs, and end those whose deadline has passed."""
         for worker_id, jobs in (await self._queue.requeue_lost()).items():
-            log.warning("a worker is gone; what it had under way goes on", worker=worker_id, jobs=jobs)
+            log.warning("worker lost; its jobs were requeued", worker=worker_id, jobs=jobs)
         async with self._claiming:
-            # Where the answer to a claim was lost, the jobs are on record as this worker's, and it does not know.
-            if strays := await self._queue.release_unknown(self._id, self._runs):
-                log.warning("jobs that this worker lost sight of go on", jobs=strays)
+            # If the response to a claim was lost, jobs are recorded for this worker without its knowledge.
+            if unknown := await self._queue.release_unknown(self._id, self._runs):
+                log.warning("requeued jobs that this worker did not know of", jobs=unknown)
         await self._jobs.expire()
         if freed := await self._jobs.unblock():
-            log.info("jobs whose way is free go on", jobs=len(freed))
+            log.info("unblocked jobs whose predecessors had ended", jobs=len(freed))
 
     async def _resume(self) -> None:
-        """Queue the jobs whose next attempt is due, then wait until there may be more of them."""
+        """Queue the jobs whose next attempt is due, then wait until more may be due."""
         self._postponed.clear()
         seconds = await self._jobs.resume()
         with suppress(TimeoutError):
@@ -267,7 +265,7 @@ class Worker:
                 await self._postponed.wait()
 
     async def _report(self) -> None:
-        """Put the progress of running jobs on record, all in one transaction, and stop what is no longer ours."""
+        """Record the progress of all running jobs in one transaction, and stop jobs that this worker no longer owns."""
         if self._slots.observe([run.job for run in self._runs.values() if run.has_moved()]):
             self._wake.set()
         changes = [
@@ -278,14 +276,14 @@ class Worker:
         ]
         if changes:
             for job_id in await self._jobs.report(changes, worker_id=self._id):
-                self._drop(job_id)
+                self._cancel(job_id)
 
     async def _run(self, run: JobRun, worker_id: int) -> None:
         if not await self._runner.run(run, worker_id=worker_id):
             self._postponed.set()
 
     def _cancel_runs(self) -> list[asyncio.Task[None]]:
-        self._leaving.set()
+        self._handing_over.set()
         tasks = [run.task for run in self._runs.values() if run.task is not None]
         for task in tasks:
             task.cancel()
@@ -294,18 +292,18 @@ class Worker:
     async def _stop_runs(self) -> None:
         await asyncio.gather(*self._cancel_runs(), return_exceptions=True)
 
-    async def _enter_again(self) -> None:
+    async def _rejoin(self) -> None:
         former = self._id
         while True:
             try:
                 async with self._claiming:
                     self._id = await self._membership.join()
-                    # All that this process had under way has been stopped, so nobody need wait for its former self.
+                    # All jobs of the former worker have been stopped, so they can be requeued without a grace period.
                     await self._queue.release(former)
-                self._leaving.clear()
+                self._handing_over.clear()
             except (Unavailable, SQLAlchemyError) as error:
-                log.warning("this worker cannot work for now", reason=str(error))
+                log.warning("this worker could not join", reason=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
-                log.info("this worker is present again", worker=self._id)
+                log.info("this worker joined again", worker=self._id)
                 return

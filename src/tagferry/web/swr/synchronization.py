@@ -16,7 +16,7 @@ from tagferry.errors import InvalidFilter, TagferryError
 from tagferry.names import Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs.model import JobStatus, SyncJob, SyncRequest
 from tagferry.sync.jobs.reasons import describe, describe_gaps
-from tagferry.sync.service import EXAMINE_BRIEFLY, StartedSync
+from tagferry.sync.service import BRIEF_PREFLIGHT_SECONDS, StartedSync
 from tagferry.web.bodies import require_json
 from tagferry.web.context import Context, RequestContext
 from tagferry.web.formats import date
@@ -139,7 +139,7 @@ async def sync_images(
     sync, settings = context.services.sync, context.services.settings.sync
     request = _sync_request(namespace, repository, body, context)
     if _prefers_async(prefer):
-        started = await sync.start(request, seconds=EXAMINE_BRIEFLY)
+        started = await sync.start(request, seconds=BRIEF_PREFLIGHT_SECONDS)
         return accepted(context, [started], headers={"Preference-Applied": "respond-async"})
     preferred = _preferred_wait(prefer)
     seconds = settings.wait_seconds if preferred is None else min(preferred, settings.max_wait_seconds)

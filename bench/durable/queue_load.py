@@ -18,7 +18,7 @@ from bench.durable.gauge import PROBES, Gauge, Load, Meter, Reading, idle_cpu, m
 from tagferry import logs
 from tagferry.accounts.access import AccessControl
 from tagferry.accounts.model import Caller
-from tagferry.coordination.membership import membership_of
+from tagferry.coordination.backend import coordination_of
 from tagferry.coordination.pubsub import message_bus_of
 from tagferry.copy.engine import CopyEngine
 from tagferry.copy.outcome import Outcome
@@ -33,7 +33,7 @@ from tagferry.sync.jobs.completion import JobWaiter
 from tagferry.sync.jobs.model import SyncRequest
 from tagferry.sync.jobs.queue import JobQueue
 from tagferry.sync.jobs.searches import ReferrerSearches
-from tagferry.sync.jobs.store import ENDED, JobStore
+from tagferry.sync.jobs.store import JOBS_ENDED, JobStore
 from tagferry.sync.jobs.worker import Worker
 from tagferry.sync.service import StartedSync, SyncService
 
@@ -84,8 +84,8 @@ class _Tagferry:
             )
         )
 
-    def on_ended(self, payload: str) -> None:
-        self.ended += len(list(filter(None, payload.split(","))))
+    def on_ended(self, job_ids: Sequence[int]) -> None:
+        self.ended += len(job_ids)
         self.told.set()
 
     async def until_ended(self, number: int) -> None:
@@ -141,7 +141,7 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
         database = Database(url)
         stack.push_async_callback(database.close)
         await database.migrate()
-        bus, membership = message_bus_of(database), membership_of(database)
+        bus, membership = message_bus_of(database), coordination_of(database)
         await bus.open()
         stack.push_async_callback(bus.close)
         regions = Regions(
@@ -173,7 +173,7 @@ async def _tagferry(url: str, gauge: Gauge, places: int) -> AsyncIterator[_Tagfe
             active_requests=64,
         )
         tagferry = _Tagferry(service, worker)
-        bus.subscribe(ENDED, tagferry.on_ended)
+        bus.subscribe(JOBS_ENDED, tagferry.on_ended)
         yield tagferry
 
 

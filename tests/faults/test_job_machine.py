@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tagferry.accounts.model import Caller
-from tagferry.coordination.membership import membership_of
+from tagferry.coordination.backend import coordination_of
 from tagferry.coordination.pubsub import message_bus_of
 from tagferry.db.engine import Database
 from tagferry.names import Namespace, RegionId, Repository, Tag
@@ -69,7 +69,7 @@ class JobMachine(RuleBasedStateMachine):
         self.database = Database(self.url)
         bus = message_bus_of(self.database)
         self.jobs = JobStore(self.database, bus)
-        self.queue = JobQueue(self.database, bus, membership_of(self.database), regions=[_NORTH, _SOUTH])
+        self.queue = JobQueue(self.database, bus, coordination_of(self.database), regions=[_NORTH, _SOUTH])
 
     def run(self, work: Awaitable[Result]) -> Result:
         async def wait() -> Result:

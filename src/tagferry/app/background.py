@@ -34,7 +34,7 @@ from tagferry.scrubbing import Restorer, Scrubber
 from tagferry.settings import Settings, WebhookSettings
 from tagferry.sync.jobs.history import SyncHistory
 from tagferry.sync.jobs.searches import ReferrerSearches
-from tagferry.sync.jobs.store import ENDED
+from tagferry.sync.jobs.store import JOBS_ENDED
 from tagferry.tls import ClientTls
 
 
@@ -56,7 +56,7 @@ async def open_automation(
 ) -> AsyncIterator[AutomationComponents]:
     """Build and start automation, housekeeping and scrubbing. Stop them when the context exits."""
     supervisor = accounts.supervisor
-    database, regions, is_leader = accounts.database, sync.regions, sync.membership.is_leader
+    database, regions, is_leader = accounts.database, sync.regions, sync.coordination.is_leader
     rules, sync_history, triggers = Rules(database), SyncHistory(database), Triggers(database)
     deliveries, history, policies = Deliveries(database, sync.bus), DeletionHistory(database), Policies(database)
     announcer = TriggerFollower(regions=regions, triggers=triggers, deliveries=deliveries)
@@ -111,7 +111,7 @@ async def open_automation(
                 scrubber = Scrubber(region, restorer, days=settings.limits.scrub_days)
                 scrubbing = supervisor.start(f"verifying the content of {region.id}", scrubber.run)
                 stack.push_async_callback(_cancel, scrubbing)
-        sync.bus.subscribe(ENDED, watch.jobs_ended)
+        sync.bus.subscribe(JOBS_ENDED, watch.jobs_ended)
         for each in (watch, retention, sender):
             stack.push_async_callback(each.close)
             each.start(supervisor)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from tagferry.app.accounts import Accounts
 from tagferry.app.regions import StorePersistence, open_regions
 from tagferry.cache.blob_locations import DatabaseBlobLocations
-from tagferry.coordination.membership import Membership, membership_of
+from tagferry.coordination.backend import Coordination, coordination_of
 from tagferry.coordination.pubsub import MessageBus
 from tagferry.copy.bandwidth import BandwidthLimiter
 from tagferry.copy.blob_lock import BlobLock
@@ -35,7 +35,7 @@ class SyncComponents:
 
     regions: Regions
     bus: MessageBus
-    membership: Membership
+    coordination: Coordination
     jobs: JobStore
     engine: CopyEngine
     worker: Worker
@@ -52,21 +52,21 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
         addresses = {region.store.name: region.url for region in regions}
         locations = DatabaseBlobLocations(database, addresses, limit=settings.sync.blob_locations)
         stack.push_async_callback(locations.close)
-        bus, membership = accounts.bus, membership_of(database)
+        bus, coordination = accounts.bus, coordination_of(database)
         await bus.open()
         stack.push_async_callback(bus.close)
         jobs = JobStore(database, bus)
-        blob_lock = SharedBlobLock(bus, membership, addresses) if database.is_shared else None
+        blob_lock = SharedBlobLock(bus, coordination, addresses) if database.is_shared else None
         slots = settings.sync.tags_in_flight if slots is None else slots
         engine = _engine(settings, MountSources(locations), blob_lock, slots)
         queue = JobQueue(
-            database, bus, membership, regions=[region.id for region in regions], limits=_queue_limits(settings)
+            database, bus, coordination, regions=[region.id for region in regions], limits=_queue_limits(settings)
         )
         worker = Worker(
             engine=engine,
             jobs=jobs,
             queue=queue,
-            membership=membership,
+            membership=coordination,
             bus=bus,
             regions=regions,
             slots=slots,
@@ -92,7 +92,7 @@ async def open_sync(settings: Settings, accounts: Accounts, *, slots: int | None
             active_requests=settings.sync.active_requests,
             seconds=settings.sync.request_seconds,
         )
-        yield SyncComponents(regions, bus, membership, jobs, engine, worker, service, locations)
+        yield SyncComponents(regions, bus, coordination, jobs, engine, worker, service, locations)
 
 
 def _engine(settings: Settings, mount_sources: MountSources, blob_lock: BlobLock | None, slots: int) -> CopyEngine:

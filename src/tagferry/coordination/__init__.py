@@ -1,1 +1,1 @@
-"""How the processes of one database know of each other: membership and messages."""
+"""Coordination of the processes of one database: membership, named locks, leader election and messages."""

@@ -1,13 +1,14 @@
-"""Messages between those who work on one database: within this process, or through PostgreSQL between all of them.
+"""Messages between the processes of one database: within this process, or through PostgreSQL to all of them.
 
-A message only saves waiting. It may be lost while a connection is down, and then everybody is told so by an empty
-one: whoever gets that looks for themselves.
+A message only saves waiting. It can be lost while a connection is down; subscribers then get an empty batch, and check
+the database themselves.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from typing import NoReturn, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import event, func, select
@@ -18,29 +19,52 @@ from tagferry.db.postgres import PostgresError, connect
 from tagferry.supervision import Supervisor
 
 CHANNEL = "tagferry"
-"""PostgreSQL's name for where all messages go."""
+"""The PostgreSQL channel of all messages."""
 _PAYLOAD_LIMIT = 7000
-"""Characters; PostgreSQL takes less than 8,000 bytes."""
+"""Characters; PostgreSQL accepts less than 8,000 bytes."""
 _RECONNECT_SECONDS = 1.0
+_SEPARATOR = ","
 
-Receiver = Callable[[str], None]
+Message = TypeVar("Message")
+Handler = Callable[[Sequence[Message]], None]
+"""Receives a batch of messages; an empty one means that messages may have been lost."""
 
 log = structlog.get_logger(__name__)
 
 
-class MessageBus(Protocol):
-    """Sends a message to everybody who subscribed to its topic, here and in other processes."""
+@dataclass(frozen=True, slots=True)
+class Topic(Generic[Message]):
+    """A kind of message.
 
-    def subscribe(self, topic: str, receiver: Receiver) -> None:
-        """Call the receiver with every message of this topic, and with an empty one where some may have been lost."""
+    Attributes:
+        name: the name of the topic on the channel.
+        encode: writes a message as text without commas.
+        decode: reads a message.
+    """
+
+    name: str
+    encode: Callable[[Message], str]
+    decode: Callable[[str], Message]
+
+
+def number_topic(name: str) -> Topic[int]:
+    """Return a topic whose messages are numbers."""
+    return Topic(name, encode=str, decode=int)
+
+
+class MessageBus(Protocol):
+    """Delivers messages to the subscribers of their topic, in this and in other processes."""
+
+    def subscribe(self, topic: Topic[Message], handler: Handler[Message]) -> None:
+        """Call the handler with the messages of this topic, and with none if some may have been lost."""
         ...
 
-    async def publish(self, session: AsyncSession, topic: str, messages: Iterable[str]) -> None:
-        """Send these when the session commits. They may arrive together, joined by commas."""
+    async def publish(self, session: AsyncSession, topic: Topic[Message], messages: Iterable[Message]) -> None:
+        """Send messages when the session commits. They may arrive in one batch."""
         ...
 
     async def open(self) -> None:
-        """Begin to receive."""
+        """Start to receive."""
         ...
 
     async def close(self) -> None:
@@ -50,42 +74,40 @@ class MessageBus(Protocol):
 
 class _Subscriptions:
     def __init__(self) -> None:
-        self._receivers: dict[str, list[Receiver]] = defaultdict(list)
+        self._handlers: dict[str, list[tuple[Topic[Any], Handler[Any]]]] = defaultdict(list)
 
-    def subscribe(self, topic: str, receiver: Receiver) -> None:
-        self._receivers[topic].append(receiver)
+    def subscribe(self, topic: Topic[Message], handler: Handler[Message]) -> None:
+        self._handlers[topic.name].append((topic, handler))
 
-    def deliver(self, topic: str, payload: str) -> None:
-        for receiver in self._receivers[topic]:
-            receiver(payload)
+    def deliver(self, name: str, texts: Sequence[str]) -> None:
+        for topic, handler in self._handlers[name]:
+            handler([topic.decode(text) for text in texts])
 
     def report_gap(self) -> None:
-        for topic in list(self._receivers):
-            self.deliver(topic, "")
+        for name in list(self._handlers):
+            self.deliver(name, ())
 
 
 class LocalMessageBus(_Subscriptions):
-    """MessageBus within one process."""
+    """Messages within one process."""
 
-    async def publish(self, session: AsyncSession, topic: str, messages: Iterable[str]) -> None:
-        """See `MessageBus.publish`."""
-        payloads = list(_joined(messages))
-
-        def deliver(_session: object) -> None:
-            for payload in payloads:
-                self.deliver(topic, payload)
-
-        event.listen(session.sync_session, "after_commit", deliver, once=True)
+    async def publish(self, session: AsyncSession, topic: Topic[Message], messages: Iterable[Message]) -> None:
+        """Implement `MessageBus.publish`."""
+        texts = [topic.encode(message) for message in messages]
+        if texts:
+            event.listen(
+                session.sync_session, "after_commit", lambda _session: self.deliver(topic.name, texts), once=True
+            )
 
     async def open(self) -> None:
-        """See `MessageBus.open`."""
+        """Implement `MessageBus.open`."""
 
     async def close(self) -> None:
-        """See `MessageBus.close`."""
+        """Implement `MessageBus.close`."""
 
 
 class PostgresMessageBus(_Subscriptions):
-    """MessageBus through PostgreSQL's NOTIFY, on one connection that listens."""
+    """Messages through PostgreSQL's NOTIFY, received on one connection."""
 
     def __init__(self, database: Database, supervisor: Supervisor) -> None:
         super().__init__()
@@ -93,13 +115,13 @@ class PostgresMessageBus(_Subscriptions):
         self._database = database
         self._listener: asyncio.Task[NoReturn] | None = None
 
-    async def publish(self, session: AsyncSession, topic: str, messages: Iterable[str]) -> None:
-        """See `MessageBus.publish`."""
-        for payload in _joined(messages):
-            await session.execute(select(func.pg_notify(CHANNEL, on_channel(topic, payload))))
+    async def publish(self, session: AsyncSession, topic: Topic[Message], messages: Iterable[Message]) -> None:
+        """Implement `MessageBus.publish`."""
+        for payload in _payloads(topic, messages):
+            await session.execute(select(func.pg_notify(CHANNEL, payload)))
 
     async def open(self) -> None:
-        """See `MessageBus.open`; returns when messages arrive, or when the first attempt has failed."""
+        """Implement `MessageBus.open`; returns when messages arrive, or when the first attempt has failed."""
         attempted = asyncio.Event()
         self._listener = self._supervisor.start(
             "receiving messages", lambda: self._listen(attempted), is_essential=True
@@ -107,7 +129,7 @@ class PostgresMessageBus(_Subscriptions):
         await attempted.wait()
 
     async def close(self) -> None:
-        """See `MessageBus.close`."""
+        """Implement `MessageBus.close`."""
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.wait([self._listener])
@@ -120,10 +142,10 @@ class PostgresMessageBus(_Subscriptions):
                     attempted.set()
                     self.report_gap()
                     async for notification in connection.notifies():
-                        topic, _, payload = notification.payload.partition(" ")
-                        self.deliver(topic, payload)
+                        name, _, texts = notification.payload.partition(" ")
+                        self.deliver(name, list(filter(None, texts.split(_SEPARATOR))))
             except PostgresError as error:
-                log.warning("the database sends no signals for now", reason=str(error))
+                log.warning("lost the connection for messages", reason=str(error))
             attempted.set()
             await asyncio.sleep(_RECONNECT_SECONDS)
 
@@ -133,18 +155,18 @@ def message_bus_of(database: Database, supervisor: Supervisor | None = None) -> 
     return PostgresMessageBus(database, supervisor or Supervisor()) if database.is_shared else LocalMessageBus()
 
 
-def on_channel(topic: str, payload: str) -> str:
-    """A message as it goes over PostgreSQL's channel."""
-    return f"{topic} {payload}"
+def payload_of(topic: Topic[Message], message: Message) -> str:
+    """Return the payload of a single message on PostgreSQL's channel."""
+    return f"{topic.name} {topic.encode(message)}"
 
 
-def _joined(messages: Iterable[str]) -> Iterator[str]:
-    """The messages in few payloads."""
-    payload = ""
-    for message in messages:
-        if payload and len(payload) + len(message) >= _PAYLOAD_LIMIT:
-            yield payload
-            payload = ""
-        payload = f"{payload},{message}" if payload else message
-    if payload:
-        yield payload
+def _payloads(topic: Topic[Message], messages: Iterable[Message]) -> Iterator[str]:
+    """Join messages to as few payloads as possible."""
+    joined = ""
+    for text in map(topic.encode, messages):
+        if joined and len(joined) + len(text) >= _PAYLOAD_LIMIT:
+            yield f"{topic.name} {joined}"
+            joined = ""
+        joined = f"{joined}{_SEPARATOR}{text}" if joined else text
+    if joined:
+        yield f"{topic.name} {joined}"

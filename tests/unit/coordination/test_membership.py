@@ -1,4 +1,4 @@
-"""Who counts as a worker, and how it is noticed that one is gone."""
+"""Workers join, keep their lease, and are detected when they are lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tagferry.coordination.membership import GRACE_SECONDS, LEASE_SECONDS, LocalMembership, PostgresMembership
+from tagferry.coordination.postgres import GRACE_SECONDS, LEASE_SECONDS, PostgresCoordination
+from tagferry.coordination.single_process import SingleProcess
 from tagferry.db.engine import Database
 from tagferry.errors import Unavailable
 from tests.support.breaking_proxy import breaking_proxy
@@ -35,15 +36,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def one(shared: Database, clock: Clock) -> AsyncIterator[PostgresMembership]:
-    membership = PostgresMembership(shared, clock=clock)
+async def one(shared: Database, clock: Clock) -> AsyncIterator[PostgresCoordination]:
+    membership = PostgresCoordination(shared, clock=clock)
     yield membership
     await membership.leave()
 
 
 @pytest.fixture
-async def other(shared: Database, clock: Clock) -> AsyncIterator[PostgresMembership]:
-    membership = PostgresMembership(shared, clock=clock)
+async def other(shared: Database, clock: Clock) -> AsyncIterator[PostgresCoordination]:
+    membership = PostgresCoordination(shared, clock=clock)
     yield membership
     await membership.leave()
 
@@ -53,7 +54,7 @@ def cut_off(postgres: PostgresServer, name: str) -> None:
     postgres.run("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'", database=name)
 
 
-async def test_a_worker_that_is_there_is_not_absent(one: PostgresMembership, other: PostgresMembership, clock: Clock):
+async def test_a_running_worker_is_not_lost(one: PostgresCoordination, other: PostgresCoordination, clock: Clock):
     first, second = await one.join(), await other.join()
     assert first != second
     for _ in range(2):
@@ -63,29 +64,29 @@ async def test_a_worker_that_is_there_is_not_absent(one: PostgresMembership, oth
     assert await one.holds_lease()
 
 
-async def test_a_worker_that_left_is_absent_once_it_must_have_noticed_itself(
-    one: PostgresMembership, other: PostgresMembership, clock: Clock
+async def test_a_worker_that_left_is_lost_once_its_lease_has_expired(
+    one: PostgresCoordination, other: PostgresCoordination, clock: Clock
 ):
-    gone = await one.join()
+    left = await one.join()
     await one.leave()
 
     assert await other.lost_workers() == []
     clock.now += GRACE_SECONDS - 0.1
     assert await other.lost_workers() == []
     clock.now += 0.2
-    assert await other.lost_workers() == [gone]
+    assert await other.lost_workers() == [left]
 
 
-async def test_a_worker_whose_connection_ended_stops_before_it_is_absent_for_others(
-    one: PostgresMembership,
-    other: PostgresMembership,
+async def test_a_worker_whose_connection_ended_stops_before_others_consider_it_lost(
+    one: PostgresCoordination,
+    other: PostgresCoordination,
     clock: Clock,
     postgres: PostgresServer,
     name: str,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("tagferry.coordination.membership.RENEW_SECONDS", 0.02)
-    gone = await one.join()
+    monkeypatch.setattr("tagferry.coordination.postgres.RENEW_SECONDS", 0.02)
+    left = await one.join()
     lost = one.lost
     cut_off(postgres, name)
 
@@ -94,27 +95,27 @@ async def test_a_worker_whose_connection_ended_stops_before_it_is_absent_for_oth
     assert not await one.holds_lease()
     assert await other.lost_workers() == []
     clock.now += GRACE_SECONDS
-    assert await other.lost_workers() == [gone]
+    assert await other.lost_workers() == [left]
 
     again = await one.join()
-    assert again != gone
+    assert again != left
     assert await one.holds_lease()
     assert not one.lost.is_set()
 
 
-async def test_a_worker_that_is_cut_off_knows_it_before_the_driver_does(
+async def test_a_worker_that_is_cut_off_notices_before_the_driver_does(
     postgres: PostgresServer, name: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.coordination.membership.RENEW_SECONDS", 0.05)
-    monkeypatch.setattr("tagferry.coordination.membership.LEASE_SECONDS", 0.5)
+    monkeypatch.setattr("tagferry.coordination.postgres.RENEW_SECONDS", 0.05)
+    monkeypatch.setattr("tagferry.coordination.postgres.LEASE_SECONDS", 0.5)
     async with breaking_proxy(f"http://127.0.0.1:{postgres.port}") as proxy:
         port = urlsplit(proxy.url).port
         database = Database(postgres.url(name, port=port))
-        membership = PostgresMembership(database)
+        membership = PostgresCoordination(database)
         await membership.join()
         proxy.is_open.clear()
 
-        # The driver waits for ten seconds after it was told to stop; until then others would have taken over.
+        # The driver takes ten seconds to cancel; by then others would have taken over.
         async with asyncio.timeout(4):
             await membership.lost.wait()
         assert not await membership.try_lock("blob")
@@ -124,23 +125,25 @@ async def test_a_worker_that_is_cut_off_knows_it_before_the_driver_does(
         await database.close()
 
 
-async def test_a_worker_that_stood_still_asks_before_it_goes_on(
-    one: PostgresMembership, clock: Clock, postgres: PostgresServer, name: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_worker_that_was_suspended_checks_its_lease_before_it_continues(
+    one: PostgresCoordination, clock: Clock, postgres: PostgresServer, name: str, monkeypatch: pytest.MonkeyPatch
 ):
-    # However busy the machine is, the worker must not have asked by itself before it is asked here.
-    monkeypatch.setattr("tagferry.coordination.membership.RENEW_SECONDS", 5.0)
+    # The worker must not renew by itself before the test does, however busy the machine is.
+    monkeypatch.setattr("tagferry.coordination.postgres.RENEW_SECONDS", 5.0)
     await one.join()
     clock.now += LEASE_SECONDS + 1
     assert await one.holds_lease()
 
     cut_off(postgres, name)
-    assert await one.holds_lease(), "within a few seconds of its last answer nobody takes it for gone"
+    assert await one.holds_lease(), "the lease lasts a few seconds after the last response"
     clock.now += LEASE_SECONDS + 1
     assert not await one.holds_lease()
     assert one.lost.is_set()
 
 
-async def test_a_lock_is_had_by_one_worker_and_goes_with_it(one: PostgresMembership, other: PostgresMembership):
+async def test_a_lock_is_held_by_one_worker_and_released_with_it(
+    one: PostgresCoordination, other: PostgresCoordination
+):
     await one.join()
     await other.join()
     assert await one.try_lock("blob")
@@ -153,8 +156,10 @@ async def test_a_lock_is_had_by_one_worker_and_goes_with_it(one: PostgresMembers
     await eventually(partial(one.try_lock, "blob"), seconds=5)
 
 
-async def test_one_worker_leads_and_another_one_once_it_is_gone(one: PostgresMembership, other: PostgresMembership):
-    assert not await one.is_leader(), "who is no worker does not lead"
+async def test_another_worker_becomes_the_leader_once_the_leader_has_left(
+    one: PostgresCoordination, other: PostgresCoordination
+):
+    assert not await one.is_leader(), "a process that has not joined is not the leader"
     await one.join()
     await other.join()
 
@@ -166,7 +171,9 @@ async def test_one_worker_leads_and_another_one_once_it_is_gone(one: PostgresMem
     assert not await one.is_leader()
 
 
-async def test_a_worker_without_its_database_has_no_locks(one: PostgresMembership, postgres: PostgresServer, name: str):
+async def test_a_worker_without_its_database_gets_no_locks(
+    one: PostgresCoordination, postgres: PostgresServer, name: str
+):
     await one.join()
     cut_off(postgres, name)
 
@@ -177,18 +184,18 @@ async def test_a_worker_without_its_database_has_no_locks(one: PostgresMembershi
 async def test_a_database_that_cannot_be_reached_is_unavailable():
     nowhere = Database("postgresql+psycopg://nobody@127.0.0.1:1/none")
 
-    with pytest.raises(Unavailable, match="the database cannot be used by this worker"):
-        await PostgresMembership(nowhere).join()
+    with pytest.raises(Unavailable, match="this worker cannot use the database"):
+        await PostgresCoordination(nowhere).join()
     await nowhere.close()
 
 
 async def test_a_second_process_on_one_file_is_refused_until_the_first_has_left(tmp_path: Path):
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}")
     await database.migrate()
-    first, second = LocalMembership(database), LocalMembership(database)
+    first, second = SingleProcess(database), SingleProcess(database)
     await first.join()
 
-    with pytest.raises(Unavailable, match=r"another tagferry works on .*tagferry\.db already; several need PostgreSQL"):
+    with pytest.raises(Unavailable, match=r"another tagferry process uses .*tagferry\.db; to run several"):
         await second.join()
     assert await first.lost_workers() == []
     await first.leave()
@@ -197,12 +204,12 @@ async def test_a_second_process_on_one_file_is_refused_until_the_first_has_left(
     await database.close()
 
 
-async def test_a_process_on_one_file_finds_those_before_it_that_were_killed(tmp_path: Path):
+async def test_a_process_on_a_file_finds_the_killed_workers_before_it(tmp_path: Path):
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'tagferry.db'}")
     await database.migrate()
-    former, present = LocalMembership(database), LocalMembership(database)
+    former, present = SingleProcess(database), SingleProcess(database)
     killed = await former.join()
-    former._let_go()
+    former._unlock_file()
 
     await present.join()
 

@@ -1,28 +1,30 @@
-"""What is told to others, and when."""
+"""Messages arrive when their transaction commits, in every process of the database."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tagferry.coordination.pubsub import MessageBus, message_bus_of
+from tagferry.coordination.pubsub import MessageBus, message_bus_of, number_topic
 from tagferry.db.engine import Database
 from tests.support.deployment import eventually
 
+ENDED, WORK = number_topic("ended"), number_topic("work")
+
 
 @dataclass
-class Ear:
-    """Somebody who listens to a topic."""
+class Subscriber:
+    """Collects the batches of a topic."""
 
-    heard: list[str] = field(default_factory=list)
+    batches: list[Sequence[int]] = field(default_factory=list)
 
-    async def hears(self, *messages: str) -> None:
-        async def has_heard() -> bool:
-            return [message for payload in self.heard if payload for message in payload.split(",")] == list(messages)
+    async def receives(self, *messages: int) -> None:
+        async def has_received() -> bool:
+            return [message for batch in self.batches for message in batch] == list(messages)
 
-        await eventually(has_heard, seconds=5)
+        await eventually(has_received, seconds=5)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -50,63 +52,65 @@ async def bus(database: Database) -> AsyncIterator[MessageBus]:
 
 
 async def test_messages_arrive_when_the_session_commits(database: Database, bus: MessageBus):
-    ear, elsewhere = Ear(), Ear()
-    bus.subscribe("ended", ear.heard.append)
-    bus.subscribe("work", elsewhere.heard.append)
+    subscriber, other = Subscriber(), Subscriber()
+    bus.subscribe(ENDED, subscriber.batches.append)
+    bus.subscribe(WORK, other.batches.append)
 
     async with database.write() as session:
-        await bus.publish(session, "ended", ["1", "2"])
+        await bus.publish(session, ENDED, [1, 2])
         await asyncio.sleep(0.05)
-        await ear.hears()
+        await subscriber.receives()
 
-    await ear.hears("1", "2")
-    await elsewhere.hears()
+    await subscriber.receives(1, 2)
+    await other.receives()
 
 
 async def test_messages_of_a_session_that_fails_are_not_sent(database: Database, bus: MessageBus):
-    ear = Ear()
-    bus.subscribe("ended", ear.heard.append)
+    subscriber = Subscriber()
+    bus.subscribe(ENDED, subscriber.batches.append)
 
-    async def send(message: str, *, fails: bool) -> None:
+    async def send(message: int, *, fails: bool) -> None:
         async with database.write() as session:
-            await bus.publish(session, "ended", [message])
+            await bus.publish(session, ENDED, [message])
             if fails:
                 raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        await send("1", fails=True)
-    await send("2", fails=False)
+        await send(1, fails=True)
+    await send(2, fails=False)
 
-    await ear.hears("2")
+    await subscriber.receives(2)
 
 
 async def test_more_messages_than_fit_at_once_all_arrive(database: Database, bus: MessageBus):
-    ear = Ear()
-    bus.subscribe("ended", ear.heard.append)
-    messages = [str(number) for number in range(10_000)]
+    subscriber = Subscriber()
+    bus.subscribe(ENDED, subscriber.batches.append)
+    messages = range(10_000)
 
     async with database.write() as session:
-        await bus.publish(session, "ended", messages)
+        await bus.publish(session, ENDED, messages)
 
-    await ear.hears(*messages)
+    await subscriber.receives(*messages)
 
 
-async def test_who_may_have_missed_something_is_told_so(postgres, postgres_template, monkeypatch: pytest.MonkeyPatch):
+async def test_a_subscriber_that_may_have_missed_messages_gets_an_empty_batch(
+    postgres, postgres_template, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("tagferry.coordination.pubsub._RECONNECT_SECONDS", 0.02)
     name = postgres.new_database(like=postgres_template)
     database = Database(postgres.url(name))
-    bus, ear = message_bus_of(database), Ear()
-    bus.subscribe("ended", ear.heard.append)
+    bus, subscriber = message_bus_of(database), Subscriber()
+    bus.subscribe(ENDED, subscriber.batches.append)
     await bus.open()
-    gaps = len(ear.heard)
+    gaps = len(subscriber.batches)
     postgres.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'", database=name)
 
-    async def is_told() -> bool:
-        return len(ear.heard) > gaps
+    async def has_gap() -> bool:
+        return len(subscriber.batches) > gaps
 
-    await eventually(is_told, seconds=5)
+    await eventually(has_gap, seconds=5)
     async with database.write() as session:
-        await bus.publish(session, "ended", ["1"])
-    await ear.hears("1")
+        await bus.publish(session, ENDED, [1])
+    await subscriber.receives(1)
     await bus.close()
     await database.close()

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, select, text
 
 from tagferry import __version__
-from tagferry.coordination.membership import membership_of
+from tagferry.coordination.backend import coordination_of
 from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import AccessKeyRow, Base, DomainRow, UserRow
@@ -79,7 +79,7 @@ async def recorded(database: Database) -> list[SyncJob]:
 
 async def require_that_the_jobs_are_run(database: Database) -> None:
     """Whatever has not ended is run by a worker of the present code, in its order."""
-    bus, membership = LocalMessageBus(), membership_of(database)
+    bus, membership = LocalMessageBus(), coordination_of(database)
     jobs, queue = JobStore(database, bus), JobQueue(database, bus, membership, regions=[NORTH, SOUTH])
     me = await membership.join()
     await queue.requeue_lost()
@@ -125,7 +125,7 @@ def test_the_revisions_form_one_line():
 async def test_an_older_database_is_brought_up_to_date_with_all_that_is_in_it(
     url: str, revision: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.coordination.membership.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("tagferry.coordination.postgres.GRACE_SECONDS", 0.0)
     inspected(url, lambda connection: old(connection, revision))
     database = Database(url)
 
@@ -160,7 +160,7 @@ async def test_users_and_keys_from_before_they_could_be_disabled_are_enabled(url
 async def test_a_newer_database_can_be_taken_back_and_brought_up_to_date_again(
     url: str, revision: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.coordination.membership.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("tagferry.coordination.postgres.GRACE_SECONDS", 0.0)
     inspected(url, lambda connection: old(connection, "head"))
     inspected(url, lambda connection: take_back_to(connection, revision))
     kept = inspected(url, lambda connection: connection.execute(text("SELECT tag FROM sync_jobs ORDER BY id")).all())

@@ -14,7 +14,7 @@ from tagferry.accounts.model import Caller, Permission
 from tagferry.accounts.organizations import Organizations
 from tagferry.accounts.users import Users
 from tagferry.accounts.vault import Vault
-from tagferry.coordination.membership import membership_of
+from tagferry.coordination.backend import coordination_of
 from tagferry.coordination.pubsub import MessageBus, message_bus_of
 from tagferry.copy.engine import CopyEngine
 from tagferry.db.engine import Database
@@ -109,7 +109,7 @@ class World:
         """Stop the process that runs, if one does, and start one with only the database in common with it."""
         if self.process is not None:
             await self.process.stop()
-        bus, membership = message_bus_of(self.database), membership_of(self.database)
+        bus, membership = message_bus_of(self.database), coordination_of(self.database)
         await bus.open()
         jobs, engine = JobStore(self.database, bus), CopyEngine()
         regions = Regions(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tagferry.coordination.membership import Membership, membership_of
+from tagferry.coordination.backend import coordination_of
+from tagferry.coordination.membership import Membership
 from tagferry.coordination.pubsub import message_bus_of
 from tagferry.copy.engine import CopyEngine
 from tagferry.db.engine import Database
@@ -44,7 +45,7 @@ async def movers(postgres, postgres_template: str) -> AsyncIterator[tuple[Mover,
         for _ in range(2):
             database = Database(url)
             stack.push_async_callback(database.close)
-            bus, membership = message_bus_of(database), membership_of(database)
+            bus, membership = message_bus_of(database), coordination_of(database)
             await bus.open()
             stack.push_async_callback(bus.close)
             await membership.join()

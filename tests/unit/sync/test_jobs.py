@@ -11,7 +11,7 @@ from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
 from tagferry.names import Digest, Namespace, RegionId, Repository, Tag
 from tagferry.sync.jobs.model import FOLLOWING, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
-from tagferry.sync.jobs.store import CANCELLED, JobStore
+from tagferry.sync.jobs.store import JOBS_CANCELLED, JobStore
 from tests.unit.sync.conftest import NORTH, RELEASE, REPO, SOUTH, TEAM, V1
 
 CALLER = Caller(user_id="u" * 32, name="carol", domain_id="d" * 32, domain_name="acme", is_admin=False)
@@ -159,17 +159,17 @@ async def test_only_those_that_have_ended_are_told_as_ends(jobs: JobStore):
     assert await jobs.ends(ids.values()) == {ids[status]: status for status in ENDS}
 
 
-async def test_a_cancelled_job_ends_and_its_worker_is_told(jobs: JobStore, database: Database):
+async def test_a_cancelled_job_ends_and_its_worker_is_notified(jobs: JobStore, database: Database):
     bus = LocalMessageBus()
-    told: list[str] = []
-    bus.subscribe(CANCELLED, told.append)
+    received: list[int] = []
+    bus.subscribe(JOBS_CANCELLED, received.extend)
     (running, done), (waiting,) = await run(jobs, database, V1, "done"), await record(jobs, "waiting")
     await jobs.end(JobUpdate(done, JobStatus.SUCCESS), worker_id=WORKER)
 
     cancelled = await JobStore(database, bus).cancel([running, done, waiting], reason="cancelled by carol")
 
     assert cancelled == [running, waiting]
-    assert told == [f"{running},{waiting}"]
+    assert received == [running, waiting]
     ends = await jobs.ends([running, done, waiting])
     assert [ends[job_id] for job_id in (running, done, waiting)] == ["cancel", "success", "cancel"]
 

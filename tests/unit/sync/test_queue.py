@@ -8,7 +8,7 @@ import pytest
 
 from tagferry import bounds
 from tagferry.accounts.model import Caller
-from tagferry.coordination.membership import membership_of
+from tagferry.coordination.backend import coordination_of
 from tagferry.coordination.pubsub import message_bus_of
 from tagferry.db.engine import Database
 from tagferry.names import Namespace, RegionId, Tag
@@ -33,7 +33,7 @@ class Line:
 
     def __post_init__(self) -> None:
         self.bus = message_bus_of(self.database)
-        self.membership = membership_of(self.database)
+        self.membership = coordination_of(self.database)
         self.jobs = JobStore(self.database, self.bus)
         self.queue = JobQueue(self.database, self.bus, self.membership, regions=self.regions, limits=self.limits)
 
@@ -225,7 +225,7 @@ async def test_what_a_worker_gives_back_is_next_again(line: Line):
 async def test_jobs_of_workers_that_are_gone_wait_again(
     line: Line, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.coordination.membership.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("tagferry.coordination.postgres.GRACE_SECONDS", 0.0)
     await line.add("t1", "t2")
     await line.claim(1, 77)
     me = await line.membership.join()

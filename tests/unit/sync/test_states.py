@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text, update
 
-from tagferry.coordination.membership import membership_of
+from tagferry.coordination.backend import coordination_of
 from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import SyncJobRow
@@ -50,8 +50,8 @@ ACTS: dict[str, tuple[Act, JobStatus]] = {
 async def test_whatever_happens_to_a_job_its_state_is_one_that_may_follow(
     database: Database, act: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.coordination.membership.GRACE_SECONDS", 0.0)
-    bus, membership = LocalMessageBus(), membership_of(database)
+    monkeypatch.setattr("tagferry.coordination.postgres.GRACE_SECONDS", 0.0)
+    bus, membership = LocalMessageBus(), coordination_of(database)
     jobs, queue = JobStore(database, bus), JobQueue(database, bus, membership, regions=[NORTH, SOUTH])
     do, status = ACTS[act]
     seen = {}
@@ -95,7 +95,7 @@ async def test_what_was_behind_a_job_that_ended_unseen_goes_on(database: Databas
 @pytest.mark.parametrize("cancelled", [1, 2], ids=["one", "all between"])
 async def test_what_was_behind_a_cancelled_job_stays_behind_those_before_that(database: Database, cancelled: int):
     bus = LocalMessageBus()
-    jobs, queue = JobStore(database, bus), JobQueue(database, bus, membership_of(database), regions=[NORTH, SOUTH])
+    jobs, queue = JobStore(database, bus), JobQueue(database, bus, coordination_of(database), regions=[NORTH, SOUTH])
     line = []
     for number in range(cancelled + 2):
         asked = replace(request("v1"), override=number % 2 == 1)
@@ -113,7 +113,7 @@ async def test_what_was_behind_a_cancelled_job_stays_behind_those_before_that(da
 
 async def test_a_job_that_is_cancelled_in_the_moment_of_its_claim_stays_cancelled(database: Database):
     bus = LocalMessageBus()
-    jobs, queue = JobStore(database, bus), JobQueue(database, bus, membership_of(database), regions=[NORTH, SOUTH])
+    jobs, queue = JobStore(database, bus), JobQueue(database, bus, coordination_of(database), regions=[NORTH, SOUTH])
     (job_id,) = await record(jobs, "v1")
     await put_worker_on_record(database, WORKER)
 

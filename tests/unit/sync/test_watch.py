@@ -78,7 +78,7 @@ async def test_what_a_job_has_brought_goes_on_from_there(ruled: Circle, begin: C
     await eventually(arrived(ruled))
 
     async def has_gone_on() -> bool:
-        ruled.watch.jobs_ended("1")
+        ruled.watch.jobs_ended([1])
         return await ruled.stores[C].tag(APP, V1) == NEW.digest
 
     await eventually(has_gone_on)
@@ -96,7 +96,7 @@ async def test_signals_that_may_have_been_lost_make_a_full_round(
     await ruled.push(A, OTHER, seen=False)
 
     async def was_found() -> bool:
-        ruled.watch.jobs_ended("")
+        ruled.watch.jobs_ended([])
         return await ruled.stores[B].tag(APP, V1) == OTHER.digest
 
     await eventually(was_found)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tagferry.coordination.membership import Membership, membership_of
+from tagferry.coordination.backend import coordination_of
+from tagferry.coordination.membership import Membership
 from tagferry.db.engine import Database
 from tagferry.names import RepositoryName, Tag
 from tests.support.deployment import eventually
@@ -36,10 +37,10 @@ async def test_a_worker_that_is_lost_stops_its_copies_whatever_still_waits_for_t
     memberships: list[LosableMembership] = []
 
     def losable(database: Database) -> LosableMembership:
-        memberships.append(LosableMembership(membership_of(database)))
+        memberships.append(LosableMembership(coordination_of(database)))
         return memberships[-1]
 
-    monkeypatch.setattr("tests.unit.sync.conftest.membership_of", losable)
+    monkeypatch.setattr("tests.unit.sync.conftest.coordination_of", losable)
     service = await world.start_process()
     assert world.process is not None
     await push(world.source, RepositoryName("team/app"), image(), V1)

@@ -15,14 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from tagferry.automation.triggers.store import Trigger, trigger_of, triggers_with_sources
-from tagferry.coordination.pubsub import MessageBus
+from tagferry.coordination.pubsub import MessageBus, number_topic
 from tagferry.db.engine import Database
 from tagferry.db.pruning import prune
 from tagferry.db.tables import DeliveryRow, TriggerRow, TriggerTagRow
 from tagferry.names import Digest, Tag
 
-DELIVERIES_DUE = "deliveries"
-"""The topic of messages about due deliveries."""
+DELIVERIES_DUE = number_topic("deliveries")
+"""Deliveries became due; their number."""
 HISTORY_LIMIT = 50
 """Maximum number of deliveries shown for a trigger, newest first."""
 _INSERT_SEEN = text(
@@ -121,7 +121,7 @@ class Deliveries:
                     recorded.append(_row(trigger_id, tag, digest, pushed_by, now))
             if recorded:
                 await session.execute(insert(DeliveryRow), recorded)
-                await self._bus.publish(session, DELIVERIES_DUE, [str(len(recorded))])
+                await self._bus.publish(session, DELIVERIES_DUE, [len(recorded)])
         return all_seen
 
     async def due(

@@ -58,7 +58,7 @@ class WebhookSender:
         self._woken = asyncio.Event()
         self._backoff = Backoff(initial=0.0, maximum=0.0)
         self._task: asyncio.Task[NoReturn] | None = None
-        bus.subscribe(DELIVERIES_DUE, lambda _payload: self._woken.set())
+        bus.subscribe(DELIVERIES_DUE, lambda _: self._woken.set())
 
     def start(self, supervisor: Supervisor | None = None) -> None:
         """Start sending."""

@@ -145,15 +145,15 @@ class TagWatcher:
         """Scan a repository now; after a failure, schedule another scan. Never raises."""
         await self._guarded(source, self.scan(source))
 
-    def jobs_ended(self, payload: str) -> None:
-        """Handle the end of sync jobs, given as comma-separated ids; empty if the ids are unknown."""
+    def jobs_ended(self, job_ids: Sequence[int]) -> None:
+        """Handle the end of sync jobs; an empty sequence means that messages may have been lost."""
         if not self._was_leader:
             # The leader handles it, and a new leader begins with a full scan.
             return
-        if not payload or len(self._ended_jobs) >= self._queue_limit:
+        if not job_ids or len(self._ended_jobs) >= self._queue_limit:
             self._needs_full_scan = True
             return
-        self._ended_jobs.update(int(job_id) for job_id in payload.split(","))
+        self._ended_jobs.update(job_ids)
         self._has_ended_jobs.set()
 
     async def forget(self, region: RegionId, repository: RepositoryName, *references: Reference) -> None:

@@ -6,16 +6,40 @@ of the repository that has the blob, so that they mount it instead of uploading 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple, Self
 
-from tagferry.coordination.membership import Membership
-from tagferry.coordination.pubsub import MessageBus
+from tagferry.coordination.locks import NamedLocks
+from tagferry.coordination.pubsub import MessageBus, Topic, payload_of
 from tagferry.copy.blob_lock import LockedBlob
 from tagferry.names import Digest, RepositoryName
 
-BLOB_COPIED = "moved"
-"""The topic of messages that a blob was uploaded: the key of its lock and the repository, separated by a space."""
+
+class CopiedBlob(NamedTuple):
+    """A blob that was uploaded.
+
+    Attributes:
+        key: the key of its lock, which may contain spaces.
+        repository: the repository that has it now.
+    """
+
+    key: str
+    repository: RepositoryName
+
+    @classmethod
+    def decode(cls, text: str) -> Self:
+        """Read a message."""
+        key, _, repository = text.rpartition(" ")
+        return cls(key, RepositoryName(repository))
+
+    def encode(self) -> str:
+        """Write the message."""
+        return f"{self.key} {self.repository}"
+
+
+BLOB_COPIED = Topic("moved", encode=CopiedBlob.encode, decode=CopiedBlob.decode)
+"""Blobs that were uploaded, for workers that wait for their locks."""
 
 _LOOK_SECONDS = 0.5
 """Seconds between attempts to take the lock while waiting: its holder may have failed or been lost."""
@@ -26,16 +50,16 @@ class SharedBlobLock:
 
     Args:
         bus: notifies waiting workers.
-        membership: holds the locks of this worker.
+        locks: the named locks of this worker.
         addresses: the registry's address by store name, since workers may name the same registry differently.
     """
 
-    def __init__(self, bus: MessageBus, membership: Membership, addresses: Mapping[str, str]) -> None:
-        self._membership = membership
+    def __init__(self, bus: MessageBus, locks: NamedLocks, addresses: Mapping[str, str]) -> None:
+        self._locks = locks
         self._addresses = addresses
         self._held: set[str] = set()
         self._waiting: dict[str, set[asyncio.Future[RepositoryName]]] = defaultdict(set)
-        bus.subscribe(BLOB_COPIED, self._on_moved)
+        bus.subscribe(BLOB_COPIED, self._on_copied)
 
     @asynccontextmanager
     async def acquire(self, store: str, repository: RepositoryName, digest: Digest) -> AsyncIterator[LockedBlob]:
@@ -43,7 +67,7 @@ class SharedBlobLock:
         key = f"{self._addresses.get(store, store)} {digest}"
         locked = LockedBlob()
         while not await self._try(key):
-            if self._membership.lost.is_set():
+            if self._locks.lost.is_set():
                 # Without the database the lock is unknown, and this worker is about to stop anyway.
                 break
             locked.copied_to = await self._wait_for_copy(key) or locked.copied_to
@@ -58,13 +82,13 @@ class SharedBlobLock:
             # The database would grant the lock to the same session twice.
             return False
         self._held.add(key)
-        trying = asyncio.ensure_future(self._membership.try_lock(key))
+        trying = asyncio.ensure_future(self._locks.try_lock(key))
         got = False
         try:
             got = await asyncio.shield(trying)
         except asyncio.CancelledError:
             if await trying:
-                await self._membership.unlock(key)
+                await self._locks.unlock(key)
             raise
         finally:
             if not got:
@@ -84,13 +108,13 @@ class SharedBlobLock:
             if not self._waiting[key]:
                 del self._waiting[key]
 
-    async def _release(self, key: str, home: RepositoryName | None) -> None:
-        await self._membership.unlock(key, notify=(BLOB_COPIED, f"{key} {home}") if home is not None else None)
+    async def _release(self, key: str, repository: RepositoryName | None) -> None:
+        notification = None if repository is None else payload_of(BLOB_COPIED, CopiedBlob(key, repository))
+        await self._locks.unlock(key, notify=notification)
         self._held.discard(key)
 
-    def _on_moved(self, payload: str) -> None:
-        for message in filter(None, payload.split(",")):
-            key, _, home = message.rpartition(" ")
-            for copied in self._waiting.get(key, ()):
-                if not copied.done():
-                    copied.set_result(RepositoryName(home))
+    def _on_copied(self, blobs: Sequence[CopiedBlob]) -> None:
+        for blob in blobs:
+            for waiting in self._waiting.get(blob.key, ()):
+                if not waiting.done():
+                    waiting.set_result(blob.repository)

@@ -14,7 +14,7 @@ from tagferry.db.tables import SyncJobRow
 from tagferry.names import RegionId, RepositoryName
 from tagferry.sync.jobs.model import JobStatus
 from tagferry.sync.jobs.rows import transition
-from tagferry.sync.jobs.store import CANCELLED, publish_ends
+from tagferry.sync.jobs.store import JOBS_CANCELLED, publish_ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class JobCleanup:
         cancelled = sorted(ended.scalars())
         await publish_ends(session, self.bus, cancelled)
         if cancelled:
-            await self.bus.publish(session, CANCELLED, map(str, cancelled))
+            await self.bus.publish(session, JOBS_CANCELLED, cancelled)
 
 
 def _detached(organization: InstrumentedAttribute[int | None]) -> Update:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import structlog
 
@@ -10,7 +10,7 @@ from tagferry.coordination.pubsub import MessageBus
 from tagferry.db.batches import error_summary
 from tagferry.errors import Unavailable
 from tagferry.sync.jobs.model import JobStatus
-from tagferry.sync.jobs.store import ENDED, JobStore
+from tagferry.sync.jobs.store import JOBS_ENDED, JobStore
 
 LOOK_SECONDS = 2.0
 """Seconds between polls of the database while calls wait, in case a message was lost."""
@@ -39,7 +39,7 @@ class JobWaiter:
         self._told = asyncio.Event()
         self._looker: asyncio.Task[None] | None = None
         self._closed = False
-        bus.subscribe(ENDED, self._on_ended)
+        bus.subscribe(JOBS_ENDED, self._on_ended)
 
     async def wait(self, jobs: Collection[int], *, seconds: float) -> dict[int, JobStatus]:
         """Wait at most this long for jobs to end; returns those that have ended.
@@ -85,8 +85,7 @@ class JobWaiter:
         if not self._awaited and self._looker is not None and not self._looker.done():
             self._told.set()
 
-    def _on_ended(self, payload: str) -> None:
-        ended = [int(job_id) for job_id in filter(None, payload.split(","))]
+    def _on_ended(self, ended: Sequence[int]) -> None:
         # A call that starts to wait later must see these ends too, and needs no query if none of its jobs has ended.
         self._ended.update(dict.fromkeys(ended))
         while len(self._ended) > _REMEMBERED:

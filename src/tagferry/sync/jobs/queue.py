@@ -22,7 +22,7 @@ from tagferry.names import RegionId
 from tagferry.sync.jobs.model import JobStatus, SyncJob
 from tagferry.sync.jobs.rows import NOW, QUEUED, UNREADABLE, parse_rows, transition
 from tagferry.sync.jobs.slots import Capacity
-from tagferry.sync.jobs.store import WORK, publish_ends
+from tagferry.sync.jobs.store import JOBS_READY, publish_ends
 
 _CLAIMS = 0x7A67
 """The advisory lock for claims, so that limits across all workers hold exactly."""
@@ -181,7 +181,7 @@ class JobQueue:
         released = await session.execute(transition(JobStatus.WAITING, **values).where(*conditions))
         count: int = released.rowcount  # type: ignore[attr-defined]
         if count:
-            await self._bus.publish(session, WORK, ["1"])
+            await self._bus.publish(session, JOBS_READY, [1])
         return count
 
     async def _remaining(self, session: AsyncSession, slots: int, capacity: Capacity) -> "_Remaining":

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Row, bindparam, case, func, select, text, 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from tagferry.coordination.pubsub import MessageBus
+from tagferry.coordination.pubsub import MessageBus, number_topic
 from tagferry.db.batches import write_bisecting
 from tagferry.db.columns import UtcDateTime
 from tagferry.db.engine import Database
@@ -23,12 +23,12 @@ from tagferry.sync.jobs.insert import insert_jobs, next_fair_position, require_o
 from tagferry.sync.jobs.model import JobHandle, JobStatus, JobUpdate, NewJob, SyncJob, SyncRequest
 from tagferry.sync.jobs.rows import OPEN, QUEUED, UNRECORDABLE, parse_rows, report_update, status_of, transition
 
-WORK = "work"
-"""The topic of messages that jobs are ready to run."""
-ENDED = "ended"
-"""The topic of messages with the ids of jobs that have ended."""
-CANCELLED = "cancelled"
-"""The topic of messages with the ids of cancelled jobs, which may still be running."""
+JOBS_READY = number_topic("work")
+"""Jobs are ready to run; the number carries no information."""
+JOBS_ENDED = number_topic("ended")
+"""The ids of jobs that have ended."""
+JOBS_CANCELLED = number_topic("cancelled")
+"""The ids of cancelled jobs, which may still be running."""
 
 Claim = Callable[[AsyncSession], Awaitable[Collection[int]]]
 """Claims jobs within a transaction; returns their ids."""
@@ -85,7 +85,7 @@ class JobStore:
                 if places[start.tag].id in claimed:
                     places[start.tag] = replace(places[start.tag], status=JobStatus.RUNNING)
             if any(places[start.tag].id not in claimed for start in work):
-                await self._bus.publish(session, WORK, ["1"])
+                await self._bus.publish(session, JOBS_READY, [1])
         return places
 
     async def end(self, change: JobUpdate, *, worker_id: int) -> None:
@@ -134,7 +134,7 @@ class JobStore:
             )
             cancelled = sorted(ended.scalars())
             await publish_ends(session, self._bus, cancelled)
-            await self._bus.publish(session, CANCELLED, map(str, cancelled))
+            await self._bus.publish(session, JOBS_CANCELLED, cancelled)
         return cancelled
 
     async def expire(self) -> list[int]:
@@ -172,7 +172,7 @@ class JobStore:
                     for job_id, fair_position in positions.items()
                 ]
                 await (await session.connection()).execute(_RESUMED, resumed)
-                await self._bus.publish(session, WORK, ["1"])
+                await self._bus.publish(session, JOBS_READY, [1])
         return 0.0
 
     async def retry_now(self, jobs: Collection[int]) -> None:
@@ -186,7 +186,7 @@ class JobStore:
                 .values(next_attempt_at=None)
                 .execution_options(synchronize_session=False)
             )
-            await self._bus.publish(session, WORK, ["1"])
+            await self._bus.publish(session, JOBS_READY, [1])
 
     async def unblock(self) -> list[int]:
         """Unblock the jobs whose predecessor has ended; returns the ids of those that can run.
@@ -201,7 +201,7 @@ class JobStore:
         async with self._database.write() as session:
             moved = await session.execute(_UNBLOCK.where(*free))
             freed = sorted(job_id for job_id, blocked_by in moved if blocked_by is None)
-            await self._bus.publish(session, WORK, ["1"])
+            await self._bus.publish(session, JOBS_READY, [1])
             return freed
 
     async def ends(self, jobs: Collection[int]) -> dict[int, JobStatus]:
@@ -331,8 +331,8 @@ async def publish_ends(session: AsyncSession, bus: MessageBus, ended: Collection
         return
     moved = await session.execute(_UNBLOCK_AFTER, {"ended": list(ended)})
     if any(blocked_by is None for _, blocked_by in moved):
-        await bus.publish(session, WORK, ["1"])
-    await bus.publish(session, ENDED, map(str, ended))
+        await bus.publish(session, JOBS_READY, [1])
+    await bus.publish(session, JOBS_ENDED, ended)
 
 
 # Statements that every request executes are built once.

@@ -5,7 +5,7 @@ A worker that may have lost its lease stops all its jobs before another worker c
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 
@@ -28,7 +28,7 @@ from tagferry.sync.jobs.queue import JobQueue
 from tagferry.sync.jobs.retries import JobRetry
 from tagferry.sync.jobs.runner import JobRun, Runner
 from tagferry.sync.jobs.slots import JobSlots
-from tagferry.sync.jobs.store import CANCELLED, WORK, Claim, JobStore
+from tagferry.sync.jobs.store import JOBS_CANCELLED, JOBS_READY, Claim, JobStore
 
 _REPORT_SECONDS = 0.5
 _POLL_SECONDS = 1.0
@@ -87,8 +87,8 @@ class Worker:
         self._claiming = asyncio.Lock()
         self._main: asyncio.Task[NoReturn] | None = None
         self._stopping = False
-        bus.subscribe(WORK, lambda _: self._wake.set())
-        bus.subscribe(CANCELLED, self._on_cancelled)
+        bus.subscribe(JOBS_READY, lambda _: self._wake.set())
+        bus.subscribe(JOBS_CANCELLED, self._on_cancelled)
 
     async def start(self, supervisor: Supervisor | None = None) -> None:
         """Join the workers and start to claim jobs; raises Unavailable if that is impossible."""
@@ -174,10 +174,10 @@ class Worker:
         run = self._runs.get(job_id)
         return run.progress.snapshot() if run is not None else None
 
-    def _on_cancelled(self, payload: str) -> None:
+    def _on_cancelled(self, job_ids: Sequence[int]) -> None:
         # Cancellations in a lost message are noticed at the next progress report.
-        for job_id in filter(None, payload.split(",")):
-            self._cancel(int(job_id))
+        for job_id in job_ids:
+            self._cancel(job_id)
 
     def _cancel(self, job_id: int) -> None:
         run = self._runs.get(job_id)

@@ -1,0 +1,95 @@
+"""Coordination with SQLite: one process at a time, which a lock on a file beside the database ensures."""
+
+import asyncio
+import fcntl
+import os
+from pathlib import Path
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tagferry.coordination.worker_rows import add_worker
+from tagferry.db.engine import Database
+from tagferry.db.tables import WorkerRow
+from tagferry.errors import Unavailable
+
+
+class SingleProcess:
+    """The only worker of an SQLite database; a second process is refused."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lost = asyncio.Event()
+        self._file: int | None = None
+        self._id: int | None = None
+        self._locks: set[str] = set()
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """Never set: the lock on a file cannot be lost."""
+        return self._lost
+
+    async def join(self) -> int:
+        """Implement `Membership.join`."""
+        name = self._database.url.database
+        if name and name != ":memory:" and self._file is None:
+            self._file = _lock_file(Path(f"{name}.lock"))
+        async with self._database.write() as session:
+            self._id = await add_worker(session)
+        return self._id
+
+    async def holds_lease(self) -> bool:
+        """Implement `Membership.holds_lease`."""
+        return True
+
+    async def lost_workers(self) -> list[int]:
+        """Implement `Membership.lost_workers`; all other recorded workers, since only one can run."""
+        async with self._database.read() as session:
+            return list(await session.scalars(select(WorkerRow.id).where(WorkerRow.id != self._id)))
+
+    async def fence(self, session: AsyncSession, worker_id: int) -> bool:
+        """Implement `Membership.fence`."""
+        return True
+
+    async def try_lock(self, name: str) -> bool:
+        """Implement `NamedLocks.try_lock`."""
+        if name in self._locks:
+            return False
+        self._locks.add(name)
+        return True
+
+    async def unlock(self, name: str, *, notify: str | None = None) -> None:
+        """Implement `NamedLocks.unlock`; no other worker has to be notified."""
+        self._locks.discard(name)
+
+    async def is_leader(self) -> bool:
+        """Implement `LeaderElection.is_leader`."""
+        return self._id is not None
+
+    async def leave(self) -> None:
+        """Implement `Membership.leave`."""
+        try:
+            if self._id is not None:
+                async with self._database.write() as session:
+                    await session.execute(delete(WorkerRow).where(WorkerRow.id == self._id))
+        finally:
+            self._id = None
+            self._unlock_file()
+
+    def _unlock_file(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _lock_file(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Unavailable(
+            f"another tagferry process uses {path.with_suffix('')}; "
+            "to run several processes, set database_url to PostgreSQL"
+        ) from None
+    return descriptor

@@ -1,0 +1,20 @@
+"""The records of workers."""
+
+import os
+import socket
+from datetime import UTC, datetime
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tagferry.db.tables import WorkerRow
+
+
+async def add_worker(session: AsyncSession) -> int:
+    """Record this process as a worker; returns its id."""
+    added = await session.execute(
+        insert(WorkerRow).returning(WorkerRow.id),
+        {"name": f"{socket.gethostname()}:{os.getpid()}", "started_at": datetime.now(UTC)},
+    )
+    worker_id: int = added.scalar_one()
+    return worker_id

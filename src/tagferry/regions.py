@@ -1,4 +1,4 @@
-"""The regions that this process knows, each with the store that keeps its images."""
+"""The configured regions, each with its image store."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ from tagferry.oci.images import ImageStore
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region.
+    """A configured region.
 
     Attributes:
-        url: its registry's address, as clients see it.
-        accepts: what it takes as the target of a synchronization.
+        url: the registry's URL, as clients use it.
+        accepts: the content it accepts as the target of a synchronization.
     """
 
     id: RegionId
@@ -25,12 +25,12 @@ class Region:
 
     @property
     def registry_host(self) -> str:
-        """What stands before the repository in an image's full name."""
+        """The host part of the full names of its images."""
         return self.url.partition("://")[2]
 
 
 class Regions:
-    """All regions by id."""
+    """The configured regions, by id."""
 
     def __init__(self, regions: Iterable[Region]) -> None:
         self._regions = {region.id: region for region in regions}
@@ -42,7 +42,7 @@ class Regions:
         return region in self._regions
 
     def __getitem__(self, region: RegionId) -> Region:
-        """The region of this id; raises NotFound."""
+        """Return the region of this id; raises NotFound."""
         try:
             return self._regions[region]
         except KeyError:

@@ -86,11 +86,11 @@ def empty(file: Path) -> None:
 
 
 RUINS: dict[Ruin, str] = {
-    overwrite: 'tagferry.db" is no SQLite database, or damaged; restore it from a backup',
+    overwrite: 'tagferry.db" is damaged or not an SQLite database; restore it from a backup',
     flip_the_schema: "restore it from a backup",
     cut_in_half: 'tagferry.db" is damaged; stop tagferry and restore it from a backup',
     make_a_folder: 'tagferry.db" is a directory; name a file in database_url',
-    be_another_programs: 'tagferry.db" holds tables of another program, as "recipes"; name another database',
+    be_another_programs: 'tagferry.db" contains tables of another program, such as "recipes"; name another database',
     lose_the_users: "restore it from a backup",
     empty: 'tagferry.db" is empty, although there is data beside it; restore it from a backup',
 }
@@ -190,7 +190,7 @@ POSTGRES: dict[Callable[[PostgresServer], str], str] = {
     without_privileges: "PostgreSQL refused access (",
     standby: "PostgreSQL accepts no writes (",
     exhausted: "PostgreSQL accepts no more connections (",
-    shared_with_another_program: 'holds tables of another program, as "users"',
+    shared_with_another_program: 'contains tables of another program, such as "users"',
     gone: "the database does not answer: ",
 }
 

@@ -1,1 +1,1 @@
-"""What was learned about registries, in the database."""
+"""Knowledge about registries that is kept in the database."""

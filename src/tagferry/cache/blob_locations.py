@@ -1,4 +1,4 @@
-"""Where blobs were seen, on record: it outlives a restart, and all processes on one database share it."""
+"""Blob locations in the database: they survive restarts, and all processes of the database share them."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
@@ -16,20 +16,20 @@ from tagferry.db.tables import BlobLocationRow
 from tagferry.names import Digest, RepositoryName
 
 LIMIT = 1_000_000
-"""Locations that are kept; in SQLite that many take about 350 MB."""
-LONGEST = timedelta(days=90)
+"""Locations that are kept; they take about 350 MB in SQLite."""
+MAX_AGE = timedelta(days=90)
 """How long a location is kept after the blob was last seen there."""
 
 _PAUSE_SECONDS = 2.0
-_WRITTEN_AT_ONCE = 500
-_ASKED_AT_ONCE = 10_000
+_WRITTEN_PER_TRANSACTION = 500
+_DIGESTS_PER_QUERY = 10_000
 _PENDING_LIMIT = 100_000
 _PRUNING_INTERVAL = 1000
-"""Locations written between two rounds of pruning, each of which deletes more than that."""
-_PRUNED_AT_ONCE = 2000
+"""Locations written between two rounds of pruning; each round deletes more than that."""
+_PRUNED_PER_ROUND = 2000
 
-Place = tuple[str, str, str]
-"""A registry's address, a digest and a repository: what makes a location, in the order of the table's key."""
+Location = tuple[str, str, str]
+"""A registry's address, a digest and a repository, in the order of the table's key."""
 
 _FIND = (
     select(BlobLocationRow.digest, BlobLocationRow.repository)
@@ -47,50 +47,50 @@ log = structlog.get_logger(__name__)
 
 
 class DatabaseBlobLocations:
-    """The `BlobLocationStore` of `tagferry.copy.mount_sources` in the database; written behind, in batches.
+    """The `BlobLocationStore` of `tagferry.copy.mount_sources` in the database, written in batches with a delay.
 
     Args:
-        database: where they are kept.
-        addresses: each store's registry by the store's name. Locations are kept under the address, so that a region
-            which is pointed elsewhere does not inherit; about a store that is not here, nothing is kept.
-        limit: how many are kept, the latest ones.
+        database: stores the locations.
+        addresses: the registry's address by store name. Locations belong to the address, so a region with a new URL
+            does not inherit them. Locations in other stores are not kept.
+        limit: the number of locations that are kept; the oldest are deleted first.
     """
 
     def __init__(self, database: Database, addresses: Mapping[str, str], *, limit: int = LIMIT) -> None:
         self._database = database
         self._addresses = addresses
         self._limit = limit
-        self._pending: dict[Place, datetime | None] = {}
+        self._pending: dict[Location, datetime | None] = {}
         self._writer: asyncio.Task[None] | None = None
         self._until_pruning = 0
 
     async def find(self, store: str, digests: Collection[Digest]) -> dict[Digest, list[RepositoryName]]:
-        """See `BlobLocationStore.find`; one query, and one more for every ten thousand blobs."""
+        """Implement `BlobLocationStore.find`; one query, and one more for every ten thousand blobs."""
         address = self._addresses.get(store)
         found: dict[Digest, list[RepositoryName]] = {}
         if address is None:
             return found
         wanted = list(digests)
         try:
-            for start in range(0, len(wanted), _ASKED_AT_ONCE):
-                asked = wanted[start : start + _ASKED_AT_ONCE]
-                for digest, repository in await self._database.rows(_FIND, {"address": address, "digests": asked}):
+            for start in range(0, len(wanted), _DIGESTS_PER_QUERY):
+                chunk = wanted[start : start + _DIGESTS_PER_QUERY]
+                for digest, repository in await self._database.rows(_FIND, {"address": address, "digests": chunk}):
                     if self._pending.get((address, digest, repository), ...) is not None:
                         found.setdefault(Digest(digest), []).append(RepositoryName(repository))
         except SQLAlchemyError as error:
-            log.warning("the locations of blobs could not be read", reason=str(error))
+            log.warning("could not read blob locations", reason=str(error))
         return found
 
     def add(self, store: str, repository: RepositoryName, digest: Digest) -> None:
-        """See `BlobLocationStore.add`."""
+        """Implement `BlobLocationStore.add`."""
         self._change(store, repository, digest, seen_at=datetime.now(UTC))
 
     def remove(self, store: str, repository: RepositoryName, digest: Digest) -> None:
-        """See `BlobLocationStore.remove`."""
+        """Implement `BlobLocationStore.remove`."""
         self._change(store, repository, digest, seen_at=None)
 
     async def close(self) -> None:
-        """Write what has not been written yet."""
+        """Write the pending changes."""
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.wait([self._writer])
@@ -110,17 +110,17 @@ class DatabaseBlobLocations:
             await self._write_pending()
 
     async def _write_pending(self) -> None:
-        """Write in short transactions, so that nobody who writes something of worth waits for long."""
+        """Write in short transactions, so that more important writers do not wait long."""
         try:
             while self._pending:
-                wanted = dict(islice(self._pending.items(), _WRITTEN_AT_ONCE))
+                wanted = dict(islice(self._pending.items(), _WRITTEN_PER_TRANSACTION))
                 batch = await write_bisecting(wanted.items(), self._write, kind="blob location")
-                for place, seen_at in (*batch.written, *(one for one, _ in batch.refused)):
-                    if self._pending.get(place, ...) is seen_at:
-                        del self._pending[place]
+                for location, seen_at in (*batch.written, *(one for one, _ in batch.refused)):
+                    if self._pending.get(location, ...) is seen_at:
+                        del self._pending[location]
                 if batch.refused:
                     log.warning(
-                        "locations of blobs cannot be kept", lost=len(batch.refused), reason=batch.refused[0][1]
+                        "the database refused blob locations", lost=len(batch.refused), reason=batch.refused[0][1]
                     )
                 if batch.error is not None:
                     raise batch.error
@@ -129,44 +129,42 @@ class DatabaseBlobLocations:
                     self._until_pruning = _PRUNING_INTERVAL
                     await self._prune()
         except Exception as error:
-            log.warning(
-                "the locations of blobs could not be kept", lost=len(self._pending), reason=error_summary(error)
-            )
+            log.warning("could not write blob locations", lost=len(self._pending), reason=error_summary(error))
             self._pending.clear()
 
-    async def _write(self, changes: Iterable[tuple[Place, datetime | None]]) -> None:
-        # In the key's order: two processes that write the same rows must not wait for each other in a circle.
+    async def _write(self, changes: Iterable[tuple[Location, datetime | None]]) -> None:
+        # Sort by the key: two processes that write the same rows must not deadlock.
         batch = dict(changes)
-        places = sorted(batch)
-        seen = [_row(place, seen_at) for place in places if (seen_at := batch[place]) is not None]
-        gone = [place for place in places if batch[place] is None]
+        locations = sorted(batch)
+        seen = [_row(location, seen_at) for location in locations if (seen_at := batch[location]) is not None]
+        removed = [location for location in locations if batch[location] is None]
         key = tuple_(BlobLocationRow.address, BlobLocationRow.digest, BlobLocationRow.repository)
         async with self._database.write() as session:
             if seen:
                 await session.execute(_UPSERT, seen)
-            if gone:
-                await session.execute(delete(BlobLocationRow).where(key.in_(gone)))
+            if removed:
+                await session.execute(delete(BlobLocationRow).where(key.in_(removed)))
 
     async def _prune(self) -> None:
-        """Delete the oldest of what is too much or too old; what is left of that is for the next round."""
+        """Delete some of the oldest locations above the limit or the age; the next round deletes more."""
         async with self._database.read() as session:
             total = await session.scalar(select(func.count()).select_from(BlobLocationRow)) or 0
             oldest = await session.execute(
                 select(BlobLocationRow.id, BlobLocationRow.seen_at)
                 .order_by(BlobLocationRow.seen_at)
-                .limit(_PRUNED_AT_ONCE)
+                .limit(_PRUNED_PER_ROUND)
             )
-            cutoff = datetime.now(UTC) - LONGEST
+            cutoff = datetime.now(UTC) - MAX_AGE
             doomed = [
                 row_id
-                for place, (row_id, seen_at) in enumerate(oldest)
-                if place < total - self._limit or seen_at < cutoff
+                for position, (row_id, seen_at) in enumerate(oldest)
+                if position < total - self._limit or seen_at < cutoff
             ]
         if doomed:
             async with self._database.write() as session:
                 await session.execute(delete(BlobLocationRow).where(BlobLocationRow.id.in_(doomed)))
 
 
-def _row(place: Place, seen_at: datetime) -> dict[str, object]:
-    address, digest, repository = place
+def _row(location: Location, seen_at: datetime) -> dict[str, object]:
+    address, digest, repository = location
     return {"address": address, "digest": digest, "repository": repository, "seen_at": seen_at}

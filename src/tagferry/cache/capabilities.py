@@ -1,4 +1,4 @@
-"""What was learned of a registry, on record under its address."""
+"""The detected capabilities of registries in the database, by address."""
 
 import json
 
@@ -27,17 +27,17 @@ class DatabaseCapabilities:
         self._address = address
 
     async def load(self) -> Capabilities:
-        """See `CapabilityStore.load`."""
+        """Implement `CapabilityStore.load`."""
         try:
             async with self._database.read() as session:
                 row = await session.get(RegistryCapabilitiesRow, self._address)
             return Capabilities.from_json(json.loads(row.document)) if row is not None else Capabilities()
         except (SQLAlchemyError, ValueError, TypeError) as error:
-            log.warning("what is known of a registry could not be read", registry=self._address, reason=str(error))
+            log.warning("could not read the capabilities of a registry", registry=self._address, reason=str(error))
             return Capabilities()
 
     async def save(self, capabilities: Capabilities) -> None:
-        """See `CapabilityStore.save`."""
+        """Implement `CapabilityStore.save`."""
         row = {
             "address": self._address,
             "learned_at": capabilities.learned_at,
@@ -47,4 +47,4 @@ class DatabaseCapabilities:
             async with self._database.write() as session:
                 await session.execute(_UPSERT, row)
         except SQLAlchemyError as error:
-            log.warning("what is known of a registry could not be kept", registry=self._address, reason=str(error))
+            log.warning("could not write the capabilities of a registry", registry=self._address, reason=str(error))

@@ -1,4 +1,4 @@
-"""Where upload sessions are that were not ended, on record under their registry's address."""
+"""The URLs of unfinished upload sessions in the database, by registry address."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tagferry.db.tables import BlobUploadRow
 from tagferry.names import Digest, RepositoryName
 
 KEPT_FOR = timedelta(days=1)
-"""How long a session is kept; registries drop theirs after hours or days."""
+"""How long a session is kept; registries expire their sessions after hours or days."""
 
 _UPSERT = text(
     "INSERT INTO blob_uploads (address, repository, digest, location, updated_at) "
@@ -30,10 +30,10 @@ class DatabaseUploadCheckpoints:
     """The `UploadCheckpointStore` of the registry at this address, in the database.
 
     Args:
-        database: where they are kept.
-        address: the registry's.
+        database: stores the sessions.
+        address: the registry's address.
         leaving: set once this process stops.
-        clock: the time.
+        clock: returns the current time.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class DatabaseUploadCheckpoints:
 
     @property
     def is_stopping(self) -> bool:
-        """See `UploadCheckpointStore.is_stopping`."""
+        """Implement `UploadCheckpointStore.is_stopping`."""
         return self._leaving is not None and self._leaving.is_set()
 
     async def load(self, repository: RepositoryName, digest: Digest) -> str | None:
-        """See `UploadCheckpointStore.load`."""
+        """Implement `UploadCheckpointStore.load`."""
         try:
             async with self._database.read() as session:
                 row = await session.get(BlobUploadRow, (self._address, repository, digest))
@@ -65,7 +65,7 @@ class DatabaseUploadCheckpoints:
         return row.location if row is not None and row.updated_at >= self._clock() - KEPT_FOR else None
 
     async def save(self, repository: RepositoryName, digest: Digest, location: str) -> None:
-        """See `UploadCheckpointStore.save`; whatever is too old goes on this occasion."""
+        """Implement `UploadCheckpointStore.save`; also deletes expired sessions."""
         now = self._clock()
         row = {
             "address": self._address,
@@ -82,7 +82,7 @@ class DatabaseUploadCheckpoints:
             self._warn(error)
 
     async def clear(self, repository: RepositoryName, digest: Digest) -> None:
-        """See `UploadCheckpointStore.clear`."""
+        """Implement `UploadCheckpointStore.clear`."""
         key = {"address": self._address, "repository": repository, "digest": digest}
         try:
             async with self._database.write() as session:
@@ -91,6 +91,6 @@ class DatabaseUploadCheckpoints:
             self._warn(error)
 
     def _warn(self, error: Exception) -> None:
-        # SQLAlchemy's own text shows a statement's parameters, and PostgreSQL's next line the row, location and all.
+        # Do not log secrets: SQLAlchemy's message has the statement's parameters, and PostgreSQL's second line the row.
         reason = str(error.orig).partition("\n")[0] if isinstance(error, DBAPIError) else type(error).__name__
-        log.warning("an upload session could not be kept or looked up", registry=self._address, reason=reason)
+        log.warning("could not access an upload session", registry=self._address, reason=reason)

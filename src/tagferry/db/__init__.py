@@ -1,1 +1,1 @@
-"""Engine, tables and migrations."""
+"""The database engine, tables and migrations."""

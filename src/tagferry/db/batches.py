@@ -1,4 +1,4 @@
-"""Write records in batches, so that one that the database refuses does not affect the others."""
+"""Write records in batches, and isolate those that the database refuses."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ from tagferry.printable import printable
 Item = TypeVar("Item")
 
 _REFUSING_STATES = ("22", "23", "54")
-"""PostgreSQL's classes of errors about what a statement was given: data, constraints, and limits of the program."""
+"""PostgreSQL's error classes for refused values: data, constraints and program limits."""
 _REASON_LENGTH = 200
 
 
 @dataclass(slots=True)
 class Batch(Generic[Item]):
-    """The outcome of writing records.
+    """The result of writing records.
 
     Attributes:
-        written: those that the database has now.
-        refused: those that it cannot take, with the reason.
-        error: why the others could not be written for now, if there are any.
+        written: the records that were written.
+        refused: the records that the database refused, with the reason.
+        error: the transient error that kept the other records from being written, if any.
     """
 
     written: list[Item] = field(default_factory=list)
@@ -35,12 +35,12 @@ class Batch(Generic[Item]):
 async def write_bisecting(
     items: Iterable[Item], write: Callable[[list[Item]], Awaitable[None]], *, kind: str
 ) -> Batch[Item]:
-    """Write records in as few transactions as possible, separating those that the database refuses.
+    """Write records in as few transactions as possible, and bisect batches that the database refuses.
 
     Args:
         items: the records.
-        write: writes records in one transaction, or raises and has written none.
-        kind: what refused records are counted as.
+        write: writes records in one transaction, or raises an exception and writes none.
+        kind: the kind under which refused records are counted.
     """
     batch: Batch[Item] = Batch()
     await _write(list(items), write, batch)
@@ -50,7 +50,7 @@ async def write_bisecting(
 
 
 def is_refusal(error: Exception) -> bool:
-    """Return whether the database refuses the values; otherwise the same write may succeed later."""
+    """Return whether the database refuses the values, as opposed to a transient error."""
     if isinstance(error, DBAPIError):
         if error.connection_invalidated:
             return False
@@ -58,12 +58,12 @@ def is_refusal(error: Exception) -> bool:
         return isinstance(error, DataError | IntegrityError | NotSupportedError) or state[:2] in _REFUSING_STATES
     if isinstance(error, StatementError):
         return not isinstance(error.orig, OSError)
-    # What is none of the database's errors came up while the record was made ready for it.
+    # Any other error occurred while the record was prepared for the database.
     return not isinstance(error, SQLAlchemyError | OSError | Unavailable)
 
 
 def error_summary(error: Exception) -> str:
-    """Return why a statement failed, in one short line without what it was given."""
+    """Return why a statement failed, in one short line without its parameters."""
     cause: BaseException = (error.orig if isinstance(error, StatementError) else None) or error
     line = str(cause).partition("\n")[0]
     return printable(f"{type(cause).__name__}: {line}", _REASON_LENGTH)

@@ -1,9 +1,9 @@
-"""Decide whether the time is plausible enough to delete by age (decision 25).
+"""Decide whether the clock is plausible enough to delete data by age (decision 25).
 
-A clock that is years ahead makes everything old. Machines start with such clocks, and correct them a moment later. So
-nothing is deleted by its age while the database's clock differs from this machine's, and not before an hour has passed
-since the time was seen to jump: while the process runs, against the time since the machine was started, and over a
-restart, against the last time that the database has recorded.
+A clock that is years ahead makes everything look old. Machines may boot with such a clock and correct it a moment
+later. So nothing is deleted by age while the database's clock differs from this machine's, or within an hour after the
+clock jumped. A jump is detected against the time since boot while the process runs, and against the last time recorded
+in the database after a restart.
 """
 
 import time
@@ -28,24 +28,24 @@ log = SparseEvents(__name__)
 
 
 def since_boot() -> float:
-    """Seconds since the machine was started, those in which it slept included; nobody sets this clock."""
+    """Return the seconds since boot, including suspended time; this clock cannot be set."""
     boot = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(boot)
 
 
 def utc_now() -> datetime:
-    """The time."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
 class Clock:
-    """Decides whether the time has been plausible for long enough.
+    """Decides whether the clock has been plausible for long enough.
 
     Args:
-        database: has the last time on record, and perhaps a clock of its own.
-        settling: how long the time is not believed after it jumped.
+        database: stores the last recorded time; PostgreSQL also has a clock of its own.
+        settling: how long the clock is distrusted after a jump.
         now: this machine's clock.
-        elapsed: seconds that nobody sets.
+        elapsed: seconds of a clock that cannot be set.
     """
 
     def __init__(
@@ -74,14 +74,12 @@ class Clock:
             before, then = self._seen
             jump = (now - before).total_seconds() - (elapsed - then)
             if abs(jump) > TOLERANCE.total_seconds():
-                self._distrust(elapsed, f"it jumped by {timedelta(seconds=round(jump))}")
+                self._distrust(elapsed, f"the clock jumped by {timedelta(seconds=round(jump))}")
         self._seen = (now, elapsed)
         await self._compare_with_database(elapsed)
         if elapsed < self._trusted_at:
             seconds = round(self._trusted_at - elapsed)
-            log.warning(
-                "nothing is deleted by its age, since the clock is in doubt", reason=self._doubt, seconds=seconds
-            )
+            log.warning("paused deletion by age because the clock is implausible", reason=self._doubt, seconds=seconds)
             return False
         if self._written is None or abs(now - self._written) >= _WRITTEN_EVERY:
             await self._write(now)
@@ -95,9 +93,11 @@ class Clock:
         if last is None:
             return
         if now < last - TOLERANCE:
-            self._distrust(elapsed, f"it says {now:%Y-%m-%d %H:%M}, before the recorded {last:%Y-%m-%d %H:%M}")
+            self._distrust(
+                elapsed, f"the clock shows {now:%Y-%m-%d %H:%M}, before the last recorded time {last:%Y-%m-%d %H:%M}"
+            )
         elif now - last > LONGEST_GAP:
-            self._distrust(elapsed, f"{now - last} have passed since the last recorded time, if it is right")
+            self._distrust(elapsed, f"the clock shows a time {now - last} after the last recorded time")
 
     async def _compare_with_database(self, elapsed: float) -> None:
         if not self._database.is_shared:
@@ -105,10 +105,10 @@ class Clock:
         async with self._database.read() as session:
             theirs: datetime | None = await session.scalar(select(text("clock_timestamp()")))
         if theirs is not None and abs(theirs - self._now()) > TOLERANCE:
-            self._distrust(elapsed, f"the clock of the database says {theirs.astimezone(UTC):%Y-%m-%d %H:%M}")
+            self._distrust(elapsed, f"the database's clock shows {theirs.astimezone(UTC):%Y-%m-%d %H:%M}")
 
     async def _last_recorded(self) -> datetime | None:
-        """Return the last recorded time; if none was recorded yet, that of the latest event."""
+        """Return the last recorded time; if there is none, the time of the latest event."""
         async with self._database.read() as session:
             row = await session.get(ClockRow, _ROW)
             if row is not None:

@@ -1,4 +1,4 @@
-"""What the tables' columns and indexes are made of, where the databases differ."""
+"""Column types and index options that behave alike on all databases."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,14 +12,14 @@ from tagferry import bounds
 from tagferry.printable import printable
 
 _EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
-"""Within these, a moment has a date in every time zone."""
+"""Within this range a time has a date in every time zone."""
 _LARGEST = 2**63 - 1
 
 _Reads = Callable[[Any], Any] | None
 
 
 def _lenient(read: _Reads) -> _Reads:
-    """Read a value that is damaged as None, so that the other rows of a result can be read."""
+    """Read a damaged value as None, so that the other rows of a result can be read."""
     if read is None:
         return None
 
@@ -33,9 +33,9 @@ def _lenient(read: _Reads) -> _Reads:
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment with its time zone; SQLite keeps none, so what comes back is told to be UTC.
+    """A time with its time zone; SQLite stores none, so values are stored and read as UTC.
 
-    One beyond what databases take is kept as the nearest that they take; one that is damaged on disk is read as None.
+    A time outside the range of databases is clamped; a value that is damaged on disk is read as None.
     """
 
     impl = DateTime(timezone=True)
@@ -56,12 +56,12 @@ class UtcDateTime(TypeDecorator[datetime]):
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> _Reads:
-        """See `TypeEngine`."""
+        """Override `TypeEngine.result_processor`."""
         return _lenient(super().result_processor(dialect, coltype))
 
 
 class FreeText(TypeDecorator[str]):
-    """A text that may quote strangers: kept up to `bounds.RECORDED_TEXT` characters, with none that does harm."""
+    """A text that may contain untrusted input: sanitized, and truncated to `bounds.RECORDED_TEXT` characters."""
 
     impl = Text
     cache_ok = True
@@ -71,7 +71,7 @@ class FreeText(TypeDecorator[str]):
 
 
 class ByteCount(TypeDecorator[int]):
-    """A number of bytes; one that is too large for a column is kept as the largest that is not."""
+    """A number of bytes, clamped to the largest that a column can store."""
 
     impl = BigInteger
     cache_ok = True
@@ -81,20 +81,20 @@ class ByteCount(TypeDecorator[int]):
 
 
 class Document(TypeDecorator[Any]):
-    """A JSON document; none is NULL, and so is read one that is damaged on disk."""
+    """A JSON document; None is stored as NULL, and a document that is damaged on disk is read as None."""
 
     impl = JSON(none_as_null=True)
     cache_ok = True
 
     def result_processor(self, dialect: Dialect, coltype: object) -> _Reads:
-        """See `TypeEngine`."""
+        """Override `TypeEngine.result_processor`."""
         return _lenient(super().result_processor(dialect, coltype))
 
 
 Identifier = BigInteger().with_variant(Integer(), "sqlite")
-"""A row's number; only of this type does SQLite count on by itself."""
+"""A row's id; SQLite generates ids only for this type."""
 
 
 def partial_index(condition: str) -> dict[str, Any]:
-    """What makes an index one of the rows that meet a condition only."""
+    """Return the options of an index that covers only the rows that meet a condition."""
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}

@@ -1,4 +1,4 @@
-"""The database: SQLite by default, PostgreSQL by URL, one code for both."""
+"""The database: SQLite by default, or PostgreSQL by URL, with the same code for both."""
 
 import asyncio
 import time
@@ -28,14 +28,14 @@ Result = TypeVar("Result")
 _URL_RULE = "must be a SQLAlchemy URL, as sqlite+aiosqlite:///FILE or postgresql+psycopg://…"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATING = 0x7A68
-"""The lock under which the schema is brought up to date."""
+"""The advisory lock for migrations."""
 
 
 _log = SparseEvents(__name__)
 
 
 async def _shield(work: Coroutine[Any, Any, Result]) -> Result:
-    """Let work end before its caller's cancellation is heard."""
+    """Complete work before the caller's cancellation takes effect."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
@@ -45,10 +45,10 @@ async def _shield(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 class _ShieldedSession(AsyncSession):
-    """A session whose statements come to their end even if their caller is cancelled.
+    """A session whose statements complete even if their caller is cancelled.
 
-    SQLite's driver works in a thread that knows nothing of a cancellation, so that a lock which was being taken then
-    would be held, and never be freed.
+    SQLite's driver runs statements in a thread that cannot be cancelled, so a lock that it takes after the cancellation
+    would never be released.
     """
 
     async def execute(self, *arguments: Any, **options: Any) -> Any:
@@ -86,25 +86,25 @@ class _ShieldedSession(AsyncSession):
 
 
 class Database:
-    """Sessions on the one database of this installation."""
+    """Sessions of the installation's database."""
 
     def __init__(self, url: str) -> None:
         try:
             self._url = make_url(url)
             if self._is_sqlite and self._url.database in (None, "", ":memory:"):
-                raise Invalid("database_url", "must name a file, so that what was accepted outlives the process")
+                raise Invalid("database_url", "must name a file, so that accepted jobs survive a restart")
             arguments = postgres.connect_arguments(self._url) if self._url.get_driver_name() == "psycopg" else {}
-            # The connection that was used last is used next, so that the others are let rest.
+            # Prefer the connection that was used last, so that the others stay idle.
             self._engine = create_async_engine(self._url, pool_use_lifo=True, connect_args=arguments)
         except (ArgumentError, InvalidRequestError, ImportError) as error:
             raise Invalid("database_url", f"{_URL_RULE} ({error})") from None
         except ValueError:
-            # SQLAlchemy's text would show what it takes for the port, and that can be a part of the password.
+            # SQLAlchemy's message quotes the alleged port, which can be part of the password.
             raise Invalid("database_url", f"{_URL_RULE} (its port is not a number)") from None
-        self._turns: AbstractAsyncContextManager[None] = nullcontext()
+        self._write_lock: AbstractAsyncContextManager[None] = nullcontext()
         if self._is_sqlite:
-            # SQLite serves writers in no order, and gives one up that it has passed over for too long.
-            self._turns = asyncio.Lock()
+            # SQLite does not queue writers, and a writer that waits too long fails.
+            self._write_lock = asyncio.Lock()
             sqlite.prepare(self._engine.sync_engine)
             self._reads = self._engine.execution_options(**{sqlite.BEGIN: ""})
             self._writes = self._engine.execution_options(**{sqlite.BEGIN: "BEGIN IMMEDIATE"})
@@ -120,12 +120,12 @@ class Database:
 
     @property
     def url(self) -> URL:
-        """Where the database is; it may hold a password."""
+        """The URL of the database, which may contain a password."""
         return self._url
 
     @property
     def is_shared(self) -> bool:
-        """Whether several processes may work on it, on several machines."""
+        """Whether several processes, also on several machines, can use the database."""
         return not self._is_sqlite
 
     @property
@@ -133,10 +133,10 @@ class Database:
         return self._url.get_backend_name() == "sqlite"
 
     async def migrate(self) -> None:
-        """Bring the schema to the newest revision; one process does it, others that start meanwhile wait for it.
+        """Upgrade the schema to the newest revision; other processes that start meanwhile wait.
 
         Raises:
-            Unavailable: the database cannot be reached, or is at a revision that only another version knows.
+            Unavailable: the database cannot be reached, or its revision is unknown to this version.
         """
         if self._is_sqlite and self._url.database:
             Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ class Database:
             raise Unavailable(f"the database cannot be used: {error}") from None
 
     def _on_error(self, context: ExceptionContext) -> BaseException | None:
-        """Say what is wrong with the database instead of what the driver says, once a minute in the log too."""
+        """Translate a driver's error, and log it at most once a minute."""
         fault = fault_of(context.original_exception, self._url)
         if fault is None:
             return None
@@ -169,9 +169,9 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A session for reading; each statement sees what is there when it runs.
+        """Open a session for reading, in which each statement sees the data at its execution.
 
-        There is no transaction around them, which would cost two more turns to the database.
+        There is no transaction, which would cost two more round trips to the database.
         """
         if self._is_sqlite:
             async with self._reading() as session:
@@ -182,9 +182,9 @@ class Database:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        """A connection to PostgreSQL for reading.
+        """Open a connection to PostgreSQL for reading.
 
-        It is taken to the end even if the caller is cancelled: SQLAlchemy loses a connection that is being set to
+        Connecting completes even if the caller is cancelled: SQLAlchemy leaks a connection that is being set to
         autocommit at that moment.
         """
         connection = self._reads.connect()
@@ -196,7 +196,7 @@ class Database:
                 await _shield(connection.close())
 
     async def rows(self, statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[*tuple[Any, ...]]]:
-        """What one statement selects, of columns only; it takes two thirds of what it takes with `read`."""
+        """Return the rows of a statement that selects columns only; takes two thirds of the time of `read`."""
         work = self._rows(statement, parameters)
         return await (_shield(work) if self._is_sqlite else work)
 
@@ -206,8 +206,8 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """A session whose changes are committed at the end, all or none."""
-        async with self._turns, self._writing() as session:
+        """Open a session whose changes are committed together at the end."""
+        async with self._write_lock, self._writing() as session:
             try:
                 yield session
                 await session.commit()
@@ -216,9 +216,9 @@ class Database:
                 raise
 
     async def _enable_wal(self) -> None:
-        """Have SQLite write ahead, so that readers and the writer do not wait for each other; the file remembers it.
+        """Enable SQLite's write-ahead log, so that readers and the writer do not block each other. The file keeps it.
 
-        Where others open the file at the same time, SQLite refuses this at once instead of waiting for them.
+        If others open the file at the same time, SQLite refuses immediately instead of waiting.
         """
         async with self._reads.connect() as connection:
             deadline = time.monotonic() + sqlite.BUSY_SECONDS
@@ -233,14 +233,14 @@ class Database:
                     return
 
     async def ping(self) -> None:
-        """Ask the database something; raises DatabaseUnavailable where it does not answer, or was found damaged."""
+        """Check the database; raises DatabaseUnavailable if it does not respond or was found damaged."""
         if self._damage is not None:
             raise self._damage
         async with self.read() as session:
             await session.execute(text("SELECT 1"))
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close all connections."""
         await self._engine.dispose()
 
 
@@ -254,17 +254,17 @@ def _is_newest(connection: Connection) -> bool:
     scripts = ScriptDirectory.from_config(_config())
     revision = MigrationContext.configure(connection).get_current_revision()
     if revision is None:
-        _require_no_others_tables(connection)
+        _reject_foreign_tables(connection)
     if revision is not None and revision not in {script.revision for script in scripts.walk_revisions()}:
         raise Unavailable(
-            f"the database is at revision {revision}, which tagferry {__version__} does not know; a newer version has "
-            "worked with it, so use that one, or restore the backup from before"
+            f"the database has revision {revision}, which tagferry {__version__} does not support; "
+            "use the newer version that upgraded it, or restore the backup from before the upgrade"
         )
     return revision == scripts.get_current_head()
 
 
-def _require_no_others_tables(connection: Connection) -> None:
-    """Refuse another program's SQLite file, and a PostgreSQL schema whose tables have the names of ours."""
+def _reject_foreign_tables(connection: Connection) -> None:
+    """Reject the SQLite file of another program, and a PostgreSQL schema with tables of the same names."""
     tables = set(inspect(connection).get_table_names())
     if connection.dialect.name != "sqlite":
         tables &= set(Base.metadata.tables)

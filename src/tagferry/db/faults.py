@@ -1,6 +1,6 @@
-"""Translate errors of the database into one sentence for operators that says what to do.
+"""Translate database errors into one sentence with advice for operators.
 
-Other callers learn only that the database cannot be used, or is damaged.
+Other callers learn only that the database cannot be used or is damaged.
 """
 
 import re
@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from tagferry.errors import DatabaseUnavailable
 
 _CODE = 0xFF
-"""The part of SQLite's extended error codes that says what kind it is."""
+"""The primary part of SQLite's extended error codes."""
 _SQLITE = {
     5: 'the database "{name}" is locked by another process; stop that one, or try again later',
     6: 'the database "{name}" is locked by another process; stop that one, or try again later',
@@ -21,7 +21,7 @@ _SQLITE = {
     11: 'the database "{name}" is damaged; stop tagferry and restore it from a backup',
     13: 'the disk of the database "{name}" is full; free some space',
     14: 'the database "{name}" cannot be opened; give the user who runs tagferry access to it and to its folder',
-    26: '"{name}" is no SQLite database, or damaged; restore it from a backup, or name another file in database_url',
+    26: '"{name}" is damaged or not an SQLite database; restore it from a backup, or name another file in database_url',
 }
 _DAMAGES = frozenset({11, 26})
 _POSTGRES = {
@@ -35,7 +35,7 @@ _POSTGRES = {
     "XX002": "an index of the database is damaged ({text}); repair it with REINDEX, or restore the database",
     "42P01": "the database lacks a table ({text}); restore it from a backup",
 }
-# A login that is refused comes without a code, with the text alone.
+# A refused login has no code, only a text.
 _POSTGRES_TEXTS = {
     "too many clients": "53300",
     "too many connections": "53300",
@@ -49,15 +49,15 @@ _POSTGRES_TEXTS = {
     "permission denied": "42501",
 }
 OLDEST_POSTGRES = 120000
-"""As `server_version_num` has it."""
+"""The oldest supported `server_version_num`."""
 
 
 class DatabaseFault(DatabaseUnavailable, SQLAlchemyError):
-    """An error of the driver in tagferry's words; also an error of SQLAlchemy, for code that expects one."""
+    """A translated driver error; also an SQLAlchemy error, for code that expects one."""
 
 
 def fault_of(error: BaseException, url: URL) -> DatabaseFault | None:
-    """Translate an error of a driver; None where the statement is to blame, and not the database."""
+    """Translate a driver's error; None if the statement is at fault rather than the database."""
     if isinstance(error, DBAPIError):
         error = error.orig or error
     text = _first_line(error)
@@ -70,22 +70,24 @@ def fault_of(error: BaseException, url: URL) -> DatabaseFault | None:
 
 
 def foreign_tables(url: URL, table: str) -> DatabaseFault:
-    """The error of a database that another program uses."""
-    detail = f'{_shown(url)} holds tables of another program, as "{table}"; name another database in database_url'
+    """Return the error for a database of another program."""
+    detail = (
+        f'{_shown(url)} contains tables of another program, such as "{table}"; name another database in database_url'
+    )
     return DatabaseFault("the database cannot be used", detail=detail)
 
 
 def too_old(version: int) -> DatabaseFault:
-    """The error of a PostgreSQL that lacks what is needed."""
+    """Return the error for a PostgreSQL server that is too old."""
     detail = f"PostgreSQL {version // 10000} is too old; tagferry needs version {OLDEST_POSTGRES // 10000} or later"
     return DatabaseFault("the database cannot be used", detail=detail)
 
 
 def empty_file(file: Path) -> DatabaseFault:
-    """The error of a file that held a database once."""
+    """Return the error for a file that used to hold a database."""
     detail = (
         f'the database "{file}" is empty, although there is data beside it; restore it from a backup, or delete the '
-        "file to begin with no users and organizations"
+        "file to start without users and organizations"
     )
     return DatabaseFault("the database is damaged", detail=detail, is_damaged=True)
 
@@ -123,7 +125,7 @@ def _postgres_fault(error: BaseException, text: str) -> DatabaseFault | None:
 
 
 def _first_line(error: BaseException) -> str:
-    """What the driver said, in one line; it holds no password."""
+    """Return the first line of the driver's message, which contains no password."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).removeprefix("connection failed: ")
 

@@ -1,4 +1,4 @@
-"""Old rows are deleted a few at a time, so that nobody who writes something waits for long."""
+"""Delete old rows in small batches, so that writers do not wait long."""
 
 from datetime import datetime
 from typing import Any
@@ -9,21 +9,21 @@ from sqlalchemy.orm import InstrumentedAttribute
 from tagferry import bounds
 from tagferry.db.engine import Database
 
-_DELETED_AT_ONCE = 500
+_DELETED_PER_TRANSACTION = 500
 
 
 async def prune(database: Database, moment: InstrumentedAttribute[Any], before: datetime) -> int:
-    """Delete rows of which this column tells a moment before that, in short transactions; returns how many.
+    """Delete the rows whose time in this column is before the limit, in short transactions; returns how many.
 
-    More than `bounds.RECORDS_PRUNED` of them are left to the next call.
+    One call deletes at most about `bounds.RECORDS_PRUNED` rows.
     """
     row = moment.class_
-    old = delete(row).where(row.id.in_(select(row.id).where(moment < before).limit(_DELETED_AT_ONCE)))
+    old = delete(row).where(row.id.in_(select(row.id).where(moment < before).limit(_DELETED_PER_TRANSACTION)))
     pruned = 0
     while True:
         async with database.write() as session:
             deleted = await session.execute(old)
         count: int = deleted.rowcount  # type: ignore[attr-defined]
         pruned += count
-        if count < _DELETED_AT_ONCE or pruned >= bounds.RECORDS_PRUNED:
+        if count < _DELETED_PER_TRANSACTION or pruned >= bounds.RECORDS_PRUNED:
             return pruned

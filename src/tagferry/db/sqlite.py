@@ -1,7 +1,7 @@
-"""SQLite as tagferry uses it: with one turn to the driver's thread for a statement, and write locks taken at the start.
+"""SQLite connections that run each statement in one call to the driver's thread, and take write locks at the start.
 
-The driver has a thread for each connection. To it a statement is four turns, to make a cursor, execute, fetch and
-close, each of which waits for the event loop twice; they take several times as long as what SQLite does meanwhile.
+The driver has a thread for each connection. By default a statement takes four calls to it: create a cursor, execute,
+fetch and close. Each waits for the event loop twice, which takes several times as long as SQLite itself.
 """
 
 import sqlite3
@@ -13,13 +13,13 @@ import aiosqlite
 from sqlalchemy import Connection, Engine, event
 
 BEGIN = "tagferry_begin"
-"""The execution option with the statement that begins a transaction; an empty one has there be none."""
+"""The execution option with the statement that begins a transaction; an empty one means no transaction."""
 BUSY_SECONDS = 10.0
 """How long a write waits for the one before it."""
 
 
 def prepare(engine: Engine) -> None:
-    """Have an engine's connections be as tagferry needs them."""
+    """Configure the connections of an engine."""
 
     @event.listens_for(engine, "do_connect")
     def _do_connect(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
@@ -27,7 +27,7 @@ def prepare(engine: Engine) -> None:
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
-        # The driver's own BEGIN is too late to take the write lock, so transactions are begun below.
+        # The driver's own BEGIN comes too late to take the write lock, so transactions are begun below.
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
@@ -37,21 +37,21 @@ def prepare(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A transaction that reads first and writes later fails at once where another has written in between;
-        # taking the lock at the start makes it wait instead.
+        # A transaction that reads first and writes later fails if another has written in between; taking the lock
+        # at the start makes it wait instead.
         if begin := connection.get_execution_options().get(BEGIN, "BEGIN"):
             connection.exec_driver_sql(begin)
 
 
 def _connection(database: str | Path, **options: Any) -> "_Connection":
     connection = _Connection(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
-    # Nothing that is left open must keep the process from ending.
+    # A connection that is left open must not keep the process from exiting.
     connection._thread.daemon = True
     return connection
 
 
 class _Connection(aiosqlite.Connection):
-    """A connection whose statements each take one turn, and that is not asked to undo nothing."""
+    """A connection that runs each statement in one call to its thread, and skips rollbacks without a transaction."""
 
     def cursor(self) -> "_Cursor":  # type: ignore[override]
         return _Cursor(self)
@@ -60,7 +60,7 @@ class _Connection(aiosqlite.Connection):
         try:
             await super()._connect()
         except sqlite3.Error:
-            # It has told the event loop all that it has to; later, there may be no loop to tell.
+            # The thread has already reported to the event loop; later the loop may be closed.
             self._thread.join(BUSY_SECONDS)
             raise
         return self
@@ -70,12 +70,12 @@ class _Connection(aiosqlite.Connection):
             await super().rollback()
 
     async def run_in_thread(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Have the driver's thread do all of this before anything else."""
+        """Run work in the driver's thread, in one call."""
         await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
 
 
 class _Cursor:
-    """A statement and what came of it, all of which is fetched at once."""
+    """A statement and its result, which is fetched completely."""
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
@@ -101,7 +101,7 @@ class _Cursor:
         return rows
 
     async def close(self) -> None:
-        """There is nothing left to close."""
+        """Do nothing: the cursor is already closed."""
 
     async def _run(self, work: Callable[[sqlite3.Cursor], Any]) -> None:
         def run(connection: sqlite3.Connection) -> None:

@@ -269,7 +269,7 @@ async def processes(database: Database, number: int) -> list[int]:
 async def test_connections_that_the_server_has_shut_while_they_rested_are_made_anew(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.db.postgres._TRUSTED_SECONDS", 0.0)
+    monkeypatch.setattr("tagferry.db.postgres._UNCHECKED_SECONDS", 0.0)
     database = Database(postgres.url(postgres.new_database()))
     before = await processes(database, 3)
     await shut(postgres, before)
@@ -285,7 +285,7 @@ async def test_connections_that_the_server_has_shut_while_they_rested_are_made_a
 async def test_where_a_connection_fails_that_was_used_just_now_all_are_made_anew(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.db.postgres._TRUSTED_SECONDS", 60.0)
+    monkeypatch.setattr("tagferry.db.postgres._UNCHECKED_SECONDS", 60.0)
     database = Database(postgres.url(postgres.new_database()))
     before = await processes(database, 3)
     await shut(postgres, before)

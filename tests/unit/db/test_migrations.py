@@ -191,6 +191,6 @@ async def test_a_database_that_a_newer_version_has_worked_with_is_refused(url: s
         await migrate(url)
 
     assert refused.value.message == (
-        f"the database is at revision 9999, which tagferry {__version__} does not know; a newer version has worked "
-        "with it, so use that one, or restore the backup from before"
+        f"the database has revision 9999, which tagferry {__version__} does not support; "
+        "use the newer version that upgraded it, or restore the backup from before the upgrade"
     )

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, func, select, text, update
 
 from tagferry.cache import blob_locations as locations
-from tagferry.cache.blob_locations import LONGEST, DatabaseBlobLocations
+from tagferry.cache.blob_locations import MAX_AGE, DatabaseBlobLocations
 from tagferry.db.engine import Database
 from tagferry.db.tables import BlobLocationRow
 from tagferry.names import Digest, RepositoryName
@@ -99,7 +99,7 @@ async def test_a_new_sighting_renews_the_old_one(start: Starting, database: Data
         kept = start()
         kept.add("south", APP, FIRST)
         await kept.close()
-        await age(database, APP, LONGEST - timedelta(days=1))
+        await age(database, APP, MAX_AGE - timedelta(days=1))
     kept = start()
     kept.add("south", APP, FIRST)
     await kept.close()
@@ -138,7 +138,7 @@ async def test_what_was_not_seen_for_too_long_is_pruned(start: Starting, databas
     before.add("south", APP, FIRST)
     before.add("south", SIBLING, FIRST)
     await before.close()
-    await age(database, APP, LONGEST + timedelta(days=1))
+    await age(database, APP, MAX_AGE + timedelta(days=1))
 
     after = start()
     after.add("south", SIBLING, SECOND)

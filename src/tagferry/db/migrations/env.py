@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that the caller hands over."""
+"""Run the migrations on the caller's connection."""
 
 from alembic import context
 

@@ -172,8 +172,8 @@ async def test_images_that_were_left_behind_are_no_new_tenants(ferry: Deployment
     status, _, message = answer.refused()
     assert status == 409
     assert message == (
-        'the registry of "cn-north-4" still holds images of a former organization "shop", as "shop/app"; an '
-        "administrator can hand them to a new one with: tagferry org create cn-north-4/shop"
+        'the registry of "cn-north-4" still has images of a deleted organization "shop", such as "shop/app"; an '
+        "administrator can assign them to a new one with: tagferry org create cn-north-4/shop"
     )
 
 

@@ -210,8 +210,8 @@ async def test_a_time_that_is_none_is_refused(
 @pytest.mark.parametrize("action", ["cancel", "retry"])
 async def test_it_must_be_clear_which_jobs_are_meant(ferry: Deployment, token: str, action: str) -> None:
     for body, code, message in (
-        ({}, "4001014", "jobs, or requestId in its place, is mandatory"),
-        ({"jobs": [1], "requestId": "x"}, "4000014", "jobs and requestId must not both be given"),
+        ({}, "4001014", "jobs or requestId is mandatory"),
+        ({"jobs": [1], "requestId": "x"}, "4000014", "jobs and requestId cannot be combined"),
         ({"jobs": []}, "4000014", "jobs must not be empty"),
         ({"requestId": ""}, "4000014", "requestId must not be empty"),
         ({"jobs": ["1"]}, "4001018", "jobs[0] must be a number: got '1'"),
@@ -244,5 +244,7 @@ async def test_jobs_tell_when_they_began_and_ended_and_are_found_by_state_and_re
 
 
 async def test_a_state_that_does_not_exist_is_refused(ferry: Deployment, token: str) -> None:
-    with pytest.raises(Refused, match="filter must give status as one or several of waiting, running, success"):
+    with pytest.raises(
+        Refused, match="filter must have statuses separated by ',' in status, out of waiting, running, success"
+    ):
         await listed(ferry, status="done")

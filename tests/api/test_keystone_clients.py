@@ -121,7 +121,7 @@ async def test_swrs_clients_sign_the_same_request_and_get_swrs_versions(ferry: D
     assert (await ferry.http("GET", "/", headers={"X-Auth-Token": "unknown"})).refused()[0] == 401
     assert (await ferry.http("GET", "/v2/")).status == 401
     for path in ("/v1", "/v4"):
-        assert (await ferry.http("GET", path, headers=token)).refused()[2].endswith("the only one is v2")
+        assert (await ferry.http("GET", path, headers=token)).refused()[2].endswith("the only version is v2")
     assert (await ferry.http("POST", "/")).refused()[0] == 401
 
 

@@ -111,7 +111,7 @@ async def test_administrators_find_what_only_the_registry_knows(ferry: Deploymen
     assert [one.tag for one in tags.body] == ["v1"]
     missing = await refused_in_south(ferry, "show_namespace", ShowNamespaceRequest(namespace="nobody"))
     assert missing[:2] == MISSING
-    assert "its registry lists nothing in it" in missing[2]
+    assert "the registry lists no repository in it" in missing[2]
 
 
 async def test_administrators_synchronize_from_and_to_what_only_the_registry_knows(ferry: Deployment) -> None:
@@ -170,7 +170,7 @@ async def test_an_organization_on_record_lets_users_in_and_goes_without_its_imag
     )
     status, code, message = await refused_in_south(ferry, "create_namespace_auth", permit)
     assert (status, code) == MISSING
-    assert "create it first, to permit somebody something in it" in message
+    assert "create it before you grant permissions in it" in message
 
     await in_south(ferry, "create_namespace", create("theirs"))
     await in_south(ferry, "create_namespace_auth", permit)
@@ -183,5 +183,5 @@ async def test_an_organization_on_record_lets_users_in_and_goes_without_its_imag
     assert "theirs/app" in await repositories(ferry)
     again = await refused_in_south(ferry, "delete_namespaces", DeleteNamespacesRequest(namespace="theirs"))
     assert again[:2] == MISSING
-    assert "it is not on record, and its registry governs the rest" in again[2]
+    assert "it has no record; organizations are managed in the registry" in again[2]
     assert "theirs/app" in await repositories(ferry)

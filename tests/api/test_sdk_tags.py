@@ -76,7 +76,7 @@ async def test_a_created_tag_points_to_the_same_bytes(ferry: Deployment) -> None
 
     status, code, message = await refused(ferry, "create_repo_tag", create("v2", "stable"))
     assert (status, code) == (409, "SVCSTG.SWR.4090048")
-    assert message == "the tag team/new:stable exists already; override points it elsewhere"
+    assert message == 'the tag "team/new:stable" exists already; replace it with override'
     assert (await shown(ferry, "stable")).digest == sample.digest
     await ask(ferry, "create_repo_tag", create("v2", "stable", override=True))
     assert (await shown(ferry, "stable")).digest == other.digest

@@ -21,7 +21,7 @@ from tagferry.web.swr import (
 )
 
 router = APIRouter()
-# A part whose paths are more particular comes before one that takes any name.
+# Routers with more specific paths come before those that match any name.
 for part in (
     synchronization,
     job_actions,

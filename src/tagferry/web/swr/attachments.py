@@ -1,4 +1,4 @@
-"""What is attached to images: the attachments of a tag, and the tags that an attachment belongs to."""
+"""Attached artifacts: those of a tag's image, and the tags of the image that an artifact is attached to."""
 
 from typing import Any
 
@@ -22,30 +22,30 @@ _REFERENCES = {"default": 10, "maximum": 10}
 
 
 class Accessory(BaseModel):
-    """Something attached to an image."""
+    """An artifact attached to an image."""
 
     id: int
     domain_id: str
     namespace_name: str
     repo_name: str
-    sig_tag: str = Field(description="The tag that it is found under; empty for a referrer, which needs none.")
+    sig_tag: str = Field(description="The artifact's tag; empty for a referrer, which has none.")
     sig_digest: str
-    target_digest: str = Field(description="The image that it is attached to.")
+    target_digest: str = Field(description="The digest of the image.")
     size: int
-    type: str = Field(description="Its artifact type, or signature.cosign, attestation.cosign, sbom.cosign.")
+    type: str = Field(description="The artifact type, or signature.cosign, attestation.cosign or sbom.cosign.")
     created_at: str
     updated_at: str
 
 
 class Accessories(BaseModel):
-    """The answer of ListRepoAccessories."""
+    """The response of ListRepoAccessories."""
 
     total: int
     accessories: list[Accessory]
 
 
 class References(BaseModel):
-    """The answer of ListReferences; `next_marker` is there while more follows."""
+    """The response of ListReferences. `next_marker` is present if there are more tags."""
 
     next_marker: str | None = None
     has_more: bool
@@ -61,7 +61,7 @@ async def list_accessories(
     limit: str | None = None,
     offset: str | None = None,
 ) -> dict[str, Any]:
-    """List signatures and whatever else is attached to a tag's image itself."""
+    """List the signatures and other artifacts attached to a tag's image."""
     page = Page.parse({"limit": limit, "offset": offset}, **_ACCESSORIES)
     wanted = Tag(tag)
     name = await _readable(namespace, repository, context)
@@ -92,7 +92,7 @@ async def list_references(
     limit: str | None = None,
     marker: str | None = None,
 ) -> dict[str, Any]:
-    """List the tags of the image that a signature, or whatever else has a tag, is attached to."""
+    """List the tags of the image that a tagged artifact, such as a signature, is attached to."""
     size = Page.parse({"limit": limit}, **_REFERENCES).limit
     wanted, after = Tag(tag), Tag(marker, field="marker") if marker else ""
     name = await _readable(namespace, repository, context)

@@ -1,4 +1,4 @@
-"""`sync_repo`: the rules for automatic synchronization."""
+"""`sync_repo`: rules for automatic synchronization."""
 
 from typing import Any
 
@@ -25,20 +25,20 @@ class _Target(BaseModel):
 
     @property
     def region(self) -> RegionId:
-        """The target region; raises InvalidName."""
+        """Return the target region; raises InvalidName."""
         return RegionId(self.remote_region_id, field="remoteRegionId")
 
     @property
     def namespace(self) -> Namespace:
-        """The target organization; raises InvalidName."""
+        """Return the target organization; raises InvalidName."""
         return Namespace(self.remote_namespace, field="remoteNamespace")
 
 
 class CreateSyncRepoBody(_Target):
     """The body of CreateImageSyncRepo (SWR, "Creating an Automatic Image Synchronization Task", table 3)."""
 
-    sync_auto: bool | None = Field(None, alias="syncAuto", description="Whether the rule does anything.")
-    override: bool | None = Field(None, description="Whether a different image under the same tag is replaced.")
+    sync_auto: bool | None = Field(None, alias="syncAuto", description="Whether the rule is active.")
+    override: bool | None = Field(None, description="Whether to replace a different image with the same tag.")
 
 
 class DeleteSyncRepoBody(_Target):
@@ -63,7 +63,7 @@ class SyncRepoItem(BaseModel):
 
 @router.post(_RULES, operation_id="CreateImageSyncRepo", dependencies=[Depends(require_json)])
 async def create(namespace: str, repository: str, body: CreateSyncRepoBody, context: RequestContext) -> Response:
-    """Synchronize whatever is pushed to a repository from now on; changes the rule that leads the same way."""
+    """Create a rule that synchronizes images when they are pushed. Updates an existing rule with the same target."""
     spec = RuleSpec(
         caller=context.caller,
         source=_source(namespace, repository, context),
@@ -78,14 +78,14 @@ async def create(namespace: str, repository: str, body: CreateSyncRepoBody, cont
 
 @router.get(_RULES, operation_id="ListImageAutoSyncReposDetails", response_model=list[SyncRepoItem])
 async def list_all(namespace: str, repository: str, context: RequestContext) -> list[dict[str, Any]]:
-    """List a repository's rules, oldest first."""
+    """List the rules of a repository, oldest first."""
     source = _source(namespace, repository, context)
     return [_item(rule) for rule in await context.services.rules.of_repository(context.caller, source)]
 
 
 @router.delete(_RULES, operation_id="DeleteImageSyncRepo", dependencies=[Depends(require_json)])
 async def delete(namespace: str, repository: str, body: DeleteSyncRepoBody, context: RequestContext) -> Response:
-    """End a rule; what it has started goes on."""
+    """Delete a rule. Syncs that it has started continue."""
     source = _source(namespace, repository, context)
     await context.services.rules.delete(context.caller, source, body.region, body.namespace)
     return JSONResponse({})

@@ -1,4 +1,4 @@
-"""Cancelling sync jobs, and trying failed ones again; tagferry's own operations."""
+"""Cancel and retry sync jobs. These operations are extensions of tagferry."""
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,20 +18,18 @@ _LARGEST_ID = 10**18 - 1
 
 
 class JobsBody(BaseModel):
-    """Which jobs are meant: `jobs` or `requestId`."""
+    """The selected jobs: either `jobs` or `requestId`."""
 
     model_config = ConfigDict(strict=True)
 
-    jobs: Items[int] | None = Field(
-        None, description="Ids of jobs; those that the repository does not have are ignored."
-    )
-    request_id: str | None = Field(None, alias="requestId", description="The request whose jobs are meant.")
+    jobs: Items[int] | None = Field(None, description="Ids of jobs. Ids that are not of this repository are ignored.")
+    request_id: str | None = Field(None, alias="requestId", description="The request whose jobs are selected.")
 
 
 class Cancelled(BaseModel):
-    """The answer of cancelling."""
+    """The response of CancelSyncJobs."""
 
-    cancelled: list[int] = Field(description="The jobs that had not ended, and now have.")
+    cancelled: list[int] = Field(description="The ids of the jobs that were cancelled.")
 
 
 class StartedJob(BaseModel):
@@ -42,15 +40,15 @@ class StartedJob(BaseModel):
 
 
 class Started(BaseModel):
-    """The answer of trying again."""
+    """The response of RetrySyncJobs, and of an asynchronous `sync_images`."""
 
     request_id: str
-    jobs: list[StartedJob] = Field(description="Empty where nothing had failed.")
+    jobs: list[StartedJob] = Field(description="Empty if no job had failed.")
 
 
 @router.post(f"{BELOW_REPOSITORY}/sync_job/cancel", operation_id="CancelSyncJobs", response_model=Cancelled)
 async def cancel_jobs(namespace: str, repository: str, body: JobsBody, context: RequestContext) -> Response:
-    """End those of the named jobs that have not ended; `sync_images` then lists their tags as failed."""
+    """Cancel the selected jobs that have not ended. `sync_images` then lists their tags as failed."""
     selection = _selection(namespace, repository, body, context)
     return JSONResponse({"cancelled": await context.services.sync.cancel(context.caller, selection)})
 
@@ -67,14 +65,14 @@ async def retry_jobs(namespace: str, repository: str, body: JobsBody, context: R
 
 def _selection(namespace: str, repository: str, body: JobsBody, context: Context) -> JobSelection:
     if body.jobs is None and body.request_id is None:
-        raise MissingField("jobs, or requestId in its place,")
+        raise MissingField("jobs or requestId")
     if body.jobs is not None and body.request_id is not None:
-        raise Invalid("jobs", "and requestId must not both be given")
+        raise Invalid("jobs", "and requestId cannot be combined")
     if body.request_id == "" or body.jobs == []:
         raise Invalid("jobs" if body.jobs is not None else "requestId", "must not be empty")
-    for place, job_id in enumerate(body.jobs or []):
+    for index, job_id in enumerate(body.jobs or []):
         if not 0 < job_id <= _LARGEST_ID:
-            raise Invalid(f"jobs[{place}]", "must be the id of a sync job", job_id)
+            raise Invalid(f"jobs[{index}]", "must be the id of a sync job", job_id)
     return JobSelection(
         region=context.region.id,
         namespace=Namespace(namespace),

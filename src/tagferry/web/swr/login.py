@@ -1,4 +1,4 @@
-"""Secrets to log into a region's embedded registry with, that expire."""
+"""Login secrets: temporary passwords for a region's embedded registry."""
 
 import base64
 from datetime import timedelta
@@ -17,7 +17,7 @@ router = APIRouter(tags=["login"])
 
 
 class AuthInfo(BaseModel):
-    """User name and password, joined by a colon, in base64: what docker's `config.json` has."""
+    """`username:password` in base64, as in docker's `config.json`."""
 
     auth: str
 
@@ -32,10 +32,13 @@ class LoginSecrets(BaseModel):
 async def create_secret(
     context: RequestContext, projectname: str | None = None, duration_seconds: int | None = None
 ) -> Response:
-    """Get a login for the region's registry; `X-Swr-Dockerlogin` has it as a command that lacks the registry's host."""
+    """Create a login secret for the region's registry.
+
+    The header `X-Swr-Dockerlogin` has a `docker login` command without the registry's host.
+    """
     region = context.region.id
     if projectname not in (None, "", region):
-        raise Invalid("projectname", f"must be the region's own project, {region}", projectname)
+        raise Invalid("projectname", f"must be the region's project, {region}", projectname)
     return await _login(context, region, duration_seconds)
 
 
@@ -43,7 +46,7 @@ async def create_secret(
     "/v2/manage/utils/authorizationtoken", operation_id="CreateAuthorizationToken", response_model=LoginSecrets
 )
 async def create_authorization_token(context: RequestContext) -> Response:
-    """Get a login for the region's registry, as CreateSecret gives it."""
+    """Create a login secret for the region's registry, like CreateSecret."""
     return await _login(context, "bearertoken", None)
 
 
@@ -51,8 +54,8 @@ async def _login(context: Context, prefix: str, seconds: int | None) -> Response
     region, settings = context.region, context.services.settings
     if not settings.regions[region.id].is_embedded:
         raise Unsupported(
-            f"the registry of {region.id} is {region.url}, which has its own logins; "
-            "tagferry makes login secrets for its embedded registries only"
+            f"login secrets are only available for embedded registries; the registry of {region.id} is {region.url}, "
+            "which has its own users"
         )
     lifetime = timedelta(hours=settings.limits.login_hours)
     if seconds is not None:

@@ -23,7 +23,7 @@ from tagferry.web.swr.queries import parse_filter
 
 router = APIRouter(tags=["organizations"])
 _COUNT_SECONDS = 5.0
-"""The longest wait of a list for the registry's number of repositories."""
+"""The maximum time for counting the repositories of a registry in a list."""
 
 
 class CreateNamespaceBody(BaseModel):
@@ -35,7 +35,7 @@ class CreateNamespaceBody(BaseModel):
 
 
 class NamespaceItem(BaseModel):
-    """An organization; `auth` is what the caller may do in it: 7 manage, 3 edit, 1 read."""
+    """An organization. `auth` is the caller's permission: 7 manage, 3 edit, 1 read."""
 
     id: int
     name: str
@@ -44,21 +44,24 @@ class NamespaceItem(BaseModel):
 
 
 class CountedNamespaceItem(NamespaceItem):
-    """An organization in a list, with the number of users who have a permission in it, and of its repositories."""
+    """An organization in a list, with the number of users with permissions in it, and of its repositories."""
 
     access_user_count: int
     repo_count: int
 
 
 class NamespaceList(BaseModel):
-    """The answer of ListNamespaces."""
+    """The response of ListNamespaces."""
 
     namespaces: list[CountedNamespaceItem]
 
 
 @router.post(ORGANIZATIONS, operation_id="CreateNamespace", status_code=201, dependencies=[Depends(require_json)])
 async def create(body: CreateNamespaceBody, context: RequestContext) -> Response:
-    """Create an organization, which its creator manages; where the registry governs them, put one on record."""
+    """Create an organization. The caller gets the permission to manage it.
+
+    In a region with `organizations = "open"`, this only creates a record of the registry's organization.
+    """
     name = Namespace(body.namespace)
     context.services.access.require_creation(context.caller, context.region.id, name)
     await _require_unused(context, name)
@@ -73,7 +76,7 @@ async def list_all(
     namespace: str | None = None,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
 ) -> dict[str, Any]:
-    """List the organizations that the caller may see; `namespace` names one exactly, as `filter=namespace::` does."""
+    """List the organizations that the caller can read. `namespace`, also in `filter`, selects one by its exact name."""
     parameters = parse_filter(filter_)
     if parameters.get("mode", "visible") != "visible":
         raise Invalid("mode", "must be visible", parameters["mode"])
@@ -102,16 +105,20 @@ async def show(namespace: str, context: RequestContext) -> dict[str, Any]:
         return _item(organization)
     if name in await _in_registry(context):
         return _unrecorded_item(context, name)
-    raise NotFound("organization", f"{name} in {region}", "it is not on record, and its registry lists nothing in it")
+    raise NotFound(
+        "organization", f"{name} in {region}", "it has no record, and the registry lists no repository in it"
+    )
 
 
 @router.delete(f"{ORGANIZATIONS}/{{namespace}}", operation_id="DeleteNamespaces", status_code=204)
 async def delete(namespace: str, context: RequestContext) -> Response:
-    """Delete an organization that holds no repository; where the registry governs them, its record only."""
+    """Delete an empty organization. In a region with `organizations = "open"`, delete only its record."""
     name, region = Namespace(namespace), context.region.id
     organization = await context.services.access.require_organization(context.caller, region, name, Permission.MANAGE)
     if organization is None:
-        raise NotFound("organization", f"{name} in {region}", "it is not on record, and its registry governs the rest")
+        raise NotFound(
+            "organization", f"{name} in {region}", "it has no record; organizations are managed in the registry"
+        )
     if not context.services.access.is_open(region):
         await _require_empty(context, name)
         await context.services.downloads.forget(region, name)
@@ -120,40 +127,40 @@ async def delete(namespace: str, context: RequestContext) -> Response:
 
 
 def organization_limit(context: Context) -> int | None:
-    """How many organizations of the region the caller may create; None for any number."""
+    """Return the maximum number of organizations that the caller can create in a region; None for no limit."""
     return None if context.caller.is_admin else context.services.settings.quotas.organizations or None
 
 
 async def _require_unused(context: Context, name: Namespace) -> None:
-    """Raise Conflict where images of a former organization of this name are left; other leftovers are cleared away."""
+    """Remove leftovers of a deleted organization with this name; raises Conflict if it still has images."""
     store, region = context.region.store, context.region.id
-    # The one that there is keeps what it has; that it exists already is found out later.
+    # An existing organization keeps its images; creating it raises Conflict later.
     if not isinstance(store, DiskStore) or await context.services.organizations.exists(region, name):
         return
     if held := await store.clear_organization(name):
         raise Conflict(
             "organization in use",
-            f'the registry of "{region}" still holds images of a former organization "{name}", as "{held[0]}"; an '
-            f"administrator can hand them to a new one with: tagferry org create {region}/{name}",
+            f'the registry of "{region}" still has images of a deleted organization "{name}", such as "{held[0]}"; an '
+            f"administrator can assign them to a new one with: tagferry org create {region}/{name}",
         )
 
 
 async def _require_empty(context: Context, name: Namespace) -> None:
-    """Raise Conflict where the organization has a repository; what is left of deleted ones is cleared away."""
+    """Remove leftovers of deleted repositories; raises Conflict if the organization has a repository."""
     store = context.region.store
     records = await context.services.repositories.list_in(context.region.id, [name])
     try:
         listed = await list_repositories(store, [name])
     except Unsupported:
         raise Denied(
-            f"the registry of {context.region.id} does not list its repositories, so that {name} cannot be shown "
-            "to be empty; delete it with: tagferry org delete"
+            f'the registry of {context.region.id} does not list its repositories, so it is unknown whether "{name}" is '
+            "empty; delete it with: tagferry org delete"
         ) from None
     held = [record.name for record in records] or [one for one in listed if await has_tags(store, one)]
     if held:
         raise Conflict(
             "organization in use",
-            f"the organization {name} still holds repositories, as {held[0]}; delete them first",
+            f'the organization "{name}" still has repositories, such as "{held[0]}"; delete them first',
         )
     for repository in listed:
         with suppress(NotFound):
@@ -161,10 +168,10 @@ async def _require_empty(context: Context, name: Namespace) -> None:
 
 
 async def _count_repositories(context: Context, namespaces: Collection[Namespace]) -> Counter[str]:
-    """The number of repositories in each of these organizations.
+    """Return the number of repositories in each of these organizations.
 
-    A registry that does not list its repositories, or not in time, hides those of which nothing was said: the
-    organizations are listed whether or not it is there.
+    If the registry does not list its repositories in time, only those with a record are counted, so that organizations
+    can be listed without the registry.
     """
     names = {record.name for record in await context.services.repositories.list_in(context.region.id, namespaces)}
     with suppress(Unsupported, Refused, Unavailable, TimeoutError):
@@ -174,7 +181,7 @@ async def _count_repositories(context: Context, namespaces: Collection[Namespace
 
 
 async def _in_registry(context: Context) -> set[Namespace]:
-    """The organizations of which the region's registry lists a repository; none where it lists nothing."""
+    """Return the organizations of the repositories that the region's registry lists, or none if it lists nothing."""
     found = set()
     with suppress(Unsupported):
         for name in await list_repositories(context.region.store, None):
@@ -184,7 +191,7 @@ async def _in_registry(context: Context) -> set[Namespace]:
 
 
 def _unrecorded_item(context: Context, name: Namespace) -> dict[str, Any]:
-    """An organization that only its registry knows, as administrators see it."""
+    """Return an organization that only the registry has, as administrators see it."""
     return {
         "id": number(context.region.id, name),
         "name": name,

@@ -1,4 +1,4 @@
-"""What there is in all: the overview, quotas, reports, features and versions of the API."""
+"""The overview, quotas, reports, feature gates and API versions."""
 
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ _VERSION = "v2"
 
 
 class Overview(BaseModel):
-    """The answer of ShowDomainOverview; SWR writes the first of the numbers so."""
+    """The response of ShowDomainOverview. `namspace_num` is SWR's spelling."""
 
     domain_id: str
     domain_name: str
@@ -38,7 +38,7 @@ class Overview(BaseModel):
 
 
 class QuotaItem(BaseModel):
-    """A quota: how much of it is used, and its limit, -1 where there is none."""
+    """A quota with its usage and its limit; -1 means unlimited."""
 
     quota_key: Literal["namespace", "repository", "storage", "upload"]
     quota_limit: int
@@ -47,13 +47,13 @@ class QuotaItem(BaseModel):
 
 
 class Quotas(BaseModel):
-    """The answer of ListQuotas."""
+    """The response of ListQuotas."""
 
     quotas: list[QuotaItem]
 
 
 class FeatureGates(BaseModel):
-    """The answer of ShowShareFeatureGates: which of SWR's features there are here."""
+    """The response of ShowShareFeatureGates: the supported features of SWR."""
 
     enable_experience: bool = False
     enable_hss_service: bool = False
@@ -70,21 +70,21 @@ class FeatureGates(BaseModel):
 
 
 class ReportItem(BaseModel):
-    """A number of a day."""
+    """The value of a day."""
 
     date: str
     value: float
 
 
 class VersionLink(BaseModel):
-    """Where a version is."""
+    """A link to a version."""
 
     href: str
     rel: str
 
 
 class Version(BaseModel):
-    """A version of the API; it has no microversions."""
+    """A version of the API, without microversions."""
 
     id: str
     links: VersionLink
@@ -95,20 +95,23 @@ class Version(BaseModel):
 
 
 class Versions(BaseModel):
-    """The answer of ListApiVersions."""
+    """The response of ListApiVersions."""
 
     versions: list[Version]
 
 
 class ShownVersion(BaseModel):
-    """The answer of ShowApiVersion."""
+    """The response of ShowApiVersion."""
 
     version: Version
 
 
 @router.get("/v2/manage/overview", operation_id="ShowDomainOverview", response_model=Overview)
 async def overview(context: RequestContext) -> dict[str, Any]:
-    """Count what the caller may read in this region; a blob counts once in each repository."""
+    """Count the organizations, repositories, images and bytes that the caller can read in this region.
+
+    A blob counts once in each repository.
+    """
     readable = await context.services.access.readable(context.caller, context.region.id)
     entries = await list_readable(context, readable)
     reader = BoundedReader(context.region.store)
@@ -125,9 +128,9 @@ async def overview(context: RequestContext) -> dict[str, Any]:
 
 @router.get("/v2/manage/projects/{project_id}/quotas", operation_id="ListQuotas", response_model=Quotas)
 async def quotas(project_id: str, context: RequestContext, namespace: str | None = None) -> dict[str, Any]:
-    """List the caller's quota of organizations, and those of one organization.
+    """List the caller's quota of organizations, and the quotas of one organization.
 
-    Without `namespace` it is the one of the caller's own that holds most; of the first hundred, by name.
+    Without `namespace`, it is the caller's organization that stores most, out of the first hundred by name.
     """
     region, services = context.region, context.services
     created = await services.quotas.created_by(region.id, context.caller.user_id)
@@ -165,7 +168,7 @@ def _quota(key: str, limit: int | None, used: int, *, unit: str = "") -> dict[st
     "/v2/manage/projects/{project_id}/feature-gates", operation_id="ShowShareFeatureGates", response_model=FeatureGates
 )
 async def feature_gates(project_id: str, context: RequestContext) -> FeatureGates:
-    """Tell which of SWR's features there are."""
+    """Show which features of SWR are supported."""
     return FeatureGates()
 
 
@@ -177,7 +180,7 @@ async def feature_gates(project_id: str, context: RequestContext) -> FeatureGate
 async def reports(
     resource_type: Literal["store", "downflow"], frequency: str, context: RequestContext
 ) -> list[ReportItem]:
-    """List how a number went; nothing of that is kept, so there is nothing to list."""
+    """List the daily values of a resource. The list is always empty, since tagferry does not record them."""
     return []
 
 
@@ -188,7 +191,7 @@ async def reports(
     responses={300: {"model": KeystoneVersions, "description": "The versions of IAM, without credentials"}},
 )
 async def versions(context: RequestContext) -> Response:
-    """List the versions of SWR's API; without credentials, those of IAM's."""
+    """List the versions of SWR's API, or without credentials, those of IAM's API."""
     if context.optional_caller is None:
         return JSONResponse(list_versions(context), status_code=300)
     return JSONResponse({"versions": [_version(context)]})
@@ -198,7 +201,7 @@ async def versions(context: RequestContext) -> Response:
 async def show_version(api_version: str, context: RequestContext) -> dict[str, Any]:
     """Show a version of the API."""
     if api_version != _VERSION:
-        raise NotFound("API version", api_version, f"the only one is {_VERSION}")
+        raise NotFound("API version", api_version, f"the only version is {_VERSION}")
     return {"version": _version(context)}
 
 

@@ -1,4 +1,4 @@
-"""The paths of repositories, whose names have slashes too."""
+"""The paths of repositories, whose names may contain slashes."""
 
 from starlette.convertors import Convertor, register_url_convertor
 
@@ -14,14 +14,14 @@ _BELOW = (
     "tags",
     "triggers",
 )
-"""What stands below a repository."""
+"""The path segments of resources below a repository."""
 
 
 class _RepositoryPath(Convertor[str]):
-    """A repository's name up to the end of a path, however its slashes are sent.
+    """A repository's name at the end of a path, with any encoding of its slashes.
 
-    A part behind a slash is not its own where it names something below a repository, so that a wrong method there is
-    not taken for one on a repository of that name. Such a repository is meant where the slash is sent as `$`.
+    A segment after a slash that is in `_BELOW` is not part of the name. Otherwise, a request with a wrong method for a
+    resource below a repository would match a repository of that name. Such a name can be sent with `$` for the slash.
     """
 
     regex = rf"[^/]+(?:/(?!(?:{'|'.join(_BELOW)})(?:/|$))[^/]+)*"
@@ -38,6 +38,6 @@ register_url_convertor("repository", _RepositoryPath())
 ORGANIZATIONS = "/v2/manage/namespaces"
 REPOSITORIES = f"{ORGANIZATIONS}/{{namespace}}/repos"
 REPOSITORY = f"{REPOSITORIES}/{{repository:repository}}"
-"""A repository itself; what stands below it has paths of its own."""
+"""The path of a repository itself."""
 BELOW_REPOSITORY = f"{REPOSITORIES}/{{repository:path}}"
-"""A repository in the paths of what belongs to it, whose last parts show where its name ends."""
+"""The path of a repository as a prefix of the paths of its resources, which end the name."""

@@ -1,4 +1,4 @@
-"""Permissions of users in organizations and in single repositories (SWR: access)."""
+"""Permissions of users in organizations and repositories (SWR: access)."""
 
 from typing import Annotated, Any
 
@@ -22,40 +22,40 @@ router = APIRouter(tags=["permissions"])
 _IN_ORGANIZATION = f"{ORGANIZATIONS}/{{namespace}}/access"
 _IN_REPOSITORY = f"{BELOW_REPOSITORY}/access"
 _MOST_USERS = 500
-"""Users that one request may name; one that names none changes nothing, and succeeds."""
+"""The maximum number of users in one request. An empty request succeeds and changes nothing."""
 
 
 class UserAuth(BaseModel):
-    """What a user is permitted: `auth` is 7 for manage, 3 for edit, 1 for read."""
+    """A user's permission. `auth` is 7 for manage, 3 for edit, 1 for read."""
 
     model_config = ConfigDict(strict=True)
 
     user_id: StoredText
-    user_name: Text = Field("", description="Must be the user's name where it is given.")
+    user_name: Text = Field("", description="The user's name. Optional, but must match `user_id`.")
     auth: int
 
 
 class NamespaceAuths(BaseModel):
-    """The answer of ShowNamespaceAuth."""
+    """The response of ShowNamespaceAuth."""
 
     id: int
     name: str
     creator_name: str
-    self_auth: UserAuth = Field(description="What the caller may do, for whatever reason.")
+    self_auth: UserAuth = Field(description="The caller's effective permission.")
     others_auths: list[UserAuth]
 
 
 class RepositoryAuths(BaseModel):
-    """The answer of ShowUserRepositoryAuth."""
+    """The response of ShowUserRepositoryAuth."""
 
     id: int
     name: str
-    self_auth: UserAuth = Field(description="What the caller may do, for whatever reason.")
-    others_auths: list[UserAuth] = Field(description="What others were permitted in this repository alone.")
+    self_auth: UserAuth = Field(description="The caller's effective permission.")
+    others_auths: list[UserAuth] = Field(description="The permissions of other users granted on this repository.")
 
 
 def _as_list(body: Any) -> Any:
-    """Go's clients, Terraform's provider among them, write `null` for a list without elements."""
+    """Treat `null` as an empty list, since Go clients such as Terraform's provider send it."""
     return [] if body is None else body
 
 
@@ -67,7 +67,7 @@ UserIds = Annotated[Items[StoredText], BeforeValidator(_as_list), Body()]
     _IN_ORGANIZATION, operation_id="CreateNamespaceAuth", status_code=201, dependencies=[Depends(require_json)]
 )
 async def create_in_organization(namespace: str, body: UserAuths, context: RequestContext) -> Response:
-    """Permit users something in an organization who have no permission there."""
+    """Grant permissions in an organization to users who have none there."""
     grants = _grants(body)
     organization = await _organization(context, namespace, Permission.MANAGE)
     await context.services.organization_grants.add(organization.id, grants)
@@ -76,7 +76,7 @@ async def create_in_organization(namespace: str, body: UserAuths, context: Reque
 
 @router.get(_IN_ORGANIZATION, operation_id="ShowNamespaceAuth", response_model=NamespaceAuths)
 async def show_in_organization(namespace: str, context: RequestContext) -> dict[str, Any]:
-    """Show who is permitted what in an organization."""
+    """Show the permissions of users in an organization."""
     organization = await _organization(context, namespace, Permission.READ)
     grants = await context.services.organization_grants.list_for(organization.id)
     return {
@@ -91,7 +91,7 @@ async def show_in_organization(namespace: str, context: RequestContext) -> dict[
     _IN_ORGANIZATION, operation_id="UpdateNamespaceAuth", status_code=201, dependencies=[Depends(require_json)]
 )
 async def update_in_organization(namespace: str, body: UserAuths, context: RequestContext) -> Response:
-    """Permit users something else in an organization."""
+    """Change the permissions of users in an organization."""
     grants = _grants(body)
     organization = await _organization(context, namespace, Permission.MANAGE)
     await context.services.organization_grants.change(organization.id, grants)
@@ -102,7 +102,7 @@ async def update_in_organization(namespace: str, body: UserAuths, context: Reque
     _IN_ORGANIZATION, operation_id="DeleteNamespaceAuth", status_code=204, dependencies=[Depends(require_json)]
 )
 async def delete_in_organization(namespace: str, body: UserIds, context: RequestContext) -> Response:
-    """Permit users nothing in an organization any more; what a single repository lets them do is left."""
+    """Revoke the permissions of users in an organization. Permissions granted on single repositories remain."""
     user_ids = _user_ids(body)
     organization = await _organization(context, namespace, Permission.MANAGE)
     await context.services.organization_grants.remove(organization.id, user_ids)
@@ -113,7 +113,7 @@ async def delete_in_organization(namespace: str, body: UserIds, context: Request
     _IN_REPOSITORY, operation_id="CreateUserRepositoryAuth", status_code=201, dependencies=[Depends(require_json)]
 )
 async def create_in_repository(namespace: str, repository: str, body: UserAuths, context: RequestContext) -> Response:
-    """Permit users something in a repository who have no permission in it alone."""
+    """Grant permissions on a repository to users who have none on the repository itself."""
     grants = _grants(body)
     await context.services.repository_grants.add(await record_to_manage(context, namespace, repository), grants)
     return JSONResponse({}, status_code=201)
@@ -121,7 +121,7 @@ async def create_in_repository(namespace: str, repository: str, body: UserAuths,
 
 @router.get(_IN_REPOSITORY, operation_id="ShowUserRepositoryAuth", response_model=RepositoryAuths)
 async def show_in_repository(namespace: str, repository: str, context: RequestContext) -> dict[str, Any]:
-    """Show who is permitted what in a repository alone; guests are told of themselves only."""
+    """Show the permissions granted on a repository itself. Guests see only their own."""
     name = RepositoryName.from_path(namespace, repository)
     access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
     record = await find_record(context, name)
@@ -137,7 +137,7 @@ async def show_in_repository(namespace: str, repository: str, context: RequestCo
     _IN_REPOSITORY, operation_id="UpdateUserRepositoryAuth", status_code=201, dependencies=[Depends(require_json)]
 )
 async def update_in_repository(namespace: str, repository: str, body: UserAuths, context: RequestContext) -> Response:
-    """Permit users something else in a repository."""
+    """Change the permissions of users on a repository."""
     grants = _grants(body)
     await context.services.repository_grants.change(await record_to_manage(context, namespace, repository), grants)
     return JSONResponse({}, status_code=201)
@@ -147,25 +147,25 @@ async def update_in_repository(namespace: str, repository: str, body: UserAuths,
     _IN_REPOSITORY, operation_id="DeleteUserRepositoryAuth", status_code=204, dependencies=[Depends(require_json)]
 )
 async def delete_in_repository(namespace: str, repository: str, body: UserIds, context: RequestContext) -> Response:
-    """Permit users nothing in a repository alone any more; what its organization lets them do is left."""
+    """Revoke the permissions of users on a repository. Permissions in its organization remain."""
     user_ids = _user_ids(body)
     await context.services.repository_grants.remove(await record_to_manage(context, namespace, repository), user_ids)
     return Response(status_code=204)
 
 
 async def record_to_manage(context: Context, namespace: str, repository: str) -> int:
-    """The id of a repository's record for a caller who manages the repository; see `record_to_change`."""
+    """Return the id of a repository's record, for a caller who can manage the repository; as `record_to_change`."""
     return await record_to_change(context, RepositoryName.from_path(namespace, repository), Permission.MANAGE)
 
 
 async def record_to_change(context: Context, name: RepositoryName, permission: Permission) -> int:
-    """The id of a repository's record for a caller who has this permission in it.
+    """Return the id of a repository's record, for a caller with this permission.
 
-    It is made where only the registry has the repository.
+    The record is created if only the registry has the repository.
 
     Raises:
         NotFound: the organization or the repository does not exist.
-        Denied: the caller may do less than that.
+        Denied: the caller does not have the permission.
     """
     region, repositories = context.region.id, context.services.repositories
     await context.services.access.require(context.caller, region, name, permission)
@@ -176,7 +176,7 @@ async def record_to_change(context: Context, name: RepositoryName, permission: P
 
 
 async def find_record(context: Context, name: RepositoryName) -> RepositoryRecord | None:
-    """A repository's record, None where only the registry has the repository; raises NotFound where it has not."""
+    """Return a repository's record, or None if only the registry has it; raises NotFound if neither exists."""
     record = await context.services.repositories.find(context.region.id, name)
     if record is None:
         async for _ in context.region.store.list_tags(name):
@@ -188,24 +188,24 @@ async def _organization(context: Context, namespace: str, permission: Permission
     name, region = Namespace(namespace), context.region.id
     organization = await context.services.access.require_organization(context.caller, region, name, permission)
     if organization is None:
-        raise NotFound("organization", f"{name} in {region}", "create it first, to permit somebody something in it")
+        raise NotFound("organization", f"{name} in {region}", "create it before you grant permissions in it")
     return organization
 
 
 def _grants(body: list[UserAuth]) -> list[Grant]:
     _user_ids([one.user_id for one in body])
-    for place, one in enumerate(body):
+    for index, one in enumerate(body):
         if one.auth not in {int(permission) for permission in Permission}:
-            raise Invalid(f"body[{place}].auth", "must be 7 (manage), 3 (edit) or 1 (read)", one.auth)
+            raise Invalid(f"body[{index}].auth", "must be 7 (manage), 3 (edit) or 1 (read)", one.auth)
     return [Grant(one.user_id, one.user_name, Permission(one.auth)) for one in body]
 
 
 def _user_ids(named: list[str]) -> list[str]:
     if len(named) > _MOST_USERS:
         raise Invalid("body", f"must name at most {_MOST_USERS} users", len(named))
-    for place, user_id in enumerate(named):
-        if user_id in named[:place]:
-            raise Invalid(f"body[{place}]", "must not name a user again", user_id)
+    for index, user_id in enumerate(named):
+        if user_id in named[:index]:
+            raise Invalid(f"body[{index}]", "must not name a user twice", user_id)
     return named
 
 

@@ -11,10 +11,10 @@ MAXIMUM_LIMIT = 1000
 
 
 def parse_filter(text: str | None) -> dict[str, str]:
-    """Read `name::value|name::value`; a name that is given twice counts as given last.
+    """Parse `name::value|name::value`. The last value of a name counts.
 
     Raises:
-        InvalidFilter: a part lacks its `::` or its name.
+        InvalidFilter: a part has no `::` or no name.
     """
     if not text:
         return {}
@@ -45,19 +45,19 @@ class Page:
     def parse(
         cls, parameters: Mapping[str, str | None], *, default: int = DEFAULT_LIMIT, maximum: int = MAXIMUM_LIMIT
     ) -> "Page":
-        """Read `limit` and `offset`; raises Invalid naming the parameter."""
+        """Parse `limit` and `offset`; raises Invalid."""
         limit = parse_number(parameters, "limit", default=default)
         if not 1 <= limit <= maximum:
             raise Invalid("limit", f"must be 1 to {maximum}", limit)
         return cls(limit=limit, offset=parse_number(parameters, "offset", default=0))
 
     def content_range(self, *, count: int, total: int) -> dict[str, str]:
-        """The header that tells which part of the whole this page is: `offset-count/total`."""
+        """Return the header with the position of this page, `offset-count/total`."""
         return {"Content-Range": f"{self.offset}-{count}/{total}"}
 
 
 def is_descending(parameters: Mapping[str, str | None], name: str, *, default: bool) -> bool:
-    """Read a sort direction, `asc` or `desc`; raises Invalid."""
+    """Parse a sort direction, `asc` or `desc`; raises Invalid."""
     value = parameters.get(name)
     if not value:
         return default
@@ -67,7 +67,7 @@ def is_descending(parameters: Mapping[str, str | None], name: str, *, default: b
 
 
 def parse_flag(parameters: Mapping[str, str | None], name: str) -> bool | None:
-    """Read `true` or `false`, as SDKs write them in any case; None where it is not given, and Invalid else."""
+    """Parse `true` or `false` in any case, as the SDKs send them; None if missing. Raises Invalid."""
     value = parameters.get(name)
     if not value:
         return None
@@ -77,7 +77,7 @@ def parse_flag(parameters: Mapping[str, str | None], name: str) -> bool | None:
 
 
 def parse_number(parameters: Mapping[str, str | None], name: str, *, default: int) -> int:
-    """Read a whole number; raises Invalid."""
+    """Parse a whole number; raises Invalid."""
     value = parameters.get(name)
     if value is None or value == "":
         return default

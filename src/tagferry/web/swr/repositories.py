@@ -25,12 +25,12 @@ router = APIRouter(tags=["repositories"])
 
 
 class UpdateRepoBody(BaseModel):
-    """The body of UpdateRepo; what is left out stays as it is."""
+    """The body of UpdateRepo. Omitted fields keep their values."""
 
     model_config = ConfigDict(strict=True)
 
-    is_public: bool = Field(description="Whether anybody may read it.")
-    category: str | None = Field(None, description="What kind of images it has.")
+    is_public: bool = Field(description="Whether everyone can read the repository.")
+    category: str | None = Field(None, description="The category of its images.")
     description: str | None = None
 
     @property
@@ -46,7 +46,7 @@ class CreateRepoBody(UpdateRepoBody):
 
 
 class RepositoryShown(BaseModel):
-    """The answer of ShowRepository; the tags are listed by an operation of their own."""
+    """The response of ShowRepository. ListRepositoryTags lists the tags."""
 
     id: int
     ns_id: int
@@ -70,7 +70,7 @@ class RepositoryShown(BaseModel):
 
 @router.post(REPOSITORIES, operation_id="CreateRepo", status_code=201, dependencies=[Depends(require_json)])
 async def create(namespace: str, body: CreateRepoBody, context: RequestContext) -> Response:
-    """Create a repository that has no image yet; a public one is for those who manage its organization to create."""
+    """Create an empty repository. A public one requires the permission to manage its organization."""
     name = RepositoryName.of(Namespace(namespace), Repository(body.repository))
     metadata = body.metadata
     await _require(context, name, Permission.MANAGE if metadata.is_public else Permission.EDIT)
@@ -87,7 +87,7 @@ async def show(namespace: str, repository: str, context: RequestContext) -> dict
     name = RepositoryName.from_path(namespace, repository)
     owner = (await _require(context, name, Permission.READ)).owner
     view = await find(context, name)
-    # Nobody knows who pushed what was never created; its organization's creator answers for it.
+    # A repository created by a push has no creator on record; show its organization's.
     creator = view.entry.record or owner
     path = f"{context.region.registry_host}/{name}"
     return {
@@ -114,16 +114,16 @@ async def show(namespace: str, repository: str, context: RequestContext) -> dict
 
 @router.patch(REPOSITORY, operation_id="UpdateRepo", status_code=201, dependencies=[Depends(require_json)])
 async def update(namespace: str, repository: str, body: UpdateRepoBody, context: RequestContext) -> Response:
-    """Say something else of a repository; one that was only pushed to has a record from then on.
+    """Update a repository's metadata.
 
-    Whether anybody may read it is for those to change who manage it.
+    Changing `is_public` requires the permission to manage the repository. A repository created by a push gets a record.
     """
     name, metadata = RepositoryName.from_path(namespace, repository), body.metadata
     access = await _require(context, name, Permission.EDIT)
     region, repositories = context.region.id, context.services.repositories
     record = await repositories.find(region, name)
     if metadata.is_public == (record is not None and record.is_public):
-        # Somebody else may be about to change it.
+        # Leave the field unchanged, since a concurrent request may be changing it.
         metadata = replace(metadata, is_public=None)
     elif access.permission < Permission.MANAGE:
         await _require(context, name, Permission.MANAGE)
@@ -136,7 +136,7 @@ async def update(namespace: str, repository: str, body: UpdateRepoBody, context:
 
 @router.delete(REPOSITORY, operation_id="DeleteRepo", status_code=204)
 async def delete(namespace: str, repository: str, context: RequestContext) -> Response:
-    """Delete a repository with all its images; what its registry refuses leaves its record too."""
+    """Delete a repository with all its images. If the registry refuses, the record remains, too."""
     name = RepositoryName.from_path(namespace, repository)
     await _require(context, name, Permission.MANAGE)
     region, store = context.region, context.region.store
@@ -155,7 +155,7 @@ async def delete(namespace: str, repository: str, context: RequestContext) -> Re
 
 
 async def _require_room(context: Context, name: RepositoryName) -> None:
-    """Raise QuotaExceeded where the organization has as many repositories as it may."""
+    """Raise QuotaExceeded if the organization has reached its quota of repositories."""
     quotas, region, namespace = context.services.quotas, context.region, name.namespace
     limit = (await quotas.limits(region.id, namespace)).repositories
     if limit is None:

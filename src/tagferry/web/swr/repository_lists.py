@@ -1,4 +1,4 @@
-"""Lists of repositories, by pages or from a marker on."""
+"""Lists of repositories, paged by offset or by marker."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -19,13 +19,13 @@ from tagferry.web.swr.repository_views import Entry, View, list_readable, view
 router = APIRouter(tags=["repositories"])
 
 Order = Callable[[View, bool], Any]
-"""A sort key; the second argument says whether the list is in descending order."""
+"""A sort key; the second argument is whether the order is descending."""
 ORDERS: Mapping[str, Order] = {
     "name": lambda view, descending: view.entry.name,
     "updated_time": lambda view, descending: by_date(view.updated, descending=descending),
     "tag_count": lambda view, descending: len(view.details.tags),
 }
-"""What `order_column` may name, and what a list is then sorted by."""
+"""The values of `order_column` and their sort keys."""
 
 
 class _Item(BaseModel):
@@ -62,7 +62,7 @@ class MarkedRepositoryItem(_Item):
 
 
 class RepositoryPage(BaseModel):
-    """The answer of ListRepoDetails; `nextMarker` is there while more follows."""
+    """The response of ListRepoDetails. `nextMarker` is present if there are more repositories."""
 
     repos: list[MarkedRepositoryItem]
     nextMarker: int | None = None  # noqa: N815
@@ -81,7 +81,7 @@ async def list_page(
     order_type: str | None = None,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
 ) -> Response:
-    """List the repositories that the caller may read; `name` matches any part of the name."""
+    """List the repositories that the caller can read. `name` matches any part of the name."""
     plain = {
         "namespace": namespace,
         "name": name,
@@ -108,7 +108,7 @@ async def list_from_marker(
     marker: str | None = None,
     is_public: str | None = None,
 ) -> dict[str, Any]:
-    """List repositories in the order of their ids, behind the one whose id is the marker."""
+    """List the repositories that the caller can read in the order of their ids, starting after the marker."""
     parameters = {
         "namespace": namespace,
         "name": name,
@@ -127,13 +127,13 @@ async def page_of(
     *,
     orders: Mapping[str, Order] = ORDERS,
 ) -> Response:
-    """The page of a list that `limit`, `offset`, `order_column` and `order_type` ask for; raises Invalid.
+    """Return the page of a list selected by `limit`, `offset`, `order_column` and `order_type`; raises Invalid.
 
     Args:
-        context: the request's.
-        parameters: what was asked for.
-        find: finds the whole list, once it is known that the parameters are right.
-        orders: what `order_column` may name, `name` among it.
+        context: the request's context.
+        parameters: the request's parameters.
+        find: returns the whole list; called after the parameters were validated.
+        orders: the values of `order_column` and their sort keys, with at least `name`.
     """
     page = Page.parse(parameters)
     column = parameters.get("order_column") or "name"
@@ -149,12 +149,12 @@ async def page_of(
 async def page_behind_marker(
     context: Context, parameters: Mapping[str, str | None], find: Callable[[], Awaitable[list[Entry]]]
 ) -> dict[str, Any]:
-    """The part of a list that `limit` and `marker` ask for, in the order of ids; as `page_of` does."""
+    """Return the page of a list selected by `limit` and `marker`, in the order of ids; like `page_of`."""
     size = Page.parse({"limit": parameters.get("limit")}).limit
     after = parse_number(parameters, "marker", default=-1)
     entries = await find()
     following = sorted((found, one.name, one) for one in entries if (found := _id(context, one)) > after)
-    # Two names may have one id; those are never parted, since the marker could not tell between them.
+    # Two names may have the same id. A page never ends between them, since the marker could not distinguish them.
     end = size
     while 0 < end < len(following) and following[end][0] == following[end - 1][0]:
         end += 1
@@ -182,7 +182,7 @@ async def _matching(context: Context, parameters: Mapping[str, str | None]) -> l
 
 
 async def _page(context: Context, entries: list[Entry], page: Page, *, order: Order, descending: bool) -> list[View]:
-    """Describe as few repositories as the order allows: by name only the page's, else all."""
+    """Return the views of a page. Ordered by name, only the page's repositories are read, otherwise all."""
     reader = BoundedReader(context.region.store)
     chosen = slice(page.offset, page.offset + page.limit)
     if order is ORDERS["name"]:

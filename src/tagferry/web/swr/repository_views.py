@@ -1,4 +1,4 @@
-"""What is shown of a repository: what was said of it, and what its region's registry holds of it."""
+"""Views of repositories, which combine their records with the content of their registry."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ from tagferry.names import RepositoryName, Tag
 from tagferry.web.context import Context
 
 _ASKED_AT_MOST = 500
-"""Repositories that a registry is asked about for one list, whether they still have an image."""
+"""The maximum number of repositories for which one list checks whether they still have an image."""
 _ASKED_AT_ONCE = 16
 
 log = SparseEvents(__name__)
@@ -25,12 +25,12 @@ log = SparseEvents(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A repository that its region's registry has, or that was said to be there, or both.
+    """A repository that has a record, or is in its region's registry, or both.
 
     Attributes:
-        domain_name: the domain that it belongs to, in lists.
-        is_shared: in lists of what others share with the caller's domain, whether they still do.
-        downloads: how often its images were downloaded, as far as that is known.
+        domain_name: the domain that owns the repository, in lists.
+        is_shared: whether the repository is still shared, in lists of repositories shared with the caller's domain.
+        downloads: the recorded number of downloads.
     """
 
     name: RepositoryName
@@ -41,35 +41,35 @@ class Entry:
 
     @property
     def category(self) -> str:
-        """One of SWR's, or empty."""
+        """One of SWR's categories, or empty."""
         return self.record.category if self.record else OTHER
 
     @property
     def is_public(self) -> bool:
-        """Whether anybody may read it."""
+        """Whether everyone can read the repository."""
         return self.record is not None and self.record.is_public
 
     @property
     def description(self) -> str:
-        """Any text."""
+        """The description, possibly empty."""
         return self.record.description if self.record else ""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A repository with its images, of which there may be none."""
+    """A repository with the details of its images, if any."""
 
     entry: Entry
     details: RepositoryDetails
 
     @property
     def created(self) -> datetime | None:
-        """When it was created, or else when its oldest image was."""
+        """The creation time of the record, or else of the oldest image."""
         return self.entry.record.created_at if self.entry.record else self.details.created
 
     @property
     def updated(self) -> datetime | None:
-        """When an image was pushed, or something else was said of it, whichever came last."""
+        """The time of the last push or update of the record."""
         said = self.entry.record.updated_at if self.entry.record else None
         return max(filter(None, (said, self.details.updated)), default=None)
 
@@ -77,10 +77,10 @@ class View:
 async def list_readable(
     context: Context, readable: ReadableRepositories, *, namespace: str | None = None
 ) -> list[Entry]:
-    """The repositories that the caller may read, of one organization or of all, by full name.
+    """Return the repositories that the caller can read, of one organization or of all, ordered by name.
 
-    A name with neither a record nor a tag is not a repository, although some registries keep listing it. If many
-    names have no record, the registry's list counts.
+    A name with neither a record nor a tag is omitted, since some registries keep listing deleted repositories. If many
+    names have no record, this is not checked.
 
     Raises:
         Unsupported: the region's registry does not list its repositories.
@@ -105,7 +105,7 @@ async def list_readable(
 
 
 async def _vacant(context: Context, names: Sequence[RepositoryName]) -> set[RepositoryName]:
-    """Those of these repositories that are known to have no tag; none where there are too many to ask about."""
+    """Return the repositories that are known to have no tag, or none if there are too many to check."""
     if len(names) > _ASKED_AT_MOST:
         return set()
 
@@ -120,10 +120,10 @@ async def _vacant(context: Context, names: Sequence[RepositoryName]) -> set[Repo
 
 
 async def view(context: Context, entry: Entry, reader: BoundedReader | None = None) -> View:
-    """A listed repository; where its images have gone meanwhile, or may not or cannot be read, there are none.
+    """Return the view of a listed repository, without images if they are missing or cannot be read.
 
     Args:
-        context: the request's.
+        context: the request's context.
         entry: the repository.
         reader: bounds what is read for all repositories of a list.
     """
@@ -140,7 +140,7 @@ async def view(context: Context, entry: Entry, reader: BoundedReader | None = No
 
 
 async def find(context: Context, name: RepositoryName) -> View:
-    """A repository by its name; raises NotFound where neither the registry nor a record has it."""
+    """Return the view of a repository; raises NotFound if it has no record and is not in the registry."""
     record = await context.services.repositories.find(context.region.id, name)
     entry = Entry(name, record, downloads=await context.services.downloads.of(context.region.id, name))
     if record is not None:
@@ -150,7 +150,7 @@ async def find(context: Context, name: RepositoryName) -> View:
 
 @asynccontextmanager
 async def as_missing_tag(context: Context, name: RepositoryName, tag: Tag) -> AsyncIterator[None]:
-    """Tell that the tag is missing, and not its repository, where that was created and has no image yet."""
+    """Raise NotFound for the tag instead of the repository, if the repository has a record but no image."""
     try:
         yield
     except NotFound as error:

@@ -1,4 +1,4 @@
-"""Retention policies: which tags of a repository are deleted by themselves."""
+"""Retention policies, which delete tags of a repository automatically."""
 
 import asyncio
 from typing import Annotated, Any
@@ -31,7 +31,7 @@ PolicyId = Annotated[int, Path(ge=1, le=10**18 - 1)]
 
 
 class TagSelector(BaseModel):
-    """An exception of a rule: a tag, or tags in which a regular expression is found."""
+    """An exception of a rule: a tag, or the tags that a regular expression matches anywhere."""
 
     model_config = ConfigDict(strict=True)
 
@@ -40,16 +40,16 @@ class TagSelector(BaseModel):
 
 
 class RetentionRule(BaseModel):
-    """A rule that lets tags go."""
+    """A rule that selects tags to delete."""
 
     model_config = ConfigDict(strict=True)
 
     template: str = Field(description="`date_rule` or `tag_rule`.")
     params: dict[str, Any] = Field(
-        description="`days`, 1 to 365, for `date_rule`: what was pushed before goes; `num`, 1 to 1000, for `tag_rule`: "
-        "all but so many of the newest go. A text or a number."
+        description="For `date_rule`, `days`, 1 to 365: delete tags pushed earlier than that. For `tag_rule`, `num`, 1 "
+        "to 1000: delete all but the newest tags. The value is a string or a number."
     )
-    tag_selectors: Items[TagSelector] = Field([], description="The exceptions: tags that the rule does not look at.")
+    tag_selectors: Items[TagSelector] = Field([], description="Exceptions: tags that the rule ignores.")
 
 
 class RetentionBody(BaseModel):
@@ -58,23 +58,23 @@ class RetentionBody(BaseModel):
     model_config = ConfigDict(strict=True)
 
     algorithm: str = Field(description="Must be `or`.")
-    rules: Items[RetentionRule] = Field(description="A tag goes if any of them lets it go.")
+    rules: Items[RetentionRule] = Field(description="A tag is deleted if any rule selects it.")
 
     async def parse(self) -> RuleSet:
-        """The rules; raises Invalid."""
+        """Return the rules; raises Invalid."""
         if self.algorithm != _ALGORITHM:
             raise Invalid("algorithm", f"must be {_ALGORITHM}", self.algorithm)
         return await asyncio.to_thread(RuleSet.parse, [rule.model_dump() for rule in self.rules])
 
 
 class RetentionCreated(BaseModel):
-    """The answer of CreateRetention."""
+    """The response of CreateRetention."""
 
     id: int
 
 
 class RetentionShown(BaseModel):
-    """The answer of ShowRetention, and an item of ListRetentions."""
+    """The response of ShowRetention, and an item of ListRetentions."""
 
     id: int
     algorithm: str
@@ -88,32 +88,32 @@ class RetentionLog(BaseModel):
     id: int
     namespace: str
     repo: str
-    retention_id: int = Field(description="The policy, which may have ended since.")
+    retention_id: int = Field(description="The policy, which may have been deleted since.")
     rule_type: str
     tag: str
     created_at: str
-    digest: str = Field(description="What the tag pointed to.")
+    digest: str = Field(description="The digest that the tag pointed to.")
 
 
 class RetentionLogs(BaseModel):
-    """The answer of ListRetentionHistories."""
+    """The response of ListRetentionHistories."""
 
     retention_log: list[RetentionLog]
     total: int
 
 
 class PlannedDeletion(BaseModel):
-    """A tag that would go."""
+    """A tag that would be deleted."""
 
     tag: str
     digest: str
-    rule_type: str = Field(description="The kind of the first rule that lets it go.")
+    rule_type: str = Field(description="The template of the first rule that selects the tag.")
 
 
 class RetentionPlan(BaseModel):
-    """The answer of PlanRetention."""
+    """The response of PlanRetention."""
 
-    tags: list[PlannedDeletion] = Field(description="The oldest first.")
+    tags: list[PlannedDeletion] = Field(description="The tags to delete, oldest first.")
 
 
 @router.post(
@@ -124,7 +124,7 @@ class RetentionPlan(BaseModel):
     dependencies=[Depends(require_json)],
 )
 async def create(namespace: str, repository: str, body: RetentionBody, context: RequestContext) -> dict[str, Any]:
-    """Give a repository its one policy, which is carried out at once and then again and again."""
+    """Create the retention policy of a repository, which has at most one. It runs at once, and then regularly."""
     name, rules = RepositoryName.from_path(namespace, repository), await body.parse()
     await context.services.access.require(context.caller, context.region.id, name, Permission.MANAGE)
     await find_record(context, name)
@@ -137,7 +137,7 @@ async def create(namespace: str, repository: str, body: RetentionBody, context: 
 
 @router.get(_POLICIES, operation_id="ListRetentions", response_model=list[RetentionShown])
 async def list_all(namespace: str, repository: str, context: RequestContext) -> list[dict[str, Any]]:
-    """List a repository's policies, of which there is one at most."""
+    """List the retention policies of a repository. There is at most one."""
     policy = await _policy(context, await _readable(context, namespace, repository))
     return [_shown(policy)] if policy is not None else []
 
@@ -149,7 +149,7 @@ async def list_all(namespace: str, repository: str, context: RequestContext) -> 
     dependencies=[Depends(require_json)],
 )
 async def plan(namespace: str, repository: str, body: RetentionBody, context: RequestContext) -> dict[str, Any]:
-    """Tell which tags would go by these rules now, and change nothing."""
+    """Show which tags these rules would delete now, without deleting them. An extension of tagferry."""
     name, rules = RepositoryName.from_path(namespace, repository), (await body.parse()).rules
     policy = await _policy(context, await _readable(context, namespace, repository))
     planned = await context.services.retention.plan(context.region.id, name, policy, rules)
@@ -169,7 +169,7 @@ async def list_history(
     offset: str | None = None,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
 ) -> Response:
-    """List the tags that policies have deleted in a repository, the last first."""
+    """List the tags of a repository that policies have deleted, newest deletion first."""
     page = Page.parse({"limit": limit, "offset": offset, **parse_filter(filter_)})
     name = RepositoryName.from_path(namespace, repository)
     record = await _readable(context, namespace, repository)
@@ -184,7 +184,7 @@ async def list_history(
 
 @router.get(_POLICY, operation_id="ShowRetention", response_model=RetentionShown)
 async def show(namespace: str, repository: str, retention_id: PolicyId, context: RequestContext) -> dict[str, Any]:
-    """Show a policy."""
+    """Show a retention policy."""
     policy = await _policy(context, await _readable(context, namespace, repository))
     if policy is None or policy.id != retention_id:
         raise policy_not_found(retention_id)
@@ -195,7 +195,7 @@ async def show(namespace: str, repository: str, retention_id: PolicyId, context:
 async def update(
     namespace: str, repository: str, retention_id: PolicyId, body: RetentionBody, context: RequestContext
 ) -> Response:
-    """Give a policy other rules, by which it is carried out at once."""
+    """Replace the rules of a retention policy. It runs at once."""
     rules = await body.parse()
     record = await record_to_manage(context, namespace, repository)
     await context.services.retention_policies.update(record, retention_id, rules)
@@ -205,7 +205,7 @@ async def update(
 
 @router.delete(_POLICY, operation_id="DeleteRetention")
 async def delete(namespace: str, repository: str, retention_id: PolicyId, context: RequestContext) -> Response:
-    """End a policy; what it has deleted stays on record."""
+    """Delete a retention policy. The history of its deletions remains."""
     record = await record_to_manage(context, namespace, repository)
     await context.services.retention_policies.delete(record, retention_id)
     return JSONResponse({})

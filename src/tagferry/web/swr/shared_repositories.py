@@ -1,4 +1,4 @@
-"""Lists of shared repositories: what the caller's side shares, and what others share with the caller's domain."""
+"""Lists of shared repositories: those that the caller's side shares, and those shared with the caller's domain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from tagferry.web.swr.repository_views import Entry
 
 router = APIRouter(tags=["sharing"])
 _OURS, _THEIRS = "self", "thirdparty"
-# SWR names the one order `updated_at` for the parameter and `updated_time` within the filter.
+# SWR calls the same order `updated_at` in the parameter and `updated_time` in the filter.
 _ORDERS: Mapping[str, Order] = {
     **ORDERS,
     "updated_at": ORDERS["updated_time"],
@@ -47,7 +47,7 @@ async def list_page(
     order_type: str | None = None,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
 ) -> Response:
-    """List shared repositories; of what others share no longer only the name is told."""
+    """List shared repositories. Of those that are no longer shared with the caller's domain, only the name is shown."""
     plain = {
         "namespace": namespace,
         "name": name,
@@ -79,7 +79,7 @@ async def list_from_marker(
     marker: str | None = None,
     status: str | None = None,
 ) -> dict[str, Any]:
-    """List shared repositories behind a marker."""
+    """List shared repositories in the order of their ids, starting after the marker."""
     parameters = {
         "namespace": namespace,
         "name": name,
@@ -94,13 +94,13 @@ async def list_from_marker(
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """Which shared repositories are asked for; what is empty or None chooses nothing.
+    """The filters of a list of shared repositories. Empty values and None match all.
 
     Attributes:
-        are_theirs: those that others share with the caller's domain, rather than those that the caller's side shares.
+        are_theirs: list repositories shared with the caller's domain, rather than those that the caller's side shares.
         part: any part of the repository's name.
-        domain: the name of the domain that the repository belongs to.
-        are_shared: of what others share, what still is, or what no longer is.
+        domain: the name of the domain that owns the repository.
+        are_shared: whether the repository is still shared with the caller's domain.
     """
 
     are_theirs: bool
@@ -111,7 +111,7 @@ class _Wanted:
 
     @classmethod
     def parse(cls, parameters: Mapping[str, str | None], *, side: str) -> "_Wanted":
-        """Read the parameters, of which `side` tells who shares; raises Invalid naming the one that is wrong."""
+        """Parse the parameters; `side` is the name of the one that selects who shares. Raises Invalid."""
         by = parameters.get(side)
         if not by:
             raise MissingField(side)

@@ -32,11 +32,11 @@ class UpdateRepoDomainsBody(BaseModel):
     model_config = ConfigDict(strict=True)
 
     permit: str = Field(description="Must be `read`.")
-    deadline: str = Field(description="`forever`, or the last day as an ISO 8601 date, with or without a time.")
+    deadline: str = Field(description="`forever`, or the last day of the share as an ISO 8601 date or date and time.")
     description: StoredText | None = None
 
     def parse_deadline(self) -> datetime | None:
-        """The deadline, None for `forever`; raises Invalid for what is wrong with it or with the permission."""
+        """Return the deadline, None for `forever`; raises Invalid for a wrong deadline or permission."""
         if self.permit != "read":
             raise Invalid("permit", "must be read", self.permit)
         return _parse_deadline(self.deadline)
@@ -61,18 +61,18 @@ class SharedDomain(BaseModel):
     creator_name: str
     created: str
     updated: str
-    status: bool = Field(description="Whether the deadline is still to come.")
+    status: bool = Field(description="Whether the share is still valid.")
 
 
 class ShownDomain(SharedDomain):
-    """The answer of ShowAccessDomain."""
+    """The response of ShowAccessDomain."""
 
     exist: bool
 
 
 @router.post(_DOMAINS, operation_id="CreateRepoDomains", status_code=201, dependencies=[Depends(require_json)])
 async def create(namespace: str, repository: str, body: CreateRepoDomainsBody, context: RequestContext) -> Response:
-    """Let the users of a domain read a repository."""
+    """Share a repository with a domain, whose users can then read it."""
     deadline = body.parse_deadline()
     record = await record_to_manage(context, namespace, repository)
     await context.services.shares.create(
@@ -83,14 +83,14 @@ async def create(namespace: str, repository: str, body: CreateRepoDomainsBody, c
 
 @router.get(_DOMAINS, operation_id="ListRepoDomains", response_model=list[SharedDomain])
 async def list_all(namespace: str, repository: str, context: RequestContext) -> list[dict[str, Any]]:
-    """List the domains that a repository is or was shared with; guests are told of their own only."""
+    """List the domains that a repository is or was shared with. Guests see only their own."""
     name = RepositoryName.from_path(namespace, repository)
     return [_item(name, share) for share in await _visible(context, name)]
 
 
 @router.get(_DOMAIN, operation_id="ShowAccessDomain", response_model=ShownDomain)
 async def show(namespace: str, repository: str, access_domain: StoredText, context: RequestContext) -> dict[str, Any]:
-    """Show how a repository is shared with a domain."""
+    """Show the share of a repository with a domain."""
     name = RepositoryName.from_path(namespace, repository)
     for share in await _visible(context, name):
         if share.domain_name == access_domain:
@@ -102,7 +102,7 @@ async def show(namespace: str, repository: str, access_domain: StoredText, conte
 async def update(
     namespace: str, repository: str, access_domain: StoredText, body: UpdateRepoDomainsBody, context: RequestContext
 ) -> Response:
-    """Share until another day."""
+    """Update the deadline or the description of a share."""
     deadline = body.parse_deadline()
     record = await record_to_manage(context, namespace, repository)
     await context.services.shares.update(record, access_domain, deadline=deadline, description=body.description)
@@ -111,14 +111,14 @@ async def update(
 
 @router.delete(_DOMAIN, operation_id="DeleteRepoDomains", status_code=204)
 async def delete(namespace: str, repository: str, access_domain: StoredText, context: RequestContext) -> Response:
-    """Share no longer."""
+    """Stop sharing a repository with a domain."""
     record = await record_to_manage(context, namespace, repository)
     await context.services.shares.delete(record, access_domain)
     return Response(status_code=204)
 
 
 async def _visible(context: Context, name: RepositoryName) -> list[Share]:
-    """With whom a repository is or was shared, as far as it is the caller's business."""
+    """Return the shares of a repository that the caller can see."""
     access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
     record = await find_record(context, name)
     shares = await context.services.shares.list_of(record.id) if record else []
@@ -128,7 +128,7 @@ async def _visible(context: Context, name: RepositoryName) -> list[Share]:
 def _parse_deadline(text: str) -> datetime | None:
     if text == _FOREVER:
         return None
-    rule = f"must be {_FOREVER}, or a date of today or later as 2027-12-31 or 2027-12-31T00:00:00Z, in UTC"
+    rule = f"must be {_FOREVER}, or a date in UTC from today on, such as 2027-12-31 or 2027-12-31T00:00:00Z"
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z)?", text, re.ASCII):
         raise Invalid("deadline", rule, text)
     try:

@@ -1,4 +1,4 @@
-"""`sync_images`, `sync_job` and the regions to synchronize to."""
+"""`sync_images`, `sync_plan`, `sync_job` and the list of target regions."""
 
 import math
 import re
@@ -35,7 +35,7 @@ class SyncImagesBody(BaseModel):
     model_config = ConfigDict(strict=True)
 
     image_tags: Items[str] = Field(alias="imageTag", description="The tags to synchronize.")
-    override: bool | None = Field(None, description="Whether a different image under the same tag is replaced.")
+    override: bool | None = Field(None, description="Whether to replace a different image with the same tag.")
     remote_namespace: str = Field(alias="remoteNamespace", description="The target organization.")
     remote_region_id: str = Field(alias="remoteRegionId", description="The target region.")
     timeout_seconds: float | None = Field(
@@ -43,7 +43,7 @@ class SyncImagesBody(BaseModel):
         alias="timeoutSeconds",
         gt=0,
         le=_YEAR_SECONDS,
-        description="tagferry's own: how long the tags may take, waiting included, before they end as `timeout`.",
+        description="Extension of tagferry: seconds, including queue time, after which the tags end with `timeout`.",
     )
 
 
@@ -53,20 +53,20 @@ class RegionItem(BaseModel):
     regionID: str  # noqa: N815
     pausedSince: str | None = Field(  # noqa: N815
         None,
-        description="tagferry's own: since when its synchronizations wait because its registry does not answer the "
-        "process that was asked; absent unless they do.",
+        description="Extension of tagferry: present while this process has paused the region's jobs because its "
+        "registry does not answer; the start of the pause.",
     )
 
 
 class Rewritten(BaseModel):
-    """What differs at the target, where the target region does not take an image as it is."""
+    """The differences of an image at a target region that does not accept it unchanged."""
 
-    digests: dict[str, str] = Field(description="The digest at the target by the digest at the source.")
-    leftBehind: list[str] = Field(description="Digests and tags that the target does not get.")  # noqa: N815
+    digests: dict[str, str] = Field(description="The digest at the target for each changed digest at the source.")
+    leftBehind: list[str] = Field(description="Digests and tags that are not copied.")  # noqa: N815
 
 
 class SyncJobItem(BaseModel):
-    """A sync job; the fields from `requestId` on are tagferry's own."""
+    """A sync job. The fields from `requestId` on are extensions of tagferry."""
 
     id: int
     createdAt: str  # noqa: N815
@@ -83,12 +83,12 @@ class SyncJobItem(BaseModel):
     override: bool
     status: str
     requestId: str  # noqa: N815
-    startedAt: str | None = Field(description="When a worker last began with it.")  # noqa: N815
+    startedAt: str | None = Field(description="When a worker last started the job.")  # noqa: N815
     endedAt: str | None  # noqa: N815
-    starts: int = Field(description="How often a worker began with it.")
-    attempts: int = Field(description="Consecutive failures because a registry was unavailable.")
-    nextAttemptAt: str | None = Field(description="When it is tried again; null unless it waits for that time.")  # noqa: N815
-    lastError: str | None = Field(description="Why the last of these attempts failed.")  # noqa: N815
+    starts: int = Field(description="How often a worker started the job.")
+    attempts: int = Field(description="The number of consecutive failures because a registry was unavailable.")
+    nextAttemptAt: str | None = Field(description="When the job is retried, if it waits for that.")  # noqa: N815
+    lastError: str | None = Field(description="The error of the last of these attempts.")  # noqa: N815
     reason: str
     digest: str | None
     bytesTotal: int  # noqa: N815
@@ -101,7 +101,11 @@ class SyncJobItem(BaseModel):
 
 
 class PlannedTag(BaseModel):
-    """What is to be done for a tag: `copy`, nothing as it is `in place` or `existed`, or it cannot be: `failed`."""
+    """The plan of a tag.
+
+    `action` is `copy`, `in place` (up to date), `existed` (the tag has another image and `override` is false) or
+    `failed` (the tag cannot be copied).
+    """
 
     tag: str
     action: str
@@ -116,7 +120,7 @@ class PlannedTag(BaseModel):
 
 
 class SyncPlan(BaseModel):
-    """The answer of `sync_plan`; what tags share is counted once, for the first of them."""
+    """The response of `sync_plan`. Content that tags share is counted once, for the first of them."""
 
     tags: list[PlannedTag]
     bytesToMove: int  # noqa: N815
@@ -133,9 +137,9 @@ async def sync_images(
     repository: str,
     body: SyncImagesBody,
     context: RequestContext,
-    prefer: Annotated[str, Header(description="RFC 7240: `wait=N` (seconds), `respond-async`")] = "",
+    prefer: Annotated[str, Header(description="RFC 7240: `wait=N` (seconds) or `respond-async`.")] = "",
 ) -> Response:
-    """Synchronize tags to another region; answers the tags that failed."""
+    """Synchronize tags to another region, wait for them, and return those that failed."""
     sync, settings = context.services.sync, context.services.settings.sync
     request = _sync_request(namespace, repository, body, context)
     if _prefers_async(prefer):
@@ -157,7 +161,7 @@ async def sync_images(
     dependencies=[Depends(require_json)],
 )
 async def sync_plan(namespace: str, repository: str, body: SyncImagesBody, context: RequestContext) -> dict[str, Any]:
-    """Tell what `sync_images` with the same body would do and cost, and change nothing; tagferry's own operation."""
+    """Show what `sync_images` with the same body would copy, without copying. An extension of tagferry."""
     estimates = await context.services.sync.plan(_sync_request(namespace, repository, body, context))
     tags = [_planned(tag, estimate) for tag, estimate in estimates.items()]
     return {"tags": tags, "bytesToMove": sum(tag["bytesToMove"] for tag in tags)}
@@ -170,10 +174,10 @@ async def sync_jobs(
     context: RequestContext,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
 ) -> Response:
-    """List a repository's sync jobs, newest first.
+    """List the sync jobs of a repository, newest first.
 
-    Besides SWR's `limit`, `offset` and `order`, the filter takes `jobs::1,2,3` for just these jobs, `request::ID` for
-    those of one request, and `status::failed,timeout` for those in one of these states.
+    In addition to SWR's `limit`, `offset` and `order`, the filter supports `jobs::1,2,3` (job ids), `request::ID` (the
+    jobs of a request) and `status::failed,timeout` (one of these statuses).
     """
     parameters = parse_filter(filter_)
     page = Page.parse(parameters)
@@ -208,13 +212,13 @@ async def list_regions(context: RequestContext) -> list[dict[str, str]]:
 
 
 def accepted(context: Context, started: Iterable[StartedSync], *, headers: dict[str, str] | None = None) -> Response:
-    """The answer about what was started and is not waited for."""
+    """Return the response for jobs that were started without waiting for them."""
     jobs = [{"id": job_id, "tag": tag} for one in started for tag, job_id in one.job_ids.items()]
     return JSONResponse({"request_id": context.request_id, "jobs": jobs}, status_code=202, headers=headers)
 
 
 def _sync_request(namespace: str, repository: str, body: SyncImagesBody, context: Context) -> SyncRequest:
-    tags = dict.fromkeys(Tag(tag, field=f"imageTag[{place}]") for place, tag in enumerate(body.image_tags))
+    tags = dict.fromkeys(Tag(tag, field=f"imageTag[{index}]") for index, tag in enumerate(body.image_tags))
     return SyncRequest(
         id=context.request_id,
         caller=context.caller,
@@ -234,7 +238,7 @@ def _prefers_async(prefer: str) -> bool:
 
 
 def _preferred_wait(prefer: str) -> float | None:
-    """The wait in seconds; a preference that cannot be read is ignored, as RFC 7240 asks."""
+    """Return the wait in seconds. An invalid preference is ignored, as RFC 7240 requires."""
     match = re.search(r'(?:^|[,;])\s*wait\s*=\s*"?(\d{1,18})"?\s*(?:$|[,;])', prefer, re.IGNORECASE)
     return float(match[1]) if match else None
 
@@ -243,7 +247,7 @@ def _job_ids(text: str) -> list[int]:
     if not text:
         return []
     if not re.fullmatch(r"\d{1,18}(,\d{1,18})*", text):
-        raise InvalidFilter("filter", "must give jobs as numbers joined by ','", text)
+        raise InvalidFilter("filter", "must have job ids separated by ',' in jobs", text)
     return [int(part) for part in text.split(",")]
 
 
@@ -252,7 +256,7 @@ def _statuses(text: str) -> list[JobStatus]:
         return [JobStatus(part) for part in text.split(",")] if text else []
     except ValueError:
         known = ", ".join(JobStatus)
-        raise InvalidFilter("filter", f"must give status as one or several of {known}, joined by ','", text) from None
+        raise InvalidFilter("filter", f"must have statuses separated by ',' in status, out of {known}", text) from None
 
 
 _ACTIONS = {Verdict.COPY: "copy", Verdict.UP_TO_DATE: "in place", Verdict.BLOCKED: "existed", Verdict.MISSING: "failed"}

@@ -28,7 +28,7 @@ _REPOSITORY = "manage/namespaces/{namespace}/repos/{repository:path}"
 _TAGS = f"/v2/{_REPOSITORY}/tags"
 _COLUMNS = ("name", "updated_at")
 _SORTED_AT_ONCE = 1000
-"""Tags that are sorted on the event loop, which takes some milliseconds."""
+"""The maximum number of tags that are sorted on the event loop, which takes some milliseconds."""
 _MARKED_COLUMNS = ("tag", "updated_at")
 
 
@@ -37,16 +37,18 @@ class CreateRepoTagBody(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    source_tag: str = Field(description="The tag whose image is meant.")
-    destination_tag: str = Field(description="The tag that is to point to it too.")
-    override: bool | None = Field(None, description="Whether a tag that exists is pointed elsewhere.")
+    source_tag: str = Field(description="The tag of the image.")
+    destination_tag: str = Field(description="The new tag for the image.")
+    override: bool | None = Field(None, description="Whether to replace an existing tag.")
 
 
 class _TagFields(BaseModel):
     id: int
     repo_id: int
     image_id: str
-    manifest: str = Field(description="Empty where it cannot be read, or where the list shows 8 MiB of them already.")
+    manifest: str = Field(
+        description="The manifest; empty if it cannot be read, or after 8 MiB of manifests in a list."
+    )
     digest: str
     schema_: int = Field(alias="schema")
     path: str
@@ -56,7 +58,7 @@ class _TagFields(BaseModel):
     created: str
     updated: str
     domain_id: str
-    tag_type: int = Field(description="1 for an index, 0 for a manifest")
+    tag_type: int = Field(description="1 for an index, 0 for a manifest.")
 
 
 class TagItem(_TagFields):
@@ -68,13 +70,13 @@ class TagItem(_TagFields):
 
 
 class TagShown(_TagFields):
-    """The answer of ShowRepoTag, and a tag in ListRepositoryTag."""
+    """The response of ShowRepoTag, and a tag in ListRepositoryTag."""
 
     tag: str
 
 
 class TagPage(BaseModel):
-    """The answer of ListRepositoryTag; `nextMarker` is there while more follows."""
+    """The response of ListRepositoryTag. `nextMarker` is present if there are more tags."""
 
     tags: list[TagShown]
     nextMarker: str | None = None  # noqa: N815
@@ -93,7 +95,7 @@ async def list_page(
     tag: str | None = None,
     filter_: Annotated[str | None, Query(alias="filter")] = None,
 ) -> Response:
-    """List a repository's tags, the last updated first; `tag` matches any part of the tag."""
+    """List the tags of a repository, last updated first. `tag` matches any part of the tag."""
     plain = {"limit": limit, "offset": offset, "order_column": order_column, "order_type": order_type, "tag": tag}
     parameters = {**plain, **parse_filter(filter_)}
     page = Page.parse(parameters)
@@ -129,7 +131,7 @@ async def list_from_marker(
     order_type: str | None = None,
     with_manifest: str | None = None,
 ) -> dict[str, Any]:
-    """List a repository's tags behind the marker, the last updated first; their manifests only with `with_manifest`."""
+    """List the tags of a repository after the marker, last updated first. `with_manifest` adds their manifests."""
     parameters = {"limit": limit, "order_type": order_type, "with_manifest": with_manifest}
     size = Page.parse(parameters).limit
     by_name = _column(order_column, _MARKED_COLUMNS) == "tag"
@@ -159,7 +161,7 @@ async def list_from_marker(
 
 @router.post(_TAGS, operation_id="CreateRepoTag", status_code=201, dependencies=[Depends(require_json)])
 async def create(namespace: str, repository: str, body: CreateRepoTagBody, context: RequestContext) -> Response:
-    """Let another tag point to the manifest that a tag points to."""
+    """Create another tag for the image of a tag."""
     source, destination = Tag(body.source_tag, field="source_tag"), Tag(body.destination_tag, field="destination_tag")
     name = await _allowed(namespace, repository, context, Permission.EDIT)
     store = context.region.store
@@ -169,7 +171,7 @@ async def create(namespace: str, repository: str, body: CreateRepoTagBody, conte
         not body.override
         and await store.head_manifest(name, destination, for_write=True, confirm_missing=True) is not None
     ):
-        raise Conflict("tag", f"the tag {name}:{destination} exists already; override points it elsewhere")
+        raise Conflict("tag", f'the tag "{name}:{destination}" exists already; replace it with override')
     await store.put_manifest(name, manifest, destination, override=bool(body.override))
     await context.services.watch.pushed(context.region.id, name, destination, manifest.digest, context.caller.name)
     return JSONResponse({}, status_code=201)
@@ -187,7 +189,7 @@ async def show(namespace: str, repository: str, tag: str, context: RequestContex
 
 @router.delete(f"{_TAGS}/{{tag}}", operation_id="DeleteRepoTag", status_code=204)
 async def delete(namespace: str, repository: str, tag: str, context: RequestContext) -> Response:
-    """Delete a tag; its manifest stays for whatever else leads to it."""
+    """Delete a tag. Its manifest remains if other tags or manifests refer to it."""
     gone = Tag(tag)
     name = await _allowed(namespace, repository, context, Permission.MANAGE)
     async with as_missing_tag(context, name, gone):
@@ -218,7 +220,7 @@ async def _matching(context: Context, name: RepositoryName, part: str) -> list[T
 async def _updates(
     context: Context, name: RepositoryName, records: Sequence[TagRecord]
 ) -> Mapping[Tag, datetime | None]:
-    """When tags were updated, which takes reading their images only where the registry does not know."""
+    """Return when tags were updated. Images are read only if the registry does not report it."""
     undated = [record for record in records if record.updated is None]
     read = await describe_tags(context.region.store, name, undated)
     return {record.tag: record.updated for record in records} | {one.tag: one.updated for one in read}
@@ -227,7 +229,7 @@ async def _updates(
 async def _sorted(
     records: Sequence[TagRecord], key: Callable[[TagRecord], Any], *, descending: bool, after: Any = None
 ) -> list[TagRecord]:
-    """Sort tags, and leave out those that do not come after a key; many of them in a thread."""
+    """Sort tags, without those that do not come after a key. Many tags are sorted in a thread."""
 
     def work() -> list[TagRecord]:
         keyed = [(key(one), one) for one in records]
@@ -262,7 +264,7 @@ def _parse_marker(marker: str) -> tuple[str, str]:
         datetime.fromisoformat(moment)
         return moment, Tag(tag)
     except (ValueError, Invalid):
-        raise Invalid("marker", "must be the nextMarker of an earlier answer", marker) from None
+        raise Invalid("marker", "must be the nextMarker of a previous response", marker) from None
 
 
 def _item(context: Context, name: RepositoryName, details: TagDetails) -> dict[str, Any]:

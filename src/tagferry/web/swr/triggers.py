@@ -1,4 +1,4 @@
-"""Triggers: what is called when a repository's tags change; and the agency, which there is no need for."""
+"""Triggers, which call webhooks when tags of a repository change, and the agency, which tagferry does not need."""
 
 from typing import Any
 
@@ -28,34 +28,36 @@ class UpdateTriggerBody(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    enable: str = Field(description="`true` or `false`, as text: whether the trigger does anything.")
+    enable: str = Field(description="Whether the trigger is enabled: the string `true` or `false`.")
 
     @property
     def is_enabled(self) -> bool:
-        """Whether it is to do anything; raises Invalid."""
+        """Return whether the trigger is enabled; raises Invalid."""
         if self.enable not in ("true", "false"):
-            raise Invalid("enable", "must be true or false, as text", self.enable)
+            raise Invalid("enable", 'must be the string "true" or "false"', self.enable)
         return self.enable == "true"
 
 
 class CreateTriggerBody(UpdateTriggerBody):
     """The body of CreateTrigger."""
 
-    name: str = Field(description="1 to 64 letters, digits, `-` and `_`, of which the first is a letter.")
+    name: str = Field(description="1 to 64 letters, digits, `-` and `_`, starting with a letter.")
     action: str = Field(description="Must be `update`.")
     trigger_type: str = Field(description="`all`, `tag` or `regular`.")
-    condition: str = Field(description="`.*`, tags joined by `;`, or a regular expression, by `trigger_type`.")
+    condition: str = Field(
+        description="`.*` for `all`, tags separated by `;` for `tag`, a regular expression for `regular`."
+    )
     app_type: str = Field(description="`deployments` or `statefulsets`.")
     application: str = Field(description="The application's name.")
-    cluster_ns: str = Field(description="The namespace that the application is in.")
-    trigger_mode: str | None = Field(None, description="`cce`, the default, or `cci`.")
-    cluster_id: str | None = Field(None, description="The cluster's id; left out or empty for `cci`.")
-    cluster_name: str | None = Field(None, description="The cluster's name; left out or empty for `cci`.")
-    container: str | None = Field(None, description="The container that is meant; left out or empty for all.")
+    cluster_ns: str = Field(description="The application's namespace.")
+    trigger_mode: str | None = Field(None, description="`cce` (default) or `cci`.")
+    cluster_id: str | None = Field(None, description="The cluster's id; omitted or empty for `cci`.")
+    cluster_name: str | None = Field(None, description="The cluster's name; omitted or empty for `cci`.")
+    container: str | None = Field(None, description="The container to update; omitted or empty for all.")
 
     @property
     def spec(self) -> TriggerSpec:
-        """What the trigger does; raises Invalid."""
+        """Return the specification of the trigger; raises Invalid."""
         given = self.model_dump(exclude={"enable"}, exclude_none=True)
         spec = TriggerSpec(**given)
         spec.check()
@@ -76,7 +78,7 @@ class _TriggerFields(BaseModel):
 
 
 class TriggerHistory(_TriggerFields):
-    """A call of a trigger; what SWR does not have is at the end."""
+    """A call of a trigger. The fields from `detail` on are extensions of tagferry."""
 
     tag: str
     result: str = Field(description="`success`, `failed`, or `waiting` for its next attempt.")
@@ -88,7 +90,7 @@ class TriggerHistory(_TriggerFields):
 
 
 class TriggerShown(_TriggerFields):
-    """A trigger, with its newest calls first."""
+    """A trigger with its calls, newest first."""
 
     name: str
     enable: str
@@ -98,15 +100,15 @@ class TriggerShown(_TriggerFields):
 
 
 class Agency(BaseModel):
-    """The answer of CheckAgency."""
+    """The response of CheckAgency."""
 
     domain_id: str
-    is_agency: bool = Field(description="Whether triggers have something to call.")
+    is_agency: bool = Field(description="Whether the configuration has webhooks for triggers.")
 
 
 @router.post(_TRIGGERS, operation_id="CreateTrigger", status_code=201, dependencies=[Depends(require_json)])
 async def create(namespace: str, repository: str, body: CreateTriggerBody, context: RequestContext) -> Response:
-    """Have a webhook called whenever certain tags of a repository point elsewhere, from now on."""
+    """Create a trigger, which calls a webhook when certain tags of a repository change."""
     enabled, spec = body.is_enabled, body.spec
     name = RepositoryName.from_path(namespace, repository)
     record = await record_to_change(context, name, Permission.EDIT)
@@ -116,7 +118,7 @@ async def create(namespace: str, repository: str, body: CreateTriggerBody, conte
 
 @router.get(_TRIGGERS, operation_id="ListTriggersDetails", response_model=list[TriggerShown])
 async def list_all(namespace: str, repository: str, context: RequestContext) -> list[dict[str, Any]]:
-    """List a repository's triggers, oldest first; guests are told of none."""
+    """List the triggers of a repository, oldest first. Guests see none."""
     name = RepositoryName.from_path(namespace, repository)
     if await _is_guest(context, name):
         return []
@@ -136,7 +138,7 @@ async def show(namespace: str, repository: str, trigger: str, context: RequestCo
 async def update(
     namespace: str, repository: str, trigger: str, body: UpdateTriggerBody, context: RequestContext
 ) -> Response:
-    """Switch a trigger on or off."""
+    """Enable or disable a trigger."""
     enabled = body.is_enabled
     source = await _source_to_edit(context, namespace, repository)
     await context.services.triggers.switch(source, trigger, enabled=enabled)
@@ -145,7 +147,7 @@ async def update(
 
 @router.delete(_TRIGGER, operation_id="DeleteTrigger", status_code=204)
 async def delete(namespace: str, repository: str, trigger: str, context: RequestContext) -> Response:
-    """Delete a trigger, with the calls that are waiting and its history."""
+    """Delete a trigger with its history and its waiting calls."""
     source = await _source_to_edit(context, namespace, repository)
     await context.services.triggers.delete(source, trigger)
     return Response(status_code=204)
@@ -153,15 +155,15 @@ async def delete(namespace: str, repository: str, trigger: str, context: Request
 
 @router.get(_AGENCY, operation_id="CheckAgency", response_model=Agency)
 async def check_agency(context: RequestContext) -> dict[str, Any]:
-    """Tell whether triggers have something to call, which is what SWR needs an agency for."""
+    """Check whether triggers can call webhooks, for which SWR requires an agency."""
     return {"domain_id": context.caller.domain_id, "is_agency": bool(context.services.settings.webhooks)}
 
 
 @router.post(_AGENCY, operation_id="CreateAgency", status_code=201)
 async def create_agency(context: RequestContext) -> Response:
-    """Change nothing: what triggers call is in the configuration, or it is not."""
+    """Succeed if the configuration has webhooks. Nothing is created."""
     if not context.services.settings.webhooks:
-        raise Denied("triggers need [[webhooks]] in the server's configuration, which only its operator can add")
+        raise Denied("triggers require [[webhooks]] in the server's configuration; ask its operator to add them")
     return JSONResponse({}, status_code=201)
 
 
@@ -176,7 +178,7 @@ async def _source_to_edit(context: Context, namespace: str, repository: str) -> 
 
 
 async def _is_guest(context: Context, name: RepositoryName) -> bool:
-    """Whether the caller may only look at a repository that is there; raises where not even that."""
+    """Return whether the caller is a guest of an existing repository; raises NotFound or Denied."""
     access = await context.services.access.require(context.caller, context.region.id, name, Permission.READ)
     await find_record(context, name)
     return access.is_guest
@@ -209,7 +211,7 @@ def _delivery(trigger: Trigger, delivery: Delivery) -> dict[str, Any]:
 
 
 def _fields(trigger: Trigger) -> dict[str, Any]:
-    """What a trigger and its calls tell alike."""
+    """Return the fields that a trigger and its calls have in common."""
     spec = trigger.spec
     return {
         "action": spec.action,

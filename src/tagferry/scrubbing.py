@@ -53,14 +53,14 @@ class Restorer:
         """Restore blobs and manifests, not tags; return the source region of each that was restored."""
         # A manifest can be stored only after the content that it refers to, and an index after its images.
         wanted = {damage for damage in damages if damage.kind in ("blob", "manifest")}
-        left = sorted(wanted, key=str)
+        remaining = sorted(wanted, key=str)
         restored: dict[Damage, str] = {}
-        while left:
-            came = {damage: source for damage in left if (source := await self._restore(region, damage, wanted))}
-            if not came:
+        while remaining:
+            copied = {damage: source for damage in remaining if (source := await self._restore(region, damage, wanted))}
+            if not copied:
                 break
-            restored |= came
-            left = [damage for damage in left if damage not in came]
+            restored |= copied
+            remaining = [damage for damage in remaining if damage not in copied]
         return restored
 
     async def _restore(self, region: Region, damage: Damage, damages: Iterable[Damage]) -> str | None:
@@ -93,19 +93,19 @@ async def _copy(
         if size is None:
             return False
         blob = Descriptor(media_type=_BLOB, digest=digest, size=size)
-        await target.repair.restore_blob(to, blob, _opening(source, repository, blob))
+        await target.repair.restore_blob(to, blob, _opener(source, repository, blob))
         return True
     if await source.head_manifest(repository, digest) is None:
         return False
     manifest = await source.get_manifest(repository, digest)
     for blob in manifest.blobs:
         if not blob.is_external:
-            await target.repair.restore_blob(to, blob, _opening(source, repository, blob), needed_by=digest)
+            await target.repair.restore_blob(to, blob, _opener(source, repository, blob), needed_by=digest)
     await target.repair.restore_manifest(to, manifest)
     return True
 
 
-def _opening(source: ImageStore, repository: RepositoryName, blob: Descriptor) -> OpenBlob:
+def _opener(source: ImageStore, repository: RepositoryName, blob: Descriptor) -> OpenBlob:
     def open_blob(offset: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         return source.read_blob(repository, blob, offset=offset)
 
@@ -157,20 +157,20 @@ class Scrubber:
         is_over = begun_at <= now - period and not any(one > done for one in sections)
         if not begun_at or begun_at > now or is_over:
             begun_at, done = now, ""
-        left = [section for section in sections if section > done]
-        if not left:
+        remaining = [section for section in sections if section > done]
+        if not remaining:
             return False
-        if now < begun_at + period * (len(sections) - len(left)) / len(sections):
+        if now < begun_at + period * (len(sections) - len(remaining)) / len(sections):
             return False
         try:
-            damages = await self._scrub.check(left[0])
+            damages = await self._scrub.check(remaining[0])
         except DiskFailed as error:
             # Every attempt would fail again, and later sections would never be read.
-            log.warning("skipped unreadable content", region=self._region.id, section=left[0], reason=str(error))
+            log.warning("skipped unreadable content", region=self._region.id, section=remaining[0], reason=str(error))
             damages = []
-        await self._scrub.save(Progress(begun_at, left[0]))
+        await self._scrub.save(Progress(begun_at, remaining[0]))
         await self._restorer.restore(self._region, damages)
-        if len(left) == 1:
+        if len(remaining) == 1:
             log.info("verified all stored content", region=self._region.id, bytes=self._scrub.bytes_read)
         return True
 

@@ -156,7 +156,7 @@ class _Parameters:
         texts = [one for name, value in self.pairs if name == "scope" for one in value.split()]
         if len(texts) > bounds.QUERY_PARAMETERS:
             raise InvalidTokenRequest("scope", f"must name at most {bounds.QUERY_PARAMETERS}", len(texts))
-        asked = (Scope.parse(one).here() for one in texts)
+        asked = (Scope.parse(one).supported() for one in texts)
         scopes = tuple(dict.fromkeys(scope for scope in asked if scope is not None))
         if len(scopes) > _SCOPE_LIMIT:
             raise InvalidTokenRequest("scope", f"must be at most {_SCOPE_LIMIT} different ones", len(scopes))

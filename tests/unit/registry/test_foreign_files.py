@@ -148,7 +148,7 @@ async def test_a_foreign_entry_at_every_level_is_ignored(
     assert [tag async for tag in store.list_tags(APP)] == ["v1"]
     assert [record.tag for record in await store.describe_tags(APP)] == ["v1"]
     assert {one.digest for one in await store.list_referrers(APP, sample.digest)} == digests
-    store.quotas.freed()
+    store.quotas.record_deletion()
     counted = await store.quotas.usage(ORG)
     assert (counted.stored, counted.repositories, counted.uploads) == (usage.stored, usage.repositories, usage.uploads)
     assert await scrub(store) == []
@@ -227,7 +227,7 @@ async def test_an_unreadable_directory_of_the_registry_affects_only_what_it_hold
         assert OTHER in [name async for name in store.list_repositories()]
         assert [tag async for tag in store.list_tags(OTHER)] == ["v1"]
         assert len(await store.list_referrers(OTHER, sample.digest)) == 1
-        store.quotas.freed()
+        store.quotas.record_deletion()
         assert (await store.quotas.usage("other")).repositories == {OTHER}
         await store.quotas.usage(ORG)
         await store.collect_garbage(grace_seconds=-1)

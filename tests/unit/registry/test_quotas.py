@@ -78,7 +78,7 @@ async def test_the_pause_between_counts_depends_on_their_duration(
 ) -> None:
     pausing(monkeypatch, longest=NEVER, factor=9)
     for _ in range(20):
-        limited.quotas.freed()
+        limited.quotas.record_deletion()
         await refused(limited)
     assert len(counts) == 20
 
@@ -88,7 +88,7 @@ async def test_counts_are_not_repeated_within_the_pause(
 ) -> None:
     pausing(monkeypatch, longest=NEVER, factor=1e12)
     await refused(limited)
-    limited.quotas.freed()
+    limited.quotas.record_deletion()
     waiting = [asyncio.create_task(limited.quotas.require(APP, 1)) for _ in range(10)]
     _, pending = await asyncio.wait(waiting, timeout=0.2)
     assert len(pending) == 10
@@ -98,7 +98,7 @@ async def test_counts_are_not_repeated_within_the_pause(
 
 
 async def test_waiting_requests_share_a_count(limited: DiskStore, counts: list[str]) -> None:
-    limited.quotas.freed()
+    limited.quotas.record_deletion()
     answers = await asyncio.gather(*(limited.quotas.require(APP, 1) for _ in range(50)), return_exceptions=True)
     assert {type(one) for one in answers} == {QuotaExceeded}
     assert counts == ["org"]

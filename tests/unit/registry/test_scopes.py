@@ -50,7 +50,7 @@ def test_a_scope_has_one_text_form():
     ],
 )
 def test_the_unsupported_part_of_a_scope_is_dropped(text: str, here: str | None):
-    found = Scope.parse(text).here()
+    found = Scope.parse(text).supported()
     assert (found and str(found)) == here
 
 

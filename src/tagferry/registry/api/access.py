@@ -56,7 +56,7 @@ class Scope:
         """Return the scope for these actions in a repository."""
         return cls("repository", repository, frozenset(action.value for action in actions))
 
-    def here(self) -> "Scope | None":
+    def supported(self) -> "Scope | None":
         """Return the part that this registry supports; None for an unsupported kind or an invalid name."""
         if self.kind == CATALOG.kind:
             return self if self == CATALOG else None

@@ -106,7 +106,7 @@ class RegistryApp:
         if scope["type"] != "http":
             raise NotImplementedError(f"the registry does not speak {scope['type']}")
         request = Request.of(scope, receive, idle_seconds=self._idle_seconds)
-        answer = _MarkedSend(send)
+        answer = _VersionedSend(send)
         with suppress(ClientDisconnected):
             try:
                 response = await self._respond(request)
@@ -172,7 +172,7 @@ def error_response(error: Exception, scope: asgi.Scope, challenge: Callable[[Una
     return Response(status, headers, error_document(code, error.message, error_detail(error)))
 
 
-class _MarkedSend:
+class _VersionedSend:
     """Forwards ASGI messages, adds the registry's API version header, and records whether a response has started."""
 
     def __init__(self, send: Send) -> None:

@@ -20,7 +20,7 @@ from tagferry.registry.api.asgi import Response
 from tagferry.registry.api.exchange import Exchange
 from tagferry.registry.errors import Damaged, InvalidPage, TooManyTags
 
-_MOST_TAGS = 100
+_MAX_TAGS = 100
 """The most tags in one push; the specification requires ten."""
 
 _log = logging.getLogger(__name__)
@@ -49,13 +49,13 @@ async def put_manifest(exchange: Exchange) -> Response:
     named = [] if isinstance(reference, Tag) else _named_tags(exchange)
     raw = await exchange.request.body("manifest", limit=bounds.MANIFEST_BYTES)
     media_type = exchange.request.headers.get("content-type")
-    tag, digest = (reference, None) if isinstance(reference, Tag) else (None, reference)
+    digest = None if isinstance(reference, Tag) else reference
     manifest = await parse_manifest(raw, media_type, digest=digest, is_pushed=True)
-    tags: list[Tag | None] = [*named] or [tag]
-    for each in tags:
-        await exchange.store.put_manifest(exchange.repository, manifest, each)
+    tags: list[Tag | None] = [reference] if isinstance(reference, Tag) else [*named] or [None]
+    for tag in tags:
+        await exchange.store.put_manifest(exchange.repository, manifest, tag)
         if exchange.on_push is not None:
-            await _notify(exchange.on_push(exchange.repository, each, manifest.digest, exchange.caller), exchange)
+            await _notify(exchange.on_push(exchange.repository, tag, manifest.digest, exchange.caller), exchange)
     headers = {
         "Docker-Content-Digest": manifest.digest,
         "Location": f"/v2/{exchange.repository}/manifests/{manifest.digest}",
@@ -116,8 +116,8 @@ async def list_catalog(exchange: Exchange) -> Response:
 def _named_tags(exchange: Exchange) -> list[Tag]:
     """Return the distinct tags in the query."""
     texts = [value for name, value in exchange.request.parameters if name == "tag"]
-    if len(texts) > _MOST_TAGS:
-        raise TooManyTags("tag", f"must be given at most {_MOST_TAGS} times", len(texts))
+    if len(texts) > _MAX_TAGS:
+        raise TooManyTags("tag", f"must be given at most {_MAX_TAGS} times", len(texts))
     return list(dict.fromkeys(map(Tag, texts)))
 
 

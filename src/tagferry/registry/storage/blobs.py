@@ -129,7 +129,7 @@ class BlobFiles:
         path = self._layout.blob(repository, digest)
         for _ in range(3):
             try:
-                opened, found = self._opened(path, digest)
+                opened, found = self._try_open(path, digest)
                 if opened is not None:
                     return opened
                 is_verified = not self._integrity.is_known_damaged(found) and self._integrity.check(path, digest)
@@ -187,7 +187,7 @@ class BlobFiles:
         except FileNotFoundError:
             raise NotFound("blob", digest) from None
         sync_directory(path.parent)
-        return size if self._release(self._layout.pooled(digest)) else 0
+        return size if self._remove_unlinked(self._layout.pooled(digest)) else 0
 
     def sweep_shard(self, algorithm: str, shard: str, older_than: float) -> int:
         """Remove the blobs of a pool directory that no repository links to, and return the bytes freed.
@@ -203,11 +203,11 @@ class BlobFiles:
                 found = path.lstat()
             except FileNotFoundError:
                 continue
-            if found.st_nlink == 1 and found.st_mtime < older_than and self._release(path):
+            if found.st_nlink == 1 and found.st_mtime < older_than and self._remove_unlinked(path):
                 freed += found.st_size
         return freed
 
-    def _opened(self, path: Path, digest: Digest) -> tuple[OpenedBlob | None, os.stat_result]:
+    def _try_open(self, path: Path, digest: Digest) -> tuple[OpenedBlob | None, os.stat_result]:
         """Open a file, and read and verify a small one; None in place of the blob if it may be damaged."""
         try:
             file = open_file(path)
@@ -256,10 +256,10 @@ class BlobFiles:
         """Replace a repository's damaged file by a link to the pool; return False if the pool has no other file."""
         pooled = self._layout.pooled(digest)
         try:
-            there = pooled.lstat()
+            in_pool = pooled.lstat()
         except FileNotFoundError:
             return False
-        if there.st_ino == found.st_ino or is_marked(there):
+        if in_pool.st_ino == found.st_ino or is_marked(in_pool):
             return False
         try:
             return self._replace(pooled, member)
@@ -324,7 +324,7 @@ class BlobFiles:
         return True
 
     @staticmethod
-    def _release(pooled: Path) -> bool:
+    def _remove_unlinked(pooled: Path) -> bool:
         """Remove a file from the pool unless a repository links to it."""
         try:
             if pooled.lstat().st_nlink > 1:

@@ -27,7 +27,7 @@ class IncomingBlobs:
         self._threads = threads
         self._free_space = free_space
         self._commit = commit
-        self._taken: set[Path] = set()
+        self._active: set[Path] = set()
 
     async def receive(
         self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, *, commit: Commit | None = None
@@ -45,23 +45,23 @@ class IncomingBlobs:
             DiskUnavailable: the write failed; the received part is deleted, to free its space.
         """
         commit = commit or self._commit
-        kept = self._layout.incoming(repository, descriptor.digest)
-        if descriptor.size < RESUMABLE_BYTES or kept in self._taken:
-            await self._receive_small(repository, descriptor, source, commit)
+        path = self._layout.incoming(repository, descriptor.digest)
+        if descriptor.size < RESUMABLE_BYTES or path in self._active:
+            await self._receive_in_temporary_file(repository, descriptor, source, commit)
             return
-        self._taken.add(kept)
+        self._active.add(path)
         try:
-            await self._resume(kept, repository, descriptor, source, commit)
+            await self._resume(path, repository, descriptor, source, commit)
         finally:
-            self._taken.discard(kept)
+            self._active.discard(path)
 
-    async def _receive_small(
+    async def _receive_in_temporary_file(
         self, repository: RepositoryName, descriptor: Descriptor, source: OpenBlob, commit: Commit
     ) -> None:
         spool = self._spool(self._layout.temporary / uuid.uuid4().hex, descriptor)
-        await self._threads.run(self._begin, spool.path, descriptor.size)
+        await self._threads.run(self._create_file, spool.path, descriptor.size)
         try:
-            await self._fill(spool, 0, repository, descriptor, source, commit)
+            await self._complete(spool, 0, repository, descriptor, source, commit)
         finally:
             await self._threads.run(spool.path.unlink, missing_ok=True)
 
@@ -70,16 +70,16 @@ class IncomingBlobs:
     ) -> None:
         spool = self._spool(path, descriptor)
         try:
-            await self._threads.run(self._begin, path, descriptor.size)
-            left = await spool.reread()
+            await self._threads.run(self._create_file, path, descriptor.size)
+            offset = await spool.rehash()
             try:
-                await self._fill(spool, left, repository, descriptor, source, commit)
+                await self._complete(spool, offset, repository, descriptor, source, commit)
             except Corrupt:
-                if not left:
+                if not offset:
                     raise
                 # After a power failure, the received part may be wrong. Receive everything again.
-                await spool.cut(0)
-                await self._fill(spool, 0, repository, descriptor, source, commit)
+                await spool.truncate(0)
+                await self._complete(spool, 0, repository, descriptor, source, commit)
         except (Corrupt, DiskUnavailable):
             await self._threads.run(path.unlink, missing_ok=True)
             raise
@@ -90,7 +90,7 @@ class IncomingBlobs:
             await self._threads.run(path.unlink, missing_ok=True)
             raise
 
-    async def _fill(
+    async def _complete(
         self,
         spool: Spool,
         offset: int,
@@ -108,7 +108,7 @@ class IncomingBlobs:
         await spool.verify(digest)
         await self._threads.run(commit, spool, repository, digest)
 
-    def _begin(self, path: Path, size: int) -> None:
+    def _create_file(self, path: Path, size: int) -> None:
         """Create the file if its content will fit; called before the first request to the source."""
         make_file(path)
         try:

@@ -90,7 +90,7 @@ class IntegrityChecker:
 
     def remember(self, found: os.stat_result) -> None:
         """Record that a file is verified in its present state."""
-        self._note(self._verified, found)
+        self._record(self._verified, found)
 
     def check(
         self,
@@ -120,14 +120,14 @@ class IntegrityChecker:
                 for _ in range(2):
                     found = os.fstat(file.fileno())
                     was_marked = is_marked(found)
-                    if found.st_size > _most(path, kind):
+                    if found.st_size > _max_size(path, kind):
                         # A file that has grown is damaged, and reading it may never end.
                         break
                     if _hash(file, digest.algorithm, kind == "manifest", on_chunk) == digest.encoded:
-                        self.remember(_without_mark(file) if was_marked else found)
+                        self.remember(_remove_mark(file) if was_marked else found)
                         return True
                     # The page cache may be wrong although the disk is right.
-                    forget_cached(file)
+                    drop_page_cache(file)
                 self._mark(file, path)
         except FileNotFoundError:
             raise
@@ -135,7 +135,7 @@ class IntegrityChecker:
             if not concerns_file(error):
                 raise
             log.warning("failed to read a stored file", path=str(path), error=error.strerror)
-            self._note(self._damaged, path.lstat())
+            self._record(self._damaged, path.lstat())
         if not was_marked:
             self.report(Damage(kind, digest, repository))
         return False
@@ -156,9 +156,9 @@ class IntegrityChecker:
         except OSError as error:
             # This process remembers the damage, and others will find it themselves.
             log.warning("failed to mark damaged content", path=str(path), error=error.strerror)
-        self._note(self._damaged, os.fstat(descriptor))
+        self._record(self._damaged, os.fstat(descriptor))
 
-    def _note(self, noted: OrderedDict[int, _Stamp], found: os.stat_result) -> None:
+    def _record(self, noted: OrderedDict[int, _Stamp], found: os.stat_result) -> None:
         with self._lock:
             noted[found.st_ino] = _Stamp.of(found)
             noted.move_to_end(found.st_ino)
@@ -192,13 +192,13 @@ class IntegrityChecker:
             if self._reported.pop(damage, ...) is None:
                 log.info("replaced damaged content", kind=damage.kind, name=damage.name)
 
-    def deleted(self, damage: Damage) -> None:
+    def forget(self, damage: Damage) -> None:
         """Forget the damage of content that was deleted."""
         with self._lock:
             self._reported.pop(damage, None)
 
 
-def _most(path: Path, kind: str) -> float:
+def _max_size(path: Path, kind: str) -> float:
     """Return the most bytes that an undamaged file can have."""
     if kind == "manifest":
         return bounds.MANIFEST_BYTES + bounds.MEDIA_TYPE_CHARACTERS + 1
@@ -232,14 +232,14 @@ def _read(file: BinaryIO) -> bytes | None:
         return None
 
 
-def _without_mark(file: BinaryIO) -> os.stat_result:
+def _remove_mark(file: BinaryIO) -> os.stat_result:
     """Remove the mark from a verified file, if the disk is writable."""
     with contextlib.suppress(OSError):
         os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode) & ~stat.S_ISVTX)
     return os.fstat(file.fileno())
 
 
-def forget_cached(file: BinaryIO) -> None:
+def drop_page_cache(file: BinaryIO) -> None:
     """Drop a file from the page cache if the system supports it, so that the next read reads the disk."""
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):

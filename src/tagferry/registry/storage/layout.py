@@ -200,7 +200,7 @@ def _log_foreign(path: Path) -> None:
 
 def _log_unreadable(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
-        _log.warning("a directory could not be read", path=printable(str(error.filename)), error=error.strerror)
+        _log.warning("failed to read a directory", path=printable(str(error.filename)), error=error.strerror)
 
 
 def _repository(text: str) -> RepositoryName | None:

@@ -14,7 +14,7 @@ from tagferry.errors import Unavailable
 from tagferry.registry.storage.files import make_directory
 
 LOCK_FILE = "lock"
-_LONGEST = 300
+_MAX_HOLDER_BYTES = 300
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -52,7 +52,9 @@ class RootLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             try:
-                holder = os.pread(descriptor, _LONGEST, 0).decode("utf-8", "replace").strip() or "another process"
+                holder = (
+                    os.pread(descriptor, _MAX_HOLDER_BYTES, 0).decode("utf-8", "replace").strip() or "another process"
+                )
             finally:
                 os.close(descriptor)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
@@ -63,7 +65,7 @@ class RootLock:
             ) from None
         was_abandoned = bool(os.pread(descriptor, 1, 0))
         if was_abandoned:
-            _sync(descriptor)
+            _sync_file_system(descriptor)
         os.ftruncate(descriptor, 0)
         # A full disk must not prevent reads, or deletions that free space.
         with contextlib.suppress(OSError):
@@ -89,7 +91,7 @@ def _unusable(root: Path, error: OSError) -> Unavailable:
     )
 
 
-def _sync(descriptor: int) -> None:
+def _sync_file_system(descriptor: int) -> None:
     """Sync the whole file system: a killed process may have left directory entries that are not synced."""
     try:
         result = ctypes.CDLL(None, use_errno=True).syncfs(descriptor)

@@ -31,9 +31,9 @@ from tagferry.registry.storage.layout import Layout, digest_in, digest_of, tag_o
 from tagferry.registry.storage.referrers import ReferrerEntries
 from tagferry.registry.storage.tag_names import TagNames
 
-_LONGEST_HEAD = bounds.MEDIA_TYPE_CHARACTERS + 1
-_LONGEST_FILE = _LONGEST_HEAD + bounds.MANIFEST_BYTES
-_LONGEST_TAG_FILE = 200
+_MAX_HEAD_BYTES = bounds.MEDIA_TYPE_CHARACTERS + 1
+_MAX_FILE_BYTES = _MAX_HEAD_BYTES + bounds.MANIFEST_BYTES
+_MAX_TAG_FILE_BYTES = 200
 _CACHED_MANIFESTS, _CACHED_REFERENCES = 2000, 200
 """The most manifests whose references are cached, and the most references of one of them."""
 
@@ -170,7 +170,7 @@ class ManifestFiles:
             for path in files:
                 path.unlink(missing_ok=True)
                 if kind == "_tags":
-                    self._integrity.deleted(Damage("tag", path.name, repository))
+                    self._integrity.forget(Damage("tag", path.name, repository))
             for folder in {path.parent for path in files}:
                 sync_directory(folder)
 
@@ -300,7 +300,7 @@ class ManifestFiles:
                         break
                     is_verified = self._integrity.is_verified(found)
                     if is_verified or not is_marked(found):
-                        content = file.read(_LONGEST_HEAD if only_head and is_verified else _LONGEST_FILE)
+                        content = file.read(_MAX_HEAD_BYTES if only_head and is_verified else _MAX_FILE_BYTES)
             except FileNotFoundError:
                 return None
             except OSError as error:
@@ -330,7 +330,7 @@ class ManifestFiles:
         """Return what a tag points to; None if it is missing or damaged."""
         try:
             with open_file(self._layout.tag(repository, tag)) as file:
-                content = file.read(_LONGEST_TAG_FILE)
+                content = file.read(_MAX_TAG_FILE_BYTES)
                 updated = date_from_timestamp(os.fstat(file.fileno()).st_mtime)
             digest = Digest(content.decode("latin-1"))
         except FileNotFoundError:
@@ -349,7 +349,7 @@ class ManifestFiles:
         except FileNotFoundError:
             raise self._not_found(repository, tag) from None
         sync_directory(path.parent)
-        self._integrity.deleted(Damage("tag", tag, repository))
+        self._integrity.forget(Damage("tag", tag, repository))
 
     def _not_found(self, repository: RepositoryName, reference: Reference) -> NotFound:
         if not self._layout.holds_images(repository):

@@ -123,11 +123,11 @@ class Quotas:
         usage.reserved += size
         try:
             yield
-            self._stored(usage, repository, size)
+            self._add_stored(usage, repository, size)
         finally:
             usage.reserved -= size
 
-    async def begin(self, repository: RepositoryName, session: str) -> None:
+    async def start_upload(self, repository: RepositoryName, session: str) -> None:
         """Count a new upload session; raises QuotaExceeded."""
         if self.source is None:
             return
@@ -141,39 +141,39 @@ class Quotas:
         await self._checked(namespace, check)
         self._usages[namespace].uploads[session] = 0
 
-    async def metered(
+    async def meter(
         self, repository: RepositoryName, session: str, chunks: AsyncIterator[bytes]
     ) -> AsyncIterator[bytes]:
         """Count the chunks that an upload session receives; raises QuotaExceeded."""
         if self.source is None or (limit := (await self._limits(repository)).bytes) is None:
             return chunks
         namespace = _namespace(repository)
-        return self._meter(await self._current(namespace), namespace, session, chunks, limit)
+        return self._meter_chunks(await self._current(namespace), namespace, session, chunks, limit)
 
-    def ended(self, repository: RepositoryName, session: str) -> None:
+    def end_upload(self, repository: RepositoryName, session: str) -> None:
         """Stop counting an upload session."""
         usage = self._usages.get(_namespace(repository))
         if usage is not None:
             usage.uploading -= usage.uploads.pop(session, 0)
 
-    def stored(self, repository: RepositoryName, size: int) -> None:
+    def add_stored(self, repository: RepositoryName, size: int) -> None:
         """Count the content that an upload session has stored."""
         usage = self._usages.get(_namespace(repository))
         if usage is not None:
-            self._stored(usage, repository, size)
+            self._add_stored(usage, repository, size)
 
-    def freed(self, repository: RepositoryName | None = None) -> None:
+    def record_deletion(self, repository: RepositoryName | None = None) -> None:
         """Record that content of a repository, or of any, was deleted."""
         for namespace, usage in self._usages.items():
             if repository is None or namespace == _namespace(repository):
                 usage.is_exact = False
 
-    def _stored(self, usage: Usage, repository: RepositoryName, size: int) -> None:
+    def _add_stored(self, usage: Usage, repository: RepositoryName, size: int) -> None:
         usage.stored += size
         usage.repositories.add(repository)
         usage.is_exact = False
 
-    async def _meter(
+    async def _meter_chunks(
         self, usage: Usage, namespace: str, session: str, chunks: AsyncIterator[bytes], limit: int
     ) -> AsyncGenerator[bytes]:
         async for chunk in chunks:

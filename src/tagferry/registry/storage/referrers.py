@@ -16,7 +16,7 @@ from tagferry.registry.storage.files import entries, files_below, read_file, rep
 from tagferry.registry.storage.integrity import Damage, IntegrityChecker, is_marked
 from tagferry.registry.storage.layout import Layout, digest_in
 
-_LONGEST_ENTRY = bounds.MEDIA_TYPE_CHARACTERS + 1 + bounds.MANIFEST_BYTES
+_MAX_ENTRY_BYTES = bounds.MEDIA_TYPE_CHARACTERS + 1 + bounds.MANIFEST_BYTES
 
 
 class ReferrerEntries:
@@ -61,10 +61,10 @@ class ReferrerEntries:
         """
         found: list[Descriptor] = []
         left = limit
-        behind = _entry_name(after) if after is not None else ""
+        last = _entry_name(after) if after is not None else ""
         for name in entries(self._layout.referrers(repository, subject)):
             digest = digest_in(name)
-            if name <= behind or digest is None or not self._is_unmarked(repository, digest):
+            if name <= last or digest is None or not self._is_unmarked(repository, digest):
                 continue
             descriptor = self._descriptor(repository, subject, digest)
             if descriptor is None or artifact_type not in (None, descriptor.artifact_type):
@@ -72,7 +72,7 @@ class ReferrerEntries:
             if left <= 0:
                 return found, True
             found.append(descriptor)
-            left -= _described_bytes(descriptor)
+            left -= _json_size(descriptor)
         return found, False
 
     def entries_of(self, repository: RepositoryName, manifest: Manifest) -> list[Path]:
@@ -108,7 +108,7 @@ class ReferrerEntries:
         """Return the descriptor of a referrer; a damaged entry is restored from its manifest."""
         entry = self._layout.referrer(repository, subject, digest)
         try:
-            descriptor = Descriptor.from_json(json.loads(read_file(entry, _LONGEST_ENTRY)))
+            descriptor = Descriptor.from_json(json.loads(read_file(entry, _MAX_ENTRY_BYTES)))
             if descriptor.digest == digest:
                 return descriptor
         except FileNotFoundError:
@@ -138,6 +138,6 @@ def _entry_name(digest: Digest) -> str:
     return f"{digest.algorithm}-{digest.encoded}"
 
 
-def _described_bytes(descriptor: Descriptor) -> int:
+def _json_size(descriptor: Descriptor) -> int:
     """Return the approximate size of a descriptor as JSON."""
     return 300 + sum(len(key) + len(value) for key, value in descriptor.annotations.items())

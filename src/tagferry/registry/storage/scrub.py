@@ -18,7 +18,7 @@ from tagferry.errors import Corrupt, TagferryError
 from tagferry.names import Digest, RepositoryName
 from tagferry.registry.storage.blobs import BlobFiles
 from tagferry.registry.storage.files import open_file, read_file, replace_file
-from tagferry.registry.storage.integrity import Damage, IntegrityChecker, forget_cached, record_size
+from tagferry.registry.storage.integrity import Damage, IntegrityChecker, drop_page_cache, record_size
 from tagferry.registry.storage.layout import ALGORITHMS, Layout
 from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.threads import settled
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 _BLOBS, _REPOSITORIES = "blobs/", "repositories/"
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 _IDLE_CLASS = 3 << 13
-_LONGEST_PROGRESS = 4096
+_MAX_PROGRESS_BYTES = 4096
 
 
 class Progress(NamedTuple):
@@ -120,7 +120,7 @@ class Scrub:
 
     def _load_progress(self) -> Progress:
         try:
-            document = json.loads(read_file(self._progress_file, _LONGEST_PROGRESS))
+            document = json.loads(read_file(self._progress_file, _MAX_PROGRESS_BYTES))
             begun_at = float(document["begun_at"])
             return Progress(begun_at if math.isfinite(begun_at) else 0.0, str(document["done"]))
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
@@ -137,7 +137,7 @@ class Scrub:
         for digest in self._layout.pooled_in(algorithm, shard):
             path = self._layout.pooled(digest)
             with contextlib.suppress(FileNotFoundError):
-                if not self._is_right(path, digest):
+                if not self._is_intact(path, digest):
                     yield from self._holders(digest)
 
     def _check_repository(self, section: str) -> Iterator[Damage]:
@@ -147,7 +147,7 @@ class Scrub:
         for digest in self._layout.digests(repository, "_manifests"):
             path = self._layout.manifest(repository, digest)
             try:
-                if not self._is_right(path, digest, repository):
+                if not self._is_intact(path, digest, repository):
                     yield Damage("manifest", digest, repository)
                     continue
                 manifest = self._manifests.read(repository, digest)
@@ -169,13 +169,13 @@ class Scrub:
         for tag in self._manifests.damaged_tags(repository):
             yield Damage("tag", tag, repository)
 
-    def _is_right(self, path: Path, digest: Digest, repository: RepositoryName | None = None) -> bool:
+    def _is_intact(self, path: Path, digest: Digest, repository: RepositoryName | None = None) -> bool:
         """Read and verify a file from the disk, past the page cache; a false mark is removed."""
         kind = "blob" if repository is None else "manifest"
         self.files_read += 1
         with contextlib.suppress(OSError), open_file(path) as file:
-            forget_cached(file)
-        if not self._integrity.check(path, digest, kind=kind, repository=repository, on_chunk=self._wait):
+            drop_page_cache(file)
+        if not self._integrity.check(path, digest, kind=kind, repository=repository, on_chunk=self._throttle):
             return False
         if repository is None:
             record_size(path)
@@ -192,7 +192,7 @@ class Scrub:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def _wait(self, count: int) -> None:
+    def _throttle(self, count: int) -> None:
         self.bytes_read += count
         if self._bytes_per_second is not None:
             now = time.monotonic()

@@ -18,8 +18,8 @@ CHUNK_BYTES = 512 * 1024
 """The size of a chunk: small enough to stay in a core's cache between hashing and writing, and large enough to make the
 switch to a thread negligible."""
 
-_SMALL = 4096
-_WRITE_OUT = 16 * 1024 * 1024
+_SMALL_CHUNK_BYTES = 4096
+_SYNC_BYTES = 16 * 1024 * 1024
 """Received bytes after which the file is synced in the background."""
 
 
@@ -50,7 +50,7 @@ class Spool:
         """Return the size of the file; raises FileNotFoundError."""
         return (await self._threads.run(self.path.stat)).st_size
 
-    async def reread(self) -> int:
+    async def rehash(self) -> int:
         """Hash the existing content, and return its size; raises FileNotFoundError."""
         await self._threads.run(self._rehash, self._hash.name)
         return self._hashed
@@ -66,33 +66,33 @@ class Spool:
             Corrupt: the content exceeds the limit.
         """
         file = await self._threads.open(self._open)
-        write_out = _WriteOut(self.path, self._threads)
+        background_sync = _BackgroundSync(self.path, self._threads)
         writing: asyncio.Future[None] | None = None
-        gathered: list[bytes | bytearray] = []
+        pending: list[bytes | bytearray] = []
         size = 0
         try:
             async for chunk in chunks:
-                _gather(gathered, chunk)
+                _append_to(pending, chunk)
                 size += len(chunk)
                 if size < CHUNK_BYTES:
                     continue
                 if writing is not None:
                     await settled(writing)
-                await write_out.grown(size)
-                writing = self._threads.submit(self._write, file, gathered)
-                gathered, size = [], 0
+                await background_sync.add(size)
+                writing = self._threads.submit(self._write, file, pending)
+                pending, size = [], 0
         finally:
             try:
                 if writing is not None:
                     await settled(writing)
-                if gathered:
-                    await self._threads.run(self._write, file, gathered)
+                if pending:
+                    await self._threads.run(self._write, file, pending)
             finally:
                 await self._threads.run(file.close)
-                await write_out.end()
+                await background_sync.end()
         return self._hashed
 
-    async def cut(self, size: int) -> None:
+    async def truncate(self, size: int) -> None:
         """Truncate the file to `size` bytes."""
         await self._threads.run(os.truncate, self.path, size)
         self._hashed = -1
@@ -109,27 +109,27 @@ class Spool:
         return file
 
     def _write(self, file: BinaryIO, chunks: list[bytes | bytearray]) -> None:
-        piece = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunk = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if not os.fstat(file.fileno()).st_nlink:
             # The upload was cancelled; writes to its deleted file would use space that no directory shows.
             raise FileNotFoundError(self.path)
-        if self._limit is not None and self._hashed + len(piece) > self._limit:
+        if self._limit is not None and self._hashed + len(chunk) > self._limit:
             raise Corrupt(f"the blob has more than its {self._limit} bytes")
         if self._free_space is not None:
-            self._free_space.require(len(piece))
-        rest = memoryview(piece)
+            self._free_space.require(len(chunk))
+        rest = memoryview(chunk)
         while rest:
             rest = rest[file.write(rest) :]
-        self._hash.update(piece)
-        self._hashed += len(piece)
+        self._hash.update(chunk)
+        self._hashed += len(chunk)
 
     def _rehash(self, algorithm: str) -> None:
         running = hashlib.new(algorithm)
         hashed = 0
         with self.path.open("rb", buffering=0) as file:
-            while piece := file.read(CHUNK_BYTES):
-                running.update(piece)
-                hashed += len(piece)
+            while chunk := file.read(CHUNK_BYTES):
+                running.update(chunk)
+                hashed += len(chunk)
         self._hash, self._hashed = running, hashed
 
     def _verify(self, digest: Digest) -> None:
@@ -142,32 +142,32 @@ class Spool:
         sync_file(self.path)
 
 
-def _gather(gathered: list[bytes | bytearray], chunk: bytes) -> None:
+def _append_to(pending: list[bytes | bytearray], chunk: bytes) -> None:
     """Add a chunk; small ones are joined, since each object would take many times their memory."""
-    if len(chunk) >= _SMALL:
-        gathered.append(chunk)
-    elif gathered and isinstance(last := gathered[-1], bytearray):
+    if len(chunk) >= _SMALL_CHUNK_BYTES:
+        pending.append(chunk)
+    elif pending and isinstance(last := pending[-1], bytearray):
         last += chunk
     else:
-        gathered.append(bytearray(chunk))
+        pending.append(bytearray(chunk))
 
 
-class _WriteOut:
+class _BackgroundSync:
     """Syncs a growing file in the background, so that the final sync is short."""
 
     def __init__(self, path: Path, threads: DiskThreads) -> None:
         self._path = path
         self._threads = threads
-        self._grown = 0
+        self._unsynced = 0
         self._syncing: asyncio.Future[None] | None = None
 
-    async def grown(self, size: int) -> None:
+    async def add(self, size: int) -> None:
         """Count further bytes, and sync if there are enough; raises the error of an earlier sync."""
-        self._grown += size
-        if self._grown < _WRITE_OUT or (self._syncing is not None and not self._syncing.done()):
+        self._unsynced += size
+        if self._unsynced < _SYNC_BYTES or (self._syncing is not None and not self._syncing.done()):
             return
         await self.end()
-        self._grown = 0
+        self._unsynced = 0
         self._syncing = self._threads.submit_optional(self._sync)
 
     async def end(self) -> None:
@@ -205,24 +205,24 @@ async def read_ahead(
         while offset < end:
             begun = begin(offset) if ahead is None else ahead
             if isinstance(begun, bytes):
-                piece, ahead = begun, None
+                chunk, ahead = begun, None
                 # Nothing was awaited, so other tasks would starve.
                 await asyncio.sleep(0)
             else:
                 ahead = begun
-                piece = await settled(begun)
-                ahead = begin(offset + len(piece))
-            if not piece:
+                chunk = await settled(begun)
+                ahead = begin(offset + len(chunk))
+            if not chunk:
                 return
-            offset += len(piece)
-            yield piece
+            offset += len(chunk)
+            yield chunk
     finally:
         if ahead is not None and not isinstance(ahead, bytes):
             # The file is closed next, and its descriptor may be reused; no thread may still read from it.
             await asyncio.wait((ahead,))
 
 
-async def verified_ahead(
+async def verified_chunks(
     chunks: AsyncGenerator[bytes, None], digest: Digest, threads: DiskThreads, *, on_verified: Callable[[], None]
 ) -> AsyncGenerator[bytes, None]:
     """Yield the chunks of a whole blob while they are hashed in a thread.
@@ -238,21 +238,21 @@ async def verified_ahead(
     """
     running = hashlib.new(digest.algorithm)
     hashing: asyncio.Future[None] | None = None
-    held: bytes | None = None
-    async for piece in chunks:
+    previous: bytes | None = None
+    async for chunk in chunks:
         if hashing is not None:
             await settled(hashing)
-        hashing = threads.submit(running.update, piece)
-        if held is not None:
-            yield held
-        held = piece
+        hashing = threads.submit(running.update, chunk)
+        if previous is not None:
+            yield previous
+        previous = chunk
     if hashing is not None:
         await settled(hashing)
     if running.hexdigest() != digest.encoded:
         raise Corrupt(f"expected digest {digest}, stored content has {digest.algorithm}:{running.hexdigest()}")
     on_verified()
-    if held is not None:
-        yield held
+    if previous is not None:
+        yield previous
 
 
 def _read_cached(descriptor: int, size: int, offset: int) -> bytes | None:

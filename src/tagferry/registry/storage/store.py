@@ -28,7 +28,7 @@ from tagferry.registry.storage.layout import ALGORITHMS, Layout
 from tagferry.registry.storage.manifests import ManifestFiles
 from tagferry.registry.storage.quotas import Quotas
 from tagferry.registry.storage.repair import Repair
-from tagferry.registry.storage.spool import Spool, read_ahead, verified_ahead
+from tagferry.registry.storage.spool import Spool, read_ahead, verified_chunks
 from tagferry.registry.storage.threads import DiskFailed, DiskThreads, DiskUnavailable, ignoring_read_only
 from tagferry.registry.storage.uploads import Uploads
 
@@ -36,7 +36,7 @@ _log = SparseEvents(__name__)
 
 _LEFTOVER_SECONDS = 24 * 3600.0
 _LOCKS = 64
-_WHOLE_READS = 4
+_CONCURRENT_VERIFICATIONS = 4
 """Large blobs that are verified concurrently; the other threads stay available for short operations."""
 
 
@@ -83,8 +83,8 @@ class DiskStore:
             self._lock,
         )
         self._verifying: dict[Digest, asyncio.Task[None]] = {}
-        self._reading = asyncio.Semaphore(_WHOLE_READS)
-        self._walk = LatestResult(lambda: self._threads.run(self._list_existing))
+        self._verification_slots = asyncio.Semaphore(_CONCURRENT_VERIFICATIONS)
+        self._repositories = LatestResult(lambda: self._threads.run(self._list_existing))
         for directory in (self._layout.repositories, self._layout.pool, self._layout.temporary):
             # Reads from a read-only disk do not need these directories.
             with ignoring_read_only():
@@ -156,18 +156,18 @@ class DiskStore:
                 self._garbage.prune(repository)
 
         await self._threads.run(delete)
-        self.quotas.freed(repository)
+        self.quotas.record_deletion(repository)
 
     async def delete_repository(self, repository: RepositoryName) -> None:
         await self._threads.run(self._garbage.delete_repository, repository)
-        self.quotas.freed(repository)
+        self.quotas.record_deletion(repository)
 
     async def clear_organization(self, namespace: Namespace) -> list[RepositoryName]:
         """Delete the repositories without tags and their uploads; return the repositories that have tags."""
         held, ended = await self._threads.run(self._garbage.clear, namespace)
         for repository, identifier in ended:
             self.uploads.forget(repository, identifier)
-        self.quotas.freed()
+        self.quotas.record_deletion()
         return held
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
@@ -195,13 +195,13 @@ class DiskStore:
             opened = await self._threads.open(self._blobs.open, repository, digest)
         with contextlib.closing(opened):
             if opened.content is not None:
-                yield _piece(opened.content, offset, length)
+                yield _slice(opened.content, offset, length)
                 return
             chunks = read_ahead(opened.file, self._threads, offset=offset, length=length)
             given = chunks
             if not is_part and not opened.is_verified:
                 on_verified = partial(self._integrity.remember, opened.found)
-                given = verified_ahead(chunks, digest, self._threads, on_verified=on_verified)
+                given = verified_chunks(chunks, digest, self._threads, on_verified=on_verified)
             try:
                 yield given
             except (Corrupt, DiskFailed):
@@ -256,7 +256,7 @@ class DiskStore:
         return await self._threads.run(self._manifests.tags, repository, only)
 
     async def list_repositories(self) -> AsyncIterator[RepositoryName]:
-        for repository in await self._walk.result():
+        for repository in await self._repositories.result():
             yield repository
 
     async def list_referrers(
@@ -308,7 +308,7 @@ class DiskStore:
                 self._garbage.prune(repository)
 
         await self._threads.run(delete)
-        self.quotas.freed(repository)
+        self.quotas.record_deletion(repository)
 
     async def write_error(self) -> str | None:
         """Return why the disk cannot be written at present, as a message; None if it can."""
@@ -337,7 +337,7 @@ class DiskStore:
                 _log.warning("failed to collect the garbage of a repository", repository=repository, reason=str(error))
         freed += await self._sweep_pool(older_than)
         await self.remove_leftovers()
-        self.quotas.freed()
+        self.quotas.record_deletion()
         return freed
 
     async def _sweep_pool(self, older_than: float) -> int:
@@ -375,7 +375,7 @@ class DiskStore:
         task.result()
 
     async def _read_whole(self, repository: RepositoryName, digest: Digest) -> None:
-        async with self._reading:
+        async with self._verification_slots:
             await self._threads.run(self._blobs.find, repository, digest, thorough=True)
 
     def _commit(self, spool: Spool, repository: RepositoryName, digest: Digest) -> None:
@@ -396,7 +396,7 @@ class DiskStore:
             return False
 
 
-async def _piece(content: bytes, offset: int, length: int | None) -> AsyncGenerator[bytes, None]:
+async def _slice(content: bytes, offset: int, length: int | None) -> AsyncGenerator[bytes, None]:
     piece = content[offset : None if length is None else offset + length]
     if piece:
         yield piece

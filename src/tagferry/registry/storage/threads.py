@@ -76,7 +76,7 @@ class DiskThreads:
     def __init__(self, threads: int = 16, *, on_fault: Callable[[OSError], None] | None = None) -> None:
         self._on_fault = on_fault
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="registry-disk")
-        self._spare = max(1, threads // 4)
+        self._optional_slots = max(1, threads // 4)
 
     def submit(
         self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
@@ -99,11 +99,11 @@ class DiskThreads:
         self, work: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> asyncio.Future[_Result] | None:
         """Start optional work; return None if a quarter of the threads have optional work already."""
-        if not self._spare:
+        if not self._optional_slots:
             return None
         future = self.submit(work, *args, **kwargs)
-        self._spare -= 1
-        future.add_done_callback(self._give_back)
+        self._optional_slots -= 1
+        future.add_done_callback(self._release_slot)
         return future
 
     async def run(
@@ -128,8 +128,8 @@ class DiskThreads:
             opening.add_done_callback(_close)
             raise
 
-    def _give_back(self, _: asyncio.Future[Any]) -> None:
-        self._spare += 1
+    def _release_slot(self, _: asyncio.Future[Any]) -> None:
+        self._optional_slots += 1
 
     def close(self) -> None:
         """Wait for running work, and end the threads."""

@@ -44,11 +44,11 @@ class Uploads:
             self._free_space.require(0)
             make_file(path)
 
-        await self._quotas.begin(repository, identifier)
+        await self._quotas.start_upload(repository, identifier)
         try:
             await self._threads.run(begin)
         except BaseException as error:
-            self._quotas.ended(repository, identifier)
+            self._quotas.end_upload(repository, identifier)
             if isinstance(error, FileNotFoundError):
                 raise Unavailable("failed to start the upload; try again") from None
             raise
@@ -126,23 +126,23 @@ class Uploads:
             try:
                 await spool.verify(digest)
                 await self._threads.run(self._commit, spool, repository, digest)
-                self._quotas.stored(repository, size)
+                self._quotas.add_stored(repository, size)
             except FileNotFoundError:
                 # Another request cancelled the upload.
                 raise NotFound("upload", identifier) from None
             finally:
-                await self._drop(repository, identifier, spool)
+                await self._delete(repository, identifier, spool)
 
     async def cancel(self, repository: RepositoryName, identifier: str) -> None:
         """Delete an upload; raises NotFound."""
         spool = self._spool(repository, identifier)
         await self._received(repository, identifier, spool)
-        await self._drop(repository, identifier, spool)
+        await self._delete(repository, identifier, spool)
 
     def forget(self, repository: RepositoryName, identifier: str) -> None:
         """Discard the state of an upload whose file no longer exists."""
         self._spools.pop((repository, identifier), None)
-        self._quotas.ended(repository, identifier)
+        self._quotas.end_upload(repository, identifier)
 
     async def _append(
         self,
@@ -155,7 +155,7 @@ class Uploads:
         announced: int | None,
     ) -> int:
         try:
-            before, refusal = await self._threads.run(self._look, spool, announced or 0)
+            before, refusal = await self._threads.run(self._check_announced, spool, announced or 0)
         except FileNotFoundError:
             self.forget(repository, identifier)
             raise NotFound("upload", identifier) from None
@@ -166,15 +166,15 @@ class Uploads:
         if announced:
             await self._quotas.require(repository, announced)
         try:
-            after = await spool.extend(await self._quotas.metered(repository, identifier, chunks))
+            after = await spool.extend(await self._quotas.meter(repository, identifier, chunks))
         except FileNotFoundError:
             raise NotFound("upload", identifier) from None
         if length is not None and after - before != length:
-            await spool.cut(before)
+            await spool.truncate(before)
             raise SizeMismatch("Content-Range", f"must cover the body's {after - before} bytes", length)
         return after
 
-    def _look(self, spool: Spool, announced: int) -> tuple[int, DiskFull | None]:
+    def _check_announced(self, spool: Spool, announced: int) -> tuple[int, DiskFull | None]:
         """Return the bytes received so far, and the error if the announced bytes do not fit; blocks."""
         size = spool.path.stat().st_size
         if announced:
@@ -229,9 +229,9 @@ class Uploads:
             yield
         except (DiskUnavailable, QuotaExceeded):
             with suppress(DiskUnavailable):
-                await self._drop(repository, identifier, spool)
+                await self._delete(repository, identifier, spool)
             raise
 
-    async def _drop(self, repository: RepositoryName, identifier: str, spool: Spool) -> None:
+    async def _delete(self, repository: RepositoryName, identifier: str, spool: Spool) -> None:
         self.forget(repository, identifier)
         await self._threads.run(spool.path.unlink, missing_ok=True)

@@ -1,7 +1,7 @@
-"""The vocabulary: every name that crosses tagferry's border, parsed once and typed from then on.
+"""The types of names, parsed once at the edge of the program.
 
-Each type is a `str` that can only hold what its grammar allows: `Namespace("a..b")` raises `InvalidName`, which
-names the field, the rule that was broken and the value.
+Each type is a `str` whose value conforms to its grammar: `Namespace("a..b")` raises `InvalidName`, which names the
+field, the violated rule and the value.
 
 Sources: organization and repository by the SWR page "Manually Synchronizing Images", table 2; tag, digest and
 the registry's `<name>` by the OCI distribution-spec 1.1, "Pulling manifests", and the image-spec's "Digests".
@@ -46,15 +46,15 @@ class Repository(str):
 
     @classmethod
     def from_path(cls, segment: str) -> Self:
-        """Read a decoded URL path parameter, in which a slash is sent as a dollar sign."""
+        """Parse a decoded URL path parameter, in which a dollar sign stands for a slash."""
         return cls(segment.replace("$", "/"))
 
 
 class RepositoryName(str):
-    """A repository as a registry addresses it: the distribution-spec's `<name>`, organization first.
+    """The full name of a repository in a registry: the distribution-spec's `<name>`, organization first.
 
-    The grammar is the distribution-spec's, which is wider than SWR's: repositories of other registries are read
-    under the names that they have. `namespace` and `repository` narrow it where SWR's rules apply.
+    The grammar is the distribution-spec's, which is wider than SWR's, because other registries have such names.
+    `namespace` and `repository` apply SWR's rules.
     """
 
     __slots__ = ()
@@ -74,17 +74,17 @@ class RepositoryName(str):
 
     @classmethod
     def from_path(cls, namespace: str, repository: str) -> Self:
-        """The name as the management API's paths have it; raises InvalidName for either part."""
+        """Parse the name in a path of the management API; raises InvalidName for either part."""
         return cls.of(Namespace(namespace), Repository.from_path(repository))
 
     @property
     def namespace(self) -> Namespace:
-        """The organization that owns this repository; raises InvalidName where SWR's rules do not allow it."""
+        """The organization that owns this repository; raises InvalidName if it violates SWR's rules."""
         return Namespace(self.partition("/")[0])
 
     @property
     def repository(self) -> Repository:
-        """The name inside the organization; raises InvalidName where there is none or SWR does not allow it."""
+        """The name inside the organization; raises InvalidName if it is absent or violates SWR's rules."""
         return Repository(self.partition("/")[2])
 
 
@@ -105,7 +105,7 @@ class Tag(str):
 
 
 class Digest(str):
-    """A content digest, `algorithm:encoded`, of an algorithm that can be verified here: sha256 or sha512."""
+    """A content digest, `algorithm:encoded`, of a supported algorithm: sha256 or sha512."""
 
     __slots__ = ()
 
@@ -137,16 +137,16 @@ class Digest(str):
 
 
 Reference = Tag | Digest
-"""What names a manifest inside its repository."""
+"""The tag or digest of a manifest."""
 
 
 def parse_reference(value: str) -> Reference:
-    """Read the distribution-spec's `<reference>`: a digest if it holds a colon, else a tag."""
+    """Parse the distribution-spec's `<reference>`: a digest if it contains a colon, else a tag."""
     return Digest(value) if ":" in value else Tag(value)
 
 
 class RegionId(str):
-    """A region's id, as `cn-north-4`: 1 to 64 lowercase letters and digits, with single hyphens between."""
+    """A region's id, such as `cn-north-4`: 1 to 64 lowercase letters and digits, with single hyphens between."""
 
     __slots__ = ()
 
@@ -160,7 +160,7 @@ class RegionId(str):
 
 
 def _check_separated(value: str, *, field: str, longest: int, separators: str) -> None:
-    """Apply the rules that organizations and repositories share, one by one so that the refusal can name it."""
+    """Apply the rules that organizations and repositories share, one by one, so that an error names the rule."""
     if not 1 <= len(value) <= longest:
         raise InvalidName(field, f"must be 1 to {longest} characters long", value)
     listed = ", ".join(f"'{separator}'" for separator in separators)

@@ -105,8 +105,8 @@ async def test_one_question_reads_up_to_a_bound_and_the_next_one_goes_on(
 ):
     await filled(store)
     monkeypatch.setattr(bounds, bound, value)
-    monkeypatch.setattr("tagferry.catalog.contents._NEAR_AT_ONCE", 1)
-    monkeypatch.setattr("tagferry.catalog.contents._FAR_AT_ONCE", 1)
+    monkeypatch.setattr("tagferry.catalog.contents._LOW_LATENCY_READS", 1)
+    monkeypatch.setattr("tagferry.catalog.contents._HIGH_LATENCY_READS", 1)
     records = await store.describe_tags(APP)
 
     first = await describe_tags(store, APP, records)

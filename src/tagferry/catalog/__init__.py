@@ -1,4 +1,4 @@
-"""What a store holds, told as people ask for it: repositories with sizes, tags with digests and dates."""
+"""Lists of a store's content: repositories with sizes, tags with digests and dates."""
 
 import contextlib
 import secrets
@@ -15,7 +15,7 @@ from tagferry.oci.images import ImageStore, TagRecord, tag_changed
 from tagferry.oci.referrer_tags import cosign_kind, cosign_tags
 
 _AT_ONCE = 8
-_NAMED = 5
+_NAMES_IN_ERROR = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,10 @@ class TagDetails:
     """A tag and its image.
 
     Attributes:
-        digest: what it points to.
-        image: None where that cannot be read.
-        written: when the tag was written, where the store knows.
-        text: the manifest, where it was asked for and is to be had.
+        digest: the digest that it points to.
+        image: the image; None if it cannot be read.
+        written: when the tag was written; None if the store does not know.
+        text: the manifest, if it was requested and can be read; otherwise empty.
     """
 
     tag: Tag
@@ -37,22 +37,22 @@ class TagDetails:
 
     @property
     def size(self) -> int:
-        """Bytes of every distinct blob of the image, over all its platforms, as far as they are known."""
+        """Bytes of all distinct blobs of the image, over all its platforms, as far as they are known."""
         return self.image.size if self.image else 0
 
     @property
     def built(self) -> datetime | None:
-        """When the image was built, by its config or the manifest's annotation, as far as that can be believed."""
+        """When the image was built, by its config or the manifest's annotation; None if unknown or not plausible."""
         return self.image.built if self.image else None
 
     @property
     def created(self) -> datetime | None:
-        """When it was built, or else written; None where neither is known."""
+        """When it was built, or else written; None if neither is known."""
         return self.built or self.written
 
     @property
     def updated(self) -> datetime | None:
-        """When it was written, or else built; None where neither is known."""
+        """When it was written, or else built; None if neither is known."""
         return self.written or self.built
 
 
@@ -61,9 +61,9 @@ class RepositoryDetails:
     """A repository with all its tags.
 
     Attributes:
-        size: bytes of every distinct blob.
-        created: the first date of any of its images, where one is known.
-        updated: when the last tag was written or, where that is not known, built.
+        size: bytes of all distinct blobs.
+        created: the earliest date of its images, if one is known.
+        updated: when the last tag was written or, if that is unknown, built.
     """
 
     name: RepositoryName
@@ -75,13 +75,13 @@ class RepositoryDetails:
 
 @dataclass(frozen=True, slots=True)
 class Referrer:
-    """A signature, or whatever else is attached to a manifest.
+    """A signature or another referrer of a manifest.
 
     Attributes:
-        subject: the manifest that it is attached to.
-        kind: its artifact type, or `signature.cosign` and the like for what is found under one of cosign's tags.
-        tag: that tag.
-        updated: when that was written, where the store knows.
+        subject: the manifest that it refers to.
+        kind: its artifact type; `signature.cosign` and the like for artifacts under cosign's tags.
+        tag: the cosign tag.
+        updated: when that tag was written; None if the store does not know.
     """
 
     subject: Digest
@@ -93,7 +93,7 @@ class Referrer:
 
 @dataclass(frozen=True, slots=True)
 class ReferrerDetails:
-    """An attachment as far as it had to be read for that; the dates are as a tag's."""
+    """A referrer with its size, and dates like those of a tag."""
 
     referrer: Referrer
     size: int
@@ -102,7 +102,7 @@ class ReferrerDetails:
 
 
 async def list_repositories(store: ImageStore, namespaces: Collection[Namespace] | None) -> list[RepositoryName]:
-    """The store's repositories in these organizations, or in all, in lexical order.
+    """Return the store's repositories in these organizations, or in all, in lexical order.
 
     Raises:
         Unsupported: the store does not list its repositories.
@@ -116,7 +116,7 @@ async def list_repositories(store: ImageStore, namespaces: Collection[Namespace]
 
 
 async def has_tags(store: ImageStore, name: RepositoryName) -> bool:
-    """Whether a repository has a tag; a registry may go on naming one whose images were deleted."""
+    """Return whether a repository has a tag; a registry may still list one whose images were deleted."""
     try:
         async for _ in store.list_tags(name):
             return True
@@ -128,12 +128,12 @@ async def has_tags(store: ImageStore, name: RepositoryName) -> bool:
 async def describe_repository(
     store: ImageStore, name: RepositoryName, reader: BoundedReader | None = None
 ) -> RepositoryDetails:
-    """A repository's tags, size and dates; raises NotFound where it has no tag, even if the registry still names it.
+    """Return a repository's tags, size and dates; raises NotFound if it has no tag, even if the registry lists it.
 
-    A tag that is damaged is left out.
+    Damaged tags are left out.
 
     Args:
-        store: where the repository is.
+        store: the store.
         name: the repository.
         reader: limits the reads for a list of repositories.
     """
@@ -157,7 +157,7 @@ async def describe_repository(
 
 
 async def describe_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> TagDetails:
-    """One tag with its manifest; raises NotFound of the kind `tag` or `repository`."""
+    """Return a tag with its manifest; raises NotFound of the kind `tag` or `repository`."""
     reader = BoundedReader(store, with_texts=True)
     details = await describe_tags(store, name, await store.describe_tags(name, only=[tag]), reader=reader)
     if details:
@@ -166,7 +166,7 @@ async def describe_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> Tag
 
 
 async def find_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> Digest:
-    """What a tag points to; raises NotFound of the kind `tag` or `repository`."""
+    """Return the digest that a tag points to; raises NotFound of the kind `tag` or `repository`."""
     found = await store.head_manifest(name, tag, confirm_missing=True)
     if found is None:
         raise await _missing(store, name, tag)
@@ -174,12 +174,12 @@ async def find_tag(store: ImageStore, name: RepositoryName, tag: Tag) -> Digest:
 
 
 async def _missing(store: ImageStore, name: RepositoryName, tag: Tag) -> NotFound:
-    """The error of a tag that is not there, which is about its repository where that has no tag at all."""
+    """Return the error for a missing tag, or for its repository if that has no tag at all."""
     return NotFound("tag", f"{name}:{tag}") if await has_tags(store, name) else NotFound("repository", name)
 
 
 async def list_referrers(store: ImageStore, name: RepositoryName, subject: Digest) -> list[Referrer]:
-    """What is attached to a manifest itself, by digest: referrers, and what cosign has put under its own tags."""
+    """Return the direct referrers of a manifest and its cosign artifacts, by digest."""
     records = await store.describe_tags(name, only=cosign_tags(subject))
     tagged = [
         Referrer(subject, record.digest, f"{cosign_kind(record.tag)}.cosign", record.tag, record.updated)
@@ -196,7 +196,7 @@ async def list_referrers(store: ImageStore, name: RepositoryName, subject: Diges
 async def describe_referrer(
     store: ImageStore, name: RepositoryName, referrer: Referrer, reader: BoundedReader | None = None
 ) -> ReferrerDetails | None:
-    """An attachment with its size and dates as far as it can be read; None where it has vanished."""
+    """Return a referrer with its size and dates, as far as it can be read; None if it no longer exists."""
     try:
         image = await (reader or BoundedReader(store)).image(name, referrer.digest)
     except (NotFound, Unsupported):
@@ -211,7 +211,7 @@ async def describe_referrer(
 
 
 async def list_subject_tags(store: ImageStore, name: RepositoryName, tag: Tag) -> list[Tag]:
-    """The tags of what a signature or the like is attached to, in lexical order; raises NotFound for its own tag."""
+    """Return the tags of a referrer's subject in lexical order; raises NotFound if that tag does not exist."""
     manifest = await store.get_manifest(name, tag)
     subject = manifest.subject.digest if manifest.subject else None
     records = await store.describe_tags(name)
@@ -227,25 +227,24 @@ async def delete_tag(
     deleting: Collection[TagRecord] = (),
     listed: dict[Digest, frozenset[Digest]] | None = None,
 ) -> list[Tag]:
-    """Delete a tag, and where the registry deletes no tag alone, its manifest, if nothing else leads to that.
+    """Delete a tag; if the registry cannot delete single tags, delete its manifest, unless other tags reference it.
 
     Args:
-        store: where the repository is.
+        store: the store.
         name: the repository.
         tag: the tag.
         seen: as in `ImageStore.delete_manifest`.
-        deleting: tags that are to be deleted too, so that they may go along with their manifest as long as they are so.
-        listed: filled with what manifests list, where given, so that none is read again for the next tag.
+        deleting: tags to be deleted too, which may be deleted with the manifest if they are unchanged.
+        listed: if given, filled with the entries of indexes, so that they are read once for several tags.
 
     Returns:
-        The tags that were deleted: this one, and those that went along.
+        The tags that were deleted: this one, and those deleted with the manifest.
 
     Raises:
         NotFound: of the kind `tag` or `repository`.
-        Conflict: other tags lead to the same manifest, and the registry would delete it under them; or the tag is not
-            as it was seen.
+        Conflict: other tags reference the same manifest, and the registry would delete it; or the tag has changed.
         NotDeleted: the registry still has it.
-        Unsupported: the registry does not delete.
+        Unsupported: the registry does not support deletion.
     """
     is_accepted = False
     try:
@@ -257,21 +256,21 @@ async def delete_tag(
         return [tag]
     digest = next((record.digest for record in records if record.tag == tag), None)
     if digest is None and is_accepted:
-        # It went while the tags were looked at.
+        # The deletion took effect while the tags were listed.
         return [tag]
     if digest is None:
         raise NotFound("tag", f"{name}:{tag}") if records else NotFound("repository", name)
     if seen is not None and digest != seen.digest:
         raise tag_changed(name, tag)
-    along = {one.tag for one in deleting if one.digest == digest} | {tag}
+    together = {one.tag for one in deleting if one.digest == digest} | {tag}
     same = [record.tag for record in records if record.digest == digest]
-    others = [record for record in records if record.digest != digest or record.tag not in along]
+    others = [record for record in records if record.digest != digest or record.tag not in together]
     known = {} if listed is None else listed
-    if leading := [other.tag for other in others if await _leads_to(store, name, other.digest, digest, known)]:
+    if referencing := [other.tag for other in others if await _references(store, name, other.digest, digest, known)]:
         raise Conflict(
             "tag",
-            f"registry {store.name} cannot delete {name}:{tag} alone, and {', '.join(leading[:_NAMED])} "
-            "would lose its image; delete it together with its repository, or point the other tags elsewhere first",
+            f"registry {store.name} cannot delete {name}:{tag} alone, and {', '.join(referencing[:_NAMES_IN_ERROR])} "
+            "would lose its image; delete the whole repository, or point the other tags to other images first",
         )
     await store.delete_manifest(name, digest)
 
@@ -284,12 +283,12 @@ async def delete_tag(
 
 
 async def require_deletion(store: ImageStore, name: RepositoryName) -> None:
-    """Ask a registry to delete what is not there, to learn whether it deletes; raises Unsupported where it does not."""
+    """Check that a registry supports deletion, by deleting a nonexistent manifest; raises Unsupported if not."""
     with contextlib.suppress(NotFound):
         await store.delete_manifest(name, Digest.of(secrets.token_bytes(32)))
 
 
-async def _leads_to(
+async def _references(
     store: ImageStore, name: RepositoryName, root: Digest, digest: Digest, listed: dict[Digest, frozenset[Digest]]
 ) -> bool:
     if root == digest:
@@ -309,24 +308,24 @@ async def describe_tags(
     *,
     reader: BoundedReader | None = None,
 ) -> list[TagDetails]:
-    """Describe these tags; one that vanishes meanwhile, or is of a type that is not understood, is left out.
+    """Describe these tags; leave out those deleted meanwhile, or with unsupported manifests.
 
     Args:
-        store: where the repository is.
+        store: the store.
         name: the repository.
         records: the tags.
         reader: limits the reads; by default these tags have limits of their own.
     """
-    asked = reader or BoundedReader(store)
+    reads = reader or BoundedReader(store)
 
     async def one(record: TagRecord) -> TagDetails | None:
         try:
-            image = await asked.image(name, record.digest)
+            image = await reads.image(name, record.digest)
         except (NotFound, Unsupported):
             return None
-        text = await asked.text(name, record.digest)
+        text = await reads.text(name, record.digest)
         return TagDetails(record.tag, record.digest, image, record.updated, text)
 
     found = await bounded_gather(records, one, limit=_AT_ONCE)
-    asked.settle()
+    reads.raise_if_all_failed()
     return [details for details in found if details is not None]

@@ -1,8 +1,8 @@
 """The sizes, dates and manifests of images in lists, read within limits and cached by digest.
 
-Any reader may request a list, and its images come from any user who may push. So one request reads a bounded number of
+Any reader may request a list, and any user who may push provides its images. So one request reads a bounded number of
 manifests and bytes, and counts a bounded part of one image. An image that cannot be read, or not within the limits, is
-listed with what else is known of it.
+listed with its remaining fields.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from tagferry.oci.images import ImageStore
 from tagferry.oci.model import Descriptor, Manifest
 from tagferry.oci.strict_json import has_too_many_values
 
-_NEAR_AT_ONCE = 4
-_FAR_AT_ONCE = 8
-"""Manifests that the lists of one store read at once; each may take many times its size in memory."""
+_LOW_LATENCY_READS = 4
+_HIGH_LATENCY_READS = 8
+"""Manifests that all lists of one store read at once; each may take many times its size in memory."""
 _FAILURES = 3
-"""Failed reads of manifests after which the request for a list fails."""
+"""Failed reads after which the request for a list fails."""
 _CREATED = "org.opencontainers.image.created"
 _UNREADABLE = (Invalid, Corrupt, Unsupported, OSError)
 
@@ -38,13 +38,13 @@ log = SparseEvents(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image in a list, or any other artifact that a manifest or an index describes.
+    """An image in a list, or another artifact.
 
     Attributes:
-        config: of an image manifest.
-        blobs: every distinct blob with its bytes, over all platforms.
-        built: when it was built, as far as that can be believed.
-        is_attached: whether it refers to a subject.
+        config: the config of an image manifest.
+        blobs: the sizes of all distinct blobs, over all platforms.
+        built: when it was built; None if unknown or not plausible.
+        is_referrer: whether it refers to a subject.
     """
 
     digest: Digest
@@ -111,7 +111,7 @@ class _Cache:
         return found if isinstance(found, _Facts) else None
 
     def date(self, key: _Key) -> tuple[datetime | None] | None:
-        """A config's date in a tuple, None where it was not read yet."""
+        """Return a config's date in a tuple; None if it has not been read."""
         if key not in self._kept:
             return None
         found = self._kept[key]
@@ -137,13 +137,13 @@ class BoundedReader:
 
     Args:
         store: the store.
-        with_texts: whether manifests are to be shown themselves.
+        with_texts: whether to return the manifests themselves.
     """
 
     def __init__(self, store: ImageStore, *, with_texts: bool = False) -> None:
         self.store = store
         if store not in _cache:
-            _cache[store] = _Cache(at_once=_FAR_AT_ONCE if store.high_latency else _NEAR_AT_ONCE)
+            _cache[store] = _Cache(at_once=_HIGH_LATENCY_READS if store.high_latency else _LOW_LATENCY_READS)
         self._cache = _cache[store]
         self._manifests = bounds.QUESTION_MANIFESTS
         self._bytes = bounds.QUESTION_BYTES
@@ -154,7 +154,7 @@ class BoundedReader:
         self._text_bytes = bounds.LISTED_TEXT_BYTES if with_texts else 0
 
     def count_tags(self, tags: int) -> bool:
-        """Count so many tags whose pointers were read; False once there were too many for one question."""
+        """Count tags whose digests were read; return False once there are too many for one request."""
         self._tags -= tags
         if self._tags < 0:
             self._reached("QUESTION_TAGS")
@@ -165,13 +165,13 @@ class BoundedReader:
 
         Raises:
             NotFound, Unsupported: as `ImageStore.get_manifest`.
-            TagferryError: the registry fails more than now and then.
+            TagferryError: the registry failed too often.
         """
         try:
             root = await self._facts(name, digest)
             if root is None:
                 return None
-            parts, absent = await self._below(name, digest, root)
+            parts, unreadable = await self._below(name, digest, root)
         except (NotFound, Unsupported):
             raise
         except (TagferryError, OSError) as error:
@@ -180,7 +180,7 @@ class BoundedReader:
         config = next((one.config for one in parts.values() if one.config), None)
         built = await self._built(name, config) if config else None
         blobs = {blob: size for one in parts.values() for blob, size in one.blobs}
-        blobs |= {one.digest: one.size for one in absent if not one.is_known}
+        blobs |= {one.digest: one.size for one in unreadable if not one.is_known}
         return Image(
             digest=digest,
             is_index=root.is_index,
@@ -191,9 +191,9 @@ class BoundedReader:
         )
 
     async def manifests(self, name: RepositoryName, digest: Digest) -> frozenset[Digest] | None:
-        """A manifest and everything that it lists, at any depth; None if that exceeds the limits.
+        """Return the digests of a manifest and all manifests below it; None if that exceeds the limits.
 
-        What cannot be read lists nothing.
+        An unreadable manifest counts as listing nothing.
         """
         root = await self._child(name, _Child(digest, 0, is_known=True))
         if root is None:
@@ -203,7 +203,7 @@ class BoundedReader:
         return None if self._is_cut else frozenset({digest, *listed})
 
     async def text(self, name: RepositoryName, digest: Digest) -> str:
-        """A manifest as it was pushed; nothing where it cannot be read, or where enough of them are shown already."""
+        """Return a manifest as it was pushed; empty if it cannot be read, or if the limit is reached."""
         if self._text_bytes <= 0:
             return ""
         try:
@@ -217,20 +217,20 @@ class BoundedReader:
             return ""
         return manifest.raw.decode("utf-8", "replace")
 
-    def settle(self) -> None:
-        """Raise what the registry failed with, where it gave nothing at all."""
+    def raise_if_all_failed(self) -> None:
+        """Raise the first error if no manifest was read at all."""
         if self._failures and not self._has_succeeded:
             raise self._failures[0]
 
     async def _facts(self, name: RepositoryName, digest: Digest) -> _Facts | None:
-        """A manifest; None if this request has reached its limit."""
+        """Return the facts of a manifest; None if this request has reached its limit."""
         key = (self.store.identity, name, digest)
         if known := self._cache.facts(key):
             self._has_succeeded = True
             return known
         facts = await self._cache.reads.run(key, lambda: self._read(key))
         if facts is None and self._manifests > 0 and self._bytes > 0:
-            # It was another request that had reached its limit.
+            # The shared read belonged to another request, which had reached its limit.
             facts = await self._read(key)
         self._has_succeeded |= facts is not None
         return facts
@@ -250,9 +250,9 @@ class BoundedReader:
     async def _below(
         self, name: RepositoryName, digest: Digest, root: _Facts
     ) -> tuple[dict[Digest, _Facts], list[_Child]]:
-        """An image's manifests over all its levels, and those of its children that cannot be read."""
+        """Return an image's manifests over all its levels, and its children that cannot be read."""
         found: dict[Digest, _Facts] = {digest: root}
-        absent: list[_Child] = []
+        unreadable: list[_Child] = []
         level = [root]
         left = bounds.LISTED_IMAGE_DESCRIPTORS - root.weight
         for _ in range(bounds.INDEX_DEPTH):
@@ -261,24 +261,24 @@ class BoundedReader:
             for child in children.values():
                 if left < 0 or len(found) >= bounds.IMAGE_MANIFESTS:
                     self._reached("LISTED_IMAGE_DESCRIPTORS" if left < 0 else "IMAGE_MANIFESTS")
-                    return found, absent
+                    return found, unreadable
                 facts = await self._child(name, child)
                 if facts is None:
-                    absent.append(child)
+                    unreadable.append(child)
                     continue
                 found[child.digest] = facts
                 level.append(facts)
                 left -= facts.weight
             if not level:
-                return found, absent
+                return found, unreadable
         self._reached("INDEX_DEPTH")
-        return found, absent
+        return found, unreadable
 
     async def _child(self, name: RepositoryName, child: _Child) -> _Facts | None:
         try:
             return await self._facts(name, child.digest)
         except (NotFound, *_UNREADABLE):
-            # What is no manifest by its type may be a blob, of which some stores say so in other ways.
+            # A child without a manifest type may be a blob, for which stores raise various errors.
             return None
 
     async def _built(self, name: RepositoryName, config: Descriptor) -> datetime | None:
@@ -312,7 +312,7 @@ class BoundedReader:
         log.warning("list.incomplete", store=self.store.name, bound=bound)
 
     def _tolerate(self, name: RepositoryName, digest: Digest, error: TagferryError | OSError) -> None:
-        """List an item without its manifest; raises the error if it does not concern this item alone."""
+        """Log an unreadable item, which is listed without its manifest; raise errors that do not concern it alone."""
         if isinstance(error, _UNREADABLE):
             where = f"{name}@{digest}"
             log.warning("list.manifest.unreadable", store=self.store.name, manifest=where, reason=str(error))
@@ -337,5 +337,5 @@ def _created(raw: bytes) -> datetime | None:
 
 
 def distinct_blobs(images: Iterable[Image | None]) -> dict[Digest, int]:
-    """The distinct blobs of images with their bytes."""
+    """Return the distinct blobs of images with their sizes."""
     return {digest: size for image in images if image is not None for digest, size in image.blobs.items()}

@@ -1,4 +1,4 @@
-"""BuildKit's attestations: manifests beside the images of an index that document how each was built.
+"""BuildKit's attestations: manifests in an index that document how each of its images was built.
 
 Source: BuildKit, docs/attestations/attestation-storage.md.
 """
@@ -12,10 +12,10 @@ _SUBJECT = "vnd.docker.reference.digest"
 
 
 def attestation_subject(child: Descriptor) -> str | None:
-    """Return the digest that this attestation, listed by an index, is about; None for what is no attestation."""
+    """Return the subject's digest of an attestation listed by an index; None if this is no attestation."""
     return child.annotations.get(_SUBJECT) if child.platform == UNKNOWN_PLATFORM else None
 
 
 def is_listed_as_attestation(child: Descriptor) -> bool:
-    """Return whether an index lists this as an attestation, even if it does not name what it is about."""
+    """Return whether an index lists this as an attestation, even without a subject."""
     return child.annotations.get(_TYPE) == "attestation-manifest" or attestation_subject(child) is not None

@@ -1,31 +1,30 @@
-"""The dates that images and files carry, as far as they can be believed.
+"""The dates of images and files, if they are plausible.
 
-Builders write whatever they like where an image's config has its date: nothing, Go's zero time (cosign), a fixed date
-for builds that give the same bytes again, or text that is no date. All of these mean that the date is unknown, which is
-None everywhere: an unknown date is neither an old nor a new one.
+The date in an image's config may be absent, Go's zero time (cosign), a fixed date of reproducible builds, or invalid
+text. All of these mean that the date is unknown, which is None: an unknown date is neither old nor new.
 """
 
 import re
 from datetime import UTC, datetime, timedelta
 
 _PLACEHOLDERS_BEFORE = datetime(1981, 1, 1, tzinfo=UTC)
-"""Builders that want the same bytes again give their images a fixed date, of 1970 or 1980."""
+"""Reproducible builds give their images a fixed date, of 1970 or 1980."""
 _CLOCKS_DIFFER_BY = timedelta(days=1)
 _LONGEST = 64
-# RFC 3339, section 5.6, without regard to case; a blank between date and time (its note) and a missing zone are taken.
+# RFC 3339, section 5.6, ignoring case; a space between date and time (its note) and a missing zone are accepted.
 _DATE_TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])([01]\d|2[0-3]):?([0-5]\d))?", re.ASCII
 )
 
 
 def parse_date(value: object) -> datetime | None:
-    """Return the moment that a JSON value means, in UTC, or None if it is unknown.
+    """Return the date in a JSON value, in UTC, or None if it is unknown.
 
-    Fractions of a second are cut to microseconds, and a leap second is the first one of the next minute. A date without
-    a zone is in UTC.
+    Fractions of a second are truncated to microseconds, and a leap second is the first second of the next minute. A
+    date without a zone is in UTC.
 
     Args:
-        value: an RFC 3339 text; anything else is unknown.
+        value: an RFC 3339 string; anything else is unknown.
     """
     if not isinstance(value, str) or len(value) > _LONGEST or not (match := _DATE_TIME.fullmatch(value.strip())):
         return None
@@ -40,7 +39,7 @@ def parse_date(value: object) -> datetime | None:
 
 
 def date_from_timestamp(seconds: float) -> datetime | None:
-    """Return the moment so many seconds after 1970 began, or None where it cannot be believed."""
+    """Return the date of a Unix timestamp, or None if it is not plausible."""
     try:
         return plausible(datetime.fromtimestamp(seconds, UTC))
     except (ValueError, OverflowError, OSError):
@@ -48,7 +47,7 @@ def date_from_timestamp(seconds: float) -> datetime | None:
 
 
 def plausible(moment: datetime) -> datetime | None:
-    """Return a moment unless it lies before the first image, or in the future by more than clocks differ."""
+    """Return a date unless it precedes container images, or is in the future by more than clocks differ."""
     latest = datetime.now(UTC) + _CLOCKS_DIFFER_BY
     return moment if _PLACEHOLDERS_BEFORE <= moment <= latest else None
 
@@ -56,5 +55,5 @@ def plausible(moment: datetime) -> datetime | None:
 def _second(text: str) -> int:
     second = int(text)
     if second > 60:
-        raise ValueError(f"{second} is no second")
+        raise ValueError(f"{second} is not a valid second")
     return second

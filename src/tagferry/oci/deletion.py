@@ -1,4 +1,4 @@
-"""Deletions that a store accepted and did not do."""
+"""Deletions that a store accepted and did not carry out."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,41 +10,41 @@ from tagferry.names import Digest, Reference, RepositoryName
 Item = TypeVar("Item")
 
 _PAUSES = (0.2, 0.5, 1.0, 2.0)
-"""Seconds before each further look for what was deleted."""
-_NAMED = 5
+"""Seconds before each further check of the deleted content."""
+_NAMES_IN_ERROR = 5
 
 
 async def wait_until_deleted(
-    look: Callable[[], Awaitable[list[Item]]], *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    remaining: Callable[[], Awaitable[list[Item]]], *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 ) -> list[Item]:
-    """Return what is still there some seconds after its deletion, for a store that deletes a moment later.
+    """Return the items that still exist some seconds after their deletion, for stores that delete asynchronously.
 
     Args:
-        look: looks for what is still there.
-        sleep: waits for seconds.
+        remaining: returns the items that still exist.
+        sleep: waits a number of seconds.
     """
-    left = await look()
+    left = await remaining()
     for pause in _PAUSES:
         if not left:
             break
         await sleep(pause)
-        left = await look()
+        left = await remaining()
     return left
 
 
 def not_deleted(store: str, repository: RepositoryName, left: Sequence[Reference], why: str) -> NotDeleted:
-    """The error of a store that still has something that it was asked to delete.
+    """Return the error for a store that still has content whose deletion it accepted.
 
     Args:
-        store: its name.
-        repository: where that is.
-        left: the tags and digests.
-        why: what it answered.
+        store: the store's name.
+        repository: the repository.
+        left: the tags and digests that still exist.
+        why: the store's answer.
     """
     them = "it" if len(left) == 1 else "them"
     names = sorted(left, key=lambda one: (isinstance(one, Digest), one))
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    more = f" and {len(names) - _NAMES_IN_ERROR} more" if len(names) > _NAMES_IN_ERROR else ""
     return NotDeleted(
-        f"registry {store} still has {', '.join(names[:_NAMED])}{more} of {repository}: {why}; "
+        f"registry {store} still has {', '.join(names[:_NAMES_IN_ERROR])}{more} of {repository}: {why}; "
         f"try again later, or delete {them} at the registry itself"
     )

@@ -1,6 +1,6 @@
-"""The contract of whatever keeps images: a registry over HTTP, a directory on disk, memory.
+"""The contract of image stores: a registry over HTTP, a directory on disk, memory.
 
-One suite, `tests/contract/`, holds every implementation to it.
+One suite, `tests/contract/`, tests every implementation.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection
@@ -15,28 +15,28 @@ from tagferry.oci.model import Descriptor, Manifest
 
 
 class BlobOutcome(Enum):
-    """How a blob came to be in a repository."""
+    """The method by which a repository obtained a blob."""
 
     PRESENT = "present"
-    """It stood there already."""
+    """The repository already held it."""
     MOUNTED = "mounted"
-    """The store took it from another of its repositories, without moving bytes."""
+    """The store mounted it from another of its repositories, without a transfer."""
     UPLOADED = "uploaded"
-    """Its bytes were sent."""
+    """It was uploaded."""
 
 
 OpenBlob = Callable[[int], AbstractAsyncContextManager[AsyncIterator[bytes]]]
-"""Opens a blob's content from an offset in bytes on; called only by a store that needs the bytes.
+"""Opens a blob's content from an offset in bytes; called only by a store that needs the bytes.
 
-What it gives may be `Spliceable`.
+The iterator may be `Spliceable`.
 """
 
 
 class TagRecord(NamedTuple):
-    """A tag and what it points to.
+    """A tag and the digest that it points to.
 
     Attributes:
-        updated: when the tag was last written, where the store knows.
+        updated: when the tag was last written; None if the store does not know.
     """
 
     tag: Tag
@@ -45,27 +45,27 @@ class TagRecord(NamedTuple):
 
 
 class ImageStore(Protocol):
-    """Where repositories with their tags, manifests and blobs live.
+    """A store of repositories with their tags, manifests and blobs.
 
-    Every method may raise `Unavailable` (try again later) and `Refused` (the store does not let tagferry do it).
-    Content that does not match its digest raises `Corrupt`, whether it is read or written.
+    Every method may raise `Unavailable` (retry later) and `Refused` (the store denied the operation). Content that does
+    not match its digest raises `Corrupt`, when it is read and when it is written.
     """
 
     @property
     def name(self) -> str:
-        """What to call this store to a person; unique in the process, so it also keys caches."""
+        """The store's name in messages; unique in the process, so it also serves as a key of caches."""
         ...
 
     @property
     def high_latency(self) -> bool | None:
-        """Whether an answer takes noticeably long to come back from there; None while that is not known."""
+        """Whether requests to this store have a high latency; None until it is known."""
         ...
 
     @property
     def identity(self) -> int:
-        """A number that changes with the user as whom the store is asked; what it reported before may look different.
+        """A number that changes with the user as whom the store is queried; another user may see other content.
 
-        A registry may report as missing what it hides from the previous user.
+        A registry may report content as missing that it hides from a user.
         """
         ...
 
@@ -78,27 +78,26 @@ class ImageStore(Protocol):
         for_write: bool = False,
         confirm_missing: bool = False,
     ) -> Descriptor | None:
-        """What a tag or digest points to, or None where there is no such manifest or repository.
+        """Return the descriptor of a tag's or digest's manifest, or None if the manifest or repository does not exist.
 
         Args:
-            repository: where to look.
+            repository: the repository.
             reference: the tag or digest.
-            known: what it points to as far as the caller knows. The answer is the same with it and without; where it
-                is right, a store may have less work to say so, and need not look whether it can still give the
-                manifest itself.
-            for_write: whether the caller is about to write to the repository, so that permission for that is asked
-                for from now on.
+            known: the descriptor that the caller expects. It does not change the result, but a store may confirm it at
+                lower cost, without checking that the manifest can still be read.
+            for_write: whether the caller is about to write to the repository, so that credentials are requested for
+                that from now on.
             confirm_missing: whether to report a manifest as missing only after a GET has confirmed it; not with
                 `known`.
         """
         ...
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
-        """The manifest, verified against the digest where the reference is one.
+        """Return a manifest, verified against the digest if the reference is one.
 
         Raises:
             NotFound: of the kind `tag`, `manifest` or `repository`.
-            Unsupported: the manifest is of a type that is not understood.
+            Unsupported: the manifest has an unsupported type.
         """
         ...
 
@@ -114,73 +113,73 @@ class ImageStore(Protocol):
         """Store the manifest's raw bytes under its digest and, if given, point the tag to it, atomically.
 
         Args:
-            repository: where to store it.
+            repository: the repository.
             manifest: the manifest.
             tag: the tag.
-            override: whether the tag may point to any other image. If not, the caller has looked at it. A store that
-                others write to cannot compare and write at once, but looks again before it sends the manifest a second
-                time.
-            seen: what the tag pointed to when the caller looked, which may be replaced; None if it did not exist.
+            override: whether the tag may currently point to any image. If not, the caller has read it before. A store
+                with other writers cannot compare and write atomically, but reads the tag again before it sends the
+                manifest a second time.
+            seen: the digest that the caller read, which may be replaced; None if the tag did not exist.
 
         Raises:
-            Conflict: of the kind `tag`; without `override`, it points to another image by now. Of the kind
-                `referrers tag`; the manifest is stored, but cannot be listed as a referrer of its subject.
-            NotFound: the store refuses it because something that it refers to is missing.
-            Unsupported: the store does not take manifests of this kind.
-            Invalid: the store does not take this manifest.
+            Conflict: of the kind `tag`: without `override`, the tag now points to another image. Of the kind `referrers
+                tag`: the manifest is stored, but cannot be listed as a referrer of its subject.
+            NotFound: the store rejected the manifest because something it references is missing.
+            Unsupported: the store does not accept manifests of this kind.
+            Invalid: the store does not accept this manifest.
         """
         ...
 
     async def is_damaged(self, repository: RepositoryName, digest: Digest) -> bool:
-        """Return whether this store knows that a manifest, or content below it, is damaged and has to be sent again."""
+        """Return whether a manifest, or content below it, is known to be damaged and has to be sent again."""
         ...
 
     async def refuses(self, manifest: Manifest) -> bool:
-        """Return whether this store is known to refuse such manifests at present, so that nothing is moved in vain."""
+        """Return whether this store is known to refuse such manifests now, so that their blobs need no transfer."""
         ...
 
     async def delete_manifest(
         self, repository: RepositoryName, reference: Reference, *, seen: TagRecord | None = None
     ) -> None:
-        """Delete a tag, or a manifest with all the tags that point to it; what is deleted cannot be had any more.
+        """Delete a tag, or a manifest with all the tags that point to it; it can then no longer be read.
 
         Args:
-            repository: where it is.
+            repository: the repository.
             reference: the tag or digest.
-            seen: the tag as `describe_tags` told of it; it is deleted only while that is still so. A store that others
-                write to as well can ask just before, and no more.
+            seen: the tag as `describe_tags` returned it; the tag is deleted only if it is unchanged. A store with other
+                writers checks this just before the deletion, not atomically.
 
         Raises:
-            NotFound: there is none.
-            Conflict: of the kind `tag`; it was written since it was seen.
-            NotDeleted: the store said that it deletes it, and still has it.
-            Unsupported: the store does not delete.
+            NotFound: the tag or manifest does not exist.
+            Conflict: of the kind `tag`: it was written since it was read.
+            NotDeleted: the store accepted the deletion and still has it.
+            Unsupported: the store does not support deletion.
         """
         ...
 
     async def delete_repository(self, repository: RepositoryName) -> None:
-        """Delete all the tags and manifests of a repository that the store can tell of.
+        """Delete all the tags and manifests of a repository that the store lists.
 
-        What no tag leads to may stay where the store does not list it, and so may the repository's name, as that of an
-        empty one. An error may leave a part deleted; another attempt goes on.
+        Manifests that no tag references may remain if the store does not list them, and so may the name of the empty
+        repository. An error may leave a part deleted; another call continues.
 
         Raises:
             NotFound: of the kind `repository`.
-            NotDeleted: the store said that it deletes all of it, and still has some.
-            Unsupported: the store does not delete.
+            NotDeleted: the store accepted the deletions and still has some content.
+            Unsupported: the store does not support deletion.
         """
         ...
 
     async def stat_blob(self, repository: RepositoryName, digest: Digest) -> int | None:
-        """A blob's size in bytes, or None where the repository does not hold it."""
+        """Return a blob's size in bytes, or None if the repository does not hold it."""
         ...
 
     def read_blob(
         self, repository: RepositoryName, descriptor: Descriptor, *, offset: int = 0
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Open a blob's content from `offset` (bytes) on, in chunks; the bytes are not verified yet.
+        """Open a blob's content from `offset` (bytes), in chunks that are not verified yet.
 
-        What is given may be `Spliceable`.
+        The iterator may be `Spliceable`.
 
         Raises:
             NotFound: of the kind `blob`.
@@ -196,19 +195,19 @@ class ImageStore(Protocol):
         mount_from: RepositoryName | None = None,
         force: bool = False,
     ) -> BlobOutcome:
-        """Make the repository hold a blob, by the cheapest way: it is there, it is mounted, it is uploaded.
+        """Make the repository hold a blob by the cheapest method: it exists, is mounted, or is uploaded.
 
         Args:
-            repository: where the blob shall be.
-            descriptor: its digest and size, which the store verifies before it commits.
-            source: opened only if bytes must move; it may be opened anew to go on, or for another attempt.
-            mount_from: another repository of this store that is believed to hold the blob.
-            force: the bytes are sent whatever the store says, for a blob that it told of and then did not have.
+            repository: the repository.
+            descriptor: the blob's digest and size, which the store verifies before it commits.
+            source: opened only if the blob is uploaded; opened again to resume, or for another attempt.
+            mount_from: another repository of this store that is assumed to hold the blob.
+            force: whether to upload even if the store reports that it has the blob, after such a report was wrong.
         """
         ...
 
     def list_tags(self, repository: RepositoryName) -> AsyncIterator[Tag]:
-        """The repository's tags in lexical order.
+        """Yield the repository's tags in lexical order.
 
         Raises:
             NotFound: of the kind `repository`.
@@ -216,21 +215,21 @@ class ImageStore(Protocol):
         ...
 
     async def list_tags_within(self, repository: RepositoryName, requests: int) -> frozenset[Tag] | None:
-        """All tags of a repository if at most this many requests list them; else None, and also if that is refused.
+        """Return all tags of a repository if at most this many requests list them; None if not, or if it is refused.
 
-        For callers that can also ask for single tags: a tag that is not among them does not exist, None says nothing.
+        For callers that can also request single tags: a tag not in the list does not exist; None means unknown.
         """
         ...
 
     async def describe_tags(self, repository: RepositoryName, only: Collection[Tag] | None = None) -> list[TagRecord]:
-        """The repository's tags in lexical order with what they point to; raises NotFound as `list_tags`.
+        """Return the repository's tags in lexical order with their digests; raises NotFound as `list_tags`.
 
-        With `only`, just those of them that exist; a repository that does not exist has none.
+        With `only`, return those of these tags that exist; none if the repository does not exist.
         """
         ...
 
     def list_repositories(self) -> AsyncIterator[RepositoryName]:
-        """Every repository that can be seen, in lexical order; raises Unsupported where the store does not tell."""
+        """Yield every visible repository in lexical order; raises Unsupported if the store does not list them."""
         ...
 
     async def list_referrers(
@@ -241,33 +240,33 @@ class ImageStore(Protocol):
         *,
         tags: Collection[Tag] | None = None,
     ) -> list[Descriptor]:
-        """The manifests whose subject is this digest, by the referrers API or by the tag schema it falls back to.
+        """Return the manifests whose subject is this digest, by the referrers API or its fallback, the tag schema.
 
         Args:
-            repository: where the subject is.
-            digest: the subject's; it need not exist.
-            artifact_type: restricts what is listed to this type.
-            tags: the repository's tags, where they are known, so that the tag schema is not asked in vain.
+            repository: the subject's repository.
+            digest: the subject's digest; it need not exist.
+            artifact_type: restricts the list to this type.
+            tags: the repository's tags, if known, which may save the request of the tag schema.
 
         Raises:
-            Incomplete: there may be more than its `found`, which are descriptors.
+            Incomplete: there may be more referrers than the descriptors in its `found`.
         """
         ...
 
     async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
-        """Take a blob out of the repository; raises NotFound, or Unsupported where the store does not delete."""
+        """Delete a blob from the repository; raises NotFound, or Unsupported if the store does not support it."""
         ...
 
     async def close(self) -> None:
-        """Give back connections and files."""
+        """Close connections and files."""
         ...
 
 
-def may_be_replaced(standing: Digest | None, manifest: Manifest, seen: Digest | None) -> bool:
-    """Return whether a tag that points to `standing` may be moved to a manifest without `override`."""
-    return standing is None or standing == seen or manifest.hashes_to(standing)
+def may_be_replaced(current: Digest | None, manifest: Manifest, seen: Digest | None) -> bool:
+    """Return whether a tag that points to `current` may be moved to a manifest without `override`."""
+    return current is None or current == seen or manifest.hashes_to(current)
 
 
 def tag_changed(repository: RepositoryName, tag: Tag) -> Conflict:
-    """The error of a tag that is no longer as it was seen."""
-    return Conflict("tag", f"the tag {repository}:{tag} was written since it was looked at")
+    """Return the error for a tag that was written since it was read."""
+    return Conflict("tag", f"the tag {repository}:{tag} was changed by another client")

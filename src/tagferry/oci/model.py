@@ -1,6 +1,6 @@
 """Descriptors and manifests as the OCI image-spec 1.1 and Docker's image manifest version 2 schema 2 define them.
 
-A `Manifest` keeps the bytes that were received: they are never serialized anew, so digests stay what they were.
+A `Manifest` keeps the bytes that were received and never serializes them again, so digests stay the same.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ ATTESTATION = "application/vnd.docker.attestation.manifest.v1+json"
 """The artifact type of BuildKit's attestations."""
 
 MANIFEST_TYPES = (OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST, OCI_ARTIFACT_MANIFEST)
-"""Every manifest media type that is understood here, in the order in which it is asked for."""
+"""The supported media types of manifests, in order of preference."""
 
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
 _SCHEMA_1 = frozenset(
@@ -41,12 +41,12 @@ _SCHEMA_1 = frozenset(
 )
 
 _PARSING = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tagferry-manifests")
-"""Large manifests are parsed one after another: threads share one interpreter, and the event loop waits for each."""
+"""Parses large manifests one after another: threads share one interpreter, and the event loop waits for each."""
 _CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG, OCI_EMPTY_CONFIG})
-_UNTELLING = frozenset(
+_GENERIC_TYPES = frozenset(
     {"", "application/json", "text/json", "text/plain", "application/octet-stream", "binary/octet-stream"}
 )
-"""Content types with which storages serve what they know nothing about."""
+"""Content types with which storage servers send files of unknown types."""
 _NOT_PRINTED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters and lone surrogates."""
 
@@ -70,10 +70,10 @@ class Descriptor:
 
     @property
     def may_be_manifest(self) -> bool:
-        """Return whether an entry of an index is a manifest, or may be one by its media type.
+        """Whether an entry of an index is a manifest, or may be one by its media type.
 
-        BuildKit's cache indexes list blobs: layers, and a config (`application/vnd.buildkit.cacheconfig.v0`). Every
-        type of manifest is one of JSON.
+        BuildKit's cache indexes list blobs: layers, and a config (`application/vnd.buildkit.cacheconfig.v0`). All
+        manifest types are JSON types.
         """
         media_type = _plain_type(self.media_type)
         if media_type in _CONFIGS:
@@ -82,18 +82,18 @@ class Descriptor:
 
     @property
     def is_known_manifest(self) -> bool:
-        """Return whether its media type is that of a manifest."""
+        """Whether its media type is that of a manifest."""
         media_type = _plain_type(self.media_type)
         return media_type in MANIFEST_TYPES or media_type in _SCHEMA_1
 
     @property
     def is_external(self) -> bool:
-        """Whether this is a foreign layer that its `urls` lead to."""
+        """Whether this is a foreign layer with `urls`."""
         return self.is_foreign and bool(self.urls)
 
     @classmethod
     def from_json(cls, document: Any, *, field: str = "descriptor") -> Self:
-        """Read the JSON form that stands at `field`; raises Invalid naming the field inside it."""
+        """Parse the JSON form at `field`; raises Invalid, which names the field inside it."""
         if not isinstance(document, dict):
             raise Invalid(field, "must be a JSON object", document)
         media_type, size = document.get("mediaType"), document.get("size")
@@ -115,7 +115,7 @@ class Descriptor:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form, with what is empty left out."""
+        """Return the JSON form without empty fields."""
         document: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
         if self.urls:
             document["urls"] = list(self.urls)
@@ -128,7 +128,7 @@ class Descriptor:
 
 @dataclass(frozen=True)
 class Manifest:
-    """An image manifest or an index: the raw bytes, their media type and digest, and what they refer to."""
+    """An image manifest or an index: the raw bytes, their media type and digest, and the content they reference."""
 
     raw: bytes
     media_type: str
@@ -138,26 +138,25 @@ class Manifest:
     def parse(
         cls, raw: bytes, media_type: str | None, *, digest: Digest | None = None, is_pushed: bool = False
     ) -> Self:
-        """Read and check a manifest's bytes.
+        """Parse and check a manifest's bytes.
 
         Args:
             raw: the bytes as received.
-            media_type: the Content-Type they came with; where there is none, their own `mediaType` field or
-                their shape tells.
-            digest: what the bytes must hash to, where that is known; otherwise it is computed by sha256.
-            is_pushed: whether a client pushes it; then optional fields of wrong types are refused, too.
+            media_type: the Content-Type; if absent, the `mediaType` field or the shape decides.
+            digest: the expected digest, if known; otherwise the sha256 digest is computed.
+            is_pushed: whether a client pushes the manifest; then optional fields of wrong types are refused, too.
 
         Raises:
             Corrupt: the bytes do not match the digest.
-            Unsupported: the manifest is of Docker's schema 1, or of an unknown type.
+            Unsupported: the manifest has Docker's schema 1, or an unknown type.
             Invalid: the bytes are not a manifest; names the field.
         """
         actual = Digest.of(raw, digest.algorithm if digest else "sha256")
         if digest is not None and actual != digest:
             raise Corrupt(f"the manifest's bytes hash to {actual} instead of {digest}")
         document = parse_object(raw, field="manifest")
-        manifest = cls(raw=raw, media_type=_settle_media_type(document, media_type), digest=actual)
-        # What was parsed just now need not be parsed again.
+        manifest = cls(raw=raw, media_type=_media_type(document, media_type), digest=actual)
+        # Fills the cached property, so that the bytes are not parsed again.
         manifest.__dict__["document"] = document
         _check_shape(manifest)
         _check_sizes(manifest)
@@ -177,7 +176,7 @@ class Manifest:
         return len(self.raw)
 
     def hashes_to(self, digest: Digest) -> bool:
-        """Return whether these bytes have a digest, of any algorithm."""
+        """Return whether the bytes have this digest, by its algorithm."""
         return digest == self.digest or Digest.of(self.raw, digest.algorithm) == digest
 
     @property
@@ -187,12 +186,12 @@ class Manifest:
 
     @cached_property
     def listed(self) -> tuple[Descriptor, ...]:
-        """Everything that an index lists, in its order: its children, and blobs where it lists some."""
+        """All entries of an index, in its order: manifests, and blobs if it lists some."""
         return _descriptors(self.document, "manifests") if self.is_index else ()
 
     @cached_property
     def children(self) -> tuple[Descriptor, ...]:
-        """The manifests that an index lists, in its order; of some only their store knows that they are blobs."""
+        """The manifests that an index lists, in its order; a store may hold some of them as blobs."""
         return tuple(one for one in self.listed if one.may_be_manifest)
 
     @cached_property
@@ -223,7 +222,7 @@ class Manifest:
 
     @property
     def artifact_type(self) -> str | None:
-        """What kind of artifact this is, as the referrers API reports it (distribution-spec 1.1)."""
+        """The artifact type, as the referrers API reports it (distribution-spec 1.1)."""
         declared = _optional_text(self.document, "", "artifactType")
         if declared or self.is_index:
             return declared
@@ -231,7 +230,7 @@ class Manifest:
 
     @property
     def is_attestation(self) -> bool:
-        """Return whether this is an attestation of an image by BuildKit, in either of its two forms.
+        """Whether this is a BuildKit attestation of an image, in either of its two forms.
 
         Source: BuildKit, docs/attestations/attestation-storage.md.
         """
@@ -244,7 +243,7 @@ class Manifest:
 
     @property
     def artifact_class(self) -> str:
-        """The class of manifests that a registry accepts or refuses: the media type, a blank, and the artifact type."""
+        """The class of manifests that a registry accepts or refuses: the media type, a space, and the artifact type."""
         kind = ATTESTATION if self.is_attestation else self.artifact_type
         plain = "(blobs)" if self.is_index and self.blobs else "(plain)"
         return f"{self.media_type} {kind or plain}"
@@ -256,12 +255,12 @@ class Manifest:
 
     @property
     def descriptor(self) -> Descriptor:
-        """What refers to this manifest."""
+        """The descriptor of this manifest."""
         return Descriptor(media_type=self.media_type, digest=self.digest, size=self.size)
 
     @property
     def referrer_descriptor(self) -> Descriptor:
-        """What the referrers API lists for this manifest (distribution-spec 1.1, "Listing Referrers")."""
+        """The descriptor in the referrers API (distribution-spec 1.1, "Listing Referrers")."""
         return Descriptor(
             media_type=self.media_type,
             digest=self.digest,
@@ -274,7 +273,7 @@ class Manifest:
 async def parse_manifest(
     raw: bytes, media_type: str | None, *, digest: Digest | None = None, is_pushed: bool = False
 ) -> Manifest:
-    """Read a manifest as `Manifest.parse` does, and a large one in a thread, so that the event loop goes on.
+    """Parse a manifest as `Manifest.parse` does; parse a large one in a thread, so that the event loop is not blocked.
 
     Raises:
         Corrupt, Unsupported, Invalid: as `Manifest.parse`.
@@ -285,7 +284,7 @@ async def parse_manifest(
     return await asyncio.get_running_loop().run_in_executor(_PARSING, parse)
 
 
-def _settle_media_type(document: dict[str, Any], declared: str | None) -> str:
+def _media_type(document: dict[str, Any], declared: str | None) -> str:
     embedded = _plain_type(_optional_text(document, "", "mediaType"))
     header = _plain_type(_plain_text(declared or "", "", "Content-Type"))
     if header in _SCHEMA_1 or document.get("schemaVersion") == 1:
@@ -299,25 +298,25 @@ def _settle_media_type(document: dict[str, Any], declared: str | None) -> str:
         return header
     if embedded in MANIFEST_TYPES:
         return embedded
-    if not embedded and header in _UNTELLING:
+    if not embedded and header in _GENERIC_TYPES:
         return _media_type_by_shape(document)
     raise Unsupported(f"manifests of the media type {embedded or header} are not supported")
 
 
 def _plain_type(media_type: Any) -> str:
-    """A media type without its parameters, in lower case (RFC 9110, section 8.3.1); nothing where none is declared."""
+    """Return a media type in lower case without parameters (RFC 9110, section 8.3.1); empty if none is declared."""
     return media_type.partition(";")[0].strip().lower() if isinstance(media_type, str) else ""
 
 
 def _check_shape(manifest: Manifest) -> None:
-    """Refuse what lacks its mandatory field, and what could be read as an image and as an index (CVE-2021-41190)."""
+    """Refuse a manifest without its mandatory field, or with fields of both an image and an index (CVE-2021-41190)."""
     if manifest.media_type == OCI_ARTIFACT_MANIFEST:
         return
     required, foreign = ("manifests", {"layers", "config"}) if manifest.is_index else ("config", {"manifests"})
     if required not in manifest.document:
-        raise Invalid(required, f"is mandatory in a manifest of the type {manifest.media_type}")
+        raise Invalid(required, f"is required in a manifest of the type {manifest.media_type}")
     for name in sorted(foreign & manifest.document.keys()):
-        raise Invalid(name, f"must not stand in a manifest of the type {manifest.media_type}")
+        raise Invalid(name, f"must not occur in a manifest of the type {manifest.media_type}")
 
 
 def _media_type_by_shape(document: dict[str, Any]) -> str:
@@ -325,14 +324,14 @@ def _media_type_by_shape(document: dict[str, Any]) -> str:
         return OCI_INDEX
     if isinstance(document.get("config"), dict):
         return OCI_MANIFEST
-    # Some other JSON, an error document say, would else pass for an image without layers.
-    raise Invalid("manifest", "must have a config or manifests where no media type is declared")
+    # Other JSON, such as an error document, must not pass for an image without layers.
+    raise Invalid("manifest", "must have a config or manifests if no media type is declared")
 
 
 def _check_sizes(manifest: Manifest) -> None:
-    """Refuse what nothing can hold, so that sizes can be added up and recorded everywhere."""
+    """Limit the total size, so that sizes can be added up and stored everywhere."""
     if sum(one.size for one in (*manifest.blobs, *manifest.children)) > bounds.CONTENT_BYTES:
-        raise Invalid("manifest", f"must refer to at most {bounds.CONTENT_BYTES} bytes in all")
+        raise Invalid("manifest", f"must refer to at most {bounds.CONTENT_BYTES} bytes in total")
 
 
 def _descriptors(document: dict[str, Any], name: str) -> tuple[Descriptor, ...]:
@@ -343,7 +342,7 @@ def _descriptors(document: dict[str, Any], name: str) -> tuple[Descriptor, ...]:
         raise Invalid(name, "must be an array of descriptors", entries)
     if len(entries) > bounds.DESCRIPTORS:
         raise Invalid(name, f"must have at most {bounds.DESCRIPTORS} entries", len(entries))
-    return tuple(Descriptor.from_json(entry, field=f"{name}[{place}]") for place, entry in enumerate(entries))
+    return tuple(Descriptor.from_json(entry, field=f"{name}[{index}]") for index, entry in enumerate(entries))
 
 
 def _urls(urls: Any, field: str) -> tuple[str, ...]:
@@ -370,7 +369,7 @@ def _optional_text(document: dict[str, Any], field: str, name: str) -> str | Non
 
 
 def _plain_text(text: str, field: str, name: str) -> str:
-    """A text that can be shown, recorded and sent everywhere; raises Invalid."""
+    """Return a string that can be displayed, stored and sent everywhere; raises Invalid for others."""
     if len(text) > bounds.MEDIA_TYPE_CHARACTERS:
         raise Invalid(_inside(field, name), f"must be at most {bounds.MEDIA_TYPE_CHARACTERS} characters long", text)
     if not text.isprintable() and _NOT_PRINTED.search(text):
@@ -383,9 +382,9 @@ def _inside(field: str, name: str) -> str:
 
 
 def platform_name(document: Any) -> str | None:
-    """`os/architecture[/variant]` of a descriptor's `platform`, or of an image's config; None where it tells none.
+    """Return `os/architecture[/variant]` of a descriptor's `platform`, or of an image's config; None if it has none.
 
-    A part that is no text to be shown is left out.
+    A part that is not printable text is left out.
     """
     if not isinstance(document, dict):
         return None

@@ -1,7 +1,7 @@
 """The types of optional fields, as the OCI image-spec 1.1 defines them ("Content Descriptors", "Annotation Rules").
 
-They are checked when a client pushes a manifest. What a registry already holds is copied as it is, since a copy has to
-keep its digest; a field of another type is ignored there.
+They are checked when a client pushes a manifest. A manifest that a registry already holds is copied unchanged, since
+a copy keeps its digest; fields of other types are ignored there.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ def check_optional_fields(document: dict[str, Any]) -> None:
     """Check the optional fields of a manifest and its descriptors; null counts as absent.
 
     Raises:
-        Invalid: a field has another type than the specification says; names the field.
+        Invalid: a field has another type than the specification requires; names the field.
     """
     _check(document, _OF_MANIFEST, "")
     for name, descriptor in _descriptors(document):
@@ -67,6 +67,6 @@ def _descriptors(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]
             yield name, document[name]
     for name in _LISTS:
         entries = document.get(name)
-        for place, entry in enumerate(entries if isinstance(entries, list) else ()):
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
             if isinstance(entry, dict):
-                yield f"{name}[{place}]", entry
+                yield f"{name}[{index}]", entry

@@ -1,7 +1,7 @@
-"""Parse I-JSON (RFC 7493), which all programs read alike.
+"""Parse I-JSON (RFC 7493), which has one interpretation.
 
-Documents from clients and registries are parsed with it. It refuses what programs read differently, or cannot store or
-forward: repeated names, text that is not valid Unicode, numbers that are not finite.
+Documents from clients and registries are parsed with it. It rejects content that programs interpret differently, or
+cannot store or forward: repeated names, invalid Unicode, numbers that are not finite.
 """
 
 import json
@@ -17,21 +17,21 @@ _TOO_DEEP = f"must not nest objects and arrays more than {bounds.JSON_DEPTH} lev
 
 
 def parse_object(raw: bytes, *, field: str) -> dict[str, Any]:
-    """Read a JSON object.
+    """Parse a JSON object.
 
     Args:
-        raw: its bytes, in UTF-8 without a byte order mark.
-        field: what to call the document in errors.
+        raw: the bytes, in UTF-8 without a byte order mark.
+        field: the document's name in errors.
 
     Raises:
-        Invalid: it is no such object, breaks one of the rules above, or holds too many values.
+        Invalid: it is not an object, violates one of the rules above, or has too many values.
     """
     if has_too_many_values(raw):
         raise Invalid(field, f"must hold at most {bounds.JSON_VALUES} values")
     try:
         document = _DECODER.decode(raw.decode("utf-8"))
         if _SURROGATE.search(raw):
-            # Escapes may stand for the two halves of a character, and for half of one.
+            # Escapes may encode a surrogate pair, or a lone surrogate.
             json.dumps(document, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise Invalid(field, _rule(error)) from None
@@ -43,21 +43,21 @@ def parse_object(raw: bytes, *, field: str) -> dict[str, Any]:
 
 
 def has_too_many_values(raw: bytes) -> bool:
-    """Return whether a JSON document is not even parsed, since its values would take far more memory than its bytes.
+    """Return whether a JSON document has too many values to be parsed, since they take far more memory than its bytes.
 
-    A document of up to `PARSED_AT_ONCE_BYTES` always is.
+    A document of up to `PARSED_AT_ONCE_BYTES` is always parsed.
     """
     if len(raw) <= bounds.PARSED_AT_ONCE_BYTES:
         return False
     return sum(raw.count(mark) for mark in (b",", b"[", b"{")) > bounds.JSON_VALUES
 
 
-class _Broken(ValueError):
-    """A rule that the text breaks."""
+class _Violation(ValueError):
+    """A rule that the document violates."""
 
 
 def _rule(error: Exception) -> str:
-    if isinstance(error, _Broken):
+    if isinstance(error, _Violation):
         return str(error)
     if isinstance(error, RecursionError):
         return _TOO_DEEP
@@ -65,26 +65,26 @@ def _rule(error: Exception) -> str:
         return "must not contain halves of surrogate pairs"
     if isinstance(error, UnicodeDecodeError | json.JSONDecodeError):
         return "must be JSON in UTF-8"
-    # Python reads no whole number of thousands of digits.
+    # Python does not parse integers of thousands of digits.
     return "must not contain whole numbers of thousands of digits"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise _Broken("must not repeat a name within an object")
+        raise _Violation("must not repeat a name within an object")
     return document
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise _Broken("must contain finite numbers only")
+        raise _Violation("must contain finite numbers only")
     return number
 
 
 def _constant(_text: str) -> float:
-    raise _Broken("must contain finite numbers only")
+    raise _Violation("must contain finite numbers only")
 
 
 def _is_deep(document: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Digest and size, checked while bytes stream by."""
+"""Verify digest and size while content streams."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -11,18 +11,18 @@ class Verifier:
     """Counts and hashes bytes against a descriptor.
 
     Args:
-        descriptor: what is expected.
-        begun_at: bytes that another process has passed on before this one. Where there are any, only the size is
-            checked here; whoever has the whole must check its digest.
+        descriptor: the expected content.
+        start: bytes that another process has already passed on. If it is not zero, only the size is verified here, and
+            the receiver must verify the digest.
     """
 
-    def __init__(self, descriptor: Descriptor, *, begun_at: int = 0) -> None:
+    def __init__(self, descriptor: Descriptor, *, start: int = 0) -> None:
         self._descriptor = descriptor
-        self._hash = None if begun_at else hashlib.new(descriptor.digest.algorithm)
-        self.received = begun_at
+        self._hash = None if start else hashlib.new(descriptor.digest.algorithm)
+        self.received = start
 
     def update(self, chunk: bytes) -> None:
-        """Take the next bytes; raises Corrupt as soon as there are more than the descriptor says."""
+        """Count and hash the next bytes; raises Corrupt if there are more than the descriptor's size."""
         self.received += len(chunk)
         if self.received > self._descriptor.size:
             raise Corrupt(f"{self._descriptor.digest} is longer than its {self._descriptor.size} bytes")
@@ -30,34 +30,34 @@ class Verifier:
             self._hash.update(chunk)
 
     def finish(self) -> None:
-        """Check what has come in; raises Corrupt where the size or the digest differs."""
+        """Check all received bytes; raises Corrupt if the size or the digest differs."""
         if self.received != self._descriptor.size:
             raise Corrupt(f"{self._descriptor.digest} ended after {self.received} of its {self._descriptor.size} bytes")
         if self._hash is not None and self._hash.hexdigest() != self._descriptor.digest.encoded:
             actual = f"{self._descriptor.digest.algorithm}:{self._hash.hexdigest()}"
-            raise Corrupt(f"{self._descriptor.digest} arrived with the digest {actual}")
+            raise Corrupt(f"{self._descriptor.digest} has content with the digest {actual}")
 
     async def verify(self, chunks: AsyncIterator[bytes], *, offset: int = 0) -> AsyncIterator[bytes]:
-        """Pass chunks through and verify them.
+        """Yield chunks and verify them.
 
-        The last chunk is held back until everything is verified, so that who consumes this never sees the whole of
-        a blob that does not match: a target that counts bytes is left with an upload that it cannot commit.
+        The last chunk is yielded only after verification, so the consumer never receives all of a blob that does not
+        match: a target that counts bytes cannot commit such an upload.
 
         Args:
-            chunks: the blob's content from the offset on.
-            offset: where the chunks begin; what was passed through before is not hashed again.
+            chunks: the blob's content from the offset.
+            offset: the position of the first chunk; bytes that were verified before are not hashed again.
 
         Raises:
             Corrupt: the size or the digest differs.
         """
-        known = self.received - offset
+        hashed = self.received - offset
         held: bytes | None = None
         async for chunk in chunks:
             if not chunk:
-                continue  # held back in place of the last bytes, it would let all of them through
-            if known < len(chunk):
-                self.update(chunk[known:] if known else chunk)
-            known = max(0, known - len(chunk))
+                continue  # held back instead of the last bytes, it would release all of them
+            if hashed < len(chunk):
+                self.update(chunk[hashed:] if hashed else chunk)
+            hashed = max(0, hashed - len(chunk))
             if held is not None:
                 yield held
             held = chunk
@@ -67,5 +67,5 @@ class Verifier:
 
 
 def verified(chunks: AsyncIterator[bytes], descriptor: Descriptor) -> AsyncIterator[bytes]:
-    """Pass chunks through and verify them, from the blob's first byte to its last; see `Verifier.passing`."""
+    """Yield all chunks of a blob and verify them, as `Verifier.verify` does."""
     return Verifier(descriptor).verify(chunks)

@@ -249,7 +249,7 @@ class Manifests:
             return self._hinted(self._transport.failure(call, answer), manifest)
         await self.refusals.note_refused(manifest, answer.status)
         reported = f"{answer.status} {answer.explanation}".strip() + f" when asked to {call.task}"
-        return manifest_refused(self._transport.name, manifest, told=reported)
+        return manifest_refused(self._transport.name, manifest, answer=reported)
 
     def _hinted(self, failure: TagferryError, manifest: Manifest) -> TagferryError:
         """Add a hint to a refusal that may concern attestations, though its status does not say so."""

@@ -57,7 +57,7 @@ async def test_the_last_chunk_is_held_back_where_the_digest_differs():
     received, error = await receive(stream(b"one", b"two"), descriptor(b"onetwx"))
     assert received == b"one"
     assert error is not None
-    assert f"arrived with the digest sha256:{hashlib.sha256(b'onetwo').hexdigest()}" in error.message
+    assert f"has content with the digest sha256:{hashlib.sha256(b'onetwo').hexdigest()}" in error.message
 
 
 async def test_an_empty_chunk_at_the_end_does_not_let_the_last_bytes_through():
@@ -114,7 +114,7 @@ def test_a_verifier_counts_what_it_got():
 
 @pytest.mark.parametrize("rest", [b"two", b"tw", b"two!", b""])
 async def test_behind_what_another_process_passed_on_the_size_is_checked(rest: bytes):
-    verifier = Verifier(descriptor(b"onetwo"), begun_at=3)
+    verifier = Verifier(descriptor(b"onetwo"), start=3)
     received, error = await receive(verifier.verify(stream(*(bytes([byte]) for byte in rest)), offset=3))
     assert (error is None) is (len(rest) == 3)
     assert len(received) < 3 or error is None

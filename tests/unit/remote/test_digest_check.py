@@ -197,7 +197,7 @@ async def test_wrong_content_is_refused_by_the_target_and_attributed_to_the_sour
     source_script.on("GET", path(CONTENT), *[Reply(body=WRONG)] * 2)
     script.always("PUT", f"{UPLOADS}s", target.honest)
 
-    with pytest.raises(Corrupt, match=f"{Digest.of(CONTENT)} arrived with the digest {Digest.of(WRONG)}"):
+    with pytest.raises(Corrupt, match=f"{Digest.of(CONTENT)} has content with the digest {Digest.of(WRONG)}"):
         await opened().write_blob(APP, blob(CONTENT), crossing)
 
     assert target.stored == []

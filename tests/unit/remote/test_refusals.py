@@ -228,7 +228,7 @@ async def test_the_number_of_stored_classes_is_bounded(capabilities: MemoryCapab
         ),
         (attested(image()), OCI_INDEX, "attestations = false"),
         (listing_blobs(), OCI_INDEX, "export its cache with image-manifest=true"),
-        (artifact(), "artifact type application/vnd.example.signature", "configured to hold such artifacts"),
+        (artifact(), "artifact type application/vnd.example.signature", "configured to accept such artifacts"),
         (image(), "image.manifest", 'format = "docker" and rewrite = true to convert it'),
         (image(docker=True), "docker.distribution.manifest.v2", 'format = "oci" and rewrite = true'),
     ],
@@ -251,7 +251,7 @@ async def test_the_error_names_the_manifest_what_was_answered_and_the_setting_th
         await opened().put_manifest(APP, sample.manifest, V1)
 
     said = refusal.value.message
-    assert said.startswith(f"registry script does not take manifest {sample.digest} (")
+    assert said.startswith(f"registry script does not accept manifest {sample.digest} (")
     assert kind in said
     assert (
         "it answered 400 MANIFEST_INVALID: unknown media type of layer when asked to store manifest team/app:v1; "

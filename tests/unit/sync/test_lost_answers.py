@@ -143,7 +143,7 @@ async def test_a_job_that_its_attestation_failed_names_the_setting_and_harms_no_
 
     failed, _ = await world.recorded()
     assert re.search(
-        rf"target does not take manifest {refused} \(a build attestation .*405 UNSUPPORTED: no such artifacts .*; "
+        rf"target does not accept manifest {refused} \(a build attestation .*405 UNSUPPORTED: no such artifacts .*; "
         r"set \[regions\.target\.accepts\] attestations = false to copy images without",
         failed.reason,
     )

@@ -71,7 +71,7 @@ class Upload:
 
         If the connection breaks and the registry has kept the received bytes, the rest is sent to the same session.
         """
-        verifier = Verifier(self._descriptor, begun_at=self._initial_offset)
+        verifier = Verifier(self._descriptor, start=self._initial_offset)
         async with self._finishing():
             answer = await self._resumed(lambda: self._put(source, verifier, self._offset, stagger))
             if answer.status not in _REFUSED_WHOLE:
@@ -193,7 +193,7 @@ class Upload:
 
     async def send_parts(self, source: OpenBlob, step: int) -> None:
         """Send parts of `step` bytes by PATCH, and commit with an empty PUT; raise TooLarge if a part is too large."""
-        verifier = Verifier(self._descriptor, begun_at=self._initial_offset)
+        verifier = Verifier(self._descriptor, start=self._initial_offset)
         async with self._finishing():
             await self._resumed(lambda: self._patch_rest(source, verifier, step))
             # Without the slot and the source, since other sources may wait for the slot.

@@ -1,4 +1,4 @@
-"""A client of one region that leans on little of tagferry's: one kept connection, a login, and signatures."""
+"""A client of one region that uses little of tagferry: one kept connection, a login, and signatures."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ _ACCEPT = (
 
 
 class Lost(Exception):
-    """The server went away before it answered; what was asked for may have happened or not."""
+    """The server stopped before it answered; the request may have taken effect or not."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Answer:
 
 
 class Caller:
-    """Makes requests one after the other.
+    """Makes sequential requests.
 
     Args:
         url: the region's address.
-        login: who asks.
-        source: the loopback address to ask from.
+        login: the user.
+        source: the loopback address of the client.
     """
 
     def __init__(self, url: str, login: Login, source: str = "127.0.0.1") -> None:
@@ -65,20 +65,20 @@ class Caller:
         self._used = 0.0
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def registry(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        """Ask the registry; `_` in the names of headers stands for `-`."""
+        """Send a request to the registry; `_` in the names of headers stands for `-`."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self._ask(method, path, body, {**self._login, **named})
 
     def management(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """Ask the management API, signed."""
+        """Send a signed request to the management API."""
         content = b"" if body is None else json.dumps(body).encode()
-        # The same request twice within a second would have the same signature, which is used once.
+        # The same request twice within a second would have the same signature, which is valid once.
         sent = {"Host": self._address, "Content-Type": "application/json", "X-Request-Nonce": uuid.uuid4().hex}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         plain, _, query = path.partition("?")
@@ -95,7 +95,7 @@ class Caller:
                 self._address, timeout=_SECONDS, source_address=(self._source, 0)
             )
         try:
-            # A server may refuse a body before it has read it, and close: what it answered counts.
+            # A server may refuse a body before it has read it, and close: its response counts.
             with suppress(BrokenPipeError, ConnectionResetError):
                 self._connection.request(method, path, body=body, headers=dict(headers))
             response = self._connection.getresponse()

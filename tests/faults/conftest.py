@@ -1,4 +1,4 @@
-"""Everything in this folder takes minutes, and is left to `make test-faults`."""
+"""Everything in this folder takes minutes, and runs in `make test-faults` only."""
 
 from pathlib import Path
 

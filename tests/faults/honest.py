@@ -1,7 +1,7 @@
 """Users who push, move, delete, pull and synchronize, and remember what the server has acknowledged.
 
-Each has an organization to itself, so that it knows what must be there. What was under way when the server went away
-is in doubt: it may have happened or not, but nothing else may have, and the next look settles it.
+Each has its own organization, so that it knows the expected content. An operation that was running when the server
+stopped is in doubt: it may have happened or not, but nothing else may have, and the next read settles it.
 """
 
 import random
@@ -28,14 +28,14 @@ Place = tuple[str, str, str]
 
 @dataclass
 class Figures:
-    """What users did and saw.
+    """The operations and observations of users.
 
     Attributes:
         done: operations that were acknowledged, by kind.
-        in_doubt: operations during which the server went away.
+        in_doubt: operations during which the server stopped.
         looks: tags that were read back; blobs: blobs that were read back and hashed.
-        busy: answers 429 and 503.
-        faults: what must not be.
+        busy: responses 429 and 503.
+        faults: violations.
     """
 
     done: Counter[str] = field(default_factory=Counter)
@@ -47,11 +47,11 @@ class Figures:
 
 
 class Busy(Exception):
-    """The server said that it has too much to do."""
+    """The server is overloaded."""
 
 
 class User:
-    """One user, who does one thing after the other.
+    """A user, with one operation after the other.
 
     Args:
         name: of the user, of the login and of the organization.
@@ -72,12 +72,12 @@ class User:
         self._number = 0
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         for caller in self._callers.values():
             caller.close()
 
     def act(self) -> None:
-        """Do one thing that is chosen at random; raises Lost."""
+        """Run one random operation; raises Lost."""
         what = self._rng.choices(
             (self.push, self.move, self.delete, self.sign, self.synchronize, self.pull),
             (30, 15, 10, 8, 20, 17),
@@ -130,7 +130,7 @@ class User:
         self._put_manifest(repository, f"s{self._rng.randrange(2)}", signature)
 
     def synchronize(self) -> None:
-        """Push an image under a tag of its own, and have it copied to the south."""
+        """Push an image under its own tag, and synchronize it to the south."""
         self._retire()
         self._number += 1
         repository, tag = f"{self.name}/synced", f"n{self._number}"
@@ -161,7 +161,7 @@ class User:
             self.look(place)
 
     def look(self, place: Place) -> None:
-        """Read a tag; what it points to must be allowed, and is what is allowed from now on."""
+        """Read a tag; its digest must be allowed, and is the only one allowed from now on."""
         region, repository, tag = place
         answer = self._callers[region].registry("GET", f"/v2/{repository}/manifests/{tag}")
         self._expect(answer, {200, 404}, f"GET of {repository}:{tag}")
@@ -170,19 +170,19 @@ class User:
         allowed = self._tags.get(place, {None})
         if found not in allowed:
             self._fault(f"{region} {repository}:{tag} is {found}, not one of {allowed}")
-        # A synchronization that is in doubt may have been accepted, and then comes to its end later.
+        # A sync that is in doubt may have been accepted, and then ends later.
         self._tags[place] = {found} if found is not None or region == NORTH else allowed
         if found in self._samples:
             self._read_below(region, repository, self._samples[found])
 
     def look_at_fresh(self) -> None:
-        """Look at what changed since the last time; raises Lost."""
+        """Read back what changed since the last time; raises Lost."""
         for place in list(self._fresh):
             self._look_for_sure(place)
             self._fresh.discard(place)
 
     def look_at_all(self) -> None:
-        """Look at everything; raises Lost."""
+        """Read everything back; raises Lost."""
         for place in list(self._tags):
             self._look_for_sure(place)
         needed = {digest for allowed in self._tags.values() for digest in allowed}
@@ -198,7 +198,7 @@ class User:
         return None
 
     def finish_jobs(self, wait: Callable[[], bool]) -> None:
-        """Look for the ends of accepted synchronizations, as long as `wait` says to; all must succeed."""
+        """Check the ends of accepted syncs while `wait` allows; all must succeed."""
         while self._open_jobs:
             for job_id, place in list(self._open_jobs.items()):
                 status, reason = self._job(job_id)
@@ -215,7 +215,7 @@ class User:
 
     @property
     def open_jobs(self) -> int:
-        """Accepted synchronizations that were not seen to end."""
+        """Accepted syncs that have not been seen to end."""
         return len(self._open_jobs)
 
     def _job(self, job_id: int) -> tuple[str, str]:
@@ -225,13 +225,13 @@ class User:
             return "waiting", ""
         self._expect(answer, {200}, f"job {job_id}")
         if not answer.document:
-            self._fault(f"job {job_id} was accepted, and is not on record")
+            self._fault(f"job {job_id} was accepted, and is not recorded")
             return "lost", ""
         (job,) = answer.document
         return job["status"], job.get("reason") or ""
 
     def _retire(self) -> None:
-        """Delete the oldest synchronized image at both places, so that what is there does not grow for ever."""
+        """Delete the oldest synchronized image in both regions, so that the content does not grow forever."""
         done = [place for place in self._tags if place[0] == SOUTH and place not in self._open_jobs.values()]
         if len(done) < _KEPT_SYNCS:
             return
@@ -330,7 +330,7 @@ class User:
         self.figures.faults.append(f"{self.name}: {sentence}")
 
     def _settled(self, region: str) -> list[tuple[Place, str]]:
-        """Tags that are known to be there, with what they point to."""
+        """Tags that are known to exist, with their digests."""
         return [
             (place, digest)
             for place, allowed in self._tags.items()

@@ -1,4 +1,4 @@
-"""An installation of tagferry in a folder, for processes of its own: configured, with users who have organizations."""
+"""An installation of tagferry in a folder, for separate processes: configured, with users who have organizations."""
 
 import json
 import re
@@ -42,7 +42,7 @@ async def prepare(users):
 
 asyncio.run(prepare(json.loads(sys.argv[1])))
 """
-"""What makes the accounts: it runs with the Python whose tagferry is used, which may be an older one."""
+"""The program that creates the accounts. It runs with the Python whose tagferry is used, which may be an older one."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Installation:
 
     Attributes:
         python: with the tagferry that is used.
-        urls: the address of each region that is served.
+        urls: the address of each served region.
         logins: by the user's name; the administrator is `admin`.
-        elsewhere: the management addresses of regions whose registries are others'.
+        elsewhere: the management addresses of regions with remote registries.
     """
 
     folder: Path
@@ -81,7 +81,7 @@ class Installation:
         return _path_for(self.python)
 
     def start(self, log: Path, environment: Mapping[str, str] | None = None, **more: Any) -> subprocess.Popen[bytes]:
-        """Start `tagferry serve`, and append what it writes to a file."""
+        """Start `tagferry serve`, and append its output to a file."""
         with log.open("ab") as output:
             return subprocess.Popen(
                 [str(self.python.with_name("tagferry")), "serve"],
@@ -94,7 +94,7 @@ class Installation:
             )
 
     def wait_until_healthy(self, is_alive: Callable[[], bool]) -> bool:
-        """Wait until all regions answer; False where the process ends before."""
+        """Wait until all regions answer; False if the process ends before."""
         deadline = time.monotonic() + _START_SECONDS
         for url in self.urls.values():
             while not is_healthy(url):
@@ -114,14 +114,14 @@ def install(
     elsewhere: Mapping[str, str] | None = None,
     python: Path | None = None,
 ) -> Installation:
-    """Configure two embedded regions, and make users with organizations in all regions.
+    """Configure two embedded regions, and create users with organizations in all regions.
 
     Args:
         folder: must exist.
         users: the organizations of each user.
-        more: further lines of the configuration, behind those of the regions.
+        more: further lines of the configuration, after those of the regions.
         elsewhere: the tables of further regions, each with its lines.
-        python: with the tagferry that is to be used; by default this process's.
+        python: the one whose tagferry is used; by default this process's.
     """
     python = python or Path(sys.executable)
     addresses = {region: f"127.0.0.1:{free_port()}" for region in (NORTH, SOUTH)}
@@ -155,12 +155,12 @@ def install(
 
 
 def _path_for(python: Path) -> Mapping[str, str]:
-    """The tagferry of another environment is found there only."""
+    """Return the variables for a Python, so that another environment finds its own tagferry."""
     return {} if python == Path(sys.executable) else {"PYTHONPATH": ""}
 
 
 def is_healthy(url: str) -> bool:
-    """Whether a region answers."""
+    """Return whether a region answers."""
     try:
         with urllib.request.urlopen(f"{url}/healthz", timeout=5) as answer:
             return bool(answer.status == 200)

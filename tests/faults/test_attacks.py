@@ -1,4 +1,4 @@
-"""Some attacks, each for a second; `python -m tests.faults.attacks` makes all of them (docs/faults.md)."""
+"""Some attacks, each for a second; `python -m tests.faults.attacks` runs all of them (docs/faults.md)."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.faults.attacks.stage import Theater
 from tests.support.programs import require_program
 
 MEMORY_BYTES = 160 * 1024 * 1024
-"""By how much an attack may make the server grow."""
+"""The memory by which an attack may make the server grow."""
 
 
 @pytest.mark.timeout(900)

@@ -1,4 +1,4 @@
-"""A layer arrives whole and verified, however often its connection breaks on the way."""
+"""A layer is copied completely and verified, however often its connection breaks."""
 
 import random
 from collections.abc import AsyncIterator
@@ -23,14 +23,14 @@ MIB = 1024 * 1024
 SIZE = 256 * MIB
 CHUNK = 4 * MIB
 BUFFERS = sum(int(Path(f"/proc/sys/net/ipv4/tcp_{end}mem").read_text().split()[2]) for end in "rw")
-"""Bytes that the kernel may hold of a connection, which are lost where tagferry itself gives it up."""
+"""Bytes of a connection that the kernel may hold, and that are lost if tagferry itself closes it."""
 APP, COPY, V1 = RepositoryName("team/app"), RepositoryName("release/app"), Tag("v1")
 EVERY_TENTH = [SIZE * tenth // 10 for tenth in range(1, 10)]
 
 
 @dataclass
 class Way:
-    """A source with a large layer, and the ways to it and to the target."""
+    """A source with a large layer, and the links to it and to the target."""
 
     route: Route
     source: BreakingProxy

@@ -1,4 +1,4 @@
-"""Faults at system calls; `python -m tests.faults.calls` makes all kinds, and as many kills as one likes."""
+"""Faults at system calls; `python -m tests.faults.calls` runs all kinds, with any number of kills."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ def test_a_registry_bears_kills_a_full_disk_and_losses_of_power(what: str):
 @pytest.mark.timeout(600)
 def test_what_was_acknowledged_outlives_kills_at_random_calls(tmp_path: Path):
     require_program("cc")
-    findings = kill_at_random(tmp_path, Plan(kills=4, seed=4711, users=3, at_start=0.5), tell=print)
+    findings = kill_at_random(tmp_path, Plan(kills=4, seed=4711, users=3, at_start=0.5), progress=print)
     assert findings.faults == []
     assert findings.kills >= 4
     assert findings.figures.looks

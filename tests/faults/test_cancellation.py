@@ -1,4 +1,4 @@
-"""A copy that is cancelled, also by who may, stops within a second and leaves nothing begun behind."""
+"""A cancelled copy stops within a second and leaves nothing unfinished behind."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -29,7 +29,7 @@ APP, COPY, V1 = RepositoryName("team/app"), RepositoryName("release/app"), Tag("
 
 
 class StallingStore(MemoryStore):
-    """Gives out half of a large blob, and then nothing more."""
+    """A registry that sends half of a large blob, and then nothing more."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ async def cancel_in_the_middle(source: StallingStore, target: RemoteStore) -> No
 
 
 def sessions(seen: Sequence[Seen]) -> tuple[int, set[str], set[str]]:
-    """How many upload sessions were begun, and which of them ended in a blob, or were dropped."""
+    """The number of opened upload sessions, and those that were completed or cancelled."""
     begun = [one for one in seen if one.method == "POST" and one.status == 202]
     stored = {one.path.partition("?")[0] for one in seen if one.method == "PUT" and one.status == 201}
     dropped = {one.path.partition("?")[0] for one in seen if one.method == "DELETE"}
@@ -91,7 +91,7 @@ async def test_a_cancelled_copy_leaves_no_upload_session_and_no_tag(tmp_path: Pa
 
 
 async def test_a_cancelled_copy_asks_a_real_registry_to_drop_each_session(tmp_path: Path, source: StallingStore):
-    """Distribution 2.8 keeps a session whose upload was broken off until it purges it, whoever asks for what."""
+    """Distribution 2.8 keeps the session of an interrupted upload until it purges it."""
     with docker_registry(tmp_path) as registry:
         target = RemoteStore(Endpoint(name="target", url=registry.url))
         await cancel_in_the_middle(source, target)
@@ -99,7 +99,7 @@ async def test_a_cancelled_copy_asks_a_real_registry_to_drop_each_session(tmp_pa
         await target.close()
 
     begun, stored, dropped = sessions(seen)
-    # A small blob may be stored in the moment in which it is dropped.
+    # A small blob may be stored at the moment when it is dropped.
     assert begun == len(stored | dropped)
     assert len(dropped) >= 2
 

@@ -1,7 +1,7 @@
-"""The records of jobs against a model, with two workers that claim, end and are lost, and restarts between.
+"""The records of jobs compared with a model, with two workers that claim and end jobs and are lost, and restarts.
 
 A job's state is the model's after each step, no two workers run the same job, two jobs that write the same tag do not
-run at once, and in the end every job that was accepted comes to its end. `FAULTS_EXAMPLES=1000` makes more examples.
+run at once, and in the end every accepted job has ended. `FAULTS_EXAMPLES=1000` runs more examples.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ endings = st.sampled_from([status for status in JobStatus if status.has_ended])
 
 @dataclass
 class Job:
-    """What the model knows of a job."""
+    """The model of a job."""
 
     tag: Tag
     override: bool
@@ -168,7 +168,7 @@ class JobMachine(RuleBasedStateMachine):
         return {job.id: job.status for job in found}
 
     def _bring_everything_to_its_end(self) -> None:
-        """Whatever waits is claimed and ends, one after the other on the same way."""
+        """Every waiting job is claimed and ends, one after the other on the same route."""
         for worker in (1, 2):
             self.lose_a_worker(worker)
         for _ in range(len(self.known) + 1):

@@ -1,4 +1,4 @@
-"""A server that is killed in the middle of a large blob goes on with it when it is started again."""
+"""A server that is killed in the middle of a large blob continues it after its restart."""
 
 import random
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ from tests.support.serving import serving
 MIB = 1024 * 1024
 SIZE = 96 * MIB
 PACE = 24_000_000
-"""Bytes a second, so that the upload lasts long enough to be noted, and can be killed in the middle."""
+"""Bytes a second, so that the upload lasts long enough to be recorded and interrupted."""
 EMBEDDED, ELSEWHERE = RegionId("cn-north-4"), RegionId("cn-south-1")
 TEAM, APP, V1 = Namespace("team"), Repository("app"), Tag("v1")
 NAME = RepositoryName.of(TEAM, APP)
@@ -33,12 +33,12 @@ NAME = RepositoryName.of(TEAM, APP)
 
 @dataclass(frozen=True)
 class Installation:
-    """An installation with an embedded region, and one that is a registry elsewhere.
+    """An installation with an embedded region, and one with a remote registry.
 
     Attributes:
-        stores: both regions' images, past the network; the embedded one only while no server runs.
-        disks: where they lie.
-        link: the way to the registry elsewhere.
+        stores: both regions' images, accessed without the network; the embedded one only while no server runs.
+        disks: their directories.
+        link: the link to the remote registry.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ class Installation:
     link: BreakingProxy
 
     async def copy_and_kill(self, source: RegionId, target: RegionId) -> int:
-        """Start to synchronize, and kill the server once half of the layer has arrived; gives the job's id."""
+        """Start a sync, and kill the server once half of the layer has arrived; returns the job's id."""
 
         async def has_half_arrived() -> bool:
             return self.arrived(target) >= SIZE // 2
@@ -63,7 +63,7 @@ class Installation:
         return job_id
 
     async def finish(self, source: RegionId, job_id: int) -> dict[str, Any]:
-        """Start the server again; gives the job once it has ended."""
+        """Start the server again; returns the job once it has ended."""
         with served.serving(self.folder, self.urls[EMBEDDED]):
             async with self._client(source) as management:
 
@@ -76,12 +76,12 @@ class Installation:
                 return job
 
     def arrived(self, target: RegionId) -> int:
-        """Bytes of an unfinished layer that are on the target's disk."""
+        """Return the bytes of an unfinished layer on the target's disk."""
         return sum(path.stat().st_size for path in self.disks[target].rglob("_uploads/*"))
 
     @property
     def passed(self) -> int:
-        """Bytes that went over the link, in either direction."""
+        """Return the bytes that passed the link, in either direction."""
         return self.link.sent + self.link.received
 
     def _client(self, region: RegionId) -> ManagementClient:

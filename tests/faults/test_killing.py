@@ -1,4 +1,4 @@
-"""Two kills of a running tagferry; `python -m tests.faults.killing` makes as many as one likes (docs/faults.md)."""
+"""Two kills of a running tagferry; `python -m tests.faults.killing` makes any number (docs/faults.md)."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ MIB = 1024 * 1024
 
 def test_nothing_is_lost_seen_in_part_or_done_twice_where_the_process_is_killed(tmp_path: Path):
     plan = Plan(kills=2, seed=4711, large=4 * MIB, bytes_per_second=3 * MIB, kills_a_round=2, calm_rounds=1)
-    findings = kill_served(tmp_path, plan, tell=print)
+    findings = kill_served(tmp_path, plan, progress=print)
     assert findings.faults == []
     assert len(findings.losses) == 2
     assert findings.sightings

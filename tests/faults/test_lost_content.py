@@ -1,4 +1,4 @@
-"""What a registry loses of a repository, as its garbage collection or a disk may do, is brought back."""
+"""Content that a registry loses, as by its garbage collection or a failing disk, is copied again."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Registry:
     data: Path
 
     def lose(self, repository: RepositoryName, digest: Digest) -> None:
-        """Take the link to a layer or manifest out of a repository; fails where there is none."""
+        """Remove the link to a layer or manifest from a repository; fails if there is none."""
         own = self.data / "docker/registry/v2/repositories" / repository
         _, _, encoded = digest.partition(":")
         links = [own / kind / "sha256" / encoded / "link" for kind in ("_layers", "_manifests/revisions")]
@@ -101,7 +101,7 @@ async def test_a_platform_that_is_lost_between_two_tags_that_share_it_is_brought
 
 
 class LosingStore(RemoteStore):
-    """A registry that loses a layer just after it took the manifest that refers to it."""
+    """A registry that loses a layer just after it accepted the manifest that refers to it."""
 
     def __init__(self, registry: Registry) -> None:
         super().__init__(Endpoint(name="target", url=registry.url))

@@ -1,4 +1,4 @@
-"""A registry that is away for a while fails no job: it waits, says why, and goes on where it was."""
+"""A registry that is unavailable for a while fails no job: the job waits, gives the reason, and continues."""
 
 import random
 from collections.abc import AsyncIterator
@@ -25,17 +25,17 @@ APP = name_in("team")
 
 
 class GoneAway(Exception):
-    """The registry's process is gone."""
+    """The registry's process has ended."""
 
 
 @dataclass
 class Away:
-    """An application that can be away, also from a certain byte on that it is sent.
+    """An application that can be unavailable, also from a given byte of a body on.
 
     Attributes:
-        is_away: whether every request is answered 503 by what stands before it.
-        leaves_at: bytes of bodies after which it goes away in the middle of one.
-        received: bytes of bodies that came in.
+        is_away: whether every request is answered 503, as by a proxy in front.
+        leaves_at: bytes of bodies after which it becomes unavailable in the middle of one.
+        received: received bytes of bodies.
     """
 
     app: ASGIApp
@@ -61,7 +61,7 @@ class Away:
 
 @dataclass(frozen=True)
 class Ferry:
-    """A running tagferry whose one region is a registry that can be away."""
+    """A running tagferry with a region whose registry can be unavailable."""
 
     deployment: Deployment
     registry: Away
@@ -72,7 +72,7 @@ class Ferry:
         return job_id
 
     async def waits_again(self, job_id: int) -> dict[str, Any]:
-        """The job, once an attempt has failed."""
+        """Return the job once an attempt has failed."""
 
         async def job() -> dict[str, Any]:
             async with self.deployment.client() as client:

@@ -1,4 +1,4 @@
-"""Registries that allow so many requests a second, and always say "come back in a second", fail no tag."""
+"""Registries that limit requests per second, and always ask for a retry in a second, fail no tag."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -60,7 +60,7 @@ async def test_a_target_that_limits_the_rate_gets_all_tags(tmp_path: Path, bucke
     async with limited(tmp_path, bucket) as (target, app, _):
         await copy_all(Route(source, APP, target, COPY))
 
-    # Most of them are those that were under way when the limit showed.
+    # Most of them were in flight when the limit was first reached.
     assert app.refused < app.granted / 4
 
 

@@ -7,7 +7,7 @@ from tests.faults.registries.soak import Soak, Terms
 
 async def test_every_job_in_a_storm_of_faults_ends_well_or_says_why(tmp_path: Path):
     terms = Terms(seconds=60, seed=4711, rounds=20, job_seconds=80)
-    findings = await Soak(terms, tell=print).run(tmp_path)
+    findings = await Soak(terms, progress=print).run(tmp_path)
     assert findings.faults == []
     assert sum(findings.statuses.values()) >= 20
     assert len(findings.made) >= 12

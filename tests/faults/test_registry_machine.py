@@ -1,7 +1,7 @@
-"""An embedded registry against a model, with crashes, damage to its files, a full disk and garbage collection between.
+"""An embedded registry compared with a model, with crashes, damaged files, a full disk and garbage collection.
 
-What is read is what its digest says, or it is not there. What was acknowledged stays, unless it was damaged or deleted,
-and a push puts damaged content right. `FAULTS_EXAMPLES=1000` makes more examples than the tests do.
+Content matches its digest, or does not exist. What was acknowledged stays, unless it was damaged or deleted, and a push
+repairs damaged content. `FAULTS_EXAMPLES=1000` runs more examples than the tests do.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ Held = tuple[RepositoryName, Digest]
 
 
 class RegistryMachine(RuleBasedStateMachine):
-    """The model: what must be there, and what may be there, whole or not at all."""
+    """The model: the content that must exist, and the content that may exist, complete or not at all."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class RegistryMachine(RuleBasedStateMachine):
         with path.open("r+b") as file:
             file.write(changed)
             file.truncate()
-        # Whoever has a link to the file has the damage.
+        # All links to the file share the damage.
         self.sure = {held for held in self.sure if held[1].encoded != path.name}
 
     @rule()
@@ -218,7 +218,7 @@ def _is_content(path: Path) -> bool:
 
 @contextmanager
 def _full_disk(at: int) -> Iterator[None]:
-    """Have the syncs from this one on fail as on a full disk."""
+    """Make the syncs from this one on fail as on a full disk."""
     real, calls = os.fsync, 0
 
     def fsync(descriptor: int) -> None:

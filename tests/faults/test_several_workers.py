@@ -1,4 +1,4 @@
-"""What one registry sends, or does not, keeps no process from the work for others: alone, and with several workers."""
+"""A faulty registry keeps no process from working for others: with one process, and with several workers."""
 
 import asyncio
 import json
@@ -33,12 +33,12 @@ SLOTS = 4
 TAGS = [Tag(f"v{number}") for number in range(60)]
 
 Poison = Callable[[Tag], bytes | None]
-"""What a registry answers instead of a tag's manifest; None for the manifest itself."""
+"""A registry's response in place of a tag's manifest; None for the manifest itself."""
 
 
 @dataclass
 class Poisoned:
-    """A registry that checks nothing of what it gives."""
+    """A registry that does not check what it serves."""
 
     app: Any
     poison: Poison
@@ -61,11 +61,11 @@ class Poisoned:
 
 @dataclass(frozen=True)
 class Installation:
-    """Processes with three regions whose registries are elsewhere.
+    """Processes with three regions with remote registries.
 
     Attributes:
-        link: the way to the registry in the east.
-        workers: how many processes copy.
+        link: the link to the registry in the east.
+        workers: the number of processes that copy.
     """
 
     cluster: Cluster
@@ -77,7 +77,7 @@ class Installation:
         return ManagementClient(self.cluster.url, self.cluster.secrets.access_key, self.cluster.secrets.secret_key)
 
     async def request(self, target: str, *tags: Tag) -> list[int]:
-        """Have tags synchronized; returns the ids of their jobs."""
+        """Synchronize tags; returns the ids of their jobs."""
         body = {"imageTag": list(tags), "remoteNamespace": TEAM, "remoteRegionId": target}
         async with self.client() as client:
             return list((await client.start_sync(TEAM, APP, body)).tags)
@@ -92,7 +92,7 @@ class Installation:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """Nothing for SQLite, with which one process works; PostgreSQL is there for several."""
+    """Empty for SQLite, with which one process works; PostgreSQL serves several."""
     if request.param == "sqlite":
         return ""
     server: PostgresServer = request.getfixturevalue("postgres")

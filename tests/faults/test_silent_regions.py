@@ -1,4 +1,4 @@
-"""A region that takes connections and answers nothing keeps no other region, and nobody who asks, waiting."""
+"""A region that accepts connections and never answers delays no other region and no caller."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ PATH = "/v2/manage/namespaces/team/repos/app/sync_images"
 
 @dataclass
 class BlackHole:
-    """Takes connections, and reads what is sent."""
+    """Accepts connections, and reads what is sent."""
 
     url: str = ""
     heard: asyncio.Event = field(default_factory=asyncio.Event)
@@ -52,7 +52,7 @@ async def ferry(
 
 
 async def sync(deployment: Deployment, target: RegionId, *tags: Tag, prefer: str, token: str) -> Answer:
-    """Ask for a synchronization; the client gives up after 30 seconds, while a silent region takes minutes."""
+    """Request a sync; the client gives up after 30 seconds, while a silent region takes minutes."""
     body = {"imageTag": list(tags), "remoteNamespace": TEAM, "remoteRegionId": target}
     headers = {"X-Auth-Token": token, "Content-Type": "application/json", "Prefer": prefer}
     return await deployment.http("POST", PATH, body=body, headers=headers)
@@ -110,7 +110,7 @@ async def test_lists_of_a_silent_region_are_answered_504_and_keep_no_other_regio
         async def all_wait() -> bool:
             return len(arrived) >= len(stuck) and hole.connections >= bounds.LISTS_AT_ONCE and load.busy == 0
 
-        # More than are worked on at once, with those that are let in because of their credentials.
+        # More than the limit of requests, including those that are admitted because of their credentials.
         for _ in range(3):
             stuck += [
                 asyncio.create_task(deployment.http("GET", path, region=EAST, headers=headers)) for _ in range(20)
@@ -205,6 +205,6 @@ async def test_changes_that_go_on_at_a_silent_region_are_bounded(tmp_path: Path,
 
 
 async def statuses(deployment: Deployment, target: RegionId) -> list[str]:
-    """The states of the jobs to a region."""
+    """Return the states of the jobs to a region."""
     jobs, _ = await deployment.app.services.sync._jobs.of_repository(NORTH, TEAM, APP.repository, limit=None)
     return [job.status.value for job in jobs if job.target_region == target]

@@ -1,4 +1,4 @@
-"""A region that answers next to nothing, and many that answer nothing, leave the slots to others."""
+"""A region that sends very little, and many that never answer, leave slots to others."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @dataclass
 class Trickling:
-    """A registry that gives blobs at 4 KiB a second, more than `min_bytes_per_second`."""
+    """A registry that sends blobs at 4 KiB a second, more than `min_bytes_per_second`."""
 
     app: Any
 

@@ -1,4 +1,4 @@
-"""Attacks on a running server, and one table of what came of them; exit code 1 where one succeeded (docs/faults.md).
+"""Attack a running server, and print a table of the outcomes; exit code 1 if an attack succeeded (docs/faults.md).
 
 python -m tests.faults.attacks [--only WORDS] [--seconds 10] [--python VENV/bin/python]
 """
@@ -23,7 +23,7 @@ ATTACKS: tuple[Attack, ...] = (
 
 
 def main() -> int:
-    """Run what the command line asks for."""
+    """Run the selected attacks."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.attacks")
     parser.add_argument("--only", default="", help="only attacks whose names hold these words")
     parser.add_argument("--seconds", type=float, default=10.0, help="about how long each takes")

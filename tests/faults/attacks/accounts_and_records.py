@@ -25,7 +25,7 @@ _GARBAGE = b"\xa5" * 4096
 
 
 async def too_many_organizations(stage: Stage, seconds: float) -> Outcome:
-    """A user makes organizations without end."""
+    """A user creates organizations endlessly."""
     outcome, caller = Outcome(), stage.caller()
     for number in range(_ORGANIZATIONS + 20):
         answer = await _ask(caller, "POST", _NAMESPACES, {"namespace": f"many{number}"})
@@ -36,7 +36,7 @@ async def too_many_organizations(stage: Stage, seconds: float) -> Outcome:
 
 
 async def too_many_uploads(stage: Stage, seconds: float) -> Outcome:
-    """A user begins uploads and ends none."""
+    """A user opens uploads and completes none."""
     outcome, caller = Outcome(), stage.caller()
     for _ in range(_UPLOADS + 50):
         answer = await asyncio.to_thread(caller.registry, "POST", f"/v2/{_APP}/blobs/uploads/", b"")
@@ -75,9 +75,9 @@ async def former_tenant(stage: Stage, seconds: float) -> Outcome:
 
 
 async def replayed_requests(stage: Stage, seconds: float) -> Outcome:
-    """A signed deletion is carried out; then somebody sends it again, at the other region and at its own.
+    """A signed deletion is replayed, at the other region and at its own.
 
-    What it deleted was made again before, so that a refusal is one of the signature.
+    The deleted object was created again before, so that only the signature can be refused.
     """
     outcome = Outcome()
     deadline = time.monotonic() + seconds
@@ -118,7 +118,7 @@ def _signed_deletion(stage: Stage, path: str) -> bytes:
 
 
 async def forgotten_locks(stage: Stage, seconds: float) -> Outcome:
-    """A name is locked by wrong passwords; then come as many made-up keys as old versions had room for, and a guess."""
+    """Wrong passwords lock a name; then as many made-up keys as old versions could remember, and another guess."""
     outcome = Outcome()
     guess = b"GET /v2/ HTTP/1.1\r\n" + stage.head("admin", "guess") + b"\r\n"
     async with stage.connect() as client:
@@ -147,7 +147,7 @@ async def forgotten_locks(stage: Stage, seconds: float) -> Outcome:
 
 
 async def damaged_page(stage: Stage, seconds: float) -> Outcome:
-    """The pages of the database with the access keys are overwritten while it runs, and later what they were."""
+    """The database's pages with the access keys are overwritten while the server runs, and restored later."""
     outcome = Outcome()
     file = next(stage.installation.data.glob("*.db"))
     pages = _pages_of(file, "access_keys")
@@ -175,7 +175,7 @@ async def damaged_page(stage: Stage, seconds: float) -> Outcome:
 
 
 def _pages_of(file: Any, table: str) -> list[tuple[int, int]]:
-    """Where the pages of a table and its indexes begin, as far as their roots tell, and how large each is."""
+    """Return the page size, and the offsets of a table's and its indexes' pages, as far as their roots list them."""
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
         (size,) = connection.execute("PRAGMA page_size").fetchone()
         roots = connection.execute("SELECT rootpage FROM sqlite_master WHERE tbl_name = ?", (table,)).fetchall()
@@ -183,7 +183,7 @@ def _pages_of(file: Any, table: str) -> list[tuple[int, int]]:
 
 
 async def jumping_clock(stage: Stage, seconds: float) -> Outcome:
-    """The time jumps by two months and back; a policy is to delete what is older than a month."""
+    """The clock jumps by two months and back, while a policy deletes tags older than a month."""
     outcome = Outcome()
     await stage.push(_APP, "kept", image(b"kept", seed="kept"))
     rule = {"template": "date_rule", "params": {"days": "30"}, "tag_selectors": []}
@@ -206,12 +206,12 @@ async def jumping_clock(stage: Stage, seconds: float) -> Outcome:
 
 
 async def _ask(caller: Caller, method: str, path: str, body: Any = None) -> Answer:
-    # The same request within a second has the same signature, which is good once.
+    # The same request within a second has the same signature, which is valid once.
     return await asyncio.to_thread(caller.management, method, path, body, X_Request_Nonce=uuid.uuid4().hex)
 
 
 def _told(answer: Answer) -> str:
-    """The status, and what it is about where it is an error."""
+    """Return the status, with the code of an error."""
     return str(answer.status) if answer.status < 400 else f"{answer.status} {answer.document.get('error_code', '')}"
 
 

@@ -1,4 +1,4 @@
-"""Attacks on the way in: connections, heads, bodies, readers, signatures and logins, mostly without credentials."""
+"""Attacks before authentication: connections, heads, bodies, readers, signatures and logins."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ async def long_addresses(stage: Stage, seconds: float) -> Outcome:
 
 
 async def half_open(stage: Stage, seconds: float) -> Outcome:
-    """Fifteen hundred connections from ten addresses, of which each has sent half a head."""
+    """Fifteen hundred connections from ten addresses, each with half a head."""
     outcome = Outcome()
     async with AsyncExitStack() as stack:
         for number in range(1500):
@@ -127,7 +127,7 @@ async def stalled_uploads(stage: Stage, seconds: float) -> Outcome:
 
 
 async def pipelined_requests(stage: Stage, seconds: float) -> Outcome:
-    """Two thousand requests on a connection before the first answer is read."""
+    """Two thousand requests on a connection before the first response is read."""
 
     async def send(client: RawClient) -> str:
         one = b"GET /v2/ HTTP/1.1\r\n" + stage.basic() + b"\r\n"
@@ -152,7 +152,7 @@ async def two_hosts(stage: Stage, seconds: float) -> Outcome:
 
 
 async def many_signed_headers(stage: Stage, seconds: float) -> Outcome:
-    """Signatures with a known key over thousands of headers, by somebody without its secret."""
+    """Signatures with a known access key over thousands of headers, without its secret key."""
     key = stage.installation.logins[HONEST].access_key
     names = [f"x-{number}" for number in range(4000)]
     headers = "".join(f"{name}: a\r\n" for name in names)
@@ -170,7 +170,7 @@ async def many_signed_headers(stage: Stage, seconds: float) -> Outcome:
 
 
 async def wrong_passwords(stage: Stage, seconds: float) -> Outcome:
-    """Three hundred connections that try passwords for names that nobody has."""
+    """Three hundred connections that try passwords for unknown names."""
 
     async def guess(client: RawClient) -> str:
         name = f"somebody-{time.monotonic_ns()}"
@@ -181,7 +181,7 @@ async def wrong_passwords(stage: Stage, seconds: float) -> Outcome:
 
 
 async def forged_addresses(stage: Stage, seconds: float) -> Outcome:
-    """Wrong passwords of the honest tenant, each with its address in X-Forwarded-For."""
+    """Wrong passwords for the well-behaved client, with its address in X-Forwarded-For."""
     forged = b"X-Forwarded-For: 127.0.0.7\r\n\r\n"
 
     async def guess(client: RawClient) -> str:
@@ -192,7 +192,7 @@ async def forged_addresses(stage: Stage, seconds: float) -> Outcome:
 
 
 async def pipelined_anonymously(stage: Stage, seconds: float) -> Outcome:
-    """A deletion, and behind it on the same connection a request without credentials; whose name is in the audit?"""
+    """A deletion, pipelined with a request without credentials, which must be audited as anonymous."""
     outcome = Outcome()
     host = b"Host: " + stage.url.partition("://")[2].encode() + b"\r\n"
     async with stage.connect() as client:
@@ -213,7 +213,7 @@ async def pipelined_anonymously(stage: Stage, seconds: float) -> Outcome:
 
 
 async def status_of(client: RawClient) -> str:
-    """The status of the next answer, or that there was none."""
+    """Return the status of the next response, or a word for none."""
     try:
         return str((await client.answer()).status)
     except (OSError, asyncio.IncompleteReadError):
@@ -229,7 +229,7 @@ async def _from_many(
     work: Callable[[RawClient], Awaitable[str]],
     addresses: tuple[str, ...] = (ATTACKER,),
 ) -> Outcome:
-    """Do the work again and again, on a new connection each, so many at once."""
+    """Repeat the work on new connections, several at once."""
     outcome, deadline = Outcome(), time.monotonic() + seconds
 
     async def repeat(number: int) -> None:
@@ -248,7 +248,7 @@ async def _from_many(
 
 
 async def _together(work: list[Callable[[], Awaitable[str]]]) -> Outcome:
-    """Do all of it at once."""
+    """Run all of it at once."""
     outcome = Outcome()
     for ended in await asyncio.gather(*(one() for one in work), return_exceptions=True):
         if isinstance(ended, str):

@@ -1,4 +1,4 @@
-"""Attacks by an ordinary user: content that is odd, large or deep, and a disk that fails under everybody."""
+"""Attacks by an ordinary user: odd, large or deep content, and a failing disk."""
 
 import asyncio
 import json
@@ -67,7 +67,7 @@ def _poisons(config: bytes, layer: bytes) -> list[bytes]:
 
 
 async def odd_images_in_lists(stage: Stage, seconds: float) -> Outcome:
-    """Images with dates, sizes and types that are hard to show; then the lists of the organization are asked for."""
+    """Images with dates, sizes and types that are hard to show; then the organization is listed."""
     outcome = Outcome()
     caller = stage.caller()
     for number, created in enumerate(
@@ -114,7 +114,7 @@ async def manifests_of_10_000_layers(stage: Stage, seconds: float) -> Outcome:
 
 
 async def _many_layers(stage: Stage, seconds: float, count: int) -> Outcome:
-    """Push and synchronize manifests of so many layers, and list them, again and again."""
+    """Push and synchronize manifests with this number of layers, and list them, repeatedly."""
     outcome = Outcome()
     config, layer = b"{}", b"a layer"
     caller = stage.caller()
@@ -171,19 +171,19 @@ async def nested_indexes(stage: Stage, seconds: float) -> Outcome:
 
 
 async def full_disk(stage: Stage, seconds: float) -> Outcome:
-    """The disk of the registries is full: pushes fail and say so; everything else goes on; later they succeed."""
+    """The registries' disk is full: pushes fail with that reason, everything else works; later pushes succeed."""
     return await _failing_disk(stage, seconds, Injection("ENOSPC", sticky=True))
 
 
 async def read_only_disk(stage: Stage, seconds: float) -> Outcome:
-    """The disk of the registries became read-only: pulls go on."""
+    """The registries' disk became read-only: pulls still work."""
     return await _failing_disk(stage, seconds, Injection("EROFS", sticky=True))
 
 
 async def _failing_disk(stage: Stage, seconds: float, injection: Injection) -> Outcome:
     outcome = Outcome()
     registries = stage.installation.data / "registries"
-    # Blobs that nobody has asked for within a minute have their age renewed by a pull.
+    # A pull renews the age of blobs that were not requested within a minute.
     for place, _, names in os.walk(registries):
         for name in names:
             os.utime(Path(place, name), (time.time() - 3600,) * 2)
@@ -214,7 +214,7 @@ async def _failing_disk(stage: Stage, seconds: float, injection: Injection) -> O
 
 
 async def flipped_bits(stage: Stage, seconds: float) -> Outcome:
-    """A bit of a blob and of a manifest flips on the disk; they are pulled, pushed again and pulled once more."""
+    """A bit of a blob and of a manifest flips on disk; they are pulled, pushed again and pulled once more."""
     outcome = Outcome()
     sample = image(b"a layer that will rot" * 100, seed="rotting")
     caller = stage.caller()

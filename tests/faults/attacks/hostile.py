@@ -1,4 +1,4 @@
-"""A registry that an attack scripts: it answers each request with bytes, slowly, or not at all."""
+"""A registry that an attack scripts: it answers each request with given bytes, slowly, or not at all."""
 
 import asyncio
 from collections import Counter
@@ -11,7 +11,7 @@ Answering = Callable[["Question", asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Question:
-    """A request that came in; header names are lowercase."""
+    """A received request; header names are lowercase."""
 
     method: str
     path: str
@@ -25,9 +25,9 @@ class Hostile:
     Attributes:
         url: the registry's.
         elsewhere: the other host's.
-        answer: what it does with a request; by default nothing.
-        asked: how often each method and path was asked for.
-        leaked: credentials that came to the other host.
+        answer: handles a request; by default does nothing.
+        asked: the number of requests for each method and path.
+        leaked: credentials that were sent to the other host.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Hostile:
         self.forget()
 
     def forget(self) -> None:
-        """Be silent again, and count from 0."""
+        """Be silent again, and reset the counts."""
         self.answer: Answering = silence
         self.asked: Counter[str] = Counter()
         self.leaked: list[str] = []
@@ -74,7 +74,7 @@ async def reply(
 
 @asynccontextmanager
 async def hostile_registry() -> AsyncIterator[Hostile]:
-    """Have one listen on free ports of two addresses of loopback."""
+    """Run a hostile registry on free ports of two loopback addresses."""
     hostile = Hostile()
 
     def handler(is_elsewhere: bool) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:

@@ -1,4 +1,4 @@
-"""Attacks by a registry that a region is configured for: it is silent, slow, endless, or lies."""
+"""Attacks by a registry that a region is configured for: it is silent, slow or endless, or lies."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ _QUICK_SECONDS = 15.0
 
 
 async def silent_region(stage: Stage, seconds: float) -> Outcome:
-    """Tags for a region that accepts connections and never answers; others' synchronizations go on."""
+    """Tags for a region that accepts connections and never answers; other syncs continue."""
     outcome = Outcome()
     tags = [f"t{number}" for number in range(60)]
     for tag in tags:
@@ -47,7 +47,7 @@ async def _ask(stage: Stage, tag: str) -> None:
 
 
 async def waits_for_a_silent_region(stage: Stage, seconds: float) -> Outcome:
-    """Requests that want to wait for five seconds, or not at all, for a region that never answers."""
+    """Requests with a wait of five seconds, or none, for a region that never answers."""
     outcome = Outcome()
     await stage.push(_APP, "v1", image(b"v1", seed="v1"))
     path = f"/v2/manage/namespaces/{MALLORY}/repos/app/sync_images"
@@ -63,7 +63,7 @@ async def waits_for_a_silent_region(stage: Stage, seconds: float) -> Outcome:
 
 
 async def trickling_blob(stage: Stage, seconds: float) -> Outcome:
-    """A blob that arrives at a byte a second."""
+    """A blob that arrives at one byte a second."""
     outcome = Outcome()
 
     async def answer(question: Question, writer: asyncio.StreamWriter) -> None:
@@ -86,7 +86,7 @@ async def trickling_blob(stage: Stage, seconds: float) -> Outcome:
 
 
 async def endless_lists(stage: Stage, seconds: float) -> Outcome:
-    """Lists of tags and referrers whose pages of large names go on and on."""
+    """Endless lists of tags and referrers, with large names."""
     outcome = Outcome()
     pages = 0
 
@@ -140,7 +140,7 @@ async def strange_realm(stage: Stage, seconds: float) -> Outcome:
 
 
 async def wrong_challenge(stage: Stage, seconds: float) -> Outcome:
-    """A challenge that makes no sense for a while, and then the right one."""
+    """A wrong challenge for a while, and then the right one."""
     outcome = Outcome()
     outcome.saw(f"job {await _challenged(stage, 'Digest realm=nonsense', 2)}")
 
@@ -207,7 +207,7 @@ async def _challenged(stage: Stage, challenge: str, seconds: float) -> str:
 
 
 async def _sync_from(stage: Stage, tags: list[str], *, seconds: float, or_failed: bool = False) -> str:
-    """The status of a synchronization from the hostile region to an embedded one."""
+    """Return the status of a sync from the hostile region to an embedded one."""
     started = await stage.start_sync(_APP, tags, to=SOUTH, at=HOSTILE)
     if started.status != 202:
         return f"refused with {started.status}"
@@ -215,7 +215,7 @@ async def _sync_from(stage: Stage, tags: list[str], *, seconds: float, or_failed
 
 
 async def _contents(question: Question, writer: asyncio.StreamWriter) -> None:
-    """Be a plain registry that has one image under every tag."""
+    """Be an ordinary registry that has one image under every tag."""
     path, is_head = question.path.partition("?")[0], question.method == "HEAD"
     if "/manifests/" in path:
         manifest: Any = _SAMPLE.manifest

@@ -1,4 +1,4 @@
-"""A server under attack, the honest tenant beside it, and what is measured."""
+"""A server under attack, a well-behaved client beside it, and the measurements."""
 
 import asyncio
 import base64
@@ -40,14 +40,14 @@ _PLACED = image(b"placed layer", seed="placed")
 
 @dataclass
 class Outcome:
-    """What came of an attack.
+    """The outcome of an attack.
 
     Attributes:
-        tried: how often something was tried.
-        seen: answers and other observations, counted.
-        again: bytes that were moved though nobody had use for them.
-        wrong: contents that were served wrong.
-        failed: what must not be.
+        tried: the number of tries.
+        seen: responses and other observations, counted.
+        again: wasted bytes.
+        wrong: the number of contents that were served wrong.
+        failed: violations.
     """
 
     tried: int = 0
@@ -62,7 +62,7 @@ class Outcome:
         self.seen[str(what)] += count
 
     def add(self, other: "Outcome") -> None:
-        """Count what came of another try, too."""
+        """Add the outcome of another try."""
         self.tried += other.tried
         self.seen += other.seen
         self.again += other.again
@@ -76,12 +76,12 @@ class Attack:
 
     Attributes:
         name: a few words.
-        run: carries it out for about so many seconds.
+        run: runs it for about the given seconds.
         short: whether the tests run it, too.
-        with_shim: whether it has calls to the disk fail, or sets the time, for which the server needs the shim.
-        unsigned: whether the honest tenant signs nothing meanwhile, since signatures have dates.
-        repeats: whether it can be carried out again and again, until the time is over.
-        stops: whether synchronizations may be refused from then on.
+        with_shim: whether it makes calls to the disk fail, or sets the time, for which the server needs the shim.
+        unsigned: whether the client signs nothing meanwhile, since signatures have dates.
+        repeats: whether it can be repeated until the time is over.
+        stops: whether syncs may be refused from then on.
     """
 
     name: str
@@ -95,13 +95,13 @@ class Attack:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: an attack, and what was measured meanwhile.
+    """A line of the table: an attack and the measurements.
 
     Attributes:
-        hung: whether a synchronization of the honest tenant did not end afterwards.
-        peak: bytes resident at most.
-        seconds: how long each request of the honest tenant took.
-        failures: its requests that failed.
+        hung: whether a sync of the client did not end afterwards.
+        peak: resident bytes at the peak.
+        seconds: the duration of each of the client's requests.
+        failures: its failed requests.
     """
 
     attack: str
@@ -147,7 +147,7 @@ HEADINGS = (
 
 
 class Stage:
-    """A running server with an organization of the honest tenant and one of the attacker, who has a login."""
+    """A running server with an organization of the client and one of the attacker, who has a login."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class Stage:
         self._callers: list[Caller] = []
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         for caller in self._callers:
             caller.close()
 
@@ -174,7 +174,7 @@ class Stage:
         return self.installation.urls[NORTH]
 
     def caller(self, user: str = MALLORY, *, region: str = NORTH) -> Caller:
-        """A client of a user, who has an address of its own."""
+        """Return a client of a user, with an address of its own."""
         source = ADDRESS if user == HONEST else ATTACKER
         url = self.installation.urls.get(region) or self.installation.elsewhere[region]
         caller = Caller(url, self.installation.logins[user], source=source)
@@ -182,27 +182,27 @@ class Stage:
         return caller
 
     def basic(self, user: str = MALLORY) -> bytes:
-        """The lines of a head for a request of a user."""
+        """Return the lines of a head for a request of a user."""
         login = self.installation.logins[user]
         return self.head(login.name, login.password)
 
     def head(self, name: str, password: str) -> bytes:
-        """The lines of a head for a request with these credentials."""
+        """Return the lines of a head for a request with these credentials."""
         basic = base64.b64encode(f"{name}:{password}".encode()).decode()
         return f"Host: {self.url.partition('://')[2]}\r\nAuthorization: Basic {basic}\r\n".encode()
 
     def connect(self, source: str = ATTACKER, **more: Any) -> AbstractAsyncContextManager[RawClient]:
-        """A raw connection of the attacker."""
+        """Open a raw connection of the attacker."""
         return connected(self.url, source=source, **more)
 
     async def push(self, repository: str, tag: str, sample: SampleImage, user: str = MALLORY) -> Answer:
-        """Push an image; gives the answer to its manifest."""
+        """Push an image; returns the response to its manifest."""
         return await asyncio.to_thread(push, self.caller(user), repository, tag, sample)
 
     async def start_sync(
         self, repository: str, tags: Iterable[str], *, to: str = SOUTH, user: str = MALLORY, at: str = NORTH
     ) -> Answer:
-        """Ask for a synchronization without waiting for it."""
+        """Request a sync without waiting for it."""
         organization, _, name = repository.partition("/")
         body = {"imageTag": [*tags], "remoteNamespace": organization, "remoteRegionId": to}
         path = f"/v2/manage/namespaces/{organization}/repos/{name}/sync_images"
@@ -212,7 +212,7 @@ class Stage:
     async def job_ended(
         self, repository: str, started: Answer, *, user: str, at: str = NORTH, seconds: float, or_failed: bool = False
     ) -> str:
-        """The status in which the first job of an answer ended, or the one that it has after so many seconds.
+        """Return the status of a response's first job when it ends, or after the given seconds.
 
         With `or_failed`, "tried again" counts as an end: the first attempt has failed, and the job waits for the next.
         """
@@ -230,7 +230,7 @@ class Stage:
             await asyncio.sleep(0.1)
 
     async def honest_sync(self, tag: str) -> str:
-        """How the synchronization of a new image of the honest tenant ends, and whether it is refused or lost."""
+        """Return how the sync of a new image of the client ends, or that it is refused or lost."""
         try:
             await self.push(f"{HONEST}/app", tag, image(tag.encode(), seed=tag), HONEST)
             started = await self.start_sync(f"{HONEST}/app", [tag], user=HONEST)
@@ -241,22 +241,22 @@ class Stage:
             return "lost"
 
     def memory(self, what: str = "VmRSS") -> int:
-        """Bytes that are resident, or with `VmHWM` the most since the peak was forgotten."""
+        """Return the resident bytes, or with `VmHWM` the peak since the last reset."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.findall(rf"{what}:\s+(\d+)", status)[0]) * 1024
 
     def forget_peak(self) -> int:
-        """Begin to measure the peak anew; returns the bytes that are resident now."""
+        """Reset the peak; returns the resident bytes."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
         return self.memory()
 
     def read_bytes(self) -> int:
-        """Bytes that the server has read from anywhere."""
+        """Return the bytes that the server has read."""
         return int(re.findall(r"rchar: (\d+)", Path(f"/proc/{self.process.pid}/io").read_text())[0])
 
 
 def push(caller: Caller, repository: str, tag: str, sample: SampleImage) -> Answer:
-    """Push an image with everything below it; gives the answer to the last manifest, or to what failed."""
+    """Push an image with everything below it; returns the response to the last manifest, or to what failed."""
     for digest, content in sample.all_blobs.items():
         started = caller.registry("POST", f"/v2/{repository}/blobs/uploads/?digest={digest}", content)
         if started.status == 202:
@@ -277,7 +277,7 @@ def push(caller: Caller, repository: str, tag: str, sample: SampleImage) -> Answ
 
 
 class Theater:
-    """Makes a stage for each attack: the same accounts and content, and a fresh server.
+    """Prepares each attack: the same accounts and content, and a fresh server.
 
     Args:
         folder: for everything.
@@ -289,7 +289,7 @@ class Theater:
         self._folder = folder
         self._hostile = hostile
         self._shim = Shim(folder)
-        # Calls block, some of them for as long as an attack lasts, and may not keep others from their turn.
+        # Calls block, some of them for as long as an attack lasts, and must not delay others.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         template = folder / "template"
         template.mkdir()
@@ -302,7 +302,7 @@ class Theater:
         )
 
     async def play(self, attack: Attack, seconds: float) -> Row:
-        """Carry out an attack, and measure meanwhile."""
+        """Run an attack, and measure meanwhile."""
         self._hostile.forget()
         async with self._stage(attack) as stage:
             await stage.push(f"{HONEST}/app", "placed", _PLACED, HONEST)
@@ -321,7 +321,7 @@ class Theater:
             return Row(attack.name, outcome, hung, resting, peak, tenant.seconds, tenant.failures)
 
     async def _look(self, stage: Stage, outcome: Outcome) -> None:
-        """Read what the honest tenant has."""
+        """Read the client's content."""
         caller = stage.caller(HONEST)
         for digest in (_PLACED.digest, *_PLACED.blobs):
             kind = "manifests" if digest == _PLACED.digest else "blobs"
@@ -357,7 +357,7 @@ class Theater:
 
 
 async def _carry_out(attack: Attack, stage: Stage, seconds: float) -> Outcome:
-    """Carry an attack out once, and if it can be repeated again, until the time is over or it has succeeded."""
+    """Run an attack once, or repeatedly if possible, until the time is over or it has succeeded."""
     outcome, deadline = Outcome(), time.monotonic() + seconds
     while True:
         try:
@@ -371,7 +371,7 @@ async def _carry_out(attack: Attack, stage: Stage, seconds: float) -> Outcome:
 
 @contextmanager
 def _giving_way() -> Iterator[None]:
-    """Let the attacker's threads have the processor after all others; only root may end that, so only root does it."""
+    """Lower the priority of the attacker's threads; only root can restore it, so only root does so."""
     if os.geteuid():
         yield
         return

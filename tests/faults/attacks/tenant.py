@@ -1,6 +1,6 @@
-"""A process of its own that asks for small things with nothing to do, and measures how long it waits.
+"""A well-behaved client in its own process, which repeats small requests and measures their duration.
 
-Reads a line of JSON: the addresses, the login and the tag; works until its input ends; writes what it measured.
+Reads a line of JSON: the addresses, the login and the tag; runs until its input ends; writes its measurements.
 """
 
 import json

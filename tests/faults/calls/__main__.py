@@ -1,4 +1,4 @@
-"""Faults at system calls; exit code 1 where there was something that must not be (docs/faults.md).
+"""Inject faults at system calls; exit code 1 for any violation (docs/faults.md).
 
 python -m tests.faults.calls every  [--few] [--operation WORDS]   an embedded registry's disk, each call in turn
 python -m tests.faults.calls power  [--operation WORDS]           the same with a loss of power
@@ -25,7 +25,7 @@ _FEW_CALLS = 8
 
 
 def main() -> int:
-    """Run what the command line asks for."""
+    """Run the selected faults."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.calls")
     parser.add_argument("what", choices=("every", "power", "random"))
     parser.add_argument("--few", action="store_true", help="only what the tests do")
@@ -38,27 +38,27 @@ def main() -> int:
         return _kill_at_random(Plan(arguments.kills, arguments.seed, users=arguments.users))
     if _INSIDE not in os.environ:
         return _again_with_shim()
-    # In memory, where there is room for that: what a sync does to a real disk makes no difference here.
+    # In memory if there is room, since the effect of a sync on a real disk does not matter here.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
     with tempfile.TemporaryDirectory(prefix="tagferry-calls-", dir=memory) as folder:
         operations = [operation for operation in OPERATIONS if arguments.operation in operation.name]
         if arguments.what == "power":
             kinds = (STRICT,) if arguments.few else (STRICT, ORDERED)
-            return _report(lose_power(Path(folder), Shim.inherited(), operations, kinds, tell=tell))
+            return _report(lose_power(Path(folder), Shim.inherited(), operations, kinds, progress=progress))
         findings = try_every_call(
             Path(folder),
             Shim.inherited(),
             FEW if arguments.few else ALL,
             operations,
             most=_FEW_CALLS if arguments.few else None,
-            tell=tell,
+            progress=progress,
         )
     return _report(findings)
 
 
 def _kill_at_random(plan: Plan) -> int:
     with tempfile.TemporaryDirectory(prefix="tagferry-kills-") as folder:
-        return _report(kill_at_random(Path(folder), plan, tell))
+        return _report(kill_at_random(Path(folder), plan, progress))
 
 
 def _report(findings: EveryCall | RandomKills) -> int:
@@ -77,8 +77,8 @@ def _again_with_shim() -> int:
         )
 
 
-def tell(what: str) -> None:
-    """Say how far it is."""
+def progress(what: str) -> None:
+    """Print the progress."""
     print(f"{time.strftime('%X')} {what}", flush=True)
 
 

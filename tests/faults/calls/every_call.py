@@ -1,8 +1,8 @@
 """Each operation of a registry, with a fault at its first call that changes the disk, at its second one, and so on.
 
-Every trial has a copy of the same small world and a forked process of its own. Afterwards the world is read back by
-another process: what was acknowledged is there, nothing wrong is served, the same operation then succeeds, and once a
-day has passed and garbage was collected, the disk holds what it holds after an operation without a fault.
+Every trial has a copy of the same content and its own forked process. Afterwards another process reads it back: what
+was acknowledged exists, nothing wrong is served, the same operation then succeeds, and once a day has passed and
+garbage was collected, the disk is as after an operation without a fault.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from tests.faults.calls.snapshot import Snapshot, age, copy_tree, files, read, r
 HOUR = 3600.0
 DAY = 24 * HOUR
 FEW = (Injection(KILL), Injection(KILL, abandoned=True), Injection("ENOSPC", sticky=True))
-"""What the tests do."""
+"""The faults that the tests inject."""
 ALL = (
     *FEW,
     Injection(KILL, torn=True),
@@ -38,12 +38,12 @@ _FULL = ("ENOSPC", "EDQUOT")
 
 @dataclass
 class Findings:
-    """What came of all trials.
+    """The outcome of all trials.
 
     Attributes:
-        calls: how many calls each operation makes.
+        calls: the number of calls of each operation.
         outcomes: how the operations ended, by fault.
-        faults: what must not be.
+        faults: violations.
     """
 
     calls: dict[str, int] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Reference:
-    """An operation without a fault: how many calls it makes, and what there is afterwards."""
+    """An operation without a fault: its number of calls, and the content afterwards."""
 
     calls: int
     before: Snapshot
@@ -82,17 +82,17 @@ def try_every_call(
     operations: Iterable[Operation] = OPERATIONS,
     *,
     most: int | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Findings:
     """Try each operation with each fault at each of its calls; this process must have been started with the shim.
 
     Args:
-        folder: for the world and its copies.
-        shim: that this process was started with.
+        folder: for the content and its copies.
+        shim: the one that this process was started with.
         injections: the faults.
         operations: the operations.
-        most: about how many calls of an operation are tried, evenly chosen, where it makes more; None means all.
-        tell: says how far it is.
+        most: about how many calls of an operation are tried, evenly chosen, if it makes more; None means all.
+        progress: reports the progress.
     """
     findings = Findings()
     shim.ignore()
@@ -109,7 +109,7 @@ def try_every_call(
                 outcome, faults = _try(folder, world, shim, operation, reference, injection, at)
                 findings.outcomes[str(injection), outcome] += 1
                 findings.faults += [f"{operation.name}, {injection} at call {at}: {fault}" for fault in faults]
-        tell(f"{operation.name}: {reference.calls} calls, {len(findings.faults)} faults so far")
+        progress(f"{operation.name}: {reference.calls} calls, {len(findings.faults)} faults so far")
     return findings
 
 
@@ -133,7 +133,7 @@ def _refer(folder: Path, world: Path, shim: Shim, operation: Operation, before: 
 
 
 def carry_out(trial: Path, operation: Operation) -> dict[str, Any]:
-    """An operation from its beginning to its end."""
+    """A run of an operation."""
 
     async def once() -> None:
         world = World.at(trial)
@@ -147,7 +147,7 @@ def carry_out(trial: Path, operation: Operation) -> dict[str, Any]:
 def _try(
     folder: Path, world: Path, shim: Shim, operation: Operation, reference: Reference, injection: Injection, at: int
 ) -> tuple[str, list[str]]:
-    """How the operation ended, and what is wrong afterwards."""
+    """Return how the operation ended, and what is wrong afterwards."""
     trial = _fresh(folder, world)
     shim.watch(trial)
     shim.arm(at, injection)
@@ -173,7 +173,7 @@ def _try(
 
 
 def _leftovers(left: dict[str, tuple[int, int]], reference: Reference, injection: Injection) -> Iterator[str]:
-    """What is on the disk for ever, compared with an operation without a fault."""
+    """Return the files that stay on disk forever, compared with an operation without a fault."""
     if injection.abandoned:
         known = reference.files.keys() | reference.files_before.keys()
         needed = reference.files.keys() & reference.files_before.keys()
@@ -189,7 +189,7 @@ def _leftovers(left: dict[str, tuple[int, int]], reference: Reference, injection
 
 
 async def _with_fault(trial: Path, operation: Operation, shim: Shim, reference: Reference) -> dict[str, Any]:
-    """In a process of its own: the operation, reading while the fault lasts, and the operation once more after it."""
+    """Run in its own process: the operation, a read while the fault lasts, and the operation again after it."""
     world = World.at(trial)
     try:
         await operation.run(world)
@@ -212,7 +212,7 @@ async def _with_fault(trial: Path, operation: Operation, shim: Shim, reference: 
 
 
 async def repeat(trial: Path, operation: Operation) -> list[str]:
-    """A second attempt by another process; gives what is wrong about it."""
+    """Make a second attempt by another process; returns what is wrong about it."""
     world = World.at(trial)
     try:
         await operation.repeat(world)
@@ -229,7 +229,7 @@ def tidy(trial: Path) -> None:
 
     async def collect() -> None:
         world = World.at(trial)
-        # What an interrupted push has linked into the pool is free once its upload is gone, so it goes with the second.
+        # An interrupted push's file in the pool is free once its upload is deleted: the second collection deletes it.
         for store in (world.here, world.there) * 2:
             await store.collect_garbage(DAY)
         await world.close()
@@ -245,7 +245,7 @@ def _fresh(folder: Path, world: Path) -> Path:
 
 
 def in_fork(work: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-    """Run work in a process of its own; returns what it returns, or None where it was killed."""
+    """Run work in its own process; returns its result, or None if it was killed."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

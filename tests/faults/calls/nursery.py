@@ -1,4 +1,4 @@
-"""Starts `tagferry serve` by forking a process that has imported everything, which saves seconds for each start.
+"""Start `tagferry serve` by forking a process that has imported everything, which saves seconds for each start.
 
 Reads a line of JSON for each start: the folder and the log; writes the process's id, and once it has ended, a line
 with how it ended. One process at a time.

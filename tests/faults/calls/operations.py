@@ -1,4 +1,4 @@
-"""The operations of an embedded registry that change its disk, each in the same small world."""
+"""The operations of an embedded registry that change its disk, each on the same content."""
 
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,12 +36,12 @@ class World:
 
     @classmethod
     def at(cls, folder: Path) -> "World":
-        """Open both."""
+        """Open both stores."""
         here, there = roots(folder)
         return cls(DiskStore(here, name="here"), DiskStore(there, name="there"))
 
     async def close(self) -> None:
-        """End their threads."""
+        """Stop their threads."""
         await self.here.close()
         await self.there.close()
 
@@ -51,8 +51,8 @@ class Operation:
     """One operation.
 
     Attributes:
-        run: carries it out.
-        leaves_rest: whether it goes on past what fails, and leaves that to its next run.
+        run: runs it.
+        leaves_rest: whether it continues after a failure, and leaves the rest to its next run.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Operation:
     leaves_rest: bool = False
 
     async def repeat(self, world: World) -> None:
-        """Carry it out once more, after it may have happened in part; what is deleted already may be missing."""
+        """Run it again after it may have happened in part; deleted content may be missing already."""
         try:
             await self.run(world)
         except NotFound:
@@ -74,7 +74,7 @@ def roots(folder: Path) -> tuple[Path, Path]:
 
 
 async def prepare(folder: Path) -> None:
-    """Make the world in which every operation begins."""
+    """Create the content with which every operation begins."""
     world = World.at(folder)
     here = world.here
     for sample, tag in ((_FIRST, V1), (_FIRST, LATEST), (_SECOND, V2), (_INDEX, MULTI)):
@@ -83,7 +83,7 @@ async def prepare(folder: Path) -> None:
     await push(here, OTHER, _ELSEWHERE, V1)
     await push(here, APP, _MANY_SIGNED, Tag("copied"))
     await push(here, APP, artifact(subject=_MANY_SIGNED.manifest, payload=b"of the copied one"))
-    # What a push of an image sends before its manifest.
+    # The blobs of an image, which are pushed before its manifest.
     for digest, content in (*_third().blobs.items(), *_LATER_SIGNATURE.blobs.items()):
         await here.write_blob(APP, blob(content, digest.algorithm), opening(content))
     await here.write_blob(OTHER, blob(_ORPHAN), opening(_ORPHAN))
@@ -148,4 +148,4 @@ OPERATIONS = (
     Operation("garbage collection", lambda world: world.here.collect_garbage(60.0), leaves_rest=True),
     Operation("synchronization of a signed image", _synchronize),
 )
-"""In each, all that it waits for is a registry's own disk."""
+"""Each waits only for a registry's own disk."""

@@ -1,8 +1,8 @@
-"""What a loss of power leaves of an operation: a model of a disk that keeps only what was synced.
+"""The effect of a loss of power on an operation: a model of a disk that keeps only what was synced.
 
-The shim records what an operation does. From that the model makes the disk as it may be found after a loss of power at
-any moment, in two extremes: `strict` has of each file and each directory what it was when it was last synced, as POSIX
-promises; `ordered` has all names as they were last, as a journal of metadata keeps them, and the contents last synced.
+The shim records the calls of an operation. From them the model builds the disk as it may be found after a loss of power
+at any moment, in two extremes: `strict` has each file and directory as it was last synced, as POSIX promises;
+`ordered` has all names as they were last, as a journal of metadata keeps them, and the contents last synced.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Disk:
         self._top = self._load(folder, {})
 
     def apply(self, event: Event) -> None:
-        """Do what a call did."""
+        """Apply a call."""
         node = self._find(event.path)
         match event.what:
             case "create":
@@ -74,7 +74,7 @@ class Disk:
                 node.synced, node.synced_names = node.data, dict(node.names)
 
     def write(self, folder: Path, kind: str) -> None:
-        """Make the folder as it is found after a loss of power."""
+        """Create the folder as it is found after a loss of power."""
         self._write(self._top, folder, kind, {})
 
     def _write(self, node: Node, path: Path, kind: str, written: dict[int, Path]) -> None:
@@ -107,7 +107,7 @@ class Disk:
 
     def _parent(self, path: Path) -> dict[str, Node]:
         node = self._find(path.parent)
-        assert node is not None, f"nobody has made {path.parent}"
+        assert node is not None, f"not created by any call {path.parent}"
         return node.names
 
 
@@ -116,7 +116,7 @@ def lose_power(
     shim: Shim,
     operations: Iterable[Operation] = OPERATIONS,
     kinds: Iterable[str] = (STRICT, ORDERED),
-    tell: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Findings:
     """Lose power after each call of each operation; this process must have been started with the shim."""
     findings = Findings(outcomes=Counter())
@@ -140,7 +140,7 @@ def lose_power(
         for kind in kinds:
             faults = _replay(folder, world, trial, operation, (before, after), events, kind, findings)
             findings.faults += [f"{operation.name}, {kind}, {fault}" for fault in faults]
-        tell(f"{operation.name}: {len(events)} calls, {len(findings.faults)} faults so far")
+        progress(f"{operation.name}: {len(events)} calls, {len(findings.faults)} faults so far")
     return findings
 
 
@@ -167,7 +167,7 @@ def _replay(
         disk.write(found, kind)
         try:
             snapshot = read_now(*roots(found))
-            # What has ended was acknowledged.
+            # An operation that has ended was acknowledged.
             faults = [*(snapshot.differences(after) if is_last else snapshot.violations(before, after))]
             faults += asyncio.run(repeat(found, operation))
         except (TagferryError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Kills at random system calls of a server that is busy with pushes and synchronizations, and what is left of them.
+"""Kills at random system calls of a server that is busy with pushes and syncs, and checks of the content afterwards.
 
 The server has two embedded regions and its database in one folder. Users push, move, delete, pull and synchronize all
 the time. A kill hits at a call that is chosen at random from those that change files in that folder, the database's
@@ -28,12 +28,12 @@ _AREAS = ("_uploads", "_blobs", "_manifests", "_tags", "_referrers", "temporary"
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do.
+    """The options of a run.
 
     Attributes:
-        kills: how many.
+        kills: the number of kills.
         seed: makes the content, the operations and the moments.
-        users: how many are at it at once.
+        users: the number of concurrent users.
         farthest: a kill hits at most so many calls after everybody is at work again.
         full_look: after so many kills everything is looked at.
         at_start: the share of kills that hit while the server starts.
@@ -49,10 +49,10 @@ class Plan:
 
 @dataclass
 class Findings:
-    """What came of it.
+    """The outcome of a run.
 
     Attributes:
-        areas: kills by what the call was for.
+        areas: kills by the purpose of the call.
         failures: starts that failed without a kill.
     """
 
@@ -96,7 +96,7 @@ class Server:
         self._read()
 
     def start(self) -> bool:
-        """Start it, and wait until it answers; False where it was killed before."""
+        """Start it, and wait until it answers; False if it was killed before."""
         self._ended.clear()
         self._write(json.dumps({"folder": str(self._installation.folder), "log": str(self._log)}))
         self.id = int(self._read())
@@ -157,14 +157,14 @@ class _Crowd:
         self._look_at_all.clear()
 
     def finish(self) -> None:
-        """Let everybody come to an end; the server must be up for good."""
+        """Wait until all users have finished; the server must stay up."""
         self._stop.set()
         self.settle(look_at_all=True)
         for thread in self._threads:
             thread.join(_DEADLINE_SECONDS)
 
     def abort(self) -> None:
-        """Let nobody wait any longer."""
+        """Stop all waits."""
         self._stop.set()
         self._settled.abort()
 
@@ -181,7 +181,7 @@ class _Crowd:
         except threading.BrokenBarrierError:
             pass
         except Exception as error:
-            self.errors.append(f"{user.name} cannot go on: {error!r}")
+            self.errors.append(f"{user.name} cannot continue: {error!r}")
             self._settled.abort()
             raise
 
@@ -206,7 +206,7 @@ class _Crowd:
         return True
 
 
-def kill_at_random(folder: Path, plan: Plan, tell: Callable[[str], None]) -> Findings:
+def kill_at_random(folder: Path, plan: Plan, progress: Callable[[str], None]) -> Findings:
     """Run the plan in a folder."""
     rng = random.Random(plan.seed)
     findings = Findings()
@@ -228,7 +228,7 @@ def kill_at_random(folder: Path, plan: Plan, tell: Callable[[str], None]) -> Fin
             crowd.settle(look_at_all=number % plan.full_look == 0)
             findings.calls += _strike(server, shim, plan, rng, findings)
             if number % plan.full_look == 0:
-                tell(f"{number} kills, {sum(findings.figures.done.values())} operations, {_count(findings)} faults")
+                progress(f"{number} kills, {sum(findings.figures.done.values())} operations, {_count(findings)} faults")
         crowd.finish()
     finally:
         if crowd is not None:

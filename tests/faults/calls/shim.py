@@ -1,4 +1,4 @@
-"""The shim that counts the calls by which a process changes files, and makes one of them fail or the last one."""
+"""The shim that counts the calls by which a process changes files, and makes one of them fail or kill the process."""
 
 import ctypes
 import errno
@@ -17,7 +17,7 @@ KILL = "KILL"
 
 
 class NoCompiler(Exception):
-    """There is no C compiler to build the shim with."""
+    """No C compiler to build the shim was found."""
 
 
 class _Block(ctypes.Structure):
@@ -31,13 +31,13 @@ class _Block(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Injection:
-    """What happens at one call.
+    """The fault at one call.
 
     Attributes:
         what: `KILL`, or the name of an error number.
         torn: whether a write has stored half of its bytes by then.
         sticky: whether all later calls fail too, as on a disk that stays full.
-        abandoned: whether nobody makes a second attempt.
+        abandoned: whether no second attempt is made.
     """
 
     what: str
@@ -58,7 +58,7 @@ class Shim:
     """The built shim and the control block of the processes that it is loaded into.
 
     Args:
-        folder: for the library and the control block; it must exist and must not be the one that is watched.
+        folder: for the library and the control block; it must exist and must not be the watched one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -69,7 +69,7 @@ class Shim:
 
     @classmethod
     def inherited(cls) -> "Shim":
-        """The control block of this process, which was started with `environment`."""
+        """Return the control block of this process, which was started with `environment`."""
         shim = cls.__new__(cls)
         shim._path = Path(os.environ[_VARIABLE])
         shim._attach()
@@ -81,7 +81,7 @@ class Shim:
         self._block = _Block.from_buffer(self._memory)
 
     def environment(self) -> Mapping[str, str]:
-        """What a process needs in its environment to be watched."""
+        """The environment with which a process is watched."""
         return {"LD_PRELOAD": str(self._library), _VARIABLE: str(self._path)}
 
     @property
@@ -102,11 +102,11 @@ class Shim:
 
     @property
     def folder(self) -> Path:
-        """What is watched."""
+        """The watched folder."""
         return Path(os.fsdecode(self._block.folder))
 
     def watch(self, folder: Path, log: Path | None = None) -> None:
-        """Count from 0 what happens below a folder; with a log, record it there."""
+        """Count the calls below a folder from 0; with a log, record them there."""
         self.disarm()
         if log is not None:
             log.write_bytes(b"")
@@ -115,7 +115,7 @@ class Shim:
         self._block.folder = os.fsencode(folder.resolve())
 
     def arm(self, at: int, injection: Injection) -> None:
-        """Have the call with this number, counted from `watch`, fail."""
+        """Make the call with this number, counted from `watch`, fail."""
         self._block.error, self._block.sticky, self._block.torn = injection.error, injection.sticky, injection.torn
         self._block.at = at
 
@@ -124,11 +124,11 @@ class Shim:
         self._block.at = 0
 
     def put_clock_ahead(self, seconds: int) -> None:
-        """Have the time of day be so much later; 0 puts it right."""
+        """Shift the time of day; 0 restores it."""
         self._block.ahead = seconds
 
     def ignore(self) -> None:
-        """Watch nothing, and let the time be right."""
+        """Stop watching, and restore the time."""
         self.disarm()
         self._block.ahead = 0
         self._block.folder = b""

@@ -1,4 +1,4 @@
-"""What an embedded registry's root directory holds, read back and hashed, and what of that is wrong."""
+"""The content of an embedded registry's root directory, read back and hashed, with its flaws."""
 
 import asyncio
 import hashlib
@@ -30,7 +30,7 @@ class Snapshot:
     flaws: list[str] = field(default_factory=list)
 
     def violations(self, before: "Snapshot", after: "Snapshot") -> Iterator[str]:
-        """What cannot be in the middle of the change from one to the other."""
+        """Return what is impossible during the change from one to the other."""
         yield from self.flaws
         for tag in before.tags.keys() | after.tags.keys() | self.tags.keys():
             allowed = {before.tags.get(tag), after.tags.get(tag)}
@@ -39,10 +39,10 @@ class Snapshot:
         for lost in (before.content & after.content) - self.content:
             yield f"{'@'.join(lost)} was lost"
         for strange in self.content - before.content - after.content:
-            yield f"{'@'.join(strange)} is there, and nobody stored it"
+            yield f"{'@'.join(strange)} exists, and was never stored"
 
     def differences(self, expected: "Snapshot") -> Iterator[str]:
-        """How it is not what is expected."""
+        """Return the differences from what is expected."""
         yield from self.violations(expected, expected)
 
 
@@ -60,7 +60,7 @@ async def read(*roots: Path) -> Snapshot:
 
 
 def read_now(*roots: Path) -> Snapshot:
-    """The same outside of an event loop."""
+    """Read everything, outside of an event loop."""
     return asyncio.run(read(*roots))
 
 
@@ -101,7 +101,7 @@ async def _read_repository(store: DiskStore, place: str, repository: RepositoryN
 
 
 async def _missing(store: DiskStore, repository: RepositoryName, digest: Digest) -> list[Digest]:
-    """What is not there of what a manifest refers to, at any depth."""
+    """Return the missing references of a manifest, at any depth."""
     if await store.head_manifest(repository, digest) is None:
         return [digest]
     manifest = await store.get_manifest(repository, digest)
@@ -122,7 +122,7 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def age(folder: Path, seconds: float) -> None:
-    """Let so much time have passed for everything in a folder."""
+    """Make everything in a folder older."""
     aged = set()
     for place, _, names in os.walk(folder):
         for name in names:

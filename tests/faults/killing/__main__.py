@@ -1,4 +1,4 @@
-"""Runs the faults and prints what was seen; exit code 1 where there was something that must not be.
+"""Run the faults and print the results; exit code 1 for any violation.
 
 python -m tests.faults.killing served  [--kills 100] [--seed N]   SQLite: kill the one process
 python -m tests.faults.killing workers [--kills 100] [--seed N]   PostgreSQL: kill one of three workers
@@ -20,7 +20,7 @@ _OWN_NETWORK = "FAULTS_IN_OWN_NETWORK"
 
 
 def main() -> int:
-    """Run what the command line asks for."""
+    """Run the selected faults."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.killing")
     parser.add_argument("fault", choices=("served", "workers", "losses"))
     parser.add_argument("--kills", type=int, default=100)
@@ -30,17 +30,17 @@ def main() -> int:
     if arguments.fault == "losses" and _OWN_NETWORK not in os.environ:
         command = ["unshare", "-n", "--", sys.executable, "-m", "tests.faults.killing", *sys.argv[1:]]
         os.execvpe(command[0], command, {**os.environ, _OWN_NETWORK: "1"})
-    tell(f"--seed {arguments.seed}")
+    progress(f"--seed {arguments.seed}")
     with tempfile.TemporaryDirectory(prefix="tagferry-faults-") as temporary:
         folder = arguments.keep or Path(temporary)
         findings: Findings | LossFindings
         if arguments.fault == "served":
-            findings = kill_served(folder, Plan(arguments.kills, arguments.seed, kills_a_round=2), tell)
+            findings = kill_served(folder, Plan(arguments.kills, arguments.seed, kills_a_round=2), progress)
         elif arguments.fault == "losses":
-            findings = lose_workers(folder, arguments.seed, tell)
+            findings = lose_workers(folder, arguments.seed, progress)
         else:
             findings = kill_workers(
-                folder, Plan(arguments.kills, arguments.seed, kills_a_round=2, rounds_at_once=4), tell
+                folder, Plan(arguments.kills, arguments.seed, kills_a_round=2, rounds_at_once=4), progress
             )
     for name, value in findings.lines():
         print(f"{name:<45} {value}")
@@ -49,8 +49,8 @@ def main() -> int:
     return 1 if findings.faults else 0
 
 
-def tell(what: str) -> None:
-    """Say how far it is."""
+def progress(what: str) -> None:
+    """Print the progress."""
     print(f"{time.strftime('%X')} {what}", flush=True)
 
 

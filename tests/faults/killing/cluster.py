@@ -1,4 +1,4 @@
-"""tagferry's own programs on a configuration of the harness's, to be killed and started again."""
+"""tagferry's programs with a configuration of the harness, to be killed and started again."""
 
 import asyncio
 import signal
@@ -36,11 +36,11 @@ class Program:
 
     @property
     def is_working(self) -> bool:
-        """Whether it has said that it takes jobs."""
+        """Return whether it has logged that it accepts jobs."""
         return b"started the worker" in self.log.read_bytes()
 
     def kill(self) -> None:
-        """End it at once, whatever it does."""
+        """Kill it."""
         self.process.kill()
         self.process.wait(_STOP_SECONDS)
 
@@ -53,7 +53,7 @@ class Cluster:
         folder: for the configuration, the data and the logs; it must exist.
         config: the configuration's text.
         url: where `serve` listens.
-        database_url: nothing for SQLite.
+        database_url: empty for SQLite.
     """
 
     folder: Path
@@ -66,7 +66,7 @@ class Cluster:
     _numbers: int = 0
 
     def start(self, *arguments: str, prefix: Sequence[str] = (), **more: Any) -> Program:
-        """Start a command of tagferry's."""
+        """Start a command."""
         self._numbers += 1
         config, log = self.folder / "tagferry.toml", self.folder / f"{self._numbers:04}-{arguments[0]}.log"
         config.write_text(self.config)
@@ -97,12 +97,12 @@ class Cluster:
         return program
 
     def kill(self, program: Program) -> None:
-        """End a program at once."""
+        """Kill a program."""
         program.kill()
         self.programs.remove(program)
 
     def request(self, organization: str, repository: str, body: Mapping[str, Any]) -> list[int]:
-        """Ask for a synchronization until it is accepted; returns the ids of its jobs."""
+        """Request a sync until it is accepted; returns the ids of its jobs."""
         deadline = time.monotonic() + _ACCEPT_SECONDS
         while True:
             try:
@@ -114,7 +114,7 @@ class Cluster:
                 time.sleep(0.1)
 
     def errors(self) -> Iterator[str]:
-        """What the programs logged as errors."""
+        """Return the errors in the programs' logs."""
         for log in sorted(self.folder.glob("*.log")):
             for line in log.read_text(errors="replace").splitlines():
                 if '"level": "error"' in line:
@@ -137,7 +137,7 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path, config: str, url: str, database_url: str = "") -> Iterator[Cluster]:
-    """An installation; what runs of it at the end is ended."""
+    """An installation, whose programs are ended with the context."""
     folder.mkdir(parents=True, exist_ok=True)
     running = Cluster(folder, config, url, database_url)
     try:
@@ -157,7 +157,7 @@ def cluster(folder: Path, config: str, url: str, database_url: str = "") -> Iter
 def configuration(
     *, url: str, source: str, target: str, bytes_per_second: int, embedded: str | None = None, places: int = 8
 ) -> str:
-    """A configuration: two registries elsewhere, the second at a limited rate, and perhaps an embedded one."""
+    """A configuration: two remote registries, the second at a limited rate, and perhaps an embedded one."""
     lines = [
         'data_dir = "data"',
         'log_format = "json"',

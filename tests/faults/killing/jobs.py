@@ -1,4 +1,4 @@
-"""The records of jobs and workers, read past tagferry, and what became of jobs whose worker was lost."""
+"""The records of jobs and workers, read directly from the database, and the fate of jobs whose worker was lost."""
 
 import sqlite3
 import threading
@@ -25,7 +25,7 @@ class Job:
     """A job's record.
 
     Attributes:
-        started_at: when its last worker began with it, seconds since the epoch.
+        started_at: when its last worker started it, seconds since the epoch.
     """
 
     id: int
@@ -54,12 +54,12 @@ class Loss:
 
     @property
     def seconds(self) -> list[float]:
-        """From the loss until each of the jobs ran again."""
+        """Return the seconds from the loss until each of the jobs ran again."""
         return [at - self.at for at in self.again.values()]
 
 
 class JobTable:
-    """Reads the database at this URL of tagferry's every now and then."""
+    """Reads tagferry's database at this URL from time to time."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -78,23 +78,23 @@ class JobTable:
         self._thread.join()
 
     def jobs(self, namespace: str | None = None) -> list[Job]:
-        """All jobs, or those to one target organization."""
+        """Return all jobs, or those to one target organization."""
         where, values = ("", ()) if namespace is None else (" WHERE target_namespace = ?", (namespace,))
         return [_job(row) for row in self._select(f"{_JOBS}{where}", values)]
 
     def ends(self, job_ids: Iterable[int]) -> list[float]:
-        """When these jobs ended, seconds since the epoch."""
+        """Return the ends of these jobs, in seconds since the epoch."""
         rows = self._select("SELECT id, ended_at FROM sync_jobs")
         wanted = set(job_ids)
         return [_moment(ended) for job_id, ended in rows if job_id in wanted and ended is not None]
 
     def worker(self, process_id: int) -> int | None:
-        """The latest number under which a process is a worker."""
+        """Return the latest id of the worker of a process."""
         ids = [row[0] for row in self._select(_WORKERS) if row[1].endswith(f":{process_id}")]
         return max(ids, default=None)
 
     def lose(self, worker_id: int | None, at: float) -> Loss:
-        """Take down what a worker that has just been lost had under way, and watch over that from now on."""
+        """Record the running jobs of a worker that has just been lost, and follow them from now on."""
         running = [job for job in self.jobs() if job.status == "running" and job.worker_id == worker_id]
         loss = Loss(at, {job.id: job.starts for job in running} if worker_id is not None else {})
         self._losses.append(loss)

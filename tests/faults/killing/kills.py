@@ -1,7 +1,7 @@
-"""kill -9 at random moments of synchronizations, and whether anything is lost, seen in part or done twice.
+"""kill -9 at random moments of syncs, and checks that nothing is lost, seen in part or done twice.
 
 With SQLite the one `tagferry serve` is killed and started again; with PostgreSQL one of three `tagferry worker`, while
-a `tagferry serve` accepts. Every round has fresh images and an organization of its own.
+a `tagferry serve` accepts. Every round has fresh images and its own organization.
 """
 
 import random
@@ -28,16 +28,16 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do.
+    """The options of a run.
 
     Attributes:
-        kills: how many.
-        seed: what moments, victims and contents are made from.
+        kills: the number of kills.
+        seed: determines moments, victims and contents.
         large: bytes of each round's large layer.
         bytes_per_second: the rate to the target, so that the large layer takes its time.
-        kills_a_round: at least this many fall into each round.
-        rounds_at_once: so many are under way at most.
-        calm_rounds: rounds without a kill at the beginning; the last one tells how long one takes.
+        kills_a_round: the minimum number of kills in each round.
+        rounds_at_once: the maximum number of concurrent rounds.
+        calm_rounds: rounds without a kill at the beginning; the last one shows how long one takes.
     """
 
     kills: int
@@ -51,12 +51,12 @@ class Plan:
 
 @dataclass
 class Findings:
-    """What was seen.
+    """The results of a run.
 
     Attributes:
         undisturbed: seconds that a round takes without a kill.
-        losses: a kill each.
-        faults: everything that must not be.
+        losses: one for each kill.
+        faults: violations.
     """
 
     undisturbed: float = 0.0
@@ -104,7 +104,7 @@ class Findings:
 
 @dataclass
 class _Stage:
-    """All that a run needs."""
+    """The resources of a run."""
 
     plan: Plan
     rng: random.Random
@@ -116,7 +116,7 @@ class _Stage:
     rounds: list[Round] = field(default_factory=list)
 
     def begin_round(self, seconds: float) -> Round:
-        """Start one, once there are not too many."""
+        """Start a round once there are not too many."""
         while len(self.rounds) >= self.plan.rounds_at_once:
             self.end_round()
         number = self.findings.rounds = self.findings.rounds + 1
@@ -128,7 +128,7 @@ class _Stage:
         return fresh
 
     def end_round(self) -> None:
-        """Wait for the oldest one's end, and judge it."""
+        """Wait for the end of the oldest round, and check it."""
         ended = self.rounds.pop(0)
         findings, faults = self.findings, self.findings.faults
         jobs = ended.finish(self.table)
@@ -136,7 +136,7 @@ class _Stage:
         findings.jobs += len(jobs)
         findings.bytes_needed += sum(ended.needed.values())
         if forgotten := ended.job_ids - {job.id for job in jobs}:
-            faults.append(f"accepted, but not on record: jobs {sorted(forgotten)}")
+            faults.append(f"accepted, but not recorded: jobs {sorted(forgotten)}")
         faults += [f"did not succeed: {job}" for job in jobs if job.status != "success"]
         self.observer.forget(ended.organization)
         for watched in ended.watched():
@@ -147,8 +147,8 @@ class _Stage:
         ended.remove()
 
 
-def kill_served(folder: Path, plan: Plan, tell: Callable[[str], None]) -> Findings:
-    """SQLite: kill the one process, which has a registry of its own, too."""
+def kill_served(folder: Path, plan: Plan, progress: Callable[[str], None]) -> Findings:
+    """SQLite: kill the one process, which also has an embedded registry."""
     with _stage(folder, plan) as (stage, traffic, target):
         served = stage.cluster.serve()
         assert stage.cluster.secrets is not None
@@ -161,11 +161,11 @@ def kill_served(folder: Path, plan: Plan, tell: Callable[[str], None]) -> Findin
             stage.findings.losses.append(stage.table.lose(worker, time.time()))
             served = stage.cluster.serve()
 
-        _run(stage, traffic, target, strike, tell)
+        _run(stage, traffic, target, strike, progress)
     return stage.findings
 
 
-def kill_workers(folder: Path, plan: Plan, tell: Callable[[str], None]) -> Findings:
+def kill_workers(folder: Path, plan: Plan, progress: Callable[[str], None]) -> Findings:
     """PostgreSQL: kill one of three workers each time; another one is started at once."""
     with postgres_server() as server:
         url = server.url(server.new_database())
@@ -181,7 +181,7 @@ def kill_workers(folder: Path, plan: Plan, tell: Callable[[str], None]) -> Findi
                 stage.findings.losses.append(stage.table.lose(worker, time.time()))
                 workers[workers.index(victim)] = stage.cluster.start("worker")
 
-            _run(stage, traffic, target, strike, tell)
+            _run(stage, traffic, target, strike, progress)
     return stage.findings
 
 
@@ -200,7 +200,7 @@ def _stage(folder: Path, plan: Plan, *, database_url: str = "") -> Iterator[tupl
             target=target.url,
             bytes_per_second=plan.bytes_per_second,
             embedded=embedded,
-            # Few places spread the jobs over the workers.
+            # Few slots spread the jobs over the workers.
             places=3 if database_url else 16,
         )
         installed = stack.enter_context(cluster(folder / "tagferry", config, url, database_url))
@@ -214,7 +214,7 @@ def _stage(folder: Path, plan: Plan, *, database_url: str = "") -> Iterator[tupl
 
 
 def _run(
-    stage: _Stage, traffic: Traffic, target: DockerRegistry, strike: Callable[[], None], tell: Callable[[str], None]
+    stage: _Stage, traffic: Traffic, target: DockerRegistry, strike: Callable[[], None], progress: Callable[[str], None]
 ) -> None:
     plan, findings, rng = stage.plan, stage.findings, stage.rng
     begun = time.monotonic()
@@ -224,7 +224,7 @@ def _run(
             stage.end_round()
         findings.undisturbed = time.time() - calm.began
     received_before, needed_before = target.bytes_read, findings.bytes_needed
-    tell(f"a round takes {findings.undisturbed:.1f} s undisturbed")
+    progress(f"a round takes {findings.undisturbed:.1f} s undisturbed")
     prepared = 0
     while len(findings.losses) < plan.kills:
         stage.begin_round(findings.undisturbed * 0.8)
@@ -234,7 +234,7 @@ def _run(
             time.sleep(rng.uniform(0.0, findings.undisturbed))
             strike()
             loss = findings.losses[-1]
-            tell(f"round {findings.rounds}, kill {len(findings.losses)}: {len(loss.starts)} jobs were running")
+            progress(f"round {findings.rounds}, kill {len(findings.losses)}: {len(loss.starts)} jobs were running")
     while stage.rounds:
         stage.end_round()
     findings.seconds = time.monotonic() - begun
@@ -244,7 +244,7 @@ def _run(
     _judge_traffic(findings, traffic)
     _judge_observer(findings, stage.observer)
     findings.faults += [
-        f"nobody took over job {job_id}"
+        f"no worker took over job {job_id}"
         for loss in findings.losses
         for job_id in loss.starts.keys() - loss.again.keys()
         if job_id in {job.id for job in stage.table.jobs() if job.is_open}

@@ -1,6 +1,6 @@
-"""Three ways to lose a worker at the same time: it is killed, it stands still, it is parted from the database.
+"""Three ways to lose a worker at the same time: it is killed, stopped, or cut off from the database.
 
-A fourth worker is there to take over. All are told apart at the registries by their addresses.
+A fourth worker takes over. The registries distinguish the workers by their addresses.
 """
 
 import random
@@ -27,27 +27,27 @@ _MIB = 1024 * 1024
 _ORGANIZATION = "team"
 _LARGE, _RATE = 64 * _MIB, 3 * _MIB
 _JOBS_EACH = 2
-_STOOD_STILL_SECONDS = 45.0
-"""Longer than anybody waits before he takes over from one that is gone."""
+_STOPPED_SECONDS = 45.0
+"""Longer than any worker waits before it takes over from a lost one."""
 _END_SECONDS = 180.0
 
 
 @dataclass
 class LossFindings:
-    """What was seen; moments in seconds since the faults began, all at once.
+    """The results; times in seconds since the faults began, all at once.
 
     Attributes:
-        killed: the jobs of the worker that was killed, and when they ran again.
-        parted: the same of the one that was parted from the database.
-        parted_last: when the parted worker's last request to a registry ended.
-        stopped: the jobs of the one that stood still; none may run elsewhere.
-        small: how long requests took from sending to their job's end, while the faults lasted.
-        faults: everything that must not be.
+        killed: the jobs of the killed worker, and when they ran again.
+        cut_off: the same of the worker that was cut off from the database.
+        cut_off_last: when the cut-off worker's last request to a registry ended.
+        stopped: the jobs of the stopped worker; none may run elsewhere.
+        small: the time of requests from sending to their job's end, while the faults lasted.
+        faults: violations.
     """
 
     killed: Loss | None = None
-    parted: Loss | None = None
-    parted_last: float = 0.0
+    cut_off: Loss | None = None
+    cut_off_last: float = 0.0
     stopped: list[Job] = field(default_factory=list)
     stopped_ended: list[float] = field(default_factory=list)
     small: list[float] = field(default_factory=list)
@@ -57,17 +57,17 @@ class LossFindings:
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """For people."""
-        for name, loss in (("killed", self.killed), ("parted from the database", self.parted)):
+        for name, loss in (("killed", self.killed), ("cut off from the database", self.cut_off)):
             if loss is not None:
                 seconds = ", ".join(f"{each:.1f} s" for each in loss.seconds)
                 yield f"{name}: its jobs ran elsewhere after", seconds or "never"
-        yield "parted: its last request to a registry ended after", f"{self.parted_last:.1f} s"
-        yield "parted: it was a worker again, after the end of it", f"{self.came_back or 0:.1f} s"
+        yield "cut off: its last request to a registry ended after", f"{self.cut_off_last:.1f} s"
+        yield "cut off: it worked again, after the fault had ended", f"{self.came_back or 0:.1f} s"
         yield (
-            f"stood still for {_STOOD_STILL_SECONDS:g} s: begun elsewhere",
+            f"stopped for {_STOPPED_SECONDS:g} s: started elsewhere",
             str(sum(1 for job in self.stopped if job.starts > 1)),
         )
-        yield "stood still: its jobs ended after", ", ".join(f"{each:.1f} s" for each in self.stopped_ended)
+        yield "stopped: its jobs ended after", ", ".join(f"{each:.1f} s" for each in self.stopped_ended)
         if self.small:
             yield (
                 "small requests during the faults",
@@ -77,8 +77,8 @@ class LossFindings:
         yield "faults (lost, failed, sent twice, written late)", str(len(self.faults))
 
 
-def lose_workers(folder: Path, seed: int, tell: Callable[[str], None]) -> LossFindings:
-    """Run it; the caller's process is in a network namespace of its own."""
+def lose_workers(folder: Path, seed: int, progress: Callable[[str], None]) -> LossFindings:
+    """Run it; the caller's process is in its own network namespace."""
     networks.prepare()
     findings = LossFindings()
     rng = random.Random(seed)
@@ -108,7 +108,7 @@ def lose_workers(folder: Path, seed: int, tell: Callable[[str], None]) -> LossFi
                 client.push(f"{_ORGANIZATION}/{repository}", sample, "v1")
         installed.serve("--slots", "0")
         workers = [_worker(installed, number, _JOBS_EACH) for number in range(3)]
-        _run(_Scene(installed, table, workers, traffic, source.url, target.url, images, rng), findings, tell)
+        _run(_Scene(installed, table, workers, traffic, source.url, target.url, images, rng), findings, progress)
     return findings
 
 
@@ -132,41 +132,41 @@ class _Scene:
         return self.cluster.request(_ORGANIZATION, repository, body)
 
 
-def _run(scene: _Scene, findings: LossFindings, tell: Callable[[str], None]) -> None:
-    table, (killed, stopped, parted) = scene.table, (program for program, _ in scene.workers)
+def _run(scene: _Scene, findings: LossFindings, progress: Callable[[str], None]) -> None:
+    table, (killed, stopped, cut_off) = scene.table, (program for program, _ in scene.workers)
     accepted = [job_id for repository in scene.images for job_id in scene.order(repository)]
     _wait(lambda: sum(job.status == "running" for job in table.jobs()) == len(accepted), "all jobs run", 30)
     _worker(scene.cluster, 3, 16)
     time.sleep(scene.rng.uniform(0.5, 2.5))
-    ids = {program.id: table.worker(program.id) for program in (killed, stopped, parted)}
+    ids = {program.id: table.worker(program.id) for program in (killed, stopped, cut_off)}
 
-    tell(f"three workers are lost at once, each with {_JOBS_EACH} jobs under way")
+    progress(f"three workers are lost at once, each with {_JOBS_EACH} jobs under way")
     began = time.time()
-    networks.part(2, parted.id)
+    networks.cut_off(2, cut_off.id)
     stopped.process.send_signal(signal.SIGSTOP)
     scene.cluster.kill(killed)
     findings.killed = table.lose(ids[killed.id], began)
-    findings.parted = table.lose(ids[parted.id], began)
+    findings.cut_off = table.lose(ids[cut_off.id], began)
     standing = [job.id for job in table.jobs() if job.worker_id == ids[stopped.id]]
 
     done = threading.Event()
     small = threading.Thread(target=_send_small, args=(scene, findings, done))
     small.start()
     try:
-        losses = (findings.killed, findings.parted)
-        until = began + _STOOD_STILL_SECONDS
+        losses = (findings.killed, findings.cut_off)
+        until = began + _STOPPED_SECONDS
         while time.time() < until:
             time.sleep(0.2)
         address = scene.workers[2][1]
-        findings.parted_last = max(
+        findings.cut_off_last = max(
             (request.seen_at - began for request in scene.requests if request.client == address), default=0.0
         )
         findings.stopped = [job for job in table.jobs() if job.id in standing]
-        tell("the one that stood still goes on, and the parted one has its database again")
+        progress("the stopped worker continues, and the cut-off one reaches its database again")
         healed = time.time()
-        networks.heal(2, parted.id)
+        networks.heal(2, cut_off.id)
         stopped.process.send_signal(signal.SIGCONT)
-        _wait(lambda: (table.worker(parted.id) or 0) > (ids[parted.id] or 0), "the parted worker is back", 60)
+        _wait(lambda: (table.worker(cut_off.id) or 0) > (ids[cut_off.id] or 0), "the cut-off worker is back", 60)
         findings.came_back = time.time() - healed
     finally:
         done.set()
@@ -185,18 +185,22 @@ def _judge(
 ) -> None:
     faults = findings.faults
     if lost := set(accepted) - {job.id for job in jobs}:
-        faults.append(f"accepted, but not on record: {sorted(lost)}")
+        faults.append(f"accepted, but not recorded: {sorted(lost)}")
     faults += [f"did not succeed: {job}" for job in jobs if job.status != "success"]
     faults += [
-        f"nobody took over {set(loss.starts) - set(loss.again)}"
+        f"no worker took over {set(loss.starts) - set(loss.again)}"
         for loss in losses
         if set(loss.starts) - set(loss.again)
     ]
-    faults += [f"only {len(loss.starts)} jobs were under way" for loss in losses if len(loss.starts) != _JOBS_EACH]
-    faults += [f"was begun elsewhere while its worker stood still: {job}" for job in findings.stopped if job.starts > 1]
-    parted = losses[1]
-    if parted.again and findings.parted_last >= min(parted.again.values()) - began:
-        faults.append(f"the parted worker still asked after {findings.parted_last:.1f} s, when others had taken over")
+    faults += [f"only {len(loss.starts)} jobs were running" for loss in losses if len(loss.starts) != _JOBS_EACH]
+    faults += [
+        f"was started elsewhere while its worker was stopped: {job}" for job in findings.stopped if job.starts > 1
+    ]
+    cut_off = losses[1]
+    if cut_off.again and findings.cut_off_last >= min(cut_off.again.values()) - began:
+        faults.append(
+            f"the cut-off worker still sent requests after {findings.cut_off_last:.1f} s, when others had taken over"
+        )
     requests = scene.traffic[1].requests
     faults += [f"sent {times} times: {blob}" for blob, times in completed_uploads(requests).items() if times > 1]
     faults += [f"written {times} times: {tag}" for tag, times in written_tags(requests).items() if times > 1]
@@ -208,7 +212,7 @@ def _judge(
 
 
 def _send_small(scene: _Scene, findings: LossFindings, done: threading.Event) -> None:
-    """Small images all along, to see that the others go on working."""
+    """Synchronize small images all the time, to see that the others keep working."""
     number = 0
     while not done.wait(1.0):
         number += 1
@@ -228,7 +232,7 @@ def _send_small(scene: _Scene, findings: LossFindings, done: threading.Event) ->
 
 
 def _worker(installed: Cluster, number: int, places: int) -> tuple[Program, str]:
-    """Start a worker in a network of its own; returns it with its address."""
+    """Start a worker in its own network; returns it with its address."""
     program = installed.start("worker", "--slots", str(places), prefix=networks.IN_OWN_NETWORK, stdin=subprocess.PIPE)
     _wait(lambda: _has_own_network(program.id), "the worker's network", 10)
     address = networks.connect(number, program.id)

@@ -1,4 +1,4 @@
-"""Somebody who pulls all the time: whenever a tag is there, everything below it must be there."""
+"""A client that pulls all the time: if a tag exists, everything below it must exist."""
 
 import threading
 from collections.abc import Iterable
@@ -13,11 +13,11 @@ _PAUSE_SECONDS = 0.01
 
 @dataclass(frozen=True)
 class Watched:
-    """A tag to look at.
+    """A tag to observe.
 
     Attributes:
-        digest: what it is to point to in the end.
-        signature: the tag of its signature, that must be there before it points to that.
+        digest: its final digest.
+        signature: the tag of its signature, which must exist before it points to that digest.
     """
 
     url: str
@@ -30,12 +30,12 @@ class Watched:
 
 @dataclass
 class Observer:
-    """Looks at one tag after the other.
+    """Reads one tag after the other.
 
     Attributes:
-        looks: how often a tag was asked for, whether it was there or not.
-        sightings: how often one was there.
-        partial: what was missing then.
+        looks: the number of reads, whether the tag existed or not.
+        sightings: how often a tag existed.
+        partial: the content that was missing then.
     """
 
     looks: int = 0
@@ -51,7 +51,7 @@ class Observer:
 
     @property
     def asked_again(self) -> int:
-        """How often a registry answered with a 5xx, and was asked again."""
+        """The number of requests that were repeated after a 5xx."""
         return sum(client.asked_again for client in self._clients.values())
 
     def __enter__(self) -> Self:
@@ -67,17 +67,17 @@ class Observer:
             client.close()
 
     def watch(self, name: str, tags: Iterable[Watched]) -> None:
-        """Look at these, too."""
+        """Observe these, too."""
         with self._looking:
             self._watched[name] = tuple(tags)
 
     def forget(self, name: str) -> None:
-        """Look at these no more; returns after the last look."""
+        """Stop observing these; returns after the last read."""
         with self._looking:
             del self._watched[name]
 
     def inspect(self, watched: Watched) -> tuple[str | None, tuple[str, ...]]:
-        """What a tag points to, and everything that is wrong about it; raises OSError."""
+        """Return a tag's digest and its flaws; raises OSError."""
         with self._looking:
             return self._look(watched)
 
@@ -108,7 +108,7 @@ class Observer:
             try:
                 digest, flaws = self._look(watched)
             except OSError:
-                # A region of tagferry's own goes down with its process.
+                # An embedded region ends with its process.
                 return
             self.looks += 1
             self.sightings += digest is not None

@@ -1,4 +1,4 @@
-"""A small registry client that leans on nothing of tagferry's: it fills registries and walks what stands in them."""
+"""A small registry client, independent of tagferry, that fills registries and walks their content."""
 
 import base64
 import hashlib
@@ -15,11 +15,11 @@ from tagferry.names import Digest
 from tests.support.images import SampleImage
 
 AGENT = "fault-harness"
-"""What tells this client's requests in an access log from tagferry's."""
+"""Distinguishes this client's requests from tagferry's in an access log."""
 
 _SECONDS = 30.0
 _ATTEMPTS = 3
-"""As every puller, this one asks again after a 5xx: docker-registry answers so while a link is being written."""
+"""Like every client, this one retries after a 5xx, which docker-registry answers while a link is being written."""
 _ACCEPT = (
     "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, "
     "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json"
@@ -30,11 +30,11 @@ Login = tuple[str, str]
 
 @dataclass(frozen=True)
 class Sighting:
-    """A tag that was there.
+    """A tag that exists.
 
     Attributes:
-        digest: of the manifest that it points to.
-        flaws: what is missing below it, or there with another size.
+        digest: of its manifest.
+        flaws: content below it that is missing, or has another size.
     """
 
     digest: str
@@ -45,7 +45,7 @@ class RegistryClient:
     """One kept connection to the registry at this URL, logged in if there is a login (user, password).
 
     Attributes:
-        asked_again: how often a question was asked again after a 5xx.
+        asked_again: the number of retries after a 5xx.
     """
 
     def __init__(self, url: str, login: Login | None = None) -> None:
@@ -65,13 +65,13 @@ class RegistryClient:
         self.close()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def push(self, repository: str, sample: SampleImage, tag: str | None = None) -> None:
-        """Put an image there, what is referred to first."""
+        """Push an image, references first."""
         for digest, content in sample.all_blobs.items():
             self._push_blob(repository, digest, content)
         *children, top = sample.all_manifests
@@ -86,7 +86,7 @@ class RegistryClient:
             )
 
     def look(self, repository: str, tag: str) -> Sighting | None:
-        """Walk everything below a tag: manifests by their content, blobs by HEAD; None where there is no such tag."""
+        """Walk everything below a tag: manifests by their content, blobs by HEAD; None if it does not exist."""
         status, _, raw = self._read("GET", f"/v2/{repository}/manifests/{tag}")
         if status == 404:
             return None

@@ -1,4 +1,4 @@
-"""A round: fresh images of every kind at the source, and the requests that bring them to the target."""
+"""A round: fresh images of every kind at the source, and the requests that copy them to the target."""
 
 import random
 import shutil
@@ -24,10 +24,10 @@ _PLATFORMS = (("linux", "amd64"), ("linux", "arm64"), ("linux", "s390x"))
 
 @dataclass(frozen=True)
 class Registries:
-    """Where images come from and go to.
+    """The source and the target.
 
     Attributes:
-        folders: the data of the two registries, which rounds that are over are removed from.
+        folders: the data of the two registries, from which finished rounds are removed.
     """
 
     source: str
@@ -39,7 +39,7 @@ class Registries:
 
 @dataclass(frozen=True)
 class Order:
-    """A request to send, this share of the round's time after its beginning."""
+    """A request, and the share of the round's time after which it is sent."""
 
     at: float
     repository: str
@@ -50,7 +50,7 @@ class Order:
 
 @dataclass
 class Round:
-    """One round, in an organization of its own."""
+    """One round, in its own organization."""
 
     number: int
     registries: Registries
@@ -66,7 +66,7 @@ class Round:
 
     @property
     def ways(self) -> set[tuple[str, str, str]]:
-        """Every region, repository and tag that is asked for."""
+        """Every requested region, repository and tag."""
         return {(order.region, order.repository, tag) for order in self.orders for tag in order.tags}
 
     @property
@@ -81,14 +81,14 @@ class Round:
         }
 
     def prepare(self) -> None:
-        """Fill the source, and put into the target what stands there already."""
+        """Fill the source, and the part of the target that exists beforehand."""
         for url, images in ((self.registries.source, self.images), (self.registries.target, self.standing)):
             with RegistryClient(url) as client:
                 for (repository, tag), sample in images.items():
                     client.push(self._name(repository), sample, tag)
 
     def begin(self, cluster: Cluster, seconds: float) -> None:
-        """Send the requests in a thread of their own, over so long."""
+        """Send the requests in their own thread, over the given time."""
         self.began = time.time()
 
         def send() -> None:
@@ -106,7 +106,7 @@ class Round:
         self._sender.start()
 
     def finish(self, table: JobTable) -> list[Job]:
-        """Wait until everything that was accepted has ended; returns the jobs, of requests without an answer too."""
+        """Wait until all accepted jobs have ended; returns the jobs, also of requests without a response."""
         deadline = time.monotonic() + END_SECONDS
         self._sender.join(END_SECONDS)
         while True:
@@ -119,7 +119,7 @@ class Round:
             time.sleep(0.05)
 
     def watched(self) -> Iterator[Watched]:
-        """What an observer is to look at, and in the end has to find."""
+        """The tags that an observer reads, and finally has to find."""
         for region, repository, tag in sorted(self.ways):
             sample = self.images[repository, tag]
             signature = _signature_tag(sample)
@@ -148,12 +148,12 @@ class Round:
 
 
 def new_round(number: int, registries: Registries, rng: random.Random, *, large: int) -> Round:
-    """Make a round's content; no two rounds share a blob.
+    """Create a round's content; no two rounds share a blob.
 
     Args:
-        number: which round it is.
-        registries: where it takes place.
-        rng: makes the content.
+        number: the round's number.
+        registries: the source and the target.
+        rng: determines the content.
         large: bytes of the large layer.
     """
     seed = f"round {number} {rng.random()}"
@@ -201,5 +201,5 @@ def new_round(number: int, registries: Registries, rng: random.Random, *, large:
 
 
 def _signature_tag(sample: SampleImage) -> str:
-    """Where cosign puts an image's signature."""
+    """Return cosign's tag for an image's signature."""
     return f"{sample.digest.replace(':', '-')}.sig"

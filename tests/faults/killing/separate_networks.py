@@ -1,9 +1,9 @@
-"""A network for each worker, so that one of them can lose the database and nothing else, without a packet's notice.
+"""A network for each worker, so that one of them can silently lose the database and nothing else.
 
-Everything happens inside a network namespace of this process's own (`unshare -n`), which nobody outside can reach and
-which is gone with it. Each worker has two links to it, one that leads to the registries and one to the database, so
-that the registries know it by its address. To part it from the database, both ends of that link get a wrong hardware
-address for the other: what they send arrives nowhere, and neither end is told.
+Everything happens inside this process's own network namespace (`unshare -n`), which is unreachable from outside and
+ends with it. Each worker has two links to it, one to the registries and one to the database, so that the registries
+know it by its address. To cut it off from the database, both ends of that link get a wrong hardware address for the
+other: their packets arrive nowhere, and neither end is notified.
 """
 
 import subprocess
@@ -11,20 +11,20 @@ import subprocess
 REGISTRIES, DATABASE = "10.77.0.1", "10.77.0.2"
 WORKERS = "10.77.0.0/16"
 IN_OWN_NETWORK = ("unshare", "-n", "--", "sh", "-c", 'read -r _ && exec "$@"', "sh")
-"""What to put before a command that waits for a line on its input, until its network is there."""
+"""The prefix of a command that waits for a line on its input, until its network exists."""
 
 _NOBODY = "02:00:00:00:00:01"
 
 
 def prepare() -> None:
-    """Give the servers their addresses; call it once in the namespace."""
+    """Assign the servers' addresses; call it once in the namespace."""
     _ip("link set lo up")
     for address in (REGISTRIES, DATABASE):
         _ip(f"address add {address}/32 dev lo")
 
 
 def connect(number: int, process_id: int) -> str:
-    """Link the namespace of a process, the worker of this number; returns its address as the registries see it."""
+    """Link the namespace of a worker's process; returns its address as the registries see it."""
     for kind, server, subnet in (("data", REGISTRIES, 100 + number), ("base", DATABASE, 200 + number)):
         _ip(f"link add {kind}{number} type veth peer name {kind} netns {process_id}")
         _ip(f"address add 10.77.{subnet}.1/30 dev {kind}{number}")
@@ -36,15 +36,15 @@ def connect(number: int, process_id: int) -> str:
     return f"10.77.{100 + number}.2"
 
 
-def part(number: int, process_id: int) -> None:
-    """Let nothing pass between a worker and the database any more."""
+def cut_off(number: int, process_id: int) -> None:
+    """Cut a worker off from the database."""
     subnet = 200 + number
     _ip(f"neighbour replace 10.77.{subnet}.1 lladdr {_NOBODY} nud permanent dev base", process_id)
     _ip(f"neighbour replace 10.77.{subnet}.2 lladdr {_NOBODY} nud permanent dev base{number}")
 
 
 def heal(number: int, process_id: int) -> None:
-    """Let everything pass again."""
+    """Restore the link."""
     subnet = 200 + number
     _ip(f"neighbour delete 10.77.{subnet}.1 dev base", process_id)
     _ip(f"neighbour delete 10.77.{subnet}.2 dev base{number}")

@@ -1,4 +1,4 @@
-"""What docker-registry was asked, with the moment at which each answer was written to its log."""
+"""The requests to docker-registry, with the time at which each response was logged."""
 
 import re
 import threading
@@ -21,11 +21,11 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Request:
-    """A request that was answered.
+    """An answered request.
 
     Attributes:
-        seen_at: when the answer stood in the log, seconds since the epoch.
-        client: the address that it came from.
+        seen_at: when the response was logged, in seconds since the epoch.
+        client: the sender's address.
     """
 
     seen_at: float
@@ -37,7 +37,7 @@ class Request:
 
 
 class Traffic:
-    """Follows a registry's log; only what others than this harness asked is kept."""
+    """Follows a registry's log, without the requests of this harness."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -57,7 +57,7 @@ class Traffic:
 
     @property
     def requests(self) -> list[Request]:
-        """All up to now."""
+        """Return all requests up to now."""
         return list(self._requests)
 
     def _follow(self) -> None:
@@ -77,7 +77,7 @@ class Traffic:
 
 
 def completed_uploads(requests: Iterable[Request]) -> Counter[tuple[str, str]]:
-    """How often a blob arrived whole, by repository and digest."""
+    """Return how often each blob was received completely, by repository and digest."""
     return Counter(
         (match[1], unquote(match[2]))
         for request in requests
@@ -86,7 +86,7 @@ def completed_uploads(requests: Iterable[Request]) -> Counter[tuple[str, str]]:
 
 
 def broken_uploads(requests: Iterable[Request]) -> int:
-    """Uploads whose bytes were on their way when the connection ended."""
+    """Return the uploads that were in progress when the connection ended."""
     return sum(
         1
         for request in requests
@@ -95,7 +95,7 @@ def broken_uploads(requests: Iterable[Request]) -> int:
 
 
 def written_tags(requests: Iterable[Request]) -> Counter[tuple[str, str]]:
-    """How often a tag was written, by repository and tag."""
+    """Return how often each tag was written, by repository and tag."""
     return Counter(
         (match[1], match[2])
         for request in requests

@@ -1,4 +1,4 @@
-"""The faults with which a registry may answer a request, each with the words of a reason that names it."""
+"""The faults with which a registry may answer a request, each with a pattern of the reason that names it."""
 
 import gzip
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def reads(ask: Ask) -> bool:
 
 
 def writes(ask: Ask) -> bool:
-    """Whatever changes something."""
+    """Requests that change something."""
     return not ask.reads and bool(ask.kind)
 
 
@@ -50,7 +50,7 @@ def blobs(ask: Ask) -> bool:
 
 
 def heads(kind: str) -> Callable[[Ask], bool]:
-    """HEAD of what is of this kind."""
+    """HEAD of content of this kind."""
     return lambda ask: ask.method == "HEAD" and ask.kind == kind
 
 
@@ -76,17 +76,17 @@ def of_kind(kind: str) -> Callable[[Ask], bool]:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One way in which a request goes wrong.
+    """A fault of a request.
 
     Attributes:
         name: a short name.
-        hits: which requests it can befall.
-        says: a pattern that a job's reason has if this is what ended it.
-        instead: the answer in the place of the registry's, which has not seen the request.
-        afterwards: what becomes of the registry's answer, after it did what it was asked.
-        at: `source` or `target`, where only one of them can have it.
-        everywhere: whether it befalls requests for other repositories too.
-        weight: how often it is chosen, compared with the others; what has all requests wait is rare.
+        hits: the requests that it can affect.
+        says: a pattern of the reason of a job that this fault ended.
+        instead: the response in place of the registry's, which does not get the request.
+        afterwards: changes the registry's response, after the request took effect.
+        at: `source` or `target`, if only one of them can have it.
+        everywhere: whether it affects requests for other repositories too.
+        weight: how often it is chosen, compared with the others; faults that delay all requests are rare.
     """
 
     name: str
@@ -202,12 +202,12 @@ def _no_length(registry: Registry, ask: Ask, reply: Reply) -> Reply | None:
 
 _SOON = {"Retry-After": "1"}
 LOOP = Reply(status=307, headers={"Location": "/v2/loop/manifests/again"})
-"""Leads to where it is given again."""
+"""Redirects to the same content."""
 
 DENIED = "404 flap of a manifest"
-"""The name of the fault by which a source denies once that it has a manifest."""
+"""The name of the fault by which a source once denies having a manifest."""
 AWAY = Fault(name="registry away", says=_CONNECTION, instead=_answer(Reply(drop=True)), everywhere=True)
-"""Every connection is closed, for some seconds."""
+"""Closes every connection, for some seconds."""
 
 FAULTS: tuple[Fault, ...] = (
     Fault(name="reset before the request is read", says=_CONNECTION, instead=_answer(Reply(drop=True))),

@@ -1,4 +1,4 @@
-"""What one request to tagferry copies: images that no other request has, and what is at the target before."""
+"""The images of one request to tagferry, which no other request has, and the target's content before it."""
 
 import random
 from collections.abc import Collection
@@ -14,7 +14,7 @@ _KIB = 1024
 
 @dataclass
 class Round:
-    """One request to tagferry: a repository of its own with a few tags."""
+    """One request to tagferry: its own repository with a few tags."""
 
     number: int
     samples: tuple[Sample, ...]
@@ -34,7 +34,7 @@ class Round:
         return f"{RELEASE}/{self.name}"
 
     def bytes_for(self, tags: Collection[str]) -> int:
-        """Bytes of the blobs that had to be sent for these tags, each once."""
+        """Return the bytes of the blobs that had to be sent for these tags, each once."""
         held = {digest for one in self.standing.values() for digest in one.image.all_blobs}
         wanted = [one for sample in self.samples if sample.tag in tags for one in sample.everything]
         return sum(
@@ -42,12 +42,12 @@ class Round:
         )
 
     def expected(self, sample: Sample) -> Sample:
-        """What stands at the target after a job that ended well."""
+        """The target's content after a successful job."""
         return sample if self.override else self.standing.get(sample.tag, sample)
 
 
 def new_round(number: int, seed: int) -> Round:
-    """Images that no other round has, and what stands at the target before."""
+    """Create images that no other round has, and the target's content before."""
     rng = random.Random(f"{seed} round {number}")
 
     def layer(kib: int) -> bytes:

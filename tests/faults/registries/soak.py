@@ -1,4 +1,4 @@
-"""Jobs of a running tagferry between two registries in a storm, and what has to be true of them all the same."""
+"""Jobs of a running tagferry between two registries that answer with faults, and what must hold for them."""
 
 import asyncio
 import re
@@ -30,16 +30,16 @@ _LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """How long and how hard.
+    """The options of a soak.
 
     Attributes:
-        seconds: how long new jobs are started.
+        seconds: the time during which new jobs are started.
         seed: makes the images and chooses the faults.
         rate: the share of requests that meet a fault.
-        away_seconds: how long a registry is away, once in each minute.
-        at_once: requests to tagferry that are open at once.
-        job_seconds: after this long a job that has not ended counts as hung.
-        rounds: requests to tagferry at most; None means as many as fit into the time.
+        away_seconds: how long a registry is unavailable, once in each minute.
+        at_once: the number of open requests to tagferry.
+        job_seconds: the time after which an open job counts as hung.
+        rounds: the maximum number of requests to tagferry; None means as many as fit into the time.
     """
 
     seconds: float
@@ -52,7 +52,7 @@ class Terms:
 
 
 class Violation(StrEnum):
-    """What must not happen."""
+    """The kinds of violations."""
 
     HUNG = "jobs that hang"
     REASON = "reasons that name no fault that was met"
@@ -64,17 +64,17 @@ class Violation(StrEnum):
 
 @dataclass
 class Findings:
-    """What came of a soak.
+    """The results of a soak.
 
     Attributes:
-        statuses: jobs by the status in which they ended.
-        reasons: failed jobs by their reason, names and numbers left out.
+        statuses: jobs by their final status.
+        reasons: failed jobs by their reason, without names and numbers.
         refused: requests that tagferry did not accept, by their reason.
         sent: bytes of blobs that the target received.
         needed: bytes of blobs that successful jobs had to send.
         without_attachments: successful jobs without a signature or referrer, which their record says, unless the source
-            denied that it has it.
-        violations: what must not happen, by its kind.
+            denied having it.
+        violations: by their kind.
         faults: the same as sentences.
     """
 
@@ -110,30 +110,30 @@ class Findings:
 
 
 class Soak:
-    """A soak under way.
+    """A running soak.
 
     Args:
-        terms: how long and how hard.
-        tell: says how far it is.
-        target: the name of the region that is synchronized to.
+        terms: the options.
+        progress: reports the progress.
+        target: the name of the target region.
     """
 
-    def __init__(self, terms: Terms, tell: Callable[[str], None], *, target: str = SOUTH) -> None:
+    def __init__(self, terms: Terms, progress: Callable[[str], None], *, target: str = SOUTH) -> None:
         self._terms = terms
-        self._tell = tell
+        self._progress = progress
         self._target_region = target
         self._storm = Storm(seed=terms.seed, rate=terms.rate, away_seconds=terms.away_seconds)
         self._findings = Findings()
         access = Access(username="soak", password="s3cret")
         self._source = Registry(access, [self._storm.over("source")])
         self._target = Registry(access, [self._storm.over("target"), self._watch()])
-        # It takes any manifest, so that what is missing below a tag is tagferry's fault and can be seen. Only where it
-        # has itself lost a blob that it said it had stored does it check.
+        # It accepts any manifest, so that missing content below a tag is tagferry's fault and can be seen. It checks
+        # only if it has itself lost a blob that it had acknowledged.
         self._target.contents.checks_references = False
         self._numbers = iter(range(terms.rounds or 10_000_000))
 
     async def run(self, folder: Path) -> Findings:
-        """Run it in a folder of its own."""
+        """Run it in its own folder."""
         async with self.registries() as (source, target):
             regions: dict[str, dict[str, Any]] = {NORTH: {"listen": "", **source}, SOUTH: target}
             async with deployed(folder, regions=regions) as deployment:
@@ -141,7 +141,7 @@ class Soak:
 
     @asynccontextmanager
     async def registries(self) -> AsyncIterator[tuple[dict[str, Any], dict[str, Any]]]:
-        """Have both registries listen; yields how the source's and the target's region are configured."""
+        """Run both registries; yields the configuration of the source's and the target's region."""
         async with listening(self._source), listening(self._target):
             yield self._region(self._source), self._region(self._target)
 
@@ -166,7 +166,7 @@ class Soak:
         }
 
     def _watch(self) -> Behavior:
-        """Looks at the target after every request: what a tag points to is complete, and bytes are counted."""
+        """Checks the target after every request: a tag's image must be complete, and bytes are counted."""
 
         def afterwards(registry: Registry, ask: Ask, reply: Reply) -> Reply | None:
             if ask.kind == "blobs/uploads":
@@ -190,7 +190,7 @@ class Soak:
                     return
                 await self._round(client, new_round(number, self._terms.seed))
                 if number % 100 == 99:
-                    self._tell(f"{number + 1} requests, {sum(self._findings.statuses.values())} jobs")
+                    self._progress(f"{number + 1} requests, {sum(self._findings.statuses.values())} jobs")
 
     async def _round(self, client: ManagementClient, work: Round) -> None:
         self._prepare(work)
@@ -267,7 +267,7 @@ class Soak:
             self._violation(Violation.CONTENTS, f"{work.at_target}:{sample.tag} is a success and lacks {missing[0]}")
         elif wanted.differences(target):
             self._findings.without_attachments += 1
-            # Where a source is asked for a signature by its name and denies it, there is nothing to be reported.
+            # If a source denies having a signature that is requested by name, there is nothing to report.
             is_denied = any(fault.name == DENIED for fault in self._storm.causes(f"source {work.at_source}"))
             if not (is_denied or _says_what_is_left_behind(reason)):
                 self._violation(
@@ -286,7 +286,7 @@ class Soak:
     def _violation(self, kind: Violation, sentence: str) -> None:
         self._findings.violations[kind] += 1
         self._findings.faults.append(sentence)
-        self._tell(f"VIOLATION: {sentence}")
+        self._progress(f"VIOLATION: {sentence}")
 
 
 def _missing(repository: Repository, digest: str) -> list[str]:
@@ -302,7 +302,7 @@ def _says_what_is_left_behind(reason: str) -> bool:
 
 
 def _kind_of(reason: str) -> str:
-    """A reason without what differs from job to job."""
+    """Return a reason without the parts that differ from job to job."""
     plain = re.sub(r"sha(256|512)[:-][0-9a-f]+", "DIGEST", reason)
     plain = re.sub(rf"({TEAM}|{RELEASE})/r\d+(:\w+)?", "REPOSITORY", plain)
     return re.sub(r"\d{2,}(?!\d)(?<!\b[345]\d\d)", "N", plain)

@@ -1,4 +1,4 @@
-"""Answers requests to a registry with faults at random, and remembers which job met which."""
+"""Answer requests to a registry with random faults, and record which job met which."""
 
 import random
 import time
@@ -12,28 +12,28 @@ from tests.registries.server import Behavior, Registry
 from tests.support.scripted_registry import Reply
 
 EVERYWHERE = "*"
-"""Stands for the repositories of requests that name none."""
+"""The repository of requests that name none."""
 
 _RECENT = 100
 _CYCLE_SECONDS = 60.0
 _AWAY_FROM = {"source": 20.0, "target": 45.0}
-"""When in each cycle a registry goes away."""
+"""The time in each cycle at which a registry becomes unavailable."""
 
 
 @dataclass
 class Storm:
-    """Faults at random.
+    """Random faults.
 
-    Which fault a request meets depends on the seed, on what is asked for and on how often that was asked before, not
-    on the order in which different requests arrive. In each minute either registry is away for a while.
+    The fault that a request meets depends on the seed, the request and the number of equal requests before it, not
+    on the order in which different requests arrive. In each minute each registry is unavailable for a while.
 
     Attributes:
         seed: makes the choice.
         rate: the share of requests that meet a fault.
-        away_seconds: how long a registry is away each time.
+        away_seconds: how long a registry is unavailable each time.
         is_on: whether there are faults at all.
-        counts: how often each fault was made.
-        met: the faults that the requests for a repository met, in their order.
+        counts: the number of requests that met each fault.
+        met: the faults that the requests for a repository met, in order.
         requests: all requests, with and without a fault.
     """
 
@@ -49,7 +49,7 @@ class Storm:
     _began: float = field(default_factory=time.monotonic)
 
     def over(self, side: str) -> Behavior:
-        """The storm as a behavior of the registry on this side, `source` or `target`."""
+        """Return the storm as a behavior of the registry on this side, `source` or `target`."""
 
         def instead(registry: Registry, ask: Ask) -> Reply | None:
             if ask.repository == "loop":
@@ -76,11 +76,11 @@ class Storm:
         return Behavior(name="storm", effect=text, source="", instead=instead, afterwards=afterwards, before_login=True)
 
     def causes(self, *repositories: str) -> list[Fault]:
-        """The faults that requests for these repositories met, and those of requests that name none."""
+        """Return the faults of requests for these repositories, and of requests that name none."""
         return [fault for name in (*repositories, EVERYWHERE) for fault in self.met.get(name, ())]
 
     def forget(self, *repositories: str) -> None:
-        """Drop what is remembered of repositories that are done with."""
+        """Forget repositories that are no longer needed."""
         for name in repositories:
             self.met.pop(name, None)
 
@@ -105,7 +105,7 @@ class Storm:
         self.counts[fault.name] += 1
         for repository in [EVERYWHERE] if fault.everywhere else _repositories(ask):
             self.met[repository if repository == EVERYWHERE else f"{side} {repository}"].append(fault)
-        # What befell everyone long ago explains nothing any more.
+        # Old faults of all repositories no longer explain anything.
         del self.met[EVERYWHERE][:-_RECENT]
 
 

@@ -1,4 +1,4 @@
-"""A soak: mixed work with faults for a long time; exit code 1 where anything went wrong or grew (docs/faults.md).
+"""Run mixed work with faults for a long time; exit code 1 if anything went wrong or grew (docs/faults.md).
 
 python -m tests.faults.soak --minutes 60 --seed 1 [--kills]
 """
@@ -15,7 +15,7 @@ _KILL_SECONDS = 90.0
 
 
 def main() -> int:
-    """Run what the command line asks for."""
+    """Run the soak."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
@@ -32,7 +32,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tagferry-soak-") as temporary:
         folder = arguments.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        findings = Soak(folder, terms, tell).run()
+        findings = Soak(folder, terms, progress).run()
     for name, value in findings.lines():
         print(f"{name:<55} {value}")
     for fault in findings.faults:
@@ -41,8 +41,8 @@ def main() -> int:
     return 1 if findings.faults else 0
 
 
-def tell(what: str) -> None:
-    """Say how far it is."""
+def progress(what: str) -> None:
+    """Print the progress."""
     print(f"{time.strftime('%X')} {what}", flush=True)
 
 

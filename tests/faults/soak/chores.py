@@ -1,4 +1,4 @@
-"""What people do beside pushing and pulling: log in, look at lists, make and delete rules and policies."""
+"""Other work than pushing and pulling: logging in, reading lists, creating and deleting rules and policies."""
 
 import random
 from collections import Counter
@@ -13,14 +13,14 @@ _RETENTION = {
 
 
 class Clerk:
-    """One user, who does one of these after the other.
+    """A user, with one of these operations after the other.
 
     Args:
-        organization: whose repositories are looked at.
+        organization: the owner of the repositories that are read.
 
     Attributes:
-        done: how often each answer was given, by what was asked and the status.
-        faults: what must not be.
+        done: the number of responses, by request and status.
+        faults: violations.
     """
 
     def __init__(self, installation: Installation, name: str, seed: int) -> None:
@@ -36,12 +36,12 @@ class Clerk:
         self.faults: list[str] = []
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._caller.close()
         self._stranger.close()
 
     def act(self) -> None:
-        """Do one thing that is chosen at random; raises Lost."""
+        """Run one random operation; raises Lost."""
         work = self._rng.choice((self._log_in, self._list, self._list, self._rule, self._policy, self._guess))
         for answer in work():
             self.done[f"{work.__name__.strip('_')} {answer.status}"] += 1

@@ -1,4 +1,4 @@
-"""Clients that misbehave all the time, each a little: nothing of it may add up."""
+"""Clients that misbehave slightly all the time, which must not add up."""
 
 import asyncio
 import base64
@@ -17,11 +17,11 @@ _POISON = b"""{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manif
 
 
 class Nuisances:
-    """They know a login, as any user has one.
+    """Misbehaving clients with an ordinary user's login.
 
     Attributes:
-        tried: how often each was tried.
-        faults: what must not be.
+        tried: the number of tries of each.
+        faults: violations.
     """
 
     def __init__(self, installation: Installation, name: str, seed: int) -> None:
@@ -37,7 +37,7 @@ class Nuisances:
         self.faults: list[str] = []
 
     async def work(self, is_over: Callable[[], bool]) -> None:
-        """One after the other."""
+        """Run one after the other."""
         kinds = (
             self._half_open,
             self._endless_head,
@@ -51,7 +51,7 @@ class Nuisances:
         while not is_over():
             kind = self._rng.choice(kinds)
             self.tried[kind.__name__.strip("_").replace("_", " ")] += 1
-            # The server may close at any moment here, and should.
+            # The server may close the connection at any moment here, and should.
             with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
                 async with asyncio.timeout(30):
                     await kind()

@@ -1,8 +1,8 @@
-"""Mixed honest work, registries that answer with faults, and clients that misbehave, beside one server for a long time.
+"""Ordinary work, registries that answer with faults, and misbehaving clients, with one server for a long time.
 
-Two embedded regions of the server are worked on by users who remember what was acknowledged (`tests.faults.honest`);
-two further regions are registries in a storm of faults (`tests.faults.registries`). Somebody looks at lists and makes
-rules and policies. What the server uses is sampled all the time, and in the end everything is read back.
+Users who record what was acknowledged (`tests.faults.honest`) work with two embedded regions; two further regions are
+registries that answer with faults (`tests.faults.registries`). Another user reads lists and creates rules and policies.
+The server's resources are sampled all the time, and in the end everything is read back.
 """
 
 import asyncio
@@ -41,15 +41,15 @@ _SOURCE, _TARGET = "stormy-source", "stormy-target"
 
 @dataclass(frozen=True)
 class Terms:
-    """How long and how hard.
+    """The options of a soak.
 
     Attributes:
-        seconds: how long work is begun.
+        seconds: the time during which work is started.
         seed: makes content, operations and faults.
-        users: who push, pull and synchronize.
-        storm_requests: requests for synchronizations between the faulty registries that are open at once.
-        kill_seconds: kill the server about this often; None means never. Then memory is not judged.
-        pause: seconds that a user waits on average between two operations.
+        users: the number of users who push, pull and synchronize.
+        storm_requests: the number of open sync requests between the faulty registries.
+        kill_seconds: the mean time between kills of the server, after which memory is not judged; None means no kills.
+        pause: the mean pause of a user between two operations, in seconds.
     """
 
     seconds: float
@@ -62,7 +62,7 @@ class Terms:
 
 @dataclass
 class Findings:
-    """What came of it."""
+    """The results of a soak."""
 
     figures: Figures = field(default_factory=Figures)
     series: Series = field(default_factory=Series)
@@ -93,12 +93,12 @@ class Findings:
 
 
 class Soak:
-    """A soak under way, in a folder."""
+    """A running soak, in a folder."""
 
-    def __init__(self, folder: Path, terms: Terms, tell: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, terms: Terms, progress: Callable[[str], None]) -> None:
         self._folder = folder
         self._terms = terms
-        self._tell = tell
+        self._progress = progress
         self._findings = Findings()
         self._stop = threading.Event()
         self._rng = random.Random(terms.seed)
@@ -106,7 +106,7 @@ class Soak:
             StormTerms(
                 seconds=terms.seconds, seed=terms.seed, away_seconds=6.0, at_once=terms.storm_requests, job_seconds=600
             ),
-            tell,
+            progress,
             target=_TARGET,
         )
 
@@ -132,7 +132,7 @@ class Soak:
             self._folder,
             {**{name: [name] for name in names}, "stormy": [TEAM, RELEASE], "nuisance": ["nuisance"]},
             elsewhere={_SOURCE: _table({"listen": self._storm_address, **source}), _TARGET: _table(target)},
-            # Records are kept for ten minutes, so that their number is even after that.
+            # Records are kept for ten minutes, so that their number is constant after that.
             more="[sync]\nhistory_days = 0.007",
         )
 
@@ -189,7 +189,7 @@ class Soak:
             except Lost as error:
                 self._lose(error)
             except Exception as error:
-                self._findings.faults.append(f"{who} cannot go on: {error!r}")
+                self._findings.faults.append(f"{who} cannot continue: {error!r}")
                 raise
             self._stop.wait(rng.random() * 2 * self._terms.pause)
 
@@ -200,7 +200,7 @@ class Soak:
         self._stop.wait(0.5)
 
     def _watch(self, installation: Installation) -> None:
-        """Take samples, and kill where that is asked for."""
+        """Take samples, and kill the server if configured."""
         began = time.monotonic()
         next_kill = self._next_kill(began)
         while (now := time.monotonic()) < began + self._terms.seconds:
@@ -216,7 +216,7 @@ class Soak:
             taken = len(self._findings.series.values["threads"])
             if taken % 30 == 1:
                 last = {name: values[-1] for name, values in self._findings.series.values.items()}
-                self._tell(
+                self._progress(
                     f"{now - began:.0f} s: {last['memory (MiB)']:.0f} MiB, {last['descriptors']:.0f} descriptors, "
                     f"{sum(self._findings.figures.done.values())} operations"
                 )
@@ -259,7 +259,7 @@ class Soak:
 
 @contextmanager
 def _loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop in a thread of its own."""
+    """An event loop in its own thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -273,7 +273,7 @@ def _loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def _run(work: Coroutine[Any, Any, Result], loop: asyncio.AbstractEventLoop) -> Result:
-    """Have the loop of another thread do something, within a minute."""
+    """Run a coroutine in the loop of another thread, within a minute."""
     return asyncio.run_coroutine_threadsafe(work, loop).result(60)
 
 

@@ -1,4 +1,4 @@
-"""What a running server uses: memory, descriptors, threads, sockets, disk and rows, every few seconds."""
+"""The resources of a running server: memory, descriptors, threads, sockets, disk and rows, every few seconds."""
 
 import os
 import re
@@ -14,7 +14,7 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Bound:
-    """How much the last quarter may use more than the second one: a share, and an amount on top of it."""
+    """The allowed growth from the second to the last quarter: a share, and an additional amount."""
 
     share: float
     amount: float
@@ -26,18 +26,18 @@ BOUNDS = {
     "threads": Bound(0.0, 8.0),
     "sockets": Bound(0.1, 40.0),
 }
-"""What has to stay flat. Disk and rows are shown: they follow from what is pushed and how long it is kept."""
+"""The resources that must not grow. Disk and rows are only shown, since they depend on what is pushed and kept."""
 
 
 @dataclass
 class Series:
-    """Samples by what was measured, in the order in which they were taken."""
+    """Samples by resource, in order."""
 
     values: dict[str, list[float]] = field(default_factory=dict)
     peak: float = 0.0
 
     def take(self, process_id: int, data: Path) -> None:
-        """Take one sample of each kind; raises OSError where the process is gone."""
+        """Take one sample of each kind; raises OSError if the process has ended."""
         status = Path(f"/proc/{process_id}/status").read_text()
         descriptors = _descriptors(process_id)
         self._add("memory (MiB)", _number(status, "VmRSS") / 1024)
@@ -50,14 +50,14 @@ class Series:
         self.peak = max(self.peak, _number(status, "VmHWM") / 1024)
 
     def quarters(self) -> Iterator[tuple[str, list[float]]]:
-        """The mean of each quarter of the time, by what was measured."""
+        """Return the mean of each quarter of the time, by resource."""
         for name, values in self.values.items():
             length = len(values) // 4
             if length:
                 yield name, [statistics.fmean(values[at * length : (at + 1) * length]) for at in range(4)]
 
     def growing(self) -> Iterator[str]:
-        """What is not flat: the first quarter is warm-up, and the last may not be far above the second."""
+        """Return the resources that grow; the first quarter is warm-up, the last must not be far above the second."""
         for name, (_, second, _, last) in self.quarters():
             bound = BOUNDS.get(name)
             if bound is not None and last > second * (1 + bound.share) + bound.amount:
@@ -82,7 +82,7 @@ def _descriptors(process_id: int) -> list[str]:
 
 
 def _disk(folder: Path) -> int:
-    """Bytes of the files, those with several links once."""
+    """Return the bytes of the files, counting those with several links once."""
     sizes = {}
     for place, _, names in os.walk(folder):
         for name in names:

@@ -1,7 +1,7 @@
-"""`tagferry serve`, with what takes days to be seen shortened: an hour then holds sixty rounds of housekeeping.
+"""`tagferry serve` with shorter intervals, so that an hour has sixty rounds of housekeeping.
 
-What is remembered has a bound, which ordinary work reaches after days. Small bounds are reached within minutes, so that
-memory which still grows afterwards is a leak.
+Caches have limits, which ordinary work reaches after days. Small limits are reached within minutes, so that memory that
+still grows afterwards is a leak.
 """
 
 import sys

@@ -14,7 +14,7 @@ from tagferry.regions import Regions
 from tagferry.registry.storage.store import DiskStore
 from tagferry.sync.jobs.store import JobStore
 
-_PAUSE_SECONDS = 3600.0
+_INTERVAL_SECONDS = 3600.0
 _GRACE_SECONDS = 24 * 3600.0
 """The time for which an unreferenced blob is kept, since a push may be in progress."""
 
@@ -41,7 +41,7 @@ async def run_housekeeping(
         is_plausible: returns whether the clock is plausible; if not, nothing is deleted.
     """
     while True:
-        await asyncio.sleep(_PAUSE_SECONDS)
+        await asyncio.sleep(_INTERVAL_SECONDS)
         try:
             if is_plausible is not None and not await is_plausible():
                 continue

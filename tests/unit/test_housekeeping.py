@@ -1,5 +1,6 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -9,15 +10,19 @@ from tagferry.coordination.pubsub import LocalMessageBus
 from tagferry.db.engine import Database
 from tagferry.db.tables import RetentionDeletionRow
 from tagferry.housekeeping import run_housekeeping
+from tagferry.names import Digest, RegionId, RepositoryName
+from tagferry.regions import Region, Regions
+from tagferry.registry.storage.store import DiskStore
 from tagferry.sync.jobs.store import JobStore
 from tests.support.deployment import eventually
+from tests.support.images import blob, opening
 from tests.unit.automation.retention.conftest import Keeper, rule
 
 
 async def test_old_deletion_records_are_deleted_and_newer_ones_kept(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tagferry.housekeeping._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("tagferry.housekeeping._INTERVAL_SECONDS", 0.01)
     keeper = Keeper(database)
     await keeper.add_repository()
     await keeper.push("v1", "v2", "v3", days=9)
@@ -39,3 +44,37 @@ async def test_old_deletion_records_are_deleted_and_newer_ones_kept(
     await eventually(is_left)
     work.cancel()
     await asyncio.wait([work])
+
+
+async def test_a_region_whose_garbage_cannot_be_collected_does_not_affect_others(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tagferry.housekeeping._INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr("tagferry.housekeeping._GRACE_SECONDS", -1.0)
+    app, garbage = RepositoryName("team/app"), b"no manifest refers to it"
+    failing, working = [await DiskStore.open(tmp_path / name) for name in ("failing", "working")]
+
+    async def fail(_: float) -> int:
+        raise OSError("the directory cannot be read")
+
+    monkeypatch.setattr(failing, "collect_garbage", fail)
+    await working.write_blob(app, blob(garbage), opening(garbage))
+    regions = Regions(
+        [
+            Region(id=RegionId("cn-north-4"), url="http://failing", store=failing),
+            Region(id=RegionId("cn-north-208"), url="http://working", store=working),
+        ]
+    )
+    keeper = Keeper(database)
+    jobs, deliveries = JobStore(database, LocalMessageBus()), Deliveries(database, LocalMessageBus())
+    work = asyncio.create_task(run_housekeeping(regions, jobs, keeper.history, deliveries, kept=timedelta(days=30)))
+
+    async def is_collected() -> bool:
+        return await working.stat_blob(app, Digest.of(garbage)) is None
+
+    await eventually(is_collected)
+    assert not work.done()
+    work.cancel()
+    await asyncio.wait([work])
+    for store in (failing, working):
+        await store.close()
